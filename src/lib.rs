@@ -1,0 +1,5 @@
+//! Hedgerow: Segment traffic in, PostHog events out, one call in any Pingora proxy.
+
+pub mod posthog;
+pub mod rewrite;
+pub mod segment;

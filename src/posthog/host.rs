@@ -1,0 +1,272 @@
+//! Where a project lives: PostHog's two clouds, or a host of one's own.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// Whether the connection to a host is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Plain text; for a host on the same machine or network.
+    Http,
+    /// TLS, with the certificate verified for the host's name.
+    Https,
+}
+
+/// The API host of a project: `us`, `eu` or `http(s)://name[:port][/base]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Host {
+    scheme: Scheme,
+    name: String,
+    port: u16,
+    base_path: String,
+    cloud: Option<Cloud>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Cloud {
+    Us,
+    Eu,
+}
+
+/// Why a text is no host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// Neither a cloud nor a URL.
+    #[error("expected us, eu or a URL that starts with http:// or https://")]
+    Scheme,
+    /// A URL without a host, or with one no name server can know. An empty name would also switch
+    /// TLS verification off (pingora, section 4.2), so it must never get this far.
+    #[error("expected a host name or address after the scheme")]
+    Name,
+    /// The port is not a number from 1 to 65535.
+    #[error("expected a port from 1 to 65535")]
+    Port,
+    /// User names, queries and fragments have no meaning here.
+    #[error("expected no user name, query or fragment in the URL")]
+    Extra,
+}
+
+impl Host {
+    fn cloud(cloud: Cloud, name: &str) -> Self {
+        Self {
+            scheme: Scheme::Https,
+            name: name.to_owned(),
+            port: 443,
+            base_path: String::new(),
+            cloud: Some(cloud),
+        }
+    }
+
+    /// Plain or TLS.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The host's name or address, lower case, IPv6 without brackets. Never empty.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The port, explicit or the scheme's own.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What stands before every path: empty, or `/` and more without a slash at the end.
+    pub fn base_path(&self) -> &str {
+        &self.base_path
+    }
+
+    /// The `Host` header: the port only where it is not the scheme's own (RFC 9110, 7.2).
+    pub fn authority(&self) -> String {
+        let default = match self.scheme {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        };
+        let name = if self.name.contains(':') {
+            format!("[{}]", self.name)
+        } else {
+            self.name.clone()
+        };
+        if self.port == default {
+            name
+        } else {
+            format!("{name}:{}", self.port)
+        }
+    }
+
+    /// The host of posthog-js's assets: PostHog's clouds keep them apart (posthog-ingestion 6.1).
+    pub fn assets(&self) -> Self {
+        match self.cloud {
+            Some(Cloud::Us) => Self::cloud(Cloud::Us, "us-assets.i.posthog.com"),
+            Some(Cloud::Eu) => Self::cloud(Cloud::Eu, "eu-assets.i.posthog.com"),
+            None => self.clone(),
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = HostError;
+
+    fn from_str(text: &str) -> Result<Self, HostError> {
+        match text {
+            "us" => return Ok(Self::cloud(Cloud::Us, "us.i.posthog.com")),
+            "eu" => return Ok(Self::cloud(Cloud::Eu, "eu.i.posthog.com")),
+            _ => {}
+        }
+        let (scheme, rest) = if let Some(rest) = text.strip_prefix("https://") {
+            (Scheme::Https, rest)
+        } else if let Some(rest) = text.strip_prefix("http://") {
+            (Scheme::Http, rest)
+        } else {
+            return Err(HostError::Scheme);
+        };
+        if rest.contains(['?', '#', '@']) {
+            return Err(HostError::Extra);
+        }
+        let (authority, base) = match rest.split_once('/') {
+            Some((authority, base)) => (authority, base.trim_matches('/')),
+            None => (rest, ""),
+        };
+        let (name, port) = split_port(authority)?;
+        let port = match port {
+            None if scheme == Scheme::Http => 80,
+            None => 443,
+            Some(port) => match port.parse::<u16>() {
+                Ok(port) if port > 0 => port,
+                _ => return Err(HostError::Port),
+            },
+        };
+        let name = name.to_ascii_lowercase();
+        if !is_name(&name) || !base.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(HostError::Name);
+        }
+        let cloud = match (scheme, name.as_str(), port) {
+            (Scheme::Https, "us.i.posthog.com", 443) => Some(Cloud::Us),
+            (Scheme::Https, "eu.i.posthog.com", 443) => Some(Cloud::Eu),
+            _ => None,
+        };
+        let base_path = if base.is_empty() {
+            String::new()
+        } else {
+            format!("/{base}")
+        };
+        Ok(Self {
+            scheme,
+            name,
+            port,
+            base_path,
+            cloud,
+        })
+    }
+}
+
+fn split_port(authority: &str) -> Result<(&str, Option<&str>), HostError> {
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (name, after) = rest.split_once(']').ok_or(HostError::Name)?;
+        return match after.strip_prefix(':') {
+            Some(port) => Ok((name, Some(port))),
+            None if after.is_empty() => Ok((name, None)),
+            None => Err(HostError::Name),
+        };
+    }
+    Ok(match authority.split_once(':') {
+        Some((name, port)) => (name, Some(port)),
+        None => (authority, None),
+    })
+}
+
+fn is_name(name: &str) -> bool {
+    if name.contains(':') {
+        return name.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    !name.is_empty()
+        && name.len() <= 253
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        write!(
+            formatter,
+            "{scheme}://{}{}",
+            self.authority(),
+            self.base_path
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_and_printed() {
+        for (text, authority, port, printed) in [
+            ("us", "us.i.posthog.com", 443, "https://us.i.posthog.com"),
+            ("eu", "eu.i.posthog.com", 443, "https://eu.i.posthog.com"),
+            (
+                "http://127.0.0.1:8000",
+                "127.0.0.1:8000",
+                8000,
+                "http://127.0.0.1:8000",
+            ),
+            (
+                "https://PH.example.com/",
+                "ph.example.com",
+                443,
+                "https://ph.example.com",
+            ),
+            (
+                "http://ph.example.com/sub/",
+                "ph.example.com",
+                80,
+                "http://ph.example.com/sub",
+            ),
+            ("http://[::1]:81", "[::1]:81", 81, "http://[::1]:81"),
+        ] {
+            let host: Host = text.parse().unwrap();
+            assert_eq!(host.authority(), authority, "{text}");
+            assert_eq!(host.port(), port, "{text}");
+            assert_eq!(host.to_string(), printed, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_reached_by_name_is_refused() {
+        for (text, expected) in [
+            ("posthog.example.com", HostError::Scheme),
+            ("ftp://a", HostError::Scheme),
+            ("https://", HostError::Name),
+            ("https://:443", HostError::Name),
+            ("https://a b", HostError::Name),
+            ("https://a:0", HostError::Port),
+            ("https://a:70000", HostError::Port),
+            ("https://u@a", HostError::Extra),
+            ("https://a?x=1", HostError::Extra),
+        ] {
+            assert_eq!(text.parse::<Host>(), Err(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn assets_have_their_own_host_in_the_clouds_only() {
+        let assets = |text: &str| text.parse::<Host>().unwrap().assets().authority();
+        assert_eq!(assets("us"), "us-assets.i.posthog.com");
+        assert_eq!(
+            assets("https://eu.i.posthog.com"),
+            "eu-assets.i.posthog.com"
+        );
+        assert_eq!(assets("https://ph.example.com"), "ph.example.com");
+    }
+}

@@ -1,0 +1,450 @@
+//! A body taken apart: one message, or a batch and what its envelope says about all of them.
+//!
+//! A body is held until it ends, because Go and Java put `context` behind `batch`, and most put
+//! `sentAt` there. One that outgrows the window gives its messages away as they complete, and
+//! what would have changed those that are gone is refused (`late_batch_key`).
+
+use std::ops::Range;
+
+use super::json::{unescape, Ended, Skim, Skimmed};
+use super::{Bounds, RewriteError};
+use crate::segment::Call;
+
+/// The batch's own values, as they stand in the body.
+#[derive(Debug, Default)]
+pub(super) struct Heading {
+    pub(super) context: Option<Vec<u8>>,
+    pub(super) integrations: Option<Vec<u8>>,
+    pub(super) sent_at: Option<Vec<u8>>,
+    pub(super) write_key: Option<Vec<u8>>,
+}
+
+/// What the body has next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A message that ends with this range.
+    Message(Range<usize>),
+    /// A message that begins with this range and ends somewhere in it: say where with
+    /// [`Body::consumed`].
+    MessageWithin(Range<usize>),
+    /// A message that was too large to be held; it is gone.
+    TooLarge,
+    /// More bytes are needed.
+    Starved,
+    /// Nothing more.
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the body's opening brace.
+    Open,
+    KeyOrEnd,
+    Key,
+    Colon,
+    Value,
+    CommaOrEnd,
+    /// Within `batch`.
+    ItemOrEnd,
+    Item,
+    ItemCommaOrEnd,
+    /// Behind the closing brace.
+    Trailing,
+    /// One message, the body itself.
+    Single,
+    Done,
+}
+
+/// The keys of a batch's envelope that mean something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Means {
+    Messages,
+    Context,
+    Integrations,
+    SentAt,
+    /// The write key.
+    Writer,
+    Nothing,
+}
+
+/// A body that is being taken apart.
+#[derive(Debug)]
+pub(super) struct Body {
+    buffer: Vec<u8>,
+    /// What lies before it in the buffer has been dealt with.
+    at: usize,
+    state: State,
+    key: Means,
+    skim: Skim,
+    ended: Ended,
+    streaming: Streaming,
+    bounds: Bounds,
+    heading: Heading,
+    /// Where `batch` stands, once it has been passed over in a held body.
+    batch: Option<Range<usize>>,
+    oversized: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Streaming {
+    /// The whole body is held.
+    No,
+    /// The window is outgrown; `batch` has not been seen.
+    BeforeBatch,
+    /// Messages go out, or have gone.
+    Yes,
+}
+
+impl Body {
+    pub(super) fn new(call: Call, bounds: Bounds) -> Self {
+        Self {
+            buffer: Vec::new(),
+            at: 0,
+            state: match call {
+                Call::One(_) => State::Single,
+                Call::Batch => State::Open,
+            },
+            key: Means::Nothing,
+            skim: Skim::default(),
+            ended: Ended::No,
+            streaming: Streaming::No,
+            bounds,
+            heading: Heading::default(),
+            batch: None,
+            oversized: false,
+        }
+    }
+
+    /// Adds bytes.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), RewriteError> {
+        if self.streaming == Streaming::Yes && self.at > 0 {
+            self.buffer.drain(..self.at);
+            self.at = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+        if self.streaming != Streaming::No || self.buffer.len() <= self.bounds.window {
+            return Ok(());
+        }
+        if self.state == State::Single {
+            if self.buffer.len() > self.unit() {
+                return Err(RewriteError::TooLarge);
+            }
+            return Ok(());
+        }
+        self.streaming = Streaming::BeforeBatch;
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self) {
+        self.ended = Ended::Yes;
+    }
+
+    /// Whether messages can be asked for.
+    pub(super) fn is_open(&self) -> bool {
+        self.ended == Ended::Yes || self.streaming != Streaming::No
+    }
+
+    /// The bytes held at the moment, the unused ones of the buffer included.
+    pub(super) fn held(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        self.buffer.get(range).unwrap_or_default()
+    }
+
+    /// What the envelope says; complete once a message has come out.
+    pub(super) fn heading(&self) -> &Heading {
+        &self.heading
+    }
+
+    /// A message or a value of the envelope is held up to this size: room for one event at its
+    /// limit, spelled as wastefully as can be taken for meant.
+    fn unit(&self) -> usize {
+        self.bounds.window.max(self.bounds.event.saturating_mul(2))
+    }
+
+    /// Says how much of a [`Next::MessageWithin`] was the message.
+    pub(super) fn consumed(&mut self, length: usize) {
+        self.at += length;
+        self.state = State::ItemCommaOrEnd;
+    }
+
+    /// The next message. Without one that can be found, the state stays and the question can be
+    /// asked again after a push.
+    pub(super) fn next(&mut self) -> Result<Next, RewriteError> {
+        loop {
+            match self.state {
+                State::Done => return Ok(Next::Done),
+                State::Single => return self.single(),
+                State::Item => {
+                    if let Some(next) = self.item()? {
+                        return Ok(next);
+                    }
+                }
+                State::Key | State::Value => {
+                    if let Some(next) = self.key_or_value()? {
+                        return Ok(next);
+                    }
+                }
+                _ => {
+                    let Some(byte) = self.peek() else {
+                        if let Some(next) = self.out_of_bytes()? {
+                            return Ok(next);
+                        }
+                        continue;
+                    };
+                    self.punctuation(byte)?;
+                }
+            }
+        }
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            let byte = self.buffer.get(self.at).copied()?;
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+    }
+
+    fn out_of_bytes(&mut self) -> Result<Option<Next>, RewriteError> {
+        match (self.ended, self.state) {
+            (Ended::No, _) => self.starved().map(Some),
+            (Ended::Yes, State::Trailing) => {
+                self.leave_envelope();
+                Ok(None)
+            }
+            (Ended::Yes, State::Open) => Err(RewriteError::Empty),
+            (Ended::Yes, _) => Err(RewriteError::InvalidJson),
+        }
+    }
+
+    fn starved(&self) -> Result<Next, RewriteError> {
+        if self.streaming == Streaming::BeforeBatch && self.buffer.len() > self.unit() {
+            return Err(RewriteError::TooLarge);
+        }
+        Ok(Next::Starved)
+    }
+
+    /// Behind the closing brace and all there is: on to the messages of a held body, or the end.
+    fn leave_envelope(&mut self) {
+        match (&self.batch, self.streaming) {
+            (Some(batch), _) => {
+                self.at = batch.start + 1;
+                self.state = State::ItemOrEnd;
+            }
+            (None, Streaming::Yes) => self.state = State::Done,
+            (None, _) => self.state = State::Single,
+        }
+    }
+
+    fn single(&mut self) -> Result<Next, RewriteError> {
+        if self.ended == Ended::No {
+            return Ok(Next::Starved);
+        }
+        const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
+        let from = if self.buffer.starts_with(BYTE_ORDER_MARK) {
+            BYTE_ORDER_MARK.len()
+        } else {
+            0
+        };
+        let body = self.bytes(from..self.buffer.len());
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Err(RewriteError::Empty);
+        }
+        self.state = State::Done;
+        Ok(Next::Message(from..self.buffer.len()))
+    }
+
+    fn punctuation(&mut self, byte: u8) -> Result<(), RewriteError> {
+        use State as S;
+        let next = match (self.state, byte) {
+            (S::Open, 0xef) if self.bytes(self.at..self.at + 3) == [0xef, 0xbb, 0xbf] => {
+                self.at += 3;
+                return Ok(());
+            }
+            (S::Open, b'{') => S::KeyOrEnd,
+            (S::Open, _) => return Err(RewriteError::NotAnObject),
+            (S::KeyOrEnd, b'}') | (S::CommaOrEnd, b'}') => S::Trailing,
+            (S::KeyOrEnd, b'"') => {
+                self.state = S::Key;
+                return Ok(());
+            }
+            (S::Colon, b':') => S::Value,
+            (S::CommaOrEnd, b',') => {
+                self.at += 1;
+                self.state = S::Key;
+                return Ok(());
+            }
+            (S::ItemOrEnd | S::ItemCommaOrEnd, b']') => {
+                self.state = self.after_batch();
+                self.at += 1;
+                return Ok(());
+            }
+            (S::ItemOrEnd, _) => {
+                self.state = S::Item;
+                return Ok(());
+            }
+            (S::ItemCommaOrEnd, b',') => S::Item,
+            _ => return Err(RewriteError::InvalidJson),
+        };
+        self.at += 1;
+        self.state = next;
+        Ok(())
+    }
+
+    /// In a held body the envelope has been read before its messages.
+    fn after_batch(&self) -> State {
+        match self.streaming {
+            Streaming::Yes => State::CommaOrEnd,
+            Streaming::No | Streaming::BeforeBatch => State::Done,
+        }
+    }
+
+    /// Follows the value at `at`. Its range once it has ended; none if it needs more bytes.
+    fn follow(&mut self) -> Result<Option<Range<usize>>, RewriteError> {
+        let rest = self.buffer.get(self.at..).unwrap_or_default();
+        match self.skim.follow(rest, self.ended) {
+            Skimmed::End(length) => {
+                self.skim = Skim::default();
+                Ok(Some(self.at..self.at + length))
+            }
+            Skimmed::More => Ok(None),
+            Skimmed::Malformed => Err(RewriteError::InvalidJson),
+        }
+    }
+
+    fn key_or_value(&mut self) -> Result<Option<Next>, RewriteError> {
+        let Some(byte) = self.peek() else {
+            return match self.ended {
+                Ended::Yes => Err(RewriteError::InvalidJson),
+                Ended::No => self.starved().map(Some),
+            };
+        };
+        if self.state == State::Key {
+            if byte != b'"' {
+                return Err(RewriteError::InvalidJson);
+            }
+            let Some(range) = self.follow()? else {
+                return self.starved_in_envelope().map(Some);
+            };
+            self.key = key_of(self.bytes(range.clone()));
+            self.at = range.end;
+            self.state = State::Colon;
+            return Ok(None);
+        }
+        if self.key == Means::Messages && self.begins_streaming(byte)? {
+            return Ok(None);
+        }
+        let Some(range) = self.follow()? else {
+            return self.starved_in_envelope().map(Some);
+        };
+        self.keep(range.clone())?;
+        self.at = range.end;
+        self.state = State::CommaOrEnd;
+        Ok(None)
+    }
+
+    /// A value of the envelope that goes on: behind the messages nothing of it is needed, so that
+    /// it is let go as it comes.
+    fn starved_in_envelope(&mut self) -> Result<Next, RewriteError> {
+        if self.streaming == Streaming::Yes && self.state == State::Value {
+            self.let_go();
+            return Ok(Next::Starved);
+        }
+        if self.buffer.len() - self.at > self.unit() {
+            return Err(RewriteError::TooLarge);
+        }
+        self.starved()
+    }
+
+    fn let_go(&mut self) {
+        let rest = self.buffer.len() - self.at;
+        self.skim.forget(rest);
+        self.at = self.buffer.len();
+    }
+
+    fn begins_streaming(&mut self, byte: u8) -> Result<bool, RewriteError> {
+        if byte != b'[' {
+            return Err(RewriteError::BatchNotAnArray);
+        }
+        match self.streaming {
+            Streaming::No => Ok(false),
+            Streaming::BeforeBatch => {
+                self.streaming = Streaming::Yes;
+                self.at += 1;
+                self.state = State::ItemOrEnd;
+                Ok(true)
+            }
+            Streaming::Yes => Err(RewriteError::LateBatchKey),
+        }
+    }
+
+    /// Remembers a value of the envelope. The last one of a key counts.
+    fn keep(&mut self, range: Range<usize>) -> Result<(), RewriteError> {
+        let late = self.streaming == Streaming::Yes;
+        let value = || {
+            let bytes = self.buffer.get(range.clone()).unwrap_or_default();
+            Some(bytes.trim_ascii().to_vec())
+        };
+        match self.key {
+            Means::Context | Means::Integrations | Means::SentAt if late => {
+                return Err(RewriteError::LateBatchKey);
+            }
+            Means::Context => self.heading.context = value(),
+            Means::Integrations => self.heading.integrations = value(),
+            Means::SentAt => self.heading.sent_at = value(),
+            Means::Writer if !late => self.heading.write_key = value(),
+            Means::Messages => self.batch = Some(range),
+            Means::Writer | Means::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn item(&mut self) -> Result<Option<Next>, RewriteError> {
+        let Some(byte) = self.peek() else {
+            return match self.ended {
+                Ended::Yes => Err(RewriteError::InvalidJson),
+                Ended::No => Ok(Some(Next::Starved)),
+            };
+        };
+        if let (Some(batch), false) = (&self.batch, self.streaming == Streaming::Yes) {
+            if byte == b']' {
+                return Err(RewriteError::InvalidJson);
+            }
+            return Ok(Some(Next::MessageWithin(self.at..batch.end)));
+        }
+        match self.follow()? {
+            Some(range) => {
+                self.at = range.end;
+                self.state = State::ItemCommaOrEnd;
+                if std::mem::take(&mut self.oversized) {
+                    return Ok(Some(Next::TooLarge));
+                }
+                Ok(Some(Next::Message(range)))
+            }
+            None => {
+                if self.oversized || self.buffer.len() - self.at > self.unit() {
+                    self.oversized = true;
+                    self.let_go();
+                }
+                Ok(Some(Next::Starved))
+            }
+        }
+    }
+}
+
+fn key_of(string: &[u8]) -> Means {
+    let text = unescape(string.trim_ascii());
+    match text.as_ref() {
+        "batch" => Means::Messages,
+        "context" => Means::Context,
+        "integrations" => Means::Integrations,
+        "sentAt" => Means::SentAt,
+        "writeKey" => Means::Writer,
+        _ => Means::Nothing,
+    }
+}

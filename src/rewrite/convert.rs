@@ -1,0 +1,290 @@
+//! One message through all its steps, with memory that is used again for the next.
+
+use super::body::Heading;
+use super::json::{repair, Malformed, Scratch, Shape};
+use super::merge::merge;
+use super::message::{Cleanliness, Context, Message, Part};
+use super::message_id::EventUuid;
+use super::normalise::{moment, passes_gate, settle, Source};
+use super::plan::Plan;
+use super::time::Reading;
+use super::write::write_event;
+use super::{Arrival, Fault, Integrations, Omission, RewriteError, Rewriter, Timestamp, Verdict};
+
+/// The batch's own values, ready to be used for every message of it.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    context_text: Vec<u8>,
+    context: Context,
+    integrations_text: Vec<u8>,
+    integrations: Part,
+    sent_at: Option<Timestamp>,
+}
+
+/// Values of the envelope that are larger than this are refused: they would be copied into every
+/// event of the batch.
+const HEADING_LIMIT: usize = 64 * 1024;
+
+impl Shared {
+    pub(super) fn new(heading: &Heading, scratch: &mut Scratch) -> Result<Self, RewriteError> {
+        let mut shared = Self::default();
+        if let Some(text) = &heading.context {
+            shared.context_text = tidy(text, scratch)?;
+            shared.context.scan_text(&shared.context_text, scratch)?;
+        }
+        if let Some(text) = &heading.integrations {
+            shared.integrations_text = tidy(text, scratch)?;
+            shared
+                .integrations
+                .scan_text(&shared.integrations_text, scratch)?;
+        }
+        if let Some(text) = &heading.sent_at {
+            let mut part = Part::default();
+            let text = tidy(text, scratch)?;
+            part.scan_text(&text, scratch)?;
+            shared.sent_at = part
+                .value
+                .and_then(|value| moment(value, &text))
+                .map(Reading::timestamp);
+        }
+        Ok(shared)
+    }
+
+    fn has_context(&self) -> bool {
+        self.context
+            .value
+            .is_some_and(|value| value.shape == Shape::Object)
+    }
+}
+
+/// A clean text of one value.
+fn tidy(text: &[u8], scratch: &mut Scratch) -> Result<Vec<u8>, RewriteError> {
+    if text.len() > HEADING_LIMIT {
+        return Err(RewriteError::TooLarge);
+    }
+    let mut part = Part::default();
+    let valid = std::str::from_utf8(text).is_ok();
+    if part.scan_text(text, scratch)? == Cleanliness::Clean && valid {
+        return Ok(text.to_vec());
+    }
+    let mut repaired = Vec::with_capacity(text.len());
+    repair(&String::from_utf8_lossy(text), &mut repaired)?;
+    Ok(repaired)
+}
+
+/// What is used again from message to message.
+#[derive(Debug, Default)]
+pub(super) struct Converter {
+    pub(super) scratch: Scratch,
+    message: Message,
+    merged: Context,
+    repaired: Vec<u8>,
+    merged_text: Vec<u8>,
+}
+
+/// Where a message ended, and what came of it.
+pub(super) struct Converted {
+    /// The length of the message in the text that was handed in.
+    pub(super) length: usize,
+    /// Nothing, if an event was written.
+    pub(super) verdict: Option<Verdict>,
+}
+
+/// How far a text may go on behind the message that begins it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Not at all.
+    Whole,
+    /// Other messages follow.
+    Open,
+}
+
+impl Converter {
+    /// Converts the message at the start of `text`, and appends its event to `out`.
+    pub(super) fn convert(
+        &mut self,
+        rewriter: &Rewriter,
+        arrival: &Arrival,
+        shared: &Shared,
+        (text, extent, index): (&[u8], Extent, usize),
+        out: &mut Vec<u8>,
+    ) -> Result<Converted, RewriteError> {
+        let (length, scanned) = self.scan(text, extent)?;
+        let text = text.get(..length).unwrap_or_default();
+        let text = match scanned {
+            Scanned::NotAnObject => return Ok(refused(length, Fault::NotAnObject)),
+            Scanned::TooDeep => return Ok(refused(length, Fault::TooDeep)),
+            Scanned::Clean => text,
+            Scanned::Unclean => {
+                if text.len() > rewriter.bounds.event.saturating_mul(2) {
+                    return Ok(refused(length, Fault::TooLarge));
+                }
+                self.repaired.clear();
+                match repair(&String::from_utf8_lossy(text), &mut self.repaired) {
+                    Ok(()) => {}
+                    Err(Malformed::TooDeep) => return Ok(refused(length, Fault::TooDeep)),
+                    Err(Malformed::Syntax) => return Err(RewriteError::InvalidJson),
+                }
+                self.message.scan(&self.repaired, &mut self.scratch)?;
+                &self.repaired
+            }
+        };
+        if rewriter.mapping.integrations == Integrations::Respect
+            && !passes_gate(
+                &self.message.integrations,
+                text,
+                &shared.integrations,
+                &shared.integrations_text,
+            )
+        {
+            return Ok(Converted {
+                length,
+                verdict: Some(Omission::Integrations.into()),
+            });
+        }
+        let own = &self.message.context;
+        let own_text = own.value.map_or(&b""[..], |value| value.of(text));
+        let (context_text, context) = match (own.value, shared.has_context()) {
+            (_, false) => (text, own),
+            (Some(value), true) if value.shape == Shape::Object => {
+                self.merged_text.clear();
+                merge(
+                    &shared.context_text,
+                    own_text,
+                    &mut self.merged_text,
+                    &mut self.scratch,
+                )?;
+                self.merged
+                    .scan_text(&self.merged_text, &mut self.scratch)?;
+                (self.merged_text.as_slice(), &self.merged)
+            }
+            (_, true) => (shared.context_text.as_slice(), &shared.context),
+        };
+        let source = Source {
+            text,
+            message: &self.message,
+            context_text,
+            context,
+        };
+        let before = out.len();
+        let verdict = match event(rewriter, arrival, shared, source, index, out) {
+            Ok(()) => None,
+            Err(verdict) => {
+                out.truncate(before);
+                Some(verdict)
+            }
+        };
+        Ok(Converted { length, verdict })
+    }
+
+    /// The write key that the message at the start of `text` names.
+    pub(super) fn write_key(&mut self, text: &[u8], extent: Extent) -> Option<String> {
+        self.scan(text, extent).ok()?;
+        let key = self.message.write_key.filter(|key| key.is_string())?;
+        Some(super::json::unescape(key.of(text)).into_owned())
+    }
+
+    fn scan(&mut self, text: &[u8], extent: Extent) -> Result<(usize, Scanned), RewriteError> {
+        match self.message.scan_first(text, &mut self.scratch) {
+            Ok((cleanliness, length)) => {
+                let rest = text.get(length..).unwrap_or_default();
+                if extent == Extent::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
+                    return Err(RewriteError::InvalidJson);
+                }
+                let message = text.get(..length).unwrap_or_default();
+                let clean =
+                    cleanliness == Cleanliness::Clean && std::str::from_utf8(message).is_ok();
+                let scanned = if clean {
+                    Scanned::Clean
+                } else {
+                    Scanned::Unclean
+                };
+                Ok((length, scanned))
+            }
+            Err(malformed) => self.not_a_message(text, extent, malformed),
+        }
+    }
+
+    /// A message that is none: another value, or one that nests too deeply. Where it ends must be
+    /// found all the same.
+    fn not_a_message(
+        &mut self,
+        text: &[u8],
+        extent: Extent,
+        malformed: Malformed,
+    ) -> Result<(usize, Scanned), RewriteError> {
+        use super::json::{Ended, Skim, Skimmed};
+        let begins = text.iter().find(|byte| !byte.is_ascii_whitespace());
+        let Skimmed::End(length) = Skim::default().follow(text, Ended::Yes) else {
+            return Err(RewriteError::InvalidJson);
+        };
+        let rest = text.get(length..).unwrap_or_default();
+        if extent == Extent::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
+            return Err(RewriteError::InvalidJson);
+        }
+        match (malformed, begins) {
+            (Malformed::TooDeep, _) => Ok((length, Scanned::TooDeep)),
+            (Malformed::Syntax, Some(b'{')) => Err(RewriteError::InvalidJson),
+            (Malformed::Syntax, _) => {
+                let mut part = Part::default();
+                let value = text.get(..length).unwrap_or_default();
+                match part.scan_text(value, &mut self.scratch) {
+                    Ok(_) => Ok((length, Scanned::NotAnObject)),
+                    Err(Malformed::TooDeep) => Ok((length, Scanned::TooDeep)),
+                    Err(Malformed::Syntax) => Err(RewriteError::InvalidJson),
+                }
+            }
+        }
+    }
+}
+
+enum Scanned {
+    Clean,
+    Unclean,
+    TooDeep,
+    NotAnObject,
+}
+
+fn refused(length: usize, fault: Fault) -> Converted {
+    Converted {
+        length,
+        verdict: Some(fault.into()),
+    }
+}
+
+/// The steps behind the scan: normalise, map, check, write.
+fn event(
+    rewriter: &Rewriter,
+    arrival: &Arrival,
+    shared: &Shared,
+    source: Source<'_>,
+    index: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Verdict> {
+    let settled = settle(source, arrival, shared.sent_at, index)?;
+    let mut plan = Plan::reference(source, &settled);
+    plan.check(source)?;
+    let before = out.len();
+    let uuid = EventUuid::v5(&settled.message_id);
+    write_event(out, &plan, &settled, source, uuid);
+    let written = out.get(before..).unwrap_or_default();
+    if is_too_large(written, rewriter.bounds.event) {
+        return Err(Fault::TooLarge.into());
+    }
+    Ok(())
+}
+
+/// Capture's queue holds an event as a JSON string, in which each quote and backslash takes one
+/// byte more (posthog-ingestion 5.1).
+fn is_too_large(event: &[u8], limit: usize) -> bool {
+    const ENVELOPE: usize = 2048;
+    if event.len() * 2 + ENVELOPE <= limit {
+        return false;
+    }
+    let escaped = event.iter().filter(|byte| matches!(byte, b'"' | b'\\'));
+    event.len() + escaped.count() + ENVELOPE > limit
+}
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+mod tests;

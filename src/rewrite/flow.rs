@@ -1,0 +1,210 @@
+//! The flow of one body through the rewriting: pushed in as it arrives, pulled out as batches.
+
+use std::sync::Arc;
+
+use super::body::{Body, Next};
+use super::convert::{Converted, Converter, Extent, Shared};
+use super::json::unescape;
+use super::{Arrival, Bounds, Fate, Fault, Mapping, RewriteError, Watch};
+use crate::posthog::{Batch, Keep};
+
+/// The rewriting of one configuration.
+#[derive(Debug)]
+pub struct Rewriter {
+    pub(super) mapping: Mapping,
+    pub(super) bounds: Bounds,
+}
+
+/// What one request may grow to: a small body whose batch-level context is copied into very many
+/// messages must not keep a worker busy for ever. In bytes.
+const OUTPUT_LIMIT: usize = 256 << 20;
+
+impl Rewriter {
+    /// A rewriter with this mapping and these bounds.
+    pub fn new(mapping: Mapping, bounds: Bounds) -> Self {
+        Self { mapping, bounds }
+    }
+
+    /// Begins with one request body.
+    pub fn begin(self: &Arc<Self>, arrival: Arrival) -> Rewrite {
+        Rewrite {
+            rewriter: Arc::clone(self),
+            body: Body::new(arrival.call, self.bounds),
+            arrival,
+            converter: Converter::default(),
+            shared: None,
+            pending: None,
+            index: 0,
+            written: 0,
+        }
+    }
+}
+
+/// One request body on its way through.
+///
+/// Feed it with [`push`](Self::push) and [`end`](Self::end). While it is [`Flow::Held`] nothing
+/// comes out; from [`Flow::Open`] on, [`pull`](Self::pull) writes events into batches.
+#[derive(Debug)]
+pub struct Rewrite {
+    rewriter: Arc<Rewriter>,
+    arrival: Arrival,
+    body: Body,
+    converter: Converter,
+    shared: Option<Shared>,
+    /// A message that was found when the write key was asked for.
+    pending: Option<Next>,
+    index: usize,
+    written: usize,
+}
+
+/// Whether events can be pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// The body is held until it ends or outgrows the window.
+    Held,
+    /// The body has ended or outgrown the window: pull until starved before the next push.
+    Open,
+}
+
+/// Why `pull` came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pulled {
+    /// The batch holds at least as many bytes as asked for.
+    Full,
+    /// More of the body is needed.
+    Starved,
+    /// That was the last event.
+    Done,
+}
+
+impl Rewrite {
+    /// Takes the next bytes of the (inflated) body.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Flow, RewriteError> {
+        self.body.push(bytes)?;
+        Ok(if self.body.is_open() {
+            Flow::Open
+        } else {
+            Flow::Held
+        })
+    }
+
+    /// Ends the body; from here on the flow is open.
+    pub fn end(&mut self) {
+        self.body.end();
+    }
+
+    /// The write key in the body: of its top level, else of its first message. To be asked once
+    /// the flow is open and before the first pull. In a streaming body only what stands before
+    /// `batch`, and a first message that is complete, can be known.
+    pub fn write_key(&mut self) -> Result<Option<String>, RewriteError> {
+        let next = match self.pending.take() {
+            Some(next) => next,
+            None => self.body.next()?,
+        };
+        let top = self.body.heading().write_key.as_deref();
+        let top = top.filter(|key| key.len() > 2 && key.starts_with(b"\""));
+        let key = match (top, &next) {
+            (Some(key), _) => Some(unescape(key).into_owned()),
+            (None, Next::Message(range)) => self
+                .converter
+                .write_key(self.body.bytes(range.clone()), Extent::Whole),
+            (None, Next::MessageWithin(range)) => self
+                .converter
+                .write_key(self.body.bytes(range.clone()), Extent::Open),
+            _ => None,
+        };
+        if next != Next::Starved {
+            self.pending = Some(next);
+        }
+        Ok(key.filter(|key| !key.is_empty()))
+    }
+
+    /// Writes events into `batch` until it holds `limit` bytes, the body starves, or all is done.
+    /// Each message is shown to `watch`, with what became of it.
+    pub fn pull(
+        &mut self,
+        batch: &mut Batch,
+        limit: usize,
+        watch: &mut dyn Watch,
+    ) -> Result<Pulled, RewriteError> {
+        loop {
+            if batch.held() >= limit && batch.events() > 0 {
+                return Ok(Pulled::Full);
+            }
+            if self.written > OUTPUT_LIMIT {
+                return Err(RewriteError::TooLarge);
+            }
+            let next = match self.pending.take() {
+                Some(next) => next,
+                None => self.body.next()?,
+            };
+            match next {
+                Next::Done => return Ok(Pulled::Done),
+                Next::Starved => return Ok(Pulled::Starved),
+                Next::TooLarge => {
+                    watch.message(self.index, b"", Fate::Refused(Fault::TooLarge));
+                    self.index += 1;
+                }
+                Next::Message(range) => {
+                    self.message(range, Extent::Whole, batch, watch)?;
+                }
+                Next::MessageWithin(range) => {
+                    let length = self.message(range, Extent::Open, batch, watch)?;
+                    self.body.consumed(length);
+                }
+            }
+        }
+    }
+
+    /// Bytes held at the moment, for a budget over all requests.
+    pub fn held(&self) -> usize {
+        self.body.held()
+    }
+
+    fn message(
+        &mut self,
+        range: std::ops::Range<usize>,
+        extent: Extent,
+        batch: &mut Batch,
+        watch: &mut dyn Watch,
+    ) -> Result<usize, RewriteError> {
+        let shared = match self.shared.take() {
+            Some(shared) => shared,
+            None => Shared::new(self.body.heading(), &mut self.converter.scratch)?,
+        };
+        let text = self.body.bytes(range);
+        let (converter, rewriter, arrival) = (&mut self.converter, &self.rewriter, &self.arrival);
+        let index = self.index;
+        let written = &mut self.written;
+        let result = batch.append(|out| {
+            let before = out.len();
+            let converted =
+                converter.convert(rewriter, arrival, &shared, (text, extent, index), out);
+            let keep = match &converted {
+                Ok(Converted {
+                    verdict: None,
+                    length,
+                }) => {
+                    let event = out.get(before..).unwrap_or_default();
+                    *written += event.len();
+                    let came = text.get(..*length).unwrap_or_default();
+                    watch.message(index, came, Fate::Event(event));
+                    Keep::Event
+                }
+                Ok(Converted {
+                    verdict: Some(verdict),
+                    length,
+                }) => {
+                    let came = text.get(..*length).unwrap_or_default();
+                    watch.message(index, came, verdict.fate());
+                    Keep::Nothing
+                }
+                Err(_) => Keep::Nothing,
+            };
+            (keep, converted)
+        });
+        self.shared = Some(shared);
+        self.index += 1;
+        result.map(|converted| converted.length)
+    }
+}

@@ -1,0 +1,159 @@
+//! Finding the end of a value without looking at it, with a memory: a body that arrives byte by
+//! byte is looked at once.
+
+/// How far the value that begins at the start of a buffer has been followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::rewrite) struct Skim {
+    at: usize,
+    depth: u32,
+    mode: Mode,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Mode {
+    /// Between values, before the first one.
+    #[default]
+    Before,
+    /// In a number or a word at the outermost level.
+    Bare,
+    /// In an array or object, outside of strings.
+    Inside,
+    /// In a string.
+    Text,
+    /// In a string, behind a backslash.
+    Escape,
+}
+
+/// What following a value came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rewrite) enum Skimmed {
+    /// It ends before this offset.
+    End(usize),
+    /// It goes on behind the bytes at hand.
+    More,
+    /// No value can begin or go on like this.
+    Malformed,
+}
+
+impl Skim {
+    /// Follows the value on, through the bytes of `text` that have come since the last call.
+    /// `ended` says that no more will come, which ends a bare number.
+    pub(in crate::rewrite) fn follow(&mut self, text: &[u8], ended: Ended) -> Skimmed {
+        while let Some(byte) = text.get(self.at).copied() {
+            match self.mode {
+                Mode::Before => match byte {
+                    b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
+                    b'"' => self.step(Mode::Text),
+                    b'{' | b'[' => {
+                        self.depth = 1;
+                        self.step(Mode::Inside);
+                    }
+                    b',' | b':' | b'}' | b']' => return Skimmed::Malformed,
+                    _ => self.step(Mode::Bare),
+                },
+                Mode::Bare => match byte {
+                    b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r' => {
+                        return Skimmed::End(self.at);
+                    }
+                    _ => self.at += 1,
+                },
+                Mode::Inside => match byte {
+                    b'"' => self.step(Mode::Text),
+                    b'{' | b'[' => {
+                        self.depth = self.depth.saturating_add(1);
+                        self.at += 1;
+                    }
+                    b'}' | b']' => {
+                        self.depth -= 1;
+                        self.at += 1;
+                        if self.depth == 0 {
+                            return Skimmed::End(self.at);
+                        }
+                    }
+                    _ => self.at += 1,
+                },
+                Mode::Text => {
+                    let rest = text.get(self.at..).unwrap_or_default();
+                    let stop = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+                    let Some(stop) = stop else {
+                        self.at = text.len();
+                        break;
+                    };
+                    self.at += stop;
+                    if rest.get(stop) == Some(&b'\\') {
+                        self.step(Mode::Escape);
+                    } else if self.depth == 0 {
+                        self.at += 1;
+                        return Skimmed::End(self.at);
+                    } else {
+                        self.step(Mode::Inside);
+                    }
+                }
+                Mode::Escape => self.step(Mode::Text),
+            }
+        }
+        match (ended, self.mode) {
+            (Ended::Yes, Mode::Bare) => Skimmed::End(text.len()),
+            (Ended::Yes, _) => Skimmed::Malformed,
+            (Ended::No, _) => Skimmed::More,
+        }
+    }
+
+    /// Forgets `bytes` bytes at the front of the buffer, which have been thrown away.
+    pub(in crate::rewrite) fn forget(&mut self, bytes: usize) {
+        self.at = self.at.saturating_sub(bytes);
+    }
+
+    fn step(&mut self, mode: Mode) {
+        self.mode = mode;
+        self.at += 1;
+    }
+}
+
+/// Whether more bytes can come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rewrite) enum Ended {
+    /// All is there.
+    Yes,
+    /// There may be more.
+    No,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_found_whatever_the_pieces() {
+        for (text, end) in [
+            ("{\"a\":[1,{\"b\":\"}]\\\"\"}]} ,", 22),
+            (" [1,2] ", 6),
+            ("\"a\\\\\",", 5),
+            ("12,3", 2),
+            ("true}", 4),
+        ] {
+            for cut in 0..text.len() {
+                let mut skim = Skim::default();
+                let first = skim.follow(&text.as_bytes()[..cut], Ended::No);
+                let got = match first {
+                    Skimmed::More => skim.follow(text.as_bytes(), Ended::Yes),
+                    other => other,
+                };
+                assert_eq!(got, Skimmed::End(end), "{text} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_value_is_said() {
+        for text in ["", "  ", "}", ",1", "{\"a\":1", "\"abc"] {
+            assert_eq!(
+                Skim::default().follow(text.as_bytes(), Ended::Yes),
+                Skimmed::Malformed,
+                "{text:?}"
+            );
+        }
+        assert_eq!(Skim::default().follow(b"12", Ended::Yes), Skimmed::End(2));
+        assert_eq!(Skim::default().follow(b"12", Ended::No), Skimmed::More);
+    }
+}

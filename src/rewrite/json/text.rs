@@ -1,0 +1,139 @@
+//! Strings and truth: what a JSON value means to JavaScript, and text between its two forms.
+
+use super::scan::{Shape, Value};
+
+/// Whether JavaScript takes the value for true (mapping 1.8).
+pub(in crate::rewrite) fn is_truthy(value: Value, text: &[u8]) -> bool {
+    match value.shape {
+        Shape::Null | Shape::False => false,
+        Shape::True | Shape::Array | Shape::Object | Shape::Escaped => true,
+        Shape::Plain => value.of(text) != b"\"\"",
+        Shape::Number => {
+            let number = value.of(text);
+            // A number without any of these digits is a zero however it is spelled.
+            let mantissa = number
+                .split(|byte| matches!(byte, b'e' | b'E'))
+                .next()
+                .unwrap_or_default();
+            if !mantissa.iter().any(|byte| matches!(byte, b'1'..=b'9')) {
+                return false;
+            }
+            std::str::from_utf8(number)
+                .ok()
+                .and_then(|text| text.parse::<f64>().ok())
+                .is_some_and(|number| number != 0.0)
+        }
+    }
+}
+
+/// Whether a string holds nothing but white space, as capture judges it (posthog-ingestion 1.7).
+pub(in crate::rewrite) fn is_blank(value: Value, text: &[u8]) -> bool {
+    match value.shape {
+        Shape::Plain => {
+            std::str::from_utf8(inner(value.of(text))).is_ok_and(|inner| inner.trim().is_empty())
+        }
+        Shape::Escaped => unescape(value.of(text)).trim().is_empty(),
+        _ => false,
+    }
+}
+
+/// The text between a string's quotes, escapes and all.
+pub(in crate::rewrite) fn inner(string: &[u8]) -> &[u8] {
+    string
+        .get(1..string.len().saturating_sub(1))
+        .unwrap_or_default()
+}
+
+/// What a (clean) string value says.
+pub(in crate::rewrite) fn unescape(string: &[u8]) -> std::borrow::Cow<'_, str> {
+    let raw = inner(string);
+    if !raw.contains(&b'\\') {
+        return String::from_utf8_lossy(raw);
+    }
+    serde_json::from_slice::<String>(string)
+        .unwrap_or_default()
+        .into()
+}
+
+/// Appends a text as a JSON string, escaping only what must be escaped.
+pub(in crate::rewrite) fn write_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    write_escaped(out, text);
+    out.push(b'"');
+}
+
+pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for byte in text.bytes() {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            0..=0x1f => {
+                out.extend_from_slice(b"\\u00");
+                out.push(*HEX.get(usize::from(byte >> 4)).unwrap_or(&b'0'));
+                out.push(*HEX.get(usize::from(byte & 15)).unwrap_or(&b'0'));
+            }
+            _ => out.push(byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Scanner, Scratch};
+    use super::*;
+
+    fn value(text: &str) -> Value {
+        let mut scratch = Scratch::default();
+        Scanner::new(text.as_bytes(), &mut scratch).value().unwrap()
+    }
+
+    #[test]
+    fn truth_is_javascripts() {
+        for (text, expected) in [
+            ("null", false),
+            ("false", false),
+            ("0", false),
+            ("-0", false),
+            ("0.0", false),
+            ("0e5", false),
+            ("1e-400", false),
+            ("\"\"", false),
+            ("true", true),
+            ("[]", true),
+            ("{}", true),
+            ("\" \"", true),
+            ("\"0\"", true),
+            ("\"\\u0000\"", true),
+            ("1", true),
+            ("-0.001", true),
+            ("10", true),
+        ] {
+            assert_eq!(is_truthy(value(text), text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn blank_strings_are_those_of_white_space_only() {
+        for (text, expected) in [
+            ("\"\"", true),
+            ("\" \"", true),
+            ("\"\\t\\n\"", true),
+            ("\"\u{a0}\"", true),
+            ("\"a\"", false),
+            ("0", false),
+            ("null", false),
+        ] {
+            assert_eq!(is_blank(value(text), text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_survives_the_way_out_and_back() {
+        for text in ["", "a\"b\\c", "line\nbreak\u{1}", "é😀"] {
+            let mut out = Vec::new();
+            write_string(&mut out, text);
+            assert_eq!(unescape(&out), text);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The uuid of an event: from its `messageId`, as PostHog's own Segment destination makes it, so
+//! that retries and a parallel run collapse in PostHog (mapping 1.2).
+
+use sha1::{Digest, Sha1};
+
+use super::json::{unescape, Shape, Value};
+use super::message::Message;
+
+/// UUID v5 of the name "PostHog" in the nil namespace.
+const NAMESPACE: [u8; 16] = [
+    0x67, 0x1b, 0xc8, 0x69, 0xc8, 0xec, 0x5b, 0xcb, 0x9b, 0xb5, 0x8d, 0x78, 0x8b, 0xd2, 0x05, 0x13,
+];
+
+/// An event's uuid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EventUuid([u8; 16]);
+
+impl EventUuid {
+    /// RFC 9562, 5.5: version 5 of a message id in PostHog's namespace.
+    pub(super) fn v5(message_id: &str) -> Self {
+        let mut hash = Sha1::new();
+        hash.update(NAMESPACE);
+        hash.update(message_id.as_bytes());
+        let digest: [u8; 20] = hash.finalize().into();
+        let mut bytes = [0; 16];
+        for (byte, hashed) in bytes.iter_mut().zip(digest) {
+            *byte = hashed;
+        }
+        let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
+        *version = *version & 0x0f | 0x50;
+        *variant = *variant & 0x3f | 0x80;
+        Self(bytes)
+    }
+
+    /// Appends its 36 characters.
+    pub(super) fn write(self, out: &mut Vec<u8>) {
+        for (place, byte) in self.0.iter().enumerate() {
+            if matches!(place, 4 | 6 | 8 | 10) {
+                out.push(b'-');
+            }
+            out.extend_from_slice(&hex(*byte));
+        }
+    }
+}
+
+fn hex(byte: u8) -> [u8; 2] {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or(b'0');
+    [digit(byte >> 4), digit(byte & 15)]
+}
+
+/// The message id as the client gave it; any string, the empty one included.
+pub(super) fn given(id: Option<Value>, text: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
+    let id = id.filter(|id| matches!(id.shape, Shape::Plain | Shape::Escaped))?;
+    Some(unescape(id.of(text)))
+}
+
+/// Where a message stands, for an id of our own making.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Its index in the body, from 0.
+    pub(super) index: usize,
+    /// Random bits of the request.
+    pub(super) nonce: u128,
+}
+
+/// An id for a message that has none.
+///
+/// With a time of its own, it is a hash of the message and of its place, so that a client's retry
+/// gets the same id; what changes from try to try (`sentAt`, `_metadata`) and the write key stay
+/// out of it. Without one it is random: two equal heartbeats are two events.
+pub(super) fn made(message: &Message, text: &[u8], place: Place) -> String {
+    let mut hash = Sha1::new();
+    let timed = message.timestamp.or(message.original_timestamp);
+    if !timed.is_some_and(Value::is_string) {
+        hash.update(place.nonce.to_be_bytes());
+    }
+    hash.update(place.index.to_be_bytes());
+    let mut left_out: [Option<Value>; 3] = [message.sent_at, message.metadata, message.write_key];
+    left_out.sort_by_key(|value| value.map(|value| value.span.start()));
+    let mut at = 0;
+    for value in left_out.into_iter().flatten() {
+        hash.update(text.get(at..value.span.start()).unwrap_or_default());
+        at = value.span.end();
+    }
+    hash.update(text.get(at..).unwrap_or_default());
+    let digest = hash.finalize();
+    let mut id = String::with_capacity(9 + 40);
+    id.push_str("hedgerow-");
+    for byte in digest {
+        id.extend(hex(byte).map(char::from));
+    }
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::Scratch;
+    use super::*;
+
+    fn uuid(message_id: &str) -> String {
+        let mut out = Vec::new();
+        EventUuid::v5(message_id).write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn uuids_are_those_of_posthogs_destination() {
+        let long = "x".repeat(1000);
+        for (message_id, expected) in [
+            (
+                "ajs-f8ca1e4de5024d9430b3928bd8ac6b96",
+                "2e1e762e-c318-5c5b-a96e-955e840a3cf2",
+            ),
+            (
+                "022bb90c-bbac-11e4-8dfc-aa07a5b093db",
+                "38c091ab-1857-58c9-bf58-b98a022f95dd",
+            ),
+            ("", "b7995791-6db7-5099-9c72-a2fcbb71aed7"),
+            (
+                "node-next-1700000000001-3f0a",
+                "32501d94-ca54-556c-bc9c-68130f542430",
+            ),
+            ("segment-héllo-日本", "241ef852-e54d-5f05-ad42-e693a5ba2e1e"),
+            ("😀", "8ac5fad3-8dc3-5de6-9dc6-9cfd860e053b"),
+            (&long, "99eb4987-43dd-55ce-b86d-0fb750aa689d"),
+        ] {
+            assert_eq!(uuid(message_id), expected, "{message_id}");
+        }
+    }
+
+    fn id(text: &str, index: usize, nonce: u128) -> String {
+        let mut message = Message::default();
+        message
+            .scan(text.as_bytes(), &mut Scratch::default())
+            .unwrap();
+        made(&message, text.as_bytes(), Place { index, nonce })
+    }
+
+    #[test]
+    fn a_timed_message_keeps_its_made_id_when_it_is_sent_again() {
+        let first = r#"{"sentAt":"2026-01-01T00:00:01Z","timestamp":"2026-01-01T00:00:00Z","event":"A","_metadata":{}}"#;
+        let again = r#"{"sentAt":"2026-01-01T00:00:09Z","timestamp":"2026-01-01T00:00:00Z","event":"A","_metadata":{"retryCount":1}}"#;
+        assert_eq!(id(first, 0, 1), id(again, 0, 2));
+        assert_ne!(id(first, 0, 1), id(first, 1, 1));
+        let other = r#"{"timestamp":"2026-01-01T00:00:00Z","event":"B"}"#;
+        assert_ne!(id(first, 0, 1), id(other, 0, 1));
+    }
+
+    #[test]
+    fn untimed_messages_are_told_apart_by_their_request() {
+        let beat = r#"{"event":"Heartbeat","userId":"u"}"#;
+        assert_ne!(id(beat, 0, 1), id(beat, 0, 2));
+    }
+}

@@ -1,0 +1,128 @@
+//! Segment bytes in, PostHog bytes out: split, normalise, map, check.
+//!
+//! Pure: no I/O, no clock, no framework. Time, client address and randomness are handed in with
+//! an [`Arrival`]. The same bytes give the same events, however they were cut into chunks.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use hedgerow::posthog::{ApiKey, Batch, Envelope};
+//! use hedgerow::rewrite::{Arrival, Bounds, Mapping, Pulled, Rewriter};
+//! use hedgerow::segment::{Call, Kind};
+//!
+//! let rewriter = Arc::new(Rewriter::new(Mapping::default(), Bounds::default()));
+//! let mut rewrite = rewriter.begin(Arrival::new(Call::One(Kind::Track)));
+//! rewrite.push(br#"{"event":"Order Completed","userId":"u-1","messageId":"m-1"}"#)?;
+//! rewrite.end();
+//!
+//! let envelope = Envelope::new(&ApiKey::new("phc_example")?);
+//! let mut batch = Batch::open(&envelope);
+//! assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ())?, Pulled::Done);
+//! let json: serde_json::Value = serde_json::from_slice(&batch.close())?;
+//! assert_eq!(json["batch"][0]["event"], "Order Completed");
+//! assert_eq!(json["batch"][0]["properties"]["distinct_id"], "u-1");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod body;
+mod convert;
+mod flow;
+mod json;
+mod merge;
+mod message;
+mod message_id;
+mod normalise;
+mod outcome;
+mod plan;
+mod spread;
+mod time;
+mod write;
+
+use std::net::IpAddr;
+
+pub use flow::{Flow, Pulled, Rewrite, Rewriter};
+pub use outcome::{Fate, Fault, Omission, RewriteError, Watch};
+pub use time::Timestamp;
+
+pub(crate) use outcome::Verdict;
+
+use crate::segment::Call;
+
+/// How messages are mapped; the same for every request of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// Which properties the events get.
+    pub mode: Mode,
+    /// Whether a message's `integrations` can keep it from PostHog.
+    pub integrations: Integrations,
+}
+
+impl Default for Mapping {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Reference,
+            integrations: Integrations::Respect,
+        }
+    }
+}
+
+/// Which properties the events get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Exactly those of PostHog's own Segment destination (mapping, section 1).
+    Reference,
+}
+
+/// Whether a message's `integrations` can keep it from PostHog (segment-tracking 4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Integrations {
+    /// As Segment does: `PostHog: false`, or `All: false` without a `PostHog` entry, keeps it back.
+    Respect,
+    /// Every message goes to PostHog.
+    Ignore,
+}
+
+/// Bounds on what one request may take, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// How much of a body is held before it streams.
+    pub window: usize,
+    /// The largest event, measured as capture's queue does (posthog-ingestion 5.1).
+    pub event: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            window: 1 << 20,
+            event: crate::posthog::DEFAULT_EVENT_LIMIT,
+        }
+    }
+}
+
+/// What is known of a request besides its body.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// The call that the path names.
+    pub call: Call,
+    /// When the request arrived. Without it no time is corrected.
+    pub received_at: Option<Timestamp>,
+    /// The client's address, for browser and mobile libraries that do not know their own.
+    pub client_ip: Option<IpAddr>,
+    /// The request's user agent, only for pixels: their senders run no script.
+    pub user_agent: Option<String>,
+    /// Random bits, for messages that carry neither an id nor a time of their own.
+    pub nonce: u128,
+}
+
+impl Arrival {
+    /// A request of which nothing but its call is known.
+    pub fn new(call: Call) -> Self {
+        Self {
+            call,
+            received_at: None,
+            client_ip: None,
+            user_agent: None,
+            nonce: 0,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What becomes of messages and bodies, in names that a user can look up.
+
+use thiserror::Error;
+
+use super::json::Malformed;
+
+/// Sees each message as it came and what became of it.
+pub trait Watch {
+    /// Called once for each message of a body, in order, counted from 0.
+    fn message(&mut self, index: usize, came: &[u8], fate: Fate<'_>);
+}
+
+/// Nobody watches.
+impl Watch for () {
+    fn message(&mut self, _: usize, _: &[u8], _: Fate<'_>) {}
+}
+
+/// What became of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate<'a> {
+    /// It left as this PostHog event (JSON text).
+    Event(&'a [u8]),
+    /// It was left out on purpose; nothing is wrong with it.
+    LeftOut(Omission),
+    /// Capture would refuse it, and with it the whole batch.
+    Refused(Fault),
+}
+
+/// Why a message makes no event although nothing is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Omission {
+    /// Its `integrations` keep it from PostHog.
+    #[error("its integrations keep it from PostHog")]
+    Integrations,
+    /// An alias of an id onto itself, which merges nothing.
+    #[error("it is an alias of an id onto itself")]
+    SelfAlias,
+}
+
+impl Omission {
+    /// A short stable name, for counters and logs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Integrations => "integrations",
+            Self::SelfAlias => "self_alias",
+        }
+    }
+}
+
+/// Why a message cannot become an event that PostHog takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// An item of a batch that is not an object.
+    #[error("the message is not an object")]
+    NotAnObject,
+    /// A message in a batch must say what it is.
+    #[error("the message has no type")]
+    MissingType,
+    /// A type that is none of Segment's six calls.
+    #[error("the type is none of track, page, screen, identify, group and alias")]
+    UnknownType,
+    /// Neither a usable `userId` nor a usable `anonymousId`.
+    #[error("neither userId nor anonymousId can be used")]
+    MissingDistinctId,
+    /// A track call without an event name.
+    #[error("a track call needs an event name")]
+    MissingEvent,
+    /// An event name that is not a string.
+    #[error("the event name is not a string")]
+    EventNotText,
+    /// A `previousId` that is neither a string nor a number.
+    #[error("previousId is neither a string nor a number")]
+    PreviousIdNotText,
+    /// Capture refuses a `$cookieless_mode` that is not a boolean.
+    #[error("$cookieless_mode is not a boolean")]
+    CookielessNotBoolean,
+    /// More nested arrays and objects than capture's parser takes.
+    #[error("arrays and objects are nested too deeply")]
+    TooDeep,
+    /// Larger than `limits.event`.
+    #[error("the event is larger than limits.event")]
+    TooLarge,
+}
+
+impl Fault {
+    /// A short stable name, for counters and logs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotAnObject => "not_an_object",
+            Self::MissingType => "missing_type",
+            Self::UnknownType => "unknown_type",
+            Self::MissingDistinctId => "missing_distinct_id",
+            Self::MissingEvent => "missing_event",
+            Self::EventNotText => "event_not_text",
+            Self::PreviousIdNotText => "previous_id_not_text",
+            Self::CookielessNotBoolean => "cookieless_not_boolean",
+            Self::TooDeep => "too_deep",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+/// Why no event is made of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    LeftOut(Omission),
+    Refused(Fault),
+}
+
+impl From<Omission> for Verdict {
+    fn from(omission: Omission) -> Self {
+        Self::LeftOut(omission)
+    }
+}
+
+impl From<Fault> for Verdict {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(fault)
+    }
+}
+
+impl Verdict {
+    pub(super) fn fate(self) -> Fate<'static> {
+        match self {
+            Self::LeftOut(omission) => Fate::LeftOut(omission),
+            Self::Refused(fault) => Fate::Refused(fault),
+        }
+    }
+}
+
+/// Why a whole body cannot be rewritten. Each of them is final: the same body fails again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum RewriteError {
+    /// Nothing but white space.
+    #[error("the body is empty")]
+    Empty,
+    /// Not JSON, not even with what is forgiven.
+    #[error("the body is not valid JSON")]
+    InvalidJson,
+    /// An array, a string, a number …
+    #[error("the body is not a JSON object")]
+    NotAnObject,
+    /// `batch` is there and is no array.
+    #[error("batch is not an array")]
+    BatchNotAnArray,
+    /// `context`, `integrations` or `sentAt` behind `batch` in a body larger than `limits.window`.
+    #[error("in a body larger than limits.window, context, integrations and sentAt must stand before batch")]
+    LateBatchKey,
+    /// One message or one value of the envelope is larger than what is held.
+    #[error("the body, one message or a batch-level value is larger than the limit")]
+    TooLarge,
+}
+
+impl RewriteError {
+    /// A short stable name, for the answer's `code`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Empty => "empty_body",
+            Self::InvalidJson => "invalid_json",
+            Self::NotAnObject => "not_an_object",
+            Self::BatchNotAnArray => "batch_not_an_array",
+            Self::LateBatchKey => "late_batch_key",
+            Self::TooLarge => "too_large",
+        }
+    }
+
+    /// The sentence for the answer's `message`.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Empty => "the body is empty",
+            Self::InvalidJson => "the body is not valid JSON",
+            Self::NotAnObject => "the body is not a JSON object",
+            Self::BatchNotAnArray => "batch is not an array",
+            Self::LateBatchKey => {
+                "in a body this large, context, integrations and sentAt must stand before batch"
+            }
+            Self::TooLarge => {
+                "the body, one message or a batch-level value is larger than the limit"
+            }
+        }
+    }
+}
+
+impl From<Malformed> for RewriteError {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::Syntax => Self::InvalidJson,
+            Malformed::TooDeep => Self::TooLarge,
+        }
+    }
+}

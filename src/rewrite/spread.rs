@@ -1,0 +1,93 @@
+//! Rare corners of the reference: what JavaScript's spread makes of a value that is no object,
+//! and keys of the caller's that stand in the way of the context's.
+
+use std::collections::HashSet;
+
+use super::json::{unescape, write_string, Entry, Scanner, Scratch, Shape, Value};
+
+/// Writes what spreading a value that is not an object yields: an array's elements and a string's
+/// UTF-16 units by index, and nothing of anything else (mapping 1.8).
+pub(super) fn write_spread(
+    out: &mut Vec<u8>,
+    empty: &mut bool,
+    prefix: &[u8],
+    text: &[u8],
+    value: Value,
+) {
+    let mut key = |out: &mut Vec<u8>, index: usize| {
+        if !std::mem::replace(empty, false) {
+            out.push(b',');
+        }
+        out.push(b'"');
+        out.extend_from_slice(prefix);
+        out.extend_from_slice(index.to_string().as_bytes());
+        out.extend_from_slice(b"\":");
+    };
+    match value.shape {
+        Shape::Plain | Shape::Escaped => {
+            for (index, unit) in unescape(value.of(text)).encode_utf16().enumerate() {
+                key(out, index);
+                // Half of a character cannot stand alone; capture takes none (posthog-ingestion 1.6).
+                let sign = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
+                write_string(out, sign.encode_utf8(&mut [0; 4]));
+            }
+        }
+        Shape::Array => {
+            let text = value.of(text);
+            let mut scratch = Scratch::default();
+            let mut scanner = Scanner::new(text, &mut scratch);
+            let mut index = 0;
+            let mut before = scanner.expect(b'[');
+            while before.is_ok() && scanner.peek() != Some(b']') {
+                let Ok(element) = scanner.value() else {
+                    return;
+                };
+                key(out, index);
+                out.extend_from_slice(element.of(text));
+                index += 1;
+                before = scanner.expect(b',');
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The caller's keys that begin with a prefix, to be asked for by what follows it.
+pub(super) enum Strangers<'t> {
+    Few(Vec<&'t [u8]>),
+    Many(HashSet<&'t [u8]>),
+}
+
+/// So many comparisons are cheaper than a set, and cannot be made to hurt.
+const COMPARED: usize = 4096;
+
+impl<'t> Strangers<'t> {
+    pub(super) fn none() -> Self {
+        Self::Few(Vec::new())
+    }
+
+    /// The keys of `entries`; `questions` is how often [`hold`](Self::hold) will be asked.
+    pub(super) fn with_prefix(
+        prefix: &[u8],
+        entries: &[Entry],
+        text: &'t [u8],
+        questions: usize,
+    ) -> Self {
+        let keys = entries
+            .iter()
+            .filter_map(|entry| entry.key.of(text).strip_prefix(prefix));
+        let keys: Vec<&[u8]> = keys.collect();
+        if keys.len().saturating_mul(questions) > COMPARED {
+            return Self::Many(keys.into_iter().collect());
+        }
+        Self::Few(keys)
+    }
+
+    /// Whether one of them is the prefix and this.
+    pub(super) fn hold(&self, key: &[u8]) -> bool {
+        match self {
+            Self::Few(keys) => keys.contains(&key),
+            Self::Many(keys) => keys.contains(key),
+        }
+    }
+}

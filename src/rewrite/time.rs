@@ -1,0 +1,368 @@
+//! Moments: reading whatever clients write, correcting by `sent_at`, and writing RFC 3339.
+
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeZone, Utc};
+
+/// A moment, in microseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// The years that PostHog stores; a moment beyond them becomes 1970 there (posthog-ingestion 3.5).
+const FIRST_YEAR: i64 = -62_167_219_200_000_000;
+const LAST_YEAR: i64 = 253_402_300_799_999_999;
+
+const MICROS_PER_MILLI: i64 = 1_000;
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// How a text gave a moment away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// RFC 3339 with a zone: PostHog reads it as it stands.
+    Exact(Timestamp),
+    /// Another form that has one clear meaning, but that PostHog would read differently or not
+    /// at all, such as a date without a time.
+    Loose(Timestamp),
+}
+
+impl Reading {
+    pub(super) fn timestamp(self) -> Timestamp {
+        match self {
+            Self::Exact(timestamp) | Self::Loose(timestamp) => timestamp,
+        }
+    }
+}
+
+impl Timestamp {
+    /// From milliseconds since 1970-01-01T00:00:00Z.
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis.saturating_mul(MICROS_PER_MILLI))
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z, rounded down.
+    pub fn millis(self) -> i64 {
+        self.0.div_euclid(MICROS_PER_MILLI)
+    }
+
+    /// Reads RFC 3339.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        parse_exact(text.as_bytes())
+    }
+
+    /// This moment moved by the time between two others, unless that leaves the years that
+    /// PostHog stores: `timestamp + (received_at - sent_at)` (segment-tracking 4.2).
+    pub(super) fn corrected(self, sent_at: Self, received_at: Self) -> Option<Self> {
+        let skew = received_at.0.checked_sub(sent_at.0)?;
+        let moved = self.0.checked_add(skew)?;
+        (FIRST_YEAR..=LAST_YEAR)
+            .contains(&moved)
+            .then_some(Self(moved))
+    }
+
+    /// Appends it as RFC 3339 in UTC with milliseconds: 24 bytes.
+    pub(super) fn write(self, out: &mut Vec<u8>) {
+        let seconds = self.0.div_euclid(MICROS_PER_SECOND);
+        let millis = self.0.rem_euclid(MICROS_PER_SECOND) / MICROS_PER_MILLI;
+        let (year, month, day) = civil(seconds.div_euclid(86_400));
+        let second = seconds.rem_euclid(86_400);
+        digits(out, year, 4);
+        out.push(b'-');
+        digits(out, month, 2);
+        out.push(b'-');
+        digits(out, day, 2);
+        out.push(b'T');
+        digits(out, second / 3600, 2);
+        out.push(b':');
+        digits(out, second / 60 % 60, 2);
+        out.push(b':');
+        digits(out, second % 60, 2);
+        out.push(b'.');
+        digits(out, millis, 3);
+        out.push(b'Z');
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = Vec::with_capacity(24);
+        self.write(&mut out);
+        formatter.write_str(&String::from_utf8_lossy(&out))
+    }
+}
+
+fn digits(out: &mut Vec<u8>, value: i64, width: u32) {
+    for place in (0..width).rev() {
+        let digit = value / 10_i64.pow(place) % 10;
+        out.push(b'0' + u8::try_from(digit).unwrap_or(0));
+    }
+}
+
+/// The date of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
+fn civil(days: i64) -> (i64, i64, i64) {
+    // Years are counted from March, so that the leap day is the last of its year; 400 years have
+    // 146,097 days.
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+/// The day, counted from 1970-01-01, of a date that exists.
+fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if !(1..=length).contains(&day) {
+        return None;
+    }
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let shifted = (month + 9) % 12;
+    let day_of_year = (153 * shifted + 2) / 5 + day - 1;
+    Some(
+        era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year
+            - 719_468,
+    )
+}
+
+/// Reads a time as clients write it. None when no one meaning can be made out.
+pub(super) fn read(text: &str) -> Option<Reading> {
+    if let Some(timestamp) = parse_exact(text.as_bytes()) {
+        return Some(Reading::Exact(timestamp));
+    }
+    // Nothing longer has a meaning, and a bound keeps hostile texts cheap.
+    if text.len() > 64 {
+        return None;
+    }
+    parse_loose(text.trim()).map(Reading::Loose)
+}
+
+fn number(text: &[u8]) -> Option<i64> {
+    if text.is_empty() || text.len() > 9 {
+        return None;
+    }
+    text.iter().try_fold(0, |value, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| value * 10 + i64::from(digit - b'0'))
+    })
+}
+
+/// RFC 3339: `2026-11-23T21:05:57.793+00:00`. Any number of decimals; those past microseconds
+/// are dropped.
+fn parse_exact(text: &[u8]) -> Option<Timestamp> {
+    let field = |from: usize, to: usize| text.get(from..to).and_then(number);
+    let sign = |at: usize, wanted: u8| (text.get(at) == Some(&wanted)).then_some(());
+    sign(4, b'-')?;
+    sign(7, b'-')?;
+    sign(13, b':')?;
+    sign(16, b':')?;
+    if !matches!(text.get(10), Some(b'T' | b't')) {
+        return None;
+    }
+    let (hour, minute, second) = (field(11, 13)?, field(14, 16)?, field(17, 19)?);
+    // 60 is a leap second; it counts as the first of the next minute.
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let mut rest = text.get(19..)?;
+    let mut micros = 0;
+    if let Some((b'.', decimals)) = rest.split_first() {
+        let length = decimals
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
+        if length == 0 {
+            return None;
+        }
+        for place in 0..6 {
+            let digit = decimals.get(place).filter(|_| place < length);
+            micros = micros * 10 + digit.map_or(0, |digit| i64::from(digit - b'0'));
+        }
+        rest = decimals.get(length..)?;
+    }
+    let offset = match rest {
+        [b'Z' | b'z'] => 0,
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
+            let (hours, minutes) = (number(&[*h1, *h2])?, number(&[*m1, *m2])?);
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            let seconds = hours * 3600 + minutes * 60;
+            if *sign == b'-' {
+                -seconds
+            } else {
+                seconds
+            }
+        }
+        _ => return None,
+    };
+    let day = days(field(0, 4)?, field(5, 7)?, field(8, 10)?)?;
+    let seconds = day * 86_400 + hour * 3600 + minute * 60 + second - offset;
+    Some(Timestamp(seconds * MICROS_PER_SECOND + micros))
+}
+
+fn from_chrono(moment: DateTime<Utc>) -> Option<Timestamp> {
+    (0..=9999)
+        .contains(&moment.year())
+        .then(|| Timestamp(moment.timestamp_micros()))
+}
+
+/// The other forms seen in the wild, in the order of how much they say.
+fn parse_loose(text: &str) -> Option<Timestamp> {
+    const ZONED: [&str; 4] = [
+        "%Y-%m-%dT%H:%M:%S%.f%#z",
+        "%Y-%m-%d %H:%M:%S%.f%#z",
+        "%Y-%m-%d %H:%M:%S%.f %#z",
+        "%a %b %d %Y %H:%M:%S GMT%z",
+    ];
+    const ZONELESS: [&str; 6] = [
+        "%Y-%m-%dT%H:%M:%S%.f",
+        "%Y-%m-%d %H:%M:%S%.f",
+        "%Y-%m-%dT%H:%M",
+        "%Y-%m-%d %H:%M",
+        "%m/%d/%Y %H:%M:%S",
+        "%m/%d/%Y %H:%M",
+    ];
+    const DATES: [&str; 2] = ["%Y-%m-%d", "%m/%d/%Y"];
+    if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+        return match text.len() {
+            // Seconds from 2001 to 2286, milliseconds likewise.
+            10 => Some(Timestamp::from_millis(text.parse::<i64>().ok()? * 1000)),
+            13 => Some(Timestamp::from_millis(text.parse::<i64>().ok()?)),
+            _ => None,
+        };
+    }
+    // JavaScript's Date.toString() ends in the zone's name in brackets.
+    let text = text.split(" (").next().unwrap_or(text);
+    for form in ZONED {
+        if let Ok(moment) = DateTime::parse_from_str(text, form) {
+            return from_chrono(moment.to_utc());
+        }
+    }
+    if let Ok(moment) = DateTime::parse_from_rfc2822(text) {
+        return from_chrono(moment.to_utc());
+    }
+    for form in ZONELESS {
+        let bare = text.trim_end_matches(['Z', 'z']);
+        if let Ok(moment) = NaiveDateTime::parse_from_str(bare, form) {
+            return from_chrono(Utc.from_utc_datetime(&moment));
+        }
+    }
+    for form in DATES {
+        if let Ok(date) = NaiveDate::parse_from_str(text, form) {
+            let midnight = date.and_hms_opt(0, 0, 0)?;
+            return from_chrono(Utc.from_utc_datetime(&midnight));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str) -> Option<String> {
+        read(text).map(|reading| reading.timestamp().to_string())
+    }
+
+    #[test]
+    fn every_form_that_sdks_write_is_exact() {
+        for (text, expected) in [
+            ("2026-11-23T21:05:57.793Z", "2026-11-23T21:05:57.793Z"),
+            ("2026-11-23T21:05:57.793+00:00", "2026-11-23T21:05:57.793Z"),
+            ("2026-11-23T20:58:11.148236813Z", "2026-11-23T20:58:11.148Z"),
+            ("2026-11-23T21:05:57+02:00", "2026-11-23T19:05:57.000Z"),
+            ("2024-02-29T23:59:60Z", "2024-03-01T00:00:00.000Z"),
+            ("1969-12-31T23:59:59.999Z", "1969-12-31T23:59:59.999Z"),
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00.000Z"),
+            ("9999-12-31T23:59:59.9999Z", "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert!(matches!(read(text), Some(Reading::Exact(_))), "{text}");
+            assert_eq!(written(text).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_clear_forms_are_read_and_the_rest_is_not() {
+        for (text, expected) in [
+            ("2026-11-23", Some("2026-11-23T00:00:00.000Z")),
+            ("2026-11-23T21:05:57", Some("2026-11-23T21:05:57.000Z")),
+            ("2026-11-23 21:05:57.5", Some("2026-11-23T21:05:57.500Z")),
+            ("2026-11-23T21:05:57+0200", Some("2026-11-23T19:05:57.000Z")),
+            ("2026-11-23T21:05:57+02", Some("2026-11-23T19:05:57.000Z")),
+            (
+                "2026-11-23 21:05:57 +00:00",
+                Some("2026-11-23T21:05:57.000Z"),
+            ),
+            (
+                "Mon, 23 Nov 2026 21:05:57 GMT",
+                Some("2026-11-23T21:05:57.000Z"),
+            ),
+            (
+                "Mon Nov 23 2026 21:05:57 GMT+0100 (CET)",
+                Some("2026-11-23T20:05:57.000Z"),
+            ),
+            ("11/23/2026", Some("2026-11-23T00:00:00.000Z")),
+            ("1795166130", Some("2026-11-20T09:15:30.000Z")),
+            ("1795166130250", Some("2026-11-20T09:15:30.250Z")),
+            ("yesterday", None),
+            ("", None),
+            ("2026-13-01T00:00:00Z", None),
+            ("2026-02-30", None),
+            ("2026-11-23T25:00:00Z", None),
+            ("17", None),
+        ] {
+            assert_eq!(written(text).as_deref(), expected, "{text}");
+            assert!(!matches!(read(text), Some(Reading::Exact(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_day_of_the_calendar_is_written_as_it_was_read() {
+        let first = days(1, 1, 1).unwrap();
+        let last = days(9999, 12, 31).unwrap();
+        let mut expected = NaiveDate::from_ymd_opt(1, 1, 1).unwrap();
+        for day in first..=last {
+            let (year, month, date) = civil(day);
+            assert_eq!(
+                (year, month, date),
+                (
+                    i64::from(expected.year()),
+                    i64::from(expected.month()),
+                    i64::from(expected.day())
+                )
+            );
+            assert_eq!(days(year, month, date), Some(day));
+            expected = expected.succ_opt().unwrap();
+        }
+    }
+
+    #[test]
+    fn correction_moves_by_the_difference_of_the_clocks() {
+        let at = |text| Timestamp::parse_rfc3339(text).unwrap();
+        let moved = at("2026-11-23T10:00:00.000Z").corrected(
+            at("2026-11-23T10:00:05.500Z"),
+            at("2026-11-23T11:00:06.000Z"),
+        );
+        assert_eq!(moved.unwrap().to_string(), "2026-11-23T11:00:00.500Z");
+        let beyond = at("9999-12-31T00:00:00Z")
+            .corrected(at("1970-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z"));
+        assert_eq!(beyond, None);
+    }
+}

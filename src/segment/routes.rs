@@ -1,0 +1,188 @@
+//! Which call a request makes (segment-tracking 1.1).
+
+/// The six calls of Segment's tracking API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Something a user did.
+    Track,
+    /// A page seen in a browser.
+    Page,
+    /// A screen seen in an app.
+    Screen,
+    /// Who a user is.
+    Identify,
+    /// Which group a user belongs to.
+    Group,
+    /// Two ids of one user.
+    Alias,
+}
+
+impl Kind {
+    /// The kind with this name, as it stands in `type` or in a path: `track` or `t`.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        match name {
+            b"track" | b"t" => Some(Self::Track),
+            b"page" | b"p" => Some(Self::Page),
+            b"screen" | b"s" => Some(Self::Screen),
+            b"identify" | b"i" => Some(Self::Identify),
+            b"group" | b"g" => Some(Self::Group),
+            b"alias" | b"a" => Some(Self::Alias),
+            _ => None,
+        }
+    }
+
+    /// The name as it stands in a message's `type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Track => "track",
+            Self::Page => "page",
+            Self::Screen => "screen",
+            Self::Identify => "identify",
+            Self::Group => "group",
+            Self::Alias => "alias",
+        }
+    }
+}
+
+/// What a POST to a tracking route carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// One message whose kind the path names.
+    One(Kind),
+    /// A batch, or whatever the body turns out to be: React Native posts to the bare prefix.
+    Batch,
+}
+
+/// What a request below a Segment route's prefix is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Recognised {
+    /// Messages to rewrite.
+    Ingest(Call),
+    /// The SDKs' own telemetry (`/v1/m`): swallowed.
+    Telemetry,
+    /// A pixel: the message stands in the query, the answer is a GIF. `HEAD` delivers nothing.
+    Pixel(Kind),
+    /// A pixel asked for with `HEAD`.
+    PixelHead,
+    /// A CORS preflight or any other `OPTIONS`.
+    Preflight,
+    /// A known path with a method it does not have; the methods it has.
+    MethodNotAllowed(&'static str),
+    /// Nothing of Segment's.
+    Unknown,
+}
+
+/// Recognises a request by its method and by its path below the route's prefix (with or without a
+/// slash in front, without the query).
+///
+/// Tolerated, because SDKs and their users do it: a missing `/v1`, a trailing slash, and
+/// `batch/b` or `import/b`, which a React Native proxy setting that ends in `/batch` yields.
+pub fn recognise(method: &str, tail: &str) -> Recognised {
+    let tail = tail.trim_matches('/');
+    let tail = match tail.strip_prefix("v1") {
+        Some("") => "",
+        Some(rest) => rest.strip_prefix('/').unwrap_or(tail),
+        None => tail,
+    };
+    let Some(known) = known_path(tail) else {
+        return Recognised::Unknown;
+    };
+    match (method, known) {
+        ("OPTIONS", _) => Recognised::Preflight,
+        ("POST", Known::Call(call)) => Recognised::Ingest(call),
+        ("POST", Known::Telemetry) => Recognised::Telemetry,
+        ("GET", Known::Pixel(kind)) => Recognised::Pixel(kind),
+        ("HEAD", Known::Pixel(_)) => Recognised::PixelHead,
+        (_, Known::Pixel(_)) => Recognised::MethodNotAllowed("GET, HEAD, OPTIONS"),
+        _ => Recognised::MethodNotAllowed("POST, OPTIONS"),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Known {
+    Call(Call),
+    Telemetry,
+    Pixel(Kind),
+}
+
+fn known_path(tail: &str) -> Option<Known> {
+    if let Some(name) = tail.strip_prefix("pixel/") {
+        // Single letters are not documented for pixels, and cost nothing.
+        return Kind::from_name(name.as_bytes()).map(Known::Pixel);
+    }
+    match tail {
+        "" | "b" | "batch" | "import" | "batch/b" | "import/b" | "b/b" => {
+            Some(Known::Call(Call::Batch))
+        }
+        "m" => Some(Known::Telemetry),
+        name => Kind::from_name(name.as_bytes()).map(|kind| Known::Call(Call::One(kind))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_served_with_and_without_v1_and_trailing_slash() {
+        let one = |kind| Recognised::Ingest(Call::One(kind));
+        let batch = Recognised::Ingest(Call::Batch);
+        let rows = [
+            ("track", one(Kind::Track)),
+            ("t", one(Kind::Track)),
+            ("page", one(Kind::Page)),
+            ("p", one(Kind::Page)),
+            ("identify", one(Kind::Identify)),
+            ("i", one(Kind::Identify)),
+            ("group", one(Kind::Group)),
+            ("g", one(Kind::Group)),
+            ("alias", one(Kind::Alias)),
+            ("a", one(Kind::Alias)),
+            ("screen", one(Kind::Screen)),
+            ("s", one(Kind::Screen)),
+            ("batch", batch),
+            ("b", batch),
+            ("import", batch),
+            ("", batch),
+            ("m", Recognised::Telemetry),
+        ];
+        for (name, expected) in rows {
+            for before in ["", "/", "v1/", "/v1/"] {
+                for after in ["", "/"] {
+                    let tail = format!("{before}{name}{after}");
+                    assert_eq!(recognise("POST", &tail), expected, "{tail:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_segments_is_not_taken() {
+        for tail in [
+            "v2/t",
+            "v1x",
+            "favicon.ico",
+            "v1/v1/t",
+            "tracks",
+            "pixel",
+            "pixel/x",
+            "v1/x",
+        ] {
+            assert_eq!(recognise("POST", tail), Recognised::Unknown, "{tail:?}");
+        }
+    }
+
+    #[test]
+    fn methods_decide_between_message_pixel_and_preflight() {
+        assert_eq!(
+            recognise("GET", "v1/pixel/track"),
+            Recognised::Pixel(Kind::Track)
+        );
+        assert_eq!(recognise("HEAD", "v1/pixel/page"), Recognised::PixelHead);
+        assert_eq!(recognise("OPTIONS", "v1/t"), Recognised::Preflight);
+        assert_eq!(
+            recognise("GET", "v1/t"),
+            Recognised::MethodNotAllowed("POST, OPTIONS")
+        );
+    }
+}
