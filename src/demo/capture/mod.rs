@@ -1,0 +1,277 @@
+//! The stand-in for PostHog's capture service: its rules, its answers, and a memory.
+//!
+//! It reads requests with strict serde types, as capture does, and shares no code with Hedgerow's
+//! own rewriting: what both get wrong in the same way would otherwise look right. Source of the
+//! rules: posthog-ingestion, sections 1 to 3 and 5.
+//!
+//! What it leaves out: session replay (`/s`), flags, remote config, the AI and OTLP endpoints,
+//! quotas, the check of tokens against real projects, brotli and zstd on v1, and everything after
+//! the queue (persons, groups, sessions). A request is stored whole or not at all; the real queue
+//! may keep the first events of a batch that it refuses with 413.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use http::header::{HeaderName, HeaderValue};
+use http::{header, Method, StatusCode};
+
+use crate::demo::http::{Handler, Request, Response};
+
+mod lz;
+mod payload;
+mod query;
+mod refusal;
+mod shape;
+mod store;
+mod time;
+mod uuid;
+mod v0;
+mod v1;
+
+pub use refusal::{Refusal, TokenFault};
+pub use shape::Historical;
+pub use store::{Capacity, Refused, RequestFacts, StoredEvent, UuidOrigin};
+pub use uuid::Uuid;
+
+/// Where the time comes from.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// A trouble that the stand-in makes on purpose.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// None.
+    #[default]
+    None,
+    /// Every request is answered with this status, unread, with `Retry-After` in seconds if given.
+    Status(StatusCode, Option<u32>),
+    /// The events are stored, but the answer is this: what a lost answer looks like to a sender.
+    StoredThen(StatusCode, Option<u32>),
+    /// A request that holds an event of this name is refused with 400.
+    Poison(String),
+}
+
+/// Capture, in memory.
+pub struct Capture {
+    clock: Clock,
+    store: store::Store,
+    fault: Mutex<(Fault, Option<u64>)>,
+    minted: AtomicU64,
+}
+
+impl Capture {
+    /// An empty capture with this clock and room for this much.
+    pub fn new(clock: Clock, capacity: Capacity) -> Self {
+        Self {
+            clock,
+            store: store::Store::new(capacity),
+            fault: Mutex::default(),
+            minted: AtomicU64::new(0),
+        }
+    }
+
+    /// All events that are kept, oldest first.
+    pub fn events(&self) -> Vec<Arc<StoredEvent>> {
+        self.store.since(0)
+    }
+
+    /// The events from this number on that are kept, oldest first.
+    pub fn since(&self, number: u64) -> Vec<Arc<StoredEvent>> {
+        self.store.since(number)
+    }
+
+    /// How many events were stored in all, those no longer kept included.
+    pub fn stored(&self) -> u64 {
+        self.store.stored()
+    }
+
+    /// How many requests came to an events endpoint, whatever the answer; preflights not counted.
+    pub fn requests(&self) -> u64 {
+        self.store.requests()
+    }
+
+    /// How many requests were taken.
+    pub fn accepted(&self) -> u64 {
+        self.store.accepted()
+    }
+
+    /// The last hundred refusals, oldest first; answers that a [`Fault`] made are among them.
+    pub fn refusals(&self) -> Vec<Refused> {
+        self.store.refusals()
+    }
+
+    /// Forgets events and refusals. The counts go on.
+    pub fn clear(&self) {
+        self.store.clear();
+    }
+
+    /// Makes this trouble from now on.
+    pub fn set_fault(&self, fault: Fault) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = (fault, None);
+    }
+
+    /// Makes this trouble for the next requests, then none.
+    pub fn set_fault_for(&self, fault: Fault, requests: u64) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = (fault, Some(requests));
+    }
+
+    fn next_fault(&self) -> Fault {
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut fault.1 {
+            None => fault.0.clone(),
+            Some(0) => Fault::None,
+            Some(left) => {
+                *left -= 1;
+                fault.0.clone()
+            }
+        }
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        (self.clock)()
+    }
+
+    fn mint(&self, time: DateTime<Utc>) -> Uuid {
+        Uuid::mint(time, self.minted.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn take(&self, request: &Request, version: Version) -> Response {
+        let number = self.store.arrived();
+        let fault = self.next_fault();
+        if let Fault::Status(status, retry_after) = fault {
+            self.refused(number, request, status, FAULT_TEXT);
+            return trouble(status, retry_after);
+        }
+        let poison = match &fault {
+            Fault::Poison(name) => Some(name.as_str()),
+            _ => None,
+        };
+        let answer = match version {
+            Version::V0 => self.take_v0(request, number, poison),
+            Version::V1 => self.take_v1(request, number, poison),
+        };
+        match fault {
+            Fault::StoredThen(status, retry_after) => {
+                self.refused(number, request, status, FAULT_TEXT);
+                trouble(status, retry_after)
+            }
+            _ => {
+                if !answer.status.is_success() {
+                    let reason = String::from_utf8_lossy(&answer.body);
+                    self.refused(number, request, answer.status, &reason);
+                }
+                answer
+            }
+        }
+    }
+
+    fn refused(&self, number: u64, request: &Request, status: StatusCode, reason: &str) {
+        self.store.refuse(Refused {
+            number,
+            path: request.path.clone(),
+            status,
+            reason: reason.to_owned(),
+        });
+    }
+}
+
+impl std::fmt::Debug for Capture {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Events hold what people did; a debug print shows only how many there are.
+        formatter
+            .debug_struct("Capture")
+            .field("requests", &self.requests())
+            .field("stored", &self.stored())
+            .finish_non_exhaustive()
+    }
+}
+
+const FAULT_TEXT: &str = "trouble made on purpose";
+
+fn trouble(status: StatusCode, retry_after: Option<u32>) -> Response {
+    let answer = Response::new(status, "text/plain; charset=utf-8", FAULT_TEXT);
+    match retry_after {
+        Some(seconds) => answer.with(header::RETRY_AFTER, HeaderValue::from(seconds)),
+        None => answer,
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Version {
+    V0,
+    V1,
+}
+
+/// The endpoints (posthog-ingestion 1.1), each with and without a slash at its end.
+fn endpoint(path: &str) -> Option<Version> {
+    match path.strip_suffix('/').unwrap_or(path) {
+        "/i/v0/e" | "/e" | "/capture" | "/track" | "/engage" | "/batch" => Some(Version::V0),
+        "/i/v1/analytics/events" => Some(Version::V1),
+        _ => None,
+    }
+}
+
+impl Handler for Capture {
+    fn handle(&self, request: &Request) -> Response {
+        let endpoint = endpoint(&request.path);
+        let methods = match endpoint {
+            Some(Version::V1) => "POST,OPTIONS",
+            _ => "GET,POST,OPTIONS",
+        };
+        if request.method == Method::OPTIONS {
+            return preflight(request, methods);
+        }
+        let answer = match (endpoint, &request.method) {
+            (None, _) => Response::empty(StatusCode::NOT_FOUND),
+            (Some(version), &Method::POST) => self.take(request, version),
+            (Some(Version::V0), &Method::GET) => self.take(request, Version::V0),
+            (Some(_), _) => Response::empty(StatusCode::METHOD_NOT_ALLOWED)
+                .with(header::ALLOW, HeaderValue::from_static(methods)),
+        };
+        with_cors(request, answer)
+    }
+}
+
+/// Any origin is mirrored and may send its cookies (posthog-ingestion 1.9).
+fn with_cors(request: &Request, mut answer: Response) -> Response {
+    mirror(
+        request,
+        &mut answer,
+        &header::ORIGIN,
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    );
+    answer
+        .with(
+            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            HeaderValue::from_static("true"),
+        )
+        .with(
+            header::VARY,
+            HeaderValue::from_static(
+                "origin, access-control-request-method, access-control-request-headers",
+            ),
+        )
+}
+
+fn preflight(request: &Request, methods: &'static str) -> Response {
+    let mut answer = Response::empty(StatusCode::OK).with(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static(methods),
+    );
+    mirror(
+        request,
+        &mut answer,
+        &header::ACCESS_CONTROL_REQUEST_HEADERS,
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+    );
+    with_cors(request, answer)
+}
+
+fn mirror(request: &Request, answer: &mut Response, from: &HeaderName, to: HeaderName) {
+    if let Some(value) = request.headers.get(from) {
+        answer.headers.insert(to, value.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! What the stand-in keeps of the requests it took.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Map, Value};
+
+use super::shape::Historical;
+use super::uuid::Uuid;
+
+/// How much is kept; the oldest events go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// The most events.
+    pub events: usize,
+    /// The most bytes of the events' own texts together.
+    pub bytes: usize,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            events: 10_000,
+            bytes: 32 << 20,
+        }
+    }
+}
+
+impl Capacity {
+    /// Everything, for tests that count events to the last one.
+    pub const UNBOUNDED: Self = Self {
+        events: usize::MAX,
+        bytes: usize::MAX,
+    };
+}
+
+/// One event that capture would have put into its queue.
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    /// Its number among all events stored, from 0.
+    pub number: u64,
+    /// The project's token, trimmed.
+    pub token: String,
+    /// The name.
+    pub event: String,
+    /// The id as it would be stored: a string of at most 200 characters.
+    pub distinct_id: String,
+    /// The id of the event: its own, or minted if it had none.
+    pub uuid: Uuid,
+    /// Who made `uuid`.
+    pub uuid_origin: UuidOrigin,
+    /// The `timestamp` field as it was sent.
+    pub timestamp_sent: Option<String>,
+    /// The time as capture computes it.
+    pub timestamp: DateTime<Utc>,
+    /// The properties as they were sent.
+    pub properties: Map<String, Value>,
+    /// `$set` of the top level.
+    pub set: Option<Map<String, Value>>,
+    /// `$set_once` of the top level.
+    pub set_once: Option<Map<String, Value>>,
+    /// The event's own JSON text, every byte as it was sent.
+    pub raw: String,
+    /// The request that brought it.
+    pub request: Arc<RequestFacts>,
+}
+
+/// Who made an event's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UuidOrigin {
+    /// The sender: a second delivery has the same one.
+    Sender,
+    /// Capture: a second delivery would count twice.
+    Capture,
+}
+
+/// What is known of a request whose events were stored.
+#[derive(Debug, Clone)]
+pub struct RequestFacts {
+    /// Its number among all requests, from 0.
+    pub number: u64,
+    /// The method.
+    pub method: Method,
+    /// The path, without the query.
+    pub path: String,
+    /// The query, not decoded.
+    pub query: Option<String>,
+    /// All headers as they arrived.
+    pub headers: HeaderMap,
+    /// The bytes of the body on the wire, content coding included.
+    pub body_bytes: usize,
+    /// The other end of the connection.
+    pub peer: Option<SocketAddr>,
+    /// When it arrived.
+    pub at: DateTime<Utc>,
+    /// The envelope's `sent_at` as it was sent.
+    pub sent_at: Option<String>,
+    /// Whether the envelope says that the events are old.
+    pub historical: Historical,
+    /// How many of its events were stored.
+    pub events: usize,
+}
+
+/// A request that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its number among all requests, from 0.
+    pub number: u64,
+    /// The path, without the query.
+    pub path: String,
+    /// The status it was answered with.
+    pub status: StatusCode,
+    /// The text it was answered with.
+    pub reason: String,
+}
+
+/// How many refusals are remembered.
+const REFUSALS: usize = 100;
+
+#[derive(Debug)]
+pub(super) struct Store {
+    capacity: Capacity,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    requests: u64,
+    accepted: u64,
+    stored: u64,
+    bytes: usize,
+    events: VecDeque<Arc<StoredEvent>>,
+    refusals: VecDeque<Refused>,
+}
+
+impl Store {
+    pub(super) fn new(capacity: Capacity) -> Self {
+        Self {
+            capacity,
+            kept: Mutex::default(),
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // A panic elsewhere leaves whole events behind: each is pushed in one step.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request and returns its number.
+    pub(super) fn arrived(&self) -> u64 {
+        let mut kept = self.kept();
+        kept.requests += 1;
+        kept.requests - 1
+    }
+
+    /// Stores all events of one request.
+    pub(super) fn accept(&self, events: Vec<StoredEvent>) {
+        let mut kept = self.kept();
+        kept.accepted += 1;
+        for mut event in events {
+            event.number = kept.stored;
+            kept.stored += 1;
+            kept.bytes = kept.bytes.saturating_add(event.raw.len());
+            kept.events.push_back(Arc::new(event));
+        }
+        while kept.events.len() > self.capacity.events || kept.bytes > self.capacity.bytes {
+            match kept.events.pop_front() {
+                Some(oldest) => kept.bytes = kept.bytes.saturating_sub(oldest.raw.len()),
+                None => break,
+            }
+        }
+    }
+
+    pub(super) fn refuse(&self, refused: Refused) {
+        let mut kept = self.kept();
+        if kept.refusals.len() == REFUSALS {
+            kept.refusals.pop_front();
+        }
+        kept.refusals.push_back(refused);
+    }
+
+    pub(super) fn since(&self, number: u64) -> Vec<Arc<StoredEvent>> {
+        let kept = self.kept();
+        let from = kept.events.partition_point(|event| event.number < number);
+        kept.events.iter().skip(from).cloned().collect()
+    }
+
+    pub(super) fn refusals(&self) -> Vec<Refused> {
+        self.kept().refusals.iter().cloned().collect()
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.kept().requests
+    }
+
+    pub(super) fn accepted(&self) -> u64 {
+        self.kept().accepted
+    }
+
+    pub(super) fn stored(&self) -> u64 {
+        self.kept().stored
+    }
+
+    pub(super) fn clear(&self) {
+        let mut kept = self.kept();
+        kept.events.clear();
+        kept.refusals.clear();
+        kept.bytes = 0;
+    }
+}

@@ -1,0 +1,139 @@
+//! Requests and answers as plain values, so that nothing in this room knows who serves it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue, CONTENT_TYPE};
+use http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
+
+/// One whole request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The path as it was sent, without the query, not percent-decoded.
+    pub path: String,
+    /// What stands after the first `?`, not percent-decoded.
+    pub query: Option<String>,
+    /// The headers, in the order of their arrival.
+    pub headers: HeaderMap,
+    /// The body, free of transfer coding, content coding untouched.
+    pub body: Bytes,
+    /// The address of the other end of the connection.
+    pub peer: Option<SocketAddr>,
+}
+
+impl Request {
+    /// A request without headers and body; `target` is a path with or without a query.
+    pub fn new(method: Method, target: &str) -> Self {
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (target, None),
+        };
+        Self {
+            method,
+            path: path.to_owned(),
+            query,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            peer: None,
+        }
+    }
+
+    /// The first value of a header, if it is text.
+    pub(crate) fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// One whole answer.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers; `Content-Length` is added by whoever serves it.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Response {
+    /// An answer without a body.
+    pub fn empty(status: StatusCode) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// An answer with a body of this content type.
+    pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let mut answer = Self::empty(status);
+        answer.body = body.into();
+        answer.with(CONTENT_TYPE, HeaderValue::from_static(content_type))
+    }
+
+    /// The same with one more header.
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+}
+
+/// Whatever answers requests. It must not block for long: it may be called on a network thread.
+pub trait Handler: Send + Sync {
+    /// Answers one request.
+    fn handle(&self, request: &Request) -> Response;
+}
+
+impl<H: Handler + ?Sized> Handler for Arc<H> {
+    fn handle(&self, request: &Request) -> Response {
+        (**self).handle(request)
+    }
+}
+
+/// The pairs of a query or a form, decoded: `+` is a blank, broken UTF-8 becomes U+FFFD.
+pub(crate) fn pairs(text: &str) -> Vec<(String, String)> {
+    let decode = |part: &str| {
+        let blanks = part.replace('+', " ");
+        percent_decode_str(&blanks).decode_utf8_lossy().into_owned()
+    };
+    text.split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_cut_at_its_first_question_mark() {
+        let request = Request::new(Method::GET, "/e/?a=1?b");
+        assert_eq!(request.path, "/e/");
+        assert_eq!(request.query.as_deref(), Some("a=1?b"));
+        assert_eq!(Request::new(Method::GET, "/e").query, None);
+    }
+
+    #[test]
+    fn pairs_are_decoded_as_forms_are() {
+        let read = pairs("a=1+2&&b&c=%7B%22x%22%3A%2B%7D&d=%FF");
+        let expected = [
+            ("a", "1 2"),
+            ("b", ""),
+            ("c", "{\"x\":+}"),
+            ("d", "\u{fffd}"),
+        ];
+        assert_eq!(read.len(), expected.len());
+        for ((name, value), (want_name, want_value)) in read.iter().zip(expected) {
+            assert_eq!((name.as_str(), value.as_str()), (want_name, want_value));
+        }
+    }
+}
