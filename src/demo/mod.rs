@@ -1,4 +1,4 @@
-//! The demo: a stand-in for PostHog, so that the whole way of an event can be
+//! The demo: a stand-in for PostHog and a small shop, so that the whole way of an event can be
 //! seen on one machine, without a network, an account or a key.
 //!
 //! [`capture`] answers as PostHog's capture service does and remembers what it took. The tests
@@ -6,7 +6,76 @@
 //! sessions, no queries, and nothing is kept on disk. Its rules are written from PostHog's source
 //! (posthog-ingestion) and were never run against the real service.
 //!
-//! Nothing here listens: it is a [`Handler`](http::Handler) on plain values.
+//! [`shop`] is the page that sends events, with the real analytics.js where it is at hand.
+//! [`live`] remembers each message as it came and as it left.
+//!
+//! Nothing here listens: both are a [`Handler`](http::Handler) on plain values.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::Utc;
+
+use capture::{Capacity, Capture, Clock};
+use live::Live;
+use shop::Shop;
 
 pub mod capture;
 pub mod http;
+pub mod live;
+pub mod shop;
+
+/// The project key that the demo's configuration uses. The stand-in takes any well-formed key.
+pub const API_KEY: &str = "phc_demo";
+
+/// What can be chosen about the demo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DemoOptions {
+    /// The folder of the npm package `@segment/analytics-next`, or its `dist/umd`.
+    pub analytics_js: Option<PathBuf>,
+    /// The path prefix of Hedgerow's Segment route on the shop's host.
+    pub prefix: String,
+    /// The Segment write key that the page uses.
+    pub write_key: String,
+}
+
+impl Default for DemoOptions {
+    fn default() -> Self {
+        Self {
+            analytics_js: None,
+            prefix: "/hr/".to_owned(),
+            write_key: "demo-shop".to_owned(),
+        }
+    }
+}
+
+/// The parts of the demo, to be served and fed: [`capture`](Self::capture) is PostHog's host,
+/// [`shop`](Self::shop) the site's origin, and [`live`](Self::live) wants to see each message.
+#[derive(Debug, Clone)]
+pub struct Demo {
+    /// The stand-in for PostHog.
+    pub capture: Arc<Capture>,
+    /// The site.
+    pub shop: Arc<Shop>,
+    /// What the site shows.
+    pub live: Arc<Live>,
+}
+
+impl Demo {
+    /// A demo on the system's clock. Reads the files of analytics.js, if a folder is given; ask
+    /// [`Shop::library`] whether they were found.
+    pub fn new(options: &DemoOptions) -> Self {
+        let clock: Clock = Arc::new(Utc::now);
+        let live = Arc::new(Live::new(Arc::clone(&clock)));
+        Self {
+            capture: Arc::new(Capture::new(clock, Capacity::default())),
+            shop: Arc::new(Shop::new(
+                Arc::clone(&live),
+                options.analytics_js.as_deref(),
+                &options.prefix,
+                &options.write_key,
+            )),
+            live,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! An entry for the terminal: what came on the left, what left on the right.
+
+use super::{pretty, Entry, Left};
+
+/// Below this width the two sides stand one above the other.
+const SIDE_BY_SIDE: usize = 60;
+
+/// The narrowest width that is drawn.
+const NARROWEST: usize = 20;
+
+/// Draws one entry for a terminal of `width` columns: plain text, a line break after each line,
+/// no line wider than `width` (at least 20). Control characters are replaced, so that a message
+/// cannot steer the terminal.
+pub fn render_terminal(entry: &Entry, width: usize) -> String {
+    let width = width.max(NARROWEST);
+    let came = pretty::indent(&entry.came);
+    let (heading, left) = match &entry.left {
+        Left::Event(event) => ("as it left", pretty::indent(event)),
+        Left::LeftOut(reason) => ("left out on purpose", reason.clone()),
+        Left::Refused(reason) => ("refused", reason.clone()),
+    };
+    let mut out = rule(
+        &format!("#{} {}", entry.number, entry.at.format("%H:%M:%S%.3f")),
+        width,
+    );
+    if width < SIDE_BY_SIDE {
+        for (heading, text) in [("as it came", came.as_str()), (heading, left.as_str())] {
+            out.push_str(&format!("{heading}:\n"));
+            for line in wrap(text, width) {
+                out.push_str(line.trim_end());
+                out.push('\n');
+            }
+        }
+        return out;
+    }
+    // Two columns and " │ " between them.
+    let column = (width - 3) / 2;
+    let mut came_lines = vec!["as it came".to_owned()];
+    came_lines.extend(wrap(&came, column));
+    let mut left_lines = vec![heading.to_owned()];
+    left_lines.extend(wrap(&left, column));
+    for row in 0..came_lines.len().max(left_lines.len()) {
+        let came = came_lines.get(row).map_or("", String::as_str);
+        let left = left_lines.get(row).map_or("", String::as_str);
+        let padding = " ".repeat(column.saturating_sub(columns(came)));
+        let line = format!("{came}{padding} │ {left}");
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn rule(title: &str, width: usize) -> String {
+    let line = "─".repeat(width.saturating_sub(columns(title) + 4));
+    format!("── {title} {line}\n")
+}
+
+/// Breaks text into lines of at most `width` columns; what continues a line is indented a little
+/// further than its beginning.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let blanks = line.len() - line.trim_start_matches(' ').len();
+        let hanging = " ".repeat((blanks + 4).min(width / 2));
+        let mut current = String::new();
+        let mut used = 0;
+        for letter in line.chars() {
+            let letter = if steers(letter) { '\u{fffd}' } else { letter };
+            let wide = columns_of(letter);
+            if used + wide > width {
+                lines.push(std::mem::replace(&mut current, hanging.clone()));
+                used = hanging.len();
+            }
+            current.push(letter);
+            used += wide;
+        }
+        lines.push(current);
+    }
+    lines
+}
+
+/// Characters that move the cursor, switch modes or turn the direction of what follows.
+fn steers(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn columns(text: &str) -> usize {
+    text.chars().map(columns_of).sum()
+}
+
+/// The columns a character takes, near enough for laying out two columns: marks take none, East
+/// Asian wide characters and emoji two.
+fn columns_of(letter: char) -> usize {
+    match u32::from(letter) {
+        0x0300..=0x036f | 0x200b..=0x200d | 0xfe00..=0xfe0f => 0,
+        0x1100..=0x115f
+        | 0x2e80..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1faff
+        | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+
+    fn entry(came: &str, left: Left) -> Entry {
+        Entry {
+            number: 7,
+            at: DateTime::from_timestamp_millis(1_795_166_130_250).unwrap(),
+            came: came.to_owned(),
+            left,
+        }
+    }
+
+    #[test]
+    fn both_sides_stand_in_their_columns() {
+        let entry = entry(
+            r#"{"type":"track","event":"Hedge Bought"}"#,
+            Left::Event(r#"{"event":"Hedge Bought"}"#.to_owned()),
+        );
+        assert_eq!(
+            render_terminal(&entry, 63),
+            "\
+── #7 09:15:30.250 ────────────────────────────────────────────
+as it came                     │ as it left
+{                              │ {
+  \"type\": \"track\",             │   \"event\": \"Hedge Bought\"
+  \"event\": \"Hedge Bought\"      │ }
+}                              │
+"
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_nothing_is_lost() {
+        let long = "é世界🌿abc ".repeat(40);
+        let entry = entry(
+            &format!("{{\"x\":{{\"y\":\"{long}\"}}}}"),
+            Left::Refused("neither userId nor anonymousId can be used".to_owned()),
+        );
+        for width in [0, 20, 33, 59, 60, 61, 80, 200] {
+            let out = render_terminal(&entry, width);
+            for line in out.lines() {
+                assert!(columns(line) <= width.max(20), "{width}: {line:?}");
+            }
+            for letter in ['é', '世', '🌿'] {
+                let count = out.chars().filter(|other| *other == letter).count();
+                assert_eq!(count, 40, "{width}");
+            }
+            assert!(out.contains("refused"), "{width}");
+        }
+    }
+
+    #[test]
+    fn a_message_cannot_steer_the_terminal() {
+        let entry = entry(
+            "{\"x\":\"\u{1b}[2J\u{9b}31m\u{202e}\u{7f}\"}",
+            Left::LeftOut("self alias".to_owned()),
+        );
+        for width in [30, 80] {
+            let out = render_terminal(&entry, width);
+            assert!(out.chars().all(|letter| letter == '\n' || !steers(letter)));
+            assert!(out.contains("[2J"), "{out}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The files of analytics.js, held in memory (segment-tracking 3.2).
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+/// The file that is served as `analytics.min.js`.
+pub(super) const MAIN: &str = "standalone.js";
+
+/// The most bytes of one file, and of all; version 1.84 has 115 kB and 270 kB.
+const FILE_LIMIT: u64 = 4 << 20;
+const TOTAL_LIMIT: u64 = 32 << 20;
+
+/// The files of `@segment/analytics-next`.
+#[derive(Debug)]
+pub enum Library {
+    /// They are served.
+    Present(Scripts),
+    /// The page does without them.
+    Absent(LibraryError),
+}
+
+/// The scripts by name.
+pub struct Scripts(HashMap<String, Bytes>);
+
+impl std::fmt::Debug for Scripts {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Why analytics.js is not served.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LibraryError {
+    /// No folder was named.
+    #[error("no folder with analytics.js was given")]
+    NotGiven,
+    /// The folder, its `dist/umd` or its `package/dist/umd` has no `standalone.js`.
+    #[error("the folder holds no standalone.js of @segment/analytics-next")]
+    NotFound,
+    /// A file cannot be read.
+    #[error("a file of analytics.js cannot be read: {0}")]
+    Read(#[from] std::io::Error),
+    /// The folder holds more than 32 MiB of scripts, or one of more than 4 MiB.
+    #[error("the folder holds more than analytics.js")]
+    TooLarge,
+}
+
+impl Library {
+    /// Reads every script of a folder: the package's own, or its `dist/umd`.
+    pub(super) fn read(folder: &Path) -> Self {
+        let places = ["", "dist/umd", "package/dist/umd"];
+        let found = places
+            .iter()
+            .map(|place| folder.join(place))
+            .find(|folder| folder.join(MAIN).is_file());
+        let scripts = match found {
+            Some(folder) => read_scripts(&folder),
+            None => Err(LibraryError::NotFound),
+        };
+        scripts.map_or_else(Self::Absent, |scripts| Self::Present(Scripts(scripts)))
+    }
+
+    /// The script of this name.
+    pub(super) fn file(&self, name: &str) -> Option<Bytes> {
+        match self {
+            Self::Present(Scripts(scripts)) => scripts.get(name).cloned(),
+            Self::Absent(_) => None,
+        }
+    }
+}
+
+fn read_scripts(folder: &Path) -> Result<HashMap<String, Bytes>, LibraryError> {
+    let mut scripts = HashMap::new();
+    let mut total = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        // Links are not followed: they may lead anywhere.
+        if !name.ends_with(".js") || !entry.file_type()?.is_file() {
+            continue;
+        }
+        let size = entry.metadata()?.len();
+        total += size;
+        if size > FILE_LIMIT || total > TOTAL_LIMIT {
+            return Err(LibraryError::TooLarge);
+        }
+        scripts.insert(name, Bytes::from(std::fs::read(entry.path())?));
+    }
+    Ok(scripts)
+}
