@@ -1,5 +1,6 @@
 //! Hedgerow: Segment traffic in, PostHog events out, one call in any Pingora proxy.
 
+pub mod config;
 pub mod demo;
 pub mod posthog;
 pub mod rewrite;
