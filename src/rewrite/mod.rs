@@ -39,7 +39,7 @@ mod write;
 
 use std::net::IpAddr;
 
-pub use flow::{Flow, Pulled, Rewrite, Rewriter};
+pub use flow::{is_batch, Flow, Pulled, Rewrite, Rewriter};
 pub use outcome::{Fate, Fault, Omission, RewriteError, Watch};
 pub use time::Timestamp;
 
