@@ -5,4 +5,5 @@
 //! never an error (mapping 5, rule 3).
 
 pub mod cache;
+pub mod url;
 pub mod user_agent;
