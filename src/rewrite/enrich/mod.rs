@@ -4,6 +4,15 @@
 //! property a value becomes; a source that is missing or makes no sense yields nothing, and
 //! never an error (mapping 5, rule 3).
 
+use super::Timestamp;
+
 pub mod cache;
+pub mod session;
 pub mod url;
 pub mod user_agent;
+pub mod uuid7;
+
+/// A time in milliseconds since 1970.
+fn millis(time: Timestamp) -> i64 {
+    time.0
+}
