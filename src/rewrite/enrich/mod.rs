@@ -7,6 +7,8 @@
 use super::Timestamp;
 
 pub mod cache;
+pub mod edge_session;
+pub mod ids;
 pub mod session;
 pub mod url;
 pub mod user_agent;
