@@ -7,6 +7,7 @@
     clippy::indexing_slicing
 )]
 
+use hedgerow::rewrite::enrich::privacy::mask_click_ids;
 use hedgerow::rewrite::enrich::url::{referring_domain, search_keyword, Query, SearchEngine, Url};
 use serde_json::{Map, Value};
 
@@ -36,13 +37,17 @@ fn urls_and_referrers_are_read_as_posthog_js_reads_them() {
     let mut count = 0;
     let mut wrong = Vec::new();
     for line in include_str!("data/urls.jsonl").lines() {
-        let (url, referrer, expected): (String, String, Map<String, Value>) =
+        let (url, referrer, expected, masked): (String, String, Map<String, Value>, String) =
             serde_json::from_str(line).unwrap();
         let ours = properties(&url, &referrer);
         if ours != expected {
             wrong.push(format!(
                 "{url} from {referrer}\n  posthog-js {expected:?}\n  Hedgerow   {ours:?}"
             ));
+        }
+        let ours = mask_click_ids(&url);
+        if ours != masked {
+            wrong.push(format!("{url}\n  posthog-js {masked}\n  Hedgerow   {ours}"));
         }
         count += 1;
     }

@@ -1,5 +1,5 @@
 // Writes what posthog-js's own functions make of the URLs and referrers in cases.json, for the
-// test `tests/urls.rs`: each line is [url, referrer, properties].
+// test `tests/urls.rs`: each line is [url, referrer, properties, url with masked click ids].
 //
 //   cd scripts/urls && npm install && node freeze.mjs > ../../tests/data/urls.jsonl
 //
@@ -25,7 +25,10 @@ globalThis.document = { createElement: anchor, referrer: '', URL: '' }
 globalThis.window = globalThis
 globalThis.location = {}
 
-const { getPersonPropsFromInfo } = await import('@posthog/browser-common/utils/event-utils')
+const { getPersonPropsFromInfo, MASKED, PERSONAL_DATA_CAMPAIGN_PARAMS } = await import(
+    '@posthog/browser-common/utils/event-utils'
+)
+const { maskQueryParams } = await import('@posthog/browser-common/utils/request-utils')
 
 const here = dirname(fileURLToPath(import.meta.url))
 const { urls, referrers } = JSON.parse(readFileSync(join(here, 'cases.json'), 'utf8'))
@@ -36,5 +39,5 @@ for (const [url, referrer] of cases) {
     for (const name of Object.keys(properties)) if (properties[name] == null) delete properties[name]
     delete properties.$referrer
     delete properties.$current_url
-    console.log(JSON.stringify([url, referrer, properties]))
+    console.log(JSON.stringify([url, referrer, properties, maskQueryParams(url, PERSONAL_DATA_CAMPAIGN_PARAMS, MASKED)]))
 }
