@@ -1,16 +1,28 @@
 //! What a page's URL and its referrer say, in posthog-js's terms (mapping 5.1).
 //!
-//! Nothing is allocated where nothing has to be decoded or put in lower case. A URL is not
-//! brought into normal form first, as a browser's `location` is: browsers have done so before
-//! they report it.
+//! Nothing is allocated where nothing has to be decoded, encoded or put in lower case. Dots and
+//! backslashes in paths and hosts outside ASCII are not brought into normal form, as in a
+//! browser's `location`: browsers have done so before they report a URL.
 
 use std::borrow::Cow;
+
+use percent_encoding::{utf8_percent_encode, AsciiSet, CONTROLS};
 
 mod parameters;
 mod search;
 
 pub use parameters::{Parameter, Privacy, Query};
 pub use search::{search_keyword, SearchEngine};
+
+/// What browsers encode in the path of a URL.
+const ENCODED_IN_PATHS: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}');
 
 /// What posthog-js sends as the domain of a visit without a referrer.
 pub const DIRECT: &str = "$direct";
@@ -19,7 +31,7 @@ pub const DIRECT: &str = "$direct";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url<'a> {
     host: Cow<'a, str>,
-    pathname: &'a str,
+    pathname: Cow<'a, str>,
 }
 
 impl<'a> Url<'a> {
@@ -40,7 +52,7 @@ impl<'a> Url<'a> {
         let pathname = rest.get(..end).filter(|path| !path.is_empty());
         Some(Self {
             host: host(authority, default_port(scheme))?,
-            pathname: pathname.unwrap_or("/"),
+            pathname: utf8_percent_encode(pathname.unwrap_or("/"), ENCODED_IN_PATHS).into(),
         })
     }
 
@@ -49,9 +61,9 @@ impl<'a> Url<'a> {
         &self.host
     }
 
-    /// `$pathname`: `/` at least, without query and fragment.
-    pub fn pathname(&self) -> &'a str {
-        self.pathname
+    /// `$pathname`: `/` at least, without query and fragment; what browsers encode is encoded.
+    pub fn pathname(&self) -> &str {
+        &self.pathname
     }
 }
 
