@@ -17,5 +17,5 @@ pub mod uuid7;
 
 /// A time in milliseconds since 1970.
 fn millis(time: Timestamp) -> i64 {
-    time.0
+    time.millis()
 }
