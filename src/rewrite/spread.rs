@@ -62,10 +62,6 @@ pub(super) enum Strangers<'t> {
 const COMPARED: usize = 4096;
 
 impl<'t> Strangers<'t> {
-    pub(super) fn none() -> Self {
-        Self::Few(Vec::new())
-    }
-
     /// The keys of `entries`; `questions` is how often [`hold`](Self::hold) will be asked.
     pub(super) fn with_prefix(
         prefix: &[u8],
