@@ -286,5 +286,5 @@ fn is_too_large(event: &[u8], limit: usize) -> bool {
 }
 
 #[cfg(test)]
-#[path = "convert_tests.rs"]
+#[path = "convert_tests/mod.rs"]
 mod tests;

@@ -7,8 +7,9 @@
 
 use std::collections::HashMap;
 
-use super::scan::{fits_a_double, hex4, Malformed};
+use super::scan::{fits_a_double, hex4};
 use super::text::write_escaped;
+use super::value::Malformed;
 use crate::posthog::NESTING_LIMIT;
 
 /// Writes a clean copy of the value in `text` (valid UTF-8) to `out`.
