@@ -229,7 +229,7 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
         self.write_run(run);
         let properties = self.source.message.properties.value;
         if let (Some(value), false) = (properties, self.takes_no_properties()) {
-            write_spread(self.out, &mut self.empty, b"", text, value);
+            self.spread(b"", &Strangers::none(), text, value);
         }
         if self.given.url.is_some() {
             self.copy("$current_url", self.given.url);
@@ -323,7 +323,7 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             b"name" => "campaign".as_bytes(),
             key => key,
         };
-        let strangers = self.strangers(b"utm_", entries);
+        let strangers = self.strangers(b"utm_", campaign, entries);
         for (index, entry) in entries.iter().enumerate() {
             let name = named(entry);
             let twice = name == b"campaign"
@@ -337,7 +337,7 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
                 self.out.extend_from_slice(entry.value.of(text));
             }
         }
-        write_spread(self.out, &mut self.empty, b"utm_", text, campaign);
+        self.spread(b"utm_", &strangers, text, campaign);
     }
 
     /// The campaign, if it is one that is taken apart rather than kept.
@@ -347,12 +347,22 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
         is_truthy(campaign, text).then_some(campaign)
     }
 
-    /// The keys of the caller's that begin like those the context gives.
-    fn strangers(&self, prefix: &'static [u8], others: &[Entry]) -> Strangers<'t> {
+    /// The keys of the caller's that begin like those the context gives by this value.
+    fn strangers(&self, prefix: &'static [u8], value: Value, entries: &[Entry]) -> Strangers<'t> {
         if self.given.reserved == Reserved::None {
             return Strangers::none();
         }
-        Strangers::with_prefix(prefix, self.entries, self.source.text, others.len())
+        let questions = match value.shape {
+            Shape::Object => entries.len(),
+            // One that is spread has at most as many parts as bytes.
+            _ => value.span.end() - value.span.start(),
+        };
+        Strangers::with_prefix(prefix, self.entries, self.source.text, questions)
+    }
+
+    /// What spreading a value that is not an object adds, where the caller gives no such key.
+    fn spread(&mut self, prefix: &[u8], strangers: &Strangers<'_>, text: &[u8], value: Value) {
+        write_spread(self.out, &mut self.empty, (prefix, strangers), text, value);
     }
 
     fn write_mapped(&mut self) {
@@ -387,13 +397,25 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
 
     /// `segment_*` (mapping 1.3, point 4).
     fn write_context(&mut self) {
+        if let Some(value) = self.source.context.value {
+            self.write_context_of(value);
+        }
+        if let Some(user_agent) = self.settled.user_agent {
+            if !self.caller_has("segment_userAgent") {
+                self.key("segment_userAgent");
+                write_string(self.out, user_agent);
+            }
+        }
+    }
+
+    fn write_context_of(&mut self, value: Value) {
         let Source {
             context,
             context_text,
             ..
         } = self.source;
         let campaign_gone = self.campaign().is_some();
-        let strangers = self.strangers(b"segment_", &context.entries);
+        let strangers = self.strangers(b"segment_", value, &context.entries);
         for entry in &context.entries {
             let key = entry.key.of(context_text);
             let gone = match key {
@@ -406,15 +428,7 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
                 self.out.extend_from_slice(entry.value.of(context_text));
             }
         }
-        if let Some(value) = context.value {
-            write_spread(self.out, &mut self.empty, b"segment_", context_text, value);
-        }
-        if let Some(user_agent) = self.settled.user_agent {
-            if !self.caller_has("segment_userAgent") {
-                self.key("segment_userAgent");
-                write_string(self.out, user_agent);
-            }
-        }
+        self.spread(b"segment_", &strangers, context_text, value);
     }
 
     fn write_unusable_time(&mut self) {

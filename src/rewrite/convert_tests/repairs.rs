@@ -199,3 +199,31 @@ fn values_that_are_no_objects_spread_as_in_javascript() {
         json!({"segment_group": "g"})
     );
 }
+
+#[test]
+fn what_is_spread_gives_way_to_the_callers_keys() {
+    let event = one(
+        r#"{"type":"track","event":"A","userId":"u","messageId":"m","properties":{"segment_1":"mine"},"context":["x","y","z"]}"#,
+    );
+    assert_eq!(event["properties"]["segment_0"], "x");
+    assert_eq!(event["properties"]["segment_1"], "mine");
+    assert_eq!(event["properties"]["segment_2"], "z");
+    let event = one(
+        r#"{"type":"page","userId":"u","messageId":"m","properties":{"utm_0":"mine"},"context":{"campaign":"ab"}}"#,
+    );
+    assert_eq!(event["properties"]["utm_0"], "mine");
+    assert_eq!(event["properties"]["utm_1"], "b");
+}
+
+#[test]
+fn a_key_given_twice_keeps_its_first_place_and_its_last_value_as_in_javascript() {
+    // The place decides which of the two keys that become `utm_campaign` is the later one.
+    let event = one(
+        r#"{"type":"page","userId":"u","messageId":"m","context":{"campaign":{"campaign":1,"name":2,"campaign":3}}}"#,
+    );
+    assert_eq!(event["properties"]["utm_campaign"], 2);
+    let event = one(
+        r#"{"type":"page","userId":"u","messageId":"m","context":{"campaign":{"name":1,"campaign":2,"name":3}}}"#,
+    );
+    assert_eq!(event["properties"]["utm_campaign"], 2);
+}
