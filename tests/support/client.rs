@@ -109,6 +109,11 @@ impl Client {
         within("an answer or the end", self.read_answer(true)).await
     }
 
+    /// The next bytes, whatever they are.
+    pub async fn raw(&mut self, count: usize) -> Vec<u8> {
+        within("bytes", self.take(count)).await
+    }
+
     /// Whether the connection ends without another byte.
     pub async fn ends(&mut self) -> bool {
         let mut byte = [0];

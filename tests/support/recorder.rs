@@ -45,7 +45,7 @@ impl Recorded {
     pub fn ids(&self) -> Vec<String> {
         let json = self.json();
         let events = json["batch"].as_array().expect("a batch");
-        events.iter().map(|event| distinct_id(event)).collect()
+        events.iter().map(distinct_id).collect()
     }
 }
 

@@ -6,7 +6,12 @@ use std::sync::Arc;
 
 use hedgerow::proxy::accepted;
 use pingora::apps::ServerApp;
+use pingora::connectors::http::Connector;
+use pingora::connectors::ConnectorOptions;
+use pingora::http::RequestHeader;
 use pingora::listeners::tls::TlsSettings;
+use pingora::protocols::http::client::HttpSession;
+use pingora::upstreams::peer::HttpPeer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -94,4 +99,47 @@ impl Secure {
         });
         Self { address, accepting }
     }
+}
+
+/// One POST over TLS: its status, and the version that was spoken.
+pub async fn post(
+    address: SocketAddr,
+    certificates: &Certificates,
+    offers: Offers,
+    path: &str,
+    body: &str,
+) -> (u16, http::Version) {
+    let mut options = ConnectorOptions::new(1);
+    options.ca_file = certificates.file("ca.pem").to_str().map(str::to_owned);
+    let connector = Connector::new(Some(options));
+    let mut peer = HttpPeer::new(address, true, "localhost".to_owned());
+    if offers == Offers::Both {
+        peer.options.set_http_version(2, 1);
+    }
+    let (mut session, _) = connector.get_http_session(&peer).await.expect("a session");
+    let version = match session {
+        HttpSession::H2(_) => http::Version::HTTP_2,
+        _ => http::Version::HTTP_11,
+    };
+    let mut head = RequestHeader::build("POST", path.as_bytes(), None).expect("a head");
+    head.insert_header("Host", "localhost").expect("a header");
+    head.insert_header("Content-Length", body.len())
+        .expect("a header");
+    session
+        .write_request_header(Box::new(head))
+        .await
+        .expect("it is open");
+    let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+    session
+        .write_request_body(body, true)
+        .await
+        .expect("it is open");
+    session.finish_request_body().await.expect("it is open");
+    session.read_response_header().await.expect("an answer");
+    let status = session
+        .response_header()
+        .expect("an answer")
+        .status
+        .as_u16();
+    (status, version)
 }
