@@ -208,3 +208,17 @@ impl Rewrite {
         result.map(|converted| converted.length)
     }
 }
+
+/// Whether a whole body is a batch, an object with a key `batch`, rather than one message.
+pub fn is_batch(body: &[u8]) -> bool {
+    let bounds = Bounds {
+        window: usize::MAX,
+        event: 0,
+    };
+    let mut body_alone = Body::new(crate::segment::Call::Batch, bounds);
+    if body_alone.push(body).is_err() {
+        return false;
+    }
+    body_alone.end();
+    body_alone.next().is_ok() && body_alone.is_batch()
+}

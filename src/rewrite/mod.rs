@@ -25,6 +25,7 @@
 
 mod body;
 mod convert;
+pub mod enrich;
 mod flow;
 mod json;
 mod merge;
@@ -39,7 +40,7 @@ mod write;
 
 use std::net::IpAddr;
 
-pub use flow::{Flow, Pulled, Rewrite, Rewriter};
+pub use flow::{is_batch, Flow, Pulled, Rewrite, Rewriter};
 pub use outcome::{Fate, Fault, Omission, RewriteError, Watch};
 pub use time::Timestamp;
 

@@ -1,0 +1,181 @@
+//! `listen`, `admin` and `trusted_proxies`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+
+use super::model::{Listener, Tls, DEFAULT_LISTENER};
+use super::reader::{Field, Reader, Section};
+use super::schema;
+use super::tree::Kind;
+
+const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080 (IPv6 in quotes: \"[::1]:80\")";
+
+/// The listeners; one on this machine alone where the file names none.
+pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    let Some(field) = top.get("listen") else {
+        return vec![Listener {
+            address: DEFAULT_LISTENER,
+            tls: None,
+        }];
+    };
+    let entries = field.each();
+    if entries.is_empty() {
+        reader.expected(field, "at least one address");
+    }
+    for entry in entries {
+        let Some(listener) = listener(reader, &entry) else {
+            continue;
+        };
+        // Port 0 is another port each time.
+        let taken = |other: &Listener| other.address == listener.address;
+        if listener.address.port() != 0 && listeners.iter().any(taken) {
+            reader.wrong(&entry, "this address stands in the list already");
+            continue;
+        }
+        listeners.push(listener);
+    }
+    listeners
+}
+
+fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
+    if !matches!(entry.node.kind, Kind::Mapping(_)) {
+        return Some(Listener {
+            address: address(reader, entry)?,
+            tls: None,
+        });
+    }
+    let section = reader.section(entry, schema::LISTENER)?;
+    let address = section
+        .require(reader, "address")
+        .cloned()
+        .and_then(|field| address(reader, &field));
+    let tls = match section.get("tls") {
+        Some(field) => Some(tls(reader, &field.clone())?),
+        None => None,
+    };
+    Some(Listener {
+        address: address?,
+        tls,
+    })
+}
+
+fn tls(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Tls> {
+    let section = reader.section(field, schema::TLS)?;
+    let certificate = section.require(reader, "certificate").cloned();
+    let certificate = certificate.and_then(|field| pem(reader, &field, "CERTIFICATE"));
+    let key = section.require(reader, "key").cloned();
+    let key = key.and_then(|field| pem(reader, &field, "PRIVATE KEY"));
+    Some(Tls {
+        certificate: certificate?.0,
+        key: key?.0,
+    })
+}
+
+/// Reads the path of a PEM file, and the file.
+pub(super) fn pem(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    holding: &str,
+) -> Option<(PathBuf, Vec<u8>)> {
+    let text = reader.text(field, "the path of a PEM file")?;
+    // Whoever pastes the file itself in must not find it in a log.
+    if text.is_empty() || text.len() > 1024 || text.contains('\n') {
+        reader.wrong(field, "expected the path of a PEM file");
+        return None;
+    }
+    let path = reader.secrets.resolve(Path::new(text));
+    match reader.secrets.file(&path) {
+        Ok(bytes) => {
+            let marker = format!("{holding}-----");
+            let has_marker = bytes
+                .windows(marker.len())
+                .any(|window| window == marker.as_bytes());
+            if !has_marker {
+                let message = format!("{} holds no PEM {}", path.display(), holding.to_lowercase());
+                reader.wrong(field, message);
+                return None;
+            }
+            Some((path, bytes))
+        }
+        Err(error) => {
+            reader.wrong(field, format!("cannot read {}: {error}", path.display()));
+            None
+        }
+    }
+}
+
+fn address(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<SocketAddr> {
+    let text = reader.text(field, ADDRESS)?;
+    match text.parse() {
+        Ok(address) => Some(address),
+        Err(_) => {
+            reader.wrong(field, format!("expected {ADDRESS}"));
+            None
+        }
+    }
+}
+
+/// The address of the admin listener, unless it is `off`.
+pub(super) fn admin(
+    reader: &mut Reader<'_>,
+    top: &Section<'_>,
+    listen: &[Listener],
+) -> Option<SocketAddr> {
+    let field = top.get("admin")?;
+    if field.text() == Some("off") {
+        return None;
+    }
+    let address = address(reader, field)?;
+    if listen.iter().any(|listener| listener.address == address) {
+        reader.wrong(field, "this address is in `listen` already");
+        return None;
+    }
+    (!reader.is_gap(field)).then_some(address)
+}
+
+/// Networks, or single addresses, whose `X-Forwarded-For` is believed.
+pub(super) fn trusted_proxies(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<IpNet> {
+    const NETWORK: &str = "a network such as 10.0.0.0/8, or an address";
+    let Some(field) = top.get("trusted_proxies") else {
+        return Vec::new();
+    };
+    let mut networks = Vec::new();
+    for entry in field.each() {
+        let Some(text) = reader.text(&entry, NETWORK) else {
+            continue;
+        };
+        let network = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        match network {
+            Ok(network) => {
+                if network.prefix_len() == 0 {
+                    reader.warn(
+                        &entry,
+                        "everyone is believed: any client can claim any address",
+                    );
+                }
+                networks.push(network.trunc());
+            }
+            Err(_) => reader.wrong(&entry, format!("expected {NETWORK}")),
+        }
+    }
+    networks
+}
+
+/// Whether connections to this host and port come back in at one of our listeners.
+pub(super) fn is_ours(listen: &[Listener], name: &str, port: u16) -> bool {
+    let address: Option<IpAddr> = match name {
+        "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
+        name => name.parse().ok(),
+    };
+    listen.iter().any(|listener| {
+        let ours = listener.address.ip();
+        listener.address.port() == port
+            && port != 0
+            && address.is_some_and(|ip| ip == ours || (ours.is_unspecified() && ip.is_loopback()))
+    })
+}

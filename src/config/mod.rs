@@ -1,0 +1,146 @@
+//! One YAML file to checked values.
+//!
+//! [`parse`] reads the whole file and reports every mistake at once, each with its place. What it
+//! gives is compiled: names are resolved, keys are read, nothing in it can be bad. Knows no
+//! framework; what it reads besides the text are the environment variables and files that the
+//! text names, through a [`SecretSource`].
+//!
+//! Relative paths in a file start at the folder of that file.
+
+mod listeners;
+mod model;
+mod path_prefix;
+mod problem;
+mod projects;
+mod reader;
+mod render;
+mod routes;
+mod schema;
+mod secret;
+mod sections;
+mod site_host;
+mod source;
+mod tree;
+mod units;
+mod words;
+
+use std::path::Path;
+
+pub use model::{
+    Action, CaFile, Config, Delivery, EventUuid, Events, Limits, Listener, Origin, OriginServer,
+    PersonProfiles, Project, Route, Server, Spool, Tls, UpstreamHttp,
+};
+pub use path_prefix::PathPrefix;
+pub use problem::{ConfigError, Place, Problem, Problems, Warning};
+pub use render::{render_problems, render_table, render_warnings};
+pub use secret::{Environment, SecretSource};
+pub use site_host::SiteHost;
+
+use reader::{Field, Reader};
+use source::{Finding, Source};
+use tree::Span;
+
+/// The largest configuration file, in bytes.
+pub const FILE_LIMIT: usize = 1 << 20;
+
+/// Reads the text of a configuration file.
+///
+/// # Errors
+///
+/// Every mistake in it, in the order of lines. A text that is not YAML is one mistake.
+pub fn parse(text: &str, secrets: &dyn SecretSource) -> Result<(Config, Vec<Warning>), Problems> {
+    let start = Place { line: 1, column: 1 };
+    if text.len() > FILE_LIMIT {
+        let message = format!("larger than {FILE_LIMIT} bytes");
+        return Err(only_problem("", start, message));
+    }
+    let root = match tree::read(text) {
+        Ok(root) => root,
+        Err(broken) => return Err(only_problem(text, broken.place, broken.message)),
+    };
+    let mut mistakes = Vec::new();
+    let source = Source::new(text, &root, &mut mistakes);
+    let mut reader = Reader::new(secrets, mistakes);
+    let file = Field {
+        node: &root,
+        key_span: root.span,
+        path: String::new(),
+    };
+    let config = compile(&mut reader, &file);
+    match config {
+        Some(config) if reader.mistakes.is_empty() => {
+            Ok((config, source.problems(reader.warnings).list))
+        }
+        _ => Err(source.problems(reader.mistakes)),
+    }
+}
+
+impl Config {
+    /// Reads a file, the process's environment and the files it names.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Unreadable`] for the file itself, else [`ConfigError::Invalid`].
+    pub fn load(path: &Path) -> Result<(Self, Vec<Warning>), ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let invalid = |problems| ConfigError::Invalid {
+            path: path.to_owned(),
+            problems,
+        };
+        let bytes = secret::read_bounded(path, FILE_LIMIT as u64).map_err(unreadable)?;
+        let text = match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => return Err(invalid(not_text(&error))),
+        };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        parse(&text, &Environment::new(folder)).map_err(invalid)
+    }
+}
+
+fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
+    let top = reader.section(file, schema::FILE)?;
+    let listen = listeners::listen(reader, &top);
+    let admin = listeners::admin(reader, &top, &listen);
+    let trusted_proxies = listeners::trusted_proxies(reader, &top);
+    let mut declared = projects::read(reader, &top, &listen);
+    let routes = routes::read(reader, &top, &mut declared, &listen);
+    let (mapping, events) = sections::mapping(reader, &top);
+    let (limits, bounds) = sections::limits(reader, &top);
+    let delivery = sections::delivery(reader, &top);
+    let server = sections::server(reader, &top);
+    Some(Config {
+        listen,
+        admin,
+        trusted_proxies,
+        projects: declared.compiled(),
+        routes,
+        mapping,
+        events,
+        bounds,
+        limits,
+        delivery,
+        server,
+    })
+}
+
+fn only_problem(text: &str, place: Place, message: String) -> Problems {
+    Source::broken(text).problems(vec![Finding {
+        span: Span::point(place),
+        path: String::new(),
+        message,
+    }])
+}
+
+/// Where a file stops being UTF-8.
+fn not_text(error: &std::string::FromUtf8Error) -> Problems {
+    let valid = error.utf8_error().valid_up_to();
+    let text = error.as_bytes().get(..valid).unwrap_or_default();
+    let text = String::from_utf8_lossy(text);
+    let line = text.matches('\n').count() + 1;
+    let column = text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let place = Place { line, column };
+    only_problem(&text, place, "not UTF-8 text".to_owned())
+}

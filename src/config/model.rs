@@ -1,0 +1,327 @@
+//! The compiled configuration: values that cannot be bad, shared and never changed.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::path_prefix::PathPrefix;
+use super::site_host::SiteHost;
+use crate::posthog::{ApiKey, Host, Scheme};
+use crate::rewrite::{Bounds, Mapping};
+use crate::segment::WriteKeys;
+
+/// One configuration, checked and compiled.
+///
+/// It never changes: a reload makes another one, and a request holds the one it began with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where requests come in; at least one.
+    pub listen: Vec<Listener>,
+    /// Where health, metrics and the live view are served; none when turned off.
+    pub admin: Option<SocketAddr>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The projects in the order of the file.
+    pub projects: Vec<Arc<Project>>,
+    /// The routes in the order of the file: the first that matches has the request.
+    pub routes: Vec<Route>,
+    /// How messages are mapped.
+    pub mapping: Mapping,
+    /// What events get beyond the mapping.
+    pub events: Events,
+    /// Bounds on what one request may take, for the rewriting.
+    pub bounds: Bounds,
+    /// Bounds on bodies, one by one and together.
+    pub limits: Limits,
+    /// How long PostHog may take, and what happens when it takes longer.
+    pub delivery: Delivery,
+    /// The process.
+    pub server: Server,
+}
+
+/// Where requests come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// The certificate, where TLS is spoken.
+    pub tls: Option<Tls>,
+}
+
+/// The files of a listener's certificate, readable when the configuration was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// One PostHog project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// The name the file gives it.
+    pub name: String,
+    /// Where it lives.
+    pub host: Host,
+    /// Its project key.
+    pub api_key: ApiKey,
+    /// The authority its host's certificate is checked against, instead of the public ones.
+    pub ca_file: Option<CaFile>,
+    /// The HTTP version spoken to its host.
+    pub http: UpstreamHttp,
+}
+
+/// A certificate authority of one's own.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CaFile {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// Its certificates, PEM.
+    pub pem: Vec<u8>,
+}
+
+impl fmt::Debug for CaFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("CaFile").field(&self.path).finish()
+    }
+}
+
+/// The HTTP version spoken to a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpstreamHttp {
+    /// What the host chooses (ALPN) over TLS, HTTP/1.1 over plain connections.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2; over plain connections with prior knowledge (RFC 9113, 3.3).
+    Http2,
+}
+
+/// Which requests, and what becomes of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The host of the request; without one, every host.
+    pub host: Option<SiteHost>,
+    /// How its path begins.
+    pub path: PathPrefix,
+    /// What becomes of it.
+    pub action: Action,
+}
+
+/// What becomes of a route's requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Segment's calls, rewritten for the project that the write key stands for.
+    Segment {
+        /// The keys it takes.
+        write_keys: WriteKeys<Arc<Project>>,
+    },
+    /// posthog-js, passed through to this project's host.
+    PostHog(Arc<Project>),
+    /// The site itself.
+    Origin(Origin),
+}
+
+/// The servers of a site; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// In the order of the file.
+    pub servers: Vec<OriginServer>,
+}
+
+/// One server of a site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginServer {
+    /// Plain or TLS.
+    pub scheme: Scheme,
+    /// Its name or address, lower case, IPv6 without brackets. Never empty.
+    pub name: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl fmt::Display for OriginServer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        if self.name.contains(':') {
+            write!(formatter, "{scheme}://[{}]:{}", self.name, self.port)
+        } else {
+            write!(formatter, "{scheme}://{}:{}", self.name, self.port)
+        }
+    }
+}
+
+/// What events get beyond the mapping of their properties.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Events {
+    /// PostHog's group type for Segment's `group` calls.
+    pub group_type: String,
+    /// When PostHog makes a person of an event's sender.
+    pub person_profiles: PersonProfiles,
+    /// How an event's id is made.
+    pub event_uuid: EventUuid,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            group_type: "segment_group".to_owned(),
+            person_profiles: PersonProfiles::Always,
+            event_uuid: EventUuid::V5,
+        }
+    }
+}
+
+/// When PostHog makes a person of an event's sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PersonProfiles {
+    /// Always.
+    Always,
+    /// Only once the sender is identified.
+    IdentifiedOnly,
+    /// Never.
+    Never,
+}
+
+/// How an event's id is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventUuid {
+    /// The id that PostHog's own Segment destination makes.
+    V5,
+    /// An id in the order of time.
+    V7,
+}
+
+/// Bounds on bodies, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest body, inflated; a larger one gets 413.
+    pub body: usize,
+    /// All bodies held at once; past it a request gets 503.
+    pub memory: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 10 << 20,
+            memory: 256 << 20,
+        }
+    }
+}
+
+/// How long PostHog may take, and what happens when it takes longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// For a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// For the answer to a batch.
+    pub timeout: Duration,
+    /// Where batches wait for PostHog to come back; none when turned off.
+    pub spool: Option<Spool>,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(3),
+            timeout: Duration::from_secs(15),
+            spool: None,
+        }
+    }
+}
+
+/// Where batches wait for PostHog to come back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spool {
+    /// The folder.
+    pub path: PathBuf,
+    /// The most it holds, in bytes.
+    pub max_size: u64,
+    /// The longest a batch waits.
+    pub max_age: Duration,
+}
+
+/// The process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Server {
+    /// Threads that serve requests.
+    pub threads: usize,
+    /// How long requests under way may go on after the process is told to stop.
+    pub grace: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            threads: 2,
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The listener of a file that names none.
+pub(super) const DEFAULT_LISTENER: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+
+impl Config {
+    /// The route of a request, and its path after the route's prefix and slash.
+    ///
+    /// `host` is the request's authority, with or without a port; `path` is its path as it was
+    /// sent, without the query.
+    pub fn route<'p>(&self, host: Option<&str>, path: &'p str) -> Option<(&Route, &'p str)> {
+        self.routes.iter().find_map(|route| {
+            let host_matches = match &route.host {
+                Some(wanted) => host.is_some_and(|host| wanted.matches(host)),
+                None => true,
+            };
+            let tail = route.path.tail(path).filter(|_| host_matches)?;
+            Some((route, tail))
+        })
+    }
+
+    /// The project of this name.
+    pub fn project(&self, name: &str) -> Option<&Arc<Project>> {
+        self.projects.iter().find(|project| project.name == name)
+    }
+
+    /// The defaults and one project called `default`, whose key is a placeholder: enough to
+    /// rewrite events, which do not carry the key. No route leads to it.
+    pub fn default_for_convert() -> Self {
+        let project = "us".parse().ok().zip(ApiKey::new("phc_placeholder").ok());
+        let projects = project.map(|(host, api_key)| {
+            Arc::new(Project {
+                name: "default".to_owned(),
+                host,
+                api_key,
+                ca_file: None,
+                http: UpstreamHttp::Auto,
+            })
+        });
+        Self {
+            listen: vec![Listener {
+                address: DEFAULT_LISTENER,
+                tls: None,
+            }],
+            admin: None,
+            trusted_proxies: Vec::new(),
+            projects: projects.into_iter().collect(),
+            routes: Vec::new(),
+            mapping: Mapping::default(),
+            events: Events::default(),
+            bounds: Bounds::default(),
+            limits: Limits::default(),
+            delivery: Delivery::default(),
+            server: Server::default(),
+        }
+    }
+}

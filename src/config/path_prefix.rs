@@ -1,0 +1,90 @@
+//! How a route's paths begin.
+
+use std::fmt;
+
+/// A path prefix that ends at a segment's end: `/hr` and `/hr/` are the same prefix, of `/hr`,
+/// `/hr/` and `/hr/x`, and not of `/hrx`. Paths are compared as they are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPrefix(String);
+
+impl PathPrefix {
+    /// Takes a path that begins with a slash, or says what is wrong with it.
+    pub(super) fn new(text: &str) -> Result<Self, &'static str> {
+        if !text.starts_with('/') {
+            return Err("expected a path that begins with /");
+        }
+        if text.contains(['?', '#']) {
+            return Err("expected a path without query and fragment");
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("expected a path as it is sent: printable ASCII, other characters as %XX");
+        }
+        let prefix = text.strip_suffix('/').unwrap_or(text);
+        let mut segments = prefix.split('/').skip(1);
+        if segments.any(|segment| matches!(segment, "" | "." | "..")) {
+            return Err("expected a path without empty, `.` and `..` segments");
+        }
+        if text.contains('*') {
+            return Err("expected a prefix; everything below it matches without a `*`");
+        }
+        Ok(Self(prefix.to_owned()))
+    }
+
+    /// What follows the prefix and its slash in `path`, if `path` has the prefix.
+    pub fn tail<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let rest = path.strip_prefix(self.0.as_str())?;
+        match rest.strip_prefix('/') {
+            Some(tail) => Some(tail),
+            // "/" is the prefix of everything that begins with a slash, not of the empty path.
+            None => (rest.is_empty() && !self.0.is_empty()).then_some(""),
+        }
+    }
+
+    /// Whether every path with the prefix `other` has this one as well.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        self.0.is_empty() || self.tail(&other.0).is_some()
+    }
+}
+
+/// With a slash at the end.
+impl fmt::Display for PathPrefix {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_at_a_segments_end() {
+        for (prefix, path, tail) in [
+            ("/hr", "/hr", Some("")),
+            ("/hr/", "/hr", Some("")),
+            ("/hr/", "/hr/", Some("")),
+            ("/hr", "/hr/v1/t", Some("v1/t")),
+            ("/hr", "/hr//t", Some("/t")),
+            ("/hr/", "/hrx", None),
+            ("/hr/", "/h", None),
+            ("/hr/", "/HR/", None),
+            ("/hr/", "/%68r/", None),
+            ("/", "/", Some("")),
+            ("/", "/hr/x", Some("hr/x")),
+            ("/", "", None),
+            ("/", "*", None),
+        ] {
+            let found = PathPrefix::new(prefix).unwrap();
+            assert_eq!(found.tail(path), tail, "{prefix} {path}");
+        }
+    }
+
+    #[test]
+    fn paths_that_no_request_can_have_are_refused() {
+        for text in [
+            "", "hr", "/a?b", "/a#b", "/a b", "/é", "/a//b", "//", "/../a", "/a/*",
+        ] {
+            assert!(PathPrefix::new(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Mistakes and warnings: where they stand, what is wrong, and the line they stand in.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// A position in a configuration file. Both numbers count from 1; columns count characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+/// One mistake in a configuration file, or one thing in it that is worth a warning.
+///
+/// No field holds a secret: project keys and write keys are masked in the line as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it begins.
+    pub place: Place,
+    /// The keys that lead to it, as in `routes[1].path`; empty for the file as a whole. An entry
+    /// of a map of write keys appears by its number, counted from 0.
+    pub path: String,
+    /// What is wrong and what was expected.
+    pub message: String,
+    /// The line it stands in.
+    pub(super) snippet: Option<Snippet>,
+}
+
+/// Something that works but is probably not what was meant.
+pub type Warning = Problem;
+
+/// One line of a file, with secrets masked, and the part of it that is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Snippet {
+    pub line: String,
+    /// Characters before the part that is meant.
+    pub before: usize,
+    /// Characters of the part that is meant, at least 1.
+    pub width: usize,
+}
+
+/// Every mistake of one file, in the order of lines; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems {
+    pub(super) list: Vec<Problem>,
+    pub(super) left_out: usize,
+}
+
+impl Problems {
+    /// The mistakes in the order of their places, at most 100.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.list.iter()
+    }
+
+    /// The number of all mistakes, those past the hundredth included.
+    pub fn count(&self) -> usize {
+        self.list.len() + self.left_out
+    }
+}
+
+impl<'a> IntoIterator for &'a Problems {
+    type Item = &'a Problem;
+    type IntoIter = std::slice::Iter<'a, Problem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}: ", self.place.line, self.place.column)?;
+        if !self.path.is_empty() {
+            write!(formatter, "{}: ", self.path)?;
+        }
+        formatter.write_str(&self.message)
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, problem) in self.list.iter().enumerate() {
+            if number > 0 {
+                formatter.write_str("\n")?;
+            }
+            write!(formatter, "{problem}")?;
+        }
+        match self.left_out {
+            0 => Ok(()),
+            more => write!(formatter, "\nand {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Why there is no configuration.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file itself cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file holds mistakes.
+    #[error("{problems}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// All of its mistakes.
+        problems: Problems,
+    },
+}

@@ -1,0 +1,220 @@
+//! `projects`: where they live, and their keys.
+
+use std::env::VarError;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::listeners::{is_ours, pem};
+use super::model::{CaFile, Listener, Project, UpstreamHttp};
+use super::reader::{did_you_mean, Field, Reader, Section};
+use super::schema;
+use super::tree::Kind;
+use crate::posthog::{ApiKey, Host, Scheme};
+
+/// The projects of a file by name. One with a mistake keeps its name, so that the routes to it
+/// are not called mistakes too.
+pub(super) struct Declared<'n> {
+    projects: Vec<(Field<'n>, &'n str, Option<Arc<Project>>)>,
+    used: std::collections::HashSet<&'n str>,
+}
+
+/// Reads the section.
+pub(super) fn read<'n>(
+    reader: &mut Reader<'_>,
+    top: &Section<'n>,
+    listen: &[Listener],
+) -> Declared<'n> {
+    let mut declared = Declared {
+        projects: Vec::new(),
+        used: Default::default(),
+    };
+    let Some(field) = top.get("projects").filter(|field| !field.is_nothing()) else {
+        return declared;
+    };
+    if !matches!(field.node.kind, Kind::Mapping(_)) {
+        reader.expected(field, "a mapping from names to projects");
+        return declared;
+    }
+    for entry in field.entries() {
+        let below = field.entry(entry);
+        if entry.key.is_empty() || entry.key.len() > 64 || entry.key.contains(char::is_control) {
+            reader.wrong_key(&below, "expected a name of 1 to 64 characters");
+        }
+        let project = project(reader, &below, &entry.key, listen).map(Arc::new);
+        declared.projects.push((below, &entry.key, project));
+    }
+    declared
+}
+
+impl<'n> Declared<'n> {
+    /// The project that a field names. `None` when there is none, which is noted, and when the
+    /// project itself has a mistake.
+    ///
+    /// The name is not repeated: in a map of write keys it may be a key in the wrong column.
+    pub fn named(&mut self, reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Arc<Project>> {
+        let text = reader.text(field, "the name of a project")?;
+        let found = self.projects.iter().find(|(_, name, _)| *name == text);
+        match found {
+            Some((_, name, project)) => {
+                self.used.insert(name);
+                project.clone()
+            }
+            None => {
+                let names = self.projects.iter().map(|(_, name, _)| *name);
+                let hint = did_you_mean(text, names);
+                reader.wrong(
+                    field,
+                    format!("`projects` has no project of this name{hint}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Warns of projects that no route leads to.
+    pub fn warn_of_unused(&self, reader: &mut Reader<'_>) {
+        for (field, name, _) in &self.projects {
+            if !self.used.contains(name) {
+                reader.warn(field, "no route leads to this project");
+            }
+        }
+    }
+
+    /// The projects without mistakes.
+    pub fn compiled(self) -> Vec<Arc<Project>> {
+        let projects = self.projects.into_iter();
+        projects.filter_map(|(_, _, project)| project).collect()
+    }
+}
+
+fn project(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    name: &str,
+    listen: &[Listener],
+) -> Option<Project> {
+    let section = reader.section(field, schema::PROJECT)?;
+    let host = section.require(reader, "host").cloned();
+    let host = host.and_then(|field| host_of(reader, &field, listen));
+    let api_key = section.require(reader, "api_key").cloned();
+    let api_key = api_key.and_then(|field| key(reader, &field));
+    let ca_file = section.get("ca_file").cloned().and_then(|field| {
+        if host.as_ref().map(Host::scheme) == Some(Scheme::Http) {
+            reader.wrong(&field, "means nothing for a host with http://");
+        }
+        let (path, pem) = pem(reader, &field, "CERTIFICATE")?;
+        Some(CaFile { path, pem })
+    });
+    let http = reader.choice(
+        &section,
+        "http",
+        &[
+            ("auto", UpstreamHttp::Auto),
+            ("1", UpstreamHttp::Http1),
+            ("2", UpstreamHttp::Http2),
+        ],
+    );
+    Some(Project {
+        name: name.to_owned(),
+        host: host?,
+        api_key: api_key?,
+        ca_file,
+        http: http.unwrap_or_default(),
+    })
+}
+
+fn host_of(reader: &mut Reader<'_>, field: &Field<'_>, listen: &[Listener]) -> Option<Host> {
+    let text = reader.text(
+        field,
+        "us, eu or a URL that begins with http:// or https://",
+    )?;
+    match text.parse::<Host>() {
+        Ok(host) => {
+            if is_ours(listen, host.name(), host.port()) {
+                reader.wrong(field, "this is one of our own listeners");
+            }
+            Some(host)
+        }
+        Err(error) => {
+            let hint = did_you_mean(text, ["us", "eu"]);
+            reader.wrong(field, format!("{error}{hint}"));
+            None
+        }
+    }
+}
+
+/// Reads a project key: `env:NAME`, `file:PATH` or the key itself. No message repeats the value.
+fn key(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<ApiKey> {
+    const EXPECTED: &str = "env:NAME, file:PATH or the project key itself (phc_…)";
+    let text = reader.text(field, EXPECTED)?.trim();
+    let (value, origin) = if let Some(name) = text.strip_prefix("env:") {
+        (variable(reader, field, name.trim())?, "the variable: ")
+    } else if let Some(path) = text.strip_prefix("file:") {
+        (file(reader, field, path.trim())?, "the file: ")
+    } else if text.starts_with('$') {
+        reader.wrong(field, "variables are written as env:NAME");
+        return None;
+    } else {
+        (text.to_owned(), "")
+    };
+    match ApiKey::new(&value) {
+        Ok(key) => {
+            if !key.expose().starts_with("phc_") {
+                reader.warn(
+                    field,
+                    "PostHog's project keys begin with phc_; this one does not",
+                );
+            }
+            Some(key)
+        }
+        Err(error) => {
+            reader.wrong(field, format!("{origin}{error}"));
+            None
+        }
+    }
+}
+
+fn variable(reader: &mut Reader<'_>, field: &Field<'_>, name: &str) -> Option<String> {
+    let is_name = !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    // A key behind `env:` is a slip that must not be repeated as a name.
+    if !is_name || name.starts_with("phc_") || name.starts_with("phx_") {
+        reader.wrong(
+            field,
+            "expected the name of an environment variable after env:",
+        );
+        return None;
+    }
+    match reader.secrets.variable(name) {
+        Ok(value) => Some(value),
+        Err(VarError::NotPresent) => {
+            let message = format!("the environment variable {name} is not set");
+            reader.wrong(field, message);
+            None
+        }
+        Err(VarError::NotUnicode(_)) => {
+            let message = format!("the environment variable {name} is not UTF-8 text");
+            reader.wrong(field, message);
+            None
+        }
+    }
+}
+
+fn file(reader: &mut Reader<'_>, field: &Field<'_>, path: &str) -> Option<String> {
+    if path.is_empty() {
+        reader.wrong(field, "expected a path after file:");
+        return None;
+    }
+    let path = reader.secrets.resolve(Path::new(path));
+    let read = reader.secrets.file(&path);
+    let message = match read.map(String::from_utf8) {
+        Ok(Ok(text)) => return Some(text),
+        Ok(Err(_)) => format!("{} is not UTF-8 text", path.display()),
+        Err(error) => format!("cannot read {}: {error}", path.display()),
+    };
+    reader.wrong(field, message);
+    None
+}

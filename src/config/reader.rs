@@ -1,0 +1,341 @@
+//! Typed reading of a tree. Whatever is wrong is noted, and reading goes on.
+
+use std::time::Duration;
+
+use super::problem::Place;
+use super::schema;
+use super::secret::SecretSource;
+use super::source::{join, Finding};
+use super::tree::{Entry, Kind, Node, Span};
+use super::{units, words};
+
+/// What reading one configuration finds.
+pub(super) struct Reader<'a> {
+    pub secrets: &'a dyn SecretSource,
+    pub mistakes: Vec<Finding>,
+    pub warnings: Vec<Finding>,
+}
+
+/// One value and the keys that lead to it.
+#[derive(Debug, Clone)]
+pub(super) struct Field<'n> {
+    pub node: &'n Node,
+    /// The position of its key, or of itself where it has none.
+    pub key_span: Span,
+    pub path: String,
+}
+
+/// One mapping whose keys are all known.
+#[derive(Debug)]
+pub(super) struct Section<'n> {
+    pub span: Span,
+    pub path: String,
+    fields: Vec<(&'n str, Field<'n>)>,
+}
+
+impl<'n> Section<'n> {
+    /// The value of a key; of one that is given twice, the first.
+    pub fn get(&self, key: &str) -> Option<&Field<'n>> {
+        self.fields
+            .iter()
+            .find_map(|(name, field)| (*name == key).then_some(field))
+    }
+
+    /// The value of a key without which the section means nothing.
+    pub fn require(&self, reader: &mut Reader<'_>, key: &str) -> Option<&Field<'n>> {
+        let field = self.get(key);
+        if field.is_none() {
+            let path = self.path.clone();
+            reader.note(self.span, path, format!("`{key}` is missing"));
+        }
+        field
+    }
+}
+
+impl<'n> Field<'n> {
+    /// The value as it is written, if it is a single one.
+    pub fn text(&self) -> Option<&'n str> {
+        match &self.node.kind {
+            Kind::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is written behind the key.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self.node.kind, Kind::Nothing)
+    }
+
+    /// The values of a list, or the value itself as a list of one.
+    pub fn each(&self) -> Vec<Field<'n>> {
+        match &self.node.kind {
+            Kind::List(items) => items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| Field {
+                    node: item,
+                    key_span: item.span,
+                    path: format!("{}[{index}]", self.path),
+                })
+                .collect(),
+            Kind::Nothing => Vec::new(),
+            _ => vec![self.clone()],
+        }
+    }
+
+    /// The entries of a mapping whose keys are the writer's own.
+    pub fn entries(&self) -> &'n [Entry] {
+        match &self.node.kind {
+            Kind::Mapping(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The value of one of them.
+    pub fn entry(&self, entry: &'n Entry) -> Field<'n> {
+        Field {
+            node: &entry.value,
+            key_span: entry.key_span,
+            path: join(&self.path, &entry.key),
+        }
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(secrets: &'a dyn SecretSource, mistakes: Vec<Finding>) -> Self {
+        Self {
+            secrets,
+            mistakes,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn note(&mut self, span: Span, path: String, message: String) {
+        self.mistakes.push(Finding {
+            span,
+            path,
+            message,
+        });
+    }
+
+    /// Notes a mistake in a value.
+    pub fn wrong(&mut self, field: &Field<'_>, message: impl Into<String>) {
+        self.note(field.node.span, field.path.clone(), message.into());
+    }
+
+    /// Notes a mistake in the key of a value.
+    pub fn wrong_key(&mut self, field: &Field<'_>, message: impl Into<String>) {
+        self.note(field.key_span, field.path.clone(), message.into());
+    }
+
+    /// Notes what a section lacks.
+    pub fn lacking(&mut self, section: &Section<'_>, message: impl Into<String>) {
+        self.note(section.span, section.path.clone(), message.into());
+    }
+
+    /// Notes something odd about a value.
+    pub fn warn(&mut self, field: &Field<'_>, message: impl Into<String>) {
+        self.warnings.push(Finding {
+            span: field.key_span,
+            path: field.path.clone(),
+            message: message.into(),
+        });
+    }
+
+    /// Notes that a value is of the wrong kind.
+    pub fn expected(&mut self, field: &Field<'_>, expected: &str) {
+        let found = field.node.kind.name();
+        self.wrong(field, format!("expected {expected}, found {found}"));
+    }
+
+    /// Reads a mapping and refuses keys it cannot have.
+    pub fn section<'n>(&mut self, field: &Field<'n>, known: &[&str]) -> Option<Section<'n>> {
+        let Kind::Mapping(entries) = &field.node.kind else {
+            self.expected(field, &format!("a mapping of {}", listed(known)));
+            return None;
+        };
+        let mut fields = Vec::new();
+        for entry in entries {
+            let below = field.entry(entry);
+            if known.contains(&entry.key.as_str()) {
+                fields.push((entry.key.as_str(), below));
+            } else {
+                let message = unknown_key(&entry.key, known);
+                self.wrong_key(&below, message);
+            }
+        }
+        let Place { line, column } = field.node.span.start;
+        Some(Section {
+            span: Span::point(Place { line, column }),
+            path: field.path.clone(),
+            fields,
+        })
+    }
+
+    /// Reads a section that may be left out or left empty.
+    pub fn optional_section<'n>(
+        &mut self,
+        parent: &Section<'n>,
+        key: &str,
+        known: &[&str],
+    ) -> Option<Section<'n>> {
+        let field = parent.get(key).filter(|field| !field.is_nothing())?;
+        self.section(field, known)
+    }
+
+    /// Reads a single value.
+    pub fn text<'n>(&mut self, field: &Field<'n>, expected: &str) -> Option<&'n str> {
+        let text = field.text();
+        if text.is_none() {
+            self.expected(field, expected);
+        }
+        text
+    }
+
+    /// Reads one of a few words, unless this version cannot serve it.
+    pub fn choice<T: Copy>(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let field = section.get(key)?;
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        let text = self.text(field, &names.join(" or "))?;
+        if self.is_gap(field) {
+            return None;
+        }
+        let found = choices.iter().find(|(name, _)| *name == text);
+        if found.is_none() {
+            let hint = did_you_mean(text, names.iter().copied());
+            self.wrong(field, format!("expected {}{hint}", names.join(" or ")));
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    /// Notes a key or a value that this version cannot serve.
+    pub fn is_gap(&mut self, field: &Field<'_>) -> bool {
+        let key: String = without_indices(&field.path);
+        match schema::gap(&key, field.text()) {
+            Some(message) => {
+                self.wrong(field, message);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Reads a size in bytes within bounds.
+    pub fn size(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Option<u64> {
+        const EXPECTED: &str = "a size such as 10MiB, 900kB or a whole number of bytes";
+        let field = section.get(key)?;
+        let text = self.text(field, EXPECTED)?;
+        let Some(size) = units::size(text) else {
+            self.wrong(field, format!("expected {EXPECTED}"));
+            return None;
+        };
+        let print = |bound: &u64| units::print_size(*bound);
+        self.within(field, size, range, print)
+    }
+
+    /// Reads a duration within bounds.
+    pub fn duration(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        range: std::ops::RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        const EXPECTED: &str = "a whole number with its unit (ms, s, m, h or d) such as 3s";
+        let field = section.get(key)?;
+        let text = self.text(field, EXPECTED)?;
+        let Some(duration) = units::duration(text) else {
+            self.wrong(field, format!("expected {EXPECTED}"));
+            return None;
+        };
+        let print = |bound: &Duration| units::print_duration(*bound);
+        self.within(field, duration, range, print)
+    }
+
+    /// Reads a whole number within bounds.
+    pub fn number(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        range: std::ops::RangeInclusive<usize>,
+    ) -> Option<usize> {
+        let field = section.get(key)?;
+        let text = self.text(field, "a whole number")?;
+        let Ok(number) = text.parse() else {
+            self.wrong(field, "expected a whole number");
+            return None;
+        };
+        self.within(field, number, range, ToString::to_string)
+    }
+
+    fn within<T: PartialOrd>(
+        &mut self,
+        field: &Field<'_>,
+        value: T,
+        range: std::ops::RangeInclusive<T>,
+        print: impl Fn(&T) -> String,
+    ) -> Option<T> {
+        if range.contains(&value) {
+            return Some(value);
+        }
+        let (low, high) = (print(range.start()), print(range.end()));
+        self.wrong(field, format!("expected something from {low} to {high}"));
+        None
+    }
+}
+
+/// ` (did you mean x?)`, or nothing.
+pub(super) fn did_you_mean<'w>(given: &str, known: impl IntoIterator<Item = &'w str>) -> String {
+    match words::nearest(given, known) {
+        Some(word) => format!("; did you mean {word}?"),
+        None => String::new(),
+    }
+}
+
+fn unknown_key(key: &str, known: &[&str]) -> String {
+    if let Some(word) = words::nearest(key, known.iter().copied()) {
+        return format!("unknown key; did you mean {word}?");
+    }
+    let elsewhere = schema::ALL
+        .iter()
+        .find_map(|(section, keys)| keys.contains(&key).then_some(section));
+    match elsewhere {
+        Some(section) => format!("unknown key here; it belongs to {section}"),
+        None => format!("unknown key; expected {}", listed(known)),
+    }
+}
+
+fn listed(words: &[&str]) -> String {
+    match words.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// `routes[1].path` as `routes.path`.
+fn without_indices(path: &str) -> String {
+    let mut depth = 0_usize;
+    path.chars()
+        .filter(|character| {
+            match character {
+                '[' => depth += 1,
+                ']' => {
+                    depth = depth.saturating_sub(1);
+                    return false;
+                }
+                _ => {}
+            }
+            depth == 0
+        })
+        .collect()
+}

@@ -1,0 +1,207 @@
+//! What `hedgerow check` prints.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::model::{Action, Config, Listener, Project, Route};
+use super::problem::{Problem, Problems, Warning};
+use super::units::{print_duration, print_size};
+use crate::rewrite::{Integrations, Mode};
+use crate::segment::WriteKeys;
+
+/// Every mistake with its place, its line and a mark below it. Secrets are masked.
+pub fn render_problems(problems: &Problems, file_name: &str) -> String {
+    let mut text = String::new();
+    for problem in problems {
+        render_problem(&mut text, problem, file_name, "");
+    }
+    let count = problems.count();
+    let shown = problems.iter().len();
+    if count > shown {
+        line(&mut text, &format!("and {} more", count - shown));
+    }
+    let noun = if count == 1 { "mistake" } else { "mistakes" };
+    line(&mut text, &format!("{count} {noun} in {file_name}"));
+    text
+}
+
+/// Every warning in the same form; empty when there is none.
+pub fn render_warnings(warnings: &[Warning], file_name: &str) -> String {
+    let mut text = String::new();
+    for warning in warnings {
+        render_problem(&mut text, warning, file_name, "warning: ");
+    }
+    text
+}
+
+fn render_problem(text: &mut String, problem: &Problem, file_name: &str, kind: &str) {
+    let (line_number, column) = (problem.place.line, problem.place.column);
+    let mut head = format!("{file_name}:{line_number}:{column}: {kind}");
+    if !problem.path.is_empty() {
+        head.push_str(&problem.path);
+        head.push_str(": ");
+    }
+    head.push_str(&problem.message);
+    line(text, &head);
+    let Some(snippet) = &problem.snippet else {
+        return;
+    };
+    line(text, &format!("{line_number:>6} | {}", snippet.line));
+    let (before, mark) = (" ".repeat(snippet.before), "^".repeat(snippet.width));
+    line(text, &format!("       | {before}{mark}"));
+}
+
+/// The routes as a table, the listeners, and the settings that matter to both. Holds no key.
+pub fn render_table(config: &Config) -> String {
+    let mut rows = vec![ROUTE_HEAD.map(str::to_owned).to_vec()];
+    for (index, route) in config.routes.iter().enumerate() {
+        route_rows(&mut rows, index + 1, route);
+    }
+    let mut text = String::new();
+    line(&mut text, "Routes (the first that matches has the request)");
+    table(&mut text, &rows);
+    line(&mut text, "Listeners");
+    for listener in &config.listen {
+        line(&mut text, &format!("  {}", listener_text(listener)));
+    }
+    if let Some(address) = config.admin {
+        line(&mut text, &format!("  http://{address} (admin)"));
+    }
+    line(&mut text, "Settings");
+    for setting in settings(config) {
+        line(&mut text, &format!("  {setting}"));
+    }
+    text
+}
+
+const ROUTE_HEAD: [&str; 7] = ["#", "host", "path", "action", "project", "to", "write keys"];
+
+fn route_rows(rows: &mut Vec<Vec<String>>, number: usize, route: &Route) {
+    let host = route
+        .host
+        .as_ref()
+        .map_or_else(|| "any".to_owned(), ToString::to_string);
+    let mut add = |action: &str, project: &str, to: String, keys: String| {
+        let row = [
+            number.to_string(),
+            host.clone(),
+            route.path.to_string(),
+            action.to_owned(),
+            project.to_owned(),
+            to,
+            keys,
+        ];
+        rows.push(row.to_vec());
+    };
+    let none = || "-".to_owned();
+    match &route.action {
+        Action::Segment {
+            write_keys: WriteKeys::Any(project),
+        } => add(
+            "segment",
+            &project.name,
+            destination(project),
+            "any".to_owned(),
+        ),
+        Action::Segment {
+            write_keys: WriteKeys::Listed(keys),
+        } => {
+            let mut counts: BTreeMap<&str, (&Project, usize)> = BTreeMap::new();
+            for project in keys.values() {
+                counts.entry(&project.name).or_insert((project, 0)).1 += 1;
+            }
+            for (name, (project, count)) in counts {
+                add("segment", name, destination(project), count.to_string());
+            }
+        }
+        Action::PostHog(project) => add("posthog", &project.name, destination(project), none()),
+        Action::Origin(origin) => {
+            for server in &origin.servers {
+                add("origin", "-", server.to_string(), none());
+            }
+        }
+    }
+}
+
+fn destination(project: &Project) -> String {
+    project.host.to_string()
+}
+
+fn listener_text(listener: &Listener) -> String {
+    match &listener.tls {
+        Some(_) => format!("https://{}", listener.address),
+        None => format!("http://{}", listener.address),
+    }
+}
+
+fn settings(config: &Config) -> Vec<String> {
+    let mode = match config.mapping.mode {
+        Mode::Reference => "reference",
+    };
+    let integrations = match config.mapping.integrations {
+        Integrations::Respect => "respected",
+        Integrations::Ignore => "ignored",
+    };
+    let size = |bytes: usize| print_size(bytes as u64);
+    let proxies = match config.trusted_proxies.as_slice() {
+        [] => "none".to_owned(),
+        networks => {
+            let networks: Vec<_> = networks.iter().map(ToString::to_string).collect();
+            networks.join(", ")
+        }
+    };
+    let spool = match &config.delivery.spool {
+        Some(spool) => format!(
+            "{}, up to {} and {}",
+            spool.path.display(),
+            print_size(spool.max_size),
+            print_duration(spool.max_age)
+        ),
+        None => "off".to_owned(),
+    };
+    vec![
+        format!("mapping: {mode}, integrations {integrations}"),
+        format!(
+            "limits: body {}, window {}, event {}, memory {}",
+            size(config.limits.body),
+            size(config.bounds.window),
+            size(config.bounds.event),
+            size(config.limits.memory),
+        ),
+        format!(
+            "delivery: connect within {}, answer within {}, spool {spool}",
+            print_duration(config.delivery.connect_timeout),
+            print_duration(config.delivery.timeout),
+        ),
+        format!(
+            "server: {} threads, grace {}",
+            config.server.threads,
+            print_duration(config.server.grace),
+        ),
+        format!("trusted proxies: {proxies}"),
+    ]
+}
+
+/// Columns as wide as their widest cell.
+fn table(text: &mut String, rows: &[Vec<String>]) {
+    let mut widths = Vec::new();
+    for row in rows {
+        widths.resize(row.len().max(widths.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in rows {
+        let mut cells = String::from(" ");
+        for (width, cell) in widths.iter().zip(row) {
+            // Writing to a string cannot fail.
+            let _ = write!(cells, " {cell:<width$} ");
+        }
+        line(text, cells.trim_end());
+    }
+}
+
+fn line(text: &mut String, content: &str) {
+    text.push_str(content);
+    text.push('\n');
+}

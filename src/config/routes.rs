@@ -1,0 +1,251 @@
+//! `routes`: which requests, and what becomes of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::listeners::is_ours;
+use super::model::{Action, Listener, Origin, OriginServer, Project, Route};
+use super::path_prefix::PathPrefix;
+use super::projects::Declared;
+use super::reader::{Field, Reader, Section};
+use super::schema;
+use super::site_host::SiteHost;
+use super::tree::Kind;
+use crate::posthog::Host;
+use crate::segment::{WriteKey, WriteKeys};
+
+/// The most routes; each is compared with those before it, and a request with all of them.
+const ROUTE_LIMIT: usize = 1000;
+
+/// Reads the section.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    top: &Section<'_>,
+    projects: &mut Declared<'_>,
+    listen: &[Listener],
+) -> Vec<Route> {
+    let Some(field) = top.require(reader, "routes") else {
+        return Vec::new();
+    };
+    let entries = match &field.node.kind {
+        Kind::List(items) if items.len() > ROUTE_LIMIT => {
+            reader.wrong(field, format!("more than {ROUTE_LIMIT} routes"));
+            return Vec::new();
+        }
+        Kind::List(items) if !items.is_empty() => field.each(),
+        _ => {
+            reader.expected(field, "a list of at least one route");
+            return Vec::new();
+        }
+    };
+    let mut routes = Vec::new();
+    let mut matched: Vec<(Option<SiteHost>, PathPrefix, String)> = Vec::new();
+    for entry in &entries {
+        let Some(section) = reader.section(entry, schema::ROUTE) else {
+            continue;
+        };
+        let place = place(reader, &section);
+        let action = action(reader, &section, projects, listen);
+        let Some((host, path)) = place else {
+            continue;
+        };
+        let earlier = matched.iter().find(|(earlier_host, earlier_path, _)| {
+            (earlier_host.is_none() || *earlier_host == host) && earlier_path.covers(&path)
+        });
+        if let Some((_, _, name)) = earlier {
+            let message = format!("this route can never match: {name} comes first and takes all");
+            match section.get("path") {
+                Some(path) => reader.wrong(path, message),
+                None => reader.lacking(&section, message),
+            }
+        }
+        let line = entry.node.span.start.line;
+        let name = format!("{} (line {line})", entry.path);
+        matched.push((host.clone(), path.clone(), name));
+        routes.extend(action.map(|action| Route { host, path, action }));
+    }
+    projects.warn_of_unused(reader);
+    routes
+}
+
+fn place(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<(Option<SiteHost>, PathPrefix)> {
+    let host = section.get("host").map(|field| {
+        let text = reader.text(field, "a host name such as shop.example.com")?;
+        match SiteHost::new(text) {
+            Ok(host) => {
+                if text.contains(':') && !text.ends_with(']') && text.matches(':').count() < 2 {
+                    reader.warn(field, "the port is ignored: hosts are compared without it");
+                }
+                Some(host)
+            }
+            Err(message) => {
+                reader.wrong(field, message);
+                None
+            }
+        }
+    });
+    let path = section.require(reader, "path").and_then(|field| {
+        let text = reader.text(field, "a path that begins with /")?;
+        match PathPrefix::new(text) {
+            Ok(path) => Some(path),
+            Err(message) => {
+                reader.wrong(field, message);
+                None
+            }
+        }
+    });
+    match host {
+        Some(host) => Some((Some(host?), path?)),
+        None => Some((None, path?)),
+    }
+}
+
+fn action(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    projects: &mut Declared<'_>,
+    listen: &[Listener],
+) -> Option<Action> {
+    let mut found = schema::ACTIONS.iter().filter_map(|key| section.get(key));
+    let Some(first) = found.next() else {
+        let message = "one of `segment`, `posthog` and `origin` is missing";
+        reader.lacking(section, message);
+        return None;
+    };
+    let others: Vec<_> = found.collect();
+    for other in &others {
+        let message =
+            "a route has one action; `segment`, `posthog` and `origin` exclude each other";
+        reader.wrong_key(other, message);
+    }
+    // Each is read even then, for the mistakes in it.
+    let first = one_action(reader, first, projects, listen);
+    for other in others {
+        one_action(reader, other, projects, listen);
+    }
+    first
+}
+
+fn one_action(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    projects: &mut Declared<'_>,
+    listen: &[Listener],
+) -> Option<Action> {
+    if field.path.ends_with(".segment") {
+        let write_keys = segment(reader, field, projects)?;
+        Some(Action::Segment { write_keys })
+    } else if field.path.ends_with(".posthog") {
+        let project = projects.named(reader, field)?;
+        (!reader.is_gap(field)).then_some(Action::PostHog(project))
+    } else {
+        let servers = origin(reader, field, listen)?;
+        Some(Action::Origin(Origin { servers }))
+    }
+}
+
+fn segment(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    projects: &mut Declared<'_>,
+) -> Option<WriteKeys<Arc<Project>>> {
+    const EXPECTED: &str = "any, a list of write keys, or a mapping from write key to project";
+    let section = reader.section(field, schema::SEGMENT)?;
+    let keys = section.get("write_keys");
+    let has_map = keys.is_some_and(|keys| matches!(keys.node.kind, Kind::Mapping(_)));
+    // A map names the projects itself.
+    let project = match section.get("project") {
+        Some(field) => projects.named(reader, field),
+        None if has_map => None,
+        None => {
+            section.require(reader, "project");
+            None
+        }
+    };
+    let Some(keys) = keys else {
+        return project.map(WriteKeys::Any);
+    };
+    let mut listed = HashMap::new();
+    match &keys.node.kind {
+        Kind::Text(text) if text == "any" => return project.map(WriteKeys::Any),
+        Kind::List(items) if !items.is_empty() => {
+            for item in keys.each() {
+                let Some(key) = write_key(reader, &item) else {
+                    continue;
+                };
+                if listed.insert(key, project.clone()).is_some() {
+                    reader.wrong(&item, "this write key stands in the list already");
+                }
+            }
+        }
+        Kind::Mapping(entries) if !entries.is_empty() => {
+            for (index, entry) in entries.iter().enumerate() {
+                // The key is a secret, and so is its place in the path.
+                let value = Field {
+                    path: format!("{}[{index}]", keys.path),
+                    ..keys.entry(entry)
+                };
+                let target = match &project {
+                    Some(project) if value.is_nothing() => Some(Arc::clone(project)),
+                    _ => projects.named(reader, &value),
+                };
+                match WriteKey::new(&entry.key) {
+                    Some(key) => {
+                        listed.insert(key, target);
+                    }
+                    None => reader.wrong_key(&value, "expected a write key of 1 to 256 bytes"),
+                }
+            }
+        }
+        Kind::List(_) | Kind::Mapping(_) => {
+            reader.wrong(keys, format!("no key at all; expected {EXPECTED}"));
+        }
+        Kind::Text(_) => reader.wrong(keys, format!("expected {EXPECTED}")),
+        Kind::Nothing => reader.expected(keys, EXPECTED),
+    }
+    let listed = listed.into_iter().map(|(key, target)| Some((key, target?)));
+    listed
+        .collect::<Option<HashMap<_, _>>>()
+        .map(WriteKeys::Listed)
+}
+
+fn write_key(reader: &mut Reader<'_>, item: &Field<'_>) -> Option<WriteKey> {
+    let key = WriteKey::new(reader.text(item, "a write key")?);
+    if key.is_none() {
+        reader.wrong(item, "expected a write key of 1 to 256 bytes");
+    }
+    key
+}
+
+fn origin(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    listen: &[Listener],
+) -> Option<Vec<OriginServer>> {
+    const EXPECTED: &str = "a URL such as http://127.0.0.1:3000";
+    let entries = field.each();
+    if entries.is_empty() {
+        reader.expected(field, &format!("{EXPECTED}, or a list of them"));
+    }
+    let mut servers = Vec::new();
+    for entry in &entries {
+        let Some(text) = reader.text(entry, EXPECTED) else {
+            continue;
+        };
+        match text.parse::<Host>() {
+            Ok(host) if text.contains("://") && host.base_path().is_empty() => {
+                if is_ours(listen, host.name(), host.port()) {
+                    reader.wrong(entry, "this is one of our own listeners");
+                }
+                servers.push(OriginServer {
+                    scheme: host.scheme(),
+                    name: host.name().to_owned(),
+                    port: host.port(),
+                });
+            }
+            Ok(_) => reader.wrong(entry, format!("expected {EXPECTED}, without a path")),
+            Err(_) => reader.wrong(entry, format!("expected {EXPECTED}")),
+        }
+    }
+    (!servers.is_empty()).then_some(servers)
+}

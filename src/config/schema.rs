@@ -1,0 +1,98 @@
+//! The keys of the YAML, section by section, and those that this version cannot serve yet.
+
+/// The top level.
+pub(super) const FILE: &[&str] = &[
+    "listen",
+    "admin",
+    "trusted_proxies",
+    "projects",
+    "routes",
+    "mapping",
+    "limits",
+    "delivery",
+    "server",
+];
+/// An entry of `listen` that is more than an address.
+pub(super) const LISTENER: &[&str] = &["address", "tls"];
+/// Its `tls`.
+pub(super) const TLS: &[&str] = &["certificate", "key"];
+/// One of `projects`.
+pub(super) const PROJECT: &[&str] = &["host", "api_key", "ca_file", "http"];
+/// One of `routes`.
+pub(super) const ROUTE: &[&str] = &["host", "path", "segment", "posthog", "origin"];
+/// The actions among them.
+pub(super) const ACTIONS: &[&str] = &["segment", "posthog", "origin"];
+/// A route's `segment`.
+pub(super) const SEGMENT: &[&str] = &["project", "write_keys"];
+/// `mapping`.
+pub(super) const MAPPING: &[&str] = &[
+    "mode",
+    "integrations",
+    "group_type",
+    "person_profiles",
+    "event_uuid",
+];
+/// `limits`.
+pub(super) const LIMITS: &[&str] = &["body", "window", "event", "memory"];
+/// `delivery`.
+pub(super) const DELIVERY: &[&str] = &["connect_timeout", "timeout", "spool"];
+/// Its `spool`.
+pub(super) const SPOOL: &[&str] = &["path", "max_size", "max_age"];
+/// `server`.
+pub(super) const SERVER: &[&str] = &["threads", "grace"];
+
+/// Every section by what it is called in a message.
+pub(super) const ALL: &[(&str, &[&str])] = &[
+    ("the top level", FILE),
+    ("an entry of `listen`", LISTENER),
+    ("`tls` of a listener", TLS),
+    ("a project", PROJECT),
+    ("a route", ROUTE),
+    ("`segment` of a route", SEGMENT),
+    ("`mapping`", MAPPING),
+    ("`limits`", LIMITS),
+    ("`delivery`", DELIVERY),
+    ("`spool` of `delivery`", SPOOL),
+    ("`server`", SERVER),
+];
+
+/// A key of the contract that this version cannot serve, or not with every value.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Gap {
+    /// The key itself.
+    Key,
+    /// Every value but this one.
+    AllBut(&'static str),
+    /// These values.
+    Values(&'static [&'static str]),
+}
+
+/// All gaps. To switch one on, take its row out (a mode of the mapping also needs its name where
+/// `mapping` is read).
+pub(super) const NOT_AVAILABLE: &[(&str, Gap)] = &[
+    ("admin", Gap::AllBut("off")),
+    ("routes.posthog", Gap::Key),
+    ("mapping.mode", Gap::Values(&["enriched"])),
+    ("mapping.group_type", Gap::AllBut("segment_group")),
+    (
+        "mapping.person_profiles",
+        Gap::Values(&["identified_only", "never"]),
+    ),
+    ("mapping.event_uuid", Gap::Values(&["v7"])),
+    ("delivery.spool", Gap::AllBut("off")),
+];
+
+/// Why `key` cannot have the value `text` (a single value, or none) in this version.
+pub(super) fn gap(key: &str, text: Option<&str>) -> Option<String> {
+    let (_, gap) = NOT_AVAILABLE.iter().find(|(name, _)| *name == key)?;
+    match (gap, text) {
+        (Gap::Key, _) => Some("not available in this version".to_owned()),
+        (Gap::AllBut(only), text) if text != Some(only) => Some(format!(
+            "not available in this version; the only value is {only}"
+        )),
+        (Gap::Values(values), Some(text)) if values.contains(&text) => {
+            Some(format!("{text} is not available in this version"))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,159 @@
+//! `mapping`, `limits`, `delivery` and `server`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::model::{Delivery, EventUuid, Events, Limits, PersonProfiles, Server, Spool};
+use super::reader::{Field, Reader, Section};
+use super::schema;
+use crate::rewrite::{Bounds, Integrations, Mapping, Mode};
+
+/// Reads `mapping`.
+pub(super) fn mapping(reader: &mut Reader<'_>, top: &Section<'_>) -> (Mapping, Events) {
+    let mut mapping = Mapping::default();
+    let mut events = Events::default();
+    let Some(section) = reader.optional_section(top, "mapping", schema::MAPPING) else {
+        return (mapping, events);
+    };
+    let mode = reader.choice(&section, "mode", &[("reference", Mode::Reference)]);
+    mapping.mode = mode.unwrap_or(mapping.mode);
+    let integrations = reader.choice(
+        &section,
+        "integrations",
+        &[
+            ("respect", Integrations::Respect),
+            ("ignore", Integrations::Ignore),
+        ],
+    );
+    mapping.integrations = integrations.unwrap_or(mapping.integrations);
+    if let Some(group_type) = group_type(reader, &section) {
+        events.group_type = group_type;
+    }
+    let person_profiles = reader.choice(
+        &section,
+        "person_profiles",
+        &[
+            ("always", PersonProfiles::Always),
+            ("identified_only", PersonProfiles::IdentifiedOnly),
+            ("never", PersonProfiles::Never),
+        ],
+    );
+    events.person_profiles = person_profiles.unwrap_or(events.person_profiles);
+    let event_uuid = reader.choice(
+        &section,
+        "event_uuid",
+        &[("v5", EventUuid::V5), ("v7", EventUuid::V7)],
+    );
+    events.event_uuid = event_uuid.unwrap_or(events.event_uuid);
+    (mapping, events)
+}
+
+fn group_type(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<String> {
+    let field = section.get("group_type")?;
+    let text = reader.text(field, "the name of a group type")?;
+    if text.is_empty() || text.len() > 200 || text.contains(char::is_control) {
+        reader.wrong(
+            field,
+            "expected the name of a group type, at most 200 bytes",
+        );
+        return None;
+    }
+    (!reader.is_gap(field)).then(|| text.to_owned())
+}
+
+/// Reads `limits`. A window that is not given fits into the body, memory holds at least a body.
+pub(super) fn limits(reader: &mut Reader<'_>, top: &Section<'_>) -> (Limits, Bounds) {
+    const MOST: u64 = 1 << 30;
+    let mut limits = Limits::default();
+    let mut bounds = Bounds::default();
+    let Some(section) = reader.optional_section(top, "limits", schema::LIMITS) else {
+        return (limits, bounds);
+    };
+    let mut read = |key, most| {
+        let size = reader.size(&section, key, 1..=most)?;
+        usize::try_from(size).ok()
+    };
+    let (body, window, event, memory) = (
+        read("body", MOST),
+        read("window", MOST),
+        read("event", MOST),
+        read("memory", 1 << 40),
+    );
+    limits.body = body.unwrap_or(limits.body);
+    limits.memory = memory.unwrap_or(limits.memory.max(limits.body));
+    bounds.window = window.unwrap_or(bounds.window.min(limits.body));
+    bounds.event = event.unwrap_or(bounds.event);
+    if let (Some(field), true) = (section.get("window"), bounds.window > limits.body) {
+        reader.wrong(field, "larger than `body`: no body could outgrow it");
+    }
+    if let (Some(field), true) = (section.get("memory"), limits.memory < bounds.window) {
+        reader.wrong(
+            field,
+            "smaller than `window`: not even one body could be held",
+        );
+    }
+    (limits, bounds)
+}
+
+/// Reads `delivery`.
+pub(super) fn delivery(reader: &mut Reader<'_>, top: &Section<'_>) -> Delivery {
+    let mut delivery = Delivery::default();
+    let Some(section) = reader.optional_section(top, "delivery", schema::DELIVERY) else {
+        return delivery;
+    };
+    let range = Duration::from_millis(1)..=Duration::from_secs(600);
+    if let Some(timeout) = reader.duration(&section, "connect_timeout", range.clone()) {
+        delivery.connect_timeout = timeout;
+    }
+    if let Some(timeout) = reader.duration(&section, "timeout", range) {
+        delivery.timeout = timeout;
+    }
+    delivery.spool = section.get("spool").and_then(|field| spool(reader, field));
+    delivery
+}
+
+fn spool(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Spool> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    match field.text() {
+        Some("off") => return None,
+        Some(_) => {
+            reader.wrong(field, "expected off or {path, max_size, max_age}");
+            return None;
+        }
+        None => {}
+    }
+    let section = reader.section(field, schema::SPOOL)?;
+    let path = section.require(reader, "path").cloned();
+    let path = path.and_then(|field| {
+        let text = reader.text(&field, "the path of a folder")?;
+        if text.is_empty() {
+            reader.wrong(&field, "expected the path of a folder");
+            return None;
+        }
+        Some(reader.secrets.resolve(Path::new(text)))
+    });
+    let max_size = reader.size(&section, "max_size", 1 << 20..=1 << 50);
+    let max_age = reader.duration(&section, "max_age", Duration::from_secs(1)..=DAY * 366);
+    let spool = Spool {
+        path: path?,
+        max_size: max_size.unwrap_or(1 << 30),
+        max_age: max_age.unwrap_or(DAY * 7),
+    };
+    (!reader.is_gap(field)).then_some(spool)
+}
+
+/// Reads `server`.
+pub(super) fn server(reader: &mut Reader<'_>, top: &Section<'_>) -> Server {
+    let mut server = Server::default();
+    let Some(section) = reader.optional_section(top, "server", schema::SERVER) else {
+        return server;
+    };
+    if let Some(threads) = reader.number(&section, "threads", 1..=1024) {
+        server.threads = threads;
+    }
+    let range = Duration::ZERO..=Duration::from_secs(3600);
+    if let Some(grace) = reader.duration(&section, "grace", range) {
+        server.grace = grace;
+    }
+    server
+}

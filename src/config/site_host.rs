@@ -1,0 +1,94 @@
+//! The host a request names.
+
+use std::fmt;
+
+/// A host name or address without a port, lower case; IPv6 without brackets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteHost(String);
+
+impl SiteHost {
+    /// Takes a name or address, with or without a port, or says what is wrong with it.
+    pub(super) fn new(text: &str) -> Result<Self, &'static str> {
+        if text.contains("://") || text.contains('/') {
+            return Err("expected a host name alone, without scheme and path");
+        }
+        if text.contains('*') {
+            return Err("expected one host name; without `host` a route takes every host");
+        }
+        let name = if text.parse::<std::net::Ipv6Addr>().is_ok() {
+            text
+        } else {
+            name(text)
+        };
+        let is_address = name.parse::<std::net::Ipv6Addr>().is_ok();
+        let is_name = !name.is_empty()
+            && name.len() <= 253
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+        if !is_address && !is_name {
+            return Err("expected a host name such as shop.example.com");
+        }
+        Ok(Self(name.to_ascii_lowercase()))
+    }
+
+    /// Whether this is the host of a request's authority, whatever its port.
+    pub fn matches(&self, authority: &str) -> bool {
+        name(authority).eq_ignore_ascii_case(&self.0)
+    }
+}
+
+impl fmt::Display for SiteHost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// The name in an authority: no port, no brackets, no dot at the end.
+fn name(authority: &str) -> &str {
+    let authority = authority.trim();
+    if let Some(rest) = authority.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or(rest);
+    }
+    let name = authority.split(':').next().unwrap_or(authority);
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_port_and_final_dot_do_not_matter() {
+        for (host, authority, expected) in [
+            ("shop.example.com", "SHOP.example.com:8080", true),
+            ("Shop.Example.Com:443", "shop.example.com.", true),
+            ("shop.example.com", "example.com", false),
+            ("shop.example.com", "xshop.example.com", false),
+            ("shop.example.com", "", false),
+            ("::1", "[::1]:80", true),
+            ("[::1]", "[::1]", true),
+            ("127.0.0.1", "127.0.0.1:80", true),
+        ] {
+            let host = SiteHost::new(host).unwrap();
+            assert_eq!(host.matches(authority), expected, "{host} {authority}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for text in [
+            "",
+            ":80",
+            ".",
+            "https://a",
+            "a/b",
+            "*.a",
+            "a b",
+            "[]",
+            "bücher.de",
+        ] {
+            assert!(SiteHost::new(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The text of a configuration as it may be shown: line by line, secrets masked.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::problem::{Place, Problem, Problems, Snippet};
+use super::tree::{Kind, Node, Span};
+use super::words;
+
+/// The most mistakes that are reported one by one.
+const PROBLEM_LIMIT: usize = 100;
+
+/// The most characters of a line that are shown.
+const WIDTH: usize = 100;
+
+/// A mistake or a warning before its line is cut out.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub span: Span,
+    pub path: String,
+    pub message: String,
+}
+
+/// The lines of a file, and which parts of them are secret.
+pub(super) struct Source<'t> {
+    lines: Vec<&'t str>,
+    /// By line: columns from, up to.
+    masks: BTreeMap<usize, BTreeSet<(usize, usize)>>,
+    /// Where values begin that are masked already: aliases lead to the same one many times.
+    masked: HashSet<Place>,
+    /// Without a tree nobody knows what is secret, and lines are masked word by word.
+    parsed: bool,
+}
+
+impl<'t> Source<'t> {
+    /// A text that has no tree.
+    pub fn broken(text: &'t str) -> Self {
+        Self {
+            lines: lines(text),
+            masks: BTreeMap::new(),
+            masked: HashSet::new(),
+            parsed: false,
+        }
+    }
+
+    /// A text with its tree. Finds its secrets, and the keys that are given twice.
+    pub fn new(text: &'t str, root: &Node, findings: &mut Vec<Finding>) -> Self {
+        let mut source = Self {
+            parsed: true,
+            ..Self::broken(text)
+        };
+        source.inspect(root, "", Secrecy::Open, findings);
+        source
+    }
+
+    /// Sorts findings and gives each its line.
+    pub fn problems(&self, mut findings: Vec<Finding>) -> Problems {
+        findings.sort_by_key(|finding| (finding.span.start, finding.path.len()));
+        let left_out = findings.len().saturating_sub(PROBLEM_LIMIT);
+        findings.truncate(PROBLEM_LIMIT);
+        Problems {
+            list: findings
+                .into_iter()
+                .map(|finding| Problem {
+                    place: finding.span.start,
+                    path: mask_words(&finding.path),
+                    message: mask_words(&finding.message),
+                    snippet: self.snippet(finding.span),
+                })
+                .collect(),
+            left_out,
+        }
+    }
+
+    fn inspect(&mut self, node: &Node, path: &str, secrecy: Secrecy, findings: &mut Vec<Finding>) {
+        match &node.kind {
+            Kind::Nothing => {}
+            Kind::Text(text) => {
+                let harmless =
+                    text == "any" || ["env:", "file:"].iter().any(|how| text.starts_with(how));
+                // Whoever pastes a private key in place of its path must not find it in a log.
+                let pasted = text.contains("-----BEGIN");
+                if pasted || (secrecy == Secrecy::Secret && !harmless) {
+                    self.mask(node.span);
+                }
+            }
+            Kind::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.inspect(item, &format!("{path}[{index}]"), secrecy, findings);
+                }
+            }
+            Kind::Mapping(entries) => {
+                let mut seen = HashMap::new();
+                for (index, entry) in entries.iter().enumerate() {
+                    let below = match secrecy {
+                        Secrecy::Open => join(path, &entry.key),
+                        Secrecy::Secret => format!("{path}[{index}]"),
+                    };
+                    if secrecy == Secrecy::Secret {
+                        self.mask(entry.key_span);
+                    }
+                    if let Some(line) = seen.insert(&entry.key, entry.key_span.start.line) {
+                        findings.push(Finding {
+                            span: entry.key_span,
+                            path: below.clone(),
+                            message: format!("given twice; the first is in line {line}"),
+                        });
+                    }
+                    let secrecy = match secrecy {
+                        Secrecy::Open if is_secret_key(&entry.key) => Secrecy::Secret,
+                        inherited => inherited,
+                    };
+                    self.inspect(&entry.value, &below, secrecy, findings);
+                }
+            }
+        }
+    }
+
+    fn mask(&mut self, span: Span) {
+        if !self.masked.insert(span.start) {
+            return;
+        }
+        for line in span.start.line..=span.end.line {
+            let from = if line == span.start.line {
+                span.start.column
+            } else {
+                1
+            };
+            let to = if line == span.end.line {
+                span.end.column
+            } else {
+                usize::MAX
+            };
+            self.masks.entry(line).or_default().insert((from, to));
+        }
+    }
+
+    fn snippet(&self, span: Span) -> Option<Snippet> {
+        let Place { line, column } = span.start;
+        let text = *self.lines.get(line.checked_sub(1)?)?;
+        let shown = match self.parsed {
+            true => self.without_secrets(line, text),
+            false if self.may_hold_secrets(line) => mask_unknown_words(text),
+            false => text.to_owned(),
+        };
+        let shown: Vec<char> = mask_words(&shown)
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        let column = column.saturating_sub(1).min(shown.len());
+        let width = if span.end.line == line {
+            span.end.column.saturating_sub(span.start.column)
+        } else {
+            shown.len() - column
+        };
+        // A long line is shown around the place that is meant.
+        let skipped = column.saturating_sub(WIDTH / 2);
+        let window = shown.iter().skip(skipped).take(WIDTH);
+        let before = column - skipped;
+        Some(Snippet {
+            line: window.collect::<String>().trim_end().to_owned(),
+            before,
+            width: width.clamp(1, WIDTH - before),
+        })
+    }
+
+    fn without_secrets(&self, line: usize, text: &str) -> String {
+        let Some(masks) = self.masks.get(&line) else {
+            return text.to_owned();
+        };
+        text.chars()
+            .enumerate()
+            .map(|(index, character)| {
+                let hidden = masks
+                    .iter()
+                    .any(|(from, to)| (*from..*to).contains(&(index + 1)));
+                if hidden && !character.is_whitespace() {
+                    '*'
+                } else {
+                    character
+                }
+            })
+            .collect()
+    }
+
+    /// Whether a line of a broken file may belong to a key whose values are secret: it names one,
+    /// or such a key is the nearest known key above it.
+    fn may_hold_secrets(&self, line: usize) -> bool {
+        let above = self.lines.iter().take(line).rev();
+        for text in above {
+            let mut keys = words(text).filter(|word| is_known(word) || is_secret_key(word));
+            if words(text).any(is_secret_key) {
+                return true;
+            }
+            if keys.next().is_some() {
+                return false;
+            }
+        }
+        false
+    }
+}
+
+/// Whether a value may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Secrecy {
+    Open,
+    Secret,
+}
+
+/// `api_key`, `write_keys` and every misspelling of them. The `key` of a certificate is a path.
+fn is_secret_key(key: &str) -> bool {
+    let letters: String = words::plain(key).into_iter().collect();
+    letters != "key"
+        && (letters.contains("key") || words::nearest(key, ["api_key", "write_keys"]).is_some())
+}
+
+fn is_known(word: &str) -> bool {
+    super::schema::ALL
+        .iter()
+        .any(|(_, keys)| keys.contains(&word))
+}
+
+/// One step down the path of keys.
+pub(super) fn join(path: &str, key: &str) -> String {
+    // A key is the writer's own text: bounded, and without anything that steers a terminal.
+    let key: String = key.chars().filter(|c| !c.is_control()).take(64).collect();
+    if path.is_empty() {
+        key
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+/// YAML 1.2 section 5.4: a line ends with LF, CR LF or CR.
+fn lines(text: &str) -> Vec<&str> {
+    text.split('\n')
+        .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+        .collect()
+}
+
+fn is_word(character: char) -> bool {
+    character.is_alphanumeric() || matches!(character, '_' | '-')
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|character| !is_word(character))
+        .filter(|word| !word.is_empty())
+}
+
+/// Hides what looks like a PostHog key wherever it stands.
+fn mask_words(text: &str) -> String {
+    mask_some(text, |word| {
+        ["phc_", "phx_"]
+            .iter()
+            .any(|prefix| word.len() > prefix.len() && word.contains(prefix))
+    })
+}
+
+fn mask_unknown_words(text: &str) -> String {
+    mask_some(text, |word| !is_known(word))
+}
+
+fn mask_some(text: &str, hidden: impl Fn(&str) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = rest
+            .find(|character| is_word(character) != is_word(first))
+            .unwrap_or(rest.len());
+        let (piece, after) = rest.split_at(end);
+        if is_word(first) && hidden(piece) {
+            shown.extend(piece.chars().map(|_| '*'));
+        } else {
+            shown.push_str(piece);
+        }
+        rest = after;
+    }
+    shown
+}

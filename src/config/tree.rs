@@ -1,0 +1,324 @@
+//! YAML text to a tree in which everything knows its place.
+//!
+//! A tree rather than serde: a deserializer stops at its first error, and a mistake in one route
+//! must not hide those in the next.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use granit_parser::{options, ErrorKind, Event, Marker, Parser, ScanError, Tag};
+
+use super::problem::Place;
+
+/// The deepest nesting of lists and mappings, aliases followed. The deepest key is at 5.
+const NESTING_LIMIT: usize = 32;
+
+/// The most values a file may hold, aliases followed: this is what stops a "billion laughs". Every
+/// [`TEXT_WEIGHT`] bytes of text count as one more.
+const NODE_LIMIT: usize = 200_000;
+
+/// See [`NODE_LIMIT`].
+const TEXT_WEIGHT: usize = 16;
+
+/// From one place up to, not including, another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub start: Place,
+    pub end: Place,
+}
+
+impl Span {
+    fn new(start: &Marker, end: &Marker) -> Self {
+        Self {
+            start: place(start),
+            end: place(end),
+        }
+    }
+
+    /// The position itself, for what has no extent.
+    pub fn point(place: Place) -> Self {
+        Self {
+            start: place,
+            end: place,
+        }
+    }
+}
+
+fn place(marker: &Marker) -> Place {
+    Place {
+        line: marker.line().max(1),
+        column: marker.col() + 1,
+    }
+}
+
+/// One value.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub span: Span,
+    pub kind: Kind,
+    /// Values in it as [`NODE_LIMIT`] counts them, itself included.
+    size: usize,
+    /// Levels of nesting in it.
+    height: usize,
+}
+
+/// What a value is. Scalars stay text: each key says itself how its text is to be read.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Nothing,
+    Text(String),
+    List(Vec<Rc<Node>>),
+    Mapping(Vec<Entry>),
+}
+
+impl Kind {
+    /// What to call it in a message.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Text(_) => "a single value",
+            Self::List(items) if items.is_empty() => "an empty list",
+            Self::List(_) => "a list",
+            Self::Mapping(_) => "a mapping",
+        }
+    }
+}
+
+/// One `key: value`.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub key: String,
+    pub key_span: Span,
+    pub value: Rc<Node>,
+}
+
+/// Why there is no tree.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub place: Place,
+    pub message: String,
+}
+
+/// Reads the one document of `text`.
+pub(super) fn read(text: &str) -> Result<Rc<Node>, Broken> {
+    let options = options! {
+        emit_comments: false,
+        flow_nesting_limit: NESTING_LIMIT,
+        block_nesting_limit: NESTING_LIMIT,
+    };
+    let mut builder = Builder::default();
+    for next in Parser::new_from_str_with_options(text, options) {
+        let (event, span) = next.map_err(|error| in_plain_words(&error))?;
+        builder.take(event, Span::new(&span.start, &span.end))?;
+    }
+    Ok(builder.root.unwrap_or_else(|| {
+        let start = Place { line: 1, column: 1 };
+        Rc::new(Node::leaf(Span::point(start), Kind::Nothing))
+    }))
+}
+
+impl Node {
+    fn leaf(span: Span, kind: Kind) -> Self {
+        let text = match &kind {
+            Kind::Text(text) => text.len(),
+            _ => 0,
+        };
+        Self {
+            span,
+            kind,
+            size: 1 + text / TEXT_WEIGHT,
+            height: 1,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Builder {
+    root: Option<Rc<Node>>,
+    documents: usize,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Rc<Node>>,
+}
+
+/// A list or a mapping that has not ended yet.
+struct Open {
+    start: Place,
+    anchor: usize,
+    size: usize,
+    height: usize,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Rc<Node>>),
+    Mapping {
+        entries: Vec<Entry>,
+        key: Option<(String, Span)>,
+    },
+}
+
+impl Builder {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Broken> {
+        match event {
+            Event::DocumentStart(..) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    return broken(
+                        span,
+                        "a second document begins here; one is all there may be",
+                    );
+                }
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                refuse_tag(tag.as_deref(), span)?;
+                let plain = matches!(style, granit_parser::ScalarStyle::Plain);
+                let kind = if plain && is_nothing(&text) {
+                    Kind::Nothing
+                } else {
+                    Kind::Text(text.into_owned())
+                };
+                self.complete(Rc::new(Node::leaf(span, kind)), anchor, span)?;
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                refuse_tag(tag.as_deref(), span)?;
+                self.begin(span, anchor, Content::List(Vec::new()));
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                refuse_tag(tag.as_deref(), span)?;
+                let content = Content::Mapping {
+                    entries: Vec::new(),
+                    key: None,
+                };
+                self.begin(span, anchor, content);
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some(open) = self.open.pop() {
+                    let anchor = open.anchor;
+                    self.complete(Rc::new(open.close(span.end)), anchor, span)?;
+                }
+            }
+            Event::Alias(id) => match self.anchors.get(&id) {
+                Some(node) => self.complete(Rc::clone(node), 0, span)?,
+                None => return broken(span, "this alias stands inside the value it names"),
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, span: Span, anchor: usize, content: Content) {
+        self.open.push(Open {
+            start: span.start,
+            anchor,
+            size: 1,
+            height: 1,
+            content,
+        });
+    }
+
+    /// Puts a finished value where it belongs; `span` is where it is used.
+    fn complete(&mut self, node: Rc<Node>, anchor: usize, span: Span) -> Result<(), Broken> {
+        if anchor != 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        open.size = open.size.saturating_add(node.size);
+        open.height = open.height.max(node.height + 1);
+        if open.size > NODE_LIMIT {
+            return broken(span, "too many values, aliases followed");
+        }
+        if open.height > NESTING_LIMIT {
+            return broken(span, "nested too deeply, aliases followed");
+        }
+        match &mut open.content {
+            Content::List(items) => items.push(node),
+            Content::Mapping { entries, key } => match key.take() {
+                Some((key, key_span)) => entries.push(Entry {
+                    key,
+                    key_span,
+                    value: node,
+                }),
+                None => match &node.kind {
+                    Kind::Text(text) => *key = Some((text.clone(), span)),
+                    _ => return broken(span, "expected a name as key"),
+                },
+            },
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    fn close(self, end: Place) -> Node {
+        Node {
+            span: Span {
+                start: self.start,
+                end,
+            },
+            size: self.size,
+            height: self.height,
+            kind: match self.content {
+                Content::List(items) => Kind::List(items),
+                Content::Mapping { entries, .. } => Kind::Mapping(entries),
+            },
+        }
+    }
+}
+
+fn is_nothing(text: &str) -> bool {
+    matches!(text, "" | "~" | "null" | "Null" | "NULL")
+}
+
+fn refuse_tag(tag: Option<&Tag>, span: Span) -> Result<(), Broken> {
+    match tag {
+        Some(_) => broken(span, "tags such as !name have no meaning here"),
+        None => Ok(()),
+    }
+}
+
+fn broken<T>(span: Span, message: &str) -> Result<T, Broken> {
+    Err(Broken {
+        place: span.start,
+        message: message.to_owned(),
+    })
+}
+
+fn in_plain_words(error: &ScanError) -> Broken {
+    use ErrorKind as E;
+    let message = match error.kind() {
+        E::MappingValueNotAllowed => {
+            "no `:` can stand here; put the text into quotes, or correct the indentation".to_owned()
+        }
+        E::ExpectedBlockMappingKey | E::SimpleKeyExpected => {
+            "expected `key: value`; is the indentation right?".to_owned()
+        }
+        E::ExpectedBlockSequenceEntry => {
+            "expected the next `- ` of the list; an IPv6 address such as [::1]:80 needs quotes"
+                .to_owned()
+        }
+        E::InvalidIndentation => "the indentation fits nothing above".to_owned(),
+        E::TabNotAllowed | E::TabInBlockIndentation | E::TabInIndentation => {
+            "a tab cannot indent; use spaces".to_owned()
+        }
+        E::UnclosedQuotedScalar => "this quote is never closed".to_owned(),
+        E::UnclosedFlowCollection { open } => format!("this `{open}` is never closed"),
+        E::MisplacedFlowCollectionEnd | E::MismatchedFlowCollectionEnd { .. } => {
+            "this bracket closes nothing".to_owned()
+        }
+        E::ExpectedFlowMappingSeparator => "expected `,` or `}`".to_owned(),
+        E::ExpectedFlowSequenceSeparator => "expected `,` or `]`".to_owned(),
+        E::UnknownAnchor => "this alias names no anchor above it".to_owned(),
+        E::RecursionLimitExceeded => "nested too deeply".to_owned(),
+        E::UnexpectedCharacter { character } => {
+            format!("{character:?} cannot begin a value; put it into quotes")
+        }
+        other => other.to_string(),
+    };
+    Broken {
+        place: place(error.marker()),
+        message: format!("not valid YAML: {message}"),
+    }
+}

@@ -1,0 +1,76 @@
+//! What a configuration file is held to: everything wrong with it is said at once and in place,
+//! nothing secret is ever shown, and what it gives is what it says.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[path = "config/hostile.rs"]
+mod hostile;
+#[path = "config/mistakes.rs"]
+mod mistakes;
+#[path = "config/routing.rs"]
+mod routing;
+#[path = "config/secrets.rs"]
+mod secrets;
+#[path = "config/shipped.rs"]
+mod shipped;
+
+use std::env::VarError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hedgerow::config::{parse, Config, Problems, SecretSource, Warning};
+
+/// Answers for every variable and file, except those whose name says otherwise.
+pub struct Answers;
+
+pub const VARIABLE: &str = "phc_fromTheEnvironment";
+pub const FILE: &str = "phc_fromTheFile";
+
+impl SecretSource for Answers {
+    fn variable(&self, name: &str) -> Result<String, VarError> {
+        match name {
+            "UNSET" => Err(VarError::NotPresent),
+            "EMPTY" => Ok(String::new()),
+            "PERSONAL" => Ok("phx_personalSecret".to_owned()),
+            _ => Ok(VARIABLE.to_owned()),
+        }
+    }
+
+    fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let name = path.to_string_lossy();
+        if name.contains("missing") {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(match name.ends_with(".pem") {
+            true => b"-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n".to_vec(),
+            false => format!("{FILE}\n").into_bytes(),
+        })
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        Path::new("/folder").join(path)
+    }
+}
+
+pub fn read(text: &str) -> Result<(Config, Vec<Warning>), Problems> {
+    parse(text, &Answers)
+}
+
+/// The shortest useful file: one project, one route.
+pub const SHORTEST: &str = "\
+projects:
+  shop: {host: us, api_key: env:KEY}
+routes:
+  - path: /hr/
+    segment: {project: shop}
+";
+
+/// That file and more.
+pub fn with(more: &str) -> String {
+    format!("{SHORTEST}{more}")
+}

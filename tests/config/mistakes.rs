@@ -1,0 +1,452 @@
+use super::{read, with, SHORTEST};
+use hedgerow::config::{render_problems, Place};
+
+/// Line, column and path of a mistake, and a part of its message.
+type Expected = (usize, usize, &'static str, &'static str);
+
+/// A piece of a file and the mistakes in it.
+type Row = (&'static str, &'static [Expected]);
+
+/// Says in which way a file's mistakes are not the expected ones.
+fn check(text: &str, expected: &[Expected]) -> Vec<String> {
+    let found: Vec<_> = match read(text) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().cloned().collect(),
+    };
+    let same = found.len() == expected.len()
+        && found.iter().zip(expected).all(|(problem, expected)| {
+            let (line, column, path, message) = *expected;
+            problem.place == Place { line, column }
+                && problem.path == path
+                && problem.message.contains(message)
+        });
+    if same {
+        return Vec::new();
+    }
+    let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+    vec![format!(
+        "{text}\n  expected {expected:?}\n  found {found:#?}"
+    )]
+}
+
+#[track_caller]
+fn none(mismatches: Vec<String>) {
+    for mismatch in &mismatches {
+        eprintln!("{mismatch}\n");
+    }
+    assert!(mismatches.is_empty(), "{} mismatches", mismatches.len());
+}
+
+#[test]
+fn five_mistakes_are_five_in_the_order_of_lines() {
+    let text = "\
+listn: 127.0.0.1:8080
+projects:
+  shop:
+    host: posthog.example.com
+    api_key: env:UNSET
+routes:
+  - path: hr
+    segment: {project: shop}
+limits: {body: ten}
+";
+    none(check(
+        text,
+        &[
+            (1, 1, "listn", "did you mean listen?"),
+            (4, 11, "projects.shop.host", "expected us, eu or a URL"),
+            (
+                5,
+                14,
+                "projects.shop.api_key",
+                "the environment variable UNSET is not set",
+            ),
+            (7, 11, "routes[0].path", "begins with /"),
+            (9, 16, "limits.body", "expected a size such as"),
+        ],
+    ));
+    let problems = read(text).unwrap_err();
+    assert_eq!(problems.count(), 5);
+    let rendered = render_problems(&problems, "conf/x.yaml");
+    let expected = "\
+conf/x.yaml:7:11: routes[0].path: expected a path that begins with /
+     7 |   - path: hr
+       |           ^^
+";
+    assert!(rendered.contains(expected), "{rendered}");
+    assert!(
+        rendered.ends_with("5 mistakes in conf/x.yaml\n"),
+        "{rendered}"
+    );
+}
+
+#[test]
+fn each_kind_of_mistake_has_its_place() {
+    // Each follows the five lines of the shortest file.
+    let rows: &[Row] = &[
+        (
+            "limits: {}\nlimits: {}",
+            &[(7, 1, "limits", "given twice; the first is in line 6")],
+        ),
+        (
+            "window: 1MiB",
+            &[(6, 1, "window", "it belongs to `limits`")],
+        ),
+        (
+            "listen: 8080",
+            &[(6, 9, "listen", "expected an address and a port")],
+        ),
+        ("listen: []", &[(6, 9, "listen", "at least one address")]),
+        (
+            "listen: [127.0.0.1:1, 127.0.0.1:1]",
+            &[(6, 23, "listen[1]", "stands in the list already")],
+        ),
+        (
+            "listen: {address: 127.0.0.1:1, tls: {certificate: missing.pem}}",
+            &[
+                (6, 37, "listen.tls", "`key` is missing"),
+                (
+                    6,
+                    51,
+                    "listen.tls.certificate",
+                    "cannot read /folder/missing.pem",
+                ),
+            ],
+        ),
+        (
+            "listen: {address: 127.0.0.1:1, tls: {certificate: a.txt, key: k.pem}}",
+            &[(6, 51, "listen.tls.certificate", "holds no PEM certificate")],
+        ),
+        (
+            "trusted_proxies: [10.0.0.0/33]",
+            &[(6, 19, "trusted_proxies[0]", "a network such as")],
+        ),
+        (
+            "limits: [1]",
+            &[(
+                6,
+                9,
+                "limits",
+                "expected a mapping of body, window, event or memory",
+            )],
+        ),
+        (
+            "limits: {event: 0}",
+            &[(6, 17, "limits.event", "from 1B to 1GiB")],
+        ),
+        (
+            "limits: {event: [1]}",
+            &[(6, 17, "limits.event", "found a list")],
+        ),
+        (
+            "limits: {event: }",
+            &[(6, 15, "limits.event", "found nothing")],
+        ),
+        (
+            "limits: {window: 2MiB, body: 1MiB}",
+            &[(6, 18, "limits.window", "larger than `body`")],
+        ),
+        (
+            "limits: {memory: 1kB}",
+            &[(6, 18, "limits.memory", "smaller than `window`")],
+        ),
+        (
+            "delivery: {timeout: 15}",
+            &[(6, 21, "delivery.timeout", "with its unit")],
+        ),
+        (
+            "delivery: {timeout: 0s}",
+            &[(6, 21, "delivery.timeout", "from 1ms to 10m")],
+        ),
+        (
+            "server: {threads: 0}",
+            &[(6, 19, "server.threads", "from 1 to 1024")],
+        ),
+        (
+            "server: {threads: two}",
+            &[(6, 19, "server.threads", "a whole number")],
+        ),
+        (
+            "mapping: {integrations: respct}",
+            &[(6, 25, "mapping.integrations", "did you mean respect?")],
+        ),
+        ("a: b: c", &[(6, 5, "", "not valid YAML")]),
+        (
+            "limits: {body: \"1",
+            &[(6, 16, "", "this quote is never closed")],
+        ),
+        (
+            "limits: {body: 1",
+            &[(6, 9, "", "this `{` is never closed")],
+        ),
+        ("\tlimits: 1", &[(6, 2, "", "a tab cannot indent")]),
+        ("limits: *x", &[(6, 9, "", "names no anchor")]),
+        ("limits: !x {}", &[(6, 12, "", "tags")]),
+        ("---\na: b", &[(6, 1, "", "a second document")]),
+    ];
+    none(
+        rows.iter()
+            .flat_map(|(more, expected)| check(&with(more), expected))
+            .collect(),
+    );
+}
+
+#[test]
+fn each_kind_of_mistake_in_a_project_has_its_place() {
+    // Each stands in the braces of `shop` in line 2, behind column 9.
+    let rows: &[Row] = &[
+        (
+            "host: us",
+            &[(2, 9, "projects.shop", "`api_key` is missing")],
+        ),
+        (
+            "api_key: env:KEY",
+            &[(2, 9, "projects.shop", "`host` is missing")],
+        ),
+        (
+            "host: us, api_key: env:EMPTY",
+            &[(2, 29, "projects.shop.api_key", "is empty")],
+        ),
+        (
+            "host: us, api_key: env:PERSONAL",
+            &[(2, 29, "projects.shop.api_key", "personal API key")],
+        ),
+        (
+            "host: us, api_key: phx_abc",
+            &[(2, 29, "projects.shop.api_key", "personal API key")],
+        ),
+        (
+            "host: us, api_key: 'env:'",
+            &[(2, 29, "projects.shop.api_key", "after env:")],
+        ),
+        (
+            "host: us, api_key: $KEY",
+            &[(2, 29, "projects.shop.api_key", "env:NAME")],
+        ),
+        (
+            "host: us, api_key: file:missing",
+            &[(
+                2,
+                29,
+                "projects.shop.api_key",
+                "cannot read /folder/missing",
+            )],
+        ),
+        (
+            "host: us, api_key: [a]",
+            &[(2, 29, "projects.shop.api_key", "found a list")],
+        ),
+        (
+            "host: uss, api_key: env:KEY",
+            &[(2, 16, "projects.shop.host", "did you mean us?")],
+        ),
+        (
+            "host: '', api_key: env:KEY",
+            &[(2, 16, "projects.shop.host", "expected us, eu or")],
+        ),
+        (
+            "host: 'https://', api_key: env:KEY",
+            &[(2, 16, "projects.shop.host", "a host name")],
+        ),
+        (
+            "host: 'http://127.0.0.1:8080', api_key: env:KEY",
+            &[(2, 16, "projects.shop.host", "our own listeners")],
+        ),
+        (
+            "host: us, api_key: env:KEY, http: 3",
+            &[(2, 44, "projects.shop.http", "expected auto or 1 or 2")],
+        ),
+        (
+            "host: 'http://a', api_key: env:KEY, ca_file: a.pem",
+            &[(2, 55, "projects.shop.ca_file", "means nothing")],
+        ),
+    ];
+    none(
+        rows.iter()
+            .flat_map(|(project, expected)| {
+                let text = SHORTEST.replace("host: us, api_key: env:KEY", project);
+                check(&text, expected)
+            })
+            .collect(),
+    );
+}
+
+#[test]
+fn each_kind_of_mistake_in_routes_has_its_place() {
+    // Each follows the line `routes:`, which is the third.
+    let rows: &[Row] = &[
+        ("", &[(3, 7, "routes", "found nothing")]),
+        ("  {}", &[(4, 3, "routes", "a list of at least one route")]),
+        (
+            "  - path: /",
+            &[(
+                4,
+                5,
+                "routes[0]",
+                "one of `segment`, `posthog` and `origin`",
+            )],
+        ),
+        (
+            "  - segment: {project: shop}",
+            &[(4, 5, "routes[0]", "`path` is missing")],
+        ),
+        (
+            "  - {path: /, segment: {project: shop}, origin: http://a}",
+            &[(4, 41, "routes[0].origin", "one action")],
+        ),
+        (
+            "  - {path: /, segment: {project: shpo}}",
+            &[(4, 34, "routes[0].segment.project", "did you mean shop?")],
+        ),
+        (
+            "  - {path: /, segment: {}}",
+            &[(4, 24, "routes[0].segment", "`project` is missing")],
+        ),
+        (
+            "  - {path: /, segment: {project: shop, write_keys: []}}",
+            &[(4, 52, "routes[0].segment.write_keys", "no key at all")],
+        ),
+        (
+            "  - {path: /, segment: {project: shop, write_keys: all}}",
+            &[(
+                4,
+                52,
+                "routes[0].segment.write_keys",
+                "expected any, a list",
+            )],
+        ),
+        (
+            "  - {path: /, segment: {project: shop, write_keys: [a, a]}}",
+            &[(4, 56, "routes[0].segment.write_keys[1]", "already")],
+        ),
+        (
+            "  - {path: /, segment: {write_keys: {a: shop, b: none, a: shop}}}",
+            &[
+                (
+                    4,
+                    50,
+                    "routes[0].segment.write_keys[1]",
+                    "no project of this name",
+                ),
+                (4, 56, "routes[0].segment.write_keys[2]", "given twice"),
+            ],
+        ),
+        (
+            "  - {path: /, host: '', origin: http://a}",
+            &[(4, 21, "routes[0].host", "a host name")],
+        ),
+        (
+            "  - {path: /, origin: 'https://'}",
+            &[(4, 23, "routes[0].origin", "expected a URL")],
+        ),
+        (
+            "  - {path: /, origin: us}",
+            &[(4, 23, "routes[0].origin", "without a path")],
+        ),
+        (
+            "  - {path: /, origin: []}",
+            &[(4, 23, "routes[0].origin", "or a list of them")],
+        ),
+        (
+            "  - {path: /, origin: http://a/b}",
+            &[(4, 23, "routes[0].origin", "without a path")],
+        ),
+        (
+            "  - {path: /, origin: http://localhost:8080}",
+            &[(4, 23, "routes[0].origin", "our own listeners")],
+        ),
+    ];
+    let head = SHORTEST.split_inclusive('\n').take(3).collect::<String>();
+    none(
+        rows.iter()
+            .flat_map(|(routes, expected)| check(&format!("{head}{routes}\n"), expected))
+            .collect(),
+    );
+}
+
+#[test]
+fn a_file_without_routes_is_a_mistake_whatever_else_it_holds() {
+    none(check("", &[(1, 1, "", "expected a mapping")]));
+    none(check("{}", &[(1, 1, "", "`routes` is missing")]));
+    none(check("- a", &[(1, 1, "", "expected a mapping")]));
+}
+
+#[test]
+fn keys_of_later_versions_are_refused_by_name() {
+    let rows: &[Row] = &[
+        (
+            "admin: 127.0.0.1:9090",
+            &[(6, 8, "admin", "the only value is off")],
+        ),
+        (
+            "mapping: {mode: enriched}",
+            &[(6, 17, "mapping.mode", "enriched is not available")],
+        ),
+        (
+            "mapping: {group_type: company}",
+            &[(6, 23, "mapping.group_type", "segment_group")],
+        ),
+        (
+            "mapping: {person_profiles: never}",
+            &[(
+                6,
+                28,
+                "mapping.person_profiles",
+                "not available in this version",
+            )],
+        ),
+        (
+            "mapping: {event_uuid: v7}",
+            &[(6, 23, "mapping.event_uuid", "v7 is not available")],
+        ),
+        (
+            "delivery: {spool: {path: spool/, max_size: 1GiB, max_age: 7d}}",
+            &[(6, 19, "delivery.spool", "not available in this version")],
+        ),
+    ];
+    none(
+        rows.iter()
+            .flat_map(|(more, expected)| check(&with(more), expected))
+            .collect(),
+    );
+    none(check(
+        &SHORTEST.replace("segment: {project: shop}", "posthog: shop"),
+        &[(5, 14, "routes[0].posthog", "not available in this version")],
+    ));
+    for text in [
+        "admin: off",
+        "admin: \"off\"",
+        "delivery: {spool: off}",
+        "mapping: {mode: reference}",
+    ] {
+        assert!(read(&with(text)).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn many_mistakes_are_all_counted() {
+    let more: String = (0..150)
+        .map(|number| format!("sink{number}: 1\n"))
+        .collect();
+    let problems = read(&with(&more)).unwrap_err();
+    assert_eq!(problems.count(), 150);
+    assert_eq!(problems.iter().len(), 100);
+    assert!(render_problems(&problems, "x").contains("and 50 more\n"));
+}
+
+#[test]
+fn a_file_that_is_missing_or_not_text_is_named() {
+    use hedgerow::config::{Config, ConfigError};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.yaml");
+    assert!(matches!(
+        Config::load(&path),
+        Err(ConfigError::Unreadable { .. })
+    ));
+    std::fs::write(&path, b"a: 1\nb: \xff").unwrap();
+    let Err(ConfigError::Invalid { problems, .. }) = Config::load(&path) else {
+        panic!("expected mistakes");
+    };
+    let problem = problems.iter().next().unwrap();
+    assert_eq!(problem.to_string(), "2:4: not UTF-8 text");
+}
