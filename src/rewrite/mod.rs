@@ -25,6 +25,7 @@
 
 mod body;
 mod convert;
+pub mod enrich;
 mod flow;
 mod json;
 mod merge;
