@@ -27,8 +27,8 @@ mod words;
 use std::path::Path;
 
 pub use model::{
-    Action, CaFile, Config, Delivery, Limits, Listener, Origin, OriginServer,
-    Project, Route, Server, Spool, Tls, UpstreamHttp,
+    Action, CaFile, Config, Delivery, Limits, Listener, Origin, OriginServer, Project, Route,
+    Server, Spool, Tls, UpstreamHttp,
 };
 pub use path_prefix::PathPrefix;
 pub use problem::{ConfigError, Place, Problem, Problems, Warning};

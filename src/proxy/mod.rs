@@ -25,6 +25,7 @@ mod watcher;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora::connectors::http::Connector;
 use pingora::connectors::ConnectorOptions;
@@ -42,13 +43,15 @@ use sender::Destination;
 use upstream::Timeouts;
 use watcher::Counters;
 
-pub use serve::serve;
+pub use serve::{accepted, serve, Plain};
 pub use server::{Server, ServerError};
 pub use site::{Context, Site};
 pub use watcher::{Counts, Observer};
 
 /// Idle connections to PostHog that are kept for the next batch.
 const POOL: usize = 256;
+/// How long a client's connection waits for its next request, unless told otherwise.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
 ///
@@ -85,6 +88,7 @@ struct Inner {
     counters: Counters,
     gate: Gate,
     observer: Option<Arc<dyn Observer>>,
+    idle_seconds: u64,
 }
 
 /// Why Hedgerow cannot start with a configuration that is right in itself.
@@ -127,6 +131,7 @@ impl Hedgerow {
         Builder {
             config,
             observer: None,
+            idle: IDLE,
         }
     }
 
@@ -162,6 +167,7 @@ impl std::fmt::Debug for Hedgerow {
 pub struct Builder {
     config: Config,
     observer: Option<Arc<dyn Observer>>,
+    idle: Duration,
 }
 
 impl Builder {
@@ -169,6 +175,14 @@ impl Builder {
     #[must_use]
     pub fn watch(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// How long a client's connection may wait for its next request, in whole seconds and at
+    /// least one; 60 if nothing is said. The framework itself would keep a used one for ever.
+    #[must_use]
+    pub fn idle_timeout(mut self, idle: Duration) -> Self {
+        self.idle = idle;
         self
     }
 
@@ -197,6 +211,8 @@ impl Builder {
             counters: Counters::default(),
             gate: Gate::default(),
             observer: self.observer,
+            // Zero would mean for ever.
+            idle_seconds: self.idle.as_secs().max(1),
             config,
         };
         Ok(Hedgerow {

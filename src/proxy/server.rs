@@ -9,7 +9,7 @@ use pingora::apps::HttpServerOptions;
 use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::http_proxy_service_with_name;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server as PingoraServer};
+use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignalWatch};
 use pingora::services::listening::Service;
 use thiserror::Error;
 
@@ -119,6 +119,13 @@ impl Server {
     /// grace period, `SIGINT` does not.
     pub fn run(self) {
         self.server.run(RunArgs::default());
+    }
+
+    /// The same, told to stop by something else than the process's signals.
+    pub fn run_until(self, signal: Box<dyn ShutdownSignalWatch>) {
+        self.server.run(RunArgs {
+            shutdown_signal: signal,
+        });
     }
 }
 

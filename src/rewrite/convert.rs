@@ -1,10 +1,10 @@
 //! One message through all its steps, with memory that is used again for the next.
 
 use super::body::Heading;
+use super::explain::Trace;
 use super::json::{repair, Malformed, Scratch, Shape};
 use super::merge::merge;
 use super::message::{Cleanliness, Context, Message, Part};
-use super::explain::Trace;
 use super::normalise::{moment, passes_gate, settle, Settling, Source};
 use super::plan::Plan;
 use super::session::Sessions;
@@ -296,7 +296,14 @@ fn event(
         user_agents: &request.rewriter.user_agents,
         recipient: request.recipient,
     };
-    write_event(out, desk, &plan, &settled, source, request.trace.as_deref_mut());
+    write_event(
+        out,
+        desk,
+        &plan,
+        &settled,
+        source,
+        request.trace.as_deref_mut(),
+    );
     let written = out.get(before..).unwrap_or_default();
     if is_too_large(written, request.rewriter.bounds.event) {
         return Err(Fault::TooLarge.into());
@@ -316,5 +323,5 @@ fn is_too_large(event: &[u8], limit: usize) -> bool {
 }
 
 #[cfg(test)]
-#[path = "convert_tests.rs"]
+#[path = "convert_tests/mod.rs"]
 mod tests;

@@ -250,8 +250,7 @@ impl Rewrite {
         let written = &mut self.written;
         let result = batch.append(|out| {
             let before = out.len();
-            let converted =
-                converter.convert(&mut request, (text, extent, index), out);
+            let converted = converter.convert(&mut request, (text, extent, index), out);
             let keep = match &converted {
                 Ok(Converted {
                     verdict: None,

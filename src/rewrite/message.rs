@@ -263,7 +263,11 @@ impl Context {
 
     /// The entries of one of its objects; none if it is missing or something else.
     pub(super) fn inner(&self, which: Inner) -> &[Entry] {
-        let range = self.objects.get(which as usize).cloned().unwrap_or_default();
+        let range = self
+            .objects
+            .get(which as usize)
+            .cloned()
+            .unwrap_or_default();
         self.inner.get(range).unwrap_or_default()
     }
 }

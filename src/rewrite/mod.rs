@@ -46,8 +46,8 @@ use std::net::IpAddr;
 
 pub use flow::{is_batch, Flow, Pulled, Rewrite, Rewriter};
 pub use mapping::{
-    Bookkeeping, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Integrations, Mapping, Mode,
-    Noise, PersonProfiles, PostHogJs, SameAnonymousId, SecondIdentify, REFERENCE_GROUP_TYPE,
+    Bookkeeping, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Integrations, Mapping,
+    Mode, Noise, PersonProfiles, PostHogJs, SameAnonymousId, SecondIdentify, REFERENCE_GROUP_TYPE,
 };
 pub use outcome::{Fate, Fault, Omission, RewriteError, Watch};
 pub use session::SessionKeeper;

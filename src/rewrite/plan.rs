@@ -141,12 +141,16 @@ impl<'p> Plan<'p> {
         mapping: &Mapping,
     ) -> Result<(), Verdict> {
         let text = source.text;
-        let merges = matches!(self.event, Piece::Name("$identify" | "$create_alias" | "$set"));
+        let merges = matches!(
+            self.event,
+            Piece::Name("$identify" | "$create_alias" | "$set")
+        );
         if mapping.person_profiles == PersonProfiles::Never && merges {
             return Err(Omission::PersonProfiles.into());
         }
         if self.event == Piece::Name("$identify") {
-            let same = self.anon_distinct_id.digits().says(text) == self.distinct_id.digits().says(text);
+            let same =
+                self.anon_distinct_id.digits().says(text) == self.distinct_id.digits().says(text);
             if same && mapping.same_anonymous_id == SameAnonymousId::Drop {
                 self.anon_distinct_id = Piece::Absent;
             }
@@ -155,23 +159,18 @@ impl<'p> Plan<'p> {
                 self.anon_distinct_id = Piece::Absent;
             }
         }
-        if self.kind == Kind::Alias && !self.has_alias() {
+        if self.kind == Kind::Alias && self.alias == Piece::Absent {
             // Segment calls it optional, and means the visitor (mapping 5.4).
-            let visitor = id_of(truthy(settled.anonymous_id, text), &settled.anonymous_spelled);
+            let visitor = id_of(
+                truthy(settled.anonymous_id, text),
+                &settled.anonymous_spelled,
+            );
             if visitor.digits().says(text) != self.distinct_id.digits().says(text) {
                 self.alias = visitor;
                 self.alias_from = "anonymousId";
             }
         }
         Ok(())
-    }
-
-    fn has_alias(&self) -> bool {
-        match self.alias {
-            Piece::Absent => false,
-            Piece::Raw(value) => value.shape != Shape::Null,
-            _ => true,
-        }
     }
 
     /// Repairs what capture or the pipeline behind it would refuse, or says why it cannot be.

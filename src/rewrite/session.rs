@@ -86,8 +86,7 @@ impl Sessions {
             None => {
                 let cookies = arrival.cookies.as_deref().unwrap_or_default();
                 let value = keeper.cookie.find(cookies);
-                let session =
-                    value.and_then(|value| keeper.sessions.read(value, visitor, now));
+                let session = value.and_then(|value| keeper.sessions.read(value, visitor, now));
                 let renewal = keeper.sessions.renew(session, visitor, now)?;
                 if renewal.cookie.is_some() {
                     self.cookie = renewal.cookie;

@@ -23,15 +23,17 @@ impl Properties<'_, '_, '_> {
         let context_text = self.source.context_text;
         let group_type = &self.desk.mapping.group_type;
         let mut callers = Part::default();
-        let given = find(self.entries, self.source.text, "$groups").filter(|given| {
-            self.is_enriched() && given.shape == Shape::Object
-        });
+        let given = find(self.entries, self.source.text, "$groups")
+            .filter(|given| self.is_enriched() && given.shape == Shape::Object);
         let given_text = given.map_or(&b""[..], |given| given.of(self.source.text));
         if given.is_some() {
             // It has been scanned as a part of the message; it can be scanned again.
             let _ = callers.scan_text(given_text, &mut Scratch::default());
         }
-        self.key("$groups", Origin::Fixed("context.groupId, and properties.$groups in the enriched mode"));
+        self.key(
+            "$groups",
+            Origin::Fixed("context.groupId, and properties.$groups in the enriched mode"),
+        );
         self.out.push(b'{');
         let mut first = true;
         let names_type = |entry: &Entry| {
@@ -59,7 +61,8 @@ impl Properties<'_, '_, '_> {
     fn write_own_group(&mut self) {
         let text = self.source.text;
         let group_id = self.source.message.group_id;
-        let usable = |id: &Value| is_truthy(*id, text) && (id.is_string() || id.shape == Shape::Number);
+        let usable =
+            |id: &Value| is_truthy(*id, text) && (id.is_string() || id.shape == Shape::Number);
         if let Some(group_id) = group_id.filter(usable) {
             let group_type = self.group_type();
             self.key("$groups", Origin::Fixed("groupId"));
@@ -77,7 +80,10 @@ impl Properties<'_, '_, '_> {
         let group_type = self.group_type();
         self.key("$geoip_disable", Origin::Fixed("always on a group call"));
         self.out.extend_from_slice(b"true");
-        self.key("$group_type", Origin::Fixed("mapping.group_type, or traits where it may"));
+        self.key(
+            "$group_type",
+            Origin::Fixed("mapping.group_type, or traits where it may"),
+        );
         write_string(self.out, &group_type);
         self.copy("$group_key", message.group_id, Origin::Fixed("groupId"));
         if self.desk.mapping.group_type_from == GroupTypeFrom::Traits {

@@ -173,7 +173,10 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             self.key("distinct_id", Origin::Fixed(self.plan.distinct_id_from));
             write_piece(self.out, self.plan.distinct_id, self.source.text);
         }
-        self.key("$lib", Origin::Fixed("always Segment, as in PostHog's own destination"));
+        self.key(
+            "$lib",
+            Origin::Fixed("always Segment, as in PostHog's own destination"),
+        );
         self.out.extend_from_slice(b"\"Segment\"}");
     }
 
@@ -224,7 +227,11 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
                 self.out.push(b':');
                 self.out.extend_from_slice(value.as_bytes());
                 if let Some(trace) = &mut self.trace {
-                    trace.note(b"", key.as_bytes(), Origin::Fixed("the project's constant properties"));
+                    trace.note(
+                        b"",
+                        key.as_bytes(),
+                        Origin::Fixed("the project's constant properties"),
+                    );
                 }
             }
         }

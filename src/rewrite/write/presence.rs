@@ -95,7 +95,15 @@ mod tests {
     #[test]
     fn no_key_that_was_noted_is_denied() {
         let mut presence = Presence::default();
-        let keys = ["", "a", "$os", "$browser", "utm_source", "segment_library_name", "é"];
+        let keys = [
+            "",
+            "a",
+            "$os",
+            "$browser",
+            "utm_source",
+            "segment_library_name",
+            "é",
+        ];
         for key in keys {
             presence.note(key.as_bytes());
         }

@@ -20,10 +20,26 @@ const MAPPED: [Path; 8] = [
     ("page.url", Some((Inner::Page, "url")), Target::CurrentUrl),
     ("page.path", Some((Inner::Page, "path")), Target::Pathname),
     ("os.name", Some((Inner::Os, "name")), Target::Os),
-    ("page.referrer", Some((Inner::Page, "referrer")), Target::Referrer),
-    ("screen.width", Some((Inner::Screen, "width")), Target::ScreenWidth),
-    ("screen.height", Some((Inner::Screen, "height")), Target::ScreenHeight),
-    ("device.type", Some((Inner::Device, "type")), Target::DeviceType),
+    (
+        "page.referrer",
+        Some((Inner::Page, "referrer")),
+        Target::Referrer,
+    ),
+    (
+        "screen.width",
+        Some((Inner::Screen, "width")),
+        Target::ScreenWidth,
+    ),
+    (
+        "screen.height",
+        Some((Inner::Screen, "height")),
+        Target::ScreenHeight,
+    ),
+    (
+        "device.type",
+        Some((Inner::Device, "type")),
+        Target::DeviceType,
+    ),
 ];
 
 /// A time that PostHog could not read, as the sender wrote it.
@@ -50,11 +66,23 @@ impl<'t> Properties<'_, '_, 't> {
         self.write_run(run);
         let properties = self.source.message.properties.value;
         if let (Some(value), false) = (properties, self.takes_no_properties()) {
-            write_spread(self.out, &mut self.empty, b"", text, value);
+            self.spread(b"", &Strangers::none(), text, value);
         }
-        self.copy("$current_url", self.given.url, Origin::Fixed("properties.url"));
-        self.copy("utm_campaign", self.given.utm_name, Origin::Fixed("properties.utm_name"));
-        self.copy("$browser", self.given.browser, Origin::Fixed("properties.browser"));
+        self.copy(
+            "$current_url",
+            self.given.url,
+            Origin::Fixed("properties.url"),
+        );
+        self.copy(
+            "utm_campaign",
+            self.given.utm_name,
+            Origin::Fixed("properties.utm_name"),
+        );
+        self.copy(
+            "$browser",
+            self.given.browser,
+            Origin::Fixed("properties.browser"),
+        );
     }
 
     fn takes_no_properties(&self) -> bool {
@@ -131,7 +159,7 @@ impl<'t> Properties<'_, '_, 't> {
         };
         let text = self.source.context_text;
         let entries = self.source.context.inner(Inner::Campaign);
-        let strangers = self.strangers(b"utm_", entries);
+        let strangers = self.strangers(b"utm_", campaign, entries);
         for (index, entry) in entries.iter().enumerate() {
             let name = campaign_name(entry.key.of(text));
             let twice = name == b"campaign"
@@ -146,7 +174,7 @@ impl<'t> Properties<'_, '_, 't> {
                 self.out.extend_from_slice(entry.value.of(text));
             }
         }
-        write_spread(self.out, &mut self.empty, b"utm_", text, campaign);
+        self.spread(b"utm_", &strangers, text, campaign);
     }
 
     /// The campaign, if it is one that is taken apart rather than kept.
@@ -156,9 +184,19 @@ impl<'t> Properties<'_, '_, 't> {
         is_truthy(campaign, text).then_some(campaign)
     }
 
-    /// The keys of the caller's that begin like those the context gives.
-    fn strangers(&self, prefix: &'static [u8], others: &[Entry]) -> Strangers<'t> {
-        Strangers::with_prefix(prefix, self.entries, self.source.text, others.len())
+    /// The keys of the caller's that begin like those the context gives by this value.
+    fn strangers(&self, prefix: &'static [u8], value: Value, entries: &[Entry]) -> Strangers<'t> {
+        let questions = match value.shape {
+            Shape::Object => entries.len(),
+            // One that is spread has at most as many parts as bytes.
+            _ => value.span.end() - value.span.start(),
+        };
+        Strangers::with_prefix(prefix, self.entries, self.source.text, questions)
+    }
+
+    /// What spreading a value that is not an object adds, where the caller gives no such key.
+    fn spread(&mut self, prefix: &[u8], strangers: &Strangers<'_>, text: &[u8], value: Value) {
+        write_spread(self.out, &mut self.empty, (prefix, strangers), text, value);
     }
 
     pub(super) fn write_mapped(&mut self) {
@@ -209,13 +247,28 @@ impl<'t> Properties<'_, '_, 't> {
 
     /// `segment_*` (mapping 1.3, point 4).
     pub(super) fn write_context(&mut self) {
+        if let Some(value) = self.source.context.value {
+            self.write_context_of(value);
+        }
+        if let Some(user_agent) = self.settled.user_agent {
+            if !self.caller_has("segment_userAgent") {
+                self.key(
+                    "segment_userAgent",
+                    Origin::Fixed("the request's user agent"),
+                );
+                write_string(self.out, user_agent);
+            }
+        }
+    }
+
+    fn write_context_of(&mut self, value: Value) {
         let Source {
             context,
             context_text,
             ..
         } = self.source;
         let campaign_gone = self.campaign().is_some();
-        let strangers = self.strangers(b"segment_", &context.entries);
+        let strangers = self.strangers(b"segment_", value, &context.entries);
         for entry in &context.entries {
             let key = entry.key.of(context_text);
             let gone = match key {
@@ -228,15 +281,7 @@ impl<'t> Properties<'_, '_, 't> {
                 self.out.extend_from_slice(entry.value.of(context_text));
             }
         }
-        if let Some(value) = context.value {
-            write_spread(self.out, &mut self.empty, b"segment_", context_text, value);
-        }
-        if let Some(user_agent) = self.settled.user_agent {
-            if !self.caller_has("segment_userAgent") {
-                self.key("segment_userAgent", Origin::Fixed("the request's user agent"));
-                write_string(self.out, user_agent);
-            }
-        }
+        self.spread(b"segment_", &strangers, context_text, value);
     }
 
     pub(super) fn write_unusable_time(&mut self) {
@@ -252,7 +297,11 @@ impl<'t> Properties<'_, '_, 't> {
         // An array or object among the times is no loss, and could be of any size.
         let scalar = !matches!(time.shape, Shape::Array | Shape::Object);
         if scalar && !taken && !self.caller_has(ORIGINAL_TIMESTAMP) {
-            self.copy(ORIGINAL_TIMESTAMP, Some(time), Origin::Fixed("timestamp, which no one can read"));
+            self.copy(
+                ORIGINAL_TIMESTAMP,
+                Some(time),
+                Origin::Fixed("timestamp, which no one can read"),
+            );
         }
     }
 }

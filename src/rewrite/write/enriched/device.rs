@@ -1,9 +1,11 @@
 //! Browser, system, device, app and network (mapping 5.2).
 
-use super::super::super::enrich::user_agent::{self, Brand, ClientHints, Mobile, Screen, UserAgent};
+use super::super::super::enrich::user_agent::{
+    self, Brand, ClientHints, Mobile, Screen, UserAgent,
+};
 use super::super::super::explain::Origin;
-use super::super::super::json::{Scratch, Shape, Value};
 use super::super::super::json::Scanner;
+use super::super::super::json::{Scratch, Shape, Value};
 use super::super::super::library::Library;
 use super::super::super::message::{find, Inner};
 use super::super::super::DeviceTypes;
@@ -16,10 +18,13 @@ impl<'t> Properties<'_, '_, 't> {
     pub(super) fn write_device(&mut self) {
         self.write_device_type();
         let os_version = self.inner(Inner::Os, "version");
-        self.add_context("$os_version", os_version, Origin::Fixed("context.os.version"));
-        let has_os_version = os_version.is_some_and(|version| {
-            super::says_something(version, self.source.context_text)
-        });
+        self.add_context(
+            "$os_version",
+            os_version,
+            Origin::Fixed("context.os.version"),
+        );
+        let has_os_version = os_version
+            .is_some_and(|version| super::says_something(version, self.source.context_text));
         self.write_user_agent(has_os_version);
         for (inner, key, property) in [
             (Inner::Device, "manufacturer", "$device_manufacturer"),
@@ -52,7 +57,9 @@ impl<'t> Properties<'_, '_, 't> {
     fn write_device_id(&mut self) {
         let id = self.inner(Inner::Device, "id").filter(|id| id.is_string());
         match id {
-            Some(id) => self.add_context("$device_id", Some(id), Origin::Fixed("context.device.id")),
+            Some(id) => {
+                self.add_context("$device_id", Some(id), Origin::Fixed("context.device.id"))
+            }
             None if self.library == Library::Browser => {
                 if let Some(anonymous_id) = self.settled.visitor(self.source.text) {
                     self.add("$device_id", &anonymous_id, Origin::Fixed("anonymousId"));
@@ -65,7 +72,11 @@ impl<'t> Properties<'_, '_, 't> {
     fn write_user_agent(&mut self, has_os_version: bool) {
         let model = self.inner(Inner::Device, "model");
         let Some(user_agent) = self.user_agent_text() else {
-            return self.add_context("$device_model", model, Origin::Fixed("context.device.model"));
+            return self.add_context(
+                "$device_model",
+                model,
+                Origin::Fixed("context.device.model"),
+            );
         };
         let parsed = self.desk.user_agents.parse(&user_agent);
         let platform = self.inner_text(Inner::UserAgentData, "platform");
@@ -80,13 +91,23 @@ impl<'t> Properties<'_, '_, 't> {
             brand: Brand::default(),
         };
         self.see_brands(&mut hints);
-        self.add_context("$device_model", model, Origin::Fixed("context.device.model"));
+        self.add_context(
+            "$device_model",
+            model,
+            Origin::Fixed("context.device.model"),
+        );
         self.add_parsed(&parsed, &hints, has_os_version, model.is_some());
         let raw = user_agent::raw(&user_agent);
         self.add("$raw_user_agent", &raw, Origin::Fixed("context.userAgent"));
     }
 
-    fn add_parsed(&mut self, parsed: &UserAgent, hints: &ClientHints<'_>, has_os_version: bool, has_model: bool) {
+    fn add_parsed(
+        &mut self,
+        parsed: &UserAgent,
+        hints: &ClientHints<'_>,
+        has_os_version: bool,
+        has_model: bool,
+    ) {
         let known = parsed.refined(hints);
         // The SDK's own word on its system beats the user agent's.
         let sdk_knows_os = self.mapped.has(Target::Os);
@@ -110,14 +131,20 @@ impl<'t> Properties<'_, '_, 't> {
             self.add("$device_type", kind, USER_AGENT);
         }
         if let (Some(model), false) = (known.device_model, has_model) {
-            self.add("$device_model", model, Origin::Fixed("context.userAgentData.model"));
+            self.add(
+                "$device_model",
+                model,
+                Origin::Fixed("context.userAgentData.model"),
+            );
         }
     }
 
     /// The user agent, of a browser or phone; a server's own says nothing of its users.
     fn user_agent_text(&self) -> Option<std::borrow::Cow<'t, str>> {
         match self.context_text_of("userAgent") {
-            Some(user_agent) if self.library != Library::Server || user_agent.starts_with("Mozilla/") => {
+            Some(user_agent)
+                if self.library != Library::Server || user_agent.starts_with("Mozilla/") =>
+            {
                 Some(user_agent)
             }
             Some(_) => None,
@@ -140,7 +167,9 @@ impl<'t> Properties<'_, '_, 't> {
         Some(Screen {
             width: self.number(self.inner(Inner::Screen, "width")?)?,
             height: self.number(self.inner(Inner::Screen, "height")?)?,
-            density: self.inner(Inner::Screen, "density").and_then(|density| self.number(density)),
+            density: self
+                .inner(Inner::Screen, "density")
+                .and_then(|density| self.number(density)),
         })
     }
 
@@ -148,7 +177,10 @@ impl<'t> Properties<'_, '_, 't> {
         if value.shape != Shape::Number {
             return None;
         }
-        std::str::from_utf8(value.of(self.source.context_text)).ok()?.parse().ok()
+        std::str::from_utf8(value.of(self.source.context_text))
+            .ok()?
+            .parse()
+            .ok()
     }
 
     /// Looks at the brands, of which only one tells more than the user agent.
@@ -202,7 +234,11 @@ impl<'t> Properties<'_, '_, 't> {
             "ios" | "android" => "Mobile",
             _ => &said,
         };
-        self.add("$device_type", kind, Origin::Fixed("context.device, in PostHog's words"));
+        self.add(
+            "$device_type",
+            kind,
+            Origin::Fixed("context.device, in PostHog's words"),
+        );
     }
 }
 

@@ -70,7 +70,12 @@ impl<'t> Properties<'_, '_, 't> {
     }
 
     /// Adds JSON text that is not a string of the message.
-    pub(super) fn add_json(&mut self, key: &str, value: std::fmt::Arguments<'_>, origin: Origin<'_>) {
+    pub(super) fn add_json(
+        &mut self,
+        key: &str,
+        value: std::fmt::Arguments<'_>,
+        origin: Origin<'_>,
+    ) {
         if !self.has(key) {
             self.key(key, origin);
             // Writing to a vector cannot fail.
@@ -101,7 +106,11 @@ impl<'t> Properties<'_, '_, 't> {
 
     /// A value of one of the context's objects.
     pub(super) fn inner(&self, inner: Inner, key: &str) -> Option<Value> {
-        find(self.source.context.inner(inner), self.source.context_text, key)
+        find(
+            self.source.context.inner(inner),
+            self.source.context_text,
+            key,
+        )
     }
 
     /// A string of the context's first level.

@@ -12,14 +12,30 @@ impl Properties<'_, '_, '_> {
     pub(super) fn write_library(&mut self) {
         let version = self.inner(Inner::Library, "version");
         let name = self.inner(Inner::Library, "name");
-        self.add_context("$lib_version", version, Origin::Fixed("context.library.version"));
-        self.add_context("segment_library_name", name, Origin::Fixed("context.library.name"));
-        self.add_context("segment_library_version", version, Origin::Fixed("context.library.version"));
+        self.add_context(
+            "$lib_version",
+            version,
+            Origin::Fixed("context.library.version"),
+        );
+        self.add_context(
+            "segment_library_name",
+            name,
+            Origin::Fixed("context.library.name"),
+        );
+        self.add_context(
+            "segment_library_version",
+            version,
+            Origin::Fixed("context.library.version"),
+        );
     }
 
     pub(super) fn write_session(&mut self) {
         if let Some((session, origin)) = self.settled.session {
-            self.add_json("$session_id", format_args!("\"{session}\""), Origin::Fixed(origin));
+            self.add_json(
+                "$session_id",
+                format_args!("\"{session}\""),
+                Origin::Fixed(origin),
+            );
         }
     }
 
@@ -68,7 +84,8 @@ impl Properties<'_, '_, '_> {
         if lacking && self.is_enriched() {
             if let Some(traits) = self.context_traits() {
                 self.key("$set", Origin::Fixed("context.traits"));
-                self.out.extend_from_slice(traits.of(self.source.context_text));
+                self.out
+                    .extend_from_slice(traits.of(self.source.context_text));
                 return;
             }
         }
@@ -94,7 +111,8 @@ impl Properties<'_, '_, '_> {
     fn add_object(&mut self, key: &str, value: Option<Value>) {
         if let (Some(value), false) = (value, self.has(key)) {
             self.key(key, Origin::Fixed("context.traits"));
-            self.out.extend_from_slice(value.of(self.source.context_text));
+            self.out
+                .extend_from_slice(value.of(self.source.context_text));
         }
     }
 
@@ -107,7 +125,11 @@ impl Properties<'_, '_, '_> {
         self.add("segment_message_id", message_id, Origin::Fixed("messageId"));
         if self.plan.unusable_time.is_none() {
             let written = message.original_timestamp.or(message.timestamp);
-            self.add_own("segment_original_timestamp", written, Origin::Fixed("timestamp"));
+            self.add_own(
+                "segment_original_timestamp",
+                written,
+                Origin::Fixed("timestamp"),
+            );
         }
         self.add_own("segment_sent_at", message.sent_at, Origin::Fixed("sentAt"));
     }

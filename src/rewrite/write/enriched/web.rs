@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::super::super::enrich::url::{referring_domain, search_keyword, Query, SearchEngine, Url};
+use super::super::super::enrich::url::{
+    referring_domain, search_keyword, Query, SearchEngine, Url,
+};
 use super::super::super::explain::Origin;
 use super::super::super::json::{unescape, Value};
 use super::super::super::library::Library;
@@ -25,21 +27,41 @@ impl<'t> Properties<'_, '_, 't> {
         let page_title = self.inner(Inner::Page, "title");
         self.add_context("title", page_title, Origin::Fixed("context.page.title"));
         if let Some(url) = current_url.as_deref().and_then(Url::parse) {
-            self.add("$host", url.host(), Origin::Fixed("the host of $current_url"));
+            self.add(
+                "$host",
+                url.host(),
+                Origin::Fixed("the host of $current_url"),
+            );
             if self.plan.kind == Kind::Page {
                 let path = find(self.entries, self.source.text, "path");
-                self.add_own("$pathname", path.filter(|path| path.is_string()), Origin::Fixed("properties.path"));
+                self.add_own(
+                    "$pathname",
+                    path.filter(|path| path.is_string()),
+                    Origin::Fixed("properties.path"),
+                );
             }
             self.add_after_pathname(url.pathname());
         }
         if let Some(referrer) = referrer.as_deref() {
             if let Some(domain) = referring_domain(referrer) {
-                self.add("$referring_domain", &domain, Origin::Fixed("the host of $referrer"));
+                self.add(
+                    "$referring_domain",
+                    &domain,
+                    Origin::Fixed("the host of $referrer"),
+                );
             }
             if let Some(engine) = SearchEngine::of(referrer) {
-                self.add("$search_engine", engine.name(), Origin::Fixed("the host of $referrer"));
+                self.add(
+                    "$search_engine",
+                    engine.name(),
+                    Origin::Fixed("the host of $referrer"),
+                );
                 if let Some(keyword) = search_keyword(engine, referrer) {
-                    self.add("ph_keyword", &keyword, Origin::Fixed("the query of $referrer"));
+                    self.add(
+                        "ph_keyword",
+                        &keyword,
+                        Origin::Fixed("the query of $referrer"),
+                    );
                 }
             }
         }
@@ -47,9 +69,17 @@ impl<'t> Properties<'_, '_, 't> {
         self.write_viewport();
         if self.library == Library::Browser {
             if let Some(locale) = self.context_text_of("locale") {
-                self.add("$browser_language", &locale, Origin::Fixed("context.locale"));
+                self.add(
+                    "$browser_language",
+                    &locale,
+                    Origin::Fixed("context.locale"),
+                );
                 let prefix = locale.split('-').next().unwrap_or_default();
-                self.add("$browser_language_prefix", prefix, Origin::Fixed("context.locale"));
+                self.add(
+                    "$browser_language_prefix",
+                    prefix,
+                    Origin::Fixed("context.locale"),
+                );
             }
         }
     }
@@ -60,7 +90,11 @@ impl<'t> Properties<'_, '_, 't> {
             && find(self.entries, self.source.text, "path")
                 .is_some_and(|path| path.is_string() && path.of(self.source.text) != b"\"\"");
         if !own {
-            self.add("$pathname", pathname, Origin::Fixed("the path of $current_url"));
+            self.add(
+                "$pathname",
+                pathname,
+                Origin::Fixed("the path of $current_url"),
+            );
         }
     }
 
@@ -89,13 +123,20 @@ impl<'t> Properties<'_, '_, 't> {
         let context_text: &'t [u8] = self.source.context_text;
         let literal = self.source.context.get(context_text, "page.referrer");
         if let Some(referrer) = literal.or_else(|| self.inner(Inner::Page, "referrer")) {
-            return referrer.is_string().then(|| unescape(referrer.of(context_text)));
+            return referrer
+                .is_string()
+                .then(|| unescape(referrer.of(context_text)));
         }
         if self.plan.kind != Kind::Page {
             return None;
         }
-        let referrer = find(self.entries, text, "referrer").filter(|referrer| referrer.is_string())?;
-        self.add_own("$referrer", Some(referrer), Origin::Fixed("properties.referrer"));
+        let referrer =
+            find(self.entries, text, "referrer").filter(|referrer| referrer.is_string())?;
+        self.add_own(
+            "$referrer",
+            Some(referrer),
+            Origin::Fixed("properties.referrer"),
+        );
         Some(unescape(referrer.of(text)))
     }
 
@@ -120,9 +161,13 @@ impl<'t> Properties<'_, '_, 't> {
         ] {
             let text = self.source.text;
             let given = find(self.entries, text, own).filter(|value| is_number(*value));
-            let screen = self.inner(Inner::Screen, inner).filter(|value| is_number(*value));
+            let screen = self
+                .inner(Inner::Screen, inner)
+                .filter(|value| is_number(*value));
             match screen {
-                Some(screen) => self.add_context(key, Some(screen), Origin::Fixed("context.screen")),
+                Some(screen) => {
+                    self.add_context(key, Some(screen), Origin::Fixed("context.screen"))
+                }
                 None => self.add_own(key, given, Origin::Under("properties", own.as_bytes())),
             }
         }
