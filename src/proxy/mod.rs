@@ -48,8 +48,6 @@ pub use server::{Server, ServerError};
 pub use site::{Context, Site};
 pub use watcher::{Counts, Observer};
 
-/// Idle connections to PostHog that are kept for the next batch.
-const POOL: usize = 256;
 /// How long a client's connection waits for its next request, unless told otherwise.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -245,7 +243,7 @@ fn connector(
     }
     // The framework panics on what this checks first.
     check_authorities(file.as_deref(), project)?;
-    let mut options = ConnectorOptions::new(POOL);
+    let mut options = ConnectorOptions::new(sender::POOL);
     options.ca_file = file
         .as_ref()
         .map(|path| path.to_string_lossy().into_owned());
