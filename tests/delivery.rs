@@ -548,3 +548,53 @@ async fn the_only_message_of_a_request_is_refused_with_413_when_it_is_too_large(
         BTreeMap::from([("too_large", 2)])
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operator_is_told_once_what_to_do_and_never_a_secret() {
+    support::log::keep();
+    let answering = |status: &'static str| {
+        Recorder::that(move |_| Act::Answer(response(status, "", "phc_test s3cret")))
+    };
+    let (key, page) = (answering("401 No").await, answering("404 No").await);
+    let rude = Recorder::that(|_| Act::Close).await;
+    let nobody = format!("http://{}", support::recorder::refused_port().await);
+    let nowhere = format!("http://{}.invalid", "b".repeat(64));
+    for (host, advice) in [
+        (key.url(), "Check `api_key`"),
+        (page.url(), "not PostHog's ingestion API"),
+        (rude.url(), "closed the connection without an answer"),
+        (nobody, "no connection"),
+        (nowhere, "cannot be resolved"),
+    ] {
+        let proxy = Proxy::start(&yaml(&host)).await;
+        let body = TRACK.replace("1.50", "\"s3cret\"");
+        for _ in 0..5 {
+            let mut client = Client::connect(proxy.address).await;
+            let path = "/hr/t?writeKey=wk_s3cret";
+            let headers = "Authorization: Basic czNjcmV0Og==\r\n";
+            let answer = client.exchange(&post(path, headers, body.as_bytes())).await;
+            assert_eq!(answer.status, 503, "{answer:?}");
+        }
+        let lines = support::log::lines(&host);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with("ERROR"), "{lines:?}");
+        assert!(
+            lines[0].contains("project shop") && lines[0].contains(advice),
+            "{lines:?}"
+        );
+    }
+    // A refused message: its reason, and nothing of it.
+    let posthog = PostHog::start().await;
+    let proxy = Proxy::start(&yaml(&posthog.url())).await;
+    let mut client = Client::connect(proxy.address).await;
+    for _ in 0..3 {
+        let body = r#"{"event":"s3cret","messageId":"s3cret"}"#;
+        let answer = client.exchange(&post("/hr/t", "", body.as_bytes())).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert!(!support::log::lines("missing_distinct_id").is_empty());
+    for secret in ["s3cret", "phc_test", "czNjcmV0Og", "writeKey"] {
+        let lines = support::log::lines(secret);
+        assert!(lines.is_empty(), "{lines:?}");
+    }
+}

@@ -244,6 +244,31 @@ async fn uploads_of_every_framing_arrive_at_the_site_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stale_connection_to_the_site_is_tried_again_for_what_may_be_repeated() {
+    let site = Recorder::early(|request| match request.nth {
+        0 => None,
+        _ => Some(Act::Close),
+    })
+    .await;
+    let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &site.url())).await;
+    let address = proxy.address;
+    let status = |request: Vec<u8>| async move {
+        let mut client = Client::connect(address).await;
+        client.exchange(&request).await.status
+    };
+    assert_eq!(status(get("/1", "")).await, 200);
+    assert_eq!(status(get("/2", "")).await, 200);
+    // An order must not be placed twice: what became of it is for its sender to find out.
+    assert_eq!(status(post("/order", "", b"one")).await, 502);
+    let orders = site
+        .seen()
+        .iter()
+        .filter(|sent| sent.head.starts_with("POST"))
+        .count();
+    assert_eq!(orders, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_web_socket_passes_in_both_directions() {
     let site = web_socket_site().await;
     let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &site)).await;

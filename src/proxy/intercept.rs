@@ -68,13 +68,13 @@ impl Inner {
             }
             Recognised::Unknown => Some(Reply::Refused(Refusal::UnknownPath)),
         };
-        // Twice the limit, as capture does for its own clients (posthog-ingestion 5.1).
-        let bound = self.config.limits.body.saturating_mul(2);
-        incoming.discard(session, bound).await;
         let Some(reply) = reply else {
             session.set_keepalive(None);
             return Ok(true);
         };
+        // Twice the limit, as capture does for its own clients (posthog-ingestion 5.1).
+        let bound = self.config.limits.body.saturating_mul(2);
+        incoming.discard(session, bound).await;
         if matches!(reply, Reply::Busy { .. }) {
             self.counters.busy();
         }

@@ -60,6 +60,9 @@ pub fn accepted(socket: TcpStream, peer: std::net::SocketAddr) -> Stream {
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
     // The digest is new, so nothing stands there yet.
     let _ = digest.peer_addr.set(Some(SocketAddr::Inet(peer)));
+    if let Err(error) = socket.set_nodelay(true) {
+        log::debug!("a connection was gone when it was accepted: {error}");
+    }
     let mut stream = Stream::from(socket);
     stream.set_socket_digest(digest);
     stream

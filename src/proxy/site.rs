@@ -153,7 +153,6 @@ impl ProxyHttp for Site {
                 return Ok(false);
             }
         }
-        session.set_keepalive(None);
         page(session, 404).await?;
         Ok(true)
     }

@@ -85,6 +85,8 @@ impl Upstream {
 }
 
 async fn serve(socket: TcpStream, record: Arc<Mutex<Vec<Stream>>>, status: u16, streams: usize) {
+    // Without this, each answer waits for the other side's acknowledgement.
+    socket.set_nodelay(true).expect("a TCP socket");
     let Ok(mut connection) = h2::server::handshake(socket).await else {
         return;
     };
@@ -162,6 +164,7 @@ pub struct Answer {
 impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.expect("it listens");
+        socket.set_nodelay(true).expect("a TCP socket");
         let (send, connection) = h2::client::handshake(socket).await.expect("a handshake");
         let driving = tokio::spawn(async move {
             let _ = connection.await;

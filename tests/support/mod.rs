@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod h2;
+pub mod log;
 pub mod proxy;
 pub mod recorder;
 pub mod tls;
