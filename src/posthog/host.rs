@@ -197,7 +197,12 @@ impl fmt::Display for Host {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
-        write!(formatter, "{scheme}://{}{}", self.authority(), self.base_path)
+        write!(
+            formatter,
+            "{scheme}://{}{}",
+            self.authority(),
+            self.base_path
+        )
     }
 }
 
@@ -210,9 +215,24 @@ mod tests {
         for (text, authority, port, printed) in [
             ("us", "us.i.posthog.com", 443, "https://us.i.posthog.com"),
             ("eu", "eu.i.posthog.com", 443, "https://eu.i.posthog.com"),
-            ("http://127.0.0.1:8000", "127.0.0.1:8000", 8000, "http://127.0.0.1:8000"),
-            ("https://PH.example.com/", "ph.example.com", 443, "https://ph.example.com"),
-            ("http://ph.example.com/sub/", "ph.example.com", 80, "http://ph.example.com/sub"),
+            (
+                "http://127.0.0.1:8000",
+                "127.0.0.1:8000",
+                8000,
+                "http://127.0.0.1:8000",
+            ),
+            (
+                "https://PH.example.com/",
+                "ph.example.com",
+                443,
+                "https://ph.example.com",
+            ),
+            (
+                "http://ph.example.com/sub/",
+                "ph.example.com",
+                80,
+                "http://ph.example.com/sub",
+            ),
             ("http://[::1]:81", "[::1]:81", 81, "http://[::1]:81"),
         ] {
             let host: Host = text.parse().unwrap();
@@ -243,7 +263,10 @@ mod tests {
     fn assets_have_their_own_host_in_the_clouds_only() {
         let assets = |text: &str| text.parse::<Host>().unwrap().assets().authority();
         assert_eq!(assets("us"), "us-assets.i.posthog.com");
-        assert_eq!(assets("https://eu.i.posthog.com"), "eu-assets.i.posthog.com");
+        assert_eq!(
+            assets("https://eu.i.posthog.com"),
+            "eu-assets.i.posthog.com"
+        );
         assert_eq!(assets("https://ph.example.com"), "ph.example.com");
     }
 }

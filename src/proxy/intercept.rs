@@ -202,6 +202,7 @@ fn arrival(call: Call, client_ip: Option<IpAddr>, user_agent: Option<String>) ->
         received_at: Some(Timestamp::from_millis(millis as i64)),
         client_ip,
         user_agent,
+        cookies: None,
         nonce: random_bits(),
     }
 }

@@ -30,7 +30,10 @@ pub struct Decoder {
 #[derive(Debug)]
 enum State {
     /// Nothing seen yet. Holds the first bytes until gzip's magic can be told from JSON.
-    Start { seen: Vec<u8>, declared: Declared },
+    Start {
+        seen: Vec<u8>,
+        declared: Declared,
+    },
     Plain,
     Gzip(Box<Gzip>),
     /// A gzip member has ended; another may follow (RFC 1952, 2.2).
@@ -243,7 +246,11 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn decode(encoding: Option<&str>, limit: usize, chunks: &[&[u8]]) -> Result<Vec<u8>, BodyError> {
+    fn decode(
+        encoding: Option<&str>,
+        limit: usize,
+        chunks: &[&[u8]],
+    ) -> Result<Vec<u8>, BodyError> {
         let mut out = Vec::new();
         let mut sink = |piece: &[u8]| {
             out.extend_from_slice(piece);
@@ -264,24 +271,36 @@ mod tests {
         for cut in 0..=packed.len() {
             let (a, b) = packed.split_at(cut);
             for encoding in [None, Some("gzip"), Some("GZIP")] {
-                assert_eq!(decode(encoding, 1 << 20, &[a, b]).as_deref(), Ok(&plain[..]));
+                assert_eq!(
+                    decode(encoding, 1 << 20, &[a, b]).as_deref(),
+                    Ok(&plain[..])
+                );
             }
         }
         let (a, b) = plain.split_at(1);
         assert_eq!(decode(None, 1 << 20, &[a, b]).as_deref(), Ok(&plain[..]));
-        assert_eq!(decode(Some("gzip"), 1 << 20, &[a, b]).as_deref(), Ok(&plain[..]));
+        assert_eq!(
+            decode(Some("gzip"), 1 << 20, &[a, b]).as_deref(),
+            Ok(&plain[..])
+        );
     }
 
     #[test]
     fn members_that_follow_each_other_are_one_body() {
         let both = [gzip(b"{\"a\":"), gzip(b"1}")].concat();
-        assert_eq!(decode(None, 100, &[&both]).as_deref(), Ok(&b"{\"a\":1}"[..]));
+        assert_eq!(
+            decode(None, 100, &[&both]).as_deref(),
+            Ok(&b"{\"a\":1}"[..])
+        );
     }
 
     #[test]
     fn a_bomb_is_stopped_at_the_limit_and_not_after() {
         let packed = gzip(&vec![b' '; 1 << 20]);
-        assert_eq!(decode(None, 1 << 20, &[&packed]).map(|body| body.len()), Ok(1 << 20));
+        assert_eq!(
+            decode(None, 1 << 20, &[&packed]).map(|body| body.len()),
+            Ok(1 << 20)
+        );
         assert_eq!(
             decode(None, (1 << 20) - 1, &[&packed]),
             Err(BodyError::TooLarge)
@@ -296,7 +315,10 @@ mod tests {
             decode(None, 100, &[&packed[..packed.len() - 1]]),
             Err(BodyError::Damaged)
         );
-        assert_eq!(decode(Some("gzip"), 100, &[b"\x00\x01"]), Err(BodyError::Damaged));
+        assert_eq!(
+            decode(Some("gzip"), 100, &[b"\x00\x01"]),
+            Err(BodyError::Damaged)
+        );
         assert_eq!(
             decode(Some("br"), 100, &[b"x"]),
             Err(BodyError::UnknownEncoding)

@@ -93,8 +93,14 @@ mod tests {
     #[test]
     fn the_key_is_the_user_name_of_basic_authorization() {
         for (header, expected) in [
-            ("Basic d2tfc2hhcmVkX3Nydl8wMDAxOg==", Some("wk_shared_srv_0001")),
-            ("basic  d2tfc2hhcmVkX3Nydl8wMDAxOg", Some("wk_shared_srv_0001")),
+            (
+                "Basic d2tfc2hhcmVkX3Nydl8wMDAxOg==",
+                Some("wk_shared_srv_0001"),
+            ),
+            (
+                "basic  d2tfc2hhcmVkX3Nydl8wMDAxOg",
+                Some("wk_shared_srv_0001"),
+            ),
             ("Basic d2tfc2hhcmVkX3Nydl8wMDAx", Some("wk_shared_srv_0001")),
             ("Bearer abc", None),
             ("Basic Og==", None),

@@ -64,9 +64,7 @@ fn insert(fields: &mut Map<String, Value>, name: &str, value: String) {
             at.insert(level.to_owned(), Value::String(value));
             return;
         }
-        let next = at
-            .entry(level)
-            .or_insert_with(|| Value::Object(Map::new()));
+        let next = at.entry(level).or_insert_with(|| Value::Object(Map::new()));
         if !next.is_object() {
             *next = Value::Object(Map::new());
         }
@@ -105,9 +103,16 @@ mod tests {
             engines::STANDARD_NO_PAD.encode(text),
             engines::URL_SAFE.encode(text),
             engines::URL_SAFE_NO_PAD.encode(text),
-            engines::STANDARD.encode(text).replace('+', "%2B").replace('=', "%3D"),
+            engines::STANDARD
+                .encode(text)
+                .replace('+', "%2B")
+                .replace('=', "%3D"),
         ] {
-            assert_eq!(message_from_query(&format!("data={data}")).unwrap(), text, "{data}");
+            assert_eq!(
+                message_from_query(&format!("data={data}")).unwrap(),
+                text,
+                "{data}"
+            );
         }
         assert_eq!(message_from_query("data=***"), None);
     }

@@ -253,7 +253,10 @@ mod tests {
         for reply in every_reply() {
             let answer = reply.answer(&Cors::default());
             let status = answer.status.as_u16();
-            assert!([200, 400, 401, 404, 405, 413, 503].contains(&status), "{reply:?}");
+            assert!(
+                [200, 400, 401, 404, 405, 413, 503].contains(&status),
+                "{reply:?}"
+            );
             if reply != Reply::Pixel {
                 let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
                 assert_eq!(body["success"], status == 200, "{reply:?}");

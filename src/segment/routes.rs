@@ -158,14 +158,26 @@ mod tests {
 
     #[test]
     fn what_is_not_segments_is_not_taken() {
-        for tail in ["v2/t", "v1x", "favicon.ico", "v1/v1/t", "tracks", "pixel", "pixel/x", "v1/x"] {
+        for tail in [
+            "v2/t",
+            "v1x",
+            "favicon.ico",
+            "v1/v1/t",
+            "tracks",
+            "pixel",
+            "pixel/x",
+            "v1/x",
+        ] {
             assert_eq!(recognise("POST", tail), Recognised::Unknown, "{tail:?}");
         }
     }
 
     #[test]
     fn methods_decide_between_message_pixel_and_preflight() {
-        assert_eq!(recognise("GET", "v1/pixel/track"), Recognised::Pixel(Kind::Track));
+        assert_eq!(
+            recognise("GET", "v1/pixel/track"),
+            Recognised::Pixel(Kind::Track)
+        );
         assert_eq!(recognise("HEAD", "v1/pixel/page"), Recognised::PixelHead);
         assert_eq!(recognise("OPTIONS", "v1/t"), Recognised::Preflight);
         assert_eq!(
