@@ -84,6 +84,8 @@ pub(super) struct Converter {
     merged: Context,
     repaired: Vec<u8>,
     merged_text: Vec<u8>,
+    /// Bytes that have been merged, for whoever bounds the work of a body.
+    pub(super) merged_bytes: usize,
 }
 
 /// Where a message ended, and what came of it.
@@ -157,6 +159,7 @@ impl Converter {
                     &mut self.merged_text,
                     &mut self.scratch,
                 )?;
+                self.merged_bytes += self.merged_text.len();
                 self.merged
                     .scan_text(&self.merged_text, &mut self.scratch)?;
                 (self.merged_text.as_slice(), &self.merged)

@@ -192,7 +192,7 @@ impl Rewrite {
             if batch.held() >= limit && batch.events() > 0 {
                 return Ok(Pulled::Full);
             }
-            if self.written > OUTPUT_LIMIT {
+            if self.written.saturating_add(self.converter.merged_bytes) > OUTPUT_LIMIT {
                 return Err(RewriteError::TooLarge);
             }
             let next = match self.pending.take() {

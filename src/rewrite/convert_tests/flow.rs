@@ -134,21 +134,27 @@ fn a_message_too_large_to_hold_is_skipped_in_a_stream_without_being_held() {
 #[test]
 fn a_batch_level_context_cannot_be_multiplied_without_end() {
     let context = format!(r#"{{"x":"{}"}}"#, "c".repeat(60_000));
-    let items = vec![r#"{"type":"track","event":"A","userId":"u"}"#; 10_000].join(",");
-    let body = format!(r#"{{"context":{context},"batch":[{items}]}}"#);
-    let rewriter = Arc::new(Rewriter::new(Mapping::reference(), Bounds::default()));
-    let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
-    rewrite.push(body.as_bytes()).unwrap();
-    rewrite.end();
-    let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
-    let last = loop {
-        let mut batch = Batch::open(&envelope);
-        match rewrite.pull(&mut batch, 1 << 20, &mut ()) {
-            Ok(Pulled::Full) => {}
-            other => break other,
-        }
-    };
-    assert_eq!(last, Err(RewriteError::TooLarge));
+    for item in [
+        r#"{"type":"track","event":"A","userId":"u"}"#,
+        // Refused, and so not written; but merged with the context before.
+        r#"{"context":{}}"#,
+    ] {
+        let items = vec![item; 10_000].join(",");
+        let body = format!(r#"{{"context":{context},"batch":[{items}]}}"#);
+        let rewriter = Arc::new(Rewriter::new(Mapping::reference(), Bounds::default()));
+        let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+        rewrite.push(body.as_bytes()).unwrap();
+        rewrite.end();
+        let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
+        let last = loop {
+            let mut batch = Batch::open(&envelope);
+            match rewrite.pull(&mut batch, 1 << 20, &mut ()) {
+                Ok(Pulled::Full) => {}
+                other => break other,
+            }
+        };
+        assert_eq!(last, Err(RewriteError::TooLarge), "{item}");
+    }
 }
 
 #[test]
