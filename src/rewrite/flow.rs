@@ -15,9 +15,11 @@ pub struct Rewriter {
     pub(super) bounds: Bounds,
 }
 
-/// What one request may grow to: a small body whose batch-level context is copied into very many
-/// messages must not keep a worker busy for ever. In bytes.
-const OUTPUT_LIMIT: usize = 256 << 20;
+/// What one request may grow to, in bytes: so much, and so many for each byte of its body. A small
+/// body whose batch-level values are looked at, and copied, for very many messages must not keep a
+/// worker busy; the smallest messages there are grow fourfold.
+const GROWTH_FREE: usize = 32 << 20;
+const GROWTH_PER_BYTE: usize = 8;
 
 impl Rewriter {
     /// A rewriter with this mapping and these bounds.
@@ -35,7 +37,8 @@ impl Rewriter {
             shared: None,
             pending: None,
             index: 0,
-            written: 0,
+            pushed: 0,
+            grown: 0,
         }
     }
 }
@@ -54,7 +57,10 @@ pub struct Rewrite {
     /// A message that was found when the write key was asked for.
     pending: Option<Next>,
     index: usize,
-    written: usize,
+    /// Bytes of the body so far.
+    pushed: usize,
+    /// What the body has grown to; a message that is refused counts with its batch's values.
+    grown: usize,
 }
 
 /// Whether events can be pulled.
@@ -80,6 +86,7 @@ pub enum Pulled {
 impl Rewrite {
     /// Takes the next bytes of the (inflated) body.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Flow, RewriteError> {
+        self.pushed += bytes.len();
         self.body.push(bytes)?;
         Ok(if self.body.is_open() {
             Flow::Open
@@ -131,7 +138,7 @@ impl Rewrite {
             if batch.held() >= limit && batch.events() > 0 {
                 return Ok(Pulled::Full);
             }
-            if self.written > OUTPUT_LIMIT {
+            if self.grown > GROWTH_FREE + self.pushed.saturating_mul(GROWTH_PER_BYTE) {
                 return Err(RewriteError::TooLarge);
             }
             let next = match self.pending.take() {
@@ -175,9 +182,10 @@ impl Rewrite {
         let text = self.body.bytes(range);
         let (converter, rewriter, arrival) = (&mut self.converter, &self.rewriter, &self.arrival);
         let index = self.index;
-        let written = &mut self.written;
+        let grown = &mut self.grown;
         let result = batch.append(|out| {
             let before = out.len();
+            *grown += shared.weight();
             let converted =
                 converter.convert(rewriter, arrival, &shared, (text, extent, index), out);
             let keep = match &converted {
@@ -186,7 +194,7 @@ impl Rewrite {
                     length,
                 }) => {
                     let event = out.get(before..).unwrap_or_default();
-                    *written += event.len();
+                    *grown += event.len().saturating_sub(shared.weight());
                     let came = text.get(..*length).unwrap_or_default();
                     watch.message(index, came, Fate::Event(event));
                     Keep::Event
