@@ -3,11 +3,12 @@
 use super::body::Heading;
 use super::explain::Trace;
 use super::json::{repair, Malformed, Scratch, Shape};
-use super::merge::merge;
+use super::merge::{merge, Tree};
 use super::message::{Cleanliness, Context, Message, Part};
 use super::normalise::{moment, passes_gate, settle, Settling, Source};
 use super::plan::Plan;
 use super::session::Sessions;
+use super::spread::spreads_beyond;
 use super::time::Reading;
 use super::write::{write_event, Desk};
 use super::{
@@ -20,6 +21,7 @@ use super::{
 pub(super) struct Shared {
     context_text: Vec<u8>,
     context: Context,
+    context_tree: Tree,
     integrations_text: Vec<u8>,
     integrations: Part,
     sent_at: Option<Timestamp>,
@@ -35,6 +37,7 @@ impl Shared {
         if let Some(text) = &heading.context {
             shared.context_text = tidy(text, scratch)?;
             shared.context.scan_text(&shared.context_text, scratch)?;
+            shared.context_tree.read(&shared.context_text, scratch)?;
         }
         if let Some(text) = &heading.integrations {
             shared.integrations_text = tidy(text, scratch)?;
@@ -52,6 +55,11 @@ impl Shared {
                 .map(Reading::timestamp);
         }
         Ok(shared)
+    }
+
+    /// How many bytes there are to look at anew for every message of the batch.
+    pub(super) fn weight(&self) -> usize {
+        self.context_text.len() + self.integrations_text.len()
     }
 
     fn has_context(&self) -> bool {
@@ -82,10 +90,9 @@ pub(super) struct Converter {
     pub(super) scratch: Scratch,
     message: Message,
     merged: Context,
+    own_context: Tree,
     repaired: Vec<u8>,
     merged_text: Vec<u8>,
-    /// Bytes that have been merged, for whoever bounds the work of a body.
-    pub(super) merged_bytes: usize,
 }
 
 /// Where a message ended, and what came of it.
@@ -153,13 +160,12 @@ impl Converter {
             (_, false) => (text, own),
             (Some(value), true) if value.shape == Shape::Object => {
                 self.merged_text.clear();
+                self.own_context.read(own_text, &mut self.scratch)?;
                 merge(
-                    &shared.context_text,
-                    own_text,
+                    (&shared.context_text, &shared.context_tree),
+                    (own_text, &self.own_context),
                     &mut self.merged_text,
-                    &mut self.scratch,
-                )?;
-                self.merged_bytes += self.merged_text.len();
+                );
                 self.merged
                     .scan_text(&self.merged_text, &mut self.scratch)?;
                 (self.merged_text.as_slice(), &self.merged)
@@ -293,6 +299,14 @@ fn event(
         plan.enrich(source, &settled, mapping)?;
     }
     plan.check(source)?;
+    let values = [source.message.properties.value, source.context.value];
+    if values
+        .into_iter()
+        .flatten()
+        .any(|value| spreads_beyond(value, request.rewriter.bounds.event))
+    {
+        return Err(Fault::TooLarge.into());
+    }
     let before = out.len();
     let desk = Desk {
         mapping,
