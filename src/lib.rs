@@ -3,5 +3,8 @@
 pub mod config;
 pub mod demo;
 pub mod posthog;
+pub mod proxy;
 pub mod rewrite;
 pub mod segment;
+
+pub use proxy::Hedgerow;

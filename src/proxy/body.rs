@@ -1,0 +1,129 @@
+//! The request's body as it arrives: with patience for slow clients, and with an end to it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{header, Version};
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
+use tokio::time::{timeout_at, Instant};
+
+/// The longest silence in the middle of a body.
+const SILENCE: Duration = Duration::from_secs(30);
+/// The longest that a whole body may take: a client that drips a byte now and then ends here.
+const WHOLE: Duration = Duration::from_secs(300);
+/// How much of a refused body is read, and for how long, before the answer. A connection that is
+/// closed with unread bytes is reset, and the client might never see why.
+const DISCARD: usize = 1 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+/// How long a connection without a request stays open, in seconds. Once it has been used,
+/// the framework would keep it for ever (pingora 2.4).
+pub(super) const IDLE_SECONDS: u64 = 60;
+
+/// Why a body did not arrive as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interrupted {
+    /// The client went away, or sent no HTTP.
+    Gone,
+    /// The client stopped sending, or took too long.
+    Slow,
+}
+
+/// The body of a request that is ours to read.
+pub(super) struct Incoming {
+    expects: Expects,
+    deadline: Instant,
+    keepalive: Option<u64>,
+}
+
+/// Whether the client waits for `100 Continue` before it sends its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expects {
+    Nothing,
+    Continue,
+}
+
+impl Incoming {
+    /// Takes over a request: from now on it is answered here, even if the client hangs up right
+    /// after its body, as browsers do when a page closes.
+    pub(super) fn begin(session: &mut Session) -> Self {
+        session.set_abort_on_close(false);
+        session.set_read_timeout(Some(SILENCE));
+        if session.get_keepalive() == Some(0) {
+            session.set_keepalive(Some(IDLE_SECONDS));
+        }
+        let header = session.req_header();
+        let expects = header.version == Version::HTTP_11
+            && header
+                .headers
+                .get(header::EXPECT)
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        Self {
+            expects: if expects {
+                Expects::Continue
+            } else {
+                Expects::Nothing
+            },
+            deadline: Instant::now() + WHOLE,
+            keepalive: session.get_keepalive(),
+        }
+    }
+
+    /// What the client says the length is.
+    pub(super) fn announced(session: &Session) -> Option<usize> {
+        let value = session.get_header(header::CONTENT_LENGTH)?;
+        value.to_str().ok()?.trim().parse().ok()
+    }
+
+    /// The next bytes, or nothing at the end of the body.
+    pub(super) async fn next(
+        &mut self,
+        session: &mut Session,
+    ) -> Result<Option<Bytes>, Interrupted> {
+        if self.expects == Expects::Continue {
+            self.expects = Expects::Nothing;
+            session
+                .write_continue_response()
+                .await
+                .map_err(|error| interrupted(&error))?;
+        }
+        let read = timeout_at(self.deadline, session.read_request_body()).await;
+        let chunk = match read {
+            Ok(Ok(chunk)) => chunk,
+            Ok(Err(error)) => return Err(interrupted(&error)),
+            Err(_) => return Err(Interrupted::Slow),
+        };
+        if chunk.is_none() {
+            // The interim answer has turned this off, because the body was not through then.
+            session.set_keepalive(self.keepalive);
+        }
+        Ok(chunk)
+    }
+
+    /// Reads on for a bounded while, so that a client that is still sending can read the answer.
+    pub(super) async fn discard(&mut self, session: &mut Session) {
+        if self.expects == Expects::Continue || session.is_body_done() {
+            // Such a client reads before it sends.
+            return;
+        }
+        let mut left = DISCARD;
+        let reading = async {
+            while let Ok(Some(chunk)) = session.read_request_body().await {
+                left = left.saturating_sub(chunk.len());
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        if tokio::time::timeout(DISCARD_TIME, reading).await.is_err() {
+            log::debug!("a refused body was not read to its end");
+        }
+    }
+}
+
+fn interrupted(error: &Error) -> Interrupted {
+    match error.etype() {
+        ErrorType::ReadTimedout => Interrupted::Slow,
+        _ => Interrupted::Gone,
+    }
+}

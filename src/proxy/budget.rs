@@ -1,0 +1,95 @@
+//! How many bytes all requests together may hold (`limits.memory`).
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+/// The bytes that all requests may hold at once.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limit: usize,
+    held: AtomicUsize,
+}
+
+/// The budget is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UsedUp;
+
+/// What one request holds of the budget. Given back when dropped.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    budget: Arc<Budget>,
+    held: usize,
+}
+
+impl Budget {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            held: AtomicUsize::new(0),
+        })
+    }
+
+    /// A reservation of nothing yet: a request pays for the bytes it holds, not for those it
+    /// has announced.
+    pub(super) fn reserve(self: &Arc<Self>) -> Reservation {
+        Reservation {
+            budget: Arc::clone(self),
+            held: 0,
+        }
+    }
+
+    /// Bytes held at the moment.
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+}
+
+impl Reservation {
+    /// Changes what is held to `bytes`. Holding less never fails.
+    pub(super) fn resize(&mut self, bytes: usize) -> Result<(), UsedUp> {
+        if bytes <= self.held {
+            self.budget
+                .held
+                .fetch_sub(self.held - bytes, Ordering::Relaxed);
+            self.held = bytes;
+            return Ok(());
+        }
+        let more = bytes - self.held;
+        let before = self.budget.held.fetch_add(more, Ordering::Relaxed);
+        if before.saturating_add(more) > self.budget.limit {
+            self.budget.held.fetch_sub(more, Ordering::Relaxed);
+            return Err(UsedUp);
+        }
+        self.held = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.held, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_never_passes_the_limit_and_is_given_back() {
+        let budget = Budget::new(100);
+        let mut one = budget.reserve();
+        let mut two = budget.reserve();
+        assert_eq!(one.resize(60), Ok(()));
+        assert_eq!(two.resize(41), Err(UsedUp));
+        assert_eq!(budget.held(), 60);
+        assert_eq!(two.resize(40), Ok(()));
+        assert_eq!(one.resize(10), Ok(()));
+        assert_eq!(two.resize(90), Ok(()));
+        assert_eq!(budget.held(), 100);
+        drop(two);
+        assert_eq!(budget.held(), 10);
+        drop(one);
+        assert_eq!(budget.held(), 0);
+    }
+}

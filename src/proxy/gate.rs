@@ -1,0 +1,72 @@
+//! One log line per subject and kind in ten seconds, with a count of those left out: an outage
+//! at a thousand requests a second must not fill a disk.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Lets one line of each kind through per interval.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    lines: Mutex<HashMap<(String, &'static str), Line>>,
+}
+
+#[derive(Debug)]
+struct Line {
+    last: Instant,
+    suppressed: u64,
+}
+
+impl Gate {
+    /// Whether a line may be written now: the words to add to it (empty, or how many were left
+    /// out since the last one). `None` counts the line instead.
+    pub(super) fn pass(&self, subject: &str, kind: &'static str) -> Option<String> {
+        self.pass_at(subject, kind, Instant::now())
+    }
+
+    fn pass_at(&self, subject: &str, kind: &'static str, now: Instant) -> Option<String> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(line) = lines.get_mut(&(subject.to_owned(), kind)) else {
+            let line = Line {
+                last: now,
+                suppressed: 0,
+            };
+            lines.insert((subject.to_owned(), kind), line);
+            return Some(String::new());
+        };
+        if now.duration_since(line.last) < INTERVAL {
+            line.suppressed += 1;
+            return None;
+        }
+        line.last = now;
+        match std::mem::take(&mut line.suppressed) {
+            0 => Some(String::new()),
+            count => Some(format!(" ({count} more like this since the last line)")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_per_subject_and_kind_passes_and_the_rest_is_counted() {
+        let gate = Gate::default();
+        let start = Instant::now();
+        let later = start + INTERVAL;
+        assert_eq!(gate.pass_at("shop", "tls", start).as_deref(), Some(""));
+        assert_eq!(gate.pass_at("shop", "tls", start), None);
+        assert_eq!(gate.pass_at("shop", "tls", start), None);
+        assert_eq!(gate.pass_at("blog", "tls", start).as_deref(), Some(""));
+        assert_eq!(gate.pass_at("shop", "dns", start).as_deref(), Some(""));
+        let text = gate.pass_at("shop", "tls", later).unwrap();
+        assert!(text.contains("2 more"), "{text}");
+        assert_eq!(
+            gate.pass_at("shop", "tls", later + INTERVAL).as_deref(),
+            Some("")
+        );
+    }
+}

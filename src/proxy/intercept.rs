@@ -1,0 +1,224 @@
+//! One request of a Segment client, from its header to its answer.
+
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::{header, HeaderName};
+use pingora::http::RequestHeader;
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::proxy::Session;
+use pingora::Result;
+
+use crate::config::Action;
+use crate::rewrite::{Arrival, Timestamp};
+use crate::segment::{
+    message_from_query, recognise, Call, Cors, Decoder, Kind, Recognised, Refusal, Reply, WriteKey,
+};
+
+use super::body::Incoming;
+use super::passage::{Keys, Passage, Stop};
+use super::{client, random_bits, reply, Inner};
+
+/// A chunk is inflated in slices of this many bytes. Gzip turns one byte into at most 1032, so
+/// this bounds what a hostile slice can become before the budget is asked again.
+const SLICE: usize = 4 * 1024;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+impl Inner {
+    /// Answers the request if it stands on a Segment route; otherwise leaves it untouched.
+    pub(super) async fn intercept(&self, session: &mut Session) -> Result<bool> {
+        let head = session.req_header();
+        let path = head.uri.path();
+        let Some((route, tail)) = self.config.route(authority(head), path) else {
+            return Ok(false);
+        };
+        let Action::Segment { write_keys } = &route.action else {
+            return Ok(false);
+        };
+        let recognised = recognise(head.method.as_str(), tail);
+        let cors = Cors::from_origin(head.headers.get(header::ORIGIN));
+        let query = head.uri.query().map(str::to_owned);
+        let keys = Keys {
+            route: write_keys,
+            header: session
+                .get_header(header::AUTHORIZATION)
+                .and_then(|value| value.to_str().ok())
+                .and_then(WriteKey::from_authorization),
+            query: query.as_deref().and_then(key_in_query),
+        };
+        let mut incoming = Incoming::begin(session);
+        let reply = match recognised {
+            Recognised::Ingest(call) => self.ingest(session, &mut incoming, call, keys).await,
+            Recognised::Pixel(kind) => {
+                let message = query.as_deref().and_then(message_from_query);
+                self.pixel(session, kind, keys, message).await;
+                Some(Reply::Pixel)
+            }
+            Recognised::PixelHead => Some(Reply::Pixel),
+            Recognised::Telemetry => Some(Reply::Accepted),
+            Recognised::Preflight => Some(Reply::Preflight {
+                requested_headers: session
+                    .get_header(header::ACCESS_CONTROL_REQUEST_HEADERS)
+                    .and_then(|value| value.to_str().ok())
+                    .map(str::to_owned),
+            }),
+            Recognised::MethodNotAllowed(methods) => {
+                Some(Reply::Refused(Refusal::MethodNotAllowed(methods)))
+            }
+            Recognised::Unknown => Some(Reply::Refused(Refusal::UnknownPath)),
+        };
+        incoming.discard(session).await;
+        let Some(reply) = reply else {
+            session.set_keepalive(None);
+            return Ok(true);
+        };
+        if matches!(reply, Reply::Busy { .. }) {
+            self.counters.busy();
+        }
+        if let Err(error) = reply::write(session, reply.answer(&cors)).await {
+            // The events are safe or the client will send them again: its hanging up is no
+            // failure of the host proxy's.
+            log::debug!("the client was gone before its answer: {error}");
+            session.set_keepalive(None);
+        }
+        Ok(true)
+    }
+
+    /// Reads, rewrites and delivers a body, and says what to answer; nothing if nobody is there.
+    async fn ingest(
+        &self,
+        session: &mut Session,
+        incoming: &mut Incoming,
+        call: Call,
+        keys: Keys<'_>,
+    ) -> Option<Reply> {
+        let limit = self.config.limits.body;
+        if Incoming::announced(session).is_some_and(|length| length > limit) {
+            return Some(Reply::Refused(Refusal::TooLarge));
+        }
+        let encoding = session
+            .get_header(header::CONTENT_ENCODING)
+            .and_then(|value| value.to_str().ok());
+        let mut decoder = match Decoder::new(encoding, limit) {
+            Ok(decoder) => decoder,
+            Err(error) => return Stop::Encoding(error).reply(),
+        };
+        let client = self.client(session);
+        let rewrite = self.rewriter.begin(arrival(call, client, None));
+        let mut passage = Passage::new(self, keys, client, rewrite);
+        match through(session, incoming, &mut decoder, &mut passage).await {
+            Ok(()) if passage.only_message_too_large() => Some(Reply::Refused(Refusal::TooLarge)),
+            Ok(()) => Some(Reply::Accepted),
+            Err(stop) => {
+                passage.abort().await;
+                if stop == Stop::Memory {
+                    self.report_memory();
+                }
+                stop.reply()
+            }
+        }
+    }
+
+    /// Delivers the message of a pixel. Whatever becomes of it, the answer is the picture.
+    async fn pixel(&self, session: &Session, kind: Kind, keys: Keys<'_>, message: Option<Vec<u8>>) {
+        let Some(message) = message else {
+            return;
+        };
+        let client = self.client(session);
+        let user_agent = session
+            .get_header(header::USER_AGENT)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        let arrival = arrival(Call::One(kind), client, user_agent);
+        let mut passage = Passage::new(self, keys, client, self.rewriter.begin(arrival));
+        let mut outcome = passage.push(&message);
+        if outcome.is_ok() {
+            outcome = passage.finish().await;
+        }
+        if let Err(stop) = outcome {
+            passage.abort().await;
+            if let Some(more) = self.gate.pass("pixel", "pixel") {
+                log::warn!("a pixel's message was lost: {stop:?}{more}");
+            }
+        }
+    }
+
+    /// The client's address; none over a Unix socket.
+    fn client(&self, session: &Session) -> Option<IpAddr> {
+        let peer = session
+            .client_addr()
+            .and_then(SocketAddr::as_inet)
+            .map(|address| address.ip())?;
+        let forwarded = session.req_header().headers.get_all(X_FORWARDED_FOR);
+        let values: Vec<&str> = forwarded
+            .iter()
+            .map(|value| value.to_str().unwrap_or("not an address"))
+            .collect();
+        Some(client::address(
+            peer,
+            values.into_iter(),
+            &self.config.trusted_proxies,
+        ))
+    }
+
+    fn report_memory(&self) {
+        if let Some(more) = self.gate.pass("", "memory") {
+            log::warn!(
+                "requests hold {} bytes, so one was told to try again later; \
+                 `limits.memory` is the bound{more}",
+                self.budget.held()
+            );
+        }
+    }
+}
+
+/// Brings the body through, piece by piece. The client is read only as fast as PostHog takes.
+async fn through(
+    session: &mut Session,
+    incoming: &mut Incoming,
+    decoder: &mut Decoder,
+    passage: &mut Passage<'_>,
+) -> Result<(), Stop> {
+    while let Some(chunk) = incoming.next(session).await? {
+        for slice in chunk.chunks(SLICE) {
+            decoder.decode(slice, &mut |piece: &[u8]| passage.push(piece))?;
+            passage.flow().await?;
+        }
+    }
+    decoder.finish(&mut |piece: &[u8]| passage.push(piece))?;
+    passage.flow().await?;
+    passage.finish().await
+}
+
+fn arrival(call: Call, client_ip: Option<IpAddr>, user_agent: Option<String>) -> Arrival {
+    let millis = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
+    Arrival {
+        call,
+        received_at: Some(Timestamp::from_millis(millis as i64)),
+        client_ip,
+        user_agent,
+        nonce: random_bits(),
+    }
+}
+
+/// The authority that was asked for: of the URL (HTTP/2), else of the header.
+pub(super) fn authority(head: &RequestHeader) -> Option<&str> {
+    match head.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => head.headers.get(header::HOST)?.to_str().ok(),
+    }
+}
+
+fn key_in_query(query: &str) -> Option<WriteKey> {
+    let value = query.split('&').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        (name == "writeKey").then_some(value)
+    })?;
+    let text = percent_encoding::percent_decode_str(value)
+        .decode_utf8()
+        .ok()?;
+    WriteKey::new(&text)
+}

@@ -1,0 +1,268 @@
+//! The rooms that name Pingora types: the one call for a host proxy, the sender to PostHog, and
+//! the site proxy of the `hedgerow` binary.
+//!
+//! A Segment request ends in the host's `request_filter`: its body is read and rewritten there,
+//! sent to PostHog over the framework's connectors, and answered. Nothing of it passes through the
+//! proxying phases, so none of their traps can hit it.
+
+mod body;
+mod budget;
+mod client;
+mod exchange;
+mod gate;
+mod intercept;
+mod passage;
+mod reply;
+mod sender;
+mod serve;
+mod server;
+mod site;
+mod stream;
+mod upstream;
+mod verdict;
+mod watcher;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pingora::connectors::http::Connector;
+use pingora::connectors::ConnectorOptions;
+use pingora::proxy::Session;
+use pingora::tls::RootCertStore;
+use thiserror::Error;
+
+use crate::config::{Config, Project};
+use crate::posthog::Scheme;
+use crate::rewrite::Rewriter;
+
+use budget::Budget;
+use gate::Gate;
+use sender::Destination;
+use upstream::Timeouts;
+use watcher::Counters;
+
+pub use serve::serve;
+pub use server::{Server, ServerError};
+pub use site::{Context, Site};
+pub use watcher::{Counts, Observer};
+
+/// Idle connections to PostHog that are kept for the next batch.
+const POOL: usize = 256;
+
+/// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
+///
+/// ```no_run
+/// # use async_trait::async_trait;
+/// # use pingora::proxy::{ProxyHttp, Session};
+/// # use pingora::upstreams::peer::HttpPeer;
+/// struct Site {
+///     hedgerow: hedgerow::Hedgerow,
+/// }
+///
+/// #[async_trait]
+/// impl ProxyHttp for Site {
+/// #   type CTX = ();
+/// #   fn new_ctx(&self) {}
+/// #   async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> pingora::Result<Box<HttpPeer>> {
+/// #       Err(pingora::Error::new_str("not shown"))
+/// #   }
+///     async fn request_filter(&self, session: &mut Session, _: &mut ()) -> pingora::Result<bool> {
+///         self.hedgerow.intercept(session).await
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Hedgerow {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    rewriter: Arc<Rewriter>,
+    destinations: HashMap<String, Destination>,
+    budget: Arc<Budget>,
+    counters: Counters,
+    gate: Gate,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+/// Why Hedgerow cannot start with a configuration that is right in itself.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// There are no certificates to verify PostHog's with.
+    #[error(
+        "project {project}: no certificate authorities to verify its host with ({reason}); \
+         install ca-certificates or set ca_file"
+    )]
+    Authorities {
+        /// The project's name.
+        project: String,
+        /// What the TLS library says.
+        reason: String,
+    },
+    /// The origin makes no valid URL.
+    #[error("the origin {origin} is not a server that can be connected to")]
+    Origin {
+        /// The origin, as the configuration has it.
+        origin: String,
+    },
+    /// The host makes no valid request.
+    #[error("project {project}: its host cannot stand in a request")]
+    Host {
+        /// The project's name.
+        project: String,
+    },
+}
+
+impl Hedgerow {
+    /// Hedgerow with this configuration. Opens no connection yet.
+    pub fn new(config: Config) -> Result<Self, BuildError> {
+        Self::builder(config).build()
+    }
+
+    /// The same, with more to choose.
+    pub fn builder(config: Config) -> Builder {
+        Builder {
+            config,
+            observer: None,
+        }
+    }
+
+    /// The one call for a host proxy, in its `request_filter`: `true` means that the request was
+    /// on one of the Segment routes and has been answered. Any other request is left untouched.
+    ///
+    /// # Errors
+    ///
+    /// None at the moment: whatever happens to a request of ours is answered here. The type is
+    /// that of `request_filter`, so that the call can end in `?` or stand alone.
+    pub async fn intercept(&self, session: &mut Session) -> pingora::Result<bool> {
+        self.inner.intercept(session).await
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// How many messages there were since the start.
+    pub fn counts(&self) -> Counts {
+        self.inner.counters.read(self.inner.budget.held())
+    }
+}
+
+impl std::fmt::Debug for Hedgerow {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Hedgerow").finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`Hedgerow`].
+pub struct Builder {
+    config: Config,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl Builder {
+    /// Shows every message to this observer.
+    #[must_use]
+    pub fn watch(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// When a project's host is to be verified and there is nothing to verify it with.
+    pub fn build(self) -> Result<Hedgerow, BuildError> {
+        let config = self.config;
+        let timeouts = Timeouts {
+            connect: config.delivery.connect_timeout,
+            exchange: config.delivery.timeout,
+        };
+        let mut connectors = HashMap::new();
+        let mut destinations = HashMap::new();
+        for project in &config.projects {
+            let connector = connector(&mut connectors, project)?;
+            let destination = Destination::new(project, connector, timeouts)?;
+            destinations.insert(project.name.clone(), destination);
+        }
+        let inner = Inner {
+            rewriter: Arc::new(Rewriter::new(config.mapping.clone(), config.bounds)),
+            budget: Budget::new(config.limits.memory),
+            destinations,
+            counters: Counters::default(),
+            gate: Gate::default(),
+            observer: self.observer,
+            config,
+        };
+        Ok(Hedgerow {
+            inner: Arc::new(inner),
+        })
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Builder").finish_non_exhaustive()
+    }
+}
+
+/// A file without certificates: nothing is verified with it, because it is only used for hosts
+/// without TLS, whose machine may have no certificates at all.
+const NO_AUTHORITIES: &str = "/dev/null";
+
+/// One connector for all projects with the same authorities.
+fn connector(
+    connectors: &mut HashMap<Option<PathBuf>, Arc<Connector>>,
+    project: &Project,
+) -> Result<Arc<Connector>, BuildError> {
+    let file = match project.host.scheme() {
+        Scheme::Http => Some(PathBuf::from(NO_AUTHORITIES)),
+        Scheme::Https => project.ca_file.as_ref().map(|file| file.path.clone()),
+    };
+    if let Some(connector) = connectors.get(&file) {
+        return Ok(Arc::clone(connector));
+    }
+    // The framework panics on what this checks first.
+    check_authorities(file.as_deref(), project)?;
+    let mut options = ConnectorOptions::new(POOL);
+    options.ca_file = file
+        .as_ref()
+        .map(|path| path.to_string_lossy().into_owned());
+    let connector = Arc::new(Connector::new(Some(options)));
+    connectors.insert(file, Arc::clone(&connector));
+    Ok(connector)
+}
+
+fn check_authorities(file: Option<&std::path::Path>, project: &Project) -> Result<(), BuildError> {
+    let refuse = |reason: String| BuildError::Authorities {
+        project: project.name.clone(),
+        reason,
+    };
+    let mut store = RootCertStore::empty();
+    match file {
+        Some(file) => pingora::tls::load_ca_file_into_store(file, &mut store),
+        None => pingora::tls::load_platform_certs_incl_env_into_store(&mut store),
+    }
+    .map_err(|error| refuse(error.to_string()))?;
+    if store.is_empty() && project.host.scheme() == Scheme::Https {
+        return Err(refuse("none were found".to_owned()));
+    }
+    Ok(())
+}
+
+/// Random bits. Where the system has none to give, the clock's: they tell requests apart and
+/// guard nothing.
+fn random_bits() -> u128 {
+    let mut bytes = [0_u8; 16];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u128::from_ne_bytes(bytes),
+        Err(_) => std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_nanos()),
+    }
+}

@@ -1,0 +1,287 @@
+//! One body on its way from Segment's bytes to batches at PostHog.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::config::Project;
+use crate::posthog::{Batch, BATCH_LIMIT};
+use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError};
+use crate::segment::{BodyError, Refusal, Reply, WriteKey, WriteKeys};
+
+use super::body::Interrupted;
+use super::budget::{Reservation, UsedUp};
+use super::exchange::PIECE;
+use super::sender::Destination;
+use super::stream::Outgoing;
+use super::verdict::Verdict;
+use super::watcher::Watcher;
+use super::Inner;
+
+/// Why a body got no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    Client(Interrupted),
+    Encoding(BodyError),
+    Rewrite(RewriteError),
+    UnknownWriteKey,
+    /// All requests together hold as much as they may.
+    Memory,
+    /// PostHog did not take a batch.
+    Verdict(Verdict),
+}
+
+impl From<BodyError> for Stop {
+    fn from(error: BodyError) -> Self {
+        Self::Encoding(error)
+    }
+}
+
+impl From<RewriteError> for Stop {
+    fn from(error: RewriteError) -> Self {
+        Self::Rewrite(error)
+    }
+}
+
+impl From<Interrupted> for Stop {
+    fn from(interrupted: Interrupted) -> Self {
+        Self::Client(interrupted)
+    }
+}
+
+impl From<UsedUp> for Stop {
+    fn from(_: UsedUp) -> Self {
+        Self::Memory
+    }
+}
+
+impl Stop {
+    /// What the client is told; nothing when it is gone.
+    pub(super) fn reply(self) -> Option<Reply> {
+        let refusal = match self {
+            Self::Client(Interrupted::Gone) => return None,
+            // Never 408, which Chromium itself repeats at once (segment-tracking 1.5).
+            Self::Client(Interrupted::Slow) | Self::Memory => {
+                return Some(Reply::Busy { retry_after: 5 })
+            }
+            Self::Verdict(verdict) => return Some(verdict.reply()),
+            Self::UnknownWriteKey => Refusal::UnknownWriteKey,
+            Self::Encoding(BodyError::TooLarge) | Self::Rewrite(RewriteError::TooLarge) => {
+                Refusal::TooLarge
+            }
+            Self::Encoding(BodyError::UnknownEncoding) => Refusal::Malformed {
+                code: "unknown_encoding",
+                message: "the content encoding is neither gzip nor identity",
+            },
+            Self::Encoding(BodyError::Damaged) => Refusal::Malformed {
+                code: "damaged_gzip",
+                message: "the gzip data is damaged or cut short",
+            },
+            Self::Rewrite(error) => Refusal::Malformed {
+                code: error.code(),
+                message: error.message(),
+            },
+        };
+        Some(Reply::Refused(refusal))
+    }
+}
+
+/// The keys of a request in the order in which they count (segment-tracking 1.3). The body's own
+/// stands between the two.
+pub(super) struct Keys<'a> {
+    pub(super) route: &'a WriteKeys<Arc<Project>>,
+    pub(super) header: Option<WriteKey>,
+    pub(super) query: Option<WriteKey>,
+}
+
+/// One body on its way. The bytes come in with [`push`](Self::push), the batches leave with
+/// [`flow`](Self::flow) and [`finish`](Self::finish).
+pub(super) struct Passage<'a> {
+    pub(super) inner: &'a Inner,
+    pub(super) keys: Keys<'a>,
+    pub(super) client: Option<IpAddr>,
+    pub(super) rewrite: Rewrite,
+    pub(super) watcher: Watcher<'a>,
+    pub(super) reservation: Reservation,
+    flow: Flow,
+    target: Option<Target<'a>>,
+}
+
+/// Where the events go, and the batch they are written into.
+struct Target<'a> {
+    destination: &'a Destination,
+    batch: Batch,
+    /// The request that the batch is leaving with already, when the body streams.
+    outgoing: Option<Outgoing<'a>>,
+}
+
+impl<'a> Passage<'a> {
+    pub(super) fn new(
+        inner: &'a Inner,
+        keys: Keys<'a>,
+        client: Option<IpAddr>,
+        rewrite: Rewrite,
+    ) -> Self {
+        Self {
+            inner,
+            keys,
+            client,
+            rewrite,
+            watcher: Watcher {
+                counters: &inner.counters,
+                gate: &inner.gate,
+                observer: inner.observer.as_ref(),
+                project: "?",
+                seen: 0,
+                fault: None,
+            },
+            reservation: inner.budget.reserve(),
+            flow: Flow::Held,
+            target: None,
+        }
+    }
+
+    /// Takes the next bytes of the inflated body.
+    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), Stop> {
+        if self.flow == Flow::Open {
+            // Only inflation comes here twice without `flow` in between.
+            self.pull(usize::MAX)?;
+        }
+        self.flow = self.rewrite.push(piece)?;
+        self.account()
+    }
+
+    /// Lets go what is ready to leave, while the body is still coming.
+    pub(super) async fn flow(&mut self) -> Result<(), Stop> {
+        if self.flow == Flow::Held {
+            return Ok(());
+        }
+        while self.pull(PIECE)? == Pulled::Full {
+            self.write_piece().await?;
+        }
+        self.account()
+    }
+
+    /// Ends the body and sees that all of it has reached PostHog.
+    pub(super) async fn finish(&mut self) -> Result<(), Stop> {
+        self.rewrite.end();
+        loop {
+            let streaming = self
+                .target
+                .as_ref()
+                .is_some_and(|target| target.outgoing.is_some());
+            let limit = if streaming { PIECE } else { BATCH_LIMIT };
+            let pulled = self.pull(limit)?;
+            self.account()?;
+            match pulled {
+                Pulled::Full if streaming => self.write_piece().await?,
+                Pulled::Full => self.close_batch().await?,
+                Pulled::Starved | Pulled::Done => return self.close_batch().await,
+            }
+        }
+    }
+
+    /// Gives up a batch that is on its way, so that nothing of it is stored.
+    pub(super) async fn abort(&mut self) {
+        let outgoing = self
+            .target
+            .as_mut()
+            .and_then(|target| target.outgoing.take());
+        if let Some(outgoing) = outgoing {
+            outgoing.abort().await;
+        }
+    }
+
+    /// The only message of the request was refused for its size.
+    pub(super) fn only_message_too_large(&self) -> bool {
+        self.watcher.seen == 1 && self.watcher.fault == Some(Fault::TooLarge)
+    }
+
+    fn account(&mut self) -> Result<(), Stop> {
+        let batch = self.target.as_ref().map_or(0, |target| target.batch.held());
+        self.reservation.resize(self.rewrite.held() + batch)?;
+        Ok(())
+    }
+
+    fn pull(&mut self, limit: usize) -> Result<Pulled, Stop> {
+        let target = match &mut self.target {
+            Some(target) => target,
+            None => {
+                let destination = self.choose()?;
+                self.watcher.project = &destination.project().name;
+                self.target.insert(Target {
+                    batch: Batch::open(destination.envelope()),
+                    destination,
+                    outgoing: None,
+                })
+            }
+        };
+        Ok(self
+            .rewrite
+            .pull(&mut target.batch, limit, &mut self.watcher)?)
+    }
+
+    /// The project of the first key that the route knows.
+    ///
+    /// A key that it does not know does not end the search: browsers add the credentials of a
+    /// password-protected page to same-origin requests by themselves.
+    fn choose(&mut self) -> Result<&'a Destination, Stop> {
+        let route = self.keys.route;
+        let mut project = route.target(self.keys.header.as_ref());
+        if project.is_none() {
+            let written = self.rewrite.write_key()?;
+            let body = written.as_deref().and_then(WriteKey::new);
+            project = route
+                .target(body.as_ref())
+                .or_else(|| route.target(self.keys.query.as_ref()));
+        }
+        project
+            .and_then(|project| self.inner.destinations.get(&project.name))
+            .ok_or(Stop::UnknownWriteKey)
+    }
+
+    /// Sends what the batch holds, over a request that stays open until the batch is large.
+    async fn write_piece(&mut self) -> Result<(), Stop> {
+        let Some(target) = &mut self.target else {
+            return Ok(());
+        };
+        let outgoing = match &mut target.outgoing {
+            Some(outgoing) => outgoing,
+            none => {
+                let opened = Outgoing::open(target.destination, self.client).await;
+                none.insert(opened.map_err(Stop::Verdict)?)
+            }
+        };
+        outgoing
+            .write(target.batch.take())
+            .await
+            .map_err(Stop::Verdict)?;
+        if target.batch.size() >= BATCH_LIMIT {
+            return self.close_batch().await;
+        }
+        Ok(())
+    }
+
+    /// Ends the batch and waits for PostHog's answer to it; an empty one is not sent.
+    async fn close_batch(&mut self) -> Result<(), Stop> {
+        let Some(target) = &mut self.target else {
+            return Ok(());
+        };
+        let fresh = Batch::open(target.destination.envelope());
+        let batch = std::mem::replace(&mut target.batch, fresh);
+        let verdict = match target.outgoing.take() {
+            Some(outgoing) => outgoing.finish(batch.close()).await,
+            None if batch.events() == 0 => return Ok(()),
+            None => {
+                let body = Bytes::from(batch.close());
+                target.destination.deliver(&body, self.client).await
+            }
+        };
+        verdict.report(target.destination.project(), &self.inner.gate);
+        match verdict {
+            Verdict::Accepted => Ok(()),
+            verdict => Err(Stop::Verdict(verdict)),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What PostHog said to a batch, what the client is told then, and what the operator should do.
+//! The one place where the three are brought together.
+
+use pingora::{Error, ErrorType};
+
+use crate::config::Project;
+use crate::segment::Reply;
+
+use super::gate::Gate;
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// PostHog took it.
+    Accepted,
+    /// PostHog does not take the project key (401 or 403; posthog-ingestion 1.7).
+    KeyRefused(u16),
+    /// PostHog, or whatever stands at that address, does not take the request.
+    Rejected(u16),
+    /// PostHog asks to try again (408, 429, 5xx), with its `Retry-After` in seconds.
+    Busy {
+        status: u16,
+        retry_after: Option<u32>,
+    },
+    /// There was no answer.
+    Unreachable(Trouble),
+}
+
+/// Why there was no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The name has no address.
+    Dns,
+    /// No connection.
+    Connect,
+    /// No TLS: most often a certificate that is not trusted for the name.
+    Tls,
+    /// Connected, but nothing came in time.
+    Timeout,
+    /// The connection was closed before an answer.
+    Closed,
+}
+
+/// Seconds a client waits when PostHog named none and it may be well again soon.
+const SOON: u32 = 10;
+/// Seconds a client waits when a person has to mend something first.
+const LATER: u32 = 60;
+
+impl Verdict {
+    /// From a response's status, media type and `Retry-After`.
+    ///
+    /// A page of HTML with status 200 is a portal or a log-in page, never capture, which answers
+    /// JSON: taking it for a yes would lose events without a word.
+    pub(super) fn from_response(status: u16, html: bool, retry_after: Option<u32>) -> Self {
+        match status {
+            200..=299 if !html => Self::Accepted,
+            401 | 403 => Self::KeyRefused(status),
+            408 | 429 | 500..=599 => Self::Busy {
+                status,
+                retry_after,
+            },
+            _ => Self::Rejected(status),
+        }
+    }
+
+    /// What the client is told: yes only when PostHog said yes. Anything else may succeed later,
+    /// once PostHog or the configuration is well again, so no SDK is told to drop its events.
+    pub(super) fn reply(self) -> Reply {
+        let retry_after = match self {
+            Self::Accepted => return Reply::Accepted,
+            Self::KeyRefused(_) | Self::Rejected(_) => LATER,
+            Self::Busy { retry_after, .. } => retry_after.unwrap_or(SOON),
+            Self::Unreachable(_) => SOON,
+        };
+        Reply::Busy { retry_after }
+    }
+
+    /// Tells the operator what happened and what to do, at most once per project and kind in a
+    /// while.
+    pub(super) fn report(self, project: &Project, gate: &Gate) {
+        let Some((kind, advice)) = self.advice() else {
+            return;
+        };
+        if let Some(more) = gate.pass(&project.name, kind) {
+            log::error!(
+                "project {}: {}: {advice}. Clients are told to send again later{more}",
+                project.name,
+                project.host,
+            );
+        }
+    }
+
+    fn advice(self) -> Option<(&'static str, String)> {
+        Some(match self {
+            Self::Accepted => return None,
+            Self::KeyRefused(status) => (
+                "key",
+                format!(
+                    "PostHog refused the project key ({status}). Check `api_key`: it is the \
+                     project API key (phc_…) of this project, and `host` is its region (us or eu)"
+                ),
+            ),
+            Self::Rejected(status @ (300..=399 | 404 | 405)) => (
+                "host",
+                format!(
+                    "answered {status} to {}: this is not PostHog's ingestion API. Check `host`: \
+                     us, eu, or the URL of your own PostHog, with https if it redirects",
+                    crate::posthog::BATCH_PATH
+                ),
+            ),
+            Self::Rejected(status @ 200..=299) => (
+                "page",
+                format!(
+                    "answered {status} with a web page, as log-in pages and portals do: this is \
+                     not PostHog's ingestion API. Check `host` and what stands in front of it"
+                ),
+            ),
+            Self::Rejected(status) => (
+                "rejected",
+                format!(
+                    "refused a batch ({status}), which should not happen. Check that `host` is \
+                     PostHog; if it is, please report it with the versions of both"
+                ),
+            ),
+            Self::Busy { status: 429, .. } => (
+                "limited",
+                "is limiting the rate (429). If it lasts, look at the project's quota".to_owned(),
+            ),
+            Self::Busy { status, .. } => (
+                "busy",
+                format!("is in trouble ({status}). If it lasts, see PostHog's status page"),
+            ),
+            Self::Unreachable(trouble) => trouble.advice(),
+        })
+    }
+}
+
+impl Trouble {
+    /// From the error of a connection or of an exchange on it.
+    pub(super) fn from_error(error: &Error) -> Self {
+        use ErrorType::*;
+        match error.etype() {
+            TLSHandshakeFailure | TLSHandshakeTimedout | InvalidCert | HandshakeError
+            | TLSWantX509Lookup => Self::Tls,
+            ConnectTimedout | ConnectRefused | ConnectNoRoute | ConnectError | BindError
+            | SocketError | ConnectProxyFailure => Self::Connect,
+            ReadTimedout | WriteTimedout => Self::Timeout,
+            _ => Self::Closed,
+        }
+    }
+
+    fn advice(self) -> (&'static str, String) {
+        match self {
+            Self::Dns => (
+                "dns",
+                "the name cannot be resolved. Check the spelling of `host` and this machine's DNS"
+                    .to_owned(),
+            ),
+            Self::Connect => (
+                "connect",
+                "no connection. Check that this machine may open connections there (firewall, \
+                 proxy) and that `host` has the right port"
+                    .to_owned(),
+            ),
+            Self::Tls => (
+                "tls",
+                "no TLS connection. Its certificate must be valid for this name and signed by an \
+                 authority this machine trusts: install ca-certificates, or set `ca_file`"
+                    .to_owned(),
+            ),
+            Self::Timeout => (
+                "timeout",
+                "connected, but did not answer within `delivery.timeout`".to_owned(),
+            ),
+            Self::Closed => (
+                "closed",
+                "closed the connection without an answer".to_owned(),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_of_posthog_is_a_yes_to_the_client() {
+        assert_eq!(
+            Verdict::from_response(200, false, None).reply(),
+            Reply::Accepted
+        );
+        for status in [200, 301, 400, 401, 403, 404, 408, 413, 429, 500, 503] {
+            let verdict = Verdict::from_response(status, true, None);
+            assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{status}");
+            assert!(verdict.advice().is_some(), "{status}");
+        }
+        for trouble in [
+            Trouble::Dns,
+            Trouble::Connect,
+            Trouble::Tls,
+            Trouble::Timeout,
+            Trouble::Closed,
+        ] {
+            let verdict = Verdict::Unreachable(trouble);
+            assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{trouble:?}");
+        }
+    }
+
+    #[test]
+    fn posthogs_own_retry_after_is_passed_on() {
+        let verdict = Verdict::from_response(503, false, Some(7));
+        assert_eq!(verdict.reply(), Reply::Busy { retry_after: 7 });
+    }
+}
