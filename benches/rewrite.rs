@@ -57,7 +57,11 @@ fn cases() -> Vec<Case> {
     vec![
         one("track", Kind::Track, track),
         one("page", Kind::Page, recorded("web-std-xorigin-02-page-utm")),
-        one("identify", Kind::Identify, recorded("web-std-xorigin-05-identify-user")),
+        one(
+            "identify",
+            Kind::Identify,
+            recorded("web-std-xorigin-05-identify-user"),
+        ),
         Case {
             name: "batch of 300",
             call: Call::Batch,

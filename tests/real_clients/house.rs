@@ -62,7 +62,8 @@ impl House {
         let process = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
             .args(["run", "-c"])
             .arg(&file)
-            .env("RUST_LOG", "debug")
+            // The framework prints whole bodies of proxied pages when it is asked for details.
+            .env("RUST_LOG", "info,hedgerow=debug")
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .kill_on_drop(true)
