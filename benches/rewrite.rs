@@ -2,7 +2,12 @@
 //!
 //! `cargo bench --bench rewrite`. The bodies are requests recorded from real SDKs; the copy of the
 //! same bytes stands beside them as the floor.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing
+)]
 
 use std::sync::Arc;
 
@@ -75,7 +80,7 @@ fn cases() -> Vec<Case> {
 #[divan::bench(args = cases())]
 fn reference(bencher: Bencher<'_, '_>, case: &Case) {
     let bounds = Bounds::default();
-    let rewriter = Arc::new(Rewriter::new(Mapping::default(), bounds));
+    let rewriter = Arc::new(Rewriter::new(Mapping::reference(), bounds));
     let envelope = Envelope::new(&ApiKey::new("phc_bench").unwrap());
     bencher
         .counter(BytesCount::of_str(&case.body))

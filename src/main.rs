@@ -1,2 +1,9 @@
-//! hedgerow
-fn main() {}
+//! The command line: `hedgerow run`, `check`, `convert` and `demo`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

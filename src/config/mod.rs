@@ -27,8 +27,8 @@ mod words;
 use std::path::Path;
 
 pub use model::{
-    Action, CaFile, Config, Delivery, EventUuid, Events, Limits, Listener, Origin, OriginServer,
-    PersonProfiles, Project, Route, Server, Spool, Tls, UpstreamHttp,
+    Action, CaFile, Config, Delivery, Limits, Listener, Origin, OriginServer, Project, Route,
+    Server, Spool, Tls, UpstreamHttp,
 };
 pub use path_prefix::PathPrefix;
 pub use problem::{ConfigError, Place, Problem, Problems, Warning};
@@ -107,7 +107,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     let trusted_proxies = listeners::trusted_proxies(reader, &top);
     let mut declared = projects::read(reader, &top, &listen);
     let routes = routes::read(reader, &top, &mut declared, &listen);
-    let (mapping, events) = sections::mapping(reader, &top);
+    let mapping = sections::mapping(reader, &top);
     let (limits, bounds) = sections::limits(reader, &top);
     let delivery = sections::delivery(reader, &top);
     let server = sections::server(reader, &top);
@@ -118,7 +118,6 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
         projects: declared.compiled(),
         routes,
         mapping,
-        events,
         bounds,
         limits,
         delivery,

@@ -31,8 +31,6 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// How messages are mapped.
     pub mapping: Mapping,
-    /// What events get beyond the mapping.
-    pub events: Events,
     /// Bounds on what one request may take, for the rewriting.
     pub bounds: Bounds,
     /// Bounds on bodies, one by one and together.
@@ -160,47 +158,6 @@ impl fmt::Display for OriginServer {
     }
 }
 
-/// What events get beyond the mapping of their properties.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Events {
-    /// PostHog's group type for Segment's `group` calls.
-    pub group_type: String,
-    /// When PostHog makes a person of an event's sender.
-    pub person_profiles: PersonProfiles,
-    /// How an event's id is made.
-    pub event_uuid: EventUuid,
-}
-
-impl Default for Events {
-    fn default() -> Self {
-        Self {
-            group_type: "segment_group".to_owned(),
-            person_profiles: PersonProfiles::Always,
-            event_uuid: EventUuid::V5,
-        }
-    }
-}
-
-/// When PostHog makes a person of an event's sender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PersonProfiles {
-    /// Always.
-    Always,
-    /// Only once the sender is identified.
-    IdentifiedOnly,
-    /// Never.
-    Never,
-}
-
-/// How an event's id is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventUuid {
-    /// The id that PostHog's own Segment destination makes.
-    V5,
-    /// An id in the order of time.
-    V7,
-}
-
 /// Bounds on bodies, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -317,7 +274,6 @@ impl Config {
             projects: projects.into_iter().collect(),
             routes: Vec::new(),
             mapping: Mapping::default(),
-            events: Events::default(),
             bounds: Bounds::default(),
             limits: Limits::default(),
             delivery: Delivery::default(),

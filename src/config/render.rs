@@ -137,6 +137,7 @@ fn listener_text(listener: &Listener) -> String {
 fn settings(config: &Config) -> Vec<String> {
     let mode = match config.mapping.mode {
         Mode::Reference => "reference",
+        Mode::Enriched => "enriched",
     };
     let integrations = match config.mapping.integrations {
         Integrations::Respect => "respected",

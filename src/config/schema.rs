@@ -31,7 +31,15 @@ pub(super) const MAPPING: &[&str] = &[
     "group_type",
     "person_profiles",
     "event_uuid",
+    "group_type_from",
+    "device_type",
+    "same_anonymous_id",
+    "context_traits",
+    "bookkeeping",
+    "posthog_js",
 ];
+/// Its `posthog_js`.
+pub(super) const POSTHOG_JS: &[&str] = &["identify", "noise"];
 /// `limits`.
 pub(super) const LIMITS: &[&str] = &["body", "window", "event", "memory"];
 /// `delivery`.
@@ -50,6 +58,7 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
     ("a route", ROUTE),
     ("`segment` of a route", SEGMENT),
     ("`mapping`", MAPPING),
+    ("`posthog_js` of `mapping`", POSTHOG_JS),
     ("`limits`", LIMITS),
     ("`delivery`", DELIVERY),
     ("`spool` of `delivery`", SPOOL),
@@ -63,22 +72,12 @@ pub(super) enum Gap {
     Key,
     /// Every value but this one.
     AllBut(&'static str),
-    /// These values.
-    Values(&'static [&'static str]),
 }
 
-/// All gaps. To switch one on, take its row out (a mode of the mapping also needs its name where
-/// `mapping` is read).
+/// All gaps. To switch one on, take its row out.
 pub(super) const NOT_AVAILABLE: &[(&str, Gap)] = &[
     ("admin", Gap::AllBut("off")),
     ("routes.posthog", Gap::Key),
-    ("mapping.mode", Gap::Values(&["enriched"])),
-    ("mapping.group_type", Gap::AllBut("segment_group")),
-    (
-        "mapping.person_profiles",
-        Gap::Values(&["identified_only", "never"]),
-    ),
-    ("mapping.event_uuid", Gap::Values(&["v7"])),
     ("delivery.spool", Gap::AllBut("off")),
 ];
 
@@ -90,9 +89,6 @@ pub(super) fn gap(key: &str, text: Option<&str>) -> Option<String> {
         (Gap::AllBut(only), text) if text != Some(only) => Some(format!(
             "not available in this version; the only value is {only}"
         )),
-        (Gap::Values(values), Some(text)) if values.contains(&text) => {
-            Some(format!("{text} is not available in this version"))
-        }
         _ => None,
     }
 }

@@ -3,49 +3,122 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::model::{Delivery, EventUuid, Events, Limits, PersonProfiles, Server, Spool};
+use super::model::{Delivery, Limits, Server, Spool};
 use super::reader::{Field, Reader, Section};
 use super::schema;
-use crate::rewrite::{Bounds, Integrations, Mapping, Mode};
+use crate::rewrite::{
+    Bookkeeping, Bounds, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Integrations,
+    Mapping, Mode, Noise, PersonProfiles, SameAnonymousId, SecondIdentify,
+};
 
 /// Reads `mapping`.
-pub(super) fn mapping(reader: &mut Reader<'_>, top: &Section<'_>) -> (Mapping, Events) {
+pub(super) fn mapping(reader: &mut Reader<'_>, top: &Section<'_>) -> Mapping {
     let mut mapping = Mapping::default();
-    let mut events = Events::default();
     let Some(section) = reader.optional_section(top, "mapping", schema::MAPPING) else {
-        return (mapping, events);
+        return mapping;
     };
-    let mode = reader.choice(&section, "mode", &[("reference", Mode::Reference)]);
-    mapping.mode = mode.unwrap_or(mapping.mode);
-    let integrations = reader.choice(
-        &section,
+    let mut choose = Chooser {
+        reader,
+        section: &section,
+    };
+    choose.set(
+        "mode",
+        &mut mapping.mode,
+        &[("reference", Mode::Reference), ("enriched", Mode::Enriched)],
+    );
+    choose.set(
         "integrations",
+        &mut mapping.integrations,
         &[
             ("respect", Integrations::Respect),
             ("ignore", Integrations::Ignore),
         ],
     );
-    mapping.integrations = integrations.unwrap_or(mapping.integrations);
-    if let Some(group_type) = group_type(reader, &section) {
-        events.group_type = group_type;
-    }
-    let person_profiles = reader.choice(
-        &section,
+    choose.set(
+        "group_type_from",
+        &mut mapping.group_type_from,
+        &[
+            ("setting", GroupTypeFrom::Setting),
+            ("traits", GroupTypeFrom::Traits),
+        ],
+    );
+    choose.set(
         "person_profiles",
+        &mut mapping.person_profiles,
         &[
             ("always", PersonProfiles::Always),
             ("identified_only", PersonProfiles::IdentifiedOnly),
             ("never", PersonProfiles::Never),
         ],
     );
-    events.person_profiles = person_profiles.unwrap_or(events.person_profiles);
-    let event_uuid = reader.choice(
-        &section,
+    choose.set(
         "event_uuid",
-        &[("v5", EventUuid::V5), ("v7", EventUuid::V7)],
+        &mut mapping.event_uuid,
+        &[("v5", EventUuidForm::V5), ("v7", EventUuidForm::V7)],
     );
-    events.event_uuid = event_uuid.unwrap_or(events.event_uuid);
-    (mapping, events)
+    choose.set(
+        "device_type",
+        &mut mapping.device_type,
+        &[
+            ("as_sent", DeviceTypes::AsSent),
+            ("posthog", DeviceTypes::PostHog),
+        ],
+    );
+    choose.set(
+        "same_anonymous_id",
+        &mut mapping.same_anonymous_id,
+        &[
+            ("keep", SameAnonymousId::Keep),
+            ("drop", SameAnonymousId::Drop),
+        ],
+    );
+    choose.set(
+        "context_traits",
+        &mut mapping.context_traits,
+        &[
+            ("identify", ContextTraits::Identify),
+            ("always", ContextTraits::Always),
+        ],
+    );
+    choose.set(
+        "bookkeeping",
+        &mut mapping.bookkeeping,
+        &[("off", Bookkeeping::Off), ("on", Bookkeeping::On)],
+    );
+    if let Some(group_type) = group_type(reader, &section) {
+        mapping.group_type = group_type;
+    }
+    if let Some(posthog_js) = reader.optional_section(&section, "posthog_js", schema::POSTHOG_JS) {
+        let mut choose = Chooser {
+            reader,
+            section: &posthog_js,
+        };
+        choose.set(
+            "identify",
+            &mut mapping.posthog_js.identify,
+            &[("send", SecondIdentify::Send), ("set", SecondIdentify::Set)],
+        );
+        choose.set(
+            "noise",
+            &mut mapping.posthog_js.noise,
+            &[("keep", Noise::Keep), ("strip", Noise::Strip)],
+        );
+    }
+    mapping
+}
+
+/// Reads keys whose values are words.
+struct Chooser<'c, 'r, 's> {
+    reader: &'c mut Reader<'r>,
+    section: &'c Section<'s>,
+}
+
+impl Chooser<'_, '_, '_> {
+    fn set<T: Copy>(&mut self, key: &str, to: &mut T, words: &[(&str, T)]) {
+        if let Some(chosen) = self.reader.choice(self.section, key, words) {
+            *to = chosen;
+        }
+    }
 }
 
 fn group_type(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<String> {

@@ -12,13 +12,9 @@ use tokio::time::{timeout_at, Instant};
 const SILENCE: Duration = Duration::from_secs(30);
 /// The longest that a whole body may take: a client that drips a byte now and then ends here.
 const WHOLE: Duration = Duration::from_secs(300);
-/// How much of a refused body is read, and for how long, before the answer. A connection that is
-/// closed with unread bytes is reset, and the client might never see why.
-const DISCARD: usize = 1 << 20;
-const DISCARD_TIME: Duration = Duration::from_secs(1);
-/// How long a connection without a request stays open, in seconds. Once it has been used,
-/// the framework would keep it for ever (pingora 2.4).
-pub(super) const IDLE_SECONDS: u64 = 60;
+/// How long a refused body is read on before the answer. A connection that is closed with unread
+/// bytes is reset, and the client might never see why.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// Why a body did not arrive as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +42,12 @@ enum Expects {
 impl Incoming {
     /// Takes over a request: from now on it is answered here, even if the client hangs up right
     /// after its body, as browsers do when a page closes.
-    pub(super) fn begin(session: &mut Session) -> Self {
+    ///
+    /// `idle` is how long its connection may wait for the next request, in seconds.
+    pub(super) fn begin(session: &mut Session, idle: u64) -> Self {
         session.set_abort_on_close(false);
         session.set_read_timeout(Some(SILENCE));
-        if session.get_keepalive() == Some(0) {
-            session.set_keepalive(Some(IDLE_SECONDS));
-        }
+        end_when_idle(session, idle);
         let header = session.req_header();
         let expects = header.version == Version::HTTP_11
             && header
@@ -100,13 +96,14 @@ impl Incoming {
         Ok(chunk)
     }
 
-    /// Reads on for a bounded while, so that a client that is still sending can read the answer.
-    pub(super) async fn discard(&mut self, session: &mut Session) {
+    /// Reads on for a bounded while and up to `limit` bytes, so that a client that is still sending
+    /// can read the answer.
+    pub(super) async fn discard(&mut self, session: &mut Session, limit: usize) {
         if self.expects == Expects::Continue || session.is_body_done() {
             // Such a client reads before it sends.
             return;
         }
-        let mut left = DISCARD;
+        let mut left = limit;
         let reading = async {
             while let Ok(Some(chunk)) = session.read_request_body().await {
                 left = left.saturating_sub(chunk.len());
@@ -118,6 +115,14 @@ impl Incoming {
         if tokio::time::timeout(DISCARD_TIME, reading).await.is_err() {
             log::debug!("a refused body was not read to its end");
         }
+    }
+}
+
+/// Lets the connection end when no further request comes within so many seconds: once it has been
+/// used, the framework would keep it for ever (pingora 2.4). One that is to be closed stays so.
+pub(super) fn end_when_idle(session: &mut Session, seconds: u64) {
+    if session.get_keepalive() == Some(0) {
+        session.set_keepalive(Some(seconds));
     }
 }
 

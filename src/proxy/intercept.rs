@@ -47,7 +47,7 @@ impl Inner {
                 .and_then(WriteKey::from_authorization),
             query: query.as_deref().and_then(key_in_query),
         };
-        let mut incoming = Incoming::begin(session);
+        let mut incoming = Incoming::begin(session, self.idle_seconds);
         let reply = match recognised {
             Recognised::Ingest(call) => self.ingest(session, &mut incoming, call, keys).await,
             Recognised::Pixel(kind) => {
@@ -68,11 +68,13 @@ impl Inner {
             }
             Recognised::Unknown => Some(Reply::Refused(Refusal::UnknownPath)),
         };
-        incoming.discard(session).await;
         let Some(reply) = reply else {
             session.set_keepalive(None);
             return Ok(true);
         };
+        // Twice the limit, as capture does for its own clients (posthog-ingestion 5.1).
+        let bound = self.config.limits.body.saturating_mul(2);
+        incoming.discard(session, bound).await;
         if matches!(reply, Reply::Busy { .. }) {
             self.counters.busy();
         }
@@ -200,6 +202,7 @@ fn arrival(call: Call, client_ip: Option<IpAddr>, user_agent: Option<String>) ->
         received_at: Some(Timestamp::from_millis(millis as i64)),
         client_ip,
         user_agent,
+        cookies: None,
         nonce: random_bits(),
     }
 }

@@ -23,8 +23,9 @@ mod verdict;
 mod watcher;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora::connectors::http::Connector;
 use pingora::connectors::ConnectorOptions;
@@ -42,13 +43,13 @@ use sender::Destination;
 use upstream::Timeouts;
 use watcher::Counters;
 
-pub use serve::serve;
+pub use serve::{accepted, serve, Plain};
 pub use server::{Server, ServerError};
 pub use site::{Context, Site};
 pub use watcher::{Counts, Observer};
 
-/// Idle connections to PostHog that are kept for the next batch.
-const POOL: usize = 256;
+/// How long a client's connection waits for its next request, unless told otherwise.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
 ///
@@ -85,20 +86,21 @@ struct Inner {
     counters: Counters,
     gate: Gate,
     observer: Option<Arc<dyn Observer>>,
+    idle_seconds: u64,
 }
 
 /// Why Hedgerow cannot start with a configuration that is right in itself.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// There are no certificates to verify PostHog's with.
+    /// There are no certificates to verify a host's with.
     #[error(
-        "project {project}: no certificate authorities to verify its host with ({reason}); \
-         install ca-certificates or set ca_file"
+        "no certificate authorities to verify {host} with ({reason}); install ca-certificates, \
+         or set ca_file"
     )]
     Authorities {
-        /// The project's name.
-        project: String,
+        /// The host of a project or the server of an origin.
+        host: String,
         /// What the TLS library says.
         reason: String,
     },
@@ -127,6 +129,7 @@ impl Hedgerow {
         Builder {
             config,
             observer: None,
+            idle: IDLE,
         }
     }
 
@@ -162,6 +165,7 @@ impl std::fmt::Debug for Hedgerow {
 pub struct Builder {
     config: Config,
     observer: Option<Arc<dyn Observer>>,
+    idle: Duration,
 }
 
 impl Builder {
@@ -169,6 +173,14 @@ impl Builder {
     #[must_use]
     pub fn watch(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// How long a client's connection may wait for its next request, in whole seconds and at
+    /// least one; 60 if nothing is said. The framework itself would keep a used one for ever.
+    #[must_use]
+    pub fn idle_timeout(mut self, idle: Duration) -> Self {
+        self.idle = idle;
         self
     }
 
@@ -197,6 +209,8 @@ impl Builder {
             counters: Counters::default(),
             gate: Gate::default(),
             observer: self.observer,
+            // Zero would mean for ever.
+            idle_seconds: self.idle.as_secs().max(1),
             config,
         };
         Ok(Hedgerow {
@@ -228,8 +242,8 @@ fn connector(
         return Ok(Arc::clone(connector));
     }
     // The framework panics on what this checks first.
-    check_authorities(file.as_deref(), project)?;
-    let mut options = ConnectorOptions::new(POOL);
+    check_authorities(file.as_deref(), &project.host.to_string())?;
+    let mut options = ConnectorOptions::new(sender::POOL);
     options.ca_file = file
         .as_ref()
         .map(|path| path.to_string_lossy().into_owned());
@@ -238,9 +252,10 @@ fn connector(
     Ok(connector)
 }
 
-fn check_authorities(file: Option<&std::path::Path>, project: &Project) -> Result<(), BuildError> {
+/// Whether the file, or else the machine, has certificates to verify `host` with.
+fn check_authorities(file: Option<&Path>, host: &str) -> Result<(), BuildError> {
     let refuse = |reason: String| BuildError::Authorities {
-        project: project.name.clone(),
+        host: host.to_owned(),
         reason,
     };
     let mut store = RootCertStore::empty();
@@ -249,7 +264,7 @@ fn check_authorities(file: Option<&std::path::Path>, project: &Project) -> Resul
         None => pingora::tls::load_platform_certs_incl_env_into_store(&mut store),
     }
     .map_err(|error| refuse(error.to_string()))?;
-    if store.is_empty() && project.host.scheme() == Scheme::Https {
+    if store.is_empty() && file != Some(Path::new(NO_AUTHORITIES)) {
         return Err(refuse("none were found".to_owned()));
     }
     Ok(())

@@ -98,12 +98,12 @@ pub(super) struct Keys<'a> {
 /// One body on its way. The bytes come in with [`push`](Self::push), the batches leave with
 /// [`flow`](Self::flow) and [`finish`](Self::finish).
 pub(super) struct Passage<'a> {
-    pub(super) inner: &'a Inner,
-    pub(super) keys: Keys<'a>,
-    pub(super) client: Option<IpAddr>,
-    pub(super) rewrite: Rewrite,
-    pub(super) watcher: Watcher<'a>,
-    pub(super) reservation: Reservation,
+    inner: &'a Inner,
+    keys: Keys<'a>,
+    client: Option<IpAddr>,
+    rewrite: Rewrite,
+    watcher: Watcher<'a>,
+    reservation: Reservation,
     flow: Flow,
     target: Option<Target<'a>>,
 }

@@ -11,6 +11,7 @@ use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 use pingora::{BError, Error, ErrorType};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Project;
 use crate::posthog::{Envelope, BATCH_PATH};
@@ -22,6 +23,12 @@ use super::{random_bits, BuildError};
 
 /// Addresses that are tried before a batch is given up.
 const CONNECTS: usize = 3;
+/// Idle connections that are kept for the next batch, and batches of a project that are on their
+/// way at once: more would open connections that nobody could use again, all in one moment.
+pub(super) const POOL: usize = 256;
+/// Streaming batches of a project that are on their way at once. They are as slow as their
+/// clients, so they have places of their own and cannot take those of the others.
+const STREAMS: usize = 64;
 
 /// A project as a place to send batches to.
 pub(super) struct Destination {
@@ -29,6 +36,8 @@ pub(super) struct Destination {
     envelope: Envelope,
     upstream: Upstream,
     connector: Arc<Connector>,
+    whole: Semaphore,
+    streams: Semaphore,
     /// The request without what depends on the batch: its length and the client's address.
     template: RequestHeader,
 }
@@ -65,6 +74,8 @@ impl Destination {
             envelope: Envelope::new(&project.api_key),
             upstream: Upstream::new(host, project.http, timeouts),
             connector,
+            whole: Semaphore::new(POOL),
+            streams: Semaphore::new(STREAMS),
             template,
         })
     }
@@ -98,6 +109,10 @@ impl Destination {
     /// again over a new one. Nothing is sent twice over connections that were new: an answer that
     /// does not come is the client's to decide, and its events carry ids that PostHog knows again.
     pub(super) async fn deliver(&self, batch: &Bytes, client: Option<IpAddr>) -> Verdict {
+        let _place = match self.place(&self.whole).await {
+            Ok(place) => place,
+            Err(trouble) => return Verdict::Unreachable(trouble),
+        };
         let mut pool = Pool::Shared;
         loop {
             let mut connected = match self.connect(pool).await {
@@ -124,6 +139,18 @@ impl Destination {
                     return Verdict::Unreachable(Trouble::from_error(&broken.error));
                 }
             }
+        }
+    }
+
+    /// A place for a streaming batch; it is held until the batch is through.
+    pub(super) async fn stream_place(&self) -> Result<SemaphorePermit<'_>, Trouble> {
+        self.place(&self.streams).await
+    }
+
+    async fn place<'a>(&self, places: &'a Semaphore) -> Result<SemaphorePermit<'a>, Trouble> {
+        match tokio::time::timeout(self.patience(), places.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(Trouble::Crowded),
         }
     }
 

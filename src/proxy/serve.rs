@@ -1,6 +1,7 @@
 //! Plain requests and answers over the framework, for what needs no proxy: the stand-in for
 //! PostHog, the demo shop.
 
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,8 +10,10 @@ use http::{header, HeaderValue, Response as HttpResponse, StatusCode};
 use pingora::apps::http_app::ServeHttp;
 use pingora::apps::ServerApp;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::l4::socket::SocketAddr;
 use pingora::protocols::l4::stream::Stream;
-use tokio::net::TcpListener;
+use pingora::protocols::{GetSocketDigest, SocketDigest};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::demo::http::{Handler, Request, Response};
@@ -18,14 +21,21 @@ use crate::demo::http::{Handler, Request, Response};
 /// The largest body that a handler gets, in bytes: more than capture takes (posthog-ingestion 5.1).
 const BODY: usize = 32 << 20;
 
-/// Serves a handler.
-pub(super) struct Plain {
+/// A handler as an application of the framework.
+pub struct Plain {
     handler: Arc<dyn Handler>,
 }
 
 impl Plain {
-    pub(super) fn new(handler: Arc<dyn Handler>) -> Self {
+    /// Serves this handler.
+    pub fn new(handler: Arc<dyn Handler>) -> Self {
         Self { handler }
+    }
+}
+
+impl std::fmt::Debug for Plain {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Plain").finish_non_exhaustive()
     }
 }
 
@@ -45,19 +55,33 @@ impl ServeHttp for Plain {
     }
 }
 
+/// An accepted connection as the framework's own listeners hand it on: with its addresses.
+pub fn accepted(socket: TcpStream, peer: std::net::SocketAddr) -> Stream {
+    // As those listeners do: an answer in two writes would wait for the other end's delayed
+    // acknowledgement, some 40 ms. A socket that takes no options still works.
+    let _ = socket.set_nodelay(true);
+    let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+    // The digest is new, so nothing stands there yet.
+    let _ = digest.peer_addr.set(Some(SocketAddr::Inet(peer)));
+    if let Err(error) = socket.set_nodelay(true) {
+        log::debug!("a connection was gone when it was accepted: {error}");
+    }
+    let mut stream = Stream::from(socket);
+    stream.set_socket_digest(digest);
+    stream
+}
+
 /// Serves a handler on a listener until the future is dropped.
 pub async fn serve(listener: TcpListener, handler: Arc<dyn Handler>) {
     let app = Arc::new(Plain::new(handler));
     let (_stop, shutdown) = watch::channel(false);
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => {
+            Ok((socket, peer)) => {
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
                 tokio::spawn(async move {
-                    let mut stream = Box::new(Stream::from(socket)) as pingora::protocols::Stream;
-                    while let Some(reused) = app.process_new(stream, &shutdown).await {
-                        stream = reused;
-                    }
+                    app.process_new(Box::new(accepted(socket, peer)), &shutdown)
+                        .await;
                 });
             }
             Err(error) => {

@@ -9,7 +9,7 @@ use pingora::apps::HttpServerOptions;
 use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::http_proxy_service_with_name;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server as PingoraServer};
+use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignalWatch};
 use pingora::services::listening::Service;
 use thiserror::Error;
 
@@ -19,7 +19,7 @@ use crate::posthog::Scheme;
 
 use super::serve::Plain;
 use super::site::Site;
-use super::{BuildError, Hedgerow, NO_AUTHORITIES};
+use super::{check_authorities, BuildError, Hedgerow, NO_AUTHORITIES};
 
 /// Requests on one connection before it is closed, so that a connection does not live for ever.
 const REQUESTS: u32 = 1000;
@@ -68,7 +68,12 @@ impl Server {
     /// stop the process later instead.
     pub fn new(hedgerow: Hedgerow) -> Result<Self, ServerError> {
         let config = hedgerow.config();
-        let mut server = PingoraServer::new_with_opt_and_conf(None, conf(config));
+        let secure = secure_origin(config);
+        if let Some(origin) = &secure {
+            check_authorities(None, origin)?;
+        }
+        let conf = conf(config, secure.is_some());
+        let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
         server.bootstrap();
         let conf = Arc::clone(&server.configuration);
         let listen = config.listen.clone();
@@ -120,6 +125,13 @@ impl Server {
     pub fn run(self) {
         self.server.run(RunArgs::default());
     }
+
+    /// The same, told to stop by something else than the process's signals.
+    pub fn run_until(self, signal: Box<dyn ShutdownSignalWatch>) {
+        self.server.run(RunArgs {
+            shutdown_signal: signal,
+        });
+    }
 }
 
 impl std::fmt::Debug for Server {
@@ -131,16 +143,24 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// A server of the site that is spoken to over TLS.
+fn secure_origin(config: &Config) -> Option<String> {
+    let origins = config
+        .routes
+        .iter()
+        .filter_map(|route| match &route.action {
+            Action::Origin(origin) => Some(origin),
+            _ => None,
+        });
+    let mut servers = origins.flat_map(|origin| &origin.servers);
+    servers
+        .find(|server| server.scheme == Scheme::Https)
+        .map(ToString::to_string)
+}
+
 /// The framework's own settings. What is not named here keeps the framework's default.
-fn conf(config: &Config) -> ServerConf {
+fn conf(config: &Config, verifies: bool) -> ServerConf {
     let seconds = config.server.grace.as_secs() + u64::from(config.server.grace.subsec_nanos() > 0);
-    let plain = config.routes.iter().all(|route| match &route.action {
-        Action::Origin(origin) => {
-            let mut servers = origin.servers.iter();
-            servers.all(|server| server.scheme == Scheme::Http)
-        }
-        _ => true,
-    });
     ServerConf {
         threads: config.server.threads,
         // Its default of five minutes outlives what any supervisor waits (pingora 5).
@@ -148,7 +168,7 @@ fn conf(config: &Config) -> ServerConf {
         graceful_shutdown_timeout_seconds: Some(1),
         max_retries: TRIES,
         // A site without TLS needs no authorities, and the machine may have none.
-        ca_file: plain.then(|| NO_AUTHORITIES.to_owned()),
+        ca_file: (!verifies).then(|| NO_AUTHORITIES.to_owned()),
         ..ServerConf::default()
     }
 }

@@ -17,7 +17,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use crate::config::{Action, Origin, OriginServer, UpstreamHttp};
 use crate::posthog::Host;
 
-use super::body::IDLE_SECONDS;
+use super::body::end_when_idle;
 use super::intercept::authority;
 use super::upstream::{Addresses, Timeouts, Upstream};
 use super::{client, BuildError, Hedgerow};
@@ -138,10 +138,7 @@ impl ProxyHttp for Site {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        if session.get_keepalive() == Some(0) {
-            // The framework would keep a used connection open for ever (pingora 2.4).
-            session.set_keepalive(Some(IDLE_SECONDS));
-        }
+        end_when_idle(session, self.hedgerow.inner.idle_seconds);
         if self.hedgerow.intercept(session).await? {
             return Ok(true);
         }
@@ -156,7 +153,6 @@ impl ProxyHttp for Site {
                 return Ok(false);
             }
         }
-        session.set_keepalive(None);
         page(session, 404).await?;
         Ok(true)
     }

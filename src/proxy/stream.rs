@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use pingora::protocols::http::client::HttpSession;
+use tokio::sync::SemaphorePermit;
 
 use super::exchange;
 use super::sender::{Connected, Destination, Pool};
@@ -14,6 +15,7 @@ use super::verdict::{Trouble, Verdict};
 pub(super) struct Outgoing<'a> {
     destination: &'a Destination,
     connected: Connected,
+    _place: SemaphorePermit<'a>,
 }
 
 impl<'a> Outgoing<'a> {
@@ -23,6 +25,8 @@ impl<'a> Outgoing<'a> {
         destination: &'a Destination,
         client: Option<IpAddr>,
     ) -> Result<Self, Verdict> {
+        let place = destination.stream_place().await;
+        let place = place.map_err(Verdict::Unreachable)?;
         let mut connected = destination
             .connect(Pool::Fresh)
             .await
@@ -31,6 +35,7 @@ impl<'a> Outgoing<'a> {
         let mut outgoing = Self {
             destination,
             connected,
+            _place: place,
         };
         let written = match destination.header(client) {
             Ok(mut header) => {

@@ -85,10 +85,6 @@ impl Upstream {
         }
     }
 
-    pub(super) fn host(&self) -> &Host {
-        &self.host
-    }
-
     pub(super) fn timeouts(&self) -> Timeouts {
         self.timeouts
     }

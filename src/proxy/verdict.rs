@@ -39,6 +39,8 @@ pub(super) enum Trouble {
     Timeout,
     /// The connection was closed before an answer.
     Closed,
+    /// So many batches are waiting for their answers that there was no place for another.
+    Crowded,
 }
 
 /// Seconds a client waits when PostHog named none and it may be well again soon.
@@ -172,6 +174,11 @@ impl Trouble {
                 "timeout",
                 "connected, but did not answer within `delivery.timeout`".to_owned(),
             ),
+            Self::Crowded => (
+                "crowded",
+                "too many batches wait for its answers. It is too slow for this traffic, or away"
+                    .to_owned(),
+            ),
             Self::Closed => (
                 "closed",
                 "closed the connection without an answer".to_owned(),
@@ -201,6 +208,7 @@ mod tests {
             Trouble::Tls,
             Trouble::Timeout,
             Trouble::Closed,
+            Trouble::Crowded,
         ] {
             let verdict = Verdict::Unreachable(trouble);
             assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{trouble:?}");

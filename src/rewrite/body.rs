@@ -164,6 +164,11 @@ impl Body {
         self.bounds.window.max(self.bounds.event.saturating_mul(2))
     }
 
+    /// Whether `batch` has been seen.
+    pub(super) fn is_batch(&self) -> bool {
+        self.batch.is_some() || self.streaming == Streaming::Yes
+    }
+
     /// Says how much of a [`Next::MessageWithin`] was the message.
     pub(super) fn consumed(&mut self, length: usize) {
         self.at += length;

@@ -1,15 +1,19 @@
 //! One message through all its steps, with memory that is used again for the next.
 
 use super::body::Heading;
+use super::explain::Trace;
 use super::json::{repair, Malformed, Scratch, Shape};
 use super::merge::merge;
 use super::message::{Cleanliness, Context, Message, Part};
-use super::message_id::EventUuid;
-use super::normalise::{moment, passes_gate, settle, Source};
+use super::normalise::{moment, passes_gate, settle, Settling, Source};
 use super::plan::Plan;
+use super::session::Sessions;
 use super::time::Reading;
-use super::write::write_event;
-use super::{Arrival, Fault, Integrations, Omission, RewriteError, Rewriter, Timestamp, Verdict};
+use super::write::{write_event, Desk};
+use super::{
+    Arrival, Fault, Integrations, Mode, Omission, Recipient, RewriteError, Rewriter, Timestamp,
+    Verdict,
+};
 
 /// The batch's own values, ready to be used for every message of it.
 #[derive(Debug, Default)]
@@ -103,12 +107,11 @@ impl Converter {
     /// Converts the message at the start of `text`, and appends its event to `out`.
     pub(super) fn convert(
         &mut self,
-        rewriter: &Rewriter,
-        arrival: &Arrival,
-        shared: &Shared,
+        request: &mut Request<'_>,
         (text, extent, index): (&[u8], Extent, usize),
         out: &mut Vec<u8>,
     ) -> Result<Converted, RewriteError> {
+        let (rewriter, shared) = (request.rewriter, request.shared);
         let (length, scanned) = self.scan(text, extent)?;
         let text = text.get(..length).unwrap_or_default();
         let text = match scanned {
@@ -167,7 +170,7 @@ impl Converter {
             context,
         };
         let before = out.len();
-        let verdict = match event(rewriter, arrival, shared, source, index, out) {
+        let verdict = match event(request, source, index, out) {
             Ok(()) => None,
             Err(verdict) => {
                 out.truncate(before);
@@ -252,23 +255,57 @@ fn refused(length: usize, fault: Fault) -> Converted {
     }
 }
 
+/// What is the same for all messages of a body.
+pub(super) struct Request<'r> {
+    pub(super) rewriter: &'r Rewriter,
+    pub(super) arrival: &'r Arrival,
+    pub(super) recipient: &'r Recipient,
+    pub(super) shared: &'r Shared,
+    pub(super) sessions: &'r mut Sessions,
+    /// Notes where each property came from, if anybody wants to know.
+    pub(super) trace: Option<&'r mut Trace>,
+}
+
 /// The steps behind the scan: normalise, map, check, write.
 fn event(
-    rewriter: &Rewriter,
-    arrival: &Arrival,
-    shared: &Shared,
+    request: &mut Request<'_>,
     source: Source<'_>,
     index: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), Verdict> {
-    let settled = settle(source, arrival, shared.sent_at, index)?;
+    let mapping = &request.rewriter.mapping;
+    let settled = settle(
+        source,
+        &mut Settling {
+            mapping,
+            arrival: request.arrival,
+            recipient: request.recipient,
+            batch_sent_at: request.shared.sent_at,
+            index,
+            sessions: request.sessions,
+        },
+    )?;
     let mut plan = Plan::reference(source, &settled);
+    if mapping.mode == Mode::Enriched {
+        plan.enrich(source, &settled, mapping)?;
+    }
     plan.check(source)?;
     let before = out.len();
-    let uuid = EventUuid::v5(&settled.message_id);
-    write_event(out, &plan, &settled, source, uuid);
+    let desk = Desk {
+        mapping,
+        user_agents: &request.rewriter.user_agents,
+        recipient: request.recipient,
+    };
+    write_event(
+        out,
+        desk,
+        &plan,
+        &settled,
+        source,
+        request.trace.as_deref_mut(),
+    );
     let written = out.get(before..).unwrap_or_default();
-    if is_too_large(written, rewriter.bounds.event) {
+    if is_too_large(written, request.rewriter.bounds.event) {
         return Err(Fault::TooLarge.into());
     }
     Ok(())
@@ -286,5 +323,5 @@ fn is_too_large(event: &[u8], limit: usize) -> bool {
 }
 
 #[cfg(test)]
-#[path = "convert_tests.rs"]
+#[path = "convert_tests/mod.rs"]
 mod tests;

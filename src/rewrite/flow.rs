@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use super::body::{Body, Next};
-use super::convert::{Converted, Converter, Extent, Shared};
+use super::convert::{Converted, Converter, Extent, Request, Shared};
+use super::enrich::cache::{Capacity, UserAgents};
+use super::enrich::edge_session::Transport;
+use super::explain::Trace;
 use super::json::unescape;
-use super::{Arrival, Bounds, Fate, Fault, Mapping, RewriteError, Watch};
+use super::session::{SessionKeeper, Sessions};
+use super::{Arrival, Bounds, Fate, Fault, Mapping, Mode, Recipient, RewriteError, Watch};
 use crate::posthog::{Batch, Keep};
 
 /// The rewriting of one configuration.
@@ -13,6 +17,8 @@ use crate::posthog::{Batch, Keep};
 pub struct Rewriter {
     pub(super) mapping: Mapping,
     pub(super) bounds: Bounds,
+    pub(super) user_agents: UserAgents,
+    sessions: Option<Arc<SessionKeeper>>,
 }
 
 /// What one request may grow to: a small body whose batch-level context is copied into very many
@@ -22,7 +28,27 @@ const OUTPUT_LIMIT: usize = 256 << 20;
 impl Rewriter {
     /// A rewriter with this mapping and these bounds.
     pub fn new(mapping: Mapping, bounds: Bounds) -> Self {
-        Self { mapping, bounds }
+        // Only the enriched mode looks into user agents.
+        let user_agents = match mapping.mode {
+            Mode::Enriched => UserAgents::default(),
+            Mode::Reference => UserAgents::new(Capacity {
+                entries: 0,
+                bytes: 0,
+            }),
+        };
+        Self {
+            mapping,
+            bounds,
+            user_agents,
+            sessions: None,
+        }
+    }
+
+    /// Keeps sessions in a cookie (`sessions: cookie`).
+    #[must_use]
+    pub fn with_sessions(mut self, keeper: SessionKeeper) -> Self {
+        self.sessions = Some(Arc::new(keeper));
+        self
     }
 
     /// Begins with one request body.
@@ -31,6 +57,9 @@ impl Rewriter {
             rewriter: Arc::clone(self),
             body: Body::new(arrival.call, self.bounds),
             arrival,
+            recipient: Arc::default(),
+            sessions: Sessions::new(self.sessions.clone()),
+            trace: None,
             converter: Converter::default(),
             shared: None,
             pending: None,
@@ -48,6 +77,9 @@ impl Rewriter {
 pub struct Rewrite {
     rewriter: Arc<Rewriter>,
     arrival: Arrival,
+    recipient: Arc<Recipient>,
+    sessions: Sessions,
+    trace: Option<Trace>,
     body: Body,
     converter: Converter,
     shared: Option<Shared>,
@@ -119,6 +151,35 @@ impl Rewrite {
         Ok(key.filter(|key| !key.is_empty()))
     }
 
+    /// Says whom the events are for. To be said before the first pull; what depends on it (a
+    /// cookie's name, constant properties, ids of version 7) is left out otherwise.
+    pub fn address_to(&mut self, recipient: Arc<Recipient>) {
+        self.recipient = recipient;
+    }
+
+    /// Notes for each event where its properties came from; see [`explanation`](Self::explanation).
+    pub fn explain(&mut self) {
+        self.trace = Some(Trace::default());
+    }
+
+    /// Where the properties of the last event came from: a JSON object from property to origin.
+    /// Empty unless [`explain`](Self::explain) has been asked for.
+    pub fn explanation(&self) -> String {
+        let mut out = Vec::new();
+        if let Some(trace) = &self.trace {
+            trace.write(&mut out);
+        }
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    /// The `Set-Cookie` header that keeps the visitor's session; none if there is nothing to keep.
+    /// To be asked for after the last pull.
+    pub fn set_cookie(&self, transport: Transport) -> Option<String> {
+        let keeper = self.rewriter.sessions.as_ref()?;
+        let value = self.sessions.cookie()?;
+        Some(keeper.cookie.header(value, transport))
+    }
+
     /// Writes events into `batch` until it holds `limit` bytes, the body starves, or all is done.
     /// Each message is shown to `watch`, with what became of it.
     pub fn pull(
@@ -173,13 +234,23 @@ impl Rewrite {
             None => Shared::new(self.body.heading(), &mut self.converter.scratch)?,
         };
         let text = self.body.bytes(range);
-        let (converter, rewriter, arrival) = (&mut self.converter, &self.rewriter, &self.arrival);
+        if let Some(trace) = &mut self.trace {
+            *trace = Trace::default();
+        }
+        let converter = &mut self.converter;
+        let mut request = Request {
+            rewriter: &self.rewriter,
+            arrival: &self.arrival,
+            recipient: &self.recipient,
+            shared: &shared,
+            sessions: &mut self.sessions,
+            trace: self.trace.as_mut(),
+        };
         let index = self.index;
         let written = &mut self.written;
         let result = batch.append(|out| {
             let before = out.len();
-            let converted =
-                converter.convert(rewriter, arrival, &shared, (text, extent, index), out);
+            let converted = converter.convert(&mut request, (text, extent, index), out);
             let keep = match &converted {
                 Ok(Converted {
                     verdict: None,
@@ -207,4 +278,18 @@ impl Rewrite {
         self.index += 1;
         result.map(|converted| converted.length)
     }
+}
+
+/// Whether a whole body is a batch, an object with a key `batch`, rather than one message.
+pub fn is_batch(body: &[u8]) -> bool {
+    let bounds = Bounds {
+        window: usize::MAX,
+        event: 0,
+    };
+    let mut body_alone = Body::new(crate::segment::Call::Batch, bounds);
+    if body_alone.push(body).is_err() {
+        return false;
+    }
+    body_alone.end();
+    body_alone.next().is_ok() && body_alone.is_batch()
 }

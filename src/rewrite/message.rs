@@ -11,6 +11,7 @@ pub(super) struct Message {
     pub(super) kind: Option<Value>,
     pub(super) event: Option<Value>,
     pub(super) name: Option<Value>,
+    pub(super) category: Option<Value>,
     pub(super) user_id: Option<Value>,
     pub(super) anonymous_id: Option<Value>,
     pub(super) previous_id: Option<Value>,
@@ -41,12 +42,7 @@ pub(super) struct Context {
     pub(super) value: Option<Value>,
     pub(super) entries: Vec<Entry>,
     inner: Vec<Entry>,
-    page: Range<usize>,
-    os: Range<usize>,
-    screen: Range<usize>,
-    device: Range<usize>,
-    library: Range<usize>,
-    campaign: Range<usize>,
+    objects: [Range<usize>; INNERS],
 }
 
 /// An object of the context that is looked into.
@@ -58,6 +54,29 @@ pub(super) enum Inner {
     Device,
     Library,
     Campaign,
+    App,
+    Network,
+    UserAgentData,
+}
+
+/// How many kinds of [`Inner`] there are.
+const INNERS: usize = 9;
+
+impl Inner {
+    fn from_key(key: &[u8]) -> Option<Self> {
+        Some(match key {
+            b"page" => Self::Page,
+            b"os" => Self::Os,
+            b"screen" => Self::Screen,
+            b"device" => Self::Device,
+            b"library" => Self::Library,
+            b"campaign" => Self::Campaign,
+            b"app" => Self::App,
+            b"network" => Self::Network,
+            b"userAgentData" => Self::UserAgentData,
+            _ => return None,
+        })
+    }
 }
 
 /// Whether a text can be copied from as it is.
@@ -99,6 +118,7 @@ impl Message {
                 b"type" => &mut self.kind,
                 b"event" => &mut self.event,
                 b"name" => &mut self.name,
+                b"category" => &mut self.category,
                 b"userId" => &mut self.user_id,
                 b"anonymousId" => &mut self.anonymous_id,
                 b"previousId" => &mut self.previous_id,
@@ -204,21 +224,15 @@ impl Context {
             return Ok(());
         }
         self.value = Some(scanner.object_value(|scanner, key| {
-            let inner = match key.of(text) {
-                b"page" => Some(&mut self.page),
-                b"os" => Some(&mut self.os),
-                b"screen" => Some(&mut self.screen),
-                b"device" => Some(&mut self.device),
-                b"library" => Some(&mut self.library),
-                b"campaign" => Some(&mut self.campaign),
-                _ => None,
-            };
+            let inner = Inner::from_key(key.of(text));
             let value = match inner {
                 None => scanner.value()?,
-                Some(range) => {
+                Some(inner) => {
                     let start = self.inner.len();
                     let value = scanner.value_with_entries(&mut self.inner)?;
-                    *range = start..self.inner.len();
+                    if let Some(range) = self.objects.get_mut(inner as usize) {
+                        *range = start..self.inner.len();
+                    }
                     value
                 }
             };
@@ -249,14 +263,11 @@ impl Context {
 
     /// The entries of one of its objects; none if it is missing or something else.
     pub(super) fn inner(&self, which: Inner) -> &[Entry] {
-        let range = match which {
-            Inner::Page => &self.page,
-            Inner::Os => &self.os,
-            Inner::Screen => &self.screen,
-            Inner::Device => &self.device,
-            Inner::Library => &self.library,
-            Inner::Campaign => &self.campaign,
-        };
-        self.inner.get(range.clone()).unwrap_or_default()
+        let range = self
+            .objects
+            .get(which as usize)
+            .cloned()
+            .unwrap_or_default();
+        self.inner.get(range).unwrap_or_default()
     }
 }

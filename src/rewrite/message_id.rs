@@ -3,6 +3,7 @@
 
 use sha1::{Digest, Sha1};
 
+use super::enrich::uuid7::Uuid7;
 use super::json::{unescape, Shape, Value};
 use super::message::Message;
 
@@ -40,6 +41,12 @@ impl EventUuid {
             }
             out.extend_from_slice(&hex(*byte));
         }
+    }
+}
+
+impl From<Uuid7> for EventUuid {
+    fn from(uuid: Uuid7) -> Self {
+        Self(*uuid.as_bytes())
     }
 }
 

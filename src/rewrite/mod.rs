@@ -25,61 +25,37 @@
 
 mod body;
 mod convert;
+pub mod enrich;
+mod explain;
 mod flow;
 mod json;
+mod library;
+mod mapping;
 mod merge;
 mod message;
 mod message_id;
 mod normalise;
 mod outcome;
 mod plan;
+mod session;
 mod spread;
 mod time;
 mod write;
 
 use std::net::IpAddr;
 
-pub use flow::{Flow, Pulled, Rewrite, Rewriter};
+pub use flow::{is_batch, Flow, Pulled, Rewrite, Rewriter};
+pub use mapping::{
+    Bookkeeping, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Integrations, Mapping,
+    Mode, Noise, PersonProfiles, PostHogJs, SameAnonymousId, SecondIdentify, REFERENCE_GROUP_TYPE,
+};
 pub use outcome::{Fate, Fault, Omission, RewriteError, Watch};
+pub use session::SessionKeeper;
 pub use time::Timestamp;
 
 pub(crate) use outcome::Verdict;
 
 use crate::segment::Call;
-
-/// How messages are mapped; the same for every request of a configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mapping {
-    /// Which properties the events get.
-    pub mode: Mode,
-    /// Whether a message's `integrations` can keep it from PostHog.
-    pub integrations: Integrations,
-}
-
-impl Default for Mapping {
-    fn default() -> Self {
-        Self {
-            mode: Mode::Reference,
-            integrations: Integrations::Respect,
-        }
-    }
-}
-
-/// Which properties the events get.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Exactly those of PostHog's own Segment destination (mapping, section 1).
-    Reference,
-}
-
-/// Whether a message's `integrations` can keep it from PostHog (segment-tracking 4.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Integrations {
-    /// As Segment does: `PostHog: false`, or `All: false` without a `PostHog` entry, keeps it back.
-    Respect,
-    /// Every message goes to PostHog.
-    Ignore,
-}
 
 /// Bounds on what one request may take, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +86,8 @@ pub struct Arrival {
     pub client_ip: Option<IpAddr>,
     /// The request's user agent, only for pixels: their senders run no script.
     pub user_agent: Option<String>,
+    /// The request's `Cookie` header, in which a session may stand.
+    pub cookies: Option<String>,
     /// Random bits, for messages that carry neither an id nor a time of their own.
     pub nonce: u128,
 }
@@ -122,7 +100,17 @@ impl Arrival {
             received_at: None,
             client_ip: None,
             user_agent: None,
+            cookies: None,
             nonce: 0,
         }
     }
+}
+
+/// Whom the events of a request are for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recipient {
+    /// The name of posthog-js's cookie for the project.
+    pub posthog_cookie: String,
+    /// Properties that every event of the project gets: names, and values as JSON text.
+    pub properties: Vec<(String, String)>,
 }

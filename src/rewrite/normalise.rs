@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use super::enrich::ids::usable;
+use super::enrich::uuid7::{event_uuid, Uuid7};
 use super::json::{is_blank, is_truthy, unescape, Shape, Value};
-use super::message::{find, Context, Inner, Message, Part};
-use super::message_id::{given, made, Place};
+use super::library::Library;
+use super::message::{Context, Message, Part};
+use super::message_id::{given, made, EventUuid, Place};
+use super::session::Sessions;
 use super::time::{read, Reading};
-use super::{Arrival, Fault, Timestamp};
+use super::{Arrival, EventUuidForm, Fault, Mapping, Mode, Recipient, Timestamp};
 use crate::segment::{Call, Kind};
 
 /// A message and the context that counts for it: its own, the batch's, or both merged.
@@ -27,8 +31,14 @@ pub(super) struct Settled<'t> {
     pub(super) time: Time,
     /// A time that could not be used, to be kept as a property.
     pub(super) unusable_time: Option<Value>,
+    pub(super) uuid: EventUuid,
     pub(super) user_id: Option<Value>,
     pub(super) anonymous_id: Option<Value>,
+    /// The ids as PostHog shall get them, where that is not as they stand.
+    pub(super) user_spelled: Option<String>,
+    pub(super) anonymous_spelled: Option<String>,
+    /// The session and where it was found.
+    pub(super) session: Option<(Uuid7, &'static str)>,
     /// The client's address, where the context has none and the client cannot know it.
     pub(super) ip: Option<IpAddr>,
     /// The request's user agent, where the context has none.
@@ -46,14 +56,25 @@ pub(super) enum Time {
     At(Timestamp),
 }
 
-/// Settles a message. `batch_sent_at` is the batch's, for messages without a `sentAt` of their own.
+/// What a message is settled with.
+pub(super) struct Settling<'d> {
+    pub(super) mapping: &'d Mapping,
+    pub(super) arrival: &'d Arrival,
+    pub(super) recipient: &'d Recipient,
+    /// The batch's, for messages without a `sentAt` of their own.
+    pub(super) batch_sent_at: Option<Timestamp>,
+    /// Where the message stands in its body, from 0.
+    pub(super) index: usize,
+    pub(super) sessions: &'d mut Sessions,
+}
+
+/// Settles a message.
 pub(super) fn settle<'t>(
     source: Source<'t>,
-    arrival: &'t Arrival,
-    batch_sent_at: Option<Timestamp>,
-    index: usize,
+    settling: &mut Settling<'t>,
 ) -> Result<Settled<'t>, Fault> {
     let Source { text, message, .. } = source;
+    let arrival = settling.arrival;
     let kind = kind(message, text, arrival.call)?;
     let message_id = match given(message.message_id, text) {
         Some(id) => id,
@@ -61,20 +82,30 @@ pub(super) fn settle<'t>(
             message,
             text,
             Place {
-                index,
+                index: settling.index,
                 nonce: arrival.nonce,
             },
         )),
     };
-    let (time, unusable_time) = time(message, text, arrival.received_at, batch_sent_at);
-    let named = |id: Option<Value>| id.filter(|id| !is_blank(*id, text));
-    Ok(Settled {
+    let timing = timing(message, text, arrival.received_at, settling.batch_sent_at);
+    let uuid = match settling.mapping.event_uuid {
+        EventUuidForm::V5 => EventUuid::v5(&message_id),
+        EventUuidForm::V7 => v7(settling, &timing, &message_id, kind),
+    };
+    let (user_id, user_spelled) = identity(message.user_id, text, settling.mapping.mode);
+    let (anonymous_id, anonymous_spelled) =
+        identity(message.anonymous_id, text, settling.mapping.mode);
+    let mut settled = Settled {
         kind,
         message_id,
-        time,
-        unusable_time,
-        user_id: named(message.user_id),
-        anonymous_id: named(message.anonymous_id),
+        time: timing.time,
+        unusable_time: timing.unusable,
+        uuid,
+        user_id,
+        anonymous_id,
+        user_spelled,
+        anonymous_spelled,
+        session: None,
         ip: arrival.client_ip.filter(|_| wants_ip(source, arrival)),
         user_agent: arrival.user_agent.as_deref().filter(|_| {
             source
@@ -82,7 +113,76 @@ pub(super) fn settle<'t>(
                 .get(source.context_text, "userAgent")
                 .is_none()
         }),
-    })
+    };
+    if settling.mapping.mode == Mode::Enriched {
+        let visitor = settled.visitor(text).or_else(|| settled.user(text));
+        settled.session = settling.sessions.find(
+            source,
+            visitor.as_deref(),
+            timing.moment,
+            arrival,
+            settling.recipient,
+        );
+    }
+    Ok(settled)
+}
+
+impl<'t> Settled<'t> {
+    /// The anonymous id as a text, if there is a usable one.
+    pub(super) fn visitor(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
+        said(self.anonymous_id, &self.anonymous_spelled, text)
+    }
+
+    /// The user id as a text, if there is a usable one.
+    fn user(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
+        said(self.user_id, &self.user_spelled, text)
+    }
+}
+
+fn said<'t>(id: Option<Value>, spelled: &Option<String>, text: &'t [u8]) -> Option<Cow<'t, str>> {
+    if let Some(spelled) = spelled {
+        return Some(Cow::Owned(spelled.clone()));
+    }
+    let id = id.filter(|id| is_truthy(*id, text))?;
+    match id.shape {
+        Shape::Plain | Shape::Escaped => Some(unescape(id.of(text))),
+        Shape::Number => Some(String::from_utf8_lossy(id.of(text))),
+        _ => None,
+    }
+}
+
+/// An id that stands for somebody, and how it is spelled if not as it stands.
+///
+/// Blank ones stand for nobody, because capture refuses them. In the enriched mode neither do
+/// those that PostHog refuses to merge (posthog-ingestion 3.3), nor anything but text and numbers.
+fn identity(id: Option<Value>, text: &[u8], mode: Mode) -> (Option<Value>, Option<String>) {
+    let id = id.filter(|id| !is_blank(*id, text));
+    let Some(value) = id.filter(|_| mode == Mode::Enriched) else {
+        return (id, None);
+    };
+    match value.shape {
+        Shape::Plain | Shape::Escaped => {
+            let said = unescape(value.of(text));
+            match usable(&said) {
+                None => (None, None),
+                Some(usable) if usable == said => (id, None),
+                Some(usable) => (id, Some(usable.into_owned())),
+            }
+        }
+        Shape::Number => (id, None),
+        _ => (None, None),
+    }
+}
+
+/// The uuid that PostHog recommends (posthog-ingestion 3.4). Without any time there is none to
+/// put into it, and version 5 is taken.
+fn v7(settling: &Settling<'_>, timing: &Timing, message_id: &str, kind: Kind) -> EventUuid {
+    let source = settling.recipient.posthog_cookie.as_bytes();
+    let id = message_id.as_bytes();
+    timing
+        .moment
+        .and_then(|moment| event_uuid(timing.own, moment, source, id, kind.name().as_bytes()))
+        .map_or_else(|| EventUuid::v5(message_id), EventUuid::from)
 }
 
 /// A path names the kind of its one message; in a batch each message names its own.
@@ -105,30 +205,58 @@ fn kind(message: &Message, text: &[u8], call: Call) -> Result<Kind, Fault> {
     }
 }
 
+/// When an event happened, and how that is known.
+struct Timing {
+    time: Time,
+    /// A time that could not be used.
+    unusable: Option<Value>,
+    /// The client's own time, not corrected.
+    own: Option<Timestamp>,
+    /// The moment that `time` says.
+    moment: Option<Timestamp>,
+}
+
 /// The time of an event (segment-tracking 4.2). Without an arrival nothing is corrected or judged:
 /// what the client wrote stays, unless capture would refuse the whole batch for it.
-fn time(
+fn timing(
     message: &Message,
     text: &[u8],
     received_at: Option<Timestamp>,
     batch_sent_at: Option<Timestamp>,
-) -> (Time, Option<Value>) {
+) -> Timing {
     let Some(received_at) = received_at else {
-        return match message.timestamp {
+        let own = message
+            .timestamp
+            .and_then(|written| moment(written, text))
+            .map(Reading::timestamp);
+        let (time, unusable) = match message.timestamp {
             Some(time) if time.is_string() || time.shape == Shape::Null => {
                 (Time::AsWritten(time), None)
             }
             Some(time) => (Time::Unknown, Some(time)),
             None => (Time::Unknown, None),
         };
+        return Timing {
+            time,
+            unusable,
+            own,
+            moment: own,
+        };
+    };
+    let at = |timestamp, own, unusable| Timing {
+        time: Time::At(timestamp),
+        unusable,
+        own,
+        moment: Some(timestamp),
     };
     let written = present(message.timestamp).or(present(message.original_timestamp));
     let Some(written) = written else {
-        return (Time::At(received_at), None);
+        return at(received_at, None, None);
     };
     let Some(reading) = moment(written, text) else {
-        return (Time::At(received_at), Some(written));
+        return at(received_at, None, Some(written));
     };
+    let own = Some(reading.timestamp());
     // A message with both of these has been through Segment's servers: its time is corrected.
     let settled =
         present(message.received_at).is_some() && present(message.original_timestamp).is_some();
@@ -139,11 +267,16 @@ fn time(
         .or(batch_sent_at)
         .filter(|_| !settled);
     match (sent_at, reading) {
-        (None, Reading::Exact(_)) => (Time::AsWritten(written), None),
-        (None, Reading::Loose(timestamp)) => (Time::At(timestamp), None),
+        (None, Reading::Exact(timestamp)) => Timing {
+            time: Time::AsWritten(written),
+            unusable: None,
+            own,
+            moment: Some(timestamp),
+        },
+        (None, Reading::Loose(timestamp)) => at(timestamp, own, None),
         (Some(sent_at), reading) => match reading.timestamp().corrected(sent_at, received_at) {
-            Some(timestamp) => (Time::At(timestamp), None),
-            None => (Time::At(received_at), Some(written)),
+            Some(timestamp) => at(timestamp, own, None),
+            None => at(received_at, None, Some(written)),
         },
     }
 }
@@ -184,27 +317,7 @@ fn wants_ip(source: Source<'_>, arrival: &Arrival) -> bool {
     {
         return true;
     }
-    find(context.inner(Inner::Library), context_text, "name")
-        .filter(|name| name.is_string())
-        .is_some_and(|name| runs_on_a_device(&unescape(name.of(context_text))))
-}
-
-/// The libraries that run in a visitor's browser or phone, by the name they give themselves.
-fn runs_on_a_device(library: &str) -> bool {
-    matches!(
-        library,
-        "analytics.js"
-            | "amp"
-            | "analytics-ios"
-            | "analytics-swift"
-            | "analytics-android"
-            | "analytics-kotlin"
-            | "analytics-react-native"
-            | "@segment/analytics-react-native"
-            | "analytics-flutter"
-            | "analytics_flutter"
-            | "analytics-xamarin"
-    )
+    Library::of(context, context_text).runs_on_a_device()
 }
 
 /// Whether a message may go to PostHog by its `integrations`, the batch's where it says nothing

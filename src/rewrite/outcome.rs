@@ -36,6 +36,9 @@ pub enum Omission {
     /// An alias of an id onto itself, which merges nothing.
     #[error("it is an alias of an id onto itself")]
     SelfAlias,
+    /// `mapping.person_profiles` is `never`, and it could only change a profile.
+    #[error("person profiles are switched off, and it could do nothing else")]
+    PersonProfiles,
 }
 
 impl Omission {
@@ -44,6 +47,7 @@ impl Omission {
         match self {
             Self::Integrations => "integrations",
             Self::SelfAlias => "self_alias",
+            Self::PersonProfiles => "person_profiles",
         }
     }
 }

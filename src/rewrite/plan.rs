@@ -5,13 +5,13 @@
 use super::json::{is_blank, is_truthy, unescape, Shape, Value};
 use super::message::Message;
 use super::normalise::{Settled, Source, Time};
-use super::{Fault, Omission, Verdict};
+use super::{Fault, Mapping, Omission, PersonProfiles, SameAnonymousId, SecondIdentify, Verdict};
 use crate::posthog::NESTING_LIMIT;
 use crate::segment::Kind;
 
 /// A value of the output, before it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum Piece<'p> {
     /// Nothing, not even a key.
     Absent,
     /// As it stands in the message.
@@ -20,9 +20,11 @@ pub(super) enum Piece {
     Digits(Value),
     /// One of PostHog's own names.
     Name(&'static str),
+    /// An id that is not spelled as it stands in the message.
+    Spelled(&'p str),
 }
 
-impl Piece {
+impl<'p> Piece<'p> {
     fn from(value: Option<Value>) -> Self {
         value.map_or(Self::Absent, Self::Raw)
     }
@@ -37,11 +39,15 @@ impl Piece {
     }
 
     /// What it says as a text, if it is a string once written.
-    fn says(self, text: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
+    fn says<'s>(self, text: &'s [u8]) -> Option<std::borrow::Cow<'s, str>>
+    where
+        'p: 's,
+    {
         match self {
             Self::Raw(value) if value.is_string() => Some(unescape(value.of(text))),
             Self::Digits(value) => Some(String::from_utf8_lossy(value.of(text))),
             Self::Name(name) => Some(name.into()),
+            Self::Spelled(id) => Some(id.into()),
             _ => None,
         }
     }
@@ -49,17 +55,36 @@ impl Piece {
 
 /// One event, decided and not yet written.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct Plan<'p> {
     pub(super) kind: Kind,
-    pub(super) event: Piece,
+    pub(super) event: Piece<'p>,
     pub(super) timestamp: Time,
-    pub(super) distinct_id: Piece,
+    pub(super) distinct_id: Piece<'p>,
     /// `$anon_distinct_id` of an identify; absent means that the caller's own, if any, stays.
-    pub(super) anon_distinct_id: Piece,
+    pub(super) anon_distinct_id: Piece<'p>,
+    /// Where the distinct id came from.
+    pub(super) distinct_id_from: &'static str,
     /// `alias` of an alias.
-    pub(super) alias: Piece,
+    pub(super) alias: Piece<'p>,
+    /// Where the alias came from.
+    pub(super) alias_from: &'static str,
     /// A time that could not be used, kept as a property.
     pub(super) unusable_time: Option<Value>,
+}
+
+fn id_of<'p>(id: Option<Value>, spelled: &'p Option<String>) -> Piece<'p> {
+    match (id, spelled) {
+        (Some(_), Some(spelled)) => Piece::Spelled(spelled),
+        (id, _) => Piece::from(id),
+    }
+}
+
+/// Whether posthog-js has worked on the message, and so has told PostHog of the user itself
+/// (posthog-ingestion, section 7).
+fn sent_by_posthog_js(source: Source<'_>) -> bool {
+    let properties = &source.message.properties;
+    let lib = properties.get(source.text, "$lib");
+    lib.is_some_and(|lib| lib.of(source.text) == b"\"web\"")
 }
 
 /// Whether JavaScript takes an optional value for true.
@@ -67,9 +92,9 @@ fn truthy(value: Option<Value>, text: &[u8]) -> Option<Value> {
     value.filter(|value| is_truthy(*value, text))
 }
 
-impl Plan {
+impl<'p> Plan<'p> {
     /// The reference's decisions (mapping 1.5 to 1.7).
-    pub(super) fn reference(source: Source<'_>, settled: &Settled<'_>) -> Self {
+    pub(super) fn reference(source: Source<'_>, settled: &'p Settled<'_>) -> Self {
         let Source { text, message, .. } = source;
         let user_id = truthy(settled.user_id, text);
         let event = match settled.kind {
@@ -90,14 +115,62 @@ impl Plan {
             kind: settled.kind,
             event,
             timestamp: settled.time,
-            distinct_id: Piece::from(user_id.or(settled.anonymous_id)),
+            distinct_id: match user_id {
+                Some(_) => id_of(user_id, &settled.user_spelled),
+                None => id_of(settled.anonymous_id, &settled.anonymous_spelled),
+            },
+            distinct_id_from: match user_id {
+                Some(_) => "userId",
+                None => "anonymousId",
+            },
             anon_distinct_id,
             alias: match settled.kind {
                 Kind::Alias => Piece::from(message.previous_id),
                 _ => Piece::Absent,
             },
+            alias_from: "previousId",
             unusable_time: settled.unusable_time,
         }
+    }
+
+    /// What the enriched mode decides otherwise (mapping 5.4), or why it leaves the message out.
+    pub(super) fn enrich(
+        &mut self,
+        source: Source<'_>,
+        settled: &'p Settled<'_>,
+        mapping: &Mapping,
+    ) -> Result<(), Verdict> {
+        let text = source.text;
+        let merges = matches!(
+            self.event,
+            Piece::Name("$identify" | "$create_alias" | "$set")
+        );
+        if mapping.person_profiles == PersonProfiles::Never && merges {
+            return Err(Omission::PersonProfiles.into());
+        }
+        if self.event == Piece::Name("$identify") {
+            let same =
+                self.anon_distinct_id.digits().says(text) == self.distinct_id.digits().says(text);
+            if same && mapping.same_anonymous_id == SameAnonymousId::Drop {
+                self.anon_distinct_id = Piece::Absent;
+            }
+            if mapping.posthog_js.identify == SecondIdentify::Set && sent_by_posthog_js(source) {
+                self.event = Piece::Name("$set");
+                self.anon_distinct_id = Piece::Absent;
+            }
+        }
+        if self.kind == Kind::Alias && self.alias == Piece::Absent {
+            // Segment calls it optional, and means the visitor (mapping 5.4).
+            let visitor = id_of(
+                truthy(settled.anonymous_id, text),
+                &settled.anonymous_spelled,
+            );
+            if visitor.digits().says(text) != self.distinct_id.digits().says(text) {
+                self.alias = visitor;
+                self.alias_from = "anonymousId";
+            }
+        }
+        Ok(())
     }
 
     /// Repairs what capture or the pipeline behind it would refuse, or says why it cannot be.

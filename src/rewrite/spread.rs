@@ -6,30 +6,38 @@ use std::collections::HashSet;
 use super::json::{unescape, write_string, Entry, Scanner, Scratch, Shape, Value};
 
 /// Writes what spreading a value that is not an object yields: an array's elements and a string's
-/// UTF-16 units by index, and nothing of anything else (mapping 1.8).
+/// UTF-16 units by index, and nothing of anything else (mapping 1.8). What strangers hold stays
+/// theirs.
 pub(super) fn write_spread(
     out: &mut Vec<u8>,
     empty: &mut bool,
-    prefix: &[u8],
+    (prefix, strangers): (&[u8], &Strangers<'_>),
     text: &[u8],
     value: Value,
 ) {
-    let mut key = |out: &mut Vec<u8>, index: usize| {
+    let mut write = |out: &mut Vec<u8>, index: usize, written: &[u8]| {
+        let index = index.to_string();
+        if strangers.hold(index.as_bytes()) {
+            return;
+        }
         if !std::mem::replace(empty, false) {
             out.push(b',');
         }
         out.push(b'"');
         out.extend_from_slice(prefix);
-        out.extend_from_slice(index.to_string().as_bytes());
+        out.extend_from_slice(index.as_bytes());
         out.extend_from_slice(b"\":");
+        out.extend_from_slice(written);
     };
     match value.shape {
         Shape::Plain | Shape::Escaped => {
+            let mut sign_text = Vec::new();
             for (index, unit) in unescape(value.of(text)).encode_utf16().enumerate() {
-                key(out, index);
                 // Half of a character cannot stand alone; capture takes none (posthog-ingestion 1.6).
                 let sign = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
-                write_string(out, sign.encode_utf8(&mut [0; 4]));
+                sign_text.clear();
+                write_string(&mut sign_text, sign.encode_utf8(&mut [0; 4]));
+                write(out, index, &sign_text);
             }
         }
         Shape::Array => {
@@ -42,8 +50,7 @@ pub(super) fn write_spread(
                 let Ok(element) = scanner.value() else {
                     return;
                 };
-                key(out, index);
-                out.extend_from_slice(element.of(text));
+                write(out, index, element.of(text));
                 index += 1;
                 before = scanner.expect(b',');
             }
@@ -62,6 +69,7 @@ pub(super) enum Strangers<'t> {
 const COMPARED: usize = 4096;
 
 impl<'t> Strangers<'t> {
+    /// None at all.
     pub(super) fn none() -> Self {
         Self::Few(Vec::new())
     }

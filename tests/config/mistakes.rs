@@ -379,27 +379,6 @@ fn keys_of_later_versions_are_refused_by_name() {
             &[(6, 8, "admin", "the only value is off")],
         ),
         (
-            "mapping: {mode: enriched}",
-            &[(6, 17, "mapping.mode", "enriched is not available")],
-        ),
-        (
-            "mapping: {group_type: company}",
-            &[(6, 23, "mapping.group_type", "segment_group")],
-        ),
-        (
-            "mapping: {person_profiles: never}",
-            &[(
-                6,
-                28,
-                "mapping.person_profiles",
-                "not available in this version",
-            )],
-        ),
-        (
-            "mapping: {event_uuid: v7}",
-            &[(6, 23, "mapping.event_uuid", "v7 is not available")],
-        ),
-        (
             "delivery: {spool: {path: spool/, max_size: 1GiB, max_age: 7d}}",
             &[(6, 19, "delivery.spool", "not available in this version")],
         ),

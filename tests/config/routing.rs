@@ -163,7 +163,6 @@ fn convert_has_one_project_and_the_defaults_of_a_file() {
     assert_eq!(convert.projects.len(), 1);
     assert_eq!(convert.listen, file.listen);
     assert_eq!(convert.mapping, file.mapping);
-    assert_eq!(convert.events, file.events);
     assert_eq!(convert.bounds, file.bounds);
     assert_eq!(convert.limits, file.limits);
 }

@@ -57,7 +57,9 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(config.delivery.spool, None);
     assert_eq!(config.server.threads, 2);
     assert_eq!(config.server.grace, Duration::from_secs(5));
-    assert_eq!(config.events.group_type, "segment_group");
+    assert_eq!(config.mapping, hedgerow::rewrite::Mapping::default());
+    assert_eq!(config.mapping.group_type, "segment_group");
+    assert_eq!(config.mapping.mode, hedgerow::rewrite::Mode::Enriched);
 }
 
 #[test]

@@ -78,11 +78,11 @@ impl Live {
         }
     }
 
-    /// Records one message and what became of it.
-    pub fn record(&self, came: &[u8], fate: Fate<'_>) {
+    /// Records one message and what became of it, and gives the entry back.
+    pub fn record(&self, came: &[u8], fate: Fate<'_>) -> Arc<Entry> {
         let left = match fate {
             Fate::Event(event) => Left::Event(cut(event)),
-            Fate::LeftOut(omission) => Left::LeftOut(words(&format!("{omission:?}"))),
+            Fate::LeftOut(omission) => Left::LeftOut(omission.to_string()),
             Fate::Refused(fault) => Left::Refused(fault.to_string()),
         };
         let came = cut(came);
@@ -90,15 +90,17 @@ impl Live {
         let mut ring = self.ring();
         ring.next += 1;
         let number = ring.next;
-        ring.entries.push_back(Arc::new(Entry {
+        let entry = Arc::new(Entry {
             number,
             at,
             came,
             left,
-        }));
+        });
+        ring.entries.push_back(Arc::clone(&entry));
         while ring.entries.len() > self.capacity {
             ring.entries.pop_front();
         }
+        entry
     }
 
     /// The entries with a number above this one that are kept, oldest first.
@@ -173,18 +175,6 @@ fn cut(bytes: &[u8]) -> String {
     }
 }
 
-/// `SelfAlias` as `self alias`.
-fn words(name: &str) -> String {
-    let mut words = String::new();
-    for letter in name.chars() {
-        if letter.is_uppercase() && !words.is_empty() {
-            words.push(' ');
-        }
-        words.extend(letter.to_lowercase());
-    }
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,7 +215,7 @@ mod tests {
         assert_eq!(told, ["event", "left_out", "refused"]);
         assert_eq!(entries[0]["came"], "{\n  \"price\": 1.50\n}");
         assert_eq!(entries[0]["at"], "2026-11-20T09:15:30.250Z");
-        assert_eq!(entries[1]["left"], "self alias");
+        assert_eq!(entries[1]["left"], "it is an alias of an id onto itself");
         assert_eq!(entries[2]["left"], Fault::MissingDistinctId.to_string());
         // A page that has seen more than there is starts over.
         let anew: Value = serde_json::from_str(&live.json_after(99)).unwrap();

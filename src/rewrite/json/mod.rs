@@ -4,8 +4,10 @@ mod repair;
 mod scan;
 mod skim;
 mod text;
+mod value;
 
 pub(super) use repair::repair;
-pub(super) use scan::{Entry, Malformed, Scanner, Scratch, Shape, Value};
+pub(super) use scan::{Scanner, Scratch};
 pub(super) use skim::{Ended, Skim, Skimmed};
 pub(super) use text::{is_blank, is_truthy, unescape, write_string};
+pub(super) use value::{Entry, Malformed, Shape, Value};

@@ -6,9 +6,11 @@
 //! keys are spelled without needless escapes.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use super::scan::{fits_a_double, hex4, Malformed};
+use super::scan::{fits_a_double, hex4};
 use super::text::write_escaped;
+use super::value::Malformed;
 use crate::posthog::NESTING_LIMIT;
 
 /// Writes a clean copy of the value in `text` (valid UTF-8) to `out`.
@@ -34,23 +36,13 @@ enum Frame {
     Object {
         /// Where its text begins in the output.
         start: usize,
-        /// Each key's entry, and where that stands in the output.
+        /// Where in `standing` each key has its place.
         keys: HashMap<String, usize>,
-        entries: Vec<Placed>,
+        /// Where each entry stands in the output.
+        entries: Vec<Range<usize>>,
+        /// For each key, in the order of their first entries, the last of its entries.
+        standing: Vec<usize>,
     },
-}
-
-#[derive(Clone, Copy)]
-struct Placed {
-    start: usize,
-    end: usize,
-    standing: Standing,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Last,
-    Overridden,
 }
 
 enum Step {
@@ -71,6 +63,7 @@ impl Repair<'_, '_> {
                                 start: self.out.len(),
                                 keys: HashMap::new(),
                                 entries: Vec::new(),
+                                standing: Vec::new(),
                             })?;
                             self.out.push(b'{');
                             if self.peek() != Some(b'}') {
@@ -163,17 +156,19 @@ impl Repair<'_, '_> {
         self.out.push(b'"');
         write_escaped(self.out, &key);
         self.out.extend_from_slice(b"\":");
-        if let Some(Frame::Object { keys, entries, .. }) = self.frames.last_mut() {
-            if let Some(earlier) = keys.insert(key, entries.len()) {
-                if let Some(entry) = entries.get_mut(earlier) {
-                    entry.standing = Standing::Overridden;
-                }
+        if let Some(Frame::Object {
+            keys,
+            entries,
+            standing,
+            ..
+        }) = self.frames.last_mut()
+        {
+            let place = *keys.entry(key).or_insert(standing.len());
+            match standing.get_mut(place) {
+                Some(last) => *last = entries.len(),
+                None => standing.push(entries.len()),
             }
-            entries.push(Placed {
-                start,
-                end: start,
-                standing: Standing::Last,
-            });
+            entries.push(start..start);
         }
         Ok(())
     }
@@ -187,21 +182,27 @@ impl Repair<'_, '_> {
         }
     }
 
-    /// Ends an object; entries that a later one overrides are taken out. At most once per level
-    /// of nesting, which is bounded, so that the work stays linear in the text.
+    /// Ends an object; entries that a later one overrides are taken out, and the later one stands
+    /// in their place, as in JavaScript. At most once per level of nesting, which is bounded, so
+    /// that the work stays linear in the text.
     fn close_object(&mut self) {
-        let Some(Frame::Object { start, entries, .. }) = self.frames.pop() else {
+        let Some(Frame::Object {
+            start,
+            entries,
+            standing,
+            ..
+        }) = self.frames.pop()
+        else {
             return;
         };
-        let overridden = |entry: &Placed| entry.standing == Standing::Overridden;
-        if entries.iter().any(overridden) {
+        if standing.len() < entries.len() {
             let mut kept = Vec::with_capacity(self.out.len() - start);
             kept.push(b'{');
-            for entry in entries.iter().filter(|entry| !overridden(entry)) {
+            for entry in standing.iter().filter_map(|place| entries.get(*place)) {
                 if kept.len() > 1 {
                     kept.push(b',');
                 }
-                kept.extend_from_slice(self.out.get(entry.start..entry.end).unwrap_or_default());
+                kept.extend_from_slice(self.out.get(entry.clone()).unwrap_or_default());
             }
             self.out.truncate(start);
             self.out.append(&mut kept);
@@ -322,7 +323,7 @@ mod tests {
             ),
             (
                 r#"{"a":1,"b":{"x":1,"y":2,"x":3},"a":{"a":2}}"#,
-                r#"{"b":{"y":2,"x":3},"a":{"a":2}}"#,
+                r#"{"a":{"a":2},"b":{"x":3,"y":2}}"#,
             ),
             (r#"{"a":1,"\u0061":2}"#, r#"{"a":2}"#),
             (r#"{"a":1,"a":2,"a":3}"#, r#"{"a":3}"#),

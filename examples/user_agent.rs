@@ -1,0 +1,42 @@
+//! Prints what Hedgerow reads from user agents: one JSON object a line in (`user_agent`, and as
+//! client hints `platform` and `screen`, a list of width, height and density), one out.
+//! `scripts/user_agents` compares it with posthog-js.
+
+use std::io::{self, BufRead, BufWriter, Write};
+
+use hedgerow::rewrite::enrich::user_agent::{ClientHints, Screen, UserAgent};
+
+#[derive(serde::Deserialize)]
+struct Input {
+    user_agent: String,
+    platform: Option<String>,
+    screen: Option<(f64, f64, f64)>,
+}
+
+fn main() -> io::Result<()> {
+    let mut output = BufWriter::new(io::stdout().lock());
+    for line in io::stdin().lock().lines() {
+        let input: Input = serde_json::from_str(&line?)?;
+        let parsed = UserAgent::parse(&input.user_agent);
+        let refined = parsed.refined(&ClientHints {
+            platform: input.platform.as_deref(),
+            screen: input.screen.map(|(width, height, density)| Screen {
+                width,
+                height,
+                density: Some(density),
+            }),
+            ..ClientHints::default()
+        });
+        let version = refined.browser_version.unwrap_or("null");
+        writeln!(
+            output,
+            "{{\"browser\":{},\"browser_version\":{version},\"os\":{},\"os_version\":{},\"device\":{},\"device_type\":{}}}",
+            serde_json::json!(refined.browser),
+            serde_json::json!(refined.os),
+            serde_json::json!(refined.os_version),
+            serde_json::json!(refined.device),
+            serde_json::json!(refined.device_type),
+        )?;
+    }
+    output.flush()
+}

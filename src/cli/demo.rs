@@ -1,0 +1,121 @@
+//! `hedgerow demo`: a shop, the proxy and a stand-in for PostHog, all on this machine.
+
+use std::io::IsTerminal;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use hedgerow::config::{self, Environment};
+use hedgerow::demo::live::{render_terminal, Live};
+use hedgerow::demo::shop::Library;
+use hedgerow::demo::{Demo, DemoOptions, API_KEY};
+use hedgerow::proxy::{Observer, Server};
+use hedgerow::rewrite::Fate;
+use hedgerow::Hedgerow;
+
+use super::End;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The port of the shop; 0 takes a free one.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// The npm package @segment/analytics-next, or its dist/umd; `make demo` installs it. Without
+    /// it the page sends its messages with fetch.
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        default_value = ".deps/demo/node_modules/@segment/analytics-next"
+    )]
+    analytics_js: PathBuf,
+}
+
+/// Serves the demo until it is told to stop.
+pub(super) fn demo(options: &Options) -> End {
+    match serve(options) {
+        Ok(()) => End::Well,
+        Err(reason) => {
+            eprintln!("hedgerow: {reason}");
+            End::Unable
+        }
+    }
+}
+
+fn serve(options: &Options) -> Result<(), String> {
+    let parts = DemoOptions {
+        analytics_js: Some(options.analytics_js.clone()),
+        ..DemoOptions::default()
+    };
+    let demo = Demo::new(&parts);
+    let (shop, posthog) = (free_port(0)?, free_port(0)?);
+    let site = free_port(options.port)?;
+    let yaml = format!(
+        "listen: {site}\n\
+         projects:\n  demo: {{host: 'http://{posthog}', api_key: {API_KEY}}}\n\
+         routes:\n  - path: {prefix}\n    segment: {{project: demo}}\n  - path: /\n    origin: http://{shop}\n",
+        prefix = parts.prefix,
+    );
+    let (config, _) = config::parse(&yaml, &Environment::new(Path::new(".")))
+        .map_err(|problems| config::render_problems(&problems, "the demo's configuration"))?;
+    let observer = Arc::new(Terminal {
+        live: Arc::clone(&demo.live),
+        width: terminal_width(),
+    });
+    let hedgerow = Hedgerow::builder(config)
+        .watch(observer)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let mut server = Server::new(hedgerow).map_err(|error| error.to_string())?;
+    server
+        .serve("posthog", posthog, demo.capture.clone())
+        .map_err(|error| error.to_string())?;
+    server
+        .serve("shop", shop, demo.shop.clone())
+        .map_err(|error| error.to_string())?;
+    println!("The shop, behind Hedgerow:   http://{site}/");
+    println!("A stand-in for PostHog:      http://{posthog}/batch/");
+    println!(
+        "Segment's calls go to:       http://{site}{}v1/…",
+        parts.prefix
+    );
+    match demo.shop.library() {
+        Library::Present(_) => println!("The page loads the real analytics.js."),
+        Library::Absent(reason) => println!("The page sends with fetch: {reason}."),
+    }
+    println!("Each event is shown here as it came and as it left. Ctrl-C ends the demo.\n");
+    server.run();
+    Ok(())
+}
+
+/// A port on this machine that is free at the moment.
+fn free_port(port: u16) -> Result<SocketAddr, String> {
+    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpListener::bind(wanted)
+        .and_then(|listener| listener.local_addr())
+        .map_err(|error| format!("cannot listen on {wanted}: {error}; choose another with --port"))
+}
+
+/// Shows each message here, and remembers it for the page.
+struct Terminal {
+    live: Arc<Live>,
+    width: usize,
+}
+
+impl Observer for Terminal {
+    fn message(&self, came: &[u8], fate: Fate<'_>) {
+        let entry = self.live.record(came, fate);
+        println!("{}", render_terminal(&entry, self.width));
+    }
+}
+
+/// Columns of the terminal, or enough for two readable halves in a file.
+fn terminal_width() -> usize {
+    let said = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    match said {
+        Some(columns) if std::io::stdout().is_terminal() => columns,
+        _ => 140,
+    }
+}

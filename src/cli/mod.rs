@@ -1,0 +1,92 @@
+//! One file for each command; here are their names, their flags and their exit codes.
+
+mod check;
+mod convert;
+mod demo;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use hedgerow::config::{self, Config, ConfigError};
+
+/// Takes Segment's traffic on a site's own domain, rewrites it in flight and streams it to PostHog.
+#[derive(Debug, Parser)]
+#[command(name = "hedgerow", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve.
+    Run(File),
+    /// Look a configuration over: every mistake with line and column, or else the routes.
+    Check(File),
+    /// Rewrite messages from standard input, one JSON text a line, to events on standard output.
+    Convert(convert::Options),
+    /// Show the whole way of an event on this machine: a shop, the proxy, a stand-in for PostHog.
+    Demo(demo::Options),
+}
+
+#[derive(Debug, Args)]
+struct File {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE", default_value = "conf/hedgerow.yaml")]
+    config: PathBuf,
+}
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// All is well.
+    Well,
+    /// Some of the input could not be used.
+    Refused,
+    /// The command cannot do its work: bad flags, a bad configuration, a taken port.
+    Unable,
+}
+
+impl From<End> for ExitCode {
+    fn from(end: End) -> Self {
+        Self::from(match end {
+            End::Well => 0,
+            End::Refused => 1,
+            End::Unable => 2,
+        })
+    }
+}
+
+/// Runs the command that was asked for.
+pub fn main() -> ExitCode {
+    let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
+    env_logger::Builder::from_env(default).init();
+    match Cli::parse().command {
+        Command::Run(file) => run::run(&file.config),
+        Command::Check(file) => check::check(&file.config),
+        Command::Convert(options) => convert::convert(&options),
+        Command::Demo(options) => demo::demo(&options),
+    }
+    .into()
+}
+
+/// Loads a configuration. What is wrong with it, or only worth a word, goes to standard error.
+fn load(path: &std::path::Path) -> Result<Config, End> {
+    let name = path.display().to_string();
+    match Config::load(path) {
+        Ok((config, warnings)) => {
+            eprint!("{}", config::render_warnings(&warnings, &name));
+            Ok(config)
+        }
+        Err(ConfigError::Invalid { problems, .. }) => {
+            eprint!("{}", config::render_problems(&problems, &name));
+            Err(End::Unable)
+        }
+        Err(error) => {
+            eprintln!("hedgerow: {error}");
+            Err(End::Unable)
+        }
+    }
+}

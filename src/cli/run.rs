@@ -1,0 +1,32 @@
+//! `hedgerow run`: the proxy in front of PostHog and, if there is one, of the site.
+
+use std::path::Path;
+
+use hedgerow::proxy::Server;
+use hedgerow::Hedgerow;
+
+use super::End;
+
+/// Serves until it is told to stop.
+pub(super) fn run(path: &Path) -> End {
+    let config = match super::load(path) {
+        Ok(config) => config,
+        Err(end) => return end,
+    };
+    let server = Hedgerow::new(config)
+        .map_err(|error| error.to_string())
+        .and_then(|hedgerow| Server::new(hedgerow).map_err(|error| error.to_string()));
+    match server {
+        Ok(server) => {
+            for address in server.addresses() {
+                log::info!("listening on {address}");
+            }
+            server.run();
+            End::Well
+        }
+        Err(reason) => {
+            eprintln!("hedgerow: {reason}");
+            End::Unable
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! How bodies flow: cuts, windows, bounds, write keys.
+
+use super::*;
+
+#[test]
+fn bodies_that_can_never_be_taken_are_told_apart() {
+    for (body, expected) in [
+        ("", RewriteError::Empty),
+        (" \n", RewriteError::Empty),
+        ("[]", RewriteError::NotAnObject),
+        ("nope", RewriteError::NotAnObject),
+        ("{\"batch\":{}}", RewriteError::BatchNotAnArray),
+        ("{\"batch\":[1,]}", RewriteError::InvalidJson),
+        ("{\"batch\":[{\"type\":}]}", RewriteError::InvalidJson),
+        ("{\"batch\":[]", RewriteError::InvalidJson),
+        ("{\"batch\":[]}x", RewriteError::InvalidJson),
+        ("{\"batch\":[{}{}]}", RewriteError::InvalidJson),
+        ("{\"type\":\"track\",}", RewriteError::InvalidJson),
+        ("{\"type\":\"track\"", RewriteError::InvalidJson),
+    ] {
+        let got = rewrite(Call::Batch, None, body.as_bytes()).map(|outcome| outcome.events);
+        assert_eq!(got, Err(expected), "{body}");
+    }
+    let single = rewrite(Call::One(Kind::Track), None, b"{} {}").map(|outcome| outcome.events);
+    assert_eq!(single, Err(RewriteError::InvalidJson));
+    assert!(rewrite(Call::Batch, None, b"{\"batch\":[]}")
+        .unwrap()
+        .events
+        .is_empty());
+}
+
+const MIXED: &str = r#" {"writeKey" : "wk","sentAt":"2026-11-23T10:00:05.000Z","context":{"library":{"name":"analytics-go","version":"3"},"device":{"type":"phone","name":"A"}},
+ "integrations":{"All":true}, "batch" : [ {"type":"track","event":"é \" \\ \u00e9","userId":"u1","messageId":"m1","timestamp":"2026-11-23T10:00:00Z","properties":{"a":[1,2,{"b":"]}"}],"url":"https://x/"}} ,
+ {"type":"identify","userId":"u2","anonymousId":"a2","messageId":"m2","traits":{"n":NaN,"x":1,"x":2}},{"type":"track","event":"x"},
+ {"type":"screen","name":"Main","anonymousId":"a","messageId":"m3","context":{"device":{"name":"B"}}} ] , "other":{"x":[1]} } "#;
+
+#[test]
+fn every_cut_and_every_window_gives_what_the_whole_body_gives() {
+    let received = Some("2026-11-23T11:00:06.000Z");
+    let whole = rewrite(Call::Batch, received, MIXED.as_bytes()).unwrap();
+    assert_eq!(whole.events.len(), 3);
+    assert_eq!(whole.left, ["2 missing_distinct_id"]);
+    assert_eq!(whole.events[0]["timestamp"], "2026-11-23T11:00:01.000Z");
+    assert_eq!(
+        whole.events[2]["properties"]["segment_device"],
+        json!({"type": "phone", "name": "B"})
+    );
+    for window in [1, 64, 400, 1 << 20] {
+        let bounds = Bounds {
+            window,
+            ..Bounds::default()
+        };
+        for cut in 0..=MIXED.len() {
+            let (a, b) = MIXED.as_bytes().split_at(cut);
+            let outcome = rewrite_with(bounds, arrival(Call::Batch, received), &[a, b]).unwrap();
+            assert_eq!(
+                outcome.events, whole.events,
+                "window {window}, cut at {cut}"
+            );
+            assert_eq!(outcome.left, whole.left, "window {window}, cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = MIXED.as_bytes().chunks(1).collect();
+        let outcome = rewrite_with(bounds, arrival(Call::Batch, received), &bytes).unwrap();
+        assert_eq!(
+            outcome.events, whole.events,
+            "window {window}, byte by byte"
+        );
+    }
+}
+
+#[test]
+fn what_stands_behind_the_batch_counts_in_the_window_and_is_refused_past_it() {
+    for late in [
+        r#""context":{"library":{"name":"analytics-java"}}"#,
+        r#""sentAt":"2026-11-23T10:00:05.000Z""#,
+        r#""integrations":{"All":false}"#,
+    ] {
+        let body = format!(
+            r#"{{"batch":[{{"type":"track","event":"A","userId":"u","messageId":"m","timestamp":"2026-11-23T10:00:00Z"}}],{late}}}"#
+        );
+        let received = Some("2026-11-23T10:00:06Z");
+        let held = rewrite(Call::Batch, received, body.as_bytes()).unwrap();
+        assert_eq!(held.events.len() + held.left.len(), 1, "{late}");
+        let bounds = Bounds {
+            window: 16,
+            ..Bounds::default()
+        };
+        let streamed = rewrite_with(bounds, arrival(Call::Batch, received), &[body.as_bytes()]);
+        assert_eq!(
+            streamed.map(|outcome| outcome.events),
+            Err(RewriteError::LateBatchKey)
+        );
+    }
+}
+
+#[test]
+fn a_message_too_large_to_hold_is_skipped_in_a_stream_without_being_held() {
+    let bounds = Bounds {
+        window: 1000,
+        event: 4000,
+    };
+    let rewriter = Arc::new(Rewriter::new(Mapping::reference(), bounds));
+    let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+    let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
+    let mut batch = Batch::open(&envelope);
+    let mut seen = Seen::default();
+    let big = format!(
+        r#"{{"type":"track","userId":"u","event":"{}"}},"#,
+        "y".repeat(100_000)
+    );
+    let body = format!(r#"{{"batch":[{big}{{"type":"track","event":"Small","userId":"u"}}]}}"#);
+    let mut most = 0;
+    for chunk in body.as_bytes().chunks(500) {
+        if rewrite.push(chunk).unwrap() == Flow::Open {
+            assert_eq!(
+                rewrite.pull(&mut batch, usize::MAX, &mut seen),
+                Ok(Pulled::Starved)
+            );
+        }
+        most = most.max(rewrite.held());
+    }
+    rewrite.end();
+    assert_eq!(
+        rewrite.pull(&mut batch, usize::MAX, &mut seen),
+        Ok(Pulled::Done)
+    );
+    assert_eq!(
+        (batch.events(), seen.0),
+        (1, vec!["0 too_large".to_owned()])
+    );
+    assert!(most < 20_000, "{most}");
+}
+
+#[test]
+fn a_batch_level_context_cannot_be_multiplied_without_end() {
+    let context = format!(r#"{{"x":"{}"}}"#, "c".repeat(60_000));
+    let items = vec![r#"{"type":"track","event":"A","userId":"u"}"#; 10_000].join(",");
+    let body = format!(r#"{{"context":{context},"batch":[{items}]}}"#);
+    let rewriter = Arc::new(Rewriter::new(Mapping::reference(), Bounds::default()));
+    let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+    rewrite.push(body.as_bytes()).unwrap();
+    rewrite.end();
+    let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
+    let last = loop {
+        let mut batch = Batch::open(&envelope);
+        match rewrite.pull(&mut batch, 1 << 20, &mut ()) {
+            Ok(Pulled::Full) => {}
+            other => break other,
+        }
+    };
+    assert_eq!(last, Err(RewriteError::TooLarge));
+}
+
+#[test]
+fn write_keys_are_found_at_the_top_and_in_the_first_message() {
+    for (call, body, expected) in [
+        (
+            Call::Batch,
+            r#"{"batch":[{"writeKey":"in"}],"writeKey":"top"}"#,
+            Some("top"),
+        ),
+        (
+            Call::Batch,
+            r#"{"batch":[{"writeKey":"in","type":"track"}]}"#,
+            Some("in"),
+        ),
+        (Call::Batch, r#"{"batch":[{}],"writeKey":""}"#, None),
+        (
+            Call::Batch,
+            r#"{"type":"track","writeKey":"bare"}"#,
+            Some("bare"),
+        ),
+        (Call::One(Kind::Track), r#"{"writeKey":"one"}"#, Some("one")),
+        (Call::One(Kind::Track), r#"{"writeKey":null}"#, None),
+        (Call::Batch, r#"{"batch":[]}"#, None),
+    ] {
+        for window in [4, 1 << 20] {
+            let bounds = Bounds {
+                window,
+                ..Bounds::default()
+            };
+            let rewriter = Arc::new(Rewriter::new(Mapping::reference(), bounds));
+            let mut rewrite = rewriter.begin(Arrival::new(call));
+            rewrite.push(body.as_bytes()).unwrap();
+            rewrite.end();
+            let key = rewrite.write_key().unwrap();
+            let late = window == 4 && expected == Some("top");
+            let expected = if late { Some("in") } else { expected };
+            assert_eq!(key.as_deref(), expected, "{body}, window {window}");
+            let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
+            let mut batch = Batch::open(&envelope);
+            assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ()), Ok(Pulled::Done));
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Parsed user agents that are remembered, because a few of them make most of the traffic.
+//!
+//! A hit costs two hashes, one lock of one shard and one reference count; it allocates nothing.
+//! Memory is bounded whatever clients send: entries and bytes are counted, and user agents that
+//! are longer than real ones are parsed each time. The hash is keyed at random for each process,
+//! so that nobody can choose user agents that collide.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::user_agent::UserAgent;
+
+/// Shards, so that threads seldom wait for each other.
+const SHARDS: usize = 16;
+
+/// The longest user agent that is remembered, in bytes: as long as `$raw_user_agent` may be.
+const LONGEST: usize = 1000;
+
+/// User agents parsed lately, shared by all threads.
+///
+/// Each shard has a young and an old generation. What is asked for moves to the young one; when
+/// that is full it becomes the old one, and what had not been asked for since is forgotten.
+#[derive(Debug)]
+pub struct UserAgents {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+}
+
+/// How much is remembered at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// User agents.
+    pub entries: usize,
+    /// Bytes of their texts. What was parsed from one takes about 150 bytes more.
+    pub bytes: usize,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            entries: 8192,
+            bytes: 2 << 20,
+        }
+    }
+}
+
+type Generation = HashMap<Box<str>, Arc<UserAgent>>;
+
+#[derive(Debug)]
+struct Shard {
+    young: Generation,
+    old: Generation,
+    young_bytes: usize,
+    /// Of one generation.
+    capacity: Capacity,
+}
+
+impl Default for UserAgents {
+    fn default() -> Self {
+        Self::new(Capacity::default())
+    }
+}
+
+impl UserAgents {
+    /// An empty memory of this capacity. The tables are allocated here, once.
+    pub fn new(capacity: Capacity) -> Self {
+        let hasher = RandomState::new();
+        let share = Capacity {
+            entries: capacity.entries / SHARDS / 2,
+            bytes: capacity.bytes / SHARDS / 2,
+        };
+        let shard = || {
+            let table = || HashMap::with_capacity_and_hasher(share.entries, hasher.clone());
+            Mutex::new(Shard {
+                young: table(),
+                old: table(),
+                young_bytes: 0,
+                capacity: share,
+            })
+        };
+        Self {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            hasher,
+        }
+    }
+
+    /// What the user agent says; parsed only if it is not remembered.
+    pub fn parse(&self, user_agent: &str) -> Arc<UserAgent> {
+        let shard = usize::try_from(self.hasher.hash_one(user_agent) >> 32).unwrap_or(0) % SHARDS;
+        let Some(shard) = self
+            .shards
+            .get(shard)
+            .filter(|_| user_agent.len() <= LONGEST)
+        else {
+            return Arc::new(UserAgent::parse(user_agent));
+        };
+        if let Some(known) = lock(shard).find(user_agent) {
+            return known;
+        }
+        // Parsed without the lock: two threads may do it at once, and the later one wins.
+        let parsed = Arc::new(UserAgent::parse(user_agent));
+        lock(shard).insert(user_agent.into(), Arc::clone(&parsed));
+        parsed
+    }
+
+    /// How much is remembered at the moment.
+    pub fn held(&self) -> Capacity {
+        let mut held = Capacity {
+            entries: 0,
+            bytes: 0,
+        };
+        for shard in &self.shards {
+            let shard = lock(shard);
+            held.entries += shard.young.len() + shard.old.len();
+            held.bytes +=
+                shard.young_bytes + shard.old.keys().map(|text| text.len()).sum::<usize>();
+        }
+        held
+    }
+}
+
+/// A shard is whole between any two statements, so one whose thread died is as good as any.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shard {
+    fn find(&mut self, text: &str) -> Option<Arc<UserAgent>> {
+        if let Some(known) = self.young.get(text) {
+            return Some(Arc::clone(known));
+        }
+        let (text, known) = self.old.remove_entry(text)?;
+        self.insert(text, Arc::clone(&known));
+        Some(known)
+    }
+
+    fn insert(&mut self, text: Box<str>, parsed: Arc<UserAgent>) {
+        if text.len() > self.capacity.bytes || self.capacity.entries == 0 {
+            return;
+        }
+        if self.young.len() >= self.capacity.entries
+            || self.young_bytes + text.len() > self.capacity.bytes
+        {
+            // Swapped and cleared, not replaced: both tables keep their room.
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+            self.young_bytes = 0;
+        }
+        let bytes = text.len();
+        if self.young.insert(text, parsed).is_none() {
+            self.young_bytes += bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chrome(version: usize) -> String {
+        format!(
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
+             Chrome/{version}.0.0.0 Safari/537.36"
+        )
+    }
+
+    #[test]
+    fn a_user_agent_is_parsed_once_and_the_same_for_all_threads() {
+        let memory = UserAgents::default();
+        let first = memory.parse(&chrome(1));
+        assert_eq!(*first, UserAgent::parse(&chrome(1)));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        assert!(Arc::ptr_eq(&first, &memory.parse(&chrome(1))));
+                    }
+                });
+            }
+        });
+        assert_eq!(memory.held().entries, 1);
+    }
+
+    #[test]
+    fn any_number_of_user_agents_takes_bounded_memory() {
+        for capacity in [
+            Capacity {
+                entries: 64,
+                bytes: 1 << 20,
+            },
+            Capacity {
+                entries: 1 << 20,
+                bytes: 16 << 10,
+            },
+            Capacity {
+                entries: 0,
+                bytes: 0,
+            },
+        ] {
+            let memory = UserAgents::new(capacity);
+            for version in 0..5000 {
+                let parsed = memory.parse(&chrome(version));
+                assert_eq!(parsed.browser_version, Some(version.to_string()));
+            }
+            let held = memory.held();
+            assert!(held.entries <= capacity.entries, "{held:?} {capacity:?}");
+            assert!(held.bytes <= capacity.bytes, "{held:?} {capacity:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_again_and_again_stays() {
+        let memory = UserAgents::new(Capacity {
+            entries: 256,
+            bytes: 1 << 20,
+        });
+        let popular = memory.parse(&chrome(0));
+        for version in 1..5000 {
+            memory.parse(&chrome(version));
+            assert!(
+                Arc::ptr_eq(&popular, &memory.parse(&chrome(0))),
+                "{version}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_user_agent_longer_than_any_real_one_is_parsed_but_not_kept() {
+        let memory = UserAgents::default();
+        let long = chrome(152) + &"x".repeat(LONGEST);
+        assert_eq!(memory.parse(&long).browser, Some("Chrome"));
+        assert_eq!(memory.held().entries, 0);
+    }
+}

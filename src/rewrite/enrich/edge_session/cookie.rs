@@ -1,0 +1,65 @@
+//! How the session cookie travels: `Cookie` in, `Set-Cookie` out (RFC 6265).
+
+use super::{CookieValue, EdgeSessionError};
+use crate::rewrite::enrich::session;
+
+/// How the browser reached the edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Over TLS, at the edge itself or at a trusted proxy before it.
+    Tls,
+    /// In the clear; a `Secure` cookie would not be stored.
+    Plain,
+}
+
+/// The cookie's name and reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionCookie {
+    name: String,
+    domain: Option<String>,
+}
+
+impl SessionCookie {
+    /// A cookie of this name. Without a domain it is the answering host's alone; with one all of
+    /// the domain's hosts share the visitor's session.
+    pub fn new(name: &str, domain: Option<&str>) -> Result<Self, EdgeSessionError> {
+        let is_plain = |text: &str, extra: &[u8]| {
+            !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte))
+        };
+        if !is_plain(name, b"-_.") {
+            return Err(EdgeSessionError::CookieName);
+        }
+        if domain.is_some_and(|domain| !is_plain(domain, b"-.")) {
+            return Err(EdgeSessionError::CookieDomain);
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            domain: domain.map(str::to_owned),
+        })
+    }
+
+    /// Its value in a `Cookie` header.
+    pub fn find<'a>(&self, header: &'a str) -> Option<&'a str> {
+        session::cookie(header, &self.name)
+    }
+
+    /// The `Set-Cookie` header that stores it. Scripts cannot read it, and other sites' requests
+    /// do not carry it, except when a visitor follows a link.
+    pub fn header(&self, cookie: &CookieValue, transport: Transport) -> String {
+        let mut header = format!(
+            "{}={}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax",
+            self.name, cookie.value, cookie.max_age
+        );
+        if let Some(domain) = &self.domain {
+            header.push_str("; Domain=");
+            header.push_str(domain);
+        }
+        if transport == Transport::Tls {
+            header.push_str("; Secure");
+        }
+        header
+    }
+}

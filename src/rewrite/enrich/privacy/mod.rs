@@ -1,0 +1,137 @@
+//! What may leave the edge: addresses and click ids that are masked, and the patterns with which
+//! a site names events and properties.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::url::{Parameter, Privacy};
+
+mod pattern;
+
+pub use pattern::{Hit, NamePattern, PathPattern, PatternError};
+
+/// What posthog-js writes instead of a masked parameter's value.
+const MASKED: &str = "<masked>";
+
+/// How much of an address leaves the edge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IpMask {
+    /// All of it.
+    #[default]
+    Off,
+    /// The network: without the last of an IPv4 address's four numbers, without the last 64 bits
+    /// of an IPv6 address, which name the device.
+    LastOctet,
+    /// Nothing. An absent `$ip` would be filled in by PostHog (posthog-ingestion 2.2), so
+    /// `0.0.0.0` stands for it, as Segment's users write (segment-tracking 4.3).
+    All,
+}
+
+impl IpMask {
+    /// The address as it may leave. A text that is no address leaves only if nothing is masked.
+    pub fn apply(self, address: &str) -> Cow<'_, str> {
+        match self {
+            Self::Off => Cow::Borrowed(address),
+            Self::All => Cow::Borrowed("0.0.0.0"),
+            Self::LastOctet => match address.trim().parse::<IpAddr>() {
+                Ok(address) => Cow::Owned(network(address.to_canonical()).to_string()),
+                Err(_) => Cow::Borrowed("0.0.0.0"),
+            },
+        }
+    }
+}
+
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            Ipv4Addr::new(a, b, c, 0).into()
+        }
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+/// A URL in whose query the ids of single clicks ([`Privacy::Personal`]) are masked, as posthog-js
+/// does it with `mask_personal_data_properties`.
+pub fn mask_click_ids(url: &str) -> Cow<'_, str> {
+    let (whole, fragment) = match url.find('#') {
+        Some(at) => url.split_at(at),
+        None => (url, ""),
+    };
+    let Some((head, query)) = whole.split_once('?') else {
+        return Cow::Borrowed(url);
+    };
+    if query
+        .split(['&', '?'])
+        .all(|part| personal_name(part).is_none())
+    {
+        return Cow::Borrowed(url);
+    }
+    let mut masked = String::with_capacity(url.len() + MASKED.len());
+    masked.push_str(head);
+    for (at, part) in query.split('&').enumerate() {
+        masked.push(if at == 0 { '?' } else { '&' });
+        // A second question mark may begin a parameter, too, of which nothing may be left.
+        for (at, piece) in part.split('?').enumerate() {
+            if at > 0 {
+                masked.push('?');
+            }
+            if let Some(name) = personal_name(piece) {
+                masked.push_str(name);
+                masked.push('=');
+                masked.push_str(MASKED);
+                break;
+            }
+            masked.push_str(piece);
+        }
+    }
+    masked.push_str(fragment);
+    Cow::Owned(masked)
+}
+
+/// The name of a parameter, if it is the id of one click.
+fn personal_name(parameter: &str) -> Option<&str> {
+    let name = parameter.split('=').next()?;
+    (Parameter::privacy_of(name) == Some(Privacy::Personal)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_masked_down_to_its_network() {
+        for (address, network) in [
+            ("203.0.113.77", "203.0.113.0"),
+            (" 203.0.113.77 ", "203.0.113.0"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("::ffff:203.0.113.77", "203.0.113.0"),
+            ("::1", "::"),
+            ("203.0.113.77:443", "0.0.0.0"),
+            ("unknown", "0.0.0.0"),
+            ("", "0.0.0.0"),
+        ] {
+            assert_eq!(IpMask::LastOctet.apply(address), network, "{address}");
+            assert_eq!(IpMask::All.apply(address), "0.0.0.0");
+            assert_eq!(IpMask::Off.apply(address), address);
+        }
+    }
+
+    #[test]
+    fn a_url_without_click_ids_is_left_alone() {
+        for url in [
+            "",
+            "?",
+            "/p#?gclid=1",
+            "https://a.test/?utm_source=gclid&gad_source=1&x=gclid",
+        ] {
+            assert!(
+                matches!(mask_click_ids(url), Cow::Borrowed(same) if same == url),
+                "{url}"
+            );
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Patterns over names and over paths of names.
+
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// The most stars a pattern may have. Matching takes time in proportion to stars and text.
+const STARS: usize = 16;
+
+/// The most names a path pattern may have.
+const DEPTH: usize = 32;
+
+/// Why a text is no pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PatternError {
+    /// It matches nothing.
+    #[error("a pattern must not be empty, nor a name between two of its dots")]
+    Empty,
+    /// Matching it would take too long.
+    #[error("a pattern has at most {STARS} stars and {DEPTH} names")]
+    TooLong,
+}
+
+/// A pattern for names such as events': `*` stands for any characters, also none. Case counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamePattern(Box<str>);
+
+impl FromStr for NamePattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        if text.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        if text.matches('*').count() > STARS {
+            return Err(PatternError::TooLong);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl NamePattern {
+    /// Whether a name matches.
+    pub fn matches(&self, name: &str) -> bool {
+        let Some((head, rest)) = self.0.split_once('*') else {
+            return *self.0 == *name;
+        };
+        let Some(mut left) = name.strip_prefix(head) else {
+            return false;
+        };
+        // Between two stars the first place that fits is as good as any; the end is fixed.
+        let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+        for part in middle.split('*').filter(|part| !part.is_empty()) {
+            let Some((_, after)) = left.split_once(part) else {
+                return false;
+            };
+            left = after;
+        }
+        left.ends_with(tail)
+    }
+}
+
+/// A pattern for places in an object: names with dots between them. A star stands for any
+/// characters of one name, two stars for any number of names, also none.
+///
+/// `traits.email`, `properties.*.card_number`, `**.password`, `properties.address.**`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPattern(Vec<Step>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    Name(NamePattern),
+    AnyDepth,
+}
+
+/// What a pattern says of a place in an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hit {
+    /// The value there is meant, with all that is in it.
+    Here,
+    /// Something within the value may be meant.
+    Within,
+    /// Neither: the value can be copied as it stands.
+    No,
+}
+
+impl FromStr for PathPattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let steps = text
+            .split('.')
+            .map(|name| match name {
+                "**" => Ok(Step::AnyDepth),
+                name => name.parse().map(Step::Name),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if steps.len() > DEPTH {
+            return Err(PatternError::TooLong);
+        }
+        Ok(Self(steps))
+    }
+}
+
+impl PathPattern {
+    /// What the pattern says of the value at this path.
+    pub fn at(&self, path: &[&str]) -> Hit {
+        // One bit for each number of steps that the path so far can have used up.
+        let end = 1u64 << self.0.len();
+        let mut states = self.skip_depths(1);
+        for name in path {
+            if states & end != 0 {
+                return Hit::Here;
+            }
+            let mut next = 0;
+            for (at, step) in self.0.iter().enumerate() {
+                if states & 1 << at != 0 {
+                    match step {
+                        Step::AnyDepth => next |= 1 << at,
+                        Step::Name(pattern) if pattern.matches(name) => next |= 1 << (at + 1),
+                        Step::Name(_) => {}
+                    }
+                }
+            }
+            states = self.skip_depths(next);
+        }
+        if states & end != 0 {
+            Hit::Here
+        } else if states != 0 {
+            Hit::Within
+        } else {
+            Hit::No
+        }
+    }
+
+    /// Any depth may be none.
+    fn skip_depths(&self, mut states: u64) -> u64 {
+        for (at, step) in self.0.iter().enumerate() {
+            if *step == Step::AnyDepth && states & 1 << at != 0 {
+                states |= 1 << (at + 1);
+            }
+        }
+        states
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> NamePattern {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, yes, no) in [
+            (
+                "Order Completed",
+                vec!["Order Completed"],
+                vec!["Order", "order completed", ""],
+            ),
+            (
+                "Order *",
+                vec!["Order Completed", "Order "],
+                vec!["Order", "My Order x"],
+            ),
+            ("*Viewed", vec!["Viewed", "Page Viewed"], vec!["Viewed "]),
+            ("*", vec!["", "x", "*"], vec![]),
+            (
+                "a*b*c",
+                vec!["abc", "a1b2c", "abcbc", "abbc"],
+                vec!["acb", "ab", "ac", "abcd"],
+            ),
+            ("a*a", vec!["aa", "aba"], vec!["a", "ab"]),
+            ("*a*", vec!["a", "bab"], vec!["", "b"]),
+            ("**", vec!["", "x"], vec![]),
+            ("ab*bc", vec!["abbc"], vec!["abc"]),
+            ("日*本", vec!["日本", "日x本"], vec!["日"]),
+        ] {
+            for text in yes {
+                assert!(name(pattern).matches(text), "{pattern} {text}");
+            }
+            for text in no {
+                assert!(!name(pattern).matches(text), "{pattern} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_is_met_name_by_name() {
+        use Hit::{Here, No, Within};
+        for (pattern, path, hit) in [
+            ("traits.email", "traits.email", Here),
+            ("traits.email", "traits.email.local", Here),
+            ("traits.email", "traits", Within),
+            ("traits.email", "traits.name", No),
+            ("traits.email", "properties.email", No),
+            ("traits.*", "traits.email", Here),
+            ("traits.*", "traits", Within),
+            ("properties.*.card", "properties.payment.card", Here),
+            ("properties.*.card", "properties.card", Within),
+            ("properties.*.card", "properties.a.b.card", No),
+            ("properties.*_token", "properties.csrf_token", Here),
+            ("**.password", "password", Here),
+            ("**.password", "properties.a.b.password", Here),
+            ("**.password", "properties.a.b", Within),
+            ("a.**.z", "a.z", Here),
+            ("a.**.z", "a.b.c.z", Here),
+            ("a.**.z", "b.z", No),
+            ("a.**", "a.b", Here),
+            ("a.**", "a", Here),
+            ("**.**", "a", Here),
+        ] {
+            let parsed: PathPattern = pattern.parse().unwrap();
+            let path: Vec<_> = path.split('.').collect();
+            assert_eq!(parsed.at(&path), hit, "{pattern} {path:?}");
+        }
+        assert_eq!("a.b".parse::<PathPattern>().unwrap().at(&[]), Within);
+    }
+
+    #[test]
+    fn patterns_that_mean_nothing_or_cost_too_much_are_refused() {
+        let path = |text: &str| text.parse::<PathPattern>().err();
+        assert_eq!("".parse::<NamePattern>(), Err(PatternError::Empty));
+        assert_eq!(path(""), Some(PatternError::Empty));
+        assert_eq!(path("a..b"), Some(PatternError::Empty));
+        assert_eq!(path(".a"), Some(PatternError::Empty));
+        assert_eq!(
+            path(&["a"; DEPTH + 1].join(".")),
+            Some(PatternError::TooLong)
+        );
+        assert_eq!(path(&["a"; DEPTH].join(".")), None);
+        assert_eq!(
+            "*".repeat(STARS + 1).parse::<NamePattern>(),
+            Err(PatternError::TooLong)
+        );
+    }
+
+    #[test]
+    fn patterns_agree_with_a_plain_and_slow_matcher() {
+        fn slow(pattern: &[u8], text: &[u8]) -> bool {
+            match (pattern.split_first(), text.split_first()) {
+                (None, None) => true,
+                (Some((b'*', rest)), _) => {
+                    slow(rest, text) || (!text.is_empty() && slow(pattern, &text[1..]))
+                }
+                (Some((p, pattern)), Some((t, text))) => p == t && slow(pattern, text),
+                _ => false,
+            }
+        }
+        let words = |alphabet: &[u8], length: u32| -> Vec<String> {
+            (0..=length)
+                .flat_map(|length| {
+                    (0..(alphabet.len() as u32).pow(length)).map(move |number| (length, number))
+                })
+                .map(|(length, number)| {
+                    (0..length)
+                        .map(|at| {
+                            let digit = number / (alphabet.len() as u32).pow(at);
+                            char::from(alphabet[digit as usize % alphabet.len()])
+                        })
+                        .collect()
+                })
+                .collect()
+        };
+        let texts = words(b"ab", 6);
+        for pattern in words(b"ab*", 5)
+            .iter()
+            .filter(|pattern| !pattern.is_empty())
+        {
+            for text in &texts {
+                let expected = slow(pattern.as_bytes(), text.as_bytes());
+                assert_eq!(name(pattern).matches(text), expected, "{pattern} {text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Which search engine sent a visitor, and for which words.
+
+use std::borrow::Cow;
+
+use super::is_line_end;
+use super::parameters::Query;
+
+/// The search engines that posthog-js knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SearchEngine {
+    /// Google.
+    Google,
+    /// Bing.
+    Bing,
+    /// Yahoo.
+    Yahoo,
+    /// DuckDuckGo.
+    DuckDuckGo,
+}
+
+impl SearchEngine {
+    /// The engine a referrer belongs to.
+    ///
+    /// As in posthog-js its name may stand anywhere behind the scheme, even in the query. A
+    /// stricter rule would be wiser, but the same visit would then count differently.
+    pub fn of(referrer: &str) -> Option<Self> {
+        let rest = referrer
+            .strip_prefix("https://")
+            .or_else(|| referrer.strip_prefix("http://"))?;
+        let line = rest.split(is_line_end).next().unwrap_or_default();
+        // Their dots are dots of expressions: they take any one character.
+        let stands = |name: &str, end: &str| {
+            line.match_indices(name).any(|(at, _)| {
+                let mut rest = line.get(at + name.len()..).unwrap_or_default().chars();
+                let dot = rest.next();
+                dot.is_some_and(|dot| end.is_empty() || dot.len_utf16() == 1)
+                    && rest.as_str().starts_with(end)
+            })
+        };
+        if stands("google", "") {
+            Some(Self::Google)
+        } else if stands("bing", "com") {
+            Some(Self::Bing)
+        } else if stands("yahoo", "com") {
+            Some(Self::Yahoo)
+        } else if stands("duckduckgo", "com") {
+            Some(Self::DuckDuckGo)
+        } else {
+            None
+        }
+    }
+
+    /// `$search_engine`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Google => "google",
+            Self::Bing => "bing",
+            Self::Yahoo => "yahoo",
+            Self::DuckDuckGo => "duckduckgo",
+        }
+    }
+
+    /// The parameter that holds the words searched for.
+    fn parameter(self) -> &'static str {
+        match self {
+            Self::Yahoo => "p",
+            _ => "q",
+        }
+    }
+}
+
+/// `ph_keyword`: the words searched for, where the engine still tells them.
+pub fn search_keyword(engine: SearchEngine, referrer: &str) -> Option<Cow<'_, str>> {
+    Query::of(referrer).get(engine.parameter())
+}

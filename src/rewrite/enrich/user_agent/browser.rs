@@ -1,0 +1,147 @@
+//! Which browser, and which version of it.
+
+use super::scan::{after, digits, is_space, Text};
+
+/// When a rule holds.
+enum When {
+    /// One of these stands in the text.
+    One(&'static [&'static str]),
+    /// All of these stand in the text.
+    All(&'static [&'static str]),
+    /// Something that takes more than looking for words.
+    Other(fn(&Text<'_>) -> bool),
+}
+
+/// The rules, the first that holds wins. Later words stand in the user agents of earlier
+/// browsers, so the order matters.
+const RULES: &[(When, &str)] = &[
+    (When::All(&[" OPR/", "Mini"]), "Opera Mini"),
+    (When::One(&[" OPR/"]), "Opera"),
+    (When::Other(|text| text.is_blackberry()), "BlackBerry"),
+    (
+        When::One(&["IEMobile", "WPDesktop"]),
+        "Internet Explorer Mobile",
+    ),
+    (When::One(&["OculusBrowser"]), "Oculus Browser"),
+    (When::One(&["SamsungBrowser"]), "Samsung Internet"),
+    (When::One(&["Edge", "Edg/"]), "Microsoft Edge"),
+    (When::One(&["Vivaldi/"]), "Vivaldi"),
+    (When::One(&["YaBrowser/"]), "Yandex"),
+    (When::One(&["Whale/"]), "Whale"),
+    (When::One(&["DuckDuckGo/", "Ddg/"]), "DuckDuckGo"),
+    (When::One(&["Claude/"]), "Claude"),
+    (When::One(&["Codex/"]), "Codex"),
+    (When::One(&["ChatGPT/"]), "ChatGPT"),
+    (When::One(&["FBIOS"]), "Facebook Mobile"),
+    (When::One(&["UCWEB", "UCBrowser"]), "UC Browser"),
+    (When::One(&["CriOS"]), "Chrome iOS"),
+    (When::One(&["CrMo", "Chrome"]), "Chrome"),
+    (When::All(&["Android", "Safari"]), "Android Mobile"),
+    (When::One(&["FxiOS"]), "Firefox iOS"),
+    (
+        When::Other(|text| text.has_folded("konqueror")),
+        "Konqueror",
+    ),
+    (When::One(&["Brave/"]), "Brave"),
+    (
+        When::Other(|text| is_safari(text) && text.has("Mobile")),
+        "Mobile Safari",
+    ),
+    (When::Other(is_safari), "Safari"),
+    (When::One(&["PaleMoon/"]), "Pale Moon"),
+    (When::One(&["Waterfox/"]), "Waterfox"),
+    (When::One(&["Firefox"]), "Firefox"),
+    (When::One(&["MSIE", "Trident/"]), "Internet Explorer"),
+    (When::One(&["Gecko"]), "Firefox"),
+];
+
+/// The browser's name.
+pub(super) fn name(text: &Text<'_>) -> Option<&'static str> {
+    RULES
+        .iter()
+        .find(|(when, _)| match when {
+            When::One(marks) => marks.iter().any(|mark| text.has(mark)),
+            When::All(marks) => marks.iter().all(|mark| text.has(mark)),
+            When::Other(holds) => holds(text),
+        })
+        .map(|(_, name)| *name)
+}
+
+/// Safari, or a web view of an app on Apple's systems, which says neither `Safari` nor anything
+/// else. posthog-js knows the latter by `navigator.vendor`, which is Apple's in every WebKit and
+/// Google's in every Chromium, old Android included.
+fn is_safari(text: &Text<'_>) -> bool {
+    !text.has("Chrome") && !text.has("Android") && (text.has("Safari") || text.has("AppleWebKit"))
+}
+
+/// What stands before the version, for each browser that has one.
+fn marks(browser: &str) -> &'static [&'static str] {
+    match browser {
+        "Internet Explorer Mobile" => &["rv:"],
+        "Microsoft Edge" => &["Edge/", "Edg/"],
+        "Chrome" => &["Chrome/", "CrMo/"],
+        "Chrome iOS" => &["CriOS/"],
+        "UC Browser" => &["UCBrowser/", "UCWEB/"],
+        "Safari" | "Mobile Safari" => &["Version/"],
+        "Opera" => &["Opera/", "OPR/"],
+        "Firefox" => &["Firefox/"],
+        "Firefox iOS" => &["FxiOS/"],
+        "BlackBerry" => &["BlackBerry "],
+        "Samsung Internet" => &["SamsungBrowser/"],
+        "Oculus Browser" => &["OculusBrowser/"],
+        "Vivaldi" => &["Vivaldi/"],
+        "Yandex" => &["YaBrowser/"],
+        "Whale" => &["Whale/"],
+        "Brave" => &["Brave/"],
+        "Claude" | "Codex" | "ChatGPT" => &["Claude/", "Codex/", "ChatGPT/"],
+        "DuckDuckGo" => &["DuckDuckGo/", "Ddg/"],
+        "Pale Moon" => &["PaleMoon/"],
+        "Waterfox" => &["Waterfox/"],
+        "Internet Explorer" => &["rv:", "MSIE "],
+        _ => &[],
+    }
+}
+
+/// The browser's major and minor version as the text of a JSON number: `17.4`, and `120` for `120.0`.
+pub(super) fn version(text: &Text<'_>, browser: &str) -> Option<String> {
+    let found = match browser {
+        "Konqueror" => after(&text.folded, "konqueror")
+            .find_map(|rest| major_and_minor(rest.strip_prefix([':', '/']).unwrap_or(rest))),
+        "Android Mobile" => after(&text.folded, "android")
+            .find_map(|rest| major_and_minor(rest.strip_prefix(is_space)?)),
+        "BlackBerry" => {
+            first(text.plain, marks(browser)).or_else(|| first(text.plain, &["Version/"]))
+        }
+        _ => first(text.plain, marks(browser)),
+    };
+    number(found?)
+}
+
+/// The first version in the text that stands right behind one of the marks.
+fn first<'a>(text: &'a str, marks: &'static [&'static str]) -> Option<&'a str> {
+    marks
+        .iter()
+        .filter_map(|mark| {
+            after(text, mark).find_map(|rest| Some((rest.len(), major_and_minor(rest)?)))
+        })
+        // The leftmost one has the most text behind it.
+        .max_by_key(|(rest, _)| *rest)
+        .map(|(_, version)| version)
+}
+
+/// The one or two numbers a text begins with.
+fn major_and_minor(text: &str) -> Option<&str> {
+    let (_, rest) = digits(text)?;
+    let rest = match rest.strip_prefix('.').and_then(digits) {
+        Some((_, rest)) => rest,
+        None => rest,
+    };
+    text.get(..text.len() - rest.len())
+}
+
+/// The text of a JSON number of equal value. None for what a double cannot hold, where
+/// posthog-js's number becomes null.
+fn number(text: &str) -> Option<String> {
+    let value: f64 = text.parse().ok()?;
+    value.is_finite().then(|| value.to_string())
+}

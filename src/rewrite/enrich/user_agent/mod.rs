@@ -1,0 +1,135 @@
+//! Browser, operating system and device from a user agent, in posthog-js's own words.
+//!
+//! PostHog parses no user agents itself (posthog-ingestion 2.4), and its filters compare text.
+//! So the names, the order of the rules and their oddities (Android 10 has no version, Facebook
+//! has no browser version) are those of posthog-js 1.449 (`@posthog/core` 1.67). Two of its inputs do not
+//! exist on a server: `navigator.vendor` is derived from the user agent, and `navigator.brave` is
+//! taken from the client hints.
+//!
+//! Not taken over: the option that names Google's search app as a browser of its own. posthog-js
+//! has it switched off unless a site asks for defaults of May 2026 or later.
+
+use std::borrow::Cow;
+
+mod browser;
+mod device;
+mod hints;
+
+mod os;
+mod scan;
+
+pub use hints::{Brand, ClientHints, Mobile, Refined, Screen};
+
+use scan::Text;
+
+/// How much of a user agent is looked at, in bytes. Real ones end long before; text beyond it is
+/// some client's mischief and shall cost nothing.
+pub const PARSED_BYTES: usize = 4096;
+
+/// How long posthog-js lets `$raw_user_agent` be, in UTF-16 units.
+const RAW_UNITS: usize = 1000;
+
+/// What a user agent says. A part that is not known is `None`, never an empty text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserAgent {
+    /// `$browser`: `Chrome`, `Mobile Safari`, …
+    pub browser: Option<&'static str>,
+    /// `$browser_version`: major and minor version as the text of a JSON number, `17.4`.
+    pub browser_version: Option<String>,
+    /// `$os`: `Mac OS X`, `iOS`, `Windows`, …
+    pub os: Option<&'static str>,
+    /// `$os_version`: `10.15.7`, `XP`, …
+    pub os_version: Option<String>,
+    /// `$device`: `iPhone`, `Android Tablet`, …; none for a desktop computer.
+    pub device: Option<&'static str>,
+    /// `$device_type`: `Desktop`, `Mobile`, `Tablet`, `Console` or `Wearable`.
+    pub device_type: Option<&'static str>,
+}
+
+impl UserAgent {
+    /// Parses a user agent. Time grows with its length, of which at most [`PARSED_BYTES`] count.
+    pub fn parse(user_agent: &str) -> Self {
+        if user_agent.is_empty() {
+            return Self::default();
+        }
+        let text = Text::new(cut(user_agent, PARSED_BYTES));
+        let browser = browser::name(&text);
+        let (os, os_version) = os::name_and_version(&text);
+        let device = device::name(&text);
+        Self {
+            browser,
+            browser_version: browser.and_then(|browser| browser::version(&text, browser)),
+            os,
+            os_version,
+            device,
+            device_type: Some(device::kind(device)),
+        }
+    }
+}
+
+/// `$raw_user_agent`: the text, of which posthog-js keeps 997 UTF-16 units and three dots when it
+/// is longer than 1,000.
+pub fn raw(user_agent: &str) -> Cow<'_, str> {
+    if user_agent.len() <= RAW_UNITS || user_agent.encode_utf16().count() <= RAW_UNITS {
+        return Cow::Borrowed(user_agent);
+    }
+    let mut units = 0;
+    let kept: String = user_agent
+        .chars()
+        .take_while(|character| {
+            units += character.len_utf16();
+            units <= RAW_UNITS - 3
+        })
+        .collect();
+    Cow::Owned(kept + "...")
+}
+
+/// The longest beginning of `text` of at most `bytes` bytes that ends between two characters.
+fn cut(text: &str, bytes: usize) -> &str {
+    if text.len() <= bytes {
+        return text;
+    }
+    let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_of_no_user_agent() {
+        assert_eq!(UserAgent::parse(""), UserAgent::default());
+    }
+
+    #[test]
+    fn a_user_agent_of_a_megabyte_costs_no_more_than_its_beginning() {
+        let head = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_7 like Mac OS X) AppleWebKit/605.1.15 \
+                    (KHTML, like Gecko) Version/26.6 Mobile/15E148 Safari/604.1";
+        let long = format!("{head} {}", "é".repeat(1 << 20));
+        assert_eq!(UserAgent::parse(&long), UserAgent::parse(head));
+        let beyond = format!("{head}{} Vivaldi/7.1", " ".repeat(PARSED_BYTES));
+        assert_eq!(UserAgent::parse(&beyond), UserAgent::parse(head));
+    }
+
+    #[test]
+    fn a_cut_falls_between_characters() {
+        for bytes in 0..=12 {
+            let text = "aé日😀z";
+            let kept = cut(text, bytes);
+            assert!(text.starts_with(kept) && kept.len() <= bytes && bytes - kept.len() < 4);
+        }
+    }
+
+    #[test]
+    fn the_raw_text_is_cut_as_posthog_js_cuts_it() {
+        let exact = "x".repeat(1000);
+        assert!(matches!(raw(&exact), Cow::Borrowed(text) if text == exact));
+        let long = raw(&"x".repeat(1001)).into_owned();
+        assert_eq!(long, format!("{}...", "x".repeat(997)));
+        // Two bytes but one unit each: still short.
+        assert!(matches!(raw(&"é".repeat(1000)), Cow::Borrowed(_)));
+        // A character of two units is not torn apart: 996 units and the dots.
+        assert_eq!(raw(&"😀".repeat(600)).encode_utf16().count(), 999);
+    }
+}

@@ -1,0 +1,87 @@
+//! Looking for marks in a text, in one pass each.
+
+/// A user agent together with its lower-case form, for the rules that ignore case. Only ASCII
+/// letters are folded, as posthog-js's expressions do; so both forms have the same offsets.
+pub(super) struct Text<'a> {
+    pub(super) plain: &'a str,
+    pub(super) folded: String,
+}
+
+impl<'a> Text<'a> {
+    pub(super) fn new(plain: &'a str) -> Self {
+        Self {
+            plain,
+            folded: plain.to_ascii_lowercase(),
+        }
+    }
+
+    /// Whether the mark stands in the text as it is.
+    pub(super) fn has(&self, mark: &str) -> bool {
+        self.plain.contains(mark)
+    }
+
+    /// Whether the mark, given in lower case, stands in the text in whatever case.
+    pub(super) fn has_folded(&self, mark: &str) -> bool {
+        self.folded.contains(mark)
+    }
+
+    /// Whether one of the lower-case marks stands in the text in whatever case.
+    pub(super) fn has_one_folded(&self, marks: &[&str]) -> bool {
+        marks.iter().any(|mark| self.has_folded(mark))
+    }
+
+    /// BlackBerry's marks, which browser, system and device share.
+    pub(super) fn is_blackberry(&self) -> bool {
+        self.has_one_folded(&["blackberry", "playbook", "bb10"])
+    }
+}
+
+/// What follows each occurrence of a mark, in order.
+pub(super) fn after<'a, 'm: 'a>(text: &'a str, mark: &'m str) -> impl Iterator<Item = &'a str> {
+    text.match_indices(mark)
+        .filter_map(move |(at, _)| text.get(at + mark.len()..))
+}
+
+/// The lines of a text as an expression's dot sees them.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_line_end)
+}
+
+/// Whether a dot in one of posthog-js's expressions stops before this character.
+pub(super) fn is_line_end(character: char) -> bool {
+    matches!(character, '\n' | '\r' | '\u{2028}' | '\u{2029}')
+}
+
+/// Whether `\s` in one of posthog-js's expressions takes this character.
+pub(super) fn is_space(character: char) -> bool {
+    character == '\u{feff}' || (character != '\u{85}' && character.is_whitespace())
+}
+
+/// The ASCII digits a text begins with (one at least), and the rest.
+pub(super) fn digits(text: &str) -> Option<(&str, &str)> {
+    let count = text.bytes().take_while(u8::is_ascii_digit).count();
+    (count > 0).then(|| text.split_at(count))
+}
+
+/// A version of two or three numbers, such as `18_7` or `10.15.7`: joined by dots, with a zero
+/// where the third is missing. One of `first` parts the first two, one of `second` may stand
+/// before the third.
+pub(super) fn version(text: &str, first: &[char], second: &[char]) -> Option<String> {
+    let (major, rest) = digits(text)?;
+    let (minor, rest) = digits(rest.strip_prefix(first)?)?;
+    let rest = rest.strip_prefix(second).unwrap_or(rest);
+    let patch = digits(rest).map_or("0", |(patch, _)| patch);
+    Some([major, minor, patch].join("."))
+}
+
+/// The first `count` numbers joined by dots, as they stand; none if there are fewer.
+pub(super) fn dotted(text: &str, count: usize) -> Option<&str> {
+    let mut rest = text;
+    for number in 0..count {
+        if number > 0 {
+            rest = rest.strip_prefix('.')?;
+        }
+        rest = digits(rest)?.1;
+    }
+    text.get(..text.len() - rest.len())
+}

@@ -1,0 +1,85 @@
+//! Where a value stands in a text, and what it is.
+
+/// Why a text is not JSON, not even in spirit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rewrite) enum Malformed {
+    /// A character that cannot stand where it stands, or an end too early.
+    Syntax,
+    /// More nested arrays and objects than capture takes.
+    TooDeep,
+}
+
+/// Where something stands in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::rewrite) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        // Texts are bounded by the body limit, which the configuration keeps below 4 GiB.
+        Self {
+            start: start as u32,
+            end: end as u32,
+        }
+    }
+
+    /// The bytes of `text` that it covers.
+    pub(in crate::rewrite) fn of(self, text: &[u8]) -> &[u8] {
+        text.get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+
+    /// Where it begins.
+    pub(in crate::rewrite) fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// Where it ends.
+    pub(in crate::rewrite) fn end(self) -> usize {
+        self.end as usize
+    }
+}
+
+/// What kind of value stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rewrite) enum Shape {
+    Null,
+    True,
+    False,
+    Number,
+    /// A string without escapes.
+    Plain,
+    /// A string with at least one escape.
+    Escaped,
+    Array,
+    Object,
+}
+
+/// A value: where it stands, what it is, and how many arrays and objects are nested in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rewrite) struct Value {
+    pub(in crate::rewrite) span: Span,
+    pub(in crate::rewrite) shape: Shape,
+    pub(in crate::rewrite) depth: u16,
+}
+
+impl Value {
+    /// Its bytes.
+    pub(in crate::rewrite) fn of(self, text: &[u8]) -> &[u8] {
+        self.span.of(text)
+    }
+
+    /// Whether it is a string.
+    pub(in crate::rewrite) fn is_string(self) -> bool {
+        matches!(self.shape, Shape::Plain | Shape::Escaped)
+    }
+}
+
+/// One entry of an object. The key is without its quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rewrite) struct Entry {
+    pub(in crate::rewrite) key: Span,
+    pub(in crate::rewrite) value: Value,
+}

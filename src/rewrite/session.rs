@@ -1,0 +1,136 @@
+//! Which session a message belongs to (mapping 5.3): what the client already knows, else what the
+//! edge keeps in a cookie of its own.
+
+use super::enrich::edge_session::{CookieValue, EdgeSessions, SessionCookie};
+use super::enrich::session::{cookie, explicit_session, posthog_js_session};
+use super::enrich::uuid7::Uuid7;
+use super::json::{unescape, Scratch, Shape, Value};
+use super::library::Library;
+use super::message::Part;
+use super::normalise::Source;
+use super::{Arrival, Recipient, Timestamp};
+
+/// Sessions that the edge keeps itself: `sessions: cookie`.
+#[derive(Debug)]
+pub struct SessionKeeper {
+    /// Makes and checks the cookie's value.
+    pub sessions: EdgeSessions,
+    /// The cookie's name and reach.
+    pub cookie: SessionCookie,
+}
+
+/// The sessions of one request.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    keeper: Option<std::sync::Arc<SessionKeeper>>,
+    /// The visitor whose session was looked up last, and what came of it.
+    current: Option<(String, Uuid7)>,
+    /// The cookie to set.
+    cookie: Option<CookieValue>,
+}
+
+impl Sessions {
+    pub(super) fn new(keeper: Option<std::sync::Arc<SessionKeeper>>) -> Self {
+        Self {
+            keeper,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn cookie(&self) -> Option<&CookieValue> {
+        self.cookie.as_ref()
+    }
+
+    /// The session of a message and where it was found; none if its own properties name one, if
+    /// nothing is known, or for a time that it does not cover.
+    pub(super) fn find(
+        &mut self,
+        source: Source<'_>,
+        visitor: Option<&str>,
+        moment: Option<Timestamp>,
+        arrival: &Arrival,
+        recipient: &Recipient,
+    ) -> Option<(Uuid7, &'static str)> {
+        let own = source.message.properties.get(source.text, "$session_id");
+        if own.is_some_and(|own| own.shape != Shape::Null) {
+            return None;
+        }
+        let library = Library::of(source.context, source.context_text);
+        if library == Library::Server {
+            return explicit(source, visitor, moment?);
+        }
+        if let (Some(cookies), Some(now)) = (&arrival.cookies, arrival.received_at) {
+            let session = cookie(cookies, &recipient.posthog_cookie)
+                .and_then(|value| posthog_js_session(value, now))
+                .filter(|session| moment.is_some_and(|moment| session.covers(moment)));
+            if let Some(session) = session {
+                return Some((session, "posthog-js's cookie"));
+            }
+        }
+        if let Some(found) = moment.and_then(|moment| explicit(source, visitor, moment)) {
+            return Some(found);
+        }
+        if library != Library::Browser {
+            return None;
+        }
+        self.kept(visitor?, moment?, arrival)
+            .map(|session| (session, "the edge's session cookie"))
+    }
+
+    fn kept(&mut self, visitor: &str, moment: Timestamp, arrival: &Arrival) -> Option<Uuid7> {
+        let keeper = self.keeper.clone()?;
+        let now = arrival.received_at?;
+        let current = self.current.as_ref().filter(|(known, _)| known == visitor);
+        let session = match current {
+            Some((_, session)) => *session,
+            None => {
+                let cookies = arrival.cookies.as_deref().unwrap_or_default();
+                let value = keeper.cookie.find(cookies);
+                let session = value.and_then(|value| keeper.sessions.read(value, visitor, now));
+                let renewal = keeper.sessions.renew(session, visitor, now)?;
+                if renewal.cookie.is_some() {
+                    self.cookie = renewal.cookie;
+                }
+                self.current = Some((visitor.to_owned(), renewal.session.id));
+                renewal.session.id
+            }
+        };
+        if session.covers(moment) {
+            return Some(session);
+        }
+        keeper.sessions.begin(visitor, moment)
+    }
+}
+
+/// A session that another library names (mapping 5.3, points 3 and 4).
+fn explicit(
+    source: Source<'_>,
+    visitor: Option<&str>,
+    moment: Timestamp,
+) -> Option<(Uuid7, &'static str)> {
+    let visitor = visitor?;
+    let text = source.text;
+    let amplitude = source.message.integrations.get(text, "Actions Amplitude");
+    if let Some(options) = amplitude.filter(|options| options.shape == Shape::Object) {
+        let options_text = options.of(text);
+        let mut part = Part::default();
+        part.scan_text(options_text, &mut Scratch::default()).ok()?;
+        let named = part.get(options_text, "session_id");
+        let session = named.and_then(|id| said(id, options_text));
+        if let Some(session) = session.and_then(|id| explicit_session(&id, visitor, moment)) {
+            return Some((session, "integrations.Actions Amplitude.session_id"));
+        }
+    }
+    let context_text = source.context_text;
+    let named = source.context.get(context_text, "sessionId")?;
+    let session = explicit_session(&said(named, context_text)?, visitor, moment)?;
+    Some((session, "context.sessionId"))
+}
+
+fn said(value: Value, text: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
+    match value.shape {
+        Shape::Plain | Shape::Escaped => Some(unescape(value.of(text))),
+        Shape::Number => Some(String::from_utf8_lossy(value.of(text))),
+        _ => None,
+    }
+}

@@ -1,0 +1,254 @@
+//! Browser, system, device, app and network (mapping 5.2).
+
+use super::super::super::enrich::user_agent::{
+    self, Brand, ClientHints, Mobile, Screen, UserAgent,
+};
+use super::super::super::explain::Origin;
+use super::super::super::json::Scanner;
+use super::super::super::json::{Scratch, Shape, Value};
+use super::super::super::library::Library;
+use super::super::super::message::{find, Inner};
+use super::super::super::DeviceTypes;
+use super::super::presence::Target;
+use super::Properties;
+
+const USER_AGENT: Origin<'static> = Origin::Fixed("context.userAgent, parsed as posthog-js does");
+
+impl<'t> Properties<'_, '_, 't> {
+    pub(super) fn write_device(&mut self) {
+        self.write_device_type();
+        let os_version = self.inner(Inner::Os, "version");
+        self.add_context(
+            "$os_version",
+            os_version,
+            Origin::Fixed("context.os.version"),
+        );
+        let has_os_version = os_version
+            .is_some_and(|version| super::says_something(version, self.source.context_text));
+        self.write_user_agent(has_os_version);
+        for (inner, key, property) in [
+            (Inner::Device, "manufacturer", "$device_manufacturer"),
+            (Inner::Device, "name", "$device_name"),
+            (Inner::App, "name", "$app_name"),
+            (Inner::App, "version", "$app_version"),
+            (Inner::App, "build", "$app_build"),
+            (Inner::App, "namespace", "$app_namespace"),
+            (Inner::Network, "carrier", "$network_carrier"),
+            (Inner::Screen, "density", "$screen_density"),
+        ] {
+            self.add_context(property, self.inner(inner, key), origin_of(inner, key));
+        }
+        for (key, property) in [
+            ("wifi", "$network_wifi"),
+            ("cellular", "$network_cellular"),
+            ("bluetooth", "$network_bluetooth"),
+        ] {
+            let switch = self.inner(Inner::Network, key);
+            let switch = switch.filter(|value| matches!(value.shape, Shape::True | Shape::False));
+            self.add_context(property, switch, origin_of(Inner::Network, key));
+        }
+        for (key, property) in [("locale", "$locale"), ("timezone", "$timezone")] {
+            let value = self.source.context.get(self.source.context_text, key);
+            self.add_context(property, value, Origin::Under("context", key.as_bytes()));
+        }
+        self.write_device_id();
+    }
+
+    fn write_device_id(&mut self) {
+        let id = self.inner(Inner::Device, "id").filter(|id| id.is_string());
+        match id {
+            Some(id) => {
+                self.add_context("$device_id", Some(id), Origin::Fixed("context.device.id"))
+            }
+            None if self.library == Library::Browser => {
+                if let Some(anonymous_id) = self.settled.visitor(self.source.text) {
+                    self.add("$device_id", &anonymous_id, Origin::Fixed("anonymousId"));
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn write_user_agent(&mut self, has_os_version: bool) {
+        let model = self.inner(Inner::Device, "model");
+        let Some(user_agent) = self.user_agent_text() else {
+            return self.add_context(
+                "$device_model",
+                model,
+                Origin::Fixed("context.device.model"),
+            );
+        };
+        let parsed = self.desk.user_agents.parse(&user_agent);
+        let platform = self.inner_text(Inner::UserAgentData, "platform");
+        let platform_version = self.inner_text(Inner::UserAgentData, "platformVersion");
+        let hinted_model = self.inner_text(Inner::UserAgentData, "model");
+        let mut hints = ClientHints {
+            platform: platform.as_deref(),
+            platform_version: platform_version.as_deref(),
+            model: hinted_model.as_deref(),
+            mobile: self.mobile(),
+            screen: self.screen(),
+            brand: Brand::default(),
+        };
+        self.see_brands(&mut hints);
+        self.add_context(
+            "$device_model",
+            model,
+            Origin::Fixed("context.device.model"),
+        );
+        self.add_parsed(&parsed, &hints, has_os_version, model.is_some());
+        let raw = user_agent::raw(&user_agent);
+        self.add("$raw_user_agent", &raw, Origin::Fixed("context.userAgent"));
+    }
+
+    fn add_parsed(
+        &mut self,
+        parsed: &UserAgent,
+        hints: &ClientHints<'_>,
+        has_os_version: bool,
+        has_model: bool,
+    ) {
+        let known = parsed.refined(hints);
+        // The SDK's own word on its system beats the user agent's.
+        let sdk_knows_os = self.mapped.has(Target::Os);
+        if let Some(browser) = known.browser {
+            self.add("$browser", browser, USER_AGENT);
+        }
+        // A version of another browser than the one that stands there would be a lie.
+        if let (Some(version), None) = (known.browser_version, self.given.browser) {
+            self.add_json("$browser_version", format_args!("{version}"), USER_AGENT);
+        }
+        if let (Some(os), false) = (known.os, sdk_knows_os) {
+            self.add("$os", os, USER_AGENT);
+        }
+        if let (Some(version), false, false) = (known.os_version, sdk_knows_os, has_os_version) {
+            self.add("$os_version", version, USER_AGENT);
+        }
+        if let Some(device) = known.device {
+            self.add("$device", device, USER_AGENT);
+        }
+        if let (Some(kind), false) = (known.device_type, self.overrides_device_type()) {
+            self.add("$device_type", kind, USER_AGENT);
+        }
+        if let (Some(model), false) = (known.device_model, has_model) {
+            self.add(
+                "$device_model",
+                model,
+                Origin::Fixed("context.userAgentData.model"),
+            );
+        }
+    }
+
+    /// The user agent, of a browser or phone; a server's own says nothing of its users.
+    fn user_agent_text(&self) -> Option<std::borrow::Cow<'t, str>> {
+        match self.context_text_of("userAgent") {
+            Some(user_agent)
+                if self.library != Library::Server || user_agent.starts_with("Mozilla/") =>
+            {
+                Some(user_agent)
+            }
+            Some(_) => None,
+            None => self
+                .settled
+                .user_agent
+                .map(|user_agent| std::borrow::Cow::Owned(user_agent.to_owned())),
+        }
+    }
+
+    fn mobile(&self) -> Option<Mobile> {
+        match self.inner(Inner::UserAgentData, "mobile")?.shape {
+            Shape::True => Some(Mobile::Yes),
+            Shape::False => Some(Mobile::No),
+            _ => None,
+        }
+    }
+
+    fn screen(&self) -> Option<Screen> {
+        Some(Screen {
+            width: self.number(self.inner(Inner::Screen, "width")?)?,
+            height: self.number(self.inner(Inner::Screen, "height")?)?,
+            density: self
+                .inner(Inner::Screen, "density")
+                .and_then(|density| self.number(density)),
+        })
+    }
+
+    fn number(&self, value: Value) -> Option<f64> {
+        if value.shape != Shape::Number {
+            return None;
+        }
+        std::str::from_utf8(value.of(self.source.context_text))
+            .ok()?
+            .parse()
+            .ok()
+    }
+
+    /// Looks at the brands, of which only one tells more than the user agent.
+    fn see_brands(&self, hints: &mut ClientHints<'_>) {
+        let Some(brands) = self.inner(Inner::UserAgentData, "brands") else {
+            return;
+        };
+        let text = brands.of(self.source.context_text);
+        let needle = b"\"Brave\"";
+        if brands.shape != Shape::Array || !text.windows(needle.len()).any(|part| part == needle) {
+            return;
+        }
+        let mut scratch = Scratch::default();
+        let mut scanner = Scanner::new(text, &mut scratch);
+        let mut before = scanner.expect(b'[');
+        let mut entries = Vec::new();
+        while before.is_ok() && scanner.peek() != Some(b']') {
+            entries.clear();
+            if scanner.value_with_entries(&mut entries).is_err() {
+                return;
+            }
+            if let Some(brand) = find(&entries, text, "brand").filter(|brand| brand.is_string()) {
+                hints.see_brand(&super::unescape(brand.of(text)));
+            }
+            before = scanner.expect(b',');
+        }
+    }
+
+    fn overrides_device_type(&self) -> bool {
+        self.desk.mapping.device_type == DeviceTypes::PostHog
+            && self.inner(Inner::Device, "type").is_some()
+    }
+
+    /// `$device_type` in PostHog's words, where Segment's own are not wanted.
+    fn write_device_type(&mut self) {
+        if !self.overrides_device_type() {
+            return;
+        }
+        let Some(said) = self.inner_text(Inner::Device, "type") else {
+            return;
+        };
+        let model = self.inner_text(Inner::Device, "model").unwrap_or_default();
+        // A phone's shorter side is below this many points; it is posthog-js's border as well.
+        const TABLET: f64 = 600.0;
+        let tablet = model.starts_with("iPad")
+            || self.screen().is_some_and(|screen| {
+                screen.width.min(screen.height) / screen.density.unwrap_or(1.0).max(1.0) >= TABLET
+            });
+        let kind = match said.to_ascii_lowercase().as_str() {
+            "ios" | "android" if tablet => "Tablet",
+            "ios" | "android" => "Mobile",
+            _ => &said,
+        };
+        self.add(
+            "$device_type",
+            kind,
+            Origin::Fixed("context.device, in PostHog's words"),
+        );
+    }
+}
+
+fn origin_of(inner: Inner, key: &str) -> Origin<'_> {
+    let part = match inner {
+        Inner::Device => "context.device",
+        Inner::App => "context.app",
+        Inner::Network => "context.network",
+        Inner::Screen => "context.screen",
+        _ => "context",
+    };
+    Origin::Under(part, key.as_bytes())
+}

@@ -1,0 +1,179 @@
+//! The page, where it was come from, and which campaign brought the visitor (mapping 5.1).
+
+use std::borrow::Cow;
+
+use super::super::super::enrich::url::{
+    referring_domain, search_keyword, Query, SearchEngine, Url,
+};
+use super::super::super::explain::Origin;
+use super::super::super::json::{unescape, Value};
+use super::super::super::library::Library;
+use super::super::super::message::{find, Inner};
+use super::Properties;
+use crate::segment::Kind;
+
+impl<'t> Properties<'_, '_, 't> {
+    pub(super) fn write_page(&mut self) {
+        let message = self.source.message;
+        if matches!(self.plan.kind, Kind::Page | Kind::Screen) {
+            self.add_own("name", message.name, Origin::Fixed("name"));
+            self.add_own("category", message.category, Origin::Fixed("category"));
+        }
+        if matches!(self.plan.kind, Kind::Group | Kind::Alias) {
+            return;
+        }
+        let current_url = self.current_url();
+        let referrer = self.referrer();
+        let page_title = self.inner(Inner::Page, "title");
+        self.add_context("title", page_title, Origin::Fixed("context.page.title"));
+        if let Some(url) = current_url.as_deref().and_then(Url::parse) {
+            self.add(
+                "$host",
+                url.host(),
+                Origin::Fixed("the host of $current_url"),
+            );
+            if self.plan.kind == Kind::Page {
+                let path = find(self.entries, self.source.text, "path");
+                self.add_own(
+                    "$pathname",
+                    path.filter(|path| path.is_string()),
+                    Origin::Fixed("properties.path"),
+                );
+            }
+            self.add_after_pathname(url.pathname());
+        }
+        if let Some(referrer) = referrer.as_deref() {
+            if let Some(domain) = referring_domain(referrer) {
+                self.add(
+                    "$referring_domain",
+                    &domain,
+                    Origin::Fixed("the host of $referrer"),
+                );
+            }
+            if let Some(engine) = SearchEngine::of(referrer) {
+                self.add(
+                    "$search_engine",
+                    engine.name(),
+                    Origin::Fixed("the host of $referrer"),
+                );
+                if let Some(keyword) = search_keyword(engine, referrer) {
+                    self.add(
+                        "ph_keyword",
+                        &keyword,
+                        Origin::Fixed("the query of $referrer"),
+                    );
+                }
+            }
+        }
+        self.write_url_parameters(current_url.as_deref());
+        self.write_viewport();
+        if self.library == Library::Browser {
+            if let Some(locale) = self.context_text_of("locale") {
+                self.add(
+                    "$browser_language",
+                    &locale,
+                    Origin::Fixed("context.locale"),
+                );
+                let prefix = locale.split('-').next().unwrap_or_default();
+                self.add(
+                    "$browser_language_prefix",
+                    prefix,
+                    Origin::Fixed("context.locale"),
+                );
+            }
+        }
+    }
+
+    /// `$pathname` from the URL, unless a page call's own path has just been written.
+    fn add_after_pathname(&mut self, pathname: &str) {
+        let own = self.plan.kind == Kind::Page
+            && find(self.entries, self.source.text, "path")
+                .is_some_and(|path| path.is_string() && path.of(self.source.text) != b"\"\"");
+        if !own {
+            self.add(
+                "$pathname",
+                pathname,
+                Origin::Fixed("the path of $current_url"),
+            );
+        }
+    }
+
+    /// The URL that `$current_url` says in the end.
+    fn current_url(&self) -> Option<Cow<'t, str>> {
+        let text: &'t [u8] = self.source.text;
+        let own = |value: Value| value.is_string().then(|| unescape(value.of(text)));
+        if let Some(url) = self.given.url {
+            return own(url);
+        }
+        if let Some(url) = find(self.entries, text, "$current_url") {
+            return own(url);
+        }
+        let context_text: &'t [u8] = self.source.context_text;
+        let literal = self.source.context.get(context_text, "page.url");
+        let url = literal.or_else(|| self.inner(Inner::Page, "url"))?;
+        url.is_string().then(|| unescape(url.of(context_text)))
+    }
+
+    /// What `$referrer` says in the end; a page call's own referrer is added if there is no other.
+    fn referrer(&mut self) -> Option<Cow<'t, str>> {
+        let text: &'t [u8] = self.source.text;
+        if let Some(referrer) = find(self.entries, text, "$referrer") {
+            return referrer.is_string().then(|| unescape(referrer.of(text)));
+        }
+        let context_text: &'t [u8] = self.source.context_text;
+        let literal = self.source.context.get(context_text, "page.referrer");
+        if let Some(referrer) = literal.or_else(|| self.inner(Inner::Page, "referrer")) {
+            return referrer
+                .is_string()
+                .then(|| unescape(referrer.of(context_text)));
+        }
+        if self.plan.kind != Kind::Page {
+            return None;
+        }
+        let referrer =
+            find(self.entries, text, "referrer").filter(|referrer| referrer.is_string())?;
+        self.add_own(
+            "$referrer",
+            Some(referrer),
+            Origin::Fixed("properties.referrer"),
+        );
+        Some(unescape(referrer.of(text)))
+    }
+
+    /// Campaign parameters and click ids, of the URL or of the page's search.
+    fn write_url_parameters(&mut self, current_url: Option<&str>) {
+        let search = self.inner_text(Inner::Page, "search");
+        let mut query = Query::of(current_url.unwrap_or_default());
+        let mut origin = Origin::Fixed("the query of $current_url");
+        if query.pairs().next().is_none() {
+            query = Query::of(search.as_deref().unwrap_or_default());
+            origin = Origin::Fixed("context.page.search");
+        }
+        for parameter in query.campaign() {
+            self.add(parameter.name, &parameter.value, origin);
+        }
+    }
+
+    fn write_viewport(&mut self) {
+        for (key, inner, own) in [
+            ("$viewport_width", "innerWidth", "viewport_width"),
+            ("$viewport_height", "innerHeight", "viewport_height"),
+        ] {
+            let text = self.source.text;
+            let given = find(self.entries, text, own).filter(|value| is_number(*value));
+            let screen = self
+                .inner(Inner::Screen, inner)
+                .filter(|value| is_number(*value));
+            match screen {
+                Some(screen) => {
+                    self.add_context(key, Some(screen), Origin::Fixed("context.screen"))
+                }
+                None => self.add_own(key, given, Origin::Under("properties", own.as_bytes())),
+            }
+        }
+    }
+}
+
+fn is_number(value: Value) -> bool {
+    value.shape == super::Shape::Number
+}

@@ -1,0 +1,145 @@
+//! Groups (mapping 1.3, 1.6 and 5.5).
+
+use super::super::explain::Origin;
+use super::super::json::{is_truthy, unescape, write_string, Entry, Scratch, Shape, Value};
+use super::super::message::{find, Part};
+use super::super::GroupTypeFrom;
+use super::Properties;
+use crate::segment::Kind;
+
+/// The traits that name a group's type, the stronger one first.
+const TYPE_TRAITS: [&str; 2] = ["$group_type", "groupType"];
+
+impl Properties<'_, '_, '_> {
+    /// `$groups` of any call: the context's group, and in the enriched mode the caller's beside
+    /// it, each type once, the caller's first.
+    pub(super) fn write_groups(&mut self) {
+        let Some(group_id) = self.group_id else {
+            if self.plan.kind == Kind::Group && self.is_enriched() {
+                self.write_own_group();
+            }
+            return;
+        };
+        let context_text = self.source.context_text;
+        let group_type = &self.desk.mapping.group_type;
+        let mut callers = Part::default();
+        let given = find(self.entries, self.source.text, "$groups")
+            .filter(|given| self.is_enriched() && given.shape == Shape::Object);
+        let given_text = given.map_or(&b""[..], |given| given.of(self.source.text));
+        if given.is_some() {
+            // It has been scanned as a part of the message; it can be scanned again.
+            let _ = callers.scan_text(given_text, &mut Scratch::default());
+        }
+        self.key(
+            "$groups",
+            Origin::Fixed("context.groupId, and properties.$groups in the enriched mode"),
+        );
+        self.out.push(b'{');
+        let mut first = true;
+        let names_type = |entry: &Entry| {
+            unescape(&[b"\"", entry.key.of(given_text), b"\""].concat()) == group_type.as_str()
+        };
+        if !callers.entries.iter().any(names_type) {
+            first = false;
+            write_string(self.out, group_type);
+            self.out.push(b':');
+            self.out.extend_from_slice(group_id.of(context_text));
+        }
+        for entry in &callers.entries {
+            if !std::mem::replace(&mut first, false) {
+                self.out.push(b',');
+            }
+            self.out.push(b'"');
+            self.out.extend_from_slice(entry.key.of(given_text));
+            self.out.extend_from_slice(b"\":");
+            self.out.extend_from_slice(entry.value.of(given_text));
+        }
+        self.out.push(b'}');
+    }
+
+    /// `$groups` of a group call without `context.groupId`: the group that it names.
+    fn write_own_group(&mut self) {
+        let text = self.source.text;
+        let group_id = self.source.message.group_id;
+        let usable =
+            |id: &Value| is_truthy(*id, text) && (id.is_string() || id.shape == Shape::Number);
+        if let Some(group_id) = group_id.filter(usable) {
+            let group_type = self.group_type();
+            self.key("$groups", Origin::Fixed("groupId"));
+            self.out.push(b'{');
+            write_string(self.out, &group_type);
+            self.out.push(b':');
+            self.out.extend_from_slice(group_id.of(text));
+            self.out.push(b'}');
+        }
+    }
+
+    /// What a group call becomes (mapping 1.6).
+    pub(super) fn write_group(&mut self) {
+        let message = self.source.message;
+        let group_type = self.group_type();
+        self.key("$geoip_disable", Origin::Fixed("always on a group call"));
+        self.out.extend_from_slice(b"true");
+        self.key(
+            "$group_type",
+            Origin::Fixed("mapping.group_type, or traits where it may"),
+        );
+        write_string(self.out, &group_type);
+        self.copy("$group_key", message.group_id, Origin::Fixed("groupId"));
+        if self.desk.mapping.group_type_from == GroupTypeFrom::Traits {
+            self.write_group_set_without_type();
+        } else {
+            self.copy("$group_set", message.traits, Origin::Fixed("traits"));
+        }
+    }
+
+    /// The type of the group that this call is about.
+    fn group_type(&self) -> String {
+        let setting = || self.desk.mapping.group_type.clone();
+        if self.desk.mapping.group_type_from == GroupTypeFrom::Setting {
+            return setting();
+        }
+        let (traits, text) = self.traits();
+        let named = TYPE_TRAITS.iter().find_map(|trait_name| {
+            traits
+                .get(text, trait_name)
+                .filter(|name| name.is_string() && is_truthy(*name, text))
+        });
+        named.map_or_else(setting, |name| unescape(name.of(text)).into_owned())
+    }
+
+    fn traits(&self) -> (Part, &[u8]) {
+        let text = self.source.message.traits;
+        let text = text.map_or(&b"null"[..], |traits| traits.of(self.source.text));
+        let mut part = Part::default();
+        let _ = part.scan_text(text, &mut Scratch::default());
+        (part, text)
+    }
+
+    fn write_group_set_without_type(&mut self) {
+        let traits = self.source.message.traits;
+        let is_object = traits.is_some_and(|traits| traits.shape == Shape::Object);
+        if !is_object {
+            return self.copy("$group_set", traits, Origin::Fixed("traits"));
+        }
+        let mut set = Vec::new();
+        let (traits, text) = self.traits();
+        for entry in &traits.entries {
+            let key = entry.key.of(text);
+            if TYPE_TRAITS.iter().any(|name| name.as_bytes() == key) {
+                continue;
+            }
+            set.push(if set.is_empty() { b'{' } else { b',' });
+            set.push(b'"');
+            set.extend_from_slice(key);
+            set.extend_from_slice(b"\":");
+            set.extend_from_slice(entry.value.of(text));
+        }
+        if set.is_empty() {
+            set.push(b'{');
+        }
+        set.push(b'}');
+        self.key("$group_set", Origin::Fixed("traits"));
+        self.out.extend_from_slice(&set);
+    }
+}

@@ -1,0 +1,239 @@
+//! Writing an event: slices of the message, copied to where PostHog looks for them.
+//!
+//! The order of precedence is the reference's (mapping 1.5): what is forced, then the caller's
+//! properties, then what the context gives. Instead of building an object and overwriting keys,
+//! each key is written once, after looking whether a stronger one takes its place. What the
+//! enriched mode adds comes last and gives way to everything else.
+
+mod enriched;
+mod groups;
+mod presence;
+mod reference;
+
+use super::enrich::cache::UserAgents;
+use super::explain::{Origin, Trace};
+use super::json::{is_truthy, write_string, Entry, Value};
+use super::library::Library;
+use super::message::find;
+use super::normalise::{Settled, Source, Time};
+use super::plan::{Piece, Plan};
+use super::{Mapping, Mode, Recipient};
+use crate::segment::Kind;
+use presence::{Mapped, Presence};
+
+/// What an event is written from besides its message.
+#[derive(Clone, Copy)]
+pub(super) struct Desk<'d> {
+    pub(super) mapping: &'d Mapping,
+    pub(super) user_agents: &'d UserAgents,
+    pub(super) recipient: &'d Recipient,
+}
+
+/// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
+pub(super) fn write_event(
+    out: &mut Vec<u8>,
+    desk: Desk<'_>,
+    plan: &Plan<'_>,
+    settled: &Settled<'_>,
+    source: Source<'_>,
+    trace: Option<&mut Trace>,
+) {
+    let text = source.text;
+    out.extend_from_slice(b"{\"uuid\":\"");
+    settled.uuid.write(out);
+    out.push(b'"');
+    if plan.event != Piece::Absent {
+        out.extend_from_slice(b",\"event\":");
+        write_piece(out, plan.event, text);
+    }
+    match plan.timestamp {
+        Time::Unknown => {}
+        Time::AsWritten(value) => {
+            out.extend_from_slice(b",\"timestamp\":");
+            out.extend_from_slice(value.of(text));
+        }
+        Time::At(timestamp) => {
+            out.extend_from_slice(b",\"timestamp\":\"");
+            timestamp.write(out);
+            out.push(b'"');
+        }
+    }
+    out.extend_from_slice(b",\"properties\":");
+    Properties::open(out, desk, plan, settled, source, trace).write();
+    out.push(b'}');
+}
+
+fn write_piece(out: &mut Vec<u8>, piece: Piece<'_>, text: &[u8]) {
+    match piece {
+        Piece::Absent => {}
+        Piece::Raw(value) => out.extend_from_slice(value.of(text)),
+        Piece::Digits(value) => {
+            out.push(b'"');
+            out.extend_from_slice(value.of(text));
+            out.push(b'"');
+        }
+        Piece::Name(name) => {
+            out.push(b'"');
+            out.extend_from_slice(name.as_bytes());
+            out.push(b'"');
+        }
+        Piece::Spelled(id) => write_string(out, id),
+    }
+}
+
+/// What the caller's properties hold that bears on other properties.
+#[derive(Debug, Default)]
+struct Given {
+    url: Option<Value>,
+    utm_name: Option<Value>,
+    browser: Option<Value>,
+}
+
+/// The properties of one event while they are written.
+struct Properties<'o, 'p, 't> {
+    out: &'o mut Vec<u8>,
+    desk: Desk<'p>,
+    plan: &'p Plan<'p>,
+    settled: &'p Settled<'t>,
+    source: Source<'t>,
+    trace: Option<&'o mut Trace>,
+    library: Library,
+    /// The caller's properties that count; none on group and alias calls.
+    entries: &'t [Entry],
+    presence: Presence,
+    /// Which of the context's values have been written to a property of their own.
+    mapped: Mapped,
+    given: Given,
+    group_id: Option<Value>,
+    empty: bool,
+}
+
+impl<'o, 'p, 't> Properties<'o, 'p, 't> {
+    fn open(
+        out: &'o mut Vec<u8>,
+        desk: Desk<'p>,
+        plan: &'p Plan<'p>,
+        settled: &'p Settled<'t>,
+        source: Source<'t>,
+        trace: Option<&'o mut Trace>,
+    ) -> Self {
+        let entries: &[Entry] = match plan.kind {
+            Kind::Group | Kind::Alias => &[],
+            _ => &source.message.properties.entries,
+        };
+        let text = source.text;
+        let truthy = |value: Value| Some(value).filter(|value| is_truthy(*value, text));
+        let mut given = Given::default();
+        let mut presence = Presence::default();
+        for entry in entries {
+            let key = entry.key.of(text);
+            match key {
+                b"url" => given.url = truthy(entry.value),
+                b"utm_name" => given.utm_name = truthy(entry.value),
+                b"browser" => given.browser = truthy(entry.value),
+                _ => {}
+            }
+            presence.note(key);
+        }
+        let context = source.context;
+        let group_id = context
+            .get(source.context_text, "groupId")
+            .filter(|id| is_truthy(*id, source.context_text));
+        out.push(b'{');
+        Self {
+            out,
+            desk,
+            plan,
+            settled,
+            source,
+            trace,
+            library: Library::of(context, source.context_text),
+            entries,
+            presence,
+            mapped: Mapped::default(),
+            given,
+            group_id,
+            empty: true,
+        }
+    }
+
+    fn write(mut self) {
+        self.write_callers();
+        self.write_calls_own();
+        self.write_groups();
+        self.write_campaign();
+        self.write_mapped();
+        self.write_context();
+        self.write_unusable_time();
+        if self.desk.mapping.mode == Mode::Enriched {
+            self.write_enriched();
+        }
+        self.write_constants();
+        if self.plan.distinct_id != Piece::Absent {
+            self.key("distinct_id", Origin::Fixed(self.plan.distinct_id_from));
+            write_piece(self.out, self.plan.distinct_id, self.source.text);
+        }
+        self.key(
+            "$lib",
+            Origin::Fixed("always Segment, as in PostHog's own destination"),
+        );
+        self.out.extend_from_slice(b"\"Segment\"}");
+    }
+
+    fn comma(&mut self) {
+        if self.empty {
+            self.empty = false;
+        } else {
+            self.out.push(b',');
+        }
+    }
+
+    fn key(&mut self, key: &str, origin: Origin<'_>) {
+        self.key_of(b"", key.as_bytes(), origin);
+    }
+
+    /// A key out of two parts, each of which is JSON text already.
+    fn key_of(&mut self, prefix: &[u8], key: &[u8], origin: Origin<'_>) {
+        self.comma();
+        self.out.push(b'"');
+        self.out.extend_from_slice(prefix);
+        self.out.extend_from_slice(key);
+        self.out.extend_from_slice(b"\":");
+        if let Some(trace) = &mut self.trace {
+            trace.note(prefix, key, origin);
+        }
+    }
+
+    /// Copies a value of the message, if it is there.
+    fn copy(&mut self, key: &str, value: Option<Value>, origin: Origin<'_>) {
+        if let Some(value) = value {
+            self.key(key, origin);
+            self.out.extend_from_slice(value.of(self.source.text));
+        }
+    }
+
+    /// Whether the caller has given this key, so that others give way.
+    fn caller_has(&self, key: &str) -> bool {
+        self.presence.may_have(key.as_bytes())
+            && find(self.entries, self.source.text, key).is_some()
+    }
+
+    /// Constant properties of the project; they give way to everything else.
+    fn write_constants(&mut self) {
+        for (key, value) in &self.desk.recipient.properties {
+            if !self.has(key) {
+                self.comma();
+                write_string(self.out, key);
+                self.out.push(b':');
+                self.out.extend_from_slice(value.as_bytes());
+                if let Some(trace) = &mut self.trace {
+                    trace.note(
+                        b"",
+                        key.as_bytes(),
+                        Origin::Fixed("the project's constant properties"),
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The properties of PostHog's own Segment destination, value for value (mapping, section 1).
+
+use super::super::explain::Origin;
+use super::super::json::{is_truthy, write_string, Entry, Shape, Value};
+use super::super::message::{find, Inner};
+use super::super::plan::Piece;
+use super::super::spread::{write_spread, Strangers};
+use super::super::{DeviceTypes, Noise};
+use super::presence::Target;
+use super::{write_piece, Properties, Source};
+use crate::segment::Kind;
+
+/// A path of the context that has a property of its own: the literal key that is preferred to the
+/// path, the path, and the property.
+type Path = (&'static str, Option<(Inner, &'static str)>, Target);
+
+/// Those paths (mapping 1.3, point 3).
+const MAPPED: [Path; 8] = [
+    ("ip", None, Target::Ip),
+    ("page.url", Some((Inner::Page, "url")), Target::CurrentUrl),
+    ("page.path", Some((Inner::Page, "path")), Target::Pathname),
+    ("os.name", Some((Inner::Os, "name")), Target::Os),
+    (
+        "page.referrer",
+        Some((Inner::Page, "referrer")),
+        Target::Referrer,
+    ),
+    (
+        "screen.width",
+        Some((Inner::Screen, "width")),
+        Target::ScreenWidth,
+    ),
+    (
+        "screen.height",
+        Some((Inner::Screen, "height")),
+        Target::ScreenHeight,
+    ),
+    (
+        "device.type",
+        Some((Inner::Device, "type")),
+        Target::DeviceType,
+    ),
+];
+
+/// A time that PostHog could not read, as the sender wrote it.
+const ORIGINAL_TIMESTAMP: &str = "segment_original_timestamp";
+
+impl<'t> Properties<'_, '_, 't> {
+    /// The caller's properties, in runs as long as nothing stands in between that has to go.
+    pub(super) fn write_callers(&mut self) {
+        let text = self.source.text;
+        let mut run: Option<(usize, usize)> = None;
+        for entry in self.entries {
+            let key = entry.key.of(text);
+            if self.is_replaced(key, entry.value) {
+                self.write_run(run.take());
+                continue;
+            }
+            // One before the key is its quote.
+            let start = run.map_or(entry.key.start() - 1, |(start, _)| start);
+            run = Some((start, entry.value.span.end()));
+            if let Some(trace) = &mut self.trace {
+                trace.note(b"", key, Origin::Under("properties", key));
+            }
+        }
+        self.write_run(run);
+        let properties = self.source.message.properties.value;
+        if let (Some(value), false) = (properties, self.takes_no_properties()) {
+            self.spread(b"", &Strangers::none(), text, value);
+        }
+        self.copy(
+            "$current_url",
+            self.given.url,
+            Origin::Fixed("properties.url"),
+        );
+        self.copy(
+            "utm_campaign",
+            self.given.utm_name,
+            Origin::Fixed("properties.utm_name"),
+        );
+        self.copy(
+            "$browser",
+            self.given.browser,
+            Origin::Fixed("properties.browser"),
+        );
+    }
+
+    fn takes_no_properties(&self) -> bool {
+        matches!(self.plan.kind, Kind::Group | Kind::Alias)
+    }
+
+    fn write_run(&mut self, run: Option<(usize, usize)>) {
+        if let Some((start, end)) = run {
+            self.comma();
+            let entries = self.source.text.get(start..end).unwrap_or_default();
+            self.out.extend_from_slice(entries);
+        }
+    }
+
+    /// Whether a key of the caller's gives way (mapping 1.4, 1.5 and 1.6), or is not wanted.
+    fn is_replaced(&self, key: &[u8], value: Value) -> bool {
+        match key {
+            b"distinct_id" | b"$lib" => true,
+            b"url" | b"$current_url" => self.given.url.is_some(),
+            b"utm_campaign" => self.given.utm_name.is_some(),
+            b"$browser" => self.given.browser.is_some(),
+            b"$groups" => self.group_id.is_some(),
+            b"$screen_name" => self.plan.kind == Kind::Screen,
+            b"$set" => self.plan.kind == Kind::Identify,
+            b"$anon_distinct_id" => self.plan.anon_distinct_id != Piece::Absent,
+            // PostHog drops what merges or sets when it carries this (posthog-ingestion 4.4).
+            b"$process_person_profile" => {
+                self.is_enriched()
+                    && self.plan.kind == Kind::Identify
+                    && value.shape == Shape::False
+            }
+            b"token"
+            | b"$configured_session_timeout_ms"
+            | b"$initialization_time"
+            | b"$config_defaults"
+            | b"$insert_id"
+            | b"$time" => self.strips_noise(),
+            _ => key.starts_with(b"$sdk_debug_") && self.strips_noise(),
+        }
+    }
+
+    fn strips_noise(&self) -> bool {
+        self.is_enriched() && self.desk.mapping.posthog_js.noise == Noise::Strip
+    }
+
+    /// What the call itself puts among the properties (mapping 1.6).
+    pub(super) fn write_calls_own(&mut self) {
+        let text = self.source.text;
+        let message = self.source.message;
+        match self.plan.kind {
+            Kind::Track | Kind::Page => {}
+            Kind::Screen => self.copy("$screen_name", message.name, Origin::Fixed("name")),
+            Kind::Identify => {
+                self.write_set();
+                if self.plan.anon_distinct_id != Piece::Absent {
+                    self.key("$anon_distinct_id", Origin::Fixed("anonymousId"));
+                    write_piece(self.out, self.plan.anon_distinct_id, text);
+                }
+            }
+            Kind::Group => self.write_group(),
+            Kind::Alias => {
+                if self.plan.alias != Piece::Absent {
+                    self.key("alias", Origin::Fixed(self.plan.alias_from));
+                    write_piece(self.out, self.plan.alias, text);
+                }
+            }
+        }
+    }
+
+    /// `utm_*` (mapping 1.3, point 2).
+    pub(super) fn write_campaign(&mut self) {
+        let Some(campaign) = self.campaign() else {
+            return;
+        };
+        let text = self.source.context_text;
+        let entries = self.source.context.inner(Inner::Campaign);
+        let strangers = self.strangers(b"utm_", campaign, entries);
+        for (index, entry) in entries.iter().enumerate() {
+            let name = campaign_name(entry.key.of(text));
+            let twice = name == b"campaign"
+                && entries
+                    .iter()
+                    .skip(index + 1)
+                    .any(|later| campaign_name(later.key.of(text)) == name);
+            let outdone = name == b"campaign" && self.given.utm_name.is_some();
+            if !twice && !outdone && !strangers.hold(name) {
+                let key = entry.key.of(text);
+                self.key_of(b"utm_", name, Origin::Under("context.campaign", key));
+                self.out.extend_from_slice(entry.value.of(text));
+            }
+        }
+        self.spread(b"utm_", &strangers, text, campaign);
+    }
+
+    /// The campaign, if it is one that is taken apart rather than kept.
+    pub(super) fn campaign(&self) -> Option<Value> {
+        let text = self.source.context_text;
+        let campaign = self.source.context.get(text, "campaign")?;
+        is_truthy(campaign, text).then_some(campaign)
+    }
+
+    /// The keys of the caller's that begin like those the context gives by this value.
+    fn strangers(&self, prefix: &'static [u8], value: Value, entries: &[Entry]) -> Strangers<'t> {
+        let questions = match value.shape {
+            Shape::Object => entries.len(),
+            // One that is spread has at most as many parts as bytes.
+            _ => value.span.end() - value.span.start(),
+        };
+        Strangers::with_prefix(prefix, self.entries, self.source.text, questions)
+    }
+
+    /// What spreading a value that is not an object adds, where the caller gives no such key.
+    fn spread(&mut self, prefix: &[u8], strangers: &Strangers<'_>, text: &[u8], value: Value) {
+        write_spread(self.out, &mut self.empty, (prefix, strangers), text, value);
+    }
+
+    pub(super) fn write_mapped(&mut self) {
+        let Source {
+            context,
+            context_text,
+            ..
+        } = self.source;
+        for (literal, path, target) in MAPPED {
+            let value = context.get(context_text, literal).or_else(|| {
+                path.and_then(|(inner, key)| find(context.inner(inner), context_text, key))
+            });
+            let Some(value) = value.filter(|_| !self.is_outdone(target)) else {
+                continue;
+            };
+            let property = target.property();
+            if !self.caller_has(property) {
+                self.mapped.note(target);
+                self.key(property, Origin::Under("context", literal.as_bytes()));
+                self.out.extend_from_slice(value.of(context_text));
+            }
+        }
+        if let Some(ip) = self.settled.ip {
+            for key in ["$ip", "segment_ip"] {
+                if !self.caller_has(key) {
+                    self.key(key, Origin::Fixed("the address of the connection"));
+                    self.out.push(b'"');
+                    // Writing to a vector cannot fail.
+                    let _ = std::io::Write::write_fmt(self.out, format_args!("{ip}"));
+                    self.out.push(b'"');
+                }
+            }
+            self.mapped.note(Target::Ip);
+        }
+    }
+
+    /// Whether something else takes the place of the context's value.
+    fn is_outdone(&self, target: Target) -> bool {
+        match target {
+            Target::Ip => self.settled.ip.is_some(),
+            Target::CurrentUrl => self.given.url.is_some(),
+            Target::DeviceType => {
+                self.is_enriched() && self.desk.mapping.device_type == DeviceTypes::PostHog
+            }
+            _ => false,
+        }
+    }
+
+    /// `segment_*` (mapping 1.3, point 4).
+    pub(super) fn write_context(&mut self) {
+        if let Some(value) = self.source.context.value {
+            self.write_context_of(value);
+        }
+        if let Some(user_agent) = self.settled.user_agent {
+            if !self.caller_has("segment_userAgent") {
+                self.key(
+                    "segment_userAgent",
+                    Origin::Fixed("the request's user agent"),
+                );
+                write_string(self.out, user_agent);
+            }
+        }
+    }
+
+    fn write_context_of(&mut self, value: Value) {
+        let Source {
+            context,
+            context_text,
+            ..
+        } = self.source;
+        let campaign_gone = self.campaign().is_some();
+        let strangers = self.strangers(b"segment_", value, &context.entries);
+        for entry in &context.entries {
+            let key = entry.key.of(context_text);
+            let gone = match key {
+                b"campaign" => campaign_gone,
+                b"ip" => self.settled.ip.is_some(),
+                _ => false,
+            };
+            if !gone && !strangers.hold(key) {
+                self.key_of(b"segment_", key, Origin::Under("context", key));
+                self.out.extend_from_slice(entry.value.of(context_text));
+            }
+        }
+        self.spread(b"segment_", &strangers, context_text, value);
+    }
+
+    pub(super) fn write_unusable_time(&mut self) {
+        let Some(time) = self.plan.unusable_time else {
+            return;
+        };
+        let Source {
+            context,
+            context_text,
+            ..
+        } = self.source;
+        let taken = context.get(context_text, "original_timestamp").is_some();
+        // An array or object among the times is no loss, and could be of any size.
+        let scalar = !matches!(time.shape, Shape::Array | Shape::Object);
+        if scalar && !taken && !self.caller_has(ORIGINAL_TIMESTAMP) {
+            self.copy(
+                ORIGINAL_TIMESTAMP,
+                Some(time),
+                Origin::Fixed("timestamp, which no one can read"),
+            );
+        }
+    }
+}
+
+/// What follows `utm_` (mapping 1.3, point 2).
+fn campaign_name(key: &[u8]) -> &[u8] {
+    match key {
+        b"name" => b"campaign",
+        key => key,
+    }
+}

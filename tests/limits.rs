@@ -1,0 +1,192 @@
+//! Hostile and heavy traffic costs bounded memory.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod support;
+
+use std::fs;
+
+use support::client::{chunk, post, Client};
+use support::proxy::{yaml, PostHog, Proxy};
+use support::{batch, eventually, gzip, track};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+
+/// Memory is the process's, so one test at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// A value of `/proc/self/status`, in bytes.
+fn status(name: &str) -> usize {
+    let text = fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+    let kilobytes = line.split_whitespace().nth(1).unwrap();
+    kilobytes.parse::<usize>().unwrap() << 10
+}
+
+/// Forgets the peak, and says what is used now.
+fn settle() -> usize {
+    fs::write("/proc/self/clear_refs", "5").unwrap();
+    status("VmRSS:")
+}
+
+/// A PostHog that takes everything and keeps nothing.
+async fn forgetful() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut piece = vec![0; 16 * 1024];
+                let mut tail = Vec::new();
+                while let Ok(read) = stream.read(&mut piece).await {
+                    if read == 0 {
+                        return;
+                    }
+                    tail.extend_from_slice(&piece[..read]);
+                    // The end of a chunked body, or of the envelope.
+                    if tail.ends_with(b"0\r\n\r\n") || tail.ends_with(b"]}") {
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                        let _ = stream.write_all(answer).await;
+                    }
+                    let keep = tail.len().saturating_sub(16);
+                    tail.drain(..keep);
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_of_ten_mebibytes_streams_in_less_than_four() {
+    let _alone = ALONE.lock().await;
+    let proxy = Proxy::start(&yaml(&forgetful().await)).await;
+    let item = track("1", 1000);
+    let mut client = Client::connect(proxy.address).await;
+    // Idle means: everything has been used once.
+    let warm = client.exchange(&post("/hr/t", "", item.as_bytes())).await;
+    assert_eq!(warm.status, 200);
+    let idle = settle();
+    client
+        .send(b"POST /hr/v1/b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    client.send(&chunk(b"{\"batch\":[")).await;
+    let mut sent = 0;
+    let piece = format!("{item},").repeat(16);
+    while sent < (10 << 20) - (64 << 10) {
+        client.send(&chunk(piece.as_bytes())).await;
+        sent += piece.len();
+    }
+    client.send(&chunk(format!("{item}]}}").as_bytes())).await;
+    client.send(b"0\r\n\r\n").await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let growth = status("VmHWM:").saturating_sub(idle);
+    println!("{sent} bytes in one batch: the peak grew by {growth} bytes over {idle}");
+    assert!(growth < 4 << 20, "{growth} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_slow_uploads_hold_what_they_have_sent_and_no_more() {
+    const UPLOADS: usize = 1000;
+    const SENT: usize = 2000;
+    let _alone = ALONE.lock().await;
+    let posthog = PostHog::start().await;
+    let proxy = Proxy::start(&yaml(&posthog.url())).await;
+    let body = track("slow", SENT);
+    let request = post("/hr/t", "", body.as_bytes());
+    let (most, rest) = request.split_at(request.len() - 100);
+    let before = settle();
+    let mut clients = Vec::new();
+    for _ in 0..UPLOADS {
+        let mut client = Client::connect(proxy.address).await;
+        client.send(most).await;
+        clients.push(client);
+    }
+    let counts = || proxy.hedgerow.counts();
+    let all = UPLOADS * (SENT - 300);
+    let held = eventually("all are read", || {
+        Some(counts().held).filter(|held| *held >= all)
+    })
+    .await;
+    let growth = status("VmHWM:").saturating_sub(before);
+    println!("{UPLOADS} uploads of {SENT} bytes hold {held} bytes; the process grew by {growth}");
+    assert!(held <= UPLOADS * SENT * 4, "{held}");
+    assert!(growth / UPLOADS < 100 << 10, "{growth} bytes");
+    for client in &mut clients {
+        client.send(rest).await;
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().await.status, 200);
+    }
+    assert_eq!(posthog.capture.stored(), UPLOADS as u64);
+    assert_eq!(counts().held, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn past_the_total_budget_the_answer_is_503_and_the_others_go_on() {
+    let _alone = ALONE.lock().await;
+    let posthog = PostHog::start().await;
+    let yaml = format!("{}limits: {{memory: 4MiB}}\n", yaml(&posthog.url()));
+    let proxy = Proxy::start(&yaml).await;
+    let body = batch(800, 1000);
+    let request = post("/hr/v1/b", "", body.as_bytes());
+    let (most, rest) = request.split_at(request.len() - 100);
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = Client::connect(proxy.address).await;
+        client.send(most).await;
+        clients.push(client);
+        assert!(proxy.hedgerow.counts().held <= 4 << 20);
+    }
+    eventually("one is refused", || {
+        (proxy.hedgerow.counts().busy > 0).then_some(())
+    })
+    .await;
+    let (mut taken, mut refused) = (0, 0);
+    for client in &mut clients {
+        client.send(rest).await;
+        let answer = client.answer().await;
+        match answer.status {
+            200 => taken += 1,
+            503 => {
+                assert_eq!(answer.header("retry-after"), "5");
+                refused += 1;
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!(taken >= 1 && refused >= 1, "{taken} and {refused}");
+    assert_eq!(posthog.capture.stored(), taken * 800);
+    assert_eq!(proxy.hedgerow.counts().held, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gzip_bomb_is_refused_before_it_has_grown() {
+    let _alone = ALONE.lock().await;
+    let posthog = PostHog::start().await;
+    let proxy = Proxy::start(&yaml(&posthog.url())).await;
+    let bombs = [
+        // White space, one enormous string, and a great many small messages.
+        vec![b' '; 200 << 20],
+        [&b"{\"event\":\""[..], &vec![b'a'; 200 << 20]].concat(),
+    ];
+    let packed: Vec<Vec<u8>> = bombs.iter().map(|bomb| gzip(bomb)).collect();
+    drop(bombs);
+    let before = settle();
+    for bomb in &packed {
+        let mut client = Client::connect(proxy.address).await;
+        let answer = client.exchange(&post("/hr/v1/b", "", bomb)).await;
+        assert_eq!(answer.status, 413, "{answer:?}");
+    }
+    let growth = status("VmHWM:").saturating_sub(before);
+    println!("bombs of 200 MiB: the peak grew by {growth} bytes");
+    assert!(growth < 24 << 20, "{growth} bytes");
+    assert_eq!(proxy.hedgerow.counts().held, 0);
+}

@@ -1,0 +1,410 @@
+//! The site around Hedgerow: routes to its origin, and a foreign proxy that gains Hedgerow.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[path = "../examples/existing_proxy.rs"]
+mod existing_proxy;
+mod support;
+
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use existing_proxy::Shop;
+use hedgerow::proxy::Server;
+use hedgerow::Hedgerow;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use support::client::{chunk, post, Client};
+use support::proxy::{config, yaml, PostHog, Proxy, Speaks};
+use support::recorder::{refused_port, response, Act, Recorder};
+use support::tls::{Certificates, Offers};
+use support::{eventually, h2, track};
+
+/// Segment's calls to PostHog, and everything of one host to the site.
+fn with_site(posthog: &str, sites: &str) -> String {
+    yaml(posthog).replace(
+        "delivery:",
+        &format!("  - host: shop.example.com\n    path: /\n    origin: {sites}\ndelivery:"),
+    )
+}
+
+fn get(path: &str, headers: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: shop.example.com\r\n{headers}\r\n").into_bytes()
+}
+
+/// A site that says where it is and what it runs on.
+async fn site(body: &'static str) -> Recorder {
+    Recorder::that(move |_| {
+        let headers = "Server: Shop/1\r\nKeep-Alive: timeout=5\r\nSet-Cookie: s=1\r\n";
+        Act::Answer(response("200 OK", headers, body))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_proxy_keeps_its_own_ways_and_gains_hedgerow() {
+    let (posthog, site) = (PostHog::start().await, site("the shop").await);
+    let hedgerow = Hedgerow::new(config(&yaml(&posthog.url()))).unwrap();
+    let shop = Shop {
+        site: site.address,
+        requests: AtomicU64::new(7),
+        hedgerow: hedgerow.clone(),
+    };
+    let proxy = Proxy::around(hedgerow, shop, Speaks::Http1).await;
+    let mut client = Client::connect(proxy.address).await;
+    let answer = client.exchange(&get("/shelf?q=1", "Cookie: s=1\r\n")).await;
+    assert_eq!(
+        (answer.status, answer.body.as_slice()),
+        (200, &b"the shop"[..])
+    );
+    assert_eq!(answer.header("server"), "");
+    let sent = site.requests(1).await.remove(0);
+    assert!(
+        sent.head.starts_with("GET /shelf?q=1 HTTP/1.1\r\n"),
+        "{}",
+        sent.head
+    );
+    assert_eq!(sent.header("x-ticket").as_deref(), Some("7"));
+    assert_eq!(sent.header("cookie").as_deref(), Some("s=1"));
+    let answer = client
+        .exchange(&post("/hr/t", "", track("1", 200).as_bytes()))
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(posthog.events(1).await.len(), 1);
+    let answer = client.exchange(&get("/health", "")).await;
+    assert_eq!(
+        (answer.status, answer.body.as_slice()),
+        (200, &b"well\n"[..])
+    );
+    assert_eq!(site.seen().len(), 1, "events do not reach the site");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_site_gets_its_requests_as_they_were_and_who_sent_them() {
+    let site = site("hello").await;
+    let yaml = with_site("http://127.0.0.1:9", &site.url());
+    let trusting = format!("trusted_proxies: [127.0.0.1/32]\n{yaml}");
+    let claims = "Cookie: s=1\r\nAuthorization: Bearer x\r\nX-Forwarded-For: 203.0.113.7\r\n\
+        X-Forwarded-Proto: https\r\nX-Forwarded-Host: cdn.example.com\r\nX-Real-IP: 203.0.113.8\r\n\
+        Forwarded: for=203.0.113.9\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nTE: trailers\r\n";
+    let rows = [
+        (yaml, "127.0.0.1", "http", "shop.example.com", None),
+        (
+            trusting,
+            "203.0.113.7, 127.0.0.1",
+            "https",
+            "cdn.example.com",
+            Some("203.0.113.8"),
+        ),
+    ];
+    for (number, (yaml, forwarded, scheme, host, real)) in rows.into_iter().enumerate() {
+        let proxy = Proxy::start(&yaml).await;
+        let mut client = Client::connect(proxy.address).await;
+        let answer = client.exchange(&get("/a%20b?q=%C3%BC", claims)).await;
+        assert_eq!(
+            (answer.status, answer.body.as_slice()),
+            (200, &b"hello"[..])
+        );
+        assert_eq!(answer.header("server"), "Shop/1");
+        assert_eq!(answer.header("set-cookie"), "s=1");
+        assert_eq!(answer.header("keep-alive"), "");
+        let sent = site.requests(number + 1).await[number].clone();
+        assert!(
+            sent.head.starts_with("GET /a%20b?q=%C3%BC HTTP/1.1\r\n"),
+            "{}",
+            sent.head
+        );
+        for (name, expected) in [
+            ("host", Some("shop.example.com")),
+            ("cookie", Some("s=1")),
+            ("authorization", Some("Bearer x")),
+            ("x-forwarded-for", Some(forwarded)),
+            ("x-forwarded-proto", Some(scheme)),
+            ("x-forwarded-host", Some(host)),
+            ("x-real-ip", real),
+            ("x-hop", None),
+            ("te", None),
+            ("via", None),
+        ] {
+            assert_eq!(
+                sent.header(name).as_deref(),
+                expected,
+                "{name}: {}",
+                sent.head
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_route_takes_is_a_plain_404_that_names_nobody() {
+    let site = site("hello").await;
+    let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &site.url())).await;
+    let mut client = Client::connect(proxy.address).await;
+    let answer = client
+        .exchange(b"GET / HTTP/1.1\r\nHost: other.example.com\r\n\r\n")
+        .await;
+    assert_eq!(
+        (answer.status, answer.body.as_slice()),
+        (404, &b"404 Not Found\n"[..])
+    );
+    let text = answer.head.to_ascii_lowercase();
+    assert!(
+        !text.contains("pingora") && !text.contains("hedgerow"),
+        "{text}"
+    );
+    // A host and a path that are the site's, but a site that is away.
+    let yaml = with_site(
+        "http://127.0.0.1:9",
+        &format!("http://{}", refused_port().await),
+    );
+    let proxy = Proxy::start(&yaml).await;
+    let mut client = Client::connect(proxy.address).await;
+    let answer = client.exchange(&get("/", "")).await;
+    assert_eq!(
+        (answer.status, answer.body.as_slice()),
+        (502, &b"502 Bad Gateway\n"[..])
+    );
+    let text = answer.head.to_ascii_lowercase();
+    assert!(
+        !text.contains("pingora") && !text.contains("hedgerow"),
+        "{text}"
+    );
+    assert!(site.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_servers_of_a_site_take_turns_and_one_that_is_away_is_passed_over() {
+    let (one, two) = (site("one").await, site("two").await);
+    let gone = refused_port().await;
+    let sites = format!("[\"{}\", \"http://{gone}\", \"{}\"]", one.url(), two.url());
+    let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &sites)).await;
+    for _ in 0..9 {
+        let mut client = Client::connect(proxy.address).await;
+        let answer = client.exchange(&get("/", "")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert!(one.seen().len() >= 2 && two.seen().len() >= 2);
+    assert_eq!(one.seen().len() + two.seen().len(), 9);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_ends_with_an_empty_frame_ends_once() {
+    let site = site("taken").await;
+    let proxy = Proxy::start_h2c(&with_site("http://127.0.0.1:9", &site.url())).await;
+    let mut client = h2::Client::connect(proxy.address).await;
+    for number in 0..3 {
+        // Without a length, and the end in an empty frame of its own.
+        let answer = client.exchange("/upload", &[], &[b"one ", b"two"]).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let sent = site.requests(number + 1).await[number].clone();
+        assert_eq!(sent.body, b"one two");
+        assert_eq!(sent.header("host").as_deref(), Some("shop.example.com"));
+    }
+    // A second end would have been read as the head of another request.
+    let seen = site.seen();
+    assert!(
+        seen.iter()
+            .all(|sent| sent.head.starts_with("POST /upload ")),
+        "{seen:?}"
+    );
+    assert!(
+        seen.iter().any(|sent| sent.nth > 0),
+        "the connection was used again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_of_every_framing_arrive_at_the_site_whole() {
+    let site = site("taken").await;
+    let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &site.url())).await;
+    let large = vec![b'x'; 300_000];
+    let mut client = Client::connect(proxy.address).await;
+    let answer = client.exchange(&post("/upload", "", &large)).await;
+    assert_eq!(answer.status, 200);
+    client
+        .send(b"POST /upload HTTP/1.1\r\nHost: shop.example.com\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    for piece in large.chunks(70_000) {
+        client.send(&chunk(piece)).await;
+    }
+    client.send(b"0\r\n\r\n").await;
+    assert_eq!(client.answer().await.status, 200);
+    let answer = client.exchange(&post("/upload", "", b"")).await;
+    assert_eq!(answer.status, 200);
+    let seen = site.requests(3).await;
+    let lengths: Vec<usize> = seen.iter().map(|sent| sent.body.len()).collect();
+    assert_eq!(lengths, [300_000, 300_000, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stale_connection_to_the_site_is_tried_again_for_what_may_be_repeated() {
+    let site = Recorder::early(|request| match request.nth {
+        0 => None,
+        _ => Some(Act::Close),
+    })
+    .await;
+    let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &site.url())).await;
+    let address = proxy.address;
+    let status = |request: Vec<u8>| async move {
+        let mut client = Client::connect(address).await;
+        client.exchange(&request).await.status
+    };
+    assert_eq!(status(get("/1", "")).await, 200);
+    assert_eq!(status(get("/2", "")).await, 200);
+    // An order must not be placed twice: what became of it is for its sender to find out.
+    assert_eq!(status(post("/order", "", b"one")).await, 502);
+    let orders = site
+        .seen()
+        .iter()
+        .filter(|sent| sent.head.starts_with("POST"))
+        .count();
+    assert_eq!(orders, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_web_socket_passes_in_both_directions() {
+    let site = web_socket_site().await;
+    let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &site)).await;
+    let mut client = Client::connect(proxy.address).await;
+    client
+        .send(&get(
+            "/live",
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        ))
+        .await;
+    let answer = client.next().await.unwrap();
+    assert_eq!(answer.status, 101, "{answer:?}");
+    for word in [&b"ping"[..], b"pong"] {
+        client.send(word).await;
+        assert_eq!(client.raw(word.len()).await, word);
+    }
+}
+
+/// It upgrades, and says back what it hears.
+async fn web_socket_site() -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut bytes = Vec::new();
+                let mut piece = [0; 1024];
+                while support::client::find(&bytes, b"\r\n\r\n").is_none() {
+                    match stream.read(&mut piece).await {
+                        Ok(read) if read > 0 => bytes.extend_from_slice(&piece[..read]),
+                        _ => return,
+                    }
+                }
+                // The framework ends a web socket at once when the answer overtakes the end of the
+                // request's empty body inside it, which takes an answer within microseconds.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                    Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+                let _ = stream.write_all(answer).await;
+                while let Ok(read) = stream.read(&mut piece).await {
+                    if read == 0 || stream.write_all(&piece[..read]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+/// A signal that a test gives.
+struct Told(std::sync::Mutex<mpsc::Receiver<()>>);
+
+#[async_trait]
+impl ShutdownSignalWatch for Told {
+    async fn recv(&self) -> ShutdownSignal {
+        loop {
+            if self.0.lock().unwrap().try_recv().is_ok() {
+                return ShutdownSignal::GracefulTerminate;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_told_to_stop_ends_the_request_under_way() {
+    let slow = Recorder::that(|_| {
+        // Longer than it takes to stop listening, shorter than the grace period.
+        std::thread::sleep(Duration::from_millis(500));
+        Act::Answer(support::recorder::OK.to_vec())
+    })
+    .await;
+    let yaml = format!(
+        "listen: [\"127.0.0.1:0\"]\nserver: {{threads: 1, grace: 2s}}\n{}",
+        yaml(&slow.url())
+    );
+    let server = Server::new(Hedgerow::new(config(&yaml)).unwrap()).unwrap();
+    let address = server.addresses()[0];
+    let (stop, told) = mpsc::channel();
+    let running = std::thread::spawn(move || server.run_until(Box::new(Told(told.into()))));
+    eventually("it listens", || std::net::TcpStream::connect(address).ok()).await;
+    let mut client = Client::connect(address).await;
+    client
+        .send(&post("/hr/t", "", track("1", 200).as_bytes()))
+        .await;
+    eventually("the request is under way", || {
+        (slow.connections.load(std::sync::atomic::Ordering::SeqCst) > 0).then_some(())
+    })
+    .await;
+    stop.send(()).unwrap();
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    eventually("nobody listens", || {
+        std::net::TcpStream::connect(address).err()
+    })
+    .await;
+    eventually("it has ended", || running.is_finished().then_some(())).await;
+    running.join().unwrap();
+    assert_eq!(slow.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_with_tls_serves_both_http_versions() {
+    let posthog = PostHog::start().await;
+    let certificates = Certificates::new(&["localhost"]);
+    let yaml = format!(
+        "listen:\n  - address: \"127.0.0.1:0\"\n    tls: {{certificate: \"{}\", key: \"{}\"}}\n\
+         server: {{threads: 1, grace: 1s}}\n{}",
+        certificates.file("certificate.pem").display(),
+        certificates.file("key.pem").display(),
+        yaml(&posthog.url())
+    );
+    let server = Server::new(Hedgerow::new(config(&yaml)).unwrap()).unwrap();
+    let address = server.addresses()[0];
+    let (stop, told) = mpsc::channel();
+    let running = std::thread::spawn(move || server.run_until(Box::new(Told(told.into()))));
+    eventually("it listens", || std::net::TcpStream::connect(address).ok()).await;
+    for offers in [Offers::Http1, Offers::Both] {
+        let body = track("tls", 200);
+        let (status, version) =
+            support::tls::post(address, &certificates, offers, "/hr/t", &body).await;
+        assert_eq!(status, 200);
+        assert_eq!(version == http::Version::HTTP_2, offers == Offers::Both);
+    }
+    assert_eq!(posthog.events(2).await.len(), 2);
+    stop.send(()).unwrap();
+    eventually("it has ended", || running.is_finished().then_some(())).await;
+
+    let other = Certificates::new(&["localhost"]);
+    let yaml = yaml.replace(
+        &certificates.file("key.pem").display().to_string(),
+        &other.file("key.pem").display().to_string(),
+    );
+    let error = Server::new(Hedgerow::new(config(&yaml)).unwrap()).unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+}

@@ -1,0 +1,38 @@
+//! What the process logs, kept for a test to read.
+
+use std::sync::{Mutex, Once};
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static INSTALL: Once = Once::new();
+
+struct Keeper;
+
+impl log::Log for Keeper {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{} {}: {}", record.level(), record.target(), record.args());
+        if let Ok(mut lines) = LINES.lock() {
+            lines.push(line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Keeps what is logged from here on at the level that people run with.
+pub fn keep() {
+    INSTALL.call_once(|| {
+        log::set_logger(&Keeper).expect("there is no other");
+        log::set_max_level(log::LevelFilter::Info);
+    });
+}
+
+/// All lines so far that hold this text.
+pub fn lines(text: &str) -> Vec<String> {
+    let lines = LINES.lock().expect("no test has failed");
+    let found = lines.iter().filter(|line| line.contains(text));
+    found.cloned().collect()
+}

@@ -1,0 +1,62 @@
+//! The harness of the socket tests: Hedgerow in front of upstreams of every temper, all of it on
+//! loopback and on ports of its own.
+//!
+//! Each test binary uses a part of it.
+#![allow(dead_code)]
+
+pub mod client;
+pub mod h2;
+pub mod log;
+pub mod proxy;
+pub mod recorder;
+pub mod tls;
+
+use std::time::{Duration, Instant};
+
+/// The longest that a test waits for something that is to happen.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until `done` gives something.
+pub async fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = done() {
+            return value;
+        }
+        assert!(start.elapsed() < DEADLINE, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The same with a future that must end.
+pub async fn within<T>(what: &str, future: impl std::future::Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited in vain: {what}"),
+    }
+}
+
+/// A track message of about this many bytes.
+pub fn track(id: &str, bytes: usize) -> String {
+    let filler = "x".repeat(bytes.saturating_sub(140));
+    format!(
+        "{{\"type\":\"track\",\"event\":\"Filled\",\"userId\":\"u-{id}\",\"messageId\":\"m-{id}\",\
+         \"timestamp\":\"2026-11-23T10:00:00.000Z\",\"properties\":{{\"filler\":\"{filler}\"}}}}"
+    )
+}
+
+/// A batch of so many track messages of about this many bytes each.
+pub fn batch(messages: usize, bytes: usize) -> String {
+    let items: Vec<String> = (0..messages)
+        .map(|number| track(&number.to_string(), bytes))
+        .collect();
+    format!("{{\"batch\":[{}]}}", items.join(","))
+}
+
+/// The body compressed as SDKs do it.
+pub fn gzip(body: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(body).expect("memory takes it");
+    encoder.finish().expect("memory takes it")
+}

@@ -1,0 +1,145 @@
+//! Certificates made on the spot, and the stand-in for PostHog behind TLS.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hedgerow::proxy::accepted;
+use pingora::apps::ServerApp;
+use pingora::connectors::http::Connector;
+use pingora::connectors::ConnectorOptions;
+use pingora::http::RequestHeader;
+use pingora::listeners::tls::TlsSettings;
+use pingora::protocols::http::client::HttpSession;
+use pingora::upstreams::peer::HttpPeer;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// An authority, and a certificate that it signed.
+pub struct Certificates {
+    folder: tempfile::TempDir,
+}
+
+impl Certificates {
+    /// A certificate for these names and addresses.
+    pub fn new(names: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let authority_key = rcgen::KeyPair::generate().expect("a key");
+        let mut authority = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority_certificate = authority.self_signed(&authority_key).expect("it is signed");
+        let issuer = rcgen::Issuer::new(authority, authority_key);
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = rcgen::CertificateParams::new(names)
+            .expect("parameters")
+            .signed_by(&key, &issuer)
+            .expect("it is signed");
+        let write = |name: &str, text: String| {
+            std::fs::write(folder.path().join(name), text).expect("it is written");
+        };
+        write("ca.pem", authority_certificate.pem());
+        write("certificate.pem", certificate.pem());
+        write("key.pem", key.serialize_pem());
+        Self { folder }
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+/// Any server of the framework, behind TLS.
+pub struct Secure {
+    pub address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl Drop for Secure {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Which HTTP versions are offered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Offers {
+    Http1,
+    Both,
+}
+
+impl Secure {
+    pub async fn start<A>(app: A, certificates: &Certificates, offers: Offers) -> Self
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        let certificate = text(&certificates.file("certificate.pem"));
+        let key = text(&certificates.file("key.pem"));
+        let mut settings = TlsSettings::intermediate(&certificate, &key).expect("files");
+        if offers == Offers::Both {
+            settings.enable_h2();
+        }
+        let acceptor = Arc::new(settings.build());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let app = Arc::new(app);
+        let accepting = tokio::spawn(async move {
+            let (_stop, shutdown) = watch::channel(false);
+            while let Ok((socket, peer)) = listener.accept().await {
+                let (app, acceptor) = (Arc::clone(&app), Arc::clone(&acceptor));
+                let shutdown = shutdown.clone();
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.tls_handshake(accepted(socket, peer)).await {
+                        app.process_new(Box::new(stream), &shutdown).await;
+                    }
+                });
+            }
+        });
+        Self { address, accepting }
+    }
+}
+
+/// One POST over TLS: its status, and the version that was spoken.
+pub async fn post(
+    address: SocketAddr,
+    certificates: &Certificates,
+    offers: Offers,
+    path: &str,
+    body: &str,
+) -> (u16, http::Version) {
+    let mut options = ConnectorOptions::new(1);
+    options.ca_file = certificates.file("ca.pem").to_str().map(str::to_owned);
+    let connector = Connector::new(Some(options));
+    let mut peer = HttpPeer::new(address, true, "localhost".to_owned());
+    if offers == Offers::Both {
+        peer.options.set_http_version(2, 1);
+    }
+    let (mut session, _) = connector.get_http_session(&peer).await.expect("a session");
+    let version = match session {
+        HttpSession::H2(_) => http::Version::HTTP_2,
+        _ => http::Version::HTTP_11,
+    };
+    let mut head = RequestHeader::build("POST", path.as_bytes(), None).expect("a head");
+    head.insert_header("Host", "localhost").expect("a header");
+    head.insert_header("Content-Length", body.len())
+        .expect("a header");
+    session
+        .write_request_header(Box::new(head))
+        .await
+        .expect("it is open");
+    let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+    session
+        .write_request_body(body, true)
+        .await
+        .expect("it is open");
+    session.finish_request_body().await.expect("it is open");
+    session.read_response_header().await.expect("an answer");
+    let status = session
+        .response_header()
+        .expect("an answer")
+        .status
+        .as_u16();
+    (status, version)
+}
