@@ -13,6 +13,8 @@
 
 #[path = "real_clients/browser.rs"]
 mod browser;
+#[path = "real_clients/chromium.rs"]
+mod chromium;
 #[path = "real_clients/events.rs"]
 mod events;
 #[path = "real_clients/house.rs"]
@@ -23,3 +25,5 @@ mod installed;
 mod origin;
 #[path = "real_clients/servers.rs"]
 mod servers;
+#[path = "real_clients/shop.rs"]
+mod shop;

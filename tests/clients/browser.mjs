@@ -1,7 +1,7 @@
 // Opens a page in headless Chromium and does what a scenario says. One argument, JSON:
-// {"chromium": FILE, "url": URL, "scenario": "stay" | "leave" | "shop"}.
+// {"chromium": FILE, "url": URL, "scenario": "stay" | "leave" | "shop" | "watch"}.
 // Prints `done` when the visitor has done it, stays until standard input ends, and then prints
-// {"requests": […], "errors": […]} as one line.
+// {"requests": […], "shown": […], "note": …, "errors": […]} as one line.
 import { chromium } from 'playwright-core';
 
 const { chromium: executablePath, url, scenario } = JSON.parse(process.argv[2]);
@@ -39,9 +39,13 @@ network.on('Network.responseReceived', ({ requestId, response }) => {
   if (request) request.status = response.status;
 });
 await network.send('Network.enable');
+let answered = 0;
+page.on('response', (response) => { if (response.url().includes('/hr/v1/')) answered += 1; });
 
 await page.goto(url);
-await page.waitForFunction('window.analytics && window.analytics.initialized');
+await page.waitForFunction(
+  'window.analytics && (window.analytics.initialized || document.body.dataset.library === "fetch")',
+);
 await page.evaluate(() => window.calls);
 if (scenario === 'leave') {
   await page.evaluate(() => {
@@ -50,16 +54,19 @@ if (scenario === 'leave') {
   });
   await page.waitForURL('**/next.html');
   await page.waitForFunction('window.analytics && window.analytics.initialized');
-} else if (scenario === 'shop') {
+} else if (scenario === 'shop' || scenario === 'watch') {
   const buttons = [
     '[data-product="HW-60"] [data-add]', '[data-checkout]', '[data-call="track"]', '[data-call="page"]',
     '[data-call="screen"]', '[data-call="group"]', '[data-call="alias"]', '[data-call="identify"]',
   ];
   // As a person clicks: calls in one go would all carry the id that the last of them sets.
-  for (const button of buttons) {
-    const sent = page.waitForResponse((response) => response.url().includes('/hr/v1/'));
+  for (const [before, button] of buttons.entries()) {
+    while (answered <= before) await page.waitForTimeout(20);
     await page.click(button);
-    await sent;
+  }
+  if (scenario === 'watch') {
+    // The page at the start, and one event for each button.
+    await page.waitForFunction((all) => document.querySelectorAll('#list article').length >= all, buttons.length + 1);
   }
 }
 console.log('done');
@@ -69,5 +76,7 @@ for await (const _ of process.stdin);
 const deadline = Date.now() + 10_000;
 const waiting = () => [...requests.values()].some((request) => request.status === null);
 while (scenario !== 'leave' && waiting() && Date.now() < deadline) await page.waitForTimeout(20);
+const shown = await page.locator('#list article header b').allTextContents();
+const note = await page.locator('#note:not([hidden])').textContent({ timeout: 100 }).catch(() => null);
 await browser.close();
-console.log(JSON.stringify({ requests: [...requests.values()], errors }));
+console.log(JSON.stringify({ requests: [...requests.values()], shown, note, errors }));

@@ -1,24 +1,16 @@
 //! The real analytics.js in headless Chromium.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::sync::Arc;
 
 use chrono::Utc;
-use hedgerow::demo::{Demo, DemoOptions};
-use serde::Deserialize;
 use serde_json::{json, Value};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
-use tokio::sync::Mutex;
 
+use super::chromium::{is_here, Browser, Report, TURN};
 use super::events::{check, expected, Copies, Expected, Library};
-use super::house::{House, PATIENCE, WRITE_KEY};
-use super::installed::{all_here, clients, Needed, Version};
+use super::house::{House, WRITE_KEY};
+use super::installed::Version;
 use super::origin::Origin;
-
-/// One browser at a time: several of them on a small machine only wait for each other.
-static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Where the page stands, seen from Hedgerow.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,78 +59,6 @@ const PLAIN: Case = Case {
     scenario: Scenario::Stay,
     version: Version::Newest,
 };
-
-/// What the browser saw, as `browser.mjs` prints it.
-#[derive(Debug, Deserialize)]
-struct Report {
-    requests: Vec<Sent>,
-    errors: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Sent {
-    method: String,
-    url: String,
-    authorized: bool,
-    status: Option<u16>,
-}
-
-struct Browser {
-    process: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Browser {
-    fn open(url: &str, scenario: &str) -> Self {
-        let argument = json!({
-            "chromium": Needed::Chromium.path(),
-            "url": url,
-            "scenario": scenario,
-        });
-        let mut process = Command::new(Needed::Node.path())
-            .arg("browser.mjs")
-            .arg(argument.to_string())
-            .current_dir(clients())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { process, lines }
-    }
-
-    async fn line(&mut self) -> String {
-        match tokio::time::timeout(PATIENCE, self.lines.next_line()).await {
-            Ok(Ok(Some(line))) => line,
-            other => panic!("the browser says nothing more: {other:?}"),
-        }
-    }
-
-    /// Waits until the visitor has done everything.
-    async fn done(&mut self) {
-        assert_eq!(self.line().await, "done");
-    }
-
-    /// Ends it, and what it saw.
-    async fn close(mut self) -> Report {
-        drop(self.process.stdin.take());
-        let report = serde_json::from_str(&self.line().await).unwrap();
-        let status = tokio::time::timeout(PATIENCE, self.process.wait()).await;
-        assert!(status.expect("the browser ends").unwrap().success());
-        report
-    }
-}
-
-fn browser_is_here(test: &str, version: Version) -> bool {
-    let needed = [
-        Needed::Node,
-        Needed::Playwright,
-        Needed::Chromium,
-        Needed::AnalyticsJs(version),
-    ];
-    all_here(test, &needed)
-}
 
 fn settings(case: &Case, hedgerow: SocketAddr) -> Value {
     let strategy = match case.strategy {
@@ -209,7 +129,7 @@ fn six_calls_of_a_visitor(page: &str) -> Vec<Expected> {
 }
 
 async fn visit(test: &str, case: Case) {
-    if !browser_is_here(test, case.version) {
+    if !is_here(test, case.version) {
         return;
     }
     let _turn = TURN.lock().await;
@@ -332,63 +252,4 @@ visits! {
     the_last_batch_before_leaving_comes_from_the_same_origin: Case {
         page: Page::SameOrigin, strategy: Strategy::Batching, scenario: Scenario::Leave, ..PLAIN
     };
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_demo_shops_buttons_send_their_events() {
-    if !browser_is_here("the demo shop", Version::Newest) {
-        return;
-    }
-    let _turn = TURN.lock().await;
-    let demo = Demo::new(&DemoOptions {
-        analytics_js: Some(Needed::AnalyticsJs(Version::Newest).path()),
-        write_key: WRITE_KEY.to_owned(),
-        ..DemoOptions::default()
-    });
-    let shop = Arc::clone(&demo.shop);
-    let house = House::open(|_| shop).await;
-    let begun = Utc::now();
-    let mut browser = Browser::open(&format!("http://{}/", house.hedgerow), "shop");
-    browser.done().await;
-    house.events_come(9).await;
-    let report = browser.close().await;
-    assert!(report.errors.is_empty(), "{report:#?}");
-
-    let events = house.capture.events();
-    let first = events.iter().find(|event| event.event == "$pageview");
-    // The library chose it, so it is no name to be written down here.
-    let visitor: &'static str = first
-        .map(|event| event.distinct_id.clone().leak() as &'static str)
-        .expect("the first page comes");
-    let hawthorn = json!({
-        "product_id": "HW-60", "name": "Hawthorn", "price": 1.25, "quantity": 1, "currency": "GBP",
-    });
-    let club = json!({"name": "Fernhill Garden Club", "members": 12});
-    let all = [
-        expected("$pageview", visitor, json!({"name": "Shop"})),
-        expected("Product Added", visitor, hawthorn.clone()),
-        expected(
-            "Order Completed",
-            visitor,
-            json!({"total": 1.25, "currency": "GBP", "products": [hawthorn]}),
-        ),
-        expected("Catalogue Requested", visitor, json!({"format": "paper"})),
-        expected("$pageview", visitor, json!({"name": "Hedging guide"})),
-        expected("$screen", visitor, json!({"$screen_name": "Basket"})),
-        expected(
-            "$groupidentify",
-            visitor,
-            json!({"$group_key": "garden-club-7", "$group_set": club}),
-        ),
-        expected("$create_alias", "account-2077", json!({"alias": visitor})),
-        expected(
-            "$identify",
-            "customer-1041",
-            json!({"$anon_distinct_id": visitor}),
-        ),
-    ];
-    let library = Library::Browser {
-        version: Version::Newest.number(),
-    };
-    check(&house, &all, &library, &Copies::None, begun);
 }
