@@ -292,10 +292,12 @@ mod tests {
         for number in 0..200 {
             let one = tag(number);
             let times: Vec<i64> = std::thread::scope(|scope| {
+                let see = |thread| table.first(one, at(0), thread);
                 let threads: Vec<_> = (0..4)
-                    .map(|thread| scope.spawn(|| table.first(one, at(0), thread)).join())
+                    .map(|thread| scope.spawn(move || see(thread)))
                     .collect();
-                threads.into_iter().map(Result::unwrap).collect()
+                let times = threads.into_iter().map(|thread| thread.join().unwrap());
+                times.collect()
             });
             assert!(times.windows(2).all(|pair| pair[0] == pair[1]), "{times:?}");
         }
