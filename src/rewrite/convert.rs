@@ -7,6 +7,7 @@ use super::merge::{merge, Tree};
 use super::message::{Cleanliness, Context, Message, Part};
 use super::normalise::{moment, passes_gate, settle, Settling, Source};
 use super::plan::Plan;
+use super::repeats::Tag;
 use super::session::Sessions;
 use super::spread::spreads_beyond;
 use super::time::Reading;
@@ -271,6 +272,10 @@ pub(super) struct Request<'r> {
     pub(super) recipient: &'r Recipient,
     pub(super) shared: &'r Shared,
     pub(super) sessions: &'r mut Sessions,
+    /// The visitor's group, as analytics.js keeps it in its cookie.
+    pub(super) group_cookie: Option<&'r str>,
+    /// The messages whose events PostHog has not accepted yet.
+    pub(super) unconfirmed: &'r mut Vec<Tag>,
     /// Notes where each property came from, if anybody wants to know.
     pub(super) trace: Option<&'r mut Trace>,
 }
@@ -283,6 +288,7 @@ fn event(
     out: &mut Vec<u8>,
 ) -> Result<(), Verdict> {
     let mapping = &request.rewriter.mapping;
+    let repeats = request.rewriter.repeats.as_ref();
     let settled = settle(
         source,
         &mut Settling {
@@ -292,8 +298,26 @@ fn event(
             batch_sent_at: request.shared.sent_at,
             index,
             sessions: request.sessions,
+            repeats,
         },
     )?;
+    let content = repeats.and_then(|repeats| {
+        let message = (
+            request.recipient.posthog_cookie.as_str(),
+            settled.kind,
+            settled.message_id.as_ref(),
+        );
+        let shared = request.shared;
+        let texts = [&*shared.context_text, &*shared.integrations_text];
+        let content = repeats.content(message, source, texts)?;
+        Some((
+            content,
+            repeats.is_accepted(content, request.arrival.received_at?),
+        ))
+    });
+    if let Some((_, true)) = content {
+        return Err(Omission::Repeat.into());
+    }
     let mut plan = Plan::reference(source, &settled);
     if mapping.mode == Mode::Enriched {
         plan.enrich(source, &settled, mapping)?;
@@ -312,6 +336,7 @@ fn event(
         mapping,
         user_agents: &request.rewriter.user_agents,
         recipient: request.recipient,
+        group_cookie: request.group_cookie,
     };
     write_event(
         out,
@@ -325,6 +350,9 @@ fn event(
     if is_too_large(written, request.rewriter.bounds.event) {
         return Err(Fault::TooLarge.into());
     }
+    request
+        .unconfirmed
+        .extend(content.map(|(content, _)| content));
     Ok(())
 }
 

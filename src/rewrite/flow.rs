@@ -6,8 +6,10 @@ use super::body::{Body, Next};
 use super::convert::{Converted, Converter, Extent, Request, Shared};
 use super::enrich::cache::{Capacity, UserAgents};
 use super::enrich::edge_session::Transport;
+use super::enrich::ids::group_in_cookie;
 use super::explain::Trace;
 use super::json::unescape;
+use super::repeats::{Repeats, Tag};
 use super::session::{SessionKeeper, Sessions};
 use super::{Arrival, Bounds, Fate, Fault, Mapping, Mode, Recipient, RewriteError, Watch};
 use crate::posthog::{Batch, Keep};
@@ -19,6 +21,7 @@ pub struct Rewriter {
     pub(super) bounds: Bounds,
     pub(super) user_agents: UserAgents,
     sessions: Option<Arc<SessionKeeper>>,
+    pub(super) repeats: Option<Repeats>,
 }
 
 /// What one request may grow to, in bytes: so much, and so many for each byte of its body. A small
@@ -43,6 +46,7 @@ impl Rewriter {
             bounds,
             user_agents,
             sessions: None,
+            repeats: None,
         }
     }
 
@@ -53,14 +57,30 @@ impl Rewriter {
         self
     }
 
+    /// Remembers messages, so that one that comes twice leaves with the same time both times, and
+    /// `repeats: suppress` can leave out the second. Takes 1 MiB, or 2 MiB to suppress them. Does
+    /// nothing in the reference mode, which is a function of the message alone.
+    #[must_use]
+    pub fn remembering(mut self) -> Self {
+        self.repeats = match self.mapping.mode {
+            Mode::Enriched => Some(Repeats::new(self.mapping.repeats)),
+            Mode::Reference => None,
+        };
+        self
+    }
+
     /// Begins with one request body.
     pub fn begin(self: &Arc<Self>, arrival: Arrival) -> Rewrite {
+        let cookies = arrival.cookies.as_deref();
+        let cookies = cookies.filter(|_| self.mapping.mode == Mode::Enriched);
         Rewrite {
             rewriter: Arc::clone(self),
+            group_cookie: cookies.and_then(group_in_cookie),
             body: Body::new(arrival.call, self.bounds),
             arrival,
             recipient: Arc::default(),
             sessions: Sessions::new(self.sessions.clone()),
+            unconfirmed: Vec::new(),
             trace: None,
             converter: Converter::default(),
             shared: None,
@@ -82,6 +102,8 @@ pub struct Rewrite {
     arrival: Arrival,
     recipient: Arc<Recipient>,
     sessions: Sessions,
+    group_cookie: Option<String>,
+    unconfirmed: Vec<Tag>,
     trace: Option<Trace>,
     body: Body,
     converter: Converter,
@@ -187,6 +209,17 @@ impl Rewrite {
         Some(keeper.cookie.header(value, transport))
     }
 
+    /// Says that everything pulled so far is safe: PostHog has accepted it, or will get it from
+    /// where it is kept now. Only such messages are ever suppressed as repeats.
+    pub fn confirm(&mut self) {
+        let repeats = self.rewriter.repeats.as_ref();
+        if let (Some(repeats), Some(now)) = (repeats, self.arrival.received_at) {
+            for content in self.unconfirmed.drain(..) {
+                repeats.accept(content, now);
+            }
+        }
+    }
+
     /// Writes events into `batch` until it holds `limit` bytes, the body starves, or all is done.
     /// Each message is shown to `watch`, with what became of it.
     pub fn pull(
@@ -251,6 +284,8 @@ impl Rewrite {
             recipient: &self.recipient,
             shared: &shared,
             sessions: &mut self.sessions,
+            group_cookie: self.group_cookie.as_deref(),
+            unconfirmed: &mut self.unconfirmed,
             trace: self.trace.as_mut(),
         };
         let index = self.index;
