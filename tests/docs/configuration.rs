@@ -14,7 +14,7 @@ struct Everything;
 
 impl SecretSource for Everything {
     fn variable(&self, _: &str) -> Result<String, VarError> {
-        Ok("phc_docs".to_owned())
+        Ok("phc_docs_and_long_enough_for_a_secret".to_owned())
     }
 
     fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -97,6 +97,8 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         ("segment", "routes: [{segment: {QQQQQQQQQ: 1}}]"),
         ("mapping", "mapping: {QQQQQQQQQ: 1}"),
         ("posthog_js", "mapping: {posthog_js: {QQQQQQQQQ: 1}}"),
+        ("sessions", "mapping: {sessions: {QQQQQQQQQ: 1}}"),
+        ("cookie", "mapping: {sessions: {cookie: {QQQQQQQQQ: 1}}}"),
         ("limits", "limits: {QQQQQQQQQ: 1}"),
         ("delivery", "delivery: {QQQQQQQQQ: 1}"),
         ("spool", "delivery: {spool: {QQQQQQQQQ: 1}}"),
