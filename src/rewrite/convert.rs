@@ -3,12 +3,13 @@
 use super::body::Heading;
 use super::explain::Trace;
 use super::json::{repair, Malformed, Scratch, Shape};
-use super::merge::merge;
+use super::merge::{merge, Tree};
 use super::message::{Cleanliness, Context, Message, Part};
 use super::normalise::{moment, passes_gate, settle, Settling, Source};
 use super::plan::Plan;
 use super::repeats::Tag;
 use super::session::Sessions;
+use super::spread::spreads_beyond;
 use super::time::Reading;
 use super::write::{write_event, Desk};
 use super::{
@@ -21,6 +22,7 @@ use super::{
 pub(super) struct Shared {
     context_text: Vec<u8>,
     context: Context,
+    context_tree: Tree,
     integrations_text: Vec<u8>,
     integrations: Part,
     sent_at: Option<Timestamp>,
@@ -36,6 +38,7 @@ impl Shared {
         if let Some(text) = &heading.context {
             shared.context_text = tidy(text, scratch)?;
             shared.context.scan_text(&shared.context_text, scratch)?;
+            shared.context_tree.read(&shared.context_text, scratch)?;
         }
         if let Some(text) = &heading.integrations {
             shared.integrations_text = tidy(text, scratch)?;
@@ -53,6 +56,11 @@ impl Shared {
                 .map(Reading::timestamp);
         }
         Ok(shared)
+    }
+
+    /// How many bytes there are to look at anew for every message of the batch.
+    pub(super) fn weight(&self) -> usize {
+        self.context_text.len() + self.integrations_text.len()
     }
 
     fn has_context(&self) -> bool {
@@ -83,6 +91,7 @@ pub(super) struct Converter {
     pub(super) scratch: Scratch,
     message: Message,
     merged: Context,
+    own_context: Tree,
     repaired: Vec<u8>,
     merged_text: Vec<u8>,
 }
@@ -152,12 +161,12 @@ impl Converter {
             (_, false) => (text, own),
             (Some(value), true) if value.shape == Shape::Object => {
                 self.merged_text.clear();
+                self.own_context.read(own_text, &mut self.scratch)?;
                 merge(
-                    &shared.context_text,
-                    own_text,
+                    (&shared.context_text, &shared.context_tree),
+                    (own_text, &self.own_context),
                     &mut self.merged_text,
-                    &mut self.scratch,
-                )?;
+                );
                 self.merged
                     .scan_text(&self.merged_text, &mut self.scratch)?;
                 (self.merged_text.as_slice(), &self.merged)
@@ -314,6 +323,14 @@ fn event(
         plan.enrich(source, &settled, mapping)?;
     }
     plan.check(source)?;
+    let values = [source.message.properties.value, source.context.value];
+    if values
+        .into_iter()
+        .flatten()
+        .any(|value| spreads_beyond(value, request.rewriter.bounds.event))
+    {
+        return Err(Fault::TooLarge.into());
+    }
     let before = out.len();
     let desk = Desk {
         mapping,

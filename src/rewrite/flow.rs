@@ -24,9 +24,11 @@ pub struct Rewriter {
     pub(super) repeats: Option<Repeats>,
 }
 
-/// What one request may grow to: a small body whose batch-level context is copied into very many
-/// messages must not keep a worker busy for ever. In bytes.
-const OUTPUT_LIMIT: usize = 256 << 20;
+/// What one request may grow to, in bytes: so much, and so many for each byte of its body. A small
+/// body whose batch-level values are looked at, and copied, for very many messages must not keep a
+/// worker busy; the smallest messages there are grow fourfold.
+const GROWTH_FREE: usize = 32 << 20;
+const GROWTH_PER_BYTE: usize = 8;
 
 impl Rewriter {
     /// A rewriter with this mapping and these bounds.
@@ -84,7 +86,8 @@ impl Rewriter {
             shared: None,
             pending: None,
             index: 0,
-            written: 0,
+            pushed: 0,
+            grown: 0,
         }
     }
 }
@@ -108,7 +111,10 @@ pub struct Rewrite {
     /// A message that was found when the write key was asked for.
     pending: Option<Next>,
     index: usize,
-    written: usize,
+    /// Bytes of the body so far.
+    pushed: usize,
+    /// What the body has grown to; a message that is refused counts with its batch's values.
+    grown: usize,
 }
 
 /// Whether events can be pulled.
@@ -134,6 +140,7 @@ pub enum Pulled {
 impl Rewrite {
     /// Takes the next bytes of the (inflated) body.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Flow, RewriteError> {
+        self.pushed += bytes.len();
         self.body.push(bytes)?;
         Ok(if self.body.is_open() {
             Flow::Open
@@ -225,7 +232,7 @@ impl Rewrite {
             if batch.held() >= limit && batch.events() > 0 {
                 return Ok(Pulled::Full);
             }
-            if self.written > OUTPUT_LIMIT {
+            if self.grown > GROWTH_FREE + self.pushed.saturating_mul(GROWTH_PER_BYTE) {
                 return Err(RewriteError::TooLarge);
             }
             let next = match self.pending.take() {
@@ -282,9 +289,10 @@ impl Rewrite {
             trace: self.trace.as_mut(),
         };
         let index = self.index;
-        let written = &mut self.written;
+        let grown = &mut self.grown;
         let result = batch.append(|out| {
             let before = out.len();
+            *grown += shared.weight();
             let converted = converter.convert(&mut request, (text, extent, index), out);
             let keep = match &converted {
                 Ok(Converted {
@@ -292,7 +300,7 @@ impl Rewrite {
                     length,
                 }) => {
                     let event = out.get(before..).unwrap_or_default();
-                    *written += event.len();
+                    *grown += event.len().saturating_sub(shared.weight());
                     let came = text.get(..*length).unwrap_or_default();
                     watch.message(index, came, Fate::Event(event));
                     Keep::Event

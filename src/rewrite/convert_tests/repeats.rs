@@ -50,8 +50,11 @@ fn deliver(
     rewrite_through(rewriter, arrival, &[body.as_bytes()], posthog).unwrap()
 }
 
+/// A name, and two ways in which one message came.
+type Pair = (&'static str, (Call, String), (Call, String));
+
 /// Both tries of what real clients deliver twice.
-fn pairs() -> Vec<(&'static str, (Call, String), (Call, String))> {
+fn pairs() -> Vec<Pair> {
     let (_, track) = recording("web-std-unload-keepalive-track");
     let again = |name| {
         let (call, body) = recording(name);
