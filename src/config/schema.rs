@@ -8,6 +8,8 @@ pub(super) const FILE: &[&str] = &[
     "projects",
     "routes",
     "mapping",
+    "privacy",
+    "rules",
     "limits",
     "delivery",
     "server",
@@ -17,7 +19,7 @@ pub(super) const LISTENER: &[&str] = &["address", "tls"];
 /// Its `tls`.
 pub(super) const TLS: &[&str] = &["certificate", "key"];
 /// One of `projects`.
-pub(super) const PROJECT: &[&str] = &["host", "api_key", "ca_file", "http"];
+pub(super) const PROJECT: &[&str] = &["host", "api_key", "ca_file", "http", "properties"];
 /// One of `routes`.
 pub(super) const ROUTE: &[&str] = &["host", "path", "segment", "posthog", "origin"];
 /// The actions among them.
@@ -40,6 +42,20 @@ pub(super) const MAPPING: &[&str] = &[
 ];
 /// Its `posthog_js`.
 pub(super) const POSTHOG_JS: &[&str] = &["identify", "noise"];
+/// `privacy`.
+pub(super) const PRIVACY: &[&str] = &[
+    "drop",
+    "hash",
+    "secret",
+    "ip",
+    "click_ids",
+    "global_privacy_control",
+    "do_not_track",
+    "consent",
+    "pseudonym",
+];
+/// One of `rules`.
+pub(super) const RULE: &[&str] = &["event", "action", "rename"];
 /// `limits`.
 pub(super) const LIMITS: &[&str] = &["body", "window", "event", "memory"];
 /// `delivery`.
@@ -59,6 +75,8 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
     ("`segment` of a route", SEGMENT),
     ("`mapping`", MAPPING),
     ("`posthog_js` of `mapping`", POSTHOG_JS),
+    ("`privacy`", PRIVACY),
+    ("a rule", RULE),
     ("`limits`", LIMITS),
     ("`delivery`", DELIVERY),
     ("`spool` of `delivery`", SPOOL),

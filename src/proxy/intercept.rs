@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 use pingora::Result;
 
 use crate::config::Action;
+use crate::rewrite::privacy::{Signal, Signals};
 use crate::rewrite::{Arrival, Timestamp};
 use crate::segment::{
     message_from_query, recognise, Call, Cors, Decoder, Kind, Recognised, Refusal, Reply, WriteKey,
@@ -107,8 +108,13 @@ impl Inner {
             Err(error) => return Stop::Encoding(error).reply(),
         };
         let client = self.client(session);
-        let rewrite = self.rewriter.begin(arrival(call, client, None));
-        let mut passage = Passage::new(self, keys, client, rewrite);
+        let signals = self.signals(session);
+        let arrival = Arrival {
+            signals,
+            ..arrival(call, client, None)
+        };
+        let rewrite = self.rewriter.begin(arrival);
+        let mut passage = Passage::new(self, keys, self.forwarded(client, signals), rewrite);
         match through(session, incoming, &mut decoder, &mut passage).await {
             Ok(()) if passage.only_message_too_large() => Some(Reply::Refused(Refusal::TooLarge)),
             Ok(()) => Some(Reply::Accepted),
@@ -132,8 +138,13 @@ impl Inner {
             .get_header(header::USER_AGENT)
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let arrival = arrival(Call::One(kind), client, user_agent);
-        let mut passage = Passage::new(self, keys, client, self.rewriter.begin(arrival));
+        let signals = self.signals(session);
+        let arrival = Arrival {
+            signals,
+            ..arrival(Call::One(kind), client, user_agent)
+        };
+        let rewrite = self.rewriter.begin(arrival);
+        let mut passage = Passage::new(self, keys, self.forwarded(client, signals), rewrite);
         let mut outcome = passage.push(&message);
         if outcome.is_ok() {
             outcome = passage.finish().await;
@@ -162,6 +173,27 @@ impl Inner {
             values.into_iter(),
             &self.config.trusted_proxies,
         ))
+    }
+
+    /// What the visitor's browser says about being tracked, where that changes anything.
+    fn signals(&self, session: &Session) -> Signals {
+        if !self.config.mapping.privacy.heeds_signals() {
+            return Signals::default();
+        }
+        let signal = |name: &str| {
+            let value = session.get_header(name);
+            Signal::from_header(value.and_then(|value| value.to_str().ok()))
+        };
+        Signals {
+            global_privacy_control: signal("sec-gpc"),
+            do_not_track: signal("dnt"),
+        }
+    }
+
+    /// The client's address as PostHog may see it in a header.
+    fn forwarded(&self, client: Option<IpAddr>, signals: Signals) -> Option<IpAddr> {
+        let privacy = &self.config.mapping.privacy;
+        client.map(|client| privacy.forwarded(client, signals))
     }
 
     fn report_memory(&self) {
@@ -203,6 +235,7 @@ fn arrival(call: Call, client_ip: Option<IpAddr>, user_agent: Option<String>) ->
         client_ip,
         user_agent,
         cookies: None,
+        signals: Signals::default(),
         nonce: random_bits(),
     }
 }

@@ -210,6 +210,7 @@ impl<'a> Passage<'a> {
             None => {
                 let destination = self.choose()?;
                 self.watcher.project = &destination.project().name;
+                self.rewrite.address_to(Arc::clone(destination.recipient()));
                 self.target.insert(Target {
                     batch: Batch::open(destination.envelope()),
                     destination,

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Project;
 use crate::posthog::{Envelope, BATCH_PATH};
+use crate::rewrite::Recipient;
 
 use super::exchange::{self, Answered, Broken};
 use super::upstream::{Addresses, Timeouts, Upstream};
@@ -34,6 +35,7 @@ const STREAMS: usize = 64;
 pub(super) struct Destination {
     project: Arc<Project>,
     envelope: Envelope,
+    recipient: Arc<Recipient>,
     upstream: Upstream,
     connector: Arc<Connector>,
     whole: Semaphore,
@@ -72,6 +74,7 @@ impl Destination {
         Ok(Self {
             project: Arc::clone(project),
             envelope: Envelope::new(&project.api_key),
+            recipient: Arc::new(project.recipient()),
             upstream: Upstream::new(host, project.http, timeouts),
             connector,
             whole: Semaphore::new(POOL),
@@ -86,6 +89,11 @@ impl Destination {
 
     pub(super) fn envelope(&self) -> &Envelope {
         &self.envelope
+    }
+
+    /// Whom its events are written for.
+    pub(super) fn recipient(&self) -> &Arc<Recipient> {
+        &self.recipient
     }
 
     /// The longest that one read or one write may take.

@@ -7,9 +7,10 @@ use super::convert::{Converted, Converter, Extent, Request, Shared};
 use super::enrich::cache::{Capacity, UserAgents};
 use super::enrich::edge_session::Transport;
 use super::explain::Trace;
+use super::group_types::GroupTypes;
 use super::json::unescape;
 use super::session::{SessionKeeper, Sessions};
-use super::{Arrival, Bounds, Fate, Fault, Mapping, Mode, Recipient, RewriteError, Watch};
+use super::{Arrival, Bounds, Fate, Fault, Mapping, Mode, Notice, Recipient, RewriteError, Watch};
 use crate::posthog::{Batch, Keep};
 
 /// The rewriting of one configuration.
@@ -18,6 +19,7 @@ pub struct Rewriter {
     pub(super) mapping: Mapping,
     pub(super) bounds: Bounds,
     pub(super) user_agents: UserAgents,
+    pub(super) group_types: GroupTypes,
     sessions: Option<Arc<SessionKeeper>>,
 }
 
@@ -40,6 +42,7 @@ impl Rewriter {
             mapping,
             bounds,
             user_agents,
+            group_types: GroupTypes::default(),
             sessions: None,
         }
     }
@@ -245,12 +248,16 @@ impl Rewrite {
             shared: &shared,
             sessions: &mut self.sessions,
             trace: self.trace.as_mut(),
+            sixth_group_type: None,
         };
         let index = self.index;
         let written = &mut self.written;
         let result = batch.append(|out| {
             let before = out.len();
             let converted = converter.convert(&mut request, (text, extent, index), out);
+            if let Some(group_type) = &request.sixth_group_type {
+                watch.notice(Notice::SixthGroupType { group_type });
+            }
             let keep = match &converted {
                 Ok(Converted {
                     verdict: None,

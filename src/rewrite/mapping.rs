@@ -1,5 +1,8 @@
 //! How messages are mapped: the settings of `mapping:` in the configuration.
 
+use super::privacy::Privacy;
+use super::rules::Rule;
+
 /// How messages are mapped; the same for every request of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
@@ -25,6 +28,10 @@ pub struct Mapping {
     pub bookkeeping: Bookkeeping,
     /// What posthog-js, where it runs beside analytics.js, adds that is not wanted twice.
     pub posthog_js: PostHogJs,
+    /// What may leave of a visitor (`privacy:`).
+    pub privacy: Privacy,
+    /// The site's own rules for its events (`rules:`).
+    pub rules: Vec<Rule>,
 }
 
 impl Default for Mapping {
@@ -41,6 +48,8 @@ impl Default for Mapping {
             context_traits: ContextTraits::Identify,
             bookkeeping: Bookkeeping::Off,
             posthog_js: PostHogJs::default(),
+            privacy: Privacy::default(),
+            rules: Vec::new(),
         }
     }
 }
