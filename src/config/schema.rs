@@ -39,9 +39,15 @@ pub(super) const MAPPING: &[&str] = &[
     "context_traits",
     "bookkeeping",
     "posthog_js",
+    "sessions",
+    "repeats",
 ];
 /// Its `posthog_js`.
 pub(super) const POSTHOG_JS: &[&str] = &["identify", "noise"];
+/// Its `sessions`.
+pub(super) const SESSIONS: &[&str] = &["cookie"];
+/// The cookie of its `sessions`.
+pub(super) const SESSION_COOKIE: &[&str] = &["name", "domain", "secret"];
 /// `privacy`.
 pub(super) const PRIVACY: &[&str] = &[
     "drop",
@@ -75,6 +81,8 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
     ("`segment` of a route", SEGMENT),
     ("`mapping`", MAPPING),
     ("`posthog_js` of `mapping`", POSTHOG_JS),
+    ("`sessions` of `mapping`", SESSIONS),
+    ("`cookie` of `sessions`", SESSION_COOKIE),
     ("`privacy`", PRIVACY),
     ("a rule", RULE),
     ("`limits`", LIMITS),

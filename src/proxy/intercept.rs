@@ -1,16 +1,17 @@
 //! One request of a Segment client, from its header to its answer.
 
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
-use http::{header, HeaderName};
+use http::{header, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
 use pingora::Result;
 
 use crate::config::Action;
-use crate::rewrite::privacy::{Signal, Signals};
+use crate::rewrite::enrich::edge_session::Transport;
+use crate::rewrite::privacy::Signals;
 use crate::rewrite::{Arrival, Timestamp};
 use crate::segment::{
     message_from_query, recognise, Call, Cors, Decoder, Kind, Recognised, Refusal, Reply, WriteKey,
@@ -18,7 +19,7 @@ use crate::segment::{
 
 use super::body::Incoming;
 use super::passage::{Keys, Passage, Stop};
-use super::{client, random_bits, reply, Inner};
+use super::{client, random_bits, reply, visitor, Inner};
 
 /// A chunk is inflated in slices of this many bytes. Gzip turns one byte into at most 1032, so
 /// this bounds what a hostile slice can become before the budget is asked again.
@@ -49,11 +50,18 @@ impl Inner {
             query: query.as_deref().and_then(key_in_query),
         };
         let mut incoming = Incoming::begin(session, self.idle_seconds);
+        let mut set_cookie = None;
         let reply = match recognised {
-            Recognised::Ingest(call) => self.ingest(session, &mut incoming, call, keys).await,
+            Recognised::Ingest(call) => {
+                let ingested = self.ingest(session, &mut incoming, call, keys);
+                ingested.await.map(|(reply, cookie)| {
+                    set_cookie = cookie;
+                    reply
+                })
+            }
             Recognised::Pixel(kind) => {
                 let message = query.as_deref().and_then(message_from_query);
-                self.pixel(session, kind, keys, message).await;
+                set_cookie = self.pixel(session, kind, keys, message).await;
                 Some(Reply::Pixel)
             }
             Recognised::PixelHead => Some(Reply::Pixel),
@@ -79,7 +87,11 @@ impl Inner {
         if matches!(reply, Reply::Busy { .. }) {
             self.counters.busy();
         }
-        if let Err(error) = reply::write(session, reply.answer(&cors)).await {
+        let mut answer = reply.answer(&cors);
+        if matches!(reply, Reply::Accepted | Reply::Pixel) {
+            answer.headers.extend(set_cookie);
+        }
+        if let Err(error) = reply::write(session, answer).await {
             // The events are safe or the client will send them again: its hanging up is no
             // failure of the host proxy's.
             log::debug!("the client was gone before its answer: {error}");
@@ -88,34 +100,31 @@ impl Inner {
         Ok(true)
     }
 
-    /// Reads, rewrites and delivers a body, and says what to answer; nothing if nobody is there.
+    /// Reads, rewrites and delivers a body, and says what to answer and which cookie to set;
+    /// nothing if nobody is there.
     async fn ingest(
         &self,
         session: &mut Session,
         incoming: &mut Incoming,
         call: Call,
         keys: Keys<'_>,
-    ) -> Option<Reply> {
+    ) -> Option<(Reply, Option<SetCookie>)> {
         let limit = self.config.limits.body;
         if Incoming::announced(session).is_some_and(|length| length > limit) {
-            return Some(Reply::Refused(Refusal::TooLarge));
+            return Some((Reply::Refused(Refusal::TooLarge), None));
         }
         let encoding = session
             .get_header(header::CONTENT_ENCODING)
             .and_then(|value| value.to_str().ok());
         let mut decoder = match Decoder::new(encoding, limit) {
             Ok(decoder) => decoder,
-            Err(error) => return Stop::Encoding(error).reply(),
+            Err(error) => return Some((Stop::Encoding(error).reply()?, None)),
         };
         let client = self.client(session);
-        let signals = self.signals(session);
-        let arrival = Arrival {
-            signals,
-            ..arrival(call, client, None)
-        };
-        let rewrite = self.rewriter.begin(arrival);
-        let mut passage = Passage::new(self, keys, self.forwarded(client, signals), rewrite);
-        match through(session, incoming, &mut decoder, &mut passage).await {
+        let arrival = self.arrival(session, call, client);
+        let forwarded = self.forwarded(client, arrival.signals);
+        let mut passage = Passage::new(self, keys, forwarded, self.rewriter.begin(arrival));
+        let reply = match through(session, incoming, &mut decoder, &mut passage).await {
             Ok(()) if passage.only_message_too_large() => Some(Reply::Refused(Refusal::TooLarge)),
             Ok(()) => Some(Reply::Accepted),
             Err(stop) => {
@@ -125,26 +134,32 @@ impl Inner {
                 }
                 stop.reply()
             }
-        }
+        };
+        let cookie = set_cookie(&passage, self.transport(session));
+        reply.map(|reply| (reply, cookie))
     }
 
-    /// Delivers the message of a pixel. Whatever becomes of it, the answer is the picture.
-    async fn pixel(&self, session: &Session, kind: Kind, keys: Keys<'_>, message: Option<Vec<u8>>) {
-        let Some(message) = message else {
-            return;
-        };
+    /// Delivers the message of a pixel, and says which cookie to set. Whatever becomes of it, the
+    /// answer is the picture.
+    async fn pixel(
+        &self,
+        session: &Session,
+        kind: Kind,
+        keys: Keys<'_>,
+        message: Option<Vec<u8>>,
+    ) -> Option<SetCookie> {
+        let message = message?;
         let client = self.client(session);
         let user_agent = session
             .get_header(header::USER_AGENT)
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let signals = self.signals(session);
         let arrival = Arrival {
-            signals,
-            ..arrival(Call::One(kind), client, user_agent)
+            user_agent,
+            ..self.arrival(session, Call::One(kind), client)
         };
-        let rewrite = self.rewriter.begin(arrival);
-        let mut passage = Passage::new(self, keys, self.forwarded(client, signals), rewrite);
+        let forwarded = self.forwarded(client, arrival.signals);
+        let mut passage = Passage::new(self, keys, forwarded, self.rewriter.begin(arrival));
         let mut outcome = passage.push(&message);
         if outcome.is_ok() {
             outcome = passage.finish().await;
@@ -154,6 +169,23 @@ impl Inner {
             if let Some(more) = self.gate.pass("pixel", "pixel") {
                 log::warn!("a pixel's message was lost: {stop:?}{more}");
             }
+            return None;
+        }
+        set_cookie(&passage, self.transport(session))
+    }
+
+    /// What is known of a request before its body.
+    fn arrival(&self, session: &Session, call: Call, client_ip: Option<IpAddr>) -> Arrival {
+        let millis = (self.clock)()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis());
+        Arrival {
+            received_at: Some(Timestamp::from_millis(millis as i64)),
+            client_ip,
+            cookies: visitor::cookies(&session.req_header().headers),
+            signals: self.signals(session),
+            nonce: random_bits(),
+            ..Arrival::new(call)
         }
     }
 
@@ -173,21 +205,6 @@ impl Inner {
             values.into_iter(),
             &self.config.trusted_proxies,
         ))
-    }
-
-    /// What the visitor's browser says about being tracked, where that changes anything.
-    fn signals(&self, session: &Session) -> Signals {
-        if !self.config.mapping.privacy.heeds_signals() {
-            return Signals::default();
-        }
-        let signal = |name: &str| {
-            let value = session.get_header(name);
-            Signal::from_header(value.and_then(|value| value.to_str().ok()))
-        };
-        Signals {
-            global_privacy_control: signal("sec-gpc"),
-            do_not_track: signal("dnt"),
-        }
     }
 
     /// The client's address as PostHog may see it in a header.
@@ -225,19 +242,13 @@ async fn through(
     passage.finish().await
 }
 
-fn arrival(call: Call, client_ip: Option<IpAddr>, user_agent: Option<String>) -> Arrival {
-    let millis = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis());
-    Arrival {
-        call,
-        received_at: Some(Timestamp::from_millis(millis as i64)),
-        client_ip,
-        user_agent,
-        cookies: None,
-        signals: Signals::default(),
-        nonce: random_bits(),
-    }
+/// A `Set-Cookie` header.
+type SetCookie = (HeaderName, HeaderValue);
+
+/// The cookie that keeps the visitor's session, if it has to be set.
+fn set_cookie(passage: &Passage<'_>, transport: Transport) -> Option<SetCookie> {
+    let value = HeaderValue::try_from(passage.set_cookie(transport)?).ok()?;
+    Some((header::SET_COOKIE, value))
 }
 
 /// The authority that was asked for: of the URL (HTTP/2), else of the header.

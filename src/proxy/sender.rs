@@ -91,7 +91,7 @@ impl Destination {
         &self.envelope
     }
 
-    /// Whom its events are written for.
+    /// Whom the events are for, as the rewriting has to know it.
     pub(super) fn recipient(&self) -> &Arc<Recipient> {
         &self.recipient
     }

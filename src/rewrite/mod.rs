@@ -39,6 +39,7 @@ mod normalise;
 mod outcome;
 mod plan;
 pub mod privacy;
+mod repeats;
 pub mod rules;
 mod session;
 mod spread;
@@ -50,7 +51,8 @@ use std::net::IpAddr;
 pub use flow::{is_batch, Flow, Pulled, Rewrite, Rewriter};
 pub use mapping::{
     Bookkeeping, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Integrations, Mapping,
-    Mode, Noise, PersonProfiles, PostHogJs, SameAnonymousId, SecondIdentify, REFERENCE_GROUP_TYPE,
+    Mode, Noise, PersonProfiles, PostHogJs, Repeats, SameAnonymousId, SecondIdentify,
+    REFERENCE_GROUP_TYPE,
 };
 pub use outcome::{Fate, Fault, Notice, Omission, RewriteError, Watch};
 pub use privacy::{Privacy, Signals};

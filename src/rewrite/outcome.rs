@@ -66,6 +66,9 @@ pub enum Omission {
     /// `mapping.person_profiles` is `never`, and it could only change a profile.
     #[error("person profiles are switched off, and it could do nothing else")]
     PersonProfiles,
+    /// PostHog has accepted the same message before, and `mapping.repeats` is `suppress`.
+    #[error("PostHog has accepted it before")]
+    Repeat,
     /// The request says `Sec-GPC: 1`, and `privacy.global_privacy_control` is `drop`.
     #[error("the visitor's browser asks for it with Sec-GPC: 1")]
     GlobalPrivacyControl,
@@ -90,6 +93,7 @@ impl Omission {
             Self::Integrations => "integrations",
             Self::SelfAlias => "self_alias",
             Self::PersonProfiles => "person_profiles",
+            Self::Repeat => "repeat",
             Self::GlobalPrivacyControl => "global_privacy_control",
             Self::DoNotTrack => "do_not_track",
             Self::Consent => "consent",
