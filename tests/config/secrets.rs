@@ -66,6 +66,11 @@ fn no_key_is_ever_shown() {
         keys("\n      write_keys:\n        SECRET: shop: b"),
         keys("\n      write_keys:\n        - SECRET\n        -SECRET\n        x: SECRET"),
         keys("\n      write_keys: [SECRET,\n        SECRET\n        SECRET: b: c"),
+        with("privacy: {secret: SECRET-SECRET}"),
+        with("privacy: {secret: SECRET}"),
+        with("privacy: {secret: SECRET, ip: none}"),
+        with("privacy: {secret: env:KEY, hash: [a]}"),
+        with("privacy: {secrets: SECRET}"),
         // A private key in place of its path.
         with(
             "listen: {address: 0.0.0.0:1, tls: {certificate: c.pem, key: \"-----BEGIN\\nSECRET\"}}",

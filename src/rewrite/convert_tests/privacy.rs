@@ -77,9 +77,15 @@ fn by_hand(privacy: &Privacy, event: &Json) -> Json {
                 .collect(),
             Json::Null => Json::Null,
             Json::String(text) if text.is_empty() => value.clone(),
-            Json::String(text) if name == "$ip" || name == "segment_ip" => {
+            Json::String(text)
+                if path.len() == 1
+                    && (name == "$ip" || name == "segment_ip")
+                    && privacy.ip != IpMask::Off =>
+            {
                 json!(privacy.ip.apply(text))
             }
+            // A parsed number has lost its digits.
+            Json::Number(number) if hashed && number.is_f64() => json!("sha256:digits"),
             _ if hashed => {
                 let text = value.as_str().map_or(value.to_string(), str::to_owned);
                 let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
@@ -109,6 +115,23 @@ fn by_hand(privacy: &Privacy, event: &Json) -> Json {
         event["properties"] = walk(privacy, &mut Vec::new(), properties).unwrap();
     }
     event
+}
+
+/// Equal, where the hash of digits that are lost may be any.
+fn alike(found: &Json, expected: &Json) -> bool {
+    match (found, expected) {
+        (Json::String(found), Json::String(expected)) if expected == "sha256:digits" => {
+            found.len() == 7 + 64
+        }
+        (Json::Array(a), Json::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b))
+        }
+        (Json::Object(a), Json::Object(b)) => {
+            let mut both = a.iter().map(|(key, value)| Some(alike(value, b.get(key)?)));
+            a.len() == b.len() && both.all(|alike| alike == Some(true))
+        }
+        _ => same(found, expected),
+    }
 }
 
 /// Every body that real clients or the reference's vectors have, and one that is nasty.
@@ -184,7 +207,7 @@ fn the_pass_over_the_text_does_what_is_done_by_hand_to_a_parsed_event() {
                         expected["properties"]["alias"] = alias.clone();
                     }
                     changed += usize::from(!same(before, &expected));
-                    if !same(after, &expected) {
+                    if !alike(after, &expected) {
                         wrong.push(format!("{name} {privacy:?}\n  {after}\n  {expected}"));
                     }
                 }
