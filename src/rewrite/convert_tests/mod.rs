@@ -14,6 +14,7 @@ mod enriched;
 mod flow;
 mod repairs;
 mod repeats;
+mod superset;
 mod vectors;
 
 /// Parses JSON and refuses a key that is given twice, at any level.
