@@ -9,7 +9,7 @@ use crate::rewrite::{
 };
 
 /// Whether `more` has all that `less` has. Objects may gain keys; nothing else may change.
-fn is_superset(more: &Json, less: &Json) -> bool {
+pub(super) fn is_superset(more: &Json, less: &Json) -> bool {
     match (more, less) {
         (Json::Object(more), Json::Object(less)) => less
             .iter()

@@ -16,6 +16,7 @@ mod privacy;
 mod repairs;
 mod repeats;
 mod rules;
+mod superset;
 mod vectors;
 
 /// Parses JSON and refuses a key that is given twice, at any level.

@@ -147,6 +147,11 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             }
             presence.note(key);
         }
+        for (moved, property) in [(given.url, "$current_url"), (given.browser, "$browser")] {
+            if moved.is_some() {
+                presence.note(property.as_bytes());
+            }
+        }
         let context = source.context;
         let library = Library::of(context, source.context_text);
         let group = Group::of(desk.group_cookie, (plan.kind, library), source, entries);
