@@ -140,7 +140,7 @@ impl Lines<'_> {
             let result = self.line(number, &line, &mut report, &mut output)?;
             let refused = report.refused;
             if let Err(error) = result {
-                eprintln!("line {number}: {}: {error}", error.code());
+                eprintln!("line {number}: refused: {}: {error}", error.code());
             }
             if result.is_err() || refused > 0 {
                 end = End::Refused;

@@ -129,9 +129,7 @@ impl Inner {
             Ok(()) => Some(Reply::Accepted),
             Err(stop) => {
                 passage.abort().await;
-                if stop == Stop::Memory {
-                    self.report_memory();
-                }
+                self.report_stop(stop);
                 stop.reply()
             }
         };
@@ -167,7 +165,8 @@ impl Inner {
         if let Err(stop) = outcome {
             passage.abort().await;
             if let Some(more) = self.gate.pass("pixel", "pixel") {
-                log::warn!("a pixel's message was lost: {stop:?}{more}");
+                let reason = stop.refusal_code().unwrap_or("not delivered");
+                log::warn!("a pixel's message was lost: {reason}{more}");
             }
             return None;
         }
@@ -211,6 +210,19 @@ impl Inner {
     fn forwarded(&self, client: Option<IpAddr>, signals: Signals) -> Option<IpAddr> {
         let privacy = &self.config.mapping.privacy;
         client.map(|client| privacy.forwarded(client, signals))
+    }
+
+    /// Tells the operator of a body that was not taken; verdicts are told where they are found.
+    fn report_stop(&self, stop: Stop) {
+        if stop == Stop::Memory {
+            return self.report_memory();
+        }
+        let Some(code) = stop.refusal_code() else {
+            return;
+        };
+        if let Some(more) = self.gate.pass("", code) {
+            log::warn!("a request was refused: {code}{more}");
+        }
     }
 
     fn report_memory(&self) {
