@@ -11,6 +11,7 @@ use pingora::Result;
 
 use crate::config::Action;
 use crate::rewrite::enrich::edge_session::Transport;
+use crate::rewrite::privacy::Signals;
 use crate::rewrite::{Arrival, Timestamp};
 use crate::segment::{
     message_from_query, recognise, Call, Cors, Decoder, Kind, Recognised, Refusal, Reply, WriteKey,
@@ -120,8 +121,9 @@ impl Inner {
             Err(error) => return Some((Stop::Encoding(error).reply()?, None)),
         };
         let client = self.client(session);
-        let rewrite = self.rewriter.begin(self.arrival(session, call, client));
-        let mut passage = Passage::new(self, keys, client, rewrite);
+        let arrival = self.arrival(session, call, client);
+        let forwarded = self.forwarded(client, arrival.signals);
+        let mut passage = Passage::new(self, keys, forwarded, self.rewriter.begin(arrival));
         let reply = match through(session, incoming, &mut decoder, &mut passage).await {
             Ok(()) if passage.only_message_too_large() => Some(Reply::Refused(Refusal::TooLarge)),
             Ok(()) => Some(Reply::Accepted),
@@ -156,7 +158,8 @@ impl Inner {
             user_agent,
             ..self.arrival(session, Call::One(kind), client)
         };
-        let mut passage = Passage::new(self, keys, client, self.rewriter.begin(arrival));
+        let forwarded = self.forwarded(client, arrival.signals);
+        let mut passage = Passage::new(self, keys, forwarded, self.rewriter.begin(arrival));
         let mut outcome = passage.push(&message);
         if outcome.is_ok() {
             outcome = passage.finish().await;
@@ -180,6 +183,7 @@ impl Inner {
             received_at: Some(Timestamp::from_millis(millis as i64)),
             client_ip,
             cookies: visitor::cookies(&session.req_header().headers),
+            signals: self.signals(session),
             nonce: random_bits(),
             ..Arrival::new(call)
         }
@@ -201,6 +205,12 @@ impl Inner {
             values.into_iter(),
             &self.config.trusted_proxies,
         ))
+    }
+
+    /// The client's address as PostHog may see it in a header.
+    fn forwarded(&self, client: Option<IpAddr>, signals: Signals) -> Option<IpAddr> {
+        let privacy = &self.config.mapping.privacy;
+        client.map(|client| privacy.forwarded(client, signals))
     }
 
     fn report_memory(&self) {
