@@ -135,7 +135,7 @@ fn alike(found: &Json, expected: &Json) -> bool {
 }
 
 /// Every body that real clients or the reference's vectors have, and one that is nasty.
-fn bodies() -> Vec<(String, Call, Vec<u8>)> {
+pub(super) fn bodies() -> Vec<(String, Call, Vec<u8>)> {
     const NASTY: &str = r#"{"type":"track","event":"a?gclid=1","userId":"u","messageId":"m","properties":{
         "a" : [ { "b" :[1,2,{"c":"x"}], "email":"e1"} ,[], {}, [[{"email":null}]] ],"empty":"","nil":null,"n":-1.50,"t":true,
         "q\"uo\\te":{"email":"e2","a.b":3},"url":"https:\/\/a.test\/?x=1\u0026gclid=G\u003f#h","gclid":"G2","$ip":"198.51.100.9",

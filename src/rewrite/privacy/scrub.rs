@@ -461,3 +461,19 @@ impl Comma {
         out.extend_from_slice(b"\":");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_documents_list_is_what_is_done() {
+        let document = include_str!("../../../docs/privacy.md");
+        let names = PROTECTED.iter().chain(IDENTITY).chain(OPEN_CONTEXT);
+        let names = names.chain(crate::rewrite::rules::PERSON_EVENTS);
+        let missing: Vec<_> = names
+            .filter(|name| !document.contains(&format!("`{name}`")))
+            .collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}
