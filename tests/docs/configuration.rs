@@ -99,6 +99,8 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         ("posthog_js", "mapping: {posthog_js: {QQQQQQQQQ: 1}}"),
         ("sessions", "mapping: {sessions: {QQQQQQQQQ: 1}}"),
         ("cookie", "mapping: {sessions: {cookie: {QQQQQQQQQ: 1}}}"),
+        ("privacy", "privacy: {QQQQQQQQQ: 1}"),
+        ("rules", "rules: [{QQQQQQQQQ: 1}]"),
         ("limits", "limits: {QQQQQQQQQ: 1}"),
         ("delivery", "delivery: {QQQQQQQQQ: 1}"),
         ("spool", "delivery: {spool: {QQQQQQQQQ: 1}}"),

@@ -16,6 +16,7 @@ mod privacy;
 mod repairs;
 mod repeats;
 mod rules;
+mod scrub;
 mod vectors;
 
 /// Parses JSON and refuses a key that is given twice, at any level.
