@@ -378,12 +378,9 @@ fn event(
     );
     if subject == Subject::Removed || mapping.privacy.scrubs() {
         let trace = request.trace.as_deref_mut();
-        let scrub = Scrub::new(&mapping.privacy, subject, plan.kind, trace);
-        scrubbed.clear();
-        let written = out.get(before..).unwrap_or_default();
-        // What cannot be looked through must not leave.
-        let looked_through = scrub.run(written, scrubbed, scratch);
-        looked_through.map_err(|_| Fault::TooDeep)?;
+        let shape = (plan.kind, request.rewriter.bounds.event);
+        let scrub = Scrub::new(&mapping.privacy, subject, shape, trace);
+        scrub.run(out.get(before..).unwrap_or_default(), scrubbed, scratch)?;
         out.truncate(before);
         out.extend_from_slice(scrubbed);
     }

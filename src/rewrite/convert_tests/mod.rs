@@ -17,6 +17,7 @@ mod repairs;
 mod repeats;
 mod rules;
 mod superset;
+mod scrub;
 mod vectors;
 
 /// Parses JSON and refuses a key that is given twice, at any level.

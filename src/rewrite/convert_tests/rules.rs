@@ -156,6 +156,39 @@ fn an_explanation_has_each_property_that_leaves_and_no_other() {
 }
 
 #[test]
+fn every_property_of_every_vector_and_recording_is_explained() {
+    const SPREAD: &str =
+        r#"{"type":"page","userId":"u","properties":"ab","context":["x",{"y":1}]}"#;
+    let mut wrong = Vec::new();
+    let mut bodies = super::scrub::bodies();
+    bodies.push(("spread".to_owned(), Call::Batch, SPREAD.into()));
+    for (name, call, body) in bodies {
+        for mapping in [Mapping::default(), Mapping::reference()] {
+            let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
+            let mut rewrite = rewriter.begin(arrival(call, Some("2026-11-23T12:00:00Z")));
+            rewrite.explain();
+            rewrite.push(&body).unwrap();
+            rewrite.end();
+            let mut pulled = Pulled::Full;
+            while pulled == Pulled::Full {
+                let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
+                pulled = rewrite.pull(&mut batch, 1, &mut ()).unwrap();
+                let json = strict(&batch.close()).unwrap();
+                let Some(properties) = json["batch"][0]["properties"].as_object() else {
+                    continue;
+                };
+                let explanation = strict(rewrite.explanation().as_bytes()).unwrap();
+                let explained = explanation.as_object().unwrap();
+                if !properties.keys().eq(explained.keys()) {
+                    wrong.push(format!("{name}: {properties:?}\n  {explained:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
 fn a_sixth_type_of_groups_is_reported_once_for_each_project() {
     let mut items = Vec::new();
     for number in 0..8 {

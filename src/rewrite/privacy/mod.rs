@@ -13,11 +13,12 @@ use thiserror::Error;
 use super::Omission;
 
 mod decide;
+mod names;
 mod pseudonym;
 mod scrub;
 
 pub use super::enrich::privacy::{IpMask, NamePattern, PathPattern, PatternError};
-pub use scrub::PROTECTED;
+pub use names::PROTECTED;
 pub(super) use scrub::{Scrub, Subject};
 
 /// The settings of `privacy:`.

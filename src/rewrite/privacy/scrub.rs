@@ -5,62 +5,15 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::decide::{is_said, says};
+use super::names::{IDENTITY, OPEN_CONTEXT, PROTECTED};
 use super::{ClickIds, IpMask, Privacy};
 use crate::rewrite::enrich::privacy::{
     is_click_id, mask_click_ids, Hit, PathPattern, Progress, MASKED,
 };
 use crate::rewrite::explain::{Origin, Trace};
 use crate::rewrite::json::{unescape, write_string, Malformed, Scanner, Scratch, Value};
+use crate::rewrite::Fault;
 use crate::segment::Kind;
-
-/// Without these PostHog would refuse an event or take it for another one; `drop` and `hash` do
-/// not reach them.
-pub const PROTECTED: &[&str] = &[
-    "distinct_id",
-    "$anon_distinct_id",
-    "$lib",
-    "$process_person_profile",
-    "$geoip_disable",
-    "$group_type",
-    "$group_key",
-];
-
-/// What says who a visitor is, or ties an event to other events of the same visitor.
-const IDENTITY: &[&str] = &[
-    "$set",
-    "$set_once",
-    "$unset",
-    "$user_id",
-    "$device_id",
-    "$device_name",
-    "$session_id",
-    "$window_id",
-    "$anon_distinct_id",
-    "$had_persisted_distinct_id",
-    "$is_identified",
-    "$cookieless_mode",
-    "$cookieless_extra",
-    "$groups",
-    "$raw_user_agent",
-];
-
-/// What of the context says nothing of the visitor. Plugins can put anything into a context, so
-/// all of the rest goes.
-const OPEN_CONTEXT: &[&str] = &[
-    "app",
-    "campaign",
-    "consent",
-    "library",
-    "library_name",
-    "library_version",
-    "locale",
-    "original_timestamp",
-    "os",
-    "page",
-    "screen",
-    "sent_at",
-    "timezone",
-];
 
 /// Whether an event keeps who it happened to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +41,8 @@ pub(in crate::rewrite) struct Scrub<'p> {
     click_ids: ClickIds,
     kind: Kind,
     trace: Option<&'p mut Trace>,
+    /// The largest event: hashes are longer than what they stand for.
+    limit: usize,
     /// How far each pattern has come, level by level: those of `drop`, then those of `hash`.
     progress: Vec<Progress>,
 }
@@ -107,7 +62,7 @@ impl<'p> Scrub<'p> {
     pub(in crate::rewrite) fn new(
         privacy: &'p Privacy,
         subject: Subject,
-        kind: Kind,
+        (kind, limit): (Kind, usize),
         trace: Option<&'p mut Trace>,
     ) -> Self {
         let is_removed = subject == Subject::Removed;
@@ -121,12 +76,31 @@ impl<'p> Scrub<'p> {
             },
             kind,
             trace,
+            limit,
             progress: Vec::new(),
         }
     }
 
-    /// Appends `event`, an event as it is written, without what must not leave.
+    /// Writes `event`, an event as it is written, without what must not leave. One that cannot be
+    /// looked through must not leave at all.
     pub(in crate::rewrite) fn run(
+        self,
+        event: &[u8],
+        out: &mut Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Fault> {
+        out.clear();
+        let limit = self.limit;
+        self.copy(event, out, scratch).map_err(|_| {
+            if out.len() > limit {
+                Fault::TooLarge
+            } else {
+                Fault::TooDeep
+            }
+        })
+    }
+
+    fn copy(
         mut self,
         event: &[u8],
         out: &mut Vec<u8>,
@@ -300,6 +274,9 @@ impl<'p> Scrub<'p> {
         (place, name): (Place, &str),
         out: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
+        if out.len() > self.limit {
+            return Err(Malformed::TooDeep);
+        }
         let looks_within = place.watched
             || place.hashed
             || self.ip != IpMask::Off
