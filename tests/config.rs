@@ -12,6 +12,8 @@
 mod hostile;
 #[path = "config/mistakes.rs"]
 mod mistakes;
+#[path = "config/policies.rs"]
+mod policies;
 #[path = "config/routing.rs"]
 mod routing;
 #[path = "config/secrets.rs"]

@@ -1,6 +1,7 @@
 //! Where each property of an event came from, for `convert --explain`.
 
-use super::json::write_string;
+use super::json::{write_string, Scratch};
+use super::message::Part;
 
 /// Where a value came from.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,30 @@ impl Trace {
             Origin::Under(part, key) => format!("{part}.{}", String::from_utf8_lossy(key)),
         };
         self.0.push(([prefix, key].concat(), origin));
+    }
+
+    /// Notes each of the entries in `written`, which may begin with the comma before them.
+    pub(super) fn note_all(&mut self, written: &[u8], origin: Origin<'_>) {
+        let entries = written.strip_prefix(b",").unwrap_or(written);
+        let object = [b"{", entries, b"}"].concat();
+        let mut part = Part::default();
+        if part.scan_text(&object, &mut Scratch::default()).is_ok() {
+            for entry in &part.entries {
+                self.note(b"", entry.key.of(&object), origin);
+            }
+        }
+    }
+
+    /// Takes back what has been noted of a property that does not leave after all.
+    pub(super) fn forget(&mut self, key: &[u8]) {
+        self.0.retain(|(noted, _)| noted != key);
+    }
+
+    /// Adds words to the origin of a property.
+    pub(super) fn amend(&mut self, key: &[u8], words: &str) {
+        for (_, origin) in self.0.iter_mut().filter(|(noted, _)| noted == key) {
+            origin.push_str(words);
+        }
     }
 
     /// An object from property to origin. Keys are JSON text already.

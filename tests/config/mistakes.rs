@@ -2,13 +2,13 @@ use super::{read, with, SHORTEST};
 use hedgerow::config::{render_problems, Place};
 
 /// Line, column and path of a mistake, and a part of its message.
-type Expected = (usize, usize, &'static str, &'static str);
+pub type Expected = (usize, usize, &'static str, &'static str);
 
 /// A piece of a file and the mistakes in it.
-type Row = (&'static str, &'static [Expected]);
+pub type Row = (&'static str, &'static [Expected]);
 
 /// Says in which way a file's mistakes are not the expected ones.
-fn check(text: &str, expected: &[Expected]) -> Vec<String> {
+pub fn check(text: &str, expected: &[Expected]) -> Vec<String> {
     let found: Vec<_> = match read(text) {
         Ok(_) => Vec::new(),
         Err(problems) => problems.iter().cloned().collect(),
@@ -30,7 +30,7 @@ fn check(text: &str, expected: &[Expected]) -> Vec<String> {
 }
 
 #[track_caller]
-fn none(mismatches: Vec<String>) {
+pub fn none(mismatches: Vec<String>) {
     for mismatch in &mismatches {
         eprintln!("{mismatch}\n");
     }

@@ -75,6 +75,11 @@ fn no_key_is_ever_shown() {
         with("mapping: {sessions: {secret: SECRET}}"),
         with("mapping: {sessions: {cookie: {secret: {a: SECRET}}}}"),
         with("mapping: {sessions: {cookie: {secret: SECRET: b}}}"),
+        with("privacy: {secret: SECRET-SECRET}"),
+        with("privacy: {secret: SECRET}"),
+        with("privacy: {secret: SECRET, ip: none}"),
+        with("privacy: {secret: env:KEY, hash: [a]}"),
+        with("privacy: {secrets: SECRET}"),
         // A private key in place of its path.
         with(
             "listen: {address: 0.0.0.0:1, tls: {certificate: c.pem, key: \"-----BEGIN\\nSECRET\"}}",

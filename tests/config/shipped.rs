@@ -19,7 +19,7 @@ pub fn files() -> Vec<(String, String)> {
     files
 }
 
-fn shipped(name: &str) -> Config {
+pub fn shipped(name: &str) -> Config {
     let (_, text) = files().into_iter().find(|(file, _)| file == name).unwrap();
     parse(&text, &Answers).unwrap().0
 }
@@ -141,6 +141,7 @@ fn a_file_is_read_with_the_keys_that_lie_beside_it() {
 fn what_works_but_is_hardly_meant_is_a_warning() {
     for (text, path) in [
         (with("trusted_proxies: [0.0.0.0/0]"), "trusted_proxies[0]"),
+        (with("privacy: {hash: [email]}"), "privacy.hash"),
         (
             SHORTEST.replace("env:KEY", "old_key"),
             "projects.shop.api_key",

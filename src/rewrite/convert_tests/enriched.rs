@@ -35,7 +35,7 @@ fn properties(body: &str) -> Json {
 }
 
 /// Bodies recorded from real SDKs, with the call that their path names.
-fn recordings() -> Vec<(String, Call, Vec<u8>)> {
+pub(super) fn recordings() -> Vec<(String, Call, Vec<u8>)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/recordings");
     let mut recordings = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -196,7 +196,15 @@ impl<'t> Properties<'_, '_, 't> {
 
     /// What spreading a value that is not an object adds, where the caller gives no such key.
     fn spread(&mut self, prefix: &[u8], strangers: &Strangers<'_>, text: &[u8], value: Value) {
+        let before = self.out.len();
         write_spread(self.out, &mut self.empty, (prefix, strangers), text, value);
+        if let Some(trace) = &mut self.trace {
+            let written = self.out.get(before..).unwrap_or_default();
+            trace.note_all(
+                written,
+                Origin::Fixed("a part of a value that is no object"),
+            );
+        }
     }
 
     pub(super) fn write_mapped(&mut self) {

@@ -1,0 +1,190 @@
+//! The pass over a written event, against the same done by hand to a parsed one.
+
+use super::enriched::recordings;
+use super::privacy::{mapping, outcome, paths};
+use super::vectors::vectors;
+use super::*;
+use crate::rewrite::enrich::privacy::{is_click_id, mask_click_ids, Hit};
+use crate::rewrite::privacy::{ClickIds, IpMask, PathPattern, Privacy, Signals, PROTECTED};
+
+/// The switches on a parsed event: slow, and told in another way.
+fn by_hand(privacy: &Privacy, event: &Json) -> Json {
+    fn hit(patterns: &[PathPattern], path: &[String]) -> bool {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        patterns
+            .iter()
+            .any(|pattern| pattern.at(&path) == Hit::Here)
+    }
+    fn walk(privacy: &Privacy, path: &mut Vec<String>, value: &Json) -> Option<Json> {
+        let name = path.last().cloned().unwrap_or_default();
+        if path.len() == 1 && PROTECTED.contains(&name.as_str()) {
+            return Some(value.clone());
+        }
+        let hashed = !path.is_empty() && hit(&privacy.hash, path);
+        if path.len() == 1 && name == "$ip" && (hashed || hit(&privacy.drop, path)) {
+            return Some(json!("0.0.0.0"));
+        }
+        if !path.is_empty() && hit(&privacy.drop, path) {
+            return None;
+        }
+        let mut below = |name: String, value: &Json| {
+            path.push(name);
+            let written = walk(privacy, path, value);
+            path.pop();
+            written
+        };
+        Some(match value {
+            Json::Object(entries) => entries
+                .iter()
+                .filter_map(|(key, value)| Some((key.clone(), below(key.clone(), value)?)))
+                .collect(),
+            Json::Array(items) => items
+                .iter()
+                .enumerate()
+                .filter_map(|(index, value)| below(index.to_string(), value))
+                .collect(),
+            Json::Null => Json::Null,
+            Json::String(text) if text.is_empty() => value.clone(),
+            Json::String(text)
+                if path.len() == 1
+                    && (name == "$ip" || name == "segment_ip")
+                    && privacy.ip != IpMask::Off =>
+            {
+                json!(privacy.ip.apply(text))
+            }
+            // A parsed number has lost its digits.
+            Json::Number(number) if hashed && number.is_f64() => json!("sha256:digits"),
+            _ if hashed => {
+                let text = value.as_str().map_or(value.to_string(), str::to_owned);
+                let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+                let hex: String = hash
+                    .as_ref()
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect();
+                json!(format!("sha256:{hex}"))
+            }
+            Json::String(_) if privacy.click_ids == ClickIds::Mask && is_click_id(&name) => {
+                json!("<masked>")
+            }
+            Json::String(text) if privacy.click_ids == ClickIds::Mask && text.contains('?') => {
+                json!(mask_click_ids(text))
+            }
+            Json::String(text)
+                if name == "ip" && text.trim().parse::<std::net::IpAddr>().is_ok() =>
+            {
+                json!(privacy.ip.apply(text))
+            }
+            other => other.clone(),
+        })
+    }
+    let mut event = event.clone();
+    if let Some(properties) = event.get("properties") {
+        event["properties"] = walk(privacy, &mut Vec::new(), properties).unwrap();
+    }
+    event
+}
+
+/// Equal, where the hash of digits that are lost may be any.
+fn alike(found: &Json, expected: &Json) -> bool {
+    match (found, expected) {
+        (Json::String(found), Json::String(expected)) if expected == "sha256:digits" => {
+            found.len() == 7 + 64
+        }
+        (Json::Array(a), Json::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b))
+        }
+        (Json::Object(a), Json::Object(b)) => {
+            let mut both = a.iter().map(|(key, value)| Some(alike(value, b.get(key)?)));
+            a.len() == b.len() && both.all(|alike| alike == Some(true))
+        }
+        _ => same(found, expected),
+    }
+}
+
+/// Every body that real clients or the reference's vectors have, and one that is nasty.
+pub(super) fn bodies() -> Vec<(String, Call, Vec<u8>)> {
+    const NASTY: &str = r#"{"type":"track","event":"a?gclid=1","userId":"u","messageId":"m","properties":{
+        "a" : [ { "b" :[1,2,{"c":"x"}], "email":"e1"} ,[], {}, [[{"email":null}]] ],"empty":"","nil":null,"n":-1.50,"t":true,
+        "q\"uo\\te":{"email":"e2","a.b":3},"url":"https:\/\/a.test\/?x=1\u0026gclid=G\u003f#h","gclid":"G2","$ip":"198.51.100.9",
+        "ip":"not one","net":{"ip":" 198.51.100.10 ","ips":["198.51.100.11"]},"$set":{"$initial_gclid":"G3","email":"e3"},
+        "é":{"ü":{"email":"e4"}},"deep":{"deep":{"deep":{"deep":{"email":"e5"}}}}},"context":{"ip":"203.0.113.9","traits":{"email":"e6"}}}"#;
+    let mut bodies: Vec<_> = vectors()
+        .into_iter()
+        .map(|vector| (vector.name, Call::Batch, vector.message.into_bytes()))
+        .collect();
+    bodies.extend(recordings());
+    bodies.push(("nasty".to_owned(), Call::Batch, NASTY.into()));
+    bodies
+}
+
+#[test]
+fn the_pass_over_the_text_does_what_is_done_by_hand_to_a_parsed_event() {
+    let privacies = [
+        (vec![], vec![], IpMask::Off, ClickIds::Mask),
+        (vec![], vec![], IpMask::LastOctet, ClickIds::Keep),
+        (
+            vec!["**.email"],
+            vec!["**.name"],
+            IpMask::Off,
+            ClickIds::Keep,
+        ),
+        (
+            vec!["*.email", "a.*.b.1", "segment_*"],
+            vec!["$set"],
+            IpMask::LastOctet,
+            ClickIds::Mask,
+        ),
+        (vec!["*.**.email"], vec!["**"], IpMask::Off, ClickIds::Mask),
+        (vec!["**"], vec![], IpMask::Off, ClickIds::Keep),
+        (
+            vec!["$*", "é.ü.*"],
+            vec!["deep.**.deep.*", "a*.*.*"],
+            IpMask::Off,
+            ClickIds::Keep,
+        ),
+        (
+            vec!["segment_page.url", "segment_context.traits"],
+            vec!["q*", "a"],
+            IpMask::Off,
+            ClickIds::Keep,
+        ),
+    ];
+    let (mut wrong, mut changed) = (Vec::new(), 0);
+    for (drop, hash, ip, click_ids) in privacies {
+        let privacy = Privacy {
+            drop: paths(&drop),
+            hash: paths(&hash),
+            ip,
+            click_ids,
+            ..Privacy::default()
+        };
+        for mode in [Mode::Reference, Mode::Enriched] {
+            for (name, call, body) in bodies() {
+                let plain = mapping(mode, Privacy::default());
+                let before = outcome(&plain, call, Signals::default(), &body);
+                let private = mapping(mode, privacy.clone());
+                let after = outcome(&private, call, Signals::default(), &body);
+                assert_eq!(before.events.len(), after.events.len(), "{name}");
+                for (before, after) in before.events.iter().zip(&after.events) {
+                    let mut expected = by_hand(&privacy, before);
+                    if let ("$create_alias", Some(alias)) = (
+                        before["event"].as_str().unwrap(),
+                        before["properties"].get("alias"),
+                    ) {
+                        expected["properties"]["alias"] = alias.clone();
+                    }
+                    changed += usize::from(!same(before, &expected));
+                    if !alike(after, &expected) {
+                        wrong.push(format!("{name} {privacy:?}\n  {after}\n  {expected}"));
+                    }
+                }
+            }
+        }
+    }
+    for wrong in wrong.iter().take(5) {
+        eprintln!("{wrong}");
+    }
+    assert_eq!(wrong.len(), 0);
+    assert!(changed > 1000, "{changed}");
+}
