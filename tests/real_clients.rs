@@ -27,3 +27,6 @@ mod origin;
 mod servers;
 #[path = "real_clients/shop.rs"]
 mod shop;
+mod support;
+#[path = "real_clients/visits.rs"]
+mod visits;

@@ -1,5 +1,7 @@
 //! One message through all its steps, with memory that is used again for the next.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use super::body::Heading;
 use super::explain::Trace;
 use super::json::{repair, Malformed, Scratch, Shape};
@@ -99,6 +101,36 @@ pub(super) struct Converter {
     scrubbed: Vec<u8>,
 }
 
+/// Converters of requests that are through, for those that come: their memory has grown to what
+/// messages need.
+#[derive(Debug, Default)]
+pub(super) struct Spare(Mutex<Vec<Converter>>);
+
+impl Spare {
+    /// As many as are worth their memory: 2 MiB at most.
+    const MOST: usize = 32;
+    /// One that had to grow further is let go, or it would hold the memory for ever. In bytes.
+    const LARGEST: usize = 64 * 1024;
+
+    pub(super) fn take(&self) -> Converter {
+        self.list().pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_back(&self, converter: Converter) {
+        if converter.held() <= Self::LARGEST {
+            let mut list = self.list();
+            if list.len() < Self::MOST {
+                list.push(converter);
+            }
+        }
+    }
+
+    /// The list is whole between any two statements, whatever became of a thread.
+    fn list(&self) -> MutexGuard<'_, Vec<Converter>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Where a message ended, and what came of it.
 pub(super) struct Converted {
     /// The length of the message in the text that was handed in.
@@ -117,6 +149,12 @@ pub(super) enum Extent {
 }
 
 impl Converter {
+    /// The memory it holds, in bytes.
+    fn held(&self) -> usize {
+        let texts = self.repaired.capacity() + self.merged_text.capacity();
+        texts + self.scratch.held() + self.message.held() + self.merged.held()
+    }
+
     /// Converts the message at the start of `text`, and appends its event to `out`.
     pub(super) fn convert(
         &mut self,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::body::{Body, Next};
-use super::convert::{Converted, Converter, Extent, Request, Shared};
+use super::convert::{Converted, Converter, Extent, Request, Shared, Spare};
 use super::enrich::cache::{Capacity, UserAgents};
 use super::enrich::edge_session::Transport;
 use super::enrich::ids::group_in_cookie;
@@ -24,6 +24,8 @@ pub struct Rewriter {
     pub(super) group_types: GroupTypes,
     sessions: Option<Arc<SessionKeeper>>,
     pub(super) repeats: Option<Repeats>,
+    spare: Spare,
+    nobody: Arc<Recipient>,
 }
 
 /// What one request may grow to, in bytes: so much, and so many for each byte of its body. A small
@@ -50,6 +52,8 @@ impl Rewriter {
             group_types: GroupTypes::default(),
             sessions: None,
             repeats: None,
+            spare: Spare::default(),
+            nobody: Arc::default(),
         }
     }
 
@@ -81,11 +85,11 @@ impl Rewriter {
             group_cookie: cookies.and_then(group_in_cookie),
             body: Body::new(arrival.call, self.bounds),
             arrival,
-            recipient: Arc::default(),
+            recipient: Arc::clone(&self.nobody),
             sessions: Sessions::new(self.sessions.clone()),
             unconfirmed: Vec::new(),
             trace: None,
-            converter: Converter::default(),
+            converter: self.spare.take(),
             shared: None,
             pending: None,
             index: 0,
@@ -327,6 +331,13 @@ impl Rewrite {
         self.shared = Some(shared);
         self.index += 1;
         result.map(|converted| converted.length)
+    }
+}
+
+impl Drop for Rewrite {
+    fn drop(&mut self) {
+        let converter = std::mem::take(&mut self.converter);
+        self.rewriter.spare.give_back(converter);
     }
 }
 

@@ -139,6 +139,11 @@ impl Message {
         Ok((cleanliness(&scanner), scanner.position()))
     }
 
+    /// The memory it holds, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.properties.held() + self.integrations.held() + self.context.held()
+    }
+
     fn clear(&mut self) {
         // Takes the vectors out and back in, so that their memory is used again.
         let mut properties = std::mem::take(&mut self.properties);
@@ -165,6 +170,10 @@ fn cleanliness(scanner: &Scanner<'_, '_>) -> Cleanliness {
 }
 
 impl Part {
+    fn held(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+    }
+
     fn clear(&mut self) {
         self.value = None;
         self.entries.clear();
@@ -205,6 +214,11 @@ pub(super) fn find(entries: &[Entry], text: &[u8], key: &str) -> Option<Value> {
 }
 
 impl Context {
+    /// The memory it holds, in bytes.
+    pub(super) fn held(&self) -> usize {
+        (self.entries.capacity() + self.inner.capacity()) * size_of::<Entry>()
+    }
+
     fn clear(&mut self) {
         let mut entries = std::mem::take(&mut self.entries);
         let mut inner = std::mem::take(&mut self.inner);

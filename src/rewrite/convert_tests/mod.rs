@@ -16,8 +16,8 @@ mod privacy;
 mod repairs;
 mod repeats;
 mod rules;
-mod superset;
 mod scrub;
+mod superset;
 mod vectors;
 
 /// Parses JSON and refuses a key that is given twice, at any level.

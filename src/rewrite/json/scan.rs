@@ -16,6 +16,13 @@ pub(in crate::rewrite) struct Scratch {
     hashes: Vec<u32>,
 }
 
+impl Scratch {
+    /// The memory it holds, in bytes.
+    pub(in crate::rewrite) fn held(&self) -> usize {
+        self.frames.capacity() * size_of::<Frame>() + self.hashes.capacity() * size_of::<u32>()
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     container: Container,
@@ -432,7 +439,7 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 /// How many bytes from here are neither a quote, a backslash nor a control character, looked at
 /// eight at a time.
 #[inline]
-fn plain_run(text: &[u8]) -> usize {
+pub(super) fn plain_run(text: &[u8]) -> usize {
     let mut at = 0;
     while let Some(chunk) = text.get(at..at + 8) {
         let Ok(bytes) = <[u8; 8]>::try_from(chunk) else {

@@ -77,7 +77,14 @@ impl<'a> Query<'a> {
             .split_once('?')
             .map_or("", |(_, query)| query);
         let query = query.trim_start_matches('?');
-        // The expressions in posthog-js end at the line. No browser's URL has a second one.
+        // The expressions in posthog-js end at the line. No browser's URL has a second one: the
+        // first bytes of all line ends say so soon.
+        if !query
+            .bytes()
+            .any(|byte| matches!(byte, b'\n' | b'\r' | 0xe2))
+        {
+            return Self(query);
+        }
         Self(query.split(super::is_line_end).next().unwrap_or_default())
     }
 

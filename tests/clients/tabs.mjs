@@ -1,0 +1,40 @@
+// Tabs of one headless Chromium, told line by line what to do. One argument, JSON:
+// {"chromium": FILE}. Each line of standard input is JSON: {"tab": 0, "open": URL} opens or moves a
+// tab, {"tab": 0, "run": SCRIPT} runs a script in it and waits for what it promises. After each line
+// comes one of JSON: {"value": …} or {"error": …}. Ends with standard input.
+import { createInterface } from 'node:readline';
+import { chromium } from 'playwright-core';
+
+const { chromium: executablePath } = JSON.parse(process.argv[2]);
+const browser = await chromium.launch({
+  executablePath,
+  args: [
+    // Chromium's own sandbox does not work for root, which tests in containers often are.
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-dev-shm-usage',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+  ],
+});
+// One context: its tabs share cookies and storage, as those of one visitor do.
+const context = await browser.newContext();
+const tabs = [];
+
+async function obey({ tab, open, run }) {
+  tabs[tab] ??= await context.newPage();
+  if (open !== undefined) {
+    await tabs[tab].goto(open);
+    await tabs[tab].waitForFunction('window.analytics && window.analytics.initialized');
+    return null;
+  }
+  return await tabs[tab].evaluate(run) ?? null;
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const answer = await obey(JSON.parse(line)).then((value) => ({ value }), (error) => ({ error: String(error) }));
+  console.log(JSON.stringify(answer));
+}
+await browser.close();
