@@ -10,6 +10,7 @@ pub mod posthog;
 pub mod proxy;
 pub mod rewrite;
 pub mod segment;
+pub mod site;
 
 pub use config::Config;
 pub use proxy::Hedgerow;
