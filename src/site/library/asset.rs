@@ -142,7 +142,7 @@ impl Asset {
                 HeaderValue::from_static("cross-origin"),
             ),
         ];
-        if if_none_match.is_some_and(|condition| matches(condition, &variant.etag)) {
+        if if_none_match.is_some_and(|condition| etag_matches(condition, &variant.etag)) {
             return Served {
                 status: StatusCode::NOT_MODIFIED,
                 headers,
@@ -237,7 +237,7 @@ fn etag(hash: &str, encoding: Encoding) -> HeaderValue {
 }
 
 /// Whether `If-None-Match` names the tag; the comparison is the weak one (RFC 9110, 13.1.2).
-pub(in crate::site) fn matches(condition: &str, etag: &HeaderValue) -> bool {
+pub(in crate::site) fn etag_matches(condition: &str, etag: &HeaderValue) -> bool {
     let Ok(etag) = etag.to_str() else {
         return false;
     };

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub(in crate::site) use asset::etag_matches;
 pub use asset::{Asset, CachePolicy, Served};
 
 use super::layout::Layout;
