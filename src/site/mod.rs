@@ -6,12 +6,14 @@
 //! to 9, segment-tracking 1.6 and 3, posthog-ingestion 6 and 7.
 
 pub mod cache;
+pub mod init;
 mod layout;
 mod library;
 pub mod names;
 mod path_names;
 mod posthog_routes;
 mod settings;
+pub mod snippet;
 
 pub use layout::{Layout, LayoutError, SiteFile};
 pub use library::{Asset, CachePolicy, Library, LibraryError, Served};
