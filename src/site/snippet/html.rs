@@ -1,6 +1,6 @@
 //! The tag for plain HTML.
 
-use super::{literal, options, AnalyticsPart, Page, PostHogPart, Types};
+use super::{literal, options, AnalyticsPart, HandOver, Page, PostHogPart, Types};
 
 /// The methods of analytics.js that may be called before it is there (its `PreInitMethodName`).
 const ANALYTICS_METHODS: &str = "track page identify group alias screen ready on once off register \
@@ -135,11 +135,16 @@ fn alone(page: &Page, posthog: &PostHogPart) -> String {
 ",
         script = literal(&posthog.address(&page.home, "/static/array.js")),
         key = literal(&posthog.api_key),
-        options = options(page, posthog, None, None, Types::None, "    "),
+        options = options(page, posthog, None, Types::None, "    "),
     )
 }
 
 fn together(page: &Page, posthog: &PostHogPart) -> String {
+    let hand_over = HandOver {
+        analytics: "window.analytics",
+        anonymous_id: "window.analytics.user().anonymousId()",
+        loaded: "first",
+    };
     format!(
         "  var waiting = 2, seen = false
   function first() {{
@@ -158,13 +163,6 @@ fn together(page: &Page, posthog: &PostHogPart) -> String {
 ",
         script = literal(&posthog.address(&page.home, "/static/array.js")),
         key = literal(&posthog.api_key),
-        options = options(
-            page,
-            posthog,
-            Some("window.analytics"),
-            Some("first"),
-            Types::None,
-            "    "
-        ),
+        options = options(page, posthog, Some(hand_over), Types::None, "    "),
     )
 }

@@ -9,6 +9,7 @@ mod modules;
 
 use super::layout::Layout;
 use super::path_names::PathNames;
+use super::settings::KeyForm;
 
 pub use csp::content_security_policy;
 pub use html::{script, tag};
@@ -51,6 +52,9 @@ pub struct AnalyticsPart {
     pub layout: Layout,
     /// The write key, or the alias of one.
     pub write_key: String,
+    /// Whether events carry it; decides for pages that bundle the library and so ask for no
+    /// settings.
+    pub key_form: KeyForm,
 }
 
 /// posthog-js on a page.
@@ -87,25 +91,39 @@ impl PostHogPart {
     }
 }
 
-/// A text as a literal of JavaScript that may also stand inside a script tag: `</script>` and
-/// `<!--` cannot appear in it.
+/// A text as a literal of JavaScript in ASCII, so that a page's charset does not matter, that may
+/// also stand inside a script tag: `</script>` and `<!--` cannot appear in it.
 fn literal(text: &str) -> String {
-    serde_json::Value::from(text)
-        .to_string()
-        .replace('<', "\\u003c")
-        .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029")
+    let quoted = serde_json::Value::from(text).to_string();
+    let mut ascii = String::with_capacity(quoted.len());
+    for character in quoted.chars() {
+        if character == '<' || !character.is_ascii() {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                ascii.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            ascii.push(character);
+        }
+    }
+    ascii
+}
+
+/// The hand-over from analytics.js to posthog-js (posthog-ingestion 7).
+struct HandOver<'a> {
+    /// The expression that stands for analytics.js.
+    analytics: &'a str,
+    /// The expression for its anonymous id; analytics.js has started when it is asked.
+    anonymous_id: &'a str,
+    /// The function that is called when posthog-js has started.
+    loaded: &'a str,
 }
 
 /// posthog-js's options, one a line, `indent` in front.
-///
-/// `segment` is the expression that stands for analytics.js; `loaded` the one that is called when
-/// posthog-js has started.
 fn options(
     page: &Page,
     posthog: &PostHogPart,
-    segment: Option<&str>,
-    loaded: Option<&str>,
+    hand_over: Option<HandOver<'_>>,
     types: Types,
     indent: &str,
 ) -> String {
@@ -120,12 +138,25 @@ fn options(
         // A list blocks every beacon to another registrable domain, and no fetch (adblock 3).
         lines.push("disable_beacon: true,".to_owned());
     }
-    if let Some(segment) = segment {
-        lines.push(format!("segment: {segment},"));
+    if let Some(HandOver {
+        analytics,
+        anonymous_id,
+        loaded,
+    }) = hand_over
+    {
+        let uuid = if types == Types::TypeScript {
+            "uuid: string"
+        } else {
+            "uuid"
+        };
+        lines.push(format!("segment: {analytics},"));
+        // posthog-js takes Segment's id over only with the first event, by a reset; a new visitor's
+        // first flags and replay would belong to somebody else.
+        lines.push(format!(
+            "get_device_id: function ({uuid}) {{ return {anonymous_id} || uuid }},"
+        ));
         // Segment's page calls become pageviews; posthog-js's own would count them twice.
         lines.push("capture_pageview: false,".to_owned());
-    }
-    if let Some(loaded) = loaded {
         lines.push(format!("loaded: {loaded},"));
     }
     if let Some(names) = &posthog.names {

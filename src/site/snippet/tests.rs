@@ -12,6 +12,7 @@ fn page(analytics: bool, posthog: bool, home: Home) -> Page {
         analytics: analytics.then(|| AnalyticsPart {
             layout: Layout::new("/k3v9x2mn/", "fq7dk2", "sz4mwp", "ch8tvn", "qn5rzd").unwrap(),
             write_key: "wk5t8d2z".to_owned(),
+            key_form: KeyForm::Sent,
         }),
         posthog: posthog.then(|| PostHogPart {
             prefix: "/k3v9x2mn/bz7kq4".to_owned(),
@@ -113,13 +114,13 @@ fn the_tag_carries_a_nonce_only_if_it_is_one() {
 fn nothing_in_a_key_can_end_the_script_or_a_literal() {
     let mut page = page(true, false, Home::SameHost);
     if let Some(analytics) = &mut page.analytics {
-        analytics.write_key = "\"</script><!--\\\u{2028}".to_owned();
+        analytics.write_key = "\"</script><!--\\\u{2028}é😀".to_owned();
     }
     let text = tag(&page, None);
     assert_eq!(text.matches("</script").count(), 1, "{text}");
     assert!(!text.contains("<!--"));
     assert!(
-        text.contains("\"\\\"\\u003c/script>\\u003c!--\\\\\\u2028\""),
+        text.contains("\"\\\"\\u003c/script>\\u003c!--\\\\\\u2028\\u00e9\\ud83d\\ude00\""),
         "{text}"
     );
 }
@@ -131,7 +132,7 @@ fn modules_keep_the_settings_inside_and_name_the_home_host_at_run_time() {
         same.contains("const apiHost = location.host + \"/k3v9x2mn/qn5rzd\""),
         "{same}"
     );
-    assert!(same.contains("metrics: { sampleRate: 0, host: apiHost }"));
+    assert!(same.contains("metrics: { sampleRate: 0, host: apiHost, protocol }"));
     assert!(same.contains("segment: analytics as any"));
     let other = npm(&page(
         true,
@@ -141,6 +142,16 @@ fn modules_keep_the_settings_inside_and_name_the_home_host_at_run_time() {
     assert!(
         other.contains("const apiHost = \"t.shop.example/k3v9x2mn/qn5rzd\""),
         "{other}"
+    );
+    assert!(other.contains("apiKey: \"wk5t8d2z\", apiHost, protocol"));
+    let mut keyless = page(true, false, Home::SameHost);
+    if let Some(analytics) = &mut keyless.analytics {
+        analytics.key_form = KeyForm::LeftOut;
+    }
+    assert!(
+        npm(&keyless).contains("{ 'Segment.io': { apiHost, protocol } }"),
+        "{}",
+        npm(&keyless)
     );
     let next = next_js(&page(true, true, Home::SameHost));
     assert_eq!(next.matches("new AnalyticsBrowser()").count(), 1, "{next}");
