@@ -2,8 +2,8 @@
 //! ask for, and every part of the library is found.
 //!
 //! `HEDGEROW_ANALYTICS_JS` names one or more folders `dist/umd` of the npm package
-//! `@segment/analytics-next`, separated by colons. `make packages` fetches them. Without it the tests say that they
-//! were skipped.
+//! `@segment/analytics-next` (`npm pack @segment/analytics-next@1.84.3`, unpacked), separated by
+//! colons. Without it the tests say that they were skipped.
 
 #![allow(
     missing_docs,

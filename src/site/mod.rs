@@ -6,7 +6,9 @@
 //! to 9, segment-tracking 1.6 and 3, posthog-ingestion 6 and 7.
 
 pub mod cache;
+pub mod forward;
 pub mod init;
+pub mod inject;
 mod layout;
 mod library;
 pub mod names;

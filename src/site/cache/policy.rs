@@ -142,7 +142,9 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+    type Lines = &'static [(&'static str, &'static str)];
+
+    fn headers(lines: Lines) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_static(value));
@@ -150,7 +152,7 @@ mod tests {
         headers
     }
 
-    fn kept(lines: &[(&'static str, &'static str)]) -> Option<(u64, u64)> {
+    fn kept(lines: Lines) -> Option<(u64, u64)> {
         match freshness(StatusCode::OK, &headers(lines)) {
             Storing::For(freshness) => Some((
                 freshness.fresh.as_secs(),
@@ -163,7 +165,7 @@ mod tests {
     #[test]
     fn headers_decide_how_long_an_answer_is_fresh_and_whether_it_may_outlive_that() {
         let week = LAST_GOOD_COPY.as_secs();
-        let rows: &[(&[(&'static str, &'static str)], Option<(u64, u64)>)] = &[
+        let rows: &[(Lines, Option<(u64, u64)>)] = &[
             (
                 &[("cache-control", "public, max-age=300")],
                 Some((300, week)),

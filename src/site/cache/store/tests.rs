@@ -1,5 +1,7 @@
 //! Copies, their variants, their bound, and the time when PostHog is away.
 
+use std::time::Duration;
+
 use super::*;
 
 fn map(lines: &[(&'static str, &str)]) -> HeaderMap {
