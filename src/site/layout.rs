@@ -92,6 +92,9 @@ pub enum SiteFile<'a> {
     },
 }
 
+/// A name that no request can have: a space never stands in a path.
+const UNUSED: &str = " ";
+
 const RESERVED: &[&str] = &[
     "v1",
     "t",
@@ -174,6 +177,18 @@ impl Layout {
         })
     }
 
+    /// Only Segment's own paths below `prefix`, which starts with a slash: no script of ours.
+    pub fn segments_own(prefix: &str) -> Self {
+        let unused = || UNUSED.to_owned();
+        Self {
+            prefix: prefix.trim_end_matches('/').to_owned(),
+            script: unused(),
+            settings: unused(),
+            chunks: unused(),
+            calls: unused(),
+        }
+    }
+
     /// The prefix without the slash at its end: empty for `/`.
     pub fn prefix(&self) -> &str {
         &self.prefix
@@ -211,7 +226,10 @@ impl Layout {
 
     /// The path below which tracking calls stand, without a slash at its end.
     pub fn calls_path(&self) -> String {
-        format!("{}/{}", self.prefix, self.calls)
+        match self.calls.as_str() {
+            UNUSED => format!("{}/v1", self.prefix),
+            calls => format!("{}/{calls}", self.prefix),
+        }
     }
 
     /// What the path below the prefix (with or without a slash in front, without the query) asks

@@ -12,7 +12,7 @@ use super::layout::Layout;
 const SEGMENT: &str = "Segment.io";
 
 /// What of the settings is the same for every host and write key.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Whether the key goes to the page.
     pub key_form: KeyForm,
