@@ -76,8 +76,8 @@ pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> 
 listen:
   - 0.0.0.0:8080
 
-# Health, metrics and the live view; keep it off the public network. \"off\" turns it off.
-admin: 127.0.0.1:9090
+# Health, metrics and the live view; keep it off the public network.
+admin: off
 
 # Whose X-Forwarded-For is believed: the addresses of a load balancer in front of this, if any.
 trusted_proxies: []
@@ -156,8 +156,7 @@ limits:
 delivery:
   connect_timeout: 3s
   timeout: 15s
-  # Where events wait while PostHog is away.
-  spool: {path: spool/, max_size: 1GiB, max_age: 7d}
+  spool: off                   # or {path: spool/, max_size: 1GiB, max_age: 7d}
 
 server:
   threads: 2
