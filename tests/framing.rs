@@ -159,10 +159,15 @@ async fn a_pooled_connection_that_has_gone_stale_costs_no_event_and_makes_no_dup
             let answer = client.exchange(&post("/hr/t", "", body.as_bytes())).await;
             assert_eq!(answer.status, 200, "{number}: {answer:?}");
         }
+        // A body that streams cannot be sent again, so it does not meet such a connection.
+        let answer = client
+            .exchange(&post("/hr/v1/b", "", batch(1500, 1000).as_bytes()))
+            .await;
+        assert_eq!(answer.status, 200, "streaming: {answer:?}");
         let seen = upstream.seen();
         let taken: Vec<_> = seen.iter().filter(|sent| sent.nth == 0).collect();
-        assert_eq!(taken.len(), 4, "{seen:?}");
-        for (number, sent) in taken.iter().enumerate() {
+        assert_eq!(taken.len(), 5, "{} connections", seen.len());
+        for (number, sent) in taken.iter().take(4).enumerate() {
             assert_eq!(sent.ids(), [format!("u-{number}")], "the whole batch, once");
         }
     }
@@ -227,6 +232,27 @@ async fn an_answer_before_the_body_is_through_is_passed_on() {
         assert_eq!(answer.header("retry-after"), "3", "{name}");
         assert_eq!(upstream.seen().len(), 1, "{name}: it was not tried again");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_to_a_streaming_body_is_passed_on_before_the_client_has_sent_it_all() {
+    let upstream = Recorder::early(|_| {
+        let answer = response("503 Unavailable", "Retry-After: 3\r\n", "{}");
+        Some(Act::AnswerAndClose(answer))
+    })
+    .await;
+    let proxy = Proxy::start(&yaml(&upstream.url())).await;
+    let body = batch(8000, 1000);
+    let request = post("/hr/v1/b", "", body.as_bytes());
+    let mut client = Client::connect(proxy.address).await;
+    // Past the window, and far from the end of the first batch.
+    client.send(&request[..1_500_000]).await;
+    upstream.requests(1).await;
+    // The next piece finds the answer there.
+    client.send(&request[1_500_000..2_000_000]).await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(answer.header("retry-after"), "3");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,7 @@ mod routes;
 mod schema;
 mod secret;
 mod sections;
+mod sessions;
 mod site_host;
 mod source;
 mod tree;
@@ -38,6 +39,7 @@ pub use path_prefix::PathPrefix;
 pub use problem::{ConfigError, Place, Problem, Problems, Warning};
 pub use render::{render_problems, render_table, render_warnings};
 pub use secret::{Environment, SecretSource};
+pub use sessions::{CookieSessions, Sessions};
 pub use site_host::SiteHost;
 
 use reader::{Field, Reader};
@@ -111,7 +113,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     let trusted_proxies = listeners::trusted_proxies(reader, &top);
     let mut declared = projects::read(reader, &top, &listen);
     let routes = routes::read(reader, &top, &mut declared, &listen);
-    let mapping = sections::mapping(reader, &top);
+    let (mapping, sessions) = sections::mapping(reader, &top);
     let (limits, bounds) = sections::limits(reader, &top);
     let delivery = sections::delivery(reader, &top);
     let server = sections::server(reader, &top);
@@ -122,6 +124,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
         projects: declared.compiled(),
         routes,
         mapping,
+        sessions,
         bounds,
         limits,
         delivery,

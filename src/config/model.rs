@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::first_party::{Origin, PostHogJs, SegmentFiles};
 use super::path_prefix::PathPrefix;
+use super::sessions::Sessions;
 use super::site_host::SiteHost;
 use crate::posthog::{ApiKey, Host, Scheme};
 use crate::rewrite::{Bounds, Mapping};
@@ -32,6 +33,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// How messages are mapped.
     pub mapping: Mapping,
+    /// Whether the edge keeps sessions itself.
+    pub sessions: Sessions,
     /// Bounds on what one request may take, for the rewriting.
     pub bounds: Bounds,
     /// Bounds on bodies, one by one and together.
@@ -281,6 +284,7 @@ impl Config {
             projects: projects.into_iter().collect(),
             routes: Vec::new(),
             mapping: Mapping::default(),
+            sessions: Sessions::default(),
             bounds: Bounds::default(),
             limits: Limits::default(),
             delivery: Delivery::default(),

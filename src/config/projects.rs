@@ -1,14 +1,12 @@
 //! `projects`: where they live, and their keys.
 
-use std::env::VarError;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::listeners::{is_ours, pem};
 use super::model::{CaFile, Listener, Project, UpstreamHttp};
 use super::reader::{did_you_mean, Field, Reader, Section};
-use super::schema;
 use super::tree::Kind;
+use super::{schema, secret};
 use crate::posthog::{ApiKey, Host, Scheme};
 
 /// The projects of a file by name. One with a mistake keeps its name, so that the routes to it
@@ -146,17 +144,7 @@ fn host_of(reader: &mut Reader<'_>, field: &Field<'_>, listen: &[Listener]) -> O
 /// Reads a project key: `env:NAME`, `file:PATH` or the key itself. No message repeats the value.
 fn key(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<ApiKey> {
     const EXPECTED: &str = "env:NAME, file:PATH or the project key itself (phc_…)";
-    let text = reader.text(field, EXPECTED)?.trim();
-    let (value, origin) = if let Some(name) = text.strip_prefix("env:") {
-        (variable(reader, field, name.trim())?, "the variable: ")
-    } else if let Some(path) = text.strip_prefix("file:") {
-        (file(reader, field, path.trim())?, "the file: ")
-    } else if text.starts_with('$') {
-        reader.wrong(field, "variables are written as env:NAME");
-        return None;
-    } else {
-        (text.to_owned(), "")
-    };
+    let (value, origin) = secret::named(reader, field, EXPECTED)?;
     match ApiKey::new(&value) {
         Ok(key) => {
             if !key.expose().starts_with("phc_") {
@@ -172,49 +160,4 @@ fn key(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<ApiKey> {
             None
         }
     }
-}
-
-fn variable(reader: &mut Reader<'_>, field: &Field<'_>, name: &str) -> Option<String> {
-    let is_name = !name.is_empty()
-        && !name.starts_with(|first: char| first.is_ascii_digit())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    // A key behind `env:` is a slip that must not be repeated as a name.
-    if !is_name || name.starts_with("phc_") || name.starts_with("phx_") {
-        reader.wrong(
-            field,
-            "expected the name of an environment variable after env:",
-        );
-        return None;
-    }
-    match reader.secrets.variable(name) {
-        Ok(value) => Some(value),
-        Err(VarError::NotPresent) => {
-            let message = format!("the environment variable {name} is not set");
-            reader.wrong(field, message);
-            None
-        }
-        Err(VarError::NotUnicode(_)) => {
-            let message = format!("the environment variable {name} is not UTF-8 text");
-            reader.wrong(field, message);
-            None
-        }
-    }
-}
-
-fn file(reader: &mut Reader<'_>, field: &Field<'_>, path: &str) -> Option<String> {
-    if path.is_empty() {
-        reader.wrong(field, "expected a path after file:");
-        return None;
-    }
-    let path = reader.secrets.resolve(Path::new(path));
-    let read = reader.secrets.file(&path);
-    let message = match read.map(String::from_utf8) {
-        Ok(Ok(text)) => return Some(text),
-        Ok(Err(_)) => format!("{} is not UTF-8 text", path.display()),
-        Err(error) => format!("cannot read {}: {error}", path.display()),
-    };
-    reader.wrong(field, message);
-    None
 }

@@ -6,8 +6,9 @@ use std::fmt::Write;
 use super::first_party::PostHogJs;
 use super::model::{Action, Config, Listener, Project, Route};
 use super::problem::{Problem, Problems, Warning};
+use super::sessions::Sessions;
 use super::units::{print_duration, print_size};
-use crate::rewrite::{Integrations, Mode};
+use crate::rewrite::{Integrations, Mode, Repeats};
 use crate::segment::WriteKeys;
 
 /// Every mistake with its place, its line and a mark below it. Secrets are masked.
@@ -165,8 +166,17 @@ fn settings(config: &Config) -> Vec<String> {
         ),
         None => "off".to_owned(),
     };
+    let sessions = match &config.sessions {
+        Sessions::Off => "those that clients know".to_owned(),
+        Sessions::Cookie(sessions) => format!("kept in the cookie {}", sessions.cookie()),
+    };
+    let repeats = match config.mapping.repeats {
+        Repeats::Send => "sent",
+        Repeats::Suppress => "suppressed",
+    };
     vec![
         format!("mapping: {mode}, integrations {integrations}"),
+        format!("sessions: {sessions}; repeats {repeats}"),
         format!(
             "limits: body {}, window {}, event {}, memory {}",
             size(config.limits.body),

@@ -55,9 +55,15 @@ pub(super) const MAPPING: &[&str] = &[
     "context_traits",
     "bookkeeping",
     "posthog_js",
+    "sessions",
+    "repeats",
 ];
 /// Its `posthog_js`.
 pub(super) const POSTHOG_JS: &[&str] = &["identify", "noise"];
+/// Its `sessions`.
+pub(super) const SESSIONS: &[&str] = &["cookie"];
+/// The cookie of its `sessions`.
+pub(super) const SESSION_COOKIE: &[&str] = &["name", "domain", "secret"];
 /// `limits`.
 pub(super) const LIMITS: &[&str] = &["body", "window", "event", "memory"];
 /// `delivery`.
@@ -83,6 +89,8 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
     ("`health` of `origin`", HEALTH),
     ("`mapping`", MAPPING),
     ("`posthog_js` of `mapping`", POSTHOG_JS),
+    ("`sessions` of `mapping`", SESSIONS),
+    ("`cookie` of `sessions`", SESSION_COOKIE),
     ("`limits`", LIMITS),
     ("`delivery`", DELIVERY),
     ("`spool` of `delivery`", SPOOL),

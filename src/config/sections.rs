@@ -6,16 +6,17 @@ use std::time::Duration;
 use super::model::{Delivery, Limits, Server, Spool};
 use super::reader::{Field, Reader, Section};
 use super::schema;
+use super::sessions::{self, Sessions};
 use crate::rewrite::{
     Bookkeeping, Bounds, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Integrations,
-    Mapping, Mode, Noise, PersonProfiles, SameAnonymousId, SecondIdentify,
+    Mapping, Mode, Noise, PersonProfiles, Repeats, SameAnonymousId, SecondIdentify,
 };
 
 /// Reads `mapping`.
-pub(super) fn mapping(reader: &mut Reader<'_>, top: &Section<'_>) -> Mapping {
+pub(super) fn mapping(reader: &mut Reader<'_>, top: &Section<'_>) -> (Mapping, Sessions) {
     let mut mapping = Mapping::default();
     let Some(section) = reader.optional_section(top, "mapping", schema::MAPPING) else {
-        return mapping;
+        return (mapping, Sessions::Off);
     };
     let mut choose = Chooser {
         reader,
@@ -85,6 +86,11 @@ pub(super) fn mapping(reader: &mut Reader<'_>, top: &Section<'_>) -> Mapping {
         &mut mapping.bookkeeping,
         &[("off", Bookkeeping::Off), ("on", Bookkeeping::On)],
     );
+    choose.set(
+        "repeats",
+        &mut mapping.repeats,
+        &[("send", Repeats::Send), ("suppress", Repeats::Suppress)],
+    );
     if let Some(group_type) = group_type(reader, &section) {
         mapping.group_type = group_type;
     }
@@ -104,7 +110,21 @@ pub(super) fn mapping(reader: &mut Reader<'_>, top: &Section<'_>) -> Mapping {
             &[("keep", Noise::Keep), ("strip", Noise::Strip)],
         );
     }
-    mapping
+    let sessions = sessions::read(reader, &section);
+    if mapping.mode == Mode::Reference {
+        warn_of_what_needs_the_enriched_mode(reader, &section);
+    }
+    (mapping, sessions)
+}
+
+fn warn_of_what_needs_the_enriched_mode(reader: &mut Reader<'_>, section: &Section<'_>) {
+    for key in ["sessions", "repeats"] {
+        let field = section.get(key);
+        let does_something = |field: &&Field<'_>| !matches!(field.text(), Some("off" | "send"));
+        if let Some(field) = field.filter(does_something).cloned() {
+            reader.warn(&field, "means nothing in `mode: reference`");
+        }
+    }
 }
 
 /// Reads keys whose values are words.

@@ -206,11 +206,13 @@ enum Secrecy {
     Secret,
 }
 
-/// `api_key`, `write_keys` and every misspelling of them. The `key` of a certificate is a path.
+/// `api_key`, `write_keys`, `secret` and every misspelling of them. The `key` of a certificate is a
+/// path.
 fn is_secret_key(key: &str) -> bool {
     let letters: String = words::plain(key).into_iter().collect();
     letters != "key"
-        && (letters.contains("key") || words::nearest(key, ["api_key", "write_keys"]).is_some())
+        && (["key", "secret"].iter().any(|word| letters.contains(word))
+            || words::nearest(key, ["api_key", "write_keys", "secret"]).is_some())
 }
 
 fn is_known(word: &str) -> bool {

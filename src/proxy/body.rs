@@ -40,12 +40,11 @@ enum Expects {
 }
 
 impl Incoming {
-    /// Takes over a request: from now on it is answered here, even if the client hangs up right
-    /// after its body, as browsers do when a page closes.
+    /// Takes over a request. Only its body is read from here on, so a client that hangs up right
+    /// after it, as browsers do when a page closes, disturbs nothing.
     ///
     /// `idle` is how long its connection may wait for the next request, in seconds.
     pub(super) fn begin(session: &mut Session, idle: u64) -> Self {
-        session.set_abort_on_close(false);
         session.set_read_timeout(Some(SILENCE));
         end_when_idle(session, idle);
         let header = session.req_header();

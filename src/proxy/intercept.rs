@@ -1,15 +1,16 @@
 //! One request of a Segment client, from its header to its answer.
 
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
-use http::{header, HeaderName};
+use http::{header, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
 use pingora::Result;
 
 use crate::config::Action;
+use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::{Arrival, Timestamp};
 use crate::segment::{
     message_from_query, recognise, Answer, Call, Cors, Decoder, Kind, Recognised, Refusal, Reply,
@@ -21,7 +22,7 @@ use crate::site::SiteFile;
 use super::account::{Copy, Original};
 use super::body::Incoming;
 use super::passage::{Keys, Passage, Stop};
-use super::{client, random_bits, reply, Inner};
+use super::{client, random_bits, reply, visitor, Inner};
 
 /// A chunk is inflated in slices of this many bytes. Gzip turns one byte into at most 1032, so
 /// this bounds what a hostile slice can become before the budget is asked again.
@@ -64,14 +65,19 @@ impl Inner {
             query: query.as_deref().and_then(key_in_query),
         };
         let mut incoming = Incoming::begin(session, self.idle_seconds);
+        let mut set_cookie = None;
         let reply = match recognised {
             Recognised::Ingest(call) => {
-                self.ingest(session, &mut incoming, call, keys, copy.as_mut())
-                    .await
+                let copy = copy.as_mut();
+                let ingested = self.ingest(session, &mut incoming, call, keys, copy);
+                ingested.await.map(|(reply, cookie)| {
+                    set_cookie = cookie;
+                    reply
+                })
             }
             Recognised::Pixel(kind) => {
                 let message = query.as_deref().and_then(message_from_query);
-                self.pixel(session, kind, keys, message).await;
+                set_cookie = self.pixel(session, kind, keys, message).await;
                 Some(Reply::Pixel)
             }
             Recognised::PixelHead => Some(Reply::Pixel),
@@ -107,7 +113,11 @@ impl Inner {
                 account.send(original);
             }
         }
-        self.answer(session, reply.answer(&cors)).await;
+        let mut answer = reply.answer(&cors);
+        if taken {
+            answer.headers.extend(set_cookie);
+        }
+        self.answer(session, answer).await;
         Ok(true)
     }
 
@@ -120,7 +130,8 @@ impl Inner {
         }
     }
 
-    /// Reads, rewrites and delivers a body, and says what to answer; nothing if nobody is there.
+    /// Reads, rewrites and delivers a body, and says what to answer and which cookie to set;
+    /// nothing if nobody is there.
     async fn ingest(
         &self,
         session: &mut Session,
@@ -128,22 +139,23 @@ impl Inner {
         call: Call,
         keys: Keys<'_>,
         copy: Option<&mut Copy>,
-    ) -> Option<Reply> {
+    ) -> Option<(Reply, Option<SetCookie>)> {
         let limit = self.config.limits.body;
         if Incoming::announced(session).is_some_and(|length| length > limit) {
-            return Some(Reply::Refused(Refusal::TooLarge));
+            return Some((Reply::Refused(Refusal::TooLarge), None));
         }
         let encoding = session
             .get_header(header::CONTENT_ENCODING)
             .and_then(|value| value.to_str().ok());
         let mut decoder = match Decoder::new(encoding, limit) {
             Ok(decoder) => decoder,
-            Err(error) => return Stop::Encoding(error).reply(),
+            Err(error) => return Some((Stop::Encoding(error).reply()?, None)),
         };
         let client = self.client(session);
-        let rewrite = self.rewriter.begin(arrival(call, client, None));
+        let rewrite = self.rewriter.begin(self.arrival(session, call, client));
         let mut passage = Passage::new(self, keys, client, rewrite);
-        match through(session, incoming, &mut decoder, &mut passage, copy).await {
+        let through = through(session, incoming, &mut decoder, &mut passage, copy);
+        let reply = match through.await {
             Ok(()) if passage.only_message_too_large() => Some(Reply::Refused(Refusal::TooLarge)),
             Ok(()) => Some(Reply::Accepted),
             Err(stop) => {
@@ -153,20 +165,30 @@ impl Inner {
                 }
                 stop.reply()
             }
-        }
+        };
+        let cookie = set_cookie(&passage, self.transport(session));
+        reply.map(|reply| (reply, cookie))
     }
 
-    /// Delivers the message of a pixel. Whatever becomes of it, the answer is the picture.
-    async fn pixel(&self, session: &Session, kind: Kind, keys: Keys<'_>, message: Option<Vec<u8>>) {
-        let Some(message) = message else {
-            return;
-        };
+    /// Delivers the message of a pixel, and says which cookie to set. Whatever becomes of it, the
+    /// answer is the picture.
+    async fn pixel(
+        &self,
+        session: &Session,
+        kind: Kind,
+        keys: Keys<'_>,
+        message: Option<Vec<u8>>,
+    ) -> Option<SetCookie> {
+        let message = message?;
         let client = self.client(session);
         let user_agent = session
             .get_header(header::USER_AGENT)
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let arrival = arrival(Call::One(kind), client, user_agent);
+        let arrival = Arrival {
+            user_agent,
+            ..self.arrival(session, Call::One(kind), client)
+        };
         let mut passage = Passage::new(self, keys, client, self.rewriter.begin(arrival));
         let mut outcome = passage.push(&message);
         if outcome.is_ok() {
@@ -177,6 +199,22 @@ impl Inner {
             if let Some(more) = self.gate.pass("pixel", "pixel") {
                 log::warn!("a pixel's message was lost: {stop:?}{more}");
             }
+            return None;
+        }
+        set_cookie(&passage, self.transport(session))
+    }
+
+    /// What is known of a request before its body.
+    fn arrival(&self, session: &Session, call: Call, client_ip: Option<IpAddr>) -> Arrival {
+        let millis = (self.clock)()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis());
+        Arrival {
+            received_at: Some(Timestamp::from_millis(millis as i64)),
+            client_ip,
+            cookies: visitor::cookies(&session.req_header().headers),
+            nonce: random_bits(),
+            ..Arrival::new(call)
         }
     }
 
@@ -231,18 +269,13 @@ async fn through(
     passage.finish().await
 }
 
-fn arrival(call: Call, client_ip: Option<IpAddr>, user_agent: Option<String>) -> Arrival {
-    let millis = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis());
-    Arrival {
-        call,
-        received_at: Some(Timestamp::from_millis(millis as i64)),
-        client_ip,
-        user_agent,
-        cookies: None,
-        nonce: random_bits(),
-    }
+/// A `Set-Cookie` header.
+type SetCookie = (HeaderName, HeaderValue);
+
+/// The cookie that keeps the visitor's session, if it has to be set.
+fn set_cookie(passage: &Passage<'_>, transport: Transport) -> Option<SetCookie> {
+    let value = HeaderValue::try_from(passage.set_cookie(transport)?).ok()?;
+    Some((header::SET_COOKIE, value))
 }
 
 /// The authority that was asked for: of the URL (HTTP/2), else of the header.

@@ -25,12 +25,13 @@ mod site;
 mod stream;
 mod upstream;
 mod verdict;
+mod visitor;
 mod watcher;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pingora::connectors::http::Connector;
 use pingora::connectors::ConnectorOptions;
@@ -38,8 +39,9 @@ use pingora::proxy::Session;
 use pingora::tls::RootCertStore;
 use thiserror::Error;
 
-use crate::config::{Action, Config};
+use crate::config::{Action, Config, Sessions};
 use crate::posthog::{Host, Scheme};
+use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
 use crate::site::LibraryError;
 
@@ -99,7 +101,11 @@ struct Inner {
     gate: Gate,
     observer: Option<Arc<dyn Observer>>,
     idle_seconds: u64,
+    clock: Clock,
 }
+
+/// Where the time of day comes from.
+type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Why Hedgerow cannot start with a configuration that is right in itself.
 #[derive(Debug, Error)]
@@ -138,6 +144,9 @@ pub enum BuildError {
         /// What is missing.
         reason: String,
     },
+    /// There is no secret to keep sessions with.
+    #[error("sessions cannot be kept: {0}")]
+    Sessions(String),
     /// The host makes no valid request.
     #[error("project {project}: its host cannot stand in a request")]
     Host {
@@ -158,6 +167,7 @@ impl Hedgerow {
             config,
             observer: None,
             idle: IDLE,
+            clock: Arc::new(SystemTime::now),
         }
     }
 
@@ -206,6 +216,7 @@ pub struct Builder {
     config: Config,
     observer: Option<Arc<dyn Observer>>,
     idle: Duration,
+    clock: Clock,
 }
 
 impl Builder {
@@ -224,11 +235,20 @@ impl Builder {
         self
     }
 
+    /// Takes the time of day from this clock instead of the system's. It says when messages
+    /// arrive, and so which times are corrected and which sessions go on.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Fn() -> SystemTime + Send + Sync>) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Builds it.
     ///
     /// # Errors
     ///
-    /// When a project's host is to be verified and there is nothing to verify it with.
+    /// When a project's host is to be verified and there is nothing to verify it with, or when
+    /// sessions need a secret and the system has no random bits to make one of.
     pub fn build(self) -> Result<Hedgerow, BuildError> {
         let config = self.config;
         let timeouts = Timeouts {
@@ -260,7 +280,7 @@ impl Builder {
         }
         let inner = Inner {
             files,
-            rewriter: Arc::new(Rewriter::new(config.mapping.clone(), config.bounds)),
+            rewriter: Arc::new(rewriter(&config)?),
             budget: Budget::new(config.limits.memory),
             destinations,
             counters: Counters::default(),
@@ -268,6 +288,7 @@ impl Builder {
             observer: self.observer,
             // Zero would mean for ever.
             idle_seconds: self.idle.as_secs().max(1),
+            clock: self.clock,
             config,
         };
         Ok(Hedgerow {
@@ -280,6 +301,21 @@ impl std::fmt::Debug for Builder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Builder").finish_non_exhaustive()
     }
+}
+
+/// The rewriting that a configuration asks for.
+fn rewriter(config: &Config) -> Result<Rewriter, BuildError> {
+    let rewriter = Rewriter::new(config.mapping.clone(), config.bounds).remembering();
+    let Sessions::Cookie(sessions) = &config.sessions else {
+        return Ok(rewriter);
+    };
+    let mut made_up = [0; SECRET_BYTES];
+    if sessions.lacks_secret() {
+        getrandom::fill(&mut made_up).map_err(|error| BuildError::Sessions(error.to_string()))?;
+    }
+    let keeper = sessions.keeper(&made_up);
+    let keeper = keeper.map_err(|error| BuildError::Sessions(error.to_string()))?;
+    Ok(rewriter.with_sessions(keeper))
 }
 
 /// A file without certificates: nothing is verified with it, because it is only used for hosts

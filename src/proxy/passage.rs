@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::config::Project;
 use crate::posthog::{Batch, BATCH_LIMIT};
+use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError};
 use crate::segment::{BodyError, Refusal, Reply, WriteKey, WriteKeys};
 
@@ -193,6 +194,11 @@ impl<'a> Passage<'a> {
         }
     }
 
+    /// The `Set-Cookie` header that keeps the visitor's session, if there is one to keep.
+    pub(super) fn set_cookie(&self, transport: Transport) -> Option<String> {
+        self.rewrite.set_cookie(transport)
+    }
+
     /// The only message of the request was refused for its size.
     pub(super) fn only_message_too_large(&self) -> bool {
         self.watcher.seen == 1 && self.watcher.fault == Some(Fault::TooLarge)
@@ -210,6 +216,7 @@ impl<'a> Passage<'a> {
             None => {
                 let destination = self.choose()?;
                 self.watcher.project = &destination.project().name;
+                self.rewrite.address_to(Arc::clone(destination.recipient()));
                 self.target.insert(Target {
                     batch: Batch::open(destination.envelope()),
                     destination,
@@ -280,7 +287,10 @@ impl<'a> Passage<'a> {
         };
         verdict.report(target.destination.project(), &self.inner.gate);
         match verdict {
-            Verdict::Accepted => Ok(()),
+            Verdict::Accepted => {
+                self.rewrite.confirm();
+                Ok(())
+            }
             verdict => Err(Stop::Verdict(verdict)),
         }
     }

@@ -15,6 +15,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Project;
 use crate::posthog::{Envelope, BATCH_PATH};
+use crate::rewrite::enrich::session::posthog_js_cookie_name;
+use crate::rewrite::Recipient;
 
 use super::exchange::{self, Answered, Broken};
 use super::upstream::{Addresses, Timeouts, Upstream};
@@ -34,6 +36,7 @@ const STREAMS: usize = 64;
 pub(super) struct Destination {
     project: Arc<Project>,
     envelope: Envelope,
+    recipient: Arc<Recipient>,
     upstream: Upstream,
     connector: Arc<Connector>,
     whole: Semaphore,
@@ -72,6 +75,10 @@ impl Destination {
         Ok(Self {
             project: Arc::clone(project),
             envelope: Envelope::new(&project.api_key),
+            recipient: Arc::new(Recipient {
+                posthog_cookie: posthog_js_cookie_name(project.api_key.expose()),
+                ..Recipient::default()
+            }),
             upstream: Upstream::new(host, project.http, timeouts),
             connector,
             whole: Semaphore::new(POOL),
@@ -86,6 +93,11 @@ impl Destination {
 
     pub(super) fn envelope(&self) -> &Envelope {
         &self.envelope
+    }
+
+    /// Whom the events are for, as the rewriting has to know it.
+    pub(super) fn recipient(&self) -> &Arc<Recipient> {
+        &self.recipient
     }
 
     /// The longest that one read or one write may take.

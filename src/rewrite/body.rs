@@ -242,7 +242,14 @@ impl Body {
                 self.state = State::ItemOrEnd;
             }
             (None, Streaming::Yes) => self.state = State::Done,
-            (None, _) => self.state = State::Single,
+            (None, _) => {
+                // What looked like an envelope is the message: nothing stands above it.
+                self.heading = Heading {
+                    write_key: self.heading.write_key.take(),
+                    ..Heading::default()
+                };
+                self.state = State::Single;
+            }
         }
     }
 

@@ -3,11 +3,13 @@
 use super::body::Heading;
 use super::explain::Trace;
 use super::json::{repair, Malformed, Scratch, Shape};
-use super::merge::merge;
+use super::merge::{merge, Tree};
 use super::message::{Cleanliness, Context, Message, Part};
 use super::normalise::{moment, passes_gate, settle, Settling, Source};
 use super::plan::Plan;
+use super::repeats::Tag;
 use super::session::Sessions;
+use super::spread::spreads_beyond;
 use super::time::Reading;
 use super::write::{write_event, Desk};
 use super::{
@@ -20,6 +22,7 @@ use super::{
 pub(super) struct Shared {
     context_text: Vec<u8>,
     context: Context,
+    context_tree: Tree,
     integrations_text: Vec<u8>,
     integrations: Part,
     sent_at: Option<Timestamp>,
@@ -35,6 +38,7 @@ impl Shared {
         if let Some(text) = &heading.context {
             shared.context_text = tidy(text, scratch)?;
             shared.context.scan_text(&shared.context_text, scratch)?;
+            shared.context_tree.read(&shared.context_text, scratch)?;
         }
         if let Some(text) = &heading.integrations {
             shared.integrations_text = tidy(text, scratch)?;
@@ -52,6 +56,11 @@ impl Shared {
                 .map(Reading::timestamp);
         }
         Ok(shared)
+    }
+
+    /// How many bytes there are to look at anew for every message of the batch.
+    pub(super) fn weight(&self) -> usize {
+        self.context_text.len() + self.integrations_text.len()
     }
 
     fn has_context(&self) -> bool {
@@ -82,6 +91,7 @@ pub(super) struct Converter {
     pub(super) scratch: Scratch,
     message: Message,
     merged: Context,
+    own_context: Tree,
     repaired: Vec<u8>,
     merged_text: Vec<u8>,
 }
@@ -151,12 +161,12 @@ impl Converter {
             (_, false) => (text, own),
             (Some(value), true) if value.shape == Shape::Object => {
                 self.merged_text.clear();
+                self.own_context.read(own_text, &mut self.scratch)?;
                 merge(
-                    &shared.context_text,
-                    own_text,
+                    (&shared.context_text, &shared.context_tree),
+                    (own_text, &self.own_context),
                     &mut self.merged_text,
-                    &mut self.scratch,
-                )?;
+                );
                 self.merged
                     .scan_text(&self.merged_text, &mut self.scratch)?;
                 (self.merged_text.as_slice(), &self.merged)
@@ -262,6 +272,10 @@ pub(super) struct Request<'r> {
     pub(super) recipient: &'r Recipient,
     pub(super) shared: &'r Shared,
     pub(super) sessions: &'r mut Sessions,
+    /// The visitor's group, as analytics.js keeps it in its cookie.
+    pub(super) group_cookie: Option<&'r str>,
+    /// The messages whose events PostHog has not accepted yet.
+    pub(super) unconfirmed: &'r mut Vec<Tag>,
     /// Notes where each property came from, if anybody wants to know.
     pub(super) trace: Option<&'r mut Trace>,
 }
@@ -274,6 +288,7 @@ fn event(
     out: &mut Vec<u8>,
 ) -> Result<(), Verdict> {
     let mapping = &request.rewriter.mapping;
+    let repeats = request.rewriter.repeats.as_ref();
     let settled = settle(
         source,
         &mut Settling {
@@ -283,18 +298,45 @@ fn event(
             batch_sent_at: request.shared.sent_at,
             index,
             sessions: request.sessions,
+            repeats,
         },
     )?;
+    let content = repeats.and_then(|repeats| {
+        let message = (
+            request.recipient.posthog_cookie.as_str(),
+            settled.kind,
+            settled.message_id.as_ref(),
+        );
+        let shared = request.shared;
+        let texts = [&*shared.context_text, &*shared.integrations_text];
+        let content = repeats.content(message, source, texts)?;
+        Some((
+            content,
+            repeats.is_accepted(content, request.arrival.received_at?),
+        ))
+    });
+    if let Some((_, true)) = content {
+        return Err(Omission::Repeat.into());
+    }
     let mut plan = Plan::reference(source, &settled);
     if mapping.mode == Mode::Enriched {
         plan.enrich(source, &settled, mapping)?;
     }
     plan.check(source)?;
+    let values = [source.message.properties.value, source.context.value];
+    if values
+        .into_iter()
+        .flatten()
+        .any(|value| spreads_beyond(value, request.rewriter.bounds.event))
+    {
+        return Err(Fault::TooLarge.into());
+    }
     let before = out.len();
     let desk = Desk {
         mapping,
         user_agents: &request.rewriter.user_agents,
         recipient: request.recipient,
+        group_cookie: request.group_cookie,
     };
     write_event(
         out,
@@ -308,6 +350,9 @@ fn event(
     if is_too_large(written, request.rewriter.bounds.event) {
         return Err(Fault::TooLarge.into());
     }
+    request
+        .unconfirmed
+        .extend(content.map(|(content, _)| content));
     Ok(())
 }
 

@@ -6,8 +6,10 @@ use super::body::{Body, Next};
 use super::convert::{Converted, Converter, Extent, Request, Shared};
 use super::enrich::cache::{Capacity, UserAgents};
 use super::enrich::edge_session::Transport;
+use super::enrich::ids::group_in_cookie;
 use super::explain::Trace;
 use super::json::unescape;
+use super::repeats::{Repeats, Tag};
 use super::session::{SessionKeeper, Sessions};
 use super::{Arrival, Bounds, Fate, Fault, Mapping, Mode, Recipient, RewriteError, Watch};
 use crate::posthog::{Batch, Keep};
@@ -19,11 +21,14 @@ pub struct Rewriter {
     pub(super) bounds: Bounds,
     pub(super) user_agents: UserAgents,
     sessions: Option<Arc<SessionKeeper>>,
+    pub(super) repeats: Option<Repeats>,
 }
 
-/// What one request may grow to: a small body whose batch-level context is copied into very many
-/// messages must not keep a worker busy for ever. In bytes.
-const OUTPUT_LIMIT: usize = 256 << 20;
+/// What one request may grow to, in bytes: so much, and so many for each byte of its body. A small
+/// body whose batch-level values are looked at, and copied, for very many messages must not keep a
+/// worker busy; the smallest messages there are grow fourfold.
+const GROWTH_FREE: usize = 32 << 20;
+const GROWTH_PER_BYTE: usize = 8;
 
 impl Rewriter {
     /// A rewriter with this mapping and these bounds.
@@ -41,6 +46,7 @@ impl Rewriter {
             bounds,
             user_agents,
             sessions: None,
+            repeats: None,
         }
     }
 
@@ -51,20 +57,37 @@ impl Rewriter {
         self
     }
 
+    /// Remembers messages, so that one that comes twice leaves with the same time both times, and
+    /// `repeats: suppress` can leave out the second. Takes 1 MiB, or 2 MiB to suppress them. Does
+    /// nothing in the reference mode, which is a function of the message alone.
+    #[must_use]
+    pub fn remembering(mut self) -> Self {
+        self.repeats = match self.mapping.mode {
+            Mode::Enriched => Some(Repeats::new(self.mapping.repeats)),
+            Mode::Reference => None,
+        };
+        self
+    }
+
     /// Begins with one request body.
     pub fn begin(self: &Arc<Self>, arrival: Arrival) -> Rewrite {
+        let cookies = arrival.cookies.as_deref();
+        let cookies = cookies.filter(|_| self.mapping.mode == Mode::Enriched);
         Rewrite {
             rewriter: Arc::clone(self),
+            group_cookie: cookies.and_then(group_in_cookie),
             body: Body::new(arrival.call, self.bounds),
             arrival,
             recipient: Arc::default(),
             sessions: Sessions::new(self.sessions.clone()),
+            unconfirmed: Vec::new(),
             trace: None,
             converter: Converter::default(),
             shared: None,
             pending: None,
             index: 0,
-            written: 0,
+            pushed: 0,
+            grown: 0,
         }
     }
 }
@@ -79,6 +102,8 @@ pub struct Rewrite {
     arrival: Arrival,
     recipient: Arc<Recipient>,
     sessions: Sessions,
+    group_cookie: Option<String>,
+    unconfirmed: Vec<Tag>,
     trace: Option<Trace>,
     body: Body,
     converter: Converter,
@@ -86,7 +111,10 @@ pub struct Rewrite {
     /// A message that was found when the write key was asked for.
     pending: Option<Next>,
     index: usize,
-    written: usize,
+    /// Bytes of the body so far.
+    pushed: usize,
+    /// What the body has grown to; a message that is refused counts with its batch's values.
+    grown: usize,
 }
 
 /// Whether events can be pulled.
@@ -112,6 +140,7 @@ pub enum Pulled {
 impl Rewrite {
     /// Takes the next bytes of the (inflated) body.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Flow, RewriteError> {
+        self.pushed += bytes.len();
         self.body.push(bytes)?;
         Ok(if self.body.is_open() {
             Flow::Open
@@ -180,6 +209,17 @@ impl Rewrite {
         Some(keeper.cookie.header(value, transport))
     }
 
+    /// Says that everything pulled so far is safe: PostHog has accepted it, or will get it from
+    /// where it is kept now. Only such messages are ever suppressed as repeats.
+    pub fn confirm(&mut self) {
+        let repeats = self.rewriter.repeats.as_ref();
+        if let (Some(repeats), Some(now)) = (repeats, self.arrival.received_at) {
+            for content in self.unconfirmed.drain(..) {
+                repeats.accept(content, now);
+            }
+        }
+    }
+
     /// Writes events into `batch` until it holds `limit` bytes, the body starves, or all is done.
     /// Each message is shown to `watch`, with what became of it.
     pub fn pull(
@@ -192,7 +232,7 @@ impl Rewrite {
             if batch.held() >= limit && batch.events() > 0 {
                 return Ok(Pulled::Full);
             }
-            if self.written > OUTPUT_LIMIT {
+            if self.grown > GROWTH_FREE + self.pushed.saturating_mul(GROWTH_PER_BYTE) {
                 return Err(RewriteError::TooLarge);
             }
             let next = match self.pending.take() {
@@ -244,12 +284,15 @@ impl Rewrite {
             recipient: &self.recipient,
             shared: &shared,
             sessions: &mut self.sessions,
+            group_cookie: self.group_cookie.as_deref(),
+            unconfirmed: &mut self.unconfirmed,
             trace: self.trace.as_mut(),
         };
         let index = self.index;
-        let written = &mut self.written;
+        let grown = &mut self.grown;
         let result = batch.append(|out| {
             let before = out.len();
+            *grown += shared.weight();
             let converted = converter.convert(&mut request, (text, extent, index), out);
             let keep = match &converted {
                 Ok(Converted {
@@ -257,7 +300,7 @@ impl Rewrite {
                     length,
                 }) => {
                     let event = out.get(before..).unwrap_or_default();
-                    *written += event.len();
+                    *grown += event.len().saturating_sub(shared.weight());
                     let came = text.get(..*length).unwrap_or_default();
                     watch.message(index, came, Fate::Event(event));
                     Keep::Event

@@ -25,6 +25,8 @@ pub struct Mapping {
     pub bookkeeping: Bookkeeping,
     /// What posthog-js, where it runs beside analytics.js, adds that is not wanted twice.
     pub posthog_js: PostHogJs,
+    /// What becomes of a message that PostHog has accepted before.
+    pub repeats: Repeats,
 }
 
 impl Default for Mapping {
@@ -41,6 +43,7 @@ impl Default for Mapping {
             context_traits: ContextTraits::Identify,
             bookkeeping: Bookkeeping::Off,
             posthog_js: PostHogJs::default(),
+            repeats: Repeats::Send,
         }
     }
 }
@@ -178,4 +181,15 @@ pub enum Noise {
     Keep,
     /// `token`, `$sdk_debug_*` and the like are taken out.
     Strip,
+}
+
+/// What becomes of a message that PostHog has accepted before: browsers and SDKs send some twice
+/// (segment-tracking 2.4). Either way it keeps its uuid, name, distinct id and time, by which
+/// PostHog knows it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeats {
+    /// It is sent again.
+    Send,
+    /// It is left out, while this process remembers it.
+    Suppress,
 }

@@ -2,31 +2,100 @@
 //! (segment-tracking 2.6).
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use super::json::{Entry, Malformed, Scratch, Shape};
-use super::message::Part;
+use super::json::{Malformed, Scanner, Scratch, Shape, Span, Value};
 
-/// Writes `base` with `over` merged into it. Both are clean values; where both are objects their
-/// entries are merged, else `over` stands.
-///
-/// Recursion goes as deep as the texts nest, which the scanner has bounded.
-pub(super) fn merge(
-    base: &[u8],
-    over: &[u8],
-    out: &mut Vec<u8>,
-    scratch: &mut Scratch,
-) -> Result<(), Malformed> {
-    let (mut below, mut above) = (Part::default(), Part::default());
-    below.scan_text(base, scratch)?;
-    above.scan_text(over, scratch)?;
-    let object = |part: &Part| part.value.is_some_and(|value| value.shape == Shape::Object);
-    if !object(&below) || !object(&above) {
-        out.extend_from_slice(over);
-        return Ok(());
+/// A value whose objects are looked into at every level, so that one pass over the text is enough
+/// however deep they nest. Arrays are not looked into: they are never merged.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    value: Option<Value>,
+    /// Each entry, followed by those of its own value.
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    key: Span,
+    value: Value,
+    /// Where the entries of its value end.
+    end: usize,
+}
+
+impl Tree {
+    /// Looks at a text that is one clean value.
+    pub(super) fn read(&mut self, text: &[u8], scratch: &mut Scratch) -> Result<(), Malformed> {
+        self.nodes.clear();
+        let mut scanner = Scanner::new(text, scratch);
+        self.value = Some(read_value(&mut scanner, &mut self.nodes)?);
+        Ok(())
     }
-    let mut winners: HashMap<&[u8], &Entry> = HashMap::with_capacity(above.entries.len());
-    for entry in &above.entries {
-        winners.insert(entry.key.of(over), entry);
+
+    fn is_object(&self) -> bool {
+        self.value.is_some_and(|value| value.shape == Shape::Object)
+    }
+
+    /// The entries of one object among these nodes, each with its place.
+    fn entries(&self, object: Range<usize>) -> impl Iterator<Item = (usize, Node)> + '_ {
+        let mut at = object.start;
+        std::iter::from_fn(move || {
+            let node = *self.nodes.get(at..object.end)?.first()?;
+            let place = at;
+            at = node.end;
+            Some((place, node))
+        })
+    }
+
+    fn whole(&self) -> Range<usize> {
+        0..self.nodes.len()
+    }
+}
+
+/// Recursion goes as deep as the text nests, which the scanner bounds.
+fn read_value(scanner: &mut Scanner<'_, '_>, nodes: &mut Vec<Node>) -> Result<Value, Malformed> {
+    if scanner.peek() != Some(b'{') {
+        return scanner.value();
+    }
+    scanner.object_value(|scanner, key| {
+        let place = nodes.len();
+        nodes.push(Node {
+            key,
+            value: Value::default(),
+            end: place,
+        });
+        let value = read_value(scanner, nodes)?;
+        let end = nodes.len();
+        if let Some(node) = nodes.get_mut(place) {
+            (node.value, node.end) = (value, end);
+        }
+        Ok(value)
+    })
+}
+
+/// A text and what was seen in it.
+pub(super) type Read<'t> = (&'t [u8], &'t Tree);
+
+/// Writes `base` with `over` merged into it: where both are objects their entries are merged,
+/// else `over` stands.
+pub(super) fn merge(base: Read<'_>, over: Read<'_>, out: &mut Vec<u8>) {
+    if base.1.is_object() && over.1.is_object() {
+        merge_objects(base, base.1.whole(), over, over.1.whole(), out);
+    } else {
+        out.extend_from_slice(over.0);
+    }
+}
+
+fn merge_objects(
+    (base, below): Read<'_>,
+    base_entries: Range<usize>,
+    (over, above): Read<'_>,
+    over_entries: Range<usize>,
+    out: &mut Vec<u8>,
+) {
+    let mut winners: HashMap<&[u8], (usize, Node)> = HashMap::new();
+    for (place, node) in above.entries(over_entries.clone()) {
+        winners.insert(node.key.of(over), (place, node));
     }
     let mut first = true;
     let mut key = |out: &mut Vec<u8>, key: &[u8]| {
@@ -38,29 +107,45 @@ pub(super) fn merge(
         out.extend_from_slice(b"\":");
     };
     out.push(b'{');
-    for entry in &below.entries {
-        let name = entry.key.of(base);
+    for (place, node) in below.entries(base_entries) {
+        let name = node.key.of(base);
         key(out, name);
         match winners.remove(name) {
-            Some(winner) => merge(entry.value.of(base), winner.value.of(over), out, scratch)?,
-            None => out.extend_from_slice(entry.value.of(base)),
+            None => out.extend_from_slice(node.value.of(base)),
+            Some((above_place, winner))
+                if node.value.shape == Shape::Object && winner.value.shape == Shape::Object =>
+            {
+                merge_objects(
+                    (base, below),
+                    place + 1..node.end,
+                    (over, above),
+                    above_place + 1..winner.end,
+                    out,
+                );
+            }
+            Some((_, winner)) => out.extend_from_slice(winner.value.of(over)),
         }
     }
-    for entry in &above.entries {
-        let name = entry.key.of(over);
+    for (_, node) in above.entries(over_entries) {
+        let name = node.key.of(over);
         if winners.contains_key(name) {
             key(out, name);
-            out.extend_from_slice(entry.value.of(over));
+            out.extend_from_slice(node.value.of(over));
         }
     }
     out.push(b'}');
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{json, Value};
+    use serde_json::json;
+
+    fn tree(text: &str) -> Tree {
+        let mut tree = Tree::default();
+        tree.read(text.as_bytes(), &mut Scratch::default()).unwrap();
+        tree
+    }
 
     #[test]
     fn the_message_wins_at_every_level_and_nothing_else_is_lost() {
@@ -79,16 +164,21 @@ mod tests {
             (json!({}), json!({"a": {"b": []}}), json!({"a": {"b": []}})),
             (json!([1]), json!({"a": 1}), json!({"a": 1})),
             (json!({"a": 1}), json!("text"), json!("text")),
+            (
+                json!({"a": {"b": {"c": 1, "d": {"e": 2}}, "f": [{"g": 1}]}, "h": 3}),
+                json!({"a": {"f": [], "b": {"d": {"x": 4}, "c": {}}}, "i": {"j": 5}}),
+                json!({"a": {"b": {"c": {}, "d": {"e": 2, "x": 4}}, "f": []}, "h": 3, "i": {"j": 5}}),
+            ),
         ] {
             let mut out = Vec::new();
+            let (base, over) = (base.to_string(), over.to_string());
+            let (below, above) = (tree(&base), tree(&over));
             merge(
-                base.to_string().as_bytes(),
-                over.to_string().as_bytes(),
+                (base.as_bytes(), &below),
+                (over.as_bytes(), &above),
                 &mut out,
-                &mut Scratch::default(),
-            )
-            .unwrap();
-            let merged: Value = serde_json::from_slice(&out).unwrap();
+            );
+            let merged: serde_json::Value = serde_json::from_slice(&out).unwrap();
             assert_eq!(merged, expected, "{base} + {over}");
         }
     }

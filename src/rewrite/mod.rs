@@ -37,6 +37,7 @@ mod message_id;
 mod normalise;
 mod outcome;
 mod plan;
+mod repeats;
 mod session;
 mod spread;
 mod time;
@@ -47,7 +48,8 @@ use std::net::IpAddr;
 pub use flow::{is_batch, Flow, Pulled, Rewrite, Rewriter};
 pub use mapping::{
     Bookkeeping, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Integrations, Mapping,
-    Mode, Noise, PersonProfiles, PostHogJs, SameAnonymousId, SecondIdentify, REFERENCE_GROUP_TYPE,
+    Mode, Noise, PersonProfiles, PostHogJs, Repeats, SameAnonymousId, SecondIdentify,
+    REFERENCE_GROUP_TYPE,
 };
 pub use outcome::{Fate, Fault, Omission, RewriteError, Watch};
 pub use session::SessionKeeper;

@@ -9,6 +9,7 @@ use super::json::{is_blank, is_truthy, unescape, Shape, Value};
 use super::library::Library;
 use super::message::{Context, Message, Part};
 use super::message_id::{given, made, EventUuid, Place};
+use super::repeats::Repeats;
 use super::session::Sessions;
 use super::time::{read, Reading};
 use super::{Arrival, EventUuidForm, Fault, Mapping, Mode, Recipient, Timestamp};
@@ -66,6 +67,7 @@ pub(super) struct Settling<'d> {
     /// Where the message stands in its body, from 0.
     pub(super) index: usize,
     pub(super) sessions: &'d mut Sessions,
+    pub(super) repeats: Option<&'d Repeats>,
 }
 
 /// Settles a message.
@@ -87,7 +89,11 @@ pub(super) fn settle<'t>(
             },
         )),
     };
-    let timing = timing(message, text, arrival.received_at, settling.batch_sent_at);
+    let mut timing = timing(message, text, arrival.received_at, settling.batch_sent_at);
+    if let (Some(repeats), Some(now)) = (settling.repeats, arrival.received_at) {
+        let sender = settling.recipient.posthog_cookie.as_str();
+        timing.recall(|time| repeats.first_time((sender, kind, &message_id), source, now, time));
+    }
     let uuid = match settling.mapping.event_uuid {
         EventUuidForm::V5 => EventUuid::v5(&message_id),
         EventUuidForm::V7 => v7(settling, &timing, &message_id, kind),
@@ -214,6 +220,20 @@ struct Timing {
     own: Option<Timestamp>,
     /// The moment that `time` says.
     moment: Option<Timestamp>,
+}
+
+impl Timing {
+    /// Takes the time that the message had when it came first.
+    fn recall(&mut self, first: impl FnOnce(Timestamp) -> Timestamp) {
+        let Some(moment) = self.moment else {
+            return;
+        };
+        let first = first(moment);
+        if first != moment {
+            self.moment = Some(first);
+            self.time = Time::At(first);
+        }
+    }
 }
 
 /// The time of an event (segment-tracking 4.2). Without an arrival nothing is corrected or judged:

@@ -39,6 +39,9 @@ pub enum Omission {
     /// `mapping.person_profiles` is `never`, and it could only change a profile.
     #[error("person profiles are switched off, and it could do nothing else")]
     PersonProfiles,
+    /// PostHog has accepted the same message before, and `mapping.repeats` is `suppress`.
+    #[error("PostHog has accepted it before")]
+    Repeat,
 }
 
 impl Omission {
@@ -48,6 +51,7 @@ impl Omission {
             Self::Integrations => "integrations",
             Self::SelfAlias => "self_alias",
             Self::PersonProfiles => "person_profiles",
+            Self::Repeat => "repeat",
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct SessionKeeper {
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     keeper: Option<std::sync::Arc<SessionKeeper>>,
+    /// The session of posthog-js's cookie, once it has been looked for.
+    posthog_js: Option<Option<Uuid7>>,
     /// The visitor whose session was looked up last, and what came of it.
     current: Option<(String, Uuid7)>,
     /// The cookie to set.
@@ -59,13 +61,11 @@ impl Sessions {
         if library == Library::Server {
             return explicit(source, visitor, moment?);
         }
-        if let (Some(cookies), Some(now)) = (&arrival.cookies, arrival.received_at) {
-            let session = cookie(cookies, &recipient.posthog_cookie)
-                .and_then(|value| posthog_js_session(value, now))
-                .filter(|session| moment.is_some_and(|moment| session.covers(moment)));
-            if let Some(session) = session {
-                return Some((session, "posthog-js's cookie"));
-            }
+        let posthog_js = self.posthog_js(arrival, recipient);
+        if let Some(session) =
+            posthog_js.filter(|session| moment.is_some_and(|m| session.covers(m)))
+        {
+            return Some((session, "posthog-js's cookie"));
         }
         if let Some(found) = moment.and_then(|moment| explicit(source, visitor, moment)) {
             return Some(found);
@@ -75,6 +75,15 @@ impl Sessions {
         }
         self.kept(visitor?, moment?, arrival)
             .map(|session| (session, "the edge's session cookie"))
+    }
+
+    /// The session of posthog-js's cookie; looked for once in a request.
+    fn posthog_js(&mut self, arrival: &Arrival, recipient: &Recipient) -> Option<Uuid7> {
+        let find = || {
+            let (cookies, now) = (arrival.cookies.as_deref()?, arrival.received_at?);
+            posthog_js_session(cookie(cookies, &recipient.posthog_cookie)?, now)
+        };
+        *self.posthog_js.get_or_insert_with(find)
     }
 
     fn kept(&mut self, visitor: &str, moment: Timestamp, arrival: &Arrival) -> Option<Uuid7> {

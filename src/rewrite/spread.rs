@@ -59,6 +59,19 @@ pub(super) fn write_spread(
     }
 }
 
+/// Whether spreading this value gives more than so many bytes for certain: a key and a value for
+/// each character of a long string could take twenty times its size only to be thrown away.
+pub(super) fn spreads_beyond(value: Value, limit: usize) -> bool {
+    let length = value.span.end() - value.span.start();
+    match value.shape {
+        // At least 8 bytes, `"0":"x",`, for at most 3.
+        Shape::Plain => length / 3 > limit / 8,
+        // At least as many as there are.
+        Shape::Escaped | Shape::Array => length > limit,
+        _ => false,
+    }
+}
+
 /// The caller's keys that begin with a prefix, to be asked for by what follows it.
 pub(super) enum Strangers<'t> {
     Few(Vec<&'t [u8]>),

@@ -42,6 +42,16 @@ impl Timestamp {
         self.0.div_euclid(MICROS_PER_MILLI)
     }
 
+    /// From microseconds since 1970-01-01T00:00:00Z.
+    pub(super) fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub(super) fn micros(self) -> i64 {
+        self.0
+    }
+
     /// Reads RFC 3339.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         parse_exact(text.as_bytes())

@@ -184,9 +184,11 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::names::{forbidden_word, ENOUGH_RANDOM_BYTES};
-    use super::super::Layout;
     use super::*;
-    use serde_json::Value;
+    use crate::config::{parse, Action, Config, Route, SecretSource, SegmentFiles};
+    use std::env::VarError;
+    use std::io;
+    use std::path::{Path, PathBuf};
 
     fn random(seed: u64) -> Vec<u8> {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -200,13 +202,47 @@ mod tests {
             .collect()
     }
 
-    fn parsed(options: &InitOptions, seed: u64) -> Value {
+    /// As if the environment held a key.
+    struct Answers;
+
+    impl SecretSource for Answers {
+        fn variable(&self, _name: &str) -> Result<String, VarError> {
+            Ok("phc_test".to_owned())
+        }
+
+        fn file(&self, _path: &Path) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+
+        fn resolve(&self, path: &Path) -> PathBuf {
+            path.to_owned()
+        }
+    }
+
+    fn parsed(options: &InitOptions, seed: u64) -> Config {
         let text = init(options, &random(seed)).unwrap();
-        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+        match parse(&text, &Answers) {
+            Ok((config, warnings)) => {
+                let odd: Vec<_> = warnings
+                    .iter()
+                    .filter(|warning| !warning.message.contains("phc_"))
+                    .collect();
+                assert!(odd.is_empty(), "{odd:?}");
+                config
+            }
+            Err(problems) => panic!("{problems}\n{text}"),
+        }
+    }
+
+    fn segment(route: &Route) -> &SegmentFiles {
+        match &route.action {
+            Action::Segment { files, .. } => files,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
-    fn the_file_is_yaml_with_every_section_and_the_flags_values() {
+    fn the_file_is_a_configuration_with_the_flags_values() {
         let options = InitOptions {
             host: "https://ph.example.com:8443".to_owned(),
             origin: Some("http://127.0.0.1:3000".to_owned()),
@@ -214,26 +250,23 @@ mod tests {
             posthog_js: PostHogJs::Served,
             analytics_js: "/opt/a folder: \"x\" #1".to_owned(),
         };
-        let file = parsed(&options, 1);
-        assert_eq!(
-            file["projects"]["main"]["host"],
-            "https://ph.example.com:8443"
-        );
-        assert_eq!(file["projects"]["main"]["api_key"], "env:POSTHOG_API_KEY");
-        let routes = file["routes"].as_array().unwrap();
-        assert_eq!(routes.len(), 3);
-        assert!(routes
-            .iter()
-            .all(|route| route["host"] == "shop.example.com"));
-        assert_eq!(routes[0]["posthog"]["project"], "main");
-        assert_eq!(
-            routes[1]["segment"]["library"]["folder"],
-            "/opt/a folder: \"x\" #1"
-        );
-        assert_eq!(routes[2]["origin"], "http://127.0.0.1:3000");
-        for section in ["listen", "admin", "mapping", "limits", "delivery", "server"] {
-            assert!(!file[section].is_null(), "{section}");
+        let config = parsed(&options, 1);
+        let project = config.project("main").unwrap();
+        assert_eq!(project.host.to_string(), "https://ph.example.com:8443");
+        assert_eq!(project.api_key.expose(), "phc_test");
+        let [posthog, files, origin] = config.routes.as_slice() else {
+            panic!("{:?}", config.routes);
+        };
+        for route in &config.routes {
+            let host = route.host.as_ref().unwrap().to_string();
+            assert_eq!(host, "shop.example.com");
         }
+        assert!(matches!(&posthog.action, Action::PostHog(js) if js.names.is_some()));
+        let folder = Some(PathBuf::from("/opt/a folder: \"x\" #1"));
+        assert_eq!(segment(files).folder, folder);
+        assert!(segment(files).page_key.is_some());
+        assert!(matches!(&origin.action, Action::Origin(origin)
+            if origin.servers[0].to_string() == "http://127.0.0.1:3000"));
     }
 
     #[test]
@@ -242,59 +275,52 @@ mod tests {
             posthog_js: PostHogJs::LeftOut,
             ..InitOptions::default()
         };
-        let file = parsed(&options, 2);
-        let routes = file["routes"].as_array().unwrap();
-        assert_eq!(routes.len(), 1);
-        assert!(routes[0].get("host").is_none());
-        assert_eq!(
-            routes[0]["segment"]["library"]["folder"],
-            DEFAULT_ANALYTICS_JS
-        );
+        let config = parsed(&options, 2);
+        assert_eq!(config.routes.len(), 1);
+        assert!(config.routes[0].host.is_none());
+        let folder = Some(PathBuf::from(DEFAULT_ANALYTICS_JS));
+        assert_eq!(segment(&config.routes[0]).folder, folder);
     }
 
     #[test]
     fn two_hundred_installations_share_no_name_and_no_address_says_what_it_is() {
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..200 {
-            let file = parsed(&InitOptions::default(), seed);
-            let routes = file["routes"].as_array().unwrap();
-            let (posthog, segment) = (&routes[0], &routes[1]);
-            let prefix = segment["path"].as_str().unwrap();
+            let config = parsed(&InitOptions::default(), seed);
+            let [posthog, route] = config.routes.as_slice() else {
+                panic!("{:?}", config.routes);
+            };
+            let prefix = route.path.to_string();
             assert_eq!(prefix.len(), 10, "{prefix}");
-            assert!(posthog["path"].as_str().unwrap().starts_with(prefix));
-            let library = &segment["segment"]["library"];
-            let name = |part: &str| library[part].as_str().unwrap().to_owned();
-            let layout = Layout::new(
-                prefix,
-                &name("script"),
-                &name("settings"),
-                &name("chunks"),
-                &name("calls"),
-            )
-            .unwrap();
-            let write_key = segment["segment"]["write_keys"][0].as_str().unwrap();
+            assert!(posthog.path.to_string().starts_with(&prefix));
+            let files = segment(route);
+            let layout = &files.layout;
+            let write_key = files.page_key.as_ref().unwrap().expose();
             for address in [
                 layout.script_path(),
                 layout.settings_path(write_key),
                 layout.calls_path(),
-                posthog["path"].as_str().unwrap().to_owned(),
+                posthog.path.to_string(),
             ] {
                 assert_eq!(forbidden_word(&address), None, "{address}");
+                assert!(seen.insert(address.clone()), "{address} twice");
             }
-            for part in ["script", "settings", "chunks", "calls"] {
-                assert!(seen.insert(name(part)), "{part} twice");
-            }
-            assert!(seen.insert(prefix.to_owned()));
+            assert!(seen.insert(prefix));
         }
     }
 
     #[test]
     fn values_that_yaml_would_read_as_something_else_are_quoted() {
         for text in [
-            "off", "1e3", "a: b", "#x", "", "~", "- a", "a #b", "null", "@x", "\t",
+            "off", "1e3", "a: b", "#x", "~", "- a", "a #b", "null", "@x", "\t",
         ] {
-            let back: Value = serde_saphyr::from_str(&format!("key: {}", quoted(text))).unwrap();
-            assert_eq!(back["key"], *text);
+            let options = InitOptions {
+                analytics_js: text.to_owned(),
+                ..InitOptions::default()
+            };
+            let config = parsed(&options, 3);
+            let folder = Some(PathBuf::from(text));
+            assert_eq!(segment(&config.routes[1]).folder, folder);
         }
     }
 }

@@ -134,21 +134,60 @@ fn a_message_too_large_to_hold_is_skipped_in_a_stream_without_being_held() {
 #[test]
 fn a_batch_level_context_cannot_be_multiplied_without_end() {
     let context = format!(r#"{{"x":"{}"}}"#, "c".repeat(60_000));
-    let items = vec![r#"{"type":"track","event":"A","userId":"u"}"#; 10_000].join(",");
-    let body = format!(r#"{{"context":{context},"batch":[{items}]}}"#);
-    let rewriter = Arc::new(Rewriter::new(Mapping::reference(), Bounds::default()));
-    let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
-    rewrite.push(body.as_bytes()).unwrap();
-    rewrite.end();
-    let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
-    let last = loop {
-        let mut batch = Batch::open(&envelope);
-        match rewrite.pull(&mut batch, 1 << 20, &mut ()) {
-            Ok(Pulled::Full) => {}
-            other => break other,
-        }
-    };
-    assert_eq!(last, Err(RewriteError::TooLarge));
+    for item in [
+        r#"{"type":"track","event":"A","userId":"u"}"#,
+        // Refused, and so not written; but merged with the context before.
+        r#"{"context":{}}"#,
+    ] {
+        let items = vec![item; 10_000].join(",");
+        let body = format!(r#"{{"context":{context},"batch":[{items}]}}"#);
+        let rewriter = Arc::new(Rewriter::new(Mapping::reference(), Bounds::default()));
+        let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+        rewrite.push(body.as_bytes()).unwrap();
+        rewrite.end();
+        let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
+        let last = loop {
+            let mut batch = Batch::open(&envelope);
+            match rewrite.pull(&mut batch, 1 << 20, &mut ()) {
+                Ok(Pulled::Full) => {}
+                other => break other,
+            }
+        };
+        assert_eq!(last, Err(RewriteError::TooLarge), "{item}");
+    }
+}
+
+#[test]
+fn refused_messages_cannot_keep_a_worker_busy_with_the_batchs_values() {
+    let keys: Vec<String> = (0..5000).map(|n| format!("\"k{n}\":1")).collect();
+    let wide = keys.join(",");
+    for (name, item) in [
+        ("context", r#"{"type":"track"}"#),
+        ("context", r#"{"type":"track","context":{"a":1}}"#),
+        ("integrations", "{}"),
+    ] {
+        let items = vec![item; 20_000].join(",");
+        let body = format!(r#"{{"{name}":{{{wide}}},"batch":[{items}]}}"#);
+        let mut seen = Seen::default();
+        let rewriter = Arc::new(Rewriter::new(Mapping::default(), Bounds::default()));
+        let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+        rewrite.push(body.as_bytes()).unwrap();
+        rewrite.end();
+        let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
+        let pulled = rewrite.pull(&mut batch, usize::MAX, &mut seen);
+        assert_eq!(pulled, Err(RewriteError::TooLarge), "{name} {item}");
+        assert!(seen.0.len() < 1_000, "{name} {item}: {}", seen.0.len());
+    }
+}
+
+#[test]
+fn a_large_context_of_a_single_message_is_no_batch_level_context() {
+    let text = "c".repeat(100_000);
+    let body = format!(
+        r#"{{"type":"track","event":"A","userId":"u","messageId":"m","context":{{"x":"{text}"}}}}"#
+    );
+    let event = one(&body);
+    assert_eq!(event["properties"]["segment_x"], text);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::segment::{Call, Kind};
 mod enriched;
 mod flow;
 mod repairs;
+mod repeats;
 mod vectors;
 
 /// Parses JSON and refuses a key that is given twice, at any level.
@@ -127,7 +128,23 @@ fn rewrite_as(
     arrival: Arrival,
     chunks: &[&[u8]],
 ) -> Result<Outcome, RewriteError> {
-    let mut rewrite = Arc::new(rewriter).begin(arrival);
+    rewrite_through(&Arc::new(rewriter), arrival, chunks, Answer::No)
+}
+
+/// What PostHog says to the events.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+}
+
+fn rewrite_through(
+    rewriter: &Arc<Rewriter>,
+    arrival: Arrival,
+    chunks: &[&[u8]],
+    posthog: Answer,
+) -> Result<Outcome, RewriteError> {
+    let mut rewrite = rewriter.begin(arrival);
     rewrite.address_to(Arc::new(Recipient {
         posthog_cookie: "ph_phc_test_posthog".to_owned(),
         ..Recipient::default()
@@ -145,6 +162,9 @@ fn rewrite_as(
         rewrite.pull(&mut batch, usize::MAX, &mut seen)?,
         Pulled::Done
     );
+    if posthog == Answer::Yes {
+        rewrite.confirm();
+    }
     let text = batch.close();
     let value =
         strict(&text).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&text)));

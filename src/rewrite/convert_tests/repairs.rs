@@ -227,3 +227,30 @@ fn a_key_given_twice_keeps_its_first_place_and_its_last_value_as_in_javascript()
     );
     assert_eq!(event["properties"]["utm_campaign"], 2);
 }
+
+#[test]
+fn a_long_text_in_place_of_an_object_is_refused_before_it_is_spread() {
+    for value in [
+        format!("\"{}\"", "x".repeat(400_000)),
+        format!("\"{}\"", "\\n".repeat(500_000)),
+        format!("[1{}]", ",1".repeat(500_000)),
+    ] {
+        for name in ["properties", "context"] {
+            let body = format!(
+                r#"{{"batch":[{{"type":"track","event":"A","userId":"u","{name}":{value}}}]}}"#
+            );
+            let rewriter = Arc::new(Rewriter::new(Mapping::default(), Bounds::default()));
+            let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+            rewrite.push(body.as_bytes()).unwrap();
+            rewrite.end();
+            let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
+            let mut seen = Seen::default();
+            assert_eq!(
+                rewrite.pull(&mut batch, usize::MAX, &mut seen),
+                Ok(Pulled::Done)
+            );
+            assert_eq!(seen.0, ["0 too_large"]);
+            assert!(batch.close().capacity() < 10_000);
+        }
+    }
+}

@@ -88,6 +88,7 @@ fn mapped(text: &str) -> Vec<u8> {
         mapping: &Mapping::reference(),
         user_agents: &UserAgents::default(),
         recipient: &Recipient::default(),
+        group_cookie: None,
     };
     write_event(&mut out, desk, &plan, &settled, source, None);
     out

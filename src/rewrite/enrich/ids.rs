@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use percent_encoding::percent_decode_str;
 use ring::digest::{digest, SHA256};
+
+use super::session::cookie;
 
 /// The longest id that PostHog keeps whole, in characters. It cuts longer ones, and two that begin
 /// alike would become one person.
@@ -62,6 +65,19 @@ pub fn is_illegal(id: &str) -> bool {
         || ILLEGAL_IN_ANY_CASE
             .iter()
             .any(|illegal| bare.eq_ignore_ascii_case(illegal))
+}
+
+/// The group of analytics.js's cookie `ajs_group_id` in a `Cookie` header, if it is a usable id.
+///
+/// Its value is percent-encoded, and older versions put it into quotes (segment-tracking 3.4).
+pub fn group_in_cookie(cookies: &str) -> Option<String> {
+    let value = cookie(cookies, "ajs_group_id")?;
+    let decoded = percent_decode_str(value).decode_utf8().ok()?;
+    let id = match decoded.starts_with('"') {
+        true => Cow::Owned(serde_json::from_str::<String>(&decoded).ok()?),
+        false => decoded,
+    };
+    usable(&id).map(Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -129,6 +145,30 @@ mod tests {
             );
         }
         assert_eq!(usable("  rider-1041\n").as_deref(), Some("rider-1041"));
+    }
+
+    #[test]
+    fn the_group_is_read_from_every_form_of_analytics_js_cookie() {
+        for (value, expected) in [
+            ("acme-inc", Some("acme-inc")),
+            ("acme%20%26%20s%C3%B6hne", Some("acme & söhne")),
+            ("%22acme%20inc%22", Some("acme inc")),
+            ("\"acme\"", Some("acme")),
+            ("%22a%5C%22b%22", Some("a\"b")),
+            ("42", Some("42")),
+            ("", None),
+            ("null", None),
+            ("%22null%22", None),
+            ("undefined", None),
+            ("%22", None),
+            ("%22a%22b", None),
+            ("%FF", None),
+            ("%20", None),
+        ] {
+            let header = format!("a=1; ajs_group_id={value}; b=2");
+            assert_eq!(group_in_cookie(&header).as_deref(), expected, "{value}");
+        }
+        assert_eq!(group_in_cookie("ajs_group=acme"), None);
     }
 
     #[test]

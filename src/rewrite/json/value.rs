@@ -43,8 +43,9 @@ impl Span {
 }
 
 /// What kind of value stands there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::rewrite) enum Shape {
+    #[default]
     Null,
     True,
     False,
@@ -58,7 +59,7 @@ pub(in crate::rewrite) enum Shape {
 }
 
 /// A value: where it stands, what it is, and how many arrays and objects are nested in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::rewrite) struct Value {
     pub(in crate::rewrite) span: Span,
     pub(in crate::rewrite) shape: Shape,

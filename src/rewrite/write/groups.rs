@@ -2,7 +2,9 @@
 
 use super::super::explain::Origin;
 use super::super::json::{is_truthy, unescape, write_string, Entry, Scratch, Shape, Value};
+use super::super::library::Library;
 use super::super::message::{find, Part};
+use super::super::normalise::Source;
 use super::super::GroupTypeFrom;
 use super::Properties;
 use crate::segment::Kind;
@@ -10,17 +12,62 @@ use crate::segment::Kind;
 /// The traits that name a group's type, the stronger one first.
 const TYPE_TRAITS: [&str; 2] = ["$group_type", "groupType"];
 
+/// The group that an event's visitor belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Group<'p> {
+    /// `context.groupId`.
+    Context(Value),
+    /// What analytics.js keeps in its cookie: it never copies it into later events (mapping 5.5).
+    Cookie(&'p str),
+}
+
+impl<'p> Group<'p> {
+    /// The group of a message. The cookie counts for what a browser's visitor does, and only where
+    /// the message says nothing of a group itself; a caller's `$groups` that cannot be added to
+    /// stays as it is.
+    pub(super) fn of(
+        cookie: Option<&'p str>,
+        (kind, library): (Kind, Library),
+        source: Source<'_>,
+        entries: &[Entry],
+    ) -> Option<Self> {
+        let text = source.context_text;
+        if let Some(id) = source.context.get(text, "groupId") {
+            return is_truthy(id, text).then_some(Self::Context(id));
+        }
+        let cookie = cookie?;
+        let counts = library == Library::Browser && !matches!(kind, Kind::Group | Kind::Alias);
+        let given = find(entries, source.text, "$groups");
+        let adds = given.is_none_or(|given| given.shape == Shape::Object);
+        (counts && adds).then_some(Self::Cookie(cookie))
+    }
+
+    fn origin(self) -> Origin<'static> {
+        Origin::Fixed(match self {
+            Self::Context(_) => "context.groupId, and properties.$groups in the enriched mode",
+            Self::Cookie(_) => "the cookie ajs_group_id, and properties.$groups",
+        })
+    }
+}
+
+/// Whether a key of JSON text says this.
+fn says(key: &[u8], name: &str) -> bool {
+    if !key.contains(&b'\\') {
+        return key == name.as_bytes();
+    }
+    unescape(&[b"\"", key, b"\""].concat()) == name
+}
+
 impl Properties<'_, '_, '_> {
-    /// `$groups` of any call: the context's group, and in the enriched mode the caller's beside
+    /// `$groups` of any call: the visitor's group, and in the enriched mode the caller's beside
     /// it, each type once, the caller's first.
     pub(super) fn write_groups(&mut self) {
-        let Some(group_id) = self.group_id else {
+        let Some(group) = self.group else {
             if self.plan.kind == Kind::Group && self.is_enriched() {
                 self.write_own_group();
             }
             return;
         };
-        let context_text = self.source.context_text;
         let group_type = &self.desk.mapping.group_type;
         let mut callers = Part::default();
         let given = find(self.entries, self.source.text, "$groups")
@@ -30,20 +77,21 @@ impl Properties<'_, '_, '_> {
             // It has been scanned as a part of the message; it can be scanned again.
             let _ = callers.scan_text(given_text, &mut Scratch::default());
         }
-        self.key(
-            "$groups",
-            Origin::Fixed("context.groupId, and properties.$groups in the enriched mode"),
-        );
+        self.key("$groups", group.origin());
         self.out.push(b'{');
         let mut first = true;
-        let names_type = |entry: &Entry| {
-            unescape(&[b"\"", entry.key.of(given_text), b"\""].concat()) == group_type.as_str()
-        };
+        let names_type = |entry: &Entry| says(entry.key.of(given_text), group_type);
         if !callers.entries.iter().any(names_type) {
             first = false;
             write_string(self.out, group_type);
             self.out.push(b':');
-            self.out.extend_from_slice(group_id.of(context_text));
+            match group {
+                Group::Context(id) => {
+                    let id = id.of(self.source.context_text);
+                    self.out.extend_from_slice(id);
+                }
+                Group::Cookie(id) => write_string(self.out, id),
+            }
         }
         for entry in &callers.entries {
             if !std::mem::replace(&mut first, false) {

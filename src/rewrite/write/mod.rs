@@ -19,6 +19,7 @@ use super::normalise::{Settled, Source, Time};
 use super::plan::{Piece, Plan};
 use super::{Mapping, Mode, Recipient};
 use crate::segment::Kind;
+use groups::Group;
 use presence::{Mapped, Presence};
 
 /// What an event is written from besides its message.
@@ -27,6 +28,8 @@ pub(super) struct Desk<'d> {
     pub(super) mapping: &'d Mapping,
     pub(super) user_agents: &'d UserAgents,
     pub(super) recipient: &'d Recipient,
+    /// The visitor's group, as analytics.js keeps it in its cookie.
+    pub(super) group_cookie: Option<&'d str>,
 }
 
 /// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
@@ -104,7 +107,7 @@ struct Properties<'o, 'p, 't> {
     /// Which of the context's values have been written to a property of their own.
     mapped: Mapped,
     given: Given,
-    group_id: Option<Value>,
+    group: Option<Group<'p>>,
     empty: bool,
 }
 
@@ -136,9 +139,8 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             presence.note(key);
         }
         let context = source.context;
-        let group_id = context
-            .get(source.context_text, "groupId")
-            .filter(|id| is_truthy(*id, source.context_text));
+        let library = Library::of(context, source.context_text);
+        let group = Group::of(desk.group_cookie, (plan.kind, library), source, entries);
         out.push(b'{');
         Self {
             out,
@@ -147,12 +149,12 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             settled,
             source,
             trace,
-            library: Library::of(context, source.context_text),
+            library,
             entries,
             presence,
             mapped: Mapped::default(),
             given,
-            group_id,
+            group,
             empty: true,
         }
     }

@@ -104,7 +104,7 @@ impl<'t> Properties<'_, '_, 't> {
             b"url" | b"$current_url" => self.given.url.is_some(),
             b"utm_campaign" => self.given.utm_name.is_some(),
             b"$browser" => self.given.browser.is_some(),
-            b"$groups" => self.group_id.is_some(),
+            b"$groups" => self.group.is_some(),
             b"$screen_name" => self.plan.kind == Kind::Screen,
             b"$set" => self.plan.kind == Kind::Identify,
             b"$anon_distinct_id" => self.plan.anon_distinct_id != Piece::Absent,

@@ -63,3 +63,14 @@ impl SessionCookie {
         header
     }
 }
+
+/// Its name, and its domain if it has one.
+impl std::fmt::Display for SessionCookie {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.name)?;
+        match &self.domain {
+            Some(domain) => write!(formatter, " for {domain}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+# make demo    the whole thing on this machine, without keys or accounts
+# make test    everything that must hold, with Segment's real libraries and a real browser
+# make check   formatting and lints
+# make bench   how long the rewriting takes
+#
+# What a machine lacks is installed where that is possible, else named: Debian's packages for root,
+# the rest below .deps/ and tests/clients/node_modules/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test check bench clients cmake chromium
+
+ANALYTICS_JS := @segment/analytics-next@1.84.3
+CLIENTS := tests/clients
+NPM_INSTALL := --no-audit --no-fund --loglevel=error
+
+demo: cmake
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory .deps/demo.done; \
+	else echo "npm is missing: the page will do without analytics.js."; fi
+	cargo run --release --locked -- demo
+
+.deps/demo.done: Makefile
+	mkdir -p .deps/demo
+	npm install --prefix .deps/demo $(NPM_INSTALL) $(ANALYTICS_JS)
+	touch $@
+
+check: cmake
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+test: check clients
+	HEDGEROW_CLIENTS=required cargo test --locked --no-fail-fast
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+bench: cmake
+	cargo bench --locked
+
+# The C library for compression below Pingora is built with it.
+cmake:
+	@scripts/need cmake cmake --version
+
+clients: chromium .deps/node.done .deps/python.done .deps/rust-client.done
+
+chromium:
+	@scripts/need chromium "$${CHROMIUM:-chromium}" --version
+
+.deps/node.done: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
+	@scripts/need nodejs node --version
+	@scripts/need npm npm --version
+	npm ci --prefix $(CLIENTS) $(NPM_INSTALL)
+	mkdir -p .deps
+	touch $@
+
+.deps/python.done: $(CLIENTS)/requirements.txt
+	@scripts/need python3 python3 --version
+	@scripts/need python3-venv python3 -c 'import ensurepip, venv'
+	python3 -m venv --clear .deps/python
+	.deps/python/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# The crate is no longer looked after. When it stops building, its tests are left out, loudly.
+RUST_CLIENT := $(CLIENTS)/rust
+.deps/rust-client.done: $(RUST_CLIENT)/Cargo.toml $(RUST_CLIENT)/Cargo.lock $(RUST_CLIENT)/src/main.rs
+	mkdir -p .deps
+	rm -f .deps/rust-client.unbuildable .deps/rust-client/debug/hedgerow-test-client
+	cargo fetch --locked --manifest-path $(RUST_CLIENT)/Cargo.toml
+	cargo build --locked --manifest-path $(RUST_CLIENT)/Cargo.toml --target-dir .deps/rust-client \
+	|| { echo "*** The segment crate does not build; its tests will be SKIPPED. ***"; \
+	     touch .deps/rust-client.unbuildable; }
+	touch $@

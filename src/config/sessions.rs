@@ -1,0 +1,163 @@
+//! `mapping.sessions`: whether the edge keeps visitors' sessions in a cookie of its own.
+
+use std::fmt;
+
+use super::reader::{Field, Reader, Section};
+use super::{schema, secret};
+use crate::rewrite::enrich::edge_session::{EdgeSessionError, EdgeSessions, SessionCookie};
+use crate::rewrite::SessionKeeper;
+
+/// The cookie's name if none is given: it says nothing of what the cookie is for, and is unlikely
+/// to be one that the site uses itself.
+const NAME: &str = "edge_visit";
+
+/// More secrets than this are none that anybody is still replacing.
+const SECRETS: usize = 8;
+
+/// Whether the edge keeps visitors' sessions itself (mapping 5.3, point 5).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Sessions {
+    /// It does not; sessions that clients know already are used all the same.
+    #[default]
+    Off,
+    /// In a first-party cookie.
+    Cookie(CookieSessions),
+}
+
+/// The cookie, and what it is authenticated with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CookieSessions {
+    cookie: SessionCookie,
+    /// The first one makes cookies, all of them are accepted. None at all means that the process
+    /// makes one up when it starts.
+    secrets: Vec<Vec<u8>>,
+}
+
+impl CookieSessions {
+    /// Whether the process has to make up a secret of its own.
+    pub fn lacks_secret(&self) -> bool {
+        self.secrets.is_empty()
+    }
+
+    /// The cookie's name and reach.
+    pub fn cookie(&self) -> &SessionCookie {
+        &self.cookie
+    }
+
+    /// What keeps the sessions. `made_up` is used where the file names no secret.
+    ///
+    /// # Errors
+    ///
+    /// When `made_up` is needed and too short.
+    pub fn keeper(&self, made_up: &[u8]) -> Result<SessionKeeper, EdgeSessionError> {
+        let given = self.secrets.iter().map(Vec::as_slice);
+        let sessions = match self.lacks_secret() {
+            true => EdgeSessions::new([made_up]),
+            false => EdgeSessions::new(given),
+        }?;
+        Ok(SessionKeeper {
+            sessions,
+            cookie: self.cookie.clone(),
+        })
+    }
+}
+
+impl fmt::Debug for CookieSessions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("CookieSessions")
+            .field("cookie", &self.cookie)
+            .field("secrets", &self.secrets.len())
+            .finish()
+    }
+}
+
+/// Reads `mapping.sessions`.
+pub(super) fn read(reader: &mut Reader<'_>, mapping: &Section<'_>) -> Sessions {
+    const EXPECTED: &str = "off, cookie or {cookie: {name, domain, secret}}";
+    let Some(field) = mapping.get("sessions").filter(|field| !field.is_nothing()) else {
+        return Sessions::Off;
+    };
+    let read = match field.text() {
+        Some("off") => return Sessions::Off,
+        Some("cookie") => cookie(reader, NAME, None, Vec::new(), field),
+        Some(_) => {
+            reader.wrong(field, format!("expected {EXPECTED}"));
+            return Sessions::Off;
+        }
+        None => {
+            let section = reader.section(field, schema::SESSIONS);
+            let cookie_field =
+                section.and_then(|section| section.require(reader, "cookie").cloned());
+            cookie_field.and_then(|field| settings(reader, &field))
+        }
+    };
+    let Some(sessions) = read else {
+        return Sessions::Off;
+    };
+    if sessions.lacks_secret() {
+        reader.warn(
+            field,
+            "without a secret, sessions end when the process does, and no other process knows \
+             them; give one with {cookie: {secret: env:NAME}}",
+        );
+    }
+    Sessions::Cookie(sessions)
+}
+
+fn settings(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<CookieSessions> {
+    if field.is_nothing() {
+        return cookie(reader, NAME, None, Vec::new(), field);
+    }
+    let section = reader.section(field, schema::SESSION_COOKIE)?;
+    let mut word = |key: &str, expected: &str| {
+        let field = section.get(key)?;
+        reader.text(field, expected)
+    };
+    let name = word("name", "the name of a cookie").unwrap_or(NAME);
+    let domain = word("domain", "a domain such as example.com");
+    let secrets = match section.get("secret").cloned() {
+        Some(field) => secrets(reader, &field)?,
+        None => Vec::new(),
+    };
+    let place = section.get("domain").filter(|_| domain.is_some());
+    let place = place.or_else(|| section.get("name")).unwrap_or(field);
+    cookie(reader, name, domain, secrets, &place.clone())
+}
+
+fn cookie(
+    reader: &mut Reader<'_>,
+    name: &str,
+    domain: Option<&str>,
+    secrets: Vec<Vec<u8>>,
+    field: &Field<'_>,
+) -> Option<CookieSessions> {
+    match SessionCookie::new(name, domain) {
+        Ok(cookie) => Some(CookieSessions { cookie, secrets }),
+        Err(error) => {
+            reader.wrong(field, error.to_string());
+            None
+        }
+    }
+}
+
+/// One secret, or several: the first one makes cookies, the others are still accepted.
+fn secrets(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<Vec<u8>>> {
+    let fields = field.each();
+    if fields.is_empty() || fields.len() > SECRETS {
+        reader.wrong(field, format!("expected 1 to {SECRETS} secrets"));
+        return None;
+    }
+    let mut secrets = Vec::new();
+    for field in &fields {
+        let (value, origin) =
+            secret::named(reader, field, "env:NAME, file:PATH or the secret itself")?;
+        let secret = value.trim().as_bytes();
+        if let Err(error) = EdgeSessions::new([secret]) {
+            reader.wrong(field, format!("{origin}{error}"));
+            return None;
+        }
+        secrets.push(secret.to_vec());
+    }
+    Some(secrets)
+}

@@ -1,0 +1,335 @@
+//! Messages that come twice: on unload, from a hidden tab, after a retry (segment-tracking 1.8
+//! and 2.4).
+//!
+//! PostHog knows an event again by its uuid, name, distinct id and day (posthog-ingestion 3.4).
+//! All of them follow from the message, except the time: it is corrected by how long the message
+//! was on its way, and that differs from try to try by some milliseconds. So the time of a
+//! message's first try is remembered for its later ones.
+//!
+//! With `repeats: suppress` those that PostHog has accepted are remembered too, and not sent
+//! again. They are compared as a whole, and remembered only once PostHog has said yes.
+//!
+//! Memory is allocated once and does not grow. A message that has been pushed out by newer ones,
+//! or comes through another process, is taken for a new one: its event keeps its uuid, name and
+//! distinct id, and its time is right to within some milliseconds.
+
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::message::Message;
+use super::normalise::Source;
+use super::Timestamp;
+use crate::segment::Kind;
+
+/// How long a message is remembered at most, in milliseconds: as long as Segment does.
+const WINDOW: u64 = 24 * 60 * 60 * 1000;
+
+/// Shards, so that threads seldom wait for each other.
+const SHARDS: usize = 64;
+
+/// Pairs of slots in a shard. All slots together take 1 MiB and hold 32,768 messages.
+const PAIRS: usize = 256;
+
+/// A hash under keys that are made at random for each process: nobody can choose messages that
+/// are taken for each other, or that push others out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tag([u64; 2]);
+
+/// What is remembered of messages.
+#[derive(Debug)]
+pub(super) struct Repeats {
+    keys: [RandomState; 2],
+    times: Table,
+    /// Those that PostHog has accepted; only where repeats are suppressed.
+    accepted: Option<Table>,
+}
+
+/// Whether repeats are sent or left out.
+pub(super) use super::mapping::Repeats as Treatment;
+
+impl Repeats {
+    pub(super) fn new(treatment: Treatment) -> Self {
+        Self {
+            keys: [RandomState::new(), RandomState::new()],
+            times: Table::new(),
+            accepted: match treatment {
+                Treatment::Send => None,
+                Treatment::Suppress => Some(Table::new()),
+            },
+        }
+    }
+
+    /// The time that a message had when it came first; the given one if it has not been seen.
+    ///
+    /// A message is the same if its sender, id, call, own time, name and people are: broken
+    /// clients use one id for many messages, and these must not get each other's times.
+    pub(super) fn first_time(
+        &self,
+        (sender, kind, message_id): (&str, Kind, &str),
+        source: Source<'_>,
+        now: Timestamp,
+        time: Timestamp,
+    ) -> Timestamp {
+        let Source { text, message, .. } = source;
+        let tag = self.tag(|hasher| {
+            (sender, kind.name(), message_id).hash(hasher);
+            for value in [
+                message.timestamp,
+                message.original_timestamp,
+                message.event,
+                message.user_id,
+                message.anonymous_id,
+            ] {
+                value.map(|value| value.of(text)).hash(hasher);
+            }
+        });
+        Timestamp::from_micros(self.times.first(tag, now, time.micros()))
+    }
+
+    /// The whole message, without what changes from try to try; none if repeats are sent.
+    pub(super) fn content(
+        &self,
+        (sender, kind, message_id): (&str, Kind, &str),
+        source: Source<'_>,
+        shared: [&[u8]; 2],
+    ) -> Option<Tag> {
+        self.accepted.as_ref()?;
+        Some(self.tag(|hasher| {
+            (sender, kind.name(), message_id, shared).hash(hasher);
+            lasting(source.message, source.text, |part| hasher.write(part));
+        }))
+    }
+
+    /// Whether PostHog has accepted it before.
+    pub(super) fn is_accepted(&self, content: Tag, now: Timestamp) -> bool {
+        let accepted = self.accepted.as_ref();
+        accepted.is_some_and(|accepted| accepted.knows(content, now))
+    }
+
+    /// PostHog has accepted it.
+    pub(super) fn accept(&self, content: Tag, now: Timestamp) {
+        if let Some(accepted) = &self.accepted {
+            accepted.first(content, now, 0);
+        }
+    }
+
+    fn tag(&self, mut write: impl FnMut(&mut std::hash::DefaultHasher)) -> Tag {
+        Tag(self.keys.each_ref().map(|key| {
+            let mut hasher = key.build_hasher();
+            write(&mut hasher);
+            hasher.finish()
+        }))
+    }
+}
+
+/// Gives the parts of a message's text that are the same on every try: all but `sentAt`,
+/// `_metadata` and `writeKey`, with their keys and commas.
+fn lasting(message: &Message, text: &[u8], mut take: impl FnMut(&[u8])) {
+    let mut fleeting = [
+        (message.sent_at, "sentAt"),
+        (message.metadata, "_metadata"),
+        (message.write_key, "writeKey"),
+    ];
+    fleeting.sort_unstable_by_key(|(value, _)| value.map(|value| value.span.start()));
+    let mut at = 0;
+    let mut opened = false;
+    let mut part = |from: usize, to: usize| {
+        let part = text.get(from..to).unwrap_or_default().trim_ascii();
+        let part = part.strip_prefix(b",").unwrap_or(part).trim_ascii_start();
+        let part = part.strip_suffix(b",").unwrap_or(part).trim_ascii_end();
+        if part.is_empty() {
+            return;
+        }
+        // Two parts without a key between them would not be told from other two.
+        if std::mem::replace(&mut opened, part != b"{") && part != b"}" {
+            take(b",");
+        }
+        take(part);
+    };
+    for (value, key) in fleeting {
+        let Some(value) = value else {
+            continue;
+        };
+        let before = text.get(..value.span.start()).unwrap_or_default();
+        let colon = before.trim_ascii_end();
+        let name = colon.strip_suffix(b":").unwrap_or(colon).trim_ascii_end();
+        // Two quotes.
+        part(at, name.len().saturating_sub(key.len() + 2));
+        at = value.span.end();
+    }
+    part(at, text.len());
+}
+
+/// A table of fixed size. What is new in a full place pushes out what has been there longest.
+#[derive(Debug)]
+struct Table {
+    shards: Box<[Mutex<Box<[Pair]>>]>,
+}
+
+type Pair = [Slot; 2];
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    tag: Tag,
+    /// In milliseconds since 1970.
+    seen: i64,
+    value: i64,
+}
+
+/// Older than any window.
+const EMPTY: Slot = Slot {
+    tag: Tag([0; 2]),
+    seen: i64::MIN,
+    value: 0,
+};
+
+impl Slot {
+    fn holds(&self, tag: Tag, now: i64) -> bool {
+        // Clocks are set back now and then.
+        self.tag == tag && self.seen.abs_diff(now) <= WINDOW
+    }
+}
+
+impl Table {
+    fn new() -> Self {
+        let shard = || Mutex::new(vec![[EMPTY; 2]; PAIRS].into_boxed_slice());
+        Self {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+        }
+    }
+
+    /// The value under which a tag was noted first; notes it now if it is not there.
+    fn first(&self, tag: Tag, now: Timestamp, value: i64) -> i64 {
+        let now = now.millis();
+        let Some(mut shard) = self.shard(tag) else {
+            return value;
+        };
+        let Some(pair) = shard.get_mut(place(tag)) else {
+            return value;
+        };
+        if let Some(slot) = pair.iter().find(|slot| slot.holds(tag, now)) {
+            return slot.value;
+        }
+        let fresh = Slot {
+            tag,
+            seen: now,
+            value,
+        };
+        let [left, right] = pair;
+        let oldest = if left.seen <= right.seen { left } else { right };
+        *oldest = fresh;
+        value
+    }
+
+    fn knows(&self, tag: Tag, now: Timestamp) -> bool {
+        let now = now.millis();
+        let shard = self.shard(tag);
+        let pair = shard.as_ref().and_then(|shard| shard.get(place(tag)));
+        pair.is_some_and(|pair| pair.iter().any(|slot| slot.holds(tag, now)))
+    }
+
+    /// A shard is whole between any two statements, so one whose thread died is as good as any.
+    fn shard(&self, tag: Tag) -> Option<MutexGuard<'_, Box<[Pair]>>> {
+        let Tag([first, _]) = tag;
+        let shard = self.shards.get(first as usize % SHARDS)?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The pair of a tag in its shard, by bits that did not choose the shard.
+fn place(tag: Tag) -> usize {
+    let Tag([first, _]) = tag;
+    (first >> 32) as usize % PAIRS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::Scratch;
+    use super::*;
+
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn tag(number: u64) -> Tag {
+        let key = RandomState::new();
+        Tag([key.hash_one(number), key.hash_one(number)])
+    }
+
+    #[test]
+    fn the_first_value_stays_for_a_day_and_no_longer() {
+        let table = Table::new();
+        let one = tag(1);
+        assert_eq!(table.first(one, at(0), 10), 10);
+        assert_eq!(table.first(one, at(DAY), 20), 10);
+        assert_eq!(table.first(one, at(-DAY), 20), 10);
+        assert_eq!(table.first(one, at(DAY + 1), 30), 30);
+        assert!(table.knows(one, at(DAY + 1)));
+        assert!(!table.knows(tag(2), at(0)));
+    }
+
+    #[test]
+    fn what_is_new_pushes_out_what_is_oldest_and_nothing_grows() {
+        let table = Table::new();
+        // One place for all of them.
+        let same_place = |number| Tag([0, number]);
+        for number in 1..=1000 {
+            table.first(same_place(number), at(number as i64), number as i64);
+        }
+        let known: Vec<u64> = (1..=1000)
+            .filter(|number| table.knows(same_place(*number), at(1000)))
+            .collect();
+        assert_eq!(known, [999, 1000]);
+        let bytes = std::mem::size_of::<Slot>() * 2 * PAIRS * SHARDS;
+        assert_eq!(bytes, 1 << 20);
+    }
+
+    #[test]
+    fn threads_that_see_one_message_at_once_agree_on_its_time() {
+        let table = Table::new();
+        for number in 0..200 {
+            let one = tag(number);
+            let times: Vec<i64> = std::thread::scope(|scope| {
+                let see = |thread| table.first(one, at(0), thread);
+                let threads: Vec<_> = (0..4)
+                    .map(|thread| scope.spawn(move || see(thread)))
+                    .collect();
+                let times = threads.into_iter().map(|thread| thread.join().unwrap());
+                times.collect()
+            });
+            assert!(times.windows(2).all(|pair| pair[0] == pair[1]), "{times:?}");
+        }
+    }
+
+    fn lasts(text: &str) -> String {
+        let mut message = Message::default();
+        message
+            .scan(text.as_bytes(), &mut Scratch::default())
+            .unwrap();
+        let mut rest = Vec::new();
+        lasting(&message, text.as_bytes(), |part| rest.extend(part));
+        String::from_utf8(rest).unwrap()
+    }
+
+    #[test]
+    fn what_changes_from_try_to_try_is_left_out_wherever_it_stands() {
+        for (text, expected) in [
+            (r#"{"a":1,"b":[2]}"#, r#"{"a":1,"b":[2]}"#),
+            (r#"{"sentAt":"x","a":1}"#, r#"{"a":1}"#),
+            (r#"{"a":1,"sentAt":"x"}"#, r#"{"a":1}"#),
+            (r#"{"a":1 , "sentAt" : "x" , "b":2 }"#, r#"{"a":1,"b":2 }"#),
+            (
+                r#"{"writeKey":"k","_metadata":{"retryCount":1},"sentAt":"x"}"#,
+                "{}",
+            ),
+            (
+                r#"{"_metadata":{},"a":{"sentAt":1},"writeKey":"k","b":2,"sentAt":3}"#,
+                r#"{"a":{"sentAt":1},"b":2}"#,
+            ),
+        ] {
+            assert_eq!(lasts(text), expected, "{text}");
+        }
+    }
+}

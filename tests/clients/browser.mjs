@@ -1,0 +1,82 @@
+// Opens a page in headless Chromium and does what a scenario says. One argument, JSON:
+// {"chromium": FILE, "url": URL, "scenario": "stay" | "leave" | "shop" | "watch"}.
+// Prints `done` when the visitor has done it, stays until standard input ends, and then prints
+// {"requests": […], "shown": […], "note": …, "errors": […]} as one line.
+import { chromium } from 'playwright-core';
+
+const { chromium: executablePath, url, scenario } = JSON.parse(process.argv[2]);
+
+const browser = await chromium.launch({
+  executablePath,
+  args: [
+    // Chromium's own sandbox does not work for root, which tests in containers often are.
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-dev-shm-usage',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+  ],
+});
+const page = await (await browser.newContext()).newPage();
+
+const errors = [];
+page.on('pageerror', (error) => errors.push(String(error)));
+page.on('console', (message) => { if (message.type() === 'error') errors.push(message.text()); });
+
+// Preflights are only to be seen in the protocol below Playwright's.
+const requests = new Map();
+const network = await page.context().newCDPSession(page);
+network.on('Network.requestWillBeSent', ({ requestId, type, request }) => {
+  const { method, url, headers } = request;
+  const authorized = Object.keys(headers).some((name) => name.toLowerCase() === 'authorization');
+  requests.set(requestId, { type, method, url, authorized, status: null });
+});
+network.on('Network.responseReceived', ({ requestId, response }) => {
+  const request = requests.get(requestId);
+  if (request) request.status = response.status;
+});
+await network.send('Network.enable');
+let answered = 0;
+page.on('response', (response) => { if (response.url().includes('/hr/v1/')) answered += 1; });
+
+await page.goto(url);
+await page.waitForFunction(
+  'window.analytics && (window.analytics.initialized || document.body.dataset.library === "fetch")',
+);
+await page.evaluate(() => window.calls);
+if (scenario === 'leave') {
+  await page.evaluate(() => {
+    window.analytics.track('Left', { where: 'next.html' });
+    window.location.href = '/next.html';
+  });
+  await page.waitForURL('**/next.html');
+  await page.waitForFunction('window.analytics && window.analytics.initialized');
+} else if (scenario === 'shop' || scenario === 'watch') {
+  const buttons = [
+    '[data-product="HW-60"] [data-add]', '[data-checkout]', '[data-call="track"]', '[data-call="page"]',
+    '[data-call="screen"]', '[data-call="group"]', '[data-call="alias"]', '[data-call="identify"]',
+  ];
+  // As a person clicks: calls in one go would all carry the id that the last of them sets.
+  for (const [before, button] of buttons.entries()) {
+    while (answered <= before) await page.waitForTimeout(20);
+    await page.click(button);
+  }
+  if (scenario === 'watch') {
+    // The page at the start, and one event for each button.
+    await page.waitForFunction((all) => document.querySelectorAll('#list article').length >= all, buttons.length + 1);
+  }
+}
+console.log('done');
+
+for await (const _ of process.stdin);
+// The events are there; their answers may still be on the way. A page that is gone gets none.
+const deadline = Date.now() + 10_000;
+const waiting = () => [...requests.values()].some((request) => request.status === null);
+while (scenario !== 'leave' && waiting() && Date.now() < deadline) await page.waitForTimeout(20);
+const shown = await page.locator('#list article header b').allTextContents();
+const note = await page.locator('#note:not([hidden])').textContent({ timeout: 100 }).catch(() => null);
+await browser.close();
+console.log(JSON.stringify({ requests: [...requests.values()], shown, note, errors }));

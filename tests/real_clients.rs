@@ -1,0 +1,29 @@
+//! Segment's real libraries send their six calls through the real binary, and the events that
+//! reach the stand-in for PostHog are looked at one by one.
+//!
+//! `make test` installs the libraries and a browser. Without them these tests say that they were
+//! skipped; with `HEDGEROW_CLIENTS=required` they fail instead.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[path = "real_clients/browser.rs"]
+mod browser;
+#[path = "real_clients/chromium.rs"]
+mod chromium;
+#[path = "real_clients/events.rs"]
+mod events;
+#[path = "real_clients/house.rs"]
+mod house;
+#[path = "real_clients/installed.rs"]
+mod installed;
+#[path = "real_clients/origin.rs"]
+mod origin;
+#[path = "real_clients/servers.rs"]
+mod servers;
+#[path = "real_clients/shop.rs"]
+mod shop;

@@ -1,0 +1,143 @@
+//! The real binary between a site and the stand-in for PostHog, all on loopback.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use hedgerow::demo::capture::{Capacity, Capture};
+use hedgerow::demo::http::Handler;
+use hedgerow::proxy::serve;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+/// The project key that the events must carry.
+pub const API_KEY: &str = "phc_real_clients";
+/// The key that every client uses. It must not show in the log.
+pub const WRITE_KEY: &str = "wk_real_clients";
+
+/// More than any client needs, so that only what never comes is given up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct House {
+    pub capture: Arc<Capture>,
+    pub posthog: SocketAddr,
+    pub hedgerow: SocketAddr,
+    /// Where the site listens, when it is asked without Hedgerow in front.
+    pub site: SocketAddr,
+    process: Child,
+    folder: tempfile::TempDir,
+    served: Vec<JoinHandle<()>>,
+}
+
+impl House {
+    /// Hedgerow at `/hr/`, taking any key or none, with this site behind it. The site is made
+    /// when Hedgerow's address is known.
+    pub async fn open(site: impl FnOnce(SocketAddr) -> Arc<dyn Handler>) -> Self {
+        let capture = Arc::new(Capture::new(Arc::new(Utc::now), Capacity::UNBOUNDED));
+        let mut served = Vec::new();
+        let posthog = start(&mut served, Arc::clone(&capture) as Arc<dyn Handler>).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = listener.local_addr().unwrap();
+        // Free a moment ago, and the system does not hand it out again at once.
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let hedgerow = free.local_addr().unwrap();
+        drop(free);
+        served.push(tokio::spawn(serve(listener, site(hedgerow))));
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hedgerow.yaml");
+        let config = format!(
+            "listen: [\"{hedgerow}\"]\n\
+             admin: off\n\
+             projects:\n  stand_in: {{host: \"http://{posthog}\", api_key: {API_KEY}}}\n\
+             routes:\n\
+             \x20 - {{path: /hr/, segment: {{project: stand_in, write_keys: any}}}}\n\
+             \x20 - {{path: /, origin: \"http://{origin}\"}}\n"
+        );
+        std::fs::write(&file, config).unwrap();
+        let log = File::create(folder.path().join("log")).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+            .args(["run", "-c"])
+            .arg(&file)
+            // The framework prints whole bodies of proxied pages when it is asked for details.
+            .env("RUST_LOG", "info,hedgerow=debug")
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut house = Self {
+            capture,
+            posthog,
+            hedgerow,
+            site: origin,
+            process,
+            folder,
+            served,
+        };
+        house.listening().await;
+        house
+    }
+
+    /// A house without a site: for clients that are no browsers.
+    pub async fn without_site() -> Self {
+        Self::open(|_| Arc::new(NoSite)).await
+    }
+
+    async fn listening(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.hedgerow).await.is_err() {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                panic!("hedgerow ended with {status}:\n{}", self.log());
+            }
+            assert!(Instant::now() < deadline, "not listening:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Everything that Hedgerow has printed.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.folder.path().join("log")).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until this many different events have come, or for ever less than [`PATIENCE`].
+    pub async fn events_come(&self, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.different() < count && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn different(&self) -> usize {
+        let events = self.capture.events();
+        let uuids: std::collections::HashSet<_> = events.iter().map(|event| event.uuid).collect();
+        uuids.len()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        for task in &self.served {
+            task.abort();
+        }
+    }
+}
+
+async fn start(served: &mut Vec<JoinHandle<()>>, handler: Arc<dyn Handler>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    served.push(tokio::spawn(serve(listener, handler)));
+    address
+}
+
+struct NoSite;
+
+impl Handler for NoSite {
+    fn handle(&self, _: &hedgerow::demo::http::Request) -> hedgerow::demo::http::Response {
+        hedgerow::demo::http::Response::empty(http::StatusCode::NOT_FOUND)
+    }
+}

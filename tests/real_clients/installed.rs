@@ -1,0 +1,100 @@
+//! Which of the real clients are on this machine, and where `make` puts them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// One thing that a test needs and Cargo does not bring.
+#[derive(Debug, Clone, Copy)]
+pub enum Needed {
+    Node,
+    AnalyticsNode,
+    Python,
+    RustClient,
+    Chromium,
+    Playwright,
+    /// A version of `@segment/analytics-next`.
+    AnalyticsJs(Version),
+}
+
+/// The versions of analytics.js that are tried.
+#[derive(Debug, Clone, Copy)]
+pub enum Version {
+    Newest,
+    /// The last one that sends no `Authorization`.
+    V1_83,
+}
+
+impl Version {
+    /// What it says of itself in `context.library.version`.
+    pub fn number(self) -> &'static str {
+        match self {
+            Self::Newest => "1.84.3",
+            Self::V1_83 => "1.83.0",
+        }
+    }
+}
+
+pub fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+impl Needed {
+    /// Where it is, or would be.
+    pub fn path(self) -> PathBuf {
+        let deps = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps");
+        let modules = clients().join("node_modules");
+        match self {
+            Self::Node => on_path("node"),
+            Self::AnalyticsNode => modules.join("@segment/analytics-node"),
+            Self::Python => deps.join("python/bin/python"),
+            Self::RustClient => deps.join("rust-client/debug/hedgerow-test-client"),
+            Self::Chromium => match std::env::var_os("CHROMIUM") {
+                Some(path) => PathBuf::from(path),
+                None => on_path("chromium"),
+            },
+            Self::Playwright => modules.join("playwright-core"),
+            Self::AnalyticsJs(Version::Newest) => modules.join("@segment/analytics-next"),
+            Self::AnalyticsJs(Version::V1_83) => modules.join("@segment/analytics-next-1.83.0"),
+        }
+    }
+}
+
+fn on_path(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| PathBuf::from(program))
+}
+
+/// Whether all of this is here. What is missing is said loudly, past the test runner's capture,
+/// and is a failure where `make test` has promised it.
+pub fn all_here(test: &str, needed: &[Needed]) -> bool {
+    let missing: Vec<_> = needed.iter().filter(|one| !one.path().exists()).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let list: Vec<String> = missing
+        .iter()
+        .map(|one| format!("{one:?} ({})", one.path().display()))
+        .collect();
+    let list = list.join(", ");
+    let excused = missing
+        .iter()
+        .all(|one| matches!(one, Needed::RustClient) && unbuildable());
+    let required = std::env::var("HEDGEROW_CLIENTS").is_ok_and(|value| value == "required");
+    assert!(!required || excused, "{test}: not installed: {list}");
+    writeln!(
+        std::io::stderr(),
+        "\n*** SKIPPED {test}: not installed: {list}; `make test` installs it ***"
+    )
+    .expect("standard error can be written");
+    false
+}
+
+/// `make` leaves this note when the `segment` crate does not build any more.
+fn unbuildable() -> bool {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(".deps/rust-client.unbuildable")
+        .exists()
+}

@@ -1,0 +1,157 @@
+//! The demo: its shop in a browser, with the real analytics.js and without.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use chrono::Utc;
+use hedgerow::demo::{Demo, DemoOptions};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use super::chromium::{is_here, Browser, Report, TURN};
+use super::events::{check, expected, Copies, Library};
+use super::house::{House, PATIENCE, WRITE_KEY};
+use super::installed::{Needed, Version};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_demo_shops_buttons_send_their_events() {
+    if !is_here("the demo shop", Version::Newest) {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let demo = Demo::new(&DemoOptions {
+        analytics_js: Some(Needed::AnalyticsJs(Version::Newest).path()),
+        write_key: WRITE_KEY.to_owned(),
+        ..DemoOptions::default()
+    });
+    let shop = Arc::clone(&demo.shop);
+    let house = House::open(|_| shop).await;
+    let begun = Utc::now();
+    let mut browser = Browser::open(&format!("http://{}/", house.hedgerow), "shop");
+    browser.done().await;
+    house.events_come(9).await;
+    let report = browser.close().await;
+    assert!(report.errors.is_empty(), "{report:#?}");
+
+    let events = house.capture.events();
+    let first = events.iter().find(|event| event.event == "$pageview");
+    // The library chose it, so it is no name to be written down here.
+    let visitor: &'static str = first
+        .map(|event| event.distinct_id.clone().leak() as &'static str)
+        .expect("the first page comes");
+    let hawthorn = json!({
+        "product_id": "HW-60", "name": "Hawthorn", "price": 1.25, "quantity": 1, "currency": "GBP",
+    });
+    let club = json!({"name": "Fernhill Garden Club", "members": 12});
+    let all = [
+        expected("$pageview", visitor, json!({"name": "Shop"})),
+        expected("Product Added", visitor, hawthorn.clone()),
+        expected(
+            "Order Completed",
+            visitor,
+            json!({"total": 1.25, "currency": "GBP", "products": [hawthorn]}),
+        ),
+        expected("Catalogue Requested", visitor, json!({"format": "paper"})),
+        expected("$pageview", visitor, json!({"name": "Hedging guide"})),
+        expected("$screen", visitor, json!({"$screen_name": "Basket"})),
+        expected(
+            "$groupidentify",
+            visitor,
+            json!({"$group_key": "garden-club-7", "$group_set": club}),
+        ),
+        expected("$create_alias", "account-2077", json!({"alias": visitor})),
+        expected(
+            "$identify",
+            "customer-1041",
+            json!({"$anon_distinct_id": visitor}),
+        ),
+    ];
+    let library = Library::Browser {
+        version: Version::Newest.number(),
+    };
+    check(&house, &all, &library, &Copies::None, begun);
+}
+
+/// What the page shows of the buttons that `browser.mjs` presses, newest first.
+const SHOWN: [&str; 9] = [
+    "identify → $identify",
+    "alias → $create_alias",
+    "group → $groupidentify",
+    "screen · Basket → $screen",
+    "page · Hedging guide → $pageview",
+    "track · Catalogue Requested → Catalogue Requested",
+    "track · Order Completed → Order Completed",
+    "track · Product Added → Product Added",
+    "page · Shop → $pageview",
+];
+
+/// Runs `hedgerow demo` with this folder of analytics.js, presses the buttons, and checks that the
+/// page and the terminal show every event.
+async fn demo(analytics_js: &Path) -> Report {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["demo", "--port", "0", "--analytics-js"])
+        .arg(analytics_js)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let mut printed = String::new();
+    let url = loop {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+        let line = line.expect("the demo starts").unwrap();
+        let line = line.unwrap_or_else(|| panic!("the demo ended: {printed}"));
+        printed.push_str(&line);
+        if let Some((_, url)) = line.split_once("The shop, behind Hedgerow:") {
+            break url.trim().to_owned();
+        }
+    };
+    // Read on all the time: a full pipe would hold the demo up.
+    let terminal = tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            printed.push_str(&line);
+            printed.push('\n');
+        }
+        printed
+    });
+    let mut browser = Browser::open(&url, "watch");
+    browser.done().await;
+    let report = browser.close().await;
+    demo.kill().await.unwrap();
+    let terminal = terminal.await.unwrap();
+    assert!(report.errors.is_empty(), "{report:#?}");
+    assert_eq!(report.shown, SHOWN, "{report:#?}");
+    for event in [
+        "Product Added",
+        "$create_alias",
+        "customer-1041",
+        "as it left",
+    ] {
+        assert!(terminal.contains(event), "no {event} in: {terminal}");
+    }
+    report
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_demo_shows_each_event_as_it_came_and_as_it_left() {
+    if !is_here("the demo", Version::Newest) {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let report = demo(&Needed::AnalyticsJs(Version::Newest).path()).await;
+    assert_eq!(report.note, None, "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_demo_without_analytics_js_says_so_and_shows_the_same() {
+    if !is_here("the demo without analytics.js", Version::Newest) {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let empty = tempfile::tempdir().unwrap();
+    let report = demo(empty.path()).await;
+    let note = report.note.unwrap_or_default();
+    assert!(note.contains("analytics.js is not in use"), "{note}");
+}
