@@ -14,16 +14,19 @@ const netlog = path.join(folder, 'net.json');
 const context = await chromium.launchPersistentContext(path.join(folder, 'profile'), {
   executablePath,
   headless: true,
+  ignoreDefaultArgs: ['--disable-back-forward-cache'],
   // posthog-js takes headless browsers for robots and stays silent.
   userAgent: 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/143.0.0.0 Safari/537.36',
   args: [
     '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-quic', '--no-first-run',
     '--disable-background-networking', '--disable-component-update', '--disable-sync',
     '--disable-blink-features=AutomationControlled', `--host-resolver-rules=${map}`,
-    `--log-net-log=${netlog}`, '--enable-features=BackForwardCache',
+    `--log-net-log=${netlog}`,
   ],
 });
 const page = await context.newPage();
+
+await page.addInitScript(() => addEventListener('pageshow', (event) => { window.fromCache = event.persisted; }));
 
 const errors = [];
 page.on('pageerror', (error) => errors.push(`page: ${error}`));
