@@ -93,7 +93,9 @@ if (scenario === 'leave') {
   await page.waitForURL('**/plain');
 } else if (scenario === 'back') {
   await page.goto(new URL('/plain', url).href);
-  await page.goBack();
+  // A restored page has no load event, which Playwright would wait for.
+  await page.goBack({ waitUntil: 'commit', timeout: 10_000 }).catch(() => null);
+  await page.waitForTimeout(500);
   await until('analytics.js after coming back', 'window.analytics && window.analytics.initialized');
   await page.evaluate(() => window.analytics.track('Came back'));
 }
