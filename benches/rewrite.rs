@@ -9,13 +9,11 @@
     clippy::indexing_slicing
 )]
 
-use std::sync::Arc;
+mod support;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{AllocProfiler, Bencher};
-use hedgerow::posthog::{ApiKey, Batch, Envelope};
-use hedgerow::rewrite::{Arrival, Bounds, Mapping, Pulled, Rewriter, Timestamp};
-use hedgerow::segment::{Call, Kind};
+use support::{cases, Case, Way, Work};
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
@@ -24,80 +22,30 @@ fn main() {
     divan::main();
 }
 
-fn recorded(name: &str) -> String {
-    let path = format!(
-        "{}/tests/data/recordings/{name}.json",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let file: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    file["body"].as_str().unwrap().to_owned()
-}
-
-struct Case {
-    name: &'static str,
-    call: Call,
-    body: String,
-    events: usize,
-}
-
-impl std::fmt::Display for Case {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} ({} B)", self.name, self.body.len())
-    }
-}
-
-fn cases() -> Vec<Case> {
-    let track = recorded("web-std-xorigin-03-track-set-groups");
-    let batch = format!(
-        r#"{{"batch":[{}],"sentAt":"2026-11-23T21:01:34.498Z"}}"#,
-        vec![track.as_str(); 300].join(",")
-    );
-    let one = |name, kind, body| Case {
-        name,
-        call: Call::One(kind),
-        body,
-        events: 1,
-    };
-    vec![
-        one("track", Kind::Track, track),
-        one("page", Kind::Page, recorded("web-std-xorigin-02-page-utm")),
-        one(
-            "identify",
-            Kind::Identify,
-            recorded("web-std-xorigin-05-identify-user"),
-        ),
-        Case {
-            name: "batch of 300",
-            call: Call::Batch,
-            body: batch,
-            events: 300,
-        },
-    ]
-}
-
-/// The whole way of one body: pushed, split, normalised, mapped, checked, written.
+/// As PostHog's own Segment destination maps.
 #[divan::bench(args = cases())]
 fn reference(bencher: Bencher<'_, '_>, case: &Case) {
-    let bounds = Bounds::default();
-    let rewriter = Arc::new(Rewriter::new(Mapping::reference(), bounds));
-    let envelope = Envelope::new(&ApiKey::new("phc_bench").unwrap());
+    whole_way(bencher, Way::Reference, case);
+}
+
+/// With what PostHog's own libraries would send besides, and repeats remembered.
+#[divan::bench(args = cases())]
+fn enriched(bencher: Bencher<'_, '_>, case: &Case) {
+    whole_way(bencher, Way::Enriched, case);
+}
+
+/// And sessions in the edge's own cookie.
+#[divan::bench(args = cases())]
+fn sessions(bencher: Bencher<'_, '_>, case: &Case) {
+    whole_way(bencher, Way::Sessions, case);
+}
+
+fn whole_way(bencher: Bencher<'_, '_>, way: Way, case: &Case) {
+    let work = Work::new(way, case);
     bencher
         .counter(BytesCount::of_str(&case.body))
         .counter(ItemsCount::new(case.events))
-        .bench(|| {
-            let mut rewrite = rewriter.begin(Arrival {
-                received_at: Some(Timestamp::from_millis(1_795_467_694_600)),
-                client_ip: Some(std::net::Ipv4Addr::new(203, 0, 113, 7).into()),
-                ..Arrival::new(case.call)
-            });
-            rewrite.push(case.body.as_bytes()).unwrap();
-            rewrite.end();
-            let mut batch = Batch::open(&envelope);
-            let pulled = rewrite.pull(&mut batch, usize::MAX, &mut ()).unwrap();
-            assert_eq!((pulled, batch.events()), (Pulled::Done, case.events));
-            batch.close()
-        });
+        .bench(|| work.run(case));
 }
 
 /// The floor: the bytes copied once.

@@ -16,6 +16,8 @@ mod mistakes;
 mod routing;
 #[path = "config/secrets.rs"]
 mod secrets;
+#[path = "config/sessions.rs"]
+mod sessions;
 #[path = "config/shipped.rs"]
 mod shipped;
 
@@ -36,6 +38,7 @@ impl SecretSource for Answers {
         match name {
             "UNSET" => Err(VarError::NotPresent),
             "EMPTY" => Ok(String::new()),
+            "SESSIONS" => Ok("a secret of at least thirty-two bytes".to_owned()),
             "PERSONAL" => Ok("phx_personalSecret".to_owned()),
             _ => Ok(VARIABLE.to_owned()),
         }

@@ -379,7 +379,7 @@ async fn a_listener_with_tls_serves_both_http_versions() {
     let certificates = Certificates::new(&["localhost"]);
     let yaml = format!(
         "listen:\n  - address: \"127.0.0.1:0\"\n    tls: {{certificate: \"{}\", key: \"{}\"}}\n\
-         server: {{threads: 1, grace: 1s}}\n{}",
+         mapping: {{sessions: cookie}}\nserver: {{threads: 1, grace: 1s}}\n{}",
         certificates.file("certificate.pem").display(),
         certificates.file("key.pem").display(),
         yaml(&posthog.url())
@@ -390,10 +390,13 @@ async fn a_listener_with_tls_serves_both_http_versions() {
     let running = std::thread::spawn(move || server.run_until(Box::new(Told(told.into()))));
     eventually("it listens", || std::net::TcpStream::connect(address).ok()).await;
     for offers in [Offers::Http1, Offers::Both] {
-        let body = track("tls", 200);
-        let (status, version) =
-            support::tls::post(address, &certificates, offers, "/hr/t", &body).await;
-        assert_eq!(status, 200);
+        let body =
+            r#"{"event":"A","anonymousId":"a","context":{"library":{"name":"analytics.js"}}}"#;
+        let (head, version) =
+            support::tls::exchange(address, &certificates, offers, "/hr/t", body).await;
+        assert_eq!(head.status.as_u16(), 200);
+        let cookie = head.headers["set-cookie"].to_str().unwrap();
+        assert!(cookie.ends_with("; Secure"), "{cookie}");
         assert_eq!(version == http::Version::HTTP_2, offers == Offers::Both);
     }
     assert_eq!(posthog.events(2).await.len(), 2);

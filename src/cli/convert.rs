@@ -8,7 +8,11 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use hedgerow::config::Config;
 use hedgerow::posthog::{Batch, Envelope};
-use hedgerow::rewrite::{Arrival, Bounds, Fate, RewriteError, Rewriter, Timestamp, Watch};
+use hedgerow::rewrite::privacy::Signal;
+use hedgerow::rewrite::{
+    Arrival, Bounds, Fate, Notice, Pulled, Recipient, RewriteError, Rewriter, Signals, Timestamp,
+    Watch,
+};
 use hedgerow::segment::{Call, Kind};
 
 use super::End;
@@ -30,6 +34,15 @@ pub(super) struct Options {
     /// When the messages arrived; without it no time is corrected.
     #[arg(long, value_name = "RFC3339", value_parser = received_at)]
     received_at: Option<Timestamp>,
+    /// As if the request had said Sec-GPC: 1 (Global Privacy Control).
+    #[arg(long)]
+    gpc: bool,
+    /// As if the request had said DNT: 1 (Do Not Track).
+    #[arg(long)]
+    dnt: bool,
+    /// Add to each line, as "explain", where each property came from.
+    #[arg(long)]
+    explain: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -86,6 +99,7 @@ pub(super) fn convert(options: &Options) -> End {
     let lines = Lines {
         rewriter: Arc::new(Rewriter::new(config.mapping.clone(), bounds)),
         envelope: Envelope::new(&project.api_key),
+        recipient: Arc::new(project.recipient()),
         options,
     };
     match lines.run(io::stdin().lock(), io::stdout().lock()) {
@@ -101,6 +115,7 @@ pub(super) fn convert(options: &Options) -> End {
 struct Lines<'o> {
     rewriter: Arc<Rewriter>,
     envelope: Envelope,
+    recipient: Arc<Recipient>,
     options: &'o Options,
 }
 
@@ -119,17 +134,13 @@ impl Lines<'_> {
             }
             let mut report = Report {
                 number,
-                output: &mut output,
+                event: Vec::new(),
                 refused: 0,
-                failure: None,
             };
-            let result = self.line(number, &line, &mut report);
-            if let Some(failure) = report.failure.take() {
-                return Err(failure);
-            }
+            let result = self.line(number, &line, &mut report, &mut output)?;
             let refused = report.refused;
             if let Err(error) = result {
-                eprintln!("line {number}: {}: {error}", error.code());
+                eprintln!("line {number}: refused: {}: {error}", error.code());
             }
             if result.is_err() || refused > 0 {
                 end = End::Refused;
@@ -139,7 +150,14 @@ impl Lines<'_> {
         Ok(end)
     }
 
-    fn line(&self, number: u64, line: &[u8], report: &mut dyn Watch) -> Result<(), RewriteError> {
+    /// Converts one line, event by event.
+    fn line(
+        &self,
+        number: u64,
+        line: &[u8],
+        report: &mut Report,
+        output: &mut impl Write,
+    ) -> io::Result<Result<(), RewriteError>> {
         let call = match self.options.kind {
             Some(kind) if !hedgerow::rewrite::is_batch(line) => Call::One(kind.into()),
             _ => Call::Batch,
@@ -147,39 +165,69 @@ impl Lines<'_> {
         let mut rewrite = self.rewriter.begin(Arrival {
             received_at: self.options.received_at,
             client_ip: self.options.client_ip,
+            signals: self.options.signals(),
             // Not random: the same input gives the same output.
             nonce: u128::from(number),
             ..Arrival::new(call)
         });
-        rewrite.push(line)?;
+        rewrite.address_to(Arc::clone(&self.recipient));
+        if self.options.explain {
+            rewrite.explain();
+        }
+        if let Err(error) = rewrite.push(line) {
+            return Ok(Err(error));
+        }
         rewrite.end();
-        let mut batch = Batch::open(&self.envelope);
-        rewrite.pull(&mut batch, usize::MAX, report)?;
-        Ok(())
+        loop {
+            // Any batch with one event in it is full.
+            let pulled = rewrite.pull(&mut Batch::open(&self.envelope), 1, report);
+            if !report.event.is_empty() {
+                let mut event = report.event.as_slice();
+                if self.options.explain {
+                    event = event.strip_suffix(b"}").unwrap_or(event);
+                    output.write_all(event)?;
+                    event = b"}";
+                    write!(output, ",\"explain\":{}", rewrite.explanation())?;
+                }
+                output.write_all(event)?;
+                output.write_all(b"\n")?;
+                report.event.clear();
+            }
+            match pulled {
+                Ok(Pulled::Full) => {}
+                Ok(Pulled::Starved | Pulled::Done) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
     }
 }
 
-/// Writes each event as a line, and says why others are none.
-struct Report<'w, W: Write> {
-    number: u64,
-    output: &'w mut W,
-    refused: u64,
-    failure: Option<io::Error>,
+impl Options {
+    fn signals(&self) -> Signals {
+        let signal = |given| match given {
+            true => Signal::Given,
+            false => Signal::Absent,
+        };
+        Signals {
+            global_privacy_control: signal(self.gpc),
+            do_not_track: signal(self.dnt),
+        }
+    }
 }
 
-impl<W: Write> Watch for Report<'_, W> {
+/// Keeps the event of a message, and says why others are none.
+struct Report {
+    number: u64,
+    /// The last event; empty when it has been written.
+    event: Vec<u8>,
+    refused: u64,
+}
+
+impl Watch for Report {
     fn message(&mut self, index: usize, _: &[u8], fate: Fate<'_>) {
         let number = self.number;
         match fate {
-            Fate::Event(event) => {
-                let written = self
-                    .output
-                    .write_all(event)
-                    .and_then(|()| self.output.write_all(b"\n"));
-                if let Err(error) = written {
-                    self.failure.get_or_insert(error);
-                }
-            }
+            Fate::Event(event) => self.event.extend_from_slice(event),
             Fate::LeftOut(omission) => {
                 eprintln!(
                     "line {number}, message {index}: left out: {}: {omission}",
@@ -193,6 +241,15 @@ impl<W: Write> Watch for Report<'_, W> {
                     fault.code()
                 );
             }
+        }
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        let number = self.number;
+        eprint!("line {number}: notice: {}: {notice}", notice.code());
+        match notice {
+            Notice::SixthGroupType { group_type } => eprintln!(" ({group_type:?})"),
+            _ => eprintln!(),
         }
     }
 }

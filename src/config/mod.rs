@@ -12,11 +12,13 @@ mod listeners;
 mod model;
 mod page;
 mod path_prefix;
+mod privacy;
 mod problem;
 mod projects;
 mod reader;
 mod render;
 mod routes;
+mod rules;
 mod schema;
 mod secret;
 mod sections;
@@ -42,6 +44,7 @@ pub use secret::{Environment, SecretSource};
 pub use sessions::{CookieSessions, Sessions};
 pub use site_host::SiteHost;
 
+use crate::rewrite::Mapping;
 use reader::{Field, Reader};
 use source::{Finding, Source};
 use tree::Span;
@@ -114,6 +117,11 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     let mut declared = projects::read(reader, &top, &listen);
     let routes = routes::read(reader, &top, &mut declared, &listen);
     let (mapping, sessions) = sections::mapping(reader, &top);
+    let mapping = Mapping {
+        privacy: privacy::read(reader, &top),
+        rules: rules::read(reader, &top),
+        ..mapping
+    };
     let (limits, bounds) = sections::limits(reader, &top);
     let delivery = sections::delivery(reader, &top);
     let server = sections::server(reader, &top);

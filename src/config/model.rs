@@ -13,7 +13,8 @@ use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
 use crate::posthog::{ApiKey, Host, Scheme};
-use crate::rewrite::{Bounds, Mapping};
+use crate::rewrite::enrich::session::posthog_js_cookie_name;
+use crate::rewrite::{Bounds, Mapping, Recipient};
 use crate::segment::WriteKeys;
 
 /// One configuration, checked and compiled.
@@ -76,6 +77,18 @@ pub struct Project {
     pub ca_file: Option<CaFile>,
     /// The HTTP version spoken to its host.
     pub http: UpstreamHttp,
+    /// Properties that each of its events gets: names, and values as JSON text.
+    pub properties: Vec<(String, String)>,
+}
+
+impl Project {
+    /// Whom its events are written for.
+    pub fn recipient(&self) -> Recipient {
+        Recipient {
+            posthog_cookie: posthog_js_cookie_name(self.api_key.expose()),
+            properties: self.properties.clone(),
+        }
+    }
 }
 
 /// A certificate authority of one's own.
@@ -272,6 +285,7 @@ impl Config {
                 api_key,
                 ca_file: None,
                 http: UpstreamHttp::Auto,
+                properties: Vec::new(),
             })
         });
         Self {

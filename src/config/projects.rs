@@ -6,7 +6,7 @@ use super::listeners::{is_ours, pem};
 use super::model::{CaFile, Listener, Project, UpstreamHttp};
 use super::reader::{did_you_mean, Field, Reader, Section};
 use super::tree::Kind;
-use super::{schema, secret};
+use super::{rules, schema, secret};
 use crate::posthog::{ApiKey, Host, Scheme};
 
 /// The projects of a file by name. One with a mistake keeps its name, so that the routes to it
@@ -112,12 +112,14 @@ fn project(
             ("2", UpstreamHttp::Http2),
         ],
     );
+    let properties = rules::constants(reader, &section);
     Some(Project {
         name: name.to_owned(),
         host: host?,
         api_key: api_key?,
         ca_file,
         http: http.unwrap_or_default(),
+        properties,
     })
 }
 

@@ -8,6 +8,7 @@ use super::model::{Action, Config, Listener, Project, Route};
 use super::problem::{Problem, Problems, Warning};
 use super::sessions::Sessions;
 use super::units::{print_duration, print_size};
+use super::{privacy, rules};
 use crate::rewrite::{Integrations, Mode, Repeats};
 use crate::segment::WriteKeys;
 
@@ -70,7 +71,11 @@ pub fn render_table(config: &Config) -> String {
         line(&mut text, &format!("  http://{address} (admin)"));
     }
     line(&mut text, "Settings");
-    for setting in settings(config) {
+    let policies = privacy::lines(&config.mapping.privacy)
+        .into_iter()
+        .chain(rules::lines(&config.mapping.rules))
+        .chain(constants(config));
+    for setting in settings(config).into_iter().chain(policies) {
         line(&mut text, &format!("  {setting}"));
     }
     text
@@ -196,6 +201,20 @@ fn settings(config: &Config) -> Vec<String> {
         ),
         format!("trusted proxies: {proxies}"),
     ]
+}
+
+/// The constant properties of projects.
+fn constants(config: &Config) -> Vec<String> {
+    let projects = config.projects.iter();
+    let lines = projects.filter(|project| !project.properties.is_empty());
+    let lines = lines.map(|project| {
+        let pairs = project.properties.iter();
+        let pairs: Vec<_> = pairs
+            .map(|(name, value)| format!("{name} = {value}"))
+            .collect();
+        format!("properties of {}: {}", project.name, pairs.join(", "))
+    });
+    lines.collect()
 }
 
 /// Columns as wide as their widest cell.

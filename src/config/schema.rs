@@ -8,6 +8,8 @@ pub(super) const FILE: &[&str] = &[
     "projects",
     "routes",
     "mapping",
+    "privacy",
+    "rules",
     "limits",
     "delivery",
     "server",
@@ -17,7 +19,7 @@ pub(super) const LISTENER: &[&str] = &["address", "tls"];
 /// Its `tls`.
 pub(super) const TLS: &[&str] = &["certificate", "key"];
 /// One of `projects`.
-pub(super) const PROJECT: &[&str] = &["host", "api_key", "ca_file", "http"];
+pub(super) const PROJECT: &[&str] = &["host", "api_key", "ca_file", "http", "properties"];
 /// One of `routes`.
 pub(super) const ROUTE: &[&str] = &["host", "path", "segment", "posthog", "origin"];
 /// The actions among them.
@@ -64,6 +66,20 @@ pub(super) const POSTHOG_JS: &[&str] = &["identify", "noise"];
 pub(super) const SESSIONS: &[&str] = &["cookie"];
 /// The cookie of its `sessions`.
 pub(super) const SESSION_COOKIE: &[&str] = &["name", "domain", "secret"];
+/// `privacy`.
+pub(super) const PRIVACY: &[&str] = &[
+    "drop",
+    "hash",
+    "secret",
+    "ip",
+    "click_ids",
+    "global_privacy_control",
+    "do_not_track",
+    "consent",
+    "pseudonym",
+];
+/// One of `rules`.
+pub(super) const RULE: &[&str] = &["event", "action", "rename"];
 /// `limits`.
 pub(super) const LIMITS: &[&str] = &["body", "window", "event", "memory"];
 /// `delivery`.
@@ -91,6 +107,8 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
     ("`posthog_js` of `mapping`", POSTHOG_JS),
     ("`sessions` of `mapping`", SESSIONS),
     ("`cookie` of `sessions`", SESSION_COOKIE),
+    ("`privacy`", PRIVACY),
+    ("a rule", RULE),
     ("`limits`", LIMITS),
     ("`delivery`", DELIVERY),
     ("`spool` of `delivery`", SPOOL),

@@ -11,6 +11,7 @@ use pingora::Result;
 
 use crate::config::Action;
 use crate::rewrite::enrich::edge_session::Transport;
+use crate::rewrite::privacy::Signals;
 use crate::rewrite::{Arrival, Timestamp};
 use crate::segment::{
     message_from_query, recognise, Answer, Call, Cors, Decoder, Kind, Recognised, Refusal, Reply,
@@ -152,17 +153,16 @@ impl Inner {
             Err(error) => return Some((Stop::Encoding(error).reply()?, None)),
         };
         let client = self.client(session);
-        let rewrite = self.rewriter.begin(self.arrival(session, call, client));
-        let mut passage = Passage::new(self, keys, client, rewrite);
+        let arrival = self.arrival(session, call, client);
+        let forwarded = self.forwarded(client, arrival.signals);
+        let mut passage = Passage::new(self, keys, forwarded, self.rewriter.begin(arrival));
         let through = through(session, incoming, &mut decoder, &mut passage, copy);
         let reply = match through.await {
             Ok(()) if passage.only_message_too_large() => Some(Reply::Refused(Refusal::TooLarge)),
             Ok(()) => Some(Reply::Accepted),
             Err(stop) => {
                 passage.abort().await;
-                if stop == Stop::Memory {
-                    self.report_memory();
-                }
+                self.report_stop(stop);
                 stop.reply()
             }
         };
@@ -189,7 +189,8 @@ impl Inner {
             user_agent,
             ..self.arrival(session, Call::One(kind), client)
         };
-        let mut passage = Passage::new(self, keys, client, self.rewriter.begin(arrival));
+        let forwarded = self.forwarded(client, arrival.signals);
+        let mut passage = Passage::new(self, keys, forwarded, self.rewriter.begin(arrival));
         let mut outcome = passage.push(&message);
         if outcome.is_ok() {
             outcome = passage.finish().await;
@@ -197,7 +198,8 @@ impl Inner {
         if let Err(stop) = outcome {
             passage.abort().await;
             if let Some(more) = self.gate.pass("pixel", "pixel") {
-                log::warn!("a pixel's message was lost: {stop:?}{more}");
+                let reason = stop.refusal_code().unwrap_or("not delivered");
+                log::warn!("a pixel's message was lost: {reason}{more}");
             }
             return None;
         }
@@ -213,6 +215,7 @@ impl Inner {
             received_at: Some(Timestamp::from_millis(millis as i64)),
             client_ip,
             cookies: visitor::cookies(&session.req_header().headers),
+            signals: self.signals(session),
             nonce: random_bits(),
             ..Arrival::new(call)
         }
@@ -234,6 +237,25 @@ impl Inner {
             values.into_iter(),
             &self.config.trusted_proxies,
         ))
+    }
+
+    /// The client's address as PostHog may see it in a header.
+    fn forwarded(&self, client: Option<IpAddr>, signals: Signals) -> Option<IpAddr> {
+        let privacy = &self.config.mapping.privacy;
+        client.map(|client| privacy.forwarded(client, signals))
+    }
+
+    /// Tells the operator of a body that was not taken; verdicts are told where they are found.
+    fn report_stop(&self, stop: Stop) {
+        if stop == Stop::Memory {
+            return self.report_memory();
+        }
+        let Some(code) = stop.refusal_code() else {
+            return;
+        };
+        if let Some(more) = self.gate.pass("", code) {
+            log::warn!("a request was refused: {code}{more}");
+        }
     }
 
     fn report_memory(&self) {

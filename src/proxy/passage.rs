@@ -88,6 +88,18 @@ impl Stop {
     }
 }
 
+impl Stop {
+    /// The code of a refusal for good, as the client is told it; none for what may yet succeed.
+    pub(super) fn refusal_code(self) -> Option<&'static str> {
+        match self.reply()? {
+            Reply::Refused(Refusal::Malformed { code, .. }) => Some(code),
+            Reply::Refused(Refusal::UnknownWriteKey) => Some("unknown_write_key"),
+            Reply::Refused(Refusal::TooLarge) => Some("too_large"),
+            _ => None,
+        }
+    }
+}
+
 /// The keys of a request in the order in which they count (segment-tracking 1.3). The body's own
 /// stands between the two.
 pub(super) struct Keys<'a> {

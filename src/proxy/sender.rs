@@ -15,7 +15,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Project;
 use crate::posthog::{Envelope, BATCH_PATH};
-use crate::rewrite::enrich::session::posthog_js_cookie_name;
 use crate::rewrite::Recipient;
 
 use super::exchange::{self, Answered, Broken};
@@ -75,10 +74,7 @@ impl Destination {
         Ok(Self {
             project: Arc::clone(project),
             envelope: Envelope::new(&project.api_key),
-            recipient: Arc::new(Recipient {
-                posthog_cookie: posthog_js_cookie_name(project.api_key.expose()),
-                ..Recipient::default()
-            }),
+            recipient: Arc::new(project.recipient()),
             upstream: Upstream::new(host, project.http, timeouts),
             connector,
             whole: Semaphore::new(POOL),

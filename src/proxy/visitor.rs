@@ -1,10 +1,12 @@
-//! What a request's headers say of its visitor's sessions, and how the answer goes back.
+//! What a request's headers say of its visitor: cookies, signals about tracking, and how the answer
+//! goes back.
 
 use http::{header, HeaderMap, HeaderName};
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
 
 use crate::rewrite::enrich::edge_session::Transport;
+use crate::rewrite::privacy::{Signal, Signals};
 
 use super::{client, Inner};
 
@@ -33,6 +35,21 @@ pub(super) fn cookies(headers: &HeaderMap) -> Option<String> {
 }
 
 impl Inner {
+    /// What the visitor's browser says about being tracked, where that changes anything.
+    pub(super) fn signals(&self, session: &Session) -> Signals {
+        if !self.config.mapping.privacy.heeds_signals() {
+            return Signals::default();
+        }
+        let signal = |name: &str| {
+            let value = session.get_header(name);
+            Signal::from_header(value.and_then(|value| value.to_str().ok()))
+        };
+        Signals {
+            global_privacy_control: signal("sec-gpc"),
+            do_not_track: signal("dnt"),
+        }
+    }
+
     /// Whether the browser speaks TLS: with us, or with a trusted proxy that says so.
     pub(super) fn transport(&self, session: &Session) -> Transport {
         let ours = session

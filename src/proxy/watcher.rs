@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::rewrite::{Fate, Fault, Watch};
+use crate::rewrite::{Fate, Fault, Notice, Watch};
 
 use super::gate::Gate;
 
@@ -99,5 +99,10 @@ impl Watch for Watcher<'_> {
         if let Some(observer) = self.observer {
             observer.message(came, fate);
         }
+    }
+
+    /// The name in it is the sender's, and so no matter for a log.
+    fn notice(&mut self, notice: Notice<'_>) {
+        log::warn!("project {}: {}: {notice}", self.project, notice.code());
     }
 }

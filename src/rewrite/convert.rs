@@ -6,7 +6,8 @@ use super::json::{repair, Malformed, Scratch, Shape};
 use super::merge::{merge, Tree};
 use super::message::{Cleanliness, Context, Message, Part};
 use super::normalise::{moment, passes_gate, settle, Settling, Source};
-use super::plan::Plan;
+use super::plan::{Piece, Plan};
+use super::privacy::{Scrub, Subject, Treatment};
 use super::repeats::Tag;
 use super::session::Sessions;
 use super::spread::spreads_beyond;
@@ -94,6 +95,8 @@ pub(super) struct Converter {
     own_context: Tree,
     repaired: Vec<u8>,
     merged_text: Vec<u8>,
+    /// An event out of which something had to be taken.
+    scrubbed: Vec<u8>,
 }
 
 /// Where a message ended, and what came of it.
@@ -180,7 +183,8 @@ impl Converter {
             context,
         };
         let before = out.len();
-        let verdict = match event(request, source, index, out) {
+        let memory = (&mut self.scrubbed, &mut self.scratch);
+        let verdict = match event(request, source, index, out, memory) {
             Ok(()) => None,
             Err(verdict) => {
                 out.truncate(before);
@@ -278,16 +282,27 @@ pub(super) struct Request<'r> {
     pub(super) unconfirmed: &'r mut Vec<Tag>,
     /// Notes where each property came from, if anybody wants to know.
     pub(super) trace: Option<&'r mut Trace>,
+    /// The type of groups that is one too many.
+    pub(super) sixth_group_type: Option<String>,
 }
 
-/// The steps behind the scan: normalise, map, check, write.
+/// The steps behind the scan: normalise, map, check, write, and take out what must not leave.
 fn event(
     request: &mut Request<'_>,
     source: Source<'_>,
     index: usize,
     out: &mut Vec<u8>,
+    (scrubbed, scratch): (&mut Vec<u8>, &mut Scratch),
 ) -> Result<(), Verdict> {
     let mapping = &request.rewriter.mapping;
+    let decision = mapping.privacy.of_message(request.arrival.signals, source);
+    let subject = match decision.treatment {
+        Treatment::Send => Subject::Kept,
+        Treatment::Anonymise => Subject::Removed,
+        Treatment::Drop => return Err(decision.reason.into()),
+    };
+    // A visitor who stays anonymous has no session, and gets no cookie.
+    let mut no_sessions = Sessions::default();
     let repeats = request.rewriter.repeats.as_ref();
     let settled = settle(
         source,
@@ -297,7 +312,10 @@ fn event(
             recipient: request.recipient,
             batch_sent_at: request.shared.sent_at,
             index,
-            sessions: request.sessions,
+            sessions: match subject {
+                Subject::Kept => &mut *request.sessions,
+                Subject::Removed => &mut no_sessions,
+            },
             repeats,
         },
     )?;
@@ -318,6 +336,7 @@ fn event(
     if let Some((_, true)) = content {
         return Err(Omission::Repeat.into());
     }
+    let stranger;
     let mut plan = Plan::reference(source, &settled);
     if mapping.mode == Mode::Enriched {
         plan.enrich(source, &settled, mapping)?;
@@ -331,14 +350,25 @@ fn event(
     {
         return Err(Fault::TooLarge.into());
     }
+    if !mapping.rules.is_empty() {
+        plan.follow_rules(source, &mapping.rules)?;
+    }
+    if subject == Subject::Removed {
+        plan.check_anonymous(source)?;
+        let moment = plan.moment(source);
+        stranger = settled.stranger(source, mapping, request.recipient, moment);
+        plan.distinct_id = Piece::Spelled(&stranger);
+        plan.distinct_id_from = "privacy: the visitor stays anonymous";
+    }
     let before = out.len();
     let desk = Desk {
         mapping,
         user_agents: &request.rewriter.user_agents,
         recipient: request.recipient,
-        group_cookie: request.group_cookie,
+        group_types: (subject == Subject::Kept).then_some(&request.rewriter.group_types),
+        group_cookie: request.group_cookie.filter(|_| subject == Subject::Kept),
     };
-    write_event(
+    request.sixth_group_type = write_event(
         out,
         desk,
         &plan,
@@ -346,6 +376,17 @@ fn event(
         source,
         request.trace.as_deref_mut(),
     );
+    if subject == Subject::Removed || mapping.privacy.scrubs() {
+        let trace = request.trace.as_deref_mut();
+        let scrub = Scrub::new(&mapping.privacy, subject, plan.kind, trace);
+        scrubbed.clear();
+        let written = out.get(before..).unwrap_or_default();
+        // What cannot be looked through must not leave.
+        let looked_through = scrub.run(written, scrubbed, scratch);
+        looked_through.map_err(|_| Fault::TooDeep)?;
+        out.truncate(before);
+        out.extend_from_slice(scrubbed);
+    }
     let written = out.get(before..).unwrap_or_default();
     if is_too_large(written, request.rewriter.bounds.event) {
         return Err(Fault::TooLarge.into());

@@ -24,6 +24,18 @@ impl Trace {
         self.0.push(([prefix, key].concat(), origin));
     }
 
+    /// Takes back what has been noted of a property that does not leave after all.
+    pub(super) fn forget(&mut self, key: &[u8]) {
+        self.0.retain(|(noted, _)| noted != key);
+    }
+
+    /// Adds words to the origin of a property.
+    pub(super) fn amend(&mut self, key: &[u8], words: &str) {
+        for (_, origin) in self.0.iter_mut().filter(|(noted, _)| noted == key) {
+            origin.push_str(words);
+        }
+    }
+
     /// An object from property to origin. Keys are JSON text already.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.push(b'{');

@@ -8,10 +8,11 @@ use super::enrich::cache::{Capacity, UserAgents};
 use super::enrich::edge_session::Transport;
 use super::enrich::ids::group_in_cookie;
 use super::explain::Trace;
+use super::group_types::GroupTypes;
 use super::json::unescape;
 use super::repeats::{Repeats, Tag};
 use super::session::{SessionKeeper, Sessions};
-use super::{Arrival, Bounds, Fate, Fault, Mapping, Mode, Recipient, RewriteError, Watch};
+use super::{Arrival, Bounds, Fate, Fault, Mapping, Mode, Notice, Recipient, RewriteError, Watch};
 use crate::posthog::{Batch, Keep};
 
 /// The rewriting of one configuration.
@@ -20,6 +21,7 @@ pub struct Rewriter {
     pub(super) mapping: Mapping,
     pub(super) bounds: Bounds,
     pub(super) user_agents: UserAgents,
+    pub(super) group_types: GroupTypes,
     sessions: Option<Arc<SessionKeeper>>,
     pub(super) repeats: Option<Repeats>,
 }
@@ -45,6 +47,7 @@ impl Rewriter {
             mapping,
             bounds,
             user_agents,
+            group_types: GroupTypes::default(),
             sessions: None,
             repeats: None,
         }
@@ -287,6 +290,7 @@ impl Rewrite {
             group_cookie: self.group_cookie.as_deref(),
             unconfirmed: &mut self.unconfirmed,
             trace: self.trace.as_mut(),
+            sixth_group_type: None,
         };
         let index = self.index;
         let grown = &mut self.grown;
@@ -294,6 +298,9 @@ impl Rewrite {
             let before = out.len();
             *grown += shared.weight();
             let converted = converter.convert(&mut request, (text, extent, index), out);
+            if let Some(group_type) = &request.sixth_group_type {
+                watch.notice(Notice::SixthGroupType { group_type });
+            }
             let keep = match &converted {
                 Ok(Converted {
                     verdict: None,

@@ -1,5 +1,8 @@
 //! How messages are mapped: the settings of `mapping:` in the configuration.
 
+use super::privacy::Privacy;
+use super::rules::Rule;
+
 /// How messages are mapped; the same for every request of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
@@ -27,6 +30,10 @@ pub struct Mapping {
     pub posthog_js: PostHogJs,
     /// What becomes of a message that PostHog has accepted before.
     pub repeats: Repeats,
+    /// What may leave of a visitor (`privacy:`).
+    pub privacy: Privacy,
+    /// The site's own rules for its events (`rules:`).
+    pub rules: Vec<Rule>,
 }
 
 impl Default for Mapping {
@@ -44,6 +51,8 @@ impl Default for Mapping {
             bookkeeping: Bookkeeping::Off,
             posthog_js: PostHogJs::default(),
             repeats: Repeats::Send,
+            privacy: Privacy::default(),
+            rules: Vec::new(),
         }
     }
 }

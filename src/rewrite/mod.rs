@@ -28,6 +28,7 @@ mod convert;
 pub mod enrich;
 mod explain;
 mod flow;
+mod group_types;
 mod json;
 mod library;
 mod mapping;
@@ -37,7 +38,9 @@ mod message_id;
 mod normalise;
 mod outcome;
 mod plan;
+pub mod privacy;
 mod repeats;
+pub mod rules;
 mod session;
 mod spread;
 mod time;
@@ -51,7 +54,8 @@ pub use mapping::{
     Mode, Noise, PersonProfiles, PostHogJs, Repeats, SameAnonymousId, SecondIdentify,
     REFERENCE_GROUP_TYPE,
 };
-pub use outcome::{Fate, Fault, Omission, RewriteError, Watch};
+pub use outcome::{Fate, Fault, Notice, Omission, RewriteError, Watch};
+pub use privacy::{Privacy, Signals};
 pub use session::SessionKeeper;
 pub use time::Timestamp;
 
@@ -90,6 +94,8 @@ pub struct Arrival {
     pub user_agent: Option<String>,
     /// The request's `Cookie` header, in which a session may stand.
     pub cookies: Option<String>,
+    /// What the request says about being tracked.
+    pub signals: Signals,
     /// Random bits, for messages that carry neither an id nor a time of their own.
     pub nonce: u128,
 }
@@ -103,6 +109,7 @@ impl Arrival {
             client_ip: None,
             user_agent: None,
             cookies: None,
+            signals: Signals::default(),
             nonce: 0,
         }
     }
@@ -113,6 +120,7 @@ impl Arrival {
 pub struct Recipient {
     /// The name of posthog-js's cookie for the project.
     pub posthog_cookie: String,
-    /// Properties that every event of the project gets: names, and values as JSON text.
+    /// Properties that every event of the project gets, at most 63: names that need no escape in
+    /// JSON, and values as JSON text.
     pub properties: Vec<(String, String)>,
 }

@@ -140,7 +140,7 @@ impl<'t> Settled<'t> {
     }
 
     /// The user id as a text, if there is a usable one.
-    fn user(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
+    pub(super) fn user(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
         said(self.user_id, &self.user_spelled, text)
     }
 }

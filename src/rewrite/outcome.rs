@@ -8,6 +8,33 @@ use super::json::Malformed;
 pub trait Watch {
     /// Called once for each message of a body, in order, counted from 0.
     fn message(&mut self, index: usize, came: &[u8], fate: Fate<'_>);
+
+    /// Called for what whoever runs the proxy should know, besides the fate of a message.
+    fn notice(&mut self, _: Notice<'_>) {}
+}
+
+/// What whoever runs the proxy should know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Notice<'a> {
+    /// Events name a sixth type of groups. Said once for each project; the name is the sender's.
+    #[error(
+        "events name a sixth type of groups; PostHog keeps the five that it saw first in a project \
+         and ignores every other one silently"
+    )]
+    SixthGroupType {
+        /// The type.
+        group_type: &'a str,
+    },
+}
+
+impl Notice<'_> {
+    /// A short stable name, for counters and logs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::SixthGroupType { .. } => "sixth_group_type",
+        }
+    }
 }
 
 /// Nobody watches.
@@ -42,6 +69,21 @@ pub enum Omission {
     /// PostHog has accepted the same message before, and `mapping.repeats` is `suppress`.
     #[error("PostHog has accepted it before")]
     Repeat,
+    /// The request says `Sec-GPC: 1`, and `privacy.global_privacy_control` is `drop`.
+    #[error("the visitor's browser asks for it with Sec-GPC: 1")]
+    GlobalPrivacyControl,
+    /// The request says `DNT: 1`, and `privacy.do_not_track` is `drop`.
+    #[error("the visitor's browser asks for it with DNT: 1")]
+    DoNotTrack,
+    /// The visitor has not consented to a category of `privacy.consent` that is set to `drop`.
+    #[error("the visitor has not consented to it")]
+    Consent,
+    /// The visitor is to stay anonymous, and the message could only say who it is.
+    #[error("the visitor is to stay anonymous, and it only says who it is")]
+    Anonymous,
+    /// A rule of the site's own.
+    #[error("a rule leaves it out")]
+    Rule,
 }
 
 impl Omission {
@@ -52,6 +94,11 @@ impl Omission {
             Self::SelfAlias => "self_alias",
             Self::PersonProfiles => "person_profiles",
             Self::Repeat => "repeat",
+            Self::GlobalPrivacyControl => "global_privacy_control",
+            Self::DoNotTrack => "do_not_track",
+            Self::Consent => "consent",
+            Self::Anonymous => "anonymous",
+            Self::Rule => "rule",
         }
     }
 }

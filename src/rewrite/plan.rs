@@ -4,8 +4,12 @@
 
 use super::json::{is_blank, is_truthy, unescape, Shape, Value};
 use super::message::Message;
-use super::normalise::{Settled, Source, Time};
-use super::{Fault, Mapping, Omission, PersonProfiles, SameAnonymousId, SecondIdentify, Verdict};
+use super::normalise::{moment, Settled, Source, Time};
+use super::rules::{decide, Rule, RuleAction, PERSON_EVENTS};
+use super::time::Reading;
+use super::{
+    Fault, Mapping, Omission, PersonProfiles, SameAnonymousId, SecondIdentify, Timestamp, Verdict,
+};
 use crate::posthog::NESTING_LIMIT;
 use crate::segment::Kind;
 
@@ -39,7 +43,7 @@ impl<'p> Piece<'p> {
     }
 
     /// What it says as a text, if it is a string once written.
-    fn says<'s>(self, text: &'s [u8]) -> Option<std::borrow::Cow<'s, str>>
+    pub(super) fn says<'s>(self, text: &'s [u8]) -> Option<std::borrow::Cow<'s, str>>
     where
         'p: 's,
     {
@@ -181,6 +185,44 @@ impl<'p> Plan<'p> {
         self.check_merge(text)?;
         check_depth(source)?;
         check_cookieless(self.kind, source)
+    }
+
+    /// What a site's own rules make of the event.
+    pub(super) fn follow_rules(
+        &mut self,
+        source: Source<'_>,
+        rules: &'p [Rule],
+    ) -> Result<(), Verdict> {
+        let Some(event) = self.event.says(source.text) else {
+            return Ok(());
+        };
+        match decide(rules, &event, self.kind) {
+            Some(RuleAction::Drop) => Err(Omission::Rule.into()),
+            Some(RuleAction::Rename(name)) => {
+                self.event = Piece::Spelled(name);
+                Ok(())
+            }
+            Some(RuleAction::Keep) | None => Ok(()),
+        }
+    }
+
+    /// Whether the event says anything besides who somebody is.
+    pub(super) fn check_anonymous(&self, source: Source<'_>) -> Result<(), Verdict> {
+        let says_who = matches!(self.kind, Kind::Identify | Kind::Group | Kind::Alias);
+        let event = self.event.says(source.text);
+        if says_who || event.is_some_and(|event| PERSON_EVENTS.contains(&event.as_ref())) {
+            return Err(Omission::Anonymous.into());
+        }
+        Ok(())
+    }
+
+    /// When the event happened.
+    pub(super) fn moment(&self, source: Source<'_>) -> Option<Timestamp> {
+        match self.timestamp {
+            Time::Unknown => None,
+            Time::At(timestamp) => Some(timestamp),
+            Time::AsWritten(written) => moment(written, source.text).map(Reading::timestamp),
+        }
     }
 
     fn check_event(&mut self, text: &[u8]) -> Result<(), Verdict> {

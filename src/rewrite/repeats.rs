@@ -13,7 +13,7 @@
 //! or comes through another process, is taken for a new one: its event keeps its uuid, name and
 //! distinct id, and its time is right to within some milliseconds.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::message::Message;
@@ -71,18 +71,20 @@ impl Repeats {
         time: Timestamp,
     ) -> Timestamp {
         let Source { text, message, .. } = source;
-        let tag = self.tag(|hasher| {
-            (sender, kind.name(), message_id).hash(hasher);
-            for value in [
-                message.timestamp,
-                message.original_timestamp,
-                message.event,
-                message.user_id,
-                message.anonymous_id,
-            ] {
-                value.map(|value| value.of(text)).hash(hasher);
-            }
-        });
+        let mut gathered = Gathered::new(self);
+        for part in [sender, kind.name(), message_id] {
+            gathered.part(part.as_bytes());
+        }
+        for value in [
+            message.timestamp,
+            message.original_timestamp,
+            message.event,
+            message.user_id,
+            message.anonymous_id,
+        ] {
+            gathered.part(value.map_or(&[], |value| value.of(text)));
+        }
+        let tag = gathered.tag();
         Timestamp::from_micros(self.times.first(tag, now, time.micros()))
     }
 
@@ -94,10 +96,15 @@ impl Repeats {
         shared: [&[u8]; 2],
     ) -> Option<Tag> {
         self.accepted.as_ref()?;
-        Some(self.tag(|hasher| {
-            (sender, kind.name(), message_id, shared).hash(hasher);
-            lasting(source.message, source.text, |part| hasher.write(part));
-        }))
+        let mut gathered = Gathered::new(self);
+        for part in [sender, kind.name(), message_id] {
+            gathered.part(part.as_bytes());
+        }
+        for text in shared {
+            gathered.part(text);
+        }
+        lasting(source.message, source.text, |part| gathered.write(part));
+        Some(gathered.tag())
     }
 
     /// Whether PostHog has accepted it before.
@@ -112,13 +119,54 @@ impl Repeats {
             accepted.first(content, now, 0);
         }
     }
+}
 
-    fn tag(&self, mut write: impl FnMut(&mut std::hash::DefaultHasher)) -> Tag {
-        Tag(self.keys.each_ref().map(|key| {
-            let mut hasher = key.build_hasher();
-            write(&mut hasher);
-            hasher.finish()
-        }))
+/// What is hashed, gathered in large pieces: many small ones cost the hash more than their bytes.
+struct Gathered {
+    hashers: [DefaultHasher; 2],
+    piece: [u8; 512],
+    filled: usize,
+}
+
+impl Gathered {
+    fn new(repeats: &Repeats) -> Self {
+        Self {
+            hashers: repeats.keys.each_ref().map(BuildHasher::build_hasher),
+            piece: [0; 512],
+            filled: 0,
+        }
+    }
+
+    /// Adds a part that is kept apart from the next one.
+    fn part(&mut self, part: &[u8]) {
+        self.write(&(part.len() as u32).to_ne_bytes());
+        self.write(part);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let end = self.filled + bytes.len();
+        if let Some(place) = self.piece.get_mut(self.filled..end) {
+            place.copy_from_slice(bytes);
+            self.filled = end;
+            return;
+        }
+        self.flush();
+        for hasher in &mut self.hashers {
+            hasher.write(bytes);
+        }
+    }
+
+    fn flush(&mut self) {
+        let piece = self.piece.get(..self.filled).unwrap_or_default();
+        for hasher in &mut self.hashers {
+            hasher.write(piece);
+        }
+        self.filled = 0;
+    }
+
+    fn tag(mut self) -> Tag {
+        self.flush();
+        Tag(self.hashers.each_ref().map(Hasher::finish))
     }
 }
 

@@ -81,6 +81,110 @@ conf/x.yaml:7:11: routes[0].path: expected a path that begins with /
 }
 
 #[test]
+fn each_mistake_in_privacy_and_rules_has_its_place() {
+    // Each follows the five lines of the shortest file.
+    let rows: &[Row] = &[
+        (
+            "privacy: {drop: [a..b, email, distinct_id, $ip, [x]]}",
+            &[
+                (6, 18, "privacy.drop[0]", "must not be empty"),
+                (6, 31, "privacy.drop[2]", "PostHog needs this property"),
+                (6, 44, "privacy.drop[3]", "`ip` masks it"),
+                (6, 49, "privacy.drop[4]", "expected a path such as"),
+            ],
+        ),
+        (
+            "privacy: {ip: off, click_ids: hide, do_not_track: anonymize}",
+            &[
+                (6, 15, "privacy.ip", "expected keep or last_octet or all"),
+                (6, 31, "privacy.click_ids", "expected keep or mask"),
+                (6, 51, "privacy.do_not_track", "did you mean anonymise?"),
+            ],
+        ),
+        (
+            "privacy: {secret: env:EMPTY}",
+            &[(
+                6,
+                19,
+                "privacy.secret",
+                "the variable: a secret has at least 16 bytes",
+            )],
+        ),
+        (
+            "privacy: {pseudonym: day}",
+            &[(6, 22, "privacy.pseudonym", "needs `secret`")],
+        ),
+        (
+            "privacy: {consent: [Analytics]}",
+            &[(6, 20, "privacy.consent", "a mapping from consent categories")],
+        ),
+        (
+            "privacy: {consent: {Analytics: no}}",
+            &[(
+                6,
+                32,
+                "privacy.consent.Analytics",
+                "expected send or anonymise or drop",
+            )],
+        ),
+        ("rules: {event: x}", &[(6, 8, "rules", "a list of rules")]),
+        (
+            "rules: [{event: x}, {action: drop}, {event: x, action: keep, rename: y}]",
+            &[
+                (6, 9, "rules[0]", "`action` or `rename`"),
+                (6, 21, "rules[1]", "`event` is missing"),
+                (6, 37, "rules[2]", "not both"),
+            ],
+        ),
+        (
+            "rules: [{event: x, rename: $identify}, {event: '', action: drop}, {event: y, rename: ' '}]",
+            &[
+                (6, 28, "rules[0].rename", "would change persons"),
+                (6, 48, "rules[1].event", "must not be empty"),
+                (6, 86, "rules[2].rename", "expected a name"),
+            ],
+        ),
+        (
+            "rules: [{event: 'a*', rename: b}, {event: 'a*', action: drop}, {event: 'a*', rename: c}, {event: '*', action: keep}, {event: x, action: drop}]",
+            &[
+                (6, 64, "rules[2]", "rule 1 takes them all"),
+                (6, 118, "rules[4]", "rule 4 takes them all"),
+            ],
+        ),
+    ];
+    let mut mismatches = Vec::new();
+    for (more, expected) in rows {
+        mismatches.extend(check(&with(more), expected));
+    }
+    let properties = "properties: {$a: 1, distinct_id: x, a\"b: 1, good: [1], 1st: a}";
+    let text = SHORTEST.replace(
+        "api_key: env:KEY",
+        &format!("api_key: env:KEY, {properties}"),
+    );
+    mismatches.extend(check(
+        &text,
+        &[
+            (2, 51, "projects.shop.properties.$a", "begins with a letter"),
+            (
+                2,
+                58,
+                "projects.shop.properties.distinct_id",
+                "none of distinct_id",
+            ),
+            (2, 74, "projects.shop.properties.a\"b", "no quotes"),
+            (2, 88, "projects.shop.properties.good", "a single value"),
+            (
+                2,
+                93,
+                "projects.shop.properties.1st",
+                "begins with a letter",
+            ),
+        ],
+    ));
+    none(mismatches);
+}
+
+#[test]
 fn each_kind_of_mistake_has_its_place() {
     // Each follows the five lines of the shortest file.
     let rows: &[Row] = &[

@@ -66,6 +66,20 @@ fn no_key_is_ever_shown() {
         keys("\n      write_keys:\n        SECRET: shop: b"),
         keys("\n      write_keys:\n        - SECRET\n        -SECRET\n        x: SECRET"),
         keys("\n      write_keys: [SECRET,\n        SECRET\n        SECRET: b: c"),
+        // A secret of sessions, too short, among others, in the wrong place.
+        with("mapping: {sessions: {cookie: {secret: SECRET-long-enough-to-be-one-of-them}}}"),
+        with("mapping: {sessions: {cookie: {secret: SECRET}}}"),
+        with("mapping: {sessions: {cookie: {secret: [env:UNSET, SECRET]}}}"),
+        with("mapping: {sessions: {cookie: {secrets: [SECRET]}}}"),
+        with("mapping: {sessions: {cookie: {sekret: SECRET, name: x}}}"),
+        with("mapping: {sessions: {secret: SECRET}}"),
+        with("mapping: {sessions: {cookie: {secret: {a: SECRET}}}}"),
+        with("mapping: {sessions: {cookie: {secret: SECRET: b}}}"),
+        with("privacy: {secret: SECRET-SECRET}"),
+        with("privacy: {secret: SECRET}"),
+        with("privacy: {secret: SECRET, ip: none}"),
+        with("privacy: {secret: env:KEY, hash: [a]}"),
+        with("privacy: {secrets: SECRET}"),
         // A private key in place of its path.
         with(
             "listen: {address: 0.0.0.0:1, tls: {certificate: c.pem, key: \"-----BEGIN\\nSECRET\"}}",

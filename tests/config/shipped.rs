@@ -1,5 +1,7 @@
 use super::{read, with, Answers, SHORTEST};
 use hedgerow::config::{parse, Config};
+use hedgerow::rewrite::privacy::{ClickIds, IpMask, Privacy, Treatment};
+use hedgerow::rewrite::rules::RuleAction;
 use std::path::Path;
 use std::time::Duration;
 
@@ -109,6 +111,51 @@ server: {threads: 4, grace: 0s}
 }
 
 #[test]
+fn privacy_rules_and_constants_are_read_and_shown() {
+    let (file, (default, _)) = (shipped("privacy.yaml"), read(SHORTEST).unwrap());
+    let privacy = &file.mapping.privacy;
+    assert_eq!(default.mapping.privacy, Privacy::default());
+    assert_eq!(default.mapping.rules, []);
+    assert_eq!(privacy.drop.len(), 4);
+    assert_eq!(privacy.drop[1].to_string(), "**.card_number");
+    assert_eq!(privacy.ip, IpMask::LastOctet);
+    assert_eq!(privacy.click_ids, ClickIds::Mask);
+    assert_eq!(privacy.global_privacy_control, Treatment::Anonymise);
+    assert_eq!(privacy.do_not_track, Treatment::Send);
+    let advertising = ("Advertising".to_owned(), Treatment::Anonymise);
+    assert_eq!(privacy.consent[1], advertising);
+    assert!(privacy.secret.is_some());
+    assert_eq!(file.mapping.rules.len(), 3);
+    let renamed = RuleAction::Rename("Product Added".to_owned());
+    assert_eq!(file.mapping.rules[2].action, renamed);
+    let properties = &file.projects[0].properties;
+    let environment = ("environment".to_owned(), "\"production\"".to_owned());
+    assert_eq!(*properties, [environment]);
+
+    let table = hedgerow::config::render_table(&file);
+    let mut missing = Vec::new();
+    for line in [
+        "privacy: drop password, **.card_number, segment_traits, $set.phone",
+        "privacy: hash $set.email (HMAC-SHA-256 with the secret)",
+        "privacy: addresses without their last octet",
+        "privacy: click ids masked",
+        "privacy: requests with Sec-GPC: 1 are anonymised",
+        "privacy: messages without consent to Analytics are left out",
+        "privacy: messages without consent to Advertising are anonymised",
+        "rule 1: \"Debug: Checkout\" keep",
+        "rule 3: \"Item Added\" rename to \"Product Added\"",
+        "properties of shop: environment = \"production\"",
+    ] {
+        if !table.contains(&format!("  {line}\n")) {
+            missing.push(line);
+        }
+    }
+    assert!(missing.is_empty(), "{missing:?} in\n{table}");
+    let table = hedgerow::config::render_table(&default);
+    assert!(table.contains("everything leaves as it came"), "{table}");
+}
+
+#[test]
 fn sections_may_be_left_empty_and_anchors_be_used() {
     let text = with("mapping:\nlimits: &size {body: 1MiB}\ndelivery:\n  # timeout: 1s\n");
     assert!(read(&text).is_ok());
@@ -141,6 +188,7 @@ fn a_file_is_read_with_the_keys_that_lie_beside_it() {
 fn what_works_but_is_hardly_meant_is_a_warning() {
     for (text, path) in [
         (with("trusted_proxies: [0.0.0.0/0]"), "trusted_proxies[0]"),
+        (with("privacy: {hash: [email]}"), "privacy.hash"),
         (
             SHORTEST.replace("env:KEY", "old_key"),
             "projects.shop.api_key",

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,8 @@ pub struct House {
     pub hedgerow: SocketAddr,
     /// Where the site listens, when it is asked without Hedgerow in front.
     pub site: SocketAddr,
-    process: Child,
+    /// Killed when dropped.
+    _process: Child,
     folder: tempfile::TempDir,
     served: Vec<JoinHandle<()>>,
 }
@@ -41,45 +43,18 @@ impl House {
         let posthog = start(&mut served, Arc::clone(&capture) as Arc<dyn Handler>).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = listener.local_addr().unwrap();
-        // Free a moment ago, and the system does not hand it out again at once.
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let hedgerow = free.local_addr().unwrap();
-        drop(free);
-        served.push(tokio::spawn(serve(listener, site(hedgerow))));
-
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("hedgerow.yaml");
-        let config = format!(
-            "listen: [\"{hedgerow}\"]\n\
-             admin: off\n\
-             projects:\n  stand_in: {{host: \"http://{posthog}\", api_key: {API_KEY}}}\n\
-             routes:\n\
-             \x20 - {{path: /hr/, segment: {{project: stand_in, write_keys: any}}}}\n\
-             \x20 - {{path: /, origin: \"http://{origin}\"}}\n"
-        );
-        std::fs::write(&file, config).unwrap();
-        let log = File::create(folder.path().join("log")).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-            .args(["run", "-c"])
-            .arg(&file)
-            // The framework prints whole bodies of proxied pages when it is asked for details.
-            .env("RUST_LOG", "info,hedgerow=debug")
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut house = Self {
+        let (process, hedgerow) = proxy(folder.path(), posthog, origin).await;
+        served.push(tokio::spawn(serve(listener, site(hedgerow))));
+        Self {
             capture,
             posthog,
             hedgerow,
             site: origin,
-            process,
+            _process: process,
             folder,
             served,
-        };
-        house.listening().await;
-        house
+        }
     }
 
     /// A house without a site: for clients that are no browsers.
@@ -87,21 +62,9 @@ impl House {
         Self::open(|_| Arc::new(NoSite)).await
     }
 
-    async fn listening(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(self.hedgerow).await.is_err() {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                panic!("hedgerow ended with {status}:\n{}", self.log());
-            }
-            assert!(Instant::now() < deadline, "not listening:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
     /// Everything that Hedgerow has printed.
     pub fn log(&self) -> String {
-        let bytes = std::fs::read(self.folder.path().join("log")).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
+        log(self.folder.path())
     }
 
     /// Waits until this many different events have come, or for ever less than [`PATIENCE`].
@@ -132,6 +95,59 @@ async fn start(served: &mut Vec<JoinHandle<()>>, handler: Arc<dyn Handler>) -> S
     let address = listener.local_addr().unwrap();
     served.push(tokio::spawn(serve(listener, handler)));
     address
+}
+
+fn log(folder: &Path) -> String {
+    let bytes = std::fs::read(folder.join("log")).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Runs the binary on a port that is free, and waits until it listens.
+async fn proxy(folder: &Path, posthog: SocketAddr, origin: SocketAddr) -> (Child, SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let mut process = run(folder, address, posthog, origin);
+        loop {
+            if TcpStream::connect(address).await.is_ok() {
+                return (process, address);
+            }
+            assert!(Instant::now() < deadline, "{}", log(folder));
+            if let Some(status) = process.try_wait().unwrap() {
+                // Somebody else may have taken the port in between.
+                let taken = log(folder).contains("cannot listen on");
+                assert!(taken, "hedgerow ended with {status}:\n{}", log(folder));
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn run(folder: &Path, address: SocketAddr, posthog: SocketAddr, origin: SocketAddr) -> Child {
+    let file = folder.join("hedgerow.yaml");
+    let config = format!(
+        "listen: [\"{address}\"]\n\
+         admin: off\n\
+         projects:\n  stand_in: {{host: \"http://{posthog}\", api_key: {API_KEY}}}\n\
+         routes:\n\
+         \x20 - {{path: /hr/, segment: {{project: stand_in, write_keys: any}}}}\n\
+         \x20 - {{path: /, origin: \"http://{origin}\"}}\n"
+    );
+    std::fs::write(&file, config).unwrap();
+    let log = File::create(folder.join("log")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["run", "-c"])
+        .arg(&file)
+        // The framework prints whole bodies of proxied pages when it is asked for details.
+        .env("RUST_LOG", "info,hedgerow=debug")
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
 }
 
 struct NoSite;

@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use hedgerow::demo::{Demo, DemoOptions};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use super::chromium::{is_here, Browser, Report, TURN};
@@ -87,6 +89,16 @@ const SHOWN: [&str; 9] = [
     "page · Shop → $pageview",
 ];
 
+/// Waits until somebody listens: the addresses are printed a moment before.
+async fn listening(url: &str) {
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).await.is_err() {
+        assert!(Instant::now() < deadline, "nobody listens on {address}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Runs `hedgerow demo` with this folder of analytics.js, presses the buttons, and checks that the
 /// page and the terminal show every event.
 async fn demo(analytics_js: &Path) -> Report {
@@ -116,6 +128,7 @@ async fn demo(analytics_js: &Path) -> Report {
         }
         printed
     });
+    listening(&url).await;
     let mut browser = Browser::open(&url, "watch");
     browser.done().await;
     let report = browser.close().await;

@@ -8,7 +8,7 @@ use hedgerow::proxy::accepted;
 use pingora::apps::ServerApp;
 use pingora::connectors::http::Connector;
 use pingora::connectors::ConnectorOptions;
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::listeners::tls::TlsSettings;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
@@ -101,14 +101,14 @@ impl Secure {
     }
 }
 
-/// One POST over TLS: its status, and the version that was spoken.
-pub async fn post(
+/// One POST over TLS: the head of its answer, and the version that was spoken.
+pub async fn exchange(
     address: SocketAddr,
     certificates: &Certificates,
     offers: Offers,
     path: &str,
     body: &str,
-) -> (u16, http::Version) {
+) -> (ResponseHeader, http::Version) {
     let mut options = ConnectorOptions::new(1);
     options.ca_file = certificates.file("ca.pem").to_str().map(str::to_owned);
     let connector = Connector::new(Some(options));
@@ -136,10 +136,6 @@ pub async fn post(
         .expect("it is open");
     session.finish_request_body().await.expect("it is open");
     session.read_response_header().await.expect("an answer");
-    let status = session
-        .response_header()
-        .expect("an answer")
-        .status
-        .as_u16();
-    (status, version)
+    let head = session.response_header().expect("an answer").clone();
+    (head, version)
 }

@@ -9,7 +9,7 @@ use crate::rewrite::{
 };
 
 /// Whether `more` has all that `less` has. Objects may gain keys; nothing else may change.
-fn is_superset(more: &Json, less: &Json) -> bool {
+pub(super) fn is_superset(more: &Json, less: &Json) -> bool {
     match (more, less) {
         (Json::Object(more), Json::Object(less)) => less
             .iter()
@@ -35,7 +35,7 @@ fn properties(body: &str) -> Json {
 }
 
 /// Bodies recorded from real SDKs, with the call that their path names.
-fn recordings() -> Vec<(String, Call, Vec<u8>)> {
+pub(super) fn recordings() -> Vec<(String, Call, Vec<u8>)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/recordings");
     let mut recordings = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{json, Map, Value as Json};
 
-use super::super::{Bounds, Fate, Flow, Mapping, Omission, Pulled, Watch};
+use super::super::{Bounds, Fate, Flow, Mapping, Notice, Omission, Pulled, Watch};
 use super::*;
 use crate::posthog::{ApiKey, Batch, Envelope};
 use crate::segment::{Call, Kind};
 
 mod enriched;
 mod flow;
+mod privacy;
 mod repairs;
 mod repeats;
+mod rules;
+mod superset;
 mod vectors;
 
 /// Parses JSON and refuses a key that is given twice, at any level.
@@ -99,6 +102,10 @@ impl Watch for Seen {
             Fate::LeftOut(omission) => self.0.push(format!("{index} {}", omission.code())),
             Fate::Refused(fault) => self.0.push(format!("{index} {}", fault.code())),
         }
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        self.0.push(format!("notice {}", notice.code()));
     }
 }
 

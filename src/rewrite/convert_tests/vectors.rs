@@ -89,6 +89,7 @@ fn mapped(text: &str) -> Vec<u8> {
         user_agents: &UserAgents::default(),
         recipient: &Recipient::default(),
         group_cookie: None,
+        group_types: None,
     };
     write_event(&mut out, desk, &plan, &settled, source, None);
     out

@@ -9,5 +9,5 @@ mod value;
 pub(super) use repair::repair;
 pub(super) use scan::{Scanner, Scratch};
 pub(super) use skim::{Ended, Skim, Skimmed};
-pub(super) use text::{is_blank, is_truthy, unescape, write_string};
+pub(super) use text::{inner, is_blank, is_truthy, unescape, write_string};
 pub(super) use value::{Entry, Malformed, Shape, Span, Value};

@@ -64,18 +64,27 @@ pub(in crate::rewrite) fn write_string(out: &mut Vec<u8>, text: &str) {
 
 pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    for byte in text.bytes() {
+    let needs_escape = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    let mut rest = text.as_bytes();
+    // Most texts need no escape at all: they are copied in one piece.
+    while let Some(at) = rest.iter().position(needs_escape) {
+        let (run, special) = rest.split_at(at);
+        out.extend_from_slice(run);
+        let Some((byte, after)) = special.split_first() else {
+            break;
+        };
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
-            0..=0x1f => {
+            _ => {
                 out.extend_from_slice(b"\\u00");
                 out.push(*HEX.get(usize::from(byte >> 4)).unwrap_or(&b'0'));
                 out.push(*HEX.get(usize::from(byte & 15)).unwrap_or(&b'0'));
             }
-            _ => out.push(byte),
         }
+        rest = after;
     }
+    out.extend_from_slice(rest);
 }
 
 #[cfg(test)]

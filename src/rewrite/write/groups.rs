@@ -1,6 +1,7 @@
 //! Groups (mapping 1.3, 1.6 and 5.5).
 
 use super::super::explain::Origin;
+use super::super::group_types::News;
 use super::super::json::{is_truthy, unescape, write_string, Entry, Scratch, Shape, Value};
 use super::super::library::Library;
 use super::super::message::{find, Part};
@@ -103,6 +104,41 @@ impl Properties<'_, '_, '_> {
             self.out.extend_from_slice(entry.value.of(given_text));
         }
         self.out.push(b'}');
+    }
+
+    /// A type of groups on this event that is one too many for the project, if it has not been
+    /// said before (posthog-ingestion 4.5).
+    pub(super) fn sixth_group_type(&self) -> Option<String> {
+        let group_types = self.desk.group_types?;
+        let project = &self.desk.recipient.posthog_cookie;
+        let is_sixth = |name: &str| group_types.note(project, name) == News::Sixth;
+        if self.plan.kind == Kind::Group {
+            let group_type = self.group_type();
+            if is_sixth(&group_type) {
+                return Some(group_type);
+            }
+        }
+        if self.group.is_some() {
+            let group_type = &self.desk.mapping.group_type;
+            if is_sixth(group_type) {
+                return Some(group_type.clone());
+            }
+            if !self.is_enriched() {
+                // The caller's give way.
+                return None;
+            }
+        }
+        if !self.caller_has("$groups") {
+            return None;
+        }
+        let text = self.source.text;
+        let groups = find(self.entries, text, "$groups")?.of(text);
+        let mut part = Part::default();
+        part.scan_text(groups, &mut Scratch::default()).ok()?;
+        part.entries.iter().find_map(|entry| {
+            let name = unescape(&[b"\"", entry.key.of(groups), b"\""].concat()).into_owned();
+            is_sixth(&name).then_some(name)
+        })
     }
 
     /// `$groups` of a group call without `context.groupId`: the group that it names.

@@ -12,6 +12,7 @@ mod reference;
 
 use super::enrich::cache::UserAgents;
 use super::explain::{Origin, Trace};
+use super::group_types::GroupTypes;
 use super::json::{is_truthy, write_string, Entry, Value};
 use super::library::Library;
 use super::message::find;
@@ -30,9 +31,12 @@ pub(super) struct Desk<'d> {
     pub(super) recipient: &'d Recipient,
     /// The visitor's group, as analytics.js keeps it in its cookie.
     pub(super) group_cookie: Option<&'d str>,
+    /// Where types of groups are counted; nowhere if the groups do not leave.
+    pub(super) group_types: Option<&'d GroupTypes>,
 }
 
-/// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
+/// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`. Gives back a
+/// type of groups that is one too many for the project.
 pub(super) fn write_event(
     out: &mut Vec<u8>,
     desk: Desk<'_>,
@@ -40,7 +44,7 @@ pub(super) fn write_event(
     settled: &Settled<'_>,
     source: Source<'_>,
     trace: Option<&mut Trace>,
-) {
+) -> Option<String> {
     let text = source.text;
     out.extend_from_slice(b"{\"uuid\":\"");
     settled.uuid.write(out);
@@ -62,8 +66,11 @@ pub(super) fn write_event(
         }
     }
     out.extend_from_slice(b",\"properties\":");
-    Properties::open(out, desk, plan, settled, source, trace).write();
+    let mut properties = Properties::open(out, desk, plan, settled, source, trace);
+    properties.write();
+    let sixth = properties.sixth_group_type();
     out.push(b'}');
+    sixth
 }
 
 fn write_piece(out: &mut Vec<u8>, piece: Piece<'_>, text: &[u8]) {
@@ -108,6 +115,8 @@ struct Properties<'o, 'p, 't> {
     mapped: Mapped,
     given: Given,
     group: Option<Group<'p>>,
+    /// Which of the project's constants have been written already: a bit for each.
+    constants: u64,
     empty: bool,
 }
 
@@ -138,6 +147,11 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             }
             presence.note(key);
         }
+        for (moved, property) in [(given.url, "$current_url"), (given.browser, "$browser")] {
+            if moved.is_some() {
+                presence.note(property.as_bytes());
+            }
+        }
         let context = source.context;
         let library = Library::of(context, source.context_text);
         let group = Group::of(desk.group_cookie, (plan.kind, library), source, entries);
@@ -155,11 +169,12 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             mapped: Mapped::default(),
             given,
             group,
+            constants: 0,
             empty: true,
         }
     }
 
-    fn write(mut self) {
+    fn write(&mut self) {
         self.write_callers();
         self.write_calls_own();
         self.write_groups();
@@ -201,6 +216,7 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
         self.out.extend_from_slice(prefix);
         self.out.extend_from_slice(key);
         self.out.extend_from_slice(b"\":");
+        self.note_constant(prefix, key);
         if let Some(trace) = &mut self.trace {
             trace.note(prefix, key, origin);
         }
@@ -222,20 +238,30 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
 
     /// Constant properties of the project; they give way to everything else.
     fn write_constants(&mut self) {
-        for (key, value) in &self.desk.recipient.properties {
-            if !self.has(key) {
-                self.comma();
-                write_string(self.out, key);
-                self.out.push(b':');
+        let constants = &self.desk.recipient.properties;
+        for (index, (key, value)) in constants.iter().enumerate() {
+            // The last two are still to come.
+            let is_taken = self.constants & constant_bit(index) != 0
+                || self.caller_has(key)
+                || matches!(key.as_str(), "distinct_id" | "$lib");
+            if !is_taken {
+                self.key(key, Origin::Fixed("the project's constant properties"));
                 self.out.extend_from_slice(value.as_bytes());
-                if let Some(trace) = &mut self.trace {
-                    trace.note(
-                        b"",
-                        key.as_bytes(),
-                        Origin::Fixed("the project's constant properties"),
-                    );
-                }
             }
         }
     }
+
+    fn note_constant(&mut self, prefix: &[u8], key: &[u8]) {
+        let constants = &self.desk.recipient.properties;
+        for (index, (constant, _)) in constants.iter().enumerate() {
+            if constant.as_bytes().strip_prefix(prefix) == Some(key) {
+                self.constants |= constant_bit(index);
+            }
+        }
+    }
+}
+
+/// More constants than bits share the last one; the configuration allows fewer.
+fn constant_bit(index: usize) -> u64 {
+    1 << index.min(63)
 }

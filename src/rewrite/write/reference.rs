@@ -214,7 +214,7 @@ impl<'t> Properties<'_, '_, 't> {
             };
             let property = target.property();
             if !self.caller_has(property) {
-                self.mapped.note(target);
+                self.note(target);
                 self.key(property, Origin::Under("context", literal.as_bytes()));
                 self.out.extend_from_slice(value.of(context_text));
             }
@@ -229,8 +229,13 @@ impl<'t> Properties<'_, '_, 't> {
                     self.out.push(b'"');
                 }
             }
-            self.mapped.note(Target::Ip);
+            self.note(Target::Ip);
         }
+    }
+
+    fn note(&mut self, target: Target) {
+        self.mapped.note(target);
+        self.presence.note(target.property().as_bytes());
     }
 
     /// Whether something else takes the place of the context's value.

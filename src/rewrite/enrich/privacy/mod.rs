@@ -8,10 +8,10 @@ use super::url::{Parameter, Privacy};
 
 mod pattern;
 
-pub use pattern::{Hit, NamePattern, PathPattern, PatternError};
+pub use pattern::{Hit, NamePattern, PathPattern, PatternError, Progress};
 
 /// What posthog-js writes instead of a masked parameter's value.
-const MASKED: &str = "<masked>";
+pub const MASKED: &str = "<masked>";
 
 /// How much of an address leaves the edge.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,6 +37,17 @@ impl IpMask {
                 Ok(address) => Cow::Owned(network(address.to_canonical()).to_string()),
                 Err(_) => Cow::Borrowed("0.0.0.0"),
             },
+        }
+    }
+}
+
+impl IpMask {
+    /// The same for an address that has been read.
+    pub fn apply_to(self, address: IpAddr) -> IpAddr {
+        match self {
+            Self::Off => address,
+            Self::LastOctet => network(address.to_canonical()),
+            Self::All => Ipv4Addr::UNSPECIFIED.into(),
         }
     }
 }
@@ -92,6 +103,16 @@ pub fn mask_click_ids(url: &str) -> Cow<'_, str> {
     Cow::Owned(masked)
 }
 
+/// Whether a property of this name holds the id of one click: `gclid`, PostHog's `$initial_gclid`,
+/// or `utm_gclid`, which the reference makes of `context.campaign.gclid`.
+pub fn is_click_id(property: &str) -> bool {
+    let name = ["$initial_", "utm_"]
+        .iter()
+        .find_map(|prefix| property.strip_prefix(prefix))
+        .unwrap_or(property);
+    Parameter::privacy_of(name) == Some(Privacy::Personal)
+}
+
 /// The name of a parameter, if it is the id of one click.
 fn personal_name(parameter: &str) -> Option<&str> {
     let name = parameter.split('=').next()?;
@@ -115,8 +136,29 @@ mod tests {
             ("", "0.0.0.0"),
         ] {
             assert_eq!(IpMask::LastOctet.apply(address), network, "{address}");
+            if let Ok(address) = address.trim().parse() {
+                assert_eq!(IpMask::LastOctet.apply_to(address).to_string(), network);
+                assert_eq!(IpMask::All.apply_to(address).to_string(), "0.0.0.0");
+                assert_eq!(IpMask::Off.apply_to(address), address);
+            }
             assert_eq!(IpMask::All.apply(address), "0.0.0.0");
             assert_eq!(IpMask::Off.apply(address), address);
+        }
+    }
+
+    #[test]
+    fn a_property_with_a_click_id_is_known_by_its_name() {
+        for name in ["gclid", "$initial_fbclid", "utm_gclid", "_kx"] {
+            assert!(is_click_id(name), "{name}");
+        }
+        for name in [
+            "gclids",
+            "utm_source",
+            "$initial_utm_source",
+            "gad_source",
+            "",
+        ] {
+            assert!(!is_click_id(name), "{name}");
         }
     }
 

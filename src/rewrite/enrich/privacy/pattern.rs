@@ -1,5 +1,6 @@
 //! Patterns over names and over paths of names.
 
+use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -60,6 +61,12 @@ impl NamePattern {
     }
 }
 
+impl fmt::Display for NamePattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
 /// A pattern for places in an object: names with dots between them. A star stands for any
 /// characters of one name, two stars for any number of names, also none.
 ///
@@ -71,6 +78,21 @@ pub struct PathPattern(Vec<Step>);
 enum Step {
     Name(NamePattern),
     AnyDepth,
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, step) in self.0.iter().enumerate() {
+            if at > 0 {
+                formatter.write_str(".")?;
+            }
+            match step {
+                Step::Name(name) => fmt::Display::fmt(name, formatter)?,
+                Step::AnyDepth => formatter.write_str("**")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a pattern says of a place in an object.
@@ -102,35 +124,56 @@ impl FromStr for PathPattern {
     }
 }
 
+/// How far a pattern has followed a path: one bit for each number of steps that the names so far
+/// can have used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress(u64);
+
 impl PathPattern {
     /// What the pattern says of the value at this path.
     pub fn at(&self, path: &[&str]) -> Hit {
-        // One bit for each number of steps that the path so far can have used up.
-        let end = 1u64 << self.0.len();
-        let mut states = self.skip_depths(1);
-        for name in path {
-            if states & end != 0 {
-                return Hit::Here;
-            }
-            let mut next = 0;
-            for (at, step) in self.0.iter().enumerate() {
-                if states & 1 << at != 0 {
-                    match step {
-                        Step::AnyDepth => next |= 1 << at,
-                        Step::Name(pattern) if pattern.matches(name) => next |= 1 << (at + 1),
-                        Step::Name(_) => {}
-                    }
+        let followed = path
+            .iter()
+            .fold(self.begin(), |progress, name| self.follow(progress, name));
+        self.hit(followed)
+    }
+
+    /// Where every path begins.
+    pub fn begin(&self) -> Progress {
+        Progress(self.skip_depths(1))
+    }
+
+    /// One name further down. What has been met stays met: a value is meant with all that is in it.
+    pub fn follow(&self, Progress(states): Progress, name: &str) -> Progress {
+        if states & self.end() != 0 || states == 0 {
+            return Progress(states);
+        }
+        let mut next = 0;
+        for (at, step) in self.0.iter().enumerate() {
+            if states & 1 << at != 0 {
+                match step {
+                    Step::AnyDepth => next |= 1 << at,
+                    Step::Name(pattern) if pattern.matches(name) => next |= 1 << (at + 1),
+                    Step::Name(_) => {}
                 }
             }
-            states = self.skip_depths(next);
         }
-        if states & end != 0 {
+        Progress(self.skip_depths(next))
+    }
+
+    /// What the pattern says of a value that has been reached.
+    pub fn hit(&self, Progress(states): Progress) -> Hit {
+        if states & self.end() != 0 {
             Hit::Here
         } else if states != 0 {
             Hit::Within
         } else {
             Hit::No
         }
+    }
+
+    fn end(&self) -> u64 {
+        1 << self.0.len()
     }
 
     /// Any depth may be none.
@@ -215,6 +258,7 @@ mod tests {
             let parsed: PathPattern = pattern.parse().unwrap();
             let path: Vec<_> = path.split('.').collect();
             assert_eq!(parsed.at(&path), hit, "{pattern} {path:?}");
+            assert_eq!(parsed.to_string(), pattern);
         }
         assert_eq!("a.b".parse::<PathPattern>().unwrap().at(&[]), Within);
     }

@@ -189,8 +189,12 @@ impl<'t> Properties<'_, '_, 't> {
             return;
         };
         let text = brands.of(self.source.context_text);
-        let needle = b"\"Brave\"";
-        if brands.shape != Shape::Array || !text.windows(needle.len()).any(|part| part == needle) {
+        let mut capitals = text.iter().enumerate().filter(|(_, byte)| **byte == b'B');
+        let names_brave = |at: usize| {
+            text.get(at..)
+                .is_some_and(|rest| rest.starts_with(b"Brave\""))
+        };
+        if brands.shape != Shape::Array || !capitals.any(|(at, _)| names_brave(at)) {
             return;
         }
         let mut scratch = Scratch::default();

@@ -32,6 +32,12 @@ impl<'t> Properties<'_, '_, 't> {
 
     /// Whether a key is taken, by the caller or by the reference.
     pub(super) fn has(&self, key: &str) -> bool {
+        // All that the caller and the reference have given is noted, but for names that the
+        // context gives by a prefix.
+        let has_prefix = key.starts_with("utm_") || key.starts_with("segment_");
+        if !has_prefix && !self.presence.may_have(key.as_bytes()) {
+            return false;
+        }
         if Target::from_property(key).is_some_and(|target| self.mapped.has(target)) {
             return true;
         }

@@ -1,9 +1,9 @@
 //! Sessions, persons, the sending library and the books (mapping 5.3, 5.4 and 5.6).
 
 use super::super::super::explain::Origin;
-use super::super::super::json::{Scratch, Shape, Value};
+use super::super::super::json::{inner as json_inner, Shape, Value};
 use super::super::super::library::Library;
-use super::super::super::message::{Inner, Part};
+use super::super::super::message::Inner;
 use super::super::super::{Bookkeeping, ContextTraits, PersonProfiles};
 use super::Properties;
 use crate::segment::Kind;
@@ -93,12 +93,8 @@ impl Properties<'_, '_, '_> {
     }
 
     fn is_empty_object(&self, value: Value) -> bool {
-        let mut part = Part::default();
-        value.shape == Shape::Object
-            && part
-                .scan_text(value.of(self.source.text), &mut Scratch::default())
-                .is_ok()
-            && part.entries.is_empty()
+        let inside = json_inner(value.of(self.source.text));
+        value.shape == Shape::Object && inside.trim_ascii().is_empty()
     }
 
     fn context_traits(&self) -> Option<Value> {

@@ -1,0 +1,165 @@
+//! The bodies that are measured, and the whole way that each of them goes.
+#![allow(dead_code)]
+
+use std::sync::Arc;
+
+use hedgerow::posthog::{ApiKey, Batch, Envelope};
+use hedgerow::rewrite::enrich::edge_session::{EdgeSessions, SessionCookie};
+use hedgerow::rewrite::enrich::session::posthog_js_cookie_name;
+use hedgerow::rewrite::{
+    Arrival, Bounds, Mapping, Pulled, Recipient, Rewriter, SessionKeeper, Timestamp,
+};
+use hedgerow::segment::{Call, Kind};
+
+/// When the bodies arrive.
+const RECEIVED_AT: i64 = 1_795_467_694_600;
+
+fn recorded(name: &str) -> String {
+    let path = format!(
+        "{}/tests/data/recordings/{name}.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let file: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    file["body"].as_str().unwrap().to_owned()
+}
+
+/// A request that was recorded from a real SDK, or made of one.
+pub struct Case {
+    pub name: &'static str,
+    pub call: Call,
+    pub body: String,
+    pub events: usize,
+}
+
+impl std::fmt::Display for Case {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} ({} B)", self.name, self.body.len())
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let track = recorded("web-std-xorigin-03-track-set-groups");
+    let batch = format!(
+        r#"{{"batch":[{}],"sentAt":"2026-11-23T21:01:34.498Z"}}"#,
+        vec![track.as_str(); 300].join(",")
+    );
+    let one = |name, kind, body| Case {
+        name,
+        call: Call::One(kind),
+        body,
+        events: 1,
+    };
+    vec![
+        one("track", Kind::Track, track),
+        one("page", Kind::Page, recorded("web-std-xorigin-02-page-utm")),
+        one(
+            "identify",
+            Kind::Identify,
+            recorded("web-std-xorigin-05-identify-user"),
+        ),
+        Case {
+            name: "batch of 300",
+            call: Call::Batch,
+            body: batch,
+            events: 300,
+        },
+        Case {
+            name: "server batch",
+            call: Call::Batch,
+            body: recorded("node-01-batch-all-types"),
+            events: 6,
+        },
+    ]
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// As PostHog's own Segment destination maps.
+    Reference,
+    /// With what PostHog's own libraries would send besides, as the proxy does it by default.
+    Enriched,
+    /// And sessions in a cookie of the edge's own, which the browser has already.
+    Sessions,
+}
+
+impl Way {
+    pub const ALL: [(Self, &'static str); 3] = [
+        (Self::Reference, "reference"),
+        (Self::Enriched, "enriched"),
+        (Self::Sessions, "sessions"),
+    ];
+}
+
+/// A rewriter and everything else that outlives a request.
+pub struct Work {
+    rewriter: Arc<Rewriter>,
+    envelope: Envelope,
+    recipient: Arc<Recipient>,
+    cookies: Option<String>,
+}
+
+impl Work {
+    pub fn new(way: Way, case: &Case) -> Self {
+        let mapping = match way {
+            Way::Reference => Mapping::reference(),
+            Way::Enriched | Way::Sessions => Mapping::default(),
+        };
+        let mut rewriter = Rewriter::new(mapping, Bounds::default()).remembering();
+        if way == Way::Sessions {
+            rewriter = rewriter.with_sessions(SessionKeeper {
+                sessions: EdgeSessions::new([&[7; 32][..]]).unwrap(),
+                cookie: SessionCookie::new("edge_visit", None).unwrap(),
+            });
+        }
+        let api_key = ApiKey::new("phc_bench").unwrap();
+        let mut work = Self {
+            rewriter: Arc::new(rewriter),
+            envelope: Envelope::new(&api_key),
+            recipient: Arc::new(Recipient {
+                posthog_cookie: posthog_js_cookie_name(api_key.expose()),
+                ..Recipient::default()
+            }),
+            cookies: None,
+        };
+        if way == Way::Sessions {
+            work.cookies = work.answered(case);
+        }
+        work
+    }
+
+    /// The cookie that a browser has after its first request.
+    fn answered(&self, case: &Case) -> Option<String> {
+        use hedgerow::rewrite::enrich::edge_session::Transport;
+        let mut rewrite = self.begin(case);
+        self.pull(&mut rewrite, case);
+        let cookie = rewrite.set_cookie(Transport::Plain)?;
+        cookie.split(';').next().map(str::to_owned)
+    }
+
+    fn begin(&self, case: &Case) -> hedgerow::rewrite::Rewrite {
+        let mut rewrite = self.rewriter.begin(Arrival {
+            received_at: Some(Timestamp::from_millis(RECEIVED_AT)),
+            client_ip: Some(std::net::Ipv4Addr::new(203, 0, 113, 7).into()),
+            cookies: self.cookies.clone(),
+            ..Arrival::new(case.call)
+        });
+        rewrite.address_to(Arc::clone(&self.recipient));
+        rewrite.push(case.body.as_bytes()).unwrap();
+        rewrite.end();
+        rewrite
+    }
+
+    fn pull(&self, rewrite: &mut hedgerow::rewrite::Rewrite, case: &Case) -> Vec<u8> {
+        let mut batch = Batch::open(&self.envelope);
+        let pulled = rewrite.pull(&mut batch, usize::MAX, &mut ()).unwrap();
+        assert_eq!((pulled, batch.events()), (Pulled::Done, case.events));
+        batch.close()
+    }
+
+    /// The whole way of one body: pushed, split, normalised, mapped, checked, written.
+    pub fn run(&self, case: &Case) -> Vec<u8> {
+        self.pull(&mut self.begin(case), case)
+    }
+}

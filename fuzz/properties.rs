@@ -1,0 +1,261 @@
+//! What must hold for any bytes whatever: the entries of the fuzz targets, and of an ordinary test
+//! that runs them over seeds.
+
+use std::collections::HashSet;
+use std::env::VarError;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hedgerow::config::SecretSource;
+use hedgerow::posthog::{ApiKey, Batch, Envelope};
+use hedgerow::rewrite::{
+    Arrival, Bounds, Fate, Flow, Mapping, Pulled, RewriteError, Rewriter, Timestamp, Watch,
+};
+use hedgerow::segment::{Call, Kind};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+/// What a body became: the whole batch, and the fate of each message.
+type Outcome = Result<(Vec<u8>, Vec<String>), RewriteError>;
+
+const WINDOW: usize = 1 << 20;
+
+/// A body never panics, and whatever comes out of it is a batch that capture takes.
+pub fn convert_whole(data: &[u8]) {
+    for mapping in [Mapping::reference(), Mapping::default()] {
+        for call in [Call::Batch, Call::One(kind(data))] {
+            if let Ok((batch, fates)) = run(&mapping, call, WINDOW, &[data]) {
+                judge(&batch, &fates);
+            }
+        }
+    }
+}
+
+/// The same bytes give the same events, wherever they are cut, and however little of a body is
+/// held. The first bytes say where and how little.
+pub fn convert_split(data: &[u8]) {
+    let Some((choice, body)) = data.split_at_checked(4) else {
+        return;
+    };
+    let number = |at: usize| usize::from(choice.get(at).copied().unwrap_or_default());
+    // A byte order mark is looked for in what is held, so that is never less.
+    let window = 3 + number(0) * number(0);
+    let (first, second) = (number(1) * number(2) % (body.len() + 1), number(3));
+    let (front, rest) = body.split_at(first);
+    let mut chunks = vec![front];
+    chunks.extend(rest.chunks(second.max(1)));
+    let mapping = Mapping::default();
+    for call in [Call::Batch, Call::One(kind(body))] {
+        let whole = run(&mapping, call, WINDOW, &[body]);
+        let cut = run(&mapping, call, WINDOW, &chunks);
+        assert_eq!(told(&cut), told(&whole), "cut, but held");
+        let streamed = run(&mapping, call, window, &chunks);
+        match (&whole, &streamed) {
+            // What changes all messages came behind them, or a value outgrew a tiny window.
+            (Ok(_), Err(RewriteError::LateBatchKey | RewriteError::TooLarge)) => {}
+            (Err(_), Err(_)) => {}
+            _ => assert_eq!(told(&streamed), told(&whole), "window {window}"),
+        }
+    }
+}
+
+/// A configuration never panics, and each mistake stands in a line that there is.
+pub fn config_parse(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Err(problems) = hedgerow::config::parse(text, &NoSecrets) {
+        let lines = text.split('\n').count();
+        assert!(problems.count() > 0, "neither read nor refused");
+        for problem in problems.iter() {
+            let place = problem.place;
+            assert!(
+                (1..=lines + 1).contains(&place.line) && place.column > 0,
+                "{place:?} of {lines} lines: {}",
+                problem.message
+            );
+        }
+        let _ = hedgerow::config::render_problems(&problems, "fuzz.yaml");
+    }
+}
+
+fn kind(data: &[u8]) -> Kind {
+    const KINDS: [Kind; 6] = [
+        Kind::Track,
+        Kind::Page,
+        Kind::Screen,
+        Kind::Identify,
+        Kind::Group,
+        Kind::Alias,
+    ];
+    KINDS.get(data.len() % 6).copied().unwrap_or(Kind::Track)
+}
+
+#[derive(Default)]
+struct Fates(Vec<String>);
+
+impl Watch for Fates {
+    fn message(&mut self, index: usize, _: &[u8], fate: Fate<'_>) {
+        assert_eq!(index, self.0.len(), "messages come in order");
+        self.0.push(match fate {
+            Fate::Event(_) => "event".to_owned(),
+            other => format!("{other:?}"),
+        });
+    }
+}
+
+fn run(mapping: &Mapping, call: Call, window: usize, chunks: &[&[u8]]) -> Outcome {
+    let bounds = Bounds {
+        window,
+        ..Bounds::default()
+    };
+    let rewriter = Arc::new(Rewriter::new(mapping.clone(), bounds));
+    let mut rewrite = rewriter.begin(Arrival {
+        received_at: Some(Timestamp::from_millis(1_795_500_000_000)),
+        client_ip: Some([203, 0, 113, 7].into()),
+        user_agent: Some("Mozilla/5.0".to_owned()),
+        ..Arrival::new(call)
+    });
+    let api_key = match ApiKey::new("phc_fuzz") {
+        Ok(api_key) => api_key,
+        Err(error) => panic!("{error}"),
+    };
+    let mut batch = Batch::open(&Envelope::new(&api_key));
+    let mut fates = Fates::default();
+    for chunk in chunks {
+        if rewrite.push(chunk)? == Flow::Open {
+            let pulled = rewrite.pull(&mut batch, usize::MAX, &mut fates)?;
+            assert_eq!(pulled, Pulled::Starved, "the body has not ended");
+        }
+    }
+    rewrite.end();
+    rewrite.write_key()?;
+    let pulled = rewrite.pull(&mut batch, usize::MAX, &mut fates)?;
+    assert_eq!(pulled, Pulled::Done, "the body has ended");
+    Ok((batch.close(), fates.0))
+}
+
+/// An outcome that can be read when it is not the expected one.
+fn told(outcome: &Outcome) -> Result<(String, &[String]), RewriteError> {
+    match outcome {
+        Ok((batch, fates)) => Ok((String::from_utf8_lossy(batch).into_owned(), fates)),
+        Err(error) => Err(*error),
+    }
+}
+
+/// What capture asks of a batch (posthog-ingestion 1.6 and 1.7).
+fn judge(batch: &[u8], fates: &[String]) {
+    let shown = String::from_utf8_lossy(batch);
+    let mut deserializer = serde_json::Deserializer::from_slice(batch);
+    if let Err(error) = Unique.deserialize(&mut deserializer) {
+        panic!("{error}: {shown}");
+    }
+    let value: Value = match serde_json::from_slice(batch) {
+        Ok(value) => value,
+        Err(error) => panic!("{error}: {shown}"),
+    };
+    let events = value.get("batch").and_then(Value::as_array);
+    let events = events.map(Vec::as_slice).unwrap_or_default();
+    let written = fates.iter().filter(|fate| *fate == "event").count();
+    assert!(events.len() >= written, "{written} events: {shown}");
+    for event in events {
+        let field = |name: &str| event.get(name).and_then(Value::as_str);
+        assert!(
+            field("event").is_some_and(|name| !name.is_empty()),
+            "{event}"
+        );
+        assert!(
+            field("uuid").is_some_and(|uuid| uuid.len() == 36),
+            "{event}"
+        );
+        let timestamp = event.get("timestamp");
+        assert!(
+            timestamp.is_none_or(|time| time.is_string() || time.is_null()),
+            "{event}"
+        );
+        let properties = event.get("properties");
+        assert!(properties.is_some_and(Value::is_object), "{event}");
+        let property = |name: &str| properties.and_then(|all| all.get(name));
+        let id = event.get("distinct_id").or_else(|| property("distinct_id"));
+        assert!(
+            id.is_some_and(|id| match id {
+                Value::Null => false,
+                Value::String(text) => !text.trim().is_empty(),
+                _ => true,
+            }),
+            "{event}"
+        );
+        assert!(
+            property("$cookieless_mode").is_none_or(Value::is_boolean),
+            "{event}"
+        );
+    }
+}
+
+/// JSON in which no key stands twice.
+struct Unique;
+
+impl<'de> DeserializeSeed<'de> for Unique {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = ();
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(Unique)?.is_some() {}
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut keys = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            map.next_value_seed(Unique)?;
+            if let Some(key) = keys.replace(key) {
+                return Err(de::Error::custom(format!("key {key:?} stands there twice")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// No variables and no files: what a fuzzer writes must not make it read this machine's.
+struct NoSecrets;
+
+impl SecretSource for NoSecrets {
+    fn variable(&self, _: &str) -> Result<String, VarError> {
+        Err(VarError::NotPresent)
+    }
+
+    fn file(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
+}

@@ -1,0 +1,111 @@
+//! The group types of each project: PostHog has five, and ignores any further one silently
+//! (posthog-ingestion 4.5).
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+/// How many types of groups a project of PostHog's has.
+pub const GROUP_TYPES: usize = 5;
+
+/// A longer name is looked at no further: names come from whoever sends events.
+const NAME_BYTES: usize = 200;
+
+/// Projects that are told apart. There are as many as the configuration has.
+const PROJECTS: usize = 1024;
+
+/// The types that were seen since the start, project by project.
+#[derive(Debug, Default)]
+pub(super) struct GroupTypes(RwLock<HashMap<String, Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    types: Vec<String>,
+    /// Whether the sixth has been reported.
+    reported: Reported,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Reported {
+    #[default]
+    No,
+    Yes,
+}
+
+/// Whether a group type is news for whoever runs the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    None,
+    /// It is the sixth of its project.
+    Sixth,
+}
+
+impl GroupTypes {
+    /// Notes a type of a project. The sixth is news, once.
+    pub(super) fn note(&self, project: &str, group_type: &str) -> News {
+        if group_type.is_empty() || group_type.len() > NAME_BYTES {
+            return News::None;
+        }
+        let is_settled = |seen: &Seen| {
+            seen.reported == Reported::Yes || seen.types.iter().any(|known| known == group_type)
+        };
+        {
+            let projects = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            if projects.get(project).is_some_and(is_settled) {
+                return News::None;
+            }
+        }
+        let mut projects = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if projects.len() >= PROJECTS && !projects.contains_key(project) {
+            return News::None;
+        }
+        let seen = projects.entry(project.to_owned()).or_default();
+        if is_settled(seen) {
+            return News::None;
+        }
+        if seen.types.len() < GROUP_TYPES {
+            seen.types.push(group_type.to_owned());
+            return News::None;
+        }
+        seen.reported = Reported::Yes;
+        News::Sixth
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sixth_type_of_a_project_is_news_once() {
+        let types = GroupTypes::default();
+        for project in ["shop", "blog"] {
+            for name in ["a", "b", "a", "c", "d", "e", "e", "a", ""] {
+                assert_eq!(types.note(project, name), News::None, "{project} {name}");
+            }
+        }
+        assert_eq!(types.note("shop", &"x".repeat(NAME_BYTES + 1)), News::None);
+        assert_eq!(types.note("shop", "f"), News::Sixth);
+        assert_eq!(types.note("shop", "f"), News::None);
+        assert_eq!(types.note("shop", "g"), News::None);
+        assert_eq!(types.note("blog", "g"), News::Sixth);
+    }
+
+    #[test]
+    fn of_many_threads_one_gets_the_news() {
+        let types = GroupTypes::default();
+        let news: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let names = (0..100).map(|number| format!("type {number}"));
+                        names
+                            .filter(|name| types.note("shop", name) == News::Sixth)
+                            .count()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|one| one.join().unwrap()).sum()
+        });
+        assert_eq!(news, 1);
+    }
+}

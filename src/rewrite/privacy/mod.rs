@@ -1,0 +1,178 @@
+//! What may leave of a visitor: the settings of `privacy:`, who they count for, and the pass over
+//! a written event that carries them out.
+//!
+//! All of it is off by default and costs nothing then: an event is looked at a second time only
+//! where something has to be taken out of it.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ring::hmac;
+use thiserror::Error;
+
+use super::Omission;
+
+mod decide;
+mod pseudonym;
+mod scrub;
+
+pub use super::enrich::privacy::{IpMask, NamePattern, PathPattern, PatternError};
+pub use scrub::PROTECTED;
+pub(super) use scrub::{Scrub, Subject};
+
+/// The settings of `privacy:`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Privacy {
+    /// Properties that are taken out, as paths in the event's properties.
+    pub drop: Vec<PathPattern>,
+    /// Properties whose values are replaced by a hash, likewise.
+    pub hash: Vec<PathPattern>,
+    /// What hashes and pseudonyms are keyed with.
+    pub secret: Option<Secret>,
+    /// How much of the client's address leaves.
+    pub ip: IpMask,
+    /// Whether advertisers' ids of single clicks leave.
+    pub click_ids: ClickIds,
+    /// What becomes of messages of a request with `Sec-GPC: 1`.
+    pub global_privacy_control: Treatment,
+    /// What becomes of messages of a request with `DNT: 1`.
+    pub do_not_track: Treatment,
+    /// Segment's consent categories, and what becomes of a message without consent to each.
+    pub consent: Vec<(String, Treatment)>,
+    /// Whom an anonymised event is filed under.
+    pub pseudonym: Pseudonym,
+}
+
+/// What becomes of a message. The later ones are the stricter ones, and the strictest counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Treatment {
+    /// It becomes an event as ever.
+    #[default]
+    Send,
+    /// The event says what happened, and not whom it happened to.
+    Anonymise,
+    /// It is left out.
+    Drop,
+}
+
+/// Whether advertisers' ids of single clicks (`gclid`, `fbclid` …) leave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClickIds {
+    /// They do.
+    #[default]
+    Keep,
+    /// `<masked>` stands for them, in properties of their own and in URLs, as in posthog-js.
+    Mask,
+}
+
+/// Whom an anonymised event is filed under.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pseudonym {
+    /// A stranger for each event: nothing connects two of them.
+    #[default]
+    Event,
+    /// A stranger for each visitor and day (UTC), so that visitors can be counted. Needs the
+    /// secret: without it, nobody can tell who it was or connect two days.
+    Day,
+}
+
+/// The shortest secret, in bytes.
+pub const SECRET_BYTES: usize = 16;
+
+/// What hashes and pseudonyms are keyed with. It is never shown.
+#[derive(Clone)]
+pub struct Secret {
+    bytes: Vec<u8>,
+    key: hmac::Key,
+}
+
+/// A secret that can be guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a secret has at least {SECRET_BYTES} bytes")]
+pub struct ShortSecret;
+
+impl Secret {
+    /// Takes a secret.
+    ///
+    /// # Errors
+    ///
+    /// When it has fewer than [`SECRET_BYTES`] bytes.
+    pub fn new(bytes: &[u8]) -> Result<Self, ShortSecret> {
+        if bytes.len() < SECRET_BYTES {
+            return Err(ShortSecret);
+        }
+        Ok(Self {
+            bytes: bytes.to_vec(),
+            key: hmac::Key::new(hmac::HMAC_SHA256, bytes),
+        })
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret(redacted)")
+    }
+}
+
+/// Whether a request carries a signal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Signal {
+    /// It does not.
+    #[default]
+    Absent,
+    /// It does.
+    Given,
+}
+
+impl Signal {
+    /// By the value of the header `Sec-GPC` or `DNT`: only `1` is the signal.
+    pub fn from_header(value: Option<&str>) -> Self {
+        match value.map(str::trim) {
+            Some("1") => Self::Given,
+            _ => Self::Absent,
+        }
+    }
+}
+
+/// What a visitor's browser says about being tracked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Signals {
+    /// `Sec-GPC: 1`.
+    pub global_privacy_control: Signal,
+    /// `DNT: 1`.
+    pub do_not_track: Signal,
+}
+
+impl Privacy {
+    /// Whether signals of a request change anything, so that they have to be read.
+    pub fn heeds_signals(&self) -> bool {
+        self.global_privacy_control != Treatment::Send || self.do_not_track != Treatment::Send
+    }
+
+    /// The client's address as it may stand in a header of a batch with the messages of a request.
+    /// Where consent, which stands in each message, can make one of them anonymous, it is nobody's.
+    pub fn forwarded(&self, client: IpAddr, signals: Signals) -> IpAddr {
+        let by_consent = self.consent.iter().map(|(_, without)| *without);
+        let strictest = by_consent.max().unwrap_or_default();
+        let is_sent =
+            strictest == Treatment::Send && self.of_request(signals).treatment == Treatment::Send;
+        let mask = if is_sent { self.ip } else { IpMask::All };
+        mask.apply_to(client)
+    }
+}
+
+/// What becomes of a message, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) treatment: Treatment,
+    /// What it is called if the message is left out.
+    pub(super) reason: Omission,
+}

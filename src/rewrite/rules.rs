@@ -1,0 +1,81 @@
+//! A site's own rules for its events: drop, keep or rename them by name.
+
+use super::enrich::privacy::NamePattern;
+use crate::segment::Kind;
+
+/// One rule. The first whose pattern matches an event's name decides; an event that none matches
+/// is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Which events, by the name that PostHog would get (`$pageview` for a page call).
+    pub event: NamePattern,
+    /// What becomes of them.
+    pub action: RuleAction,
+}
+
+/// What becomes of the events of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuleAction {
+    /// They are sent, whatever later rules say.
+    Keep,
+    /// They are left out.
+    Drop,
+    /// They get another name. Only track, page and screen calls: what identify, group and alias
+    /// calls do, PostHog knows by their names, so this rule does not match them.
+    Rename(String),
+}
+
+impl Rule {
+    /// Whether the rule decides about an event.
+    fn matches(&self, event: &str, kind: Kind) -> bool {
+        let renames = matches!(self.action, RuleAction::Rename(_));
+        let can_be_renamed = matches!(kind, Kind::Track | Kind::Page | Kind::Screen);
+        (can_be_renamed || !renames) && self.event.matches(event)
+    }
+}
+
+/// What the rules say of an event.
+pub(super) fn decide<'r>(rules: &'r [Rule], event: &str, kind: Kind) -> Option<&'r RuleAction> {
+    let rule = rules.iter().find(|rule| rule.matches(event, kind))?;
+    Some(&rule.action)
+}
+
+/// Events by which PostHog changes persons and groups (posthog-ingestion 3.6). None can become one
+/// of them by a rule.
+pub const PERSON_EVENTS: &[&str] = &[
+    "$identify",
+    "$create_alias",
+    "$merge_dangerously",
+    "$set",
+    "$groupidentify",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let rule = |event: &str, action| Rule {
+            event: event.parse().unwrap(),
+            action,
+        };
+        let renamed = RuleAction::Rename("Old".to_owned());
+        let rules = [
+            rule("Debug Important", RuleAction::Keep),
+            rule("Debug *", RuleAction::Drop),
+            rule("*Viewed", renamed.clone()),
+            rule("$identify", renamed.clone()),
+        ];
+        for (event, kind, expected) in [
+            ("Debug Important", Kind::Track, Some(&RuleAction::Keep)),
+            ("Debug x", Kind::Track, Some(&RuleAction::Drop)),
+            ("Page Viewed", Kind::Page, Some(&renamed)),
+            ("Order Completed", Kind::Track, None),
+            ("$identify", Kind::Identify, None),
+            ("$identify", Kind::Track, Some(&renamed)),
+        ] {
+            assert_eq!(decide(&rules, event, kind), expected, "{event} {kind:?}");
+        }
+    }
+}

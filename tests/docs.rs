@@ -1,0 +1,119 @@
+//! What the documents say is what the code does: their examples are run, and what they list is
+//! all there is.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[path = "docs/configuration.rs"]
+mod configuration;
+#[path = "docs/mapping.rs"]
+mod mapping;
+#[path = "docs/repairs.rs"]
+mod repairs;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hedgerow::posthog::{ApiKey, Batch, Envelope};
+use hedgerow::rewrite::{
+    is_batch, Arrival, Bounds, Fate, Mapping, RewriteError, Rewriter, Timestamp, Watch,
+};
+use hedgerow::segment::Call;
+use serde_json::Value;
+
+/// A file of the project.
+pub fn file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The rows of all tables below this heading (any heading for none): their cells, without the
+/// head and the rule below it.
+pub fn rows(document: &str, heading: Option<&str>) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    let mut here = heading.is_none();
+    let mut head = true;
+    for line in document.lines() {
+        if line.starts_with('#') {
+            let title = line.trim_start_matches('#').trim();
+            here = heading.is_none_or(|wanted| wanted == title);
+        }
+        let Some(inner) = line
+            .strip_prefix('|')
+            .and_then(|line| line.strip_suffix('|'))
+        else {
+            head = true;
+            continue;
+        };
+        let rule = inner.chars().all(|sign| matches!(sign, '|' | '-' | ' '));
+        if rule {
+            head = false;
+        } else if here && !head {
+            rows.push(
+                inner
+                    .split('|')
+                    .map(|cell| cell.trim().to_owned())
+                    .collect(),
+            );
+        }
+    }
+    rows
+}
+
+/// What stands between a cell's backquotes, if that is all of it.
+pub fn code(cell: &str) -> Option<&str> {
+    let inner = cell.strip_prefix('`')?.strip_suffix('`')?;
+    (!inner.contains('`')).then_some(inner)
+}
+
+/// What became of the messages of one body.
+#[derive(Default)]
+pub struct Seen {
+    pub events: Vec<Value>,
+    pub codes: Vec<&'static str>,
+}
+
+impl Watch for Seen {
+    fn message(&mut self, _: usize, _: &[u8], fate: Fate<'_>) {
+        match fate {
+            Fate::Event(event) => self.events.push(serde_json::from_slice(event).unwrap()),
+            Fate::LeftOut(omission) => self.codes.push(omission.code()),
+            Fate::Refused(fault) => self.codes.push(fault.code()),
+        }
+    }
+}
+
+/// Rewrites a body as if it had arrived at the moment that the documents name.
+pub fn rewritten(body: &str, mapping: Mapping) -> Result<Seen, RewriteError> {
+    let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
+    let mut rewrite = rewriter.begin(Arrival {
+        received_at: Timestamp::parse_rfc3339("2026-11-23T21:00:00Z"),
+        client_ip: Some([203, 0, 113, 7].into()),
+        ..Arrival::new(Call::Batch)
+    });
+    rewrite.push(body.as_bytes())?;
+    rewrite.end();
+    let envelope = Envelope::new(&ApiKey::new("phc_docs").unwrap());
+    let mut seen = Seen::default();
+    rewrite.pull(&mut Batch::open(&envelope), usize::MAX, &mut seen)?;
+    assert!(is_batch(body.as_bytes()) || seen.events.len() + seen.codes.len() == 1);
+    Ok(seen)
+}
+
+/// Where `whole` lacks something of `part`; nothing if all of it is there.
+pub fn lacking(whole: &Value, part: &Value) -> Option<String> {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => part.iter().find_map(|(key, part)| {
+            let lacking = match whole.get(key) {
+                Some(whole) => lacking(whole, part)?,
+                None => "is missing".to_owned(),
+            };
+            Some(format!("{key}: {lacking}"))
+        }),
+        (whole, part) => (whole != part).then(|| format!("is {whole}, not {part}")),
+    }
+}

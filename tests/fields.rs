@@ -1,0 +1,411 @@
+//! `docs/fields.md` says what becomes of every field of a Segment message, and says the truth:
+//! its table is what the rewriting does with a message that has one field more than another.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::Arc;
+
+use hedgerow::posthog::{ApiKey, Batch, Envelope};
+use hedgerow::rewrite::{Arrival, Bounds, Mapping, Recipient, Rewriter, Timestamp};
+use hedgerow::segment::{Call, Kind};
+use serde_json::{json, Value};
+
+const CALLS: [Kind; 6] = [
+    Kind::Track,
+    Kind::Page,
+    Kind::Screen,
+    Kind::Identify,
+    Kind::Group,
+    Kind::Alias,
+];
+
+/// Where a value stands.
+enum Place {
+    /// Below these keys of the message.
+    Message(&'static str),
+    /// In a cookie of this name.
+    Cookie(&'static str),
+    /// It is the client's address.
+    Address,
+    /// It is the `User-Agent` header of a pixel's request.
+    UserAgent,
+}
+use Place::{Address, Cookie, Message, UserAgent};
+
+/// One field: what the table calls it, and a value for it.
+type Field = (&'static str, Place, Value);
+
+const AGENT: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like \
+                     Gecko) Chrome/152.0.0.0 Safari/537.36";
+const PHONE: &str = "Mozilla/5.0 (Linux; Android 16; Pixel 9) AppleWebKit/537.36 (KHTML, like \
+                     Gecko) Chrome/152.0.0.0 Mobile Safari/537.36";
+const NOW: &str = "2026-11-23T12:00:00.000Z";
+const SESSION: &str = "019ab081-7d00-7abc-8def-000000000001";
+
+fn own(path: &'static str, value: Value) -> Field {
+    (path, Message(path), value)
+}
+
+/// The fields by section. Those that the context's `segment_*` copy alone says are not repeated.
+fn sections() -> Vec<(&'static str, Vec<Field>)> {
+    vec![
+        (
+            "Who, what and when",
+            vec![
+                own("messageId", json!("m-2")),
+                own("userId", json!("u-1")),
+                own("anonymousId", json!("a-2")),
+                own("timestamp", json!("2026-11-23T11:00:00.000Z")),
+                own("originalTimestamp", json!("2026-11-23T11:00:00.000Z")),
+                own("sentAt", json!("2026-11-23T11:59:59.000Z")),
+                own("receivedAt", json!(NOW)),
+                own("event", json!("Order Completed")),
+                own("name", json!("Checkout")),
+                own("category", json!("Shop")),
+                own("groupId", json!("g-1")),
+                own("previousId", json!("u-0")),
+                own("traits", json!({"email": "a@example.test"})),
+                own("channel", json!("web")),
+                own("version", json!(2)),
+                own("projectId", json!("p")),
+                own("writeKey", json!("k")),
+                own("_metadata", json!({"bundled": []})),
+            ],
+        ),
+        (
+            "`properties`",
+            vec![
+                (
+                    "properties.* (any other)",
+                    Message("properties.total"),
+                    json!(9.5),
+                ),
+                own(
+                    "properties.url",
+                    json!("https://shop.example.test/p?utm_source=mail"),
+                ),
+                own("properties.path", json!("/p")),
+                own("properties.referrer", json!("https://blog.example.test/")),
+                own("properties.title", json!("Shop")),
+                own("properties.browser", json!("Chrome")),
+                own("properties.utm_name", json!("spring")),
+                own("properties.viewport_width", json!(1200)),
+                own("properties.viewport_height", json!(800)),
+                own("properties.$groups", json!({"company": "g"})),
+                own("properties.$set", json!({"plan": "pro"})),
+                own("properties.$set_once", json!({"first": 1})),
+                own("properties.$anon_distinct_id", json!("a-9")),
+                own("properties.$screen_name", json!("Home")),
+                own("properties.$process_person_profile", json!(false)),
+                own("properties.distinct_id", json!("x")),
+                own("properties.$lib", json!("web")),
+            ],
+        ),
+        (
+            "Page, referrer and campaign",
+            vec![
+                own(
+                    "context.page.url",
+                    json!("https://shop.example.test:8443/cart"),
+                ),
+                (
+                    "context.page.url with a query",
+                    Message("context.page.url"),
+                    json!(
+                        "https://shop.example.test/?utm_source=mail&utm_campaign=spring&gclid=g1"
+                    ),
+                ),
+                own("context.page.path", json!("/cart")),
+                own("context.page.search", json!("?utm_medium=mail&fbclid=f1")),
+                own(
+                    "context.page.referrer",
+                    json!("https://www.google.com/search?q=coat"),
+                ),
+                (
+                    "context.page.referrer, empty",
+                    Message("context.page.referrer"),
+                    json!(""),
+                ),
+                own("context.page.title", json!("Cart")),
+                own("context.campaign.name", json!("spring")),
+                own("context.campaign.source", json!("mail")),
+                own("context.campaign.medium", json!("news")),
+                own("context.campaign.term", json!("coat")),
+                own("context.campaign.content", json!("top")),
+                (
+                    "context.campaign.* (any other)",
+                    Message("context.campaign.id"),
+                    json!("7"),
+                ),
+                own("context.referrer.type", json!("dataxu")),
+            ],
+        ),
+        (
+            "Browser and device",
+            vec![
+                own("context.userAgent", json!(AGENT)),
+                (
+                    "context.userAgent of a phone",
+                    Message("context.userAgent"),
+                    json!(PHONE),
+                ),
+                own("context.locale", json!("en-GB")),
+                own("context.timezone", json!("Europe/Amsterdam")),
+                own("context.screen.width", json!(1440)),
+                own("context.screen.height", json!(900)),
+                own("context.screen.density", json!(2)),
+                own("context.screen.innerWidth", json!(1400)),
+                own("context.screen.innerHeight", json!(700)),
+                own("context.os.name", json!("iOS")),
+                own("context.os.version", json!("26.1")),
+                own("context.device.id", json!("d-1")),
+                own("context.device.type", json!("ios")),
+                own("context.device.model", json!("iPhone17,1")),
+                own("context.device.manufacturer", json!("Apple")),
+                own("context.device.name", json!("Ann's phone")),
+                own("context.device.advertisingId", json!("ad-1")),
+                own("context.app.name", json!("Shop")),
+                own("context.app.version", json!("2.1")),
+                own("context.app.build", json!("44")),
+                own("context.app.namespace", json!("com.example.shop")),
+                own("context.network.wifi", json!(true)),
+                own("context.network.cellular", json!(false)),
+                own("context.network.bluetooth", json!(false)),
+                own("context.network.carrier", json!("T")),
+            ],
+        ),
+        (
+            "The rest of the context",
+            vec![
+                own("context.ip", json!("198.51.100.7")),
+                own("context.groupId", json!("g-1")),
+                own("context.traits", json!({"email": "a@example.test"})),
+                own("context.library.version", json!("next-1.84.3")),
+                own("context.sessionId", json!(1_763_899_000_000_i64)),
+                own("context.location.city", json!("Utrecht")),
+                (
+                    "context.* (any other)",
+                    Message("context.instanceId"),
+                    json!("i-1"),
+                ),
+                (
+                    "integrations.Actions Amplitude.session_id",
+                    Message("integrations.Actions Amplitude.session_id"),
+                    json!(1_763_899_000_000_i64),
+                ),
+            ],
+        ),
+        (
+            "The request",
+            vec![
+                ("the client's address", Address, json!("203.0.113.7")),
+                ("`User-Agent` of a pixel", UserAgent, json!(AGENT)),
+                (
+                    "the cookie `ph_<project key>_posthog`",
+                    Cookie("ph_phc_test_posthog"),
+                    json!(format!(
+                        "{{\"$sesid\":[1763898900000,\"{SESSION}\",1763898900000]}}"
+                    )),
+                ),
+                (
+                    "the cookie `ajs_group_id`",
+                    Cookie("ajs_group_id"),
+                    json!("g-1"),
+                ),
+            ],
+        ),
+    ]
+}
+
+/// A message of a browser that has next to nothing in it.
+fn bare(kind: Kind) -> Value {
+    let mut message = json!({
+        "messageId": "m-1",
+        "anonymousId": "a-1",
+        "context": {"library": {"name": "analytics.js"}},
+    });
+    if kind == Kind::Track {
+        message["event"] = json!("Nothing");
+    }
+    message
+}
+
+/// What an event says, and where it came from.
+#[derive(Default)]
+struct Said {
+    values: BTreeMap<String, Value>,
+    origins: Value,
+}
+
+fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> Said {
+    let mut message = bare(kind);
+    let mut arrival = Arrival {
+        // The bare message has no time: what the clock says is left out of the comparison.
+        received_at: Timestamp::parse_rfc3339("2025-11-23T12:00:00.000Z"),
+        ..Arrival::new(Call::One(kind))
+    };
+    match field {
+        None => {}
+        Some((_, Message(path), value)) => {
+            let (parts, last) = path.rsplit_once('.').unwrap_or(("", path));
+            let mut at = &mut message;
+            for part in parts.split('.').filter(|part| !part.is_empty()) {
+                at = &mut at[part];
+            }
+            at[last] = value.clone();
+            if *last == *"sentAt" {
+                message["timestamp"] = json!("2026-11-23T11:00:00.000Z");
+            }
+        }
+        Some((_, Cookie(name), value)) => {
+            let value = value.as_str().unwrap();
+            let all = percent_encoding::NON_ALPHANUMERIC;
+            let value = percent_encoding::utf8_percent_encode(value, all);
+            arrival.cookies = Some(format!("{name}={value}"));
+        }
+        Some((_, Address, value)) => {
+            arrival.client_ip = Some(value.as_str().unwrap().parse().unwrap());
+        }
+        Some((_, UserAgent, value)) => arrival.user_agent = value.as_str().map(str::to_owned),
+    }
+    let rewriter = Arc::new(Rewriter::new(mapping.clone(), Bounds::default()));
+    let mut rewrite = rewriter.begin(arrival);
+    rewrite.address_to(Arc::new(Recipient {
+        posthog_cookie: "ph_phc_test_posthog".to_owned(),
+        ..Recipient::default()
+    }));
+    rewrite.explain();
+    rewrite.push(message.to_string().as_bytes()).unwrap();
+    rewrite.end();
+    let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
+    rewrite.pull(&mut batch, usize::MAX, &mut ()).unwrap();
+    let sent: Value = serde_json::from_slice(&batch.close()).unwrap();
+    let Some(event) = sent["batch"].get(0) else {
+        return Said::default();
+    };
+    let mut values = BTreeMap::new();
+    for (key, value) in event.as_object().unwrap() {
+        if key != "properties" {
+            values.insert(format!("`{key}`"), value.clone());
+        }
+    }
+    for (key, value) in event["properties"].as_object().unwrap() {
+        values.insert(format!("`properties.{key}`"), value.clone());
+    }
+    Said {
+        values,
+        origins: serde_json::from_str(&rewrite.explanation()).unwrap(),
+    }
+}
+
+/// What is new or different with a field.
+fn difference(with: &Said, without: &Said) -> BTreeSet<String> {
+    let changed = with
+        .values
+        .iter()
+        .filter(|(key, value)| without.values.get(*key) != Some(value));
+    let gone = without
+        .values
+        .keys()
+        .filter(|key| !with.values.contains_key(*key));
+    let changed = changed.map(|(key, _)| key.clone());
+    changed.chain(gone.map(|key| format!("no {key}"))).collect()
+}
+
+/// What the table says of a field in one kind of call.
+type Cells = (String, String);
+
+fn cells(field: &Field, kind: Kind) -> Cells {
+    let [reference, enriched] = [Mapping::reference(), Mapping::default()].map(|mapping| {
+        let with = said(&mapping, kind, Some(field));
+        let without = said(&mapping, kind, None);
+        (difference(&with, &without), with)
+    });
+    let short = |key: &str| key.replace("`properties.", "`");
+    let first: Vec<String> = reference.0.iter().map(|key| short(key)).collect();
+    // By where they came from, which goes without saying if it is the field itself.
+    let mut added: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for key in enriched.0.difference(&reference.0) {
+        let name = key.trim_matches('`').strip_prefix("properties.");
+        let origin = name.and_then(|name| enriched.1.origins[name].as_str());
+        let origin = origin
+            .filter(|origin| *origin != field.0)
+            .unwrap_or_default();
+        added.entry(origin.to_owned()).or_default().push(short(key));
+    }
+    let mut added: Vec<String> = added
+        .into_iter()
+        .map(|(origin, keys)| match origin.as_str() {
+            "" => keys.join(", "),
+            origin => format!("{} ({origin})", keys.join(", ")),
+        })
+        .collect();
+    let gone = reference.0.difference(&enriched.0);
+    added.extend(gone.map(|key| format!("takes out {}", short(key))));
+    (first.join(", "), added.join("; "))
+}
+
+fn table() -> String {
+    let mut text = String::new();
+    for (title, fields) in sections() {
+        write!(
+            text,
+            "\n### {title}\n\n| Segment | Calls | `mode: reference` | `mode: enriched` adds |\n|---|---|---|---|\n"
+        )
+        .unwrap();
+        for field in &fields {
+            let mut rows: Vec<(Cells, Vec<&str>)> = Vec::new();
+            for kind in CALLS {
+                let cells = cells(field, kind);
+                match rows.iter_mut().find(|(known, _)| *known == cells) {
+                    Some((_, kinds)) => kinds.push(kind.name()),
+                    None => rows.push((cells, vec![kind.name()])),
+                }
+            }
+            let several = rows.len() > 1;
+            for ((first, added), kinds) in rows {
+                if several && first.is_empty() && added.is_empty() {
+                    continue;
+                }
+                let kinds = match kinds.len() {
+                    6 => "all".to_owned(),
+                    _ => kinds.join(", "),
+                };
+                let name = match field.0.contains(['`', '(', ' ']) {
+                    true => field.0.to_owned(),
+                    false => format!("`{}`", field.0),
+                };
+                let or_nothing = |cell: String| match cell.as_str() {
+                    "" => "–".to_owned(),
+                    _ => cell,
+                };
+                let (first, added) = (or_nothing(first), or_nothing(added));
+                writeln!(text, "| {name} | {kinds} | {first} | {added} |").unwrap();
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn the_table_of_fields_is_what_the_code_does() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/fields.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (_, rest) = page.split_once("<!-- the table -->\n").unwrap();
+    let (written, _) = rest.split_once("\n<!-- end of the table -->").unwrap();
+    let real = table();
+    for line in real.lines().filter(|line| !written.contains(line)) {
+        eprintln!("missing: {line}");
+    }
+    assert!(
+        written.trim() == real.trim(),
+        "the table in docs/fields.md is not what the code does; this is:\n{real}"
+    );
+}
