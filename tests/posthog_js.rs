@@ -9,7 +9,7 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use support::client::{post, Client};
@@ -101,7 +101,12 @@ async fn neutral_names_lead_to_the_real_paths() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts_are_kept_and_outlive_posthog() {
-    let posthog = Recorder::that(|request| {
+    let away = Arc::new(AtomicBool::new(false));
+    let gone = Arc::clone(&away);
+    let posthog = Recorder::that(move |request| {
+        if gone.load(Ordering::SeqCst) {
+            return Act::Close;
+        }
         let headers = if request.head.contains("/static/") {
             "Cache-Control: public, max-age=600\r\nETag: \"a\"\r\nServer: PostHog\r\n"
         } else {
@@ -127,7 +132,7 @@ async fn scripts_are_kept_and_outlive_posthog() {
     let config = get("/ph/array/phc_test/config.js", "");
     assert_eq!(client.exchange(&config).await.status, 200);
     // PostHog is away: what was kept stays, the rest says so and may be asked again.
-    drop(posthog);
+    away.store(true, Ordering::SeqCst);
     for asked in [known, config] {
         let answer = client.exchange(&asked).await;
         assert!(matches!(answer.status, 200 | 304), "{answer:?}");
