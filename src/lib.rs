@@ -37,6 +37,7 @@ pub mod posthog;
 pub mod proxy;
 pub mod rewrite;
 pub mod segment;
+pub mod site;
 
 pub use config::Config;
 pub use proxy::Hedgerow;

@@ -3,7 +3,9 @@
 mod check;
 mod convert;
 mod demo;
+mod init;
 mod run;
+mod snippet;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +31,10 @@ enum Command {
     Convert(convert::Options),
     /// Show the whole way of an event on this machine: a shop, the proxy, a stand-in for PostHog.
     Demo(demo::Options),
+    /// Print a complete configuration with fresh neutral paths.
+    Init(init::Options),
+    /// Print what goes on a page for a configuration.
+    Snippet(snippet::Options),
 }
 
 #[derive(Debug, Args)]
@@ -68,6 +74,8 @@ pub fn main() -> ExitCode {
         Command::Check(file) => check::check(&file.config),
         Command::Convert(options) => convert::convert(&options),
         Command::Demo(options) => demo::demo(&options),
+        Command::Init(options) => init::init(&options),
+        Command::Snippet(options) => snippet::snippet(&options),
     }
     .into()
 }

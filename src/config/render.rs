@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::first_party::PostHogJs;
 use super::model::{Action, Config, Listener, Project, Route};
 use super::problem::{Problem, Problems, Warning};
 use super::sessions::Sessions;
@@ -103,6 +104,7 @@ fn route_rows(rows: &mut Vec<Vec<String>>, number: usize, route: &Route) {
     match &route.action {
         Action::Segment {
             write_keys: WriteKeys::Any(project),
+            ..
         } => add(
             "segment",
             &project.name,
@@ -111,6 +113,7 @@ fn route_rows(rows: &mut Vec<Vec<String>>, number: usize, route: &Route) {
         ),
         Action::Segment {
             write_keys: WriteKeys::Listed(keys),
+            ..
         } => {
             let mut counts: BTreeMap<&str, (&Project, usize)> = BTreeMap::new();
             for project in keys.values() {
@@ -120,7 +123,9 @@ fn route_rows(rows: &mut Vec<Vec<String>>, number: usize, route: &Route) {
                 add("segment", name, destination(project), count.to_string());
             }
         }
-        Action::PostHog(project) => add("posthog", &project.name, destination(project), none()),
+        Action::PostHog(PostHogJs { project, .. }) => {
+            add("posthog", &project.name, destination(project), none());
+        }
         Action::Origin(origin) => {
             for server in &origin.servers {
                 add("origin", "-", server.to_string(), none());

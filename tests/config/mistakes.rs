@@ -388,10 +388,6 @@ fn keys_of_later_versions_are_refused_by_name() {
             .flat_map(|(more, expected)| check(&with(more), expected))
             .collect(),
     );
-    none(check(
-        &SHORTEST.replace("segment: {project: shop}", "posthog: shop"),
-        &[(5, 14, "routes[0].posthog", "not available in this version")],
-    ));
     for text in [
         "admin: off",
         "admin: \"off\"",
