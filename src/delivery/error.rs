@@ -27,11 +27,14 @@ pub enum SpoolError {
     /// The file system cannot be written.
     #[error("the spool is on a read-only file system")]
     ReadOnly,
+    /// Anything else that the file system says.
+    #[error("the spool's files cannot be written: {0}")]
+    File(Arc<io::Error>),
     /// Anything else that the storage says.
-    #[error("the spool's storage failed")]
-    Storage(#[source] Arc<rusqlite::Error>),
+    #[error("the spool's storage failed: {0}")]
+    Storage(Arc<rusqlite::Error>),
     /// The folder cannot be made or used.
-    #[error("the spool's folder {} cannot be used", path.display())]
+    #[error("the spool's folder {} cannot be used: {source}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -68,6 +71,7 @@ impl SpoolError {
             Self::Full { .. } => "full",
             Self::NoSpace => "no_space",
             Self::ReadOnly => "read_only",
+            Self::File(_) => "file",
             Self::Storage(_) => "storage",
             Self::Folder { .. } => "folder",
             Self::Format { .. } => "format",
@@ -85,6 +89,19 @@ impl From<rusqlite::Error> for SpoolError {
             Some(rusqlite::ErrorCode::DiskFull) => Self::NoSpace,
             Some(rusqlite::ErrorCode::ReadOnly) => Self::ReadOnly,
             _ => Self::Storage(Arc::new(error)),
+        }
+    }
+}
+
+impl From<io::Error> for SpoolError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // A file-size limit is a disk that is full for this process.
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::NoSpace,
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            _ => Self::File(Arc::new(error)),
         }
     }
 }

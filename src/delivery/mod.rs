@@ -15,6 +15,7 @@
 //! implements [`Upstream`].
 
 mod breaker;
+mod command;
 mod error;
 mod event;
 mod lease;
@@ -26,6 +27,7 @@ mod store;
 mod upstream;
 
 pub use breaker::{Admission, Breaker, BreakerSettings, Condition};
+pub use command::{CommandError, Letters, SpoolCommand};
 pub use error::SpoolError;
 pub use event::SpooledEvent;
 pub use live::{Delivery, Mode, Project, ProjectStatus, Route};

@@ -2,9 +2,6 @@
 
 mod drain;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -107,13 +106,12 @@ impl Database {
         if absent == Absent::Refuse && !file.exists() {
             return Err(SpoolError::Missing(folder.to_owned()));
         }
-        prepare(folder, &file).map_err(|source| match source.kind() {
-            io::ErrorKind::ReadOnlyFilesystem => SpoolError::ReadOnly,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => SpoolError::NoSpace,
-            _ => SpoolError::Folder {
+        prepare(folder, &file).map_err(|source| match SpoolError::from(source) {
+            SpoolError::File(source) => SpoolError::Folder {
                 path: folder.to_owned(),
-                source: Arc::new(source),
+                source,
             },
+            other => other,
         })?;
         let connection = Connection::open_with_flags(
             &file,
@@ -126,7 +124,8 @@ impl Database {
              PRAGMA auto_vacuum = INCREMENTAL;
              PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;
-             PRAGMA journal_size_limit = 16777216;
+             PRAGMA wal_autocheckpoint = 0;
+             PRAGMA journal_size_limit = 8388608;
              PRAGMA cache_size = -8192;
              PRAGMA temp_store = MEMORY;
              PRAGMA trusted_schema = OFF;",
@@ -318,19 +317,30 @@ impl Database {
         Ok(all)
     }
 
-    /// Whether enough pages hold nothing that shortening the file is worth a transaction.
-    pub(crate) fn has_free_pages(&self) -> Result<bool, SpoolError> {
+    /// Moves what the log holds into the file, so that the log begins anew. It fails when the file
+    /// has to grow and cannot; what the log holds stays safe in it.
+    pub(crate) fn checkpoint(&self) -> Result<(), SpoolError> {
+        self.each("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(Next::Row))
+    }
+
+    /// Pages of the file that hold nothing.
+    pub(crate) fn free_pages(&self) -> Result<u64, SpoolError> {
         self.connection
             .pragma_query_value(None, "freelist_count", |row| row.get::<_, u64>(0))
-            .map(|pages| pages > 64)
             .map_err(|error| self.fault(error))
     }
 
-    /// Gives the pages that hold nothing back to the file system.
-    pub(crate) fn shrink(&self) -> Result<(), SpoolError> {
-        self.connection
-            .execute_batch("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
-            .map_err(|error| self.fault(error))
+    /// Gives the pages that hold nothing back to the file system, in steps that need little log.
+    pub(crate) fn shrink(&self, steps: usize) -> Result<(), SpoolError> {
+        for _ in 0..steps {
+            if self.free_pages()? == 0 {
+                break;
+            }
+            // Each step of this statement frees one page, so it has to be stepped to its end.
+            self.each("PRAGMA incremental_vacuum(64)", [], |_| Ok(Next::Row))?;
+            self.checkpoint()?;
+        }
+        self.each("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(Next::Row))
     }
 
     fn each(

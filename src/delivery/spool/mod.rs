@@ -7,9 +7,6 @@ mod tidy;
 mod worker;
 mod writing;
 
-#[cfg(test)]
-mod tests;
-
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{mpsc, Arc, Mutex, PoisonError};

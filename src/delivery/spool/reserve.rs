@@ -5,11 +5,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Enough for the log of a transaction that forgets one batch of 4 MiB.
-const SIZE: usize = 1 << 20;
+use super::worker::{LOG_BYTES, PACK_BYTES};
 
-/// A file of zeros. SQLite writes a log before it frees pages; where no byte is left, it could
-/// never free any.
+/// What the file may have to grow by when the log is moved into it, and a little more.
+const SIZE: usize = LOG_BYTES + PACK_BYTES + (1 << 19);
+
+/// A file of zeros. SQLite moves its log into its file before pages become free, and writes a log
+/// before it frees any; where no byte is left, a full disk could never be emptied.
 pub(super) struct Reserve {
     file: PathBuf,
 }
@@ -21,15 +23,17 @@ impl Reserve {
         }
     }
 
-    /// Makes the file unless it is there. If it cannot be made now, then at a later call.
-    pub(super) fn keep(&self) {
-        let complete = fs::metadata(&self.file).is_ok_and(|about| about.len() == SIZE as u64);
-        if !complete {
-            if let Err(error) = self.write() {
-                log::debug!("the spool's reserve cannot be made: {error}");
-                self.release();
-            }
+    /// Whether the space is held back.
+    pub(super) fn is_kept(&self) -> bool {
+        fs::metadata(&self.file).is_ok_and(|about| about.len() == SIZE as u64)
+    }
+
+    /// Makes the file unless it is there.
+    pub(super) fn keep(&self) -> io::Result<()> {
+        if self.is_kept() {
+            return Ok(());
         }
+        self.write().inspect_err(|_| self.release())
     }
 
     fn write(&self) -> io::Result<()> {
@@ -43,8 +47,10 @@ impl Reserve {
         file.sync_all()
     }
 
-    /// Gives the space to whoever needs it now; whether there was any.
-    pub(super) fn release(&self) -> bool {
-        fs::remove_file(&self.file).is_ok()
+    /// Gives the space to whoever needs it now.
+    pub(super) fn release(&self) {
+        if let Err(error) = fs::remove_file(&self.file) {
+            log::debug!("there is no reserve to give up: {error}");
+        }
     }
 }

@@ -2,11 +2,18 @@
 
 use std::time::SystemTime;
 
-use super::worker::{Letters, Worker, TICK};
+use super::worker::{Letters, Worker, LOG_BYTES, SMALL_STEP};
 use crate::delivery::store::Counters;
+use crate::delivery::SpoolError;
 
 /// Events or letters that one round drops for their age.
-const EXPIRED_AT_ONCE: i64 = 10_000;
+const EXPIRED_AT_ONCE: usize = 10_000;
+
+/// Free pages that are worth shortening the file for.
+const FREE_PAGES: u64 = 64;
+
+/// Steps of a shortening in one round (each 64 pages): appends wait for it.
+const STEPS: usize = 32;
 
 impl Worker {
     pub(super) fn tick(&mut self) {
@@ -20,21 +27,22 @@ impl Worker {
         self.expire();
         self.crowd_out();
         self.measure();
-        if self
-            .failed
-            .as_ref()
-            .is_none_or(|(at, _)| at.elapsed() > 4 * TICK)
-        {
-            self.reserve.keep();
+        if let Err(error) = self.shrink() {
+            log::debug!("the spool's file cannot be shortened: {error}");
         }
+    }
+
+    /// Gives free pages back: when nothing waits, and when the reserve has no other place.
+    fn shrink(&mut self) -> Result<(), SpoolError> {
         let idle = self.shared.gauges.waiting().is_empty();
-        if let (true, Some(database)) = (idle, &self.database) {
-            if database.has_free_pages().unwrap_or_default() {
-                if let Err(error) = database.shrink() {
-                    log::debug!("the spool's file cannot be shortened: {error}");
-                }
-            }
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        let free = database.free_pages()?;
+        if idle && free > FREE_PAGES || free > 0 && !self.reserve.is_kept() {
+            database.shrink(STEPS)?;
         }
+        Ok(())
     }
 
     fn crowd_out(&mut self) {
@@ -63,7 +71,11 @@ impl Worker {
         let Some(database) = &mut self.database else {
             return;
         };
-        match database.write(|writing| writing.expire(limit, EXPIRED_AT_ONCE)) {
+        let most = match self.failed {
+            Some(_) => SMALL_STEP,
+            None => EXPIRED_AT_ONCE,
+        };
+        match database.write(|writing| writing.expire(limit, most)) {
             Ok(gone) if gone.events + gone.letters > 0 => {
                 log::error!(
                     "{} events and {} dead letters were dropped: they are older than max_age",
@@ -73,6 +85,13 @@ impl Worker {
                 Counters::add(&self.shared.counters.expired, gone.events + gone.letters);
             }
             Ok(_) => {}
+            Err(SpoolError::NoSpace) => {
+                self.reserve.release();
+                self.logged = LOG_BYTES;
+                if let Err(error) = self.checkpoint() {
+                    log::debug!("the spool cannot be tidied up: {error}");
+                }
+            }
             Err(error) => log::debug!("the spool cannot be tidied up: {error}"),
         }
     }

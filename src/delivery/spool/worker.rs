@@ -4,6 +4,7 @@
 //! transaction together, and one fsync answers all of it.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::Arc;
@@ -25,11 +26,24 @@ pub(super) const TICK: Duration = Duration::from_secs(1);
 /// asked a thousand times a second.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Bytes of events that go into one transaction.
-const GROUP_BYTES: usize = 16 << 20;
+/// Bytes of events that are taken from the queue at once.
+const GROUP_BYTES: usize = 8 << 20;
 
-/// Requests that go into one transaction.
+/// Requests that are taken from the queue at once.
 const GROUP: usize = 4_096;
+
+/// Bytes of events that go into one transaction: with the log's size, what the file may have to
+/// grow by on a disk that has just become full.
+pub(super) const PACK_BYTES: usize = 1 << 20;
+
+/// The log is moved into the file when it holds so many bytes.
+pub(super) const LOG_BYTES: usize = 1 << 20;
+
+/// What one change costs in the log besides the event, in bytes.
+const LOGGED: usize = 400;
+
+/// On a full disk, so many events are forgotten at a time: each step needs little log.
+pub(super) const SMALL_STEP: usize = 100;
 
 /// Events that are recognised when they come again while they wait (16 bytes each).
 const KNOWN: usize = 500_000;
@@ -77,6 +91,8 @@ pub(super) struct Worker {
     /// Delivered, but not yet forgotten by the file.
     pub(super) settled: HashMap<Position, Arc<str>>,
     room: Room,
+    /// About so many bytes are in the log.
+    pub(super) logged: usize,
     pub(super) failed: Option<(Instant, SpoolError)>,
     pub(super) letters: Letters,
 }
@@ -96,6 +112,8 @@ pub(super) enum Letters {
     Changed,
 }
 
+type Bury = (Position, Refusal, oneshot::Sender<Result<(), SpoolError>>);
+
 struct Append {
     project: String,
     events: Vec<SpooledEvent>,
@@ -113,6 +131,7 @@ impl Worker {
             known: HashSet::new(),
             settled: HashMap::new(),
             room: Room::Enough,
+            logged: LOG_BYTES,
             failed: None,
             letters: Letters::Changed,
         }
@@ -292,33 +311,39 @@ impl Worker {
         if appends.is_empty() {
             return;
         }
-        let result = match &self.failed {
-            Some((at, error)) if at.elapsed() < PAUSE => Err(error.clone()),
-            _ => self.append_all(&appends),
-        };
-        let results = match result {
-            Ok(results) => {
-                if self.failed.take().is_some() {
-                    log::info!("the spool takes events again");
+        let mut results = vec![Ok(()); appends.len()];
+        for pack in pack(&appends) {
+            let result = match &self.failed {
+                Some((at, error)) if at.elapsed() < PAUSE => Err(error.clone()),
+                _ => self.append_pack(&appends, &pack, &mut results),
+            };
+            match result {
+                Ok(()) => {
+                    if self.failed.take().is_some() {
+                        log::info!("the spool takes events again");
+                    }
                 }
-                self.measure();
-                self.shared.gauges.announce();
-                results
+                Err(error) => {
+                    if self.failed.is_none() {
+                        log::error!("the spool takes nothing at the moment: {error}");
+                    }
+                    if self
+                        .failed
+                        .as_ref()
+                        .is_none_or(|(at, _)| at.elapsed() >= PAUSE)
+                    {
+                        self.failed(&error);
+                    }
+                    for part in &pack {
+                        if let Some(result) = results.get_mut(part.append) {
+                            *result = Err(error.clone());
+                        }
+                    }
+                }
             }
-            Err(error) => {
-                if self.failed.is_none() {
-                    log::error!("the spool takes nothing at the moment: {error}");
-                }
-                if self
-                    .failed
-                    .as_ref()
-                    .is_none_or(|(at, _)| at.elapsed() >= PAUSE)
-                {
-                    self.failed(&error);
-                }
-                appends.iter().map(|_| Err(error.clone())).collect()
-            }
-        };
+        }
+        self.measure();
+        self.shared.gauges.announce();
         for (append, result) in appends.into_iter().zip(results) {
             if result.is_err() {
                 let events = append.events.len() as u64;
@@ -329,35 +354,46 @@ impl Worker {
         }
     }
 
-    fn append_all(
+    /// One transaction. What it refuses for lack of room is said in `results`.
+    fn append_pack(
         &mut self,
         appends: &[Append],
-    ) -> Result<Vec<Result<(), SpoolError>>, SpoolError> {
+        pack: &[Part],
+        results: &mut [Result<(), SpoolError>],
+    ) -> Result<(), SpoolError> {
         self.open()?;
+        // Without it a disk that fills up now could not be emptied again.
+        self.reserve.keep()?;
+        self.checkpoint()?;
         let now = SystemTime::now();
         let max_size = self.settings.max_size;
         let low_water = max_size / 100 * u64::from(self.settings.low_water_percent);
         let (known, mut room) = (&self.known, self.room);
         let mut fresh = HashSet::new();
-        let (mut appended, mut collapsed) = (0, 0);
+        let (mut appended, mut collapsed, mut logged) = (0, 0, 0);
         let database = self.database.as_mut().ok_or(SpoolError::Closed)?;
-        let results = database.write(|writing| {
-            let mut results = Vec::with_capacity(appends.len());
-            for append in appends {
+        database.write(|writing| {
+            for part in pack {
+                let (Some(append), Some(result)) =
+                    (appends.get(part.append), results.get_mut(part.append))
+                else {
+                    continue;
+                };
+                let events = append.events.get(part.events.clone()).unwrap_or_default();
                 let used = writing.used()?;
-                // A page is never quite full: an eighth on top, measured over sizes of 200 B to 8 kB.
-                let bytes: usize = append.events.iter().map(|event| event.body().len()).sum();
+                let bytes: usize = events.iter().map(|event| event.body().len()).sum();
+                // A page is never quite full: an eighth on top.
                 let wanted = used + (bytes + bytes / 8) as u64;
                 if room == Room::Full && used <= low_water {
                     room = Room::Enough;
                 }
                 if room == Room::Full || wanted > max_size {
                     room = Room::Full;
-                    results.push(Err(SpoolError::Full { used, max_size }));
+                    *result = Err(SpoolError::Full { used, max_size });
                     continue;
                 }
-                let mut new = Vec::with_capacity(append.events.len());
-                for event in &append.events {
+                let mut new = Vec::with_capacity(events.len());
+                for event in events {
                     let collapse = of_project(&append.project, event.collapse());
                     if known.contains(&collapse) || !fresh.insert(collapse) {
                         collapsed += 1;
@@ -366,14 +402,18 @@ impl Worker {
                     }
                 }
                 appended += new.len() as u64;
+                logged += bytes + new.len() * LOGGED;
                 writing.append(&append.project, new, now)?;
-                results.push(Ok(()));
             }
-            Ok(results)
+            Ok(())
         })?;
+        self.logged += logged;
         if room != self.room {
             match room {
-                Room::Full => log::error!("the spool is full ({max_size} bytes): it refuses events until {low_water} bytes are left in use"),
+                Room::Full => log::error!(
+                    "the spool is full: it refuses events until {low_water} of {max_size} bytes \
+                     are in use"
+                ),
                 Room::Enough => log::info!("the spool takes events again"),
             }
             self.room = room;
@@ -384,18 +424,25 @@ impl Worker {
         Counters::add(&self.shared.counters.appended, appended);
         Counters::add(&self.shared.counters.collapsed, collapsed);
         Counters::add(&self.shared.counters.commits, 1);
-        Ok(results)
+        Ok(())
     }
 
-    /// Removes what has been delivered and moves what was refused. On a full disk it gives up the
-    /// reserve first: forgetting takes a little space before it frees any.
-    pub(super) fn forget(
-        &mut self,
-        buries: Vec<(Position, Refusal, oneshot::Sender<Result<(), SpoolError>>)>,
-    ) {
-        let mut result = self.forget_all(&buries);
-        if matches!(result, Err(SpoolError::NoSpace)) && self.reserve.release() {
-            result = self.forget_all(&buries);
+    /// Moves the log into the file when it is time. As long as that fails, nothing is appended: a
+    /// log that takes the last of the disk could never be emptied again.
+    pub(super) fn checkpoint(&mut self) -> Result<(), SpoolError> {
+        if self.logged >= LOG_BYTES {
+            let database = self.database.as_ref().ok_or(SpoolError::Closed)?;
+            database.checkpoint()?;
+            self.logged = 0;
+        }
+        Ok(())
+    }
+
+    /// Removes what has been delivered and moves what was refused.
+    pub(super) fn forget(&mut self, buries: Vec<Bury>) {
+        let mut result = self.forget_some(usize::MAX, &buries);
+        if matches!(result, Err(SpoolError::NoSpace)) {
+            result = self.forget_on_a_full_disk(&buries);
         }
         if let Err(error) = &result {
             log::warn!("the spool cannot forget what was delivered, for now: {error}");
@@ -407,14 +454,30 @@ impl Worker {
         }
     }
 
-    fn forget_all<T>(&mut self, buries: &[(Position, Refusal, T)]) -> Result<(), SpoolError> {
+    /// With the reserve given up the log can be moved into the file; from then on each small step
+    /// reuses the space of the log before it.
+    fn forget_on_a_full_disk(&mut self, buries: &[Bury]) -> Result<(), SpoolError> {
+        self.reserve.release();
+        while !self.settled.is_empty() {
+            self.logged = LOG_BYTES;
+            self.forget_some(SMALL_STEP, &[])?;
+        }
+        self.logged = LOG_BYTES;
+        self.forget_some(0, buries)
+    }
+
+    fn forget_some(&mut self, most: usize, buries: &[Bury]) -> Result<(), SpoolError> {
         self.open()?;
+        self.checkpoint()?;
         let now = SystemTime::now();
-        let settled = &self.settled;
+        let mut leaving: Vec<Position> = self.settled.keys().copied().collect();
+        // Neighbours lie on the same pages.
+        leaving.sort_unstable();
+        leaving.truncate(most);
         let database = self.database.as_mut().ok_or(SpoolError::Closed)?;
         let gone = database.write(|writing| {
             let mut gone = Vec::new();
-            for position in settled.keys() {
+            for position in &leaving {
                 gone.extend(writing.remove(*position)?);
             }
             for (position, refusal, _) in buries {
@@ -425,10 +488,13 @@ impl Worker {
         for (project, collapse) in gone {
             self.known.remove(&of_project(&project, collapse));
         }
-        self.settled.clear();
+        for position in &leaving {
+            self.settled.remove(position);
+        }
         if !buries.is_empty() {
             self.letters = Letters::Changed;
         }
+        self.logged += (leaving.len() + buries.len()) * LOGGED * 4;
         Counters::add(&self.shared.counters.buried, buries.len() as u64);
         Counters::add(&self.shared.counters.commits, 1);
         Ok(())
@@ -449,6 +515,38 @@ impl Worker {
             self.database = None;
         }
     }
+}
+
+/// A run of events of one append.
+struct Part {
+    append: usize,
+    events: Range<usize>,
+}
+
+/// Divides what was asked for into transactions. An append may be in several: it is answered when
+/// all of it is durable, and if a later part fails, the client sends all of it again.
+fn pack(appends: &[Append]) -> Vec<Vec<Part>> {
+    let (mut packs, mut pack, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for (append, asked) in appends.iter().enumerate() {
+        let mut start = 0;
+        for (index, event) in asked.events.iter().enumerate() {
+            bytes += event.body().len();
+            if bytes >= PACK_BYTES {
+                let events = start..index + 1;
+                pack.push(Part { append, events });
+                packs.push(std::mem::take(&mut pack));
+                (start, bytes) = (index + 1, 0);
+            }
+        }
+        if start < asked.events.len() {
+            let events = start..asked.events.len();
+            pack.push(Part { append, events });
+        }
+    }
+    if !pack.is_empty() {
+        packs.push(pack);
+    }
+    packs
 }
 
 #[derive(PartialEq, Eq)]

@@ -170,23 +170,14 @@ impl<'a> Writing<'a> {
     }
 
     /// Puts a dead letter at the end of the queue again.
-    pub(crate) fn revive(
-        &mut self,
-        number: i64,
-        now: SystemTime,
-    ) -> Result<Option<String>, rusqlite::Error> {
+    pub(crate) fn revive(&mut self, number: i64, now: SystemTime) -> Result<(), rusqlite::Error> {
         let found = self
             .transaction
-            .prepare_cached(
-                "SELECT project, arrived, body, name FROM letter
-                 JOIN project ON project.id = letter.project WHERE letter.id = ?1",
-            )?
-            .query_row([number], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })
+            .prepare_cached("SELECT project, arrived, body FROM letter WHERE id = ?1")?
+            .query_row([number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        let Some((project, arrived, body, name)) = found else {
-            return Ok(None);
+        let Some((project, arrived, body)) = found else {
+            return Ok(());
         };
         let body = Bytes::from(Vec::<u8>::clone(&body));
         let bytes = size(&body);
@@ -195,8 +186,7 @@ impl<'a> Writing<'a> {
             SpooledEvent::new(body.clone(), time_of(arrived)).map_or(0, |event| event.collapse());
         self.insert(project, arrived, now, collapse, &body)?;
         self.count(project, 1, bytes)?;
-        self.drop_letter(number)?;
-        Ok(Some(name))
+        self.drop_letter(number)
     }
 
     /// Puts a letter among the dead ones as it was: arrived, buried, status, reason, body.
@@ -217,15 +207,20 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    pub(crate) fn drop_letter(&mut self, number: i64) -> Result<usize, rusqlite::Error> {
+    pub(crate) fn drop_letter(&mut self, number: i64) -> Result<(), rusqlite::Error> {
         self.transaction
             .prepare_cached("DELETE FROM letter WHERE id = ?1")?
-            .execute([number])
+            .execute([number])?;
+        Ok(())
     }
 
     /// Drops what has been kept since before `limit`, at most `most` events and letters each.
-    pub(crate) fn expire(&mut self, limit: SystemTime, most: i64) -> Result<Gone, rusqlite::Error> {
-        let limit = milliseconds(limit);
+    pub(crate) fn expire(
+        &mut self,
+        limit: SystemTime,
+        most: usize,
+    ) -> Result<Gone, rusqlite::Error> {
+        let (limit, most) = (milliseconds(limit), i64::try_from(most).unwrap_or(i64::MAX));
         let mut gone = Gone {
             events: 0,
             letters: self
