@@ -44,7 +44,7 @@ fn ids(held: &[Held]) -> Vec<String> {
 }
 
 async fn all(spool: &Spool) -> Vec<Held> {
-    spool.take("shop", EVERYTHING).await.unwrap()
+    spool.take("shop", EVERYTHING).await.unwrap().events
 }
 
 /// Tries again until it works, because a spool recovers by itself and not at once.
@@ -285,7 +285,7 @@ async fn a_damaged_database_is_set_aside_and_the_rest_of_it_is_kept() {
         // The first read may be the one that finds the damage.
         let found = loop {
             match spool.take("shop", EVERYTHING).await {
-                Ok(held) => break ids(&held),
+                Ok(taken) => break ids(&taken.events),
                 Err(error) => println!("{what}: {error:?}"),
             }
         };
@@ -584,7 +584,7 @@ async fn an_event_that_comes_again_while_it_waits_is_kept_once() {
     spool.append("shop", vec![event("b", 1)]).await.unwrap();
     let held = all(&spool).await;
     assert_eq!(ids(&held), ["a", "b"]);
-    let other = spool.take("other", EVERYTHING).await.unwrap();
+    let other = spool.take("other", EVERYTHING).await.unwrap().events;
     assert_eq!(
         ids(&other),
         ["a"],

@@ -33,5 +33,7 @@ pub use event::SpooledEvent;
 pub use live::{Delivery, Mode, Project, ProjectStatus, Route};
 pub use replay::{Replay, ReplaySettings};
 pub use spool::{DeadLetter, Spool, SpoolSettings, Waiting};
-pub use store::{Counters, Gauge, Gauges, Held, Lead, Portion, Position, Refusal, Store};
+pub use store::{
+    Counters, Gauge, Gauges, Held, Lead, Portion, Position, Refusal, Rest, Store, Taken,
+};
 pub use upstream::{Encoding, Parcel, Upstream, Verdict};

@@ -26,6 +26,25 @@ pub struct Held {
     pub first_arrival: SystemTime,
 }
 
+/// What the replay has taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The oldest events, in order.
+    pub events: Vec<Held>,
+    /// Whether there was more at that moment.
+    pub rest: Rest,
+}
+
+/// Whether more waits than was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rest {
+    /// That was all.
+    #[default]
+    Nothing,
+    /// There is more, or nobody can say.
+    More,
+}
+
 /// How much the replay takes at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Portion {
@@ -66,7 +85,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// The oldest events of a project, in order. They stay where they are: the same come again
     /// until they are settled or buried.
-    async fn take(&self, project: &str, portion: Portion) -> Result<Vec<Held>, SpoolError>;
+    async fn take(&self, project: &str, portion: Portion) -> Result<Taken, SpoolError>;
 
     /// PostHog has these. They are never taken again by this process, even when the storage cannot
     /// forget them at the moment; then a restart may send them twice, and PostHog collapses them.

@@ -13,7 +13,7 @@ use super::{Course, ReplaySettings};
 use crate::delivery::breaker::{Admission, Condition};
 use crate::delivery::live::{jitter, Last, Mode, Project};
 use crate::delivery::pace::Pace;
-use crate::delivery::store::{Held, Lead, Portion, Store};
+use crate::delivery::store::{Held, Lead, Portion, Rest, Store};
 use crate::delivery::{Encoding, Parcel, Upstream, Verdict};
 use crate::posthog::{Batch, Envelope, Keep};
 
@@ -86,14 +86,15 @@ impl Drain {
             events: self.settings.batch_events,
             bytes: self.batch_bytes,
         };
-        let mut held = match self.store.take(self.project.name(), portion).await {
-            Ok(held) => held,
+        let taken = match self.store.take(self.project.name(), portion).await {
+            Ok(taken) => taken,
             Err(error) => {
                 log::error!("the spool cannot be read at the moment: {error}");
                 self.pause(SPOOL_PAUSE).await;
                 return Step::Next;
             }
         };
+        let mut held = taken.events;
         let Some(first) = held.first() else {
             return Step::Done;
         };
@@ -121,7 +122,7 @@ impl Drain {
         // of going into the spool: so the spool runs empty under any load.
         if admission == Admission::Go
             && self.project.mode() == Mode::Stream
-            && self.project.gauge().events() == held.len() as u64
+            && taken.rest == Rest::Nothing
         {
             self.project.set_last(Last::UnderWay);
         }

@@ -14,7 +14,7 @@ use rusqlite::{params, Connection, ErrorCode, OpenFlags, Row};
 
 use super::writing::Writing;
 use crate::delivery::event::time_of;
-use crate::delivery::store::{Held, Portion, Position};
+use crate::delivery::store::{Held, Portion, Position, Rest};
 use crate::delivery::{Refusal, SpoolError};
 
 const FILE: &str = "spool.db";
@@ -206,8 +206,8 @@ impl Database {
         project: &str,
         portion: Portion,
         without: &dyn Fn(i64) -> bool,
-    ) -> Result<Taken, SpoolError> {
-        let mut taken = Taken::default();
+    ) -> Result<Found, SpoolError> {
+        let mut found = Found::default();
         let mut bytes = 0;
         self.each(
             "SELECT seq, arrived, crc, body FROM event
@@ -220,26 +220,24 @@ impl Database {
                 }
                 let body: Vec<u8> = row.get(3)?;
                 if checksum(&body) != row.get::<_, u32>(2)? {
-                    taken.damaged.push(Position(seq));
+                    found.damaged.push(Position(seq));
                     return Ok(Next::Row);
                 }
                 bytes += body.len();
-                if !taken.events.is_empty() && bytes > portion.bytes {
+                let enough = found.events.len() >= portion.events || bytes > portion.bytes;
+                if enough && !found.events.is_empty() {
+                    found.rest = Rest::More;
                     return Ok(Next::Enough);
                 }
-                taken.events.push(Held {
+                found.events.push(Held {
                     position: Position(seq),
                     body: body.into(),
                     first_arrival: time_of(row.get(1)?),
                 });
-                Ok(if taken.events.len() >= portion.events {
-                    Next::Enough
-                } else {
-                    Next::Row
-                })
+                Ok(Next::Row)
             },
         )?;
-        Ok(taken)
+        Ok(found)
     }
 
     /// Project, events and bytes, of all projects that were ever seen.
@@ -375,10 +373,11 @@ enum Next {
 
 /// What `take` found.
 #[derive(Debug, Default)]
-pub(crate) struct Taken {
+pub(crate) struct Found {
     pub(crate) events: Vec<Held>,
     /// Their bytes are not what was written.
     pub(crate) damaged: Vec<Position>,
+    pub(crate) rest: Rest,
 }
 
 pub(super) fn used(connection: &Connection) -> Result<u64, rusqlite::Error> {

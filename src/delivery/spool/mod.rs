@@ -1,6 +1,7 @@
 //! The spool on this machine's disk: SQLite as the storage, one thread that writes it.
 
 mod database;
+mod packing;
 mod reserve;
 mod salvage;
 mod tidy;
@@ -16,7 +17,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::lease::FileLease;
-use super::store::{Counters, Gauges, Held, Lead, Portion, Position, Store};
+use super::store::{Counters, Gauges, Lead, Portion, Position, Store, Taken};
 use super::{Refusal, SpoolError, SpooledEvent};
 use worker::{Command, Shared, Worker};
 
@@ -124,15 +125,15 @@ impl Store for Spool {
         answer.await.unwrap_or(Err(SpoolError::Closed))
     }
 
-    async fn take(&self, project: &str, portion: Portion) -> Result<Vec<Held>, SpoolError> {
+    async fn take(&self, project: &str, portion: Portion) -> Result<Taken, SpoolError> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Take {
             project: project.to_owned(),
             portion,
             reply,
         })?;
-        let taken = answer.await.unwrap_or(Err(SpoolError::Closed))?;
-        for position in taken.damaged {
+        let found = answer.await.unwrap_or(Err(SpoolError::Closed))?;
+        for position in found.damaged {
             log::error!("an event in the spool is not what was written; it is a dead letter now");
             let refusal = Refusal {
                 status: 0,
@@ -140,7 +141,10 @@ impl Store for Spool {
             };
             self.bury(project, position, refusal).await?;
         }
-        Ok(taken.events)
+        Ok(Taken {
+            events: found.events,
+            rest: found.rest,
+        })
     }
 
     async fn settle(&self, project: &str, positions: Vec<Position>) {

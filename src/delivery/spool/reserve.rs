@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::worker::{LOG_BYTES, PACK_BYTES};
+use super::packing::PACK_BYTES;
+use super::worker::LOG_BYTES;
 
 /// What the file may have to grow by when the log is moved into it, and a little more.
 const SIZE: usize = LOG_BYTES + PACK_BYTES + (1 << 19);

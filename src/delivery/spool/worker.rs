@@ -4,7 +4,6 @@
 //! transaction together, and one fsync answers all of it.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::Arc;
@@ -12,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
-use super::database::{Absent, Database, Taken};
+use super::database::{Absent, Database, Found};
+use super::packing::{pack, Append, Part};
 use super::reserve::Reserve;
 use super::salvage::{rescue, salvage};
 use super::SpoolSettings;
@@ -31,10 +31,6 @@ const GROUP_BYTES: usize = 8 << 20;
 
 /// Requests that are taken from the queue at once.
 const GROUP: usize = 4_096;
-
-/// Bytes of events that go into one transaction: with the log's size, what the file may have to
-/// grow by on a disk that has just become full.
-pub(super) const PACK_BYTES: usize = 1 << 20;
 
 /// The log is moved into the file when it holds so many bytes.
 pub(super) const LOG_BYTES: usize = 1 << 20;
@@ -68,7 +64,7 @@ pub(super) enum Command {
     Take {
         project: String,
         portion: Portion,
-        reply: oneshot::Sender<Result<Taken, SpoolError>>,
+        reply: oneshot::Sender<Result<Found, SpoolError>>,
     },
     Close,
 }
@@ -113,12 +109,6 @@ pub(super) enum Letters {
 }
 
 type Bury = (Position, Refusal, oneshot::Sender<Result<(), SpoolError>>);
-
-struct Append {
-    project: String,
-    events: Vec<SpooledEvent>,
-    reply: oneshot::Sender<Result<(), SpoolError>>,
-}
 
 impl Worker {
     pub(super) fn new(folder: PathBuf, settings: SpoolSettings, shared: Arc<Shared>) -> Self {
@@ -298,7 +288,7 @@ impl Worker {
         flow
     }
 
-    fn take(&mut self, project: &str, portion: Portion) -> Result<Taken, SpoolError> {
+    fn take(&mut self, project: &str, portion: Portion) -> Result<Found, SpoolError> {
         self.open()?;
         let settled = &self.settled;
         let database = self.database.as_ref().ok_or(SpoolError::Closed)?;
@@ -515,38 +505,6 @@ impl Worker {
             self.database = None;
         }
     }
-}
-
-/// A run of events of one append.
-struct Part {
-    append: usize,
-    events: Range<usize>,
-}
-
-/// Divides what was asked for into transactions. An append may be in several: it is answered when
-/// all of it is durable, and if a later part fails, the client sends all of it again.
-fn pack(appends: &[Append]) -> Vec<Vec<Part>> {
-    let (mut packs, mut pack, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for (append, asked) in appends.iter().enumerate() {
-        let mut start = 0;
-        for (index, event) in asked.events.iter().enumerate() {
-            bytes += event.body().len();
-            if bytes >= PACK_BYTES {
-                let events = start..index + 1;
-                pack.push(Part { append, events });
-                packs.push(std::mem::take(&mut pack));
-                (start, bytes) = (index + 1, 0);
-            }
-        }
-        if start < asked.events.len() {
-            let events = start..asked.events.len();
-            pack.push(Part { append, events });
-        }
-    }
-    if !pack.is_empty() {
-        packs.push(pack);
-    }
-    packs
 }
 
 #[derive(PartialEq, Eq)]
