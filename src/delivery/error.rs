@@ -53,6 +53,14 @@ pub enum SpoolError {
     /// There is no spool in this folder.
     #[error("there is no spool in {}", .0.display())]
     Missing(PathBuf),
+    /// The distributed log did not do what it was asked for.
+    #[error("the distributed spool could not {doing}: {source}")]
+    Remote {
+        /// What was asked for.
+        doing: &'static str,
+        /// What the client library said.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// The spool's thread has ended.
     #[error("the spool is closed")]
     Closed,
@@ -76,6 +84,7 @@ impl SpoolError {
             Self::Folder { .. } => "folder",
             Self::Format { .. } => "format",
             Self::Missing(_) => "missing",
+            Self::Remote { .. } => "remote",
             Self::Closed => "closed",
             Self::NotAnEvent => "not_an_event",
             Self::NoSuchLetter(_) => "no_such_letter",

@@ -20,6 +20,8 @@ mod error;
 mod event;
 mod lease;
 mod live;
+#[cfg(feature = "nats")]
+mod nats;
 mod pace;
 mod replay;
 mod spool;
@@ -31,6 +33,8 @@ pub use command::{CommandError, Letters, SpoolCommand};
 pub use error::SpoolError;
 pub use event::SpooledEvent;
 pub use live::{Delivery, Mode, Project, ProjectStatus, Route};
+#[cfg(feature = "nats")]
+pub use nats::{NatsSettings, NatsSpool};
 pub use replay::{Replay, ReplaySettings};
 pub use spool::{DeadLetter, Spool, SpoolSettings, Waiting};
 pub use store::{

@@ -156,6 +156,15 @@ impl Gauges {
         names
     }
 
+    #[cfg(feature = "nats")]
+    pub(super) fn snapshot(&self) -> HashMap<String, u64> {
+        let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
+        projects
+            .iter()
+            .map(|(name, gauge)| (name.clone(), gauge.events()))
+            .collect()
+    }
+
     /// Returns when something was appended; may return without.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -180,6 +189,39 @@ impl Gauge {
     pub(super) fn set(&self, events: u64, bytes: u64) {
         self.bytes.store(bytes, Ordering::Release);
         self.events.store(events, Ordering::Release);
+    }
+}
+
+/// For a spool that counts by itself what comes and goes.
+#[cfg(feature = "nats")]
+impl Gauge {
+    pub(super) fn add(&self, events: u64, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.events.fetch_add(events, Ordering::AcqRel);
+    }
+
+    pub(super) fn subtract(&self, events: u64, bytes: u64) {
+        for (counter, number) in [(&self.bytes, bytes), (&self.events, events)] {
+            let mut before = counter.load(Ordering::Acquire);
+            while let Err(now) = counter.compare_exchange_weak(
+                before,
+                before.saturating_sub(number),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                before = now;
+            }
+        }
+    }
+
+    /// Corrects the number of events, unless it has changed since it was `seen`.
+    pub(super) fn correct(&self, seen: u64, events: u64) {
+        let corrected =
+            self.events
+                .compare_exchange(seen, events, Ordering::AcqRel, Ordering::Acquire);
+        if corrected.is_ok() && events == 0 {
+            self.bytes.store(0, Ordering::Release);
+        }
     }
 }
 
