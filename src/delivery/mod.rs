@@ -36,7 +36,7 @@ pub use live::{Delivery, Mode, Project, ProjectStatus, Route};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};
 pub use replay::{Replay, ReplaySettings};
-pub use spool::{DeadLetter, Spool, SpoolSettings, Waiting};
+pub use spool::{outlive_file_size_limit, DeadLetter, Spool, SpoolSettings, Waiting};
 pub use store::{
     Counters, Gauge, Gauges, Held, Lead, Portion, Position, Refusal, Rest, Store, Taken,
 };

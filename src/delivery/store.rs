@@ -99,6 +99,10 @@ pub trait Store: Send + Sync + 'static {
         refusal: Refusal,
     ) -> Result<(), SpoolError>;
 
+    /// Brings the gauges up to date with what other processes have done. They are never older than
+    /// about a second without it.
+    async fn refresh(&self) {}
+
     /// Whether this process may drain the project.
     async fn lead(&self, project: &str) -> Lead;
 
@@ -124,6 +128,8 @@ pub struct Gauges {
 pub struct Gauge {
     events: AtomicU64,
     bytes: AtomicU64,
+    #[cfg(feature = "nats")]
+    additions: std::sync::Mutex<u64>,
 }
 
 impl Gauges {
@@ -161,7 +167,7 @@ impl Gauges {
         let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
         projects
             .iter()
-            .map(|(name, gauge)| (name.clone(), gauge.events()))
+            .map(|(name, gauge)| (name.clone(), gauge.additions()))
             .collect()
     }
 
@@ -192,35 +198,48 @@ impl Gauge {
     }
 }
 
-/// For a spool that counts by itself what comes and goes.
+/// For a spool that others fill and drain as well: what comes from here is counted here, that
+/// nothing is left has to be learnt.
 #[cfg(feature = "nats")]
 impl Gauge {
     pub(super) fn add(&self, events: u64, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        self.events.fetch_add(events, Ordering::AcqRel);
+        let mut additions = self
+            .additions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *additions += 1;
+        self.set(self.events() + events, self.bytes() + bytes);
     }
 
+    /// Takes away what was delivered. Never down to nothing: it may have been others' events.
     pub(super) fn subtract(&self, events: u64, bytes: u64) {
-        for (counter, number) in [(&self.bytes, bytes), (&self.events, events)] {
-            let mut before = counter.load(Ordering::Acquire);
-            while let Err(now) = counter.compare_exchange_weak(
-                before,
-                before.saturating_sub(number),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                before = now;
-            }
-        }
+        let _additions = self
+            .additions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = self.events();
+        let left = before.saturating_sub(events).max(before.min(1));
+        self.set(left, self.bytes().saturating_sub(bytes));
     }
 
-    /// Corrects the number of events, unless it has changed since it was `seen`.
-    pub(super) fn correct(&self, seen: u64, events: u64) {
-        let corrected =
-            self.events
-                .compare_exchange(seen, events, Ordering::AcqRel, Ordering::Acquire);
-        if corrected.is_ok() && events == 0 {
-            self.bytes.store(0, Ordering::Release);
+    /// The number of additions so far, for [`correct`](Self::correct).
+    pub(super) fn additions(&self) -> u64 {
+        *self
+            .additions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Corrects the number of events, unless something was added since `additions` was read: an
+    /// answer that was under way meanwhile knows nothing of it.
+    pub(super) fn correct(&self, additions: u64, correct: impl FnOnce(u64) -> u64) {
+        let now = self
+            .additions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *now == additions {
+            let events = correct(self.events());
+            self.set(events, if events == 0 { 0 } else { self.bytes() });
         }
     }
 }

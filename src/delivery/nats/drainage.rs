@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 
 use super::message::{arrival, unpack, FIRST_ARRIVAL};
 use super::streams::{self, Streams};
-use crate::delivery::store::{Held, Lead, Portion, Position, Rest, Taken};
+use crate::delivery::store::{Gauge, Held, Lead, Portion, Position, Rest, Taken};
 use crate::delivery::SpoolError;
 
 /// Messages that are asked for at once.
@@ -30,6 +30,8 @@ pub(super) struct Drainage {
     consumer: Option<Consumer<pull::Config>>,
     messages: BTreeMap<i64, Message>,
     done: BTreeSet<i64>,
+    /// What had been added from here when the stream was last found to hold no more than is here.
+    complete: Option<u64>,
 }
 
 struct Message {
@@ -80,17 +82,26 @@ impl Drainage {
         self.consumer = None;
         self.messages.clear();
         self.done.clear();
+        self.complete = None;
     }
 
     /// The oldest events, fetched from the stream as far as they are not here yet.
-    pub(super) async fn take(&mut self, portion: Portion) -> Result<Taken, SpoolError> {
+    pub(super) async fn take(
+        &mut self,
+        portion: Portion,
+        gauge: &Gauge,
+    ) -> Result<Taken, SpoolError> {
         let mut rest = Rest::More;
+        self.complete = None;
         while !self.holds(portion) {
+            let additions = gauge.additions();
             if self.fetch().await? == 0 {
                 rest = Rest::Nothing;
+                self.complete = Some(additions);
                 break;
             }
         }
+        self.tell(gauge);
         let mut events: Vec<Held> = Vec::new();
         let mut bytes = 0;
         'all: for (number, message) in &self.messages {
@@ -191,8 +202,16 @@ impl Drainage {
         })
     }
 
-    /// Forgets events, and acknowledges messages of which none is left. Their bytes.
-    pub(super) async fn settle(&mut self, positions: Vec<Position>) -> u64 {
+    /// Says that nothing is left, if that is known.
+    fn tell(&self, gauge: &Gauge) {
+        if let (true, Some(additions)) = (self.messages.is_empty(), self.complete) {
+            gauge.correct(additions, |_| 0);
+        }
+    }
+
+    /// Forgets events, and acknowledges messages of which none is left.
+    pub(super) async fn settle(&mut self, positions: Vec<Position>, gauge: &Gauge) {
+        let number = positions.len() as u64;
         let mut bytes = 0;
         for position in positions {
             let number = position.0 / PLACES;
@@ -211,7 +230,8 @@ impl Drainage {
                 }
             }
         }
-        bytes
+        gauge.subtract(number, bytes);
+        self.tell(gauge);
     }
 }
 

@@ -174,19 +174,44 @@ impl Inner {
         Ok(opened)
     }
 
+    fn leads(&self, project: &str) -> bool {
+        let drainages = self
+            .drainages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // One that is busy at the moment is one that drains.
+        drainages.get(project).is_some_and(|drainage| {
+            drainage
+                .try_lock()
+                .map_or(true, |drainage| drainage.leads())
+        })
+    }
+
     /// Publishes one run until the stream has said that it has it. A repeated try is recognised by
     /// its id, so it is there once however often it is tried.
     async fn publish(&self, project: &str, run: &Run, until: Instant) -> Result<(), SpoolError> {
-        loop {
-            let result = self.try_publish(project, run).await;
-            match result {
+        let mut tries = 0_u32;
+        let known = loop {
+            match self.try_publish(project, run).await {
                 Err(_) if Instant::now() + PAUSE < until => tokio::time::sleep(PAUSE).await,
-                other => return other,
+                other => break other?,
             }
+            tries += 1;
+        };
+        // Known at the first try: a client has sent it again, and it is counted already. Known at a
+        // later one: it is the try before whose answer was lost.
+        if known && tries == 0 {
+            Counters::add(&self.counters.collapsed, run.events);
+        } else {
+            Counters::add(&self.counters.appended, run.events);
+            self.gauges.of(project).add(run.events, run.bytes);
         }
+        Counters::add(&self.counters.commits, 1);
+        Ok(())
     }
 
-    async fn try_publish(&self, project: &str, run: &Run) -> Result<(), SpoolError> {
+    /// Whether the stream had it already.
+    async fn try_publish(&self, project: &str, run: &Run) -> Result<bool, SpoolError> {
         let streams = self.streams().await?;
         let message = PublishMessage::build()
             .payload(run.payload.clone())
@@ -199,13 +224,7 @@ impl Inner {
             .map_err(|error| remote("keep events", error))?
             .await
             .map_err(|error| remote("keep events", error))?;
-        if published.duplicate {
-            Counters::add(&self.counters.collapsed, run.events);
-        } else {
-            Counters::add(&self.counters.appended, run.events);
-        }
-        Counters::add(&self.counters.commits, 1);
-        Ok(())
+        Ok(published.duplicate)
     }
 
     /// Asks the stream how much waits, for all projects.
@@ -228,11 +247,17 @@ impl Inner {
             messages.entry(project.clone()).or_insert(0);
         }
         for (project, messages) in messages {
-            let seen = seen.get(&project).copied().unwrap_or_default();
-            // A message holds one event or more; how many, only the proxy knows that appended it.
-            let events = if messages == 0 { 0 } else { seen.max(messages) };
-            // What was appended or settled here meanwhile is newer than this answer.
-            self.gauges.of(&project).correct(seen, events);
+            let additions = seen.get(&project).copied().unwrap_or_default();
+            let leads = self.leads(&project);
+            self.gauges
+                .of(&project)
+                .correct(additions, |events| match messages {
+                    0 => 0,
+                    // A message holds one event or more; how many, only the proxy knows that
+                    // appended it.
+                    _ if leads => events.max(messages),
+                    _ => messages,
+                });
         }
         self.gauges.announce();
         Ok(())
@@ -266,7 +291,6 @@ impl Store for NatsSpool {
                     Counters::add(&inner.counters.refused, events.len() as u64);
                     return Err(error);
                 }
-                inner.gauges.of(&project).add(run.events, run.bytes);
             }
             inner.gauges.announce();
             Ok(())
@@ -277,19 +301,19 @@ impl Store for NatsSpool {
     async fn take(&self, project: &str, portion: Portion) -> Result<Taken, SpoolError> {
         let drainage = self.drainage(project);
         let mut drainage = drainage.lock().await;
-        drainage.take(portion).await
+        drainage.take(portion, &self.inner.gauges.of(project)).await
     }
 
     async fn settle(&self, project: &str, positions: Vec<Position>) {
         let drainage = self.drainage(project);
         let mut drainage = drainage.lock().await;
         let number = positions.len() as u64;
-        let bytes = drainage.settle(positions).await;
+        let gauge = self.inner.gauges.of(project);
+        drainage.settle(positions, &gauge).await;
         if let Err(error) = self.inner.client.flush().await {
             log::debug!("acknowledgements may be lost: {error}");
         }
         Counters::add(&self.inner.counters.settled, number);
-        self.inner.gauges.of(project).subtract(number, bytes);
     }
 
     async fn bury(
@@ -325,9 +349,15 @@ impl Store for NatsSpool {
             .await
             .map_err(|error| remote("keep a dead letter", error))?;
         Counters::add(&self.inner.counters.buried, 1);
-        let bytes = drainage.settle(vec![position]).await;
-        self.inner.gauges.of(project).subtract(1, bytes);
+        let gauge = self.inner.gauges.of(project);
+        drainage.settle(vec![position], &gauge).await;
         Ok(())
+    }
+
+    async fn refresh(&self) {
+        if let Err(error) = self.inner.measure().await {
+            log::debug!("{error}");
+        }
     }
 
     async fn lead(&self, project: &str) -> Lead {

@@ -23,6 +23,16 @@ const SPOOL_PAUSE: Duration = Duration::from_secs(1);
 /// A request is not made smaller than this for a 413, in bytes: below it, the event is at fault.
 const LEAST_BATCH: usize = 64 << 10;
 
+/// So few events are nearly nothing for one that waits for the end of another's replay.
+const NEARLY: u64 = 2_000;
+
+/// How often such an end is looked for, and how often in vain.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(20);
+const PATIENCE: u32 = 5;
+
+/// The pause of one that does not drain, until it asks again whether it should.
+const LOOK: Duration = Duration::from_millis(500);
+
 pub(super) struct Drain {
     project: Project,
     store: Arc<dyn Store>,
@@ -77,7 +87,10 @@ impl Drain {
     async fn step(&mut self) -> Step {
         match self.store.lead(self.project.name()).await {
             Lead::Ours(left) if left >= self.settings.longest_delivery => {}
-            _ => return Step::Done,
+            _ => {
+                self.follow().await;
+                return Step::Done;
+            }
         }
         let Some(envelope) = self.upstream.envelope(self.project.name()) else {
             return Step::Done;
@@ -129,6 +142,31 @@ impl Drain {
         self.deliver(&envelope, held).await;
         self.project.set_last(Last::No);
         Step::Next
+    }
+
+    /// Another process drains. When it is nearly through, what arrives here waits for its end for a
+    /// moment: else this process would append for ever, and never stream again.
+    async fn follow(&mut self) {
+        if self.project.mode() == Mode::Stream {
+            let (mut least, mut worse) = (NEARLY, 0);
+            self.store.refresh().await;
+            // Held only while it gets less: in an outage nobody is made to wait for long.
+            while worse < PATIENCE && self.goes_on() {
+                let now = self.project.gauge().events();
+                if now == 0 {
+                    break;
+                }
+                worse = if now < least { 0 } else { worse + 1 };
+                least = least.min(now);
+                if now <= NEARLY {
+                    self.project.set_last(Last::UnderWay);
+                }
+                tokio::time::sleep(FOLLOW_PAUSE).await;
+                self.store.refresh().await;
+            }
+            self.project.set_last(Last::No);
+        }
+        self.pause(LOOK).await;
     }
 
     /// In mode `spool`, how long to wait for more events before a batch is worth its request.

@@ -110,6 +110,18 @@ impl Spool {
     }
 }
 
+/// Lets a process live on when a file reaches its size limit (`ulimit -f`): without this the
+/// system ends it with a signal, and with it the write fails like one on a full disk. To be called
+/// once, on a runtime.
+///
+/// # Errors
+/// If the runtime has no signal driver.
+pub fn outlive_file_size_limit() -> std::io::Result<()> {
+    // SIGXFSZ on Linux and the BSDs. A handler stays for the life of the process.
+    const SIGXFSZ: i32 = 25;
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ)).map(drop)
+}
+
 #[async_trait]
 impl Store for Spool {
     async fn append(&self, project: &str, events: Vec<SpooledEvent>) -> Result<(), SpoolError> {

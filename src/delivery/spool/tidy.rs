@@ -76,15 +76,18 @@ impl Worker {
             None => EXPIRED_AT_ONCE,
         };
         match database.write(|writing| writing.expire(limit, most)) {
-            Ok(gone) if gone.events + gone.letters > 0 => {
-                log::error!(
-                    "{} events and {} dead letters were dropped: they are older than max_age",
-                    gone.events,
-                    gone.letters
-                );
-                Counters::add(&self.shared.counters.expired, gone.events + gone.letters);
+            Ok(gone) => {
+                let events = gone.events.len() as u64;
+                if events + gone.letters > 0 {
+                    log::error!(
+                        "{events} events and {} dead letters were dropped: they are older than \
+                         max_age",
+                        gone.letters
+                    );
+                    Counters::add(&self.shared.counters.expired, events + gone.letters);
+                    self.unlearn(gone.events);
+                }
             }
-            Ok(_) => {}
             Err(SpoolError::NoSpace) => {
                 self.reserve.release();
                 self.logged = LOG_BYTES;

@@ -219,6 +219,13 @@ impl Worker {
         self.measure();
     }
 
+    /// These do not wait any more: when they come again, they are to be kept.
+    pub(super) fn unlearn(&mut self, gone: Vec<(String, u128)>) {
+        for (project, collapse) in gone {
+            self.known.remove(&of_project(&project, collapse));
+        }
+    }
+
     /// Brings the gauges up to date with the file, which other processes write as well.
     pub(super) fn measure(&mut self) {
         let Some(database) = &self.database else {
@@ -475,9 +482,7 @@ impl Worker {
             }
             Ok(gone)
         })?;
-        for (project, collapse) in gone {
-            self.known.remove(&of_project(&project, collapse));
-        }
+        self.unlearn(gone);
         for position in &leaving {
             self.settled.remove(position);
         }

@@ -12,9 +12,10 @@ use crate::delivery::store::Position;
 use crate::delivery::{Refusal, SpooledEvent};
 
 /// What left the spool.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Gone {
-    pub(crate) events: u64,
+    /// Projects and collapse numbers.
+    pub(crate) events: Vec<(String, u128)>,
     pub(crate) letters: u64,
 }
 
@@ -222,7 +223,7 @@ impl<'a> Writing<'a> {
     ) -> Result<Gone, rusqlite::Error> {
         let (limit, most) = (milliseconds(limit), i64::try_from(most).unwrap_or(i64::MAX));
         let mut gone = Gone {
-            events: 0,
+            events: Vec::new(),
             letters: self
                 .transaction
                 .prepare_cached(
@@ -249,8 +250,7 @@ impl<'a> Writing<'a> {
             .query_map([limit, most], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         for seq in old {
-            self.remove(Position(seq))?;
-            gone.events += 1;
+            gone.events.extend(self.remove(Position(seq))?);
         }
         Ok(gone)
     }
