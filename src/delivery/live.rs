@@ -10,10 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-
 use super::breaker::{Admission, Breaker, BreakerSettings, Condition};
-use super::store::{Gauge, Store};
+use super::store::{Gauge, Last, Store};
 use super::{SpoolError, SpooledEvent, Verdict};
 
 /// When a project's events are acknowledged.
@@ -57,15 +55,7 @@ struct Inner {
     breaker: Breaker,
     hold: Duration,
     spool_mode: AtomicBool,
-    last: watch::Sender<Last>,
     refused_in_row: AtomicU32,
-}
-
-/// Whether the replay is sending all that waits: when that has arrived, the way is free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Last {
-    No,
-    UnderWay,
 }
 
 /// What an operator wants to know of a project.
@@ -114,7 +104,6 @@ impl Delivery {
                     breaker: Breaker::new(self.breaker),
                     hold: self.hold,
                     spool_mode: AtomicBool::new(false),
-                    last: watch::Sender::new(Last::No),
                     refused_in_row: AtomicU32::new(0),
                 }),
             });
@@ -167,27 +156,17 @@ impl Project {
         if self.mode() == Mode::Spool {
             return Route::Spool;
         }
-        if self.inner.gauge.events() > 0 && self.wait_for_last().await == Last::UnderWay {
-            return Route::Spool;
-        }
-        if self.inner.gauge.events() > 0 {
-            return Route::Spool;
+        let gauge = &self.inner.gauge;
+        if gauge.events() > 0 {
+            let last = gauge.wait_for_last(self.inner.hold).await;
+            if last == Last::UnderWay || gauge.events() > 0 {
+                return Route::Spool;
+            }
         }
         match self.inner.breaker.admit(Instant::now()) {
             // With nothing in the spool no replay would notice that PostHog is back.
             Admission::Go | Admission::Probe => Route::Stream,
             Admission::Wait(_) => Route::Spool,
-        }
-    }
-
-    /// Waits until no last request is under way, but not for ever.
-    async fn wait_for_last(&self) -> Last {
-        let mut last = self.inner.last.subscribe();
-        let over =
-            tokio::time::timeout(self.inner.hold, last.wait_for(|last| *last == Last::No)).await;
-        match over {
-            Ok(_) => Last::No,
-            Err(_) => Last::UnderWay,
         }
     }
 
@@ -227,14 +206,6 @@ impl Project {
 
     pub(super) fn breaker(&self) -> &Breaker {
         &self.inner.breaker
-    }
-
-    pub(super) fn set_last(&self, last: Last) {
-        self.inner.last.send_if_modified(|now| {
-            let changed = *now != last;
-            *now = last;
-            changed
-        });
     }
 
     /// Counts events that PostHog refused one after the other, none accepted between them.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{watch, Notify};
 
 use super::{SpoolError, SpooledEvent};
 
@@ -99,9 +99,12 @@ pub trait Store: Send + Sync + 'static {
         refusal: Refusal,
     ) -> Result<(), SpoolError>;
 
-    /// Brings the gauges up to date with what other processes have done. They are never older than
-    /// about a second without it.
-    async fn refresh(&self) {}
+    /// The replay is about to send all that waits. A spool that others fill as well asks them to
+    /// hold what arrives for a moment, or it would never be empty.
+    async fn closing(&self, _project: &str) {}
+
+    /// Nothing waits any more: the way is free for all.
+    async fn opened(&self, _project: &str) {}
 
     /// Whether this process may drain the project.
     async fn lead(&self, project: &str) -> Lead;
@@ -123,11 +126,20 @@ pub struct Gauges {
     changed: Notify,
 }
 
+/// Whether all that waits is on its way: when that has arrived, the way is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Last {
+    #[default]
+    No,
+    UnderWay,
+}
+
 /// What waits for one project.
 #[derive(Debug, Default)]
 pub struct Gauge {
     events: AtomicU64,
     bytes: AtomicU64,
+    last: watch::Sender<Last>,
     #[cfg(feature = "nats")]
     additions: std::sync::Mutex<u64>,
 }
@@ -190,6 +202,24 @@ impl Gauge {
     /// Their JSON in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_last(&self, last: Last) {
+        self.last.send_if_modified(|now| {
+            let changed = *now != last;
+            *now = last;
+            changed
+        });
+    }
+
+    /// Waits until no last request is under way, at most so long; whether one is.
+    pub(super) async fn wait_for_last(&self, hold: Duration) -> Last {
+        let mut last = self.last.subscribe();
+        let over = tokio::time::timeout(hold, last.wait_for(|last| *last == Last::No)).await;
+        match over {
+            Ok(_) => Last::No,
+            Err(_) => Last::UnderWay,
+        }
     }
 
     pub(super) fn set(&self, events: u64, bytes: u64) {

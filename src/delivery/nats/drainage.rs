@@ -32,6 +32,8 @@ pub(super) struct Drainage {
     done: BTreeSet<i64>,
     /// What had been added from here when the stream was last found to hold no more than is here.
     complete: Option<u64>,
+    /// The latest message that was ever here.
+    through: i64,
 }
 
 struct Message {
@@ -43,6 +45,11 @@ struct Message {
 impl Drainage {
     pub(super) fn leads(&self) -> bool {
         self.lead.is_some_and(|lead| !lead.left().is_zero())
+    }
+
+    /// Once nothing is left: everything up to this message has been delivered.
+    pub(super) fn through(&self) -> i64 {
+        self.through
     }
 
     /// Takes, renews or loses the lead.
@@ -158,6 +165,7 @@ impl Drainage {
                 continue;
             };
             let (message, acker) = message.split();
+            self.through = self.through.max(number);
             if self.done.contains(&number) {
                 // Delivered before; its acknowledgement was lost.
                 acknowledge(&acker).await;

@@ -3,6 +3,7 @@
 mod drainage;
 mod message;
 mod names;
+mod outlook;
 mod streams;
 
 use std::collections::HashMap;
@@ -11,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::Context;
 use async_nats::{Client, ConnectOptions, ServerAddr};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
@@ -23,10 +24,8 @@ use super::store::{Counters, Gauges, Lead, Portion, Position, Store, Taken};
 use super::{Refusal, SpoolError, SpooledEvent};
 use drainage::Drainage;
 use message::Run;
+use outlook::End;
 use streams::Streams;
-
-/// How often the streams are asked what waits: other proxies append and drain as well.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// How long one answer of the server is waited for.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -95,6 +94,8 @@ struct Inner {
     settings: NatsSettings,
     streams: Mutex<Option<Arc<Streams>>>,
     drainages: std::sync::Mutex<HashMap<String, Arc<Mutex<Drainage>>>>,
+    /// The latest message of each project that was published here.
+    own: std::sync::Mutex<HashMap<String, i64>>,
     gauges: Gauges,
     counters: Counters,
 }
@@ -139,10 +140,11 @@ impl NatsSpool {
             settings,
             streams: Mutex::default(),
             drainages: std::sync::Mutex::default(),
+            own: std::sync::Mutex::default(),
             gauges: Gauges::default(),
             counters: Counters::default(),
         });
-        let looking = tokio::spawn(look(Arc::clone(&inner))).abort_handle();
+        let looking = tokio::spawn(outlook::look(Arc::clone(&inner))).abort_handle();
         Ok(Self {
             inner,
             _looking: Arc::new(Looking(looking)),
@@ -191,7 +193,7 @@ impl Inner {
     /// its id, so it is there once however often it is tried.
     async fn publish(&self, project: &str, run: &Run, until: Instant) -> Result<(), SpoolError> {
         let mut tries = 0_u32;
-        let known = loop {
+        let published = loop {
             match self.try_publish(project, run).await {
                 Err(_) if Instant::now() + PAUSE < until => tokio::time::sleep(PAUSE).await,
                 other => break other?,
@@ -200,7 +202,12 @@ impl Inner {
         };
         // Known at the first try: a client has sent it again, and it is counted already. Known at a
         // later one: it is the try before whose answer was lost.
-        if known && tries == 0 {
+        {
+            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+            let latest = own.entry(project.to_owned()).or_default();
+            *latest = (*latest).max(i64::try_from(published.sequence).unwrap_or(i64::MAX));
+        }
+        if published.duplicate && tries == 0 {
             Counters::add(&self.counters.collapsed, run.events);
         } else {
             Counters::add(&self.counters.appended, run.events);
@@ -210,66 +217,18 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether the stream had it already.
-    async fn try_publish(&self, project: &str, run: &Run) -> Result<bool, SpoolError> {
+    async fn try_publish(&self, project: &str, run: &Run) -> Result<PublishAck, SpoolError> {
         let streams = self.streams().await?;
         let message = PublishMessage::build()
             .payload(run.payload.clone())
             .message_id(format!("{}:{}", names::token(project), run.id))
             .header(message::FIRST_ARRIVAL, run.first_arrival.to_string());
-        let published = self
-            .context
+        self.context
             .send_publish(streams.events_of(project), message)
             .await
             .map_err(|error| remote("keep events", error))?
             .await
-            .map_err(|error| remote("keep events", error))?;
-        Ok(published.duplicate)
-    }
-
-    /// Asks the stream how much waits, for all projects.
-    async fn measure(&self) -> Result<(), SpoolError> {
-        let seen = self.gauges.snapshot();
-        let streams = self.streams().await?;
-        let mut subjects = streams
-            .waiting
-            .info_with_subjects(streams.all_events())
-            .await
-            .map_err(|error| remote("say what waits", error))?;
-        let mut messages = HashMap::new();
-        while let Some(subject) = subjects.next().await {
-            let (subject, number) = subject.map_err(|error| remote("say what waits", error))?;
-            if let Some(project) = streams.project_of(&subject) {
-                messages.insert(project, number as u64);
-            }
-        }
-        for project in seen.keys() {
-            messages.entry(project.clone()).or_insert(0);
-        }
-        for (project, messages) in messages {
-            let additions = seen.get(&project).copied().unwrap_or_default();
-            let leads = self.leads(&project);
-            self.gauges
-                .of(&project)
-                .correct(additions, |events| match messages {
-                    0 => 0,
-                    // A message holds one event or more; how many, only the proxy knows that
-                    // appended it.
-                    _ if leads => events.max(messages),
-                    _ => messages,
-                });
-        }
-        self.gauges.announce();
-        Ok(())
-    }
-}
-
-async fn look(inner: Arc<Inner>) {
-    loop {
-        if let Err(error) = inner.measure().await {
-            log::debug!("{error}");
-        }
-        tokio::time::sleep(LOOK).await;
+            .map_err(|error| remote("keep events", error))
     }
 }
 
@@ -354,10 +313,14 @@ impl Store for NatsSpool {
         Ok(())
     }
 
-    async fn refresh(&self) {
-        if let Err(error) = self.inner.measure().await {
-            log::debug!("{error}");
-        }
+    async fn closing(&self, project: &str) {
+        self.inner.tell(project, End::Closing).await;
+    }
+
+    async fn opened(&self, project: &str) {
+        let drainage = self.drainage(project);
+        let through = drainage.lock().await.through();
+        self.inner.tell(project, End::Open { through }).await;
     }
 
     async fn lead(&self, project: &str) -> Lead {

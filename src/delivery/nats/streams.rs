@@ -109,6 +109,16 @@ impl Streams {
         format!("{}.lead.{}", self.name, names::token(project))
     }
 
+    /// Where the one that drains tells the others about its end.
+    pub(super) fn end_of(&self, project: &str) -> String {
+        format!("{}.end.{}", self.name, names::token(project))
+    }
+
+    /// All of these.
+    pub(super) fn all_ends(&self) -> String {
+        format!("{}.end.*", self.name)
+    }
+
     /// All subjects of waiting events, for the count of what waits.
     pub(super) fn all_events(&self) -> String {
         format!("{}.events.*", self.name)
@@ -116,10 +126,10 @@ impl Streams {
 
     /// The project of a subject.
     pub(super) fn project_of(&self, subject: &str) -> Option<String> {
-        let token = subject
+        let kind_and_token = subject
             .strip_prefix(self.name.as_str())?
-            .strip_prefix(".events.")?;
-        names::project(token)
+            .strip_prefix('.')?;
+        names::project(kind_and_token.split_once('.')?.1)
     }
 
     /// Takes the lead of a project, or renews it; nothing if another process has it.

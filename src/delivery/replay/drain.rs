@@ -11,9 +11,9 @@ use tokio::sync::watch;
 
 use super::{Course, ReplaySettings};
 use crate::delivery::breaker::{Admission, Condition};
-use crate::delivery::live::{jitter, Last, Mode, Project};
+use crate::delivery::live::{jitter, Mode, Project};
 use crate::delivery::pace::Pace;
-use crate::delivery::store::{Held, Lead, Portion, Rest, Store};
+use crate::delivery::store::{Held, Last, Lead, Portion, Rest, Store};
 use crate::delivery::{Encoding, Parcel, Upstream, Verdict};
 use crate::posthog::{Batch, Envelope, Keep};
 
@@ -22,13 +22,6 @@ const SPOOL_PAUSE: Duration = Duration::from_secs(1);
 
 /// A request is not made smaller than this for a 413, in bytes: below it, the event is at fault.
 const LEAST_BATCH: usize = 64 << 10;
-
-/// So few events are nearly nothing for one that waits for the end of another's replay.
-const NEARLY: u64 = 2_000;
-
-/// How often such an end is looked for, and how often in vain.
-const FOLLOW_PAUSE: Duration = Duration::from_millis(20);
-const PATIENCE: u32 = 5;
 
 /// The pause of one that does not drain, until it asks again whether it should.
 const LOOK: Duration = Duration::from_millis(500);
@@ -41,6 +34,16 @@ pub(super) struct Drain {
     course: watch::Receiver<Course>,
     pace: Pace,
     batch_bytes: usize,
+    last: Last,
+}
+
+/// What became of a delivery.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    /// All of it has left the spool.
+    Through,
+    /// Some of it has not.
+    Stuck,
 }
 
 /// Whether there is more to do.
@@ -67,11 +70,13 @@ impl Drain {
             course,
             pace: Pace::new(settings.events_per_second, Instant::now()),
             batch_bytes: settings.batch_bytes,
+            last: Last::No,
         }
     }
 
     pub(super) async fn run(mut self) {
         while self.goes_on() && self.step().await == Step::Next {}
+        self.project.gauge().set_last(Last::No);
     }
 
     fn goes_on(&self) -> bool {
@@ -88,7 +93,7 @@ impl Drain {
         match self.store.lead(self.project.name()).await {
             Lead::Ours(left) if left >= self.settings.longest_delivery => {}
             _ => {
-                self.follow().await;
+                self.pause(LOOK).await;
                 return Step::Done;
             }
         }
@@ -109,6 +114,9 @@ impl Drain {
         };
         let mut held = taken.events;
         let Some(first) = held.first() else {
+            if self.last == Last::UnderWay {
+                self.store.opened(self.project.name()).await;
+            }
             return Step::Done;
         };
         if let Some(wait) = self.lingers(&held, first.first_arrival) {
@@ -131,42 +139,26 @@ impl Drain {
                 return Step::Done;
             }
         }
-        // What waits at this moment goes out whole. What arrives now may wait for its end instead
-        // of going into the spool: so the spool runs empty under any load.
-        if admission == Admission::Go
-            && self.project.mode() == Mode::Stream
-            && taken.rest == Rest::Nothing
-        {
-            self.project.set_last(Last::UnderWay);
+        // What waits at this moment goes out whole. What arrives from now on waits for the end of
+        // it instead of going into the spool: so the spool runs empty under any load.
+        let whole = admission == Admission::Go && taken.rest == Rest::Nothing;
+        self.set_last(if whole && self.project.mode() == Mode::Stream {
+            Last::UnderWay
+        } else {
+            Last::No
+        });
+        if self.last == Last::UnderWay {
+            self.store.closing(self.project.name()).await;
         }
-        self.deliver(&envelope, held).await;
-        self.project.set_last(Last::No);
+        if self.deliver(&envelope, held).await == Outcome::Stuck {
+            self.set_last(Last::No);
+        }
         Step::Next
     }
 
-    /// Another process drains. When it is nearly through, what arrives here waits for its end for a
-    /// moment: else this process would append for ever, and never stream again.
-    async fn follow(&mut self) {
-        if self.project.mode() == Mode::Stream {
-            let (mut least, mut worse) = (NEARLY, 0);
-            self.store.refresh().await;
-            // Held only while it gets less: in an outage nobody is made to wait for long.
-            while worse < PATIENCE && self.goes_on() {
-                let now = self.project.gauge().events();
-                if now == 0 {
-                    break;
-                }
-                worse = if now < least { 0 } else { worse + 1 };
-                least = least.min(now);
-                if now <= NEARLY {
-                    self.project.set_last(Last::UnderWay);
-                }
-                tokio::time::sleep(FOLLOW_PAUSE).await;
-                self.store.refresh().await;
-            }
-            self.project.set_last(Last::No);
-        }
-        self.pause(LOOK).await;
+    fn set_last(&mut self, last: Last) {
+        self.last = last;
+        self.project.gauge().set_last(last);
     }
 
     /// In mode `spool`, how long to wait for more events before a batch is worth its request.
@@ -187,7 +179,7 @@ impl Drain {
 
     /// Sends events in their order. When PostHog refuses several for good, halves are sent until
     /// the culprit stands alone; the rest is delivered, in order as well.
-    async fn deliver(&mut self, envelope: &Envelope, held: Vec<Held>) {
+    async fn deliver(&mut self, envelope: &Envelope, held: Vec<Held>) -> Outcome {
         let mut parts = vec![held];
         while let Some(mut part) = parts.pop() {
             let before = self.project.condition();
@@ -210,7 +202,7 @@ impl Drain {
                     parts.push(later);
                     parts.push(part);
                     if !self.goes_on() {
-                        return;
+                        return Outcome::Stuck;
                     }
                 }
                 Verdict::RefusedForGood(refusal) => {
@@ -230,7 +222,7 @@ impl Drain {
                     if let Err(error) = buried {
                         log::error!("a dead letter cannot be written at the moment: {error}");
                         self.pause(SPOOL_PAUSE).await;
-                        return;
+                        return Outcome::Stuck;
                     }
                     if self.project.refused() >= self.settings.refused_in_row {
                         if before == Condition::Closed {
@@ -240,7 +232,7 @@ impl Drain {
                             );
                         }
                         self.project.breaker().trip(Instant::now(), jitter());
-                        return;
+                        return Outcome::Stuck;
                     }
                     self.project.breaker().accepted();
                 }
@@ -255,10 +247,11 @@ impl Drain {
                             self.project.gauge().events()
                         );
                     }
-                    return;
+                    return Outcome::Stuck;
                 }
             }
         }
+        Outcome::Through
     }
 
     async fn send(&self, envelope: &Envelope, part: &[Held]) -> Verdict {
