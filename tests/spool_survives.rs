@@ -492,10 +492,13 @@ async fn max_size_bounds_the_file_and_the_low_water_mark_reopens_it() {
         let path = folder.path().join(padding.to_string());
         let spool = Spool::open(&path, settings).unwrap();
         let mut number = 0;
+        let many = 1 + 20_000 / padding;
         let error = loop {
-            let id = format!("{number}");
-            match spool.append("shop", vec![event(&id, padding)]).await {
-                Ok(()) => number += 1,
+            let some = (number..number + many)
+                .map(|number| event(&number.to_string(), padding))
+                .collect();
+            match spool.append("shop", some).await {
+                Ok(()) => number += many,
                 Err(error) => break error,
             }
         };

@@ -27,8 +27,8 @@ pub use database::{DeadLetter, Waiting};
 /// Bounds of a spool on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpoolSettings {
-    /// Bytes of disk in use at most, dead letters included. The log beside the file takes up to
-    /// 32 MiB more for a moment, the reserve 1 MiB.
+    /// Bytes of disk in use at most, dead letters included. The log beside the file takes a few MiB
+    /// more, the reserve 2.5 MiB.
     pub max_size: u64,
     /// How long an event waits, or lies among the dead letters, before it is dropped and counted.
     pub max_age: Duration,
