@@ -4,6 +4,7 @@ mod check;
 mod convert;
 mod demo;
 mod run;
+mod spool;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Command {
     Check(File),
     /// Rewrite messages from standard input, one JSON text a line, to events on standard output.
     Convert(convert::Options),
+    /// Look at what waits for PostHog and at what it refused for good; works while the proxy runs.
+    Spool(spool::Options),
     /// Show the whole way of an event on this machine: a shop, the proxy, a stand-in for PostHog.
     Demo(demo::Options),
 }
@@ -34,7 +37,13 @@ enum Command {
 #[derive(Debug, Args)]
 struct File {
     /// The configuration.
-    #[arg(short, long, value_name = "FILE", default_value = "conf/hedgerow.yaml")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "conf/hedgerow.yaml",
+        global = true
+    )]
     config: PathBuf,
 }
 
@@ -67,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(&file.config),
         Command::Check(file) => check::check(&file.config),
         Command::Convert(options) => convert::convert(&options),
+        Command::Spool(options) => spool::spool(&options),
         Command::Demo(options) => demo::demo(&options),
     }
     .into()

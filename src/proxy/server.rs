@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::http_proxy_service_with_name;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignalWatch};
+use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::background::{background_service, BackgroundService};
 use pingora::services::listening::Service;
 use thiserror::Error;
 
@@ -77,6 +79,7 @@ impl Server {
         server.bootstrap();
         let conf = Arc::clone(&server.configuration);
         let listen = config.listen.clone();
+        server.add_service(background_service("replay", Replaying(hedgerow.clone())));
         let mut service = http_proxy_service_with_name(&conf, Site::new(hedgerow)?, "site");
         if let Some(proxy) = service.app_logic_mut() {
             proxy.server_options = Some(options());
@@ -140,6 +143,19 @@ impl std::fmt::Debug for Server {
             .debug_struct("Server")
             .field("addresses", &self.addresses)
             .finish_non_exhaustive()
+    }
+}
+
+/// Sends what waits in the spool for as long as the server runs.
+struct Replaying(Hedgerow);
+
+#[async_trait]
+impl BackgroundService for Replaying {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        self.0.start_replay();
+        // An error means that nobody is left to say anything.
+        while !*shutdown.borrow_and_update() && shutdown.changed().await.is_ok() {}
+        self.0.stop_replay().await;
     }
 }
 

@@ -79,11 +79,18 @@ impl Replay {
 
     /// Ends the replay: what is under way is finished, nothing new begins, and another process may
     /// take over. What still waits stays in the spool.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         let _ = self.course.send(Course::Stopping);
-        if self.task.await.is_err() {
+        if (&mut self.task).await.is_err() {
             log::error!("the replay ended in a panic");
         }
+    }
+}
+
+/// A replay that nobody holds any more ends as if it had been stopped, without anybody waiting.
+impl Drop for Replay {
+    fn drop(&mut self) {
+        let _ = self.course.send(Course::Stopping);
     }
 }
 
