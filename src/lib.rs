@@ -32,6 +32,7 @@
 //! and `docs/repairs.md`.
 
 pub mod config;
+pub mod delivery;
 pub mod demo;
 pub mod posthog;
 pub mod proxy;

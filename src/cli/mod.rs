@@ -6,6 +6,7 @@ mod demo;
 mod init;
 mod run;
 mod snippet;
+mod spool;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Command {
     Check(File),
     /// Rewrite messages from standard input, one JSON text a line, to events on standard output.
     Convert(convert::Options),
+    /// Look at what waits for PostHog and at what it refused for good; works while the proxy runs.
+    Spool(spool::Options),
     /// Show the whole way of an event on this machine: a shop, the proxy, a stand-in for PostHog.
     Demo(demo::Options),
     /// Print a complete configuration with fresh neutral paths.
@@ -40,7 +43,13 @@ enum Command {
 #[derive(Debug, Args)]
 struct File {
     /// The configuration.
-    #[arg(short, long, value_name = "FILE", default_value = "conf/hedgerow.yaml")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "conf/hedgerow.yaml",
+        global = true
+    )]
     config: PathBuf,
 }
 
@@ -73,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(&file.config),
         Command::Check(file) => check::check(&file.config),
         Command::Convert(options) => convert::convert(&options),
+        Command::Spool(options) => spool::spool(&options),
         Command::Demo(options) => demo::demo(&options),
         Command::Init(options) => init::init(&options),
         Command::Snippet(options) => snippet::snippet(&options),

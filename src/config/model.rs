@@ -12,6 +12,7 @@ use super::first_party::{Origin, PostHogJs, SegmentFiles};
 use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
+use crate::delivery::Mode;
 use crate::posthog::{ApiKey, Host, Scheme};
 use crate::rewrite::enrich::session::posthog_js_cookie_name;
 use crate::rewrite::{Bounds, Mapping, Recipient};
@@ -195,6 +196,8 @@ pub struct Delivery {
     pub connect_timeout: Duration,
     /// For the answer to a batch.
     pub timeout: Duration,
+    /// When clients are told that their events are safe.
+    pub mode: Mode,
     /// Where batches wait for PostHog to come back; none when turned off.
     pub spool: Option<Spool>,
 }
@@ -204,6 +207,7 @@ impl Default for Delivery {
         Self {
             connect_timeout: Duration::from_secs(3),
             timeout: Duration::from_secs(15),
+            mode: Mode::Stream,
             spool: None,
         }
     }

@@ -9,6 +9,7 @@ use super::problem::{Problem, Problems, Warning};
 use super::sessions::Sessions;
 use super::units::{print_duration, print_size};
 use super::{privacy, rules};
+use crate::delivery;
 use crate::rewrite::{Integrations, Mode, Repeats};
 use crate::segment::WriteKeys;
 
@@ -164,10 +165,14 @@ fn settings(config: &Config) -> Vec<String> {
     };
     let spool = match &config.delivery.spool {
         Some(spool) => format!(
-            "{}, up to {} and {}",
+            "{} up to {} and {}, acknowledged {}",
             spool.path.display(),
             print_size(spool.max_size),
-            print_duration(spool.max_age)
+            print_duration(spool.max_age),
+            match config.delivery.mode {
+                delivery::Mode::Stream => "when PostHog has them, or when they are in it",
+                delivery::Mode::Spool => "when they are in it",
+            }
         ),
         None => "off".to_owned(),
     };

@@ -83,7 +83,7 @@ pub(super) const RULE: &[&str] = &["event", "action", "rename"];
 /// `limits`.
 pub(super) const LIMITS: &[&str] = &["body", "window", "event", "memory"];
 /// `delivery`.
-pub(super) const DELIVERY: &[&str] = &["connect_timeout", "timeout", "spool"];
+pub(super) const DELIVERY: &[&str] = &["connect_timeout", "timeout", "mode", "spool"];
 /// Its `spool`.
 pub(super) const SPOOL: &[&str] = &["path", "max_size", "max_age"];
 /// `server`.
@@ -123,10 +123,7 @@ pub(super) enum Gap {
 }
 
 /// All gaps. To switch one on, take its row out.
-pub(super) const NOT_AVAILABLE: &[(&str, Gap)] = &[
-    ("admin", Gap::AllBut("off")),
-    ("delivery.spool", Gap::AllBut("off")),
-];
+pub(super) const NOT_AVAILABLE: &[(&str, Gap)] = &[("admin", Gap::AllBut("off"))];
 
 /// Why `key` cannot have the value `text` (a single value, or none) in this version.
 pub(super) fn gap(key: &str, text: Option<&str>) -> Option<String> {

@@ -14,6 +14,7 @@ mod fetch;
 mod files;
 mod gate;
 mod intercept;
+mod keeping;
 mod origin;
 mod passage;
 mod posthog;
@@ -40,6 +41,7 @@ use pingora::tls::RootCertStore;
 use thiserror::Error;
 
 use crate::config::{Action, Config, Sessions};
+use crate::delivery::SpoolError;
 use crate::posthog::{Host, Scheme};
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
@@ -49,6 +51,7 @@ use account::Account;
 use budget::Budget;
 use files::Files;
 use gate::Gate;
+use keeping::Keeping;
 use sender::Destination;
 use upstream::Timeouts;
 use watcher::Counters;
@@ -93,12 +96,13 @@ pub struct Hedgerow {
 struct Inner {
     config: Config,
     rewriter: Arc<Rewriter>,
-    destinations: HashMap<String, Destination>,
+    destinations: Arc<HashMap<String, Destination>>,
+    keeping: Option<Keeping>,
     /// By the number of the route.
     files: HashMap<usize, Files>,
     budget: Arc<Budget>,
     counters: Counters,
-    gate: Gate,
+    gate: Arc<Gate>,
     observer: Option<Arc<dyn Observer>>,
     idle_seconds: u64,
     clock: Clock,
@@ -147,6 +151,9 @@ pub enum BuildError {
     /// There is no secret to keep sessions with.
     #[error("sessions cannot be kept: {0}")]
     Sessions(String),
+    /// The spool is there but cannot be used by this version.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The host makes no valid request.
     #[error("project {project}: its host cannot stand in a request")]
     Host {
@@ -179,7 +186,26 @@ impl Hedgerow {
     /// None at the moment: whatever happens to a request of ours is answered here. The type is
     /// that of `request_filter`, so that the call can end in `?` or stand alone.
     pub async fn intercept(&self, session: &mut Session) -> pingora::Result<bool> {
+        self.start_replay();
         self.inner.intercept(session).await
+    }
+
+    /// Begins to send what waits in the spool, on the current Tokio runtime. The first
+    /// [`intercept`](Self::intercept) does it by itself; whoever wants it sooner, so that what an
+    /// earlier process left goes out without waiting for a request, calls this. Does nothing
+    /// without a spool, or when it has begun already.
+    pub fn start_replay(&self) {
+        if let Some(keeping) = &self.inner.keeping {
+            keeping.start();
+        }
+    }
+
+    /// Ends the replay for good, once the request that it has under way is through. What waits
+    /// stays in the spool; batches that PostHog does not take are kept as before.
+    pub async fn stop_replay(&self) {
+        if let Some(keeping) = &self.inner.keeping {
+            keeping.stop().await;
+        }
     }
 
     /// The configuration.
@@ -278,13 +304,25 @@ impl Builder {
             };
             files.insert(number, Files::new(said, account)?);
         }
+        let destinations = Arc::new(destinations);
+        let gate = Arc::new(Gate::default());
+        let keeping = match &config.delivery.spool {
+            Some(spool) => Some(Keeping::open(
+                spool,
+                &config.delivery,
+                Arc::clone(&destinations),
+                Arc::clone(&gate),
+            )?),
+            None => None,
+        };
         let inner = Inner {
             files,
             rewriter: Arc::new(rewriter(&config)?),
             budget: Budget::new(config.limits.memory),
             destinations,
             counters: Counters::default(),
-            gate: Gate::default(),
+            gate,
+            keeping,
             observer: self.observer,
             // Zero would mean for ever.
             idle_seconds: self.idle.as_secs().max(1),

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::http_proxy_service_with_name;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignalWatch};
-use pingora::services::background::GenBackgroundService;
+use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::background::{background_service, BackgroundService, GenBackgroundService};
 use pingora::services::listening::Service;
 use thiserror::Error;
 
@@ -78,6 +79,7 @@ impl Server {
         server.bootstrap();
         let conf = Arc::clone(&server.configuration);
         let listen = config.listen.clone();
+        server.add_service(background_service("replay", Replaying(hedgerow.clone())));
         let site = Site::new(hedgerow)?;
         for balancer in site.balancers() {
             let name = "the health of a site's servers".to_owned();
@@ -146,6 +148,19 @@ impl std::fmt::Debug for Server {
             .debug_struct("Server")
             .field("addresses", &self.addresses)
             .finish_non_exhaustive()
+    }
+}
+
+/// Sends what waits in the spool for as long as the server runs.
+struct Replaying(Hedgerow);
+
+#[async_trait]
+impl BackgroundService for Replaying {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        self.0.start_replay();
+        // An error means that nobody is left to say anything.
+        while !*shutdown.borrow_and_update() && shutdown.changed().await.is_ok() {}
+        self.0.stop_replay().await;
     }
 }
 
