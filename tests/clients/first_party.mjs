@@ -9,6 +9,8 @@ import { chromium } from 'playwright-core';
 
 const { chromium: executablePath, url, map, posthog, analytics, scenario } = JSON.parse(process.argv[2]);
 
+// As a flag too: Playwright's own way of saying it does not outlive the back-forward cache.
+const userAgent = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/143.0.0.0 Safari/537.36';
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'first-party-'));
 const netlog = path.join(folder, 'net.json');
 const context = await chromium.launchPersistentContext(path.join(folder, 'profile'), {
@@ -16,9 +18,9 @@ const context = await chromium.launchPersistentContext(path.join(folder, 'profil
   headless: true,
   ignoreDefaultArgs: ['--disable-back-forward-cache'],
   // posthog-js takes headless browsers for robots and stays silent.
-  userAgent: 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/143.0.0.0 Safari/537.36',
+  userAgent,
   args: [
-    '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-quic', '--no-first-run',
+    `--user-agent=${userAgent}`, '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-quic', '--no-first-run',
     '--disable-background-networking', '--disable-component-update', '--disable-sync',
     '--disable-blink-features=AutomationControlled', `--host-resolver-rules=${map}`,
     `--log-net-log=${netlog}`,
