@@ -46,6 +46,8 @@ pub(super) fn write_event(
     trace: Option<&mut Trace>,
 ) -> Option<String> {
     let text = source.text;
+    // Most of a message goes out as it came, some of it twice.
+    out.reserve(text.len() + text.len() / 2 + 1024);
     out.extend_from_slice(b"{\"uuid\":\"");
     settled.uuid.write(out);
     out.push(b'"');
