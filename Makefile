@@ -9,7 +9,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check bench clients cmake chromium
+.PHONY: demo test check blockers bench clients cmake chromium
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -68,4 +68,27 @@ RUST_CLIENT := $(CLIENTS)/rust
 	cargo build --locked --manifest-path $(RUST_CLIENT)/Cargo.toml --target-dir .deps/rust-client \
 	|| { echo "*** The segment crate does not build; its tests will be SKIPPED. ***"; \
 	     touch .deps/rust-client.unbuildable; }
+	touch $@
+
+# The addresses of a first-party installation against blockers' lists, which are under licences of
+# their own and therefore fetched, never kept here.
+BLOCKER_LISTS := .deps/blocker-lists
+blockers: clients .deps/blocker-lists.done
+	HEDGEROW_CLIENTS=required cargo test --locked --test first_party -- both_libraries_work_on_the_pages_own_host
+	HEDGEROW_BLOCKERS=required HEDGEROW_BLOCKER_LISTS=$(CURDIR)/$(BLOCKER_LISTS) \
+	cargo test --manifest-path tests/blockers/Cargo.toml --target-dir .deps/blockers -- --nocapture
+
+.deps/blocker-lists.done: Makefile
+	@scripts/need jq jq --version
+	rm -rf $(BLOCKER_LISTS) && mkdir -p $(BLOCKER_LISTS)/raw
+	cd $(BLOCKER_LISTS)/raw && apt-get download webext-ublock-origin-chromium \
+	&& dpkg-deb -x webext-ublock-origin-chromium_*.deb . \
+	&& npm pack --silent @adguard/dnr-rulesets@3.3.20260320140136 && tar xzf adguard-dnr-rulesets-*.tgz
+	cd $(BLOCKER_LISTS) && assets=raw/usr/share/chromium/extensions/ublock-origin/assets \
+	&& cp $$assets/thirdparties/easylist/{easylist,easyprivacy}.txt . \
+	&& cp $$assets/ublock/{filters,privacy,quick-fixes,unbreak,badware}.min.txt . \
+	&& for list in 2 3 17; do \
+	jq -r '.[0].metadata.rawFilterList' raw/package/dist/filters/declarative/ruleset_$$list/ruleset_$$list.json \
+	> adguard-$$list.txt; done
+	rm -rf $(BLOCKER_LISTS)/raw
 	touch $@

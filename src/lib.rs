@@ -32,11 +32,13 @@
 //! and `docs/repairs.md`.
 
 pub mod config;
+pub mod delivery;
 pub mod demo;
 pub mod posthog;
 pub mod proxy;
 pub mod rewrite;
 pub mod segment;
+pub mod site;
 
 pub use config::Config;
 pub use proxy::Hedgerow;

@@ -1,4 +1,4 @@
-//! The command line: `hedgerow run`, `check`, `convert` and `demo`.
+//! The command line: `hedgerow run`, `check`, `convert`, `spool`, `demo`, `init` and `snippet`.
 
 mod cli;
 

@@ -5,6 +5,7 @@
 //! skipped; with `HEDGEROW_CLIENTS=required` they fail instead.
 #![allow(
     missing_docs,
+    dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

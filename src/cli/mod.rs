@@ -3,7 +3,10 @@
 mod check;
 mod convert;
 mod demo;
+mod init;
 mod run;
+mod snippet;
+mod spool;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,14 +30,26 @@ enum Command {
     Check(File),
     /// Rewrite messages from standard input, one JSON text a line, to events on standard output.
     Convert(convert::Options),
+    /// Look at what waits for PostHog and at what it refused for good; works while the proxy runs.
+    Spool(spool::Options),
     /// Show the whole way of an event on this machine: a shop, the proxy, a stand-in for PostHog.
     Demo(demo::Options),
+    /// Print a complete configuration with fresh neutral paths.
+    Init(init::Options),
+    /// Print what goes on a page for a configuration.
+    Snippet(snippet::Options),
 }
 
 #[derive(Debug, Args)]
 struct File {
     /// The configuration.
-    #[arg(short, long, value_name = "FILE", default_value = "conf/hedgerow.yaml")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "conf/hedgerow.yaml",
+        global = true
+    )]
     config: PathBuf,
 }
 
@@ -67,7 +82,10 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(&file.config),
         Command::Check(file) => check::check(&file.config),
         Command::Convert(options) => convert::convert(&options),
+        Command::Spool(options) => spool::spool(&options),
         Command::Demo(options) => demo::demo(&options),
+        Command::Init(options) => init::init(&options),
+        Command::Snippet(options) => snippet::snippet(&options),
     }
     .into()
 }

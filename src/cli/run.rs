@@ -13,6 +13,9 @@ pub(super) fn run(path: &Path) -> End {
         Ok(config) => config,
         Err(end) => return end,
     };
+    if config.delivery.spool.is_some() {
+        outlive_file_size_limit();
+    }
     let server = Hedgerow::new(config)
         .map_err(|error| error.to_string())
         .and_then(|hedgerow| Server::new(hedgerow).map_err(|error| error.to_string()));
@@ -28,5 +31,18 @@ pub(super) fn run(path: &Path) -> End {
             eprintln!("hedgerow: {reason}");
             End::Unable
         }
+    }
+}
+
+/// Lets the spool meet a limit on file sizes as a full disk, instead of ending the process.
+fn outlive_file_size_limit() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let set = runtime.and_then(|runtime| {
+        runtime.block_on(async { hedgerow::delivery::outlive_file_size_limit() })
+    });
+    if let Err(error) = set {
+        log::warn!("a limit on file sizes would end this process: {error}");
     }
 }

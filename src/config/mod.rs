@@ -7,8 +7,10 @@
 //!
 //! Relative paths in a file start at the folder of that file.
 
+mod first_party;
 mod listeners;
 mod model;
+mod page;
 mod path_prefix;
 mod privacy;
 mod problem;
@@ -29,10 +31,12 @@ mod words;
 
 use std::path::Path;
 
+pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
 pub use model::{
-    Action, CaFile, Config, Delivery, Limits, Listener, Origin, OriginServer, Project, Route,
-    Server, Spool, Tls, UpstreamHttp,
+    Action, CaFile, Config, Delivery, Limits, Listener, OriginServer, Project, Route, Server,
+    Spool, Tls, UpstreamHttp,
 };
+pub use page::{Libraries, PageError};
 pub use path_prefix::PathPrefix;
 pub use problem::{ConfigError, Place, Problem, Problems, Warning};
 pub use render::{render_problems, render_table, render_warnings};

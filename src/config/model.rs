@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::first_party::{Origin, PostHogJs, SegmentFiles};
 use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
+use crate::delivery::Mode;
 use crate::posthog::{ApiKey, Host, Scheme};
 use crate::rewrite::enrich::session::posthog_js_cookie_name;
 use crate::rewrite::{Bounds, Mapping, Recipient};
@@ -135,18 +137,13 @@ pub enum Action {
     Segment {
         /// The keys it takes.
         write_keys: WriteKeys<Arc<Project>>,
+        /// analytics.js, its settings, and what becomes of a real Segment account.
+        files: Box<SegmentFiles>,
     },
-    /// posthog-js, passed through to this project's host.
-    PostHog(Arc<Project>),
+    /// posthog-js, passed through to a project's host.
+    PostHog(PostHogJs),
     /// The site itself.
     Origin(Origin),
-}
-
-/// The servers of a site; at least one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// In the order of the file.
-    pub servers: Vec<OriginServer>,
 }
 
 /// One server of a site.
@@ -199,6 +196,8 @@ pub struct Delivery {
     pub connect_timeout: Duration,
     /// For the answer to a batch.
     pub timeout: Duration,
+    /// When clients are told that their events are safe.
+    pub mode: Mode,
     /// Where batches wait for PostHog to come back; none when turned off.
     pub spool: Option<Spool>,
 }
@@ -208,6 +207,7 @@ impl Default for Delivery {
         Self {
             connect_timeout: Duration::from_secs(3),
             timeout: Duration::from_secs(15),
+            mode: Mode::Stream,
             spool: None,
         }
     }
@@ -252,13 +252,24 @@ impl Config {
     /// `host` is the request's authority, with or without a port; `path` is its path as it was
     /// sent, without the query.
     pub fn route<'p>(&self, host: Option<&str>, path: &'p str) -> Option<(&Route, &'p str)> {
-        self.routes.iter().find_map(|route| {
+        let (_, route, tail) = self.numbered_route(host, path)?;
+        Some((route, tail))
+    }
+
+    /// The same, with the route's place in [`routes`](Self::routes) in front.
+    pub fn numbered_route<'p>(
+        &self,
+        host: Option<&str>,
+        path: &'p str,
+    ) -> Option<(usize, &Route, &'p str)> {
+        let mut routes = self.routes.iter().enumerate();
+        routes.find_map(|(number, route)| {
             let host_matches = match &route.host {
                 Some(wanted) => host.is_some_and(|host| wanted.matches(host)),
                 None => true,
             };
             let tail = route.path.tail(path).filter(|_| host_matches)?;
-            Some((route, tail))
+            Some((number, route, tail))
         })
     }
 

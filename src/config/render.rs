@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::first_party::PostHogJs;
 use super::model::{Action, Config, Listener, Project, Route};
 use super::problem::{Problem, Problems, Warning};
 use super::sessions::Sessions;
 use super::units::{print_duration, print_size};
 use super::{privacy, rules};
+use crate::delivery;
 use crate::rewrite::{Integrations, Mode, Repeats};
 use crate::segment::WriteKeys;
 
@@ -103,6 +105,7 @@ fn route_rows(rows: &mut Vec<Vec<String>>, number: usize, route: &Route) {
     match &route.action {
         Action::Segment {
             write_keys: WriteKeys::Any(project),
+            ..
         } => add(
             "segment",
             &project.name,
@@ -111,6 +114,7 @@ fn route_rows(rows: &mut Vec<Vec<String>>, number: usize, route: &Route) {
         ),
         Action::Segment {
             write_keys: WriteKeys::Listed(keys),
+            ..
         } => {
             let mut counts: BTreeMap<&str, (&Project, usize)> = BTreeMap::new();
             for project in keys.values() {
@@ -120,7 +124,9 @@ fn route_rows(rows: &mut Vec<Vec<String>>, number: usize, route: &Route) {
                 add("segment", name, destination(project), count.to_string());
             }
         }
-        Action::PostHog(project) => add("posthog", &project.name, destination(project), none()),
+        Action::PostHog(PostHogJs { project, .. }) => {
+            add("posthog", &project.name, destination(project), none());
+        }
         Action::Origin(origin) => {
             for server in &origin.servers {
                 add("origin", "-", server.to_string(), none());
@@ -159,10 +165,14 @@ fn settings(config: &Config) -> Vec<String> {
     };
     let spool = match &config.delivery.spool {
         Some(spool) => format!(
-            "{}, up to {} and {}",
+            "{} up to {} and {}, acknowledged {}",
             spool.path.display(),
             print_size(spool.max_size),
-            print_duration(spool.max_age)
+            print_duration(spool.max_age),
+            match config.delivery.mode {
+                delivery::Mode::Stream => "when PostHog has them, or when they are in it",
+                delivery::Mode::Spool => "when they are in it",
+            }
         ),
         None => "off".to_owned(),
     };

@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::listeners::is_ours;
-use super::model::{Action, Listener, Origin, OriginServer, Project, Route};
+use super::first_party::{self, SegmentFiles};
+use super::model::{Action, Listener, Project, Route};
 use super::path_prefix::PathPrefix;
 use super::projects::Declared;
 use super::reader::{Field, Reader, Section};
 use super::schema;
 use super::site_host::SiteHost;
 use super::tree::Kind;
-use crate::posthog::Host;
 use crate::segment::{WriteKey, WriteKeys};
 
 /// The most routes; each is compared with those before it, and a request with all of them.
@@ -45,7 +44,8 @@ pub(super) fn read(
             continue;
         };
         let place = place(reader, &section);
-        let action = action(reader, &section, projects, listen);
+        let path = place.as_ref().map(|(_, path)| path);
+        let action = action(reader, &section, projects, listen, path);
         let Some((host, path)) = place else {
             continue;
         };
@@ -105,6 +105,7 @@ fn action(
     section: &Section<'_>,
     projects: &mut Declared<'_>,
     listen: &[Listener],
+    path: Option<&PathPrefix>,
 ) -> Option<Action> {
     let mut found = schema::ACTIONS.iter().filter_map(|key| section.get(key));
     let Some(first) = found.next() else {
@@ -119,9 +120,9 @@ fn action(
         reader.wrong_key(other, message);
     }
     // Each is read even then, for the mistakes in it.
-    let first = one_action(reader, first, projects, listen);
+    let first = one_action(reader, first, projects, listen, path);
     for other in others {
-        one_action(reader, other, projects, listen);
+        one_action(reader, other, projects, listen, path);
     }
     first
 }
@@ -131,16 +132,16 @@ fn one_action(
     field: &Field<'_>,
     projects: &mut Declared<'_>,
     listen: &[Listener],
+    path: Option<&PathPrefix>,
 ) -> Option<Action> {
     if field.path.ends_with(".segment") {
-        let write_keys = segment(reader, field, projects)?;
-        Some(Action::Segment { write_keys })
+        let (write_keys, files) = segment(reader, field, projects, path)?;
+        let files = Box::new(files);
+        Some(Action::Segment { write_keys, files })
     } else if field.path.ends_with(".posthog") {
-        let project = projects.named(reader, field)?;
-        (!reader.is_gap(field)).then_some(Action::PostHog(project))
+        first_party::posthog(reader, field, projects).map(Action::PostHog)
     } else {
-        let servers = origin(reader, field, listen)?;
-        Some(Action::Origin(Origin { servers }))
+        first_party::origin(reader, field, listen).map(Action::Origin)
     }
 }
 
@@ -148,9 +149,20 @@ fn segment(
     reader: &mut Reader<'_>,
     field: &Field<'_>,
     projects: &mut Declared<'_>,
+    path: Option<&PathPrefix>,
+) -> Option<(WriteKeys<Arc<Project>>, SegmentFiles)> {
+    let section = reader.section(field, schema::SEGMENT)?;
+    let keys = write_keys(reader, &section, projects);
+    let files = first_party::segment_files(reader, &section, path?, keys.as_ref())?;
+    Some((keys?, files))
+}
+
+fn write_keys(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    projects: &mut Declared<'_>,
 ) -> Option<WriteKeys<Arc<Project>>> {
     const EXPECTED: &str = "any, a list of write keys, or a mapping from write key to project";
-    let section = reader.section(field, schema::SEGMENT)?;
     let keys = section.get("write_keys");
     let has_map = keys.is_some_and(|keys| matches!(keys.node.kind, Kind::Mapping(_)));
     // A map names the projects itself.
@@ -215,37 +227,4 @@ fn write_key(reader: &mut Reader<'_>, item: &Field<'_>) -> Option<WriteKey> {
         reader.wrong(item, "expected a write key of 1 to 256 bytes");
     }
     key
-}
-
-fn origin(
-    reader: &mut Reader<'_>,
-    field: &Field<'_>,
-    listen: &[Listener],
-) -> Option<Vec<OriginServer>> {
-    const EXPECTED: &str = "a URL such as http://127.0.0.1:3000";
-    let entries = field.each();
-    if entries.is_empty() {
-        reader.expected(field, &format!("{EXPECTED}, or a list of them"));
-    }
-    let mut servers = Vec::new();
-    for entry in &entries {
-        let Some(text) = reader.text(entry, EXPECTED) else {
-            continue;
-        };
-        match text.parse::<Host>() {
-            Ok(host) if text.contains("://") && host.base_path().is_empty() => {
-                if is_ours(listen, host.name(), host.port()) {
-                    reader.wrong(entry, "this is one of our own listeners");
-                }
-                servers.push(OriginServer {
-                    scheme: host.scheme(),
-                    name: host.name().to_owned(),
-                    port: host.port(),
-                });
-            }
-            Ok(_) => reader.wrong(entry, format!("expected {EXPECTED}, without a path")),
-            Err(_) => reader.wrong(entry, format!("expected {EXPECTED}")),
-        }
-    }
-    (!servers.is_empty()).then_some(servers)
 }

@@ -25,7 +25,25 @@ pub(super) const ROUTE: &[&str] = &["host", "path", "segment", "posthog", "origi
 /// The actions among them.
 pub(super) const ACTIONS: &[&str] = &["segment", "posthog", "origin"];
 /// A route's `segment`.
-pub(super) const SEGMENT: &[&str] = &["project", "write_keys"];
+pub(super) const SEGMENT: &[&str] = &["project", "write_keys", "library", "settings", "forward"];
+/// Its `library`.
+pub(super) const LIBRARY: &[&str] = &["folder", "script", "settings", "chunks", "calls"];
+/// Its `settings`.
+pub(super) const SETTINGS: &[&str] = &[
+    "key",
+    "delivery_strategy",
+    "http_config",
+    "retry_queue",
+    "consent_settings",
+];
+/// Its `forward`.
+pub(super) const FORWARD: &[&str] = &["region", "device_mode", "api", "cdn"];
+/// A route's `posthog`.
+pub(super) const POSTHOG: &[&str] = &["project", "names", "cache"];
+/// A route's `origin`.
+pub(super) const ORIGIN: &[&str] = &["servers", "inject", "health"];
+/// Its `health`.
+pub(super) const HEALTH: &[&str] = &["path", "every"];
 /// `mapping`.
 pub(super) const MAPPING: &[&str] = &[
     "mode",
@@ -65,7 +83,7 @@ pub(super) const RULE: &[&str] = &["event", "action", "rename"];
 /// `limits`.
 pub(super) const LIMITS: &[&str] = &["body", "window", "event", "memory"];
 /// `delivery`.
-pub(super) const DELIVERY: &[&str] = &["connect_timeout", "timeout", "spool"];
+pub(super) const DELIVERY: &[&str] = &["connect_timeout", "timeout", "mode", "spool"];
 /// Its `spool`.
 pub(super) const SPOOL: &[&str] = &["path", "max_size", "max_age"];
 /// `server`.
@@ -79,6 +97,12 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
     ("a project", PROJECT),
     ("a route", ROUTE),
     ("`segment` of a route", SEGMENT),
+    ("`library` of `segment`", LIBRARY),
+    ("`settings` of `segment`", SETTINGS),
+    ("`forward` of `segment`", FORWARD),
+    ("`posthog` of a route", POSTHOG),
+    ("`origin` of a route", ORIGIN),
+    ("`health` of `origin`", HEALTH),
     ("`mapping`", MAPPING),
     ("`posthog_js` of `mapping`", POSTHOG_JS),
     ("`sessions` of `mapping`", SESSIONS),
@@ -94,24 +118,17 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
 /// A key of the contract that this version cannot serve, or not with every value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Gap {
-    /// The key itself.
-    Key,
     /// Every value but this one.
     AllBut(&'static str),
 }
 
 /// All gaps. To switch one on, take its row out.
-pub(super) const NOT_AVAILABLE: &[(&str, Gap)] = &[
-    ("admin", Gap::AllBut("off")),
-    ("routes.posthog", Gap::Key),
-    ("delivery.spool", Gap::AllBut("off")),
-];
+pub(super) const NOT_AVAILABLE: &[(&str, Gap)] = &[("admin", Gap::AllBut("off"))];
 
 /// Why `key` cannot have the value `text` (a single value, or none) in this version.
 pub(super) fn gap(key: &str, text: Option<&str>) -> Option<String> {
     let (_, gap) = NOT_AVAILABLE.iter().find(|(name, _)| *name == key)?;
     match (gap, text) {
-        (Gap::Key, _) => Some("not available in this version".to_owned()),
         (Gap::AllBut(only), text) if text != Some(only) => Some(format!(
             "not available in this version; the only value is {only}"
         )),

@@ -7,6 +7,7 @@ use super::model::{Delivery, Limits, Server, Spool};
 use super::reader::{Field, Reader, Section};
 use super::schema;
 use super::sessions::{self, Sessions};
+use crate::delivery::Mode as DeliveryMode;
 use crate::rewrite::{
     Bookkeeping, Bounds, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Integrations,
     Mapping, Mode, Noise, PersonProfiles, Repeats, SameAnonymousId, SecondIdentify,
@@ -202,6 +203,21 @@ pub(super) fn delivery(reader: &mut Reader<'_>, top: &Section<'_>) -> Delivery {
         delivery.timeout = timeout;
     }
     delivery.spool = section.get("spool").and_then(|field| spool(reader, field));
+    let modes = [
+        ("stream", DeliveryMode::Stream),
+        ("spool", DeliveryMode::Spool),
+    ];
+    if let Some(mode) = reader.choice(&section, "mode", &modes) {
+        delivery.mode = mode;
+    }
+    let spool_named = section
+        .get("spool")
+        .is_some_and(|field| field.text() != Some("off"));
+    if let (Some(field), DeliveryMode::Spool, false) =
+        (section.get("mode").cloned(), delivery.mode, spool_named)
+    {
+        reader.wrong(&field, "needs a `spool`");
+    }
     delivery
 }
 
@@ -227,12 +243,11 @@ fn spool(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Spool> {
     });
     let max_size = reader.size(&section, "max_size", 1 << 20..=1 << 50);
     let max_age = reader.duration(&section, "max_age", Duration::from_secs(1)..=DAY * 366);
-    let spool = Spool {
+    Some(Spool {
         path: path?,
         max_size: max_size.unwrap_or(1 << 30),
         max_age: max_age.unwrap_or(DAY * 7),
-    };
-    (!reader.is_gap(field)).then_some(spool)
+    })
 }
 
 /// Reads `server`.

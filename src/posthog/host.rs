@@ -38,7 +38,7 @@ pub enum HostError {
     #[error("expected us, eu or a URL that starts with http:// or https://")]
     Scheme,
     /// A URL without a host, or with one no name server can know. An empty name would also switch
-    /// TLS verification off (pingora, section 4.2), so it must never get this far.
+    /// TLS verification off in the framework, so it must never get this far.
     #[error("expected a host name or address after the scheme")]
     Name,
     /// The port is not a number from 1 to 65535.

@@ -18,14 +18,18 @@ pub(super) const PIECE: usize = 64 * 1024;
 /// An answer's body is read up to here, so that the connection can be used again. Capture's
 /// answers have a few dozen bytes.
 const ANSWER: usize = 64 * 1024;
+/// So many bytes of a refusal are kept as its reason.
+const WORDS: usize = 1024;
 /// How long an answer may take to come out of a connection that cannot be written to any more.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// An answer, with whether the connection is as good as new.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Answered {
     pub(super) verdict: Verdict,
     pub(super) reusable: bool,
+    /// How the body of an answer that is no yes begins: PostHog's reason.
+    pub(super) words: Vec<u8>,
 }
 
 /// An exchange that ended without an answer.
@@ -174,7 +178,10 @@ fn final_header(session: &HttpSession) -> Option<&ResponseHeader> {
 pub(super) async fn answer(session: &mut HttpSession) -> Result<Answered, Broken> {
     read_header(session).await.map_err(Broken::unanswered)?;
     let mut answered = unusable(session);
-    answered.reusable = drain(session).await;
+    answered.reusable = drain(session, &mut answered.words).await;
+    if answered.verdict == Verdict::Accepted {
+        answered.words.clear();
+    }
     Ok(answered)
 }
 
@@ -187,6 +194,7 @@ pub(super) fn unusable(session: &HttpSession) -> Answered {
     Answered {
         verdict,
         reusable: false,
+        words: Vec::new(),
     }
 }
 
@@ -204,14 +212,15 @@ fn verdict(header: &ResponseHeader) -> Verdict {
     Verdict::from_response(header.status.as_u16(), html, retry_after)
 }
 
-/// Reads and drops the response body; whether it ended within bounds.
-async fn drain(session: &mut HttpSession) -> bool {
+/// Reads the response body and keeps its beginning; whether it ended within bounds.
+async fn drain(session: &mut HttpSession, words: &mut Vec<u8>) -> bool {
     let mut read = 0;
     let reading = async {
         loop {
             match session.read_response_body().await {
                 Ok(Some(data)) => {
                     read += data.len();
+                    words.extend(data.iter().take(WORDS.saturating_sub(words.len())));
                     if read > ANSWER {
                         return false;
                     }

@@ -14,9 +14,13 @@ use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::privacy::Signals;
 use crate::rewrite::{Arrival, Timestamp};
 use crate::segment::{
-    message_from_query, recognise, Call, Cors, Decoder, Kind, Recognised, Refusal, Reply, WriteKey,
+    message_from_query, recognise, Answer, Call, Cors, Decoder, Kind, Recognised, Refusal, Reply,
+    WriteKey,
 };
 
+use crate::site::SiteFile;
+
+use super::account::{Copy, Original};
 use super::body::Incoming;
 use super::passage::{Keys, Passage, Stop};
 use super::{client, random_bits, reply, visitor, Inner};
@@ -32,13 +36,25 @@ impl Inner {
     pub(super) async fn intercept(&self, session: &mut Session) -> Result<bool> {
         let head = session.req_header();
         let path = head.uri.path();
-        let Some((route, tail)) = self.config.route(authority(head), path) else {
+        let Some((number, route, tail)) = self.config.numbered_route(authority(head), path) else {
             return Ok(false);
         };
-        let Action::Segment { write_keys } = &route.action else {
+        let Action::Segment { write_keys, .. } = &route.action else {
             return Ok(false);
+        };
+        let files = self.files.get(&number);
+        let tail = match files.map(|files| (files, files.recognise(tail))) {
+            None => tail,
+            Some((_, SiteFile::Call { tail } | SiteFile::Other { tail })) => tail,
+            Some((files, file)) => {
+                let answer = self.file(session, files, write_keys, file).await;
+                self.answer(session, answer).await;
+                return Ok(true);
+            }
         };
         let recognised = recognise(head.method.as_str(), tail);
+        let account = files.and_then(|files| files.account.as_ref());
+        let mut copy = account.map(|_| Copy::default());
         let cors = Cors::from_origin(head.headers.get(header::ORIGIN));
         let query = head.uri.query().map(str::to_owned);
         let keys = Keys {
@@ -53,7 +69,8 @@ impl Inner {
         let mut set_cookie = None;
         let reply = match recognised {
             Recognised::Ingest(call) => {
-                let ingested = self.ingest(session, &mut incoming, call, keys);
+                let copy = copy.as_mut();
+                let ingested = self.ingest(session, &mut incoming, call, keys, copy);
                 ingested.await.map(|(reply, cookie)| {
                     set_cookie = cookie;
                     reply
@@ -87,17 +104,31 @@ impl Inner {
         if matches!(reply, Reply::Busy { .. }) {
             self.counters.busy();
         }
+        // What the client will send again goes on when it is taken.
+        let taken = matches!(reply, Reply::Accepted | Reply::Pixel);
+        if let (Some(account), Some(copy), true) = (account, copy, taken) {
+            let headers = &session.req_header().headers;
+            let client = self.client(session);
+            let original = Original::new(recognised, query.as_deref(), headers, client, copy);
+            if let Some(original) = original {
+                account.send(original);
+            }
+        }
         let mut answer = reply.answer(&cors);
-        if matches!(reply, Reply::Accepted | Reply::Pixel) {
+        if taken {
             answer.headers.extend(set_cookie);
         }
+        self.answer(session, answer).await;
+        Ok(true)
+    }
+
+    async fn answer(&self, session: &mut Session, answer: Answer) {
         if let Err(error) = reply::write(session, answer).await {
             // The events are safe or the client will send them again: its hanging up is no
             // failure of the host proxy's.
             log::debug!("the client was gone before its answer: {error}");
             session.set_keepalive(None);
         }
-        Ok(true)
     }
 
     /// Reads, rewrites and delivers a body, and says what to answer and which cookie to set;
@@ -108,6 +139,7 @@ impl Inner {
         incoming: &mut Incoming,
         call: Call,
         keys: Keys<'_>,
+        copy: Option<&mut Copy>,
     ) -> Option<(Reply, Option<SetCookie>)> {
         let limit = self.config.limits.body;
         if Incoming::announced(session).is_some_and(|length| length > limit) {
@@ -124,7 +156,8 @@ impl Inner {
         let arrival = self.arrival(session, call, client);
         let forwarded = self.forwarded(client, arrival.signals);
         let mut passage = Passage::new(self, keys, forwarded, self.rewriter.begin(arrival));
-        let reply = match through(session, incoming, &mut decoder, &mut passage).await {
+        let through = through(session, incoming, &mut decoder, &mut passage, copy);
+        let reply = match through.await {
             Ok(()) if passage.only_message_too_large() => Some(Reply::Refused(Refusal::TooLarge)),
             Ok(()) => Some(Reply::Accepted),
             Err(stop) => {
@@ -189,7 +222,7 @@ impl Inner {
     }
 
     /// The client's address; none over a Unix socket.
-    fn client(&self, session: &Session) -> Option<IpAddr> {
+    pub(super) fn client(&self, session: &Session) -> Option<IpAddr> {
         let peer = session
             .client_addr()
             .and_then(SocketAddr::as_inet)
@@ -242,8 +275,12 @@ async fn through(
     incoming: &mut Incoming,
     decoder: &mut Decoder,
     passage: &mut Passage<'_>,
+    mut copy: Option<&mut Copy>,
 ) -> Result<(), Stop> {
     while let Some(chunk) = incoming.next(session).await? {
+        if let Some(copy) = &mut copy {
+            copy.push(&chunk);
+        }
         for slice in chunk.chunks(SLICE) {
             decoder.decode(slice, &mut |piece: &[u8]| passage.push(piece))?;
             passage.flow().await?;

@@ -5,13 +5,19 @@
 //! sent to PostHog over the framework's connectors, and answered. Nothing of it passes through the
 //! proxying phases, so none of their traps can hit it.
 
+mod account;
 mod body;
 mod budget;
 mod client;
 mod exchange;
+mod fetch;
+mod files;
 mod gate;
 mod intercept;
+mod keeping;
+mod origin;
 mod passage;
+mod posthog;
 mod reply;
 mod sender;
 mod serve;
@@ -34,17 +40,24 @@ use pingora::proxy::Session;
 use pingora::tls::RootCertStore;
 use thiserror::Error;
 
-use crate::config::{Config, Project, Sessions};
-use crate::posthog::Scheme;
+use crate::config::{Action, Config, Sessions};
+use crate::delivery::SpoolError;
+use crate::posthog::{Host, Scheme};
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
+use crate::site::LibraryError;
 
+use account::Account;
 use budget::Budget;
+use files::Files;
 use gate::Gate;
+use keeping::Keeping;
 use sender::Destination;
 use upstream::Timeouts;
 use watcher::Counters;
 
+pub use account::ForwardCounts;
+pub use origin::Balancer;
 pub use serve::{accepted, serve, Plain};
 pub use server::{Server, ServerError};
 pub use site::{Context, Site};
@@ -83,10 +96,13 @@ pub struct Hedgerow {
 struct Inner {
     config: Config,
     rewriter: Arc<Rewriter>,
-    destinations: HashMap<String, Destination>,
+    destinations: Arc<HashMap<String, Destination>>,
+    keeping: Option<Keeping>,
+    /// By the number of the route.
+    files: HashMap<usize, Files>,
     budget: Arc<Budget>,
     counters: Counters,
-    gate: Gate,
+    gate: Arc<Gate>,
     observer: Option<Arc<dyn Observer>>,
     idle_seconds: u64,
     clock: Clock,
@@ -116,9 +132,28 @@ pub enum BuildError {
         /// The origin, as the configuration has it.
         origin: String,
     },
+    /// analytics.js cannot be served.
+    #[error("analytics.js in {folder}: {source}")]
+    Library {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        source: LibraryError,
+    },
+    /// The snippet for a site's pages cannot be made.
+    #[error("the snippet for the pages of {origin}: {reason}")]
+    Snippet {
+        /// The origin.
+        origin: String,
+        /// What is missing.
+        reason: String,
+    },
     /// There is no secret to keep sessions with.
     #[error("sessions cannot be kept: {0}")]
     Sessions(String),
+    /// The spool is there but cannot be used by this version.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The host makes no valid request.
     #[error("project {project}: its host cannot stand in a request")]
     Host {
@@ -151,12 +186,43 @@ impl Hedgerow {
     /// None at the moment: whatever happens to a request of ours is answered here. The type is
     /// that of `request_filter`, so that the call can end in `?` or stand alone.
     pub async fn intercept(&self, session: &mut Session) -> pingora::Result<bool> {
+        self.start_replay();
         self.inner.intercept(session).await
+    }
+
+    /// Begins to send what waits in the spool, on the current Tokio runtime. The first
+    /// [`intercept`](Self::intercept) does it by itself; whoever wants it sooner, so that what an
+    /// earlier process left goes out without waiting for a request, calls this. Does nothing
+    /// without a spool, or when it has begun already.
+    pub fn start_replay(&self) {
+        if let Some(keeping) = &self.inner.keeping {
+            keeping.start();
+        }
+    }
+
+    /// Ends the replay for good, once the request that it has under way is through. What waits
+    /// stays in the spool; batches that PostHog does not take are kept as before.
+    pub async fn stop_replay(&self) {
+        if let Some(keeping) = &self.inner.keeping {
+            keeping.stop().await;
+        }
     }
 
     /// The configuration.
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// What became of requests that went on to real Segment accounts, all routes together.
+    pub fn forward_counts(&self) -> ForwardCounts {
+        let accounts = self.inner.files.values();
+        let counts = accounts.filter_map(|files| Some(files.account.as_ref()?.counts()));
+        counts.fold(ForwardCounts::default(), |sum, more| ForwardCounts {
+            delivered: sum.delivered + more.delivered,
+            refused: sum.refused + more.refused,
+            expired: sum.expired + more.expired,
+            full: sum.full + more.full,
+        })
     }
 
     /// How many messages there were since the start.
@@ -218,16 +284,45 @@ impl Builder {
         let mut connectors = HashMap::new();
         let mut destinations = HashMap::new();
         for project in &config.projects {
-            let connector = connector(&mut connectors, project)?;
+            let authorities = project.ca_file.as_ref().map(|file| file.path.as_path());
+            let connector = connector(&mut connectors, &project.host, authorities)?;
             let destination = Destination::new(project, connector, timeouts)?;
             destinations.insert(project.name.clone(), destination);
         }
+        let mut files = HashMap::new();
+        for (number, route) in config.routes.iter().enumerate() {
+            let Action::Segment { files: said, .. } = &route.action else {
+                continue;
+            };
+            let account = match &said.forward {
+                None => None,
+                Some(forward) => {
+                    let connector = connector(&mut connectors, &forward.api, None)?;
+                    let account = Account::new(forward, &connector, timeouts.connect);
+                    Some(Arc::new(account))
+                }
+            };
+            files.insert(number, Files::new(said, account)?);
+        }
+        let destinations = Arc::new(destinations);
+        let gate = Arc::new(Gate::default());
+        let keeping = match &config.delivery.spool {
+            Some(spool) => Some(Keeping::open(
+                spool,
+                &config.delivery,
+                Arc::clone(&destinations),
+                Arc::clone(&gate),
+            )?),
+            None => None,
+        };
         let inner = Inner {
+            files,
             rewriter: Arc::new(rewriter(&config)?),
             budget: Budget::new(config.limits.memory),
             destinations,
             counters: Counters::default(),
-            gate: Gate::default(),
+            gate,
+            keeping,
             observer: self.observer,
             // Zero would mean for ever.
             idle_seconds: self.idle.as_secs().max(1),
@@ -265,20 +360,21 @@ fn rewriter(config: &Config) -> Result<Rewriter, BuildError> {
 /// without TLS, whose machine may have no certificates at all.
 const NO_AUTHORITIES: &str = "/dev/null";
 
-/// One connector for all projects with the same authorities.
+/// One connector for all hosts with the same authorities.
 fn connector(
     connectors: &mut HashMap<Option<PathBuf>, Arc<Connector>>,
-    project: &Project,
+    host: &Host,
+    authorities: Option<&Path>,
 ) -> Result<Arc<Connector>, BuildError> {
-    let file = match project.host.scheme() {
+    let file = match host.scheme() {
         Scheme::Http => Some(PathBuf::from(NO_AUTHORITIES)),
-        Scheme::Https => project.ca_file.as_ref().map(|file| file.path.clone()),
+        Scheme::Https => authorities.map(Path::to_owned),
     };
     if let Some(connector) = connectors.get(&file) {
         return Ok(Arc::clone(connector));
     }
     // The framework panics on what this checks first.
-    check_authorities(file.as_deref(), &project.host.to_string())?;
+    check_authorities(file.as_deref(), &host.to_string())?;
     let mut options = ConnectorOptions::new(sender::POOL);
     options.ca_file = file
         .as_ref()

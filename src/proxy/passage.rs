@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use crate::config::Project;
+use crate::delivery::Encoding;
 use crate::posthog::{Batch, BATCH_LIMIT};
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError};
@@ -14,11 +16,15 @@ use crate::segment::{BodyError, Refusal, Reply, WriteKey, WriteKeys};
 use super::body::Interrupted;
 use super::budget::{Reservation, UsedUp};
 use super::exchange::PIECE;
+use super::keeping::Unkept;
 use super::sender::Destination;
 use super::stream::Outgoing;
-use super::verdict::Verdict;
+use super::verdict::{Then, Verdict};
 use super::watcher::Watcher;
 use super::Inner;
+
+/// The size of the batches that a large body becomes when there is a spool, in bytes.
+const KEEPABLE: usize = 1 << 20;
 
 /// Why a body got no further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +37,8 @@ pub(super) enum Stop {
     Memory,
     /// PostHog did not take a batch.
     Verdict(Verdict),
+    /// PostHog did not take a batch, or was not asked, and the spool could not keep it.
+    Spool,
 }
 
 impl From<BodyError> for Stop {
@@ -67,6 +75,7 @@ impl Stop {
                 return Some(Reply::Busy { retry_after: 5 })
             }
             Self::Verdict(verdict) => return Some(verdict.reply()),
+            Self::Spool => return Some(Reply::Busy { retry_after: 10 }),
             Self::UnknownWriteKey => Refusal::UnknownWriteKey,
             Self::Encoding(BodyError::TooLarge) | Self::Rewrite(RewriteError::TooLarge) => {
                 Refusal::TooLarge
@@ -114,6 +123,8 @@ pub(super) struct Passage<'a> {
     inner: &'a Inner,
     keys: Keys<'a>,
     client: Option<IpAddr>,
+    /// When the request arrived.
+    arrived: SystemTime,
     rewrite: Rewrite,
     watcher: Watcher<'a>,
     reservation: Reservation,
@@ -140,6 +151,7 @@ impl<'a> Passage<'a> {
             inner,
             keys,
             client,
+            arrived: (inner.clock)(),
             rewrite,
             watcher: Watcher {
                 counters: &inner.counters,
@@ -169,6 +181,13 @@ impl<'a> Passage<'a> {
     pub(super) async fn flow(&mut self) -> Result<(), Stop> {
         if self.flow == Flow::Held {
             return Ok(());
+        }
+        if self.inner.keeping.is_some() {
+            // What has left cannot be kept any more, so nothing leaves but whole batches.
+            while self.pull(KEEPABLE)? == Pulled::Full {
+                self.close_batch().await?;
+            }
+            return self.account();
         }
         while self.pull(PIECE)? == Pulled::Full {
             self.write_piece().await?;
@@ -294,10 +313,19 @@ impl<'a> Passage<'a> {
             None if batch.events() == 0 => return Ok(()),
             None => {
                 let body = Bytes::from(batch.close());
-                target.destination.deliver(&body, self.client).await
+                let destination = target.destination;
+                if let Some(keeping) = &self.inner.keeping {
+                    let kept = keeping.deliver(destination, body, self.client, self.arrived);
+                    kept.await.map_err(|Unkept| Stop::Spool)?;
+                    self.rewrite.confirm();
+                    return Ok(());
+                }
+                let said = destination.deliver(&body, Encoding::Identity, self.client);
+                said.await.verdict
             }
         };
-        verdict.report(target.destination.project(), &self.inner.gate);
+        let project = target.destination.project();
+        verdict.report(project, &self.inner.gate, Then::SentAgain);
         match verdict {
             Verdict::Accepted => {
                 self.rewrite.confirm();

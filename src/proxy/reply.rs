@@ -15,7 +15,10 @@ pub(super) async fn write(session: &mut Session, answer: Answer) -> Result<()> {
         // CORS and the answer itself may both name `Vary`.
         head.append_header(name, value)?;
     }
-    let bodiless = answer.status == StatusCode::NO_CONTENT;
+    let bodiless = matches!(
+        answer.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
     if !bodiless {
         head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
     }

@@ -14,6 +14,7 @@ use pingora::{BError, Error, ErrorType};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Project;
+use crate::delivery::Encoding;
 use crate::posthog::{Envelope, BATCH_PATH};
 use crate::rewrite::Recipient;
 
@@ -23,7 +24,7 @@ use super::verdict::{Trouble, Verdict};
 use super::{random_bits, BuildError};
 
 /// Addresses that are tried before a batch is given up.
-const CONNECTS: usize = 3;
+pub(super) const CONNECTS: usize = 3;
 /// Idle connections that are kept for the next batch, and batches of a project that are on their
 /// way at once: more would open connections that nobody could use again, all in one moment.
 pub(super) const POOL: usize = 256;
@@ -42,6 +43,23 @@ pub(super) struct Destination {
     streams: Semaphore,
     /// The request without what depends on the batch: its length and the client's address.
     template: RequestHeader,
+}
+
+/// What became of a whole batch, and how PostHog put it.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) verdict: Verdict,
+    /// The beginning of an answer that is no yes.
+    pub(super) words: String,
+}
+
+impl From<Verdict> for Said {
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            words: String::new(),
+        }
+    }
 }
 
 /// Whether a connection may come from the pool.
@@ -116,25 +134,42 @@ impl Destination {
     /// A pooled connection that the other end has closed meanwhile costs nothing: the batch goes
     /// again over a new one. Nothing is sent twice over connections that were new: an answer that
     /// does not come is the client's to decide, and its events carry ids that PostHog knows again.
-    pub(super) async fn deliver(&self, batch: &Bytes, client: Option<IpAddr>) -> Verdict {
+    pub(super) async fn deliver(
+        &self,
+        batch: &Bytes,
+        encoding: Encoding,
+        client: Option<IpAddr>,
+    ) -> Said {
         let _place = match self.place(&self.whole).await {
             Ok(place) => place,
-            Err(trouble) => return Verdict::Unreachable(trouble),
+            Err(trouble) => return Verdict::Unreachable(trouble).into(),
         };
         let mut pool = Pool::Shared;
         loop {
             let mut connected = match self.connect(pool).await {
                 Ok(connected) => connected,
-                Err(trouble) => return Verdict::Unreachable(trouble),
+                Err(trouble) => return Verdict::Unreachable(trouble).into(),
             };
-            let sent = match self.header(client) {
+            let header = self.header(client).and_then(|mut header| {
+                if encoding == Encoding::Gzip {
+                    header.insert_header(header::CONTENT_ENCODING.as_str(), "gzip")?;
+                }
+                Ok(header)
+            });
+            let sent = match header {
                 Ok(header) => {
                     exchange::whole(&mut connected.session, header, batch, self.patience()).await
                 }
                 Err(error) => Err(Broken::unanswered(error)),
             };
             match sent {
-                Ok(answered) => return self.finish(connected, answered).await,
+                Ok(mut answered) => {
+                    let words = std::mem::take(&mut answered.words);
+                    return Said {
+                        words: String::from_utf8_lossy(&words).into_owned(),
+                        verdict: self.finish(connected, answered).await,
+                    };
+                }
                 Err(broken) => {
                     let stale = connected.reused && broken.may_be_stale();
                     self.abandon(connected).await;
@@ -144,7 +179,7 @@ impl Destination {
                         continue;
                     }
                     log::debug!("no answer from {}: {}", self.project.host, broken.error);
-                    return Verdict::Unreachable(Trouble::from_error(&broken.error));
+                    return Verdict::Unreachable(Trouble::from_error(&broken.error)).into();
                 }
             }
         }

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::http_proxy_service_with_name;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignalWatch};
+use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::background::{background_service, BackgroundService, GenBackgroundService};
 use pingora::services::listening::Service;
 use thiserror::Error;
 
@@ -77,7 +79,13 @@ impl Server {
         server.bootstrap();
         let conf = Arc::clone(&server.configuration);
         let listen = config.listen.clone();
-        let mut service = http_proxy_service_with_name(&conf, Site::new(hedgerow)?, "site");
+        server.add_service(background_service("replay", Replaying(hedgerow.clone())));
+        let site = Site::new(hedgerow)?;
+        for balancer in site.balancers() {
+            let name = "the health of a site's servers".to_owned();
+            server.add_service(GenBackgroundService::new(name, balancer));
+        }
+        let mut service = http_proxy_service_with_name(&conf, site, "site");
         if let Some(proxy) = service.app_logic_mut() {
             proxy.server_options = Some(options());
         }
@@ -143,19 +151,35 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// A server of the site that is spoken to over TLS.
+/// Sends what waits in the spool for as long as the server runs.
+struct Replaying(Hedgerow);
+
+#[async_trait]
+impl BackgroundService for Replaying {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        self.0.start_replay();
+        // An error means that nobody is left to say anything.
+        while !*shutdown.borrow_and_update() && shutdown.changed().await.is_ok() {}
+        self.0.stop_replay().await;
+    }
+}
+
+/// A server behind the proxy that is spoken to over TLS and verified with the machine's own
+/// authorities.
 fn secure_origin(config: &Config) -> Option<String> {
-    let origins = config
-        .routes
-        .iter()
-        .filter_map(|route| match &route.action {
-            Action::Origin(origin) => Some(origin),
-            _ => None,
-        });
-    let mut servers = origins.flat_map(|origin| &origin.servers);
-    servers
-        .find(|server| server.scheme == Scheme::Https)
-        .map(ToString::to_string)
+    config.routes.iter().find_map(|route| match &route.action {
+        Action::Origin(origin) => {
+            let mut servers = origin.servers.iter();
+            let server = servers.find(|server| server.scheme == Scheme::Https)?;
+            Some(server.to_string())
+        }
+        Action::PostHog(said) => {
+            let project = &said.project;
+            let verified = project.host.scheme() == Scheme::Https && project.ca_file.is_none();
+            verified.then(|| project.host.to_string())
+        }
+        Action::Segment { .. } => None,
+    })
 }
 
 /// The framework's own settings. What is not named here keeps the framework's default.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,27 +9,35 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{header, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::compression::ResponseCompression;
+use pingora::modules::http::HttpModule;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-use crate::config::{Action, Origin, OriginServer, UpstreamHttp};
-use crate::posthog::Host;
+use crate::config::{Action, Config, Libraries, Origin, PathPrefix};
+use crate::site::inject::{self, Injector, Request::MayBePage};
+use crate::site::snippet::{Home, Page};
 
 use super::body::end_when_idle;
 use super::intercept::authority;
-use super::upstream::{Addresses, Timeouts, Upstream};
-use super::{client, BuildError, Hedgerow};
+use super::origin::{inject_into, Balancer, Servers};
+use super::posthog::{self, Passed, Passing, Step};
+use super::upstream::{Addresses, Timeouts};
+use super::{client, connector, BuildError, Hedgerow};
 
 /// How long a site may take for an answer. The framework counts this while the client is still
 /// uploading (pingora 2.4), so it must be longer than the slowest upload.
-const SITE_PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const SITE_PATIENCE: Duration = Duration::from_secs(300);
 /// Addresses of a site that are tried before a request fails.
 const CONNECTS: usize = 3;
 
+/// How hard pages are compressed that were asked for plain: as servers commonly do.
+const COMPRESSION: u32 = 5;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What a client could claim about itself in front of a site that believes its proxy.
 const CLAIMS: [HeaderName; 4] = [
@@ -40,26 +47,54 @@ const CLAIMS: [HeaderName; 4] = [
     header::FORWARDED,
 ];
 
-/// The site proxy: Segment routes are Hedgerow's, `origin` routes are proxied, the rest is 404.
+/// The site proxy: Segment routes are Hedgerow's, `posthog` and `origin` routes are proxied, the
+/// rest is 404.
 #[derive(Debug)]
 pub struct Site {
     hedgerow: Hedgerow,
-    origins: HashMap<String, Servers>,
-}
-
-/// The servers of one origin, in turn.
-#[derive(Debug)]
-struct Servers {
-    list: Vec<Arc<Upstream>>,
-    next: AtomicUsize,
+    /// By the number of the route.
+    origins: HashMap<usize, Servers>,
+    passed: HashMap<usize, Passed>,
 }
 
 /// What is known of one request of a site.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Context {
-    origin: Option<String>,
+    way: Way,
     addresses: Option<Arc<Addresses>>,
     tried: Vec<SocketAddr>,
+    /// Bytes of the body so far.
+    body: usize,
+    page: PageState,
+}
+
+/// Where a request goes.
+#[derive(Debug, Default)]
+enum Way {
+    #[default]
+    Nowhere,
+    /// To the servers of the route of this number.
+    Origin(usize),
+    /// To the project of the route of this number.
+    PostHog(usize, Passing),
+}
+
+/// Whether an answer gets the snippet.
+#[derive(Default)]
+enum PageState {
+    #[default]
+    No,
+    Asked,
+    Injecting(Box<Injector>),
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Context")
+            .field("tried", &self.tried)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Site {
@@ -67,41 +102,59 @@ impl Site {
     ///
     /// # Errors
     ///
-    /// When an origin's name cannot stand in a URL.
+    /// When an origin's name cannot stand in a URL, its pages' snippet has no route, or there is
+    /// nothing to verify PostHog's host with.
     pub fn new(hedgerow: Hedgerow) -> Result<Self, BuildError> {
-        let mut origins = HashMap::new();
-        for route in &hedgerow.config().routes {
-            let Action::Origin(origin) = &route.action else {
-                continue;
-            };
-            let servers = Servers {
-                list: origin
-                    .servers
-                    .iter()
-                    .map(|server| upstream(server, &hedgerow).map(Arc::new))
-                    .collect::<Result<_, _>>()?,
-                next: AtomicUsize::new(0),
-            };
-            origins.insert(name(origin), servers);
-        }
-        Ok(Self { hedgerow, origins })
-    }
-
-    /// The addresses of the next server in turn that has any.
-    async fn next(&self, context: &mut Context) -> Option<(Arc<Upstream>, SocketAddr)> {
-        let servers = self.origins.get(context.origin.as_ref()?)?;
-        for _ in 0..servers.list.len() {
-            let turn = servers.next.fetch_add(1, Ordering::Relaxed);
-            let upstream = servers.list.get(turn % servers.list.len())?;
-            let Ok(known) = upstream.addresses().await else {
-                continue;
-            };
-            if let Some(address) = upstream.pick(&known, &context.tried) {
-                context.addresses = Some(known);
-                return Some((Arc::clone(upstream), address));
+        let (mut origins, mut passed) = (HashMap::new(), HashMap::new());
+        let mut connectors = HashMap::new();
+        let config = hedgerow.config();
+        let connect = config.delivery.connect_timeout;
+        for (number, route) in config.routes.iter().enumerate() {
+            match &route.action {
+                Action::Origin(origin) => {
+                    let page = match &origin.inject {
+                        None => None,
+                        Some(path) => Some(page_of(config, path, origin)?),
+                    };
+                    let timeouts = Timeouts {
+                        connect,
+                        exchange: SITE_PATIENCE,
+                    };
+                    origins.insert(number, Servers::new(origin, timeouts, page)?);
+                }
+                Action::PostHog(said) => {
+                    let project = &said.project;
+                    let file = project.ca_file.as_ref().map(|file| file.path.as_path());
+                    let connector = connector(&mut connectors, &project.host, file)?;
+                    let timeouts = Timeouts {
+                        connect,
+                        exchange: config.delivery.timeout,
+                    };
+                    passed.insert(number, Passed::new(said, connector, timeouts));
+                }
+                Action::Segment { .. } => {}
             }
         }
-        None
+        Ok(Self {
+            hedgerow,
+            origins,
+            passed,
+        })
+    }
+
+    /// What has to run as a background service: the balancers of origins with several servers.
+    pub fn balancers(&self) -> Vec<Arc<Balancer>> {
+        let servers = self.origins.values();
+        servers
+            .filter_map(|servers| servers.balancer().cloned())
+            .collect()
+    }
+
+    fn servers(&self, context: &Context) -> Option<&Servers> {
+        match &context.way {
+            Way::Origin(number) => self.origins.get(number),
+            _ => None,
+        }
     }
 
     /// The peer's address, and whether its headers are believed.
@@ -112,21 +165,17 @@ impl Site {
     }
 }
 
-/// The two spell it differently: an origin is a server of a site, a host one of PostHog's.
-fn upstream(server: &OriginServer, hedgerow: &Hedgerow) -> Result<Upstream, BuildError> {
-    let host: Host = server.to_string().parse().map_err(|_| BuildError::Origin {
-        origin: server.to_string(),
-    })?;
-    let timeouts = Timeouts {
-        connect: hedgerow.config().delivery.connect_timeout,
-        exchange: SITE_PATIENCE,
-    };
-    Ok(Upstream::new(&host, UpstreamHttp::Http1, timeouts))
-}
-
-fn name(origin: &Origin) -> String {
-    let servers = origin.servers.iter().map(ToString::to_string);
-    servers.collect::<Vec<_>>().join(" ")
+/// What goes into the pages of an origin.
+fn page_of(config: &Config, path: &PathPrefix, origin: &Origin) -> Result<Page, BuildError> {
+    let path = path.to_string();
+    let page = config.page(Some(&path), Libraries::All, None, Home::SameHost);
+    page.map_err(|error| BuildError::Snippet {
+        origin: origin
+            .servers
+            .first()
+            .map_or_else(String::new, ToString::to_string),
+        reason: error.to_string(),
+    })
 }
 
 #[async_trait]
@@ -142,16 +191,36 @@ impl ProxyHttp for Site {
         if self.hedgerow.intercept(session).await? {
             return Ok(true);
         }
+        let config = self.hedgerow.config();
         let head = session.req_header();
-        let route = self
-            .hedgerow
-            .config()
-            .route(authority(head), head.uri.path());
-        if let Some((route, _)) = route {
-            if let Action::Origin(origin) = &route.action {
-                context.origin = Some(name(origin));
+        let route = config.numbered_route(authority(head), head.uri.path());
+        match route.map(|(number, route, tail)| (number, &route.action, tail)) {
+            Some((number, Action::Origin(_), _)) => {
+                context.way = Way::Origin(number);
+                let injects = self.origins.get(&number).is_some_and(Servers::injects);
+                if injects && inject::request(&head.method, &head.headers) == MayBePage {
+                    compress(session).await?;
+                }
                 return Ok(false);
             }
+            Some((number, Action::PostHog(_), tail)) => {
+                if let Some(passed) = self.passed.get(&number) {
+                    let client = self.hedgerow.inner.client(session);
+                    match passed.step(session, tail, client).await {
+                        Step::Pass(passing) => {
+                            // A page that closes has sent its last events all the same.
+                            session.set_abort_on_close(false);
+                            context.way = Way::PostHog(number, passing);
+                            return Ok(false);
+                        }
+                        Step::Answer(status, headers, body) => {
+                            posthog::write(session, status, &headers, body).await?;
+                            return Ok(true);
+                        }
+                    }
+                }
+            }
+            _ => {}
         }
         page(session, 404).await?;
         Ok(true)
@@ -162,13 +231,24 @@ impl ProxyHttp for Site {
         _session: &mut Session,
         context: &mut Context,
     ) -> Result<Box<HttpPeer>> {
-        match self.next(context).await {
-            Some((upstream, address)) => Ok(Box::new(upstream.peer(address))),
-            None => Err(Error::explain(
+        let nowhere = || {
+            Error::explain(
                 ErrorType::HTTPStatus(502),
-                "the site has no address to connect to",
-            )),
+                "there is no address to connect to",
+            )
+        };
+        if let Way::PostHog(number, _) = &context.way {
+            let passed = self.passed.get(number).ok_or_else(nowhere)?;
+            let known = passed.upstream.addresses().await.map_err(|_| nowhere())?;
+            let address = passed.upstream.pick(&known, &context.tried);
+            context.addresses = Some(known);
+            return Ok(Box::new(passed.peer(address.ok_or_else(nowhere)?)));
         }
+        let servers = self.servers(context).ok_or_else(nowhere)?;
+        let next = servers.next(&context.tried).await;
+        let (upstream, address, known) = next.ok_or_else(nowhere)?;
+        context.addresses = known;
+        Ok(Box::new(upstream.peer(address)))
     }
 
     async fn request_body_filter(
@@ -176,8 +256,15 @@ impl ProxyHttp for Site {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        _context: &mut Context,
+        context: &mut Context,
     ) -> Result<()> {
+        if let (Way::PostHog(..), Some(body)) = (&context.way, body.as_ref()) {
+            context.body = context.body.saturating_add(body.len());
+            if context.body > posthog::BODY {
+                let status = ErrorType::HTTPStatus(413);
+                return Err(Error::explain(status, "a body over 64 MB").into_down());
+            }
+        }
         // An HTTP/2 client may end its body with an empty frame. Sent on as an empty chunk it
         // would end the body twice, and the second end would begin the next request on that
         // connection (pingora 2.2, cloudflare/pingora#935).
@@ -191,8 +278,26 @@ impl ProxyHttp for Site {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        _context: &mut Context,
+        context: &mut Context,
     ) -> Result<()> {
+        // A repeated attempt begins anew.
+        context.body = 0;
+        if let Way::PostHog(number, passing) = &context.way {
+            let client = self.hedgerow.inner.client(session);
+            return match self.passed.get(number) {
+                Some(passed) => passed.request(passing, request, client),
+                None => Ok(()),
+            };
+        }
+        let asked = match self.servers(context) {
+            Some(servers) => servers.ask_for_page(request)?,
+            None => false,
+        };
+        context.page = if asked {
+            PageState::Asked
+        } else {
+            PageState::No
+        };
         let peer = self.peer(session);
         let trusted = peer.is_some_and(|(_, trusted)| trusted);
         if !trusted {
@@ -231,12 +336,54 @@ impl ProxyHttp for Site {
         &self,
         _session: &mut Session,
         response: &mut ResponseHeader,
-        _context: &mut Context,
+        context: &mut Context,
     ) -> Result<()> {
+        if let Way::PostHog(..) = &context.way {
+            posthog::clean(response)?;
+        }
+        if let (PageState::Asked, Some(servers)) = (&context.page, self.servers(context)) {
+            if let Some(injector) = servers.injector(response)? {
+                context.page = PageState::Injecting(Box::new(injector));
+            }
+        }
         // Said by the site to its own connection with us, not to the client.
         response.remove_header("keep-alive");
         response.remove_header("proxy-connection");
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> Result<Option<Duration>> {
+        if let PageState::Injecting(injector) = &mut context.page {
+            inject_into(injector, body, end_of_stream);
+        }
+        Ok(None)
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        context: &mut Context,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let mut error = error.more_context(format!("peer: {peer}"));
+        // PostHog knows an event again by its id, so its POSTs may be repeated over a new
+        // connection when the pooled one was closed by the other end.
+        let repeatable =
+            matches!(context.way, Way::PostHog(..)) || session.req_header().method.is_idempotent();
+        if repeatable && !session.as_ref().retry_buffer_truncated() {
+            error.retry.decide_reuse(client_reused);
+        } else {
+            error.set_retry(false);
+        }
+        error
     }
 
     fn fail_to_connect(
@@ -261,12 +408,21 @@ impl ProxyHttp for Site {
         &self,
         session: &mut Session,
         error: &Error,
-        _context: &mut Context,
+        context: &mut Context,
     ) -> FailToProxy {
-        let code = status(error);
+        let mut code = status(error);
         if code > 0 {
             session.set_keepalive(None);
-            if let Err(error) = page(session, code).await {
+            let written = if matches!(context.way, Way::PostHog(..)) {
+                // posthog-js tries again after these (posthog-ingestion 6.5).
+                code = if code == 504 { 503 } else { code };
+                let code = http::StatusCode::from_u16(code).unwrap_or_default();
+                let (headers, body) = posthog::own_answer(code, &session.req_header().headers);
+                posthog::write(session, code, &headers, body).await
+            } else {
+                page(session, code).await
+            };
+            if let Err(error) = written {
                 log::debug!("the client was gone before its answer: {error}");
             }
         }
@@ -281,6 +437,19 @@ impl ProxyHttp for Site {
         let head = session.req_header();
         format!("{} {}", head.method, head.uri.path())
     }
+}
+
+/// Compresses this answer for the client, if it likes: the site was asked for a plain one.
+async fn compress(session: &mut Session) -> Result<()> {
+    let head = session.req_header().clone();
+    if let Some(compression) = session
+        .downstream_modules_ctx
+        .get_mut::<ResponseCompression>()
+    {
+        compression.adjust_level(COMPRESSION);
+        compression.request_header_filter(&mut head.clone()).await?;
+    }
+    Ok(())
 }
 
 fn insert_if_missing(

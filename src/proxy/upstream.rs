@@ -164,6 +164,11 @@ impl Addresses {
         }
     }
 
+    /// Every address that is known.
+    pub(super) fn all(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.list.iter().map(|address| address.socket)
+    }
+
     /// Remembers that there was no connection to this address.
     pub(super) fn avoid(&self, socket: SocketAddr) {
         let until = (self.since.elapsed() + AVOID).as_millis() as u64;

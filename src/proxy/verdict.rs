@@ -1,9 +1,12 @@
 //! What PostHog said to a batch, what the client is told then, and what the operator should do.
 //! The one place where the three are brought together.
 
+use std::time::Duration;
+
 use pingora::{Error, ErrorType};
 
 use crate::config::Project;
+use crate::delivery;
 use crate::segment::Reply;
 
 use super::gate::Gate;
@@ -24,6 +27,15 @@ pub(super) enum Verdict {
     },
     /// There was no answer.
     Unreachable(Trouble),
+}
+
+/// What happens to the events of a batch that PostHog did not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Their client is told to send them again.
+    SentAgain,
+    /// They are in the spool, or go there.
+    Kept,
 }
 
 /// Why there was no answer.
@@ -77,17 +89,42 @@ impl Verdict {
         Reply::Busy { retry_after }
     }
 
+    /// The same verdict as the delivery sees it, with the words PostHog used.
+    pub(super) fn for_delivery(self, words: &str) -> delivery::Verdict {
+        let later = |why: String, retry_after: Option<u32>| delivery::Verdict::TryLater {
+            retry_after: retry_after.map(|seconds| Duration::from_secs(seconds.into())),
+            why,
+        };
+        match self {
+            Self::Accepted => delivery::Verdict::Accepted,
+            // A web page with a status of 200 is no yes.
+            Self::Rejected(status @ 200..=299) => later(format!("a web page with {status}"), None),
+            Self::Rejected(status) | Self::KeyRefused(status) => {
+                delivery::Verdict::of_status(status, words, None)
+            }
+            Self::Busy {
+                status,
+                retry_after,
+            } => later(format!("status {status}"), retry_after),
+            Self::Unreachable(trouble) => later(trouble.advice().0.to_owned(), None),
+        }
+    }
+
     /// Tells the operator what happened and what to do, at most once per project and kind in a
     /// while.
-    pub(super) fn report(self, project: &Project, gate: &Gate) {
+    pub(super) fn report(self, project: &Project, gate: &Gate, then: Then) {
         let Some((kind, advice)) = self.advice() else {
             return;
         };
         if let Some(more) = gate.pass(&project.name, kind) {
             log::error!(
-                "project {}: {}: {advice}. Clients are told to send again later{more}",
+                "project {}: {}: {advice}. {}{more}",
                 project.name,
                 project.host,
+                match then {
+                    Then::SentAgain => "Clients are told to send again later",
+                    Then::Kept => "The events wait in the spool",
+                },
             );
         }
     }
@@ -212,6 +249,27 @@ mod tests {
         ] {
             let verdict = Verdict::Unreachable(trouble);
             assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{trouble:?}");
+        }
+    }
+
+    #[test]
+    fn only_400_and_413_say_something_about_the_events() {
+        for status in [200, 301, 400, 401, 403, 404, 408, 413, 429, 500, 503] {
+            let verdict = Verdict::from_response(status, true, Some(7));
+            let delivery = verdict.for_delivery("because");
+            match delivery {
+                delivery::Verdict::RefusedForGood(refusal) => {
+                    assert!(matches!(status, 400 | 413), "{status}");
+                    assert_eq!(
+                        (refusal.status, refusal.reason.as_str()),
+                        (status, "because")
+                    );
+                }
+                delivery::Verdict::TryLater { .. } => {
+                    assert!(!matches!(status, 400 | 413), "{status}");
+                }
+                delivery::Verdict::Accepted => panic!("{status} with a page is no yes"),
+            }
         }
     }
 

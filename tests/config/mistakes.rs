@@ -379,8 +379,12 @@ fn keys_of_later_versions_are_refused_by_name() {
             &[(6, 8, "admin", "the only value is off")],
         ),
         (
-            "delivery: {spool: {path: spool/, max_size: 1GiB, max_age: 7d}}",
-            &[(6, 19, "delivery.spool", "not available in this version")],
+            "delivery: {mode: spool}",
+            &[(6, 18, "delivery.mode", "needs a `spool`")],
+        ),
+        (
+            "delivery: {mode: spool, spool: off}",
+            &[(6, 18, "delivery.mode", "needs a `spool`")],
         ),
     ];
     none(
@@ -388,10 +392,6 @@ fn keys_of_later_versions_are_refused_by_name() {
             .flat_map(|(more, expected)| check(&with(more), expected))
             .collect(),
     );
-    none(check(
-        &SHORTEST.replace("segment: {project: shop}", "posthog: shop"),
-        &[(5, 14, "routes[0].posthog", "not available in this version")],
-    ));
     for text in [
         "admin: off",
         "admin: \"off\"",

@@ -54,7 +54,7 @@ fn the_first_route_that_matches_has_the_request() {
 fn a_write_key_leads_to_its_project() {
     let config = config();
     let (route, _) = config.route(None, "/hr/").unwrap();
-    let Action::Segment { write_keys } = &route.action else {
+    let Action::Segment { write_keys, .. } = &route.action else {
         panic!("{route:?}");
     };
     let target = |key: &str| {
@@ -80,7 +80,7 @@ fn a_list_of_write_keys_leads_to_the_routes_project() {
     let keys = "segment: {project: shop, write_keys: [wk_a, 12345]}";
     let text = SHORTEST.replace("segment: {project: shop}", keys);
     let (config, _) = read(&text).unwrap();
-    let Action::Segment { write_keys } = &config.routes[0].action else {
+    let Action::Segment { write_keys, .. } = &config.routes[0].action else {
         panic!("{config:?}");
     };
     for (key, expected) in [("wk_a", true), ("12345", true), ("wk_b", false)] {

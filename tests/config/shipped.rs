@@ -39,7 +39,15 @@ fn every_shipped_file_is_free_of_mistakes_and_warnings() {
 #[test]
 fn what_the_default_file_shows_are_the_defaults() {
     let (shortest, _) = read(SHORTEST).unwrap();
-    assert_eq!(shipped("hedgerow.yaml"), shortest);
+    let mut shipped = shipped("hedgerow.yaml");
+    // The one setting in it that is not a default.
+    let spool = shipped.delivery.spool.take().expect("it is on");
+    assert!(spool.path.ends_with("spool"), "{spool:?}");
+    assert_eq!(
+        (spool.max_size, spool.max_age),
+        (1 << 30, Duration::from_secs(7 * 86_400))
+    );
+    assert_eq!(shipped, shortest);
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub enum Needed {
     Playwright,
     /// A version of `@segment/analytics-next`.
     AnalyticsJs(Version),
+    PostHogJs,
 }
 
 /// The versions of analytics.js that are tried.
@@ -53,6 +54,7 @@ impl Needed {
                 None => on_path("chromium"),
             },
             Self::Playwright => modules.join("playwright-core"),
+            Self::PostHogJs => modules.join("posthog-js"),
             Self::AnalyticsJs(Version::Newest) => modules.join("@segment/analytics-next"),
             Self::AnalyticsJs(Version::V1_83) => modules.join("@segment/analytics-next-1.83.0"),
         }

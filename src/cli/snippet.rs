@@ -1,0 +1,105 @@
+//! `hedgerow snippet`: what goes on a page for a configuration.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use hedgerow::config::Libraries;
+use hedgerow::site::snippet::{content_security_policy, next_js, npm, tag, Home, Page};
+
+use super::End;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE", default_value = "conf/hedgerow.yaml")]
+    config: PathBuf,
+    /// What kind of page it is for.
+    #[arg(long = "for", value_enum, default_value_t = Kind::Html)]
+    kind: Kind,
+    /// Which libraries the page uses: those that the configuration serves, or one of them.
+    #[arg(long, value_enum, default_value_t = Which::All)]
+    libraries: Which,
+    /// The path of the route, where the configuration has several.
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+    /// Hedgerow's address, such as https://t.example.com, where it is not the page's own host.
+    #[arg(long, value_name = "URL")]
+    home: Option<String>,
+    /// The write key that the page sends; without it the first one of the route.
+    #[arg(long, value_name = "KEY")]
+    write_key: Option<String>,
+    /// The nonce of the tag, or what stands for it in a template.
+    #[arg(long, value_name = "NONCE")]
+    nonce: Option<String>,
+    /// Print the page's Content-Security-Policy instead.
+    #[arg(long)]
+    csp: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// A tag for plain HTML.
+    Html,
+    /// A module for pages that bundle the npm packages.
+    Npm,
+    /// A component for Next.js.
+    Next,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Which {
+    All,
+    Analytics,
+    Posthog,
+}
+
+/// Prints the snippet, or the policy.
+pub(super) fn snippet(options: &Options) -> End {
+    let config = match super::load(&options.config) {
+        Ok(config) => config,
+        Err(end) => return end,
+    };
+    let home = match options.home.as_deref().map(origin) {
+        None => Home::SameHost,
+        Some(Some(origin)) => Home::OtherHost(origin),
+        Some(None) => {
+            eprintln!("hedgerow: --home: expected scheme and host, such as https://t.example.com");
+            return End::Unable;
+        }
+    };
+    let libraries = match options.libraries {
+        Which::All => Libraries::All,
+        Which::Analytics => Libraries::Analytics,
+        Which::Posthog => Libraries::PostHog,
+    };
+    let (path, key) = (options.path.as_deref(), options.write_key.as_deref());
+    match config.page(path, libraries, key, home) {
+        Ok(page) => {
+            print!("{}", text(options, &page));
+            End::Well
+        }
+        Err(error) => {
+            eprintln!("hedgerow: {error}");
+            End::Unable
+        }
+    }
+}
+
+fn text(options: &Options, page: &Page) -> String {
+    let policy = content_security_policy(page);
+    if options.csp {
+        return policy;
+    }
+    match options.kind {
+        Kind::Html => tag(page, options.nonce.as_deref()),
+        Kind::Npm => npm(page),
+        Kind::Next => next_js(page),
+    }
+}
+
+/// Scheme and host of a URL that has nothing else.
+fn origin(text: &str) -> Option<String> {
+    let host = text.parse::<hedgerow::posthog::Host>().ok()?;
+    let plain = text.contains("://") && host.base_path().is_empty();
+    plain.then(|| text.trim_end_matches('/').to_owned())
+}

@@ -1,0 +1,36 @@
+//! `hedgerow spool`: what waits for PostHog, and what PostHog refused for good.
+
+use std::io;
+
+use clap::Args;
+use hedgerow::delivery::SpoolCommand;
+
+use super::{End, File};
+
+/// What `hedgerow spool` takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    file: File,
+    #[command(subcommand)]
+    command: SpoolCommand,
+}
+
+/// Looks into the spool of a configuration, or works on its dead letters. The proxy may run.
+pub(super) fn spool(options: &Options) -> End {
+    let config = match super::load(&options.file.config) {
+        Ok(config) => config,
+        Err(end) => return end,
+    };
+    let Some(spool) = &config.delivery.spool else {
+        eprintln!("hedgerow: the configuration has no `delivery.spool`");
+        return End::Unable;
+    };
+    match options.command.run(&spool.path, &mut io::stdout().lock()) {
+        Ok(()) => End::Well,
+        Err(error) => {
+            eprintln!("hedgerow: {error}");
+            End::Unable
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! What routes say about first-party files: analytics.js and its settings, posthog-js, the
+//! servers of a site.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::listeners::is_ours;
+use super::model::{Listener, OriginServer, Project};
+use super::path_prefix::PathPrefix;
+use super::projects::Declared;
+use super::reader::{Field, Reader, Section};
+use super::schema;
+use super::tree::Kind;
+use crate::posthog::{Host, Scheme};
+use crate::segment::{WriteKey, WriteKeys};
+use crate::site::forward::Region;
+use crate::site::{DeviceMode, KeyForm, Layout, PathNames, Settings};
+
+/// The first-party files beside a route's Segment calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentFiles {
+    /// Where they stand.
+    pub layout: Layout,
+    /// The folder `dist/umd` of the npm package; without one no script is served.
+    pub folder: Option<PathBuf>,
+    /// What the settings say.
+    pub settings: Settings,
+    /// A real Segment account beside PostHog.
+    pub forward: Option<Forward>,
+    /// The key that a page gets: the first of the list; none when every key is taken.
+    pub page_key: Option<WriteKey>,
+}
+
+/// A real Segment account that gets the original requests too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forward {
+    /// Where events go.
+    pub api: Host,
+    /// Where the account's settings and destinations' code come from.
+    pub cdn: Host,
+    /// What becomes of destinations whose code runs in the page.
+    pub device_mode: DeviceMode,
+}
+
+/// posthog-js, passed through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostHogJs {
+    /// Whose host it is passed to.
+    pub project: Arc<Project>,
+    /// Neutral names for its paths.
+    pub names: Option<PathNames>,
+    /// The most that kept scripts and remote config may take, in bytes.
+    pub cache: usize,
+}
+
+/// The servers of a site; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// In the order of the file.
+    pub servers: Vec<OriginServer>,
+    /// The Segment route whose snippet goes into the site's pages.
+    pub inject: Option<PathPrefix>,
+    /// How it is found out that a server is away; only where there are several.
+    pub health: Health,
+}
+
+/// How it is found out that a server of a site is away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Only when a request fails to connect.
+    Off,
+    /// A connection is tried every so often.
+    Connect(Duration),
+    /// A path is asked for every so often; a 2xx or 3xx is well.
+    Path(String, Duration),
+}
+
+/// How often servers are looked at, unless told otherwise.
+const EVERY: Duration = Duration::from_secs(10);
+/// What kept scripts and remote config of a route may take, unless told otherwise.
+const CACHE: u64 = 32 << 20;
+
+/// Reads `library`, `settings` and `forward` of a route's `segment`.
+pub(super) fn segment_files(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    path: &PathPrefix,
+    keys: Option<&WriteKeys<Arc<Project>>>,
+) -> Option<SegmentFiles> {
+    let mut layout = Some(Layout::segments_own(&path.to_string()));
+    let mut folder = None;
+    if let Some(library) = reader.optional_section(section, "library", schema::LIBRARY) {
+        (layout, folder) = self::library(reader, &library, path);
+    }
+    let settings = settings(reader, section, keys);
+    let forward = match section.get("forward") {
+        Some(field) => forward(reader, field)?,
+        None => None,
+    };
+    Some(SegmentFiles {
+        layout: layout?,
+        folder,
+        settings,
+        forward,
+        page_key: first_key(section),
+    })
+}
+
+fn library(
+    reader: &mut Reader<'_>,
+    library: &Section<'_>,
+    path: &PathPrefix,
+) -> (Option<Layout>, Option<PathBuf>) {
+    let mut text = |key: &str, expected: &str| {
+        let field = library.require(reader, key)?.clone();
+        reader.text(&field, expected)
+    };
+    let folder = text("folder", "the folder dist/umd of @segment/analytics-next");
+    let names = ["script", "settings", "chunks", "calls"].map(|key| text(key, "a neutral name"));
+    let folder = folder.map(|folder| reader.secrets.resolve(Path::new(folder)));
+    let [Some(script), Some(settings), Some(chunks), Some(calls)] = names else {
+        return (None, folder);
+    };
+    match Layout::new(&path.to_string(), script, settings, chunks, calls) {
+        Ok(layout) => (Some(layout), folder),
+        Err(error) => {
+            reader.lacking(library, error.to_string());
+            (None, folder)
+        }
+    }
+}
+
+fn settings(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    keys: Option<&WriteKeys<Arc<Project>>>,
+) -> Settings {
+    let mut settings = Settings::default();
+    let Some(section) = reader.optional_section(section, "settings", schema::SETTINGS) else {
+        return settings;
+    };
+    let forms = [("sent", KeyForm::Sent), ("left_out", KeyForm::LeftOut)];
+    if let Some(form) = reader.choice(&section, "key", &forms) {
+        settings.key_form = form;
+    }
+    if let (Some(field), KeyForm::LeftOut, Some(WriteKeys::Listed(_))) =
+        (section.get("key"), settings.key_form, keys)
+    {
+        reader.wrong(
+            field,
+            "left_out needs `write_keys: any`: a page that sends no key could not be told apart",
+        );
+    }
+    let queue = [("true", true), ("false", false)];
+    settings.retry_queue = reader.choice(&section, "retry_queue", &queue);
+    let mut value = |key: &str| {
+        let field = section.get(key)?;
+        if !matches!(field.node.kind, Kind::Mapping(_)) {
+            reader.expected(field, "a mapping, as analytics.js takes it");
+            return None;
+        }
+        Some(json(&field.node.kind))
+    };
+    settings.delivery_strategy = value("delivery_strategy");
+    settings.http_config = value("http_config");
+    settings.consent_settings = value("consent_settings");
+    settings
+}
+
+/// A value whose keys are analytics.js's own.
+fn json(kind: &Kind) -> Value {
+    match kind {
+        Kind::Nothing => Value::Null,
+        Kind::Text(text) => match text.as_str() {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            text => match serde_json::from_str(text) {
+                Ok(Value::Number(number)) => Value::Number(number),
+                _ => Value::from(text),
+            },
+        },
+        Kind::List(items) => items.iter().map(|item| json(&item.kind)).collect(),
+        Kind::Mapping(entries) => Value::Object(
+            entries
+                .iter()
+                .map(|entry| (entry.key.clone(), json(&entry.value.kind)))
+                .collect(),
+        ),
+    }
+}
+
+/// `Some(None)` is no account; `None` a mistake.
+fn forward(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Option<Forward>> {
+    let mut region = Region::default();
+    let mut device_mode = DeviceMode::Removed;
+    let (mut api, mut cdn) = (None, None);
+    match field.text() {
+        Some("false") => return Some(None),
+        Some("true") => {}
+        _ => {
+            let section = reader.section(field, schema::FORWARD)?;
+            let regions = [("us", Region::Us), ("eu", Region::Eu)];
+            region = reader
+                .choice(&section, "region", &regions)
+                .unwrap_or(region);
+            let modes = [("kept", DeviceMode::Kept), ("removed", DeviceMode::Removed)];
+            device_mode = reader
+                .choice(&section, "device_mode", &modes)
+                .unwrap_or(device_mode);
+            let mut host = |key: &str| {
+                let field = section.get(key)?;
+                let text = reader.text(field, "a URL such as https://api.segment.io")?;
+                let host = text.parse::<Host>().ok();
+                if host.is_none() {
+                    reader.wrong(field, "expected a URL such as https://api.segment.io");
+                }
+                host
+            };
+            (api, cdn) = (host("api"), host("cdn"));
+        }
+    }
+    let own = |name: &str| format!("https://{name}").parse::<Host>().ok();
+    Some(Some(Forward {
+        api: api.or_else(|| own(region.api_host()))?,
+        cdn: cdn.or_else(|| own(region.cdn_host()))?,
+        device_mode,
+    }))
+}
+
+/// The first key of the list, as it stands in the file.
+fn first_key(section: &Section<'_>) -> Option<WriteKey> {
+    let field = section.get("write_keys")?;
+    match &field.node.kind {
+        Kind::List(items) => match &items.first()?.kind {
+            Kind::Text(text) => WriteKey::new(text),
+            _ => None,
+        },
+        Kind::Mapping(entries) => WriteKey::new(&entries.first()?.key),
+        _ => None,
+    }
+}
+
+/// Reads a route's `posthog`: a project's name, or more.
+pub(super) fn posthog(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    projects: &mut Declared<'_>,
+) -> Option<PostHogJs> {
+    if field.text().is_some() {
+        return Some(PostHogJs {
+            project: projects.named(reader, field)?,
+            names: None,
+            cache: CACHE as usize,
+        });
+    }
+    let section = reader.section(field, schema::POSTHOG)?;
+    let project = section.require(reader, "project").cloned();
+    let project = project.and_then(|field| projects.named(reader, &field));
+    let cache = reader.size(&section, "cache", 1 << 20..=1 << 32);
+    let seed = section.get("names").map(|field| {
+        let text = reader.text(field, "8 to 64 letters and digits to make names from");
+        (field, text)
+    });
+    let project = project?;
+    let names = match seed {
+        None => None,
+        Some((field, seed)) => match PathNames::new(seed?, project.api_key.expose()) {
+            Ok(names) => Some(names),
+            Err(error) => {
+                reader.wrong(field, error.to_string());
+                return None;
+            }
+        },
+    };
+    Some(PostHogJs {
+        project,
+        names,
+        cache: usize::try_from(cache.unwrap_or(CACHE)).ok()?,
+    })
+}
+
+/// Reads a route's `origin`: a server, a list of them, or more.
+pub(super) fn origin(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    listen: &[Listener],
+) -> Option<Origin> {
+    let Kind::Mapping(_) = field.node.kind else {
+        return Some(Origin {
+            servers: servers(reader, field, listen)?,
+            inject: None,
+            health: Health::Connect(EVERY),
+        });
+    };
+    let section = reader.section(field, schema::ORIGIN)?;
+    let servers = section.require(reader, "servers").cloned();
+    let servers = servers.and_then(|field| self::servers(reader, &field, listen));
+    let inject = section.get("inject").and_then(|field| {
+        let text = reader.text(field, "the path of a `segment` or `posthog` route")?;
+        match PathPrefix::new(text) {
+            Ok(path) => Some(path),
+            Err(message) => {
+                reader.wrong(field, message);
+                None
+            }
+        }
+    });
+    let health = match section.get("health") {
+        None => Health::Connect(EVERY),
+        Some(field) if field.text() == Some("off") => Health::Off,
+        Some(field) => {
+            let health = reader.section(field, schema::HEALTH)?;
+            let range = Duration::from_secs(1)..=Duration::from_secs(3600);
+            let every = reader.duration(&health, "every", range).unwrap_or(EVERY);
+            match health.get("path") {
+                None => Health::Connect(every),
+                Some(path) => {
+                    let text = reader.text(path, "a path that begins with /")?;
+                    if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+                        reader.wrong(path, "expected a path that begins with /");
+                    }
+                    let mixed = servers.as_ref().is_some_and(|servers| {
+                        let secure = |server: &&OriginServer| server.scheme == Scheme::Https;
+                        let count = servers.iter().filter(secure).count();
+                        count != 0 && count != servers.len()
+                    });
+                    if mixed {
+                        reader.wrong(path, "the servers must all be http:// or all https://");
+                    }
+                    Health::Path(text.to_owned(), every)
+                }
+            }
+        }
+    };
+    Some(Origin {
+        servers: servers?,
+        inject,
+        health,
+    })
+}
+
+fn servers(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    listen: &[Listener],
+) -> Option<Vec<OriginServer>> {
+    const EXPECTED: &str = "a URL such as http://127.0.0.1:3000";
+    let entries = field.each();
+    if entries.is_empty() {
+        reader.expected(field, &format!("{EXPECTED}, or a list of them"));
+    }
+    let mut servers = Vec::new();
+    for entry in &entries {
+        let Some(text) = reader.text(entry, EXPECTED) else {
+            continue;
+        };
+        match text.parse::<Host>() {
+            Ok(host) if text.contains("://") && host.base_path().is_empty() => {
+                if is_ours(listen, host.name(), host.port()) {
+                    reader.wrong(entry, "this is one of our own listeners");
+                }
+                servers.push(OriginServer {
+                    scheme: host.scheme(),
+                    name: host.name().to_owned(),
+                    port: host.port(),
+                });
+            }
+            Ok(_) => reader.wrong(entry, format!("expected {EXPECTED}, without a path")),
+            Err(_) => reader.wrong(entry, format!("expected {EXPECTED}")),
+        }
+    }
+    (!servers.is_empty()).then_some(servers)
+}

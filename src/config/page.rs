@@ -1,0 +1,119 @@
+//! What a page needs to know about a configuration.
+
+use thiserror::Error;
+
+use super::model::{Action, Config, Route};
+use crate::site::snippet::{AnalyticsPart, Home, Page, PostHogPart};
+
+/// Which libraries a page uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Libraries {
+    /// Those that the configuration serves.
+    #[default]
+    All,
+    /// analytics.js alone.
+    Analytics,
+    /// posthog-js alone.
+    PostHog,
+}
+
+/// Why there is no snippet.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PageError {
+    /// Nothing that a page could load.
+    #[error("no route{below} serves {what}")]
+    NoRoute {
+        /// Where it was looked for.
+        below: String,
+        /// What was looked for.
+        what: &'static str,
+    },
+}
+
+impl Config {
+    /// What goes on a page for the routes at `path`, or for the first ones of the file.
+    ///
+    /// A route with `library` is a page's analytics.js; the `posthog` route beside it is the one
+    /// for the same hosts, below the same prefix if there is one. `write_key` is what the page
+    /// sends; without it the first key of the route, or where every key is taken a neutral one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such route.
+    pub fn page(
+        &self,
+        path: Option<&str>,
+        libraries: Libraries,
+        write_key: Option<&str>,
+        home: Home,
+    ) -> Result<Page, PageError> {
+        let here = |route: &&Route| {
+            path.is_none_or(|path| {
+                let wanted = format!("{}/", path.trim_end_matches('/'));
+                route.path.to_string() == wanted
+            })
+        };
+        let scripted = |route: &&Route| match &route.action {
+            Action::Segment { files, .. } => files.folder.is_some(),
+            _ => false,
+        };
+        let passes = |route: &&Route| matches!(route.action, Action::PostHog(_));
+        let segment = self.routes.iter().filter(here).find(scripted);
+        let mut beside: Vec<&Route> = self.routes.iter().filter(passes).collect();
+        match segment {
+            Some(segment) => {
+                beside.retain(|route| route.host == segment.host);
+                let below = |route: &&Route| segment.path.covers(&route.path);
+                beside.sort_by_key(|route| !below(route));
+            }
+            None => beside.retain(here),
+        }
+        let analytics = match (libraries, segment.map(|route| &route.action)) {
+            (Libraries::PostHog, _) => None,
+            (_, Some(Action::Segment { files, .. })) => {
+                let listed = files.page_key.as_ref().map(|key| key.expose());
+                let neutral = files.layout.prefix().rsplit('/').next();
+                Some(AnalyticsPart {
+                    layout: files.layout.clone(),
+                    write_key: write_key
+                        .or(listed)
+                        .or(neutral)
+                        .unwrap_or("page")
+                        .to_owned(),
+                    key_form: files.settings.key_form,
+                })
+            }
+            _ => None,
+        };
+        let posthog = match (
+            libraries,
+            beside.first().map(|route| (route, &route.action)),
+        ) {
+            (Libraries::Analytics, _) => None,
+            (_, Some((route, Action::PostHog(said)))) => Some(PostHogPart {
+                prefix: route.path.to_string().trim_end_matches('/').to_owned(),
+                api_key: said.project.api_key.expose().to_owned(),
+                ui_host: PostHogPart::ui_host_of(&said.project.host.to_string()),
+                names: said.names.clone(),
+            }),
+            _ => None,
+        };
+        let what = match (libraries, &analytics, &posthog) {
+            (Libraries::All, None, None) => "analytics.js (with `library`) or posthog-js",
+            (Libraries::Analytics, None, _) => "analytics.js (with `library`)",
+            (Libraries::PostHog, _, None) => "posthog-js",
+            _ => {
+                return Ok(Page {
+                    home,
+                    analytics,
+                    posthog,
+                })
+            }
+        };
+        Err(PageError::NoRoute {
+            below: path.map_or(String::new(), |path| format!(" at {path}")),
+            what,
+        })
+    }
+}

@@ -1,0 +1,52 @@
+//! Only one process drains a spool: the lock on a file says which.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::store::Lead;
+
+/// The lock is held until it is released or the process ends, however it ends.
+const HELD: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A lock on `replay.lock` in the spool's folder. During an upgrade both processes append, and the
+/// old one drains until it leaves: two that drain could send one person's events in the wrong order.
+pub(super) struct FileLease {
+    path: PathBuf,
+    file: Mutex<Option<File>>,
+}
+
+impl FileLease {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self {
+            path: folder.join("replay.lock"),
+            file: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn try_take(&self) -> Lead {
+        let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
+            return Lead::Ours(HELD);
+        }
+        let opened = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&self.path);
+        match opened.map(|file| (file.try_lock().is_ok(), file)) {
+            Ok((true, file)) => {
+                *held = Some(file);
+                Lead::Ours(HELD)
+            }
+            _ => Lead::Theirs,
+        }
+    }
+
+    pub(super) fn release(&self) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

@@ -1,0 +1,43 @@
+//! What happens when PostHog does not answer: events are kept until it does, and replayed in order.
+//!
+//! Segment's clients give up (segment-tracking 1.5), so a `200` has to mean that an event is safe.
+//! Either PostHog has it, or it is durable in a spool:
+//!
+//! ```text
+//! batch ─ Project::admit ─ Stream ─ PostHog ─ yes ──────────────→ 200
+//!                │                     └ no, not now ─┐
+//!                └ Spool ─────────── Project::keep ←──┘─ durable → 200, else 503
+//!                                          │
+//!                     Replay ─ oldest first, one request at a time ─→ PostHog
+//! ```
+//!
+//! The code here is policy. Storage is SQLite's ([`Spool`]); the way to PostHog is whatever
+//! implements [`Upstream`].
+
+mod breaker;
+mod command;
+mod error;
+mod event;
+mod lease;
+mod live;
+#[cfg(feature = "nats")]
+mod nats;
+mod pace;
+mod replay;
+mod spool;
+mod store;
+mod upstream;
+
+pub use breaker::{Admission, Breaker, BreakerSettings, Condition};
+pub use command::{CommandError, Letters, SpoolCommand};
+pub use error::SpoolError;
+pub use event::SpooledEvent;
+pub use live::{Delivery, Mode, Project, ProjectStatus, Route};
+#[cfg(feature = "nats")]
+pub use nats::{NatsSettings, NatsSpool};
+pub use replay::{Replay, ReplaySettings};
+pub use spool::{outlive_file_size_limit, DeadLetter, Spool, SpoolSettings, Waiting};
+pub use store::{
+    Counters, Gauge, Gauges, Held, Lead, Portion, Position, Refusal, Rest, Store, Taken,
+};
+pub use upstream::{Encoding, Parcel, Upstream, Verdict};

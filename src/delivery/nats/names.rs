@@ -1,0 +1,49 @@
+//! Names of subjects and consumers: a project's name as one token.
+
+/// The project's name with everything but letters, digits, `-` and `_` written as `=` and two hex
+/// digits for each byte: dots and wildcards mean something in a subject.
+pub(super) fn token(project: &str) -> String {
+    let mut token = String::with_capacity(project.len());
+    for byte in project.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            token.push(char::from(byte));
+        } else {
+            token.push_str(&format!("={byte:02X}"));
+        }
+    }
+    token
+}
+
+/// The project that a token stands for; nothing for what is no token.
+pub(super) fn project(token: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(token.len());
+    let mut parts = token.split('=');
+    bytes.extend_from_slice(parts.next()?.as_bytes());
+    for part in parts {
+        let (byte, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(byte, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_project_name_survives_as_one_token() {
+        for name in ["shop", "my.shop", "a b*c>d", "läden=1", "", "="] {
+            let token = token(name);
+            assert!(
+                token
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte)),
+                "{token}"
+            );
+            assert_eq!(project(&token).as_deref(), Some(name), "{token}");
+        }
+        assert_eq!(project("a=4"), None);
+        assert_eq!(project("a=zz"), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! What the other proxies do: how much waits in the shared stream, and when it is empty.
+//!
+//! The proxy that drains tells the others when it is about to send all that waits. They hold what
+//! arrives for a moment, as it does itself; when nothing is left, it tells them that as well, and
+//! all of them stream again. Without that, a project with steady traffic would never be through.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::Subscriber;
+use futures_util::StreamExt;
+
+use super::{remote, Inner};
+use crate::delivery::store::Last;
+use crate::delivery::SpoolError;
+
+/// How often the streams are asked what waits.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The longest time between being told of an end that is near and being told that it is there.
+const NEAR: Duration = Duration::from_secs(2);
+
+/// What the one that drains tells the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It is sending all that waits.
+    Closing,
+    /// Everything up to this message of the stream has been delivered.
+    Open { through: i64 },
+}
+
+impl End {
+    fn to_text(self) -> String {
+        match self {
+            Self::Closing => "closing".to_owned(),
+            Self::Open { through } => format!("open {through}"),
+        }
+    }
+
+    fn of_text(text: &[u8]) -> Option<Self> {
+        match std::str::from_utf8(text).ok()? {
+            "closing" => Some(Self::Closing),
+            other => Some(Self::Open {
+                through: other.strip_prefix("open ")?.parse().ok()?,
+            }),
+        }
+    }
+}
+
+/// Looks until the task is ended.
+pub(super) async fn look(inner: Arc<Inner>) {
+    let mut near: HashMap<String, Instant> = HashMap::new();
+    let mut ends: Option<Subscriber> = None;
+    let mut looked: Option<Instant> = None;
+    loop {
+        if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            if let Err(error) = inner.measure().await {
+                log::debug!("{error}");
+            }
+            if ends.is_none() {
+                ends = inner.listen().await.ok();
+            }
+            looked = Some(Instant::now());
+        }
+        let told = async {
+            match &mut ends {
+                Some(ends) => ends.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        if let Ok(told) = tokio::time::timeout(LOOK / 10, told).await {
+            match told {
+                Some(message) => {
+                    inner
+                        .heard(&message.subject, &message.payload, &mut near)
+                        .await;
+                }
+                None => ends = None,
+            }
+        }
+        near.retain(|project, until| {
+            let goes_on = Instant::now() < *until;
+            if !goes_on {
+                inner.gauges.of(project).set_last(Last::No);
+            }
+            goes_on
+        });
+    }
+}
+
+impl Inner {
+    /// Tells the others; whoever does not hear it goes on as before.
+    pub(super) async fn tell(&self, project: &str, end: End) {
+        let Ok(streams) = self.streams().await else {
+            return;
+        };
+        let told = self
+            .client
+            .publish(streams.end_of(project), end.to_text().into())
+            .await;
+        if let Err(error) = told {
+            log::debug!("the others could not be told: {error}");
+        }
+    }
+
+    async fn listen(&self) -> Result<Subscriber, SpoolError> {
+        let streams = self.streams().await?;
+        self.client
+            .subscribe(streams.all_ends())
+            .await
+            .map_err(|error| remote("listen to the others", error))
+    }
+
+    async fn heard(&self, subject: &str, text: &[u8], near: &mut HashMap<String, Instant>) {
+        let Ok(streams) = self.streams().await else {
+            return;
+        };
+        let (Some(project), Some(end)) = (streams.project_of(subject), End::of_text(text)) else {
+            return;
+        };
+        if self.leads(&project) {
+            return;
+        }
+        let gauge = self.gauges.of(&project);
+        match end {
+            End::Closing => {
+                gauge.set_last(Last::UnderWay);
+                near.insert(project, Instant::now() + NEAR);
+            }
+            End::Open { through } => {
+                // In this order: what is added after the first line makes the last one void.
+                let additions = gauge.additions();
+                let own = self
+                    .own
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get(&project)
+                    .copied();
+                if own.is_none_or(|own| own <= through) {
+                    gauge.correct(additions, |_| 0);
+                }
+                gauge.set_last(Last::No);
+                near.remove(&project);
+            }
+        }
+    }
+
+    /// Asks the stream how much waits, for all projects.
+    async fn measure(&self) -> Result<(), SpoolError> {
+        let seen = self.gauges.snapshot();
+        let streams = self.streams().await?;
+        let mut subjects = streams
+            .waiting
+            .info_with_subjects(streams.all_events())
+            .await
+            .map_err(|error| remote("say what waits", error))?;
+        let mut messages = HashMap::new();
+        while let Some(subject) = subjects.next().await {
+            let (subject, number) = subject.map_err(|error| remote("say what waits", error))?;
+            if let Some(project) = streams.project_of(&subject) {
+                messages.insert(project, number as u64);
+            }
+        }
+        for project in seen.keys() {
+            messages.entry(project.clone()).or_insert(0);
+        }
+        for (project, messages) in messages {
+            let additions = seen.get(&project).copied().unwrap_or_default();
+            let leads = self.leads(&project);
+            self.gauges
+                .of(&project)
+                .correct(additions, |events| match messages {
+                    0 => 0,
+                    // A message holds one event or more; how many, only the proxy knows that
+                    // appended it.
+                    _ if leads => events.max(messages),
+                    _ => messages,
+                });
+        }
+        self.gauges.announce();
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! The three streams of a distributed spool: what waits, the dead letters, and who drains.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{pull, AckPolicy, Consumer, DeliverPolicy};
+use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::{Context, ErrorCode};
+use async_nats::Client;
+use tokio::time::Instant;
+
+use super::{names, remote, NatsSettings};
+use crate::delivery::SpoolError;
+
+/// The server gives a message out again after this, unless it has been acknowledged. A new leader
+/// makes the consumer anew and need not wait for it.
+const ACK_WAIT: Duration = Duration::from_secs(300);
+
+/// Copies of each message in a cluster: one server may be lost.
+const REPLICAS: usize = 3;
+
+/// For so long the streams recognise a message that is published again.
+const DUPLICATES: Duration = Duration::from_secs(300);
+
+pub(super) struct Streams {
+    pub(super) context: Context,
+    pub(super) waiting: Stream,
+    name: String,
+    lead: Duration,
+}
+
+/// A lead that this process holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    sequence: u64,
+    until: Instant,
+    renew: Duration,
+}
+
+impl Held {
+    pub(super) fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    pub(super) fn is_to_be_renewed(&self) -> bool {
+        self.left() < self.renew
+    }
+}
+
+impl Streams {
+    /// Finds the streams, or makes those that are not there. Streams that an operator has made are
+    /// used as they are.
+    pub(super) async fn open(
+        client: &Client,
+        context: &Context,
+        settings: &NatsSettings,
+    ) -> Result<Self, SpoolError> {
+        let base = |suffix: &str, subject: &str| Config {
+            name: format!("{}{suffix}", settings.stream),
+            subjects: vec![format!("{}.{subject}.*", settings.stream)],
+            storage: StorageType::File,
+            duplicate_window: DUPLICATES,
+            ..Config::default()
+        };
+        let max_bytes = i64::try_from(settings.max_size).unwrap_or(i64::MAX);
+        let waiting = Config {
+            // What has been delivered leaves the stream; what does not fit is refused, not dropped.
+            retention: RetentionPolicy::WorkQueue,
+            discard: DiscardPolicy::New,
+            max_bytes,
+            max_age: settings.max_age,
+            ..base("", "events")
+        };
+        let dead = Config {
+            discard: DiscardPolicy::Old,
+            max_bytes: max_bytes / 10,
+            max_age: settings.max_age,
+            ..base("_DEAD", "dead")
+        };
+        let lead = Config {
+            discard: DiscardPolicy::Old,
+            max_messages_per_subject: 1,
+            max_age: settings.lead,
+            duplicate_window: settings.lead,
+            ..base("_LEAD", "lead")
+        };
+        let waiting = find_or_make(client, context, waiting).await?;
+        find_or_make(client, context, dead).await?;
+        let lead = find_or_make(client, context, lead).await?;
+        Ok(Self {
+            context: context.clone(),
+            waiting,
+            name: settings.stream.clone(),
+            // What the stream says counts, whoever made it.
+            lead: lead.cached_info().config.max_age,
+        })
+    }
+
+    pub(super) fn events_of(&self, project: &str) -> String {
+        format!("{}.events.{}", self.name, names::token(project))
+    }
+
+    pub(super) fn dead_of(&self, project: &str) -> String {
+        format!("{}.dead.{}", self.name, names::token(project))
+    }
+
+    fn lead_of(&self, project: &str) -> String {
+        format!("{}.lead.{}", self.name, names::token(project))
+    }
+
+    /// Where the one that drains tells the others about its end.
+    pub(super) fn end_of(&self, project: &str) -> String {
+        format!("{}.end.{}", self.name, names::token(project))
+    }
+
+    /// All of these.
+    pub(super) fn all_ends(&self) -> String {
+        format!("{}.end.*", self.name)
+    }
+
+    /// All subjects of waiting events, for the count of what waits.
+    pub(super) fn all_events(&self) -> String {
+        format!("{}.events.*", self.name)
+    }
+
+    /// The project of a subject.
+    pub(super) fn project_of(&self, subject: &str) -> Option<String> {
+        let kind_and_token = subject
+            .strip_prefix(self.name.as_str())?
+            .strip_prefix('.')?;
+        names::project(kind_and_token.split_once('.')?.1)
+    }
+
+    /// Takes the lead of a project, or renews it; nothing if another process has it.
+    ///
+    /// The last message of a subject is the lead, and it vanishes by its age. To be published, a
+    /// new one has to name the number of the one before, or 0 for none: the server lets only one
+    /// of two that try pass.
+    pub(super) async fn lead(
+        &self,
+        project: &str,
+        held: Option<Held>,
+    ) -> Result<Option<Held>, SpoolError> {
+        // Counted from before the request: by the server's clock it lasts longer.
+        let until = Instant::now() + self.lead;
+        let message = PublishMessage::build()
+            .expected_last_subject_sequence(held.map_or(0, |held| held.sequence));
+        let published = match self
+            .context
+            .send_publish(self.lead_of(project), message)
+            .await
+        {
+            Ok(acknowledged) => acknowledged.await,
+            Err(error) => Err(error),
+        };
+        match published {
+            Ok(published) => Ok(Some(Held {
+                sequence: published.sequence,
+                until,
+                renew: self.lead / 3 * 2,
+            })),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
+            Err(error) => Err(remote("take the lead", error)),
+        }
+    }
+
+    /// Gives a lead up at once.
+    pub(super) async fn resign(&self, project: &str) -> Result<(), SpoolError> {
+        let stream = self
+            .context
+            .get_stream(format!("{}_LEAD", self.name))
+            .await
+            .map_err(|error| remote("give up the lead", error))?;
+        stream
+            .purge()
+            .filter(self.lead_of(project))
+            .await
+            .map_err(|error| remote("give up the lead", error))?;
+        Ok(())
+    }
+
+    /// The durable consumer of a project. A new leader makes it anew: what the one before had taken
+    /// and not acknowledged then comes first again, instead of after everything else.
+    pub(super) async fn consumer(
+        &self,
+        project: &str,
+    ) -> Result<Consumer<pull::Config>, SpoolError> {
+        let name = format!("replay-{}", names::token(project));
+        if let Err(error) = self.waiting.delete_consumer(&name).await {
+            log::debug!("there was no consumer before: {error}");
+        }
+        self.waiting
+            .create_consumer(pull::Config {
+                durable_name: Some(name),
+                filter_subject: self.events_of(project),
+                deliver_policy: DeliverPolicy::All,
+                ack_policy: AckPolicy::Explicit,
+                ack_wait: ACK_WAIT,
+                max_ack_pending: 20_000,
+                ..pull::Config::default()
+            })
+            .await
+            .map_err(|error| remote("make its consumer", error))
+    }
+}
+
+async fn find_or_make(
+    client: &Client,
+    context: &Context,
+    config: Config,
+) -> Result<Stream, SpoolError> {
+    match context.get_stream(&config.name).await {
+        Ok(stream) => return Ok(stream),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(told)
+                if told.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
+            _ => return Err(remote("find its streams", error)),
+        },
+    }
+    // Asked only now: before the first answer nobody knows whether it is a cluster.
+    let num_replicas = match client.server_info().cluster {
+        Some(_) => REPLICAS,
+        None => 1,
+    };
+    context
+        .create_stream(Config {
+            num_replicas,
+            ..config
+        })
+        .await
+        .map_err(|error| remote("make its streams", error))
+}

@@ -1,0 +1,293 @@
+//! One project's events on their way from the spool to PostHog.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use flate2::write::GzEncoder;
+use flate2::Compression;
+use tokio::sync::watch;
+
+use super::{Course, ReplaySettings};
+use crate::delivery::breaker::{Admission, Condition};
+use crate::delivery::live::{jitter, Mode, Project};
+use crate::delivery::pace::Pace;
+use crate::delivery::store::{Held, Last, Lead, Portion, Rest, Store};
+use crate::delivery::{Encoding, Parcel, Upstream, Verdict};
+use crate::posthog::{Batch, Envelope, Keep};
+
+/// The wait after the spool itself could not be read or written.
+const SPOOL_PAUSE: Duration = Duration::from_secs(1);
+
+/// A request is not made smaller than this for a 413, in bytes: below it, the event is at fault.
+const LEAST_BATCH: usize = 64 << 10;
+
+/// The pause of one that does not drain, until it asks again whether it should.
+const LOOK: Duration = Duration::from_millis(500);
+
+pub(super) struct Drain {
+    project: Project,
+    store: Arc<dyn Store>,
+    upstream: Arc<dyn Upstream>,
+    settings: ReplaySettings,
+    course: watch::Receiver<Course>,
+    pace: Pace,
+    batch_bytes: usize,
+    last: Last,
+}
+
+/// What became of a delivery.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    /// All of it has left the spool.
+    Through,
+    /// Some of it has not.
+    Stuck,
+}
+
+/// Whether there is more to do.
+#[derive(PartialEq, Eq)]
+enum Step {
+    Next,
+    /// Nothing waits, or somebody else is in charge.
+    Done,
+}
+
+impl Drain {
+    pub(super) fn new(
+        project: Project,
+        store: Arc<dyn Store>,
+        upstream: Arc<dyn Upstream>,
+        settings: ReplaySettings,
+        course: watch::Receiver<Course>,
+    ) -> Self {
+        Self {
+            project,
+            store,
+            upstream,
+            settings,
+            course,
+            pace: Pace::new(settings.events_per_second, Instant::now()),
+            batch_bytes: settings.batch_bytes,
+            last: Last::No,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        while self.goes_on() && self.step().await == Step::Next {}
+        self.project.gauge().set_last(Last::No);
+    }
+
+    fn goes_on(&self) -> bool {
+        *self.course.borrow() == Course::On
+    }
+
+    /// Sleeps, unless the replay is told to stop meanwhile.
+    async fn pause(&mut self, time: Duration) {
+        let mut course = self.course.clone();
+        let _ = tokio::time::timeout(time, course.wait_for(|course| *course != Course::On)).await;
+    }
+
+    async fn step(&mut self) -> Step {
+        match self.store.lead(self.project.name()).await {
+            Lead::Ours(left) if left >= self.settings.longest_delivery => {}
+            _ => {
+                self.pause(LOOK).await;
+                return Step::Done;
+            }
+        }
+        let Some(envelope) = self.upstream.envelope(self.project.name()) else {
+            return Step::Done;
+        };
+        let portion = Portion {
+            events: self.settings.batch_events,
+            bytes: self.batch_bytes,
+        };
+        let taken = match self.store.take(self.project.name(), portion).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                log::error!("the spool cannot be read at the moment: {error}");
+                self.pause(SPOOL_PAUSE).await;
+                return Step::Next;
+            }
+        };
+        let mut held = taken.events;
+        let Some(first) = held.first() else {
+            if self.last == Last::UnderWay {
+                self.store.opened(self.project.name()).await;
+            }
+            return Step::Done;
+        };
+        if let Some(wait) = self.lingers(&held, first.first_arrival) {
+            self.pause(wait).await;
+            return Step::Next;
+        }
+        let admission = self.project.breaker().admit(Instant::now());
+        match admission {
+            Admission::Wait(wait) => {
+                self.pause(wait).await;
+                return Step::Next;
+            }
+            Admission::Probe => held.truncate(1),
+            Admission::Go => {}
+        }
+        let wait = self.pace.take(held.len(), Instant::now());
+        if !wait.is_zero() {
+            self.pause(wait).await;
+            if !self.goes_on() {
+                return Step::Done;
+            }
+        }
+        // What waits at this moment goes out whole. What arrives from now on waits for the end of
+        // it instead of going into the spool: so the spool runs empty under any load.
+        let whole = admission == Admission::Go && taken.rest == Rest::Nothing;
+        self.set_last(if whole && self.project.mode() == Mode::Stream {
+            Last::UnderWay
+        } else {
+            Last::No
+        });
+        if self.last == Last::UnderWay {
+            self.store.closing(self.project.name()).await;
+        }
+        if self.deliver(&envelope, held).await == Outcome::Stuck {
+            self.set_last(Last::No);
+        }
+        Step::Next
+    }
+
+    fn set_last(&mut self, last: Last) {
+        self.last = last;
+        self.project.gauge().set_last(last);
+    }
+
+    /// In mode `spool`, how long to wait for more events before a batch is worth its request.
+    fn lingers(&self, held: &[Held], oldest: SystemTime) -> Option<Duration> {
+        if self.project.mode() != Mode::Spool || held.len() >= self.settings.batch_events {
+            return None;
+        }
+        let bytes: usize = held.iter().map(|held| held.body.len()).sum();
+        if bytes >= self.batch_bytes / 2 {
+            return None;
+        }
+        let age = SystemTime::now().duration_since(oldest).unwrap_or_default();
+        self.settings
+            .linger
+            .checked_sub(age)
+            .filter(|wait| !wait.is_zero())
+    }
+
+    /// Sends events in their order. When PostHog refuses several for good, halves are sent until
+    /// the culprit stands alone; the rest is delivered, in order as well.
+    async fn deliver(&mut self, envelope: &Envelope, held: Vec<Held>) -> Outcome {
+        let mut parts = vec![held];
+        while let Some(mut part) = parts.pop() {
+            let before = self.project.condition();
+            match self.send(envelope, &part).await {
+                Verdict::Accepted => {
+                    self.project.breaker().accepted();
+                    self.project.not_refused();
+                    let positions = part.iter().map(|held| held.position).collect();
+                    self.store.settle(self.project.name(), positions).await;
+                    if before == Condition::Open {
+                        log::info!("PostHog takes events of {} again", self.project.name());
+                    }
+                }
+                Verdict::RefusedForGood(refusal) if part.len() > 1 => {
+                    if refusal.status == 413 {
+                        let bytes: usize = part.iter().map(|held| held.body.len()).sum();
+                        self.batch_bytes = self.batch_bytes.min(bytes / 2).max(LEAST_BATCH);
+                    }
+                    let later = part.split_off(part.len() / 2);
+                    parts.push(later);
+                    parts.push(part);
+                    if !self.goes_on() {
+                        return Outcome::Stuck;
+                    }
+                }
+                Verdict::RefusedForGood(refusal) => {
+                    let Some(culprit) = part.first() else {
+                        continue;
+                    };
+                    log::error!(
+                        "PostHog refuses an event of {} for good ({}: {}); it is a dead letter now",
+                        self.project.name(),
+                        refusal.status,
+                        refusal.reason
+                    );
+                    let buried = self
+                        .store
+                        .bury(self.project.name(), culprit.position, refusal)
+                        .await;
+                    if let Err(error) = buried {
+                        log::error!("a dead letter cannot be written at the moment: {error}");
+                        self.pause(SPOOL_PAUSE).await;
+                        return Outcome::Stuck;
+                    }
+                    if self.project.refused() >= self.settings.refused_in_row {
+                        if before == Condition::Closed {
+                            log::error!(
+                                "PostHog refuses every event of {}: they wait now",
+                                self.project.name()
+                            );
+                        }
+                        self.project.breaker().trip(Instant::now(), jitter());
+                        return Outcome::Stuck;
+                    }
+                    self.project.breaker().accepted();
+                }
+                Verdict::TryLater { retry_after, why } => {
+                    self.project
+                        .breaker()
+                        .failed(Instant::now(), retry_after, jitter());
+                    if before == Condition::Closed {
+                        log::warn!(
+                            "PostHog cannot take events of {} ({why}); {} wait",
+                            self.project.name(),
+                            self.project.gauge().events()
+                        );
+                    }
+                    return Outcome::Stuck;
+                }
+            }
+        }
+        Outcome::Through
+    }
+
+    async fn send(&self, envelope: &Envelope, part: &[Held]) -> Verdict {
+        let mut batch = Batch::open(envelope);
+        for held in part {
+            batch.append(|bytes| {
+                bytes.extend_from_slice(&held.body);
+                (Keep::Event, ())
+            });
+        }
+        let plain = batch.close();
+        let body = match self.settings.encoding {
+            Encoding::Identity => Some(plain),
+            // Megabytes take milliseconds: not on a thread that serves requests.
+            Encoding::Gzip => tokio::task::spawn_blocking(move || gzip(&plain))
+                .await
+                .ok()
+                .flatten(),
+        };
+        let Some(body) = body else {
+            return Verdict::TryLater {
+                retry_after: None,
+                why: "the batch cannot be compressed".to_owned(),
+            };
+        };
+        let parcel = Parcel {
+            body: Bytes::from(body),
+            encoding: self.settings.encoding,
+            events: part.len(),
+        };
+        self.upstream.deliver(self.project.name(), parcel).await
+    }
+}
+
+fn gzip(plain: &[u8]) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
+    encoder.write_all(plain).ok()?;
+    encoder.finish().ok()
+}

@@ -1,0 +1,221 @@
+//! The spool on this machine's disk: SQLite as the storage, one thread that writes it.
+
+mod database;
+mod packing;
+mod reserve;
+mod salvage;
+mod tidy;
+mod worker;
+mod writing;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
+use std::sync::{mpsc, Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::lease::FileLease;
+use super::store::{Counters, Gauges, Lead, Portion, Position, Store, Taken};
+use super::{Refusal, SpoolError, SpooledEvent};
+use worker::{Command, Shared, Worker};
+
+pub(super) use database::{Absent, Database};
+pub use database::{DeadLetter, Waiting};
+
+/// Bounds of a spool on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpoolSettings {
+    /// Bytes of disk in use at most, dead letters included. The log beside the file takes a few MiB
+    /// more, the reserve 2.5 MiB.
+    pub max_size: u64,
+    /// How long an event waits, or lies among the dead letters, before it is dropped and counted.
+    pub max_age: Duration,
+    /// After it was full, the spool takes events again once it is down to so many percent.
+    pub low_water_percent: u8,
+}
+
+impl Default for SpoolSettings {
+    fn default() -> Self {
+        Self {
+            max_size: 1 << 30,
+            max_age: Duration::from_secs(7 * 24 * 3600),
+            low_water_percent: 80,
+        }
+    }
+}
+
+/// A spool on disk. Clones share it; the last one that goes closes it.
+#[derive(Clone)]
+pub struct Spool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    commands: Sender<Command>,
+    shared: Arc<Shared>,
+    lease: FileLease,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    folder: PathBuf,
+}
+
+impl Spool {
+    /// Opens the spool in a folder, and makes both if they are not there.
+    ///
+    /// A disk that is full or read-only, or a folder that cannot be made, is no error here: the
+    /// proxy has to serve all the same. Appends answer with the error of the moment, and the spool
+    /// tries again by itself. A damaged file is set aside, and what can be read of it is kept.
+    ///
+    /// # Errors
+    /// [`SpoolError::Format`] if a newer version wrote it; [`SpoolError::Folder`] if no thread can
+    /// be started.
+    pub fn open(folder: &Path, settings: SpoolSettings) -> Result<Self, SpoolError> {
+        let shared = Arc::new(Shared::default());
+        let mut worker = Worker::new(folder.to_owned(), settings, Arc::clone(&shared));
+        match worker.open() {
+            Err(error @ SpoolError::Format { .. }) => return Err(error),
+            Err(error) => log::error!("the spool cannot be used for now: {error}"),
+            Ok(_) => {}
+        }
+        let (commands, queue) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("spool".to_owned())
+            .spawn(move || worker.run(&queue))
+            .map_err(|source| SpoolError::Folder {
+                path: folder.to_owned(),
+                source: Arc::new(source),
+            })?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                commands,
+                shared,
+                lease: FileLease::new(folder),
+                thread: Mutex::new(Some(thread)),
+                folder: folder.to_owned(),
+            }),
+        })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.inner.folder
+    }
+
+    fn send(&self, command: Command) -> Result<(), SpoolError> {
+        self.inner
+            .commands
+            .send(command)
+            .map_err(|_| SpoolError::Closed)
+    }
+}
+
+/// Lets a process live on when a file reaches its size limit (`ulimit -f`): without this the
+/// system ends it with a signal, and with it the write fails like one on a full disk. To be called
+/// once, on a runtime.
+///
+/// # Errors
+/// If the runtime has no signal driver.
+pub fn outlive_file_size_limit() -> std::io::Result<()> {
+    // SIGXFSZ on Linux and the BSDs. A handler stays for the life of the process.
+    const SIGXFSZ: i32 = 25;
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ)).map(drop)
+}
+
+#[async_trait]
+impl Store for Spool {
+    async fn append(&self, project: &str, events: Vec<SpooledEvent>) -> Result<(), SpoolError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Append {
+            project: project.to_owned(),
+            events,
+            reply,
+        })?;
+        answer.await.unwrap_or(Err(SpoolError::Closed))
+    }
+
+    async fn take(&self, project: &str, portion: Portion) -> Result<Taken, SpoolError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Take {
+            project: project.to_owned(),
+            portion,
+            reply,
+        })?;
+        let found = answer.await.unwrap_or(Err(SpoolError::Closed))?;
+        for position in found.damaged {
+            log::error!("an event in the spool is not what was written; it is a dead letter now");
+            let refusal = Refusal {
+                status: 0,
+                reason: "its bytes were damaged on disk".to_owned(),
+            };
+            self.bury(project, position, refusal).await?;
+        }
+        Ok(Taken {
+            events: found.events,
+            rest: found.rest,
+        })
+    }
+
+    async fn settle(&self, project: &str, positions: Vec<Position>) {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.send(Command::Settle {
+            project: project.to_owned(),
+            positions,
+            reply,
+        });
+        if sent.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    async fn bury(
+        &self,
+        _project: &str,
+        position: Position,
+        refusal: Refusal,
+    ) -> Result<(), SpoolError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Bury {
+            position,
+            refusal,
+            reply,
+        })?;
+        answer.await.unwrap_or(Err(SpoolError::Closed))
+    }
+
+    async fn lead(&self, _project: &str) -> Lead {
+        self.inner.lease.try_take()
+    }
+
+    async fn resign(&self) {
+        self.inner.lease.release();
+    }
+
+    fn gauges(&self) -> &Gauges {
+        &self.inner.shared.gauges
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.inner.shared.counters
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Close);
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // What was asked for before is done before: the thread works in order.
+            if thread.join().is_err() {
+                log::error!("the spool's thread ended in a panic");
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! What every spool can do, whether it lies on this machine's disk or in a distributed log.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{watch, Notify};
+
+use super::{SpoolError, SpooledEvent};
+
+/// Where an event stands in its spool; larger is later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub(super) i64);
+
+/// An event that waits, as the replay takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Where it stands.
+    pub position: Position,
+    /// Its JSON text.
+    pub body: Bytes,
+    /// When its request arrived.
+    pub first_arrival: SystemTime,
+}
+
+/// What the replay has taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The oldest events, in order.
+    pub events: Vec<Held>,
+    /// Whether there was more at that moment.
+    pub rest: Rest,
+}
+
+/// Whether more waits than was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rest {
+    /// That was all.
+    #[default]
+    Nothing,
+    /// There is more, or nobody can say.
+    More,
+}
+
+/// How much the replay takes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Portion {
+    /// Events at most.
+    pub events: usize,
+    /// Bytes of JSON at most; the first event is taken whatever its size.
+    pub bytes: usize,
+}
+
+/// Why an event was put among the dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// PostHog's status, or 0 if it was not PostHog that refused.
+    pub status: u16,
+    /// The first words of PostHog's answer.
+    pub reason: String,
+}
+
+/// Whether this process may drain a project's events now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lead {
+    /// It may, for at least so long. A request must have ended by then, or another process could
+    /// overtake it with later events of the same person.
+    Ours(Duration),
+    /// Another process does it.
+    Theirs,
+}
+
+/// A place that keeps events until PostHog has them.
+///
+/// Order: what one caller appended after another append had returned stands after it.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Keeps events. Returns once they are durable; after an error nothing is promised.
+    ///
+    /// The work goes on when the caller is dropped: a client that has left is delivered as well.
+    async fn append(&self, project: &str, events: Vec<SpooledEvent>) -> Result<(), SpoolError>;
+
+    /// The oldest events of a project, in order. They stay where they are: the same come again
+    /// until they are settled or buried.
+    async fn take(&self, project: &str, portion: Portion) -> Result<Taken, SpoolError>;
+
+    /// PostHog has these. They are never taken again by this process, even when the storage cannot
+    /// forget them at the moment; then a restart may send them twice, and PostHog collapses them.
+    async fn settle(&self, project: &str, positions: Vec<Position>);
+
+    /// PostHog will never take this one: moves it to the dead letters.
+    async fn bury(
+        &self,
+        project: &str,
+        position: Position,
+        refusal: Refusal,
+    ) -> Result<(), SpoolError>;
+
+    /// The replay is about to send all that waits. A spool that others fill as well asks them to
+    /// hold what arrives for a moment, or it would never be empty.
+    async fn closing(&self, _project: &str) {}
+
+    /// Nothing waits any more: the way is free for all.
+    async fn opened(&self, _project: &str) {}
+
+    /// Whether this process may drain the project.
+    async fn lead(&self, project: &str) -> Lead;
+
+    /// Gives up all leads, so that a successor need not wait. To be called once nothing drains.
+    async fn resign(&self);
+
+    /// What waits, per project; current as soon as an append has returned.
+    fn gauges(&self) -> &Gauges;
+
+    /// What has happened since the start.
+    fn counters(&self) -> &Counters;
+}
+
+/// What waits, per project. Reading it costs an atomic load.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    projects: RwLock<HashMap<String, Arc<Gauge>>>,
+    changed: Notify,
+}
+
+/// Whether all that waits is on its way: when that has arrived, the way is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Last {
+    #[default]
+    No,
+    UnderWay,
+}
+
+/// What waits for one project.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    events: AtomicU64,
+    bytes: AtomicU64,
+    last: watch::Sender<Last>,
+    #[cfg(feature = "nats")]
+    additions: std::sync::Mutex<u64>,
+}
+
+impl Gauges {
+    /// The gauge of a project; it lives as long as the spool.
+    pub fn of(&self, project: &str) -> Arc<Gauge> {
+        let known = self
+            .projects
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(project)
+            .cloned();
+        known.unwrap_or_else(|| {
+            let mut projects = self
+                .projects
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(projects.entry(project.to_owned()).or_default())
+        })
+    }
+
+    /// The projects that have events waiting.
+    pub fn waiting(&self) -> Vec<String> {
+        let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<String> = projects
+            .iter()
+            .filter(|(_, gauge)| gauge.events() > 0)
+            .map(|(name, _)| name.clone())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[cfg(feature = "nats")]
+    pub(super) fn snapshot(&self) -> HashMap<String, u64> {
+        let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
+        projects
+            .iter()
+            .map(|(name, gauge)| (name.clone(), gauge.additions()))
+            .collect()
+    }
+
+    /// Returns when something was appended; may return without.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(super) fn announce(&self) {
+        self.changed.notify_one();
+    }
+}
+
+impl Gauge {
+    /// Events that wait.
+    pub fn events(&self) -> u64 {
+        self.events.load(Ordering::Acquire)
+    }
+
+    /// Their JSON in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_last(&self, last: Last) {
+        self.last.send_if_modified(|now| {
+            let changed = *now != last;
+            *now = last;
+            changed
+        });
+    }
+
+    /// Waits until no last request is under way, at most so long; whether one is.
+    pub(super) async fn wait_for_last(&self, hold: Duration) -> Last {
+        let mut last = self.last.subscribe();
+        let over = tokio::time::timeout(hold, last.wait_for(|last| *last == Last::No)).await;
+        match over {
+            Ok(_) => Last::No,
+            Err(_) => Last::UnderWay,
+        }
+    }
+
+    pub(super) fn set(&self, events: u64, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Release);
+        self.events.store(events, Ordering::Release);
+    }
+}
+
+/// For a spool that others fill and drain as well: what comes from here is counted here, that
+/// nothing is left has to be learnt.
+#[cfg(feature = "nats")]
+impl Gauge {
+    pub(super) fn add(&self, events: u64, bytes: u64) {
+        let mut additions = self
+            .additions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *additions += 1;
+        self.set(self.events() + events, self.bytes() + bytes);
+    }
+
+    /// Takes away what was delivered. Never down to nothing: it may have been others' events.
+    pub(super) fn subtract(&self, events: u64, bytes: u64) {
+        let _additions = self
+            .additions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = self.events();
+        let left = before.saturating_sub(events).max(before.min(1));
+        self.set(left, self.bytes().saturating_sub(bytes));
+    }
+
+    /// The number of additions so far, for [`correct`](Self::correct).
+    pub(super) fn additions(&self) -> u64 {
+        *self
+            .additions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Corrects the number of events, unless something was added since `additions` was read: an
+    /// answer that was under way meanwhile knows nothing of it.
+    pub(super) fn correct(&self, additions: u64, correct: impl FnOnce(u64) -> u64) {
+        let now = self
+            .additions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *now == additions {
+            let events = correct(self.events());
+            self.set(events, if events == 0 { 0 } else { self.bytes() });
+        }
+    }
+}
+
+/// What a spool has done since the start of the process, in events unless said otherwise.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Made durable.
+    pub appended: AtomicU64,
+    /// Not stored because the same event was waiting already.
+    pub collapsed: AtomicU64,
+    /// Delivered and forgotten.
+    pub settled: AtomicU64,
+    /// Moved to the dead letters.
+    pub buried: AtomicU64,
+    /// Dropped because they were older than `max_age`, dead letters included.
+    pub expired: AtomicU64,
+    /// Dead letters dropped because their share of `max_size` was used up.
+    pub crowded_out: AtomicU64,
+    /// Refused before they were acknowledged: the spool was full or could not be written.
+    pub refused: AtomicU64,
+    /// Commits: each is one wait for the disk, whatever the number of requests it answers.
+    pub commits: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn add(counter: &AtomicU64, number: u64) {
+        counter.fetch_add(number, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,200 @@
+//! The first-party files of a Segment route: analytics.js, its chunks and its settings.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use crate::config::{Project, SegmentFiles};
+use crate::segment::{Answer, Cors, Refusal, Reply, WriteKey, WriteKeys};
+use crate::site::{merge_account, Library, PageProtocol, RequestHost, Served, Settings, SiteFile};
+
+use super::account::Account;
+use super::intercept::authority;
+use super::{client, BuildError, Inner};
+
+/// What a Segment route serves besides calls.
+pub(super) struct Files {
+    settings: SegmentFiles,
+    library: Option<Library>,
+    pub(super) account: Option<Arc<Account>>,
+}
+
+/// How the browser reached us.
+struct Home {
+    host: RequestHost,
+    protocol: PageProtocol,
+}
+
+impl Files {
+    /// Reads and rewrites the library, if the route has one.
+    ///
+    /// # Errors
+    ///
+    /// When its folder cannot be read or holds an unknown version.
+    pub(super) fn new(
+        settings: &SegmentFiles,
+        account: Option<Arc<Account>>,
+    ) -> Result<Self, BuildError> {
+        let library = match &settings.folder {
+            None => None,
+            Some(folder) => {
+                let library = Library::load(folder, &settings.layout);
+                Some(library.map_err(|source| BuildError::Library {
+                    folder: folder.clone(),
+                    source,
+                })?)
+            }
+        };
+        Ok(Self {
+            settings: settings.clone(),
+            library,
+            account,
+        })
+    }
+
+    /// What a path below the route's prefix asks for.
+    pub(super) fn recognise<'t>(&self, tail: &'t str) -> SiteFile<'t> {
+        self.settings.layout.recognise(tail)
+    }
+
+    fn served(&self, head: &RequestHeader, file: SiteFile<'_>) -> Option<Served> {
+        let library = self.library.as_ref()?;
+        let asset = match file {
+            SiteFile::Script { .. } => library.script(),
+            SiteFile::Chunk { name } => library.chunk(name)?,
+            _ => return None,
+        };
+        let accepted = joined(&head.headers, &header::ACCEPT_ENCODING);
+        let known = joined(&head.headers, &header::IF_NONE_MATCH);
+        Some(asset.choose(accepted.as_deref(), known.as_deref()))
+    }
+
+    async fn settings(&self, write_key: &str, home: &Home) -> Bytes {
+        let Home { host, protocol } = home;
+        let SegmentFiles {
+            layout, settings, ..
+        } = &self.settings;
+        let own = || settings.render(layout, write_key, host, *protocol);
+        let Some(account) = &self.account else {
+            return own();
+        };
+        let mode = account.device_mode();
+        let copy = account.settings(write_key).await;
+        copy.and_then(|copy| {
+            merge_account(copy, settings, mode, layout, write_key, host, *protocol)
+        })
+        .map_or_else(own, |merged| Bytes::from(merged.to_string()))
+    }
+}
+
+impl Inner {
+    /// The answer to a request for a file.
+    pub(super) async fn file(
+        &self,
+        session: &Session,
+        files: &Files,
+        keys: &WriteKeys<Arc<Project>>,
+        file: SiteFile<'_>,
+    ) -> Answer {
+        let head = session.req_header();
+        let cors = Cors::from_origin(head.headers.get(header::ORIGIN));
+        let refused = |refusal| Reply::Refused(refusal).answer(&cors);
+        match head.method {
+            Method::GET | Method::HEAD => {}
+            Method::OPTIONS => {
+                let requested = joined(&head.headers, &header::ACCESS_CONTROL_REQUEST_HEADERS);
+                return Reply::Preflight {
+                    requested_headers: requested,
+                }
+                .answer(&cors);
+            }
+            _ => return refused(Refusal::MethodNotAllowed("GET, HEAD, OPTIONS")),
+        }
+        match file {
+            SiteFile::Script { .. } | SiteFile::Chunk { .. } => match files.served(head, file) {
+                Some(Served {
+                    status,
+                    headers,
+                    body,
+                }) => Answer {
+                    status,
+                    headers,
+                    body,
+                },
+                None => refused(Refusal::UnknownPath),
+            },
+            SiteFile::Settings { write_key } => {
+                let key = percent_encoding::percent_decode_str(write_key).decode_utf8();
+                let key = key.ok().and_then(|key| WriteKey::new(&key));
+                let known = key.filter(|key| keys.target(Some(key)).is_some());
+                match (known, self.home(session)) {
+                    (Some(key), Some(home)) => Answer {
+                        status: StatusCode::OK,
+                        headers: settings_headers(),
+                        body: files.settings(key.expose(), &home).await,
+                    },
+                    _ => refused(Refusal::UnknownPath),
+                }
+            }
+            SiteFile::Destination { path } => match &files.account {
+                Some(account) => match account.destination(path, &head.headers).await {
+                    Some(answer) => answer,
+                    None => refused(Refusal::UnknownPath),
+                },
+                None => refused(Refusal::UnknownPath),
+            },
+            SiteFile::Call { .. } | SiteFile::Other { .. } => refused(Refusal::UnknownPath),
+        }
+    }
+
+    /// Host and scheme as the browser has them: what a trusted proxy says, else our own sight.
+    fn home(&self, session: &Session) -> Option<Home> {
+        let head = session.req_header();
+        let peer = session.client_addr().and_then(|peer| peer.as_inet());
+        let trusted = peer.is_some_and(|peer| {
+            client::is_trusted(peer.ip().to_canonical(), &self.config.trusted_proxies)
+        });
+        // The last value is the nearest proxy's own.
+        let said = |name: &HeaderName| -> Option<String> {
+            let values = joined(&head.headers, name).filter(|_| trusted)?;
+            Some(values.rsplit(',').next()?.trim().to_owned())
+        };
+        let host = said(&super::site::X_FORWARDED_HOST)
+            .and_then(|host| RequestHost::new(&host).ok())
+            .or_else(|| RequestHost::new(authority(head)?).ok())?;
+        let tls = session
+            .digest()
+            .is_some_and(|digest| digest.ssl_digest.is_some());
+        let protocol = match said(&super::site::X_FORWARDED_PROTO).as_deref() {
+            Some("https") => PageProtocol::Https,
+            Some("http") => PageProtocol::Http,
+            _ if tls => PageProtocol::Https,
+            _ => PageProtocol::Http,
+        };
+        Some(Home { host, protocol })
+    }
+}
+
+fn settings_headers() -> Vec<(HeaderName, HeaderValue)> {
+    let fixed = Settings::HEADERS.iter().map(|(name, value)| {
+        (
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        )
+    });
+    fixed.collect()
+}
+
+/// Several lines of one header as one list.
+pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let values: Vec<&str> = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}

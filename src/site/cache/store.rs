@@ -1,0 +1,384 @@
+//! The copies themselves.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::StatusCode;
+
+use super::super::library::etag_matches;
+use super::policy::{freshness, Freshness, Storing};
+
+/// What one copy costs beyond its body and headers, roughly, in bytes.
+const OVERHEAD: usize = 512;
+
+/// The most variants of one address: remote config varies on `Referer`, which every page of a
+/// site has its own of.
+const MAX_VARIANTS: usize = 64;
+
+/// The address of an answer: the project's host and the whole path and query. The query belongs to
+/// it: the toolbar's script holds a token that its query dates (posthog-ingestion 6.2).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CacheKey {
+    authority: String,
+    path_and_query: String,
+}
+
+impl CacheKey {
+    /// The key for this upstream host and this path and query, as they are sent.
+    pub fn new(authority: &str, path_and_query: &str) -> Self {
+        Self {
+            authority: authority.to_owned(),
+            path_and_query: path_and_query.to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for CacheKey {
+    /// Without the path, which holds the project key.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("CacheKey")
+            .field(&self.authority)
+            .finish()
+    }
+}
+
+/// The headers of a request, as they are sent upstream.
+pub type RequestHeaders = HeaderMap;
+
+/// An answer that is kept.
+pub struct Stored {
+    headers: HeaderMap,
+    body: Bytes,
+    vary: Vec<(String, Option<HeaderValue>)>,
+    freshness: Freshness,
+    arrived: Instant,
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Stored")
+            .field("bytes", &self.body.len())
+            .field("freshness", &self.freshness)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stored {
+    /// The headers of the answer with `Age` brought up to date (RFC 9111, 5.1).
+    pub fn headers(&self, now: Instant) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        let age = self.freshness.age + now.saturating_duration_since(self.arrived);
+        headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+        headers
+    }
+
+    /// The body, in the encoding it came in.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Whether a request with this `If-None-Match` is answered with a 304.
+    pub fn is_known_to(&self, if_none_match: &str) -> bool {
+        self.headers
+            .get(header::ETAG)
+            .is_some_and(|etag| etag_matches(if_none_match, etag))
+    }
+
+    /// The headers that ask PostHog whether the copy is still good: `If-None-Match`,
+    /// `If-Modified-Since`.
+    pub fn conditions(&self) -> Vec<(header::HeaderName, HeaderValue)> {
+        [
+            (header::ETAG, header::IF_NONE_MATCH),
+            (header::LAST_MODIFIED, header::IF_MODIFIED_SINCE),
+        ]
+        .into_iter()
+        .filter_map(|(from, to)| Some((to, self.headers.get(from)?.clone())))
+        .collect()
+    }
+
+    fn cost(&self) -> usize {
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 32)
+            .sum();
+        self.body.len() + headers + OVERHEAD
+    }
+
+    /// How many of the varying headers differ; `None` when the answer cannot be used at all.
+    fn distance(&self, request: &RequestHeaders) -> Option<usize> {
+        let mut distance = 0;
+        for (name, value) in &self.vary {
+            let asked = request.get(name.as_str());
+            if asked == value.as_ref() {
+                continue;
+            }
+            let same_site = name == "referer" && origin(asked) == origin(value.as_ref());
+            if !same_site {
+                return None;
+            }
+            distance += 1;
+        }
+        Some(distance)
+    }
+}
+
+/// What the cache knows about a request.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// A copy that may be used as it is.
+    Fresh(Arc<Stored>),
+    /// A copy to ask PostHog about, with its [`Stored::conditions`].
+    Stale(Arc<Stored>),
+    /// Nothing.
+    Nothing,
+}
+
+/// Kept answers, at most so many bytes of them.
+#[derive(Debug)]
+pub struct Cache {
+    entries: BTreeMap<CacheKey, Vec<Slot>>,
+    held: usize,
+    limit: usize,
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    stored: Arc<Stored>,
+    used: u64,
+}
+
+impl Cache {
+    /// An empty cache that holds at most `limit` bytes, headers and bookkeeping counted.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            held: 0,
+            limit,
+            clock: 0,
+        }
+    }
+
+    /// What is held, in bytes.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// The copy for a GET with these headers.
+    pub fn find(&mut self, key: &CacheKey, request: &RequestHeaders, now: Instant) -> Found {
+        self.clock += 1;
+        let clock = self.clock;
+        let slot = self.entries.get_mut(key).and_then(|slots| {
+            slots
+                .iter_mut()
+                .find(|slot| slot.stored.distance(request) == Some(0))
+        });
+        let Some(slot) = slot else {
+            return Found::Nothing;
+        };
+        slot.used = clock;
+        let age = now.saturating_duration_since(slot.stored.arrived);
+        if age < slot.stored.freshness.fresh {
+            Found::Fresh(Arc::clone(&slot.stored))
+        } else {
+            Found::Stale(Arc::clone(&slot.stored))
+        }
+    }
+
+    /// The last good copy, for the time when PostHog cannot be reached or answers with a 5xx: the
+    /// exact variant, else one that another page of the same site got.
+    pub fn last_good(
+        &self,
+        key: &CacheKey,
+        request: &RequestHeaders,
+        now: Instant,
+    ) -> Option<Arc<Stored>> {
+        self.entries
+            .get(key)?
+            .iter()
+            .filter(|slot| {
+                let limits = slot.stored.freshness;
+                let age = now.saturating_duration_since(slot.stored.arrived);
+                age < limits.fresh + limits.stale_if_error
+            })
+            .filter_map(|slot| Some((slot.stored.distance(request)?, slot)))
+            .min_by_key(|(distance, slot)| (*distance, std::cmp::Reverse(slot.used)))
+            .map(|(_, slot)| Arc::clone(&slot.stored))
+    }
+
+    /// Keeps an answer to a GET, if its headers allow it and it fits. `request` are the headers
+    /// that were sent upstream. Connection headers must be taken out before.
+    pub fn store(
+        &mut self,
+        key: CacheKey,
+        request: &RequestHeaders,
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+        now: Instant,
+    ) {
+        self.remove(&key, request);
+        let Storing::For(freshness) = freshness(status, &headers) else {
+            return;
+        };
+        let vary = vary(&headers, request);
+        self.insert(
+            key,
+            Stored {
+                headers,
+                body,
+                vary,
+                freshness,
+                arrived: now,
+            },
+        );
+    }
+
+    /// PostHog answered 304: the copy is good again, with the headers of that answer
+    /// (RFC 9111, 4.3.4). The copy as it is now; `None` if it is gone.
+    pub fn renew(
+        &mut self,
+        key: &CacheKey,
+        request: &RequestHeaders,
+        answer: &HeaderMap,
+        now: Instant,
+    ) -> Option<Arc<Stored>> {
+        let old = self.remove(key, request)?;
+        let mut headers = old.headers.clone();
+        // The stored age belongs to the first arrival.
+        headers.remove(header::AGE);
+        for name in answer.keys() {
+            if name == header::CONTENT_LENGTH || name == header::CONTENT_ENCODING {
+                continue;
+            }
+            headers.remove(name);
+            for value in answer.get_all(name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        let storing = freshness(StatusCode::OK, &headers);
+        let stored = Stored {
+            vary: vary(&headers, request),
+            body: old.body.clone(),
+            headers,
+            freshness: match storing {
+                Storing::For(freshness) => freshness,
+                Storing::Never => Freshness::default(),
+            },
+            arrived: now,
+        };
+        if storing == Storing::Never {
+            // Good for this one request and not kept.
+            return Some(Arc::new(stored));
+        }
+        Some(self.insert(key.clone(), stored))
+    }
+
+    fn insert(&mut self, key: CacheKey, stored: Stored) -> Arc<Stored> {
+        let cost = stored.cost();
+        let stored = Arc::new(stored);
+        // One answer never takes more than a quarter: it would push everything else out.
+        if cost > self.limit / 4 {
+            return stored;
+        }
+        self.clock += 1;
+        self.held += cost;
+        let slots = self.entries.entry(key).or_default();
+        slots.push(Slot {
+            stored: Arc::clone(&stored),
+            used: self.clock,
+        });
+        if slots.len() > MAX_VARIANTS {
+            if let Some(position) = oldest(slots) {
+                self.held -= slots.swap_remove(position).stored.cost();
+            }
+        }
+        while self.held > self.limit && self.evict() {}
+        stored
+    }
+
+    fn remove(&mut self, key: &CacheKey, request: &RequestHeaders) -> Option<Arc<Stored>> {
+        let slots = self.entries.get_mut(key)?;
+        let position = slots
+            .iter()
+            .position(|slot| slot.stored.distance(request) == Some(0))?;
+        let stored = slots.swap_remove(position).stored;
+        self.held -= stored.cost();
+        if slots.is_empty() {
+            self.entries.remove(key);
+        }
+        Some(stored)
+    }
+
+    /// Lets go of what was asked for longest ago. There are few addresses, so looking at all of
+    /// them is cheap enough for something that happens only when the cache is full.
+    fn evict(&mut self) -> bool {
+        let found = self
+            .entries
+            .iter()
+            .filter_map(|(key, slots)| {
+                let position = oldest(slots)?;
+                Some((slots.get(position)?.used, key.clone(), position))
+            })
+            .min_by_key(|(used, _, _)| *used);
+        let Some((_, key, position)) = found else {
+            return false;
+        };
+        if let Some(slots) = self.entries.get_mut(&key) {
+            self.held -= slots.swap_remove(position).stored.cost();
+            if slots.is_empty() {
+                self.entries.remove(&key);
+            }
+        }
+        true
+    }
+}
+
+fn oldest(slots: &[Slot]) -> Option<usize> {
+    slots
+        .iter()
+        .enumerate()
+        .min_by_key(|(_, slot)| slot.used)
+        .map(|(position, _)| position)
+}
+
+/// The request's values of the headers that the answer varies on. `Accept-Encoding` is always one
+/// of them: the body is kept in the encoding it came in.
+fn vary(headers: &HeaderMap, request: &RequestHeaders) -> Vec<(String, Option<HeaderValue>)> {
+    let mut names: Vec<String> = headers
+        .get_all(header::VARY)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| !name.is_empty())
+        .collect();
+    names.push("accept-encoding".to_owned());
+    names.sort_unstable();
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| {
+            let value = request.get(name.as_str()).cloned();
+            (name, value)
+        })
+        .collect()
+}
+
+/// Scheme and host of a `Referer`.
+fn origin(value: Option<&HeaderValue>) -> Option<String> {
+    let text = value?.to_str().ok()?;
+    let (scheme, rest) = text.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    Some(format!("{scheme}://{host}"))
+}
+
+#[cfg(test)]
+mod tests;

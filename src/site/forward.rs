@@ -1,0 +1,385 @@
+//! A real Segment account beside this installation: what goes on to it, and when it is given up.
+//!
+//! Only decisions. The rule behind all of them: the account's side may never slow or fail the
+//! PostHog side, so whatever does not fit or does not work is counted and let go.
+
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::StatusCode;
+
+use crate::segment::{Call, Recognised};
+
+/// Where the account's workspace lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Region {
+    /// United States.
+    #[default]
+    Us,
+    /// Ireland.
+    Eu,
+}
+
+impl Region {
+    /// The host that takes events (segment-tracking 1.1).
+    pub fn api_host(self) -> &'static str {
+        match self {
+            Self::Us => "api.segment.io",
+            Self::Eu => "events.eu1.segmentapis.com",
+        }
+    }
+
+    /// The host of settings and of destinations' code, the same for both.
+    pub fn cdn_host(self) -> &'static str {
+        "cdn.segment.com"
+    }
+}
+
+/// The path of an account's settings on [`Region::cdn_host`].
+pub fn settings_path(write_key: &str) -> String {
+    format!("/v1/projects/{write_key}/settings")
+}
+
+/// The path of a call on [`Region::api_host`]: Segment's own, whatever ours was. A pixel's query
+/// goes along, since it is the message.
+///
+/// `None` for what stays here: preflights are ours to answer, and telemetry is about Segment's own
+/// library.
+pub fn path_for(call: Recognised) -> Option<String> {
+    match call {
+        Recognised::Ingest(Call::Batch) => Some("/v1/batch".to_owned()),
+        Recognised::Ingest(Call::One(kind)) => Some(format!("/v1/{}", kind.name())),
+        Recognised::Pixel(kind) => Some(format!("/v1/pixel/{}", kind.name())),
+        Recognised::Telemetry
+        | Recognised::PixelHead
+        | Recognised::Preflight
+        | Recognised::MethodNotAllowed(_)
+        | Recognised::Unknown => None,
+    }
+}
+
+/// The headers of the request to Segment: those that say what the body is and who sent it. Cookies
+/// and everything else of the visitor's stay here.
+///
+/// The caller adds `Host`, and `X-Forwarded-For` with the visitor's address. `write_key` is put in
+/// where the page was given no key to send (see [`super::KeyForm::LeftOut`]): Segment would take
+/// the event and throw it away.
+pub fn headers_for(request: &HeaderMap, write_key: Option<&str>) -> HeaderMap {
+    const KEPT: [HeaderName; 5] = [
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::AUTHORIZATION,
+        header::USER_AGENT,
+        header::ACCEPT_LANGUAGE,
+    ];
+    let mut headers = HeaderMap::new();
+    for name in KEPT {
+        if let Some(value) = request.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    if let Some(value) = request.get("x-retry-count") {
+        headers.insert("x-retry-count", value.clone());
+    }
+    if !headers.contains_key(header::AUTHORIZATION) {
+        if let Some(mut value) = write_key.and_then(basic) {
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+    }
+    headers
+}
+
+fn basic(write_key: &str) -> Option<HeaderValue> {
+    use base64::Engine;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{write_key}:"));
+    HeaderValue::from_str(&format!("Basic {encoded}")).ok()
+}
+
+/// What the queue to Segment may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Requests.
+    pub requests: usize,
+    /// Their bodies together, in bytes.
+    pub bytes: usize,
+    /// How often one is tried.
+    pub attempts: u32,
+    /// How long one may wait, from its arrival.
+    pub age: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            requests: 10_000,
+            bytes: 64 << 20,
+            attempts: 5,
+            age: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What the queue holds now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Requests.
+    pub requests: usize,
+    /// Their bodies together, in bytes.
+    pub bytes: usize,
+}
+
+/// Whether a request may wait for Segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It may.
+    Queued,
+    /// The queue is full: it is counted and not sent. Never waited for.
+    Full,
+}
+
+impl Bounds {
+    /// Whether a request with a body of so many bytes may wait.
+    pub fn admit(&self, load: Load, body: usize) -> Admission {
+        let fits = load.requests < self.requests && load.bytes.saturating_add(body) <= self.bytes;
+        if fits {
+            Admission::Queued
+        } else {
+            Admission::Full
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Segment answered.
+    Answered {
+        /// The status.
+        status: StatusCode,
+        /// `Retry-After`, in seconds.
+        retry_after: Option<u64>,
+    },
+    /// No answer: no connection, or none in time.
+    Failed,
+}
+
+/// What follows from an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Done.
+    Delivered,
+    /// Once more, after so long.
+    Again(Duration),
+    /// Given up and counted: refused for good.
+    Refused,
+    /// Given up and counted: tried too often or too old.
+    Expired,
+}
+
+impl Bounds {
+    /// What follows from an attempt: its number from 1, the request's age, and a random number that
+    /// spreads attempts (all of its range is used).
+    ///
+    /// Segment's own libraries try again after a 429, a 408 and a 5xx, and never after another 4xx
+    /// (segment-tracking 1.5). A redirect would lose the body, so it is a refusal.
+    pub fn next(&self, attempt: u32, age: Duration, outcome: Outcome, random: u32) -> Next {
+        let asked = match outcome {
+            Outcome::Answered { status, .. } if status.is_success() => return Next::Delivered,
+            Outcome::Answered {
+                status,
+                retry_after,
+            } => {
+                let temporary =
+                    status.is_server_error() || matches!(status.as_u16(), 408 | 410 | 429 | 460);
+                if !temporary || matches!(status.as_u16(), 501 | 505 | 511) {
+                    return Next::Refused;
+                }
+                retry_after
+            }
+            Outcome::Failed => None,
+        };
+        let wait = match asked {
+            Some(seconds) => Duration::from_secs(seconds.min(300)),
+            None => {
+                let base = Duration::from_millis(500).saturating_mul(1 << attempt.min(7));
+                // Half to all of it.
+                base / 2 + (base / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
+            }
+        };
+        if attempt >= self.attempts || age.saturating_add(wait) > self.age {
+            return Next::Expired;
+        }
+        Next::Again(wait)
+    }
+}
+
+/// How a copy of the account's settings stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingsCopy {
+    /// Used as it is.
+    Fresh,
+    /// Used as it is, and fetched again beside that.
+    Refresh,
+}
+
+/// How long an account's settings are used before they are fetched again.
+pub const SETTINGS_FRESH: Duration = Duration::from_secs(300);
+
+/// How long a failed fetch of settings is left alone.
+pub const SETTINGS_PAUSE: Duration = Duration::from_secs(30);
+
+/// What becomes of a copy that is so old, when the last fetch failed so long ago. A copy never
+/// becomes useless: without settings a page sends nothing at all (segment-tracking 3.3).
+pub fn settings_copy(age: Duration, since_failure: Option<Duration>) -> SettingsCopy {
+    let resting = since_failure.is_some_and(|since| since < SETTINGS_PAUSE);
+    if age < SETTINGS_FRESH || resting {
+        SettingsCopy::Fresh
+    } else {
+        SettingsCopy::Refresh
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::recognise;
+
+    #[test]
+    fn every_call_goes_to_segments_own_path_and_the_rest_stays_here() {
+        for (method, tail, expected) in [
+            ("POST", "t", Some("/v1/track")),
+            ("POST", "v1/identify/", Some("/v1/identify")),
+            ("POST", "v1/import", Some("/v1/batch")),
+            ("POST", "", Some("/v1/batch")),
+            ("GET", "v1/pixel/page", Some("/v1/pixel/page")),
+            ("HEAD", "v1/pixel/page", None),
+            ("POST", "m", None),
+            ("OPTIONS", "t", None),
+            ("GET", "t", None),
+            ("POST", "x", None),
+        ] {
+            assert_eq!(
+                path_for(recognise(method, tail)).as_deref(),
+                expected,
+                "{method} {tail}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_describes_the_body_goes_on_and_a_missing_key_is_added() {
+        let mut request = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "text/plain"),
+            ("content-encoding", "gzip"),
+            ("cookie", "session=1"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("origin", "https://a.test"),
+            ("user-agent", "x"),
+        ] {
+            request.insert(name, HeaderValue::from_static(value));
+        }
+        let headers = headers_for(&request, Some("KEY"));
+        assert_eq!(headers.len(), 4);
+        assert_eq!(headers["authorization"], "Basic S0VZOg==");
+        assert!(headers["authorization"].is_sensitive());
+        request.insert("authorization", HeaderValue::from_static("Basic eDo="));
+        assert_eq!(
+            headers_for(&request, Some("KEY"))["authorization"],
+            "Basic eDo="
+        );
+        assert!(!headers_for(&HeaderMap::new(), None).contains_key("authorization"));
+    }
+
+    #[test]
+    fn a_full_queue_takes_nothing_more() {
+        let bounds = Bounds {
+            requests: 2,
+            bytes: 100,
+            ..Bounds::default()
+        };
+        let load = |requests, bytes| Load { requests, bytes };
+        assert_eq!(bounds.admit(load(0, 0), 100), Admission::Queued);
+        assert_eq!(bounds.admit(load(0, 0), 101), Admission::Full);
+        assert_eq!(bounds.admit(load(1, 60), 41), Admission::Full);
+        assert_eq!(bounds.admit(load(2, 0), 1), Admission::Full);
+        assert_eq!(bounds.admit(load(1, 0), usize::MAX), Admission::Full);
+    }
+
+    #[test]
+    fn attempts_end_by_success_refusal_number_or_age() {
+        let bounds = Bounds {
+            attempts: 3,
+            age: Duration::from_secs(60),
+            ..Bounds::default()
+        };
+        let answered = |status: u16, retry_after| Outcome::Answered {
+            status: StatusCode::from_u16(status).unwrap(),
+            retry_after,
+        };
+        let next = |attempt, age, outcome| {
+            bounds.next(attempt, Duration::from_secs(age), outcome, u32::MAX)
+        };
+        assert_eq!(next(1, 0, answered(200, None)), Next::Delivered);
+        for status in [301, 400, 401, 403, 404, 413, 501, 505] {
+            assert_eq!(
+                next(1, 0, answered(status, None)),
+                Next::Refused,
+                "{status}"
+            );
+        }
+        for status in [408, 410, 429, 460, 500, 502, 503, 504] {
+            assert_eq!(
+                next(1, 0, answered(status, None)),
+                Next::Again(Duration::from_secs(1)),
+                "{status}"
+            );
+        }
+        assert_eq!(
+            next(1, 0, Outcome::Failed),
+            Next::Again(Duration::from_secs(1))
+        );
+        assert_eq!(
+            next(2, 0, Outcome::Failed),
+            Next::Again(Duration::from_secs(2))
+        );
+        assert_eq!(
+            bounds.next(2, Duration::ZERO, Outcome::Failed, 0),
+            Next::Again(Duration::from_secs(1))
+        );
+        assert_eq!(
+            next(1, 0, answered(429, Some(7))),
+            Next::Again(Duration::from_secs(7))
+        );
+        assert_eq!(next(1, 0, answered(429, Some(90))), Next::Expired);
+        assert_eq!(next(3, 0, Outcome::Failed), Next::Expired);
+        assert_eq!(next(1, 60, Outcome::Failed), Next::Expired);
+        let patient = Bounds {
+            attempts: u32::MAX,
+            age: Duration::MAX,
+            ..bounds
+        };
+        let Next::Again(wait) =
+            patient.next(u32::MAX - 1, Duration::ZERO, Outcome::Failed, u32::MAX)
+        else {
+            panic!("gave up");
+        };
+        assert_eq!(wait, Duration::from_secs(64));
+    }
+
+    #[test]
+    fn settings_are_fetched_again_when_old_and_never_thrown_away() {
+        let seconds = Duration::from_secs;
+        assert_eq!(settings_copy(seconds(299), None), SettingsCopy::Fresh);
+        assert_eq!(settings_copy(seconds(300), None), SettingsCopy::Refresh);
+        assert_eq!(
+            settings_copy(seconds(9_999), Some(seconds(29))),
+            SettingsCopy::Fresh
+        );
+        assert_eq!(
+            settings_copy(seconds(9_999), Some(seconds(30))),
+            SettingsCopy::Refresh
+        );
+    }
+}

@@ -1,0 +1,326 @@
+//! `hedgerow init`: a complete configuration with fresh neutral paths (adblock 6).
+
+use super::names::{Names, NamesError};
+
+/// What `init` cannot guess.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitOptions {
+    /// The project's host: `us`, `eu` or a URL.
+    pub host: String,
+    /// The site's own server, when Hedgerow stands in front of it.
+    pub origin: Option<String>,
+    /// The host name that visitors use; without one every host is served.
+    pub domain: Option<String>,
+    /// Whether posthog-js is served as well.
+    pub posthog_js: PostHogJs,
+    /// The folder `dist/umd` of the npm package `@segment/analytics-next`.
+    pub analytics_js: String,
+}
+
+impl Default for InitOptions {
+    fn default() -> Self {
+        Self {
+            host: "us".to_owned(),
+            origin: None,
+            domain: None,
+            posthog_js: PostHogJs::Served,
+            analytics_js: DEFAULT_ANALYTICS_JS.to_owned(),
+        }
+    }
+}
+
+/// Where npm puts analytics.js.
+pub const DEFAULT_ANALYTICS_JS: &str = "node_modules/@segment/analytics-next/dist/umd";
+
+/// Whether posthog-js is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostHogJs {
+    /// Replay, flags, surveys and autocapture work.
+    Served,
+    /// Only Segment's calls.
+    LeftOut,
+}
+
+/// The file, commented, ending with a newline. `random` are [`super::names::ENOUGH_RANDOM_BYTES`]
+/// bytes from the system's generator.
+///
+/// # Errors
+/// When there are too few random bytes.
+pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> {
+    let mut names = Names::new(random);
+    let prefix = names.prefix()?;
+    let write_key = names.prefix()?;
+    let [script, settings, chunks, calls, posthog] = [
+        names.name()?,
+        names.name()?,
+        names.name()?,
+        names.name()?,
+        names.name()?,
+    ];
+    let seed = format!("{}{}", names.prefix()?, names.prefix()?);
+    let host_line = options.domain.as_ref().map_or(String::new(), |domain| {
+        format!("host: {}\n    ", quoted(domain))
+    });
+    let mut text = format!(
+        "# Hedgerow: Segment's traffic in, PostHog's events out, on the site's own host.
+#
+# Before it starts it needs
+#   POSTHOG_API_KEY     the project's key (Settings, Project, in PostHog; it starts with phc_)
+#   analytics.js        npm install @segment/analytics-next
+#
+#   hedgerow check -c FILE      tells every mistake in this file
+#   hedgerow run -c FILE        serves
+#   hedgerow snippet -c FILE    prints what goes on the page
+
+# Where requests come in. With TLS: {{address: 0.0.0.0:443, tls: {{certificate: FILE, key: FILE}}}}
+listen:
+  - 0.0.0.0:8080
+
+# Health, metrics and the live view; keep it off the public network.
+admin: off
+
+# Whose X-Forwarded-For is believed: the addresses of a load balancer in front of this, if any.
+trusted_proxies: []
+
+projects:
+  main:
+    host: {host}
+    api_key: env:POSTHOG_API_KEY
+
+# The first route that matches has the request.
+#
+# The names below were made for this installation alone: a blocker's list that knows one
+# installation knows no other. To change them, run `hedgerow init` again, put its routes in front of
+# these, change the page, and take these out after a month or so, when no cached page asks for them.
+routes:
+",
+        host = quoted(&options.host),
+    );
+    if options.posthog_js == PostHogJs::Served {
+        text.push_str(&format!(
+            "  # posthog-js: replay, feature flags, surveys, autocapture.
+  - {host_line}path: /{prefix}/{posthog}/
+    posthog:
+      project: main
+      names: {seed}        # its paths get other names, made from this
+
+"
+        ));
+    }
+    text.push_str(&format!(
+        "  # Segment's calls and analytics.js itself. Segment's own paths work below this prefix too.
+  - {host_line}path: /{prefix}/
+    segment:
+      project: main
+      write_keys: [{write_key}]   # what pages and SDKs send; add the keys of existing ones
+      library:
+        folder: {folder}
+        script: {script}         # /{prefix}/{script}.js
+        settings: {settings}
+        chunks: {chunks}
+        calls: {calls}          # /{prefix}/{calls}/t and so on
+      # Left out: the page sends no key, which saves a preflight where this is another host than
+      # the page's. The keys above must then be `any`.
+      settings: {{key: sent}}
+",
+        folder = quoted(&options.analytics_js),
+    ));
+    if let Some(origin) = &options.origin {
+        text.push_str(&format!(
+            "
+  # The site itself.
+  - {host_line}path: /
+    origin: {origin}
+",
+            origin = quoted(origin),
+        ));
+    }
+    text.push_str(DEFAULTS);
+    Ok(text)
+}
+
+/// The rest of the file: every default, written out.
+const DEFAULTS: &str = "
+mapping:
+  mode: enriched               # reference: exactly what PostHog's Segment destination sends
+  integrations: respect        # ignore: events go to PostHog whatever their `integrations` say
+  group_type: segment_group
+  person_profiles: always      # always | identified_only | never
+  event_uuid: v5               # v5: the id that PostHog's Segment destination gives the event
+
+limits:
+  body: 10MiB
+  window: 1MiB
+  event: 900kB
+
+delivery:
+  connect_timeout: 3s
+  timeout: 15s
+  spool: off                   # or {path: spool/, max_size: 1GiB, max_age: 7d}
+
+server:
+  threads: 2
+  grace: 5s
+";
+
+/// A text as a YAML scalar: JSON's strings are YAML's double-quoted ones.
+fn quoted(text: &str) -> String {
+    let plain = !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_'))
+        && text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/')
+        && !matches!(
+            text,
+            "on" | "off" | "yes" | "no" | "true" | "false" | "null"
+        );
+    if plain {
+        text.to_owned()
+    } else {
+        serde_json::Value::from(text).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::{forbidden_word, ENOUGH_RANDOM_BYTES};
+    use super::*;
+    use crate::config::{parse, Action, Config, Route, SecretSource, SegmentFiles};
+    use std::env::VarError;
+    use std::io;
+    use std::path::{Path, PathBuf};
+
+    fn random(seed: u64) -> Vec<u8> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        (0..ENOUGH_RANDOM_BYTES)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 24) as u8
+            })
+            .collect()
+    }
+
+    /// As if the environment held a key.
+    struct Answers;
+
+    impl SecretSource for Answers {
+        fn variable(&self, _name: &str) -> Result<String, VarError> {
+            Ok("phc_test".to_owned())
+        }
+
+        fn file(&self, _path: &Path) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+
+        fn resolve(&self, path: &Path) -> PathBuf {
+            path.to_owned()
+        }
+    }
+
+    fn parsed(options: &InitOptions, seed: u64) -> Config {
+        let text = init(options, &random(seed)).unwrap();
+        match parse(&text, &Answers) {
+            Ok((config, warnings)) => {
+                let odd: Vec<_> = warnings
+                    .iter()
+                    .filter(|warning| !warning.message.contains("phc_"))
+                    .collect();
+                assert!(odd.is_empty(), "{odd:?}");
+                config
+            }
+            Err(problems) => panic!("{problems}\n{text}"),
+        }
+    }
+
+    fn segment(route: &Route) -> &SegmentFiles {
+        match &route.action {
+            Action::Segment { files, .. } => files,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_file_is_a_configuration_with_the_flags_values() {
+        let options = InitOptions {
+            host: "https://ph.example.com:8443".to_owned(),
+            origin: Some("http://127.0.0.1:3000".to_owned()),
+            domain: Some("shop.example.com".to_owned()),
+            posthog_js: PostHogJs::Served,
+            analytics_js: "/opt/a folder: \"x\" #1".to_owned(),
+        };
+        let config = parsed(&options, 1);
+        let project = config.project("main").unwrap();
+        assert_eq!(project.host.to_string(), "https://ph.example.com:8443");
+        assert_eq!(project.api_key.expose(), "phc_test");
+        let [posthog, files, origin] = config.routes.as_slice() else {
+            panic!("{:?}", config.routes);
+        };
+        for route in &config.routes {
+            let host = route.host.as_ref().unwrap().to_string();
+            assert_eq!(host, "shop.example.com");
+        }
+        assert!(matches!(&posthog.action, Action::PostHog(js) if js.names.is_some()));
+        let folder = Some(PathBuf::from("/opt/a folder: \"x\" #1"));
+        assert_eq!(segment(files).folder, folder);
+        assert!(segment(files).page_key.is_some());
+        assert!(matches!(&origin.action, Action::Origin(origin)
+            if origin.servers[0].to_string() == "http://127.0.0.1:3000"));
+    }
+
+    #[test]
+    fn without_posthog_js_and_origin_there_is_one_route() {
+        let options = InitOptions {
+            posthog_js: PostHogJs::LeftOut,
+            ..InitOptions::default()
+        };
+        let config = parsed(&options, 2);
+        assert_eq!(config.routes.len(), 1);
+        assert!(config.routes[0].host.is_none());
+        let folder = Some(PathBuf::from(DEFAULT_ANALYTICS_JS));
+        assert_eq!(segment(&config.routes[0]).folder, folder);
+    }
+
+    #[test]
+    fn two_hundred_installations_share_no_name_and_no_address_says_what_it_is() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            let config = parsed(&InitOptions::default(), seed);
+            let [posthog, route] = config.routes.as_slice() else {
+                panic!("{:?}", config.routes);
+            };
+            let prefix = route.path.to_string();
+            assert_eq!(prefix.len(), 10, "{prefix}");
+            assert!(posthog.path.to_string().starts_with(&prefix));
+            let files = segment(route);
+            let layout = &files.layout;
+            let write_key = files.page_key.as_ref().unwrap().expose();
+            for address in [
+                layout.script_path(),
+                layout.settings_path(write_key),
+                layout.calls_path(),
+                posthog.path.to_string(),
+            ] {
+                assert_eq!(forbidden_word(&address), None, "{address}");
+                assert!(seen.insert(address.clone()), "{address} twice");
+            }
+            assert!(seen.insert(prefix));
+        }
+    }
+
+    #[test]
+    fn values_that_yaml_would_read_as_something_else_are_quoted() {
+        for text in [
+            "off", "1e3", "a: b", "#x", "~", "- a", "a #b", "null", "@x", "\t",
+        ] {
+            let options = InitOptions {
+                analytics_js: text.to_owned(),
+                ..InitOptions::default()
+            };
+            let config = parsed(&options, 3);
+            let folder = Some(PathBuf::from(text));
+            assert_eq!(segment(&config.routes[1]).folder, folder);
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! The snippet put into a site's pages on their way through an `origin:` route.
+//!
+//! Only whole HTML documents that a browser navigates to are touched; everything else passes as it
+//! is. A page's body is looked at as it streams: at most a tag's first bytes are held back.
+
+mod etag;
+mod policy;
+mod scan;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+
+pub use etag::{marked, unmarked};
+pub use policy::{inline_script, InlineScript};
+pub use scan::Injector;
+
+/// Whether a request may lead to a page that is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// A navigation. Ask the server with `Accept-Encoding: identity`, so that the page can be read,
+    /// and compress it afterwards; with `If-None-Match` as [`unmarked`] gives it, and without
+    /// `If-Modified-Since`.
+    MayBePage,
+    /// Anything else: passed on as it is, compression included.
+    Other,
+}
+
+/// Whether a request may lead to a page that is changed: a GET by a browser that navigates.
+///
+/// What a script fetches is left alone even if it is HTML, since it is a part of a page that has
+/// the snippet already. Browsers that do not say (no `Sec-Fetch-Dest`) are known by `Accept`.
+pub fn request(method: &Method, headers: &HeaderMap) -> Request {
+    let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let navigates = match value("sec-fetch-dest") {
+        Some(destination) => destination == "document",
+        None => value("accept").is_some_and(|accept| accept.contains("text/html")),
+    };
+    if method == Method::GET && navigates && !headers.contains_key(header::RANGE) {
+        Request::MayBePage
+    } else {
+        Request::Other
+    }
+}
+
+/// What becomes of an answer to a request that [`may be a page`](Request::MayBePage).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Response {
+    /// The snippet goes in, with this nonce if the page's policy has one. Call
+    /// [`change_headers`].
+    Inject {
+        /// The nonce, as it stands in the policy.
+        nonce: Option<String>,
+    },
+    /// It passes as it is.
+    Leave(Reason),
+}
+
+/// Why an answer passes as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Not a 200.
+    Status,
+    /// Not `text/html`, or a download.
+    NotHtml,
+    /// A charset in which `</head>` is not these bytes, such as UTF-16.
+    Charset,
+    /// Compressed, although the server was asked not to.
+    Encoded,
+    /// `Cache-Control: no-transform` (RFC 9111, 5.2.2.6).
+    NoTransform,
+    /// The page's policy allows no inline script that we could write.
+    Policy,
+}
+
+impl Reason {
+    /// For counting.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::NotHtml => "not_html",
+            Self::Charset => "charset",
+            Self::Encoded => "encoded",
+            Self::NoTransform => "no_transform",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+/// What becomes of an answer.
+pub fn response(status: StatusCode, headers: &HeaderMap) -> Response {
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if status != StatusCode::OK {
+        return Response::Leave(Reason::Status);
+    }
+    let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
+    let (kind, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+    let attached = text(header::CONTENT_DISPOSITION).is_some_and(|value| {
+        value
+            .trim_start()
+            .to_ascii_lowercase()
+            .starts_with("attachment")
+    });
+    if !kind.trim().eq_ignore_ascii_case("text/html") || attached {
+        return Response::Leave(Reason::NotHtml);
+    }
+    if !charset(parameters).is_none_or(is_ascii_compatible) {
+        return Response::Leave(Reason::Charset);
+    }
+    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
+        return Response::Leave(Reason::Encoded);
+    }
+    let no_transform = headers
+        .get_all(header::CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"));
+    if no_transform {
+        return Response::Leave(Reason::NoTransform);
+    }
+    match inline_script(headers) {
+        InlineScript::Allowed => Response::Inject { nonce: None },
+        InlineScript::WithNonce(nonce) => Response::Inject { nonce: Some(nonce) },
+        InlineScript::Forbidden => Response::Leave(Reason::Policy),
+    }
+}
+
+/// The headers of a page that gets the snippet.
+///
+/// Its length is not known any more, digests of its bytes do not hold, and its tag must change
+/// with the snippet. `mark` stands for the snippet's version: letters and digits.
+pub fn change_headers(headers: &mut HeaderMap, mark: &str) {
+    for name in [
+        "content-length",
+        "content-md5",
+        "digest",
+        "content-digest",
+        "repr-digest",
+        "accept-ranges",
+        // It would let a cache keep a page with yesterday's snippet.
+        "last-modified",
+    ] {
+        headers.remove(name);
+    }
+    if let Some(etag) = headers.remove(header::ETAG) {
+        if let Some(etag) = marked(&etag, mark) {
+            headers.insert(header::ETAG, etag);
+        }
+    }
+    // The same address gives another answer to a script that fetches it.
+    headers.append(header::VARY, HeaderValue::from_static("Sec-Fetch-Dest"));
+}
+
+fn charset(parameters: &str) -> Option<&str> {
+    parameters.split(';').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim()
+            .eq_ignore_ascii_case("charset")
+            .then(|| value.trim().trim_matches('"'))
+    })
+}
+
+/// Charsets in which the bytes of `<`, `/` and letters mean just that wherever a tag can start.
+/// In the double-byte ones among them `<` is never a second byte. Unknown ones are not touched.
+fn is_ascii_compatible(charset: &str) -> bool {
+    let charset = charset.to_ascii_lowercase();
+    matches!(
+        charset.as_str(),
+        "utf-8"
+            | "utf8"
+            | "us-ascii"
+            | "ascii"
+            | "latin1"
+            | "gbk"
+            | "gb2312"
+            | "gb18030"
+            | "big5"
+            | "big5-hkscs"
+            | "euc-jp"
+            | "euc-kr"
+            | "shift_jis"
+            | "shift-jis"
+            | "sjis"
+            | "macintosh"
+            | "tis-620"
+            | "ks_c_5601-1987"
+    ) || ["iso-8859-", "windows-", "koi8-", "cp125"]
+        .iter()
+        .any(|start| charset.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn only_navigations_are_asked_for_without_compression() {
+        for (method, lines, expected) in [
+            (
+                Method::GET,
+                vec![("sec-fetch-dest", "document")],
+                Request::MayBePage,
+            ),
+            (
+                Method::GET,
+                vec![("accept", "text/html,*/*")],
+                Request::MayBePage,
+            ),
+            (
+                Method::GET,
+                vec![("sec-fetch-dest", "empty"), ("accept", "text/html")],
+                Request::Other,
+            ),
+            (
+                Method::GET,
+                vec![("sec-fetch-dest", "iframe"), ("accept", "text/html")],
+                Request::Other,
+            ),
+            (
+                Method::GET,
+                vec![("sec-fetch-dest", "script")],
+                Request::Other,
+            ),
+            (Method::GET, vec![("accept", "*/*")], Request::Other),
+            (Method::GET, vec![], Request::Other),
+            (
+                Method::HEAD,
+                vec![("sec-fetch-dest", "document")],
+                Request::Other,
+            ),
+            (
+                Method::POST,
+                vec![("sec-fetch-dest", "document")],
+                Request::Other,
+            ),
+            (
+                Method::GET,
+                vec![("sec-fetch-dest", "document"), ("range", "bytes=0-")],
+                Request::Other,
+            ),
+        ] {
+            assert_eq!(
+                request(&method, &map(&lines)),
+                expected,
+                "{method} {lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_whole_readable_html_documents_are_changed() {
+        let inject = Response::Inject { nonce: None };
+        for (status, lines, expected) in [
+            (200, vec![("content-type", "text/html")], inject.clone()),
+            (
+                200,
+                vec![("content-type", "Text/HTML; Charset=\"UTF-8\"")],
+                inject.clone(),
+            ),
+            (
+                200,
+                vec![("content-type", "text/html; charset=shift_jis")],
+                inject.clone(),
+            ),
+            (
+                200,
+                vec![
+                    ("content-type", "text/html"),
+                    ("content-encoding", "identity"),
+                ],
+                inject,
+            ),
+            (
+                404,
+                vec![("content-type", "text/html")],
+                Response::Leave(Reason::Status),
+            ),
+            (
+                206,
+                vec![("content-type", "text/html")],
+                Response::Leave(Reason::Status),
+            ),
+            (304, vec![], Response::Leave(Reason::Status)),
+            (200, vec![], Response::Leave(Reason::NotHtml)),
+            (
+                200,
+                vec![("content-type", "application/json")],
+                Response::Leave(Reason::NotHtml),
+            ),
+            (
+                200,
+                vec![("content-type", "application/xhtml+xml")],
+                Response::Leave(Reason::NotHtml),
+            ),
+            (
+                200,
+                vec![
+                    ("content-type", "text/html"),
+                    ("content-disposition", "Attachment; filename=x"),
+                ],
+                Response::Leave(Reason::NotHtml),
+            ),
+            (
+                200,
+                vec![("content-type", "text/html; charset=utf-16le")],
+                Response::Leave(Reason::Charset),
+            ),
+            (
+                200,
+                vec![("content-type", "text/html; charset=iso-2022-jp")],
+                Response::Leave(Reason::Charset),
+            ),
+            (
+                200,
+                vec![("content-type", "text/html"), ("content-encoding", "gzip")],
+                Response::Leave(Reason::Encoded),
+            ),
+            (
+                200,
+                vec![
+                    ("content-type", "text/html"),
+                    ("cache-control", "private, No-Transform"),
+                ],
+                Response::Leave(Reason::NoTransform),
+            ),
+            (
+                200,
+                vec![
+                    ("content-type", "text/html"),
+                    ("content-security-policy", "script-src 'self'"),
+                ],
+                Response::Leave(Reason::Policy),
+            ),
+            (
+                200,
+                vec![
+                    ("content-type", "text/html"),
+                    ("content-security-policy", "script-src 'nonce-aGk='"),
+                ],
+                Response::Inject {
+                    nonce: Some("aGk=".to_owned()),
+                },
+            ),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(
+                response(status, &map(&lines)),
+                expected,
+                "{status} {lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn headers_that_would_be_wrong_for_the_changed_page_go() {
+        let mut headers = map(&[
+            ("content-length", "10"),
+            ("etag", "\"abc\""),
+            ("last-modified", "Mon, 23 Nov 2026 10:00:00 GMT"),
+            ("accept-ranges", "bytes"),
+            ("vary", "Cookie"),
+            ("content-type", "text/html"),
+        ]);
+        change_headers(&mut headers, "m7");
+        for gone in ["content-length", "last-modified", "accept-ranges"] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+        assert_eq!(headers["etag"], "W/\"abc-m7\"");
+        assert_eq!(headers.get_all("vary").iter().count(), 2);
+        assert_eq!(headers["content-type"], "text/html");
+    }
+}

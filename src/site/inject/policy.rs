@@ -1,0 +1,169 @@
+//! Whether a page's Content-Security-Policy allows an inline script (CSP3, 6.6 and 6.7).
+
+use http::header::{self, HeaderMap};
+
+/// What the page's policies say about an inline script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InlineScript {
+    /// It may stand there as it is.
+    Allowed,
+    /// It needs this nonce.
+    WithNonce(String),
+    /// No inline script that we could write.
+    Forbidden,
+}
+
+/// Reads every policy of an answer; each of them has to allow the script.
+pub fn inline_script(headers: &HeaderMap) -> InlineScript {
+    let policies: Vec<&str> = headers
+        .get_all(header::CONTENT_SECURITY_POLICY)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+    let mut candidates: Option<Vec<&str>> = None;
+    for policy in policies {
+        let Some(sources) = script_sources(policy) else {
+            continue;
+        };
+        match rule(&sources) {
+            Rule::Allowed => {}
+            Rule::Forbidden => return InlineScript::Forbidden,
+            Rule::Nonces(nonces) => {
+                let common = match candidates {
+                    None => nonces,
+                    Some(before) => before
+                        .into_iter()
+                        .filter(|nonce| nonces.contains(nonce))
+                        .collect(),
+                };
+                candidates = Some(common);
+            }
+        }
+    }
+    match candidates {
+        None => InlineScript::Allowed,
+        Some(nonces) => nonces.first().map_or(InlineScript::Forbidden, |nonce| {
+            InlineScript::WithNonce((*nonce).to_owned())
+        }),
+    }
+}
+
+enum Rule<'a> {
+    Allowed,
+    Nonces(Vec<&'a str>),
+    Forbidden,
+}
+
+fn rule<'a>(sources: &[&'a str]) -> Rule<'a> {
+    let is = |source: &str, keyword: &str| source.eq_ignore_ascii_case(keyword);
+    let nonces: Vec<&str> = sources
+        .iter()
+        .filter_map(|source| {
+            let start = source.get(..7)?;
+            let nonce = source.get(7..)?.strip_suffix('\'')?;
+            start.eq_ignore_ascii_case("'nonce-").then_some(nonce)
+        })
+        .filter(|nonce| !nonce.is_empty())
+        .collect();
+    if !nonces.is_empty() {
+        return Rule::Nonces(nonces);
+    }
+    // These switch 'unsafe-inline' off (CSP3, 6.7.3.2).
+    let stricter = sources.iter().any(|source| {
+        is(source, "'strict-dynamic'")
+            || ["'sha256-", "'sha384-", "'sha512-"].iter().any(|hash| {
+                source
+                    .get(..hash.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(hash))
+            })
+    });
+    if !stricter && sources.iter().any(|source| is(source, "'unsafe-inline'")) {
+        Rule::Allowed
+    } else {
+        Rule::Forbidden
+    }
+}
+
+/// The sources for script elements: of the most exact directive that the policy has, and of the
+/// first one if it stands there twice. `None` when it says nothing about scripts.
+fn script_sources(policy: &str) -> Option<Vec<&str>> {
+    ["script-src-elem", "script-src", "default-src"]
+        .iter()
+        .find_map(|wanted| {
+            policy.split(';').find_map(|directive| {
+                let mut words = directive.split_ascii_whitespace();
+                words
+                    .next()?
+                    .eq_ignore_ascii_case(wanted)
+                    .then(|| words.collect())
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn verdict(policies: &[&'static str]) -> InlineScript {
+        let mut headers = HeaderMap::new();
+        for policy in policies {
+            headers.append(
+                header::CONTENT_SECURITY_POLICY,
+                HeaderValue::from_static(policy),
+            );
+        }
+        inline_script(&headers)
+    }
+
+    #[test]
+    fn a_nonce_is_used_where_every_policy_has_it_and_a_closed_policy_stays_closed() {
+        let nonce = |text: &str| InlineScript::WithNonce(text.to_owned());
+        let rows: &[(&[&'static str], InlineScript)] = &[
+            (&[], InlineScript::Allowed),
+            (&["img-src 'self'"], InlineScript::Allowed),
+            (&["default-src 'self'"], InlineScript::Forbidden),
+            (&["script-src 'none'"], InlineScript::Forbidden),
+            (&["script-src"], InlineScript::Forbidden),
+            (
+                &["script-src 'self' 'unsafe-inline'"],
+                InlineScript::Allowed,
+            ),
+            (
+                &["script-src 'unsafe-inline' 'strict-dynamic'"],
+                InlineScript::Forbidden,
+            ),
+            (
+                &["script-src 'unsafe-inline' 'sha256-abc='"],
+                InlineScript::Forbidden,
+            ),
+            (&["script-src 'self' 'nonce-aGk='"], nonce("aGk=")),
+            (&["Script-Src 'NONCE-aGk='; img-src x"], nonce("aGk=")),
+            (&["script-src 'unsafe-inline' 'nonce-aGk='"], nonce("aGk=")),
+            (&["default-src 'none'; script-src 'nonce-a'"], nonce("a")),
+            (
+                &["script-src 'self'; script-src-elem 'nonce-b'"],
+                nonce("b"),
+            ),
+            (&["script-src 'nonce-a'; script-src 'none'"], nonce("a")),
+            (
+                &["script-src 'nonce-a' 'nonce-b'", "script-src 'nonce-b'"],
+                nonce("b"),
+            ),
+            (
+                &["script-src 'nonce-a', script-src 'nonce-b'"],
+                InlineScript::Forbidden,
+            ),
+            (
+                &["script-src 'nonce-a'", "default-src 'self'"],
+                InlineScript::Forbidden,
+            ),
+            (&["script-src 'nonce-a'", "img-src 'self'"], nonce("a")),
+            (&["script-src 'nonce-'"], InlineScript::Forbidden),
+        ];
+        for (policies, expected) in rows {
+            assert_eq!(verdict(policies), *expected, "{policies:?}");
+        }
+    }
+}

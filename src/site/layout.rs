@@ -1,0 +1,392 @@
+//! Where the first-party files and the tracking calls stand below one path prefix (adblock 6).
+
+use thiserror::Error;
+
+use super::names::is_path_part;
+
+/// The paths of one installation of analytics.js. Below the prefix `P`:
+///
+/// | path | what |
+/// | --- | --- |
+/// | `/P/{script}.js` | analytics.js |
+/// | `/P/{settings}/KEY` | the settings of a write key, or of an alias of one |
+/// | `/P/{chunks}/NAME.js` | parts that analytics.js loads when it needs them |
+/// | `/P/{calls}/t` … | tracking calls, as `segment::recognise` knows them |
+///
+/// The prefix itself is what analytics.js calls its CDN, so Segment's own tails
+/// (`/P/analytics.js/v1/KEY/analytics.min.js`, `/P/v1/projects/KEY/settings`,
+/// `/P/analytics-next/bundles/NAME`) are served as well, for existing pages, npm users and phones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    prefix: String,
+    script: String,
+    settings: String,
+    chunks: String,
+    calls: String,
+}
+
+/// Why a layout is none.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// The prefix does not start and end with a slash, or has an odd part.
+    #[error("expected a prefix such as /k3v9x2mn/, of letters, digits, '-', '_' and '.'")]
+    Prefix,
+    /// A name that cannot stand in a path.
+    #[error("expected {part} to be 1 to 64 letters, digits, '-', '_' or '.'")]
+    Name {
+        /// Which of the four names.
+        part: &'static str,
+    },
+    /// A name that would hide one of Segment's own paths.
+    #[error(
+        "expected another name than {name:?} for {part}: Segment's libraries use it themselves"
+    )]
+    Reserved {
+        /// Which of the four names.
+        part: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Two names are equal.
+    #[error("expected four different names, {name:?} stands twice")]
+    Twice {
+        /// The name.
+        name: String,
+    },
+}
+
+/// What a path below the prefix asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SiteFile<'a> {
+    /// analytics.js itself. `write_key` is known only on Segment's own path.
+    Script {
+        /// The key in the path, percent-encoding untouched.
+        write_key: Option<&'a str>,
+    },
+    /// The settings of a write key, or of an alias that the configuration maps to one.
+    Settings {
+        /// The key in the path, percent-encoding untouched.
+        write_key: &'a str,
+    },
+    /// A chunk of analytics.js, to be looked up in the library.
+    Chunk {
+        /// Its file name.
+        name: &'a str,
+    },
+    /// A device-mode destination of a real Segment account (`/next-integrations/…`): 404, or
+    /// fetched from Segment's CDN when the account is forwarded to.
+    Destination {
+        /// The whole path, with the slash in front.
+        path: &'a str,
+    },
+    /// A tracking call below the name for calls; the tail is for `segment::recognise`.
+    Call {
+        /// What follows, without a slash in front.
+        tail: &'a str,
+    },
+    /// None of these: a tracking call on Segment's own path, or nothing.
+    Other {
+        /// The whole tail, without a slash in front.
+        tail: &'a str,
+    },
+}
+
+/// A name that no request can have: a space never stands in a path.
+const UNUSED: &str = " ";
+
+const RESERVED: &[&str] = &[
+    "v1",
+    "t",
+    "p",
+    "i",
+    "g",
+    "a",
+    "s",
+    "b",
+    "m",
+    "track",
+    "page",
+    "identify",
+    "group",
+    "alias",
+    "screen",
+    "batch",
+    "import",
+    "pixel",
+    "analytics.js",
+    "analytics-next",
+    "next-integrations",
+];
+
+impl Layout {
+    /// A layout below `prefix`, which starts and ends with a slash (`/` alone is possible).
+    ///
+    /// # Errors
+    /// The first part that cannot stand in a path, is Segment's own, or stands twice.
+    pub fn new(
+        prefix: &str,
+        script: &str,
+        settings: &str,
+        chunks: &str,
+        calls: &str,
+    ) -> Result<Self, LayoutError> {
+        let inner = prefix
+            .strip_prefix('/')
+            .map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+        let valid = match inner {
+            Some("") => prefix == "/",
+            Some(inner) => prefix.ends_with('/') && inner.split('/').all(is_path_part),
+            None => false,
+        };
+        if !valid {
+            return Err(LayoutError::Prefix);
+        }
+        let named = [
+            ("script", script),
+            ("settings", settings),
+            ("chunks", chunks),
+            ("calls", calls),
+        ];
+        for (position, (part, name)) in named.iter().enumerate() {
+            if !is_path_part(name) {
+                return Err(LayoutError::Name { part });
+            }
+            if RESERVED.contains(name) {
+                return Err(LayoutError::Reserved {
+                    part,
+                    name: (*name).to_owned(),
+                });
+            }
+            if named
+                .iter()
+                .skip(position + 1)
+                .any(|(_, other)| other == name)
+            {
+                return Err(LayoutError::Twice {
+                    name: (*name).to_owned(),
+                });
+            }
+        }
+        Ok(Self {
+            prefix: prefix.trim_end_matches('/').to_owned(),
+            script: script.to_owned(),
+            settings: settings.to_owned(),
+            chunks: chunks.to_owned(),
+            calls: calls.to_owned(),
+        })
+    }
+
+    /// Only Segment's own paths below `prefix`, which starts with a slash: no script of ours.
+    pub fn segments_own(prefix: &str) -> Self {
+        let unused = || UNUSED.to_owned();
+        Self {
+            prefix: prefix.trim_end_matches('/').to_owned(),
+            script: unused(),
+            settings: unused(),
+            chunks: unused(),
+            calls: unused(),
+        }
+    }
+
+    /// The prefix without the slash at its end: empty for `/`.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The name of the folder of chunks.
+    pub fn chunks(&self) -> &str {
+        &self.chunks
+    }
+
+    /// The name of the folder of settings.
+    pub fn settings(&self) -> &str {
+        &self.settings
+    }
+
+    /// The name below which tracking calls stand.
+    pub fn calls(&self) -> &str {
+        &self.calls
+    }
+
+    /// The script's file name, with `.js`.
+    pub fn script_file(&self) -> String {
+        format!("{}.js", self.script)
+    }
+
+    /// The script's path.
+    pub fn script_path(&self) -> String {
+        format!("{}/{}.js", self.prefix, self.script)
+    }
+
+    /// The path of the settings of this key or alias.
+    pub fn settings_path(&self, write_key: &str) -> String {
+        format!("{}/{}/{write_key}", self.prefix, self.settings)
+    }
+
+    /// The path below which tracking calls stand, without a slash at its end.
+    pub fn calls_path(&self) -> String {
+        match self.calls.as_str() {
+            UNUSED => format!("{}/v1", self.prefix),
+            calls => format!("{}/{calls}", self.prefix),
+        }
+    }
+
+    /// What the path below the prefix (with or without a slash in front, without the query) asks
+    /// for.
+    pub fn recognise<'a>(&self, tail: &'a str) -> SiteFile<'a> {
+        let path = tail;
+        let tail = tail.strip_prefix('/').unwrap_or(tail);
+        let (first, rest) = match tail.split_once('/') {
+            Some((first, rest)) => (first, Some(rest)),
+            None => (tail, None),
+        };
+        if first.strip_suffix(".js") == Some(self.script.as_str()) && rest.is_none() {
+            return SiteFile::Script { write_key: None };
+        }
+        if let Some(rest) = rest {
+            if first == self.calls {
+                return SiteFile::Call { tail: rest };
+            }
+            if first == self.settings && is_single(rest) {
+                return SiteFile::Settings { write_key: rest };
+            }
+            if first == self.chunks && is_single(rest) {
+                return SiteFile::Chunk { name: rest };
+            }
+        } else if first == self.calls {
+            return SiteFile::Call { tail: "" };
+        }
+        old_path(path, tail).unwrap_or(SiteFile::Other { tail })
+    }
+}
+
+/// Segment's own paths (segment-tracking 1.1 and 3.2).
+fn old_path<'a>(path: &'a str, tail: &'a str) -> Option<SiteFile<'a>> {
+    if let Some(rest) = tail.strip_prefix("analytics.js/v1/") {
+        let (write_key, file) = rest.split_once('/')?;
+        // The key's own pattern in analytics.js allows a `platform` folder.
+        let file = file.strip_prefix("platform/").unwrap_or(file);
+        let known = matches!(file, "analytics.min.js" | "analytics.js");
+        return (known && !write_key.is_empty()).then_some(SiteFile::Script {
+            write_key: Some(write_key),
+        });
+    }
+    if let Some(name) = tail.strip_prefix("analytics-next/bundles/") {
+        return is_single(name).then_some(SiteFile::Chunk { name });
+    }
+    if tail.starts_with("next-integrations/") {
+        return Some(SiteFile::Destination { path });
+    }
+    let rest = tail.strip_prefix("v1/").unwrap_or(tail);
+    let write_key = rest.strip_prefix("projects/")?;
+    let write_key = write_key.strip_suffix('/').unwrap_or(write_key);
+    let write_key = write_key.strip_suffix("/settings")?;
+    is_single(write_key).then_some(SiteFile::Settings { write_key })
+}
+
+fn is_single(part: &str) -> bool {
+    !part.is_empty() && !part.contains('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout() -> Layout {
+        Layout::new("/k3v9x2mn/", "fq7dk2", "sz4mwp", "ch8tvn", "qn5rzd").unwrap()
+    }
+
+    #[test]
+    fn neutral_paths_and_segments_own_paths_lead_to_the_same_files() {
+        let script = SiteFile::Script { write_key: None };
+        let settings = SiteFile::Settings { write_key: "KEY" };
+        let chunk = SiteFile::Chunk { name: "a.b.js" };
+        for (tail, expected) in [
+            ("fq7dk2.js", script),
+            ("/fq7dk2.js", script),
+            (
+                "analytics.js/v1/KEY/analytics.min.js",
+                SiteFile::Script {
+                    write_key: Some("KEY"),
+                },
+            ),
+            (
+                "analytics.js/v1/KEY/platform/analytics.min.js",
+                SiteFile::Script {
+                    write_key: Some("KEY"),
+                },
+            ),
+            ("sz4mwp/KEY", settings),
+            ("v1/projects/KEY/settings", settings),
+            ("v1/projects/KEY/settings/", settings),
+            ("projects/KEY/settings", settings),
+            ("ch8tvn/a.b.js", chunk),
+            ("analytics-next/bundles/a.b.js", chunk),
+            ("qn5rzd/t", SiteFile::Call { tail: "t" }),
+            ("qn5rzd/v1/batch/", SiteFile::Call { tail: "v1/batch/" }),
+            ("qn5rzd", SiteFile::Call { tail: "" }),
+            (
+                "/next-integrations/x/y.js",
+                SiteFile::Destination {
+                    path: "/next-integrations/x/y.js",
+                },
+            ),
+            ("v1/t", SiteFile::Other { tail: "v1/t" }),
+            ("", SiteFile::Other { tail: "" }),
+            (
+                "fq7dk2.js/x",
+                SiteFile::Other {
+                    tail: "fq7dk2.js/x",
+                },
+            ),
+            (
+                "ch8tvn/a/b.js",
+                SiteFile::Other {
+                    tail: "ch8tvn/a/b.js",
+                },
+            ),
+            (
+                "v1/projects//settings",
+                SiteFile::Other {
+                    tail: "v1/projects//settings",
+                },
+            ),
+        ] {
+            assert_eq!(layout().recognise(tail), expected, "{tail:?}");
+        }
+    }
+
+    #[test]
+    fn a_layout_that_would_hide_segments_paths_or_itself_is_refused() {
+        let made =
+            |prefix, names: [&str; 4]| Layout::new(prefix, names[0], names[1], names[2], names[3]);
+        assert_eq!(made("k3/", ["f", "d", "c", "q"]), Err(LayoutError::Prefix));
+        assert_eq!(made("/k3", ["f", "d", "c", "q"]), Err(LayoutError::Prefix));
+        assert_eq!(
+            made("/k/../3/", ["f", "d", "c", "q"]),
+            Err(LayoutError::Prefix)
+        );
+        assert_eq!(made("//", ["f", "d", "c", "q"]), Err(LayoutError::Prefix));
+        assert_eq!(
+            made("/k/", ["f", "", "c", "q"]),
+            Err(LayoutError::Name { part: "settings" })
+        );
+        assert!(matches!(
+            made("/k/", ["f", "d", "v1", "q"]),
+            Err(LayoutError::Reserved { .. })
+        ));
+        assert!(matches!(
+            made("/k/", ["f", "d", "c", "f"]),
+            Err(LayoutError::Twice { .. })
+        ));
+        assert_eq!(
+            made("/", ["f", "d", "c", "q"]).unwrap().script_path(),
+            "/f.js"
+        );
+        assert_eq!(
+            made("/x/y/", ["f", "d", "c", "q"]).unwrap().calls_path(),
+            "/x/y/q"
+        );
+    }
+}

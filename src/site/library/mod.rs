@@ -1,0 +1,196 @@
+//! analytics.js from the npm package, served from the site's own host (segment-tracking 3.2,
+//! adblock 7).
+
+mod asset;
+mod rewrite;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+pub(in crate::site) use asset::etag_matches;
+pub use asset::{Asset, CachePolicy, Served};
+
+use super::layout::Layout;
+
+/// The largest file that is read, in bytes; the largest real one has 115 kB.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+
+/// The largest number of files that is read; the package has nine.
+const MAX_FILES: usize = 64;
+
+/// The loader's file name in the package.
+const LOADER: &str = "standalone.js";
+
+/// analytics.js and its chunks, rewritten, compressed and ready to be served.
+///
+/// One value serves every host: the addresses in the rewritten file are worked out in the browser,
+/// from the address that the script itself was loaded from.
+#[derive(Debug)]
+pub struct Library {
+    version: String,
+    script: Asset,
+    /// By neutral name and by the package's own name.
+    chunks: BTreeMap<String, Asset>,
+}
+
+/// Why a folder is not served.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LibraryError {
+    /// The folder or a file in it cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// What was read.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// Not the folder of the package's build for browsers.
+    #[error("expected the folder dist/umd of the npm package @segment/analytics-next: {file} is missing")]
+    Missing {
+        /// The file that is not there.
+        file: String,
+    },
+    /// More than any version of the package has.
+    #[error("{file} is larger than 4 MiB, or the folder has more than 64 scripts")]
+    TooLarge {
+        /// The file at which reading stopped.
+        file: String,
+    },
+    /// A file that is not text.
+    #[error("{file} is not UTF-8")]
+    NotText {
+        /// Its name.
+        file: String,
+    },
+    /// A literal that has to be rewritten does not stand where it should. Serving the file anyway
+    /// could send visitors' requests to a vendor's host, so it is refused.
+    #[error("this version of analytics.js is not known: expected {literal} exactly {expected} times in {file}, found {found}; versions 1.83.0 to 1.84.3 are known to work")]
+    Literal {
+        /// The literal, as it stands in the file.
+        literal: String,
+        /// The file.
+        file: String,
+        /// How often it should stand there.
+        expected: usize,
+        /// How often it does.
+        found: usize,
+    },
+    /// A host that this version of Hedgerow does not know stands in a file.
+    #[error("this version of analytics.js is not known: {file} names the host in {url:?}")]
+    UnknownHost {
+        /// The address, up to its first quote.
+        url: String,
+        /// The file.
+        file: String,
+    },
+}
+
+impl Library {
+    /// Reads the package's folder `dist/umd`, rewrites it for the layout and compresses it. Call it
+    /// once, at start, and not on a thread that serves: it takes a second or so.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or holds a version whose literals are not the known ones.
+    pub fn load(folder: &Path, layout: &Layout) -> Result<Self, LibraryError> {
+        Self::from_files(&read_folder(folder)?, layout)
+    }
+
+    /// The same from file names and contents; files that are neither the loader nor a chunk are
+    /// left out.
+    ///
+    /// # Errors
+    /// When a file is missing, or has other literals than the known ones.
+    pub fn from_files(
+        files: &BTreeMap<String, Vec<u8>>,
+        layout: &Layout,
+    ) -> Result<Self, LibraryError> {
+        let loader = text(files, LOADER)?;
+        let mut sources = BTreeMap::new();
+        for name in files
+            .keys()
+            .filter(|name| rewrite::ChunkFile::parse(name).is_some())
+        {
+            sources.insert(name.clone(), text(files, name)?);
+        }
+        let rewritten = rewrite::rewrite(loader, &sources, layout)?;
+        let mut chunks = BTreeMap::new();
+        for chunk in rewritten.chunks {
+            let asset = Asset::script(chunk.code.into_bytes(), CachePolicy::Immutable);
+            // Pages that still hold an older copy of the loader ask by the package's own name.
+            chunks.insert(chunk.original_name, asset.clone());
+            chunks.insert(chunk.neutral_name, asset);
+        }
+        Ok(Self {
+            version: rewritten.version,
+            script: Asset::script(rewritten.loader.into_bytes(), CachePolicy::Loader),
+            chunks,
+        })
+    }
+
+    /// The version of analytics.js, as the file itself says it.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// analytics.js itself.
+    pub fn script(&self) -> &Asset {
+        &self.script
+    }
+
+    /// A chunk by its file name, neutral or the package's own.
+    pub fn chunk(&self, name: &str) -> Option<&Asset> {
+        self.chunks.get(name)
+    }
+
+    /// The file names under which chunks are found, in order.
+    pub fn chunk_names(&self) -> impl Iterator<Item = &str> {
+        self.chunks.keys().map(String::as_str)
+    }
+}
+
+fn text<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a str, LibraryError> {
+    let bytes = files.get(name).ok_or_else(|| LibraryError::Missing {
+        file: name.to_owned(),
+    })?;
+    std::str::from_utf8(bytes).map_err(|_| LibraryError::NotText {
+        file: name.to_owned(),
+    })
+}
+
+fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, LibraryError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| LibraryError::Read { path, source }
+    };
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(failed(folder))? {
+        let entry = entry.map_err(failed(folder))?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        if name != LOADER && rewrite::ChunkFile::parse(&name).is_none() {
+            continue;
+        }
+        if files.len() >= MAX_FILES {
+            return Err(LibraryError::TooLarge { file: name });
+        }
+        let path = entry.path();
+        let mut bytes = Vec::new();
+        fs::File::open(&path)
+            .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+            .map_err(failed(&path))?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(LibraryError::TooLarge { file: name });
+        }
+        files.insert(name, bytes);
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests;

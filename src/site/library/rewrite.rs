@@ -1,0 +1,294 @@
+//! Takes the vendor's hosts, and what lists could match, out of analytics.js (adblock 7).
+//!
+//! Every literal is counted before it is replaced: a version that looks different is refused, since
+//! one that was missed would send requests to a blocked host.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::layout::Layout;
+use super::super::names::derive;
+use super::{LibraryError, LOADER};
+
+/// The name under which the rewritten file knows where it came from. It must not be in use there.
+const HOME: &str = "servedFrom";
+
+/// What the package calls a chunk: `NAME.bundle.HASH.js`.
+pub(super) struct ChunkFile<'a> {
+    pub(super) name: &'a str,
+    pub(super) hash: &'a str,
+}
+
+impl<'a> ChunkFile<'a> {
+    pub(super) fn parse(file: &'a str) -> Option<Self> {
+        let (name, hash) = file.strip_suffix(".js")?.split_once(".bundle.")?;
+        let plain = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let known = !name.is_empty() && plain(name) && hash.len() >= 16 && plain(hash);
+        known.then_some(Self { name, hash })
+    }
+}
+
+pub(super) struct Rewritten {
+    pub(super) version: String,
+    pub(super) loader: String,
+    pub(super) chunks: Vec<RewrittenChunk>,
+}
+
+pub(super) struct RewrittenChunk {
+    pub(super) original_name: String,
+    pub(super) neutral_name: String,
+    pub(super) code: String,
+}
+
+/// The loader and the chunks for this layout.
+pub(super) fn rewrite(
+    loader: &str,
+    chunks: &BTreeMap<String, &str>,
+    layout: &Layout,
+) -> Result<Rewritten, LibraryError> {
+    require(loader, HOME, 0)?;
+    let version = version(loader)?;
+    check_chunks_are_complete(loader, chunks)?;
+    let mut code = without_source_map(loader).to_owned();
+    for (literal, replacement) in literals(layout) {
+        require(&code, literal, 1)?;
+        code = code.replace(literal, &replacement);
+    }
+    let mut done = Vec::with_capacity(chunks.len());
+    for (file, source) in chunks {
+        let Some(chunk) = ChunkFile::parse(file) else {
+            continue;
+        };
+        let source = without_source_map(source);
+        for host in ["segment.com", "segment.io", "segment.build"] {
+            if source.contains(host) {
+                return Err(LibraryError::UnknownHost {
+                    url: host.to_owned(),
+                    file: file.clone(),
+                });
+            }
+        }
+        // From the content, so that a changed chunk has another address and may be kept forever.
+        let seed = format!("{}/{}", layout.prefix(), layout.chunks());
+        let hash = derive(&seed, source);
+        code = replace_once(
+            &code,
+            &format!("\"{}\"", chunk.hash),
+            &format!("\"{hash}\""),
+        )?;
+        let neutral = if chunk.name.bytes().all(|byte| byte.is_ascii_digit()) {
+            // A numbered chunk has no name in the table, only its number.
+            chunk.name.to_owned()
+        } else {
+            let neutral = derive(&seed, chunk.name);
+            code = replace_name(&code, chunk.name, &neutral)?;
+            neutral
+        };
+        done.push(RewrittenChunk {
+            original_name: file.clone(),
+            neutral_name: format!("{neutral}.{hash}.js"),
+            code: source.to_owned(),
+        });
+    }
+    check_hosts(&code)?;
+    let calls = json(&format!("/{}", layout.calls()));
+    Ok(Rewritten {
+        version,
+        loader: format!("!function({HOME}){{{code}\n}}({});\n", home(layout, &calls)),
+        chunks: done,
+    })
+}
+
+/// What is replaced in the loader, and by what. All of it stands there once in 1.83.0 and 1.84.3.
+fn literals(layout: &Layout) -> [(&'static str, String); 9] {
+    let chunks = json(&format!("/{}/", layout.chunks()));
+    [
+        // Where chunks come from when no CDN was found.
+        (
+            "\"https://cdn.segment.com/analytics-next/bundles/\"",
+            format!("({HOME}.base+{chunks})"),
+        ),
+        // A fallback to the library of 2020 after a CSP violation on Segment's CDN.
+        (
+            "\"https://cdn.segment.com/analytics.js/v1/\"",
+            format!("({HOME}.base+\"/analytics.js/v1/\")"),
+        ),
+        // The CDN when neither `_cdn` nor a script tag names one.
+        ("\"https://cdn.segment.com\"", format!("({HOME}.base)")),
+        // Where events and telemetry go when the settings name no host.
+        ("\"api.segment.io/v1\"", format!("({HOME}.calls)")),
+        // Chunks and settings below a CDN that was found.
+        ("\"/analytics-next/bundles/\"", chunks),
+        (
+            "\"/v1/projects/\"",
+            json(&format!("/{}/", layout.settings())),
+        ),
+        ("\"/settings\"", "\"\"".to_owned()),
+        ("\".bundle.\"", "\".\"".to_owned()),
+        // A polyfill for browsers of 2016 and before, from a host that is not the site's. They get
+        // an empty script instead: the library waits for it to load before it starts.
+        (
+            "\"https://cdnjs.cloudflare.com/ajax/libs/babel-polyfill/7.7.0/polyfill.min.js\"",
+            "\"data:text/javascript,\"".to_owned(),
+        ),
+    ]
+}
+
+/// The expression that tells, in the browser, where the script came from: `base` is what Segment
+/// calls the CDN, `calls` the API host without its scheme.
+///
+/// A script that runs from its own tag knows its address. One that does not (inlined, or evaluated
+/// by another script) is taken to belong to the page's host.
+fn home(layout: &Layout, calls: &str) -> String {
+    let script = json(&layout.script_file());
+    let prefix = json(layout.prefix());
+    format!(
+        "function(){{var c=document.currentScript,\
+         u=(c&&c.src||\"\").replace(/[?#].*$/,\"\"),\
+         f=\"/\"+{script},\
+         n=u.length-f.length,\
+         m=/^(https?:\\/\\/.*)\\/analytics\\.js\\/v1\\/.*$/.exec(u),\
+         b=/^https?:/.test(u)&&n>0&&u.lastIndexOf(f)===n?u.slice(0,n):\
+         m?m[1]:location.protocol+\"//\"+location.host+{prefix};\
+         return{{base:b,calls:b.replace(/^https?:\\/\\//,\"\")+{calls}}}}}()"
+    )
+}
+
+/// A text as a JavaScript literal. Layout names are letters, digits and `-_.` only.
+fn json(text: &str) -> String {
+    format!("\"{text}\"")
+}
+
+fn require(code: &str, literal: &str, expected: usize) -> Result<(), LibraryError> {
+    let found = code.matches(literal).count();
+    if found == expected {
+        return Ok(());
+    }
+    Err(LibraryError::Literal {
+        literal: literal.to_owned(),
+        file: LOADER.to_owned(),
+        expected,
+        found,
+    })
+}
+
+fn replace_once(code: &str, literal: &str, replacement: &str) -> Result<String, LibraryError> {
+    require(code, literal, 1)?;
+    Ok(code.replacen(literal, replacement, 1))
+}
+
+/// Replaces a chunk's name in the loader's table of names: `248:"auto-track"`. The same text may
+/// stand elsewhere, only an entry of the table follows a number.
+fn replace_name(code: &str, name: &str, neutral: &str) -> Result<String, LibraryError> {
+    let literal = format!(":\"{name}\"");
+    let entries: Vec<usize> = code
+        .match_indices(&literal)
+        .map(|(position, _)| position)
+        .filter(|position| {
+            code.get(..*position)
+                .is_some_and(|before| before.ends_with(|last: char| last.is_ascii_digit()))
+        })
+        .collect();
+    let (Some(position), 1) = (entries.first().copied(), entries.len()) else {
+        return Err(LibraryError::Literal {
+            literal: format!("NUMBER{literal}"),
+            file: LOADER.to_owned(),
+            expected: 1,
+            found: entries.len(),
+        });
+    };
+    let (before, rest) = code.split_at(position);
+    let rest = rest.strip_prefix(literal.as_str()).unwrap_or(rest);
+    Ok(format!("{before}:\"{neutral}\"{rest}"))
+}
+
+/// Every chunk that the loader's table names must be there, in this version's own build.
+fn check_chunks_are_complete(
+    loader: &str,
+    chunks: &BTreeMap<String, &str>,
+) -> Result<(), LibraryError> {
+    let Some((_, table)) = loader.split_once("\".bundle.\"+{") else {
+        return require(loader, "\".bundle.\"+{", 1);
+    };
+    let table = table.split('}').next().unwrap_or_default();
+    let named: BTreeSet<&str> = table
+        .split(',')
+        .filter_map(|entry| entry.split_once(':'))
+        .map(|(_, hash)| hash.trim_matches('"'))
+        .collect();
+    let present: BTreeSet<&str> = chunks
+        .keys()
+        .filter_map(|file| ChunkFile::parse(file))
+        .map(|chunk| chunk.hash)
+        .collect();
+    match named.difference(&present).next() {
+        Some(hash) => Err(LibraryError::Missing {
+            file: format!("*.bundle.{hash}.js"),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// No address may be left that a browser could ask: only a line of help on the console, and the
+/// pattern by which the library finds Segment's own CDN in an account's settings.
+fn check_hosts(code: &str) -> Result<(), LibraryError> {
+    const HARMLESS: &[&str] = &[
+        "https://segment.com/docs/",
+        "https://cdn.segment.(com|build)",
+    ];
+    let addresses = code
+        .match_indices("http")
+        .filter_map(|(position, _)| code.get(position..))
+        .filter(|rest| rest.starts_with("http://") || rest.starts_with("https://"))
+        .filter(|rest| !rest.starts_with("http://\"") && !rest.starts_with("https://\""));
+    for address in addresses {
+        if !HARMLESS.iter().any(|known| address.starts_with(known)) {
+            let url = address.split(['"', '\'', '`']).next().unwrap_or(address);
+            return Err(LibraryError::UnknownHost {
+                url: url.chars().take(80).collect(),
+                file: LOADER.to_owned(),
+            });
+        }
+    }
+    require(code, "segment.io", 0)
+}
+
+/// A comment that would make developer tools ask for a file that is not served.
+fn without_source_map(code: &str) -> &str {
+    let code = code.trim_end();
+    match code.rfind("\n//# sourceMappingURL=") {
+        Some(position) if !code.get(position + 1..).unwrap_or_default().contains('\n') => {
+            code.get(..position).unwrap_or(code)
+        }
+        _ => code,
+    }
+}
+
+/// The version that the file carries, for the log and the live view: the only literal that is a
+/// version by itself.
+fn version(loader: &str) -> Result<String, LibraryError> {
+    let is_version = |text: &&str| {
+        let mut parts = text.split('.');
+        let numbers = parts
+            .by_ref()
+            .take(3)
+            .filter(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+            .count();
+        numbers == 3 && parts.next().is_none()
+    };
+    loader
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .find(is_version)
+        .or_else(|| loader.split('"').find(is_version))
+        .map(str::to_owned)
+        .ok_or_else(|| LibraryError::Literal {
+            literal: "\"MAJOR.MINOR.PATCH\"".to_owned(),
+            file: LOADER.to_owned(),
+            expected: 1,
+            found: 0,
+        })
+}

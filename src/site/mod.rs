@@ -1,0 +1,29 @@
+//! First-party files: analytics.js and its settings, posthog-js under neutral paths, and what goes
+//! on a page for them.
+//!
+//! Pure, with one exception: [`Library::load`] reads the npm package's folder once, at start.
+//! Nothing here opens a connection, reads a clock or names Pingora. Source of the facts: adblock 4
+//! to 9, segment-tracking 1.6 and 3, posthog-ingestion 6 and 7.
+
+pub mod cache;
+pub mod forward;
+pub mod init;
+pub mod inject;
+mod layout;
+mod library;
+pub mod names;
+mod path_names;
+mod posthog_routes;
+mod settings;
+pub mod snippet;
+
+pub use layout::{Layout, LayoutError, SiteFile};
+pub use library::{Asset, CachePolicy, Library, LibraryError, Served};
+pub use path_names::{PathNames, PathNamesError};
+pub use posthog_routes::{
+    keeps_request_header, keeps_response_header, method_rule, posthog_route, Authorization,
+    Caching, MethodRule, PostHogRoute, Upstream,
+};
+pub use settings::{
+    merge_account, DeviceMode, KeyForm, PageProtocol, RequestHost, RequestHostError, Settings,
+};

@@ -1,0 +1,312 @@
+//! Neutral names for posthog-js's paths, and the way back (adblock 6 and 7).
+//!
+//! posthog-js from 1.416.0 asks a function of the page, `rewriteRequestPath`, about every address.
+//! The one that `hedgerow snippet` prints replaces every known part of a path by a name made from
+//! the deployment's seed, and the project key wherever it stands. Unknown parts (versions, ids,
+//! whatever the next release brings) stay, so nothing breaks that this list does not know.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use thiserror::Error;
+
+use super::names::derive;
+
+/// The parts of posthog-js's paths (posthog-ingestion 6.2, and the files of posthog-js 1.449.2),
+/// without `.js`. Names come from the word alone, so a longer list never changes older names.
+const WORDS: &[&str] = &[
+    "api",
+    "array",
+    "array.full",
+    "array.full.es5",
+    "array.full.no-external",
+    "array.no-external",
+    "batch",
+    "capture",
+    "config",
+    "conversations",
+    "crisp-chat-integration",
+    "customizations",
+    "customizations.full",
+    "dead-clicks-autocapture",
+    "decide",
+    "definitions",
+    "e",
+    "early_access_features",
+    "element-inference",
+    "engage",
+    "events",
+    "exception-autocapture",
+    "external-scripts-loader",
+    "flags",
+    "i",
+    "intercom-integration",
+    "lazy-recorder",
+    "logs",
+    "message",
+    "messages",
+    "metrics",
+    "posthog-recorder",
+    "product-tours",
+    "product-tours-preview",
+    "product_tours",
+    "read",
+    "recorder",
+    "recorder-v2",
+    "restore",
+    "rrweb",
+    "rrweb-plugin-console-record",
+    "s",
+    "site_app",
+    "static",
+    "surveys",
+    "surveys-preview",
+    "tickets",
+    "toolbar",
+    "track",
+    "tracing-headers",
+    "v0",
+    "v1",
+    "web-vitals",
+    "web-vitals-soft-navs",
+    "web-vitals-with-attribution",
+    "web-vitals-with-attribution-soft-navs",
+    "web_experiments",
+    "widget",
+    "analytics",
+    "ai",
+    "otel",
+    "module",
+    "module.full",
+];
+
+/// Both directions of the names of one `posthog:` route.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PathNames {
+    /// From the real word to the neutral name; the project key is one of the words.
+    names: BTreeMap<String, String>,
+    words: BTreeMap<String, String>,
+    /// The project key, which also stands in queries.
+    key: String,
+    key_name: String,
+}
+
+impl fmt::Debug for PathNames {
+    /// Without the project key.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PathNames").finish_non_exhaustive()
+    }
+}
+
+/// Why there are no names.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PathNamesError {
+    /// A seed that anybody could guess.
+    #[error("expected a seed of 8 to 64 letters and digits")]
+    Seed,
+    /// Two words have one name; practically impossible by chance.
+    #[error("expected another seed: this one gives {one:?} and {other:?} the same name")]
+    Collision {
+        /// One word.
+        one: String,
+        /// The other.
+        other: String,
+    },
+}
+
+impl PathNames {
+    /// The names that follow from a seed, for a project with this key.
+    ///
+    /// # Errors
+    /// When the seed is too short or gives two words the same name.
+    pub fn new(seed: &str, api_key: &str) -> Result<Self, PathNamesError> {
+        let valid =
+            (8..=64).contains(&seed.len()) && seed.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !valid {
+            return Err(PathNamesError::Seed);
+        }
+        let mut made = Self {
+            names: BTreeMap::new(),
+            words: BTreeMap::new(),
+            key: api_key.to_owned(),
+            key_name: derive(seed, api_key),
+        };
+        for word in WORDS.iter().copied().chain([api_key]) {
+            let name = derive(seed, word);
+            if let Some(other) = made.words.insert(name.clone(), word.to_owned()) {
+                return Err(PathNamesError::Collision {
+                    one: word.to_owned(),
+                    other,
+                });
+            }
+            made.names.insert(word.to_owned(), name);
+        }
+        Ok(made)
+    }
+
+    /// The real path and query for those that a page asked for. Anything that is not a neutral
+    /// name stays as it stands, so plain paths work as well.
+    pub fn restore<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
+        replace(path_and_query, &self.words, &self.key_name, &self.key)
+    }
+
+    /// What the page's function makes of a real path and query: the inverse of
+    /// [`PathNames::restore`].
+    pub fn disguise<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
+        replace(path_and_query, &self.names, &self.key, &self.key_name)
+    }
+
+    /// Every word with its neutral name, for the page's function. The project key is not among
+    /// them: the page knows it already.
+    pub fn table(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.names
+            .iter()
+            .filter(|(word, _)| **word != self.key)
+            .map(|(word, name)| (word.as_str(), name.as_str()))
+    }
+
+    /// The project key's neutral name.
+    pub fn key_name(&self) -> &str {
+        &self.key_name
+    }
+}
+
+/// Replaces whole parts of the path, with or without `.js`, and whole values of the query.
+fn replace<'a>(
+    path_and_query: &'a str,
+    table: &BTreeMap<String, String>,
+    key: &str,
+    instead_of_key: &str,
+) -> Cow<'a, str> {
+    let (path, query) = match path_and_query.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path_and_query, None),
+    };
+    let mut replaced = String::with_capacity(path_and_query.len() * 2);
+    for (position, part) in path.split('/').enumerate() {
+        if position > 0 {
+            replaced.push('/');
+        }
+        let (stem, suffix) = match part.strip_suffix(".js") {
+            Some(stem) => (stem, ".js"),
+            None => (part, ""),
+        };
+        match table.get(stem) {
+            Some(other) => {
+                replaced.push_str(other);
+                replaced.push_str(suffix);
+            }
+            None => replaced.push_str(part),
+        }
+    }
+    if let Some(query) = query {
+        for (position, pair) in query.split('&').enumerate() {
+            replaced.push(if position == 0 { '?' } else { '&' });
+            match pair.split_once('=') {
+                Some((name, value)) if value == key => {
+                    replaced.push_str(name);
+                    replaced.push('=');
+                    replaced.push_str(instead_of_key);
+                }
+                _ => replaced.push_str(pair),
+            }
+        }
+    }
+    if replaced == path_and_query {
+        Cow::Borrowed(path_and_query)
+    } else {
+        Cow::Owned(replaced)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::forbidden_word;
+    use super::*;
+
+    const KEY: &str = "phc_abcdefghijklmnop";
+
+    fn names() -> PathNames {
+        PathNames::new("k3v9x2mnq7", KEY).unwrap()
+    }
+
+    const PATHS: &[&str] = &[
+        "/e/",
+        "/i/v0/e/",
+        "/i/v0/e/?retry_count=2",
+        "/s/",
+        "/flags/?v=2",
+        "/decide/?v=3",
+        "/static/array.js",
+        "/static/array.full.es5.js",
+        "/static/1.449.2/dead-clicks-autocapture.js",
+        "/static/posthog-recorder.js?v=1.449.2",
+        "/static/toolbar.js?v=1.449.2&t=1700000000000",
+        "/static/rrweb.js",
+        "/static/web-vitals-with-attribution-soft-navs.js",
+        "/array/phc_abcdefghijklmnop/config.js",
+        "/array/phc_abcdefghijklmnop/config",
+        "/array/phc_abcdefghijklmnop/array.js",
+        "/api/surveys/?token=phc_abcdefghijklmnop",
+        "/api/early_access_features/?token=phc_abcdefghijklmnop&_=1",
+        "/api/conversations/v1/widget/messages/6f/read",
+        "/i/v1/logs?token=phc_abcdefghijklmnop",
+        "/site_app/12/phc_abcdefghijklmnop/0f3a/",
+        "/batch/",
+        "/track/",
+    ];
+
+    #[test]
+    fn every_path_of_posthog_js_comes_back_byte_for_byte_and_says_nothing_on_the_way() {
+        for path in PATHS {
+            let names = names();
+            let neutral = names.disguise(path).into_owned();
+            assert_eq!(names.restore(&neutral), *path, "{neutral}");
+            assert_eq!(forbidden_word(&neutral), None, "{path}: {neutral}");
+            assert!(
+                !neutral.contains("static") && !neutral.contains("array"),
+                "{neutral}"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_that_nobody_disguised_and_unknown_parts_stay_as_they_are() {
+        for path in
+            PATHS
+                .iter()
+                .copied()
+                .chain(["/", "", "/new/thing.js?x=%20", "//e//", "/e?a&b=&c=d=e"])
+        {
+            assert_eq!(names().restore(path), path);
+        }
+        let neutral = names().disguise("/static/2.0.0/new-thing.js").into_owned();
+        assert!(neutral.ends_with("/2.0.0/new-thing.js"), "{neutral}");
+        assert_eq!(names().restore(&neutral), "/static/2.0.0/new-thing.js");
+    }
+
+    #[test]
+    fn names_differ_between_deployments_and_a_guessable_seed_is_refused() {
+        let other = PathNames::new("w8k2z4trbb", KEY).unwrap();
+        for (word, name) in names().table() {
+            assert!(other.table().all(|(_, theirs)| theirs != name), "{word}");
+        }
+        assert_eq!(names().table().count(), WORDS.len());
+        for seed in ["", "short", "with space in", &"a".repeat(65)] {
+            assert_eq!(
+                PathNames::new(seed, KEY),
+                Err(PathNamesError::Seed),
+                "{seed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_seed_of_many_gives_two_words_one_name() {
+        for seed in 0..2_000 {
+            PathNames::new(&format!("seed{seed:06}"), KEY).unwrap();
+        }
+    }
+}

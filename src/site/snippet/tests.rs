@@ -1,0 +1,189 @@
+//! The texts themselves. Whether browsers and libraries do with them what they should is shown by
+//! the browser tests.
+
+use super::super::names::{derive, forbidden_word};
+use super::*;
+
+const KEY: &str = "phc_abcdefghijklmnop";
+
+fn page(analytics: bool, posthog: bool, home: Home) -> Page {
+    Page {
+        home,
+        analytics: analytics.then(|| AnalyticsPart {
+            layout: Layout::new("/k3v9x2mn/", "fq7dk2", "sz4mwp", "ch8tvn", "qn5rzd").unwrap(),
+            write_key: "wk5t8d2z".to_owned(),
+            key_form: KeyForm::Sent,
+        }),
+        posthog: posthog.then(|| PostHogPart {
+            prefix: "/k3v9x2mn/bz7kq4".to_owned(),
+            api_key: KEY.to_owned(),
+            ui_host: "https://us.posthog.com".to_owned(),
+            names: Some(PathNames::new("k3v9x2mnq7", KEY).unwrap()),
+        }),
+    }
+}
+
+fn all_texts() -> Vec<(String, String)> {
+    let mut texts = Vec::new();
+    for home in [
+        Home::SameHost,
+        Home::OtherHost("https://t.shop.example/".to_owned()),
+    ] {
+        for (analytics, posthog) in [(true, false), (false, true), (true, true)] {
+            let page = page(analytics, posthog, home.clone());
+            let name = format!("{analytics} {posthog} {home:?}");
+            texts.push((format!("html {name}"), tag(&page, None)));
+            texts.push((format!("npm {name}"), npm(&page)));
+            texts.push((format!("next {name}"), next_js(&page)));
+        }
+    }
+    texts
+}
+
+#[test]
+fn no_text_names_a_vendors_host_except_posthogs_app_and_no_path_says_what_it_is() {
+    for (name, text) in all_texts() {
+        for host in ["segment.com", "segment.io", "i.posthog.com", "cdnjs"] {
+            assert!(!text.contains(host), "{name}: {host}");
+        }
+        let ui = text.matches("posthog.com").count();
+        assert_eq!(ui, usize::from(text.contains("ui_host")), "{name}");
+        for address in text
+            .split(['"', '\''])
+            .filter(|part| part.contains("/k3v9x2mn"))
+        {
+            assert_eq!(forbidden_word(address), None, "{name}: {address}");
+        }
+    }
+}
+
+#[test]
+fn each_text_has_what_its_libraries_need_and_nothing_of_the_other() {
+    let both = tag(&page(true, true, Home::SameHost), None);
+    for needed in [
+        "analytics._writeKey = \"wk5t8d2z\"",
+        "analytics._cdn = \"/k3v9x2mn\"",
+        "load(\"/k3v9x2mn/fq7dk2.js\")",
+        "segment: window.analytics",
+        "api_host: \"/k3v9x2mn/bz7kq4\"",
+        "ui_host: \"https://us.posthog.com\"",
+        "capture_pageview: false",
+        "rewriteRequestPath",
+    ] {
+        assert!(both.contains(needed), "{needed} is missing in {both}");
+    }
+    let script = format!(
+        "/k3v9x2mn/bz7kq4/{}/{}.js",
+        derive("k3v9x2mnq7", "static"),
+        derive("k3v9x2mnq7", "array")
+    );
+    assert!(both.contains(&script), "{script} is missing in {both}");
+    assert!(!both.contains("disable_beacon"));
+    let analytics = tag(&page(true, false, Home::SameHost), None);
+    assert!(!analytics.contains("posthog"), "{analytics}");
+    let posthog = tag(&page(false, true, Home::SameHost), None);
+    assert!(!posthog.contains("window.analytics"), "{posthog}");
+    assert!(!posthog.contains("capture_pageview"));
+    let other = tag(
+        &page(
+            true,
+            true,
+            Home::OtherHost("https://t.shop.example".to_owned()),
+        ),
+        None,
+    );
+    for needed in [
+        "analytics._cdn = \"https://t.shop.example/k3v9x2mn\"",
+        "api_host: \"https://t.shop.example/k3v9x2mn/bz7kq4\"",
+        "disable_beacon: true",
+    ] {
+        assert!(other.contains(needed), "{needed} is missing in {other}");
+    }
+}
+
+#[test]
+fn the_tag_carries_a_nonce_only_if_it_is_one() {
+    let page = page(true, true, Home::SameHost);
+    assert!(tag(&page, Some("aGVsbG8=")).starts_with("<script nonce=\"aGVsbG8=\">\n"));
+    for bad in ["", "a\"b", "a b", "a>b"] {
+        assert!(tag(&page, Some(bad)).starts_with("<script>\n"), "{bad:?}");
+    }
+}
+
+#[test]
+fn nothing_in_a_key_can_end_the_script_or_a_literal() {
+    let mut page = page(true, false, Home::SameHost);
+    if let Some(analytics) = &mut page.analytics {
+        analytics.write_key = "\"</script><!--\\\u{2028}é😀".to_owned();
+    }
+    let text = tag(&page, None);
+    assert_eq!(text.matches("</script").count(), 1, "{text}");
+    assert!(!text.contains("<!--"));
+    assert!(
+        text.contains("\"\\\"\\u003c/script>\\u003c!--\\\\\\u2028\\u00e9\\ud83d\\ude00\""),
+        "{text}"
+    );
+}
+
+#[test]
+fn modules_keep_the_settings_inside_and_name_the_home_host_at_run_time() {
+    let same = npm(&page(true, true, Home::SameHost));
+    assert!(
+        same.contains("const apiHost = location.host + \"/k3v9x2mn/qn5rzd\""),
+        "{same}"
+    );
+    assert!(same.contains("metrics: { sampleRate: 0, host: apiHost, protocol }"));
+    assert!(same.contains("segment: analytics as any"));
+    let other = npm(&page(
+        true,
+        true,
+        Home::OtherHost("https://t.shop.example".to_owned()),
+    ));
+    assert!(
+        other.contains("const apiHost = \"t.shop.example/k3v9x2mn/qn5rzd\""),
+        "{other}"
+    );
+    assert!(other.contains("apiKey: \"wk5t8d2z\", apiHost, protocol"));
+    let mut keyless = page(true, false, Home::SameHost);
+    if let Some(analytics) = &mut keyless.analytics {
+        analytics.key_form = KeyForm::LeftOut;
+    }
+    assert!(
+        npm(&keyless).contains("{ 'Segment.io': { apiHost, protocol } }"),
+        "{}",
+        npm(&keyless)
+    );
+    let next = next_js(&page(true, true, Home::SameHost));
+    assert_eq!(next.matches("new AnalyticsBrowser()").count(), 1, "{next}");
+    assert!(next.starts_with("'use client'"));
+}
+
+#[test]
+fn the_policy_names_home_and_what_replay_needs() {
+    let text = content_security_policy(&page(true, true, Home::SameHost));
+    assert_eq!(
+        text,
+        "script-src 'self' 'nonce-RANDOM';\nconnect-src 'self';\nworker-src 'self' blob:;\nstyle-src 'self' 'unsafe-inline'\n"
+    );
+    let text = content_security_policy(&page(
+        true,
+        false,
+        Home::OtherHost("https://t.x".to_owned()),
+    ));
+    assert_eq!(
+        text,
+        "script-src https://t.x 'nonce-RANDOM';\nconnect-src https://t.x\n"
+    );
+}
+
+#[test]
+fn the_app_of_a_project_is_known_for_the_clouds_and_the_same_host_elsewhere() {
+    for (host, expected) in [
+        ("us", "https://us.posthog.com"),
+        ("eu", "https://eu.posthog.com"),
+        ("https://eu.i.posthog.com", "https://eu.posthog.com"),
+        ("https://ph.example.com/", "https://ph.example.com"),
+    ] {
+        assert_eq!(PostHogPart::ui_host_of(host), expected);
+    }
+}

@@ -1,0 +1,26 @@
+//! The real analytics.js and the real posthog-js in headless Chromium, on pages served through the
+//! real binary with what `hedgerow init` and `hedgerow snippet` print.
+//!
+//! `make test` installs the libraries and a browser. Without them these tests say that they were
+//! skipped; with `HEDGEROW_CLIENTS=required` they fail instead.
+#![allow(
+    missing_docs,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[path = "first_party/house.rs"]
+mod house;
+#[path = "first_party/installations.rs"]
+mod installations;
+#[path = "real_clients/installed.rs"]
+mod installed;
+#[path = "first_party/pages.rs"]
+mod pages;
+#[path = "first_party/stand_in.rs"]
+mod stand_in;
+#[path = "first_party/visits.rs"]
+mod visits;

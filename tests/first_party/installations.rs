@@ -1,0 +1,93 @@
+//! The same requests as other installations would make them.
+
+use std::path::Path;
+
+use hedgerow::config::{parse, Action, Config, Environment};
+use hedgerow::site::init::{init, InitOptions};
+use hedgerow::site::names::ENOUGH_RANDOM_BYTES;
+use hedgerow::site::{Layout, PathNames, SiteFile};
+use serde_json::{json, Value};
+
+use super::house::API_KEY;
+
+const INSTALLATIONS: u64 = 200;
+
+struct Installation {
+    layout: Layout,
+    posthog: String,
+    names: PathNames,
+    write_key: String,
+}
+
+/// The list of each of 200 freshly generated installations, the given one's own first.
+pub fn of(yaml: &Path, list: &[Value]) -> Vec<Vec<Value>> {
+    let text = std::fs::read_to_string(yaml).unwrap();
+    let own = installation(&text);
+    let mut all = vec![list.to_vec()];
+    for seed in 1..INSTALLATIONS {
+        let other = installation(&init(&InitOptions::default(), &random(seed)).unwrap());
+        let moved = list.iter().map(|sent| {
+            let path = moved(&own, &other, sent["path"].as_str().unwrap());
+            json!({"kind": sent["kind"], "path": path})
+        });
+        all.push(moved.collect());
+    }
+    all
+}
+
+fn random(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24) as u8
+    };
+    (0..ENOUGH_RANDOM_BYTES).map(|_| next()).collect()
+}
+
+fn installation(text: &str) -> Installation {
+    let text = text.replace("env:POSTHOG_API_KEY", API_KEY);
+    let (config, _) = parse(&text, &Environment::new("")).unwrap();
+    let Config { routes, .. } = config;
+    let posthog = routes.iter().find_map(|route| match &route.action {
+        Action::PostHog(js) => Some((route.path.to_string(), js.names.clone()?)),
+        _ => None,
+    });
+    let files = routes.iter().find_map(|route| match &route.action {
+        Action::Segment { files, .. } => Some(files),
+        _ => None,
+    });
+    let (posthog, names) = posthog.unwrap();
+    let files = files.unwrap();
+    Installation {
+        layout: files.layout.clone(),
+        posthog: posthog.trim_matches('/').to_owned(),
+        names,
+        write_key: files.page_key.as_ref().unwrap().expose().to_owned(),
+    }
+}
+
+/// A path and query without its first slash.
+fn moved(own: &Installation, other: &Installation, path: &str) -> String {
+    if let Some(tail) = path.strip_prefix(&own.posthog) {
+        let real = own.names.restore(tail).into_owned();
+        return format!("{}{}", other.posthog, other.names.disguise(&real));
+    }
+    let prefix = format!("{}/", own.layout.prefix().trim_matches('/'));
+    let tail = path
+        .strip_prefix(&prefix)
+        .unwrap_or_else(|| panic!("{path}"));
+    let layout = &other.layout;
+    let moved = match own.layout.recognise(tail) {
+        SiteFile::Script { .. } => layout.script_path(),
+        SiteFile::Settings { write_key } => {
+            assert_eq!(write_key, own.write_key);
+            layout.settings_path(&other.write_key)
+        }
+        SiteFile::Chunk { name } => format!("{}/{}/{name}", layout.prefix(), layout.chunks()),
+        SiteFile::Call { tail } => format!("{}/{tail}", layout.calls_path()),
+        strange => panic!("{path}: {strange:?}"),
+    };
+    moved.trim_start_matches('/').to_owned()
+}

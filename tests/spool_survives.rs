@@ -1,0 +1,650 @@
+//! What the spool has acknowledged is there afterwards: real files, real processes, real signals.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use hedgerow::delivery::{
+    outlive_file_size_limit, Held, Portion, Position, Refusal, Spool, SpoolError, SpoolSettings,
+    SpooledEvent, Store,
+};
+
+const EVERYTHING: Portion = Portion {
+    events: usize::MAX,
+    bytes: usize::MAX,
+};
+
+fn event(id: &str, padding: usize) -> SpooledEvent {
+    let text = format!(
+        r#"{{"uuid":"{id}","event":"e","distinct_id":"d","timestamp":"2026-11-23T10:00:00Z","properties":{{"p":"{}"}}}}"#,
+        "x".repeat(padding)
+    );
+    SpooledEvent::new(Bytes::from(text), SystemTime::now()).unwrap()
+}
+
+fn id(held: &Held) -> String {
+    let value: serde_json::Value = serde_json::from_slice(&held.body).unwrap();
+    value["uuid"].as_str().unwrap().to_owned()
+}
+
+fn ids(held: &[Held]) -> Vec<String> {
+    held.iter().map(id).collect()
+}
+
+async fn all(spool: &Spool) -> Vec<Held> {
+    spool.take("shop", EVERYTHING).await.unwrap().events
+}
+
+/// Tries again until it works, because a spool recovers by itself and not at once.
+async fn append_until_taken(spool: &Spool, id: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match spool.append("shop", vec![event(id, 10)]).await {
+            Ok(()) => return,
+            Err(error) if Instant::now() > deadline => panic!("not recovered: {error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// Runs this test binary again as a process of its own that appends and prints what was
+/// acknowledged.
+fn child(folder: &Path, round: usize, shell_prefix: &str) -> Child {
+    let binary = std::env::current_exe().unwrap();
+    Command::new("sh")
+        .arg("-c")
+        .arg(format!(
+            "{shell_prefix} exec \"$0\" --exact the_child_appends --nocapture --test-threads 1"
+        ))
+        .arg(binary)
+        .env("SPOOL_CHILD", folder)
+        .env("SPOOL_ROUND", round.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap()
+}
+
+/// The other process: eight writers, each one a person, append until killed or refused.
+#[test]
+fn the_child_appends() {
+    let Some(folder) = std::env::var_os("SPOOL_CHILD") else {
+        return;
+    };
+    let round = std::env::var("SPOOL_ROUND").unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        outlive_file_size_limit().unwrap();
+        let settings = SpoolSettings {
+            max_size: 1 << 30,
+            ..SpoolSettings::default()
+        };
+        let spool = Spool::open(Path::new(&folder), settings).unwrap();
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..8 {
+            let (spool, round) = (spool.clone(), round.clone());
+            writers.spawn(async move {
+                let mut number = 0;
+                loop {
+                    let many = 1 + (number * 7 + writer) % 20;
+                    let ids: Vec<String> = (number..number + many)
+                        .map(|number| format!("{round}-{writer}-{number}"))
+                        .collect();
+                    let events = ids.iter().map(|id| event(id, 300)).collect();
+                    if let Err(error) = spool.append("shop", events).await {
+                        println!("refused {}", error.code());
+                        return;
+                    }
+                    // One write a line, so that a kill cannot cut one that was acknowledged short.
+                    let line = ids
+                        .iter()
+                        .map(|id| format!("acknowledged {id}\n"))
+                        .collect::<String>();
+                    std::io::stdout().write_all(line.as_bytes()).unwrap();
+                    number += many;
+                }
+            });
+        }
+        while writers.join_next().await.is_some() {}
+    });
+}
+
+/// Kills the child after it has acknowledged so many events, and a random moment later. Returns
+/// what it acknowledged.
+fn kill_after(mut child: Child, least: usize) -> BTreeSet<String> {
+    let mut byte = [0];
+    getrandom::fill(&mut byte).unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut acknowledged = BTreeSet::new();
+    let take = |line: String, acknowledged: &mut BTreeSet<String>| {
+        if let Some((_, id)) = line.split_once("acknowledged ") {
+            acknowledged.insert(id.to_owned());
+        }
+        assert!(!line.contains("refused"), "{line}");
+    };
+    while acknowledged.len() < least {
+        take(
+            lines.next().expect("the child has ended").unwrap(),
+            &mut acknowledged,
+        );
+    }
+    let pid = child.id().to_string();
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(u64::from(byte[0])));
+        Command::new("kill").args(["-9", &pid]).status().unwrap()
+    });
+    for line in lines {
+        take(line.unwrap(), &mut acknowledged);
+    }
+    assert!(killer.join().unwrap().success());
+    child.wait().unwrap();
+    acknowledged
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_acknowledged_event_survives_kill_9_at_ten_random_moments() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut acknowledged = BTreeSet::new();
+    for round in 0..10 {
+        let more = kill_after(child(folder.path(), round, ""), 50);
+        println!("round {round}: {} acknowledged", more.len());
+        acknowledged.extend(more);
+        let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+        let found = ids(&all(&spool).await);
+        let once: BTreeSet<&String> = found.iter().collect();
+        let lost: Vec<_> = acknowledged
+            .iter()
+            .filter(|id| !once.contains(id))
+            .collect();
+        println!("{} found, {} lost: {lost:?}", found.len(), lost.len());
+        assert_eq!(once.len(), found.len(), "some are there twice");
+        assert!(lost.is_empty());
+        let mut newest: BTreeMap<String, i64> = BTreeMap::new();
+        for id in &found {
+            let (person, number) = id.rsplit_once('-').unwrap();
+            let number: i64 = number.parse().unwrap();
+            let before = newest.insert(person.to_owned(), number).unwrap_or(-1);
+            assert_eq!(number, before + 1, "{id} is out of order");
+        }
+    }
+    assert!(acknowledged.len() > 1_000, "{}", acknowledged.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncated_or_damaged_tail_costs_only_the_tail() {
+    const COMMIT: usize = 10;
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let whole: Vec<String> = (0..40 * COMMIT)
+        .map(|number| format!("n{number}"))
+        .collect();
+    for some in whole.chunks(COMMIT) {
+        let events = some.iter().map(|id| event(id, 300)).collect();
+        spool.append("shop", events).await.unwrap();
+    }
+    // What lies on disk now is what a kill would leave: nothing is written at the end.
+    let left = tempfile::tempdir().unwrap();
+    copy(folder.path(), left.path());
+    let log = "spool.db-wal";
+    let length = fs::metadata(left.path().join(log)).unwrap().len();
+    // Frames of the log are 8,216 bytes, and a commit here takes at least three.
+    for cut in [1, 23, 24, 100, 8_191, 8_192, 8_216, 50_000, 500_000, length] {
+        for damage in ["cut", "flipped"] {
+            let copied = tempfile::tempdir().unwrap();
+            copy(left.path(), copied.path());
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(copied.path().join(log))
+                .unwrap();
+            if damage == "cut" {
+                file.set_len(length - cut).unwrap();
+            } else {
+                file.seek(SeekFrom::Start(length - cut)).unwrap();
+                let mut tail = Vec::new();
+                file.read_to_end(&mut tail).unwrap();
+                tail.iter_mut().for_each(|byte| *byte ^= 0x55);
+                file.seek(SeekFrom::Start(length - cut)).unwrap();
+                file.write_all(&tail).unwrap();
+            }
+            drop(file);
+            let spool = Spool::open(copied.path(), SpoolSettings::default()).unwrap();
+            let found = ids(&all(&spool).await);
+            println!("{damage} {cut} of {length}: {} events", found.len());
+            assert_eq!(found, whole[..found.len()], "{damage} {cut}");
+            let commits_hit = usize::try_from(cut).unwrap().div_ceil(3 * 8_216);
+            assert!(
+                found.len() < whole.len(),
+                "{damage} {cut}: the tail was hit"
+            );
+            assert!(
+                found.len() + commits_hit * COMMIT >= whole.len(),
+                "{damage} {cut}"
+            );
+            append_until_taken(&spool, "afterwards").await;
+            assert_eq!(ids(&all(&spool).await).last().unwrap(), "afterwards");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_is_set_aside_and_the_rest_of_it_is_kept() {
+    let source = tempfile::tempdir().unwrap();
+    let whole: Vec<String> = (0..3_000).map(|number| format!("n{number}")).collect();
+    {
+        let spool = Spool::open(source.path(), SpoolSettings::default()).unwrap();
+        for some in whole.chunks(500) {
+            let events = some.iter().map(|id| event(id, 700)).collect();
+            spool.append("shop", events).await.unwrap();
+        }
+    }
+    let length = fs::metadata(source.path().join("spool.db")).unwrap().len();
+    let cases = [
+        ("the header", 0, 100, 0),
+        ("pages in the middle", length / 2, 20_000, 2_900),
+        ("a page's end", length / 3 + 8_000, 50, 2_900),
+        ("the last page", length - 8_192, 8_192, 2_900),
+    ];
+    for (what, from, bytes, least) in cases {
+        let copied = tempfile::tempdir().unwrap();
+        copy(source.path(), copied.path());
+        let mut file = OpenOptions::new()
+            .write(true)
+            .open(copied.path().join("spool.db"))
+            .unwrap();
+        file.seek(SeekFrom::Start(from)).unwrap();
+        file.write_all(&vec![0xa5; bytes]).unwrap();
+        drop(file);
+        let spool = Spool::open(copied.path(), SpoolSettings::default()).unwrap();
+        append_until_taken(&spool, "afterwards").await;
+        // The first read may be the one that finds the damage.
+        let found = loop {
+            match spool.take("shop", EVERYTHING).await {
+                Ok(taken) => break ids(&taken.events),
+                Err(error) => println!("{what}: {error:?}"),
+            }
+        };
+        println!("{what}: {} of {} kept", found.len() - 1, whole.len());
+        assert!(found.len() > least, "{what}");
+        assert!(found.contains(&"afterwards".to_owned()), "{what}");
+        let known: Vec<&String> = found.iter().filter(|id| *id != "afterwards").collect();
+        let expected: Vec<&String> = whole.iter().filter(|id| found.contains(id)).collect();
+        assert_eq!(known, expected, "{what}: in order and each once");
+    }
+}
+
+/// A small file system of its own; nothing if this user may not mount one.
+struct SmallDisk {
+    at: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("disk");
+        fs::create_dir(&at).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(&at)
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        if !mounted {
+            println!("SKIPPED: no file system can be mounted by this user");
+            return None;
+        }
+        Some(Self {
+            at,
+            _folder: folder,
+        })
+    }
+
+    fn remount(&self, how: &str) {
+        let status = Command::new("mount")
+            .args(["-o", &format!("remount,{how}")])
+            .arg(&self.at)
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_loses_nothing_and_recovers_when_emptied_through_the_spool() {
+    let Some(disk) = SmallDisk::mount("8m") else {
+        return;
+    };
+    let settings = SpoolSettings::default();
+    let spool = Spool::open(&disk.at.join("spool"), settings).unwrap();
+    for round in 0..3 {
+        let mut acknowledged = ids(&all(&spool).await);
+        let mut number = 0;
+        let error = loop {
+            let some: Vec<String> = (0..50)
+                .map(|one| format!("{round}-{number}-{one}"))
+                .collect();
+            let events = some.iter().map(|id| event(id, 900)).collect();
+            match spool.append("shop", events).await {
+                Ok(()) => acknowledged.extend(some),
+                Err(error) => break error,
+            }
+            number += 1;
+        };
+        println!(
+            "round {round}: {} acknowledged, then: {error}",
+            acknowledged.len()
+        );
+        assert!(matches!(error, SpoolError::NoSpace), "{error:?}");
+        assert!(acknowledged.len() > 1_000);
+        // Fill what is left to the last byte: somebody else's log, say.
+        let mut other = fs::File::create(disk.at.join("other")).unwrap();
+        while other.write_all(&[0; 512]).is_ok() {}
+        let held = all(&spool).await;
+        assert_eq!(ids(&held), acknowledged, "round {round}");
+        // A replay empties it although the disk is full.
+        for some in held[..held.len() - 10].chunks(700) {
+            let positions: Vec<Position> = some.iter().map(|held| held.position).collect();
+            spool.settle("shop", positions).await;
+        }
+        append_until_taken(&spool, &format!("recovered {round}")).await;
+        let mut expected = acknowledged[acknowledged.len() - 10..].to_vec();
+        expected.push(format!("recovered {round}"));
+        assert_eq!(ids(&all(&spool).await), expected);
+        drop(other);
+        fs::remove_file(disk.at.join("other")).unwrap();
+    }
+    drop(spool);
+    let again = Spool::open(&disk.at.join("spool"), settings).unwrap();
+    assert_eq!(
+        all(&again).await.len(),
+        11,
+        "nothing comes back from the dead"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_size_limit_refuses_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // In blocks of 512 bytes (dash) or 1 KiB (bash): 4 or 8 MiB.
+    let mut child = child(folder.path(), 0, "ulimit -f 8192;");
+    let mut acknowledged = BTreeSet::new();
+    let mut refused = 0;
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if let Some((_, id)) = line.split_once("acknowledged ") {
+            acknowledged.insert(id.to_owned());
+        }
+        refused += usize::from(line.contains("refused"));
+    }
+    assert!(
+        child.wait().unwrap().success(),
+        "it ends by itself, in order"
+    );
+    println!(
+        "{} acknowledged, {refused} writers refused",
+        acknowledged.len()
+    );
+    assert_eq!(refused, 8);
+    assert!(acknowledged.len() > 1_000);
+    let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let found: BTreeSet<String> = ids(&all(&spool).await).into_iter().collect();
+    assert_eq!(acknowledged.difference(&found).count(), 0);
+    append_until_taken(&spool, "afterwards").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_disk_refuses_and_recovers_by_itself() {
+    let Some(disk) = SmallDisk::mount("8m") else {
+        return;
+    };
+    let folder = disk.at.join("spool");
+    drop(Spool::open(&folder, SpoolSettings::default()).unwrap());
+    disk.remount("ro");
+    let spool = Spool::open(&folder, SpoolSettings::default()).unwrap();
+    for _ in 0..3 {
+        let error = spool
+            .append("shop", vec![event("a", 10)])
+            .await
+            .unwrap_err();
+        println!("read-only: {error:?}");
+    }
+    assert_eq!(spool.counters().refused.load(Ordering::Relaxed), 3);
+    disk.remount("rw");
+    append_until_taken(&spool, "b").await;
+    assert_eq!(ids(&all(&spool).await), ["b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_made_refuses_and_recovers_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("taken");
+    fs::write(&path, "a file stands where the folder should be").unwrap();
+    let spool = Spool::open(&path, SpoolSettings::default()).unwrap();
+    let error = spool
+        .append("shop", vec![event("a", 10)])
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "folder", "{error:?}");
+    fs::remove_file(&path).unwrap();
+    append_until_taken(&spool, "b").await;
+    for file in ["spool.db", "spool.db-wal"] {
+        let mode = fs::metadata(path.join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}: events are for this user only");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_whose_files_are_deleted_under_it_writes_them_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool");
+    let spool = Spool::open(&path, SpoolSettings::default()).unwrap();
+    append_until_taken(&spool, "a").await;
+    fs::remove_dir_all(&path).unwrap();
+    append_until_taken(&spool, "b").await;
+    drop(spool);
+    let again = Spool::open(&path, SpoolSettings::default()).unwrap();
+    assert_eq!(ids(&all(&again).await), ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn max_size_bounds_the_file_and_the_low_water_mark_reopens_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SpoolSettings {
+        max_size: 4 << 20,
+        low_water_percent: 50,
+        ..SpoolSettings::default()
+    };
+    for padding in [60, 700, 5_000, 200_000] {
+        let path = folder.path().join(padding.to_string());
+        let spool = Spool::open(&path, settings).unwrap();
+        let mut number = 0;
+        let many = 1 + 20_000 / padding;
+        let error = loop {
+            let some = (number..number + many)
+                .map(|number| event(&number.to_string(), padding))
+                .collect();
+            match spool.append("shop", some).await {
+                Ok(()) => number += many,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, SpoolError::Full { .. }), "{error:?}");
+        let file = fs::metadata(path.join("spool.db")).unwrap().len();
+        let held = all(&spool).await;
+        assert_eq!(held.len(), number);
+        let json: usize = held.iter().map(|held| held.body.len()).sum();
+        println!("{padding}: {number} events, {json} bytes of JSON in {file}");
+        assert!(file <= settings.max_size, "{padding}: {file}");
+        // A little less does not reopen it, half does.
+        let positions = |some: &[Held]| some.iter().map(|held| held.position).collect();
+        let few = number / 10;
+        spool.settle("shop", positions(&held[..few])).await;
+        let refused = spool.append("shop", vec![event("x", padding)]).await;
+        assert!(
+            refused.is_err(),
+            "{padding}: refused until the low-water mark"
+        );
+        spool
+            .settle("shop", positions(&held[few..number * 6 / 10]))
+            .await;
+        append_until_taken(&spool, "y").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_shrinks_when_the_spool_is_empty_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    for number in 0..20 {
+        let events = (0..200)
+            .map(|one| event(&format!("{number}-{one}"), 900))
+            .collect();
+        spool.append("shop", events).await.unwrap();
+    }
+    let size = || {
+        fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.file_name() != "reserve")
+            .map(|entry| entry.metadata().unwrap().len())
+            .sum::<u64>()
+    };
+    let full = size();
+    let held = all(&spool).await;
+    let positions = held.iter().map(|held| held.position).collect();
+    spool.settle("shop", positions).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while size() > 300_000 {
+        assert!(Instant::now() < deadline, "{} of {full}", size());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn concurrent_appends_share_their_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let mut appends = tokio::task::JoinSet::new();
+    for number in 0..500 {
+        let spool = spool.clone();
+        appends.spawn(async move {
+            let events = vec![event(&number.to_string(), 100)];
+            spool.append("shop", events).await.unwrap();
+        });
+    }
+    while let Some(done) = appends.join_next().await {
+        done.unwrap();
+    }
+    let commits = spool.counters().commits.load(Ordering::Relaxed);
+    println!("500 appends in {commits} commits");
+    assert!(commits < 250, "{commits}");
+    assert_eq!(spool.gauges().of("shop").events(), 500);
+    assert_eq!(all(&spool).await.len(), 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_comes_again_while_it_waits_is_kept_once() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+        let twice = || vec![event("a", 1), event("a", 1), event("b", 1)];
+        spool.append("shop", twice()).await.unwrap();
+        spool.append("shop", twice()).await.unwrap();
+        spool.append("other", vec![event("a", 1)]).await.unwrap();
+    }
+    let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    spool.append("shop", vec![event("b", 1)]).await.unwrap();
+    let held = all(&spool).await;
+    assert_eq!(ids(&held), ["a", "b"]);
+    let other = spool.take("other", EVERYTHING).await.unwrap().events;
+    assert_eq!(
+        ids(&other),
+        ["a"],
+        "another project's event is another event"
+    );
+    // Once it is gone it may come again: PostHog collapses that.
+    spool.settle("shop", vec![held[0].position]).await;
+    spool.append("shop", vec![event("a", 1)]).await.unwrap();
+    assert_eq!(ids(&all(&spool).await), ["b", "a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_old_is_dropped_and_counted_dead_letters_included() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SpoolSettings {
+        max_age: Duration::from_millis(1_500),
+        ..SpoolSettings::default()
+    };
+    let spool = Spool::open(folder.path(), settings).unwrap();
+    let events = vec![event("a", 1), event("b", 1), event("c", 1)];
+    spool.append("shop", events).await.unwrap();
+    let first = all(&spool).await[0].position;
+    let refusal = Refusal {
+        status: 400,
+        reason: "no".to_owned(),
+    };
+    spool.bury("shop", first, refusal).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while spool.counters().expired.load(Ordering::Relaxed) < 3 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(all(&spool).await.is_empty());
+    assert_eq!(spool.gauges().of("shop").events(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_can_append_while_only_one_leads() {
+    use hedgerow::delivery::Lead;
+    let folder = tempfile::tempdir().unwrap();
+    let old = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let new = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    assert!(matches!(old.lead("shop").await, Lead::Ours(_)));
+    assert_eq!(new.lead("shop").await, Lead::Theirs);
+    old.append("shop", vec![event("a", 1)]).await.unwrap();
+    new.append("shop", vec![event("b", 1)]).await.unwrap();
+    old.append("shop", vec![event("c", 1)]).await.unwrap();
+    old.resign().await;
+    drop(old);
+    assert!(matches!(new.lead("shop").await, Lead::Ours(_)));
+    assert_eq!(ids(&all(&new).await), ["a", "b", "c"]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while new.gauges().of("shop").events() != 3 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
