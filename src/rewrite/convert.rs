@@ -14,7 +14,7 @@ use super::repeats::Tag;
 use super::session::Sessions;
 use super::spread::spreads_beyond;
 use super::time::Reading;
-use super::write::{write_event, Desk};
+use super::write::{write_event, Aside, Desk};
 use super::{
     Arrival, Fault, Integrations, Mode, Omission, Recipient, RewriteError, Rewriter, Timestamp,
     Verdict,
@@ -97,6 +97,7 @@ pub(super) struct Converter {
     own_context: Tree,
     repaired: Vec<u8>,
     merged_text: Vec<u8>,
+    aside: Part,
     /// An event out of which something had to be taken.
     scrubbed: Vec<u8>,
 }
@@ -151,8 +152,9 @@ pub(super) enum Extent {
 impl Converter {
     /// The memory it holds, in bytes.
     fn held(&self) -> usize {
-        let texts = self.repaired.capacity() + self.merged_text.capacity();
-        texts + self.scratch.held() + self.message.held() + self.merged.held()
+        let texts =
+            self.repaired.capacity() + self.merged_text.capacity() + self.scrubbed.capacity();
+        texts + self.scratch.held() + self.message.held() + self.merged.held() + self.aside.held()
     }
 
     /// Converts the message at the start of `text`, and appends its event to `out`.
@@ -221,7 +223,7 @@ impl Converter {
             context,
         };
         let before = out.len();
-        let memory = (&mut self.scrubbed, &mut self.scratch);
+        let memory = (&mut self.scrubbed, &mut self.aside, &mut self.scratch);
         let verdict = match event(request, source, index, out, memory) {
             Ok(()) => None,
             Err(verdict) => {
@@ -330,7 +332,7 @@ fn event(
     source: Source<'_>,
     index: usize,
     out: &mut Vec<u8>,
-    (scrubbed, scratch): (&mut Vec<u8>, &mut Scratch),
+    (scrubbed, aside, scratch): (&mut Vec<u8>, &mut Part, &mut Scratch),
 ) -> Result<(), Verdict> {
     let mapping = &request.rewriter.mapping;
     let decision = mapping.privacy.of_message(request.arrival.signals, source);
@@ -407,7 +409,13 @@ fn event(
         group_cookie: request.group_cookie.filter(|_| subject == Subject::Kept),
     };
     request.sixth_group_type = write_event(
-        out,
+        (
+            out,
+            Aside {
+                part: aside,
+                scratch: &mut *scratch,
+            },
+        ),
         desk,
         &plan,
         &settled,

@@ -170,11 +170,12 @@ fn cleanliness(scanner: &Scanner<'_, '_>) -> Cleanliness {
 }
 
 impl Part {
-    fn held(&self) -> usize {
+    /// The memory it holds, in bytes.
+    pub(super) fn held(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>()
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.value = None;
         self.entries.clear();
     }

@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 
 use super::super::super::enrich::cache::UserAgents;
-use super::super::super::json::Value;
+use super::super::super::json::{Scratch, Value};
+use super::super::super::message::Part;
 use super::super::super::message_id::{self, EventUuid};
 use super::super::super::normalise::{Settled, Time};
+use super::super::super::write::Aside;
 use super::*;
 
 /// The text of a key's value in a JSON file.
@@ -91,7 +93,11 @@ fn mapped(text: &str) -> Vec<u8> {
         group_cookie: None,
         group_types: None,
     };
-    write_event(&mut out, desk, &plan, &settled, source, None);
+    let aside = Aside {
+        part: &mut Part::default(),
+        scratch: &mut Scratch::default(),
+    };
+    write_event((&mut out, aside), desk, &plan, &settled, source, None);
     out
 }
 

@@ -1,5 +1,7 @@
 //! Groups (mapping 1.3, 1.6 and 5.5).
 
+use std::borrow::Cow;
+
 use super::super::explain::Origin;
 use super::super::group_types::News;
 use super::super::json::{is_truthy, unescape, write_string, Entry, Scratch, Shape, Value};
@@ -70,14 +72,10 @@ impl Properties<'_, '_, '_> {
             return;
         };
         let group_type = &self.desk.mapping.group_type;
-        let mut callers = Part::default();
         let given = find(self.entries, self.source.text, "$groups")
             .filter(|given| self.is_enriched() && given.shape == Shape::Object);
         let given_text = given.map_or(&b""[..], |given| given.of(self.source.text));
-        if given.is_some() {
-            // It has been scanned as a part of the message; it can be scanned again.
-            let _ = callers.scan_text(given_text, &mut Scratch::default());
-        }
+        let callers = self.look_into(given_text);
         self.key("$groups", group.origin());
         self.out.push(b'{');
         let mut first = true;
@@ -104,11 +102,22 @@ impl Properties<'_, '_, '_> {
             self.out.extend_from_slice(entry.value.of(given_text));
         }
         self.out.push(b'}');
+        *self.aside.part = callers;
+    }
+
+    /// The entries of an object of the message, or none. Whoever asks gives the part back.
+    fn look_into(&mut self, text: &[u8]) -> Part {
+        let mut part = std::mem::take(self.aside.part);
+        // It has been scanned as a part of the message; it can be scanned again.
+        if part.scan_text(text, self.aside.scratch).is_err() {
+            part.clear();
+        }
+        part
     }
 
     /// A type of groups on this event that is one too many for the project, if it has not been
     /// said before (posthog-ingestion 4.5).
-    pub(super) fn sixth_group_type(&self) -> Option<String> {
+    pub(super) fn sixth_group_type(&mut self) -> Option<String> {
         let group_types = self.desk.group_types?;
         let project = &self.desk.recipient.posthog_cookie;
         let is_sixth = |name: &str| group_types.note(project, name) == News::Sixth;
@@ -133,12 +142,17 @@ impl Properties<'_, '_, '_> {
         }
         let text = self.source.text;
         let groups = find(self.entries, text, "$groups")?.of(text);
-        let mut part = Part::default();
-        part.scan_text(groups, &mut Scratch::default()).ok()?;
-        part.entries.iter().find_map(|entry| {
-            let name = unescape(&[b"\"", entry.key.of(groups), b"\""].concat()).into_owned();
-            is_sixth(&name).then_some(name)
-        })
+        let part = self.look_into(groups);
+        let sixth = part.entries.iter().find_map(|entry| {
+            let key = entry.key.of(groups);
+            let name = match std::str::from_utf8(key) {
+                Ok(name) if !key.contains(&b'\\') => Cow::Borrowed(name),
+                _ => Cow::Owned(unescape(&[b"\"", key, b"\""].concat()).into_owned()),
+            };
+            is_sixth(&name).then(|| name.into_owned())
+        });
+        *self.aside.part = part;
+        sixth
     }
 
     /// `$groups` of a group call without `context.groupId`: the group that it names.

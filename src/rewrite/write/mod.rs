@@ -13,9 +13,9 @@ mod reference;
 use super::enrich::cache::UserAgents;
 use super::explain::{Origin, Trace};
 use super::group_types::GroupTypes;
-use super::json::{is_truthy, write_string, Entry, Value};
+use super::json::{is_truthy, write_string, Entry, Scratch, Value};
 use super::library::Library;
-use super::message::find;
+use super::message::{find, Part};
 use super::normalise::{Settled, Source, Time};
 use super::plan::{Piece, Plan};
 use super::{Mapping, Mode, Recipient};
@@ -35,10 +35,16 @@ pub(super) struct Desk<'d> {
     pub(super) group_types: Option<&'d GroupTypes>,
 }
 
+/// Memory to look into a value of the message with that has not been taken apart yet.
+pub(super) struct Aside<'a> {
+    pub(super) part: &'a mut Part,
+    pub(super) scratch: &'a mut Scratch,
+}
+
 /// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`. Gives back a
 /// type of groups that is one too many for the project.
 pub(super) fn write_event(
-    out: &mut Vec<u8>,
+    (out, aside): (&mut Vec<u8>, Aside<'_>),
     desk: Desk<'_>,
     plan: &Plan<'_>,
     settled: &Settled<'_>,
@@ -46,6 +52,8 @@ pub(super) fn write_event(
     trace: Option<&mut Trace>,
 ) -> Option<String> {
     let text = source.text;
+    // Most of a message goes out as it came, some of it twice.
+    out.reserve(text.len() + text.len() / 2 + 1024);
     out.extend_from_slice(b"{\"uuid\":\"");
     settled.uuid.write(out);
     out.push(b'"');
@@ -66,7 +74,7 @@ pub(super) fn write_event(
         }
     }
     out.extend_from_slice(b",\"properties\":");
-    let mut properties = Properties::open(out, desk, plan, settled, source, trace);
+    let mut properties = Properties::open((out, aside), desk, plan, settled, source, trace);
     properties.write();
     let sixth = properties.sixth_group_type();
     out.push(b'}');
@@ -102,6 +110,7 @@ struct Given {
 /// The properties of one event while they are written.
 struct Properties<'o, 'p, 't> {
     out: &'o mut Vec<u8>,
+    aside: Aside<'o>,
     desk: Desk<'p>,
     plan: &'p Plan<'p>,
     settled: &'p Settled<'t>,
@@ -122,7 +131,7 @@ struct Properties<'o, 'p, 't> {
 
 impl<'o, 'p, 't> Properties<'o, 'p, 't> {
     fn open(
-        out: &'o mut Vec<u8>,
+        (out, aside): (&'o mut Vec<u8>, Aside<'o>),
         desk: Desk<'p>,
         plan: &'p Plan<'p>,
         settled: &'p Settled<'t>,
@@ -158,6 +167,7 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
         out.push(b'{');
         Self {
             out,
+            aside,
             desk,
             plan,
             settled,
