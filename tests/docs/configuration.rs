@@ -95,6 +95,24 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         ("projects", "projects: {shop: {QQQQQQQQQ: 1}}"),
         ("routes", "routes: [{QQQQQQQQQ: 1}]"),
         ("segment", "routes: [{segment: {QQQQQQQQQ: 1}}]"),
+        (
+            "library",
+            "routes: [{path: /a/, segment: {project: other, library: {QQQQQQQQQ: 1}}}]",
+        ),
+        (
+            "settings",
+            "routes: [{path: /a/, segment: {project: other, settings: {QQQQQQQQQ: 1}}}]",
+        ),
+        (
+            "forward",
+            "routes: [{path: /a/, segment: {project: other, forward: {QQQQQQQQQ: 1}}}]",
+        ),
+        ("posthog", "routes: [{path: /a/, posthog: {QQQQQQQQQ: 1}}]"),
+        ("origin", "routes: [{path: /a/, origin: {QQQQQQQQQ: 1}}]"),
+        (
+            "health",
+            "routes: [{path: /a/, origin: {health: {QQQQQQQQQ: 1}}}]",
+        ),
         ("mapping", "mapping: {QQQQQQQQQ: 1}"),
         ("posthog_js", "mapping: {posthog_js: {QQQQQQQQQ: 1}}"),
         ("sessions", "mapping: {sessions: {QQQQQQQQQ: 1}}"),
