@@ -1,6 +1,8 @@
 //! Finding the end of a value without looking at it, with a memory: a body that arrives byte by
 //! byte is looked at once.
 
+use super::scan::plain_run;
+
 /// How far the value that begins at the start of a buffer has been followed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::rewrite) struct Skim {
@@ -73,20 +75,17 @@ impl Skim {
                     _ => self.at += 1,
                 },
                 Mode::Text => {
-                    let rest = text.get(self.at..).unwrap_or_default();
-                    let stop = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
-                    let Some(stop) = stop else {
-                        self.at = text.len();
-                        break;
-                    };
-                    self.at += stop;
-                    if rest.get(stop) == Some(&b'\\') {
-                        self.step(Mode::Escape);
-                    } else if self.depth == 0 {
-                        self.at += 1;
-                        return Skimmed::End(self.at);
-                    } else {
-                        self.step(Mode::Inside);
+                    self.at += plain_run(text.get(self.at..).unwrap_or_default());
+                    match text.get(self.at) {
+                        None => break,
+                        Some(b'\\') => self.step(Mode::Escape),
+                        Some(b'"') if self.depth == 0 => {
+                            self.at += 1;
+                            return Skimmed::End(self.at);
+                        }
+                        Some(b'"') => self.step(Mode::Inside),
+                        // A control character, which is somebody else's to judge.
+                        Some(_) => self.at += 1,
                     }
                 }
                 Mode::Escape => self.step(Mode::Text),
