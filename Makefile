@@ -13,6 +13,8 @@ SHELL := /bin/bash
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
+# What site_files looks into: the newest version that is known, and the oldest.
+LIBRARIES := $(CURDIR)/$(CLIENTS)/node_modules/@segment/analytics-next/dist/umd:$(CURDIR)/$(CLIENTS)/node_modules/@segment/analytics-next-1.83.0/dist/umd
 NPM_INSTALL := --no-audit --no-fund --loglevel=error
 
 demo: cmake
@@ -30,7 +32,7 @@ check: cmake
 	cargo clippy --locked --all-targets -- -D warnings
 
 test: check clients
-	HEDGEROW_CLIENTS=required cargo test --locked --no-fail-fast
+	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
 bench: cmake

@@ -156,7 +156,8 @@ limits:
 delivery:
   connect_timeout: 3s
   timeout: 15s
-  spool: off                   # or {path: spool/, max_size: 1GiB, max_age: 7d}
+  # What PostHog cannot take is kept here and sent later; or off.
+  spool: {path: spool/, max_size: 1GiB, max_age: 7d}
 
 server:
   threads: 2
