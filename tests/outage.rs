@@ -8,10 +8,12 @@
     clippy::indexing_slicing
 )]
 
+#[path = "outage/beacons.rs"]
+mod beacons;
 #[path = "outage/binary.rs"]
 mod binary;
-#[path = "outage/ledger.rs"]
-mod ledger;
+// The ledger has more use for it.
+#[allow(dead_code)]
 #[path = "outage/relay.rs"]
 mod relay;
 mod support;
@@ -57,6 +59,7 @@ async fn what_posthog_cannot_take_is_acknowledged_kept_and_delivered_unchanged()
         ("away", Line::Refuses, Fault::None),
         ("cut", Line::Cuts, Fault::None),
         ("hung", Line::Hangs, Fault::None),
+        ("reset", Line::Resets, Fault::None),
         ("503", Line::Passes, status(503)),
         ("429", Line::Passes, status(429)),
         ("401", Line::Passes, status(401)),

@@ -36,7 +36,9 @@ impl FileLease {
             .truncate(false)
             .write(true)
             .mode(0o600)
-            .open(&self.path);
+            .open(&self.path)
+            // What waits on a disk that has become read-only can be sent all the same.
+            .or_else(|_| File::open(&self.path));
         match opened.map(|file| (file.try_lock().is_ok(), file)) {
             Ok((true, file)) => {
                 *held = Some(file);

@@ -1,8 +1,9 @@
 //! A line between the proxy and PostHog that can be cut.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -17,6 +18,10 @@ pub enum Line {
     Cuts,
     /// Connections open and nothing comes.
     Hangs,
+    /// Every byte takes its time, in both directions.
+    Crawls,
+    /// Every connection is reset in the middle of a request.
+    Resets,
 }
 
 pub struct Relay {
@@ -58,6 +63,29 @@ impl Relay {
     }
 }
 
+/// How long a piece of at most this many bytes takes on a line that crawls.
+const CRAWL: (Duration, usize) = (Duration::from_millis(150), 4096);
+/// How much of a request passes before a line is cut.
+const CUT: u64 = 300;
+
+/// One direction of a line that crawls.
+async fn crawl(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+    let mut piece = vec![0; CRAWL.1];
+    while let Ok(read @ 1..) = from.read(&mut piece).await {
+        tokio::time::sleep(CRAWL.0).await;
+        if to.write_all(&piece[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Lets the beginning of a request through.
+async fn begin(socket: &mut TcpStream, to: SocketAddr) {
+    if let Ok(mut onward) = TcpStream::connect(to).await {
+        let _ = tokio::io::copy(&mut socket.take(CUT), &mut onward).await;
+    }
+}
+
 async fn carry(mut socket: TcpStream, to: SocketAddr, mut line: watch::Receiver<Line>) {
     let now = *line.borrow_and_update();
     let carrying = async {
@@ -68,8 +96,24 @@ async fn carry(mut socket: TcpStream, to: SocketAddr, mut line: watch::Receiver<
                 }
             }
             Line::Refuses => {}
-            Line::Cuts => {
-                let _ = socket.read(&mut [0; 100]).await;
+            Line::Cuts => begin(&mut socket, to).await,
+            Line::Resets => {
+                begin(&mut socket, to).await;
+                let _ = socket.set_zero_linger();
+            }
+            Line::Crawls => {
+                if let Ok(onward) = TcpStream::connect(to).await {
+                    let (from_client, to_client) = socket.split();
+                    let (from_server, to_server) = onward.into_split();
+                    let forth = async {
+                        crawl(from_client, to_server).await;
+                        std::future::pending().await
+                    };
+                    tokio::select! {
+                        () = forth => {}
+                        () = crawl(from_server, to_client) => {}
+                    }
+                }
             }
             Line::Hangs => std::future::pending().await,
         }

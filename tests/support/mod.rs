@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod client;
+pub mod disk;
 pub mod h2;
 pub mod log;
 pub mod proxy;

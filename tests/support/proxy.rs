@@ -136,7 +136,12 @@ impl Drop for PostHog {
 
 impl PostHog {
     pub async fn start() -> Self {
-        let capture = Arc::new(Capture::new(Arc::new(Utc::now), Capacity::UNBOUNDED));
+        Self::with(Capacity::UNBOUNDED).await
+    }
+
+    /// One that forgets what is more than this.
+    pub async fn with(capacity: Capacity) -> Self {
+        let capture = Arc::new(Capture::new(Arc::new(Utc::now), capacity));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let handler: Arc<dyn Handler> = Arc::clone(&capture) as _;

@@ -20,6 +20,9 @@ use crate::delivery::{Refusal, SpoolError};
 const FILE: &str = "spool.db";
 const FORMAT: i64 = 1;
 
+/// A page in the log: 8 KiB behind 24 bytes that say which one it is.
+const FRAME: usize = 8192 + 24;
+
 /// How long a statement waits for another process that is writing: the predecessor in an upgrade,
 /// or `hedgerow spool`.
 const BUSY: Duration = Duration::from_secs(5);
@@ -118,11 +121,15 @@ impl Database {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         connection.busy_timeout(BUSY)?;
+        let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if format == 0 {
+            // For a new file only: they write, and a read-only disk can still be read.
+            connection
+                .execute_batch("PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL;")?;
+        }
         // FULL: in WAL mode this is what makes every commit wait for the disk.
         connection.execute_batch(
-            "PRAGMA page_size = 8192;
-             PRAGMA auto_vacuum = INCREMENTAL;
-             PRAGMA journal_mode = WAL;
+            "PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;
              PRAGMA wal_autocheckpoint = 0;
              PRAGMA journal_size_limit = 8388608;
@@ -130,7 +137,6 @@ impl Database {
              PRAGMA temp_store = MEMORY;
              PRAGMA trusted_schema = OFF;",
         )?;
-        let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let mut database = Self {
             connection,
             inode: inode(&file).unwrap_or_default(),
@@ -319,6 +325,18 @@ impl Database {
     /// has to grow and cannot; what the log holds stays safe in it.
     pub(crate) fn checkpoint(&self) -> Result<(), SpoolError> {
         self.each("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(Next::Row))
+    }
+
+    /// Bytes of the log while it has not all been moved into the file. Every commit logs whole
+    /// pages, so this is many times what the events in it have.
+    pub(crate) fn logged(&self) -> Result<usize, SpoolError> {
+        let mut frames = 0;
+        self.each("PRAGMA wal_checkpoint(NOOP)", [], |row| {
+            let (all, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
+            frames = if all == moved { 0 } else { all };
+            Ok(Next::Row)
+        })?;
+        Ok(usize::try_from(frames).unwrap_or(0) * FRAME)
     }
 
     /// Pages of the file that hold nothing.

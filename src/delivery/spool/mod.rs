@@ -1,6 +1,7 @@
 //! The spool on this machine's disk: SQLite as the storage, one thread that writes it.
 
 mod database;
+mod opening;
 mod packing;
 mod reserve;
 mod salvage;

@@ -11,10 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
-use super::database::{Absent, Database, Found};
+use super::database::{Database, Found};
 use super::packing::{pack, Append, Part};
 use super::reserve::Reserve;
-use super::salvage::{rescue, salvage};
 use super::SpoolSettings;
 use crate::delivery::store::{Counters, Gauges, Portion, Position};
 use crate::delivery::{Refusal, SpoolError, SpooledEvent};
@@ -35,14 +34,11 @@ const GROUP: usize = 4_096;
 /// The log is moved into the file when it holds so many bytes.
 pub(super) const LOG_BYTES: usize = 1 << 20;
 
-/// What one change costs in the log besides the event, in bytes.
-const LOGGED: usize = 400;
-
 /// On a full disk, so many events are forgotten at a time: each step needs little log.
 pub(super) const SMALL_STEP: usize = 100;
 
 /// Events that are recognised when they come again while they wait (16 bytes each).
-const KNOWN: usize = 500_000;
+pub(super) const KNOWN: usize = 500_000;
 
 /// What the thread is asked for.
 pub(super) enum Command {
@@ -83,11 +79,11 @@ pub(super) struct Worker {
     pub(super) database: Option<Database>,
     pub(super) reserve: Reserve,
     /// Waiting events, to recognise one that comes again.
-    known: HashSet<u128>,
+    pub(super) known: HashSet<u128>,
     /// Delivered, but not yet forgotten by the file.
     pub(super) settled: HashMap<Position, Arc<str>>,
     room: Room,
-    /// About so many bytes are in the log.
+    /// So many bytes of the log are not in the file yet.
     pub(super) logged: usize,
     pub(super) failed: Option<(Instant, SpoolError)>,
     pub(super) letters: Letters,
@@ -155,89 +151,6 @@ impl Worker {
             if ticked.elapsed() >= TICK {
                 self.tick();
                 ticked = Instant::now();
-            }
-        }
-    }
-
-    /// Opens the file if it is not open. Its error is that of the moment: the next call tries
-    /// again.
-    pub(super) fn open(&mut self) -> Result<&mut Database, SpoolError> {
-        let now = SystemTime::now();
-        let damaged = self.database.as_ref().is_some_and(Database::is_damaged);
-        let misplaced = self.database.as_ref().filter(|open| !open.is_in_place());
-        if let (false, Some(old)) = (damaged, misplaced) {
-            log::error!("the spool's file has been deleted; what it held is written anew");
-            self.database = Some(rescue(old, &self.folder, now)?);
-            self.settled.clear();
-        }
-        if damaged {
-            self.database = None;
-            let (database, salvaged) = salvage(&self.folder, now)?;
-            log::error!(
-                "the spool's file is damaged: {} events and {} dead letters could be read and are \
-                 kept; the damaged files are in {}",
-                salvaged.events,
-                salvaged.letters,
-                salvaged.aside.display()
-            );
-            self.settled.clear();
-            self.database = Some(database);
-            self.learn();
-        }
-        if self.database.is_none() {
-            self.database = match Database::open(&self.folder, Absent::Create) {
-                Err(SpoolError::Storage(error)) if is_damage(&error) => {
-                    let (database, salvaged) = salvage(&self.folder, now)?;
-                    log::error!(
-                        "the spool's file cannot be read: {} events could be kept; the damaged \
-                         files are in {}",
-                        salvaged.events,
-                        salvaged.aside.display()
-                    );
-                    Some(database)
-                }
-                other => Some(other?),
-            };
-            self.learn();
-        }
-        self.database.as_mut().ok_or(SpoolError::Closed)
-    }
-
-    fn learn(&mut self) {
-        let Some(database) = &self.database else {
-            return;
-        };
-        match database.collapses(KNOWN) {
-            Ok(all) => {
-                self.known = all
-                    .into_iter()
-                    .map(|(project, collapse)| of_project(&project, collapse))
-                    .collect();
-            }
-            Err(error) => log::warn!("the spool's index cannot be read: {error}"),
-        }
-        self.measure();
-    }
-
-    /// These do not wait any more: when they come again, they are to be kept.
-    pub(super) fn unlearn(&mut self, gone: Vec<(String, u128)>) {
-        for (project, collapse) in gone {
-            self.known.remove(&of_project(&project, collapse));
-        }
-    }
-
-    /// Brings the gauges up to date with the file, which other processes write as well.
-    pub(super) fn measure(&mut self) {
-        let Some(database) = &self.database else {
-            return;
-        };
-        if let Ok(totals) = database.totals() {
-            for (project, events, bytes) in totals {
-                // Delivered events that the file cannot forget yet do not wait any more.
-                let settled = self.settled.values().filter(|name| ***name == *project);
-                let events = events.saturating_sub(settled.count() as u64);
-                let bytes = if events == 0 { 0 } else { bytes };
-                self.shared.gauges.of(&project).set(events, bytes);
             }
         }
     }
@@ -367,7 +280,7 @@ impl Worker {
         let low_water = max_size / 100 * u64::from(self.settings.low_water_percent);
         let (known, mut room) = (&self.known, self.room);
         let mut fresh = HashSet::new();
-        let (mut appended, mut collapsed, mut logged) = (0, 0, 0);
+        let (mut appended, mut collapsed) = (0, 0);
         let database = self.database.as_mut().ok_or(SpoolError::Closed)?;
         database.write(|writing| {
             for part in pack {
@@ -399,12 +312,11 @@ impl Worker {
                     }
                 }
                 appended += new.len() as u64;
-                logged += bytes + new.len() * LOGGED;
                 writing.append(&append.project, new, now)?;
             }
             Ok(())
         })?;
-        self.logged += logged;
+        self.logged = database.logged()?;
         if room != self.room {
             match room {
                 Room::Full => log::error!(
@@ -482,6 +394,7 @@ impl Worker {
             }
             Ok(gone)
         })?;
+        self.logged = database.logged()?;
         self.unlearn(gone);
         for position in &leaving {
             self.settled.remove(position);
@@ -489,7 +402,6 @@ impl Worker {
         if !buries.is_empty() {
             self.letters = Letters::Changed;
         }
-        self.logged += (leaving.len() + buries.len()) * LOGGED * 4;
         Counters::add(&self.shared.counters.buried, buries.len() as u64);
         Counters::add(&self.shared.counters.commits, 1);
         Ok(())
@@ -519,15 +431,8 @@ enum Flow {
 }
 
 /// The same event of two projects is two events.
-fn of_project(project: &str, collapse: u128) -> u128 {
+pub(super) fn of_project(project: &str, collapse: u128) -> u128 {
     use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(project);
     collapse ^ (u128::from(hash) << 64 | u128::from(hash))
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
-    )
 }

@@ -1,0 +1,141 @@
+//! What arrived at the stand-in for PostHog, and how it compares with what was acknowledged.
+
+use std::collections::hash_map::Entry;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use hedgerow::demo::capture::{Capture, StoredEvent, UuidOrigin};
+
+use super::crowd::{Sent, When};
+
+/// An event as it was seen first.
+struct First {
+    uuid: String,
+    at: u64,
+    timestamp: DateTime<Utc>,
+    poison: bool,
+}
+
+/// Everything that arrived, by person and number.
+#[derive(Default)]
+pub struct Books {
+    read: u64,
+    first: HashMap<(usize, usize), First>,
+    duplicates: usize,
+    wrong: Vec<String>,
+}
+
+impl Books {
+    /// Writes down what came since the last time.
+    pub fn read(&mut self, capture: &Capture) {
+        for event in capture.since(self.read) {
+            assert_eq!(event.number, self.read, "the stand-in forgot events");
+            self.read += 1;
+            self.note(&event);
+        }
+    }
+
+    /// How many different events have arrived.
+    pub fn events(&self) -> usize {
+        self.first.len()
+    }
+
+    fn note(&mut self, event: &Arc<StoredEvent>) {
+        let client = event.distinct_id.strip_prefix("u-");
+        let client = client.and_then(|text| text.parse::<usize>().ok());
+        let number = event.properties.get("number");
+        let number = number.and_then(serde_json::Value::as_u64);
+        let (Some(client), Some(number)) = (client, number) else {
+            self.wrong.push(format!("nobody sent {}", event.raw));
+            return;
+        };
+        if event.uuid_origin != UuidOrigin::Sender {
+            self.wrong.push(format!("no uuid: {}", event.raw));
+        }
+        let seen = First {
+            uuid: event.uuid.to_string(),
+            at: event.number,
+            timestamp: event.timestamp,
+            poison: event.event == "Poison",
+        };
+        match self.first.entry((client, number as usize)) {
+            Entry::Vacant(entry) => {
+                entry.insert(seen);
+            }
+            Entry::Occupied(entry) => {
+                self.duplicates += 1;
+                if entry.get().uuid != seen.uuid {
+                    let text = format!("u-{client} {number} came again with another uuid");
+                    self.wrong.push(text);
+                }
+            }
+        }
+    }
+
+    /// Compares: every event once, at its time, in the order of its person; prints every mismatch.
+    pub fn close(mut self, sent: &[Sent]) -> Closed {
+        let mut lost = 0;
+        let mut last: HashMap<usize, u64> = HashMap::new();
+        let mut uuids = HashMap::new();
+        // A person's events stand in `sent` in the order in which they were acknowledged.
+        for Sent {
+            client,
+            number,
+            when,
+        } in sent
+        {
+            let Some(first) = self.first.remove(&(*client, *number)) else {
+                lost += 1;
+                self.wrong.push(format!("lost: u-{client} {number}"));
+                continue;
+            };
+            let right = match when {
+                When::Said(at) => first.timestamp == *at,
+                When::Arrived(from, to) => {
+                    // Milliseconds are what events carry.
+                    let slack = chrono::TimeDelta::milliseconds(1);
+                    *from - slack <= first.timestamp && first.timestamp <= *to
+                }
+            };
+            if !right {
+                let text = format!("u-{client} {number} at {}, not {when:?}", first.timestamp);
+                self.wrong.push(text);
+            }
+            if let Some(other) = uuids.insert(first.uuid.clone(), (*client, *number)) {
+                let text = format!("u-{client} {number} has the uuid of {other:?}");
+                self.wrong.push(text);
+            }
+            // What PostHog refused for a while comes later, on demand.
+            if !first.poison {
+                let before = last.insert(*client, first.at);
+                if before.is_some_and(|before| before > first.at) {
+                    let text = format!("u-{client} {number} came before the one before it");
+                    self.wrong.push(text);
+                }
+            }
+        }
+        for (client, number) in self.first.keys() {
+            self.wrong
+                .push(format!("never acknowledged: u-{client} {number}"));
+        }
+        for line in self.wrong.iter().take(50) {
+            println!("{line}");
+        }
+        Closed {
+            arrived: self.read,
+            duplicates: self.duplicates,
+            lost,
+            wrong: self.wrong.len(),
+        }
+    }
+}
+
+/// The end of the comparison.
+#[derive(Debug)]
+pub struct Closed {
+    pub arrived: u64,
+    pub duplicates: usize,
+    pub lost: usize,
+    pub wrong: usize,
+}

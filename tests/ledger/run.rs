@@ -1,0 +1,210 @@
+//! One run: the clients, the troubles of PostHog, the kills and the state of the disk, each on its
+//! own clock.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hedgerow::demo::capture::{Capacity, Fault};
+use http::StatusCode;
+
+use super::binary::{self, Binary};
+use super::books::Books;
+use super::crowd::Crowd;
+use super::dice::Dice;
+use super::relay::{Line, Relay};
+use super::support::proxy::{yaml, PostHog};
+
+const CLIENTS: usize = 50;
+
+/// How long what is kept may take to arrive once all is well, on a machine with other work.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What is to happen.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    pub name: &'static str,
+    pub events: usize,
+    /// How long the clients take at least.
+    pub span: Duration,
+    pub kills: usize,
+    /// `delivery.mode`.
+    pub mode: &'static str,
+}
+
+impl Plan {
+    /// A few seconds of everything.
+    pub fn short() -> Self {
+        Self {
+            name: "",
+            events: 10_000,
+            span: Duration::from_secs(12),
+            kills: 3,
+            mode: "stream",
+        }
+    }
+}
+
+/// What happens to the disk.
+pub trait Disk {
+    /// While the proxy is down, before it starts again.
+    fn while_it_is_down(&self, _spool: &Path, _dice: &mut Dice) {}
+
+    /// From time to time.
+    fn turn_bad(&self) {}
+
+    /// A while after either.
+    fn turn_good(&self) {}
+}
+
+fn troubles() -> Vec<(Line, Fault)> {
+    let status = |code: u16| Fault::Status(StatusCode::from_u16(code).unwrap(), Some(1));
+    let lost_answer = Fault::StoredThen(StatusCode::BAD_GATEWAY, None);
+    vec![
+        (Line::Passes, Fault::None),
+        (Line::Refuses, Fault::None),
+        (Line::Hangs, Fault::None),
+        (Line::Crawls, Fault::None),
+        (Line::Passes, status(503)),
+        (Line::Passes, status(429)),
+        (Line::Passes, Fault::Poison("Poison".into())),
+        (Line::Cuts, Fault::None),
+        (Line::Resets, Fault::None),
+        (Line::Passes, lost_answer),
+    ]
+}
+
+/// Runs it, prints the ledger and holds it to what it must be; how often clients were told 503.
+pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
+    let seed = match std::env::var("HEDGEROW_LEDGER_SEED") {
+        Ok(text) => text.parse().expect("a number"),
+        Err(_) => {
+            u64::from(std::process::id()) << 32 | u64::from(Instant::now().elapsed().subsec_nanos())
+        }
+    };
+    println!("{}: HEDGEROW_LEDGER_SEED={seed}", plan.name);
+    let mut dice = Dice::new(seed);
+    let posthog = PostHog::with(Capacity {
+        events: 50_000,
+        bytes: usize::MAX,
+    })
+    .await;
+    let relay = Relay::start(posthog.address).await;
+    let spool = folder.join("spool");
+    let mut binary = Binary::new(folder, &configuration(plan, &relay, &spool), "").await;
+    let crowd = Crowd::start(CLIENTS, plan.events, plan.span, binary.address, &mut dice);
+    let mut books = Books::default();
+    let done = AtomicBool::new(false);
+    let (killing, troubling, spoiling) = (dice.split(1), dice.split(2), dice.split(3));
+    tokio::join!(
+        async {
+            kill(&mut binary, plan, &spool, disk, killing).await;
+            while !crowd.finished() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            done.store(true, Ordering::Relaxed);
+        },
+        trouble(&posthog, &relay, plan, troubling, &done),
+        spoil(disk, plan, spoiling, &done),
+        async {
+            while !done.load(Ordering::Relaxed) {
+                books.read(&posthog.capture);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    );
+    let tries = std::sync::Arc::clone(&crowd.tries);
+    let sent = crowd.acknowledged().await;
+    let start = Instant::now();
+    let mut retried = 0;
+    loop {
+        let (listed, _) = binary::spool(&binary.file, &["ls"]);
+        // What was refused while PostHog refused it goes again.
+        let dead = listed
+            .lines()
+            .filter(|line| line.starts_with("dead"))
+            .count();
+        if dead > 0 {
+            retried += dead;
+            binary::spool(&binary.file, &["retry", "--all"]);
+        }
+        books.read(&posthog.capture);
+        let settled = books.events() >= sent.len() && listed.contains("the spool is empty");
+        if settled || start.elapsed() > PATIENCE {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let closed = books.close(&sent);
+    let refused = tries.refused.load(Ordering::Relaxed);
+    println!(
+        "{}: sent {} in {} requests ({refused} told 503, {} broken off), kills {}, dead letters \
+         sent again {retried}; acknowledged {}, arrived {}, duplicates {}, lost {}",
+        plan.name,
+        plan.events,
+        tries.requests.load(Ordering::Relaxed),
+        tries.broken.load(Ordering::Relaxed),
+        plan.kills,
+        sent.len(),
+        closed.arrived,
+        closed.duplicates,
+        closed.lost,
+    );
+    assert_eq!((closed.lost, closed.wrong), (0, 0));
+    assert_eq!(sent.len(), plan.events);
+    assert_eq!(closed.arrived as usize - closed.duplicates, plan.events);
+    assert_eq!(binary.terminate().await, Some(0));
+    refused
+}
+
+fn configuration(plan: Plan, relay: &Relay, spool: &PathBuf) -> String {
+    yaml(&relay.url())
+        .replace("\"off\"", &format!("{{path: {spool:?}}}"))
+        .replace("timeout: 5s", &format!("timeout: 1s, mode: {}", plan.mode))
+}
+
+/// Kills the proxy at random moments and starts it again.
+async fn kill(binary: &mut Binary, plan: Plan, spool: &Path, disk: &dyn Disk, mut dice: Dice) {
+    let mean = plan.span.as_millis() as u64 / (plan.kills as u64 + 1);
+    for _ in 0..plan.kills {
+        let pause = dice.between(mean / 3, mean * 5 / 3);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        binary.kill();
+        disk.while_it_is_down(spool, &mut dice);
+        binary.start().await;
+    }
+}
+
+/// Puts PostHog and the way to it through every trouble, in any order, until the clients are done.
+async fn trouble(posthog: &PostHog, relay: &Relay, plan: Plan, mut dice: Dice, done: &AtomicBool) {
+    let troubles = troubles();
+    // Each comes at least twice.
+    let longest = (plan.span.as_millis() as u64 / troubles.len() as u64).clamp(400, 4_000);
+    let is_done = || done.load(Ordering::Relaxed);
+    while !is_done() {
+        for one in dice.shuffled(troubles.len()) {
+            let (line, fault) = &troubles[one];
+            posthog.capture.set_fault(fault.clone());
+            relay.set(*line);
+            let start = Instant::now();
+            let pause = Duration::from_millis(dice.between(longest / 10, longest));
+            while start.elapsed() < pause && !is_done() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    posthog.capture.set_fault(Fault::None);
+    relay.set(Line::Passes);
+}
+
+/// Lets the disk go bad and good again.
+async fn spoil(disk: &dyn Disk, plan: Plan, mut dice: Dice, done: &AtomicBool) {
+    let longest = plan.span.as_millis() as u64 / 6;
+    while !done.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(dice.between(100, longest))).await;
+        disk.turn_bad();
+        tokio::time::sleep(Duration::from_millis(dice.between(100, longest))).await;
+        disk.turn_good();
+    }
+    disk.turn_good();
+}
