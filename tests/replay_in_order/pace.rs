@@ -1,0 +1,73 @@
+//! When PostHog is asked again, and how fast.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_breaker_sends_probes_of_one_event_and_live_traffic_goes_to_the_spool() {
+    let house = House::new();
+    house.keep(&names(0..100), 1).await;
+    let upstream = Scripted::new(|number, _| {
+        if number < 8 {
+            later()
+        } else {
+            Verdict::Accepted
+        }
+    });
+    let replay = house.replay(&upstream, ReplaySettings::default());
+    let project = house.delivery.project("shop");
+    house
+        .until("the breaker opens", || {
+            project.condition() == Condition::Open
+        })
+        .await;
+    assert_eq!(project.admit().await, Route::Spool);
+    house.until_empty().await;
+    let sizes: Vec<usize> = upstream
+        .batches()
+        .iter()
+        .map(|batch| batch.ids.len())
+        .collect();
+    assert_eq!(sizes, [100, 100, 100, 1, 1, 1, 1, 1, 1, 99]);
+    assert_eq!(project.condition(), Condition::Closed);
+    assert_eq!(project.admit().await, Route::Stream);
+    replay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_after_is_honoured() {
+    let house = House::new();
+    house.keep(&names(0..1), 1).await;
+    let wait = Duration::from_millis(700);
+    let upstream = Scripted::new(move |number, _| {
+        if number == 0 {
+            Verdict::of_status(429, "", Some(wait))
+        } else {
+            Verdict::Accepted
+        }
+    });
+    let replay = house.replay(&upstream, ReplaySettings::default());
+    house.until_empty().await;
+    replay.stop().await;
+    let batches = upstream.batches();
+    assert!(batches[1].at - batches[0].at >= wait);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rate_of_a_recovery_is_bounded() {
+    let house = House::new();
+    house.keep(&names(0..300), 1).await;
+    let upstream = Scripted::new(|_, _| Verdict::Accepted);
+    let settings = ReplaySettings {
+        batch_events: 10,
+        events_per_second: 100,
+        ..ReplaySettings::default()
+    };
+    let replay = house.replay(&upstream, settings);
+    house.until_empty().await;
+    replay.stop().await;
+    let batches = upstream.batches();
+    let took = batches[batches.len() - 1].at - batches[0].at;
+    // The first second's worth is free.
+    assert!(took >= Duration::from_millis(1_850), "{took:?}");
+    assert_eq!(upstream.accepted(), names(0..300));
+}

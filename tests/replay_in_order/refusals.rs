@@ -1,0 +1,130 @@
+//! What PostHog refuses for good.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_culprit_becomes_a_dead_letter_and_the_rest_is_delivered_in_order() {
+    for status in [400, 413] {
+        let house = House::new();
+        let ids = names(0..500);
+        house.keep(&ids, 50).await;
+        let culprits = ["n0", "n123", "n124", "n499"];
+        let upstream = Scripted::new(move |_, ids| {
+            if ids.iter().any(|id| culprits.contains(&id.as_str())) {
+                Verdict::of_status(status, "event submitted with an empty event name", None)
+            } else {
+                Verdict::Accepted
+            }
+        });
+        let replay = house.replay(&upstream, ReplaySettings::default());
+        house.until_empty().await;
+        let expected: Vec<String> = ids
+            .iter()
+            .filter(|id| !culprits.contains(&id.as_str()))
+            .cloned()
+            .collect();
+        assert_eq!(upstream.accepted(), expected);
+        println!("{status}: {} requests", upstream.batches().len());
+        let listed = house.command(&SpoolCommand::Ls);
+        println!("{listed}");
+        for (culprit, line) in culprits.iter().zip(listed.lines()) {
+            assert!(line.starts_with("dead "), "{line}");
+            assert!(line.ends_with(culprit), "{line}");
+            let reason = format!("{status} event submitted with an empty event name");
+            assert!(line.contains(&reason), "{line}");
+        }
+        replay.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
+    use clap::Parser;
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: SpoolCommand,
+    }
+    let parse = |line: &str| {
+        Line::try_parse_from(["spool"].into_iter().chain(line.split(' ')))
+            .map(|line| line.command)
+            .map_err(|error| error.kind())
+    };
+    let house = House::new();
+    house.keep(&names(0..4), 1).await;
+    let mended = Arc::new(AtomicUsize::new(0));
+    let state = Arc::clone(&mended);
+    let upstream = Scripted::new(move |_, ids| {
+        let mended = state.load(Ordering::Relaxed) == 1;
+        if mended || ids.iter().all(|id| id == "n3") {
+            Verdict::Accepted
+        } else {
+            Verdict::of_status(400, "no", None)
+        }
+    });
+    let replay = house.replay(&upstream, ReplaySettings::default());
+    house.until_empty().await;
+    assert_eq!(upstream.accepted(), ["n3"]);
+    let shown = house.command(&parse("show 2").unwrap());
+    assert_eq!(shown.trim_end().as_bytes(), event("n1", 1).body());
+    mended.store(1, Ordering::Relaxed);
+    assert_eq!(
+        house.command(&parse("retry 1 2").unwrap()),
+        "2 back in the queue\n"
+    );
+    house
+        .until("the retried arrive", || upstream.accepted().len() == 3)
+        .await;
+    assert_eq!(upstream.accepted(), ["n3", "n0", "n1"]);
+    // Arrived is not yet settled: for a moment they are still listed as waiting.
+    house
+        .until("only the third is left", || {
+            house.command(&parse("ls").unwrap()).starts_with("dead 3\t")
+        })
+        .await;
+    assert_eq!(house.command(&parse("drop --all").unwrap()), "1 dropped\n");
+    assert!(house
+        .command(&parse("ls").unwrap())
+        .starts_with("the spool is empty"));
+    for wrong in ["drop", "drop 1 --all", "retry", "show", "show x"] {
+        assert!(parse(wrong).is_err(), "{wrong}");
+    }
+    let error = parse("drop 9")
+        .unwrap()
+        .run(house.folder.path(), &mut Vec::new());
+    assert_eq!(error.unwrap_err().to_string(), "there is no dead letter 9");
+    let nowhere = house.folder.path().join("nowhere");
+    assert!(parse("ls").unwrap().run(&nowhere, &mut Vec::new()).is_err());
+    assert!(!nowhere.exists(), "looking makes no spool");
+    replay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_posthog_refuses_everything_the_events_wait() {
+    let house = House::new();
+    let ids = names(0..300);
+    house.keep(&ids, 1).await;
+    let upstream = Scripted::new(|number, _| {
+        if number < 120 {
+            Verdict::of_status(400, "failed to decode request", None)
+        } else {
+            Verdict::Accepted
+        }
+    });
+    let replay = house.replay(&upstream, ReplaySettings::default());
+    let project = house.delivery.project("shop");
+    house
+        .until("the breaker opens", || {
+            project.condition() == Condition::Open
+        })
+        .await;
+    house.until_empty().await;
+    replay.stop().await;
+    let buried = house.spool.counters().buried.load(Ordering::Relaxed);
+    let accepted = upstream.accepted();
+    println!("{} delivered, {buried} dead letters", accepted.len());
+    // One for each probe after the first twenty, not all of them.
+    assert!((20..=110).contains(&buried), "{buried}");
+    assert_eq!(accepted.len() as u64 + buried, 300);
+    assert_eq!(accepted, ids[ids.len() - accepted.len()..]);
+}
