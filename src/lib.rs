@@ -31,9 +31,11 @@
 //! each message, and why, is written down in the documents beside the source: `docs/mapping.md`
 //! and `docs/repairs.md`.
 
+pub mod admin;
 pub mod config;
 pub mod delivery;
 pub mod demo;
+pub mod plain;
 pub mod posthog;
 pub mod proxy;
 pub mod rewrite;

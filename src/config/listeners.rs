@@ -133,7 +133,13 @@ pub(super) fn admin(
         reader.wrong(field, "this address is in `listen` already");
         return None;
     }
-    (!reader.is_gap(field)).then_some(address)
+    if !address.ip().is_loopback() {
+        reader.warn(
+            field,
+            "whoever reaches this address sees what visitors do; keep it inside",
+        );
+    }
+    Some(address)
 }
 
 /// Networks, or single addresses, whose `X-Forwarded-For` is believed.

@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
         text
     }
 
-    /// Reads one of a few words, unless this version cannot serve it.
+    /// Reads one of a few words.
     pub fn choice<T: Copy>(
         &mut self,
         section: &Section<'_>,
@@ -202,27 +202,12 @@ impl<'a> Reader<'a> {
         let field = section.get(key)?;
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let text = self.text(field, &names.join(" or "))?;
-        if self.is_gap(field) {
-            return None;
-        }
         let found = choices.iter().find(|(name, _)| *name == text);
         if found.is_none() {
             let hint = did_you_mean(text, names.iter().copied());
             self.wrong(field, format!("expected {}{hint}", names.join(" or ")));
         }
         found.map(|(_, value)| *value)
-    }
-
-    /// Notes a key or a value that this version cannot serve.
-    pub fn is_gap(&mut self, field: &Field<'_>) -> bool {
-        let key: String = without_indices(&field.path);
-        match schema::gap(&key, field.text()) {
-            Some(message) => {
-                self.wrong(field, message);
-                true
-            }
-            None => false,
-        }
     }
 
     /// Reads a size in bytes within bounds.
@@ -320,22 +305,4 @@ fn listed(words: &[&str]) -> String {
         Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
         None => String::new(),
     }
-}
-
-/// `routes[1].path` as `routes.path`.
-fn without_indices(path: &str) -> String {
-    let mut depth = 0_usize;
-    path.chars()
-        .filter(|character| {
-            match character {
-                '[' => depth += 1,
-                ']' => {
-                    depth = depth.saturating_sub(1);
-                    return false;
-                }
-                _ => {}
-            }
-            depth == 0
-        })
-        .collect()
 }

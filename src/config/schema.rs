@@ -1,4 +1,4 @@
-//! The keys of the YAML, section by section, and those that this version cannot serve yet.
+//! The keys of the YAML, section by section.
 
 /// The top level.
 pub(super) const FILE: &[&str] = &[
@@ -114,24 +114,3 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
     ("`spool` of `delivery`", SPOOL),
     ("`server`", SERVER),
 ];
-
-/// A key of the contract that this version cannot serve, or not with every value.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Gap {
-    /// Every value but this one.
-    AllBut(&'static str),
-}
-
-/// All gaps. To switch one on, take its row out.
-pub(super) const NOT_AVAILABLE: &[(&str, Gap)] = &[("admin", Gap::AllBut("off"))];
-
-/// Why `key` cannot have the value `text` (a single value, or none) in this version.
-pub(super) fn gap(key: &str, text: Option<&str>) -> Option<String> {
-    let (_, gap) = NOT_AVAILABLE.iter().find(|(name, _)| *name == key)?;
-    match (gap, text) {
-        (Gap::AllBut(only), text) if text != Some(only) => Some(format!(
-            "not available in this version; the only value is {only}"
-        )),
-        _ => None,
-    }
-}

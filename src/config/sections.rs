@@ -152,7 +152,7 @@ fn group_type(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<String> 
         );
         return None;
     }
-    (!reader.is_gap(field)).then(|| text.to_owned())
+    Some(text.to_owned())
 }
 
 /// Reads `limits`. A window that is not given fits into the body, memory holds at least a body.

@@ -21,9 +21,10 @@ use live::Live;
 use shop::Shop;
 
 pub mod capture;
-pub mod http;
-pub mod live;
 pub mod shop;
+
+pub use crate::admin::live;
+pub use crate::plain as http;
 
 /// The project key that the demo's configuration uses. The stand-in takes any well-formed key.
 pub const API_KEY: &str = "phc_demo";

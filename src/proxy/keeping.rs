@@ -89,6 +89,11 @@ impl Keeping {
         })
     }
 
+    /// What is delivered, and how.
+    pub(super) fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
     /// Starts the replay on the current runtime, once.
     pub(super) fn start(&self) {
         if self.begun.load(Ordering::Relaxed) {
@@ -134,6 +139,7 @@ impl Keeping {
             let said = destination
                 .deliver(&batch, Encoding::Identity, client)
                 .await;
+            destination.tally().note(said.verdict);
             project.report(&said.verdict.for_delivery(&said.words));
             if said.verdict == Verdict::Accepted {
                 return Ok(());
@@ -173,6 +179,7 @@ impl Upstream for Carrier {
         let said = destination
             .deliver(&parcel.body, parcel.encoding, None)
             .await;
+        destination.tally().note(said.verdict);
         // Refusals of single events are what the dead letters tell.
         let verdict = said.verdict.for_delivery(&said.words);
         if let delivery::Verdict::TryLater { .. } = verdict {

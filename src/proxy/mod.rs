@@ -6,6 +6,7 @@
 //! proxying phases, so none of their traps can hit it.
 
 mod account;
+mod admin;
 mod body;
 mod budget;
 mod client;
@@ -40,6 +41,7 @@ use pingora::proxy::Session;
 use pingora::tls::RootCertStore;
 use thiserror::Error;
 
+use crate::admin::Admin;
 use crate::config::{Action, Config, Sessions};
 use crate::delivery::SpoolError;
 use crate::posthog::{Host, Scheme};
@@ -104,6 +106,7 @@ struct Inner {
     counters: Counters,
     gate: Arc<Gate>,
     observer: Option<Arc<dyn Observer>>,
+    admin: Option<Arc<Admin>>,
     idle_seconds: u64,
     clock: Clock,
 }
@@ -215,7 +218,18 @@ impl Hedgerow {
 
     /// What became of requests that went on to real Segment accounts, all routes together.
     pub fn forward_counts(&self) -> ForwardCounts {
-        let accounts = self.inner.files.values();
+        self.inner.forward_counts()
+    }
+
+    /// How many messages there were since the start.
+    pub fn counts(&self) -> Counts {
+        self.inner.counters.read(self.inner.budget.held())
+    }
+}
+
+impl Inner {
+    fn forward_counts(&self) -> ForwardCounts {
+        let accounts = self.files.values();
         let counts = accounts.filter_map(|files| Some(files.account.as_ref()?.counts()));
         counts.fold(ForwardCounts::default(), |sum, more| ForwardCounts {
             delivered: sum.delivered + more.delivered,
@@ -223,11 +237,6 @@ impl Hedgerow {
             expired: sum.expired + more.expired,
             full: sum.full + more.full,
         })
-    }
-
-    /// How many messages there were since the start.
-    pub fn counts(&self) -> Counts {
-        self.inner.counters.read(self.inner.budget.held())
     }
 }
 
@@ -315,9 +324,11 @@ impl Builder {
             )?),
             None => None,
         };
-        let inner = Inner {
+        let rewriter = Arc::new(rewriter(&config)?);
+        let inner = Arc::new_cyclic(|inner| Inner {
+            admin: admin::admin(&config, &self.clock, inner),
             files,
-            rewriter: Arc::new(rewriter(&config)?),
+            rewriter,
             budget: Budget::new(config.limits.memory),
             destinations,
             counters: Counters::default(),
@@ -328,10 +339,8 @@ impl Builder {
             idle_seconds: self.idle.as_secs().max(1),
             clock: self.clock,
             config,
-        };
-        Ok(Hedgerow {
-            inner: Arc::new(inner),
-        })
+        });
+        Ok(Hedgerow { inner })
     }
 }
 

@@ -157,6 +157,7 @@ impl<'a> Passage<'a> {
                 counters: &inner.counters,
                 gate: &inner.gate,
                 observer: inner.observer.as_ref(),
+                admin: inner.admin.as_ref(),
                 project: "?",
                 seen: 0,
                 fault: None,
@@ -325,6 +326,7 @@ impl<'a> Passage<'a> {
             }
         };
         let project = target.destination.project();
+        target.destination.tally().note(verdict);
         verdict.report(project, &self.inner.gate, Then::SentAgain);
         match verdict {
             Verdict::Accepted => {

@@ -18,6 +18,7 @@ use crate::delivery::Encoding;
 use crate::posthog::{Envelope, BATCH_PATH};
 use crate::rewrite::Recipient;
 
+use super::admin::Tally;
 use super::exchange::{self, Answered, Broken};
 use super::upstream::{Addresses, Timeouts, Upstream};
 use super::verdict::{Trouble, Verdict};
@@ -41,6 +42,7 @@ pub(super) struct Destination {
     connector: Arc<Connector>,
     whole: Semaphore,
     streams: Semaphore,
+    tally: Tally,
     /// The request without what depends on the batch: its length and the client's address.
     template: RequestHeader,
 }
@@ -97,6 +99,7 @@ impl Destination {
             connector,
             whole: Semaphore::new(POOL),
             streams: Semaphore::new(STREAMS),
+            tally: Tally::default(),
             template,
         })
     }
@@ -112,6 +115,11 @@ impl Destination {
     /// Whom the events are for, as the rewriting has to know it.
     pub(super) fn recipient(&self) -> &Arc<Recipient> {
         &self.recipient
+    }
+
+    /// What PostHog said to batches so far.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// The longest that one read or one write may take.

@@ -80,6 +80,7 @@ impl Server {
         let conf = Arc::clone(&server.configuration);
         let listen = config.listen.clone();
         server.add_service(background_service("replay", Replaying(hedgerow.clone())));
+        let admin = hedgerow.config().admin.zip(hedgerow.admin());
         let site = Site::new(hedgerow)?;
         for balancer in site.balancers() {
             let name = "the health of a site's servers".to_owned();
@@ -101,7 +102,11 @@ impl Server {
             addresses.push(address);
         }
         server.add_service(service);
-        Ok(Self { server, addresses })
+        let mut server = Self { server, addresses };
+        if let Some((address, pages)) = admin {
+            server.serve("admin", address, pages)?;
+        }
+        Ok(server)
     }
 
     /// Where it will listen, in the order of the configuration, with the ports that were free

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::admin::Admin;
 use crate::rewrite::{Fate, Fault, Notice, Watch};
 
 use super::gate::Gate;
@@ -67,6 +68,7 @@ pub(super) struct Watcher<'a> {
     pub(super) counters: &'a Counters,
     pub(super) gate: &'a Gate,
     pub(super) observer: Option<&'a Arc<dyn Observer>>,
+    pub(super) admin: Option<&'a Arc<Admin>>,
     /// The project's name, for the log.
     pub(super) project: &'a str,
     /// Messages seen so far, and the last fault among them.
@@ -95,6 +97,9 @@ impl Watch for Watcher<'_> {
                     );
                 }
             }
+        }
+        if let Some(admin) = self.admin {
+            admin.message(came, fate);
         }
         if let Some(observer) = self.observer {
             observer.message(came, fate);

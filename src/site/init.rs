@@ -76,7 +76,7 @@ pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> 
 listen:
   - 0.0.0.0:8080
 
-# Health, metrics and the live view; keep it off the public network.
+# Health, metrics and the live view, for example on 127.0.0.1:9090; keep it off the public network.
 admin: off
 
 # Whose X-Forwarded-For is believed: the addresses of a load balancer in front of this, if any.

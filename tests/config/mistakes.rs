@@ -372,12 +372,13 @@ fn a_file_without_routes_is_a_mistake_whatever_else_it_holds() {
 }
 
 #[test]
-fn keys_of_later_versions_are_refused_by_name() {
+fn what_goes_together_is_held_to_it() {
     let rows: &[Row] = &[
         (
-            "admin: 127.0.0.1:9090",
-            &[(6, 8, "admin", "the only value is off")],
+            "admin: 127.0.0.1:8080\nlisten: 127.0.0.1:8080",
+            &[(6, 8, "admin", "in `listen` already")],
         ),
+        ("admin: on", &[(6, 8, "admin", "expected an address")]),
         (
             "delivery: {mode: spool}",
             &[(6, 18, "delivery.mode", "needs a `spool`")],
@@ -395,6 +396,8 @@ fn keys_of_later_versions_are_refused_by_name() {
     for text in [
         "admin: off",
         "admin: \"off\"",
+        "admin: 127.0.0.1:9090",
+        "admin: \"[::1]:9090\"",
         "delivery: {spool: off}",
         "mapping: {mode: reference}",
     ] {

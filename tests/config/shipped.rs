@@ -150,6 +150,7 @@ fn what_works_but_is_hardly_meant_is_a_warning() {
     for (text, path) in [
         (with("trusted_proxies: [0.0.0.0/0]"), "trusted_proxies[0]"),
         (with("privacy: {hash: [email]}"), "privacy.hash"),
+        (with("admin: 0.0.0.0:9090"), "admin"),
         (
             SHORTEST.replace("env:KEY", "old_key"),
             "projects.shop.api_key",

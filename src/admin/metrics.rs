@@ -1,0 +1,133 @@
+//! The state in Prometheus's text format (exposition format 0.0.4).
+
+use std::fmt::Write;
+
+use super::state::{Condition, State};
+
+/// The text as it grows. Writing into a string cannot fail, so the results say nothing.
+struct Page(String);
+
+impl Page {
+    /// Begins a metric that only grows.
+    fn counter<'a>(&'a mut self, name: &'a str, help: &str) -> Metric<'a> {
+        self.metric(name, "counter", help)
+    }
+
+    /// Begins a metric that goes up and down.
+    fn gauge<'a>(&'a mut self, name: &'a str, help: &str) -> Metric<'a> {
+        self.metric(name, "gauge", help)
+    }
+
+    fn metric<'a>(&'a mut self, name: &'a str, kind: &str, help: &str) -> Metric<'a> {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        Metric {
+            text: &mut self.0,
+            name,
+        }
+    }
+}
+
+/// A metric that gets its values.
+struct Metric<'a> {
+    text: &'a mut String,
+    name: &'a str,
+}
+
+impl Metric<'_> {
+    fn value(&mut self, labels: &[(&str, &str)], value: u64) {
+        self.text.push_str(self.name);
+        for (number, (label, value)) in labels.iter().enumerate() {
+            let before = if number == 0 { '{' } else { ',' };
+            let value = value
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
+            let _ = write!(self.text, "{before}{label}=\"{value}\"");
+        }
+        let end = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.text, "{end} {value}");
+    }
+}
+
+pub(super) fn render(state: &State) -> String {
+    let mut page = Page(String::with_capacity(4096));
+    page.gauge("hedgerow_build_info", "The version that runs.")
+        .value(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    page.counter("hedgerow_events_total", "Messages that became events.")
+        .value(&[], state.events);
+    page.counter("hedgerow_left_out_total", "Messages left out on purpose.")
+        .value(&[], state.left_out);
+    let mut refused = page.counter(
+        "hedgerow_refused_total",
+        "Messages refused, by the code of the reason.",
+    );
+    for (code, number) in &state.refused {
+        refused.value(&[("code", code)], *number);
+    }
+    page.counter(
+        "hedgerow_told_to_come_back_total",
+        "Requests whose client was told 503.",
+    )
+    .value(&[], state.busy);
+    page.gauge("hedgerow_held_bytes", "Bytes that all requests hold.")
+        .value(&[], state.held as u64);
+    projects(&mut page, state);
+    if let Some(spool) = &state.spool {
+        let mut events = page.counter(
+            "hedgerow_spool_events_total",
+            "Events of the spool, by what became of them.",
+        );
+        events.value(&[("what", "appended")], spool.appended);
+        events.value(&[("what", "collapsed")], spool.collapsed);
+        events.value(&[("what", "settled")], spool.settled);
+        events.value(&[("what", "buried")], spool.buried);
+        events.value(&[("what", "expired")], spool.expired);
+        events.value(&[("what", "crowded_out")], spool.crowded_out);
+        events.value(&[("what", "refused")], spool.refused);
+    }
+    let mut forwarded = page.counter(
+        "hedgerow_forwarded_total",
+        "Requests that went on to a Segment account.",
+    );
+    forwarded.value(&[("result", "delivered")], state.forwarded.delivered);
+    forwarded.value(&[("result", "refused")], state.forwarded.refused);
+    forwarded.value(&[("result", "expired")], state.forwarded.expired);
+    forwarded.value(&[("result", "full")], state.forwarded.full);
+    page.0
+}
+
+fn projects(page: &mut Page, state: &State) {
+    let mut batches = page.counter(
+        "hedgerow_batches_total",
+        "Batches sent to PostHog, by its answer.",
+    );
+    for project in &state.projects {
+        for (answer, number) in [
+            ("accepted", project.answers.accepted),
+            ("refused", project.answers.refused),
+            ("busy", project.answers.busy),
+            ("unreachable", project.answers.unreachable),
+        ] {
+            batches.value(&[("project", &project.name), ("answer", answer)], number);
+        }
+    }
+    let mut available = page.gauge(
+        "hedgerow_posthog_available",
+        "Whether PostHog is believed to take batches.",
+    );
+    for project in &state.projects {
+        let is_available = u64::from(project.posthog == Condition::Available);
+        available.value(&[("project", &project.name)], is_available);
+    }
+    let mut waiting = page.gauge(
+        "hedgerow_spool_waiting_events",
+        "Events that wait in the spool.",
+    );
+    for project in &state.projects {
+        waiting.value(&[("project", &project.name)], project.waiting);
+    }
+    let mut bytes = page.gauge("hedgerow_spool_waiting_bytes", "Their JSON in bytes.");
+    for project in &state.projects {
+        bytes.value(&[("project", &project.name)], project.waiting_bytes);
+    }
+}

@@ -1,0 +1,103 @@
+//! What the admin page tells, as plain values.
+
+use std::collections::BTreeMap;
+
+/// The state of the proxy at one moment. All counts are since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// Messages that became events.
+    pub events: u64,
+    /// Messages that were left out on purpose.
+    pub left_out: u64,
+    /// Messages that were refused, by the code of the reason.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Requests whose client was told to come back later.
+    pub busy: u64,
+    /// Bytes that all requests hold at the moment.
+    pub held: usize,
+    /// The projects, by name.
+    pub projects: Vec<ProjectState>,
+    /// What the spool did, if there is one.
+    pub spool: Option<SpoolState>,
+    /// What became of requests that went on to a Segment account.
+    pub forwarded: Forwarded,
+}
+
+/// One project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectState {
+    /// Its name.
+    pub name: String,
+    /// Whether PostHog takes its batches.
+    pub posthog: Condition,
+    /// What PostHog said to its batches.
+    pub answers: Answers,
+    /// Events that wait in the spool.
+    pub waiting: u64,
+    /// Their JSON in bytes.
+    pub waiting_bytes: u64,
+}
+
+/// What is believed of PostHog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// It takes batches, or nothing else is known.
+    Available,
+    /// It has failed several times in a row; what comes goes into the spool.
+    Away,
+}
+
+impl Condition {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Away => "away",
+        }
+    }
+}
+
+/// Batches, by what PostHog said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Taken.
+    pub accepted: u64,
+    /// Refused: the key, the path, or something in the batch.
+    pub refused: u64,
+    /// Put off: 408, 429, 5xx.
+    pub busy: u64,
+    /// No answer.
+    pub unreachable: u64,
+}
+
+/// What the spool did, in events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpoolState {
+    /// Made durable.
+    pub appended: u64,
+    /// Not stored because the same event was waiting already.
+    pub collapsed: u64,
+    /// Delivered from it.
+    pub settled: u64,
+    /// Moved to the dead letters.
+    pub buried: u64,
+    /// Dropped because they were too old.
+    pub expired: u64,
+    /// Dead letters dropped for lack of room.
+    pub crowded_out: u64,
+    /// Not kept: the spool was full or could not be written.
+    pub refused: u64,
+}
+
+/// Requests that went on to a Segment account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forwarded {
+    /// Segment took them.
+    pub delivered: u64,
+    /// Segment refused them for good.
+    pub refused: u64,
+    /// Tried too often or too old.
+    pub expired: u64,
+    /// The queue was full.
+    pub full: u64,
+}

@@ -1,0 +1,135 @@
+//! What the admin page is told of the proxy.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use chrono::{DateTime, Utc};
+
+use crate::admin::{Admin, Answers, Came, Condition, Forwarded, ProjectState, SpoolState, State};
+use crate::delivery;
+use crate::rewrite::privacy::Privacy;
+
+use super::verdict::Verdict;
+use super::{Config, Hedgerow, Inner};
+
+/// What PostHog said to the batches of a project.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    busy: AtomicU64,
+    unreachable: AtomicU64,
+}
+
+impl Tally {
+    pub(super) fn note(&self, verdict: Verdict) {
+        let counter = match verdict {
+            Verdict::Accepted => &self.accepted,
+            Verdict::KeyRefused(_) | Verdict::Rejected(_) => &self.refused,
+            Verdict::Busy { .. } => &self.busy,
+            Verdict::Unreachable(_) => &self.unreachable,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Answers {
+        Answers {
+            accepted: self.accepted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            busy: self.busy.load(Ordering::Relaxed),
+            unreachable: self.unreachable.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Hedgerow {
+    /// The pages of `admin`, unless it is off. The `hedgerow` binary serves them on their address;
+    /// another proxy does it with [`Plain`](super::Plain), where it wants them.
+    pub fn admin(&self) -> Option<Arc<Admin>> {
+        self.inner.admin.clone()
+    }
+
+    /// The state at this moment, as the admin page tells it.
+    pub fn state(&self) -> State {
+        self.inner.state()
+    }
+}
+
+impl Inner {
+    fn state(&self) -> State {
+        let counts = self.counters.read(self.budget.held());
+        let mut projects: Vec<ProjectState> = self
+            .destinations
+            .iter()
+            .map(|(name, destination)| ProjectState {
+                name: name.clone(),
+                posthog: Condition::Available,
+                answers: destination.tally().read(),
+                waiting: 0,
+                waiting_bytes: 0,
+            })
+            .collect();
+        projects.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let spool = self.keeping.as_ref().map(|keeping| {
+            for status in keeping.delivery().status() {
+                let known = projects
+                    .iter_mut()
+                    .find(|known| known.name == status.project);
+                let Some(project) = known else { continue };
+                project.waiting = status.events;
+                project.waiting_bytes = status.bytes;
+                if status.breaker == delivery::Condition::Open {
+                    project.posthog = Condition::Away;
+                }
+            }
+            let counters = keeping.delivery().store().counters();
+            SpoolState {
+                appended: counters.appended.load(Ordering::Relaxed),
+                collapsed: counters.collapsed.load(Ordering::Relaxed),
+                settled: counters.settled.load(Ordering::Relaxed),
+                buried: counters.buried.load(Ordering::Relaxed),
+                expired: counters.expired.load(Ordering::Relaxed),
+                crowded_out: counters.crowded_out.load(Ordering::Relaxed),
+                refused: counters.refused.load(Ordering::Relaxed),
+            }
+        });
+        let forwarded = self.forward_counts();
+        State {
+            events: counts.events,
+            left_out: counts.left_out,
+            refused: counts.refused,
+            busy: counts.busy,
+            held: counts.held,
+            projects,
+            spool,
+            forwarded: Forwarded {
+                delivered: forwarded.delivered,
+                refused: forwarded.refused,
+                expired: forwarded.expired,
+                full: forwarded.full,
+            },
+        }
+    }
+}
+
+/// The admin page for a proxy that is being built.
+pub(super) fn admin(
+    config: &Config,
+    clock: &super::Clock,
+    inner: &Weak<Inner>,
+) -> Option<Arc<Admin>> {
+    config.admin?;
+    let came = match config.mapping.privacy == Privacy::default() {
+        true => Came::Shown,
+        false => Came::Hidden,
+    };
+    let (clock, inner) = (Arc::clone(clock), Weak::clone(inner));
+    let state = move || {
+        inner
+            .upgrade()
+            .map(|inner| inner.state())
+            .unwrap_or_default()
+    };
+    let now = move || DateTime::<Utc>::from(clock());
+    Some(Arc::new(Admin::new(state, came, Arc::new(now))))
+}

@@ -1,0 +1,101 @@
+//! The admin address of the real binary's proxy: what happens is counted and can be seen.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[path = "outage/binary.rs"]
+#[allow(dead_code)]
+mod binary;
+mod support;
+
+use std::net::SocketAddr;
+
+use binary::Binary;
+use hedgerow::demo::capture::Fault;
+use http::StatusCode;
+use support::client::{post, Answer, Client};
+use support::proxy::{yaml, PostHog};
+use support::recorder::refused_port;
+use support::track;
+
+async fn get(address: SocketAddr, path: &str) -> Answer {
+    let mut client = Client::connect(address).await;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    client.exchange(request.as_bytes()).await
+}
+
+/// The value of this line of the metrics.
+async fn metric(address: SocketAddr, name: &str) -> u64 {
+    let answer = get(address, "/metrics").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let text = String::from_utf8(answer.body).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let line = line.unwrap_or_else(|| panic!("no {name} in\n{text}"));
+    line.trim().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_is_counted_shown_and_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let posthog = PostHog::start().await;
+    let admin = refused_port().await;
+    let spool = format!("{{path: {:?}}}", folder.path().join("spool"));
+    let text = yaml(&posthog.url()).replace("\"off\"", &spool);
+    let mut binary = Binary::new(folder.path(), &format!("admin: \"{admin}\"\n{text}"), "").await;
+    // Somebody looks.
+    assert_eq!(get(admin, "/").await.status, 200);
+    assert_eq!(get(admin, "/live?after=0").await.json()["latest"], 0);
+    let mut client = Client::connect(binary.address).await;
+    for id in ["1", "2"] {
+        let answer = client
+            .exchange(&post("/hr/v1/t", "", track(id, 300).as_bytes()))
+            .await;
+        assert_eq!(answer.status, 200);
+    }
+    let nobody = post("/hr/v1/t", "", b"{\"event\":\"Nobody's\"}");
+    assert_eq!(client.exchange(&nobody).await.status, 200);
+    assert_eq!(metric(admin, "hedgerow_events_total").await, 2);
+    let refused = "hedgerow_refused_total{code=\"missing_distinct_id\"}";
+    assert_eq!(metric(admin, refused).await, 1);
+    let batches = "hedgerow_batches_total{project=\"shop\",answer=";
+    assert_eq!(metric(admin, &format!("{batches}\"accepted\"}}")).await, 2);
+    let news = get(admin, "/live?after=0").await.json();
+    let fates: Vec<_> = news["entries"].as_array().unwrap().iter().collect();
+    assert_eq!(fates.len(), 3, "{news}");
+    assert_eq!(fates[2]["fate"], "refused");
+    assert!(fates[0]["left"]
+        .as_str()
+        .unwrap()
+        .contains("\"distinct_id\": \"u-1\""));
+    // PostHog goes away, and it shows.
+    posthog
+        .capture
+        .set_fault(Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
+    for id in ["3", "4", "5", "6"] {
+        let answer = client
+            .exchange(&post("/hr/v1/t", "", track(id, 300).as_bytes()))
+            .await;
+        assert_eq!(answer.status, 200);
+    }
+    let health = get(admin, "/health").await;
+    assert_eq!(health.status, 200);
+    assert_eq!(health.json()["waiting"], 4, "{}", health.json());
+    let waiting = "hedgerow_spool_waiting_events{project=\"shop\"}";
+    assert_eq!(metric(admin, waiting).await, 4);
+    assert!(metric(admin, &format!("{batches}\"busy\"}}")).await > 0);
+    assert_eq!(
+        metric(admin, "hedgerow_spool_events_total{what=\"appended\"}").await,
+        4
+    );
+    // None of it on the site's own address.
+    let mut outside = Client::connect(binary.address).await;
+    let request = b"GET /metrics HTTP/1.1\r\nHost: shop.example.com\r\n\r\n";
+    assert_eq!(outside.exchange(request).await.status, 404);
+    posthog.capture.set_fault(Fault::None);
+    posthog.events(6).await;
+    assert_eq!(binary.terminate().await, Some(0));
+}
