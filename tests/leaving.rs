@@ -17,13 +17,16 @@ mod secure;
 #[path = "leaving/single.rs"]
 mod single;
 mod support;
+#[path = "leaving/two.rs"]
+mod two;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::{Capture, Fault};
 use http::StatusCode;
 use load::{ids, Load, Tally};
 use process::Process;
@@ -99,6 +102,17 @@ async fn settle(posthog: &PostHog, acknowledged: &[Vec<String>], tally: &Tally, 
     assert!(acknowledged_ids.len() >= REQUESTS, "too few requests");
 }
 
+/// PostHog comes and goes, so that both processes stream and keep in turns.
+async fn flicker(capture: Arc<Capture>) {
+    loop {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        capture.set_fault(Fault::Status(status, None));
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        capture.set_fault(Fault::None);
+        tokio::time::sleep(Duration::from_millis(140)).await;
+    }
+}
+
 async fn hand_overs(name: &str, rest: impl Fn(&PostHog, &Path) -> String, trouble: bool) {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
@@ -108,20 +122,16 @@ async fn hand_overs(name: &str, rest: impl Fn(&PostHog, &Path) -> String, troubl
     const HAND_OVERS: usize = 6;
     for round in 1..=HAND_OVERS {
         load.reaches(round * REQUESTS / (HAND_OVERS + 1)).await;
-        // PostHog is in trouble while one of them is under way.
-        let away = trouble && round % 2 == 0;
-        if away {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            posthog.capture.set_fault(Fault::Status(status, Some(1)));
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let flickering = trouble.then(|| tokio::spawn(flicker(Arc::clone(&posthog.capture))));
         process.hand_over().await;
-        if away {
+        if let Some(flickering) = flickering {
+            flickering.abort();
+            let _ = flickering.await;
             posthog.capture.set_fault(Fault::None);
         }
     }
     load.reaches(REQUESTS).await;
-    let tally = std::sync::Arc::clone(&load.tally);
+    let tally = Arc::clone(&load.tally);
     let acknowledged = load.end().await;
     settle(&posthog, &acknowledged, &tally, name).await;
     process.signal("-TERM");
@@ -165,7 +175,7 @@ async fn restarts_fail_no_request_that_began_before_the_stop_and_lose_no_event()
         *load.tally.stopped.lock().unwrap() = None;
     }
     load.reaches(REQUESTS).await;
-    let tally = std::sync::Arc::clone(&load.tally);
+    let tally = Arc::clone(&load.tally);
     let acknowledged = load.end().await;
     settle(&posthog, &acknowledged, &tally, "restarts").await;
     process.signal("-TERM");

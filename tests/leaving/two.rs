@@ -1,0 +1,69 @@
+//! Two processes on one spool, seen closely: here they are two Hedgerows, which know no more of
+//! each other than processes do.
+
+use std::path::Path;
+use std::time::Instant;
+
+use hedgerow::delivery::SpoolCommand;
+use hedgerow::demo::capture::Fault;
+use http::StatusCode;
+
+use super::spooling;
+use super::support::client::{post, Client};
+use super::support::proxy::{PostHog, Proxy};
+use super::support::{eventually, track, DEADLINE};
+
+fn ls(folder: &Path) -> String {
+    let mut said = Vec::new();
+    let listed = SpoolCommand::Ls.run(&folder.join("spool"), &mut said);
+    listed.unwrap();
+    String::from_utf8(said).unwrap()
+}
+
+async fn send(proxy: &Proxy, id: &str) {
+    let mut client = Client::connect(proxy.address).await;
+    let request = post("/hr/v1/t", "", track(id, 300).as_bytes());
+    assert_eq!(client.exchange(&request).await.status, 200, "{id}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_overtakes_nothing_that_its_predecessor_has_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let posthog = PostHog::start().await;
+    let yaml = spooling(&posthog.url(), folder.path());
+    let old = Proxy::start(&yaml).await;
+    send(&old, "before").await;
+    posthog.events(1).await;
+    let new = Proxy::start(&yaml).await;
+    let trouble = |after| Fault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(after));
+    posthog.capture.set_fault(trouble(3));
+    send(&old, "first").await;
+    posthog.capture.set_fault(Fault::None);
+    // The new one has not heard of trouble.
+    send(&new, "second").await;
+    assert!(ls(folder.path()).contains("\tshop\t2 events"));
+    // What the old one does not bring to an end is the new one's.
+    old.hedgerow.stop_replay().await;
+    drop(old);
+    let ids: Vec<_> = posthog
+        .events(3)
+        .await
+        .iter()
+        .map(|event| event.distinct_id.clone())
+        .collect();
+    assert_eq!(ids, ["u-before", "u-first", "u-second"]);
+    eventually("an empty spool", || {
+        (!ls(folder.path()).contains("waiting")).then_some(())
+    })
+    .await;
+    // Then it streams: PostHog has an event before its client has the answer.
+    let start = Instant::now();
+    for number in 0.. {
+        let before = posthog.capture.stored();
+        send(&new, &format!("streamed-{number}")).await;
+        if posthog.capture.stored() == before + 1 {
+            break;
+        }
+        assert!(start.elapsed() < DEADLINE, "it does not stream again");
+    }
+}
