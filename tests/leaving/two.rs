@@ -2,9 +2,9 @@
 //! each other than processes do.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use hedgerow::delivery::SpoolCommand;
+use hedgerow::delivery::{Portion, Rank, Spool, SpoolCommand, SpoolSettings, SpooledEvent, Store};
 use hedgerow::demo::capture::Fault;
 use http::StatusCode;
 
@@ -18,6 +18,55 @@ fn ls(folder: &Path) -> String {
     let listed = SpoolCommand::Ls.run(&folder.join("spool"), &mut said);
     listed.unwrap();
     String::from_utf8(said).unwrap()
+}
+
+fn event(id: &str) -> SpooledEvent {
+    let text = format!(
+        r#"{{"uuid":"{id}","event":"e","distinct_id":"d","timestamp":"2026-11-23T10:00:00Z"}}"#
+    );
+    SpooledEvent::new(text.into(), SystemTime::now()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_learns_what_its_predecessor_has_done_with_the_spool() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let everything = Portion {
+        events: 100,
+        bytes: 1 << 20,
+    };
+    let old = open();
+    assert_eq!(old.rank(), Rank::First);
+    old.append("shop", vec![event("a"), event("b")])
+        .await
+        .unwrap();
+    let new = open();
+    assert_eq!(new.rank(), Rank::Behind);
+    let taken = old.take("shop", everything).await.unwrap().events;
+    old.settle("shop", vec![taken[0].position]).await;
+    old.append("shop", vec![event("c")]).await.unwrap();
+    old.resign().await;
+    drop(old);
+    assert_eq!(new.rank(), Rank::First);
+    new.learn().await;
+    assert_eq!(new.gauges().of("shop").events(), 2, "b and c");
+    // `a` does not wait any more and is kept again; `c` waits, though it came to the other.
+    new.append("shop", vec![event("a"), event("c")])
+        .await
+        .unwrap();
+    let taken = new.take("shop", everything).await.unwrap().events;
+    let bodies: Vec<_> = taken.iter().map(|held| held.body.clone()).collect();
+    let expected = ["b", "c", "a"].map(|id| event(id).body().clone());
+    assert_eq!(bodies, expected);
+}
+
+#[test]
+fn where_no_lock_can_be_had_nobody_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "no folder").unwrap();
+    let spool = Spool::open(&file.join("spool"), SpoolSettings::default()).unwrap();
+    assert_eq!(spool.rank(), Rank::First);
 }
 
 async fn send(proxy: &Proxy, id: &str) {
