@@ -112,7 +112,7 @@ fn message(client: usize, id: &str) -> String {
 }
 
 async fn client(number: usize, address: SocketAddr, tally: Arc<Tally>) -> Vec<String> {
-    let keeps = number % 2 == 0;
+    let keeps = number.is_multiple_of(2);
     let mut acknowledged = Vec::new();
     let mut connection: Option<TcpStream> = None;
     for count in 0.. {
