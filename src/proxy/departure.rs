@@ -104,8 +104,12 @@ impl Departure {
         while here(&self.doors) > 0 || here(&self.connections) > 0 || rest() > 0 {
             let now = Instant::now();
             if now >= end {
-                let connections = here(&self.connections);
-                log::warn!("{connections} connections are cut: server.grace is over");
+                log::warn!(
+                    "server.grace is over: {} connections are cut, {} requests to Segment accounts \
+                     given up",
+                    here(&self.connections),
+                    rest()
+                );
                 return;
             }
             let newest = self.begun + Duration::from_millis(self.newest.load(Ordering::Acquire));

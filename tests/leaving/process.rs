@@ -3,12 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use tokio::net::TcpStream;
-
+use super::support::eventually;
 use super::support::recorder::refused_port;
-use super::support::{eventually, DEADLINE};
 
 pub struct Process {
     pub address: SocketAddr,
@@ -37,7 +34,7 @@ impl Process {
             file,
             socket,
         };
-        process.listening().await;
+        process.serving().await;
         process
     }
 
@@ -63,7 +60,7 @@ impl Process {
     /// Starts it again after its end.
     pub async fn start_again(&mut self) {
         self.child = run(&self.file, &[]);
-        self.listening().await;
+        self.serving().await;
     }
 
     /// Starts a successor, and waits until the old one has ended well.
@@ -77,14 +74,25 @@ impl Process {
         })
         .await;
         assert_eq!(status.code(), Some(0));
+        self.serving().await;
     }
 
-    async fn listening(&self) {
-        let start = std::time::Instant::now();
-        while TcpStream::connect(self.address).await.is_err() {
-            assert!(start.elapsed() < DEADLINE, "it does not listen");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    /// Waits until it serves and catches signals: it can be connected to some time before.
+    async fn serving(&self) {
+        let status = format!("/proc/{}/status", self.child.id());
+        eventually("it catches signals", || {
+            let status = std::fs::read_to_string(&status).expect("it runs");
+            let caught = status.split("SigCgt:").nth(1)?.split_whitespace().next()?;
+            let caught = u64::from_str_radix(caught, 16).expect("a number");
+            // SIGINT, SIGQUIT and SIGTERM: 2, 3 and 15.
+            let wanted = 1 << 1 | 1 << 2 | 1 << 14;
+            (caught & wanted == wanted).then_some(())
+        })
+        .await;
+        eventually("it listens", || {
+            std::net::TcpStream::connect(self.address).ok()
+        })
+        .await;
     }
 }
 
