@@ -83,7 +83,12 @@ impl Keeping {
         let rank = spool.rank();
         let mode = match rank {
             Rank::First => settings.mode,
-            Rank::Behind => Mode::Spool,
+            Rank::Behind => {
+                log::info!(
+                    "another process drains the spool: until it leaves, all goes through it"
+                );
+                Mode::Spool
+            }
         };
         let project = |name: &String| {
             let project = delivery.project(name);
