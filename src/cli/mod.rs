@@ -7,6 +7,7 @@ mod init;
 mod run;
 mod snippet;
 mod spool;
+mod supervisor;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,7 +26,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve.
-    Run(File),
+    Run(run::Options),
     /// Look a configuration over: every mistake with line and column, or else the routes.
     Check(File),
     /// Rewrite messages from standard input, one JSON text a line, to events on standard output.
@@ -79,7 +80,7 @@ pub fn main() -> ExitCode {
     let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
     env_logger::Builder::from_env(default).init();
     match Cli::parse().command {
-        Command::Run(file) => run::run(&file.config),
+        Command::Run(options) => run::run(&options),
         Command::Check(file) => check::check(&file.config),
         Command::Convert(options) => convert::convert(&options),
         Command::Spool(options) => spool::spool(&options),

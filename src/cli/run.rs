@@ -1,15 +1,24 @@
 //! `hedgerow run`: the proxy in front of PostHog and, if there is one, of the site.
 
-use std::path::Path;
-
+use clap::Args;
 use hedgerow::proxy::Server;
 use hedgerow::Hedgerow;
 
-use super::End;
+use super::{supervisor, End};
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    file: super::File,
+    /// Take over the listening sockets of the process that serves now, which leaves then. It is
+    /// asked at `server.upgrade_socket`.
+    #[arg(short, long)]
+    upgrade: bool,
+}
 
 /// Serves until it is told to stop.
-pub(super) fn run(path: &Path) -> End {
-    let config = match super::load(path) {
+pub(super) fn run(options: &Options) -> End {
+    let config = match super::load(&options.file.config) {
         Ok(config) => config,
         Err(end) => return end,
     };
@@ -18,9 +27,16 @@ pub(super) fn run(path: &Path) -> End {
     }
     let server = Hedgerow::new(config)
         .map_err(|error| error.to_string())
-        .and_then(|hedgerow| Server::new(hedgerow).map_err(|error| error.to_string()));
+        .and_then(|hedgerow| {
+            let server = match options.upgrade {
+                true => Server::take_over(hedgerow),
+                false => Server::new(hedgerow),
+            };
+            server.map_err(|error| error.to_string())
+        });
     match server {
         Ok(server) => {
+            supervisor::tell_ready();
             for address in server.addresses() {
                 log::info!("listening on {address}");
             }

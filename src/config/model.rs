@@ -225,12 +225,14 @@ pub struct Spool {
 }
 
 /// The process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// Threads that serve requests.
     pub threads: usize,
     /// How long requests under way may go on after the process is told to stop.
     pub grace: Duration,
+    /// Where a successor asks for the listening sockets; nowhere if nothing is said.
+    pub upgrade_socket: Option<PathBuf>,
 }
 
 impl Default for Server {
@@ -238,6 +240,7 @@ impl Default for Server {
         Self {
             threads: 2,
             grace: Duration::from_secs(5),
+            upgrade_socket: None,
         }
     }
 }

@@ -200,9 +200,13 @@ fn settings(config: &Config) -> Vec<String> {
             print_duration(config.delivery.timeout),
         ),
         format!(
-            "server: {} threads, grace {}",
+            "server: {} threads, grace {}, {}",
             config.server.threads,
             print_duration(config.server.grace),
+            match &config.server.upgrade_socket {
+                None => "no hand-over of sockets".to_owned(),
+                Some(path) => format!("hands its sockets over at {}", path.display()),
+            },
         ),
         format!("trusted proxies: {proxies}"),
     ]

@@ -87,7 +87,7 @@ pub(super) const DELIVERY: &[&str] = &["connect_timeout", "timeout", "mode", "sp
 /// Its `spool`.
 pub(super) const SPOOL: &[&str] = &["path", "max_size", "max_age"];
 /// `server`.
-pub(super) const SERVER: &[&str] = &["threads", "grace"];
+pub(super) const SERVER: &[&str] = &["threads", "grace", "upgrade_socket"];
 
 /// Every section by what it is called in a message.
 pub(super) const ALL: &[(&str, &[&str])] = &[

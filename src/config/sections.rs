@@ -263,5 +263,17 @@ pub(super) fn server(reader: &mut Reader<'_>, top: &Section<'_>) -> Server {
     if let Some(grace) = reader.duration(&section, "grace", range) {
         server.grace = grace;
     }
+    let said = section.get("upgrade_socket").cloned();
+    server.upgrade_socket =
+        said.filter(|field| !field.is_nothing()).and_then(|field| {
+            match reader.text(&field, "off or the path of a socket")? {
+                "off" => None,
+                "" => {
+                    reader.wrong(&field, "expected off or the path of a socket");
+                    None
+                }
+                text => Some(reader.secrets.resolve(Path::new(text))),
+            }
+        });
     server
 }

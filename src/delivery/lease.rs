@@ -1,12 +1,13 @@
 //! Only one process drains a spool: the lock on a file says which.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::store::Lead;
+use super::store::{Lead, Rank};
 
 /// The lock is held until it is released or the process ends, however it ends.
 const HELD: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -31,21 +32,40 @@ impl FileLease {
         if held.is_some() {
             return Lead::Ours(HELD);
         }
-        let opened = OpenOptions::new()
+        let opened = self.open();
+        let Ok(file) = opened else {
+            return Lead::Theirs;
+        };
+        if file.try_lock().is_err() {
+            return Lead::Theirs;
+        }
+        *held = Some(file);
+        Lead::Ours(HELD)
+    }
+
+    /// Takes the lock if nobody else has it. Where there is no file to lock, nobody has.
+    pub(super) fn rank(&self) -> Rank {
+        let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
+            return Rank::First;
+        }
+        match self.open().map(|file| (file.try_lock(), file)) {
+            Ok((Err(TryLockError::WouldBlock), _)) => return Rank::Behind,
+            Ok((Ok(()), file)) => *held = Some(file),
+            Ok((Err(TryLockError::Error(_)), _)) | Err(_) => {}
+        }
+        Rank::First
+    }
+
+    fn open(&self) -> io::Result<File> {
+        OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .mode(0o600)
             .open(&self.path)
             // What waits on a disk that has become read-only can be sent all the same.
-            .or_else(|_| File::open(&self.path));
-        match opened.map(|file| (file.try_lock().is_ok(), file)) {
-            Ok((true, file)) => {
-                *held = Some(file);
-                Lead::Ours(HELD)
-            }
-            _ => Lead::Theirs,
-        }
+            .or_else(|_| File::open(&self.path))
     }
 
     pub(super) fn release(&self) {

@@ -73,6 +73,15 @@ pub enum Lead {
     Theirs,
 }
 
+/// Whether this process is the one that drains a spool which several processes fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// It is, or nobody else can be seen.
+    First,
+    /// Another process is. What arrives here has to go behind what that one keeps.
+    Behind,
+}
+
 /// A place that keeps events until PostHog has them.
 ///
 /// Order: what one caller appended after another append had returned stands after it.

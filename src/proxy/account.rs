@@ -170,6 +170,11 @@ impl Account {
         }
     }
 
+    /// Requests that are neither delivered nor given up yet.
+    pub(super) fn under_way(&self) -> usize {
+        lock(&self.load).requests
+    }
+
     fn count(&self, at: usize) {
         if let Some(counter) = self.counts.get(at) {
             counter.fetch_add(1, Ordering::Relaxed);

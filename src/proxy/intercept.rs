@@ -1,6 +1,7 @@
 //! One request of a Segment client, from its header to its answer.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 use http::{header, HeaderName, HeaderValue};
@@ -123,10 +124,19 @@ impl Inner {
     }
 
     async fn answer(&self, session: &mut Session, answer: Answer) {
+        self.close_when_leaving(session);
         if let Err(error) = reply::write(session, answer).await {
             // The events are safe or the client will send them again: its hanging up is no
             // failure of the host proxy's.
             log::debug!("the client was gone before its answer: {error}");
+            session.set_keepalive(None);
+        }
+    }
+
+    /// Lets the connection end with this answer when the process is about to leave, whether the
+    /// server is ours or another's.
+    pub(super) fn close_when_leaving(&self, session: &mut Session) {
+        if self.leaving.load(Ordering::Relaxed) || session.is_process_shutting_down() {
             session.set_keepalive(None);
         }
     }

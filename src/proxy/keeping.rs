@@ -9,11 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::task::JoinHandle;
 
 use crate::config;
 use crate::delivery::{
-    self, BreakerSettings, Delivery, Encoding, Parcel, Project, Replay, ReplaySettings, Route,
-    Spool, SpoolError, SpoolSettings, SpooledEvent, Upstream,
+    self, BreakerSettings, Delivery, Encoding, Mode, Parcel, Project, Rank, Replay, ReplaySettings,
+    Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
 };
 use crate::posthog::Envelope;
 
@@ -36,7 +37,17 @@ pub(super) struct Keeping {
     settings: ReplaySettings,
     replay: Mutex<Course>,
     begun: AtomicBool,
+    spool: Spool,
+    /// What it was at the start.
+    rank: Rank,
+    /// When events are acknowledged, by the configuration.
+    mode: Mode,
+    /// Waits for the end of another process that drains the spool.
+    waiting: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// How often it is looked whether the predecessor has ended.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Where the replay is in its life.
 enum Course {
@@ -65,11 +76,23 @@ impl Keeping {
             max_age: spool.max_age,
             ..SpoolSettings::default()
         };
-        let store = Arc::new(Spool::open(&spool.path, bounds)?);
+        let spool = Spool::open(&spool.path, bounds)?;
+        let store: Arc<dyn Store> = Arc::new(spool.clone());
         let delivery = Arc::new(Delivery::new(store, BreakerSettings::default(), HOLD));
+        // What a predecessor keeps or has under way was there before whatever comes here.
+        let rank = spool.rank();
+        let mode = match rank {
+            Rank::First => settings.mode,
+            Rank::Behind => {
+                log::info!(
+                    "another process drains the spool: until it leaves, all goes through it"
+                );
+                Mode::Spool
+            }
+        };
         let project = |name: &String| {
             let project = delivery.project(name);
-            project.set_mode(settings.mode);
+            project.set_mode(mode);
             (name.clone(), project)
         };
         let projects = destinations.keys().map(project).collect();
@@ -86,12 +109,50 @@ impl Keeping {
             },
             replay: Mutex::new(Course::NotBegun),
             begun: AtomicBool::new(false),
+            spool,
+            rank,
+            mode: settings.mode,
+            waiting: Mutex::new(None),
         })
     }
 
     /// What is delivered, and how.
     pub(super) fn delivery(&self) -> &Delivery {
         &self.delivery
+    }
+
+    /// Puts whatever comes from now on behind what waits in the spool.
+    pub(super) fn step_back(&self) {
+        set_mode(&self.projects, Mode::Spool);
+    }
+
+    /// Does again as the configuration says.
+    pub(super) fn step_forward(&self) {
+        set_mode(&self.projects, self.mode);
+    }
+
+    /// Whether this process drains the spool. A second successor would not know which of its two
+    /// predecessors keeps what.
+    pub(super) fn is_first(&self) -> bool {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// As long as another process drains the spool, this one only appends to it.
+    fn follow(&self) {
+        if self.rank == Rank::First {
+            return;
+        }
+        let (spool, projects, mode) = (self.spool.clone(), self.projects.clone(), self.mode);
+        let waiting = tokio::spawn(async move {
+            while spool.rank() == Rank::Behind {
+                tokio::time::sleep(LOOK).await;
+            }
+            spool.learn().await;
+            set_mode(&projects, mode);
+            log::info!("the other process has left the spool to this one");
+        });
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
     }
 
     /// Starts the replay on the current runtime, once.
@@ -101,6 +162,7 @@ impl Keeping {
         }
         let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
         if let Course::NotBegun = *replay {
+            self.follow();
             let upstream: Arc<dyn Upstream> = Arc::clone(&self.carrier) as _;
             let delivery = Arc::clone(&self.delivery);
             *replay = Course::Running(Replay::start(delivery, upstream, self.settings));
@@ -117,6 +179,15 @@ impl Keeping {
         };
         if let Course::Running(replay) = course {
             replay.stop().await;
+        }
+        self.follow_no_more();
+        self.spool.resign().await;
+    }
+
+    fn follow_no_more(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = waiting.take() {
+            waiting.abort();
         }
     }
 
@@ -157,6 +228,18 @@ impl Keeping {
             }
             Unkept
         })
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        self.follow_no_more();
+    }
+}
+
+fn set_mode(projects: &HashMap<String, Project>, mode: Mode) {
+    for project in projects.values() {
+        project.set_mode(mode);
     }
 }
 

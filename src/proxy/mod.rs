@@ -10,12 +10,14 @@ mod admin;
 mod body;
 mod budget;
 mod client;
+mod departure;
 mod exchange;
 mod fetch;
 mod files;
 mod gate;
 mod intercept;
 mod keeping;
+mod listening;
 mod origin;
 mod passage;
 mod posthog;
@@ -25,6 +27,7 @@ mod serve;
 mod server;
 mod site;
 mod stream;
+mod succession;
 mod upstream;
 mod verdict;
 mod visitor;
@@ -32,6 +35,7 @@ mod watcher;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -109,6 +113,8 @@ struct Inner {
     admin: Option<Arc<Admin>>,
     idle_seconds: u64,
     clock: Clock,
+    /// Whether the server that this is in leaves: connections end with the next answer.
+    leaving: AtomicBool,
 }
 
 /// Where the time of day comes from.
@@ -219,6 +225,37 @@ impl Hedgerow {
     /// What became of requests that went on to real Segment accounts, all routes together.
     pub fn forward_counts(&self) -> ForwardCounts {
         self.inner.forward_counts()
+    }
+
+    /// Lets connections end with their next answer.
+    fn set_leaving(&self) {
+        self.inner.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Requests on their way to real Segment accounts, behind the backs of their clients.
+    fn forwards_under_way(&self) -> usize {
+        let accounts = self.inner.files.values();
+        let counts = accounts.filter_map(|files| Some(files.account.as_ref()?.under_way()));
+        counts.sum()
+    }
+
+    /// Whether no predecessor uses the spool any more.
+    fn is_first(&self) -> bool {
+        self.inner.keeping.as_ref().is_none_or(Keeping::is_first)
+    }
+
+    /// Puts whatever comes from now on behind what waits in the spool.
+    fn step_back(&self) {
+        if let Some(keeping) = &self.inner.keeping {
+            keeping.step_back();
+        }
+    }
+
+    /// Takes that back: there is no successor after all.
+    fn step_forward(&self) {
+        if let Some(keeping) = &self.inner.keeping {
+            keeping.step_forward();
+        }
     }
 
     /// How many messages there were since the start.
@@ -338,6 +375,7 @@ impl Builder {
             // Zero would mean for ever.
             idle_seconds: self.idle.as_secs().max(1),
             clock: self.clock,
+            leaving: AtomicBool::new(false),
             config,
         });
         Ok(Hedgerow { inner })

@@ -1,26 +1,31 @@
 //! A whole server: listeners, threads, signals.
 
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::tls::TlsSettings;
-use pingora::proxy::http_proxy_service_with_name;
+use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignalWatch, ShutdownWatch};
+use pingora::server::{
+    RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
+    UnixShutdownSignalWatch,
+};
 use pingora::services::background::{background_service, BackgroundService, GenBackgroundService};
-use pingora::services::listening::Service;
 use thiserror::Error;
 
 use crate::config::{Action, Config, Tls};
 use crate::demo::http::Handler;
 use crate::posthog::Scheme;
 
+use super::departure::{Departure, Stage};
+use super::listening::{Entrance, Listening};
 use super::serve::Plain;
 use super::site::Site;
+use super::succession::{Estate, Inheritance};
 use super::{check_authorities, BuildError, Hedgerow, NO_AUTHORITIES};
 
 /// Requests on one connection before it is closed, so that a connection does not live for ever.
@@ -29,11 +34,16 @@ const REQUESTS: u32 = 1000;
 const IDLE: Duration = Duration::from_secs(60);
 /// How often a request of a site is tried in all: first address, and others.
 const TRIES: usize = 4;
+/// How often it is looked whether a predecessor has ended.
+const LOOK: Duration = Duration::from_millis(50);
 
-/// A server that is ready to run: its addresses are known, its certificates have been read.
+/// A server that is ready to run: it listens, its certificates have been read.
 pub struct Server {
     server: PingoraServer,
     addresses: Vec<SocketAddr>,
+    hedgerow: Hedgerow,
+    departure: Arc<Departure>,
+    estate: Option<Estate>,
 }
 
 /// Why a server cannot run.
@@ -51,6 +61,25 @@ pub enum ServerError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// No successor can be served at `server.upgrade_socket`.
+    #[error("server.upgrade_socket {path}: {source}")]
+    UpgradeSocket {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// The process that serves now does not hand its sockets over.
+    #[error("no hand-over at {path}: {source}")]
+    HandOver {
+        /// Its `server.upgrade_socket`.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The configuration does not say where the process that serves now can be asked.
+    #[error("an upgrade needs server.upgrade_socket in the configuration")]
+    NoUpgradeSocket,
     /// The certificate and the key are no pair, or no certificate and no key.
     #[error("the certificate {certificate} cannot be used: {reason}")]
     Certificate {
@@ -62,13 +91,61 @@ pub enum ServerError {
 }
 
 impl Server {
-    /// A server for this Hedgerow and the site around it, as its configuration says.
+    /// A server for this Hedgerow and the site around it, as its configuration says. From now on
+    /// clients can connect; they are served when it runs.
     ///
     /// # Errors
     ///
     /// When an address cannot be listened on or a certificate cannot be used. The framework would
     /// stop the process later instead.
     pub fn new(hedgerow: Hedgerow) -> Result<Self, ServerError> {
+        let server = Self::build(hedgerow, &mut None)?;
+        server.publish()?;
+        Ok(server)
+    }
+
+    /// The same in the place of the process that serves now, which listens at the configuration's
+    /// `server.upgrade_socket`: its sockets are taken over, with the connections that wait in
+    /// them, and it leaves. Addresses that it did not listen on are opened.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new), and when there is no such process or it does not give up its
+    /// sockets. It goes on serving then.
+    pub fn take_over(hedgerow: Hedgerow) -> Result<Self, ServerError> {
+        let path = hedgerow.config().server.upgrade_socket.clone();
+        let path = path.ok_or(ServerError::NoUpgradeSocket)?;
+        let failed = |source| ServerError::HandOver {
+            path: path.clone(),
+            source,
+        };
+        let mut inheritance = Some(Inheritance::ask(&path).map_err(failed)?);
+        let server = Self::build(hedgerow, &mut inheritance)?;
+        if let Some(inheritance) = inheritance {
+            inheritance.ready().map_err(failed)?;
+        }
+        server.publish()?;
+        Ok(server)
+    }
+
+    /// Lets successors ask this process.
+    fn publish(&self) -> Result<(), ServerError> {
+        let path = &self.hedgerow.config().server.upgrade_socket;
+        let (Some(estate), Some(path)) = (&self.estate, path) else {
+            return Ok(());
+        };
+        estate
+            .publish()
+            .map_err(|source| ServerError::UpgradeSocket {
+                path: path.clone(),
+                source,
+            })
+    }
+
+    fn build(
+        hedgerow: Hedgerow,
+        inheritance: &mut Option<Inheritance>,
+    ) -> Result<Self, ServerError> {
         let config = hedgerow.config();
         let secure = secure_origin(config);
         if let Some(origin) = &secure {
@@ -78,38 +155,67 @@ impl Server {
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
         server.bootstrap();
         let conf = Arc::clone(&server.configuration);
-        let listen = config.listen.clone();
+        let departure = Departure::new();
         server.add_service(background_service("replay", Replaying(hedgerow.clone())));
-        let admin = hedgerow.config().admin.zip(hedgerow.admin());
-        let site = Site::new(hedgerow)?;
+        let site = Site::new(hedgerow.clone())?;
         for balancer in site.balancers() {
             let name = "the health of a site's servers".to_owned();
             server.add_service(GenBackgroundService::new(name, balancer));
         }
-        let mut service = http_proxy_service_with_name(&conf, site, "site");
-        if let Some(proxy) = service.app_logic_mut() {
-            proxy.server_options = Some(options());
+        let mut proxy = http_proxy(&conf, site);
+        proxy.server_options = Some(options());
+        let (mut addresses, mut entrances, mut sockets) = (Vec::new(), Vec::new(), Vec::new());
+        let mut enter = |address: SocketAddr| {
+            let inherited = inheritance
+                .as_mut()
+                .and_then(|inheritance| inheritance.take(address));
+            let entrance = match inherited {
+                Some(socket) => Entrance::inherited(socket),
+                None => Entrance::open(address),
+            };
+            let shared = entrance.and_then(|entrance| Ok((entrance.socket()?, entrance)));
+            let (socket, entrance) =
+                shared.map_err(|source| ServerError::Listen { address, source })?;
+            sockets.push((entrance.address, socket));
+            Ok::<_, ServerError>(entrance)
+        };
+        for listener in &config.listen {
+            let tls = listener.tls.as_ref().map(settings).transpose()?;
+            let entrance = enter(listener.address)?;
+            addresses.push(entrance.address);
+            entrances.push(match tls {
+                None => entrance,
+                Some(tls) => entrance.secured(tls.build()),
+            });
         }
-        let mut addresses = Vec::new();
-        for listener in &listen {
-            let address = free(listener.address)?;
-            match &listener.tls {
-                None => service.add_tcp(&address.to_string()),
-                Some(tls) => {
-                    service.add_tls_with_settings(&address.to_string(), None, settings(tls)?);
-                }
+        let listening = Listening::new("site", proxy, entrances, Arc::clone(&departure));
+        server.add_service(listening);
+        if let Some((address, pages)) = config.admin.zip(hedgerow.admin()) {
+            let entrances = vec![enter(address)?];
+            let pages = Plain::new(pages);
+            let listening = Listening::new("admin", pages, entrances, Arc::clone(&departure));
+            server.add_service(listening);
+        }
+        let estate = match &config.server.upgrade_socket {
+            None => None,
+            Some(path) => {
+                let opened = Estate::open(path, sockets);
+                Some(opened.map_err(|source| ServerError::UpgradeSocket {
+                    path: path.clone(),
+                    source,
+                })?)
             }
-            addresses.push(address);
-        }
-        server.add_service(service);
-        let mut server = Self { server, addresses };
-        if let Some((address, pages)) = admin {
-            server.serve("admin", address, pages)?;
-        }
-        Ok(server)
+        };
+        Ok(Self {
+            server,
+            addresses,
+            hedgerow,
+            departure,
+            estate,
+        })
     }
 
-    /// Where it will listen, in the order of the configuration, with the ports that were free
+    /// Where it listens, in the order of the configuration, with the ports that were free
     /// where the configuration leaves the choice.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -126,23 +232,32 @@ impl Server {
         address: SocketAddr,
         handler: Arc<dyn Handler>,
     ) -> Result<SocketAddr, ServerError> {
-        let address = free(address)?;
-        let mut service = Service::new(name.to_owned(), Plain::new(handler));
-        service.add_tcp(&address.to_string());
+        let entrance =
+            Entrance::open(address).map_err(|source| ServerError::Listen { address, source })?;
+        let address = entrance.address;
+        let departure = Arc::clone(&self.departure);
+        let service = Listening::new(name, Plain::new(handler), vec![entrance], departure);
         self.server.add_service(service);
         Ok(address)
     }
 
-    /// Runs until the process is told to stop: `SIGTERM` lets requests under way end within the
-    /// grace period, `SIGINT` does not.
+    /// Runs until the process is told to stop. `SIGTERM` and `SIGQUIT` let requests under way end
+    /// within the grace period, `SIGINT` does not. A successor that asks for the sockets has the
+    /// effect of `SIGTERM`.
     pub fn run(self) {
-        self.server.run(RunArgs::default());
+        self.run_until(Box::new(UnixShutdownSignalWatch));
     }
 
     /// The same, told to stop by something else than the process's signals.
-    pub fn run_until(self, signal: Box<dyn ShutdownSignalWatch>) {
+    pub fn run_until(self, signal: Box<dyn ShutdownSignalWatch + Send + Sync>) {
+        let leaving = Leaving {
+            signal,
+            hedgerow: self.hedgerow,
+            departure: self.departure,
+            estate: self.estate,
+        };
         self.server.run(RunArgs {
-            shutdown_signal: signal,
+            shutdown_signal: Box::new(leaving),
         });
     }
 }
@@ -156,7 +271,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Sends what waits in the spool for as long as the server runs.
+/// Begins to send what waits in the spool. It ends when the server leaves.
 struct Replaying(Hedgerow);
 
 #[async_trait]
@@ -164,8 +279,87 @@ impl BackgroundService for Replaying {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         self.0.start_replay();
         // An error means that nobody is left to say anything.
-        while !*shutdown.borrow_and_update() && shutdown.changed().await.is_ok() {}
-        self.0.stop_replay().await;
+        let _ = shutdown.wait_for(|over| *over).await;
+    }
+}
+
+/// Tells the framework to stop when everything has ended. It would wait for its whole grace
+/// period, and close its sockets with connections in them (pingora 2.5).
+struct Leaving {
+    signal: Box<dyn ShutdownSignalWatch + Send + Sync>,
+    hedgerow: Hedgerow,
+    departure: Arc<Departure>,
+    estate: Option<Estate>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Leaving {
+    async fn recv(&self) -> ShutdownSignal {
+        let stage = tokio::select! {
+            stage = self.stopped() => stage,
+            () = self.succeeded() => Some(Stage::HandedOver),
+        };
+        let Some(stage) = stage else {
+            return ShutdownSignal::FastShutdown;
+        };
+        tokio::select! {
+            () = self.leave(stage) => ShutdownSignal::GracefulTerminate,
+            () = self.hurried() => ShutdownSignal::FastShutdown,
+        }
+    }
+}
+
+impl Leaving {
+    /// Returns when the server is told to stop; nothing if at once.
+    async fn stopped(&self) -> Option<Stage> {
+        match self.signal.recv().await {
+            ShutdownSignal::FastShutdown => None,
+            ShutdownSignal::GracefulTerminate | ShutdownSignal::GracefulUpgrade => {
+                Some(Stage::Stopping)
+            }
+        }
+    }
+
+    /// Returns when a server that leaves is told to stop at once.
+    async fn hurried(&self) {
+        while self.stopped().await.is_some() {}
+    }
+
+    /// Returns when a successor has the sockets.
+    async fn succeeded(&self) {
+        let Some(estate) = &self.estate else {
+            return std::future::pending().await;
+        };
+        while !self.hedgerow.is_first() {
+            tokio::time::sleep(LOOK).await;
+        }
+        // While both serve, what comes to either goes into the spool: it alone knows the order.
+        let (before, undo) = (
+            || self.hedgerow.step_back(),
+            || self.hedgerow.step_forward(),
+        );
+        estate.handed_over(before, undo).await;
+        log::info!("a successor serves now");
+    }
+
+    async fn leave(&self, stage: Stage) {
+        let grace = self.hedgerow.config().server.grace;
+        if let Some(estate) = &self.estate {
+            estate.close();
+        }
+        self.hedgerow.set_leaving();
+        let rest = || self.hedgerow.forwards_under_way();
+        let leaving = self.departure.leave(stage, grace, rest);
+        let replay = async {
+            if stage == Stage::Stopping {
+                let _ = tokio::time::timeout(grace, self.hedgerow.stop_replay()).await;
+            }
+        };
+        tokio::join!(leaving, replay);
+        if stage == Stage::HandedOver {
+            // Last of all: with the end of the replay the successor need not wait any more.
+            let _ = tokio::time::timeout(grace, self.hedgerow.stop_replay()).await;
+        }
     }
 }
 
@@ -189,11 +383,10 @@ fn secure_origin(config: &Config) -> Option<String> {
 
 /// The framework's own settings. What is not named here keeps the framework's default.
 fn conf(config: &Config, verifies: bool) -> ServerConf {
-    let seconds = config.server.grace.as_secs() + u64::from(config.server.grace.subsec_nanos() > 0);
     ServerConf {
         threads: config.server.threads,
-        // Its default of five minutes outlives what any supervisor waits (pingora 5).
-        grace_period_seconds: Some(seconds),
+        // The server has left before the framework is told to stop.
+        grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),
         max_retries: TRIES,
         // A site without TLS needs no authorities, and the machine may have none.
@@ -209,13 +402,6 @@ pub(super) fn options() -> HttpServerOptions {
     options.keepalive_request_limit = Some(REQUESTS);
     options.h2_idle_timeout = Some(IDLE);
     options
-}
-
-/// The address, when it can be listened on; a free port for port 0.
-fn free(address: SocketAddr) -> Result<SocketAddr, ServerError> {
-    TcpListener::bind(address)
-        .and_then(|listener| listener.local_addr())
-        .map_err(|source| ServerError::Listen { address, source })
 }
 
 fn settings(tls: &Tls) -> Result<TlsSettings, ServerError> {

@@ -334,10 +334,11 @@ impl ProxyHttp for Site {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
+        self.hedgerow.inner.close_when_leaving(session);
         if let Way::PostHog(..) = &context.way {
             posthog::clean(response)?;
         }

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::lease::FileLease;
-use super::store::{Counters, Gauges, Lead, Portion, Position, Store, Taken};
+use super::store::{Counters, Gauges, Lead, Portion, Position, Rank, Store, Taken};
 use super::{Refusal, SpoolError, SpooledEvent};
 use worker::{Command, Shared, Worker};
 
@@ -101,6 +101,24 @@ impl Spool {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.inner.folder
+    }
+
+    /// Whether this process drains the spool; it does from now on if no other process does.
+    ///
+    /// A process that is behind must stream nothing: it knows neither what the other one has just
+    /// kept nor what it is sending. It becomes the first when the other one resigns or ends, and
+    /// then has to [`learn`](Self::learn) before it streams.
+    pub fn rank(&self) -> Rank {
+        self.inner.lease.rank()
+    }
+
+    /// Learns from the file what waits and what does not any more. What another process has done
+    /// with it is otherwise seen within a second, and its deliveries not at all.
+    pub async fn learn(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.send(Command::Learn { reply }).is_ok() {
+            let _ = answer.await;
+        }
     }
 
     fn send(&self, command: Command) -> Result<(), SpoolError> {

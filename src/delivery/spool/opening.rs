@@ -53,7 +53,7 @@ impl Worker {
         self.database.as_mut().ok_or(SpoolError::Closed)
     }
 
-    fn learn(&mut self) {
+    pub(super) fn learn(&mut self) {
         let Some(database) = &self.database else {
             return;
         };

@@ -84,6 +84,10 @@ fn copy_events(
 ) -> Result<u64, SpoolError> {
     let mut rows = Vec::new();
     let mut copied = 0;
+    // A position that was taken from the old file must not be another event's in the new one.
+    if let Some(last) = last(source, "event") {
+        target.write(|writing| writing.begin_after(last))?;
+    }
     // By position, not by index: an index may be what is damaged.
     scan(source, "event", |seq| {
         let found = source
@@ -182,19 +186,19 @@ impl From<SpoolError> for Miss {
     }
 }
 
+/// The last position that was given in a table, if that can be read.
+fn last(source: &Connection, table: &str) -> Option<i64> {
+    let query = "SELECT seq FROM sqlite_sequence WHERE name = ?1";
+    source.query_row(query, [table], |row| row.get(0)).ok()
+}
+
 /// Calls `after` with a position to get the next one, and steps over what cannot be read.
 fn scan(
     source: &Connection,
     table: &str,
     mut after: impl FnMut(i64) -> Result<i64, Miss>,
 ) -> Result<(), SpoolError> {
-    let last = source
-        .query_row(
-            "SELECT seq FROM sqlite_sequence WHERE name = ?1",
-            [table],
-            |row| row.get::<_, i64>(0),
-        )
-        .ok();
+    let last = last(source, table);
     let (mut position, mut misses) = (0, 0);
     while misses < MOST_MISSES && last.is_none_or(|last| position < last) {
         match after(position) {

@@ -62,6 +62,9 @@ pub(super) enum Command {
         portion: Portion,
         reply: oneshot::Sender<Result<Found, SpoolError>>,
     },
+    Learn {
+        reply: oneshot::Sender<()>,
+    },
     Close,
 }
 
@@ -158,6 +161,7 @@ impl Worker {
     fn work(&mut self, group: Vec<Command>) -> Flow {
         let mut flow = Flow::Go;
         let (mut appends, mut settles, mut buries, mut takes) = (vec![], vec![], vec![], vec![]);
+        let mut learners = vec![];
         for command in group {
             match command {
                 Command::Append {
@@ -192,6 +196,7 @@ impl Worker {
                     portion,
                     reply,
                 } => takes.push((project, portion, reply)),
+                Command::Learn { reply } => learners.push(reply),
                 Command::Close => flow = Flow::Stop,
             }
         }
@@ -200,6 +205,12 @@ impl Worker {
             self.forget(buries);
         }
         for reply in settles {
+            let _ = reply.send(());
+        }
+        if !learners.is_empty() {
+            self.learn();
+        }
+        for reply in learners {
             let _ = reply.send(());
         }
         for (project, portion, reply) in takes {

@@ -53,6 +53,19 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
+    /// Gives no event a position up to this one.
+    pub(crate) fn begin_after(&mut self, position: i64) -> Result<(), rusqlite::Error> {
+        let changed = self.transaction.execute(
+            "UPDATE sqlite_sequence SET seq = MAX(seq, ?1) WHERE name = 'event'",
+            [position],
+        )?;
+        if changed == 0 {
+            let query = "INSERT INTO sqlite_sequence (name, seq) VALUES ('event', ?1)";
+            self.transaction.execute(query, [position])?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn used(&self) -> Result<u64, rusqlite::Error> {
         used(&self.transaction)
     }

@@ -1,0 +1,22 @@
+//! A word to the supervisor of the process, by the protocol of systemd's `sd_notify(3)`.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// Says that this process serves, and that it is the main one: after an upgrade it was not started
+/// by the supervisor. Does nothing where nobody wants to know.
+pub(super) fn tell_ready() {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let said = format!("READY=1\nMAINPID={}\n", std::process::id());
+    let told = match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&name),
+    }
+    .and_then(|address| UnixDatagram::unbound()?.send_to_addr(said.as_bytes(), &address));
+    if let Err(error) = told {
+        log::warn!("the supervisor could not be told that this process serves: {error}");
+    }
+}

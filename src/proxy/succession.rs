@@ -1,0 +1,316 @@
+//! The listening sockets go from an old process to a new one, over a Unix socket that only their
+//! user can open.
+//!
+//! The framework has a hand-over of its own (pingora 2.5). There the old process leaves whatever
+//! becomes of the new one, waits five seconds, and everybody may open the socket. Here the old one
+//! leaves when the new one has said that it is ready, and goes on serving otherwise.
+//!
+//! New: connects. Old: `hedgerow 1`, a line for each address, an empty line, with the sockets in
+//! the same order. New: `ready`. Old: `go`, from when on the new one takes connections.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::{UnixListener, UnixStream as Asking};
+use tokio::time::timeout;
+
+const GREETING: &str = "hedgerow 1\n";
+const READY: &[u8] = b"ready\n";
+const GO: &[u8] = b"go\n";
+
+/// How long either side waits for the other.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Sockets that fit into one message (`SCM_MAX_FD` of Linux is 253).
+const MOST: usize = 250;
+
+/// Bytes of the list of addresses: the longest has 58.
+const LIST: usize = 64 * (MOST + 2);
+
+/// The old process's side: who asks here gets the sockets.
+pub(super) struct Estate {
+    path: PathBuf,
+    /// Its name until it is published.
+    new: PathBuf,
+    file: (u64, u64),
+    listener: Mutex<Option<std::os::unix::net::UnixListener>>,
+    sockets: Mutex<Vec<(SocketAddr, OwnedFd)>>,
+}
+
+/// The new process's side, with what it was given.
+pub(super) struct Inheritance {
+    stream: UnixStream,
+    sockets: HashMap<SocketAddr, OwnedFd>,
+}
+
+impl Estate {
+    /// Makes the socket that will be at `path`. Its folder is made if it is not there, and must be
+    /// closed to others.
+    pub(super) fn open(path: &Path, sockets: Vec<(SocketAddr, OwnedFd)>) -> io::Result<Self> {
+        if sockets.len() > MOST {
+            return Err(io::Error::other(format!(
+                "at most {MOST} listening sockets can be handed over"
+            )));
+        }
+        private_folder(path)?;
+        let other = fs::symlink_metadata(path).is_ok_and(|about| !about.file_type().is_socket());
+        if other {
+            return Err(io::Error::other("there is something else at this path"));
+        }
+        let mut new = path.as_os_str().to_owned();
+        new.push(format!(".{}", std::process::id()));
+        let new = PathBuf::from(new);
+        remove(&new)?;
+        let listener = std::os::unix::net::UnixListener::bind(&new)?;
+        listener.set_nonblocking(true)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: identity(&new)?,
+            new,
+            listener: Mutex::new(Some(listener)),
+            sockets: Mutex::new(sockets),
+        })
+    }
+
+    /// Puts it in its place, instead of a predecessor's.
+    pub(super) fn publish(&self) -> io::Result<()> {
+        fs::rename(&self.new, &self.path)
+    }
+
+    /// Returns when a successor has the sockets and is ready. `before` is called before it begins
+    /// to serve, and `undo` when it did not come to that.
+    pub(super) async fn handed_over(&self, before: impl Fn(), undo: impl Fn()) {
+        let listener = lock(&self.listener).take();
+        let listener = listener.map(UnixListener::from_std);
+        let Some(Ok(listener)) = listener else {
+            return std::future::pending().await;
+        };
+        loop {
+            let came = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    log::warn!("a successor could not be listened to: {error}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+            };
+            match timeout(PATIENCE, self.hand_over(came, &before)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => log::error!(
+                    "the sockets were not handed over, this process goes on serving: {error}"
+                ),
+                Err(_) => log::error!("a successor did not say in time that it is ready"),
+            }
+            undo();
+        }
+    }
+
+    async fn hand_over(&self, mut stream: Asking, before: &impl Fn()) -> io::Result<()> {
+        check_peer(stream.as_fd())?;
+        let sockets: Vec<(SocketAddr, OwnedFd)> = {
+            let sockets = lock(&self.sockets);
+            let copies = sockets
+                .iter()
+                .map(|(address, socket)| Ok((*address, socket.try_clone()?)));
+            copies.collect::<io::Result<_>>()?
+        };
+        let mut list = GREETING.to_owned();
+        for (address, _) in &sockets {
+            list.push_str(&format!("{address}\n"));
+        }
+        list.push('\n');
+        stream.writable().await?;
+        let sent = stream.try_io(Interest::WRITABLE, || {
+            send(stream.as_fd(), list.as_bytes(), &sockets)
+        })?;
+        stream
+            .write_all(list.as_bytes().get(sent..).unwrap_or_default())
+            .await?;
+        drop(sockets);
+        let mut said = [0; READY.len()];
+        stream.read_exact(&mut said).await?;
+        if said != READY {
+            return Err(io::Error::other("the successor is no Hedgerow"));
+        }
+        before();
+        stream.write_all(GO).await
+    }
+
+    /// Lets go of everything: the sockets end with their listeners.
+    pub(super) fn close(&self) {
+        lock(&self.sockets).clear();
+        // A successor's socket at the same path stays.
+        for path in [&self.path, &self.new] {
+            if identity(path).is_ok_and(|file| file == self.file) {
+                if let Err(error) = fs::remove_file(path) {
+                    log::debug!("{} is left behind: {error}", path.display());
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Estate {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Inheritance {
+    /// Asks the process that serves now for its listening sockets.
+    pub(super) fn ask(path: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        check_peer(stream.as_fd())?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let (text, sockets) = receive(&stream)?;
+        let list = text
+            .strip_prefix(GREETING)
+            .ok_or_else(|| io::Error::other("the other process is no Hedgerow"))?;
+        let addresses: Result<Vec<SocketAddr>, _> = list
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .map(str::parse)
+            .collect();
+        let addresses = addresses.map_err(io::Error::other)?;
+        if addresses.len() != sockets.len() {
+            return Err(io::Error::other("sockets were lost on the way"));
+        }
+        Ok(Self {
+            stream,
+            sockets: addresses.into_iter().zip(sockets).collect(),
+        })
+    }
+
+    /// The predecessor's socket for an address, if it had one.
+    pub(super) fn take(&mut self, address: SocketAddr) -> Option<OwnedFd> {
+        self.sockets.remove(&address)
+    }
+
+    /// Says that this process can serve. When this returns `Ok`, the predecessor keeps what it
+    /// still gets behind what this process keeps, and leaves.
+    pub(super) fn ready(mut self) -> io::Result<()> {
+        // Nobody would take connections from those that are not listened on any more.
+        self.sockets.clear();
+        self.stream.write_all(READY)?;
+        let mut said = [0; GO.len()];
+        self.stream.read_exact(&mut said)?;
+        if said == GO {
+            Ok(())
+        } else {
+            Err(io::Error::other("the other process does not leave"))
+        }
+    }
+}
+
+fn send(to: BorrowedFd<'_>, text: &[u8], sockets: &[(SocketAddr, OwnedFd)]) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(|(_, fd)| fd.as_fd()).collect();
+    if !sockets.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&sockets)) {
+        return Err(io::Error::other("too many sockets"));
+    }
+    let flags = SendFlags::NOSIGNAL;
+    Ok(rustix::net::sendmsg(
+        to,
+        &[IoSlice::new(text)],
+        &mut ancillary,
+        flags,
+    )?)
+}
+
+/// Reads to the empty line that ends the list, with the sockets on the way.
+fn receive(from: &UnixStream) -> io::Result<(String, Vec<OwnedFd>)> {
+    let (mut text, mut sockets) = (Vec::new(), Vec::new());
+    while !text.ends_with(b"\n\n") {
+        if text.len() > LIST {
+            return Err(io::Error::other("the other process is no Hedgerow"));
+        }
+        let mut bytes = [0; 4096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let read = rustix::net::recvmsg(
+            from,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        )?
+        .bytes;
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(given) = message {
+                sockets.extend(given);
+            }
+        }
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        text.extend_from_slice(bytes.get(..read).unwrap_or_default());
+    }
+    let text = String::from_utf8(text).map_err(io::Error::other)?;
+    Ok((text, sockets))
+}
+
+/// Sockets are given to and taken from this user's processes and root's only.
+fn check_peer(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let peer = rustix::net::sockopt::socket_peercred(socket)?.uid;
+    if peer == rustix::process::geteuid() || peer.is_root() {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "the other process belongs to another user",
+    ))
+}
+
+/// Makes the folder of a path, for this user only. One that others can write in is refused: they
+/// could put a socket of theirs in the place of ours.
+fn private_folder(path: &Path) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let about = fs::metadata(folder)?;
+    let ours = about.uid() == rustix::process::geteuid().as_raw() || about.uid() == 0;
+    if ours && about.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!("others can write in the folder {}", folder.display()),
+    ))
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let about = fs::symlink_metadata(path)?;
+    Ok((about.dev(), about.ino()))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

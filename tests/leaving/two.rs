@@ -1,0 +1,150 @@
+//! Two processes on one spool, seen closely: here they are two Hedgerows, which know no more of
+//! each other than processes do.
+
+use std::path::Path;
+use std::time::{Instant, SystemTime};
+
+use hedgerow::delivery::{
+    Held, Portion, Rank, Spool, SpoolCommand, SpoolSettings, SpooledEvent, Store,
+};
+use hedgerow::demo::capture::Fault;
+use http::StatusCode;
+
+use super::spooling;
+use super::support::client::{post, Client};
+use super::support::proxy::{PostHog, Proxy};
+use super::support::{eventually, track, DEADLINE};
+
+fn ls(folder: &Path) -> String {
+    let mut said = Vec::new();
+    let listed = SpoolCommand::Ls.run(&folder.join("spool"), &mut said);
+    listed.unwrap();
+    String::from_utf8(said).unwrap()
+}
+
+fn event(id: &str) -> SpooledEvent {
+    let text = format!(
+        r#"{{"uuid":"{id}","event":"e","distinct_id":"d","timestamp":"2026-11-23T10:00:00Z"}}"#
+    );
+    SpooledEvent::new(text.into(), SystemTime::now()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_learns_what_its_predecessor_has_done_with_the_spool() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let everything = Portion {
+        events: 100,
+        bytes: 1 << 20,
+    };
+    let old = open();
+    assert_eq!(old.rank(), Rank::First);
+    old.append("shop", vec![event("a"), event("b")])
+        .await
+        .unwrap();
+    let new = open();
+    assert_eq!(new.rank(), Rank::Behind);
+    let taken = old.take("shop", everything).await.unwrap().events;
+    old.settle("shop", vec![taken[0].position]).await;
+    old.append("shop", vec![event("c")]).await.unwrap();
+    old.resign().await;
+    drop(old);
+    assert_eq!(new.rank(), Rank::First);
+    new.learn().await;
+    assert_eq!(new.gauges().of("shop").events(), 2, "b and c");
+    // `a` does not wait any more and is kept again; `c` waits, though it came to the other.
+    new.append("shop", vec![event("a"), event("c")])
+        .await
+        .unwrap();
+    let taken = new.take("shop", everything).await.unwrap().events;
+    let bodies: Vec<_> = taken.iter().map(|held| held.body.clone()).collect();
+    let expected = ["b", "c", "a"].map(|id| event(id).body().clone());
+    assert_eq!(bodies, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_ends_after_the_file_was_replaced_takes_no_other_event_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let one = Portion {
+        events: 1,
+        bytes: 1 << 20,
+    };
+    let everything = Portion { events: 100, ..one };
+    let ids = |events: Vec<Held>| -> Vec<_> {
+        let bodies = events.into_iter().map(|held| held.body);
+        bodies.collect()
+    };
+    spool.append("shop", vec![event("x")]).await.unwrap();
+    let taken = spool.take("shop", one).await.unwrap().events;
+    spool.settle("shop", vec![taken[0].position]).await;
+    let waiting = ["a", "b", "c"].map(event).to_vec();
+    spool.append("shop", waiting).await.unwrap();
+    let under_way = spool.take("shop", one).await.unwrap().events;
+    for name in ["spool.db", "spool.db-wal", "spool.db-shm"] {
+        std::fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    spool.append("shop", vec![event("d")]).await.unwrap();
+    spool.settle("shop", vec![under_way[0].position]).await;
+    let left = ids(spool.take("shop", everything).await.unwrap().events);
+    let expected = ["a", "b", "c", "d"].map(|id| event(id).body().clone());
+    // `a` may go again: PostHog collapses it. None of the others may be missing.
+    assert_eq!(left, expected);
+}
+
+#[test]
+fn where_no_lock_can_be_had_nobody_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "no folder").unwrap();
+    let spool = Spool::open(&file.join("spool"), SpoolSettings::default()).unwrap();
+    assert_eq!(spool.rank(), Rank::First);
+}
+
+async fn send(proxy: &Proxy, id: &str) {
+    let mut client = Client::connect(proxy.address).await;
+    let request = post("/hr/v1/t", "", track(id, 300).as_bytes());
+    assert_eq!(client.exchange(&request).await.status, 200, "{id}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_overtakes_nothing_that_its_predecessor_has_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let posthog = PostHog::start().await;
+    let yaml = spooling(&posthog.url(), folder.path());
+    let old = Proxy::start(&yaml).await;
+    send(&old, "before").await;
+    posthog.events(1).await;
+    let new = Proxy::start(&yaml).await;
+    let trouble = |after| Fault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(after));
+    posthog.capture.set_fault(trouble(3));
+    send(&old, "first").await;
+    posthog.capture.set_fault(Fault::None);
+    // The new one has not heard of trouble.
+    send(&new, "second").await;
+    assert!(ls(folder.path()).contains("\tshop\t2 events"));
+    // What the old one does not bring to an end is the new one's.
+    old.hedgerow.stop_replay().await;
+    drop(old);
+    let ids: Vec<_> = posthog
+        .events(3)
+        .await
+        .iter()
+        .map(|event| event.distinct_id.clone())
+        .collect();
+    assert_eq!(ids, ["u-before", "u-first", "u-second"]);
+    eventually("an empty spool", || {
+        (!ls(folder.path()).contains("waiting")).then_some(())
+    })
+    .await;
+    // Then it streams: PostHog has an event before its client has the answer.
+    let start = Instant::now();
+    for number in 0.. {
+        let before = posthog.capture.stored();
+        send(&new, &format!("streamed-{number}")).await;
+        if posthog.capture.stored() == before + 1 {
+            break;
+        }
+        assert!(start.elapsed() < DEADLINE, "it does not stream again");
+    }
+}
