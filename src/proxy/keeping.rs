@@ -10,11 +10,13 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::config;
+use crate::config::{self, SpoolPlace};
 use crate::delivery::{
     self, BreakerSettings, Delivery, Encoding, Parcel, Project, Replay, ReplaySettings, Route,
-    Spool, SpoolError, SpoolSettings, SpooledEvent, Upstream,
+    Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
 };
+#[cfg(feature = "nats")]
+use crate::delivery::{NatsSettings, NatsSpool};
 use crate::posthog::Envelope;
 
 use super::gate::Gate;
@@ -52,37 +54,31 @@ struct Carrier {
 }
 
 impl Keeping {
-    /// Opens the spool. A disk that cannot be written now is no error: clients get 503 until it
-    /// can be.
+    /// Opens the spool. A disk that cannot be written now, or a server that does not answer, is no
+    /// error: clients get 503 until it does.
     pub(super) fn open(
         spool: &config::Spool,
         settings: &config::Delivery,
         destinations: Arc<HashMap<String, Destination>>,
         gate: Arc<Gate>,
     ) -> Result<Self, SpoolError> {
-        let bounds = SpoolSettings {
-            max_size: spool.max_size,
-            max_age: spool.max_age,
-            ..SpoolSettings::default()
-        };
-        let store = Arc::new(Spool::open(&spool.path, bounds)?);
-        let delivery = Arc::new(Delivery::new(store, BreakerSettings::default(), HOLD));
-        let project = |name: &String| {
-            let project = delivery.project(name);
-            project.set_mode(settings.mode);
-            (name.clone(), project)
-        };
-        let projects = destinations.keys().map(project).collect();
-        let replay = ReplaySettings::default();
         // Connections one after the other, then the request, the answer and its body.
         let longest = settings.connect_timeout * CONNECTS as u32 + settings.timeout * 3;
+        let store = open(spool, longest)?;
+        let delivery = Arc::new(Delivery::new(store, BreakerSettings::default(), HOLD));
+        let project = |(name, destination): (&String, &Destination)| {
+            let project = delivery.project(name);
+            project.set_mode(destination.project().mode);
+            (name.clone(), project)
+        };
+        let projects = destinations.iter().map(project).collect();
         Ok(Self {
             delivery,
             projects,
             carrier: Arc::new(Carrier { destinations, gate }),
             settings: ReplaySettings {
-                longest_delivery: replay.longest_delivery.max(longest),
-                ..replay
+                longest_delivery: longest,
+                ..ReplaySettings::default()
             },
             replay: Mutex::new(Course::NotBegun),
             begun: AtomicBool::new(false),
@@ -151,6 +147,32 @@ impl Keeping {
             }
             Unkept
         })
+    }
+}
+
+fn open(spool: &config::Spool, longest: Duration) -> Result<Arc<dyn Store>, SpoolError> {
+    match &spool.place {
+        SpoolPlace::Folder(path) => {
+            let bounds = SpoolSettings {
+                max_size: spool.max_size,
+                max_age: spool.max_age,
+                ..SpoolSettings::default()
+            };
+            Ok(Arc::new(Spool::open(path, bounds)?))
+        }
+        #[cfg(feature = "nats")]
+        SpoolPlace::Nats(nats) => {
+            let settings = NatsSettings {
+                lead: NatsSettings::lead_for(longest),
+                ..NatsSettings::of(nats, spool)
+            };
+            Ok(Arc::new(NatsSpool::open(settings)?))
+        }
+        #[cfg(not(feature = "nats"))]
+        SpoolPlace::Nats(_) => {
+            let _ = longest;
+            Err(SpoolError::NotBuiltIn("nats"))
+        }
     }
 }
 
