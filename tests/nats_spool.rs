@@ -10,12 +10,21 @@
     clippy::indexing_slicing
 )]
 
+#[path = "nats_spool/binaries.rs"]
+mod binaries;
+#[path = "outage/binary.rs"]
+mod binary;
+#[path = "nats_spool/ledger.rs"]
+mod ledger;
+#[path = "outage/relay.rs"]
+mod relay;
 #[path = "nats_spool/server.rs"]
 mod server;
 #[path = "nats_spool/sharing.rs"]
 mod sharing;
 #[path = "nats_spool/storage.rs"]
 mod storage;
+mod support;
 
 use std::time::{Duration, Instant, SystemTime};
 

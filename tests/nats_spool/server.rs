@@ -74,6 +74,14 @@ impl Server {
         Some(server)
     }
 
+    /// One that asks who is there.
+    pub fn with_user(name: &str, password: &str) -> Option<Self> {
+        let extra = ["--user", name, "--pass", password].map(str::to_owned);
+        let mut server = Self::prepare(&extra)?;
+        server.start();
+        Some(server)
+    }
+
     /// Three servers that know each other.
     pub fn cluster() -> Option<Vec<Self>> {
         let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();

@@ -43,10 +43,7 @@ impl Connection {
             trouble: Mutex::default(),
         });
         let events = Arc::clone(&presence);
-        let options = settings.options().event_callback(move |event| {
-            events.note(&event);
-            std::future::ready(())
-        });
+        let settings = settings.clone();
         let (ready, opened) = mpsc::channel();
         let (ending, ended) = oneshot::channel::<()>();
         std::thread::Builder::new()
@@ -60,20 +57,26 @@ impl Connection {
                     }
                 };
                 runtime.block_on(async {
+                    let options = settings.options().event_callback(move |event| {
+                        events.note(&event);
+                        std::future::ready(())
+                    });
                     let connected = options.connect(servers).await;
                     let connected = connected.map_err(|error| remote("connect", error));
-                    let _ = ready.send(connected.map(|client| (client, Handle::current())));
+                    let _ = ready.send(connected.map(|client| {
+                        let context = ContextBuilder::new()
+                            .timeout(ANSWER)
+                            .backpressure_on_inflight(true)
+                            .build(client.clone());
+                        (client, context, Handle::current())
+                    }));
                     let _ = ended.await;
                 });
                 // Not one that blocks: a look-up of a name may hang.
                 runtime.shutdown_background();
             })
             .map_err(|error| remote("start its thread", error))?;
-        let (client, runtime) = opened.recv().map_err(|_| SpoolError::Closed)??;
-        let context = ContextBuilder::new()
-            .timeout(ANSWER)
-            .backpressure_on_inflight(true)
-            .build(client.clone());
+        let (client, context, runtime) = opened.recv().map_err(|_| SpoolError::Closed)??;
         let connection = Self {
             client,
             context,
