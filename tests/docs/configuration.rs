@@ -58,7 +58,10 @@ fn every_example_is_a_configuration_without_mistakes() {
         "docs/plugin.md",
     ] {
         for block in blocks(&file(name)) {
-            read(&block);
+            // What a build without it says of it, tests/config/spool.rs holds.
+            if cfg!(feature = "nats") || !block.contains("nats:") {
+                read(&block);
+            }
             read_blocks += 1;
         }
     }

@@ -9,6 +9,7 @@ use super::binary::{self, send, Binary};
 use super::relay::{Line, Relay};
 use super::server::Server;
 use super::support::proxy::{yaml, PostHog};
+use super::support::tls::Certificates;
 use super::support::{eventually, track};
 
 /// The configuration of a shop at this host with its spool in this stream of these servers. The
@@ -76,6 +77,83 @@ async fn until_kept(binary: &Binary, id: &str) {
         assert!(start.elapsed() < super::support::DEADLINE, "{id}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_project_has_its_own_mode() {
+    let Some(mut server) = Server::prepare(&[]) else {
+        return;
+    };
+    let posthog = PostHog::start().await;
+    let nats = format!("{{url: \"{}\"}}", server.url());
+    let yaml = sharing(&posthog.url(), &nats);
+    let mode = |own: &str, all: &str| {
+        let own = format!("api_key: phc_test, delivery: {{mode: {own}}}");
+        yaml.replace("api_key: phc_test", &own).replace(
+            "delivery: {connect",
+            &format!("delivery: {{mode: {all}, connect"),
+        )
+    };
+    // PostHog is there and NATS is not: who streams is answered, who spools is not.
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut streams = Binary::new(folders[0].path(), &mode("stream", "spool"), "").await;
+    let mut spools = Binary::new(folders[1].path(), &mode("spool", "stream"), "").await;
+    let (_, status) = send(streams.address, track("1", 100), String::new()).await;
+    assert_eq!(status, Some(200));
+    let (_, status) = send(spools.address, track("2", 100), String::new()).await;
+    assert_eq!(status, Some(503));
+    assert_eq!(posthog.events(1).await[0].distinct_id, "u-1");
+    server.start();
+    until_kept(&spools, "3").await;
+    assert_eq!(posthog.events(2).await[1].distinct_id, "u-3");
+    assert_eq!(streams.terminate().await, Some(0));
+    assert_eq!(spools.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_needs_no_more_rights_than_the_documents_say_also_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let certificates = Certificates::new(&["localhost"]);
+    let certificate = |name: &str| certificates.file(name).display().to_string();
+    let rights = r#"{publish: ["HEDGEROW.>", "$JS.API.>", "$JS.ACK.>"], subscribe: ["HEDGEROW.>", "_INBOX.>"]}"#;
+    let configuration = format!(
+        "tls {{cert_file: \"{}\", key_file: \"{}\"}}\n\
+         authorization {{users: [{{user: hedge, password: s3cr3t, permissions: {rights}}}]}}\n",
+        certificate("certificate.pem"),
+        certificate("key.pem"),
+    );
+    std::fs::write(path("nats.conf"), configuration).unwrap();
+    let Some(mut server) = Server::prepare(&["-c".to_owned(), path("nats.conf")]) else {
+        return;
+    };
+    server.start();
+    let url = server.url();
+    let url = url.replace("nats://127.0.0.1", "tls://hedge:s3cr3t@localhost");
+    let posthog = PostHog::start().await;
+    posthog.capture.set_fault(unavailable());
+    let nats = format!("{{url: \"{url}\", ca_file: \"{}\"}}", certificate("ca.pem"));
+    let mut binary = Binary::new(folder.path(), &sharing(&posthog.url(), &nats), "").await;
+    until_kept(&binary, "1").await;
+    let (said, _) = binary::spool(&binary.file, &["ls"]);
+    assert!(said.contains("waiting\tshop\t"), "{said}");
+    posthog.capture.set_fault(Fault::Poison("Filled".into()));
+    let dead = || {
+        binary::spool(&binary.file, &["ls"])
+            .0
+            .contains("dead 1\t")
+            .then_some(())
+    };
+    eventually("a dead letter", dead).await;
+    posthog.capture.set_fault(Fault::None);
+    assert_eq!(binary::spool(&binary.file, &["retry", "1"]).1, Some(0));
+    assert_eq!(posthog.events(1).await[0].distinct_id, "u-1");
+    let empty = || {
+        let (said, _) = binary::spool(&binary.file, &["ls"]);
+        said.contains("the spool is empty").then_some(())
+    };
+    eventually("an empty spool", empty).await;
+    assert_eq!(binary.terminate().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,7 @@
 //! One spool: what it keeps, in which order, and for whom.
 
+use std::time::Duration;
+
 use async_nats::jetstream;
 use hedgerow::delivery::{Lead, NatsSettings, NatsSpool, Refusal, Store};
 
@@ -129,4 +131,30 @@ async fn the_lead_of_a_proxy_that_died_passes_on_with_what_it_had_taken() {
     append(&heir, &names(50..60)).await;
     // First what the other had taken, although it never gave it back.
     assert_eq!(ids(&take(&heir, 60).await), names(0..60));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lead_too_short_for_a_proxys_deliveries_is_made_longer() {
+    let Some(server) = Server::single() else {
+        return;
+    };
+    let short = NatsSpool::open(settings(&server.url())).unwrap();
+    append(&short, &names(0..1)).await;
+    let long = NatsSettings {
+        lead: Duration::from_secs(30),
+        ..settings(&server.url())
+    };
+    let long = NatsSpool::open(long).unwrap();
+    assert_eq!(ids(&take(&long, 1).await), names(0..1));
+    let Lead::Ours(left) = long.lead("shop").await else {
+        panic!("it has just led");
+    };
+    assert!(left > Duration::from_secs(20), "{left:?}");
+    // One with the shorter lead leaves it as it is.
+    let again = NatsSpool::open(settings(&server.url())).unwrap();
+    append(&again, &names(1..2)).await;
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let stream = jetstream::new(client).get_stream("SPOOL_LEAD").await;
+    let kept = stream.unwrap().cached_info().config.max_age;
+    assert_eq!(kept, Duration::from_secs(30));
 }
