@@ -9,7 +9,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check blockers bench clients cmake chromium
+.PHONY: demo test check blockers bench clients cmake chromium nats-server
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -30,8 +30,9 @@ demo: cmake
 check: cmake
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features -- -D warnings
 
-test: check clients
+test: check clients nats-server
 	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
@@ -46,6 +47,10 @@ clients: chromium .deps/node.done .deps/python.done .deps/rust-client.done
 
 chromium:
 	@scripts/need chromium "$${CHROMIUM:-chromium}" --version
+
+# Debian keeps it where only root's path looks; the tests look there too.
+nats-server:
+	@PATH="$$PATH:/usr/sbin" scripts/need nats-server nats-server --version
 
 .deps/node.done: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
 	@scripts/need nodejs node --version

@@ -22,6 +22,8 @@ mod secrets;
 mod sessions;
 #[path = "config/shipped.rs"]
 mod shipped;
+#[path = "config/spool.rs"]
+mod spool;
 
 use std::env::VarError;
 use std::io;

@@ -3,6 +3,7 @@
 use std::io;
 
 use clap::Args;
+use hedgerow::config::SpoolPlace;
 use hedgerow::delivery::SpoolCommand;
 
 use super::{End, File};
@@ -26,7 +27,18 @@ pub(super) fn spool(options: &Options) -> End {
         eprintln!("hedgerow: the configuration has no `delivery.spool`");
         return End::Unable;
     };
-    match options.command.run(&spool.path, &mut io::stdout().lock()) {
+    let mut out = io::stdout().lock();
+    let done = match &spool.place {
+        SpoolPlace::Folder(path) => options.command.run(path, &mut out),
+        #[cfg(feature = "nats")]
+        SpoolPlace::Nats(nats) => {
+            let settings = hedgerow::delivery::NatsSettings::of(nats, spool);
+            options.command.run_on_nats(&settings, &mut out)
+        }
+        #[cfg(not(feature = "nats"))]
+        SpoolPlace::Nats(_) => Err(hedgerow::delivery::SpoolError::NotBuiltIn("nats").into()),
+    };
+    match done {
         Ok(()) => End::Well,
         Err(error) => {
             eprintln!("hedgerow: {error}");

@@ -7,6 +7,7 @@
 //!
 //! Relative paths in a file start at the folder of that file.
 
+mod delivery;
 mod first_party;
 mod listeners;
 mod model;
@@ -33,8 +34,8 @@ use std::path::Path;
 
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
 pub use model::{
-    Action, CaFile, Config, Delivery, Limits, Listener, OriginServer, Project, Route, Server,
-    Spool, Tls, UpstreamHttp,
+    Action, CaFile, Config, Delivery, Limits, Listener, Nats, NatsLogin, NatsServer, OriginServer,
+    Project, Route, Server, Spool, SpoolPlace, Tls, UpstreamHttp,
 };
 pub use page::{Libraries, PageError};
 pub use path_prefix::PathPrefix;
@@ -114,7 +115,8 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     let listen = listeners::listen(reader, &top);
     let admin = listeners::admin(reader, &top, &listen);
     let trusted_proxies = listeners::trusted_proxies(reader, &top);
-    let mut declared = projects::read(reader, &top, &listen);
+    let (delivery, spool) = delivery::read(reader, &top);
+    let mut declared = projects::read(reader, &top, &listen, (delivery.mode, spool));
     let routes = routes::read(reader, &top, &mut declared, &listen);
     let (mapping, sessions) = sections::mapping(reader, &top);
     let mapping = Mapping {
@@ -123,7 +125,6 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
         ..mapping
     };
     let (limits, bounds) = sections::limits(reader, &top);
-    let delivery = sections::delivery(reader, &top);
     let server = sections::server(reader, &top);
     Some(Config {
         listen,

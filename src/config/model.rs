@@ -80,6 +80,8 @@ pub struct Project {
     pub http: UpstreamHttp,
     /// Properties that each of its events gets: names, and values as JSON text.
     pub properties: Vec<(String, String)>,
+    /// When clients are told that its events are safe: its own mode, or that of `delivery`.
+    pub mode: Mode,
 }
 
 impl Project {
@@ -196,7 +198,7 @@ pub struct Delivery {
     pub connect_timeout: Duration,
     /// For the answer to a batch.
     pub timeout: Duration,
-    /// When clients are told that their events are safe.
+    /// When clients are told that their events are safe, unless their project says otherwise.
     pub mode: Mode,
     /// Where batches wait for PostHog to come back; none when turned off.
     pub spool: Option<Spool>,
@@ -216,12 +218,74 @@ impl Default for Delivery {
 /// Where batches wait for PostHog to come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spool {
-    /// The folder.
-    pub path: PathBuf,
+    /// On this machine's disk, or shared.
+    pub place: SpoolPlace,
     /// The most it holds, in bytes.
     pub max_size: u64,
     /// The longest a batch waits.
     pub max_age: Duration,
+}
+
+/// Where a spool is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpoolPlace {
+    /// A folder on this machine's disk.
+    Folder(PathBuf),
+    /// Streams of NATS JetStream, shared by all proxies that name them.
+    Nats(Nats),
+}
+
+/// The streams of a shared spool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nats {
+    /// The servers; at least one.
+    pub servers: Vec<NatsServer>,
+    /// The stream's name, and the first token of its subjects.
+    pub stream: String,
+    /// Who we are.
+    pub login: Option<NatsLogin>,
+    /// The authority that the servers' certificates are checked against, instead of the public
+    /// ones: a PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// Copies of each message; without a number three in a cluster, else one.
+    pub replicas: Option<usize>,
+}
+
+/// A NATS server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatsServer {
+    /// `nats` or `tls`.
+    pub scheme: &'static str,
+    /// Its name or address, IPv6 in brackets. Never empty.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl fmt::Display for NatsServer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}://{}:{}", self.scheme, self.host, self.port)
+    }
+}
+
+/// Who we are to NATS. Shown by no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum NatsLogin {
+    /// A user.
+    User {
+        /// The name.
+        name: String,
+        /// The password.
+        password: String,
+    },
+    /// A token.
+    Token(String),
+}
+
+impl fmt::Debug for NatsLogin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("NatsLogin")
+    }
 }
 
 /// The process.
@@ -293,6 +357,7 @@ impl Config {
                 ca_file: None,
                 http: UpstreamHttp::Auto,
                 properties: Vec::new(),
+                mode: Mode::Stream,
             })
         });
         Self {

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::delivery::{self, SpoolNamed};
 use super::listeners::{is_ours, pem};
 use super::model::{CaFile, Listener, Project, UpstreamHttp};
 use super::reader::{did_you_mean, Field, Reader, Section};
 use super::tree::Kind;
 use super::{rules, schema, secret};
+use crate::delivery::Mode;
 use crate::posthog::{ApiKey, Host, Scheme};
 
 /// The projects of a file by name. One with a mistake keeps its name, so that the routes to it
@@ -16,11 +18,13 @@ pub(super) struct Declared<'n> {
     used: std::collections::HashSet<&'n str>,
 }
 
-/// Reads the section.
+/// Reads the section. `delivery` is the mode of projects that have none of their own, and whether
+/// there is a spool.
 pub(super) fn read<'n>(
     reader: &mut Reader<'_>,
     top: &Section<'n>,
     listen: &[Listener],
+    delivery: (Mode, SpoolNamed),
 ) -> Declared<'n> {
     let mut declared = Declared {
         projects: Vec::new(),
@@ -38,7 +42,7 @@ pub(super) fn read<'n>(
         if entry.key.is_empty() || entry.key.len() > 64 || entry.key.contains(char::is_control) {
             reader.wrong_key(&below, "expected a name of 1 to 64 characters");
         }
-        let project = project(reader, &below, &entry.key, listen).map(Arc::new);
+        let project = project(reader, &below, &entry.key, listen, delivery).map(Arc::new);
         declared.projects.push((below, &entry.key, project));
     }
     declared
@@ -90,6 +94,7 @@ fn project(
     field: &Field<'_>,
     name: &str,
     listen: &[Listener],
+    (mode, spool): (Mode, SpoolNamed),
 ) -> Option<Project> {
     let section = reader.section(field, schema::PROJECT)?;
     let host = section.require(reader, "host").cloned();
@@ -113,6 +118,7 @@ fn project(
         ],
     );
     let properties = rules::constants(reader, &section);
+    let own_mode = delivery::of_project(reader, &section, spool);
     Some(Project {
         name: name.to_owned(),
         host: host?,
@@ -120,6 +126,7 @@ fn project(
         ca_file,
         http: http.unwrap_or_default(),
         properties,
+        mode: own_mode.unwrap_or(mode),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::first_party::PostHogJs;
-use super::model::{Action, Config, Listener, Project, Route};
+use super::model::{Action, Config, Listener, Project, Route, SpoolPlace};
 use super::problem::{Problem, Problems, Warning};
 use super::sessions::Sessions;
 use super::units::{print_duration, print_size};
@@ -75,6 +75,7 @@ pub fn render_table(config: &Config) -> String {
     let policies = privacy::lines(&config.mapping.privacy)
         .into_iter()
         .chain(rules::lines(&config.mapping.rules))
+        .chain(modes(config))
         .chain(constants(config));
     for setting in settings(config).into_iter().chain(policies) {
         line(&mut text, &format!("  {setting}"));
@@ -166,13 +167,10 @@ fn settings(config: &Config) -> Vec<String> {
     let spool = match &config.delivery.spool {
         Some(spool) => format!(
             "{} up to {} and {}, acknowledged {}",
-            spool.path.display(),
+            place(&spool.place),
             print_size(spool.max_size),
             print_duration(spool.max_age),
-            match config.delivery.mode {
-                delivery::Mode::Stream => "when PostHog has them, or when they are in it",
-                delivery::Mode::Spool => "when they are in it",
-            }
+            acknowledged(config.delivery.mode),
         ),
         None => "off".to_owned(),
     };
@@ -210,6 +208,34 @@ fn settings(config: &Config) -> Vec<String> {
         ),
         format!("trusted proxies: {proxies}"),
     ]
+}
+
+fn place(place: &SpoolPlace) -> String {
+    match place {
+        SpoolPlace::Folder(path) => path.display().to_string(),
+        SpoolPlace::Nats(nats) => {
+            let servers: Vec<_> = nats.servers.iter().map(ToString::to_string).collect();
+            format!("{} on {}", nats.stream, servers.join(", "))
+        }
+    }
+}
+
+fn acknowledged(mode: delivery::Mode) -> &'static str {
+    match mode {
+        delivery::Mode::Stream => "when PostHog has them, or when they are in it",
+        delivery::Mode::Spool => "when they are in it",
+    }
+}
+
+/// The projects whose mode is not that of `delivery`.
+fn modes(config: &Config) -> Vec<String> {
+    let projects = config.projects.iter();
+    let lines = projects.filter(|project| project.mode != config.delivery.mode);
+    let lines = lines.map(|project| {
+        let how = acknowledged(project.mode);
+        format!("delivery of {}: acknowledged {how}", project.name)
+    });
+    lines.collect()
 }
 
 /// The constant properties of projects.

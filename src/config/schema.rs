@@ -19,7 +19,16 @@ pub(super) const LISTENER: &[&str] = &["address", "tls"];
 /// Its `tls`.
 pub(super) const TLS: &[&str] = &["certificate", "key"];
 /// One of `projects`.
-pub(super) const PROJECT: &[&str] = &["host", "api_key", "ca_file", "http", "properties"];
+pub(super) const PROJECT: &[&str] = &[
+    "host",
+    "api_key",
+    "ca_file",
+    "http",
+    "properties",
+    "delivery",
+];
+/// Its `delivery`.
+pub(super) const PROJECT_DELIVERY: &[&str] = &["mode"];
 /// One of `routes`.
 pub(super) const ROUTE: &[&str] = &["host", "path", "segment", "posthog", "origin"];
 /// The actions among them.
@@ -85,7 +94,11 @@ pub(super) const LIMITS: &[&str] = &["body", "window", "event", "memory"];
 /// `delivery`.
 pub(super) const DELIVERY: &[&str] = &["connect_timeout", "timeout", "mode", "spool"];
 /// Its `spool`.
-pub(super) const SPOOL: &[&str] = &["path", "max_size", "max_age"];
+pub(super) const SPOOL: &[&str] = &["path", "nats", "max_size", "max_age"];
+/// A spool's `nats`.
+pub(super) const NATS: &[&str] = &[
+    "url", "stream", "user", "password", "token", "ca_file", "replicas",
+];
 /// `server`.
 pub(super) const SERVER: &[&str] = &["threads", "grace", "upgrade_socket"];
 
@@ -95,6 +108,7 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
     ("an entry of `listen`", LISTENER),
     ("`tls` of a listener", TLS),
     ("a project", PROJECT),
+    ("`delivery` of a project", PROJECT_DELIVERY),
     ("a route", ROUTE),
     ("`segment` of a route", SEGMENT),
     ("`library` of `segment`", LIBRARY),
@@ -112,5 +126,6 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
     ("`limits`", LIMITS),
     ("`delivery`", DELIVERY),
     ("`spool` of `delivery`", SPOOL),
+    ("`nats` of `spool`", NATS),
     ("`server`", SERVER),
 ];

@@ -1,13 +1,12 @@
-//! `mapping`, `limits`, `delivery` and `server`.
+//! `mapping`, `limits` and `server`.
 
 use std::path::Path;
 use std::time::Duration;
 
-use super::model::{Delivery, Limits, Server, Spool};
+use super::model::{Limits, Server};
 use super::reader::{Field, Reader, Section};
 use super::schema;
 use super::sessions::{self, Sessions};
-use crate::delivery::Mode as DeliveryMode;
 use crate::rewrite::{
     Bookkeeping, Bounds, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Integrations,
     Mapping, Mode, Noise, PersonProfiles, Repeats, SameAnonymousId, SecondIdentify,
@@ -187,67 +186,6 @@ pub(super) fn limits(reader: &mut Reader<'_>, top: &Section<'_>) -> (Limits, Bou
         );
     }
     (limits, bounds)
-}
-
-/// Reads `delivery`.
-pub(super) fn delivery(reader: &mut Reader<'_>, top: &Section<'_>) -> Delivery {
-    let mut delivery = Delivery::default();
-    let Some(section) = reader.optional_section(top, "delivery", schema::DELIVERY) else {
-        return delivery;
-    };
-    let range = Duration::from_millis(1)..=Duration::from_secs(600);
-    if let Some(timeout) = reader.duration(&section, "connect_timeout", range.clone()) {
-        delivery.connect_timeout = timeout;
-    }
-    if let Some(timeout) = reader.duration(&section, "timeout", range) {
-        delivery.timeout = timeout;
-    }
-    delivery.spool = section.get("spool").and_then(|field| spool(reader, field));
-    let modes = [
-        ("stream", DeliveryMode::Stream),
-        ("spool", DeliveryMode::Spool),
-    ];
-    if let Some(mode) = reader.choice(&section, "mode", &modes) {
-        delivery.mode = mode;
-    }
-    let spool_named = section
-        .get("spool")
-        .is_some_and(|field| field.text() != Some("off"));
-    if let (Some(field), DeliveryMode::Spool, false) =
-        (section.get("mode").cloned(), delivery.mode, spool_named)
-    {
-        reader.wrong(&field, "needs a `spool`");
-    }
-    delivery
-}
-
-fn spool(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Spool> {
-    const DAY: Duration = Duration::from_secs(86_400);
-    match field.text() {
-        Some("off") => return None,
-        Some(_) => {
-            reader.wrong(field, "expected off or {path, max_size, max_age}");
-            return None;
-        }
-        None => {}
-    }
-    let section = reader.section(field, schema::SPOOL)?;
-    let path = section.require(reader, "path").cloned();
-    let path = path.and_then(|field| {
-        let text = reader.text(&field, "the path of a folder")?;
-        if text.is_empty() {
-            reader.wrong(&field, "expected the path of a folder");
-            return None;
-        }
-        Some(reader.secrets.resolve(Path::new(text)))
-    });
-    let max_size = reader.size(&section, "max_size", 1 << 20..=1 << 50);
-    let max_age = reader.duration(&section, "max_age", Duration::from_secs(1)..=DAY * 366);
-    Some(Spool {
-        path: path?,
-        max_size: max_size.unwrap_or(1 << 30),
-        max_age: max_age.unwrap_or(DAY * 7),
-    })
 }
 
 /// Reads `server`.

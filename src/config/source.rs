@@ -78,7 +78,7 @@ impl<'t> Source<'t> {
                 let harmless =
                     text == "any" || ["env:", "file:"].iter().any(|how| text.starts_with(how));
                 // Whoever pastes a private key in place of its path must not find it in a log.
-                let pasted = text.contains("-----BEGIN");
+                let pasted = text.contains("-----BEGIN") || holds_login(text);
                 if pasted || (secrecy == Secrecy::Secret && !harmless) {
                     self.mask(node.span);
                 }
@@ -185,6 +185,10 @@ impl<'t> Source<'t> {
     /// Whether a line of a broken file may belong to a key whose values are secret: it names one,
     /// or such a key is the nearest known key above it.
     fn may_hold_secrets(&self, line: usize) -> bool {
+        let this = line.checked_sub(1).and_then(|index| self.lines.get(index));
+        if this.is_some_and(|text| holds_login(text)) {
+            return true;
+        }
         let above = self.lines.iter().take(line).rev();
         for text in above {
             let mut keys = words(text).filter(|word| is_known(word) || is_secret_key(word));
@@ -206,13 +210,24 @@ enum Secrecy {
     Secret,
 }
 
-/// `api_key`, `write_keys`, `secret` and every misspelling of them. The `key` of a certificate is a
-/// path.
+/// `api_key`, `write_keys`, `secret`, `password`, `token` and every misspelling of them. The `key` of
+/// a certificate is a path.
 fn is_secret_key(key: &str) -> bool {
     let letters: String = words::plain(key).into_iter().collect();
     letters != "key"
-        && (["key", "secret"].iter().any(|word| letters.contains(word))
-            || words::nearest(key, ["api_key", "write_keys", "secret"]).is_some())
+        && (["key", "secret", "password", "token"]
+            .iter()
+            .any(|word| letters.contains(word))
+            || words::nearest(
+                key,
+                ["api_key", "write_keys", "secret", "password", "token"],
+            )
+            .is_some())
+}
+
+/// Whether a URL may have a login in it.
+fn holds_login(text: &str) -> bool {
+    text.contains("://") && text.contains('@')
 }
 
 fn is_known(word: &str) -> bool {

@@ -1,6 +1,6 @@
 //! `hedgerow spool`: looks into a spool and works on its dead letters, while the proxy runs.
 //!
-//! No line to the running proxy is needed. SQLite lets several processes into one file, each
+//! No line to the running proxy is needed (for a spool on NATS, see `nats::command`). SQLite lets several processes into one file, each
 //! change is one transaction, and the replay finds a retried event within a second.
 
 use std::io::{self, Write};
@@ -129,32 +129,37 @@ fn list(database: &Database, out: &mut dyn Write) -> Result<(), CommandError> {
     }
     for letter in database.letters(None)? {
         nothing = false;
-        let DeadLetter {
-            number,
-            project,
-            first_arrival,
-            refusal,
-            body,
-            ..
-        } = letter;
-        let (uuid, name) = match SpooledEvent::new(body, first_arrival) {
-            Ok(event) => (event.uuid().to_owned(), event.name().to_owned()),
-            Err(_) => ("-".to_owned(), "-".to_owned()),
-        };
-        writeln!(
-            out,
-            "dead {number}\t{project}\t{}\t{} {}\t{}\t{uuid}",
-            time(first_arrival),
-            refusal.status,
-            printable(&refusal.reason),
-            printable(&name),
-        )?;
+        show(letter, out)?;
     }
     if nothing {
         writeln!(out, "the spool is empty")?;
     }
     writeln!(out, "in use\t{} bytes", database.used()?)?;
     Ok(())
+}
+
+/// One dead letter as a line.
+pub(super) fn show(letter: DeadLetter, out: &mut dyn Write) -> io::Result<()> {
+    let DeadLetter {
+        number,
+        project,
+        first_arrival,
+        refusal,
+        body,
+        ..
+    } = letter;
+    let (uuid, name) = match SpooledEvent::new(body, first_arrival) {
+        Ok(event) => (event.uuid().to_owned(), event.name().to_owned()),
+        Err(_) => ("-".to_owned(), "-".to_owned()),
+    };
+    writeln!(
+        out,
+        "dead {number}\t{project}\t{}\t{} {}\t{}\t{uuid}",
+        time(first_arrival),
+        refusal.status,
+        printable(&refusal.reason),
+        printable(&name),
+    )
 }
 
 /// An event's name is whatever a client sent: it must not move the cursor of a terminal.
@@ -170,6 +175,6 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-fn time(time: SystemTime) -> String {
+pub(super) fn time(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -61,6 +61,15 @@ pub enum SpoolError {
         /// What the client library said.
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// No server of the distributed log is connected.
+    #[error("the distributed spool cannot be reached: {0}")]
+    Away(String),
+    /// There is no stream of this name.
+    #[error("there is no stream {0}: no proxy has used this spool yet")]
+    NoStream(String),
+    /// A spool that this build knows nothing of.
+    #[error("this build was made without the cargo feature {0}")]
+    NotBuiltIn(&'static str),
     /// The spool's thread has ended.
     #[error("the spool is closed")]
     Closed,
@@ -85,6 +94,9 @@ impl SpoolError {
             Self::Format { .. } => "format",
             Self::Missing(_) => "missing",
             Self::Remote { .. } => "remote",
+            Self::Away(_) => "away",
+            Self::NoStream(_) => "no_stream",
+            Self::NotBuiltIn(_) => "not_built_in",
             Self::Closed => "closed",
             Self::NotAnEvent => "not_an_event",
             Self::NoSuchLetter(_) => "no_such_letter",

@@ -11,11 +11,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use crate::config;
+use crate::config::{self, SpoolPlace};
 use crate::delivery::{
     self, BreakerSettings, Delivery, Encoding, Mode, Parcel, Project, Rank, Replay, ReplaySettings,
     Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
 };
+#[cfg(feature = "nats")]
+use crate::delivery::{NatsSettings, NatsSpool};
 use crate::posthog::Envelope;
 
 use super::gate::Gate;
@@ -32,16 +34,14 @@ pub(super) struct Unkept;
 /// The spool, its projects, and the replay.
 pub(super) struct Keeping {
     delivery: Arc<Delivery>,
-    projects: HashMap<String, Project>,
+    projects: Arc<Projects>,
+    /// The spool where it is a folder: two processes on one have to agree who drains it. On a
+    /// shared one they always do.
+    folder: Option<Spool>,
     carrier: Arc<Carrier>,
     settings: ReplaySettings,
     replay: Mutex<Course>,
     begun: AtomicBool,
-    spool: Spool,
-    /// What it was at the start.
-    rank: Rank,
-    /// When events are acknowledged, by the configuration.
-    mode: Mode,
     /// Waits for the end of another process that drains the spool.
     waiting: Mutex<Option<JoinHandle<()>>>,
 }
@@ -63,55 +63,44 @@ struct Carrier {
 }
 
 impl Keeping {
-    /// Opens the spool. A disk that cannot be written now is no error: clients get 503 until it
-    /// can be.
+    /// Opens the spool. A disk that cannot be written now, or a server that does not answer, is no
+    /// error: clients get 503 until it does.
     pub(super) fn open(
         spool: &config::Spool,
         settings: &config::Delivery,
         destinations: Arc<HashMap<String, Destination>>,
         gate: Arc<Gate>,
     ) -> Result<Self, SpoolError> {
-        let bounds = SpoolSettings {
-            max_size: spool.max_size,
-            max_age: spool.max_age,
-            ..SpoolSettings::default()
-        };
-        let spool = Spool::open(&spool.path, bounds)?;
-        let store: Arc<dyn Store> = Arc::new(spool.clone());
+        // Connections one after the other, then the request, the answer and its body.
+        let longest = settings.connect_timeout * CONNECTS as u32 + settings.timeout * 3;
+        let (store, folder) = open(spool, longest)?;
         let delivery = Arc::new(Delivery::new(store, BreakerSettings::default(), HOLD));
+        let project = |(name, destination): (&String, &Destination)| {
+            let project = delivery.project(name);
+            (name.clone(), (project, destination.project().mode))
+        };
+        let projects = Projects(destinations.iter().map(project).collect());
         // What a predecessor keeps or has under way was there before whatever comes here.
-        let rank = spool.rank();
-        let mode = match rank {
-            Rank::First => settings.mode,
-            Rank::Behind => {
+        match folder.as_ref().map(Spool::rank) {
+            Some(Rank::Behind) => {
                 log::info!(
                     "another process drains the spool: until it leaves, all goes through it"
                 );
-                Mode::Spool
+                projects.all_through_the_spool();
             }
-        };
-        let project = |name: &String| {
-            let project = delivery.project(name);
-            project.set_mode(mode);
-            (name.clone(), project)
-        };
-        let projects = destinations.keys().map(project).collect();
-        let replay = ReplaySettings::default();
-        // Connections one after the other, then the request, the answer and its body.
-        let longest = settings.connect_timeout * CONNECTS as u32 + settings.timeout * 3;
+            _ => projects.as_configured(),
+        }
         Ok(Self {
             delivery,
-            projects,
+            projects: Arc::new(projects),
+            folder,
             carrier: Arc::new(Carrier { destinations, gate }),
             settings: ReplaySettings {
-                longest_delivery: replay.longest_delivery.max(longest),
-                ..replay
+                longest_delivery: longest,
+                ..ReplaySettings::default()
             },
             replay: Mutex::new(Course::NotBegun),
             begun: AtomicBool::new(false),
-            spool,
-            rank,
-            mode: settings.mode,
             waiting: Mutex::new(None),
         })
     }
@@ -123,12 +112,12 @@ impl Keeping {
 
     /// Puts whatever comes from now on behind what waits in the spool.
     pub(super) fn step_back(&self) {
-        set_mode(&self.projects, Mode::Spool);
+        self.projects.all_through_the_spool();
     }
 
     /// Does again as the configuration says.
     pub(super) fn step_forward(&self) {
-        set_mode(&self.projects, self.mode);
+        self.projects.as_configured();
     }
 
     /// Whether this process drains the spool. A second successor would not know which of its two
@@ -140,16 +129,19 @@ impl Keeping {
 
     /// As long as another process drains the spool, this one only appends to it.
     fn follow(&self) {
-        if self.rank == Rank::First {
+        let Some(spool) = self.folder.clone() else {
+            return;
+        };
+        if spool.rank() == Rank::First {
             return;
         }
-        let (spool, projects, mode) = (self.spool.clone(), self.projects.clone(), self.mode);
+        let projects = Arc::clone(&self.projects);
         let waiting = tokio::spawn(async move {
             while spool.rank() == Rank::Behind {
                 tokio::time::sleep(LOOK).await;
             }
             spool.learn().await;
-            set_mode(&projects, mode);
+            projects.as_configured();
             log::info!("the other process has left the spool to this one");
         });
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
@@ -181,7 +173,7 @@ impl Keeping {
             replay.stop().await;
         }
         self.follow_no_more();
-        self.spool.resign().await;
+        self.delivery.store().resign().await;
     }
 
     fn follow_no_more(&self) {
@@ -203,7 +195,7 @@ impl Keeping {
         arrived: SystemTime,
     ) -> Result<(), Unkept> {
         let name = &destination.project().name;
-        let Some(project) = self.projects.get(name) else {
+        let Some((project, _)) = self.projects.0.get(name) else {
             return Err(Unkept);
         };
         if project.admit().await == Route::Stream {
@@ -237,9 +229,50 @@ impl Drop for Keeping {
     }
 }
 
-fn set_mode(projects: &HashMap<String, Project>, mode: Mode) {
-    for project in projects.values() {
-        project.set_mode(mode);
+/// The projects, each with when its events are acknowledged by the configuration.
+struct Projects(HashMap<String, (Project, Mode)>);
+
+impl Projects {
+    fn as_configured(&self) {
+        for (project, mode) in self.0.values() {
+            project.set_mode(*mode);
+        }
+    }
+
+    fn all_through_the_spool(&self) {
+        for (project, _) in self.0.values() {
+            project.set_mode(Mode::Spool);
+        }
+    }
+}
+
+/// A spool of either kind, and once more where it is a folder.
+type Opened = (Arc<dyn Store>, Option<Spool>);
+
+fn open(spool: &config::Spool, longest: Duration) -> Result<Opened, SpoolError> {
+    match &spool.place {
+        SpoolPlace::Folder(path) => {
+            let bounds = SpoolSettings {
+                max_size: spool.max_size,
+                max_age: spool.max_age,
+                ..SpoolSettings::default()
+            };
+            let spool = Spool::open(path, bounds)?;
+            Ok((Arc::new(spool.clone()), Some(spool)))
+        }
+        #[cfg(feature = "nats")]
+        SpoolPlace::Nats(nats) => {
+            let settings = NatsSettings {
+                lead: NatsSettings::lead_for(longest),
+                ..NatsSettings::of(nats, spool)
+            };
+            Ok((Arc::new(NatsSpool::open(settings)?), None))
+        }
+        #[cfg(not(feature = "nats"))]
+        SpoolPlace::Nats(_) => {
+            let _ = longest;
+            Err(SpoolError::NotBuiltIn("nats"))
+        }
     }
 }
 

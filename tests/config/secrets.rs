@@ -80,6 +80,19 @@ fn no_key_is_ever_shown() {
         with("privacy: {secret: SECRET, ip: none}"),
         with("privacy: {secret: env:KEY, hash: [a]}"),
         with("privacy: {secrets: SECRET}"),
+        // A login, right, in the wrong place, in a URL.
+        with("delivery: {spool: {nats: {url: \"nats://a\", user: u, password: SECRET}}}"),
+        with("delivery: {spool: {nats: {url: \"nats://a\", token: SECRET}}}"),
+        with("delivery: {spool: {nats: {url: \"nats://u:SECRET@a\"}}}"),
+        with("delivery: {spool: {nats: {url: \"nats://SECRET@a\"}}}"),
+        with("delivery: {spool: {nats: {url: \"nats://u:SECRET@a/x\"}}}"),
+        with("delivery: {spool: {nats: {url: [\"nats://u:SECRET@a\", \"nats://v:SECRET@a\"]}}}"),
+        with("delivery: {spool: {nats: {url: \"nats://u:SECRET@a\", passwd: SECRET}}}"),
+        with("delivery: {spool: {nats: {url: \"nats://a\", password: SECRET}}}"),
+        with("delivery: {spool: {nats: {url: \"nats://a\", token: SECRET, user: u}}}"),
+        with("delivery: {spool: {nats: {ulr: \"nats://u:SECRET@a\"}}}"),
+        with("delivery: {spool: {nats: {url: \"nats://u:SECRET@a\": b}}}"),
+        with("delivery: {spool: {nats: {password: SECRET: b}}}"),
         // A private key in place of its path.
         with(
             "listen: {address: 0.0.0.0:1, tls: {certificate: c.pem, key: \"-----BEGIN\\nSECRET\"}}",

@@ -58,7 +58,10 @@ fn every_example_is_a_configuration_without_mistakes() {
         "docs/plugin.md",
     ] {
         for block in blocks(&file(name)) {
-            read(&block);
+            // What a build without it says of it, tests/config/spool.rs holds.
+            if cfg!(feature = "nats") || !block.contains("nats:") {
+                read(&block);
+            }
             read_blocks += 1;
         }
     }
@@ -93,6 +96,10 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         ("listen", "listen: [{QQQQQQQQQ: 1}]"),
         ("tls", "listen: [{tls: {QQQQQQQQQ: 1}}]"),
         ("projects", "projects: {shop: {QQQQQQQQQ: 1}}"),
+        (
+            "delivery of a project",
+            "projects: {shop: {delivery: {QQQQQQQQQ: 1}}}",
+        ),
         ("routes", "routes: [{QQQQQQQQQ: 1}]"),
         ("segment", "routes: [{segment: {QQQQQQQQQ: 1}}]"),
         (
@@ -122,6 +129,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         ("limits", "limits: {QQQQQQQQQ: 1}"),
         ("delivery", "delivery: {QQQQQQQQQ: 1}"),
         ("spool", "delivery: {spool: {QQQQQQQQQ: 1}}"),
+        ("nats", "delivery: {spool: {nats: {QQQQQQQQQ: 1}}}"),
         ("server", "server: {QQQQQQQQQ: 1}"),
     ] {
         // A file needs these two to be looked at to its end.

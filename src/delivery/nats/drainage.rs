@@ -1,17 +1,21 @@
 //! What this process has taken of one project, while it has the lead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::consumer::{pull, Consumer};
 use async_nats::jetstream::message::Acker;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use tokio::time::timeout;
 
 use super::message::{arrival, unpack, FIRST_ARRIVAL};
 use super::streams::{self, Streams};
 use crate::delivery::store::{Gauge, Held, Lead, Portion, Position, Rest, Taken};
 use crate::delivery::SpoolError;
+
+/// How long the next message of those that were asked for may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Messages that are asked for at once.
 const MESSAGES: usize = 200;
@@ -58,31 +62,27 @@ impl Drainage {
         streams: &Streams,
         project: &str,
     ) -> Result<Lead, SpoolError> {
-        if let Some(lead) = self.lead.filter(|lead| !lead.is_to_be_renewed()) {
-            return Ok(Lead::Ours(lead.left()));
-        }
         let before = self.lead.filter(|lead| !lead.left().is_zero());
-        match streams.lead(project, before).await {
-            Ok(Some(lead)) => {
-                self.lead = Some(lead);
-                if before.is_none() || self.consumer.is_none() {
-                    // Nobody knows what happened since: begin with the oldest that is there.
+        let lead = match before {
+            Some(lead) if !lead.is_to_be_renewed() => lead,
+            _ => match streams.lead(project, before).await {
+                Ok(Some(lead)) => lead,
+                Ok(None) => {
+                    self.lead = None;
                     self.forget();
-                    self.consumer = Some(streams.consumer(project).await?);
+                    return Ok(Lead::Theirs);
                 }
-                Ok(Lead::Ours(lead.left()))
-            }
-            Ok(None) => {
-                self.lead = None;
-                self.forget();
-                Ok(Lead::Theirs)
-            }
-            // Not renewed this time, but still ours for what is left of it.
-            Err(error) => match before {
-                Some(lead) if self.consumer.is_some() => Ok(Lead::Ours(lead.left())),
-                _ => Err(error),
+                // Not renewed this time, but still ours for what is left of it.
+                Err(error) => before.ok_or(error)?,
             },
+        };
+        self.lead = Some(lead);
+        if before.is_none() || self.consumer.is_none() {
+            // Nobody knows what happened since: begin with the oldest that is there.
+            self.forget();
+            self.consumer = Some(streams.consumer(project).await?);
         }
+        Ok(Lead::Ours(lead.left()))
     }
 
     fn forget(&mut self) {
@@ -102,7 +102,12 @@ impl Drainage {
         self.complete = None;
         while !self.holds(portion) {
             let additions = gauge.additions();
-            if self.fetch().await? == 0 {
+            let fetched = self.fetch().await;
+            if fetched.is_err() {
+                // It may be gone for good: the next lead makes it anew.
+                self.consumer = None;
+            }
+            if fetched? == 0 {
                 rest = Rest::Nothing;
                 self.complete = Some(additions);
                 break;
@@ -142,7 +147,7 @@ impl Drainage {
     /// Asks the stream for more; how many messages it gave that were not here yet.
     async fn fetch(&mut self) -> Result<usize, SpoolError> {
         let Some(consumer) = &self.consumer else {
-            return Ok(0);
+            return Err(SpoolError::Away("its consumer is not there".to_owned()));
         };
         let failed = |error| SpoolError::Remote {
             doing: "give out events",
@@ -155,7 +160,8 @@ impl Drainage {
             .await
             .map_err(|error| failed(error.into()))?;
         let mut new = 0;
-        while let Some(message) = messages.next().await {
+        let late = |late| super::remote("give out events", late);
+        while let Some(message) = timeout(PATIENCE, messages.next()).await.map_err(late)? {
             let message = message.map_err(failed)?;
             let Some(number) = message
                 .info()

@@ -73,6 +73,11 @@ fn pack(events: &[SpooledEvent]) -> Option<Run> {
     })
 }
 
+/// The payload of a message that holds this event alone.
+pub(super) fn alone(event: &[u8]) -> Bytes {
+    [b"[", event, b"]"].concat().into()
+}
+
 /// The events of a message; nothing if it is not one of ours.
 pub(super) fn unpack(payload: &Bytes) -> Option<Vec<Bytes>> {
     let texts: Vec<&RawValue> = serde_json::from_slice(payload).ok()?;

@@ -1,31 +1,34 @@
 //! The spool on NATS JetStream: shared by all proxies, and replicated where NATS is a cluster.
 
+mod command;
+mod connection;
 mod drainage;
 mod message;
 mod names;
 mod outlook;
+mod settings;
 mod streams;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
-use async_nats::jetstream::Context;
-use async_nats::{Client, ConnectOptions, ServerAddr};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Mutex;
-use tokio::task::AbortHandle;
 
 use super::store::{Counters, Gauges, Lead, Portion, Position, Store, Taken};
 use super::{Refusal, SpoolError, SpooledEvent};
+use connection::{Connection, Ending};
 use drainage::Drainage;
 use message::Run;
 use outlook::End;
 use streams::Streams;
+
+pub use settings::NatsSettings;
 
 /// How long one answer of the server is waited for.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -39,58 +42,15 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Bytes of a message at most, unless one event is larger; the server's own default limit is 1 MiB.
 const RUN_BYTES: usize = 512 << 10;
 
-/// Where a distributed spool is, and its bounds.
-#[derive(Clone)]
-pub struct NatsSettings {
-    /// Servers, `nats://[user:password@]host:port` or `tls://…`, several with commas between them.
-    pub url: String,
-    /// The stream's name, and the first token of its subjects. Two more streams have this name with
-    /// `_DEAD` and `_LEAD` at its end.
-    pub stream: String,
-    /// Bytes that may wait; used when the stream is made. Dead letters may hold a tenth of it.
-    pub max_size: u64,
-    /// How long an event waits before it is dropped; used when the stream is made.
-    pub max_age: Duration,
-    /// How long a proxy that has died keeps the others from draining in its place; used when the
-    /// streams are made. At least twice as long as the longest delivery.
-    pub lead: Duration,
-}
-
-impl NatsSettings {
-    /// A spool of 1 GiB and 7 days, led for a minute at a time.
-    pub fn new(url: &str, stream: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            stream: stream.to_owned(),
-            max_size: 1 << 30,
-            max_age: Duration::from_secs(7 * 24 * 3600),
-            lead: Duration::from_secs(60),
-        }
-    }
-}
-
-impl std::fmt::Debug for NatsSettings {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The URL may hold a password.
-        formatter
-            .debug_struct("NatsSettings")
-            .field("stream", &self.stream)
-            .field("max_size", &self.max_size)
-            .field("max_age", &self.max_age)
-            .finish_non_exhaustive()
-    }
-}
-
 /// A spool on NATS JetStream. Clones share their connection.
 #[derive(Clone)]
 pub struct NatsSpool {
     inner: Arc<Inner>,
-    _looking: Arc<Looking>,
+    _ending: Arc<Ending>,
 }
 
 struct Inner {
-    client: Client,
-    context: Context,
+    connection: Connection,
     settings: NatsSettings,
     streams: Mutex<Option<Arc<Streams>>>,
     drainages: std::sync::Mutex<HashMap<String, Arc<Mutex<Drainage>>>>,
@@ -100,43 +60,16 @@ struct Inner {
     counters: Counters,
 }
 
-/// Ends the look-out with the last handle.
-struct Looking(AbortHandle);
-
-impl Drop for Looking {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl NatsSpool {
-    /// Connects to the servers. When none answers, the spool answers with errors until one does.
-    /// Has to be called on a runtime, which carries the connection from then on.
+    /// Begins to connect to the servers, from a thread of its own. When none answers, the spool
+    /// answers with errors until one does.
     ///
     /// # Errors
-    /// [`SpoolError::Remote`] for a URL that is none, or when the connection is refused for good.
-    pub async fn open(settings: NatsSettings) -> Result<Self, SpoolError> {
-        let servers = settings
-            .url
-            .split(',')
-            .map(|url| url.trim().parse())
-            .collect::<Result<Vec<ServerAddr>, _>>()
-            .map_err(|error| remote("read its URL", error))?;
-        let client = ConnectOptions::new()
-            .name("hedgerow")
-            .connection_timeout(ANSWER)
-            .request_timeout(Some(ANSWER))
-            .retry_on_initial_connect()
-            .connect(servers)
-            .await
-            .map_err(|error| remote("connect", error))?;
-        let context = ContextBuilder::new()
-            .timeout(ANSWER)
-            .backpressure_on_inflight(true)
-            .build(client.clone());
+    /// [`SpoolError::Remote`] for a URL that is none, or when no thread can be started.
+    pub fn open(settings: NatsSettings) -> Result<Self, SpoolError> {
+        let (connection, ending) = Connection::open(&settings)?;
         let inner = Arc::new(Inner {
-            client,
-            context,
+            connection,
             settings,
             streams: Mutex::default(),
             drainages: std::sync::Mutex::default(),
@@ -144,10 +77,11 @@ impl NatsSpool {
             gauges: Gauges::default(),
             counters: Counters::default(),
         });
-        let looking = tokio::spawn(outlook::look(Arc::clone(&inner))).abort_handle();
+        let looking = outlook::look(Arc::clone(&inner));
+        inner.connection.runtime.spawn(looking);
         Ok(Self {
             inner,
-            _looking: Arc::new(Looking(looking)),
+            _ending: Arc::new(ending),
         })
     }
 
@@ -167,11 +101,12 @@ impl NatsSpool {
 
 impl Inner {
     async fn streams(&self) -> Result<Arc<Streams>, SpoolError> {
+        self.connection.present()?;
         let mut streams = self.streams.lock().await;
         if let Some(streams) = &*streams {
             return Ok(Arc::clone(streams));
         }
-        let opened = Arc::new(Streams::open(&self.client, &self.context, &self.settings).await?);
+        let opened = Arc::new(Streams::open(&self.connection, &self.settings).await?);
         *streams = Some(Arc::clone(&opened));
         Ok(opened)
     }
@@ -194,7 +129,9 @@ impl Inner {
     async fn publish(&self, project: &str, run: &Run, until: Instant) -> Result<(), SpoolError> {
         let mut tries = 0_u32;
         let published = loop {
-            match self.try_publish(project, run).await {
+            // Commands that nobody takes would wait for ever in the client's queue.
+            let tried = tokio::time::timeout(ANSWER * 2, self.try_publish(project, run)).await;
+            match tried.unwrap_or_else(|late| Err(remote("keep events", late))) {
                 Err(_) if Instant::now() + PAUSE < until => tokio::time::sleep(PAUSE).await,
                 other => break other?,
             }
@@ -223,12 +160,19 @@ impl Inner {
             .payload(run.payload.clone())
             .message_id(format!("{}:{}", names::token(project), run.id))
             .header(message::FIRST_ARRIVAL, run.first_arrival.to_string());
-        self.context
-            .send_publish(streams.events_of(project), message)
-            .await
-            .map_err(|error| remote("keep events", error))?
-            .await
-            .map_err(|error| remote("keep events", error))
+        let context = &self.connection.context;
+        let sent = context.send_publish(streams.events_of(project), message);
+        let published = match sent.await {
+            Ok(acknowledged) => acknowledged.await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &published {
+            if error.kind() == PublishErrorKind::StreamNotFound {
+                // Somebody has deleted it: it is looked for, and made, once more.
+                *self.streams.lock().await = None;
+            }
+        }
+        published.map_err(|error| remote("keep events", error))
     }
 }
 
@@ -238,12 +182,17 @@ impl Store for NatsSpool {
         let inner = Arc::clone(&self.inner);
         let project = project.to_owned();
         // A task of its own: it goes on when the client has left.
-        let task = tokio::spawn(async move {
-            let limit = match inner.client.server_info().max_payload {
+        let task = self.inner.connection.runtime.spawn(async move {
+            let limit = match inner.connection.client.server_info().max_payload {
                 0 => RUN_BYTES,
                 payload => RUN_BYTES.min(payload / 2),
             };
-            let until = Instant::now() + APPEND;
+            // Servers that have been away for long will not be back for this one.
+            let patience = match inner.connection.away() {
+                away if away > APPEND => Duration::ZERO,
+                _ => APPEND,
+            };
+            let until = Instant::now() + patience;
             // One after the other: a later run must not be there without the one before it.
             for run in message::runs(&events, limit) {
                 if let Err(error) = inner.publish(&project, &run, until).await {
@@ -269,7 +218,7 @@ impl Store for NatsSpool {
         let number = positions.len() as u64;
         let gauge = self.inner.gauges.of(project);
         drainage.settle(positions, &gauge).await;
-        if let Err(error) = self.inner.client.flush().await {
+        if let Err(error) = self.inner.connection.client.flush().await {
             log::debug!("acknowledgements may be lost: {error}");
         }
         Counters::add(&self.inner.counters.settled, number);
@@ -301,6 +250,7 @@ impl Store for NatsSpool {
             .header(message::STATUS, refusal.status.to_string())
             .header(message::REASON, reason);
         self.inner
+            .connection
             .context
             .send_publish(streams.dead_of(project), letter)
             .await

@@ -48,16 +48,46 @@ impl End {
     }
 }
 
+/// Whether the spool can be used, for the log: it hears of changes only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Unknown,
+    /// The last look found nothing, which may be a change of the leader.
+    Doubtful,
+    Usable,
+    Reported,
+}
+
+impl Condition {
+    fn after(self, look: Result<(), SpoolError>) -> Self {
+        match (self, look) {
+            (Self::Reported, Ok(())) => {
+                log::info!("the distributed spool can be used again");
+                Self::Usable
+            }
+            (_, Ok(())) => Self::Usable,
+            (Self::Unknown | Self::Usable, Err(_)) => Self::Doubtful,
+            (Self::Doubtful, Err(error)) => {
+                log::error!("the spool cannot be used for now: {error}");
+                Self::Reported
+            }
+            (Self::Reported, Err(error)) => {
+                log::debug!("{error}");
+                Self::Reported
+            }
+        }
+    }
+}
+
 /// Looks until the task is ended.
 pub(super) async fn look(inner: Arc<Inner>) {
     let mut near: HashMap<String, Instant> = HashMap::new();
     let mut ends: Option<Subscriber> = None;
     let mut looked: Option<Instant> = None;
+    let mut condition = Condition::Unknown;
     loop {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
-            if let Err(error) = inner.measure().await {
-                log::debug!("{error}");
-            }
+            condition = condition.after(inner.measure().await);
             if ends.is_none() {
                 ends = inner.listen().await.ok();
             }
@@ -96,6 +126,7 @@ impl Inner {
             return;
         };
         let told = self
+            .connection
             .client
             .publish(streams.end_of(project), end.to_text().into())
             .await;
@@ -106,7 +137,8 @@ impl Inner {
 
     async fn listen(&self) -> Result<Subscriber, SpoolError> {
         let streams = self.streams().await?;
-        self.client
+        self.connection
+            .client
             .subscribe(streams.all_ends())
             .await
             .map_err(|error| remote("listen to the others", error))

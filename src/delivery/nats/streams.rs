@@ -7,9 +7,9 @@ use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{Context, ErrorCode};
-use async_nats::Client;
 use tokio::time::Instant;
 
+use super::connection::Connection;
 use super::{names, remote, NatsSettings};
 use crate::delivery::SpoolError;
 
@@ -26,6 +26,7 @@ const DUPLICATES: Duration = Duration::from_secs(300);
 pub(super) struct Streams {
     pub(super) context: Context,
     pub(super) waiting: Stream,
+    pub(super) dead: Stream,
     name: String,
     lead: Duration,
 }
@@ -52,15 +53,22 @@ impl Streams {
     /// Finds the streams, or makes those that are not there. Streams that an operator has made are
     /// used as they are.
     pub(super) async fn open(
-        client: &Client,
-        context: &Context,
+        connection: &Connection,
         settings: &NatsSettings,
     ) -> Result<Self, SpoolError> {
+        let (client, context) = (&connection.client, &connection.context);
         let base = |suffix: &str, subject: &str| Config {
             name: format!("{}{suffix}", settings.stream),
             subjects: vec![format!("{}.{subject}.*", settings.stream)],
             storage: StorageType::File,
             duplicate_window: DUPLICATES,
+            // Asked only now: before the first answer nobody knows whether it is a cluster.
+            num_replicas: settings
+                .replicas
+                .unwrap_or(match client.server_info().cluster {
+                    Some(_) => REPLICAS,
+                    None => 1,
+                }),
             ..Config::default()
         };
         let max_bytes = i64::try_from(settings.max_size).unwrap_or(i64::MAX);
@@ -85,15 +93,45 @@ impl Streams {
             duplicate_window: settings.lead,
             ..base("_LEAD", "lead")
         };
-        let waiting = find_or_make(client, context, waiting).await?;
-        find_or_make(client, context, dead).await?;
-        let lead = find_or_make(client, context, lead).await?;
+        let waiting = find_or_make(context, waiting).await?;
+        let dead = find_or_make(context, dead).await?;
+        let lead = find_or_make(context, lead).await?;
+        let mut kept = lead.cached_info().config.clone();
+        if kept.max_age < settings.lead {
+            // Made for shorter deliveries than ours: with that, we could never lead.
+            kept.max_age = settings.lead;
+            let changed = context.update_stream(&kept).await;
+            changed.map_err(|error| remote("make its leads longer", error))?;
+        }
         Ok(Self {
             context: context.clone(),
             waiting,
+            dead,
             name: settings.stream.clone(),
             // What the stream says counts, whoever made it.
-            lead: lead.cached_info().config.max_age,
+            lead: kept.max_age,
+        })
+    }
+
+    /// Finds the streams, or says which one is not there.
+    pub(super) async fn find(
+        connection: &Connection,
+        settings: &NatsSettings,
+    ) -> Result<Self, SpoolError> {
+        let context = &connection.context;
+        let required = |suffix: &str| {
+            let name = format!("{}{suffix}", settings.stream);
+            async move {
+                let found = find(context, &name).await?;
+                found.ok_or(SpoolError::NoStream(name))
+            }
+        };
+        Ok(Self {
+            context: context.clone(),
+            waiting: required("").await?,
+            dead: required("_DEAD").await?,
+            name: settings.stream.clone(),
+            lead: settings.lead,
         })
     }
 
@@ -122,6 +160,11 @@ impl Streams {
     /// All subjects of waiting events, for the count of what waits.
     pub(super) fn all_events(&self) -> String {
         format!("{}.events.*", self.name)
+    }
+
+    /// All subjects of dead letters.
+    pub(super) fn all_dead(&self) -> String {
+        format!("{}.dead.*", self.name)
     }
 
     /// The project of a subject.
@@ -158,7 +201,7 @@ impl Streams {
             Ok(published) => Ok(Some(Held {
                 sequence: published.sequence,
                 until,
-                renew: self.lead / 3 * 2,
+                renew: self.lead / 6 * 5,
             })),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
             Err(error) => Err(remote("take the lead", error)),
@@ -197,7 +240,8 @@ impl Streams {
                 deliver_policy: DeliverPolicy::All,
                 ack_policy: AckPolicy::Explicit,
                 ack_wait: ACK_WAIT,
-                max_ack_pending: 20_000,
+                // More than the replay ever has at once, or the stream would seem to be empty.
+                max_ack_pending: 100_000,
                 ..pull::Config::default()
             })
             .await
@@ -205,29 +249,27 @@ impl Streams {
     }
 }
 
-async fn find_or_make(
-    client: &Client,
-    context: &Context,
-    config: Config,
-) -> Result<Stream, SpoolError> {
-    match context.get_stream(&config.name).await {
-        Ok(stream) => return Ok(stream),
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(told)
-                if told.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
-            _ => return Err(remote("find its streams", error)),
-        },
+async fn find_or_make(context: &Context, config: Config) -> Result<Stream, SpoolError> {
+    if let Some(stream) = find(context, &config.name).await? {
+        return Ok(stream);
     }
-    // Asked only now: before the first answer nobody knows whether it is a cluster.
-    let num_replicas = match client.server_info().cluster {
-        Some(_) => REPLICAS,
-        None => 1,
-    };
     context
-        .create_stream(Config {
-            num_replicas,
-            ..config
-        })
+        .create_stream(config)
         .await
         .map_err(|error| remote("make its streams", error))
+}
+
+/// The stream of this name, if there is one.
+pub(super) async fn find(context: &Context, name: &str) -> Result<Option<Stream>, SpoolError> {
+    match context.get_stream(name).await {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(told)
+                if told.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(None)
+            }
+            _ => Err(remote("find its streams", error)),
+        },
+    }
 }

@@ -90,12 +90,9 @@ impl Drain {
     }
 
     async fn step(&mut self) -> Step {
-        match self.store.lead(self.project.name()).await {
-            Lead::Ours(left) if left >= self.settings.longest_delivery => {}
-            _ => {
-                self.pause(LOOK).await;
-                return Step::Done;
-            }
+        if !self.leads().await {
+            self.pause(LOOK).await;
+            return Step::Done;
         }
         let Some(envelope) = self.upstream.envelope(self.project.name()) else {
             return Step::Done;
@@ -156,6 +153,14 @@ impl Drain {
         Step::Next
     }
 
+    /// Whether this process may drain, for long enough that one delivery ends in time.
+    async fn leads(&self) -> bool {
+        match self.store.lead(self.project.name()).await {
+            Lead::Ours(left) => left >= self.settings.longest_delivery,
+            Lead::Theirs => false,
+        }
+    }
+
     fn set_last(&mut self, last: Last) {
         self.last = last;
         self.project.gauge().set_last(last);
@@ -181,7 +186,12 @@ impl Drain {
     /// the culprit stands alone; the rest is delivered, in order as well.
     async fn deliver(&mut self, envelope: &Envelope, held: Vec<Held>) -> Outcome {
         let mut parts = vec![held];
+        let mut first = true;
         while let Some(mut part) = parts.pop() {
+            // Many halves take longer than one delivery, and the lead may be over meanwhile.
+            if !std::mem::take(&mut first) && !self.leads().await {
+                return Outcome::Stuck;
+            }
             let before = self.project.condition();
             match self.send(envelope, &part).await {
                 Verdict::Accepted => {

@@ -1,0 +1,271 @@
+//! `delivery`, its `spool`, and what a project says of its own.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::listeners::pem;
+use super::model::{Delivery, Nats, NatsLogin, NatsServer, Spool, SpoolPlace};
+use super::reader::{Field, Reader, Section};
+use super::{schema, secret};
+use crate::delivery::Mode;
+
+const MODES: [(&str, Mode); 2] = [("stream", Mode::Stream), ("spool", Mode::Spool)];
+
+/// Whether a file has a spool, be it one with mistakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SpoolNamed {
+    Yes,
+    No,
+}
+
+/// Reads `delivery`.
+pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> (Delivery, SpoolNamed) {
+    let mut delivery = Delivery::default();
+    let Some(section) = reader.optional_section(top, "delivery", schema::DELIVERY) else {
+        return (delivery, SpoolNamed::No);
+    };
+    let range = Duration::from_millis(1)..=Duration::from_secs(600);
+    if let Some(timeout) = reader.duration(&section, "connect_timeout", range.clone()) {
+        delivery.connect_timeout = timeout;
+    }
+    if let Some(timeout) = reader.duration(&section, "timeout", range) {
+        delivery.timeout = timeout;
+    }
+    delivery.spool = section.get("spool").and_then(|field| spool(reader, field));
+    let named = match section.get("spool") {
+        Some(field) if field.text() != Some("off") => SpoolNamed::Yes,
+        _ => SpoolNamed::No,
+    };
+    if let Some(mode) = mode(reader, &section, named) {
+        delivery.mode = mode;
+    }
+    (delivery, named)
+}
+
+/// Reads the `delivery` of a project: its own mode, if it has one.
+pub(super) fn of_project(
+    reader: &mut Reader<'_>,
+    project: &Section<'_>,
+    named: SpoolNamed,
+) -> Option<Mode> {
+    let section = reader.optional_section(project, "delivery", schema::PROJECT_DELIVERY)?;
+    mode(reader, &section, named)
+}
+
+fn mode(reader: &mut Reader<'_>, section: &Section<'_>, named: SpoolNamed) -> Option<Mode> {
+    let mode = reader.choice(section, "mode", &MODES)?;
+    if let (Mode::Spool, SpoolNamed::No, Some(field)) = (mode, named, section.get("mode")) {
+        reader.wrong(field, "needs a `spool` in `delivery`");
+    }
+    Some(mode)
+}
+
+fn spool(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Spool> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    match field.text() {
+        Some("off") => return None,
+        Some(_) => {
+            reader.wrong(
+                field,
+                "expected off, {path, max_size, max_age} or {nats, max_size, max_age}",
+            );
+            return None;
+        }
+        None => {}
+    }
+    let section = reader.section(field, schema::SPOOL)?;
+    let place = place(reader, &section);
+    let max_size = reader.size(&section, "max_size", 1 << 20..=1 << 50);
+    let max_age = reader.duration(&section, "max_age", Duration::from_secs(1)..=DAY * 366);
+    Some(Spool {
+        place: place?,
+        max_size: max_size.unwrap_or(1 << 30),
+        max_age: max_age.unwrap_or(DAY * 7),
+    })
+}
+
+fn place(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SpoolPlace> {
+    match (section.get("path").cloned(), section.get("nats").cloned()) {
+        (None, None) => {
+            reader.lacking(section, "needs `path` or `nats`");
+            None
+        }
+        (Some(field), None) => {
+            let text = reader.text(&field, "the path of a folder")?;
+            if text.is_empty() {
+                reader.wrong(&field, "expected the path of a folder");
+                return None;
+            }
+            Some(SpoolPlace::Folder(reader.secrets.resolve(Path::new(text))))
+        }
+        (path, Some(field)) => {
+            let nats = nats(reader, &field);
+            if path.is_some() {
+                reader.wrong_key(&field, "a spool has a `path` or is on `nats`, not both");
+                return None;
+            }
+            if cfg!(not(feature = "nats")) {
+                reader.wrong_key(
+                    &field,
+                    "this build has no NATS: it was made without the cargo feature nats",
+                );
+                return None;
+            }
+            nats.map(SpoolPlace::Nats)
+        }
+    }
+}
+
+fn nats(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Nats> {
+    let section = reader.section(field, schema::NATS)?;
+    let url = section.require(reader, "url").cloned();
+    let found = url.and_then(|field| servers(reader, &field));
+    let stream = match section.get("stream").cloned() {
+        None => Some("HEDGEROW".to_owned()),
+        Some(field) => stream(reader, &field),
+    };
+    let replicas = reader.number(&section, "replicas", 1..=5);
+    let given = login(reader, &section);
+    let (servers, in_url) = found?;
+    if let (Some(_), Some(field)) = (&in_url, section.get("user").or(section.get("token"))) {
+        reader.wrong_key(field, "the `url` has a login as well");
+    }
+    let ca_file = section.get("ca_file").cloned().and_then(|field| {
+        if servers.iter().all(|server| server.scheme != "tls") {
+            reader.wrong(&field, "means nothing for servers without tls://");
+        }
+        Some(pem(reader, &field, "CERTIFICATE")?.0)
+    });
+    Some(Nats {
+        servers,
+        stream: stream?,
+        login: given.or(in_url),
+        ca_file,
+        replicas,
+    })
+}
+
+/// A stream's name is the first token of its subjects too, so dots and wildcards are out.
+fn stream(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<String> {
+    const EXPECTED: &str = "a name of 1 to 64 letters, digits, - or _";
+    let text = reader.text(field, EXPECTED)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+        reader.wrong(field, format!("expected {EXPECTED}"));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn login(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<NatsLogin> {
+    let mut secret = |key: &str, expected: &str| -> Option<String> {
+        let field = section.get(key)?;
+        let (value, origin) = secret::named(reader, field, expected)?;
+        let value = value.trim();
+        if value.is_empty() {
+            reader.wrong(field, format!("{origin}it is empty"));
+            return None;
+        }
+        Some(value.to_owned())
+    };
+    let user = secret("user", "env:NAME, file:PATH or the user's name");
+    let password = secret("password", "env:NAME, file:PATH or the password itself");
+    let token = secret("token", "env:NAME, file:PATH or the token itself");
+    let [has_user, has_password, has_token] =
+        ["user", "password", "token"].map(|key| section.get(key));
+    match (has_user, has_password, has_token) {
+        (None, None, _) => Some(NatsLogin::Token(token?)),
+        (_, _, Some(field)) => {
+            reader.wrong_key(field, "a login is `user` and `password`, or `token`");
+            None
+        }
+        (Some(field), None, None) => {
+            reader.wrong_key(field, "needs a `password`");
+            None
+        }
+        (None, Some(field), None) => {
+            reader.wrong_key(field, "needs a `user`");
+            None
+        }
+        (Some(_), Some(_), None) => Some(NatsLogin::User {
+            name: user?,
+            password: password?,
+        }),
+    }
+}
+
+/// Reads the servers, and the login that their URLs may hold.
+fn servers(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+) -> Option<(Vec<NatsServer>, Option<NatsLogin>)> {
+    const EXPECTED: &str = "nats://host:port or tls://host:port, or several of them";
+    let mut servers = Vec::new();
+    let mut login: Option<NatsLogin> = None;
+    let fields = field.each();
+    if fields.is_empty() {
+        reader.expected(field, EXPECTED);
+        return None;
+    }
+    let before = reader.mistakes.len();
+    for field in fields {
+        let Some((text, origin)) = secret::named(reader, &field, EXPECTED) else {
+            continue;
+        };
+        for text in text.split(',') {
+            let Some((server, with)) = server(text.trim()) else {
+                reader.wrong(&field, format!("{origin}expected {EXPECTED}"));
+                break;
+            };
+            servers.push(server);
+            match (&login, with) {
+                (_, None) => {}
+                (Some(one), Some(other)) if *one != other => {
+                    reader.wrong(&field, format!("{origin}two different logins"));
+                    break;
+                }
+                (_, with) => login = with,
+            }
+        }
+    }
+    (reader.mistakes.len() == before).then_some((servers, login))
+}
+
+fn server(text: &str) -> Option<(NatsServer, Option<NatsLogin>)> {
+    let uri: http::Uri = text.parse().ok()?;
+    let scheme = match uri.scheme_str()? {
+        "nats" => "nats",
+        "tls" => "tls",
+        _ => return None,
+    };
+    let authority = uri.authority()?;
+    let decoded = |text: &str| {
+        let bytes = percent_encoding::percent_decode_str(text);
+        bytes.decode_utf8().ok().map(|text| text.into_owned())
+    };
+    let login = match authority.as_str().rsplit_once('@') {
+        None => None,
+        Some((login, _)) => Some(match login.split_once(':') {
+            Some((name, password)) => NatsLogin::User {
+                name: decoded(name)?,
+                password: decoded(password)?,
+            },
+            None => NatsLogin::Token(decoded(login)?),
+        }),
+    };
+    let host = authority.host();
+    if host.is_empty() || !uri.path().trim_matches('/').is_empty() || uri.query().is_some() {
+        return None;
+    }
+    let address = authority.as_str().rsplit('@').next()?;
+    let port = match address.strip_prefix(host)? {
+        "" => 4222,
+        port => port.strip_prefix(':')?.parse().ok()?,
+    };
+    let server = NatsServer {
+        scheme,
+        host: host.to_owned(),
+        port,
+    };
+    Some((server, login))
+}

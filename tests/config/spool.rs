@@ -1,0 +1,239 @@
+use super::mistakes::{check, none, Row};
+use super::{read, with, SHORTEST};
+
+/// With the spool on NATS, the pieces that are mistakes and those that are not.
+#[test]
+fn where_a_spool_is_and_who_we_are_there_is_said_once() {
+    let rows: &[Row] = &[
+        (
+            "delivery: {spool: {max_age: 1d}}",
+            &[(6, 19, "delivery.spool", "needs `path` or `nats`")],
+        ),
+        (
+            "delivery: {spool: on}",
+            &[(6, 19, "delivery.spool", "expected off, {path")],
+        ),
+    ];
+    none(
+        rows.iter()
+            .flat_map(|(more, expected)| check(&with(more), expected))
+            .collect(),
+    );
+}
+
+#[cfg(not(feature = "nats"))]
+#[test]
+fn a_build_without_nats_says_so_in_place() {
+    none(check(
+        &with("delivery: {spool: {nats: {url: \"nats://a\"}}}"),
+        &[(
+            6,
+            20,
+            "delivery.spool.nats",
+            "without the cargo feature nats",
+        )],
+    ));
+}
+
+#[cfg(feature = "nats")]
+#[test]
+fn every_mistake_in_a_spool_on_nats_is_said_in_place() {
+    const URL: &str = "delivery.spool.nats.url";
+    let rows: &[Row] = &[
+        (
+            "delivery: {spool: {path: x, nats: {url: \"nats://a\"}}}",
+            &[(6, 29, "delivery.spool.nats", "not both")],
+        ),
+        (
+            "delivery: {spool: {nats: {}}}",
+            &[(6, 26, "delivery.spool.nats", "`url` is missing")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"http://a\"}}}",
+            &[(6, 32, URL, "expected nats://host:port or tls://host:port")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: []}}}",
+            &[(6, 32, URL, "expected nats://host:port")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: [\"nats://a\", nats]}}}",
+            &[(
+                6,
+                45,
+                "delivery.spool.nats.url[1]",
+                "expected nats://host:port",
+            )],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"nats://a:99999\"}}}",
+            &[(6, 32, URL, "expected nats://host:port")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"nats://a/b\"}}}",
+            &[(6, 32, URL, "expected nats://host:port")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: env:UNSET}}}",
+            &[(6, 32, URL, "UNSET is not set")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"nats://u:p@a,nats://v:p@a\"}}}",
+            &[(6, 32, URL, "two different logins")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"nats://u:p@a\", user: u, password: p}}}",
+            &[(
+                6,
+                48,
+                "delivery.spool.nats.user",
+                "the `url` has a login as well",
+            )],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"nats://a\", user: u}}}",
+            &[(6, 44, "delivery.spool.nats.user", "needs a `password`")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"nats://a\", password: u}}}",
+            &[(6, 44, "delivery.spool.nats.password", "needs a `user`")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"nats://a\", user: u, password: env:EMPTY}}}",
+            &[(
+                6,
+                63,
+                "delivery.spool.nats.password",
+                "the variable: it is empty",
+            )],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"nats://a\", user: u, token: t}}}",
+            &[(6, 53, "delivery.spool.nats.token", "a login is `user`")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"nats://a\", stream: a.b}}}",
+            &[(6, 52, "delivery.spool.nats.stream", "letters, digits")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"nats://a\", replicas: 6}}}",
+            &[(6, 54, "delivery.spool.nats.replicas", "from 1 to 5")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"nats://a\", ca_file: ca.pem}}}",
+            &[(6, 53, "delivery.spool.nats.ca_file", "without tls://")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"tls://a\", ca_file: missing.pem}}}",
+            &[(6, 52, "delivery.spool.nats.ca_file", "missing.pem")],
+        ),
+        (
+            "delivery: {spool: {nats: {urls: \"nats://a\"}}}",
+            &[
+                (6, 26, "delivery.spool.nats", "`url` is missing"),
+                (6, 27, "delivery.spool.nats.urls", "did you mean url?"),
+            ],
+        ),
+    ];
+    none(
+        rows.iter()
+            .flat_map(|(more, expected)| check(&with(more), expected))
+            .collect(),
+    );
+}
+
+#[cfg(feature = "nats")]
+#[test]
+fn a_spool_on_nats_is_what_its_section_says() {
+    use hedgerow::config::{render_table, NatsLogin, SpoolPlace};
+    let nats = |more: &str| {
+        let text = with(&format!("delivery: {{spool: {{nats: {more}}}}}"));
+        let (config, warnings) = read(&text).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let table = render_table(&config);
+        match config.delivery.spool.expect("it is on").place {
+            SpoolPlace::Nats(nats) => (nats, table),
+            other => panic!("{other:?}"),
+        }
+    };
+    let user = |name: &str, password: &str| {
+        Some(NatsLogin::User {
+            name: name.to_owned(),
+            password: password.to_owned(),
+        })
+    };
+    let (least, table) = nats("{url: \"nats://one\"}");
+    assert_eq!(least.stream, "HEDGEROW");
+    assert_eq!((least.login, least.replicas), (None, None));
+    assert!(
+        table.contains("spool HEDGEROW on nats://one:4222 up to 1GiB and 7d"),
+        "{table}"
+    );
+    for url in [
+        "[\"tls://one\", \"nats://two:4223\"]",
+        "\"tls://one, nats://two:4223/\"",
+    ] {
+        let (several, table) = nats(&format!(
+            "{{url: {url}, stream: EVENTS, user: hedge, password: env:KEY, replicas: 1, ca_file: ca.pem}}"
+        ));
+        let servers: Vec<_> = several.servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["tls://one:4222", "nats://two:4223"]);
+        assert_eq!(several.stream, "EVENTS");
+        assert_eq!(several.login, user("hedge", super::VARIABLE));
+        assert_eq!(several.replicas, Some(1));
+        assert!(!table.contains("hedge,") && !table.contains(super::VARIABLE));
+    }
+    let (in_url, table) = nats("{url: [\"nats://u:p%40ss@one\", \"nats://u:p%40ss@[::1]:5\"]}");
+    assert_eq!(in_url.login, user("u", "p@ss"));
+    assert_eq!(in_url.servers[1].to_string(), "nats://[::1]:5");
+    assert!(!table.contains("ss@"), "{table}");
+    let (token, _) = nats("{url: \"nats://one\", token: file:token}");
+    assert_eq!(token.login, Some(NatsLogin::Token(super::FILE.to_owned())));
+}
+
+#[test]
+fn a_project_has_the_mode_that_it_names_or_that_of_all() {
+    use hedgerow::config::render_table;
+    use hedgerow::delivery::Mode;
+    let file = |own: &str, all: &str| {
+        SHORTEST.replace("api_key: env:KEY", &format!("api_key: env:KEY{own}"))
+            + &format!("\ndelivery: {all}\n")
+    };
+    let spool = "delivery: {mode: spool}";
+    for (own, all, mode) in [
+        ("", "{spool: {path: s}}", Mode::Stream),
+        ("", "{mode: spool, spool: {path: s}}", Mode::Spool),
+        (spool, "{spool: {path: s}}", Mode::Spool),
+        (
+            "delivery: {mode: stream}",
+            "{mode: spool, spool: {path: s}}",
+            Mode::Stream,
+        ),
+        (
+            "delivery: {}",
+            "{mode: spool, spool: {path: s}}",
+            Mode::Spool,
+        ),
+        ("delivery: {mode: stream}", "{}", Mode::Stream),
+    ] {
+        let own = if own.is_empty() {
+            String::new()
+        } else {
+            format!(", {own}")
+        };
+        let (config, _) = read(&file(&own, all)).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(config.project("shop").unwrap().mode, mode, "{own} {all}");
+        let says = render_table(&config).contains("delivery of shop: acknowledged when");
+        assert_eq!(says, mode != config.delivery.mode, "{own} {all}");
+    }
+    let path = "projects.shop.delivery.mode";
+    let column = SHORTEST.lines().nth(1).unwrap().find("env:KEY").unwrap() + 1;
+    for (own, message) in [
+        (spool, "needs a `spool` in `delivery`"),
+        ("delivery: {mode: spol}", "did you mean spool?"),
+    ] {
+        let text = file(&format!(", {own}"), "{spool: off}");
+        let at = column + "env:KEY, delivery: {mode: ".len();
+        none(check(&text, &[(2, at, path, message)]));
+    }
+}

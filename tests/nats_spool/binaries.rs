@@ -1,0 +1,238 @@
+//! The real binary with its spool on NATS: servers that come late, a login, and `hedgerow spool`.
+
+use std::time::Duration;
+
+use hedgerow::demo::capture::Fault;
+use http::StatusCode;
+
+use super::binary::{self, send, Binary};
+use super::relay::{Line, Relay};
+use super::server::Server;
+use super::support::proxy::{yaml, PostHog};
+use super::support::tls::Certificates;
+use super::support::{eventually, track};
+
+/// The configuration of a shop at this host with its spool in this stream of these servers. The
+/// timeouts are short, because a lead lasts as long as a delivery may take.
+pub fn sharing(host: &str, nats: &str) -> String {
+    let spool = format!("{{nats: {nats}}}");
+    yaml(host)
+        .replace("\"off\"", &spool)
+        .replace("connect_timeout: 2s", "connect_timeout: 300ms")
+        .replace("timeout: 5s", "timeout: 1s")
+}
+
+fn unavailable() -> Fault {
+    Fault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(1))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_whose_spool_is_away_streams_refuses_what_it_cannot_keep_and_recovers() {
+    let Some(mut server) = Server::prepare(&[]) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let posthog = PostHog::start().await;
+    let relay = Relay::start(posthog.address).await;
+    let nats = format!("{{url: \"{}\"}}", server.url());
+    let mut binary = Binary::new(folder.path(), &sharing(&relay.url(), &nats), "").await;
+    // NATS has never been there. PostHog is: what is live streams.
+    let (_, status) = send(binary.address, track("live-1", 100), String::new()).await;
+    assert_eq!(status, Some(200));
+    posthog.events(1).await;
+    let (said, code) = binary::spool(&binary.file, &["ls"]);
+    assert_eq!((said.as_str(), code), ("", Some(2)));
+    // Neither is there: whoever sends is told when to come back.
+    relay.set(Line::Refuses);
+    let answer = binary::exchange(binary.address, &track("early", 100)).await;
+    let answer = answer.expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.to_lowercase().contains("retry-after: "), "{answer}");
+    // NATS comes: what PostHog cannot take is kept, without a restart.
+    server.start();
+    until_kept(&binary, "kept-1").await;
+    // It goes, and what is kept in it cannot be overtaken: 503. It comes back, and all is delivered.
+    server.kill();
+    relay.set(Line::Passes);
+    let (_, status) = send(binary.address, track("behind", 100), String::new()).await;
+    assert_eq!(status, Some(503));
+    server.start();
+    posthog.events(2).await;
+    eventually("an empty spool", || {
+        let (said, _) = binary::spool(&binary.file, &["ls"]);
+        said.contains("the spool is empty").then_some(())
+    })
+    .await;
+    until_kept(&binary, "live-2").await;
+    let events = posthog.events(3).await;
+    let ids: Vec<_> = events.iter().map(|event| &event.distinct_id).collect();
+    assert_eq!(ids, ["u-live-1", "u-kept-1", "u-live-2"]);
+    assert_eq!(binary.terminate().await, Some(0));
+}
+
+/// Sends until it is acknowledged, as a client does.
+async fn until_kept(binary: &Binary, id: &str) {
+    let start = std::time::Instant::now();
+    while send(binary.address, track(id, 100), String::new()).await.1 != Some(200) {
+        assert!(start.elapsed() < super::support::DEADLINE, "{id}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_project_has_its_own_mode() {
+    let Some(mut server) = Server::prepare(&[]) else {
+        return;
+    };
+    let posthog = PostHog::start().await;
+    let nats = format!("{{url: \"{}\"}}", server.url());
+    let yaml = sharing(&posthog.url(), &nats);
+    let mode = |own: &str, all: &str| {
+        let own = format!("api_key: phc_test, delivery: {{mode: {own}}}");
+        yaml.replace("api_key: phc_test", &own).replace(
+            "delivery: {connect",
+            &format!("delivery: {{mode: {all}, connect"),
+        )
+    };
+    // PostHog is there and NATS is not: who streams is answered, who spools is not.
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut streams = Binary::new(folders[0].path(), &mode("stream", "spool"), "").await;
+    let mut spools = Binary::new(folders[1].path(), &mode("spool", "stream"), "").await;
+    let (_, status) = send(streams.address, track("1", 100), String::new()).await;
+    assert_eq!(status, Some(200));
+    let (_, status) = send(spools.address, track("2", 100), String::new()).await;
+    assert_eq!(status, Some(503));
+    assert_eq!(posthog.events(1).await[0].distinct_id, "u-1");
+    server.start();
+    until_kept(&spools, "3").await;
+    assert_eq!(posthog.events(2).await[1].distinct_id, "u-3");
+    assert_eq!(streams.terminate().await, Some(0));
+    assert_eq!(spools.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_needs_no_more_rights_than_the_documents_say_also_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let certificates = Certificates::new(&["localhost"]);
+    let certificate = |name: &str| certificates.file(name).display().to_string();
+    let rights = r#"{publish: ["HEDGEROW.>", "$JS.API.>", "$JS.ACK.>"], subscribe: ["HEDGEROW.>", "_INBOX.>"]}"#;
+    let configuration = format!(
+        "tls {{cert_file: \"{}\", key_file: \"{}\"}}\n\
+         authorization {{users: [{{user: hedge, password: s3cr3t, permissions: {rights}}}]}}\n",
+        certificate("certificate.pem"),
+        certificate("key.pem"),
+    );
+    std::fs::write(path("nats.conf"), configuration).unwrap();
+    let Some(mut server) = Server::prepare(&["-c".to_owned(), path("nats.conf")]) else {
+        return;
+    };
+    server.start();
+    let url = server.url();
+    let url = url.replace("nats://127.0.0.1", "tls://hedge:s3cr3t@localhost");
+    let posthog = PostHog::start().await;
+    posthog.capture.set_fault(unavailable());
+    let nats = format!("{{url: \"{url}\", ca_file: \"{}\"}}", certificate("ca.pem"));
+    let mut binary = Binary::new(folder.path(), &sharing(&posthog.url(), &nats), "").await;
+    until_kept(&binary, "1").await;
+    let (said, _) = binary::spool(&binary.file, &["ls"]);
+    assert!(said.contains("waiting\tshop\t"), "{said}");
+    posthog.capture.set_fault(Fault::Poison("Filled".into()));
+    let dead = || {
+        binary::spool(&binary.file, &["ls"])
+            .0
+            .contains("dead 1\t")
+            .then_some(())
+    };
+    eventually("a dead letter", dead).await;
+    posthog.capture.set_fault(Fault::None);
+    assert_eq!(binary::spool(&binary.file, &["retry", "1"]).1, Some(0));
+    assert_eq!(posthog.events(1).await[0].distinct_id, "u-1");
+    let empty = || {
+        let (said, _) = binary::spool(&binary.file, &["ls"]);
+        said.contains("the spool is empty").then_some(())
+    };
+    eventually("an empty spool", empty).await;
+    assert_eq!(binary.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_on_nats_are_shown_sent_again_and_dropped_while_proxies_run() {
+    let Some(server) = Server::with_user("hedge", "s3cr3t") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let posthog = PostHog::start().await;
+    std::fs::write(folder.path().join("password"), "s3cr3t\n").unwrap();
+    let nats = format!(
+        "{{url: \"{}\", stream: SHARED, user: hedge, password: \"file:password\"}}",
+        server.url()
+    );
+    let mut binary = Binary::new(folder.path(), &sharing(&posthog.url(), &nats), "").await;
+    let spool = |arguments: &[&str]| binary::spool(&binary.file, arguments);
+    posthog.capture.set_fault(unavailable());
+    until_kept(&binary, "waits").await;
+    let (said, _) = spool(&["ls"]);
+    assert!(
+        said.contains("waiting\tshop\t1 messages\toldest 2"),
+        "{said}"
+    );
+    posthog.capture.set_fault(Fault::Poison("Filled".into()));
+    for id in ["a", "b"] {
+        until_kept(&binary, id).await;
+    }
+    let dead = |number: usize| {
+        let spool = &spool;
+        move || {
+            let (said, _) = spool(&["ls"]);
+            let letters = said.lines().filter(|line| line.starts_with("dead "));
+            (letters.count() == number && !said.contains("waiting")).then_some(said)
+        }
+    };
+    let said = eventually("three dead letters", dead(3)).await;
+    assert!(said.contains("dead 1\tshop\t"), "{said}");
+    assert!(said.contains("\t400 "), "{said}");
+    let (shown, code) = spool(&["show", "1"]);
+    assert_eq!(code, Some(0));
+    assert!(shown.contains("\"u-waits\""), "{shown}");
+    // A number that is not there changes nothing.
+    for arguments in [["show", "77"], ["retry", "77"], ["drop", "0"]] {
+        assert_eq!(spool(&arguments).1, Some(2), "{arguments:?}");
+    }
+    assert_eq!(spool(&["drop", "1", "77"]).1, Some(2));
+    eventually("still three", dead(3)).await;
+    assert_eq!(spool(&["drop", "2"]), ("1 dropped\n".to_owned(), Some(0)));
+    eventually("two", dead(2)).await;
+    // It is refused again, and is a letter again, with a new number.
+    assert_eq!(spool(&["retry", "1"]).0, "1 back in the queue\n");
+    let said = eventually("two again", || {
+        dead(2)().filter(|said| said.contains("dead 4\t"))
+    })
+    .await;
+    assert!(!said.contains("dead 1\t"), "{said}");
+    posthog.capture.set_fault(Fault::None);
+    assert_eq!(spool(&["retry", "--all"]).0, "2 back in the queue\n");
+    let events = posthog.events(2).await;
+    let mut ids: Vec<_> = events.iter().map(|event| &event.distinct_id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["u-b", "u-waits"]);
+    eventually("an empty spool", || {
+        let (said, _) = spool(&["ls"]);
+        said.contains("the spool is empty").then_some(())
+    })
+    .await;
+    // A wrong password is no reason to hang, and is named without being shown.
+    let wrong = folder.path().join("wrong.yaml");
+    let text = std::fs::read_to_string(&binary.file).unwrap();
+    std::fs::write(&wrong, text.replace("\"file:password\"", "wr0ng")).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["spool", "ls", "-c"])
+        .arg(&wrong)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("authorization violation"), "{said}");
+    assert!(!said.contains("wr0ng"), "{said}");
+    assert_eq!(binary.terminate().await, Some(0));
+}

@@ -1,0 +1,294 @@
+//! Several that share a spool, with the replay of each: order, the end of an outage, a cluster that
+//! loses a server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use async_trait::async_trait;
+use hedgerow::delivery::{
+    BreakerSettings, Delivery, Encoding, NatsSpool, Parcel, Replay, ReplaySettings, Route, Store,
+    Upstream, Verdict,
+};
+use hedgerow::posthog::{ApiKey, Envelope};
+
+use super::server::Server;
+use super::{append, event, events, settings, until};
+
+/// PostHog as a script: takes everything after a moment, and notes what overlaps.
+#[derive(Default)]
+struct Upstreams {
+    arrived: Mutex<Vec<String>>,
+    under_way: Mutex<(usize, usize)>,
+    down: AtomicBool,
+}
+
+#[async_trait]
+impl Upstream for Upstreams {
+    fn envelope(&self, _project: &str) -> Option<Envelope> {
+        Some(Envelope::new(&ApiKey::new("phc_a").unwrap()))
+    }
+
+    async fn deliver(&self, _project: &str, parcel: Parcel) -> Verdict {
+        {
+            let mut under_way = self.under_way.lock().unwrap();
+            under_way.0 += 1;
+            under_way.1 = under_way.1.max(under_way.0);
+        }
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        if self.down.load(Ordering::Relaxed) {
+            self.under_way.lock().unwrap().0 -= 1;
+            return Verdict::of_status(503, "", None);
+        }
+        let value: serde_json::Value = serde_json::from_slice(&parcel.body).unwrap();
+        let ids = value["batch"].as_array().unwrap().iter();
+        let ids = ids.map(|event| event["uuid"].as_str().unwrap().to_owned());
+        self.arrived.lock().unwrap().extend(ids);
+        self.under_way.lock().unwrap().0 -= 1;
+        Verdict::Accepted
+    }
+}
+
+impl Upstreams {
+    /// What arrived, after PostHog's own dedup: the first of each.
+    fn once(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let arrived = self.arrived.lock().unwrap();
+        arrived
+            .iter()
+            .filter(|id| seen.insert(*id))
+            .cloned()
+            .collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_outage_every_proxy_streams_again_although_traffic_never_pauses() {
+    let Some(server) = Server::single() else {
+        return;
+    };
+    let upstream = Arc::new(Upstreams::default());
+    upstream.down.store(true, Ordering::Relaxed);
+    let proxies = [
+        Proxy::start(&server.url(), &upstream).await,
+        Proxy::start(&server.url(), &upstream).await,
+        Proxy::start(&server.url(), &upstream).await,
+    ];
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..12 {
+        let project = proxies[client % 3].delivery.project("shop");
+        let upstream = Arc::clone(&upstream);
+        clients.spawn(async move {
+            let (mut number, mut streamed) = (0, 0);
+            let deadline = Instant::now() + Duration::from_secs(90);
+            while streamed < 30 && Instant::now() < deadline {
+                let id = format!("c{client}-{number}");
+                number += 1;
+                if project.admit().await == Route::Stream {
+                    // What the sender does with a live batch.
+                    if !upstream.down.load(Ordering::Relaxed) {
+                        upstream.arrived.lock().unwrap().push(id);
+                        project.report(&Verdict::Accepted);
+                        streamed += 1;
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        continue;
+                    }
+                    project.report(&Verdict::of_status(503, "", None));
+                }
+                project.keep(vec![event(&id)]).await.unwrap();
+                if number == 50 {
+                    upstream.down.store(false, Ordering::Relaxed);
+                }
+            }
+            (number, streamed)
+        });
+    }
+    let mut sent = 0;
+    while let Some(done) = clients.join_next().await {
+        let (number, streamed) = done.unwrap();
+        println!("{number} sent, {streamed} of them streamed");
+        assert_eq!(streamed, 30, "it never streamed again");
+        sent += number;
+    }
+    until("all arrive", || async { upstream.once().len() >= sent }).await;
+    let mut newest: BTreeMap<String, i64> = BTreeMap::new();
+    for id in upstream.once() {
+        let (client, number) = id.split_once('-').unwrap();
+        let number: i64 = number.parse().unwrap();
+        let before = newest.insert(client.to_owned(), number).unwrap_or(-1);
+        assert_eq!(number, before + 1, "{id} is out of order");
+    }
+    for proxy in proxies {
+        proxy.replay.stop().await;
+    }
+}
+
+struct Proxy {
+    delivery: Arc<Delivery>,
+    spool: NatsSpool,
+    replay: Replay,
+}
+
+impl Proxy {
+    async fn start(url: &str, upstream: &Arc<Upstreams>) -> Self {
+        let spool = NatsSpool::open(settings(url)).unwrap();
+        let delivery = Arc::new(Delivery::new(
+            Arc::new(spool.clone()),
+            BreakerSettings::default(),
+            Duration::from_secs(1),
+        ));
+        let replay = Replay::start(
+            Arc::clone(&delivery),
+            Arc::clone(upstream) as _,
+            ReplaySettings {
+                batch_events: 50,
+                encoding: Encoding::Identity,
+                longest_delivery: Duration::from_secs(1),
+                ..ReplaySettings::default()
+            },
+        );
+        Self {
+            delivery,
+            spool,
+            replay,
+        }
+    }
+}
+
+fn in_order_and_once(arrived: &[String], clients: usize, each: usize) {
+    let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
+    for id in arrived {
+        let (client, number) = id.split_once('-').unwrap();
+        let number: i64 = number.parse().unwrap();
+        let before = newest.insert(client, number).unwrap_or(-1);
+        assert_eq!(number, before + 1, "{id} is out of order");
+    }
+    assert_eq!(arrived.len(), clients * each);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_proxies_share_a_spool_and_keep_everyones_order() {
+    let Some(server) = Server::single() else {
+        return;
+    };
+    let upstream = Arc::new(Upstreams::default());
+    let one = Proxy::start(&server.url(), &upstream).await;
+    let two = Proxy::start(&server.url(), &upstream).await;
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..10 {
+        let projects = [one.delivery.project("shop"), two.delivery.project("shop")];
+        clients.spawn(async move {
+            // A client whose requests go to one proxy and the other in turn.
+            for number in 0..60 {
+                let event = event(&format!("c{client}-{number}"));
+                projects[number % 2].keep(vec![event]).await.unwrap();
+            }
+        });
+    }
+    // The one that drains leaves in the middle; the other goes on.
+    until("it has begun", || async { upstream.once().len() > 100 }).await;
+    one.replay.stop().await;
+    while let Some(done) = clients.join_next().await {
+        done.unwrap();
+    }
+    until("all arrive", || async { upstream.once().len() >= 600 }).await;
+    in_order_and_once(&upstream.once(), 10, 60);
+    assert_eq!(
+        upstream.under_way.lock().unwrap().1,
+        1,
+        "never two requests at once"
+    );
+    // And the count of what waits comes down in both.
+    for spool in [&one.spool, &two.spool] {
+        until("nothing waits", || async {
+            spool.gauges().of("shop").events() == 0
+        })
+        .await;
+    }
+    two.replay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_loses_nothing_when_a_server_is_killed() {
+    let Some(mut servers) = Server::cluster() else {
+        return;
+    };
+    let url = servers
+        .iter()
+        .map(Server::url)
+        .collect::<Vec<_>>()
+        .join(",");
+    let upstream = Arc::new(Upstreams::default());
+    let spool = NatsSpool::open(settings(&url)).unwrap();
+    append(&spool, &["warm-0".to_owned()]).await;
+    let client = async_nats::connect(servers[0].url()).await.unwrap();
+    let mut stream = jetstream::new(client).get_stream("SPOOL").await.unwrap();
+    let info = stream.info().await.unwrap();
+    assert_eq!(info.config.num_replicas, 3);
+    // The worst one: the leader of the stream.
+    let leader = info.cluster.as_ref().unwrap().leader.clone().unwrap();
+    let victim: usize = leader.trim_start_matches('n').parse().unwrap();
+    let proxy = Proxy::start(&url, &upstream).await;
+    let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..20 {
+        let project = proxy.delivery.project("shop");
+        let acknowledged = Arc::clone(&acknowledged);
+        clients.spawn(async move {
+            let mut refused = 0;
+            for number in 0..50 {
+                let ids = vec![
+                    format!("c{client}-{}", number * 2),
+                    format!("c{client}-{}", number * 2 + 1),
+                ];
+                // A client sends the same again until it is told that it is safe.
+                while let Err(error) = project.keep(events(&ids)).await {
+                    refused += 1;
+                    assert!(refused < 100, "{error}");
+                }
+                acknowledged.lock().unwrap().extend(ids);
+            }
+            refused
+        });
+    }
+    until("some are in", || async {
+        acknowledged.lock().unwrap().len() > 300
+    })
+    .await;
+    servers[victim].kill();
+    println!(
+        "the leader {leader} killed after {}",
+        acknowledged.lock().unwrap().len()
+    );
+    let mut refused = 0;
+    while let Some(done) = clients.join_next().await {
+        refused += done.unwrap();
+    }
+    let acknowledged = acknowledged.lock().unwrap().clone();
+    until("all arrive", || async {
+        upstream.once().len() > acknowledged.len()
+    })
+    .await;
+    proxy.replay.stop().await;
+    let arrived: Vec<String> = upstream
+        .once()
+        .into_iter()
+        .filter(|id| id != "warm-0")
+        .collect();
+    let raw = upstream.arrived.lock().unwrap().len() - 1;
+    let lost = acknowledged
+        .iter()
+        .filter(|id| !arrived.contains(id))
+        .count();
+    println!(
+        "{} acknowledged, {refused} appends refused and sent again, {} arrived, {} of them twice, \
+         {lost} lost",
+        acknowledged.len(),
+        arrived.len(),
+        raw - arrived.len()
+    );
+    assert_eq!(lost, 0);
+    in_order_and_once(&arrived, 20, 100);
+}
