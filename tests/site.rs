@@ -9,6 +9,8 @@
 
 #[path = "../examples/existing_proxy.rs"]
 mod existing_proxy;
+#[path = "site/pages.rs"]
+mod pages;
 mod support;
 
 use std::sync::atomic::AtomicU64;
