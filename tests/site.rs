@@ -7,8 +7,12 @@
     clippy::indexing_slicing
 )]
 
+#[path = "site/account.rs"]
+mod account;
 #[path = "../examples/existing_proxy.rs"]
 mod existing_proxy;
+#[path = "site/library.rs"]
+mod library;
 #[path = "site/pages.rs"]
 mod pages;
 mod support;

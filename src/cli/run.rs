@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hedgerow::proxy::Server;
+use hedgerow::proxy::{FetchError, Server};
 use hedgerow::Hedgerow;
 
 use super::End;
@@ -15,6 +15,15 @@ pub(super) fn run(path: &Path) -> End {
     };
     if config.delivery.spool.is_some() {
         outlive_file_size_limit();
+    }
+    match super::fetch(&config) {
+        Ok(()) => {}
+        Err(error @ FetchError::Wrong { .. }) => {
+            eprintln!("hedgerow: {error}");
+            return End::Unable;
+        }
+        // Calls are taken all the same; the first page that asks for the script tries again.
+        Err(error) => log::warn!("analytics.js is not there yet: {error}"),
     }
     let server = Hedgerow::new(config)
         .map_err(|error| error.to_string())

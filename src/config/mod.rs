@@ -8,6 +8,7 @@
 //! Relative paths in a file start at the folder of that file.
 
 mod first_party;
+mod library;
 mod listeners;
 mod model;
 mod page;
@@ -32,6 +33,7 @@ mod words;
 use std::path::Path;
 
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
+pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
 pub use model::{
     Action, CaFile, Config, Delivery, Limits, Listener, OriginServer, Project, Route, Server,
     Spool, Tls, UpstreamHttp,

@@ -15,6 +15,7 @@ mod files;
 mod gate;
 mod intercept;
 mod keeping;
+mod library;
 mod origin;
 mod passage;
 mod posthog;
@@ -57,6 +58,7 @@ use upstream::Timeouts;
 use watcher::Counters;
 
 pub use account::ForwardCounts;
+pub use library::{check_libraries, fetch_libraries, FetchError};
 pub use origin::Balancer;
 pub use serve::{accepted, serve, Plain};
 pub use server::{Server, ServerError};
@@ -135,7 +137,7 @@ pub enum BuildError {
     /// analytics.js cannot be served.
     #[error("analytics.js in {folder}: {source}")]
     Library {
-        /// The folder.
+        /// The folder, or the archive.
         folder: PathBuf,
         /// What is wrong with it.
         source: LibraryError,
@@ -222,6 +224,7 @@ impl Hedgerow {
             refused: sum.refused + more.refused,
             expired: sum.expired + more.expired,
             full: sum.full + more.full,
+            withheld: sum.withheld + more.withheld,
         })
     }
 
@@ -289,6 +292,7 @@ impl Builder {
             let destination = Destination::new(project, connector, timeouts)?;
             destinations.insert(project.name.clone(), destination);
         }
+        let gate = Arc::new(Gate::default());
         let mut files = HashMap::new();
         for (number, route) in config.routes.iter().enumerate() {
             let Action::Segment { files: said, .. } = &route.action else {
@@ -297,15 +301,18 @@ impl Builder {
             let account = match &said.forward {
                 None => None,
                 Some(forward) => {
-                    let connector = connector(&mut connectors, &forward.api, None)?;
-                    let account = Account::new(forward, &connector, timeouts.connect);
+                    let hosts = [
+                        connector(&mut connectors, &forward.api, None)?,
+                        connector(&mut connectors, &forward.cdn, None)?,
+                    ];
+                    let gate = Arc::clone(&gate);
+                    let account = Account::new(forward, hosts, timeouts.connect, gate);
                     Some(Arc::new(account))
                 }
             };
-            files.insert(number, Files::new(said, account)?);
+            files.insert(number, Files::new(said, account, timeouts.connect)?);
         }
         let destinations = Arc::new(destinations);
-        let gate = Arc::new(Gate::default());
         let keeping = match &config.delivery.spool {
             Some(spool) => Some(Keeping::open(
                 spool,

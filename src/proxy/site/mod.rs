@@ -181,7 +181,7 @@ impl ProxyHttp for Site {
             }
             Some((number, Action::PostHog(_), tail)) => {
                 if let Some(passed) = self.passed.get(&number) {
-                    let client = self.hedgerow.inner.client(session);
+                    let client = self.hedgerow.inner.shown(session);
                     match passed.step(session, tail, client).await {
                         Step::Pass(passing) => {
                             // A page that closes has sent its last events all the same.
@@ -259,7 +259,7 @@ impl ProxyHttp for Site {
         // A repeated attempt begins anew.
         context.body = 0;
         if let Way::PostHog(number, passing) = &context.way {
-            let client = self.hedgerow.inner.client(session);
+            let client = self.hedgerow.inner.shown(session);
             return match self.passed.get(number) {
                 Some(passed) => passed.request(passing, request, client),
                 None => Ok(()),

@@ -252,7 +252,7 @@ impl Packer {
 
 enum Unpacker {
     Inflate(Inflate),
-    Brotli(brotli::DecompressorWriter<Editor>),
+    Brotli(Box<brotli::DecompressorWriter<Editor>>),
     Zstd(zstd::stream::write::Decoder<'static, Editor>),
 }
 
@@ -273,7 +273,9 @@ impl Unpacker {
         };
         let editor = Editor { injector, packer };
         Ok(Ok(match coding {
-            Coding::Brotli => Self::Brotli(brotli::DecompressorWriter::new(editor, SLICE)),
+            Coding::Brotli => {
+                Self::Brotli(Box::new(brotli::DecompressorWriter::new(editor, SLICE)))
+            }
             Coding::Zstd => Self::Zstd(zstd::stream::write::Decoder::new(editor)?),
             Coding::Gzip => Self::Inflate(Inflate::new(Frame::Gzip, editor)),
             Coding::Identity | Coding::Deflate => {
@@ -313,7 +315,7 @@ impl Unpacker {
             Self::Inflate(inflate) => inflate.finish(),
             Self::Brotli(mut unpacker) => {
                 unpacker.close()?;
-                let editor = unpacker.into_inner();
+                let editor = (*unpacker).into_inner();
                 editor.map_err(|_| io::ErrorKind::InvalidData)?.finish()
             }
             Self::Zstd(unpacker) => unpacker.finish()?.finish(),
