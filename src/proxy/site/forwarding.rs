@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::{header, HeaderName, HeaderValue};
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::Result;
 
@@ -85,4 +85,51 @@ fn insert_if_missing(
         return Ok(());
     }
     request.insert_header(name, value)
+}
+
+/// The cookies of a request as one line: HTTP/2 may send them one by one, and a server that speaks
+/// HTTP/1.1 looks for one (RFC 9113, 8.2.3).
+pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
+    let values: Vec<&[u8]> = request
+        .headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if values.len() < 2 {
+        return Ok(());
+    }
+    let joined = values.join(&b"; "[..]);
+    match HeaderValue::from_bytes(&joined) {
+        Ok(joined) => request.insert_header(header::COOKIE, joined),
+        // Parts that are valid make a whole that is.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Takes out of an answer what the server says to its own connection with us
+/// (RFC 9110, 7.6.1). The framing and upgrades are the framework's affair.
+pub(super) fn drop_hop_by_hop(response: &mut ResponseHeader) {
+    const FRAMEWORKS: [&str; 6] = [
+        "close",
+        "keep-alive",
+        "upgrade",
+        "transfer-encoding",
+        "content-length",
+        "connection",
+    ];
+    let named: Vec<String> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| !FRAMEWORKS.contains(&name.as_str()))
+        .collect();
+    for name in named {
+        response.remove_header(&name);
+    }
+    response.remove_header("keep-alive");
+    response.remove_header("proxy-connection");
 }

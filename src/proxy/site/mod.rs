@@ -26,6 +26,7 @@ use crate::site::inject::PageStream;
 use crate::site::snippet::{Home, Page};
 
 use answers::{page, status};
+use forwarding::{drop_hop_by_hop, join_cookies};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// How long a site may take for an answer. The framework counts this while the client is still
@@ -274,6 +275,7 @@ impl ProxyHttp for Site {
         } else {
             PageState::No
         };
+        join_cookies(request)?;
         self.say_who_asks(session, request)
     }
 
@@ -294,9 +296,7 @@ impl ProxyHttp for Site {
                 }
             }
         }
-        // Said by the site to its own connection with us, not to the client.
-        response.remove_header("keep-alive");
-        response.remove_header("proxy-connection");
+        drop_hop_by_hop(response);
         Ok(())
     }
 
