@@ -15,7 +15,7 @@ use crate::site::{Layout, Library, LibraryError, Sha256, LARGEST_ARCHIVE};
 
 use super::fetch::Source;
 use super::upstream::Timeouts;
-use super::{connector, BuildError};
+use super::{connector, random_bits, BuildError};
 
 /// For fetching an archive as a whole.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -146,7 +146,8 @@ fn is_kept(kept: &KeptArchive) -> bool {
 fn keep(kept: &KeptArchive, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(&kept.folder)?;
     let file = kept.file();
-    let beside = file.with_extension(format!("{}.part", std::process::id()));
+    // Several routes and processes may be at it at once.
+    let beside = file.with_extension(format!("{:x}.part", random_bits()));
     let written = std::fs::File::create(&beside).and_then(|mut part| {
         part.write_all(bytes)?;
         part.sync_all()
