@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::library::{self, LibraryFiles};
 use super::listeners::is_ours;
-use super::model::{Listener, OriginServer, Project};
+use super::model::{Action, Listener, OriginServer, Project, Route};
 use super::path_prefix::PathPrefix;
 use super::projects::Declared;
 use super::reader::{Field, Reader, Section};
@@ -306,11 +306,13 @@ pub(super) fn posthog(
     })
 }
 
-/// Reads a route's `origin`: a server, a list of them, or more.
-pub(super) fn origin(
+/// Reads a route's `origin`: a server, a list of them, or more. What its `inject` says is added to
+/// `injects`, to be looked at when all routes are known.
+pub(super) fn origin<'n>(
     reader: &mut Reader<'_>,
-    field: &Field<'_>,
+    field: &Field<'n>,
     listen: &[Listener],
+    injects: &mut Vec<Field<'n>>,
 ) -> Option<Origin> {
     let Kind::Mapping(_) = field.node.kind else {
         return Some(Origin {
@@ -325,7 +327,10 @@ pub(super) fn origin(
     let inject = section.get("inject").and_then(|field| {
         let text = reader.text(field, "the path of a `segment` or `posthog` route")?;
         match PathPrefix::new(text) {
-            Ok(path) => Some(path),
+            Ok(path) => {
+                injects.push(field.clone());
+                Some(path)
+            }
             Err(message) => {
                 reader.wrong(field, message);
                 None
@@ -364,6 +369,40 @@ pub(super) fn origin(
         inject,
         health,
     })
+}
+
+/// Whether a page of this origin could load what its `inject` names: the same as
+/// [`super::Config::page`] looks for, on a host that the page has.
+pub(super) fn check_inject(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    origin: &Route,
+    routes: &[Route],
+) {
+    let Action::Origin(Origin {
+        inject: Some(path), ..
+    }) = &origin.action
+    else {
+        return;
+    };
+    let serves = |route: &&Route| match &route.action {
+        Action::Segment { files, .. } => files.library.is_some(),
+        Action::PostHog(_) => true,
+        Action::Origin(_) => false,
+    };
+    let mut there = routes
+        .iter()
+        .filter(serves)
+        .filter(|route| route.path == *path)
+        .peekable();
+    if there.peek().is_none() {
+        reader.wrong(
+            field,
+            "there is no `segment` route with `library` and no `posthog` route at this path",
+        );
+    } else if !there.any(|route| route.host.is_none() || route.host == origin.host) {
+        reader.wrong(field, "that route is for another host than these pages");
+    }
 }
 
 fn servers(

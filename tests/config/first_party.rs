@@ -128,3 +128,42 @@ fn an_account_can_tell_whose_events_they_are() {
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].message.contains("set `write_key`"));
 }
+
+#[test]
+fn the_snippet_for_a_sites_pages_has_a_route_that_they_reach() {
+    const ROUTE: &str = "projects: {shop: {host: us, api_key: phc_x}}\nroutes:\n";
+    let rows: &[Row] = &[
+        (
+            "  - {path: /a/, posthog: shop}\n  - {path: /, origin: {servers: http://x.test, inject: /b/}}\n",
+            &[(4, 56, "routes[1].origin.inject", "no `segment` route with `library`")],
+        ),
+        (
+            "  - {path: /a/, segment: {project: shop}}\n  - {path: /, origin: {servers: http://x.test, inject: /a/}}\n",
+            &[(4, 56, "routes[1].origin.inject", "no `segment` route with `library`")],
+        ),
+        (
+            "  - {host: a.test, path: /a/, posthog: shop}\n  - {host: b.test, path: /, origin: {servers: http://x.test, inject: /a/}}\n",
+            &[(4, 70, "routes[1].origin.inject", "for another host")],
+        ),
+        (
+            "  - {path: /a/, posthog: shop}\n  - {host: b.test, path: /, origin: {servers: http://x.test, inject: /a}}\n",
+            &[],
+        ),
+    ];
+    let mut mismatches = Vec::new();
+    for (routes, expected) in rows {
+        mismatches.extend(check(&format!("{ROUTE}{routes}"), expected));
+    }
+    none(mismatches);
+}
+
+#[test]
+fn two_ids_for_one_event_are_worth_a_word() {
+    for (forward, form, expected) in [("true", "v7", 1), ("true", "v5", 0), ("false", "v7", 0)] {
+        let text = file(&format!(
+            "      forward: {forward}\nmapping: {{event_uuid: {form}}}\n"
+        ));
+        let (_, warnings) = read(&text).unwrap();
+        assert_eq!(warnings.len(), expected, "{forward} {form}: {warnings:?}");
+    }
+}
