@@ -20,6 +20,8 @@ const BROTLI_QUALITY: u32 = 4;
 const ZSTD_LEVEL: i32 = 3;
 /// What Brotli looks back on, as a power of two: 256 KiB, more than most pages have.
 const BROTLI_WINDOW: u32 = 18;
+/// What a page may make us look back on, as a power of two: 8 MiB, as browsers allow (RFC 9659).
+const ZSTD_WINDOW: u32 = 23;
 /// Plain bytes that are looked at in one go. However much a piece inflates to, no more is held.
 const SLICE: usize = 16 * 1024;
 
@@ -276,7 +278,11 @@ impl Unpacker {
             Coding::Brotli => {
                 Self::Brotli(Box::new(brotli::DecompressorWriter::new(editor, SLICE)))
             }
-            Coding::Zstd => Self::Zstd(zstd::stream::write::Decoder::new(editor)?),
+            Coding::Zstd => {
+                let mut unpacker = zstd::stream::write::Decoder::new(editor)?;
+                unpacker.window_log_max(ZSTD_WINDOW)?;
+                Self::Zstd(unpacker)
+            }
             Coding::Gzip => Self::Inflate(Inflate::new(Frame::Gzip, editor)),
             Coding::Identity | Coding::Deflate => {
                 Self::Inflate(Inflate::new(Frame::Unknown, editor))
