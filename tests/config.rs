@@ -8,6 +8,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "config/first_party.rs"]
+mod first_party;
 #[path = "config/hostile.rs"]
 mod hostile;
 #[path = "config/mistakes.rs"]

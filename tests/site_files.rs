@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use hedgerow::site::{names, Layout, Library, LibraryError};
+use hedgerow::site::{names, Layout, Library, LibraryError, Sha256};
 
 fn folders() -> Vec<PathBuf> {
     let Some(list) = std::env::var_os("HEDGEROW_ANALYTICS_JS") else {
@@ -88,6 +88,24 @@ fn every_chunk_of_the_package_is_served_under_a_neutral_name_with_its_own_code()
                 .any(|name| library.chunk(name).unwrap().bytes() == served.as_bytes());
             assert!(twin, "{name} has no neutral name");
         }
+    }
+}
+
+#[test]
+fn the_whole_package_as_one_file_is_its_folder() {
+    for folder in folders() {
+        let packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut tar = tar::Builder::new(packer);
+        tar.append_dir_all("package", folder.join("../..")).unwrap();
+        let archive = tar.into_inner().unwrap().finish().unwrap();
+        let pinned = Sha256::of(&archive);
+        let library = Library::from_archive(&archive, &pinned, &layout()).unwrap();
+        let same = Library::load(&folder, &layout()).unwrap();
+        assert_eq!(library.script().bytes(), same.script().bytes());
+        let names = |library: &Library| -> Vec<String> {
+            library.chunk_names().map(str::to_owned).collect()
+        };
+        assert_eq!(names(&library), names(&same));
     }
 }
 

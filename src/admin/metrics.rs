@@ -93,6 +93,7 @@ pub(super) fn render(state: &State) -> String {
     forwarded.value(&[("result", "refused")], state.forwarded.refused);
     forwarded.value(&[("result", "expired")], state.forwarded.expired);
     forwarded.value(&[("result", "full")], state.forwarded.full);
+    forwarded.value(&[("result", "withheld")], state.forwarded.withheld);
     page.0
 }
 

@@ -100,4 +100,6 @@ pub struct Forwarded {
     pub expired: u64,
     /// The queue was full.
     pub full: u64,
+    /// Not for Segment: the visitor asked not to be tracked.
+    pub withheld: u64,
 }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use hedgerow::config;
+use hedgerow::config::{self, Config};
+use hedgerow::proxy::{check_libraries, FetchError};
 
 use super::End;
 
@@ -11,8 +12,25 @@ pub(super) fn check(path: &Path) -> End {
     match super::load(path) {
         Ok(config) => {
             print!("{}", config::render_table(&config));
-            End::Well
+            match libraries(&config) {
+                Ok(()) => End::Well,
+                Err(reason) => {
+                    eprintln!("hedgerow: {reason}");
+                    End::Unable
+                }
+            }
         }
         Err(end) => end,
     }
+}
+
+/// Whether analytics.js can be served, where a route does. What is not kept yet is fetched now, so
+/// that the start needs no network.
+fn libraries(config: &Config) -> Result<(), String> {
+    match super::fetch(config) {
+        Ok(()) => {}
+        Err(error @ FetchError::Wrong { .. }) => return Err(error.to_string()),
+        Err(error) => eprintln!("hedgerow: warning: {error}"),
+    }
+    check_libraries(config).map_err(|error| error.to_string())
 }

@@ -11,9 +11,11 @@ mod supervisor;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use hedgerow::config::{self, Config, ConfigError};
+use hedgerow::proxy::{fetch_libraries, FetchError};
 
 /// Takes Segment's traffic on a site's own domain, rewrites it in flight and streams it to PostHog.
 #[derive(Debug, Parser)]
@@ -108,4 +110,21 @@ fn load(path: &std::path::Path) -> Result<Config, End> {
             Err(End::Unable)
         }
     }
+}
+
+/// How long a start waits for what it has to fetch.
+const FETCH: Duration = Duration::from_secs(5);
+
+/// Fetches what is to be kept and is not there yet.
+fn fetch(config: &Config) -> Result<(), FetchError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else {
+        // Whatever the system lacks, it will say so when the server starts.
+        return Ok(());
+    };
+    let fetching = async { tokio::time::timeout(FETCH, fetch_libraries(config)).await };
+    let fetched = runtime.block_on(fetching);
+    fetched.unwrap_or(Err(FetchError::Late))
 }

@@ -1,7 +1,7 @@
 //! `hedgerow run`: the proxy in front of PostHog and, if there is one, of the site.
 
 use clap::Args;
-use hedgerow::proxy::Server;
+use hedgerow::proxy::{FetchError, Server};
 use hedgerow::Hedgerow;
 
 use super::{supervisor, End};
@@ -24,6 +24,15 @@ pub(super) fn run(options: &Options) -> End {
     };
     if config.delivery.spool.is_some() {
         outlive_file_size_limit();
+    }
+    match super::fetch(&config) {
+        Ok(()) => {}
+        Err(error @ FetchError::Wrong { .. }) => {
+            eprintln!("hedgerow: {error}");
+            return End::Unable;
+        }
+        // Calls are taken all the same; the first page that asks for the script tries again.
+        Err(error) => log::warn!("analytics.js is not there yet: {error}"),
     }
     let server = Hedgerow::new(config)
         .map_err(|error| error.to_string())

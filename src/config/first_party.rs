@@ -1,19 +1,19 @@
 //! What routes say about first-party files: analytics.js and its settings, posthog-js, the
 //! servers of a site.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::library::{self, LibraryFiles};
 use super::listeners::is_ours;
-use super::model::{Listener, OriginServer, Project};
+use super::model::{Action, Listener, OriginServer, Project, Route};
 use super::path_prefix::PathPrefix;
 use super::projects::Declared;
 use super::reader::{Field, Reader, Section};
-use super::schema;
 use super::tree::Kind;
+use super::{schema, secret};
 use crate::posthog::{Host, Scheme};
 use crate::segment::{WriteKey, WriteKeys};
 use crate::site::forward::Region;
@@ -24,8 +24,8 @@ use crate::site::{DeviceMode, KeyForm, Layout, PathNames, Settings};
 pub struct SegmentFiles {
     /// Where they stand.
     pub layout: Layout,
-    /// The folder `dist/umd` of the npm package; without one no script is served.
-    pub folder: Option<PathBuf>,
+    /// Where analytics.js comes from; without it no script is served.
+    pub library: Option<LibraryFiles>,
     /// What the settings say.
     pub settings: Settings,
     /// A real Segment account beside PostHog.
@@ -43,6 +43,8 @@ pub struct Forward {
     pub cdn: Host,
     /// What becomes of destinations whose code runs in the page.
     pub device_mode: DeviceMode,
+    /// The account's key, where pages and their events do not bring it themselves.
+    pub write_key: Option<WriteKey>,
 }
 
 /// posthog-js, passed through.
@@ -91,46 +93,28 @@ pub(super) fn segment_files(
     keys: Option<&WriteKeys<Arc<Project>>>,
 ) -> Option<SegmentFiles> {
     let mut layout = Some(Layout::segments_own(&path.to_string()));
-    let mut folder = None;
-    if let Some(library) = reader.optional_section(section, "library", schema::LIBRARY) {
-        (layout, folder) = self::library(reader, &library, path);
+    let mut library = None;
+    if let Some(section) = reader.optional_section(section, "library", schema::LIBRARY) {
+        (layout, library) = library::read(reader, &section, path);
     }
     let settings = settings(reader, section, keys);
     let forward = match section.get("forward") {
-        Some(field) => forward(reader, field)?,
+        Some(field) => {
+            let forward = forward(reader, field)?;
+            if let Some(forward) = &forward {
+                check_keys(reader, field, forward, &settings, keys, library.is_some());
+            }
+            forward
+        }
         None => None,
     };
     Some(SegmentFiles {
         layout: layout?,
-        folder,
+        library,
         settings,
         forward,
         page_key: first_key(section),
     })
-}
-
-fn library(
-    reader: &mut Reader<'_>,
-    library: &Section<'_>,
-    path: &PathPrefix,
-) -> (Option<Layout>, Option<PathBuf>) {
-    let mut text = |key: &str, expected: &str| {
-        let field = library.require(reader, key)?.clone();
-        reader.text(&field, expected)
-    };
-    let folder = text("folder", "the folder dist/umd of @segment/analytics-next");
-    let names = ["script", "settings", "chunks", "calls"].map(|key| text(key, "a neutral name"));
-    let folder = folder.map(|folder| reader.secrets.resolve(Path::new(folder)));
-    let [Some(script), Some(settings), Some(chunks), Some(calls)] = names else {
-        return (None, folder);
-    };
-    match Layout::new(&path.to_string(), script, settings, chunks, calls) {
-        Ok(layout) => (Some(layout), folder),
-        Err(error) => {
-            reader.lacking(library, error.to_string());
-            (None, folder)
-        }
-    }
 }
 
 fn settings(
@@ -197,6 +181,7 @@ fn forward(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Option<Forward>
     let mut region = Region::default();
     let mut device_mode = DeviceMode::Removed;
     let (mut api, mut cdn) = (None, None);
+    let mut write_key = None;
     match field.text() {
         Some("false") => return Some(None),
         Some("true") => {}
@@ -220,6 +205,15 @@ fn forward(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Option<Forward>
                 host
             };
             (api, cdn) = (host("api"), host("cdn"));
+            if let Some(field) = section.get("write_key") {
+                let expected = "env:NAME, file:PATH or the account's write key";
+                let (value, origin) = secret::named(reader, field, expected)?;
+                write_key = WriteKey::new(value.trim());
+                if write_key.is_none() {
+                    let message = format!("{origin}expected a write key of 1 to 256 bytes");
+                    reader.wrong(field, message);
+                }
+            }
         }
     }
     let own = |name: &str| format!("https://{name}").parse::<Host>().ok();
@@ -227,7 +221,37 @@ fn forward(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Option<Forward>
         api: api.or_else(|| own(region.api_host()))?,
         cdn: cdn.or_else(|| own(region.cdn_host()))?,
         device_mode,
+        write_key,
     }))
+}
+
+/// Whether the account would know whose the events are. Segment answers 200 for a key that it does
+/// not know, so nobody would notice.
+fn check_keys(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    forward: &Forward,
+    settings: &Settings,
+    keys: Option<&WriteKeys<Arc<Project>>>,
+    serves_pages: bool,
+) {
+    match (&forward.write_key, keys) {
+        (None, _) if settings.key_form == KeyForm::LeftOut => reader.wrong(
+            field,
+            "with `key: left_out` events bring no write key: `forward` needs `write_key`, the \
+             account's own",
+        ),
+        (None, Some(WriteKeys::Any(_))) if serves_pages => reader.warn(
+            field,
+            "pages send the key that their snippet has, which the account does not know unless it \
+             is its own: set `write_key`",
+        ),
+        (Some(key), Some(WriteKeys::Listed(listed))) if !listed.contains_key(key) => reader.wrong(
+            field,
+            "its `write_key` is not among `write_keys`, so the events of pages would be refused",
+        ),
+        _ => {}
+    }
 }
 
 /// The first key of the list, as it stands in the file.
@@ -282,11 +306,13 @@ pub(super) fn posthog(
     })
 }
 
-/// Reads a route's `origin`: a server, a list of them, or more.
-pub(super) fn origin(
+/// Reads a route's `origin`: a server, a list of them, or more. What its `inject` says is added to
+/// `injects`, to be looked at when all routes are known.
+pub(super) fn origin<'n>(
     reader: &mut Reader<'_>,
-    field: &Field<'_>,
+    field: &Field<'n>,
     listen: &[Listener],
+    injects: &mut Vec<Field<'n>>,
 ) -> Option<Origin> {
     let Kind::Mapping(_) = field.node.kind else {
         return Some(Origin {
@@ -301,7 +327,10 @@ pub(super) fn origin(
     let inject = section.get("inject").and_then(|field| {
         let text = reader.text(field, "the path of a `segment` or `posthog` route")?;
         match PathPrefix::new(text) {
-            Ok(path) => Some(path),
+            Ok(path) => {
+                injects.push(field.clone());
+                Some(path)
+            }
             Err(message) => {
                 reader.wrong(field, message);
                 None
@@ -340,6 +369,40 @@ pub(super) fn origin(
         inject,
         health,
     })
+}
+
+/// Whether a page of this origin could load what its `inject` names: the same as
+/// [`super::Config::page`] looks for, on a host that the page has.
+pub(super) fn check_inject(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    origin: &Route,
+    routes: &[Route],
+) {
+    let Action::Origin(Origin {
+        inject: Some(path), ..
+    }) = &origin.action
+    else {
+        return;
+    };
+    let serves = |route: &&Route| match &route.action {
+        Action::Segment { files, .. } => files.library.is_some(),
+        Action::PostHog(_) => true,
+        Action::Origin(_) => false,
+    };
+    let mut there = routes
+        .iter()
+        .filter(serves)
+        .filter(|route| route.path == *path)
+        .peekable();
+    if there.peek().is_none() {
+        reader.wrong(
+            field,
+            "there is no `segment` route with `library` and no `posthog` route at this path",
+        );
+    } else if !there.any(|route| route.host.is_none() || route.host == origin.host) {
+        reader.wrong(field, "that route is for another host than these pages");
+    }
 }
 
 fn servers(

@@ -9,6 +9,7 @@
 
 mod delivery;
 mod first_party;
+mod library;
 mod listeners;
 mod model;
 mod page;
@@ -33,6 +34,7 @@ mod words;
 use std::path::Path;
 
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
+pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
 pub use model::{
     Action, CaFile, Config, Delivery, Limits, Listener, Nats, NatsLogin, NatsServer, OriginServer,
     Project, Route, Server, Spool, SpoolPlace, Tls, UpstreamHttp,
@@ -45,7 +47,7 @@ pub use secret::{Environment, SecretSource};
 pub use sessions::{CookieSessions, Sessions};
 pub use site_host::SiteHost;
 
-use crate::rewrite::Mapping;
+use crate::rewrite::{EventUuidForm, Mapping};
 use reader::{Field, Reader};
 use source::{Finding, Source};
 use tree::Span;
@@ -119,6 +121,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     let mut declared = projects::read(reader, &top, &listen, (delivery.mode, spool));
     let routes = routes::read(reader, &top, &mut declared, &listen);
     let (mapping, sessions) = sections::mapping(reader, &top);
+    warn_of_two_ids(reader, &top, &routes, mapping.event_uuid);
     let mapping = Mapping {
         privacy: privacy::read(reader, &top),
         rules: rules::read(reader, &top),
@@ -139,6 +142,26 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
         delivery,
         server,
     })
+}
+
+/// Events that a Segment account sends to PostHog as well are known again by their id alone.
+fn warn_of_two_ids(
+    reader: &mut Reader<'_>,
+    top: &reader::Section<'_>,
+    routes: &[Route],
+    event_uuid: EventUuidForm,
+) {
+    let forwards = routes.iter().any(|route| match &route.action {
+        Action::Segment { files, .. } => files.forward.is_some(),
+        _ => false,
+    });
+    if let (true, EventUuidForm::V7, Some(field)) = (forwards, event_uuid, top.get("mapping")) {
+        reader.warn(
+            field,
+            "with `event_uuid: v7` and `forward`, PostHog counts each event twice if the Segment \
+             account sends it there too: `v5` is the id that it has then",
+        );
+    }
 }
 
 fn only_problem(text: &str, place: Place, message: String) -> Problems {

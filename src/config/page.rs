@@ -55,7 +55,7 @@ impl Config {
             })
         };
         let scripted = |route: &&Route| match &route.action {
-            Action::Segment { files, .. } => files.folder.is_some(),
+            Action::Segment { files, .. } => files.library.is_some(),
             _ => false,
         };
         let passes = |route: &&Route| matches!(route.action, Action::PostHog(_));

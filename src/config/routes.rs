@@ -38,6 +38,7 @@ pub(super) fn read(
         }
     };
     let mut routes = Vec::new();
+    let mut injects = Vec::new();
     let mut matched: Vec<(Option<SiteHost>, PathPrefix, String)> = Vec::new();
     for entry in &entries {
         let Some(section) = reader.section(entry, schema::ROUTE) else {
@@ -45,7 +46,8 @@ pub(super) fn read(
         };
         let place = place(reader, &section);
         let path = place.as_ref().map(|(_, path)| path);
-        let action = action(reader, &section, projects, listen, path);
+        let mut inject = Vec::new();
+        let action = action(reader, &section, projects, listen, path, &mut inject);
         let Some((host, path)) = place else {
             continue;
         };
@@ -62,7 +64,15 @@ pub(super) fn read(
         let line = entry.node.span.start.line;
         let name = format!("{} (line {line})", entry.path);
         matched.push((host.clone(), path.clone(), name));
-        routes.extend(action.map(|action| Route { host, path, action }));
+        if let Some(action) = action {
+            injects.extend(inject.pop().map(|field| (field, routes.len())));
+            routes.push(Route { host, path, action });
+        }
+    }
+    for (field, number) in &injects {
+        if let Some(origin) = routes.get(*number) {
+            first_party::check_inject(reader, field, origin, &routes);
+        }
     }
     projects.warn_of_unused(reader);
     routes
@@ -100,12 +110,13 @@ fn place(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<(Option<SiteH
     }
 }
 
-fn action(
+fn action<'n>(
     reader: &mut Reader<'_>,
-    section: &Section<'_>,
+    section: &Section<'n>,
     projects: &mut Declared<'_>,
     listen: &[Listener],
     path: Option<&PathPrefix>,
+    injects: &mut Vec<Field<'n>>,
 ) -> Option<Action> {
     let mut found = schema::ACTIONS.iter().filter_map(|key| section.get(key));
     let Some(first) = found.next() else {
@@ -120,19 +131,20 @@ fn action(
         reader.wrong_key(other, message);
     }
     // Each is read even then, for the mistakes in it.
-    let first = one_action(reader, first, projects, listen, path);
+    let first = one_action(reader, first, projects, listen, path, injects);
     for other in others {
-        one_action(reader, other, projects, listen, path);
+        one_action(reader, other, projects, listen, path, injects);
     }
     first
 }
 
-fn one_action(
+fn one_action<'n>(
     reader: &mut Reader<'_>,
-    field: &Field<'_>,
+    field: &Field<'n>,
     projects: &mut Declared<'_>,
     listen: &[Listener],
     path: Option<&PathPrefix>,
+    injects: &mut Vec<Field<'n>>,
 ) -> Option<Action> {
     if field.path.ends_with(".segment") {
         let (write_keys, files) = segment(reader, field, projects, path)?;
@@ -141,7 +153,7 @@ fn one_action(
     } else if field.path.ends_with(".posthog") {
         first_party::posthog(reader, field, projects).map(Action::PostHog)
     } else {
-        first_party::origin(reader, field, listen).map(Action::Origin)
+        first_party::origin(reader, field, listen, injects).map(Action::Origin)
     }
 }
 

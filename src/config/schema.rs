@@ -36,7 +36,9 @@ pub(super) const ACTIONS: &[&str] = &["segment", "posthog", "origin"];
 /// A route's `segment`.
 pub(super) const SEGMENT: &[&str] = &["project", "write_keys", "library", "settings", "forward"];
 /// Its `library`.
-pub(super) const LIBRARY: &[&str] = &["folder", "script", "settings", "chunks", "calls"];
+pub(super) const LIBRARY: &[&str] = &[
+    "folder", "url", "sha256", "keep", "previous", "script", "settings", "chunks", "calls",
+];
 /// Its `settings`.
 pub(super) const SETTINGS: &[&str] = &[
     "key",
@@ -46,7 +48,7 @@ pub(super) const SETTINGS: &[&str] = &[
     "consent_settings",
 ];
 /// Its `forward`.
-pub(super) const FORWARD: &[&str] = &["region", "device_mode", "api", "cdn"];
+pub(super) const FORWARD: &[&str] = &["region", "device_mode", "write_key", "api", "cdn"];
 /// A route's `posthog`.
 pub(super) const POSTHOG: &[&str] = &["project", "names", "cache"];
 /// A route's `origin`.

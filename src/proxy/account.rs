@@ -14,14 +14,15 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::config::Forward;
-use crate::segment::{Answer, Recognised};
+use crate::segment::{Answer, Recognised, WriteKey};
 use crate::site::forward::{
-    headers_for, path_for, settings_copy, settings_path, Admission, Bounds, Load, Next, Outcome,
-    SettingsCopy,
+    headers_for, path_for, settings_copy, settings_path, Admission, Bounds, KeyInBody, KeySearch,
+    Load, Next, Outcome, SettingsCopy,
 };
 use crate::site::{keeps_response_header, DeviceMode};
 
 use super::fetch::Source;
+use super::gate::Gate;
 use super::random_bits;
 use super::upstream::Timeouts;
 
@@ -47,6 +48,18 @@ pub struct ForwardCounts {
     pub expired: u64,
     /// The queue was full.
     pub full: u64,
+    /// The visitor's browser asked not to be tracked, and `privacy` heeds that.
+    pub withheld: u64,
+}
+
+/// What became of one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Delivered,
+    Refused,
+    Expired,
+    Full,
+    Withheld,
 }
 
 /// One account.
@@ -57,7 +70,8 @@ pub(super) struct Account {
     bounds: Bounds,
     load: Mutex<Load>,
     places: Semaphore,
-    counts: [AtomicU64; 4],
+    counts: [AtomicU64; 5],
+    gate: Arc<Gate>,
     copies: Mutex<HashMap<String, Copied>>,
 }
 
@@ -75,53 +89,139 @@ pub(super) struct Original {
     headers: HeaderMap,
     body: Bytes,
     arrived: Instant,
+    _place: Place,
 }
 
-/// The body of a request that may go on, collected beside its rewriting.
-#[derive(Default)]
+/// A place in the queue, for one request and so many bytes; given back when it is dropped.
+struct Place {
+    account: Arc<Account>,
+    bytes: usize,
+}
+
+impl Place {
+    fn take(account: &Arc<Account>) -> Option<Self> {
+        let mut load = lock(&account.load);
+        if account.bounds.admit(*load, 0) == Admission::Full {
+            return None;
+        }
+        load.requests += 1;
+        Some(Self {
+            account: Arc::clone(account),
+            bytes: 0,
+        })
+    }
+
+    fn grow(&mut self, bytes: usize) -> Admission {
+        let mut load = lock(&self.account.load);
+        let held = Load {
+            requests: 0,
+            ..*load
+        };
+        let admission = self.account.bounds.admit(held, bytes);
+        if admission == Admission::Queued {
+            load.bytes += bytes;
+            self.bytes += bytes;
+        }
+        admission
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut load = lock(&self.account.load);
+        load.requests = load.requests.saturating_sub(1);
+        load.bytes = load.bytes.saturating_sub(self.bytes);
+    }
+}
+
+/// The body of a request that may go on, collected beside its rewriting. What does not fit into
+/// the queue is let go at once, so that slow uploads cannot hold more than it may.
 pub(super) struct Copy {
+    place: Option<Place>,
     pieces: Vec<Bytes>,
+    /// Where a request that brings no key gets the account's.
+    search: Option<KeySearch>,
 }
 
 impl Copy {
-    /// Keeps a piece; it shares the bytes that were read anyway.
-    pub(super) fn push(&mut self, piece: &Bytes) {
-        self.pieces.push(piece.clone());
+    /// For a request that may go on to this account.
+    pub(super) fn new(account: &Arc<Account>) -> Self {
+        let key = account.forward.write_key.as_ref();
+        Self {
+            place: Place::take(account),
+            pieces: Vec::new(),
+            search: key.map(|_| KeySearch::default()),
+        }
     }
 
-    fn into_body(mut self) -> Bytes {
-        match self.pieces.as_slice() {
-            [_] => self.pieces.pop().unwrap_or_default(),
-            pieces => {
-                let mut body = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-                for piece in pieces {
-                    body.extend_from_slice(piece);
-                }
-                body.freeze()
+    /// Keeps a piece; it shares the bytes that were read anyway.
+    pub(super) fn push(&mut self, piece: &Bytes) {
+        let Some(place) = &mut self.place else {
+            return;
+        };
+        match place.grow(piece.len()) {
+            Admission::Queued => self.pieces.push(piece.clone()),
+            Admission::Full => {
+                self.place = None;
+                self.pieces = Vec::new();
             }
+        }
+    }
+
+    /// Looks at the plain bytes of the body.
+    pub(super) fn look(&mut self, plain: &[u8]) {
+        if let Some(search) = &mut self.search {
+            search.feed(plain);
+        }
+    }
+}
+
+fn whole(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.as_slice() {
+        [_] => pieces.pop().unwrap_or_default(),
+        pieces => {
+            let mut body = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+            for piece in pieces {
+                body.extend_from_slice(piece);
+            }
+            body.freeze()
         }
     }
 }
 
 impl Original {
-    /// The request that goes on for this call; none where nothing does.
+    /// The request that goes on for this call. `client` is the visitor's address as it may be
+    /// shown. `None`, and counted, where the queue had no room.
     pub(super) fn new(
+        account: &Account,
         call: Recognised,
         query: Option<&str>,
         headers: &HeaderMap,
         client: Option<IpAddr>,
-        body: Copy,
+        copy: Copy,
     ) -> Option<Self> {
         let mut path = path_for(call)?;
-        let method = match (call, query) {
-            (Recognised::Pixel(_), Some(query)) => {
-                path = format!("{path}?{query}");
-                "GET"
+        let Some(place) = copy.place else {
+            account.count(Fate::Full);
+            return None;
+        };
+        let in_query = query.is_some_and(|query| query.contains("writeKey="));
+        let own = match (call, &copy.search) {
+            (Recognised::Ingest(_), Some(search))
+                if search.found() == KeyInBody::Missing && !in_query =>
+            {
+                account.forward.write_key.as_ref()
             }
-            (Recognised::Pixel(_), None) => "GET",
+            _ => None,
+        };
+        if let Some(query) = query {
+            path = format!("{path}?{query}");
+        }
+        let method = match call {
+            Recognised::Pixel(_) => "GET",
             _ => "POST",
         };
-        let mut headers = headers_for(headers, None);
+        let mut headers = headers_for(headers, own.map(WriteKey::expose));
         let client = client.and_then(|client| HeaderValue::from_str(&client.to_string()).ok());
         if let Some(client) = client {
             headers.insert(HeaderName::from_static("x-forwarded-for"), client);
@@ -130,29 +230,41 @@ impl Original {
             method,
             path,
             headers,
-            body: body.into_body(),
+            body: whole(copy.pieces),
             arrived: Instant::now(),
+            _place: place,
         })
     }
 }
 
 impl Account {
-    pub(super) fn new(forward: &Forward, connector: &Arc<Connector>, connect: Duration) -> Self {
+    /// With the connectors of its two hosts.
+    pub(super) fn new(
+        forward: &Forward,
+        [api, cdn]: [Arc<Connector>; 2],
+        connect: Duration,
+        gate: Arc<Gate>,
+    ) -> Self {
         let timeouts = Timeouts {
             connect,
             exchange: PATIENCE,
         };
-        let source = |host| Source::new(host, Arc::clone(connector), timeouts);
         Self {
             forward: forward.clone(),
-            api: source(&forward.api),
-            cdn: source(&forward.cdn),
+            api: Source::new(&forward.api, api, timeouts),
+            cdn: Source::new(&forward.cdn, cdn, timeouts),
             bounds: Bounds::default(),
             load: Mutex::default(),
             places: Semaphore::new(AT_ONCE),
             counts: Default::default(),
             copies: Mutex::default(),
+            gate,
         }
+    }
+
+    /// The key under which the account knows what pages send, if it is not the one they load with.
+    pub(super) fn write_key(&self) -> Option<&WriteKey> {
+        self.forward.write_key.as_ref()
     }
 
     pub(super) fn device_mode(&self) -> DeviceMode {
@@ -160,13 +272,16 @@ impl Account {
     }
 
     pub(super) fn counts(&self) -> ForwardCounts {
-        let [delivered, refused, expired, full] =
-            [0, 1, 2, 3].map(|at| self.counts.get(at).map_or(0, |n| n.load(Ordering::Relaxed)));
+        let count = |fate: Fate| {
+            let counter = self.counts.get(fate as usize);
+            counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
+        };
         ForwardCounts {
-            delivered,
-            refused,
-            expired,
-            full,
+            delivered: count(Fate::Delivered),
+            refused: count(Fate::Refused),
+            expired: count(Fate::Expired),
+            full: count(Fate::Full),
+            withheld: count(Fate::Withheld),
         }
     }
 
@@ -175,32 +290,26 @@ impl Account {
         lock(&self.load).requests
     }
 
-    fn count(&self, at: usize) {
-        if let Some(counter) = self.counts.get(at) {
+    /// Counts a request, and tells the operator of one that is lost for Segment.
+    pub(super) fn count(&self, fate: Fate) {
+        if let Some(counter) = self.counts.get(fate as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let (kind, reason) = match fate {
+            Fate::Delivered | Fate::Withheld => return,
+            Fate::Refused => ("forward_refused", "it was refused"),
+            Fate::Expired => ("forward_expired", "Segment did not take it in time"),
+            Fate::Full => ("forward_full", "too many requests wait for Segment"),
+        };
+        if let Some(more) = self.gate.pass("", kind) {
+            log::warn!("a request did not get to the Segment account: {reason}{more}");
         }
     }
 
     /// Lets a request go on, behind the back of its client. Never waits.
     pub(super) fn send(self: &Arc<Self>, original: Original) {
-        let length = original.body.len();
-        {
-            let mut load = lock(&self.load);
-            if self.bounds.admit(*load, length) == Admission::Full {
-                drop(load);
-                self.count(3);
-                return;
-            }
-            load.requests += 1;
-            load.bytes += length;
-        }
         let account = Arc::clone(self);
-        tokio::spawn(async move {
-            account.deliver(&original).await;
-            let mut load = lock(&account.load);
-            load.requests = load.requests.saturating_sub(1);
-            load.bytes = load.bytes.saturating_sub(length);
-        });
+        tokio::spawn(async move { account.deliver(&original).await });
     }
 
     async fn deliver(&self, original: &Original) {
@@ -213,9 +322,9 @@ impl Account {
                 .bounds
                 .next(attempt, age, outcome, random_bits() as u32)
             {
-                Next::Delivered => return self.count(0),
-                Next::Refused => return self.count(1),
-                Next::Expired => return self.count(2),
+                Next::Delivered => return self.count(Fate::Delivered),
+                Next::Refused => return self.count(Fate::Refused),
+                Next::Expired => return self.count(Fate::Expired),
                 Next::Again(wait) => tokio::time::sleep(wait).await,
             }
         }
@@ -291,7 +400,9 @@ impl Account {
             _ => None,
         };
         let Some(settings) = settings else {
-            log::warn!("the settings of a Segment account could not be fetched");
+            if let Some(more) = self.gate.pass("", "account_settings") {
+                log::warn!("the settings of a Segment account could not be fetched{more}");
+            }
             return None;
         };
         let mut copies = lock(&self.copies);
@@ -347,3 +458,7 @@ impl std::fmt::Debug for Account {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "account_tests.rs"]
+mod tests;

@@ -107,6 +107,7 @@ impl Inner {
                 refused: forwarded.refused,
                 expired: forwarded.expired,
                 full: forwarded.full,
+                withheld: forwarded.withheld,
             },
         }
     }

@@ -1,6 +1,7 @@
 //! The first-party files of a Segment route: analytics.js, its chunks and its settings.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -10,16 +11,17 @@ use pingora::proxy::Session;
 
 use crate::config::{Project, SegmentFiles};
 use crate::segment::{Answer, Cors, Refusal, Reply, WriteKey, WriteKeys};
-use crate::site::{merge_account, Library, PageProtocol, RequestHost, Served, Settings, SiteFile};
+use crate::site::{merge_account, PageProtocol, RequestHost, Served, Settings, SiteFile};
 
 use super::account::Account;
 use super::intercept::authority;
+use super::library::Script;
 use super::{client, BuildError, Inner};
 
 /// What a Segment route serves besides calls.
 pub(super) struct Files {
     settings: SegmentFiles,
-    library: Option<Library>,
+    script: Option<Arc<Script>>,
     pub(super) account: Option<Arc<Account>>,
 }
 
@@ -34,24 +36,22 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// When its folder cannot be read or holds an unknown version.
+    /// When its folder or archive cannot be read or holds an unknown version.
     pub(super) fn new(
         settings: &SegmentFiles,
         account: Option<Arc<Account>>,
+        connect: Duration,
     ) -> Result<Self, BuildError> {
-        let library = match &settings.folder {
+        let script = match &settings.library {
             None => None,
-            Some(folder) => {
-                let library = Library::load(folder, &settings.layout);
-                Some(library.map_err(|source| BuildError::Library {
-                    folder: folder.clone(),
-                    source,
-                })?)
+            Some(library) => {
+                let script = Script::new(library, &settings.layout, connect)?;
+                Some(Arc::new(script))
             }
         };
         Ok(Self {
             settings: settings.clone(),
-            library,
+            script,
             account,
         })
     }
@@ -61,8 +61,11 @@ impl Files {
         self.settings.layout.recognise(tail)
     }
 
-    fn served(&self, head: &RequestHeader, file: SiteFile<'_>) -> Option<Served> {
-        let library = self.library.as_ref()?;
+    /// A script or a chunk; `None` where there is none.
+    fn served(&self, head: &RequestHeader, file: SiteFile<'_>) -> Option<Answer> {
+        let Some(library) = self.script.as_ref()?.get() else {
+            return Some(not_yet());
+        };
         let asset = match file {
             SiteFile::Script { .. } => library.script(),
             SiteFile::Chunk { name } => library.chunk(name)?,
@@ -70,7 +73,16 @@ impl Files {
         };
         let accepted = joined(&head.headers, &header::ACCEPT_ENCODING);
         let known = joined(&head.headers, &header::IF_NONE_MATCH);
-        Some(asset.choose(accepted.as_deref(), known.as_deref()))
+        let Served {
+            status,
+            headers,
+            body,
+        } = asset.choose(accepted.as_deref(), known.as_deref());
+        Some(Answer {
+            status,
+            headers,
+            body,
+        })
     }
 
     async fn settings(&self, write_key: &str, home: &Home) -> Bytes {
@@ -78,8 +90,12 @@ impl Files {
         let SegmentFiles {
             layout, settings, ..
         } = &self.settings;
+        let account = self.account.as_ref();
+        let write_key = account
+            .and_then(|account| account.write_key())
+            .map_or(write_key, WriteKey::expose);
         let own = || settings.render(layout, write_key, host, *protocol);
-        let Some(account) = &self.account else {
+        let Some(account) = account else {
             return own();
         };
         let mode = account.device_mode();
@@ -115,18 +131,9 @@ impl Inner {
             _ => return refused(Refusal::MethodNotAllowed("GET, HEAD, OPTIONS")),
         }
         match file {
-            SiteFile::Script { .. } | SiteFile::Chunk { .. } => match files.served(head, file) {
-                Some(Served {
-                    status,
-                    headers,
-                    body,
-                }) => Answer {
-                    status,
-                    headers,
-                    body,
-                },
-                None => refused(Refusal::UnknownPath),
-            },
+            SiteFile::Script { .. } | SiteFile::Chunk { .. } => files
+                .served(head, file)
+                .unwrap_or_else(|| refused(Refusal::UnknownPath)),
             SiteFile::Settings { write_key } => {
                 let key = percent_encoding::percent_decode_str(write_key).decode_utf8();
                 let key = key.ok().and_then(|key| WriteKey::new(&key));
@@ -176,6 +183,18 @@ impl Inner {
             _ => PageProtocol::Http,
         };
         Some(Home { host, protocol })
+    }
+}
+
+/// For a library that is still to be fetched: nobody may keep this answer.
+fn not_yet() -> Answer {
+    Answer {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        headers: vec![
+            (header::RETRY_AFTER, HeaderValue::from_static("10")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ],
+        body: Bytes::new(),
     }
 }
 

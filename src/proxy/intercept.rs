@@ -12,16 +12,17 @@ use pingora::Result;
 
 use crate::config::Action;
 use crate::rewrite::enrich::edge_session::Transport;
-use crate::rewrite::privacy::Signals;
+use crate::rewrite::privacy::{Signals, Treatment};
 use crate::rewrite::{Arrival, Timestamp};
 use crate::segment::{
     message_from_query, recognise, Answer, Call, Cors, Decoder, Kind, Recognised, Refusal, Reply,
     WriteKey,
 };
 
+use crate::site::forward::path_for;
 use crate::site::SiteFile;
 
-use super::account::{Copy, Original};
+use super::account::{Copy, Fate, Original};
 use super::body::Incoming;
 use super::passage::{Keys, Passage, Stop};
 use super::{client, random_bits, reply, visitor, Inner};
@@ -55,7 +56,9 @@ impl Inner {
         };
         let recognised = recognise(head.method.as_str(), tail);
         let account = files.and_then(|files| files.account.as_ref());
-        let mut copy = account.map(|_| Copy::default());
+        let mut copy = account
+            .filter(|_| path_for(recognised).is_some())
+            .map(Copy::new);
         let cors = Cors::from_origin(head.headers.get(header::ORIGIN));
         let query = head.uri.query().map(str::to_owned);
         let keys = Keys {
@@ -109,9 +112,15 @@ impl Inner {
         let taken = matches!(reply, Reply::Accepted | Reply::Pixel);
         if let (Some(account), Some(copy), true) = (account, copy, taken) {
             let headers = &session.req_header().headers;
-            let client = self.client(session);
-            let original = Original::new(recognised, query.as_deref(), headers, client, copy);
-            if let Some(original) = original {
+            let signals = self.signals(session);
+            let client = self.shown(session);
+            let query = query.as_deref();
+            // What goes on cannot be made anonymous, so it stays here.
+            if self.config.mapping.privacy.treatment(signals) != Treatment::Send {
+                account.count(Fate::Withheld);
+            } else if let Some(original) =
+                Original::new(account, recognised, query, headers, client, copy)
+            {
                 account.send(original);
             }
         }
@@ -249,6 +258,11 @@ impl Inner {
         ))
     }
 
+    /// The client's address as it may be shown to whoever gets this request.
+    pub(super) fn shown(&self, session: &Session) -> Option<IpAddr> {
+        self.forwarded(self.client(session), self.signals(session))
+    }
+
     /// The client's address as PostHog may see it in a header.
     fn forwarded(&self, client: Option<IpAddr>, signals: Signals) -> Option<IpAddr> {
         let privacy = &self.config.mapping.privacy;
@@ -292,7 +306,12 @@ async fn through(
             copy.push(&chunk);
         }
         for slice in chunk.chunks(SLICE) {
-            decoder.decode(slice, &mut |piece: &[u8]| passage.push(piece))?;
+            decoder.decode(slice, &mut |piece: &[u8]| {
+                if let Some(copy) = &mut copy {
+                    copy.look(piece);
+                }
+                passage.push(piece)
+            })?;
             passage.flow().await?;
         }
     }

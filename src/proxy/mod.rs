@@ -17,6 +17,7 @@ mod files;
 mod gate;
 mod intercept;
 mod keeping;
+mod library;
 mod listening;
 mod origin;
 mod passage;
@@ -63,6 +64,7 @@ use upstream::Timeouts;
 use watcher::Counters;
 
 pub use account::ForwardCounts;
+pub use library::{check_libraries, fetch_libraries, FetchError};
 pub use origin::Balancer;
 pub use serve::{accepted, serve, Plain};
 pub use server::{Server, ServerError};
@@ -144,7 +146,7 @@ pub enum BuildError {
     /// analytics.js cannot be served.
     #[error("analytics.js in {folder}: {source}")]
     Library {
-        /// The folder.
+        /// The folder, or the archive.
         folder: PathBuf,
         /// What is wrong with it.
         source: LibraryError,
@@ -273,6 +275,7 @@ impl Inner {
             refused: sum.refused + more.refused,
             expired: sum.expired + more.expired,
             full: sum.full + more.full,
+            withheld: sum.withheld + more.withheld,
         })
     }
 }
@@ -335,6 +338,7 @@ impl Builder {
             let destination = Destination::new(project, connector, timeouts)?;
             destinations.insert(project.name.clone(), destination);
         }
+        let gate = Arc::new(Gate::default());
         let mut files = HashMap::new();
         for (number, route) in config.routes.iter().enumerate() {
             let Action::Segment { files: said, .. } = &route.action else {
@@ -343,15 +347,18 @@ impl Builder {
             let account = match &said.forward {
                 None => None,
                 Some(forward) => {
-                    let connector = connector(&mut connectors, &forward.api, None)?;
-                    let account = Account::new(forward, &connector, timeouts.connect);
+                    let hosts = [
+                        connector(&mut connectors, &forward.api, None)?,
+                        connector(&mut connectors, &forward.cdn, None)?,
+                    ];
+                    let gate = Arc::clone(&gate);
+                    let account = Account::new(forward, hosts, timeouts.connect, gate);
                     Some(Arc::new(account))
                 }
             };
-            files.insert(number, Files::new(said, account)?);
+            files.insert(number, Files::new(said, account, timeouts.connect)?);
         }
         let destinations = Arc::new(destinations);
-        let gate = Arc::new(Gate::default());
         let keeping = match &config.delivery.spool {
             Some(spool) => Some(Keeping::open(
                 spool,

@@ -20,7 +20,7 @@ use sha1::{Digest, Sha1};
 
 use crate::config::{Health, Origin, OriginServer, UpstreamHttp};
 use crate::posthog::{Host, Scheme};
-use crate::site::inject::{self, Injector};
+use crate::site::inject::{self, PageStream};
 use crate::site::snippet::{self, Page};
 
 use super::upstream::{Addresses, Timeouts, Upstream};
@@ -140,7 +140,9 @@ impl Servers {
         if inject::request(&request.method, &request.headers) != inject::Request::MayBePage {
             return Ok(false);
         }
-        request.insert_header(header::ACCEPT_ENCODING, "identity")?;
+        if let Some(accepted) = inject::accepted(&request.headers) {
+            request.insert_header(header::ACCEPT_ENCODING, accepted)?;
+        }
         request.remove_header(&header::IF_MODIFIED_SINCE);
         let known = request.remove_header(&header::IF_NONE_MATCH);
         if let Some(known) = known.and_then(|known| inject::unmarked(&known, &snippet.mark)) {
@@ -149,19 +151,29 @@ impl Servers {
         Ok(true)
     }
 
-    /// Whether the site may have pages that get the snippet.
-    pub(super) fn injects(&self) -> bool {
-        self.snippet.is_some()
+    /// Says in an answer to any request that a site's pages differ, where they do.
+    pub(super) fn vary(&self, response: &mut ResponseHeader) -> Result<()> {
+        if self.snippet.is_none() {
+            return Ok(());
+        }
+        let mut headers = response.headers.clone();
+        inject::vary(response.status, &mut headers);
+        replace(response, &headers)
     }
 
     /// What puts the snippet into this answer, if it is a page that takes it; its headers are
     /// changed then.
-    pub(super) fn injector(&self, response: &mut ResponseHeader) -> Result<Option<Injector>> {
+    pub(super) fn page(
+        &self,
+        response: &mut ResponseHeader,
+        asked: &RequestHeader,
+    ) -> Result<Option<PageStream>> {
         let Some(snippet) = &self.snippet else {
             return Ok(None);
         };
         if response.status == http::StatusCode::NOT_MODIFIED {
             let mut headers = response.headers.clone();
+            headers.remove(header::LAST_MODIFIED);
             if let Some(etag) = headers.get(header::ETAG) {
                 if let Some(etag) = inject::marked(etag, &snippet.mark) {
                     headers.insert(header::ETAG, etag);
@@ -170,8 +182,8 @@ impl Servers {
             replace(response, &headers)?;
             return Ok(None);
         }
-        let nonce = match inject::response(response.status, &response.headers) {
-            inject::Response::Inject { nonce } => nonce,
+        let (nonce, coding) = match inject::response(response.status, &response.headers) {
+            inject::Response::Inject { nonce, coding } => (nonce, coding),
             inject::Response::Leave(reason) => {
                 log::debug!("a page was left as it is: {}", reason.name());
                 return Ok(None);
@@ -179,13 +191,25 @@ impl Servers {
         };
         let mut headers = response.headers.clone();
         inject::change_headers(&mut headers, &snippet.mark);
-        headers.insert(
-            header::TRANSFER_ENCODING,
-            HeaderValue::from_static("chunked"),
-        );
+        if asked.method == http::Method::HEAD {
+            replace(response, &headers)?;
+            return Ok(None);
+        }
+        if asked.version != http::Version::HTTP_10 {
+            headers.insert(
+                header::TRANSFER_ENCODING,
+                HeaderValue::from_static("chunked"),
+            );
+        }
         replace(response, &headers)?;
         let tag = snippet::tag(&snippet.page, nonce.as_deref());
-        Ok(Some(Injector::new(Bytes::from(tag))))
+        match PageStream::new(Bytes::from(tag), coding) {
+            Ok(page) => Ok(Some(page)),
+            Err(error) => Err(pingora::Error::explain(
+                pingora::ErrorType::InternalError,
+                format!("the page's coding: {error}"),
+            )),
+        }
     }
 }
 
@@ -214,18 +238,31 @@ fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
 }
 
 /// The bytes of a page with the snippet in them.
-pub(super) fn inject_into(injector: &mut Injector, body: &mut Option<Bytes>, end: bool) {
+///
+/// # Errors
+///
+/// When a compressed page is broken. Then its answer breaks off, so that nobody takes it for whole.
+pub(super) fn inject_into(
+    page: &mut PageStream,
+    body: &mut Option<Bytes>,
+    end: bool,
+) -> Result<()> {
+    let broken = |error: inject::BrokenPage| {
+        let reason = pingora::ErrorType::InvalidHTTPHeader;
+        pingora::Error::explain(reason, error.to_string()).into_up()
+    };
     let mut out = match body.take() {
-        Some(piece) => injector.feed(piece),
+        Some(piece) => page.feed(piece).map_err(broken)?,
         None => Bytes::new(),
     };
     if end {
-        let rest = injector.finish();
+        let rest = page.finish().map_err(broken)?;
         if !rest.is_empty() {
             out = Bytes::from([out.as_ref(), rest.as_ref()].concat());
         }
     }
     *body = Some(out);
+    Ok(())
 }
 
 fn inet(backend: &Backend) -> Option<std::net::SocketAddr> {

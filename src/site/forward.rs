@@ -96,6 +96,55 @@ fn basic(write_key: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("Basic {encoded}")).ok()
 }
 
+/// Looks for a write key in a body, however it is cut. Only for its name: whose it is does not
+/// matter, as long as the request brings one of its own.
+#[derive(Debug, Clone, Default)]
+pub struct KeySearch {
+    last: Vec<u8>,
+    found: KeyInBody,
+}
+
+/// Whether a body names a write key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyInBody {
+    /// It does not.
+    #[default]
+    Missing,
+    /// It does.
+    Named,
+}
+
+impl KeySearch {
+    /// The next bytes of the body, not compressed.
+    pub fn feed(&mut self, piece: &[u8]) {
+        const NAME: &[u8] = b"\"writeKey\"";
+        if self.found == KeyInBody::Named {
+            return;
+        }
+        let within = |bytes: &[u8]| bytes.windows(NAME.len()).any(|window| window == NAME);
+        let ahead = piece.get(..NAME.len() - 1).unwrap_or(piece);
+        self.last.extend_from_slice(ahead);
+        if within(&self.last) || within(piece) {
+            self.found = KeyInBody::Named;
+        }
+        let long = piece.len() >= NAME.len() - 1;
+        if long {
+            self.last.clear();
+            let tail = piece.len() + 1 - NAME.len();
+            self.last
+                .extend_from_slice(piece.get(tail..).unwrap_or_default());
+        } else {
+            let surplus = self.last.len().saturating_sub(NAME.len() - 1);
+            self.last.drain(..surplus);
+        }
+    }
+
+    /// What there was so far.
+    pub fn found(&self) -> KeyInBody {
+        self.found
+    }
+}
+
 /// What the queue to Segment may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -290,6 +339,23 @@ mod tests {
             "Basic eDo="
         );
         assert!(!headers_for(&HeaderMap::new(), None).contains_key("authorization"));
+    }
+
+    #[test]
+    fn a_key_in_a_body_is_found_however_the_body_is_cut() {
+        let body = br#"{"batch":[{"type":"track","write":"Key"}],"writeKey":"k","sentAt":"x"}"#;
+        for size in 1..=body.len() {
+            let mut search = KeySearch::default();
+            for piece in body.chunks(size) {
+                search.feed(piece);
+            }
+            assert_eq!(search.found(), KeyInBody::Named, "pieces of {size}");
+        }
+        let mut search = KeySearch::default();
+        for piece in br#"{"event":"writeKey is missing","writekey":1}"#.chunks(3) {
+            search.feed(piece);
+        }
+        assert_eq!(search.found(), KeyInBody::Missing);
     }
 
     #[test]

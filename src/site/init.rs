@@ -186,7 +186,9 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::super::names::{forbidden_word, ENOUGH_RANDOM_BYTES};
     use super::*;
-    use crate::config::{parse, Action, Config, Route, SecretSource, SegmentFiles};
+    use crate::config::{
+        parse, Action, Config, LibraryFiles, LibrarySource, Route, SecretSource, SegmentFiles,
+    };
     use std::env::VarError;
     use std::io;
     use std::path::{Path, PathBuf};
@@ -242,6 +244,13 @@ mod tests {
         }
     }
 
+    fn served(folder: PathBuf) -> Option<LibraryFiles> {
+        Some(LibraryFiles {
+            current: LibrarySource::Folder(folder),
+            previous: Vec::new(),
+        })
+    }
+
     #[test]
     fn the_file_is_a_configuration_with_the_flags_values() {
         let options = InitOptions {
@@ -263,8 +272,8 @@ mod tests {
             assert_eq!(host, "shop.example.com");
         }
         assert!(matches!(&posthog.action, Action::PostHog(js) if js.names.is_some()));
-        let folder = Some(PathBuf::from("/opt/a folder: \"x\" #1"));
-        assert_eq!(segment(files).folder, folder);
+        let folder = PathBuf::from("/opt/a folder: \"x\" #1");
+        assert_eq!(segment(files).library, served(folder));
         assert!(segment(files).page_key.is_some());
         assert!(matches!(&origin.action, Action::Origin(origin)
             if origin.servers[0].to_string() == "http://127.0.0.1:3000"));
@@ -279,8 +288,8 @@ mod tests {
         let config = parsed(&options, 2);
         assert_eq!(config.routes.len(), 1);
         assert!(config.routes[0].host.is_none());
-        let folder = Some(PathBuf::from(DEFAULT_ANALYTICS_JS));
-        assert_eq!(segment(&config.routes[0]).folder, folder);
+        let folder = PathBuf::from(DEFAULT_ANALYTICS_JS);
+        assert_eq!(segment(&config.routes[0]).library, served(folder));
     }
 
     #[test]
@@ -320,8 +329,8 @@ mod tests {
                 ..InitOptions::default()
             };
             let config = parsed(&options, 3);
-            let folder = Some(PathBuf::from(text));
-            assert_eq!(segment(&config.routes[1]).folder, folder);
+            let folder = PathBuf::from(text);
+            assert_eq!(segment(&config.routes[1]).library, served(folder));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! First-party files: analytics.js and its settings, posthog-js under neutral paths, and what goes
 //! on a page for them.
 //!
-//! Pure, with one exception: [`Library::load`] reads the npm package's folder once, at start.
+//! Pure, with one exception: [`Library::load`] and [`Library::load_archive`] read the npm package
+//! once, at start.
 //! Nothing here opens a connection, reads a clock or names Pingora. Source of the facts: adblock 4
 //! to 9, segment-tracking 1.6 and 3, posthog-ingestion 6 and 7.
 
@@ -18,7 +19,9 @@ mod settings;
 pub mod snippet;
 
 pub use layout::{Layout, LayoutError, SiteFile};
-pub use library::{Asset, CachePolicy, Library, LibraryError, Served};
+pub use library::{
+    Asset, CachePolicy, Library, LibraryError, Served, Sha256, Sha256Error, LARGEST_ARCHIVE,
+};
 pub use path_names::{PathNames, PathNamesError};
 pub use posthog_routes::{
     keeps_request_header, keeps_response_header, method_rule, posthog_route, Authorization,

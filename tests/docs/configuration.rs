@@ -54,6 +54,7 @@ fn every_example_is_a_configuration_without_mistakes() {
     for name in [
         "README.md",
         CONFIGURATION,
+        "docs/installation.md",
         "docs/operations.md",
         "docs/plugin.md",
     ] {

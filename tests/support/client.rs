@@ -124,6 +124,12 @@ impl Client {
             )
     }
 
+    /// Everything until the connection ends.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        within("the end", async { while self.fill().await {} }).await;
+        std::mem::take(&mut self.buffer)
+    }
+
     /// One request and its answer.
     pub async fn exchange(&mut self, request: &[u8]) -> Answer {
         self.send(request).await;

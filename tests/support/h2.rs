@@ -207,6 +207,32 @@ impl Client {
     }
 }
 
+impl Client {
+    /// A GET and its answer, and whether that came to its end.
+    pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> (Answer, bool) {
+        let mut request = Request::builder().uri(format!("http://shop.example.com{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("it is valid");
+        let mut send = within("a stream", self.send.clone().ready())
+            .await
+            .expect("it is open");
+        let (response, _) = send.send_request(request, true).expect("it is open");
+        let (head, body) = within("an answer", response)
+            .await
+            .expect("a response")
+            .into_parts();
+        let (body, _, complete) = within("its body", read(body)).await;
+        let answer = Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        };
+        (answer, complete)
+    }
+}
+
 /// Sends a piece of a body as the other end takes it.
 pub async fn send(body: &mut SendStream<Bytes>, bytes: &[u8], last: bool) {
     let mut rest = Bytes::copy_from_slice(bytes);

@@ -61,6 +61,8 @@ pub fn distinct_id(event: &serde_json::Value) -> String {
 pub enum Act {
     Answer(Vec<u8>),
     AnswerAndClose(Vec<u8>),
+    /// Piece by piece, each of them when the one before it is likely to have arrived; closes then.
+    Pieces(Vec<Vec<u8>>),
     Close,
     /// Keeps the connection and says nothing.
     Silence,
@@ -178,6 +180,17 @@ impl Connection {
                 Act::AnswerAndClose(bytes) => {
                     let _ = self.stream.write_all(&bytes).await;
                     // What is unread would turn the end into a reset and take the answer with it.
+                    let _ = self.stream.shutdown().await;
+                    while self.fill().await {}
+                    return;
+                }
+                Act::Pieces(pieces) => {
+                    for piece in pieces {
+                        if self.stream.write_all(&piece).await.is_err() {
+                            return;
+                        }
+                        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                    }
                     let _ = self.stream.shutdown().await;
                     while self.fill().await {}
                     return;

@@ -158,6 +158,11 @@ impl Privacy {
         self.global_privacy_control != Treatment::Send || self.do_not_track != Treatment::Send
     }
 
+    /// What the signals of a request make of it as a whole.
+    pub fn treatment(&self, signals: Signals) -> Treatment {
+        self.of_request(signals).treatment
+    }
+
     /// The client's address as it may stand in a header of a batch with the messages of a request.
     /// Where consent, which stands in each message, can make one of them anonymous, it is nobody's.
     pub fn forwarded(&self, client: IpAddr, signals: Signals) -> IpAddr {

@@ -3,6 +3,7 @@
 //! Only whole HTML documents that a browser navigates to are touched; everything else passes as it
 //! is. A page's body is looked at as it streams: at most a tag's first bytes are held back.
 
+mod coding;
 mod etag;
 mod policy;
 mod scan;
@@ -10,6 +11,7 @@ mod scan;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 
+pub use coding::{accepted, BrokenPage, Coding, PageStream};
 pub use etag::{marked, unmarked};
 pub use policy::{inline_script, InlineScript};
 pub use scan::Injector;
@@ -17,15 +19,16 @@ pub use scan::Injector;
 /// Whether a request may lead to a page that is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// A navigation. Ask the server with `Accept-Encoding: identity`, so that the page can be read,
-    /// and compress it afterwards; with `If-None-Match` as [`unmarked`] gives it, and without
+    /// A navigation. Ask the server with `Accept-Encoding` as [`accepted`] gives it, so that the
+    /// page can be read; with `If-None-Match` as [`unmarked`] gives it, and without
     /// `If-Modified-Since`.
     MayBePage,
     /// Anything else: passed on as it is, compression included.
     Other,
 }
 
-/// Whether a request may lead to a page that is changed: a GET by a browser that navigates.
+/// Whether a request may lead to a page that is changed: a GET by a browser that navigates, or a
+/// HEAD, whose answer has the headers that the page would have (RFC 9110, 9.3.2).
 ///
 /// What a script fetches is left alone even if it is HTML, since it is a part of a page that has
 /// the snippet already. Browsers that do not say (no `Sec-Fetch-Dest`) are known by `Accept`.
@@ -35,7 +38,8 @@ pub fn request(method: &Method, headers: &HeaderMap) -> Request {
         Some(destination) => destination == "document",
         None => value("accept").is_some_and(|accept| accept.contains("text/html")),
     };
-    if method == Method::GET && navigates && !headers.contains_key(header::RANGE) {
+    let reads = method == Method::GET || method == Method::HEAD;
+    if reads && navigates && !headers.contains_key(header::RANGE) {
         Request::MayBePage
     } else {
         Request::Other
@@ -50,6 +54,8 @@ pub enum Response {
     Inject {
         /// The nonce, as it stands in the policy.
         nonce: Option<String>,
+        /// How the page is compressed.
+        coding: Coding,
     },
     /// It passes as it is.
     Leave(Reason),
@@ -64,7 +70,7 @@ pub enum Reason {
     NotHtml,
     /// A charset in which `</head>` is not these bytes, such as UTF-16.
     Charset,
-    /// Compressed, although the server was asked not to.
+    /// Compressed in a way that was not asked for.
     Encoded,
     /// `Cache-Control: no-transform` (RFC 9111, 5.2.2.6).
     NoTransform,
@@ -106,10 +112,9 @@ pub fn response(status: StatusCode, headers: &HeaderMap) -> Response {
     if !charset(parameters).is_none_or(is_ascii_compatible) {
         return Response::Leave(Reason::Charset);
     }
-    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
+    let Some(coding) = Coding::of(headers) else {
         return Response::Leave(Reason::Encoded);
-    }
+    };
     let no_transform = headers
         .get_all(header::CACHE_CONTROL)
         .iter()
@@ -120,8 +125,14 @@ pub fn response(status: StatusCode, headers: &HeaderMap) -> Response {
         return Response::Leave(Reason::NoTransform);
     }
     match inline_script(headers) {
-        InlineScript::Allowed => Response::Inject { nonce: None },
-        InlineScript::WithNonce(nonce) => Response::Inject { nonce: Some(nonce) },
+        InlineScript::Allowed => Response::Inject {
+            nonce: None,
+            coding,
+        },
+        InlineScript::WithNonce(nonce) => Response::Inject {
+            nonce: Some(nonce),
+            coding,
+        },
         InlineScript::Forbidden => Response::Leave(Reason::Policy),
     }
 }
@@ -148,8 +159,20 @@ pub fn change_headers(headers: &mut HeaderMap, mark: &str) {
             headers.insert(header::ETAG, etag);
         }
     }
-    // The same address gives another answer to a script that fetches it.
-    headers.append(header::VARY, HeaderValue::from_static("Sec-Fetch-Dest"));
+}
+
+/// Says in an answer of a site whose pages get the snippet, if it is HTML, that the same address
+/// gives another answer to a script that fetches it. It has to stand in both.
+pub fn vary(status: StatusCode, headers: &mut HeaderMap) {
+    let html = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        value
+            .as_bytes()
+            .to_ascii_lowercase()
+            .starts_with(b"text/html")
+    });
+    if html || status == StatusCode::NOT_MODIFIED {
+        headers.append(header::VARY, HeaderValue::from_static("Sec-Fetch-Dest"));
+    }
 }
 
 fn charset(parameters: &str) -> Option<&str> {
@@ -203,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn only_navigations_are_asked_for_without_compression() {
+    fn only_navigations_are_looked_at() {
         for (method, lines, expected) in [
             (
                 Method::GET,
@@ -235,7 +258,7 @@ mod tests {
             (
                 Method::HEAD,
                 vec![("sec-fetch-dest", "document")],
-                Request::Other,
+                Request::MayBePage,
             ),
             (
                 Method::POST,
@@ -258,7 +281,11 @@ mod tests {
 
     #[test]
     fn only_whole_readable_html_documents_are_changed() {
-        let inject = Response::Inject { nonce: None };
+        let coded = |coding| Response::Inject {
+            nonce: None,
+            coding,
+        };
+        let inject = coded(Coding::Identity);
         for (status, lines, expected) in [
             (200, vec![("content-type", "text/html")], inject.clone()),
             (
@@ -322,6 +349,11 @@ mod tests {
             (
                 200,
                 vec![("content-type", "text/html"), ("content-encoding", "gzip")],
+                coded(Coding::Gzip),
+            ),
+            (
+                200,
+                vec![("content-type", "text/html"), ("content-encoding", "dcb")],
                 Response::Leave(Reason::Encoded),
             ),
             (
@@ -348,6 +380,7 @@ mod tests {
                 ],
                 Response::Inject {
                     nonce: Some("aGk=".to_owned()),
+                    coding: Coding::Identity,
                 },
             ),
         ] {
@@ -371,6 +404,7 @@ mod tests {
             ("content-type", "text/html"),
         ]);
         change_headers(&mut headers, "m7");
+        vary(StatusCode::OK, &mut headers);
         for gone in ["content-length", "last-modified", "accept-ranges"] {
             assert!(!headers.contains_key(gone), "{gone}");
         }

@@ -1,6 +1,7 @@
 //! analytics.js from the npm package, served from the site's own host (segment-tracking 3.2,
 //! adblock 7).
 
+mod archive;
 mod asset;
 mod rewrite;
 
@@ -11,10 +12,14 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use archive::{Sha256, Sha256Error};
 pub(in crate::site) use asset::etag_matches;
 pub use asset::{Asset, CachePolicy, Served};
 
 use super::layout::Layout;
+
+/// The largest archive that is read, in bytes.
+pub const LARGEST_ARCHIVE: usize = archive::ARCHIVE as usize;
 
 /// The largest file that is read, in bytes; the largest real one has 115 kB.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
@@ -49,7 +54,7 @@ pub enum LibraryError {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// Not the folder of the package's build for browsers.
+    /// Not the package's build for browsers.
     #[error("expected the folder dist/umd of the npm package @segment/analytics-next: {file} is missing")]
     Missing {
         /// The file that is not there.
@@ -60,6 +65,17 @@ pub enum LibraryError {
     TooLarge {
         /// The file at which reading stopped.
         file: String,
+    },
+    /// No gzipped tar, or one that no version of the package looks like.
+    #[error("the archive cannot be used: {0}")]
+    Archive(String),
+    /// The archive is another one than the configuration says. It is not looked into.
+    #[error("its SHA-256 is {found}, and `sha256` says {expected}")]
+    Hash {
+        /// What the configuration pins.
+        expected: Sha256,
+        /// What the archive has.
+        found: Sha256,
     },
     /// A file that is not text.
     #[error("{file} is not UTF-8")]
@@ -98,6 +114,41 @@ impl Library {
     /// When the folder cannot be read, or holds a version whose literals are not the known ones.
     pub fn load(folder: &Path, layout: &Layout) -> Result<Self, LibraryError> {
         Self::from_files(&read_folder(folder)?, layout)
+    }
+
+    /// The same from an npm package as one file, whose hash is looked at before anything else.
+    ///
+    /// # Errors
+    /// When the hash is another one, or the archive is not the package's, or as [`Library::load`].
+    pub fn from_archive(
+        archive: &[u8],
+        pinned: &Sha256,
+        layout: &Layout,
+    ) -> Result<Self, LibraryError> {
+        Self::from_files(&archive::unpack(archive, pinned)?, layout)
+    }
+
+    /// The same from such a file on disk; `None` when there is no file.
+    ///
+    /// # Errors
+    /// As [`Library::from_archive`], and when the file cannot be read.
+    pub fn load_archive(
+        file: &Path,
+        pinned: &Sha256,
+        layout: &Layout,
+    ) -> Result<Option<Self>, LibraryError> {
+        let archive = archive::read(file)?;
+        let library = archive.map(|archive| Self::from_archive(&archive, pinned, layout));
+        library.transpose()
+    }
+
+    /// Serves the chunks of another version too: pages that were loaded before an upgrade ask for
+    /// them until they are closed.
+    pub fn add_chunks_of(&mut self, previous: &Self) {
+        for (name, chunk) in &previous.chunks {
+            let here = self.chunks.entry(name.clone());
+            here.or_insert_with(|| chunk.clone());
+        }
     }
 
     /// The same from file names and contents; files that are neither the loader nor a chunk are
@@ -162,6 +213,11 @@ fn text<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a str,
     })
 }
 
+/// Whether a file of the build is the loader or a chunk.
+fn is_wanted(name: &str) -> bool {
+    name == LOADER || rewrite::ChunkFile::parse(name).is_some()
+}
+
 fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, LibraryError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -173,7 +229,7 @@ fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, LibraryError>
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        if name != LOADER && rewrite::ChunkFile::parse(&name).is_none() {
+        if !is_wanted(&name) {
             continue;
         }
         if files.len() >= MAX_FILES {

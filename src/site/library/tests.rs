@@ -265,3 +265,104 @@ fn no_header_of_an_answer_names_a_product() {
         }
     }
 }
+
+/// An archive of these entries.
+fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut tar = tar::Builder::new(packer);
+    for (path, bytes) in entries {
+        let mut header = tar::Header::new_ustar();
+        // Written as it is: the crate would not write a path that leads outside.
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        tar.append(&header, *bytes).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap()
+}
+
+fn packed() -> Vec<u8> {
+    let files = tiny();
+    let named: Vec<(String, &[u8])> = files
+        .iter()
+        .map(|(name, bytes)| (format!("package/dist/umd/{name}"), bytes.as_slice()))
+        .collect();
+    let mut entries: Vec<(&str, &[u8])> = named
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), *bytes))
+        .collect();
+    // Other builds, and paths that lead elsewhere: none of them is looked at.
+    entries.push(("package/package.json", b"{}"));
+    entries.push(("package/dist/cjs/standalone.js", b"other"));
+    entries.push(("package/dist/umd/../../../evil/standalone.js", b"evil"));
+    entries.push(("/etc/standalone.js", b"evil"));
+    archive(&entries)
+}
+
+#[test]
+fn a_package_as_one_file_is_the_folder_in_it() {
+    let packed = packed();
+    let pinned = Sha256::of(&packed);
+    assert_eq!(pinned.to_string().parse(), Ok(pinned));
+    let library = Library::from_archive(&packed, &pinned, &layout()).unwrap();
+    let folder = Library::from_files(&tiny(), &layout()).unwrap();
+    assert_eq!(script(&library), script(&folder));
+    let names =
+        |library: &Library| -> Vec<String> { library.chunk_names().map(str::to_owned).collect() };
+    assert_eq!(names(&library), names(&folder));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &packed).unwrap();
+    let loaded = Library::load_archive(file.path(), &pinned, &layout()).unwrap();
+    assert_eq!(script(&loaded.unwrap()), script(&folder));
+    let nothing = Library::load_archive(&file.path().join("x"), &pinned, &layout());
+    assert!(matches!(nothing, Ok(None) | Err(LibraryError::Read { .. })));
+}
+
+#[test]
+fn an_archive_with_another_hash_or_none_at_all_is_refused() {
+    let mut packed = packed();
+    let pinned = Sha256::of(&packed);
+    packed.push(0);
+    let error = Library::from_archive(&packed, &pinned, &layout()).unwrap_err();
+    assert!(matches!(error, LibraryError::Hash { .. }), "{error}");
+    assert!(error.to_string().contains(&pinned.to_string()), "{error}");
+    let large = vec![b' '; MAX_FILE as usize + 1];
+    for (what, bytes) in [
+        ("the archive cannot be used", b"no archive".to_vec()),
+        ("is missing", archive(&[("package/dist/umd/other.js", b"")])),
+        (
+            "larger than",
+            archive(&[("package/dist/umd/standalone.js", &large)]),
+        ),
+        ("the archive cannot be used", {
+            let whole = archive(&[("package/dist/umd/standalone.js", TINY.as_bytes())]);
+            whole[..whole.len() / 2].to_vec()
+        }),
+    ] {
+        let pinned = Sha256::of(&bytes);
+        let error = Library::from_archive(&bytes, &pinned, &layout()).unwrap_err();
+        assert!(error.to_string().contains(what), "{what}: {error}");
+    }
+}
+
+#[test]
+fn pages_from_before_an_upgrade_find_their_chunks() {
+    let old = Library::from_files(&tiny(), &layout()).unwrap();
+    let mut files = tiny();
+    files.insert(
+        "407.bundle.61efa1acb302134c434b.js".to_owned(),
+        b"three()".to_vec(),
+    );
+    let mut new = Library::from_files(&files, &layout()).unwrap();
+    let gone: Vec<&str> = old
+        .chunk_names()
+        .filter(|name| new.chunk(name).is_none())
+        .collect();
+    assert_eq!(gone.len(), 1, "{gone:?}");
+    let gone = gone[0].to_owned();
+    new.add_chunks_of(&old);
+    assert_eq!(new.chunk(&gone).unwrap().bytes(), "two()".as_bytes());
+    let same = new.chunk("407.bundle.61efa1acb302134c434b.js").unwrap();
+    assert_eq!(same.bytes(), "three()".as_bytes(), "today's come first");
+}

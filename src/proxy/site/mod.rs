@@ -1,51 +1,39 @@
 //! The proxy of the `hedgerow` binary: Hedgerow first, then the site itself.
 
+mod answers;
+mod forwarding;
+
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{header, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::modules::http::compression::ResponseCompression;
-use pingora::modules::http::HttpModule;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::{Error, ErrorType, Result};
 
 use crate::config::{Action, Config, Libraries, Origin, PathPrefix};
-use crate::site::inject::{self, Injector, Request::MayBePage};
+use crate::proxy::body::end_when_idle;
+use crate::proxy::intercept::authority;
+use crate::proxy::origin::{inject_into, Balancer, Servers};
+use crate::proxy::posthog::{self, Passed, Passing, Step};
+use crate::proxy::upstream::{Addresses, Timeouts};
+use crate::proxy::{connector, BuildError, Hedgerow};
+use crate::site::inject::PageStream;
 use crate::site::snippet::{Home, Page};
 
-use super::body::end_when_idle;
-use super::intercept::authority;
-use super::origin::{inject_into, Balancer, Servers};
-use super::posthog::{self, Passed, Passing, Step};
-use super::upstream::{Addresses, Timeouts};
-use super::{client, connector, BuildError, Hedgerow};
+use answers::{page, status};
+use forwarding::{drop_hop_by_hop, join_cookies};
+pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// How long a site may take for an answer. The framework counts this while the client is still
 /// uploading (pingora 2.4), so it must be longer than the slowest upload.
-pub(super) const SITE_PATIENCE: Duration = Duration::from_secs(300);
+pub(in crate::proxy) const SITE_PATIENCE: Duration = Duration::from_secs(300);
 /// Addresses of a site that are tried before a request fails.
 const CONNECTS: usize = 3;
-
-/// How hard pages are compressed that were asked for plain: as servers commonly do.
-const COMPRESSION: u32 = 5;
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// What a client could claim about itself in front of a site that believes its proxy.
-const CLAIMS: [HeaderName; 4] = [
-    X_FORWARDED_HOST,
-    X_FORWARDED_PROTO,
-    HeaderName::from_static("x-real-ip"),
-    header::FORWARDED,
-];
 
 /// The site proxy: Segment routes are Hedgerow's, `posthog` and `origin` routes are proxied, the
 /// rest is 404.
@@ -85,7 +73,7 @@ enum PageState {
     #[default]
     No,
     Asked,
-    Injecting(Box<Injector>),
+    Injecting(Box<PageStream>),
 }
 
 impl std::fmt::Debug for Context {
@@ -156,13 +144,6 @@ impl Site {
             _ => None,
         }
     }
-
-    /// The peer's address, and whether its headers are believed.
-    fn peer(&self, session: &Session) -> Option<(IpAddr, bool)> {
-        let address = session.client_addr()?.as_inet()?.ip().to_canonical();
-        let trusted = &self.hedgerow.config().trusted_proxies;
-        Some((address, client::is_trusted(address, trusted)))
-    }
 }
 
 /// What goes into the pages of an origin.
@@ -197,15 +178,11 @@ impl ProxyHttp for Site {
         match route.map(|(number, route, tail)| (number, &route.action, tail)) {
             Some((number, Action::Origin(_), _)) => {
                 context.way = Way::Origin(number);
-                let injects = self.origins.get(&number).is_some_and(Servers::injects);
-                if injects && inject::request(&head.method, &head.headers) == MayBePage {
-                    compress(session).await?;
-                }
                 return Ok(false);
             }
             Some((number, Action::PostHog(_), tail)) => {
                 if let Some(passed) = self.passed.get(&number) {
-                    let client = self.hedgerow.inner.client(session);
+                    let client = self.hedgerow.inner.shown(session);
                     match passed.step(session, tail, client).await {
                         Step::Pass(passing) => {
                             // A page that closes has sent its last events all the same.
@@ -283,7 +260,7 @@ impl ProxyHttp for Site {
         // A repeated attempt begins anew.
         context.body = 0;
         if let Way::PostHog(number, passing) = &context.way {
-            let client = self.hedgerow.inner.client(session);
+            let client = self.hedgerow.inner.shown(session);
             return match self.passed.get(number) {
                 Some(passed) => passed.request(passing, request, client),
                 None => Ok(()),
@@ -298,38 +275,8 @@ impl ProxyHttp for Site {
         } else {
             PageState::No
         };
-        let peer = self.peer(session);
-        let trusted = peer.is_some_and(|(_, trusted)| trusted);
-        if !trusted {
-            for claim in &CLAIMS {
-                request.remove_header(claim);
-            }
-        }
-        if let Some((address, _)) = peer {
-            let before = trusted
-                .then(|| {
-                    let values = request.headers.get_all(X_FORWARDED_FOR).iter();
-                    let texts = values.filter_map(|value| value.to_str().ok());
-                    texts.collect::<Vec<_>>().join(", ")
-                })
-                .filter(|list| !list.is_empty());
-            let list = match before {
-                Some(list) => format!("{list}, {address}"),
-                None => address.to_string(),
-            };
-            request.insert_header(X_FORWARDED_FOR, list)?;
-        }
-        let tls = session
-            .digest()
-            .is_some_and(|digest| digest.ssl_digest.is_some());
-        let scheme = HeaderValue::from_static(if tls { "https" } else { "http" });
-        insert_if_missing(request, X_FORWARDED_PROTO, scheme)?;
-        let host =
-            authority(session.req_header()).and_then(|host| HeaderValue::from_str(host).ok());
-        if let Some(host) = host {
-            insert_if_missing(request, X_FORWARDED_HOST, host)?;
-        }
-        Ok(())
+        join_cookies(request)?;
+        self.say_who_asks(session, request)
     }
 
     async fn response_filter(
@@ -342,14 +289,15 @@ impl ProxyHttp for Site {
         if let Way::PostHog(..) = &context.way {
             posthog::clean(response)?;
         }
-        if let (PageState::Asked, Some(servers)) = (&context.page, self.servers(context)) {
-            if let Some(injector) = servers.injector(response)? {
-                context.page = PageState::Injecting(Box::new(injector));
+        if let Some(servers) = self.servers(context) {
+            servers.vary(response)?;
+            if let PageState::Asked = &context.page {
+                if let Some(page) = servers.page(response, session.req_header())? {
+                    context.page = PageState::Injecting(Box::new(page));
+                }
             }
         }
-        // Said by the site to its own connection with us, not to the client.
-        response.remove_header("keep-alive");
-        response.remove_header("proxy-connection");
+        drop_hop_by_hop(response);
         Ok(())
     }
 
@@ -360,8 +308,8 @@ impl ProxyHttp for Site {
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<Option<Duration>> {
-        if let PageState::Injecting(injector) = &mut context.page {
-            inject_into(injector, body, end_of_stream);
+        if let PageState::Injecting(page) = &mut context.page {
+            inject_into(page, body, end_of_stream)?;
         }
         Ok(None)
     }
@@ -412,7 +360,11 @@ impl ProxyHttp for Site {
         context: &mut Context,
     ) -> FailToProxy {
         let mut code = status(error);
-        if code > 0 {
+        if session.response_written().is_some() {
+            // An answer that has begun breaks off: words of ours would end it as if it were whole.
+            log::debug!("an answer broke off: {error}");
+            session.set_keepalive(None);
+        } else if code > 0 {
             session.set_keepalive(None);
             let written = if matches!(context.way, Way::PostHog(..)) {
                 // posthog-js tries again after these (posthog-ingestion 6.5).
@@ -438,59 +390,4 @@ impl ProxyHttp for Site {
         let head = session.req_header();
         format!("{} {}", head.method, head.uri.path())
     }
-}
-
-/// Compresses this answer for the client, if it likes: the site was asked for a plain one.
-async fn compress(session: &mut Session) -> Result<()> {
-    let head = session.req_header().clone();
-    if let Some(compression) = session
-        .downstream_modules_ctx
-        .get_mut::<ResponseCompression>()
-    {
-        compression.adjust_level(COMPRESSION);
-        compression.request_header_filter(&mut head.clone()).await?;
-    }
-    Ok(())
-}
-
-fn insert_if_missing(
-    request: &mut RequestHeader,
-    name: HeaderName,
-    value: HeaderValue,
-) -> Result<()> {
-    if request.headers.contains_key(&name) {
-        return Ok(());
-    }
-    request.insert_header(name, value)
-}
-
-/// The status for a request that could not be proxied; 0 when nobody is left to read it.
-fn status(error: &Error) -> u16 {
-    match (error.etype(), error.esource()) {
-        (ErrorType::HTTPStatus(code), _) => *code,
-        (
-            ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
-            ErrorSource::Downstream,
-        ) => 0,
-        (_, ErrorSource::Downstream) => 400,
-        (ErrorType::ReadTimedout | ErrorType::ConnectTimedout, ErrorSource::Upstream) => 504,
-        (_, ErrorSource::Upstream) => 502,
-        _ => 500,
-    }
-}
-
-/// A plain page that names neither the framework nor Hedgerow.
-async fn page(session: &mut Session, code: u16) -> Result<()> {
-    let mut head = ResponseHeader::build(code, Some(4))?;
-    let reason = head.status.canonical_reason().unwrap_or("Error");
-    let body = Bytes::from(format!("{code} {reason}\n"));
-    head.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
-    head.insert_header(header::CONTENT_LENGTH, body.len())?;
-    head.insert_header(header::CACHE_CONTROL, "no-store")?;
-    let bodiless = session.req_header().method == http::Method::HEAD;
-    session
-        .write_response_header(Box::new(head), bodiless)
-        .await?;
-    let body = (!bodiless).then_some(body);
-    session.write_response_body(body, true).await
 }

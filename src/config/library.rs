@@ -1,0 +1,169 @@
+//! `library` of a route's `segment`: analytics.js, where it comes from and under which names.
+
+use std::path::{Path, PathBuf};
+
+use super::path_prefix::PathPrefix;
+use super::reader::{Field, Reader, Section};
+use crate::posthog::Host;
+use crate::site::{Layout, Sha256};
+
+/// The most versions from before an upgrade.
+const PREVIOUS: usize = 8;
+
+/// The versions of analytics.js that a route serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LibraryFiles {
+    /// Today's.
+    pub current: LibrarySource,
+    /// Those before it, for their chunks only.
+    pub previous: Vec<PreviousLibrary>,
+}
+
+/// Where today's version comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LibrarySource {
+    /// The folder `dist/umd` of the npm package.
+    Folder(PathBuf),
+    /// The npm package as one file, fetched from this address unless it is kept already.
+    Url(Host, KeptArchive),
+}
+
+/// Where a version from before an upgrade is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PreviousLibrary {
+    /// The folder `dist/umd` of the npm package.
+    Folder(PathBuf),
+    /// An archive that was fetched then.
+    Kept(KeptArchive),
+}
+
+/// An npm package that is kept on disk as one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptArchive {
+    /// The folder of all that are kept.
+    pub folder: PathBuf,
+    /// What the file must be.
+    pub sha256: Sha256,
+}
+
+impl KeptArchive {
+    /// The file.
+    pub fn file(&self) -> PathBuf {
+        self.folder.join(format!("{}.tgz", self.sha256))
+    }
+}
+
+/// Reads the section.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    library: &Section<'_>,
+    path: &PathPrefix,
+) -> (Option<Layout>, Option<LibraryFiles>) {
+    let files = files(reader, library);
+    let mut text = |key: &str| {
+        let field = library.require(reader, key)?.clone();
+        reader.text(&field, "a neutral name")
+    };
+    let [Some(script), Some(settings), Some(chunks), Some(calls)] =
+        ["script", "settings", "chunks", "calls"].map(&mut text)
+    else {
+        return (None, files);
+    };
+    match Layout::new(&path.to_string(), script, settings, chunks, calls) {
+        Ok(layout) => (Some(layout), files),
+        Err(error) => {
+            reader.lacking(library, error.to_string());
+            (None, files)
+        }
+    }
+}
+
+fn files(reader: &mut Reader<'_>, library: &Section<'_>) -> Option<LibraryFiles> {
+    let folder = library.get("folder");
+    let url = library.get("url");
+    if let (Some(_), Some(url)) = (folder, url) {
+        reader.wrong_key(url, "`folder` and `url` exclude each other");
+    }
+    let keep = match (folder, library.get("keep")) {
+        (Some(_), Some(keep)) => {
+            reader.wrong_key(keep, "means nothing without `url`");
+            None
+        }
+        (_, keep) => keep.and_then(|field| {
+            let text = reader.text(field, "a folder for fetched archives")?;
+            Some(reader.secrets.resolve(Path::new(text)))
+        }),
+    };
+    let current = match (folder, url) {
+        (Some(field), _) => {
+            if let Some(hash) = library.get("sha256") {
+                reader.wrong_key(hash, "means nothing without `url`");
+            }
+            let text = reader.text(field, "the folder dist/umd of @segment/analytics-next");
+            text.map(|text| LibrarySource::Folder(reader.secrets.resolve(Path::new(text))))
+        }
+        (None, Some(field)) => {
+            let address = address(reader, field);
+            let hash = library.require(reader, "sha256").cloned();
+            let hash = hash.and_then(|field| hash_of(reader, &field));
+            library.require(reader, "keep")?;
+            address
+                .zip(hash)
+                .zip(keep.clone())
+                .map(|((host, sha256), folder)| {
+                    LibrarySource::Url(host, KeptArchive { folder, sha256 })
+                })
+        }
+        (None, None) => {
+            reader.lacking(library, "one of `folder` and `url` is missing");
+            None
+        }
+    };
+    let previous = library.get("previous").map(Field::each).unwrap_or_default();
+    if let (Some(field), true) = (library.get("previous"), previous.len() > PREVIOUS) {
+        reader.wrong(field, format!("more than {PREVIOUS} previous versions"));
+    }
+    let previous = previous
+        .iter()
+        .filter_map(|field| before(reader, field, keep.as_deref()))
+        .collect();
+    Some(LibraryFiles {
+        current: current?,
+        previous,
+    })
+}
+
+fn address(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Host> {
+    const EXPECTED: &str = "the https URL of the npm package as one file (.tgz)";
+    let host = reader.text(field, EXPECTED)?.parse::<Host>().ok();
+    let host = host.filter(|host| !host.base_path().is_empty());
+    if host.is_none() {
+        reader.wrong(field, format!("expected {EXPECTED}"));
+    }
+    host
+}
+
+fn hash_of(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Sha256> {
+    let text = reader.text(field, "the SHA-256 of the file")?;
+    let hash = text.parse::<Sha256>();
+    hash.map_err(|error| reader.wrong(field, error.to_string()))
+        .ok()
+}
+
+/// A folder, or the hash of an archive that was kept.
+fn before(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    keep: Option<&Path>,
+) -> Option<PreviousLibrary> {
+    let text = reader.text(field, "a folder, or the SHA-256 of a kept archive")?;
+    let Ok(sha256) = text.parse::<Sha256>() else {
+        let folder = reader.secrets.resolve(Path::new(text));
+        return Some(PreviousLibrary::Folder(folder));
+    };
+    let Some(folder) = keep.map(Path::to_owned) else {
+        reader.wrong(field, "an archive can only be kept where `keep` says");
+        return None;
+    };
+    Some(PreviousLibrary::Kept(KeptArchive { folder, sha256 }))
+}

@@ -1,0 +1,75 @@
+use super::*;
+
+use pingora::connectors::ConnectorOptions;
+use serde_json::json;
+
+use crate::segment::recognise;
+
+/// An account behind a port on which nothing listens.
+fn account(bounds: Bounds) -> Arc<Account> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let mut options = ConnectorOptions::new(1);
+    options.ca_file = Some("/dev/null".to_owned());
+    let connector = Arc::new(Connector::new(Some(options)));
+    let forward = Forward {
+        api: host.parse().unwrap(),
+        cdn: host.parse().unwrap(),
+        device_mode: DeviceMode::Removed,
+        write_key: None,
+    };
+    let connectors = [Arc::clone(&connector), connector];
+    let connect = Duration::from_secs(1);
+    let account = Account::new(&forward, connectors, connect, Arc::default());
+    Arc::new(Account { bounds, ..account })
+}
+
+fn original(account: &Arc<Account>, body: &'static [u8]) -> Option<Original> {
+    let mut copy = Copy::new(account);
+    for piece in body.chunks(10) {
+        copy.push(&Bytes::from_static(piece));
+    }
+    let call = recognise("POST", "t");
+    Original::new(account, call, None, &HeaderMap::new(), None, copy)
+}
+
+#[test]
+fn the_queue_holds_no_more_than_it_may_and_counts_what_it_lets_go() {
+    let account = account(Bounds {
+        requests: 2,
+        bytes: 100,
+        ..Bounds::default()
+    });
+    let first = original(&account, &[b'x'; 60]).unwrap();
+    assert!(first.body == [b'x'; 60][..]);
+    assert!(original(&account, &[b'x'; 41]).is_none(), "too large");
+    let second = original(&account, &[b'x'; 40]).unwrap();
+    assert!(original(&account, b"").is_none(), "too many");
+    // An upload under way holds its place too.
+    drop(first);
+    let mut slow = Copy::new(&account);
+    slow.push(&Bytes::from_static(&[b'x'; 60]));
+    assert!(original(&account, b"").is_none(), "too many");
+    drop((second, slow));
+    assert!(original(&account, &[b'x'; 100]).is_some());
+    let load = *lock(&account.load);
+    assert_eq!(load, Load::default(), "everything is given back");
+    assert_eq!(account.counts().full, 3);
+}
+
+#[tokio::test]
+async fn the_last_good_settings_are_served_while_the_account_is_away() {
+    let account = account(Bounds::default());
+    let known = json!({"integrations": {}});
+    let copied = Copied {
+        settings: Some(known.clone()),
+        ..Copied::default()
+    };
+    lock(&account.copies).insert("key".to_owned(), copied);
+    for _ in 0..3 {
+        assert_eq!(account.settings("key").await, Some(known.clone()));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(account.settings("other").await, None);
+}

@@ -1,0 +1,135 @@
+//! Who asks, as a site behind its proxy is told.
+
+use std::net::IpAddr;
+
+use http::{header, HeaderName, HeaderValue};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use pingora::Result;
+
+use crate::proxy::client;
+use crate::proxy::intercept::authority;
+
+use super::Site;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(in crate::proxy) const X_FORWARDED_HOST: HeaderName =
+    HeaderName::from_static("x-forwarded-host");
+pub(in crate::proxy) const X_FORWARDED_PROTO: HeaderName =
+    HeaderName::from_static("x-forwarded-proto");
+
+/// What a client could claim about itself in front of a site that believes its proxy.
+const CLAIMS: [HeaderName; 4] = [
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+    HeaderName::from_static("x-real-ip"),
+    header::FORWARDED,
+];
+
+impl Site {
+    /// Says in a request who sent it, to which host and how, and takes out what the client said of
+    /// itself, unless it is a proxy that is believed.
+    pub(super) fn say_who_asks(
+        &self,
+        session: &Session,
+        request: &mut RequestHeader,
+    ) -> Result<()> {
+        let peer = self.peer(session);
+        let trusted = peer.is_some_and(|(_, trusted)| trusted);
+        if !trusted {
+            for claim in &CLAIMS {
+                request.remove_header(claim);
+            }
+        }
+        if let Some((address, _)) = peer {
+            let before = trusted
+                .then(|| {
+                    let values = request.headers.get_all(X_FORWARDED_FOR).iter();
+                    let texts = values.filter_map(|value| value.to_str().ok());
+                    texts.collect::<Vec<_>>().join(", ")
+                })
+                .filter(|list| !list.is_empty());
+            let list = match before {
+                Some(list) => format!("{list}, {address}"),
+                None => address.to_string(),
+            };
+            request.insert_header(X_FORWARDED_FOR, list)?;
+        }
+        let tls = session
+            .digest()
+            .is_some_and(|digest| digest.ssl_digest.is_some());
+        let scheme = HeaderValue::from_static(if tls { "https" } else { "http" });
+        insert_if_missing(request, X_FORWARDED_PROTO, scheme)?;
+        let host =
+            authority(session.req_header()).and_then(|host| HeaderValue::from_str(host).ok());
+        if let Some(host) = host {
+            insert_if_missing(request, X_FORWARDED_HOST, host)?;
+        }
+        Ok(())
+    }
+
+    /// The peer's address, and whether its headers are believed.
+    fn peer(&self, session: &Session) -> Option<(IpAddr, bool)> {
+        let address = session.client_addr()?.as_inet()?.ip().to_canonical();
+        let trusted = &self.hedgerow.config().trusted_proxies;
+        Some((address, client::is_trusted(address, trusted)))
+    }
+}
+
+fn insert_if_missing(
+    request: &mut RequestHeader,
+    name: HeaderName,
+    value: HeaderValue,
+) -> Result<()> {
+    if request.headers.contains_key(&name) {
+        return Ok(());
+    }
+    request.insert_header(name, value)
+}
+
+/// The cookies of a request as one line: HTTP/2 may send them one by one, and a server that speaks
+/// HTTP/1.1 looks for one (RFC 9113, 8.2.3).
+pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
+    let values: Vec<&[u8]> = request
+        .headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if values.len() < 2 {
+        return Ok(());
+    }
+    let joined = values.join(&b"; "[..]);
+    match HeaderValue::from_bytes(&joined) {
+        Ok(joined) => request.insert_header(header::COOKIE, joined),
+        // Parts that are valid make a whole that is.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Takes out of an answer what the server says to its own connection with us
+/// (RFC 9110, 7.6.1). The framing and upgrades are the framework's affair.
+pub(super) fn drop_hop_by_hop(response: &mut ResponseHeader) {
+    const FRAMEWORKS: [&str; 6] = [
+        "close",
+        "keep-alive",
+        "upgrade",
+        "transfer-encoding",
+        "content-length",
+        "connection",
+    ];
+    let named: Vec<String> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| !FRAMEWORKS.contains(&name.as_str()))
+        .collect();
+    for name in named {
+        response.remove_header(&name);
+    }
+    response.remove_header("keep-alive");
+    response.remove_header("proxy-connection");
+}

@@ -1,0 +1,435 @@
+//! Pages that come compressed: unpacked, changed, and packed again the same way, as they stream by.
+//!
+//! The server keeps its choice: whether pages are compressed at all, and how, is what it and the
+//! visitor's browser agree on. A server that compresses whatever it is asked for works as well.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use flate2::write::{GzEncoder, ZlibEncoder};
+use flate2::{Compression, Decompress, FlushDecompress, Status};
+use http::header::{self, HeaderMap, HeaderValue};
+use thiserror::Error;
+
+use super::scan::Injector;
+
+/// How hard pages are packed again: as servers commonly do for what they make on the spot.
+const GZIP_LEVEL: u32 = 5;
+const BROTLI_QUALITY: u32 = 4;
+const ZSTD_LEVEL: i32 = 3;
+/// What Brotli looks back on, as a power of two: 256 KiB, more than most pages have.
+const BROTLI_WINDOW: u32 = 18;
+/// What a page may make us look back on, as a power of two: 8 MiB, as browsers allow (RFC 9659).
+const ZSTD_WINDOW: u32 = 23;
+/// Plain bytes that are looked at in one go. However much a piece inflates to, no more is held.
+const SLICE: usize = 16 * 1024;
+
+/// A content coding that pages can be changed in (RFC 9110, 8.4.1; RFC 7932; RFC 8878).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Coding {
+    /// None.
+    Identity,
+    /// `gzip`.
+    Gzip,
+    /// `deflate`: zlib, or without its frame, as some servers send it.
+    Deflate,
+    /// `br`.
+    Brotli,
+    /// `zstd`.
+    Zstd,
+}
+
+impl Coding {
+    fn from_token(token: &str) -> Option<Self> {
+        let names = [
+            ("identity", Self::Identity),
+            ("gzip", Self::Gzip),
+            ("x-gzip", Self::Gzip),
+            ("deflate", Self::Deflate),
+            ("br", Self::Brotli),
+            ("zstd", Self::Zstd),
+        ];
+        let named = names
+            .iter()
+            .find(|(name, _)| token.eq_ignore_ascii_case(name));
+        named.map(|(_, coding)| *coding)
+    }
+
+    /// The coding of an answer; `None` when it is not known, or several were applied.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut found = Self::Identity;
+        for value in headers.get_all(header::CONTENT_ENCODING) {
+            for token in value.to_str().ok()?.split(',') {
+                match (found, Self::from_token(token.trim())?) {
+                    (_, Self::Identity) => {}
+                    (Self::Identity, coding) => found = coding,
+                    _ => return None,
+                }
+            }
+        }
+        Some(found)
+    }
+}
+
+/// `Accept-Encoding` for the server: what the browser takes and pages can be changed in. Dictionary
+/// codings and `*` are left out. `None` when the browser said nothing, so that nothing is said.
+pub fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let lists: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    if lists.is_empty() {
+        return None;
+    }
+    let items = lists.iter().flat_map(|list| list.split(',')).map(str::trim);
+    let known: Vec<&str> = items
+        .filter(|item| {
+            let token = item.split(';').next().unwrap_or_default().trim_end();
+            Coding::from_token(token).is_some()
+        })
+        .collect();
+    let list = match known.as_slice() {
+        [] => "identity".to_owned(),
+        known => known.join(", "),
+    };
+    HeaderValue::from_str(&list).ok()
+}
+
+/// What was said to be compressed is not, or ends too early. Its answer must not end as if it were
+/// whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the page's compressed bytes are broken")]
+pub struct BrokenPage;
+
+/// One page on its way to the visitor, with the snippet in it.
+pub struct PageStream {
+    way: Way,
+    begun: Begun,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    No,
+    Yes,
+}
+
+enum Way {
+    Plain(Injector),
+    Packed(Box<Unpacker>),
+    Over,
+}
+
+impl PageStream {
+    /// A page in this coding that gets this snippet.
+    pub fn new(snippet: Bytes, coding: Coding) -> io::Result<Self> {
+        let injector = Injector::new(snippet);
+        let way = match Unpacker::new(injector, coding)? {
+            Ok(unpacker) => Way::Packed(Box::new(unpacker)),
+            Err(injector) => Way::Plain(injector),
+        };
+        Ok(Self {
+            way,
+            begun: Begun::No,
+        })
+    }
+
+    /// The next bytes of the page as the server sends them; what can go on to the visitor. What
+    /// the server has sent so far is in it, so that a page that comes slowly is seen early.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not what the page's coding says.
+    pub fn feed(&mut self, chunk: Bytes) -> Result<Bytes, BrokenPage> {
+        if chunk.is_empty() {
+            return Ok(chunk);
+        }
+        self.begun = Begun::Yes;
+        match &mut self.way {
+            Way::Plain(injector) => Ok(injector.feed(chunk)),
+            Way::Packed(unpacker) => unpacker.feed(&chunk).map_err(|_| BrokenPage),
+            Way::Over => Err(BrokenPage),
+        }
+    }
+
+    /// The end of the page; the last bytes of it.
+    ///
+    /// # Errors
+    ///
+    /// When a compressed page ends before its end.
+    pub fn finish(&mut self) -> Result<Bytes, BrokenPage> {
+        match std::mem::replace(&mut self.way, Way::Over) {
+            Way::Plain(mut injector) => Ok(injector.finish()),
+            // Nothing at all is a page without bytes, whatever its header says.
+            Way::Packed(_) if self.begun == Begun::No => Ok(Bytes::new()),
+            Way::Packed(unpacker) => unpacker.finish().map_err(|_| BrokenPage),
+            Way::Over => Err(BrokenPage),
+        }
+    }
+}
+
+impl fmt::Debug for PageStream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PageStream")
+            .field("begun", &self.begun)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Takes plain bytes, puts the snippet in, and packs them.
+struct Editor {
+    injector: Injector,
+    packer: Packer,
+}
+
+impl Write for Editor {
+    fn write(&mut self, plain: &[u8]) -> io::Result<usize> {
+        let changed = self.injector.feed(Bytes::copy_from_slice(plain));
+        self.packer.write_all(&changed)?;
+        Ok(plain.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Editor {
+    fn finish(mut self) -> io::Result<Bytes> {
+        let last = self.injector.finish();
+        self.packer.write_all(&last)?;
+        self.packer.finish()
+    }
+}
+
+enum Packer {
+    Gzip(GzEncoder<Vec<u8>>),
+    Zlib(ZlibEncoder<Vec<u8>>),
+    Brotli(Box<brotli::CompressorWriter<Vec<u8>>>),
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+}
+
+impl Packer {
+    fn write_all(&mut self, plain: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Gzip(packer) => packer.write_all(plain),
+            Self::Zlib(packer) => packer.write_all(plain),
+            Self::Brotli(packer) => packer.write_all(plain),
+            Self::Zstd(packer) => packer.write_all(plain),
+        }
+    }
+
+    /// Everything so far, in a form that can be unpacked without what follows.
+    fn so_far(&mut self) -> io::Result<Bytes> {
+        let packed = match self {
+            Self::Gzip(packer) => {
+                packer.flush()?;
+                packer.get_mut()
+            }
+            Self::Zlib(packer) => {
+                packer.flush()?;
+                packer.get_mut()
+            }
+            Self::Brotli(packer) => {
+                packer.flush()?;
+                packer.get_mut()
+            }
+            Self::Zstd(packer) => {
+                packer.flush()?;
+                packer.get_mut()
+            }
+        };
+        Ok(Bytes::from(std::mem::take(packed)))
+    }
+
+    fn finish(self) -> io::Result<Bytes> {
+        let packed = match self {
+            Self::Gzip(packer) => packer.finish()?,
+            Self::Zlib(packer) => packer.finish()?,
+            Self::Brotli(packer) => packer.into_inner(),
+            Self::Zstd(packer) => packer.finish()?,
+        };
+        Ok(Bytes::from(packed))
+    }
+}
+
+enum Unpacker {
+    Inflate(Inflate),
+    Brotli(Box<brotli::DecompressorWriter<Editor>>),
+    Zstd(zstd::stream::write::Decoder<'static, Editor>),
+}
+
+impl Unpacker {
+    /// The injector comes back where nothing is to be unpacked.
+    fn new(injector: Injector, coding: Coding) -> io::Result<Result<Self, Injector>> {
+        let out = Vec::new();
+        let packer = match coding {
+            Coding::Identity => return Ok(Err(injector)),
+            Coding::Gzip => Packer::Gzip(GzEncoder::new(out, Compression::new(GZIP_LEVEL))),
+            Coding::Deflate => Packer::Zlib(ZlibEncoder::new(out, Compression::new(GZIP_LEVEL))),
+            Coding::Brotli => {
+                let packer =
+                    brotli::CompressorWriter::new(out, SLICE, BROTLI_QUALITY, BROTLI_WINDOW);
+                Packer::Brotli(Box::new(packer))
+            }
+            Coding::Zstd => Packer::Zstd(zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?),
+        };
+        let editor = Editor { injector, packer };
+        Ok(Ok(match coding {
+            Coding::Brotli => {
+                Self::Brotli(Box::new(brotli::DecompressorWriter::new(editor, SLICE)))
+            }
+            Coding::Zstd => {
+                let mut unpacker = zstd::stream::write::Decoder::new(editor)?;
+                unpacker.window_log_max(ZSTD_WINDOW)?;
+                Self::Zstd(unpacker)
+            }
+            Coding::Gzip => Self::Inflate(Inflate::new(Frame::Gzip, editor)),
+            Coding::Identity | Coding::Deflate => {
+                Self::Inflate(Inflate::new(Frame::Unknown, editor))
+            }
+        }))
+    }
+
+    fn feed(&mut self, packed: &[u8]) -> io::Result<Bytes> {
+        match self {
+            Self::Inflate(inflate) => {
+                inflate.feed(packed)?;
+                inflate.editor.packer.so_far()
+            }
+            Self::Brotli(unpacker) => {
+                let mut rest = packed;
+                while !rest.is_empty() {
+                    let taken = unpacker.write(rest)?;
+                    rest = rest.get(taken..).unwrap_or_default();
+                    if taken == 0 {
+                        // The page is over; browsers too ignore what stands behind it.
+                        break;
+                    }
+                }
+                unpacker.get_mut().packer.so_far()
+            }
+            Self::Zstd(unpacker) => {
+                unpacker.write_all(packed)?;
+                unpacker.flush()?;
+                unpacker.get_mut().packer.so_far()
+            }
+        }
+    }
+
+    fn finish(self) -> io::Result<Bytes> {
+        match self {
+            Self::Inflate(inflate) => inflate.finish(),
+            Self::Brotli(mut unpacker) => {
+                unpacker.close()?;
+                let editor = (*unpacker).into_inner();
+                editor.map_err(|_| io::ErrorKind::InvalidData)?.finish()
+            }
+            Self::Zstd(unpacker) => unpacker.finish()?.finish(),
+        }
+    }
+}
+
+/// What stands around the deflated bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    Gzip,
+    /// Said to be `deflate`, and not a byte of it seen.
+    Unknown,
+    /// One byte of it seen: the other one tells zlib from none (RFC 1950, 2.2).
+    Half(u8),
+    Zlib,
+    /// No frame at all.
+    Raw,
+}
+
+struct Inflate {
+    frame: Frame,
+    inflate: Decompress,
+    progress: Progress,
+    plain: Vec<u8>,
+    editor: Editor,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Within,
+    /// A whole page was there.
+    Ended,
+}
+
+impl Inflate {
+    fn new(frame: Frame, editor: Editor) -> Self {
+        Self {
+            frame,
+            inflate: Decompress::new_gzip(15),
+            progress: Progress::Within,
+            plain: vec![0; SLICE],
+            editor,
+        }
+    }
+
+    fn feed(&mut self, packed: &[u8]) -> io::Result<()> {
+        let (first, second, rest) = match (self.frame, packed) {
+            (Frame::Unknown, [first]) => {
+                self.frame = Frame::Half(*first);
+                return Ok(());
+            }
+            (Frame::Unknown, [first, second, ..]) => (*first, *second, packed),
+            (Frame::Half(first), [second, ..]) => (first, *second, packed),
+            _ => return self.inflate(packed),
+        };
+        let zlib = first & 0x0f == 8 && u16::from_be_bytes([first, second]) % 31 == 0;
+        let before = self.frame;
+        self.frame = if zlib { Frame::Zlib } else { Frame::Raw };
+        self.inflate = Decompress::new(zlib);
+        if before != Frame::Unknown {
+            self.inflate(&[first])?;
+        }
+        self.inflate(rest)
+    }
+
+    fn inflate(&mut self, mut packed: &[u8]) -> io::Result<()> {
+        loop {
+            if self.progress == Progress::Ended {
+                // Another member may follow in gzip (RFC 1952, 2.2); anything else behind the end
+                // is ignored, as browsers do.
+                if self.frame != Frame::Gzip || packed.first() != Some(&0x1f) {
+                    return Ok(());
+                }
+                self.inflate = Decompress::new_gzip(15);
+                self.progress = Progress::Within;
+            }
+            let (read, written) = (self.inflate.total_in(), self.inflate.total_out());
+            let status = self
+                .inflate
+                .decompress(packed, &mut self.plain, FlushDecompress::None)
+                .map_err(|_| io::ErrorKind::InvalidData)?;
+            let read = (self.inflate.total_in() - read) as usize;
+            let written = (self.inflate.total_out() - written) as usize;
+            packed = packed.get(read..).unwrap_or_default();
+            self.editor
+                .write_all(self.plain.get(..written).unwrap_or_default())?;
+            match status {
+                Status::StreamEnd => self.progress = Progress::Ended,
+                // A full slice: there may be more without another byte from the server.
+                Status::Ok | Status::BufError if written == self.plain.len() => {}
+                Status::Ok | Status::BufError if packed.is_empty() => return Ok(()),
+                Status::Ok | Status::BufError if read == 0 && written == 0 => {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                Status::Ok | Status::BufError => {}
+            }
+        }
+    }
+
+    fn finish(self) -> io::Result<Bytes> {
+        match self.progress {
+            Progress::Ended => self.editor.finish(),
+            Progress::Within => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "coding_tests.rs"]
+mod tests;

@@ -1,0 +1,223 @@
+use super::*;
+
+use std::io::Read;
+
+const SNIPPET: &str = "<script>s()</script>";
+
+fn page() -> String {
+    let filler: String = (0..3000).map(|number| format!("<p>{number}</p>")).collect();
+    format!("<!doctype html><html><head><title>T</title></head><body>{filler}</body></html>")
+}
+
+fn changed() -> String {
+    page().replace("</head>", &format!("{SNIPPET}</head>"))
+}
+
+/// Codings as a server may send them, `raw` being the frameless form of `deflate`.
+const SENT: [(&str, Coding); 6] = [
+    ("identity", Coding::Identity),
+    ("gzip", Coding::Gzip),
+    ("deflate", Coding::Deflate),
+    ("raw", Coding::Deflate),
+    ("br", Coding::Brotli),
+    ("zstd", Coding::Zstd),
+];
+
+fn pack(how: &str, plain: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let level = Compression::best();
+    match how {
+        "gzip" => {
+            let mut packer = flate2::read::GzEncoder::new(plain, level);
+            packer.read_to_end(&mut packed).unwrap();
+        }
+        "deflate" => {
+            let mut packer = flate2::read::ZlibEncoder::new(plain, level);
+            packer.read_to_end(&mut packed).unwrap();
+        }
+        "raw" => {
+            let mut packer = flate2::read::DeflateEncoder::new(plain, level);
+            packer.read_to_end(&mut packed).unwrap();
+        }
+        "br" => {
+            let parameters = brotli::enc::BrotliEncoderParams::default();
+            brotli::BrotliCompress(&mut &plain[..], &mut packed, &parameters).unwrap();
+        }
+        "zstd" => packed = zstd::stream::encode_all(plain, 3).unwrap(),
+        _ => packed = plain.to_vec(),
+    }
+    packed
+}
+
+/// What can be read of it, and whether that is all.
+fn unpack(coding: Coding, packed: &[u8]) -> (String, bool) {
+    let mut plain = Vec::new();
+    let whole = match coding {
+        Coding::Identity => {
+            plain = packed.to_vec();
+            true
+        }
+        Coding::Gzip => flate2::read::GzDecoder::new(packed)
+            .read_to_end(&mut plain)
+            .is_ok(),
+        Coding::Deflate => flate2::read::ZlibDecoder::new(packed)
+            .read_to_end(&mut plain)
+            .is_ok(),
+        Coding::Brotli => brotli::BrotliDecompress(&mut &packed[..], &mut plain).is_ok(),
+        Coding::Zstd => zstd::stream::read::Decoder::new(packed)
+            .unwrap()
+            .read_to_end(&mut plain)
+            .is_ok(),
+    };
+    (String::from_utf8(plain).unwrap(), whole)
+}
+
+fn stream(coding: Coding) -> PageStream {
+    PageStream::new(Bytes::from_static(SNIPPET.as_bytes()), coding).unwrap()
+}
+
+fn through(coding: Coding, packed: &[u8], size: usize) -> Result<Vec<u8>, BrokenPage> {
+    let mut stream = stream(coding);
+    let mut out = Vec::new();
+    for piece in packed.chunks(size) {
+        out.extend_from_slice(&stream.feed(Bytes::copy_from_slice(piece))?);
+    }
+    out.extend_from_slice(&stream.finish()?);
+    Ok(out)
+}
+
+#[test]
+fn a_page_in_any_coding_gets_the_snippet_however_it_is_cut() {
+    for (how, coding) in SENT {
+        let packed = pack(how, page().as_bytes());
+        for size in [1, 2, 3, 7, 1000, packed.len()] {
+            let out = through(coding, &packed, size).unwrap();
+            let (plain, whole) = unpack(coding, &out);
+            assert!(whole && plain == changed(), "{how} in pieces of {size}");
+        }
+    }
+}
+
+#[test]
+fn what_the_server_has_sent_can_be_shown_before_the_rest_comes() {
+    let head = "<!doctype html><html><head></head><body><h1>Hello";
+    let mut packer = GzEncoder::new(Vec::new(), Compression::default());
+    packer.write_all(head.as_bytes()).unwrap();
+    packer.flush().unwrap();
+    let mut stream = stream(Coding::Gzip);
+    let out = stream.feed(Bytes::from(packer.get_ref().clone())).unwrap();
+    let (plain, whole) = unpack(Coding::Gzip, &out);
+    assert!(!whole);
+    assert_eq!(plain, head.replace("</head>", &format!("{SNIPPET}</head>")));
+}
+
+#[test]
+fn a_page_that_breaks_off_or_is_not_what_it_says_has_no_end() {
+    for (how, coding) in SENT {
+        if coding == Coding::Identity {
+            continue;
+        }
+        let packed = pack(how, page().as_bytes());
+        for length in [1, 2, packed.len() / 2, packed.len() - 1] {
+            let out = through(coding, &packed[..length], 100);
+            assert_eq!(out, Err(BrokenPage), "{how}: {length} of {}", packed.len());
+        }
+        let plain = through(coding, page().as_bytes(), 100);
+        assert_eq!(plain, Err(BrokenPage), "{how}");
+    }
+    let mut wrong = pack("gzip", page().as_bytes());
+    let checksum = wrong.len() - 8;
+    wrong[checksum] ^= 1;
+    assert_eq!(through(Coding::Gzip, &wrong, 100), Err(BrokenPage));
+}
+
+#[test]
+fn several_members_are_one_page_and_what_follows_the_end_is_ignored() {
+    let (first, second) = changed_halves();
+    let mut packed = pack("gzip", first.as_bytes());
+    packed.extend_from_slice(&pack("gzip", second.as_bytes()));
+    packed.extend_from_slice(&[0; 20]);
+    for size in [1, 100, packed.len()] {
+        let out = through(Coding::Gzip, &packed, size).unwrap();
+        assert_eq!(unpack(Coding::Gzip, &out).0, changed(), "{size}");
+    }
+    let mut packed = pack("br", page().as_bytes());
+    packed.extend_from_slice(b"garbage");
+    let out = through(Coding::Brotli, &packed, 50).unwrap();
+    assert_eq!(unpack(Coding::Brotli, &out).0, changed());
+}
+
+fn changed_halves() -> (String, String) {
+    let page = page();
+    let (first, second) = page.split_at(35);
+    (first.to_owned(), second.to_owned())
+}
+
+#[test]
+fn what_inflates_enormously_is_never_held_as_a_whole() {
+    let mut plain = b"<html><head></head>".to_vec();
+    plain.resize(8 << 20, b' ');
+    for (how, coding) in [
+        ("gzip", Coding::Gzip),
+        ("br", Coding::Brotli),
+        ("zstd", Coding::Zstd),
+    ] {
+        let packed = pack(how, &plain);
+        // What comes out of one piece is all that is held of it.
+        let out = through(coding, &packed, packed.len()).unwrap();
+        assert!(out.len() < 1 << 20, "{how}: {}", out.len());
+    }
+}
+
+#[test]
+fn nothing_at_all_stays_nothing() {
+    for (_, coding) in SENT {
+        assert_eq!(through(coding, b"", 1), Ok(Vec::new()), "{coding:?}");
+    }
+}
+
+#[test]
+fn a_server_is_asked_for_what_both_sides_understand() {
+    for (said, expected) in [
+        (vec![], None),
+        (
+            vec!["gzip, deflate, br, zstd"],
+            Some("gzip, deflate, br, zstd"),
+        ),
+        (vec!["dcb, GZIP;q=0.5", "br"], Some("GZIP;q=0.5, br")),
+        (vec!["gzip;q=0, identity"], Some("gzip;q=0, identity")),
+        (vec!["*"], Some("identity")),
+        (vec![""], Some("identity")),
+    ] {
+        let mut headers = HeaderMap::new();
+        for value in &said {
+            let value = HeaderValue::from_static(value);
+            headers.append(header::ACCEPT_ENCODING, value);
+        }
+        let accepted = accepted(&headers);
+        let accepted = accepted.as_ref().map(|value| value.to_str().unwrap());
+        assert_eq!(accepted, expected, "{said:?}");
+    }
+}
+
+#[test]
+fn a_coding_is_known_when_it_is_one_of_ours_alone() {
+    for (said, expected) in [
+        (vec![], Some(Coding::Identity)),
+        (vec!["identity"], Some(Coding::Identity)),
+        (vec!["X-GZIP"], Some(Coding::Gzip)),
+        (vec!["br"], Some(Coding::Brotli)),
+        (vec!["gzip, identity"], Some(Coding::Gzip)),
+        (vec!["gzip, br"], None),
+        (vec!["gzip", "gzip"], None),
+        (vec!["dcb"], None),
+        (vec![""], None),
+    ] {
+        let mut headers = HeaderMap::new();
+        for value in &said {
+            let value = HeaderValue::from_static(value);
+            headers.append(header::CONTENT_ENCODING, value);
+        }
+        assert_eq!(Coding::of(&headers), expected, "{said:?}");
+    }
+}

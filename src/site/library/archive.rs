@@ -1,0 +1,134 @@
+//! The npm package as one file: a gzipped tar, of which only the build for browsers is read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+use std::str::FromStr;
+
+use flate2::read::GzDecoder;
+use ring::digest;
+use thiserror::Error;
+
+use super::{is_wanted, LibraryError, MAX_FILE, MAX_FILES};
+
+/// Where the build for browsers lies in the package. Files outside are not looked at, so no path
+/// of an archive is ever used as a path.
+const BUILD: &str = "package/dist/umd/";
+
+/// The most that an archive may inflate to, in bytes; the real ones stay below a tenth of it.
+const INFLATED: u64 = 128 << 20;
+
+/// The largest archive that is read, in bytes; the real ones have less than 2 MB.
+pub(super) const ARCHIVE: u64 = 32 << 20;
+
+/// The SHA-256 of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sha256([u8; 32]);
+
+/// A text that is no SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("expected the SHA-256 of the file, 64 hexadecimal digits")]
+pub struct Sha256Error;
+
+impl Sha256 {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let digest = digest::digest(&digest::SHA256, bytes);
+        let mut hash = [0; 32];
+        for (to, from) in hash.iter_mut().zip(digest.as_ref()) {
+            *to = *from;
+        }
+        Self(hash)
+    }
+}
+
+impl FromStr for Sha256 {
+    type Err = Sha256Error;
+
+    fn from_str(text: &str) -> Result<Self, Sha256Error> {
+        let mut hash = [0; 32];
+        let digits = text.as_bytes();
+        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(Sha256Error);
+        }
+        for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| Sha256Error)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| Sha256Error)?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// The bytes of an archive on disk; `None` when there is none.
+pub(super) fn read(file: &Path) -> Result<Option<Vec<u8>>, LibraryError> {
+    let failed = |source| LibraryError::Read {
+        path: file.to_owned(),
+        source,
+    };
+    let opened = match std::fs::File::open(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed)?,
+    };
+    let mut bytes = Vec::new();
+    let read = opened.take(ARCHIVE + 1).read_to_end(&mut bytes);
+    read.map_err(failed)?;
+    if bytes.len() as u64 > ARCHIVE {
+        return Err(LibraryError::Archive(format!(
+            "{} is too large",
+            file.display()
+        )));
+    }
+    Ok(Some(bytes))
+}
+
+/// The build's files by name, from an archive with this hash.
+pub(super) fn unpack(
+    archive: &[u8],
+    pinned: &Sha256,
+) -> Result<BTreeMap<String, Vec<u8>>, LibraryError> {
+    let found = Sha256::of(archive);
+    if found != *pinned {
+        return Err(LibraryError::Hash {
+            expected: *pinned,
+            found,
+        });
+    }
+    let broken = |error: std::io::Error| LibraryError::Archive(error.to_string());
+    let mut tar = tar::Archive::new(GzDecoder::new(archive).take(INFLATED));
+    let mut files = BTreeMap::new();
+    for entry in tar.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        let path = entry.path_bytes();
+        let name = std::str::from_utf8(&path).ok();
+        let name = name.and_then(|path| path.strip_prefix(BUILD));
+        let Some(name) = name.filter(|name| is_wanted(name)).map(str::to_owned) else {
+            continue;
+        };
+        if !entry.header().entry_type().is_file() {
+            return Err(LibraryError::Archive(format!("{name} is no plain file")));
+        }
+        let mut bytes = Vec::new();
+        let read = entry.by_ref().take(MAX_FILE + 1).read_to_end(&mut bytes);
+        read.map_err(broken)?;
+        if bytes.len() as u64 > MAX_FILE || files.len() >= MAX_FILES {
+            return Err(LibraryError::TooLarge { file: name });
+        }
+        files.insert(name, bytes);
+    }
+    Ok(files)
+}
