@@ -165,6 +165,10 @@ impl Drain {
         }
     }
 
+    fn least(&self) -> usize {
+        LEAST_BATCH.min(self.settings.batch_bytes)
+    }
+
     fn set_last(&mut self, last: Last) {
         self.last = last;
         self.project.gauge().set_last(last);
@@ -210,7 +214,7 @@ impl Drain {
                 }
                 Verdict::RefusedForGood(refusal) if part.len() > 1 => {
                     if refusal.status == 413 {
-                        self.most_bytes = self.most_bytes.min(bytes / 2).max(LEAST_BATCH);
+                        self.most_bytes = self.most_bytes.min(bytes / 2).max(self.least());
                         self.batch_bytes = self.batch_bytes.min(self.most_bytes);
                     }
                     let later = part.split_off(part.len() / 2);
@@ -255,7 +259,7 @@ impl Drain {
                     // It may have been more than PostHog can do within the timeout, and the same
                     // again would be too.
                     if part.len() > 1 {
-                        self.batch_bytes = self.batch_bytes.min(bytes / 2).max(LEAST_BATCH);
+                        self.batch_bytes = self.batch_bytes.min(bytes / 2).max(self.least());
                     }
                     self.project
                         .breaker()
