@@ -434,3 +434,25 @@ async fn a_refused_stream_reports_that_posthog_is_there() {
         "until the backoff is over"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_posthog_answers_too_late_is_sent_in_smaller_ones() {
+    let house = House::new();
+    let ids = names(0..3_000);
+    for some in ids.chunks(100) {
+        house.keep(some, 1_000).await;
+    }
+    let upstream = Scripted::new(|_, ids| match ids.len() {
+        0..=100 => Verdict::Accepted,
+        _ => Verdict::TryLater {
+            retry_after: None,
+            why: "timeout".to_owned(),
+        },
+    });
+    let replay = house.replay(&upstream, ReplaySettings::default());
+    house.until_empty().await;
+    replay.stop().await;
+    assert_eq!(upstream.accepted(), ids);
+    let batches = upstream.batches().len();
+    assert!(batches < 200, "{batches}");
+}

@@ -1,7 +1,7 @@
 //! What this process has taken of one project, while it has the lead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_nats::jetstream::consumer::{pull, Consumer};
 use async_nats::jetstream::message::Acker;
@@ -16,6 +16,9 @@ use crate::delivery::SpoolError;
 
 /// How long the next message of those that were asked for may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// After this, what is here is enough: the lead goes on running.
+const LONGEST_TAKE: Duration = Duration::from_secs(1);
 
 /// Messages that are asked for at once.
 const MESSAGES: usize = 200;
@@ -100,7 +103,11 @@ impl Drainage {
     ) -> Result<Taken, SpoolError> {
         let mut rest = Rest::More;
         self.complete = None;
+        let begun = Instant::now();
         while !self.holds(portion) {
+            if begun.elapsed() > LONGEST_TAKE && !self.messages.is_empty() {
+                break;
+            }
             let additions = gauge.additions();
             let fetched = self.fetch().await;
             if fetched.is_err() {

@@ -20,7 +20,7 @@ use crate::posthog::{Batch, Envelope, Keep};
 /// The wait after the spool itself could not be read or written.
 const SPOOL_PAUSE: Duration = Duration::from_secs(1);
 
-/// A request is not made smaller than this for a 413, in bytes: below it, the event is at fault.
+/// A request is not made smaller than this, in bytes: below it, the event is at fault for a 413.
 const LEAST_BATCH: usize = 64 << 10;
 
 /// The pause of one that does not drain, until it asks again whether it should.
@@ -33,6 +33,9 @@ pub(super) struct Drain {
     settings: ReplaySettings,
     course: watch::Receiver<Course>,
     pace: Pace,
+    /// The largest batch that PostHog takes, as far as it has said.
+    most_bytes: usize,
+    /// The next batch: smaller after a failure, larger again with each success.
     batch_bytes: usize,
     last: Last,
 }
@@ -69,6 +72,7 @@ impl Drain {
             settings,
             course,
             pace: Pace::new(settings.events_per_second, Instant::now()),
+            most_bytes: settings.batch_bytes,
             batch_bytes: settings.batch_bytes,
             last: Last::No,
         }
@@ -161,6 +165,10 @@ impl Drain {
         }
     }
 
+    fn least(&self) -> usize {
+        LEAST_BATCH.min(self.settings.batch_bytes)
+    }
+
     fn set_last(&mut self, last: Last) {
         self.last = last;
         self.project.gauge().set_last(last);
@@ -186,17 +194,18 @@ impl Drain {
     /// the culprit stands alone; the rest is delivered, in order as well.
     async fn deliver(&mut self, envelope: &Envelope, held: Vec<Held>) -> Outcome {
         let mut parts = vec![held];
-        let mut first = true;
         while let Some(mut part) = parts.pop() {
-            // Many halves take longer than one delivery, and the lead may be over meanwhile.
-            if !std::mem::take(&mut first) && !self.leads().await {
+            // Taking them, and each part before this one, took its time.
+            if !self.leads().await {
                 return Outcome::Stuck;
             }
+            let bytes: usize = part.iter().map(|held| held.body.len()).sum();
             let before = self.project.condition();
             match self.send(envelope, &part).await {
                 Verdict::Accepted => {
                     self.project.breaker().accepted();
                     self.project.not_refused();
+                    self.batch_bytes = (self.batch_bytes * 2).min(self.most_bytes);
                     let positions = part.iter().map(|held| held.position).collect();
                     self.store.settle(self.project.name(), positions).await;
                     if before == Condition::Open {
@@ -205,8 +214,8 @@ impl Drain {
                 }
                 Verdict::RefusedForGood(refusal) if part.len() > 1 => {
                     if refusal.status == 413 {
-                        let bytes: usize = part.iter().map(|held| held.body.len()).sum();
-                        self.batch_bytes = self.batch_bytes.min(bytes / 2).max(LEAST_BATCH);
+                        self.most_bytes = self.most_bytes.min(bytes / 2).max(self.least());
+                        self.batch_bytes = self.batch_bytes.min(self.most_bytes);
                     }
                     let later = part.split_off(part.len() / 2);
                     parts.push(later);
@@ -247,6 +256,11 @@ impl Drain {
                     self.project.breaker().accepted();
                 }
                 Verdict::TryLater { retry_after, why } => {
+                    // It may have been more than PostHog can do within the timeout, and the same
+                    // again would be too.
+                    if part.len() > 1 {
+                        self.batch_bytes = self.batch_bytes.min(bytes / 2).max(self.least());
+                    }
                     self.project
                         .breaker()
                         .failed(Instant::now(), retry_after, jitter());
