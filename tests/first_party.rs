@@ -1,4 +1,5 @@
-//! The real analytics.js and the real posthog-js in headless Chromium, on pages served through the
+//! The real analytics.js and the real posthog-js in headless Chromium, and in Firefox with the real
+//! uBlock Origin, on pages served through the
 //! real binary with what `hedgerow init` and `hedgerow snippet` print.
 //!
 //! `make test` installs the libraries and a browser. Without them these tests say that they were
@@ -12,6 +13,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "first_party/check.rs"]
+mod check;
 #[path = "first_party/house.rs"]
 mod house;
 #[path = "first_party/installations.rs"]
@@ -22,5 +25,13 @@ mod installed;
 mod pages;
 #[path = "first_party/stand_in.rs"]
 mod stand_in;
+#[path = "support/tls.rs"]
+mod tls;
+#[path = "first_party/ublock.rs"]
+mod ublock;
+#[path = "first_party/vendors.rs"]
+mod vendors;
+#[path = "first_party/visitor.rs"]
+mod visitor;
 #[path = "first_party/visits.rs"]
 mod visits;

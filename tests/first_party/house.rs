@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,19 +44,51 @@ pub enum Tag {
     Injected,
 }
 
+/// How the page speaks to the site.
+#[derive(Debug, Clone, Copy)]
+pub enum Speaks<'f> {
+    Plainly,
+    /// With this certificate and its key.
+    Tls {
+        certificate: &'f Path,
+        key: &'f Path,
+    },
+}
+
+/// What is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'f> {
+    pub place: Where,
+    pub key: Key,
+    pub tag: Tag,
+    pub version: Version,
+    pub speaks: Speaks<'f>,
+}
+
+/// Both libraries in their newest versions on the page's own host.
+pub const USUAL: Plan<'static> = Plan {
+    place: Where::SameHost,
+    key: Key::Sent,
+    tag: Tag::InThePage,
+    version: Version::Newest,
+    speaks: Speaks::Plainly,
+};
+
 pub struct House {
     pub stand_in: Arc<StandIn>,
     pub yaml: PathBuf,
+    /// Where Hedgerow listens, for the pages and for what they send.
     pub address: SocketAddr,
     posthog: SocketAddr,
-    process: Child,
+    /// Killed when dropped.
+    _process: Child,
     folder: tempfile::TempDir,
     serving: Option<JoinHandle<()>>,
     site: JoinHandle<()>,
 }
 
 impl House {
-    pub async fn open(place: Where, key: Key, tag: Tag, version: Version) -> Self {
+    pub async fn open(plan: Plan<'_>) -> Self {
         let stand_in = Arc::new(StandIn {
             capture: Arc::new(Capture::new(Arc::new(Utc::now), Capacity::UNBOUNDED)),
             scripts: clients().join("node_modules/posthog-js/dist"),
@@ -66,83 +98,50 @@ impl House {
         let (posthog, serving) = start(Arc::clone(&stand_in) as _).await;
         let pages = Arc::new(Site::default());
         let (origin, site) = start(Arc::clone(&pages) as _).await;
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
         let folder = tempfile::tempdir().unwrap();
-        let library = Needed::AnalyticsJs(version).path().join("dist/umd");
-        let mut text = hedgerow(&[
-            "init",
-            "--host",
-            &format!("http://{posthog}"),
-            "--origin",
-            &format!("http://{origin}"),
-            "--analytics-js",
-            library.to_str().unwrap(),
-        ])
-        .await;
-        text = replaced(&text, "0.0.0.0:8080", &address.to_string());
-        if key == Key::LeftOut {
-            let start = text.find("write_keys: [").unwrap();
-            let end = text[start..].find(']').unwrap() + start;
-            text.replace_range(start..=end, "write_keys: any");
-            text = replaced(&text, "{key: sent}", "{key: left_out}");
-        }
-        if tag == Tag::Injected {
-            let prefix = prefix(&text);
-            let from = format!("origin: \"http://{origin}\"");
-            let to = format!("origin: {{servers: \"http://{origin}\", inject: {prefix}}}");
-            text = replaced(&text, &from, &to);
-        }
+        let text = configuration(plan, posthog, origin).await;
+        let (process, address) = listening(folder.path(), &text, plan.speaks).await;
         let yaml = folder.path().join("hedgerow.yaml");
-        std::fs::write(&yaml, text).unwrap();
-        let file = yaml.to_str().unwrap();
-        let home = match place {
+        let home = match plan.place {
             Where::SameHost => None,
             Where::Subdomain => Some(format!("http://t.shop.test:{}", address.port())),
             Where::OtherSite => Some(format!("http://other.test:{}", address.port())),
         };
-        let mut flags = vec!["snippet", "-c", file, "--nonce", NONCE];
+        let mut flags = vec!["snippet", "-c", yaml.to_str().unwrap(), "--nonce", NONCE];
         if let Some(home) = &home {
             flags.extend(["--home", home]);
         }
         let snippet = hedgerow(&flags).await;
         flags.push("--csp");
         let policy = hedgerow(&flags).await;
-        let snippet = match tag {
+        let snippet = match plan.tag {
             Tag::InThePage => snippet,
             Tag::Injected => String::new(),
         };
         pages.page.set((snippet, policy)).unwrap();
-        let log = File::create(folder.path().join("log")).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-            .args(["run", "-c", file])
-            .env("RUST_LOG", "info,hedgerow=debug")
-            .env("POSTHOG_API_KEY", API_KEY)
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut house = Self {
+        Self {
             stand_in,
             yaml,
             address,
             posthog,
-            process,
+            _process: process,
             folder,
             serving: Some(serving),
             site,
-        };
+        }
+    }
+
+    /// Waits until this holds of what has come.
+    pub async fn until(&self, what: &str, holds: impl Fn(&StandIn) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).await.is_err() {
-            if let Some(status) = house.process.try_wait().unwrap() {
-                panic!("hedgerow ended with {status}:\n{}", house.log());
+        while !holds(&self.stand_in) {
+            if Instant::now() > deadline {
+                let events = self.stand_in.capture.events();
+                let came: Vec<&str> = events.iter().map(|event| event.raw.as_str()).collect();
+                panic!("waited in vain: {what}; came: {came:#?}\n{}", self.log());
             }
-            assert!(Instant::now() < deadline, "not listening:\n{}", house.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        house
     }
 
     /// PostHog goes away.
@@ -159,20 +158,7 @@ impl House {
     }
 
     pub fn log(&self) -> String {
-        let bytes = std::fs::read(self.folder.path().join("log")).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    /// The most memory that Hedgerow has held, in bytes.
-    pub fn peak_memory(&self) -> u64 {
-        let pid = self.process.id().unwrap();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmHWM:"))
-            .unwrap();
-        let kib = line.split_whitespace().nth(1).unwrap();
-        kib.parse::<u64>().unwrap() * 1024
+        log(self.folder.path())
     }
 }
 
@@ -188,6 +174,94 @@ pub fn prefix(yaml: &str) -> String {
     let start = yaml.find("# Segment's calls").unwrap();
     let path = yaml[start..].split("path: ").nth(1).unwrap();
     path.split_whitespace().next().unwrap().to_owned()
+}
+
+/// What `hedgerow init` prints, changed as the plan wants it. The address is still the one that it
+/// chooses.
+async fn configuration(plan: Plan<'_>, posthog: SocketAddr, origin: SocketAddr) -> String {
+    let library = Needed::AnalyticsJs(plan.version).path().join("dist/umd");
+    let mut text = hedgerow(&[
+        "init",
+        "--host",
+        &format!("http://{posthog}"),
+        "--origin",
+        &format!("http://{origin}"),
+        "--analytics-js",
+        library.to_str().unwrap(),
+    ])
+    .await;
+    if plan.key == Key::LeftOut {
+        let start = text.find("write_keys: [").unwrap();
+        let end = text[start..].find(']').unwrap() + start;
+        text.replace_range(start..=end, "write_keys: any");
+        text = replaced(&text, "{key: sent}", "{key: left_out}");
+    }
+    if plan.tag == Tag::Injected {
+        let prefix = prefix(&text);
+        let from = format!("origin: \"http://{origin}\"");
+        let to = format!("origin: {{servers: \"http://{origin}\", inject: {prefix}}}");
+        text = replaced(&text, &from, &to);
+    }
+    text
+}
+
+/// Runs the binary on a port that is free, and waits until it listens.
+async fn listening(folder: &Path, text: &str, speaks: Speaks<'_>) -> (Child, SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let listen = match speaks {
+            Speaks::Plainly => address.to_string(),
+            Speaks::Tls { certificate, key } => {
+                let (certificate, key) = (certificate.display(), key.display());
+                format!(
+                    "{{address: \"{address}\", tls: {{certificate: {certificate}, key: {key}}}}}"
+                )
+            }
+        };
+        let yaml = folder.join("hedgerow.yaml");
+        std::fs::write(&yaml, replaced(text, "0.0.0.0:8080", &listen)).unwrap();
+        let file = File::create(folder.join("log")).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+            .args(["run", "-c"])
+            .arg(&yaml)
+            .env("RUST_LOG", "info,hedgerow=debug")
+            .env("POSTHOG_API_KEY", API_KEY)
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                // Somebody else may have taken the port in between.
+                let taken = log(folder).contains("cannot listen on");
+                assert!(taken, "hedgerow ended with {status}:\n{}", log(folder));
+                break;
+            }
+            if answers(address).await {
+                return (process, address);
+            }
+            assert!(Instant::now() < deadline, "{}", log(folder));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Whether somebody else listens there: a socket that is on its way to a port of its own kind may
+/// meet itself.
+async fn answers(address: SocketAddr) -> bool {
+    match TcpStream::connect(address).await {
+        Ok(stream) => stream.local_addr().is_ok_and(|own| own != address),
+        Err(_) => false,
+    }
+}
+
+fn log(folder: &Path) -> String {
+    let bytes = std::fs::read(folder.join("log")).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn replaced(text: &str, from: &str, to: &str) -> String {
