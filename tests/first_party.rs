@@ -1,6 +1,6 @@
 //! The real analytics.js and the real posthog-js in headless Chromium, and in Firefox with the real
-//! uBlock Origin, on pages served through the
-//! real binary with what `hedgerow init` and `hedgerow snippet` print.
+//! uBlock Origin, on pages served through the real binary with what `hedgerow init` and
+//! `hedgerow snippet` print.
 //!
 //! `make test` installs the libraries and a browser. Without them these tests say that they were
 //! skipped; with `HEDGEROW_CLIENTS=required` they fail instead.
@@ -13,6 +13,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "first_party/absences.rs"]
+mod absences;
 #[path = "first_party/check.rs"]
 mod check;
 #[path = "first_party/house.rs"]
@@ -21,8 +23,12 @@ mod house;
 mod installations;
 #[path = "real_clients/installed.rs"]
 mod installed;
+#[path = "first_party/line.rs"]
+mod line;
 #[path = "first_party/pages.rs"]
 mod pages;
+#[path = "outage/relay.rs"]
+mod relay;
 #[path = "first_party/stand_in.rs"]
 mod stand_in;
 #[path = "support/tls.rs"]

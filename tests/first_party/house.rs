@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::installed::{clients, Needed, Version};
 use super::pages::{Site, NONCE};
+use super::relay::{Line, Relay};
 use super::stand_in::StandIn;
 
 pub const API_KEY: &str = "phc_first_party_test";
@@ -79,11 +80,11 @@ pub struct House {
     pub yaml: PathBuf,
     /// Where Hedgerow listens, for the pages and for what they send.
     pub address: SocketAddr,
-    posthog: SocketAddr,
+    to_posthog: Relay,
     /// Killed when dropped.
     _process: Child,
     folder: tempfile::TempDir,
-    serving: Option<JoinHandle<()>>,
+    serving: JoinHandle<()>,
     site: JoinHandle<()>,
 }
 
@@ -96,10 +97,11 @@ impl House {
             seen: Default::default(),
         });
         let (posthog, serving) = start(Arc::clone(&stand_in) as _).await;
+        let to_posthog = Relay::start(posthog).await;
         let pages = Arc::new(Site::default());
         let (origin, site) = start(Arc::clone(&pages) as _).await;
         let folder = tempfile::tempdir().unwrap();
-        let text = configuration(plan, posthog, origin).await;
+        let text = configuration(plan, to_posthog.address, origin).await;
         let (process, address) = listening(folder.path(), &text, plan.speaks).await;
         let yaml = folder.path().join("hedgerow.yaml");
         let home = match plan.place {
@@ -123,10 +125,10 @@ impl House {
             stand_in,
             yaml,
             address,
-            posthog,
+            to_posthog,
             _process: process,
             folder,
-            serving: Some(serving),
+            serving,
             site,
         }
     }
@@ -144,17 +146,13 @@ impl House {
         }
     }
 
-    /// PostHog goes away.
-    pub fn posthog_leaves(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            serving.abort();
-        }
+    /// PostHog goes away, and with it the connections that are open.
+    pub fn posthog_leaves(&self) {
+        self.to_posthog.set(Line::Refuses);
     }
 
-    pub async fn posthog_comes_back(&mut self) {
-        let listener = TcpListener::bind(self.posthog).await.unwrap();
-        let handler: Arc<dyn Handler> = Arc::clone(&self.stand_in) as _;
-        self.serving = Some(tokio::spawn(serve(listener, handler)));
+    pub fn posthog_comes_back(&self) {
+        self.to_posthog.set(Line::Passes);
     }
 
     pub fn log(&self) -> String {
@@ -164,7 +162,7 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
-        self.posthog_leaves();
+        self.serving.abort();
         self.site.abort();
     }
 }

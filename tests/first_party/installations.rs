@@ -42,6 +42,17 @@ pub fn calls(yaml: &Path) -> String {
     installation(&text).layout.calls_path()
 }
 
+/// The paths of analytics.js's settings, for the page's own key, and of posthog-js.
+pub fn settings_and_posthog_js(yaml: &Path) -> [String; 2] {
+    let text = std::fs::read_to_string(yaml).unwrap();
+    let own = installation(&text);
+    let script = own.names.disguise("/static/array.js").into_owned();
+    [
+        own.layout.settings_path(&own.write_key.unwrap()),
+        format!("/{}{script}", own.posthog),
+    ]
+}
+
 fn random(seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {

@@ -87,7 +87,7 @@ macro_rules! whole_visits {
     )*};
 }
 
-const OLDER: Plan<'static> = Plan {
+pub const OLDER: Plan<'static> = Plan {
     version: Version::V1_83,
     ..USUAL
 };
