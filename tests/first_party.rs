@@ -31,6 +31,8 @@ mod pages;
 mod relay;
 #[path = "first_party/stand_in.rs"]
 mod stand_in;
+#[path = "support/started.rs"]
+mod started;
 #[path = "support/tls.rs"]
 mod tls;
 #[path = "first_party/ublock.rs"]

@@ -59,5 +59,7 @@ export async function launch({ executable, map }) {
     fs.rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
     return [...new Set(urls)];
   };
-  return { page, seen: { requests, errors }, close };
+  // It ends by itself when the pipe to this process does.
+  const kill = () => fs.rmSync(folder, { recursive: true, force: true });
+  return { page, seen: { requests, errors }, close, kill };
 }

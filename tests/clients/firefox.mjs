@@ -111,5 +111,7 @@ export async function launch(options) {
     await browser.close();
     return [...asked];
   };
-  return { page, seen: { requests, errors }, close };
+  // It is no child of a pipe, and would go on without this process.
+  const kill = () => browser.process()?.kill('SIGKILL');
+  return { page, seen: { requests, errors }, close, kill };
 }

@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 
 const options = JSON.parse(process.argv[2]);
 const { launch } = await import(`./${options.browser}.mjs`);
-const { page, seen, close } = await launch(options);
+const { page, seen, close, kill } = await launch(options);
 
 const PATIENCE = 60_000;
 const sleep = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });
@@ -42,10 +42,22 @@ const orders = {
   seen: async () => seen,
 };
 
+const input = createInterface({ input: process.stdin });
+// Nobody waits for the answer any more: the test has failed, and no browser may outlive it.
+let busy = false;
+input.on('close', () => {
+  if (busy) {
+    kill();
+    process.exit(1);
+  }
+});
+
 console.log(JSON.stringify({ value: 'here' }));
-for await (const line of createInterface({ input: process.stdin })) {
+for await (const line of input) {
+  busy = true;
   const [[name, argument]] = Object.entries(JSON.parse(line));
   const answer = await orders[name](argument).then((value) => ({ value }), (error) => ({ error: String(error) }));
+  busy = false;
   console.log(JSON.stringify(answer));
 }
 await page.goto('about:blank').catch(() => null);

@@ -26,8 +26,8 @@ pub async fn all_comes(house: &House, stay: &Stay) {
     house
         .until("every event and a recording", |stand_in| {
             let events = stand_in.capture.events();
-            let came = |name: &&str| events.iter().any(|event| event.event == **name);
-            EVENTS.iter().all(|name| came(name)) && pieces(stand_in, stay) > 0
+            let came = |name: &str| events.iter().any(|event| event.event == name);
+            EVENTS.into_iter().all(came) && pieces(stand_in, stay) > 0
         })
         .await;
 }

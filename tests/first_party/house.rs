@@ -11,7 +11,7 @@ use chrono::Utc;
 use hedgerow::demo::capture::{Capacity, Capture};
 use hedgerow::demo::http::Handler;
 use hedgerow::proxy::serve;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
@@ -19,9 +19,11 @@ use super::installed::{clients, Needed, Version};
 use super::pages::{Site, NONCE};
 use super::relay::{Line, Relay};
 use super::stand_in::StandIn;
+use super::started::listens;
 
 pub const API_KEY: &str = "phc_first_party_test";
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// More than any machine needs, so that only what never comes is given up.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where Hedgerow is, seen from the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,58 +205,32 @@ async fn configuration(plan: Plan<'_>, posthog: SocketAddr, origin: SocketAddr) 
     text
 }
 
-/// Runs the binary on a port that is free, and waits until it listens.
+/// Runs the binary, and waits until it listens.
 async fn listening(folder: &Path, text: &str, speaks: Speaks<'_>) -> (Child, SocketAddr) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let listen = match speaks {
-            Speaks::Plainly => address.to_string(),
-            Speaks::Tls { certificate, key } => {
-                let (certificate, key) = (certificate.display(), key.display());
-                format!(
-                    "{{address: \"{address}\", tls: {{certificate: {certificate}, key: {key}}}}}"
-                )
-            }
-        };
-        let yaml = folder.join("hedgerow.yaml");
-        std::fs::write(&yaml, replaced(text, "0.0.0.0:8080", &listen)).unwrap();
-        let file = File::create(folder.join("log")).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-            .args(["run", "-c"])
-            .arg(&yaml)
-            .env("RUST_LOG", "info,hedgerow=debug")
-            .env("POSTHOG_API_KEY", API_KEY)
-            .stdout(file.try_clone().unwrap())
-            .stderr(file)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        loop {
-            if let Some(status) = process.try_wait().unwrap() {
-                // Somebody else may have taken the port in between.
-                let taken = log(folder).contains("cannot listen on");
-                assert!(taken, "hedgerow ended with {status}:\n{}", log(folder));
-                break;
-            }
-            if answers(address).await {
-                return (process, address);
-            }
-            assert!(Instant::now() < deadline, "{}", log(folder));
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    let any = "127.0.0.1:0";
+    let listen = match speaks {
+        Speaks::Plainly => any.to_owned(),
+        Speaks::Tls { certificate, key } => {
+            let (certificate, key) = (certificate.display(), key.display());
+            format!("{{address: \"{any}\", tls: {{certificate: {certificate}, key: {key}}}}}")
         }
-    }
-}
-
-/// Whether somebody else listens there: a socket that is on its way to a port of its own kind may
-/// meet itself.
-async fn answers(address: SocketAddr) -> bool {
-    match TcpStream::connect(address).await {
-        Ok(stream) => stream.local_addr().is_ok_and(|own| own != address),
-        Err(_) => false,
-    }
+    };
+    let yaml = folder.join("hedgerow.yaml");
+    std::fs::write(&yaml, replaced(text, "0.0.0.0:8080", &listen)).unwrap();
+    let log = folder.join("log");
+    let file = File::create(&log).unwrap();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["run", "-c"])
+        .arg(&yaml)
+        .env("RUST_LOG", "info,hedgerow=debug")
+        .env("POSTHOG_API_KEY", API_KEY)
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let address = listens(&mut process, &log).await;
+    (process, address)
 }
 
 fn log(folder: &Path) -> String {

@@ -66,7 +66,7 @@ impl Visitor {
             .current_dir(clients())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
+            // Not killed when dropped: it closes its browser when its input ends.
             .spawn()
             .unwrap();
         let mut visitor = Self {
