@@ -260,7 +260,7 @@ visits! {
     the_last_event_of_version_1_83_before_leaving_comes: Case {
         version: Version::V1_83, scenario: Scenario::Leave, ..PLAIN
     };
-    // Its batches go over https whatever `protocol` says, so they are not tried here.
+    // Batches of 1.83.0 go over https whatever `protocol` says, so none of them is tried here.
     the_last_batch_before_leaving_comes: Case {
         strategy: Strategy::Batching, scenario: Scenario::Leave, ..PLAIN
     };
