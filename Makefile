@@ -9,7 +9,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check blockers bench clients cmake chromium nats-server
+.PHONY: demo test check blockers bench clients cmake chromium nats-server blocker-lists
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -32,9 +32,10 @@ check: cmake
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 
-test: check clients nats-server
+test: check clients nats-server blocker-lists
 	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	$(TRY_BLOCKERS)
 
 bench: cmake
 	cargo bench --locked
@@ -43,7 +44,7 @@ bench: cmake
 cmake:
 	@scripts/need cmake cmake --version
 
-clients: chromium .deps/node.done .deps/python.done .deps/rust-client.done
+clients: chromium .deps/firefox.done .deps/node.done .deps/python.done .deps/rust-client.done
 
 chromium:
 	@scripts/need chromium "$${CHROMIUM:-chromium}" --version
@@ -51,6 +52,16 @@ chromium:
 # Debian keeps it where only root's path looks; the tests look there too.
 nats-server:
 	@PATH="$$PATH:/usr/sbin" scripts/need nats-server nats-server --version
+
+# Firefox, and uBlock Origin as Debian has it: the extension with its lists, for Firefox's tests and
+# for those of the lists. Where they cannot be had, these tests are left out, loudly.
+.deps/firefox.done: Makefile scripts/need scripts/fetch-ublock
+	mkdir -p .deps
+	rm -f .deps/firefox.missing
+	{ scripts/need firefox-esr "$${FIREFOX:-firefox-esr}" --version && scripts/fetch-ublock .deps/ublock; } \
+	|| { echo "*** Firefox or uBlock Origin cannot be had; the tests with them will be SKIPPED. ***"; \
+	     touch .deps/firefox.missing; }
+	[ -e .deps/firefox.missing ] || touch $@
 
 .deps/node.done: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
 	@scripts/need nodejs node --version
@@ -80,22 +91,15 @@ RUST_CLIENT := $(CLIENTS)/rust
 # The addresses of a first-party installation against blockers' lists, which are under licences of
 # their own and therefore fetched, never kept here.
 BLOCKER_LISTS := .deps/blocker-lists
-blockers: clients .deps/blocker-lists.done
-	HEDGEROW_CLIENTS=required cargo test --locked --test first_party -- both_libraries_work_on_the_pages_own_host
-	HEDGEROW_BLOCKERS=required HEDGEROW_BLOCKER_LISTS=$(CURDIR)/$(BLOCKER_LISTS) \
-	cargo test --manifest-path tests/blockers/Cargo.toml --target-dir .deps/blockers -- --nocapture
+# cargo test has made the addresses before.
+TRY_BLOCKERS = HEDGEROW_BLOCKER_LISTS=$(CURDIR)/$(BLOCKER_LISTS) \
+	cargo test --locked --manifest-path tests/blockers/Cargo.toml --target-dir .deps/blockers -- --nocapture
 
-.deps/blocker-lists.done: Makefile
-	@scripts/need jq jq --version
-	rm -rf $(BLOCKER_LISTS) && mkdir -p $(BLOCKER_LISTS)/raw
-	cd $(BLOCKER_LISTS)/raw && apt-get download webext-ublock-origin-chromium \
-	&& dpkg-deb -x webext-ublock-origin-chromium_*.deb . \
-	&& npm pack --silent @adguard/dnr-rulesets@3.3.20260320140136 && tar xzf adguard-dnr-rulesets-*.tgz
-	cd $(BLOCKER_LISTS) && assets=raw/usr/share/chromium/extensions/ublock-origin/assets \
-	&& cp $$assets/thirdparties/easylist/{easylist,easyprivacy}.txt . \
-	&& cp $$assets/ublock/{filters,privacy,quick-fixes,unbreak,badware}.min.txt . \
-	&& for list in 2 3 17; do \
-	jq -r '.[0].metadata.rawFilterList' raw/package/dist/filters/declarative/ruleset_$$list/ruleset_$$list.json \
-	> adguard-$$list.txt; done
-	rm -rf $(BLOCKER_LISTS)/raw
-	touch $@
+blockers: clients blocker-lists
+	HEDGEROW_CLIENTS=required cargo test --locked --test first_party -- both_libraries_work_on_the_pages_own_host
+	HEDGEROW_BLOCKERS=required $(TRY_BLOCKERS)
+
+# What cannot be fetched is missing below the folder, and the test says so.
+blocker-lists: clients
+	@scripts/fetch-blocker-lists .deps/ublock $(BLOCKER_LISTS) \
+	|| echo "*** Not all of the blockers' lists can be had; the test with them will be SKIPPED. ***"

@@ -1,5 +1,6 @@
-//! The real analytics.js and the real posthog-js in headless Chromium, on pages served through the
-//! real binary with what `hedgerow init` and `hedgerow snippet` print.
+//! The real analytics.js and the real posthog-js in headless Chromium, and in Firefox with the real
+//! uBlock Origin, on pages served through the real binary with what `hedgerow init` and
+//! `hedgerow snippet` print.
 //!
 //! `make test` installs the libraries and a browser. Without them these tests say that they were
 //! skipped; with `HEDGEROW_CLIENTS=required` they fail instead.
@@ -12,15 +13,33 @@
     clippy::indexing_slicing
 )]
 
+#[path = "first_party/absences.rs"]
+mod absences;
+#[path = "first_party/check.rs"]
+mod check;
 #[path = "first_party/house.rs"]
 mod house;
 #[path = "first_party/installations.rs"]
 mod installations;
 #[path = "real_clients/installed.rs"]
 mod installed;
+#[path = "first_party/line.rs"]
+mod line;
 #[path = "first_party/pages.rs"]
 mod pages;
+#[path = "outage/relay.rs"]
+mod relay;
 #[path = "first_party/stand_in.rs"]
 mod stand_in;
+#[path = "support/started.rs"]
+mod started;
+#[path = "support/tls.rs"]
+mod tls;
+#[path = "first_party/ublock.rs"]
+mod ublock;
+#[path = "first_party/vendors.rs"]
+mod vendors;
+#[path = "first_party/visitor.rs"]
+mod visitor;
 #[path = "first_party/visits.rs"]
 mod visits;

@@ -28,6 +28,8 @@ mod origin;
 mod servers;
 #[path = "real_clients/shop.rs"]
 mod shop;
+#[path = "support/started.rs"]
+mod started;
 mod support;
 #[path = "real_clients/visits.rs"]
 mod visits;

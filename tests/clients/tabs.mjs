@@ -6,8 +6,11 @@ import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
 
 const { chromium: executablePath } = JSON.parse(process.argv[2]);
+// For machines that are busy with something else.
+const timeout = 120_000;
 const browser = await chromium.launch({
   executablePath,
+  timeout,
   args: [
     // Chromium's own sandbox does not work for root, which tests in containers often are.
     '--no-sandbox',
@@ -21,6 +24,7 @@ const browser = await chromium.launch({
 });
 // One context: its tabs share cookies and storage, as those of one visitor do.
 const context = await browser.newContext();
+context.setDefaultTimeout(timeout);
 const tabs = [];
 
 async function obey({ tab, open, run }) {

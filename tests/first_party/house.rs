@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,19 @@ use chrono::Utc;
 use hedgerow::demo::capture::{Capacity, Capture};
 use hedgerow::demo::http::Handler;
 use hedgerow::proxy::serve;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use super::installed::{clients, Needed, Version};
 use super::pages::{Site, NONCE};
+use super::relay::{Line, Relay};
 use super::stand_in::StandIn;
+use super::started::listens;
 
 pub const API_KEY: &str = "phc_first_party_test";
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// More than any machine needs, so that only what never comes is given up.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where Hedgerow is, seen from the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,19 +47,51 @@ pub enum Tag {
     Injected,
 }
 
+/// How the page speaks to the site.
+#[derive(Debug, Clone, Copy)]
+pub enum Speaks<'f> {
+    Plainly,
+    /// With this certificate and its key.
+    Tls {
+        certificate: &'f Path,
+        key: &'f Path,
+    },
+}
+
+/// What is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'f> {
+    pub place: Where,
+    pub key: Key,
+    pub tag: Tag,
+    pub version: Version,
+    pub speaks: Speaks<'f>,
+}
+
+/// Both libraries in their newest versions on the page's own host.
+pub const USUAL: Plan<'static> = Plan {
+    place: Where::SameHost,
+    key: Key::Sent,
+    tag: Tag::InThePage,
+    version: Version::Newest,
+    speaks: Speaks::Plainly,
+};
+
 pub struct House {
     pub stand_in: Arc<StandIn>,
     pub yaml: PathBuf,
+    /// Where Hedgerow listens, for the pages and for what they send.
     pub address: SocketAddr,
-    posthog: SocketAddr,
-    process: Child,
+    to_posthog: Relay,
+    /// Killed when dropped.
+    _process: Child,
     folder: tempfile::TempDir,
-    serving: Option<JoinHandle<()>>,
+    serving: JoinHandle<()>,
     site: JoinHandle<()>,
 }
 
 impl House {
-    pub async fn open(place: Where, key: Key, tag: Tag, version: Version) -> Self {
+    pub async fn open(plan: Plan<'_>) -> Self {
         let stand_in = Arc::new(StandIn {
             capture: Arc::new(Capture::new(Arc::new(Utc::now), Capacity::UNBOUNDED)),
             scripts: clients().join("node_modules/posthog-js/dist"),
@@ -64,121 +99,72 @@ impl House {
             seen: Default::default(),
         });
         let (posthog, serving) = start(Arc::clone(&stand_in) as _).await;
+        let to_posthog = Relay::start(posthog).await;
         let pages = Arc::new(Site::default());
         let (origin, site) = start(Arc::clone(&pages) as _).await;
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
         let folder = tempfile::tempdir().unwrap();
-        let library = Needed::AnalyticsJs(version).path().join("dist/umd");
-        let mut text = hedgerow(&[
-            "init",
-            "--host",
-            &format!("http://{posthog}"),
-            "--origin",
-            &format!("http://{origin}"),
-            "--analytics-js",
-            library.to_str().unwrap(),
-        ])
-        .await;
-        text = replaced(&text, "0.0.0.0:8080", &address.to_string());
-        if key == Key::LeftOut {
-            let start = text.find("write_keys: [").unwrap();
-            let end = text[start..].find(']').unwrap() + start;
-            text.replace_range(start..=end, "write_keys: any");
-            text = replaced(&text, "{key: sent}", "{key: left_out}");
-        }
-        if tag == Tag::Injected {
-            let prefix = prefix(&text);
-            let from = format!("origin: \"http://{origin}\"");
-            let to = format!("origin: {{servers: \"http://{origin}\", inject: {prefix}}}");
-            text = replaced(&text, &from, &to);
-        }
+        let text = configuration(plan, to_posthog.address, origin).await;
+        let (process, address) = listening(folder.path(), &text, plan.speaks).await;
         let yaml = folder.path().join("hedgerow.yaml");
-        std::fs::write(&yaml, text).unwrap();
-        let file = yaml.to_str().unwrap();
-        let home = match place {
+        let home = match plan.place {
             Where::SameHost => None,
             Where::Subdomain => Some(format!("http://t.shop.test:{}", address.port())),
             Where::OtherSite => Some(format!("http://other.test:{}", address.port())),
         };
-        let mut flags = vec!["snippet", "-c", file, "--nonce", NONCE];
+        let mut flags = vec!["snippet", "-c", yaml.to_str().unwrap(), "--nonce", NONCE];
         if let Some(home) = &home {
             flags.extend(["--home", home]);
         }
         let snippet = hedgerow(&flags).await;
         flags.push("--csp");
         let policy = hedgerow(&flags).await;
-        let snippet = match tag {
+        let snippet = match plan.tag {
             Tag::InThePage => snippet,
             Tag::Injected => String::new(),
         };
         pages.page.set((snippet, policy)).unwrap();
-        let log = File::create(folder.path().join("log")).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-            .args(["run", "-c", file])
-            .env("RUST_LOG", "info,hedgerow=debug")
-            .env("POSTHOG_API_KEY", API_KEY)
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut house = Self {
+        Self {
             stand_in,
             yaml,
             address,
-            posthog,
-            process,
+            to_posthog,
+            _process: process,
             folder,
-            serving: Some(serving),
+            serving,
             site,
-        };
+        }
+    }
+
+    /// Waits until this holds of what has come.
+    pub async fn until(&self, what: &str, holds: impl Fn(&StandIn) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).await.is_err() {
-            if let Some(status) = house.process.try_wait().unwrap() {
-                panic!("hedgerow ended with {status}:\n{}", house.log());
+        while !holds(&self.stand_in) {
+            if Instant::now() > deadline {
+                let events = self.stand_in.capture.events();
+                let came: Vec<&str> = events.iter().map(|event| event.raw.as_str()).collect();
+                panic!("waited in vain: {what}; came: {came:#?}\n{}", self.log());
             }
-            assert!(Instant::now() < deadline, "not listening:\n{}", house.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        house
     }
 
-    /// PostHog goes away.
-    pub fn posthog_leaves(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            serving.abort();
-        }
+    /// PostHog goes away, and with it the connections that are open.
+    pub fn posthog_leaves(&self) {
+        self.to_posthog.set(Line::Refuses);
     }
 
-    pub async fn posthog_comes_back(&mut self) {
-        let listener = TcpListener::bind(self.posthog).await.unwrap();
-        let handler: Arc<dyn Handler> = Arc::clone(&self.stand_in) as _;
-        self.serving = Some(tokio::spawn(serve(listener, handler)));
+    pub fn posthog_comes_back(&self) {
+        self.to_posthog.set(Line::Passes);
     }
 
     pub fn log(&self) -> String {
-        let bytes = std::fs::read(self.folder.path().join("log")).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    /// The most memory that Hedgerow has held, in bytes.
-    pub fn peak_memory(&self) -> u64 {
-        let pid = self.process.id().unwrap();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmHWM:"))
-            .unwrap();
-        let kib = line.split_whitespace().nth(1).unwrap();
-        kib.parse::<u64>().unwrap() * 1024
+        log(self.folder.path())
     }
 }
 
 impl Drop for House {
     fn drop(&mut self) {
-        self.posthog_leaves();
+        self.serving.abort();
         self.site.abort();
     }
 }
@@ -188,6 +174,68 @@ pub fn prefix(yaml: &str) -> String {
     let start = yaml.find("# Segment's calls").unwrap();
     let path = yaml[start..].split("path: ").nth(1).unwrap();
     path.split_whitespace().next().unwrap().to_owned()
+}
+
+/// What `hedgerow init` prints, changed as the plan wants it. The address is still the one that it
+/// chooses.
+async fn configuration(plan: Plan<'_>, posthog: SocketAddr, origin: SocketAddr) -> String {
+    let library = Needed::AnalyticsJs(plan.version).path().join("dist/umd");
+    let mut text = hedgerow(&[
+        "init",
+        "--host",
+        &format!("http://{posthog}"),
+        "--origin",
+        &format!("http://{origin}"),
+        "--analytics-js",
+        library.to_str().unwrap(),
+    ])
+    .await;
+    if plan.key == Key::LeftOut {
+        let start = text.find("write_keys: [").unwrap();
+        let end = text[start..].find(']').unwrap() + start;
+        text.replace_range(start..=end, "write_keys: any");
+        text = replaced(&text, "{key: sent}", "{key: left_out}");
+    }
+    if plan.tag == Tag::Injected {
+        let prefix = prefix(&text);
+        let from = format!("origin: \"http://{origin}\"");
+        let to = format!("origin: {{servers: \"http://{origin}\", inject: {prefix}}}");
+        text = replaced(&text, &from, &to);
+    }
+    text
+}
+
+/// Runs the binary, and waits until it listens.
+async fn listening(folder: &Path, text: &str, speaks: Speaks<'_>) -> (Child, SocketAddr) {
+    let any = "127.0.0.1:0";
+    let listen = match speaks {
+        Speaks::Plainly => any.to_owned(),
+        Speaks::Tls { certificate, key } => {
+            let (certificate, key) = (certificate.display(), key.display());
+            format!("{{address: \"{any}\", tls: {{certificate: {certificate}, key: {key}}}}}")
+        }
+    };
+    let yaml = folder.join("hedgerow.yaml");
+    std::fs::write(&yaml, replaced(text, "0.0.0.0:8080", &listen)).unwrap();
+    let log = folder.join("log");
+    let file = File::create(&log).unwrap();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["run", "-c"])
+        .arg(&yaml)
+        .env("RUST_LOG", "info,hedgerow=debug")
+        .env("POSTHOG_API_KEY", API_KEY)
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let address = listens(&mut process, &log).await;
+    (process, address)
+}
+
+fn log(folder: &Path) -> String {
+    let bytes = std::fs::read(folder.join("log")).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn replaced(text: &str, from: &str, to: &str) -> String {

@@ -16,7 +16,8 @@ struct Installation {
     layout: Layout,
     posthog: String,
     names: PathNames,
-    write_key: String,
+    /// None where the page gets no key.
+    write_key: Option<String>,
 }
 
 /// The list of each of 200 freshly generated installations, the given one's own first.
@@ -33,6 +34,23 @@ pub fn of(yaml: &Path, list: &[Value]) -> Vec<Vec<Value>> {
         all.push(moved.collect());
     }
     all
+}
+
+/// The path of Segment's calls in this configuration.
+pub fn calls(yaml: &Path) -> String {
+    let text = std::fs::read_to_string(yaml).unwrap();
+    installation(&text).layout.calls_path()
+}
+
+/// The paths of analytics.js's settings, for the page's own key, and of posthog-js.
+pub fn settings_and_posthog_js(yaml: &Path) -> [String; 2] {
+    let text = std::fs::read_to_string(yaml).unwrap();
+    let own = installation(&text);
+    let script = own.names.disguise("/static/array.js").into_owned();
+    [
+        own.layout.settings_path(&own.write_key.unwrap()),
+        format!("/{}{script}", own.posthog),
+    ]
 }
 
 fn random(seed: u64) -> Vec<u8> {
@@ -64,7 +82,7 @@ fn installation(text: &str) -> Installation {
         layout: files.layout.clone(),
         posthog: posthog.trim_matches('/').to_owned(),
         names,
-        write_key: files.page_key.as_ref().unwrap().expose().to_owned(),
+        write_key: files.page_key.as_ref().map(|key| key.expose().to_owned()),
     }
 }
 
@@ -82,8 +100,8 @@ fn moved(own: &Installation, other: &Installation, path: &str) -> String {
     let moved = match own.layout.recognise(tail) {
         SiteFile::Script { .. } => layout.script_path(),
         SiteFile::Settings { write_key } => {
-            assert_eq!(write_key, own.write_key);
-            layout.settings_path(&other.write_key)
+            assert_eq!(Some(write_key), own.write_key.as_deref());
+            layout.settings_path(other.write_key.as_ref().unwrap())
         }
         SiteFile::Chunk { name } => format!("{}/{}/{name}", layout.prefix(), layout.chunks()),
         SiteFile::Call { tail } => format!("{}/{tail}", layout.calls_path()),

@@ -10,17 +10,20 @@ use chrono::Utc;
 use hedgerow::demo::capture::{Capacity, Capture};
 use hedgerow::demo::http::Handler;
 use hedgerow::proxy::serve;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
+
+use super::started::listens;
 
 /// The project key that the events must carry.
 pub const API_KEY: &str = "phc_real_clients";
 /// The key that every client uses. It must not show in the log.
 pub const WRITE_KEY: &str = "wk_real_clients";
 
-/// More than any client needs, so that only what never comes is given up.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// More than any client needs on a machine that is busy with something else, so that only what never
+/// comes is given up.
+pub const PATIENCE: Duration = Duration::from_secs(150);
 
 pub struct House {
     pub capture: Arc<Capture>,
@@ -44,7 +47,8 @@ impl House {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = listener.local_addr().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let (process, hedgerow) = proxy(folder.path(), posthog, origin).await;
+        let mut process = run(folder.path(), posthog, origin);
+        let hedgerow = listens(&mut process, &folder.path().join("log")).await;
         served.push(tokio::spawn(serve(listener, site(hedgerow))));
         Self {
             capture,
@@ -102,34 +106,10 @@ fn log(folder: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Runs the binary on a port that is free, and waits until it listens.
-async fn proxy(folder: &Path, posthog: SocketAddr, origin: SocketAddr) -> (Child, SocketAddr) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let mut process = run(folder, address, posthog, origin);
-        loop {
-            if TcpStream::connect(address).await.is_ok() {
-                return (process, address);
-            }
-            assert!(Instant::now() < deadline, "{}", log(folder));
-            if let Some(status) = process.try_wait().unwrap() {
-                // Somebody else may have taken the port in between.
-                let taken = log(folder).contains("cannot listen on");
-                assert!(taken, "hedgerow ended with {status}:\n{}", log(folder));
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-fn run(folder: &Path, address: SocketAddr, posthog: SocketAddr, origin: SocketAddr) -> Child {
+fn run(folder: &Path, posthog: SocketAddr, origin: SocketAddr) -> Child {
     let file = folder.join("hedgerow.yaml");
     let config = format!(
-        "listen: [\"{address}\"]\n\
+        "listen: [\"127.0.0.1:0\"]\n\
          admin: off\n\
          projects:\n  stand_in: {{host: \"http://{posthog}\", api_key: {API_KEY}}}\n\
          routes:\n\

@@ -15,6 +15,10 @@ pub enum Needed {
     /// A version of `@segment/analytics-next`.
     AnalyticsJs(Version),
     PostHogJs,
+    Firefox,
+    Puppeteer,
+    /// The extension, unpacked.
+    UBlock,
 }
 
 /// The versions of analytics.js that are tried.
@@ -54,6 +58,12 @@ impl Needed {
                 None => on_path("chromium"),
             },
             Self::Playwright => modules.join("playwright-core"),
+            Self::Firefox => match std::env::var_os("FIREFOX") {
+                Some(path) => PathBuf::from(path),
+                None => on_path("firefox-esr"),
+            },
+            Self::Puppeteer => modules.join("puppeteer-core"),
+            Self::UBlock => deps.join("ublock"),
             Self::PostHogJs => modules.join("posthog-js"),
             Self::AnalyticsJs(Version::Newest) => modules.join("@segment/analytics-next"),
             Self::AnalyticsJs(Version::V1_83) => modules.join("@segment/analytics-next-1.83.0"),
@@ -81,9 +91,10 @@ pub fn all_here(test: &str, needed: &[Needed]) -> bool {
         .map(|one| format!("{one:?} ({})", one.path().display()))
         .collect();
     let list = list.join(", ");
-    let excused = missing
-        .iter()
-        .all(|one| matches!(one, Needed::RustClient) && unbuildable());
+    let excused = missing.iter().all(|one| {
+        matches!(one, Needed::RustClient) && unbuildable()
+            || matches!(one, Needed::Firefox | Needed::UBlock) && unfetched()
+    });
     let required = std::env::var("HEDGEROW_CLIENTS").is_ok_and(|value| value == "required");
     assert!(!required || excused, "{test}: not installed: {list}");
     writeln!(
@@ -98,5 +109,12 @@ pub fn all_here(test: &str, needed: &[Needed]) -> bool {
 fn unbuildable() -> bool {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join(".deps/rust-client.unbuildable")
+        .exists()
+}
+
+/// `make` leaves this note when Debian's packages of Firefox and uBlock Origin cannot be had.
+fn unfetched() -> bool {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(".deps/firefox.missing")
         .exists()
 }

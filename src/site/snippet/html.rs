@@ -33,6 +33,10 @@ fn is_nonce(text: &str) -> bool {
 ///
 /// Calls made before a library is there wait in its queue. With both libraries the first `page`
 /// waits for posthog-js, so that it carries the session; not longer than three seconds.
+///
+/// analytics.js asks for its settings once, and without them it never starts and its queue is lost
+/// (segment-tracking 3.3). So the script asks for them first, again and again if it must, and then
+/// loads analytics.js, which gets them out of the browser's cache.
 pub fn script(page: &Page) -> String {
     let mut text = String::from("!function (window, document) {\n");
     text.push_str(LOAD);
@@ -57,6 +61,7 @@ pub fn script(page: &Page) -> String {
 
 /// `load` adds a script to the page, with the nonce of the one that runs. `queue` gives a list the
 /// methods of a library that is not there yet; once it is, a method that somebody kept calls it.
+/// `insistent` gives a function that does something again later, and later still each time.
 const LOAD: &str = "  var self = document.currentScript
   function load(address, done, failed) {
     var script = document.createElement('script')
@@ -67,6 +72,13 @@ const LOAD: &str = "  var self = document.currentScript
     if (done) script.onload = done
     if (failed) script.onerror = failed
     ;(document.head || document.documentElement).appendChild(script)
+  }
+  function insistent(attempt) {
+    var wait = 1000
+    return function () {
+      setTimeout(attempt, wait)
+      wait = Math.min(2 * wait, 60000)
+    }
   }
   function queue(library, target, methods, before) {
     methods.split(' ').forEach(function (name) {
@@ -103,9 +115,21 @@ fn analytics_part(page: &Page, analytics: &AnalyticsPart) -> String {
     }}
     return [name].concat(call)
   }})
-  load({script})
+  var startAgain = insistent(start)
+  function start() {{
+    function begin() {{ load({script}, null, startAgain) }}
+    if (!window.fetch) return begin()
+    fetch({settings}).then(function (answer) {{
+      return answer.ok ? answer.text() : Promise.reject(answer.status)
+    }}).then(begin, startAgain)
+  }}
+  start()
 ",
         key = literal(&analytics.write_key),
+        settings = literal(&format!(
+            "{origin}{}",
+            analytics.layout.settings_path(&analytics.write_key)
+        )),
         cdn = literal(&format!("{origin}{}", analytics.layout.prefix())),
         script = literal(&format!("{origin}{}", analytics.layout.script_path())),
     )
@@ -129,13 +153,17 @@ fn posthog_stub() -> String {
 
 fn alone(page: &Page, posthog: &PostHogPart) -> String {
     format!(
-        "  load({script}, function () {{
-    window.posthog.init({key}, {options})
-  }})
+        "  function loadPostHog() {{
+    load({script}, function () {{
+      window.posthog.init({key}, {options})
+    }}, loadAgain)
+  }}
+  var loadAgain = insistent(loadPostHog)
+  loadPostHog()
 ",
         script = literal(&posthog.address(&page.home, "/static/array.js")),
         key = literal(&posthog.api_key),
-        options = options(page, posthog, None, Types::None, "    "),
+        options = options(page, posthog, None, Types::None, "      "),
     )
 }
 
@@ -158,7 +186,14 @@ fn together(page: &Page, posthog: &PostHogPart) -> String {
     window.posthog.init({key}, {options})
   }}
   analytics.ready(both)
-  load({script}, both, first)
+  function loadPostHog() {{
+    load({script}, both, function () {{
+      first()
+      loadAgain()
+    }})
+  }}
+  var loadAgain = insistent(loadPostHog)
+  loadPostHog()
   setTimeout(first, 3000)
 ",
         script = literal(&posthog.address(&page.home, "/static/array.js")),

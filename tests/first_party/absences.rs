@@ -1,0 +1,196 @@
+//! What is left of a visit while a part of the way is away, and what is right again afterwards.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::house::{House, Plan, PATIENCE, USUAL};
+use super::line::{Line, Way};
+use super::visitor::{Visitor, ANALYTICS, POSTHOG, TURN};
+use super::visits::{is_here, page, OLDER};
+
+/// A house, and the line through which its visitors come. What can fail on it are analytics.js's
+/// settings and posthog-js itself.
+async fn behind_a_line(plan: Plan<'_>) -> (House, Line, String) {
+    let house = House::open(plan).await;
+    let ends = super::installations::settings_and_posthog_js(&house.yaml);
+    let line = Line::to(house.address, ends.to_vec()).await;
+    let page = format!("http://shop.test:{}/", line.address.port());
+    (house, line, page)
+}
+
+/// How many different events of this name have come.
+fn count(house: &House, name: &str) -> usize {
+    let events = house.stand_in.capture.events();
+    let same = events.iter().filter(|event| event.event == name);
+    let ids: std::collections::BTreeSet<_> = same.map(|event| event.uuid).collect();
+    ids.len()
+}
+
+async fn all_come(house: &House, names: &[&str]) {
+    let what = names.join(", ");
+    let came = || names.iter().all(|name| count(house, name) > 0);
+    house.until(&what, |_| came()).await;
+}
+
+/// Calls both libraries in the page, whether they are there or not.
+async fn both_say(visitor: &mut Visitor, track: &str, capture: &str) {
+    let calls = format!("window.analytics.track('{track}'), window.posthog.capture('{capture}')");
+    visitor.run(&format!("void ({calls})")).await;
+}
+
+async fn kept_settings(test: &str, plan: Plan<'_>) {
+    if !is_here(test, plan.version) {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let (house, line, page) = behind_a_line(plan).await;
+    let mut visitor = Visitor::with_chromium().await;
+    visitor.open_with_both(&page).await;
+    both_say(&mut visitor, "Before", "before").await;
+    all_come(&house, &["Before", "before"]).await;
+    for (away, track, capture) in [
+        (Way::Fails, "While it fails", "while it fails"),
+        (Way::Cut, "While it is cut", "while it is cut"),
+    ] {
+        line.set(away);
+        visitor.open(&format!("{page}plain")).await;
+        visitor.open_with_both(&page).await;
+        both_say(&mut visitor, track, capture).await;
+        all_come(&house, &[track, capture]).await;
+    }
+    assert_eq!(line.held_up.load(Ordering::SeqCst), 0, "they were not kept");
+    let report = visitor.leaves().await;
+    assert_eq!(report.errors, [""; 0]);
+}
+
+/// A visitor who has nothing yet comes while settings and posthog-js are away, and stays until they
+/// are there.
+async fn come_back(test: &str, plan: Plan<'_>, away: Way) {
+    if !is_here(test, plan.version) {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let (house, line, page) = behind_a_line(plan).await;
+    line.set(away);
+    let mut visitor = Visitor::with_chromium().await;
+    visitor.open(&page).await;
+    both_say(&mut visitor, "Waited", "waited").await;
+    // Both have been asked for in vain, and again.
+    house
+        .until("the page asks again", |_| {
+            line.held_up.load(Ordering::SeqCst) >= 4
+        })
+        .await;
+    for library in [ANALYTICS, POSTHOG] {
+        assert_ne!(visitor.run(library).await, true, "{library}");
+    }
+    line.set(Way::Passes);
+    // Nobody reloads the page: what was said on it waits there.
+    visitor.until(ANALYTICS).await;
+    visitor.until(POSTHOG).await;
+    all_come(&house, &["$pageview", "Waited", "waited"]).await;
+    visitor.open(&format!("{page}plain")).await;
+    visitor.open_with_both(&page).await;
+    both_say(&mut visitor, "Back", "back").await;
+    all_come(&house, &["Back", "back"]).await;
+    visitor.leaves().await;
+    for (name, times) in [
+        ("Waited", 1),
+        ("waited", 1),
+        ("Back", 1),
+        ("back", 1),
+        ("$pageview", 2),
+    ] {
+        assert_eq!(count(&house, name), times, "{name}");
+    }
+    let events = house.stand_in.capture.events();
+    let visitors = events.iter().map(|event| &event.distinct_id);
+    let visitors: std::collections::BTreeSet<_> = visitors.collect();
+    assert_eq!(visitors.len(), 1, "one visitor is several: {visitors:?}");
+}
+
+/// PostHog goes away and comes back under a visitor who has never been here.
+async fn posthog_away(test: &str, plan: Plan<'_>) {
+    if !is_here(test, plan.version) {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let house = House::open(plan).await;
+    let page = page(&house);
+    // Somebody comes before, so that there is a good copy of everything.
+    let mut first = Visitor::with_chromium().await;
+    first.open_with_both(&page).await;
+    both_say(&mut first, "Before", "before").await;
+    all_come(&house, &["Before", "before"]).await;
+    first.leaves().await;
+
+    house.posthog_leaves();
+    let mut visitor = Visitor::with_chromium().await;
+    visitor.open(&format!("{page}plain")).await;
+    assert_eq!(visitor.run("document.title").await, "The shop");
+    visitor.open_with_both(&page).await;
+    both_say(&mut visitor, "While away", "while away").await;
+    // analytics.js has its yes: the event is on the disk.
+    let calls = super::installations::calls(&house.yaml);
+    let track = format!("{calls}/t");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let seen = visitor.seen().await;
+        let mut tracked = seen
+            .requests
+            .iter()
+            .filter(|sent| sent.url.ends_with(&track));
+        if tracked.any(|sent| sent.status == Some(200)) {
+            break;
+        }
+        let log = house.log();
+        assert!(Instant::now() < deadline, "{:#?}\n{log}", seen.requests);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(count(&house, "While away"), 0, "PostHog was not away");
+
+    house.posthog_comes_back();
+    all_come(&house, &["While away", "while away"]).await;
+    both_say(&mut visitor, "Afterwards", "afterwards").await;
+    all_come(&house, &["Afterwards", "afterwards"]).await;
+    visitor.leaves().await;
+    for name in ["Before", "before", "While away", "Afterwards", "afterwards"] {
+        assert_eq!(count(&house, name), 1, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_whose_settings_were_kept_does_without_them() {
+    let test = "a_page_whose_settings_were_kept_does_without_them";
+    kept_settings(test, USUAL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_with_version_1_83_whose_settings_were_kept_does_without_them() {
+    let test = "a_page_with_version_1_83_whose_settings_were_kept_does_without_them";
+    kept_settings(test, OLDER).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_wait_on_the_page_for_settings_that_fail() {
+    let test = "calls_wait_on_the_page_for_settings_that_fail";
+    come_back(test, USUAL, Way::Fails).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_wait_on_the_page_for_settings_whose_connections_are_cut() {
+    let test = "calls_wait_on_the_page_for_settings_whose_connections_are_cut";
+    come_back(test, OLDER, Way::Cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_posthog_takes_nothing_from_the_page_and_loses_no_event() {
+    let test = "an_outage_of_posthog_takes_nothing_from_the_page_and_loses_no_event";
+    posthog_away(test, USUAL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_posthog_loses_no_event_of_version_1_83() {
+    let test = "an_outage_of_posthog_loses_no_event_of_version_1_83";
+    posthog_away(test, OLDER).await;
+}

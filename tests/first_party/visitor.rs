@@ -1,0 +1,214 @@
+//! One visitor with one page in a real browser, driven by `tests/clients/visitor.mjs`.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{json, Value};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::Mutex;
+
+use super::installed::{clients, Needed};
+
+/// One browser at a time: several of them on a small machine only wait for each other.
+pub static TURN: Mutex<()> = Mutex::const_new(());
+
+/// More than the script's own patience, so that its word is heard of what it waits for.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// What the names of pages lead to in Chromium.
+const MAP: &str = "MAP shop.test 127.0.0.1, MAP t.shop.test 127.0.0.1, MAP other.test 127.0.0.1, \
+    MAP * ~NOTFOUND, EXCLUDE 127.0.0.1";
+
+/// What the browser saw.
+#[derive(Debug, Deserialize)]
+pub struct Report {
+    pub requests: Vec<Sent>,
+    /// What it asked for by its own account, itself included.
+    #[serde(default)]
+    pub asked: Vec<String>,
+    pub errors: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Sent {
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub method: String,
+    pub url: String,
+    pub status: Option<u16>,
+    pub headers: BTreeMap<String, String>,
+}
+
+pub struct Visitor {
+    process: Child,
+    input: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Visitor {
+    pub async fn with_chromium() -> Self {
+        Self::with(json!({
+            "browser": "chromium",
+            "executable": Needed::Chromium.path(),
+            "map": MAP,
+        }))
+        .await
+    }
+
+    /// With any browser that `visitor.mjs` knows.
+    pub async fn with(options: Value) -> Self {
+        let mut process = Command::new(Needed::Node.path())
+            .arg("visitor.mjs")
+            .arg(options.to_string())
+            .current_dir(clients())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // Not killed when dropped: it closes its browser when its input ends.
+            .spawn()
+            .unwrap();
+        let mut visitor = Self {
+            input: process.stdin.take().unwrap(),
+            lines: BufReader::new(process.stdout.take().unwrap()).lines(),
+            process,
+        };
+        assert_eq!(visitor.answer("the start").await, "here");
+        visitor
+    }
+
+    async fn line(&mut self, what: &str) -> String {
+        match tokio::time::timeout(PATIENCE, self.lines.next_line()).await {
+            Ok(Ok(Some(line))) => line,
+            other => panic!("the browser does not answer {what}: {other:?}"),
+        }
+    }
+
+    async fn answer(&mut self, what: &str) -> Value {
+        let line = self.line(what).await;
+        let mut answer: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(answer.get("error"), None, "{what}");
+        answer["value"].take()
+    }
+
+    async fn tell(&mut self, order: Value) -> Value {
+        let line = format!("{order}\n");
+        self.input.write_all(line.as_bytes()).await.unwrap();
+        self.answer(&line).await
+    }
+
+    pub async fn open(&mut self, url: &str) {
+        self.tell(json!({"open": url})).await;
+    }
+
+    /// Opens a page that has both libraries, and waits for them.
+    pub async fn open_with_both(&mut self, url: &str) {
+        self.open(url).await;
+        self.until(ANALYTICS).await;
+        self.until(POSTHOG).await;
+    }
+
+    /// Runs a script in the page, and gives what it gives or promises.
+    pub async fn run(&mut self, script: &str) -> Value {
+        self.tell(json!({"run": script})).await
+    }
+
+    /// Runs a script until it gives something that counts as true.
+    pub async fn until(&mut self, script: &str) -> Value {
+        self.tell(json!({"until": script})).await
+    }
+
+    pub async fn click(&mut self, selector: &str) {
+        self.tell(json!({"click": selector})).await;
+    }
+
+    pub async fn back(&mut self) {
+        self.tell(json!({"back": true})).await;
+    }
+
+    /// What the browser has seen so far.
+    pub async fn seen(&mut self) -> Report {
+        let seen = self.tell(json!({"seen": true})).await;
+        serde_json::from_value(seen).unwrap()
+    }
+
+    /// Leaves the page and closes the browser.
+    pub async fn leaves(mut self) -> Report {
+        // The end of the input is the order.
+        drop(self.input);
+        let line = match tokio::time::timeout(PATIENCE, self.lines.next_line()).await {
+            Ok(Ok(Some(line))) => line,
+            other => panic!("the browser does not end: {other:?}"),
+        };
+        let status = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        assert!(status.expect("the browser ends").unwrap().success());
+        serde_json::from_str(&line).unwrap()
+    }
+}
+
+pub const ANALYTICS: &str = "window.analytics && window.analytics.initialized";
+pub const POSTHOG: &str = "window.posthog && window.posthog.__loaded";
+
+/// Who the libraries take the visitor for.
+#[derive(Debug, Deserialize)]
+pub struct Ids {
+    pub anonymous: Option<String>,
+    pub user: Option<String>,
+    pub distinct: Option<String>,
+    pub device: Option<String>,
+    pub session: Option<String>,
+}
+
+impl Ids {
+    pub async fn of(visitor: &mut Visitor) -> Self {
+        let ids = visitor
+            .run(
+                "({
+                    anonymous: window.analytics.user().anonymousId(),
+                    user: window.analytics.user().id(),
+                    distinct: window.posthog.get_distinct_id(),
+                    device: window.posthog.get_property('$device_id'),
+                    session: window.posthog.get_session_id(),
+                })",
+            )
+            .await;
+        serde_json::from_value(ids).unwrap()
+    }
+}
+
+/// What a visitor of a page with both libraries has been.
+#[derive(Debug)]
+pub struct Stay {
+    pub before: Ids,
+    pub after: Ids,
+    pub flag: Value,
+}
+
+/// Everything that a visitor can do on the page that is open.
+pub async fn stay(visitor: &mut Visitor) -> Stay {
+    let before = Ids::of(visitor).await;
+    visitor
+        .until("window.posthog.isFeatureEnabled('beta') !== undefined")
+        .await;
+    let flag = visitor.run("window.posthog.isFeatureEnabled('beta')").await;
+    visitor
+        .until("window.posthog.sessionRecordingStarted()")
+        .await;
+    visitor.run("void window.posthog.capture('direct')").await;
+    visitor
+        .run(
+            "(async () => {
+                await window.analytics.track('Bought', { price: 1 });
+                await window.analytics.identify('u1', { plan: 'gold' });
+                await window.analytics.group('g1', { seats: 3 });
+            })()",
+        )
+        .await;
+    visitor.click("#buy").await;
+    Stay {
+        before,
+        after: Ids::of(visitor).await,
+        flag,
+    }
+}
