@@ -12,7 +12,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::plain::{pairs, Handler, Request, Response};
+use crate::plain::{Handler, Request, Response};
 use crate::rewrite::Fate;
 
 pub mod live;
@@ -147,13 +147,7 @@ impl Admin {
     fn news(&self, request: &Request) -> Response {
         let until = u64::try_from(self.now().saturating_add(WATCHED)).unwrap_or(0);
         self.watched.store(until, Ordering::Relaxed);
-        let after = pairs(request.query.as_deref().unwrap_or_default())
-            .into_iter()
-            .find(|(name, _)| name == "after")
-            .and_then(|(_, value)| value.parse::<u64>().ok())
-            .unwrap_or_default();
-        let text = self.live.json_after(after);
-        Response::new(StatusCode::OK, "application/json", text)
+        self.live.news(request.query.as_deref())
     }
 }
 

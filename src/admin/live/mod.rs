@@ -4,8 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use http::header::{HeaderValue, CACHE_CONTROL};
+use http::StatusCode;
 use serde_json::{json, Value};
 
+use crate::plain::{pairs, Response};
 use crate::rewrite::{Fate, Watch};
 
 /// The time of day.
@@ -126,6 +129,18 @@ impl Live {
             .map(|entry| entry.json())
             .collect();
         json!({"latest": latest, "entries": entries}).to_string()
+    }
+
+    /// The answer to a request whose query says `after=NUMBER`; without it, all that is kept.
+    pub(crate) fn news(&self, query: Option<&str>) -> Response {
+        let after = pairs(query.unwrap_or_default())
+            .into_iter()
+            .find(|(name, _)| name == "after")
+            .and_then(|(_, value)| value.parse::<u64>().ok())
+            .unwrap_or_default();
+        let text = self.json_after(after);
+        Response::new(StatusCode::OK, "application/json", text)
+            .with(CACHE_CONTROL, HeaderValue::from_static("no-store"))
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {

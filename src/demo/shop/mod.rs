@@ -12,7 +12,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{header, Method, StatusCode};
 use serde_json::json;
 
-use super::http::{pairs, Handler, Request, Response};
+use super::http::{Handler, Request, Response};
 use super::live::Live;
 
 mod files;
@@ -77,7 +77,7 @@ impl Shop {
             "/shop.css" => return text("text/css; charset=utf-8", STYLE),
             "/shop.js" => return text(JAVASCRIPT, SCRIPT),
             "/icon.svg" | "/favicon.ico" => return text("image/svg+xml", ICON),
-            "/live" => return self.news(request),
+            "/live" => return self.live.news(request.query.as_deref()),
             _ => {}
         }
         if let Some(rest) = path.strip_prefix("/analytics.js/v1/") {
@@ -111,20 +111,6 @@ impl Shop {
                 header::CONTENT_SECURITY_POLICY,
                 HeaderValue::from_static(CONTENT_SECURITY_POLICY),
             )
-    }
-
-    fn news(&self, request: &Request) -> Response {
-        let after = pairs(request.query.as_deref().unwrap_or_default())
-            .into_iter()
-            .find(|(name, _)| name == "after")
-            .and_then(|(_, value)| value.parse::<u64>().ok())
-            .unwrap_or_default();
-        Response::new(
-            StatusCode::OK,
-            "application/json",
-            self.live.json_after(after),
-        )
-        .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
     }
 
     fn script(&self, name: &str, caching: &'static str) -> Response {
