@@ -82,7 +82,7 @@ async fn settle(posthog: &PostHog, acknowledged: &[Vec<String>], tally: &Tally, 
         })
         .collect();
     let failures = tally.failures();
-    println!(
+    support::say(format_args!(
         "{what}: requests {}, answered {}, failed {}, sent again over a new connection {}, \
          in the gap {}; events acknowledged {}, stored {stored}, by uuid {uuids}, lost {}, \
          clients out of order {}",
@@ -94,7 +94,7 @@ async fn settle(posthog: &PostHog, acknowledged: &[Vec<String>], tally: &Tally, 
         acknowledged_ids.len(),
         lost.len(),
         turned.len(),
-    );
+    ));
     assert!(failures.is_empty(), "{failures:#?}");
     assert!(lost.is_empty(), "lost: {lost:?}");
     assert!(turned.is_empty(), "out of order: {turned:?}");

@@ -14,7 +14,7 @@ use pingora::upstreams::peer::HttpPeer;
 use super::process::Process;
 use super::support::proxy::{yaml, PostHog};
 use super::support::tls::{Certificates, Offers};
-use super::support::track;
+use super::support::{say, track};
 
 #[derive(Default)]
 struct Tally {
@@ -146,14 +146,14 @@ async fn hand_overs_under_tls_fail_no_request_of_either_http_version() {
         failures.extend(client.await.unwrap());
     }
     let count = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
-    println!(
+    say(format_args!(
         "hand-overs under TLS: answered {}, of them over HTTP/2 {}, failed {}, sent again over a \
          new connection {}",
         count(&tally.answered),
         count(&tally.http2),
         failures.len(),
         count(&tally.resent)
-    );
+    ));
     assert!(failures.is_empty(), "{failures:#?}");
     assert!(count(&tally.http2) > 500);
     process.signal("-TERM");

@@ -14,6 +14,7 @@ use super::crowd::Crowd;
 use super::dice::Dice;
 use super::relay::{Line, Relay};
 use super::support::proxy::{yaml, PostHog};
+use super::support::say;
 
 const CLIENTS: usize = 50;
 
@@ -78,9 +79,7 @@ fn troubles() -> Vec<(Line, Fault)> {
 pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
     let seed = match std::env::var("HEDGEROW_LEDGER_SEED") {
         Ok(text) => text.parse().expect("a number"),
-        Err(_) => {
-            u64::from(std::process::id()) << 32 | u64::from(Instant::now().elapsed().subsec_nanos())
-        }
+        Err(_) => chrono::Utc::now().timestamp_micros() as u64,
     };
     println!("{}: HEDGEROW_LEDGER_SEED={seed}", plan.name);
     let mut dice = Dice::new(seed);
@@ -137,7 +136,7 @@ pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
     }
     let closed = books.close(&sent);
     let refused = tries.refused.load(Ordering::Relaxed);
-    println!(
+    say(format_args!(
         "{}: sent {} in {} requests ({refused} told 503, {} broken off), kills {}, dead letters \
          sent again {retried}; acknowledged {}, arrived {}, duplicates {}, lost {}",
         plan.name,
@@ -149,7 +148,7 @@ pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
         closed.arrived,
         closed.duplicates,
         closed.lost,
-    );
+    ));
     assert_eq!((closed.lost, closed.wrong), (0, 0));
     assert_eq!(sent.len(), plan.events);
     assert_eq!(closed.arrived as usize - closed.duplicates, plan.events);

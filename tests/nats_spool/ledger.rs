@@ -14,6 +14,7 @@ use super::binary::{self, send, Binary};
 use super::relay::{Line, Relay};
 use super::server::Server;
 use super::support::proxy::PostHog;
+use super::support::say;
 
 const CLIENTS: usize = 24;
 const BATCH: usize = 10;
@@ -178,8 +179,8 @@ async fn two_proxies_lose_nothing_when_a_server_and_a_proxy_are_killed() {
     let uuids: usize = arrived.values().map(BTreeSet::len).sum();
     let lost: Vec<_> = acknowledged.difference(&ids).collect();
     let foreign: Vec<_> = ids.difference(&acknowledged).collect();
-    println!(
-        "ledger: sent {}, acknowledged {}, tries {tries} of {BATCH} events, proxies killed \
+    say(format_args!(
+        "shared spool: sent {}, acknowledged {}, tries {tries} of {BATCH} events, proxies killed \
          {proxies_killed}, servers killed {servers_killed}, arrived {stored}, by uuid {uuids}, \
          duplicates {}, lost {}; the spool was empty {:?} after the last answer",
         CLIENTS * BATCH * batches,
@@ -187,7 +188,7 @@ async fn two_proxies_lose_nothing_when_a_server_and_a_proxy_are_killed() {
         stored - uuids,
         lost.len(),
         start.elapsed(),
-    );
+    ));
     assert!(lost.is_empty(), "lost: {lost:?}");
     assert!(foreign.is_empty(), "never sent: {foreign:?}");
     assert_eq!(uuids, acknowledged.len(), "one uuid for each");

@@ -17,6 +17,13 @@ use std::time::{Duration, Instant};
 /// The longest that a test waits for something that is to happen, on a busy machine too.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Writes a line that is seen when the test succeeds as well: what was counted is a result too.
+pub fn say(line: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    // Unlike the macros, the handle itself is not captured by the test runner.
+    let _ = writeln!(std::io::stdout().lock(), "ledger: {line}");
+}
+
 /// Waits until `done` gives something.
 pub async fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
