@@ -41,60 +41,80 @@ impl Skim {
     /// Follows the value on, through the bytes of `text` that have come since the last call.
     /// `ended` says that no more will come, which ends a bare number.
     pub(in crate::rewrite) fn follow(&mut self, text: &[u8], ended: Ended) -> Skimmed {
-        while let Some(byte) = text.get(self.at).copied() {
+        // On copies, which stay in registers: every byte of a batch comes through here.
+        let mut skim = *self;
+        let end = skim.run(text);
+        *self = skim;
+        match (end, ended, self.mode) {
+            (Some(end), _, _) => end,
+            (None, Ended::Yes, Mode::Bare) => Skimmed::End(text.len()),
+            (None, Ended::Yes, _) => Skimmed::Malformed,
+            (None, Ended::No, _) => Skimmed::More,
+        }
+    }
+
+    /// To the end of the value, or of what is at hand.
+    #[inline]
+    fn run(&mut self, text: &[u8]) -> Option<Skimmed> {
+        loop {
             match self.mode {
-                Mode::Before => match byte {
+                Mode::Inside => {
+                    let rest = text.get(self.at..)?;
+                    let structural = |byte: &u8| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']');
+                    let Some(run) = rest.iter().position(structural) else {
+                        self.at = text.len();
+                        return None;
+                    };
+                    self.at += run;
+                    match text.get(self.at)? {
+                        b'"' => self.step(Mode::Text),
+                        b'{' | b'[' => {
+                            self.depth = self.depth.saturating_add(1);
+                            self.at += 1;
+                        }
+                        _ => {
+                            self.depth -= 1;
+                            self.at += 1;
+                            if self.depth == 0 {
+                                return Some(Skimmed::End(self.at));
+                            }
+                        }
+                    }
+                }
+                Mode::Text => {
+                    self.at += plain_run(text.get(self.at..)?);
+                    match text.get(self.at)? {
+                        b'\\' => self.step(Mode::Escape),
+                        b'"' if self.depth == 0 => {
+                            self.at += 1;
+                            return Some(Skimmed::End(self.at));
+                        }
+                        b'"' => self.step(Mode::Inside),
+                        // A control character, which is somebody else's to judge.
+                        _ => self.at += 1,
+                    }
+                }
+                Mode::Escape => {
+                    text.get(self.at)?;
+                    self.step(Mode::Text);
+                }
+                Mode::Before => match text.get(self.at)? {
                     b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
                     b'"' => self.step(Mode::Text),
                     b'{' | b'[' => {
                         self.depth = 1;
                         self.step(Mode::Inside);
                     }
-                    b',' | b':' | b'}' | b']' => return Skimmed::Malformed,
+                    b',' | b':' | b'}' | b']' => return Some(Skimmed::Malformed),
                     _ => self.step(Mode::Bare),
                 },
-                Mode::Bare => match byte {
+                Mode::Bare => match text.get(self.at)? {
                     b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r' => {
-                        return Skimmed::End(self.at);
+                        return Some(Skimmed::End(self.at));
                     }
                     _ => self.at += 1,
                 },
-                Mode::Inside => match byte {
-                    b'"' => self.step(Mode::Text),
-                    b'{' | b'[' => {
-                        self.depth = self.depth.saturating_add(1);
-                        self.at += 1;
-                    }
-                    b'}' | b']' => {
-                        self.depth -= 1;
-                        self.at += 1;
-                        if self.depth == 0 {
-                            return Skimmed::End(self.at);
-                        }
-                    }
-                    _ => self.at += 1,
-                },
-                Mode::Text => {
-                    self.at += plain_run(text.get(self.at..).unwrap_or_default());
-                    match text.get(self.at) {
-                        None => break,
-                        Some(b'\\') => self.step(Mode::Escape),
-                        Some(b'"') if self.depth == 0 => {
-                            self.at += 1;
-                            return Skimmed::End(self.at);
-                        }
-                        Some(b'"') => self.step(Mode::Inside),
-                        // A control character, which is somebody else's to judge.
-                        Some(_) => self.at += 1,
-                    }
-                }
-                Mode::Escape => self.step(Mode::Text),
             }
-        }
-        match (ended, self.mode) {
-            (Ended::Yes, Mode::Bare) => Skimmed::End(text.len()),
-            (Ended::Yes, _) => Skimmed::Malformed,
-            (Ended::No, _) => Skimmed::More,
         }
     }
 
