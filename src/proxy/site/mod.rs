@@ -15,7 +15,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
-use crate::config::{Action, Config, Libraries, Origin, PathPrefix};
+use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, SiteHost};
 use crate::proxy::body::end_when_idle;
 use crate::proxy::intercept::authority;
 use crate::proxy::origin::{inject_into, Balancer, Servers};
@@ -102,7 +102,7 @@ impl Site {
                 Action::Origin(origin) => {
                     let page = match &origin.inject {
                         None => None,
-                        Some(path) => Some(page_of(config, path, origin)?),
+                        Some(path) => Some(page_of(config, path, route.host.as_ref(), origin)?),
                     };
                     let timeouts = Timeouts {
                         connect,
@@ -147,9 +147,15 @@ impl Site {
 }
 
 /// What goes into the pages of an origin.
-fn page_of(config: &Config, path: &PathPrefix, origin: &Origin) -> Result<Page, BuildError> {
+fn page_of(
+    config: &Config,
+    path: &PathPrefix,
+    host: Option<&SiteHost>,
+    origin: &Origin,
+) -> Result<Page, BuildError> {
     let path = path.to_string();
-    let page = config.page(Some(&path), Libraries::All, None, Home::SameHost);
+    let host = host.map_or(PageHost::Every, PageHost::Named);
+    let page = config.page(Some(&path), host, Libraries::All, None, Home::SameHost);
     page.map_err(|error| BuildError::Snippet {
         origin: origin
             .servers
