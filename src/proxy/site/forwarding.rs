@@ -18,10 +18,16 @@ pub(in crate::proxy) const X_FORWARDED_HOST: HeaderName =
 pub(in crate::proxy) const X_FORWARDED_PROTO: HeaderName =
     HeaderName::from_static("x-forwarded-proto");
 
-/// What a client could claim about itself in front of a site that believes its proxy.
-const CLAIMS: [HeaderName; 4] = [
+/// What a client could claim about itself in front of a site that believes its proxy. Frameworks
+/// build links, redirects and rights upon each of them.
+const CLAIMS: [HeaderName; 9] = [
     X_FORWARDED_HOST,
     X_FORWARDED_PROTO,
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-forwarded-ssl"),
     HeaderName::from_static("x-real-ip"),
     header::FORWARDED,
 ];
@@ -85,6 +91,20 @@ fn insert_if_missing(
         return Ok(());
     }
     request.insert_header(name, value)
+}
+
+/// Asks for a path where the client named the whole address, as a client of a forward proxy does: a
+/// server is asked for a path (RFC 9112, 3.2.1), and many look for nothing else.
+pub(super) fn ask_for_path(request: &mut RequestHeader) -> Result<()> {
+    let raw = request.raw_path();
+    if raw.starts_with(b"/") || raw == b"*" {
+        return Ok(());
+    }
+    let path = match request.uri.query() {
+        Some(query) => format!("{}?{query}", request.uri.path()),
+        None => request.uri.path().to_owned(),
+    };
+    request.set_raw_path(path.as_bytes())
 }
 
 /// The cookies of a request as one line: HTTP/2 may send them one by one, and a server that speaks

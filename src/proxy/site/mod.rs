@@ -26,7 +26,7 @@ use crate::site::inject::PageStream;
 use crate::site::snippet::{Home, Page};
 
 use answers::{page, status};
-use forwarding::{drop_hop_by_hop, join_cookies};
+use forwarding::{ask_for_path, drop_hop_by_hop, join_cookies};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// How long a site may take for an answer. The framework counts this while the client is still
@@ -281,6 +281,7 @@ impl ProxyHttp for Site {
         } else {
             PageState::No
         };
+        ask_for_path(request)?;
         join_cookies(request)?;
         self.say_who_asks(session, request)
     }
