@@ -246,3 +246,29 @@ async fn answers_without_a_body_keep_the_connection_in_step() {
     }
     assert_eq!(site.connections.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_without_a_host_goes_on_with_one() {
+    let site = super::site("well").await;
+    let yaml = with_site(NOBODY, &site.url());
+    let yaml = yaml.replace("  - host: shop.example.com\n    path: /\n", "  - path: /\n");
+    let proxy = Proxy::start(&yaml).await;
+    let mut client = Client::connect(proxy.address).await;
+    let answer = client.exchange(b"OPTIONS / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let sent = site.requests(1).await[0].clone();
+    let own = site.url().replace("http://", "");
+    assert_eq!(sent.header("host"), Some(own), "{}", sent.head);
+    let mut client = Client::connect(proxy.address).await;
+    let answer = client
+        .exchange(b"GET / HTTP/1.0\r\nHost: a.test\r\n\r\n")
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let sent = site.requests(2).await[1].clone();
+    assert_eq!(
+        sent.header("host").as_deref(),
+        Some("a.test"),
+        "{}",
+        sent.head
+    );
+}

@@ -273,7 +273,12 @@ impl ProxyHttp for Site {
             };
         }
         let asked = match self.servers(context) {
-            Some(servers) => servers.ask_for_page(request)?,
+            Some(servers) => {
+                if authority(session.req_header()).is_none() {
+                    servers.name_host(request)?;
+                }
+                servers.ask_for_page(request)?
+            }
             None => false,
         };
         context.page = if asked {
