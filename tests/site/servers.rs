@@ -272,3 +272,27 @@ async fn a_request_without_a_host_goes_on_with_one() {
         sent.head
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_of_http_1_0_gets_no_chunks() {
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
+        Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n";
+    let site = Recorder::that(|_| Act::Answer(CHUNKED.as_bytes().to_vec())).await;
+    let proxy = Proxy::start(&with_site(NOBODY, &site.url())).await;
+    for connection in ["close", "keep-alive"] {
+        let mut stream = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+        let request =
+            format!("GET / HTTP/1.0\r\nHost: shop.example.com\r\nConnection: {connection}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut seen = Vec::new();
+        within("the answer's end", stream.read_to_end(&mut seen))
+            .await
+            .unwrap();
+        let seen = String::from_utf8(seen).unwrap();
+        let (head, body) = seen.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, "abcdef", "{seen}");
+        let head = head.to_ascii_lowercase();
+        assert!(!head.contains("transfer-encoding"), "{seen}");
+        assert!(head.contains("connection: close"), "{seen}");
+    }
+}

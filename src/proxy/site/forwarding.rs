@@ -153,3 +153,13 @@ pub(super) fn drop_hop_by_hop(response: &mut ResponseHeader) {
     response.remove_header("keep-alive");
     response.remove_header("proxy-connection");
 }
+
+/// Lets an answer of unknown length end with its connection where the client knows no chunks
+/// (RFC 9112, 6.1): one that speaks HTTP/1.0 would take their sizes for a part of the page.
+pub(super) fn end_by_closing(session: &mut Session, response: &mut ResponseHeader) {
+    let old = session.req_header().version <= http::Version::HTTP_10;
+    if old && !response.headers.contains_key(header::CONTENT_LENGTH) {
+        response.remove_header(&header::TRANSFER_ENCODING);
+        session.set_keepalive(None);
+    }
+}

@@ -26,7 +26,7 @@ use crate::site::inject::PageStream;
 use crate::site::snippet::{Home, Page};
 
 use answers::{page, status};
-use forwarding::{ask_for_path, drop_hop_by_hop, join_cookies};
+use forwarding::{ask_for_path, drop_hop_by_hop, end_by_closing, join_cookies};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// How long a site may take for an answer. The framework counts this while the client is still
@@ -310,6 +310,7 @@ impl ProxyHttp for Site {
             }
         }
         drop_hop_by_hop(response);
+        end_by_closing(session, response);
         Ok(())
     }
 
