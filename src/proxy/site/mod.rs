@@ -311,6 +311,11 @@ impl ProxyHttp for Site {
         }
         drop_hop_by_hop(response);
         end_by_closing(session, response);
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            // The framework ends a WebSocket whose client is silent for a minute, however much the
+            // server says. A page that only listens is no fault; the server's silence counts.
+            session.set_read_timeout(None);
+        }
         Ok(())
     }
 
