@@ -142,3 +142,71 @@ fn check_prints_the_routes_of_a_good_file_and_no_key() {
     assert!(ended.out.contains("/hr/") && ended.out.contains("https://eu.i.posthog.com"));
     assert!(!format!("{}{}", ended.out, ended.err).contains("secret_word"));
 }
+
+/// Two sites on one prefix, each with a project of its own.
+fn two_sites(folder: &std::path::Path) -> String {
+    let mut yaml = String::from(
+        "projects:\n  a: {host: eu, api_key: phc_aaaaaaaaaaaa}\n  b: {host: eu, api_key: phc_bbbbbbbbbbbb}\nroutes:\n",
+    );
+    for site in ["a", "b"] {
+        yaml.push_str(&format!(
+            "  - {{host: {site}.example.com, path: /k3/ph/, posthog: {site}}}\n  \
+             - {{host: {site}.example.com, path: /k3/, segment: {{project: {site}, write_keys: [key{site}, other{site}], \
+             library: {{folder: umd, script: fq7dk2, settings: sz4mwp, chunks: ch8tvn, calls: qn5rzd}}}}}}\n"
+        ));
+    }
+    let file = folder.join("two.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_snippet_is_for_the_site_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = two_sites(folder.path());
+    for (site, other) in [("a", "b"), ("b", "a")] {
+        let domain = format!("{site}.example.com");
+        let ended = hedgerow(&["snippet", "-c", &file, "--domain", &domain], "");
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        let (key, wrong) = (format!("\"key{site}\""), format!("key{other}"));
+        assert!(ended.out.contains(&key), "{site}: {}", ended.out);
+        assert!(!ended.out.contains(&wrong), "{site}: {}", ended.out);
+        let project = format!("phc_{}", site.repeat(12));
+        assert!(ended.out.contains(&project), "{site}: {}", ended.out);
+    }
+    let ended = hedgerow(&["snippet", "-c", &file, "--domain", "c.example.com"], "");
+    assert_eq!(ended.code, Some(2), "{}", ended.out);
+}
+
+#[test]
+fn a_snippet_whose_settings_would_be_missing_is_not_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = two_sites(folder.path());
+    for (key, expected) in [
+        ("keya", Some(0)),
+        ("othera", Some(0)),
+        ("keyb", Some(2)),
+        ("", Some(2)),
+    ] {
+        let ended = hedgerow(&["snippet", "-c", &file, "--write-key", key], "");
+        assert_eq!(ended.code, expected, "{key:?}: {}{}", ended.out, ended.err);
+        assert_eq!(ended.out.is_empty(), expected != Some(0), "{key:?}");
+    }
+}
+
+#[test]
+fn a_nonce_stands_in_the_tag_also_as_a_templates_own_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = two_sites(folder.path());
+    for nonce in ["aGk=", "{{ nonce }}", "<%= nonce %>", "{$nonce}"] {
+        let ended = hedgerow(&["snippet", "-c", &file, "--nonce", nonce], "");
+        assert_eq!(ended.code, Some(0), "{nonce}: {}", ended.err);
+        let tag = format!("<script nonce=\"{nonce}\">\n");
+        assert!(ended.out.starts_with(&tag), "{nonce}: {}", ended.out);
+    }
+    for nonce in ["", "\"><img>", "a\nb"] {
+        let ended = hedgerow(&["snippet", "-c", &file, "--nonce", nonce], "");
+        assert_eq!(ended.code, Some(2), "{nonce:?}: {}", ended.out);
+        assert!(ended.out.is_empty(), "{nonce:?}");
+    }
+}

@@ -102,6 +102,8 @@ async fn the_site_gets_its_requests_as_they_were_and_who_sent_them() {
     let trusting = format!("trusted_proxies: [127.0.0.1/32]\n{yaml}");
     let claims = "Cookie: s=1\r\nAuthorization: Bearer x\r\nX-Forwarded-For: 203.0.113.7\r\n\
         X-Forwarded-Proto: https\r\nX-Forwarded-Host: cdn.example.com\r\nX-Real-IP: 203.0.113.8\r\n\
+        X-Forwarded-Port: 444\r\nX-Forwarded-Prefix: /evil\r\nX-Forwarded-Ssl: on\r\n\
+        X-Forwarded-Scheme: https\r\nX-Forwarded-Server: evil\r\n\
         Forwarded: for=203.0.113.9\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nTE: trailers\r\n";
     let rows = [
         (yaml, "127.0.0.1", "http", "shop.example.com", None),
@@ -138,6 +140,11 @@ async fn the_site_gets_its_requests_as_they_were_and_who_sent_them() {
             ("x-forwarded-proto", Some(scheme)),
             ("x-forwarded-host", Some(host)),
             ("x-real-ip", real),
+            ("x-forwarded-port", real.map(|_| "444")),
+            ("x-forwarded-prefix", real.map(|_| "/evil")),
+            ("x-forwarded-ssl", real.map(|_| "on")),
+            ("x-forwarded-scheme", real.map(|_| "https")),
+            ("x-forwarded-server", real.map(|_| "evil")),
             ("x-hop", None),
             ("te", None),
             ("via", None),
@@ -150,6 +157,73 @@ async fn the_site_gets_its_requests_as_they_were_and_who_sent_them() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_site_is_asked_for_a_path_also_where_the_client_named_the_whole_address() {
+    let site = site("hello").await;
+    let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &site.url())).await;
+    let mut wrong = Vec::new();
+    for (number, (target, expected)) in [
+        ("http://shop.example.com/a?b=c", "GET /a?b=c HTTP/1.1\r\n"),
+        ("http://shop.example.com", "GET / HTTP/1.1\r\n"),
+        ("//a//b", "GET //a//b HTTP/1.1\r\n"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = Client::connect(proxy.address).await;
+        let answer = client.exchange(&get(target, "")).await;
+        let sent = site.requests(number + 1).await[number].clone();
+        if answer.status != 200 || !sent.head.starts_with(expected) {
+            wrong.push(format!("{target}: {} {}", answer.status, sent.head));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_for_a_host_that_only_a_header_names_are_kept_by_nobody_else() {
+    let site = site("hello").await;
+    let yaml = with_site("http://127.0.0.1:9", &site.url());
+    let yaml = format!("trusted_proxies: [127.0.0.1/32]\n{yaml}");
+    let proxy = Proxy::start(&yaml).await;
+    let mut wrong = Vec::new();
+    for (headers, host, scheme, keeps) in [
+        ("", "shop.example.com/", "http", "public"),
+        (
+            "X-Forwarded-Proto: HTTPS\r\n",
+            "shop.example.com/",
+            "https",
+            "public",
+        ),
+        (
+            "X-Forwarded-Host: Shop.example.com\r\n",
+            "shop.example.com/",
+            "http",
+            "public",
+        ),
+        (
+            "X-Forwarded-Host: evil.example\r\n",
+            "evil.example/",
+            "http",
+            "private",
+        ),
+    ] {
+        let mut client = Client::connect(proxy.address).await;
+        let asked = get("/hr/v1/projects/KEY/settings", headers);
+        let answer = client.exchange(&asked).await;
+        let settings: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        let segment = &settings["integrations"]["Segment.io"];
+        let api_host = segment["apiHost"].as_str().unwrap_or_default();
+        let right = api_host.starts_with(host)
+            && segment["protocol"] == scheme
+            && answer.header("cache-control").starts_with(keeps);
+        if !right {
+            wrong.push(format!("{headers:?}: {answer:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use hedgerow::config::Libraries;
-use hedgerow::site::snippet::{content_security_policy, next_js, npm, tag, Home, Page};
+use hedgerow::config::{Libraries, PageHost, SiteHost};
+use hedgerow::site::snippet::{
+    content_security_policy, next_js, npm, tag, tag_of_template, Home, Page,
+};
 
 use super::End;
 
@@ -22,6 +24,9 @@ pub(super) struct Options {
     /// The path of the route, where the configuration has several.
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
+    /// The host name that visitors use, where the configuration has several.
+    #[arg(long, value_name = "NAME")]
+    domain: Option<SiteHost>,
     /// Hedgerow's address, such as https://t.example.com, where it is not the page's own host.
     #[arg(long, value_name = "URL")]
     home: Option<String>,
@@ -73,11 +78,19 @@ pub(super) fn snippet(options: &Options) -> End {
         Which::Posthog => Libraries::PostHog,
     };
     let (path, key) = (options.path.as_deref(), options.write_key.as_deref());
-    match config.page(path, libraries, key, home) {
-        Ok(page) => {
-            print!("{}", text(options, &page));
-            End::Well
-        }
+    let domain = options.domain.as_ref();
+    let host = domain.map_or(PageHost::Unknown, PageHost::Named);
+    match config.page(path, host, libraries, key, home) {
+        Ok(page) => match text(options, &page) {
+            Some(text) => {
+                print!("{text}");
+                End::Well
+            }
+            None => {
+                eprintln!("hedgerow: --nonce: expected what can stand between double quotes");
+                End::Unable
+            }
+        },
         Err(error) => {
             eprintln!("hedgerow: {error}");
             End::Unable
@@ -85,15 +98,16 @@ pub(super) fn snippet(options: &Options) -> End {
     }
 }
 
-fn text(options: &Options, page: &Page) -> String {
-    let policy = content_security_policy(page);
+/// `None` when the tag cannot have that nonce.
+fn text(options: &Options, page: &Page) -> Option<String> {
     if options.csp {
-        return policy;
+        return Some(content_security_policy(page));
     }
-    match options.kind {
-        Kind::Html => tag(page, options.nonce.as_deref()),
-        Kind::Npm => npm(page),
-        Kind::Next => next_js(page),
+    match (options.kind, &options.nonce) {
+        (Kind::Html, Some(nonce)) => tag_of_template(page, nonce),
+        (Kind::Html, None) => Some(tag(page, None)),
+        (Kind::Npm, _) => Some(npm(page)),
+        (Kind::Next, _) => Some(next_js(page)),
     }
 }
 

@@ -39,7 +39,7 @@ pub use model::{
     Action, CaFile, Config, Delivery, Limits, Listener, Nats, NatsLogin, NatsServer, OriginServer,
     Project, Route, Server, Spool, SpoolPlace, Tls, UpstreamHttp,
 };
-pub use page::{Libraries, PageError};
+pub use page::{Libraries, PageError, PageHost};
 pub use path_prefix::PathPrefix;
 pub use problem::{ConfigError, Place, Problem, Problems, Warning};
 pub use render::{render_problems, render_table, render_warnings};

@@ -3,6 +3,8 @@
 use thiserror::Error;
 
 use super::model::{Action, Config, Route};
+use super::site_host::SiteHost;
+use crate::segment::WriteKey;
 use crate::site::snippet::{AnalyticsPart, Home, Page, PostHogPart};
 
 /// Which libraries a page uses.
@@ -29,10 +31,39 @@ pub enum PageError {
         /// What was looked for.
         what: &'static str,
     },
+    /// Its settings would be a 404, and the page would send nothing.
+    #[error("expected a write key that the route accepts and that can stand in a path")]
+    Key,
+}
+
+/// Whose host a page is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageHost<'a> {
+    /// Not said: the first routes of the file count, whatever their hosts.
+    Unknown,
+    /// Any host that reaches us: only routes without a host will do.
+    Every,
+    /// This one: routes for other hosts do not count.
+    Named(&'a SiteHost),
+}
+
+impl PageHost<'_> {
+    fn reaches(self, route: &Route) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Every => route.host.is_none(),
+            Self::Named(host) => route.host.as_ref().is_none_or(|wanted| wanted == host),
+        }
+    }
+}
+
+/// Whether a key is one part of a path whose decoded text is the key again.
+fn stands_in_a_path(key: &str) -> bool {
+    !key.contains(['/', '\\', '?', '#', '%']) && !matches!(key, "." | "..")
 }
 
 impl Config {
-    /// What goes on a page for the routes at `path`, or for the first ones of the file.
+    /// What goes on a page on `host` for the routes at `path`, or for the first ones of the file.
     ///
     /// A route with `library` is a page's analytics.js; the `posthog` route beside it is the one
     /// for the same hosts, below the same prefix if there is one. `write_key` is what the page
@@ -40,19 +71,21 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When there is no such route.
+    /// When there is no such route, or it does not accept the key.
     pub fn page(
         &self,
         path: Option<&str>,
+        host: PageHost<'_>,
         libraries: Libraries,
         write_key: Option<&str>,
         home: Home,
     ) -> Result<Page, PageError> {
         let here = |route: &&Route| {
-            path.is_none_or(|path| {
+            let at = path.is_none_or(|path| {
                 let wanted = format!("{}/", path.trim_end_matches('/'));
                 route.path.to_string() == wanted
-            })
+            });
+            at && host.reaches(route)
         };
         let scripted = |route: &&Route| match &route.action {
             Action::Segment { files, .. } => files.library.is_some(),
@@ -63,7 +96,10 @@ impl Config {
         let mut beside: Vec<&Route> = self.routes.iter().filter(passes).collect();
         match segment {
             Some(segment) => {
-                beside.retain(|route| route.host == segment.host);
+                beside.retain(|route| match host {
+                    PageHost::Unknown => route.host == segment.host,
+                    host => host.reaches(route),
+                });
                 let below = |route: &&Route| segment.path.covers(&route.path);
                 beside.sort_by_key(|route| !below(route));
             }
@@ -71,16 +107,19 @@ impl Config {
         }
         let analytics = match (libraries, segment.map(|route| &route.action)) {
             (Libraries::PostHog, _) => None,
-            (_, Some(Action::Segment { files, .. })) => {
+            (_, Some(Action::Segment { files, write_keys })) => {
                 let listed = files.page_key.as_ref().map(|key| key.expose());
                 let neutral = files.layout.prefix().rsplit('/').next();
+                let neutral = neutral.filter(|name| !name.is_empty());
+                let write_key = write_key.or(listed).or(neutral).unwrap_or("page");
+                let accepted = WriteKey::new(write_key)
+                    .is_some_and(|key| write_keys.target(Some(&key)).is_some());
+                if !accepted || !stands_in_a_path(write_key) {
+                    return Err(PageError::Key);
+                }
                 Some(AnalyticsPart {
                     layout: files.layout.clone(),
-                    write_key: write_key
-                        .or(listed)
-                        .or(neutral)
-                        .unwrap_or("page")
-                        .to_owned(),
+                    write_key: write_key.to_owned(),
                     key_form: files.settings.key_form,
                 })
             }

@@ -69,7 +69,9 @@ pub(super) fn read(
             routes.push(Route { host, path, action });
         }
     }
-    for (field, number) in &injects {
+    // A route with a mistake of its own may be the one that is meant.
+    let complete = routes.len() == entries.len();
+    for (field, number) in injects.iter().filter(|_| complete) {
         if let Some(origin) = routes.get(*number) {
             first_party::check_inject(reader, field, origin, &routes);
         }

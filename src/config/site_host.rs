@@ -1,6 +1,7 @@
 //! The host a request names.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A host name or address without a port, lower case; IPv6 without brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,14 @@ impl SiteHost {
     /// Whether this is the host of a request's authority, whatever its port.
     pub fn matches(&self, authority: &str) -> bool {
         name(authority).eq_ignore_ascii_case(&self.0)
+    }
+}
+
+impl FromStr for SiteHost {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
     }
 }
 

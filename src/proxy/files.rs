@@ -29,6 +29,17 @@ pub(super) struct Files {
 struct Home {
     host: RequestHost,
     protocol: PageProtocol,
+    kept_by: KeptBy,
+}
+
+/// Who may keep the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeptBy {
+    /// A CDN in front too: what stands in them follows from the address.
+    Anybody,
+    /// The browser alone. Not every CDN takes out an `X-Forwarded-Host` that a client made up, and
+    /// one that kept the answer would send everybody's events to that host.
+    Browser,
 }
 
 impl Files {
@@ -86,7 +97,7 @@ impl Files {
     }
 
     async fn settings(&self, write_key: &str, home: &Home) -> Bytes {
-        let Home { host, protocol } = home;
+        let Home { host, protocol, .. } = home;
         let SegmentFiles {
             layout, settings, ..
         } = &self.settings;
@@ -141,7 +152,7 @@ impl Inner {
                 match (known, self.home(session)) {
                     (Some(key), Some(home)) => Answer {
                         status: StatusCode::OK,
-                        headers: settings_headers(),
+                        headers: settings_headers(home.kept_by),
                         body: files.settings(key.expose(), &home).await,
                     },
                     _ => refused(Refusal::UnknownPath),
@@ -170,19 +181,30 @@ impl Inner {
             let values = joined(&head.headers, name).filter(|_| trusted)?;
             Some(values.rsplit(',').next()?.trim().to_owned())
         };
-        let host = said(&super::site::X_FORWARDED_HOST)
-            .and_then(|host| RequestHost::new(&host).ok())
-            .or_else(|| RequestHost::new(authority(head)?).ok())?;
+        let asked = authority(head).and_then(|host| RequestHost::new(host).ok());
+        let told = said(&super::site::X_FORWARDED_HOST);
+        let told = told.and_then(|host| RequestHost::new(&host).ok());
+        let kept_by = match &told {
+            Some(told) if Some(told) != asked.as_ref() => KeptBy::Browser,
+            _ => KeptBy::Anybody,
+        };
+        let host = told.or(asked)?;
         let tls = session
             .digest()
             .is_some_and(|digest| digest.ssl_digest.is_some());
-        let protocol = match said(&super::site::X_FORWARDED_PROTO).as_deref() {
+        let scheme = said(&super::site::X_FORWARDED_PROTO);
+        let scheme = scheme.map(|scheme| scheme.to_ascii_lowercase());
+        let protocol = match scheme.as_deref() {
             Some("https") => PageProtocol::Https,
             Some("http") => PageProtocol::Http,
             _ if tls => PageProtocol::Https,
             _ => PageProtocol::Http,
         };
-        Some(Home { host, protocol })
+        Some(Home {
+            host,
+            protocol,
+            kept_by,
+        })
     }
 }
 
@@ -198,12 +220,14 @@ fn not_yet() -> Answer {
     }
 }
 
-fn settings_headers() -> Vec<(HeaderName, HeaderValue)> {
+fn settings_headers(kept_by: KeptBy) -> Vec<(HeaderName, HeaderValue)> {
     let fixed = Settings::HEADERS.iter().map(|(name, value)| {
-        (
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        )
+        let name = HeaderName::from_static(name);
+        let value = match kept_by {
+            KeptBy::Browser if name == header::CACHE_CONTROL => Settings::PRIVATE,
+            _ => value,
+        };
+        (name, HeaderValue::from_static(value))
     });
     fixed.collect()
 }

@@ -40,6 +40,8 @@ pub(super) struct Servers {
     next: AtomicUsize,
     balancer: Option<Arc<Balancer>>,
     snippet: Option<Snippet>,
+    /// The host of a request that names none.
+    authority: String,
 }
 
 /// What goes into a site's pages.
@@ -66,22 +68,20 @@ impl Servers {
         timeouts: Timeouts,
         page: Option<Page>,
     ) -> Result<Self, BuildError> {
-        let upstreams = origin.servers.iter().map(|server| {
-            let host: Host = server.to_string().parse().map_err(|_| BuildError::Origin {
+        let hosts = origin.servers.iter().map(|server| {
+            server.to_string().parse().map_err(|_| BuildError::Origin {
                 origin: server.to_string(),
-            })?;
-            Ok(Arc::new(Upstream::new(
-                &host,
-                UpstreamHttp::Http1,
-                timeouts,
-            )))
+            })
         });
-        let list: Vec<Arc<Upstream>> = upstreams.collect::<Result<_, BuildError>>()?;
+        let hosts: Vec<Host> = hosts.collect::<Result<_, BuildError>>()?;
+        let upstream = |host| Arc::new(Upstream::new(host, UpstreamHttp::Http1, timeouts));
+        let list: Vec<Arc<Upstream>> = hosts.iter().map(upstream).collect();
         let balancer = match (&origin.health, list.len()) {
             (Health::Off, _) | (_, 0 | 1) => None,
             (health, _) => Some(Arc::new(balancer(&origin.servers, &list, health))),
         };
         Ok(Self {
+            authority: hosts.first().map_or_else(String::new, Host::authority),
             list,
             next: AtomicUsize::new(0),
             balancer,
@@ -130,6 +130,15 @@ impl Servers {
             }
         }
         None
+    }
+
+    /// Names a host in a request that has none. HTTP/1.0 needs none, as load balancers know that ask
+    /// for nothing but a site's health; the request goes on as HTTP/1.1, which does.
+    pub(super) fn name_host(&self, request: &mut RequestHeader) -> Result<()> {
+        if request.headers.contains_key(header::HOST) {
+            return Ok(());
+        }
+        request.insert_header(header::HOST, self.authority.as_str())
     }
 
     /// Prepares a request for a page that gets the snippet; whether it is one.

@@ -154,6 +154,9 @@ impl Settings {
         ("x-content-type-options", "nosniff"),
     ];
 
+    /// The same `Cache-Control` for the browser alone.
+    pub const PRIVATE: &'static str = "private, max-age=300, stale-if-error=86400";
+
     fn point_home(
         &self,
         root: &mut Map<String, Value>,

@@ -149,6 +149,11 @@ fn the_snippet_for_a_sites_pages_has_a_route_that_they_reach() {
             "  - {path: /a/, posthog: shop}\n  - {host: b.test, path: /, origin: {servers: http://x.test, inject: /a}}\n",
             &[],
         ),
+        (
+            // Whether there is such a route is not known before its own mistake is put right.
+            "  - {path: /a/, posthog: sho}\n  - {path: /, origin: {servers: http://x.test, inject: /a/}}\n",
+            &[(3, 26, "routes[0].posthog", "")],
+        ),
     ];
     let mut mismatches = Vec::new();
     for (routes, expected) in rows {

@@ -413,3 +413,41 @@ fn chunks_inflated(seen: &[u8]) -> String {
     let _ = flate2::read::GzDecoder::new(packed.as_slice()).read_to_end(&mut plain);
     String::from_utf8(plain).unwrap()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sites_that_share_a_prefix_get_each_its_own_snippet() {
+    let plain = page();
+    let answer = format!("{}Content-Length: {}\r\n", head("", ""), plain.len());
+    let site = Recorder::that(move |_| {
+        let answer = answer.replace("\r\n\r\n", "\r\n");
+        Act::Answer(format!("{answer}\r\n{plain}").into_bytes())
+    })
+    .await;
+    let mut yaml = String::from("projects:\n");
+    for name in ["a", "b"] {
+        yaml.push_str(&format!(
+            "  {name}: {{host: \"http://127.0.0.1:9\", api_key: phc_of_{name}}}\n"
+        ));
+    }
+    yaml.push_str("routes:\n");
+    for name in ["a", "b"] {
+        yaml.push_str(&format!(
+            "  - {{host: {name}.test, path: /k3v9x2mn/, posthog: {name}}}\n  \
+             - {{host: {name}.test, path: /, origin: {{servers: \"{}\", inject: /k3v9x2mn/}}}}\n",
+            site.url()
+        ));
+    }
+    let proxy = Proxy::start(&yaml).await;
+    let mut wrong = Vec::new();
+    for (name, other) in [("a", "b"), ("b", "a")] {
+        let mut client = Client::connect(proxy.address).await;
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: {name}.test\r\nSec-Fetch-Dest: document\r\n\r\n");
+        let seen = client.exchange(request.as_bytes()).await;
+        let seen = String::from_utf8_lossy(&seen.body).into_owned();
+        if !seen.contains(&format!("phc_of_{name}")) || seen.contains(&format!("phc_of_{other}")) {
+            wrong.push(format!("{name}.test: {seen}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -246,3 +246,53 @@ async fn answers_without_a_body_keep_the_connection_in_step() {
     }
     assert_eq!(site.connections.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_without_a_host_goes_on_with_one() {
+    let site = super::site("well").await;
+    let yaml = with_site(NOBODY, &site.url());
+    let yaml = yaml.replace("  - host: shop.example.com\n    path: /\n", "  - path: /\n");
+    let proxy = Proxy::start(&yaml).await;
+    let mut client = Client::connect(proxy.address).await;
+    let answer = client.exchange(b"OPTIONS / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let sent = site.requests(1).await[0].clone();
+    let own = site.url().replace("http://", "");
+    assert_eq!(sent.header("host"), Some(own), "{}", sent.head);
+    let mut client = Client::connect(proxy.address).await;
+    let answer = client
+        .exchange(b"GET / HTTP/1.0\r\nHost: a.test\r\n\r\n")
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let sent = site.requests(2).await[1].clone();
+    assert_eq!(
+        sent.header("host").as_deref(),
+        Some("a.test"),
+        "{}",
+        sent.head
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_of_http_1_0_gets_no_chunks() {
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
+        Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n";
+    let site = Recorder::that(|_| Act::Answer(CHUNKED.as_bytes().to_vec())).await;
+    let proxy = Proxy::start(&with_site(NOBODY, &site.url())).await;
+    for connection in ["close", "keep-alive"] {
+        let mut stream = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+        let request =
+            format!("GET / HTTP/1.0\r\nHost: shop.example.com\r\nConnection: {connection}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut seen = Vec::new();
+        within("the answer's end", stream.read_to_end(&mut seen))
+            .await
+            .unwrap();
+        let seen = String::from_utf8(seen).unwrap();
+        let (head, body) = seen.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, "abcdef", "{seen}");
+        let head = head.to_ascii_lowercase();
+        assert!(!head.contains("transfer-encoding"), "{seen}");
+        assert!(head.contains("connection: close"), "{seen}");
+    }
+}

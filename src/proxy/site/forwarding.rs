@@ -18,10 +18,16 @@ pub(in crate::proxy) const X_FORWARDED_HOST: HeaderName =
 pub(in crate::proxy) const X_FORWARDED_PROTO: HeaderName =
     HeaderName::from_static("x-forwarded-proto");
 
-/// What a client could claim about itself in front of a site that believes its proxy.
-const CLAIMS: [HeaderName; 4] = [
+/// What a client could claim about itself in front of a site that believes its proxy. Frameworks
+/// build links, redirects and rights upon each of them.
+const CLAIMS: [HeaderName; 9] = [
     X_FORWARDED_HOST,
     X_FORWARDED_PROTO,
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-forwarded-ssl"),
     HeaderName::from_static("x-real-ip"),
     header::FORWARDED,
 ];
@@ -87,6 +93,20 @@ fn insert_if_missing(
     request.insert_header(name, value)
 }
 
+/// Asks for a path where the client named the whole address, as a client of a forward proxy does: a
+/// server is asked for a path (RFC 9112, 3.2.1), and many look for nothing else.
+pub(super) fn ask_for_path(request: &mut RequestHeader) -> Result<()> {
+    let raw = request.raw_path();
+    if raw.starts_with(b"/") || raw == b"*" {
+        return Ok(());
+    }
+    let path = match request.uri.query() {
+        Some(query) => format!("{}?{query}", request.uri.path()),
+        None => request.uri.path().to_owned(),
+    };
+    request.set_raw_path(path.as_bytes())
+}
+
 /// The cookies of a request as one line: HTTP/2 may send them one by one, and a server that speaks
 /// HTTP/1.1 looks for one (RFC 9113, 8.2.3).
 pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
@@ -132,4 +152,14 @@ pub(super) fn drop_hop_by_hop(response: &mut ResponseHeader) {
     }
     response.remove_header("keep-alive");
     response.remove_header("proxy-connection");
+}
+
+/// Lets an answer of unknown length end with its connection where the client knows no chunks
+/// (RFC 9112, 6.1): one that speaks HTTP/1.0 would take their sizes for a part of the page.
+pub(super) fn end_by_closing(session: &mut Session, response: &mut ResponseHeader) {
+    let old = session.req_header().version <= http::Version::HTTP_10;
+    if old && !response.headers.contains_key(header::CONTENT_LENGTH) {
+        response.remove_header(&header::TRANSFER_ENCODING);
+        session.set_keepalive(None);
+    }
 }

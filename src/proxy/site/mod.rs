@@ -15,7 +15,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
-use crate::config::{Action, Config, Libraries, Origin, PathPrefix};
+use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, SiteHost};
 use crate::proxy::body::end_when_idle;
 use crate::proxy::intercept::authority;
 use crate::proxy::origin::{inject_into, Balancer, Servers};
@@ -26,7 +26,7 @@ use crate::site::inject::PageStream;
 use crate::site::snippet::{Home, Page};
 
 use answers::{page, status};
-use forwarding::{drop_hop_by_hop, join_cookies};
+use forwarding::{ask_for_path, drop_hop_by_hop, end_by_closing, join_cookies};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// How long a site may take for an answer. The framework counts this while the client is still
@@ -102,7 +102,7 @@ impl Site {
                 Action::Origin(origin) => {
                     let page = match &origin.inject {
                         None => None,
-                        Some(path) => Some(page_of(config, path, origin)?),
+                        Some(path) => Some(page_of(config, path, route.host.as_ref(), origin)?),
                     };
                     let timeouts = Timeouts {
                         connect,
@@ -147,9 +147,15 @@ impl Site {
 }
 
 /// What goes into the pages of an origin.
-fn page_of(config: &Config, path: &PathPrefix, origin: &Origin) -> Result<Page, BuildError> {
+fn page_of(
+    config: &Config,
+    path: &PathPrefix,
+    host: Option<&SiteHost>,
+    origin: &Origin,
+) -> Result<Page, BuildError> {
     let path = path.to_string();
-    let page = config.page(Some(&path), Libraries::All, None, Home::SameHost);
+    let host = host.map_or(PageHost::Every, PageHost::Named);
+    let page = config.page(Some(&path), host, Libraries::All, None, Home::SameHost);
     page.map_err(|error| BuildError::Snippet {
         origin: origin
             .servers
@@ -267,7 +273,12 @@ impl ProxyHttp for Site {
             };
         }
         let asked = match self.servers(context) {
-            Some(servers) => servers.ask_for_page(request)?,
+            Some(servers) => {
+                if authority(session.req_header()).is_none() {
+                    servers.name_host(request)?;
+                }
+                servers.ask_for_page(request)?
+            }
             None => false,
         };
         context.page = if asked {
@@ -275,6 +286,7 @@ impl ProxyHttp for Site {
         } else {
             PageState::No
         };
+        ask_for_path(request)?;
         join_cookies(request)?;
         self.say_who_asks(session, request)
     }
@@ -298,6 +310,12 @@ impl ProxyHttp for Site {
             }
         }
         drop_hop_by_hop(response);
+        end_by_closing(session, response);
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            // The framework ends a WebSocket whose client is silent for a minute, however much the
+            // server says. A page that only listens is no fault; the server's silence counts.
+            session.set_read_timeout(None);
+        }
         Ok(())
     }
 

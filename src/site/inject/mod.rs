@@ -7,6 +7,7 @@ mod coding;
 mod etag;
 mod policy;
 mod scan;
+mod script;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};

@@ -2,6 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::script::{Further, Script};
+
 /// How far into a page the head's end is looked for, in bytes.
 const FURTHEST: usize = 1024 * 1024;
 
@@ -46,22 +48,47 @@ enum State {
     Text,
     /// After `<`, while the name is read: whether it closes, and how many bytes of it.
     Name,
-    /// In a tag that goes on: the quote that is open, and the raw element that it opens.
+    /// In a tag that goes on, and the raw element that it opens.
     Tag {
-        quote: Option<u8>,
+        within: Within,
         raw: Option<&'static str>,
     },
     /// In `<!…>` that is no comment.
     Declaration,
-    /// In a comment: how many of the dashes of `-->` were just seen.
-    Comment {
-        dashes: u8,
-    },
+    Comment(Comment),
     /// In a raw element: how much of `</name` was just seen.
     Raw {
         name: &'static str,
         matched: usize,
     },
+    Script(Script),
+}
+
+/// What was just seen of a comment's end (HTML 13.2.5.43 to 13.2.5.52).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comment {
+    /// In front of the second dash of `<!--`.
+    Opening,
+    /// After `<!--`, or `<!---`: `<!-->` and `<!--->` are whole comments.
+    Start,
+    StartDash,
+    Text,
+    Dash,
+    Dashes,
+    /// After `--!`.
+    Bang,
+}
+
+/// Where in a tag. A quote means something only where a value begins (HTML 13.2.5.37): pages are
+/// full of tags such as `<meta content="a 5" screen">`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Names,
+    /// After `=`.
+    BeforeValue,
+    /// In a value without quotes.
+    Unquoted,
+    Quoted(u8),
 }
 
 impl Injector {
@@ -205,7 +232,7 @@ enum Name {
 /// `name` is what stands between `<` and `byte`.
 fn decide(name: &[u8], byte: u8) -> Name {
     let tag = State::Tag {
-        quote: None,
+        within: Within::Names,
         raw: None,
     };
     if name.is_empty() {
@@ -246,14 +273,14 @@ fn decide(name: &[u8], byte: u8) -> Name {
         return Name::Document(step(tag, byte));
     }
     let raw = RAW.iter().copied().find(|raw| !closes && is(raw));
-    Name::Other(State::Tag { quote: None, raw })
+    let within = Within::Names;
+    Name::Other(State::Tag { within, raw })
 }
 
 fn declaration(rest: &[u8], byte: u8) -> Name {
     match (rest, byte) {
         ([], b'-') => Name::Unfinished,
-        // `<!-->` and `<!--->` are whole comments (HTML 13.2.5.43), as if two dashes had been seen.
-        ([b'-'], b'-') => Name::Other(State::Comment { dashes: 1 }),
+        ([b'-'], b'-') => Name::Other(State::Comment(Comment::Opening)),
         ([b'-'], _) => Name::Other(State::Declaration),
         _ => {
             let expected = b"doctype";
@@ -276,33 +303,52 @@ fn declaration(rest: &[u8], byte: u8) -> Name {
 fn step(state: State, byte: u8) -> State {
     match state {
         State::Start | State::Name | State::Text => State::Text,
-        State::Tag {
-            quote: Some(open),
-            raw,
-        } => State::Tag {
-            quote: (byte != open).then_some(open),
-            raw,
-        },
-        State::Tag { quote: None, raw } => match (byte, raw) {
-            (b'>', None) => State::Text,
-            (b'>', Some(name)) => State::Raw { name, matched: 0 },
-            (b'"' | b'\'', _) => State::Tag {
-                quote: Some(byte),
-                raw,
-            },
-            _ => state,
-        },
+        State::Tag { within, raw } => tag(within, raw, byte),
         State::Declaration if byte == b'>' => State::Text,
         State::Declaration => state,
-        State::Comment { dashes } => match byte {
-            b'-' => State::Comment {
-                dashes: (dashes + 1).min(2),
-            },
-            b'>' if dashes == 2 => State::Text,
-            _ => State::Comment { dashes: 0 },
-        },
+        State::Comment(comment) => State::Comment(match (comment, byte) {
+            (Comment::Start | Comment::StartDash | Comment::Dashes | Comment::Bang, b'>') => {
+                return State::Text
+            }
+            (Comment::Opening, _) => Comment::Start,
+            (Comment::Start, b'-') => Comment::StartDash,
+            (Comment::StartDash | Comment::Dash | Comment::Dashes, b'-') => Comment::Dashes,
+            (Comment::Text | Comment::Bang, b'-') => Comment::Dash,
+            (Comment::Dashes, b'!') => Comment::Bang,
+            _ => Comment::Text,
+        }),
         State::Raw { name, matched } => raw(name, matched, byte),
+        State::Script(script) => match script.step(byte) {
+            Further::Within(script) => State::Script(script),
+            Further::Ended if byte == b'>' => State::Text,
+            Further::Ended => State::Tag {
+                within: Within::Names,
+                raw: None,
+            },
+        },
     }
+}
+
+/// One byte further in a tag.
+fn tag(within: Within, raw: Option<&'static str>, byte: u8) -> State {
+    let within = match (within, byte) {
+        (Within::Quoted(open), _) if byte == open => Within::Names,
+        (Within::Quoted(_), _) => within,
+        (_, b'>') => {
+            return match raw {
+                None => State::Text,
+                Some("script") => State::Script(Script::new()),
+                Some(name) => State::Raw { name, matched: 0 },
+            }
+        }
+        (Within::Names, b'=') => Within::BeforeValue,
+        (Within::Names, _) => Within::Names,
+        (Within::BeforeValue, b'"' | b'\'') => Within::Quoted(byte),
+        (Within::BeforeValue, _) if byte.is_ascii_whitespace() => within,
+        (Within::Unquoted, _) if byte.is_ascii_whitespace() => Within::Names,
+        (Within::BeforeValue | Within::Unquoted, _) => Within::Unquoted,
+    };
+    State::Tag { within, raw }
 }
 
 /// One byte further in a raw element, which only its own end tag ends.
@@ -323,7 +369,7 @@ fn raw(name: &'static str, matched: usize, byte: u8) -> State {
             Some(_) => again,
             None if byte == b'>' => State::Text,
             None if byte.is_ascii_whitespace() || byte == b'/' => State::Tag {
-                quote: None,
+                within: Within::Names,
                 raw: None,
             },
             None => again,
@@ -332,164 +378,5 @@ fn raw(name: &'static str, matched: usize, byte: u8) -> State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SNIPPET: &str = "[SNIPPET]";
-
-    fn run(page: &[u8], cuts: &[usize]) -> Vec<u8> {
-        let mut injector = Injector::new(Bytes::from_static(SNIPPET.as_bytes()));
-        let mut output = Vec::new();
-        let mut from = 0;
-        for to in cuts.iter().copied().chain([page.len()]) {
-            output.extend_from_slice(&injector.feed(Bytes::copy_from_slice(&page[from..to])));
-            from = to;
-        }
-        output.extend_from_slice(&injector.finish());
-        output
-    }
-
-    /// Pages with `@` where the snippet belongs.
-    const PAGES: &[&str] = &[
-        "<!doctype html><html><head><title>x</title>@</head><body>y</body></html>",
-        "<!DOCTYPE HTML><HTML><HEAD><TITLE>x</TITLE>@</HEAD ><BODY>",
-        "<html><head>@</head\n><body>",
-        "<head>@</head/><body>",
-        "<html><header>no</header>@</head>",
-        "<html><head><title></head></title><style>a{}</head></style>@</head>",
-        "<html><head><script>var a='</head>'; if(a<b){}</script>@</head>",
-        "<html><head><script src=\"a>b\"></script>@</head>",
-        "<html><head><script src='</script>'>x</head></script >@</head>",
-        "<html><head><!-- </head> -- > --->@</head>",
-        "<html><head><!--></head> -->".trim_ascii(),
-        "<html><head><noscript><img></head></noscript>@</head>",
-        "<html><head><meta content='</head>' x=\"</head>\">@</head>",
-        "<html><head><meta a=b>x < y <3 <<@</head>",
-        "<html><title>no head</title>@<body class=a>",
-        "<!doctype html><title>nothing</title><p>but text</p>@",
-        "<!doctype html><title>cut</ti",
-        "<p>a fragment</p>",
-        "{\"json\": \"</hea\"}",
-        "",
-        "<",
-        "<html",
-        "<html>@",
-        "<html></>@</head>",
-        "<html><?php </head> ?>@</head>",
-        "<html><![CDATA[ </head> ]]>@</head>",
-        "<html><head><scripty></head2>@</head>",
-        "\u{feff}<html><head>é@</head>",
-    ];
-
-    /// The third comment page: `<!-->` is a whole comment, so the head ends right after it.
-    fn expected(page: &str) -> (String, String) {
-        if page.starts_with("<html><head><!--></head>") {
-            return (
-                page.to_owned(),
-                page.replacen("</head>", &format!("{SNIPPET}</head>"), 1),
-            );
-        }
-        (page.replace('@', ""), page.replace('@', SNIPPET))
-    }
-
-    #[test]
-    fn the_snippet_stands_at_the_end_of_the_head_however_the_page_is_cut() {
-        let mut wrong = Vec::new();
-        for page in PAGES {
-            let (page, expected) = expected(page);
-            let bytes = page.as_bytes();
-            let mut ways: Vec<Vec<usize>> = vec![vec![], (0..bytes.len()).collect()];
-            ways.extend((0..bytes.len()).map(|cut| vec![cut]));
-            for (first, second) in (0..bytes.len()).step_by(3).zip((0..bytes.len()).skip(5)) {
-                ways.push(vec![first.min(second), first.max(second)]);
-            }
-            for cuts in ways {
-                let output = String::from_utf8_lossy(&run(bytes, &cuts)).into_owned();
-                if output != expected {
-                    wrong.push(format!("{page:?} cut at {cuts:?}: {output:?}"));
-                    break;
-                }
-            }
-        }
-        assert!(wrong.is_empty(), "{wrong:#?}");
-    }
-
-    #[test]
-    fn utf_16_passes_as_it_is() {
-        for mark in [[0xfe, 0xff], [0xff, 0xfe]] {
-            let mut page = mark.to_vec();
-            page.extend_from_slice(b"<html><head></head>");
-            for cut in 0..page.len() {
-                assert_eq!(run(&page, &[cut]), page);
-            }
-        }
-    }
-
-    #[test]
-    fn a_page_without_an_end_of_its_head_passes_and_little_is_held_back() {
-        let mut injector = Injector::new(Bytes::from_static(SNIPPET.as_bytes()));
-        let mut fed = 0;
-        let mut got = 0;
-        let chunk = Bytes::from("<html><head>".to_owned() + &"<meta a='b'>".repeat(1_000));
-        while fed < 2 * FURTHEST {
-            fed += chunk.len();
-            got += injector.feed(chunk.clone()).len();
-            assert!(fed - got <= LONGEST_NAME + 2);
-        }
-        got += injector.feed(Bytes::from_static(b"</head>")).len();
-        assert_eq!(got, fed + 7);
-        assert!(!injector.is_done());
-    }
-
-    #[test]
-    fn where_looking_stops_does_not_depend_on_the_chunks() {
-        let page = |before: usize| {
-            let mut page = b"<html>".to_vec();
-            page.resize(before, b'x');
-            page.extend_from_slice(b"</head>");
-            page
-        };
-        let inside = page(FURTHEST - 7);
-        let cut = page(FURTHEST - 3);
-        for cuts in [vec![], vec![FURTHEST - 1], vec![1_000, FURTHEST - 2]] {
-            assert_eq!(
-                run(&inside, &cuts).len(),
-                inside.len() + SNIPPET.len(),
-                "{cuts:?}"
-            );
-            assert_eq!(run(&cut, &cuts), cut, "{cuts:?}");
-        }
-    }
-
-    #[test]
-    fn only_the_first_head_gets_it_and_the_rest_passes_untouched() {
-        let page = b"<html><head></head><body></head></body></html>";
-        let output = run(page, &[20]);
-        assert_eq!(
-            output
-                .windows(SNIPPET.len())
-                .filter(|part| *part == SNIPPET.as_bytes())
-                .count(),
-            1
-        );
-        let mut injector = Injector::new(Bytes::from_static(b"x"));
-        injector.feed(Bytes::from_static(b"<html></head>"));
-        let chunk = Bytes::from_static(b"abc<");
-        assert_eq!(injector.feed(chunk.clone()).as_ptr(), chunk.as_ptr());
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_bytes_in_any_chunks_give_the_whole_pages_output(
-            page in proptest::collection::vec(proptest::sample::select(b"<>/!-'\"= headboytscrip".to_vec()), 0..120),
-            cuts in proptest::collection::vec(0usize..120, 0..6),
-        ) {
-            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(page.len())).collect();
-            cuts.sort_unstable();
-            let whole = run(&page, &[]);
-            proptest::prop_assert_eq!(&run(&page, &cuts), &whole);
-            let text = String::from_utf8(whole).unwrap();
-            proptest::prop_assert_eq!(text.replacen(SNIPPET, "", 1).into_bytes(), page);
-        }
-    }
-}
+#[path = "scan_tests.rs"]
+mod tests;

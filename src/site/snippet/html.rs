@@ -21,6 +21,14 @@ pub fn tag(page: &Page, nonce: Option<&str>) -> String {
     format!("<script{nonce}>\n{}</script>\n", script(page))
 }
 
+/// The tag for a page that a program makes: `nonce` is a nonce, or what that program replaces by
+/// one, such as `{{ nonce }}`. `None` when it cannot stand between double quotes; a tag without it
+/// would be kept from running.
+pub fn tag_of_template(page: &Page, nonce: &str) -> Option<String> {
+    let stands = !nonce.is_empty() && !nonce.contains(|one: char| one == '"' || one.is_control());
+    stands.then(|| format!("<script nonce=\"{nonce}\">\n{}</script>\n", script(page)))
+}
+
 /// What a CSP allows as a nonce: the characters of base64 (CSP3, 2.3.1).
 fn is_nonce(text: &str) -> bool {
     !text.is_empty()

@@ -12,7 +12,7 @@ use super::path_names::PathNames;
 use super::settings::KeyForm;
 
 pub use csp::content_security_policy;
-pub use html::{script, tag};
+pub use html::{script, tag, tag_of_template};
 pub use modules::{next_js, npm};
 
 /// What a page needs to know about its installation.
