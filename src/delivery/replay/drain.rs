@@ -183,7 +183,9 @@ impl Drain {
         if bytes >= self.batch_bytes / 2 {
             return None;
         }
-        let age = SystemTime::now().duration_since(oldest).unwrap_or_default();
+        // An arrival that is still to come is a clock that was put back: waiting for it could take
+        // as long as that.
+        let age = SystemTime::now().duration_since(oldest).ok()?;
         self.settings
             .linger
             .checked_sub(age)
