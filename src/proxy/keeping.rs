@@ -114,9 +114,14 @@ impl Keeping {
         &self.delivery
     }
 
-    /// Puts whatever comes from now on behind what waits in the spool.
+    /// Puts whatever comes from now on behind what waits in the spool, where a successor does so too.
+    ///
+    /// On a shared spool the successor is one proxy more and streams. It would overtake what it has
+    /// not heard of yet, so what PostHog takes goes there from here as well.
     pub(super) fn step_back(&self) {
-        self.projects.all_through_the_spool();
+        if self.folder.is_some() {
+            self.projects.all_through_the_spool();
+        }
     }
 
     /// Does again as the configuration says.
