@@ -137,6 +137,9 @@ async fn what_waits_is_read_and_sent_when_the_disk_is_read_only_or_full_at_the_s
     disk.remount("ro");
     let spool = Spool::open(&folder, settings).unwrap();
     assert_eq!(ids(&all(&spool).await), ["a", "b"], "read-only");
+    // There is no lock file, because nobody has drained it yet, and none can be made.
+    assert!(!folder.join("replay.lock").exists());
+    assert!(matches!(spool.lead("shop").await, Lead::Ours(_)));
     let mut said = Vec::new();
     SpoolCommand::Ls.run(&folder, &mut said).unwrap();
     let said = String::from_utf8(said).unwrap();
