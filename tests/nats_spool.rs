@@ -17,6 +17,9 @@ mod binary;
 #[path = "nats_spool/ledger.rs"]
 mod ledger;
 #[allow(dead_code)]
+#[path = "leaving/process.rs"]
+mod process;
+#[allow(dead_code)]
 #[path = "outage/relay.rs"]
 mod relay;
 #[path = "nats_spool/server.rs"]

@@ -349,6 +349,22 @@ async fn spool_mode_forwards_fewer_and_larger_batches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_arrived_before_the_clock_was_put_back_does_not_wait_for_its_time() {
+    let house = House::new();
+    let project = house.delivery.project("shop");
+    project.set_mode(Mode::Spool);
+    let upstream = Scripted::new(|_, _| Verdict::Accepted);
+    let replay = house.replay(&upstream, ReplaySettings::default());
+    let body = event("n0", 50).body().clone();
+    let later = SystemTime::now() + Duration::from_secs(3_600);
+    let early = SpooledEvent::new(body, later).unwrap();
+    project.keep(vec![early]).await.unwrap();
+    house.until_empty().await;
+    replay.stop().await;
+    assert_eq!(upstream.accepted(), ["n0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn projects_do_not_wait_for_each_other_and_an_unknown_one_is_kept() {
     let house = House::new();
     for project in ["down", "up", "unknown"] {

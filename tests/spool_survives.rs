@@ -18,8 +18,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use hedgerow::delivery::{
-    outlive_file_size_limit, Held, Lead, Portion, Position, Refusal, Spool, SpoolError,
-    SpoolSettings, SpooledEvent, Store,
+    outlive_file_size_limit, Held, Lead, Portion, Position, Refusal, Spool, SpoolCommand,
+    SpoolError, SpoolSettings, SpooledEvent, Store,
 };
 
 #[path = "spool_survives/bounds.rs"]

@@ -33,8 +33,11 @@ impl FileLease {
             return Lead::Ours(HELD);
         }
         let opened = self.open();
-        let Ok(file) = opened else {
-            return Lead::Theirs;
+        let file = match opened {
+            Ok(file) => file,
+            // It is not there and cannot be made: on a read-only disk nobody can have locked it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Lead::Ours(HELD),
+            Err(_) => return Lead::Theirs,
         };
         if file.try_lock().is_err() {
             return Lead::Theirs;

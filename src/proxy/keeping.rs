@@ -38,6 +38,8 @@ pub(super) struct Keeping {
     /// The spool where it is a folder: two processes on one have to agree who drains it. On a
     /// shared one they always do.
     folder: Option<Spool>,
+    /// Whether another process drained the spool when this one opened it.
+    opened: Rank,
     carrier: Arc<Carrier>,
     settings: ReplaySettings,
     replay: Mutex<Course>,
@@ -81,19 +83,21 @@ impl Keeping {
         };
         let projects = Projects(destinations.iter().map(project).collect());
         // What a predecessor keeps or has under way was there before whatever comes here.
-        match folder.as_ref().map(Spool::rank) {
-            Some(Rank::Behind) => {
+        let opened = folder.as_ref().map_or(Rank::First, Spool::rank);
+        match opened {
+            Rank::Behind => {
                 log::info!(
                     "another process drains the spool: until it leaves, all goes through it"
                 );
                 projects.all_through_the_spool();
             }
-            _ => projects.as_configured(),
+            Rank::First => projects.as_configured(),
         }
         Ok(Self {
             delivery,
             projects: Arc::new(projects),
             folder,
+            opened,
             carrier: Arc::new(Carrier { destinations, gate }),
             settings: ReplaySettings {
                 longest_delivery: longest,
@@ -110,9 +114,14 @@ impl Keeping {
         &self.delivery
     }
 
-    /// Puts whatever comes from now on behind what waits in the spool.
+    /// Puts whatever comes from now on behind what waits in the spool, where a successor does so too.
+    ///
+    /// On a shared spool the successor is one proxy more and streams. It would overtake what it has
+    /// not heard of yet, so what PostHog takes goes there from here as well.
     pub(super) fn step_back(&self) {
-        self.projects.all_through_the_spool();
+        if self.folder.is_some() {
+            self.projects.all_through_the_spool();
+        }
     }
 
     /// Does again as the configuration says.
@@ -124,7 +133,9 @@ impl Keeping {
     /// predecessors keeps what.
     pub(super) fn is_first(&self) -> bool {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.as_ref().is_none_or(JoinHandle::is_finished)
+        waiting
+            .as_ref()
+            .map_or(self.opened == Rank::First, JoinHandle::is_finished)
     }
 
     /// As long as another process drains the spool, this one only appends to it.
@@ -132,7 +143,8 @@ impl Keeping {
         let Some(spool) = self.folder.clone() else {
             return;
         };
-        if spool.rank() == Rank::First {
+        // The other one may have left since: what it did until then is still to be learnt.
+        if self.opened == Rank::First && spool.rank() == Rank::First {
             return;
         }
         let projects = Arc::clone(&self.projects);

@@ -2,7 +2,7 @@
 //! each other than processes do.
 
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hedgerow::delivery::{
     Held, Portion, Rank, Spool, SpoolCommand, SpoolSettings, SpooledEvent, Store,
@@ -146,5 +146,28 @@ async fn a_successor_overtakes_nothing_that_its_predecessor_has_kept() {
             break;
         }
         assert!(start.elapsed() < DEADLINE, "it does not stream again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_streams_although_its_predecessor_left_before_it_looked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let posthog = PostHog::start().await;
+    let old = Spool::open(&folder.path().join("spool"), SpoolSettings::default()).unwrap();
+    assert_eq!(old.rank(), Rank::First);
+    let new = Proxy::start(&spooling(&posthog.url(), folder.path())).await;
+    old.resign().await;
+    drop(old);
+    new.hedgerow.start_replay();
+    let appended = || new.hedgerow.state().spool.unwrap().appended;
+    let start = Instant::now();
+    for number in 0.. {
+        let before = appended();
+        send(&new, &format!("streamed-{number}")).await;
+        if appended() == before {
+            break;
+        }
+        assert!(start.elapsed() < DEADLINE, "it never streams");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -6,8 +6,10 @@ use hedgerow::demo::capture::Fault;
 use http::StatusCode;
 
 use super::binary::{self, send, Binary};
+use super::process::Process;
 use super::relay::{Line, Relay};
 use super::server::Server;
+use super::support::client::{post, Client};
 use super::support::proxy::{yaml, PostHog};
 use super::support::tls::Certificates;
 use super::support::{eventually, track};
@@ -235,4 +237,44 @@ async fn dead_letters_on_nats_are_shown_sent_again_and_dropped_while_proxies_run
     assert!(said.contains("authorization violation"), "{said}");
     assert!(!said.contains("wr0ng"), "{said}");
     assert_eq!(binary.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_from_a_predecessor_to_its_successor_does_not_overtake_itself() {
+    let Some(mut server) = Server::prepare(&[]) else {
+        return;
+    };
+    server.start();
+    let folder = tempfile::tempdir().unwrap();
+    let posthog = PostHog::start().await;
+    let nats = format!("{{url: \"{}\"}}", server.url());
+    let rest = sharing(&posthog.url(), &nats);
+    let mut process = Process::start(folder.path(), "{address}", &rest).await;
+    let address = process.address;
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        let visitor = async {
+            let mut client = Client::connect(address).await;
+            let mut last = false;
+            // The predecessor closes with one more answer; the next request is the successor's.
+            while !last {
+                let id = sent.len().to_string();
+                let request = post("/hr/v1/t", "", track(&id, 100).as_bytes());
+                let answer = client.exchange(&request).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+                sent.push(format!("u-{id}"));
+                last = answer.header("connection") == "close";
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let mut client = Client::connect(address).await;
+            let id = sent.len().to_string();
+            let request = post("/hr/v1/t", "", track(&id, 100).as_bytes());
+            assert_eq!(client.exchange(&request).await.status, 200);
+            sent.push(format!("u-{id}"));
+        };
+        tokio::join!(process.hand_over(), visitor);
+        let events = posthog.events(sent.len() as u64).await;
+        let ids: Vec<_> = events.iter().map(|event| &event.distinct_id).collect();
+        assert_eq!(ids, sent.iter().collect::<Vec<_>>());
+    }
 }

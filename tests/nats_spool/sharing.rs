@@ -2,7 +2,7 @@
 //! loses a server.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -132,7 +132,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    async fn start(url: &str, upstream: &Arc<Upstreams>) -> Self {
+    async fn start<U: Upstream>(url: &str, upstream: &Arc<U>) -> Self {
         let spool = NatsSpool::open(settings(url)).unwrap();
         let delivery = Arc::new(Delivery::new(
             Arc::new(spool.clone()),
@@ -291,4 +291,62 @@ async fn a_cluster_loses_nothing_when_a_server_is_killed() {
     );
     assert_eq!(lost, 0);
     in_order_and_once(&arrived, 20, 100);
+}
+
+/// PostHog that never comes to an end with the first request, and takes the others.
+#[derive(Default)]
+struct Dripping {
+    begun: AtomicUsize,
+    under_way: AtomicUsize,
+    most: AtomicUsize,
+}
+
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[async_trait]
+impl Upstream for Dripping {
+    fn envelope(&self, _project: &str) -> Option<Envelope> {
+        Some(Envelope::new(&ApiKey::new("phc_a").unwrap()))
+    }
+
+    async fn deliver(&self, _project: &str, _parcel: Parcel) -> Verdict {
+        let now = self.under_way.fetch_add(1, Ordering::AcqRel) + 1;
+        let _under_way = UnderWay(&self.under_way);
+        self.most.fetch_max(now, Ordering::AcqRel);
+        if self.begun.fetch_add(1, Ordering::AcqRel) == 0 {
+            std::future::pending::<()>().await;
+        }
+        Verdict::Accepted
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_outlasts_the_lead_is_given_up_before_another_proxy_drains() {
+    let Some(server) = Server::single() else {
+        return;
+    };
+    let upstream = Arc::new(Dripping::default());
+    let proxies = [
+        Proxy::start(&server.url(), &upstream).await,
+        Proxy::start(&server.url(), &upstream).await,
+    ];
+    append(&proxies[0].spool, &["a".to_owned()]).await;
+    until("the first request", || async {
+        upstream.begun.load(Ordering::Acquire) > 0
+    })
+    .await;
+    until("another one", || async {
+        upstream.begun.load(Ordering::Acquire) > 1
+    })
+    .await;
+    assert_eq!(upstream.most.load(Ordering::Acquire), 1, "two drained");
+    for proxy in proxies {
+        proxy.replay.stop().await;
+    }
 }

@@ -123,6 +123,41 @@ async fn a_read_only_disk_refuses_and_recovers_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_read_and_sent_when_the_disk_is_read_only_or_full_at_the_start() {
+    let Some(disk) = SmallDisk::mount("16m") else {
+        return;
+    };
+    let folder = disk.at.join("spool");
+    let settings = SpoolSettings::default();
+    let spool = Spool::open(&folder, settings).unwrap();
+    append_until_taken(&spool, "a").await;
+    append_until_taken(&spool, "b").await;
+    // An orderly end, not a signal.
+    drop(spool);
+    disk.remount("ro");
+    let spool = Spool::open(&folder, settings).unwrap();
+    assert_eq!(ids(&all(&spool).await), ["a", "b"], "read-only");
+    // There is no lock file, because nobody has drained it yet, and none can be made.
+    assert!(!folder.join("replay.lock").exists());
+    assert!(matches!(spool.lead("shop").await, Lead::Ours(_)));
+    let mut said = Vec::new();
+    SpoolCommand::Ls.run(&folder, &mut said).unwrap();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("\tshop\t2 events"), "{said}");
+    drop(spool);
+    disk.remount("rw");
+    let mut other = fs::File::create(disk.at.join("other")).unwrap();
+    while other.write_all(&[0; 512]).is_ok() {}
+    let spool = Spool::open(&folder, settings).unwrap();
+    let held = all(&spool).await;
+    assert_eq!(ids(&held), ["a", "b"], "full");
+    spool.settle("shop", vec![held[0].position]).await;
+    drop(spool);
+    let spool = Spool::open(&folder, settings).unwrap();
+    assert_eq!(ids(&all(&spool).await), ["b"], "full, and opened again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_cannot_be_made_refuses_and_recovers_by_itself() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("taken");

@@ -94,7 +94,7 @@ impl Drain {
     }
 
     async fn step(&mut self) -> Step {
-        if !self.leads().await {
+        if self.leads().await.is_none() {
             self.pause(LOOK).await;
             return Step::Done;
         }
@@ -157,11 +157,11 @@ impl Drain {
         Step::Next
     }
 
-    /// Whether this process may drain, for long enough that one delivery ends in time.
-    async fn leads(&self) -> bool {
+    /// For how long this process may drain, if that is enough for one delivery.
+    async fn leads(&self) -> Option<Duration> {
         match self.store.lead(self.project.name()).await {
-            Lead::Ours(left) => left >= self.settings.longest_delivery,
-            Lead::Theirs => false,
+            Lead::Ours(left) => Some(left).filter(|left| *left >= self.settings.longest_delivery),
+            Lead::Theirs => None,
         }
     }
 
@@ -183,7 +183,9 @@ impl Drain {
         if bytes >= self.batch_bytes / 2 {
             return None;
         }
-        let age = SystemTime::now().duration_since(oldest).unwrap_or_default();
+        // An arrival that is still to come is a clock that was put back: waiting for it could take
+        // as long as that.
+        let age = SystemTime::now().duration_since(oldest).ok()?;
         self.settings
             .linger
             .checked_sub(age)
@@ -196,12 +198,15 @@ impl Drain {
         let mut parts = vec![held];
         while let Some(mut part) = parts.pop() {
             // Taking them, and each part before this one, took its time.
-            if !self.leads().await {
+            let Some(left) = self.leads().await else {
                 return Outcome::Stuck;
-            }
+            };
             let bytes: usize = part.iter().map(|held| held.body.len()).sum();
             let before = self.project.condition();
-            match self.send(envelope, &part).await {
+            // Each read and write has its timeout, but many slow ones add up: whoever has the lead
+            // after this process must not be overtaken by what it still sends.
+            let sent = tokio::time::timeout(left, self.send(envelope, &part)).await;
+            match sent.unwrap_or_else(|_| too_slow()) {
                 Verdict::Accepted => {
                     self.project.breaker().accepted();
                     self.project.not_refused();
@@ -307,6 +312,13 @@ impl Drain {
             events: part.len(),
         };
         self.upstream.deliver(self.project.name(), parcel).await
+    }
+}
+
+fn too_slow() -> Verdict {
+    Verdict::TryLater {
+        retry_after: None,
+        why: "a batch took longer than one proxy may drain the spool".to_owned(),
     }
 }
 

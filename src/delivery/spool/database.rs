@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use flate2::Crc;
+use rusqlite::config::DbConfig;
 use rusqlite::{params, Connection, ErrorCode, OpenFlags, Row};
 
 use super::writing::Writing;
@@ -121,6 +122,9 @@ impl Database {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         connection.busy_timeout(BUSY)?;
+        // The log and its index stay when the last connection closes: on a disk that is full or
+        // read-only the next one could not make them, and so not even read.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if format == 0 {
             // For a new file only: they write, and a read-only disk can still be read.
@@ -381,6 +385,15 @@ impl Database {
 
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
+    }
+}
+
+/// What was written is in the file itself afterwards, unless others use it or it cannot be written.
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Err(error) = self.checkpoint() {
+            log::debug!("the log stays beside the spool's file: {error}");
+        }
     }
 }
 
