@@ -365,7 +365,10 @@ impl Worker {
             result = self.forget_on_a_full_disk(&buries);
         }
         if let Err(error) = &result {
-            log::warn!("the spool cannot forget what was delivered, for now: {error}");
+            // It is tried again each second: once is enough to say.
+            if self.failed.is_none() {
+                log::warn!("the spool cannot forget what was delivered, for now: {error}");
+            }
             self.failed(error);
         }
         self.measure();

@@ -64,7 +64,7 @@ fn rule<'a>(sources: &[&'a str]) -> Rule<'a> {
             let nonce = source.get(7..)?.strip_suffix('\'')?;
             start.eq_ignore_ascii_case("'nonce-").then_some(nonce)
         })
-        .filter(|nonce| !nonce.is_empty())
+        .filter(|nonce| is_base64(nonce))
         .collect();
     if !nonces.is_empty() {
         return Rule::Nonces(nonces);
@@ -99,6 +99,13 @@ fn script_sources(policy: &str) -> Option<Vec<&str>> {
                     .then(|| words.collect())
             })
         })
+}
+
+/// Whether this can be a nonce: Base64 in either alphabet (CSP 3, `base64-value`).
+fn is_base64(text: &str) -> bool {
+    let digits = text.trim_end_matches('=');
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
+    !digits.is_empty() && text.len() - digits.len() <= 2 && digits.bytes().all(is_digit)
 }
 
 #[cfg(test)]
@@ -147,6 +154,12 @@ mod tests {
                 nonce("b"),
             ),
             (&["script-src 'nonce-a'; script-src 'none'"], nonce("a")),
+            // What is no nonce by the grammar is none to a browser either.
+            (&["script-src 'nonce-a&b'"], InlineScript::Forbidden),
+            (
+                &["script-src 'unsafe-inline' 'nonce-{{n}}'"],
+                InlineScript::Allowed,
+            ),
             (
                 &["script-src 'nonce-a' 'nonce-b'", "script-src 'nonce-b'"],
                 nonce("b"),
