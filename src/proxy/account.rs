@@ -13,6 +13,7 @@ use pingora::connectors::http::Connector;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::admin::Forwarded as ForwardCounts;
 use crate::config::Forward;
 use crate::segment::{Answer, Recognised, WriteKey};
 use crate::site::forward::{
@@ -37,22 +38,7 @@ const COPIES: usize = 64;
 /// The largest settings and the largest code of a destination, in bytes.
 const LARGEST: usize = 4 << 20;
 
-/// What became of the requests that went on to Segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ForwardCounts {
-    /// Segment took them.
-    pub delivered: u64,
-    /// Segment refused them for good.
-    pub refused: u64,
-    /// Tried too often or too old.
-    pub expired: u64,
-    /// The queue was full.
-    pub full: u64,
-    /// The visitor's browser asked not to be tracked, and `privacy` heeds that.
-    pub withheld: u64,
-}
-
-/// What became of one of them.
+/// What became of a request that went on to Segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Delivered,

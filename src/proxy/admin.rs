@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use chrono::{DateTime, Utc};
 
-use crate::admin::{Admin, Answers, Came, Condition, Forwarded, ProjectState, SpoolState, State};
+use crate::admin::{Admin, Answers, Came, Condition, ProjectState, SpoolState, State};
 use crate::delivery;
 use crate::rewrite::privacy::Privacy;
 
@@ -93,7 +93,6 @@ impl Inner {
                 refused: counters.refused.load(Ordering::Relaxed),
             }
         });
-        let forwarded = self.forward_counts();
         State {
             events: counts.events,
             left_out: counts.left_out,
@@ -102,13 +101,7 @@ impl Inner {
             held: counts.held,
             projects,
             spool,
-            forwarded: Forwarded {
-                delivered: forwarded.delivered,
-                refused: forwarded.refused,
-                expired: forwarded.expired,
-                full: forwarded.full,
-                withheld: forwarded.withheld,
-            },
+            forwarded: self.forward_counts(),
         }
     }
 }

@@ -63,7 +63,7 @@ use sender::Destination;
 use upstream::Timeouts;
 use watcher::Counters;
 
-pub use account::ForwardCounts;
+pub use crate::admin::Forwarded as ForwardCounts;
 pub use library::{check_libraries, fetch_libraries, FetchError};
 pub use origin::Balancer;
 pub use serve::{accepted, serve, Plain};
