@@ -1,8 +1,9 @@
 //! A body taken apart: one message, or a batch and what its envelope says about all of them.
 //!
 //! A body is held until it ends, because Go and Java put `context` behind `batch`, and most put
-//! `sentAt` there. One that outgrows the window gives its messages away as they complete, and
-//! what would have changed those that are gone is refused (`late_batch_key`).
+//! `sentAt` there. One that outgrows the window gives its messages away as they complete. What
+//! would have changed what is in those that are gone is refused (`late_batch_key`); a `sentAt`
+//! only moves their times, and no batch is worth losing for that.
 
 use std::ops::Range;
 
@@ -83,6 +84,8 @@ pub(super) struct Body {
     /// Where `batch` stands, once it has been passed over in a held body.
     batch: Option<Range<usize>>,
     oversized: bool,
+    /// Whether a `sentAt` came behind messages that had left without it.
+    late_sent_at: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +115,7 @@ impl Body {
             heading: Heading::default(),
             batch: None,
             oversized: false,
+            late_sent_at: false,
         }
     }
 
@@ -156,6 +160,11 @@ impl Body {
     /// What the envelope says; complete once a message has come out.
     pub(super) fn heading(&self) -> &Heading {
         &self.heading
+    }
+
+    /// Whether a `sentAt` came too late for the messages. Says so once.
+    pub(super) fn take_late_sent_at(&mut self) -> bool {
+        std::mem::take(&mut self.late_sent_at)
     }
 
     /// A message or a value of the envelope is held up to this size: room for one event at its
@@ -403,9 +412,10 @@ impl Body {
             Some(bytes.trim_ascii().to_vec())
         };
         match self.key {
-            Means::Context | Means::Integrations | Means::SentAt if late => {
+            Means::Context | Means::Integrations if late => {
                 return Err(RewriteError::LateBatchKey);
             }
+            Means::SentAt if late => self.late_sent_at = self.heading.sent_at.is_none(),
             Means::Context => self.heading.context = value(),
             Means::Integrations => self.heading.integrations = value(),
             Means::SentAt => self.heading.sent_at = value(),

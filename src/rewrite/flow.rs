@@ -247,7 +247,12 @@ impl Rewrite {
                 None => self.body.next()?,
             };
             match next {
-                Next::Done => return Ok(Pulled::Done),
+                Next::Done => {
+                    if self.body.take_late_sent_at() {
+                        watch.notice(Notice::LateSentAt);
+                    }
+                    return Ok(Pulled::Done);
+                }
                 Next::Starved => return Ok(Pulled::Starved),
                 Next::TooLarge => {
                     watch.message(self.index, b"", Fate::Refused(Fault::TooLarge));

@@ -26,6 +26,13 @@ pub enum Notice<'a> {
         /// The type.
         group_type: &'a str,
     },
+    /// `sentAt` stands behind `batch` in a body larger than `limits.window`: the messages have
+    /// left by then, with their times as the sender's clock had them.
+    #[error(
+        "sentAt stands behind batch in a body larger than limits.window; the times of its \
+         messages are not corrected by the sender's clock"
+    )]
+    LateSentAt,
 }
 
 impl Notice<'_> {
@@ -33,6 +40,7 @@ impl Notice<'_> {
     pub fn code(self) -> &'static str {
         match self {
             Self::SixthGroupType { .. } => "sixth_group_type",
+            Self::LateSentAt => "late_sent_at",
         }
     }
 }
@@ -201,8 +209,10 @@ pub enum RewriteError {
     /// `batch` is there and is no array.
     #[error("batch is not an array")]
     BatchNotAnArray,
-    /// `context`, `integrations` or `sentAt` behind `batch` in a body larger than `limits.window`.
-    #[error("in a body larger than limits.window, context, integrations and sentAt must stand before batch")]
+    /// `context` or `integrations` behind `batch` in a body larger than `limits.window`.
+    #[error(
+        "in a body larger than limits.window, context and integrations must stand before batch"
+    )]
     LateBatchKey,
     /// One message or one value of the envelope is larger than what is held.
     #[error("the body, one message or a batch-level value is larger than the limit")]
@@ -230,7 +240,7 @@ impl RewriteError {
             Self::NotAnObject => "the body is not a JSON object",
             Self::BatchNotAnArray => "batch is not an array",
             Self::LateBatchKey => {
-                "in a body this large, context, integrations and sentAt must stand before batch"
+                "in a body this large, context and integrations must stand before batch"
             }
             Self::TooLarge => {
                 "the body, one message or a batch-level value is larger than the limit"
