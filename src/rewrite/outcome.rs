@@ -27,10 +27,10 @@ pub enum Notice<'a> {
         group_type: &'a str,
     },
     /// `sentAt` stands behind `batch` in a body larger than `limits.window`: the messages have
-    /// left by then, with their times as the sender's clock had them.
+    /// left by then, and it corrects none of them.
     #[error(
-        "sentAt stands behind batch in a body larger than limits.window; the times of its \
-         messages are not corrected by the sender's clock"
+        "sentAt stands behind batch in a body larger than limits.window, and does not correct the \
+         times of its messages"
     )]
     LateSentAt,
     /// A message's time cannot be read or used; its event has the time of its arrival.

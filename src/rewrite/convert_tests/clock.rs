@@ -32,6 +32,13 @@ const ALL: [From; 6] = [
     From::EverythingAtOnce,
 ];
 
+/// Whether the batches say when they were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    SentAt,
+    Nothing,
+}
+
 /// One request: when it arrives, and how long before that its messages were made.
 #[derive(Debug, Clone)]
 struct Sent {
@@ -53,7 +60,11 @@ fn uuid(millis: i64) -> String {
 }
 
 /// What leaves of a visit whose clock is ahead by so much: each event's time and session.
-fn visit(from: From, requests: &[Sent], ahead: i64) -> Vec<(String, Option<String>)> {
+fn visit(
+    (from, says): (From, Says),
+    requests: &[Sent],
+    ahead: i64,
+) -> Vec<(String, Option<String>)> {
     let mapping = Mapping::default();
     let mut rewriter = Rewriter::new(mapping, Bounds::default());
     if matches!(from, From::Edge | From::EverythingAtOnce) {
@@ -89,7 +100,11 @@ fn visit(from: From, requests: &[Sent], ahead: i64) -> Vec<(String, Option<Strin
             message
         });
         let messages: Vec<Json> = messages.collect();
-        let body = json!({"batch": messages, "sentAt": iso(request.at + ahead)}).to_string();
+        let mut body = json!({"batch": messages});
+        if says == Says::SentAt {
+            body["sentAt"] = json!(iso(request.at + ahead));
+        }
+        let body = body.to_string();
         let mut cookies: Vec<String> = kept.iter().cloned().collect();
         if has(From::PosthogJs) {
             let stored = json!({"$sesid": [active, uuid(began), began]}).to_string();
@@ -175,8 +190,8 @@ proptest! {
         ahead in prop_oneof![-DAY..=DAY, -MINUTE..=MINUTE, Just(DAY), Just(-DAY)],
     ) {
         for from in ALL {
-            let right = visit(from, &requests, 0);
-            let wrong = visit(from, &requests, ahead);
+            let right = visit((from, Says::SentAt), &requests, 0);
+            let wrong = visit((from, Says::SentAt), &requests, ahead);
             let times = |events: &[(String, Option<String>)]| {
                 events.iter().map(|(time, _)| time.clone()).collect::<Vec<_>>()
             };
@@ -185,6 +200,18 @@ proptest! {
             if from == From::Edge {
                 // Those are not the client's, and have the very same ids.
                 prop_assert_eq!(right, wrong);
+            } else if from != From::EverythingAtOnce {
+                // Then no time can be corrected, and the client knows its session all the same.
+                let right = visit((from, Says::Nothing), &requests, 0);
+                let wrong = visit((from, Says::Nothing), &requests, ahead);
+                prop_assert_eq!(grouping(&right), grouping(&wrong), "{:?}", from);
+                let order = |events: &[(String, Option<String>)]| {
+                    let times = times(events);
+                    let mut order: Vec<_> = (0..times.len()).collect();
+                    order.sort_by(|one, other| times[*one].cmp(&times[*other]));
+                    order
+                };
+                prop_assert_eq!(order(&right), order(&wrong), "{:?}", from);
             }
         }
     }
