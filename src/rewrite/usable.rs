@@ -21,12 +21,18 @@ pub(super) fn is_nothing(text: &str) -> bool {
     text.is_empty() || is_placeholder(text)
 }
 
+/// Whether a text, without space around it, is what some language prints for nothing and nothing
+/// else is called: it cannot be anybody's id either.
+pub(super) fn is_printed_nothing(text: &str) -> bool {
+    NOTHING.contains(&text)
+}
+
 /// Whether a text without space around it is what a language prints for nothing.
 fn is_placeholder(text: &str) -> bool {
     // The longest of them; nearly every other text is longer, or begins otherwise.
     const LONGEST: usize = 15;
     text.len() <= LONGEST
-        && (NOTHING.contains(&text)
+        && (is_printed_nothing(text)
             || NOTHING_IN_ANY_CASE
                 .iter()
                 .any(|nothing| text.eq_ignore_ascii_case(nothing)))

@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use ring::digest::{digest, SHA256};
 
 use super::session::cookie;
+use crate::rewrite::usable::{is_nothing, is_printed_nothing};
 
 /// The longest id that PostHog keeps whole, in characters. It cuts longer ones, and two that begin
 /// alike would become one person.
@@ -30,7 +31,7 @@ const ILLEGAL_IN_ANY_CASE: &[&str] = &[
 const ILLEGAL: &[&str] = &["[object Object]", "NaN", "None", "none", "null", "0"];
 
 /// The id as PostHog shall get it. None for one that stands for nobody in particular: blank, the
-/// `undefined` and `[object Object]` of broken tracking code, or a UUID of zeros, which would make
+/// `undefined` and `(null)` of broken tracking code, or a UUID of zeros, which would make
 /// one person of everybody who has it.
 ///
 /// Space around an id is taken off, since PostHog would take it for another person's. An id that
@@ -38,7 +39,7 @@ const ILLEGAL: &[&str] = &["[object Object]", "NaN", "None", "none", "null", "0"
 /// hexadecimal: the same id gives the same person, and different ids different ones.
 pub fn usable(id: &str) -> Option<Cow<'_, str>> {
     let id = id.trim();
-    if is_illegal(id) || is_nil(id) {
+    if is_illegal(id) || is_nil(id) || is_printed_nothing(id) {
         return None;
     }
     let is_long = id.len() > ID_CHARACTERS && id.encode_utf16().count() > ID_CHARACTERS;
@@ -76,7 +77,7 @@ fn is_nil(id: &str) -> bool {
 /// and emulators all have in common.
 pub fn usable_device(id: &str) -> Option<Cow<'_, str>> {
     const EVERYBODYS: [&str; 2] = ["unknown", "9774d56d682e549c"];
-    let id = usable(id)?;
+    let id = usable(id).filter(|id| !is_nothing(id))?;
     let is_zero = id.bytes().all(|byte| matches!(byte, b'0' | b'-'));
     let is_everybodys = EVERYBODYS
         .iter()
@@ -223,6 +224,9 @@ mod tests {
             "'guest'",
             "'0'",
             "\"UNDEFINED\"",
+            "(null)",
+            "<null>",
+            "nil",
             "00000000-0000-0000-0000-000000000000",
             "00000000000000000000000000000000",
         ] {
@@ -263,6 +267,7 @@ mod tests {
             "",
             "unknown",
             "undefined",
+            "NULL",
             "000000000000000",
             "0000000000000000",
             "00000000-0000-0000-0000-000000000000",
