@@ -118,7 +118,8 @@ impl Site {
                         connect,
                         exchange: config.delivery.timeout,
                     };
-                    passed.insert(number, Passed::new(said, connector, timeouts));
+                    let passing = Passed::new(&route.path, said, connector, timeouts);
+                    passed.insert(number, passing);
                 }
                 Action::Segment { .. } => {}
             }
@@ -298,8 +299,10 @@ impl ProxyHttp for Site {
         context: &mut Context,
     ) -> Result<()> {
         self.hedgerow.inner.close_when_leaving(session);
-        if let Way::PostHog(..) = &context.way {
-            posthog::clean(response)?;
+        if let Way::PostHog(number, passing) = &context.way {
+            if let Some(passed) = self.passed.get(number) {
+                passed.clean(passing, response)?;
+            }
         }
         if let Some(servers) = self.servers(context) {
             servers.vary(response)?;
