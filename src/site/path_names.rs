@@ -314,6 +314,21 @@ mod tests {
     }
 
     #[test]
+    fn an_installation_keeps_its_names_when_the_list_grows() {
+        for (path, neutral) in [
+            ("/static/array.js", "/dvrckd9/h6kmtj6.js"),
+            ("/static/1.449.2/recorder.js", "/dvrckd9/1.449.2/n329k2z.js"),
+            ("/e/", "/v33f2x9/"),
+            ("/flags/?v=2", "/fzc5b9f/?v=2"),
+            ("/static/loader.js", "/dvrckd9/vdhs676.js"),
+            ("/static/loader-bootstrap.js", "/dvrckd9/r95vj6q.js"),
+        ] {
+            assert_eq!(names().disguise(path), neutral);
+            assert_eq!(names().restore(neutral), path);
+        }
+    }
+
+    #[test]
     fn no_seed_of_many_gives_two_words_one_name() {
         for seed in 0..2_000 {
             PathNames::new(&format!("seed{seed:06}"), KEY).unwrap();
