@@ -19,6 +19,7 @@ mod rules;
 mod scrub;
 mod superset;
 mod vectors;
+mod web;
 
 /// Parses JSON and refuses a key that is given twice, at any level.
 fn strict(text: &[u8]) -> Result<Json, String> {

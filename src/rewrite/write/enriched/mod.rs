@@ -4,6 +4,7 @@
 //! source that is missing, empty or of the wrong type adds nothing.
 
 mod device;
+mod meta;
 mod person;
 mod web;
 
@@ -27,6 +28,7 @@ impl<'t> Properties<'_, '_, 't> {
         self.write_library();
         self.write_session();
         self.write_person();
+        self.write_meta_ids();
         self.write_bookkeeping();
     }
 

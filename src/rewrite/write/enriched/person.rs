@@ -54,16 +54,22 @@ impl Properties<'_, '_, '_> {
             let origin = Origin::Fixed("a server's address is not the user's");
             self.add_json("$geoip_disable", format_args!("true"), origin);
         }
-        let traits_count = matches!(self.plan.kind, Kind::Track | Kind::Page | Kind::Screen);
-        if self.desk.mapping.context_traits == ContextTraits::Always && traits_count {
+        if self.sets_context_traits() {
             let traits = self.context_traits();
             self.add_object("$set", traits);
         }
     }
 
+    /// Whether `$set` of a call that is no identify is made of `context.traits`.
+    pub(super) fn sets_context_traits(&self) -> bool {
+        let traits_count = matches!(self.plan.kind, Kind::Track | Kind::Page | Kind::Screen);
+        let is_asked_for = self.desk.mapping.context_traits == ContextTraits::Always;
+        is_asked_for && traits_count && self.context_traits().is_some()
+    }
+
     /// Whether the event is to leave persons alone. What merges or sets never is: PostHog would
     /// drop it (posthog-ingestion 4.4).
-    fn wants_no_profile(&self, is_identified: bool) -> bool {
+    pub(super) fn wants_no_profile(&self, is_identified: bool) -> bool {
         let profiles = self.desk.mapping.person_profiles;
         if !matches!(self.plan.kind, Kind::Track | Kind::Page | Kind::Screen) {
             return profiles == PersonProfiles::Never && self.plan.kind == Kind::Group;
