@@ -15,6 +15,10 @@ const WHOLE: Duration = Duration::from_secs(300);
 /// How long a refused body is read on before the answer. A connection that is closed with unread
 /// bytes is reset, and the client might never see why.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
+/// How long a body is read on after an answer that did not wait for it, in all and in one silence,
+/// as web servers usually do it.
+const LINGERING: Duration = Duration::from_secs(30);
+const LINGERING_SILENCE: Duration = Duration::from_secs(5);
 
 /// Why a body did not arrive as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +119,23 @@ impl Incoming {
             log::debug!("a refused body was not read to its end");
         }
     }
+}
+
+/// Reads on and up to `limit` bytes after an answer that did not wait for the body, so that a client
+/// that sends all of it first finds the answer, and not a connection that was reset.
+pub(super) async fn linger(session: &mut Session, limit: usize) {
+    let mut left = limit;
+    let reading = async {
+        while left > 0 && !session.is_body_done() {
+            let read = tokio::time::timeout(LINGERING_SILENCE, session.read_request_body());
+            match read.await {
+                Ok(Ok(Some(chunk))) => left = left.saturating_sub(chunk.len()),
+                _ => break,
+            }
+        }
+    };
+    // Whatever is left after that is the client's own affair.
+    let _ = tokio::time::timeout(LINGERING, reading).await;
 }
 
 /// Lets the connection end when no further request comes within so many seconds: once it has been

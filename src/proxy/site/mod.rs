@@ -16,7 +16,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, SiteHost};
-use crate::proxy::body::end_when_idle;
+use crate::proxy::body::{end_when_idle, linger};
 use crate::proxy::intercept::authority;
 use crate::proxy::origin::{inject_into, Balancer, Servers};
 use crate::proxy::posthog::{self, Passed, Passing, Step};
@@ -65,6 +65,8 @@ enum Way {
     Origin(usize),
     /// To the project of the route of this number.
     PostHog(usize, Passing),
+    /// On such a route, but not on to the project.
+    Answered,
 }
 
 /// Whether an answer gets the snippet.
@@ -118,7 +120,8 @@ impl Site {
                         connect,
                         exchange: config.delivery.timeout,
                     };
-                    passed.insert(number, Passed::new(said, connector, timeouts));
+                    let passing = Passed::new(&route.path, said, connector, timeouts);
+                    passed.insert(number, passing);
                 }
                 Action::Segment { .. } => {}
             }
@@ -197,6 +200,7 @@ impl ProxyHttp for Site {
                             return Ok(false);
                         }
                         Step::Answer(status, headers, body) => {
+                            context.way = Way::Answered;
                             posthog::write(session, status, &headers, body).await?;
                             return Ok(true);
                         }
@@ -298,8 +302,10 @@ impl ProxyHttp for Site {
         context: &mut Context,
     ) -> Result<()> {
         self.hedgerow.inner.close_when_leaving(session);
-        if let Way::PostHog(..) = &context.way {
-            posthog::clean(response)?;
+        if let Way::PostHog(number, passing) = &context.way {
+            if let Some(passed) = self.passed.get(number) {
+                passed.clean(passing, response)?;
+            }
         }
         if let Some(servers) = self.servers(context) {
             servers.vary(response)?;
@@ -400,6 +406,18 @@ impl ProxyHttp for Site {
         FailToProxy {
             error_code: code,
             can_reuse_downstream: false,
+        }
+    }
+
+    /// After the answer, whoever gave it.
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
+        // Recordings are large, and PostHog says no to a large one before it has ended.
+        if matches!(context.way, Way::PostHog(..) | Way::Answered) {
+            // A client that expects a word first reads before it sends.
+            let waits = context.body == 0 && session.get_header(http::header::EXPECT).is_some();
+            if !waits {
+                linger(session, 2 * posthog::BODY).await;
+            }
         }
     }
 
