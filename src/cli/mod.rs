@@ -79,8 +79,7 @@ impl From<End> for ExitCode {
 
 /// Runs the command that was asked for.
 pub fn main() -> ExitCode {
-    let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
-    env_logger::Builder::from_env(default).init();
+    start_log();
     match Cli::parse().command {
         Command::Run(options) => run::run(&options),
         Command::Check(file) => check::check(&file.config),
@@ -91,6 +90,21 @@ pub fn main() -> ExitCode {
         Command::Snippet(options) => snippet::snippet(&options),
     }
     .into()
+}
+
+/// Writes the log to standard error, by `RUST_LOG` if it is set.
+///
+/// The framework's own lines hold heads of requests and answers, with cookies and keys, so they are
+/// left out unless `RUST_LOG` names `pingora` itself.
+fn start_log() {
+    const FILTER: &str = "RUST_LOG";
+    let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
+    let mut builder = env_logger::Builder::from_env(default);
+    let asked = std::env::var(FILTER).is_ok_and(|filter| filter.contains("pingora"));
+    if !asked {
+        builder.filter_module("pingora", log::LevelFilter::Off);
+    }
+    builder.init();
 }
 
 /// Loads a configuration. What is wrong with it, or only worth a word, goes to standard error.
