@@ -4,6 +4,7 @@ mod check;
 mod convert;
 mod demo;
 mod init;
+mod output;
 mod run;
 mod snippet;
 mod spool;
@@ -16,6 +17,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use hedgerow::config::{self, Config, ConfigError};
 use hedgerow::proxy::{fetch_libraries, FetchError};
+
+use output::complain;
 
 /// Takes Segment's traffic on a site's own domain, rewrites it in flight and streams it to PostHog.
 #[derive(Debug, Parser)]
@@ -112,17 +115,24 @@ fn load(path: &std::path::Path) -> Result<Config, End> {
     let name = path.display().to_string();
     match Config::load(path) {
         Ok((config, warnings)) => {
-            eprint!("{}", config::render_warnings(&warnings, &name));
+            remark(&config::render_warnings(&warnings, &name));
             Ok(config)
         }
         Err(ConfigError::Invalid { problems, .. }) => {
-            eprint!("{}", config::render_problems(&problems, &name));
+            remark(&config::render_problems(&problems, &name));
             Err(End::Unable)
         }
         Err(error) => {
-            eprintln!("hedgerow: {error}");
+            complain!("hedgerow: {error}");
             Err(End::Unable)
         }
+    }
+}
+
+/// Writes lines to standard error.
+fn remark(lines: &str) {
+    if !lines.is_empty() {
+        complain!("{}", lines.trim_end());
     }
 }
 
