@@ -305,27 +305,35 @@ mod tests {
         const OLD: Version = Version::HTTP_10;
         const NEW: Version = Version::HTTP_11;
         let host = ("host", "shop.example.com");
-        let cases: &[(u16, &str, &str, Version, &[(&str, &str)])] = &[
-            (200, "GET", "/", NEW, &[host]),
-            (200, "GET", "/a?next=/../b", NEW, &[host]),
-            (200, "GET", "http://shop.example.com/a", NEW, &[host]),
+        const HOST: (&str, &str) = ("host", "shop.example.com");
+        type Case = (
+            u16,
+            &'static str,
+            &'static str,
+            Version,
+            &'static [(&'static str, &'static str)],
+        );
+        let cases: &[Case] = &[
+            (200, "GET", "/", NEW, &[HOST]),
+            (200, "GET", "/a?next=/../b", NEW, &[HOST]),
+            (200, "GET", "http://shop.example.com/a", NEW, &[HOST]),
             (200, "GET", "HTTP://shop.example.com", OLD, &[]),
             (200, "GET", "/", OLD, &[]),
-            (200, "OPTIONS", "*", NEW, &[host]),
+            (200, "OPTIONS", "*", NEW, &[HOST]),
             (
                 200,
                 "POST",
                 "/",
                 NEW,
-                &[host, ("transfer-encoding", "Chunked")],
+                &[HOST, ("transfer-encoding", "Chunked")],
             ),
-            (400, "GET", "*", NEW, &[host]),
-            (400, "GET", "", NEW, &[host]),
-            (400, "GET", " /a", NEW, &[host]),
-            (400, "GET", "a", NEW, &[host]),
-            (400, "GET", "ftp://shop.example.com/", NEW, &[host]),
-            (400, "GET", "/a#/../b", NEW, &[host]),
-            (400, "GET", "http://shop.example.com/../b", NEW, &[host]),
+            (400, "GET", "*", NEW, &[HOST]),
+            (400, "GET", "", NEW, &[HOST]),
+            (400, "GET", " /a", NEW, &[HOST]),
+            (400, "GET", "a", NEW, &[HOST]),
+            (400, "GET", "ftp://shop.example.com/", NEW, &[HOST]),
+            (400, "GET", "/a#/../b", NEW, &[HOST]),
+            (400, "GET", "http://shop.example.com/../b", NEW, &[HOST]),
             (400, "GET", "/", NEW, &[]),
             (400, "GET", "http://shop.example.com/a", NEW, &[]),
             (400, "GET", "/", NEW, &[("host", "")]),
@@ -338,13 +346,13 @@ mod tests {
             (200, "GET", "/", NEW, &[("host", "[::1]:8080")]),
             (200, "GET", "/", NEW, &[("host", "127.0.0.1:8080")]),
             (200, "GET", "/", NEW, &[("host", "shop.example.com:")]),
-            (405, "TRACE", "/", NEW, &[host]),
+            (405, "TRACE", "/", NEW, &[HOST]),
             (
                 501,
                 "POST",
                 "/",
                 NEW,
-                &[host, ("transfer-encoding", "gzip, chunked")],
+                &[HOST, ("transfer-encoding", "gzip, chunked")],
             ),
             (
                 501,
@@ -352,7 +360,7 @@ mod tests {
                 "/",
                 NEW,
                 &[
-                    host,
+                    HOST,
                     ("transfer-encoding", "gzip"),
                     ("transfer-encoding", "chunked"),
                 ],
