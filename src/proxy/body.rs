@@ -20,11 +20,16 @@ const DISCARD_TIME: Duration = Duration::from_secs(2);
 const LINGERING: Duration = Duration::from_secs(30);
 const LINGERING_SILENCE: Duration = Duration::from_secs(5);
 
+/// The framework's name of a chunk that is none; it keeps the kind itself to itself.
+const INVALID_CHUNK: &str = "InvalidChunk";
+
 /// Why a body did not arrive as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Interrupted {
-    /// The client went away, or sent no HTTP.
+    /// The client went away.
     Gone,
+    /// The chunks of its body are not as HTTP has them.
+    Malformed,
     /// The client stopped sending, or took too long.
     Slow,
 }
@@ -89,7 +94,11 @@ impl Incoming {
         let read = timeout_at(self.deadline, session.read_request_body()).await;
         let chunk = match read {
             Ok(Ok(chunk)) => chunk,
-            Ok(Err(error)) => return Err(interrupted(&error)),
+            Ok(Err(error)) => {
+                // Where the next request would begin is not known any more.
+                session.set_keepalive(None);
+                return Err(interrupted(&error));
+            }
             Err(_) => return Err(Interrupted::Slow),
         };
         if chunk.is_none() {
@@ -149,6 +158,7 @@ pub(super) fn end_when_idle(session: &mut Session, seconds: u64) {
 fn interrupted(error: &Error) -> Interrupted {
     match error.etype() {
         ErrorType::ReadTimedout => Interrupted::Slow,
+        kind if kind.as_str() == INVALID_CHUNK => Interrupted::Malformed,
         _ => Interrupted::Gone,
     }
 }

@@ -7,7 +7,9 @@
 //! to 9, segment-tracking 1.6 and 3, posthog-ingestion 6 and 7.
 
 pub mod cache;
+pub mod claims;
 pub mod forward;
+pub mod head;
 pub mod init;
 pub mod inject;
 mod layout;
