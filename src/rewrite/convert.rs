@@ -8,7 +8,7 @@ use super::explain::Trace;
 use super::json::{repair, Malformed, Scratch, Shape};
 use super::merge::{merge, Tree};
 use super::message::{Cleanliness, Context, Message, Part};
-use super::normalise::{is_said, moment, passes_gate, settle, SentAt, Settling, Source};
+use super::normalise::{is_said, moment, passes_gate, settle, Naming, SentAt, Settling, Source};
 use super::plan::{Piece, Plan};
 use super::privacy::{ClickIds, Scrub, Subject, Treatment};
 use super::repeats::Tag;
@@ -319,6 +319,7 @@ fn refused(length: usize, fault: Fault) -> Converted {
 pub(super) struct Request<'r> {
     pub(super) rewriter: &'r Rewriter,
     pub(super) arrival: &'r Arrival,
+    pub(super) naming: Naming,
     pub(super) recipient: &'r Recipient,
     pub(super) shared: &'r Shared,
     pub(super) sessions: &'r mut Sessions,
@@ -366,6 +367,7 @@ fn event(
         &mut Settling {
             mapping,
             arrival: request.arrival,
+            naming: request.naming,
             recipient: request.recipient,
             batch_sent_at: request.shared.sent_at,
             index,
