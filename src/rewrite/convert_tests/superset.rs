@@ -322,7 +322,7 @@ pub(super) fn allow_exceptions(message: &Json, event: &mut Json) {
     {
         properties.remove("$anon_distinct_id");
     }
-    if is_odd_group(&message["groupId"]) {
+    if message["groupId"].is_null() || is_odd_group(&message["groupId"]) {
         properties.remove("$group_key");
     }
     if is_odd_group(&context["groupId"]) {
