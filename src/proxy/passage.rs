@@ -15,8 +15,8 @@ use crate::segment::{BodyError, Refusal, Reply, WriteKey, WriteKeys};
 
 use super::body::Interrupted;
 use super::budget::{Reservation, UsedUp};
-use super::exchange::PIECE;
 use super::keeping::Unkept;
+use super::outbound::PIECE;
 use super::sender::Destination;
 use super::stream::Outgoing;
 use super::verdict::{Then, Verdict};

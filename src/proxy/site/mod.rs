@@ -19,9 +19,10 @@ use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, Sit
 use crate::proxy::body::end_when_idle;
 use crate::proxy::intercept::authority;
 use crate::proxy::origin::{inject_into, Balancer, Servers};
+use crate::proxy::outbound::CONNECTS;
 use crate::proxy::posthog::{self, Passed, Passing, Step};
 use crate::proxy::upstream::{Addresses, Timeouts};
-use crate::proxy::{connector, BuildError, Hedgerow};
+use crate::proxy::{connections, BuildError, Hedgerow};
 use crate::site::inject::PageStream;
 use crate::site::snippet::{Home, Page};
 
@@ -32,8 +33,6 @@ pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 /// How long a site may take for an answer. The framework counts this while the client is still
 /// uploading (pingora 2.4), so it must be longer than the slowest upload.
 pub(in crate::proxy) const SITE_PATIENCE: Duration = Duration::from_secs(300);
-/// Addresses of a site that are tried before a request fails.
-const CONNECTS: usize = 3;
 
 /// The site proxy: Segment routes are Hedgerow's, `posthog` and `origin` routes are proxied, the
 /// rest is 404.
@@ -94,7 +93,7 @@ impl Site {
     /// nothing to verify PostHog's host with.
     pub fn new(hedgerow: Hedgerow) -> Result<Self, BuildError> {
         let (mut origins, mut passed) = (HashMap::new(), HashMap::new());
-        let mut connectors = HashMap::new();
+        let mut known = HashMap::new();
         let config = hedgerow.config();
         let connect = config.delivery.connect_timeout;
         for (number, route) in config.routes.iter().enumerate() {
@@ -113,12 +112,12 @@ impl Site {
                 Action::PostHog(said) => {
                     let project = &said.project;
                     let file = project.ca_file.as_ref().map(|file| file.path.as_path());
-                    let connector = connector(&mut connectors, &project.host, file)?;
+                    let connections = connections(&mut known, &project.host, file)?;
                     let timeouts = Timeouts {
                         connect,
                         exchange: config.delivery.timeout,
                     };
-                    passed.insert(number, Passed::new(said, connector, timeouts));
+                    passed.insert(number, Passed::new(said, connections, timeouts));
                 }
                 Action::Segment { .. } => {}
             }
