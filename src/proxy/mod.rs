@@ -24,6 +24,7 @@ mod origin;
 mod outbound;
 mod passage;
 mod posthog;
+mod random;
 mod reply;
 mod sender;
 mod serve;
@@ -60,6 +61,7 @@ use files::Files;
 use gate::Gate;
 use keeping::Keeping;
 use outbound::Connections;
+use random::random_bits;
 use sender::Destination;
 use upstream::Timeouts;
 use watcher::Counters;
@@ -452,16 +454,4 @@ fn check_authorities(file: Option<&Path>, host: &str) -> Result<(), BuildError> 
         return Err(refuse("none were found".to_owned()));
     }
     Ok(())
-}
-
-/// Random bits. Where the system has none to give, the clock's: they tell requests apart and
-/// guard nothing.
-fn random_bits() -> u128 {
-    let mut bytes = [0_u8; 16];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => u128::from_ne_bytes(bytes),
-        Err(_) => std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.as_nanos()),
-    }
 }
