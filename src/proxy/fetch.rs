@@ -12,6 +12,7 @@ use pingora::http::RequestHeader;
 use crate::config::UpstreamHttp;
 use crate::posthog::Host;
 
+use super::hops::end_to_end;
 use super::outbound::{BodyEnd, Client, Connections, Fields, Request, Template};
 use super::upstream::{Timeouts, Upstream};
 
@@ -112,35 +113,4 @@ impl Source {
             }
         }
     }
-}
-
-/// The headers that are not about the connection (RFC 9110, 7.6.1), and without the length, which
-/// whoever writes the body states.
-pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
-    let named: Vec<String> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
-    const CONNECTION: [&str; 9] = [
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authenticate",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "content-length",
-    ];
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers {
-        if !CONNECTION.contains(&name.as_str()) && !named.iter().any(|other| other == name.as_str())
-        {
-            kept.append(name.clone(), value.clone());
-        }
-    }
-    kept
 }

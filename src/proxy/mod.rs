@@ -16,6 +16,7 @@ mod fetch;
 mod files;
 mod gate;
 mod gathered;
+mod hops;
 mod intercept;
 mod keeping;
 mod library;

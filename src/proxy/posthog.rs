@@ -21,8 +21,9 @@ use crate::site::{
     Caching, MethodRule, PostHogRoute, Upstream as To,
 };
 
-use super::fetch::{end_to_end, Fetched, NoAnswer, Source};
+use super::fetch::{Fetched, NoAnswer, Source};
 use super::files::joined;
+use super::hops::end_to_end;
 use super::outbound::Connections;
 use super::upstream::{Timeouts, Upstream};
 

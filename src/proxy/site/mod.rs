@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
@@ -22,12 +23,12 @@ use crate::proxy::origin::{inject_into, Balancer, Servers};
 use crate::proxy::outbound::CONNECTS;
 use crate::proxy::posthog::{self, Passed, Passing, Step};
 use crate::proxy::upstream::{Addresses, Timeouts};
-use crate::proxy::{connections, BuildError, Hedgerow};
+use crate::proxy::{connections, hops, BuildError, Hedgerow};
 use crate::site::inject::PageStream;
 use crate::site::snippet::{Home, Page};
 
 use answers::{page, status};
-use forwarding::{ask_for_path, drop_hop_by_hop, end_by_closing, join_cookies};
+use forwarding::{ask_for_path, end_by_closing, join_cookies};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// How long a site may take for an answer. The framework counts this while the client is still
@@ -172,6 +173,10 @@ impl ProxyHttp for Site {
         Context::default()
     }
 
+    /// None: the framework would put its compression here, switched off, and ask it about every
+    /// request all the same.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         end_when_idle(session, self.hedgerow.inner.idle_seconds);
         if self.hedgerow.intercept(session).await? {
@@ -308,7 +313,7 @@ impl ProxyHttp for Site {
                 }
             }
         }
-        drop_hop_by_hop(response);
+        hops::drop_from(response);
         end_by_closing(session, response);
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             // The framework ends a WebSocket whose client is silent for a minute, however much the
