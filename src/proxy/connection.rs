@@ -20,8 +20,9 @@ use pingora::time::timeout;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::watch;
 
-/// The most that is read at once while nothing is known of a request: most of them whole.
-const FIRST: usize = 32 * 1024;
+/// What is read at once while nothing is known of a request: most of them whole. No more than the
+/// framework would read, which loses what it has read beyond a body.
+const FIRST: usize = 4 * 1024;
 
 /// When a connection ends between two requests.
 pub(super) struct Ends {

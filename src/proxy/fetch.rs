@@ -100,7 +100,7 @@ impl Source {
         };
         let answering = self.client.send(request, &body, Fields::All).await.ok()?;
         let (status, headers) = (answering.head.status, end_to_end(&answering.head.fields));
-        match answering.body(limit, limit).await {
+        match answering.body(limit, limit, self.patience).await {
             Ok((body, BodyEnd::Whole)) => Some(Fetched {
                 status,
                 headers,

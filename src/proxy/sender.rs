@@ -181,10 +181,9 @@ pub(super) async fn said(answering: Answering<'_>) -> Said {
         Verdict::Accepted => 0,
         _ => WORDS,
     };
-    let body = tokio::time::timeout(DRIPS, answering.body(kept, ANSWER)).await;
-    let words = match body {
-        Ok(Ok((words, _))) => words,
-        Ok(Err(_)) | Err(_) => Vec::new(),
+    let words = match answering.body(kept, ANSWER, DRIPS).await {
+        Ok((words, _)) => words,
+        Err(_) => Vec::new(),
     };
     Said {
         verdict,

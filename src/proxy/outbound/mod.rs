@@ -21,6 +21,7 @@ use bytes::Bytes;
 use pingora::connectors::http::Connector;
 use pingora::connectors::ConnectorOptions;
 use pingora::protocols::http::client::HttpSession;
+use pingora::time::timeout;
 use pingora::{Error, ErrorType};
 
 use super::random_bits;
@@ -321,19 +322,22 @@ pub(super) struct Answering<'a> {
 }
 
 impl Answering<'_> {
-    /// Reads the body up to `limit` bytes and keeps the first `kept` of them. The connection is
-    /// used again when the body came to its end.
+    /// Reads the body up to `limit` bytes, within this time, and keeps the first `kept` of them.
+    /// The connection is used again when the body came to its end.
     pub(super) async fn body(
         mut self,
         kept: usize,
         limit: usize,
+        patience: Duration,
     ) -> Result<(Vec<u8>, BodyEnd), Broken> {
         let mut body = Vec::new();
         if self.written == Written::Answered {
             self.client.abandon(self.line).await;
             return Ok((body, BodyEnd::Whole));
         }
-        match self.line.session.read_body(&mut body, kept, limit).await {
+        let reading = self.line.session.read_body(&mut body, kept, limit);
+        let read = timeout(patience, reading).await;
+        match read.unwrap_or_else(|_| Err(Broken::new(How::Late, "a body that drips"))) {
             Ok(BodyEnd::Whole) => {
                 self.client.release(self.line).await;
                 Ok((body, BodyEnd::Whole))
