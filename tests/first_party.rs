@@ -17,6 +17,8 @@
 mod absences;
 #[path = "first_party/check.rs"]
 mod check;
+#[path = "first_party/early.rs"]
+mod early;
 #[path = "first_party/house.rs"]
 mod house;
 #[path = "first_party/installations.rs"]

@@ -63,7 +63,7 @@ fn each_text_has_what_its_libraries_need_and_nothing_of_the_other() {
     for needed in [
         "analytics._writeKey = \"wk5t8d2z\"",
         "analytics._cdn = \"/k3v9x2mn\"",
-        "load(\"/k3v9x2mn/fq7dk2.js\", null, startAgain)",
+        "load(\"/k3v9x2mn/fq7dk2.js\", startAgain)",
         "fetch(\"/k3v9x2mn/sz4mwp/wk5t8d2z\")",
         "segment: window.analytics",
         "api_host: \"/k3v9x2mn/bz7kq4\"",
