@@ -47,6 +47,7 @@ const AGENT: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.3
 const PHONE: &str = "Mozilla/5.0 (Linux; Android 16; Pixel 9) AppleWebKit/537.36 (KHTML, like \
                      Gecko) Chrome/152.0.0.0 Mobile Safari/537.36";
 const NOW: &str = "2026-11-23T12:00:00.000Z";
+const WINDOW: &str = "019ab081-7d01-7abc-8def-000000000002";
 const SESSION: &str = "019ab081-7d00-7abc-8def-000000000001";
 
 fn own(path: &'static str, value: Value) -> Field {
@@ -189,6 +190,15 @@ fn sections() -> Vec<(&'static str, Vec<Field>)> {
                 own("context.traits", json!({"email": "a@example.test"})),
                 own("context.library.version", json!("next-1.84.3")),
                 own("context.sessionId", json!(1_763_899_000_000_i64)),
+                (
+                    "context.windowId beside a sessionId",
+                    Message("context"),
+                    json!({
+                        "library": {"name": "analytics.js"},
+                        "sessionId": SESSION,
+                        "windowId": WINDOW,
+                    }),
+                ),
                 own("context.location.city", json!("Utrecht")),
                 (
                     "context.* (any other)",

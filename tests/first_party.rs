@@ -27,6 +27,8 @@ mod installations;
 mod installed;
 #[path = "first_party/line.rs"]
 mod line;
+#[path = "first_party/page_sessions.rs"]
+mod page_sessions;
 #[path = "first_party/pages.rs"]
 mod pages;
 #[path = "outage/relay.rs"]

@@ -10,7 +10,7 @@ use super::library::Library;
 use super::message::{Context, Message, Part};
 use super::message_id::{given, made, EventUuid, Place};
 use super::repeats::Repeats;
-use super::session::Sessions;
+use super::session::{window, Sessions};
 use super::time::{read, Reading};
 use super::{Arrival, EventUuidForm, Fault, Mapping, Mode, Recipient, Timestamp};
 use crate::segment::{Call, Kind};
@@ -40,6 +40,8 @@ pub(super) struct Settled<'t> {
     pub(super) anonymous_spelled: Option<String>,
     /// The session and where it was found.
     pub(super) session: Option<(Uuid7, &'static str)>,
+    /// The window of that session.
+    pub(super) window: Option<Uuid7>,
     /// The client's address, where the context has none and the client cannot know it.
     pub(super) ip: Option<IpAddr>,
     /// The request's user agent, where the context has none.
@@ -112,6 +114,7 @@ pub(super) fn settle<'t>(
         user_spelled,
         anonymous_spelled,
         session: None,
+        window: None,
         ip: arrival.client_ip.filter(|_| wants_ip(source, arrival)),
         user_agent: arrival.user_agent.as_deref().filter(|_| {
             source
@@ -129,6 +132,7 @@ pub(super) fn settle<'t>(
             arrival,
             settling.recipient,
         );
+        settled.window = settled.session.and_then(|(id, _)| window(source, id));
     }
     Ok(settled)
 }

@@ -45,6 +45,8 @@ pub enum Key {
 pub enum Tag {
     InThePage,
     Injected,
+    /// A snippet of Segment's kind, from before there was ours: the script from Segment's own path.
+    Old,
 }
 
 /// What is on the page.
@@ -144,6 +146,7 @@ impl House {
                 format!("{snippet}<script nonce=\"{NONCE}\">{early}</script>")
             }
             Tag::Injected => String::new(),
+            Tag::Old => old_tag(&text, plan.early),
         };
         pages.page.set((snippet, policy)).unwrap();
         Self {
@@ -204,6 +207,28 @@ pub fn prefix(yaml: &str) -> String {
     let start = yaml.find("# Segment's calls").unwrap();
     let path = yaml[start..].split("path: ").nth(1).unwrap();
     path.split_whitespace().next().unwrap().to_owned()
+}
+
+/// As little of Segment's snippet as its library needs, and what the page's own script does.
+fn old_tag(yaml: &str, early: &str) -> String {
+    let key = yaml.split("write_keys: [").nth(1).unwrap();
+    let key = key.split(']').next().unwrap();
+    format!(
+        "<script nonce=\"{NONCE}\">
+         const analytics = window.analytics = []
+         for (const call of ['page', 'track', 'identify', 'reset', 'on']) {{
+           analytics[call] = (...given) => {{ analytics.push([call, ...given]) }}
+         }}
+         analytics._writeKey = '{key}'
+         const script = document.createElement('script')
+         script.async = true
+         script.src = '{prefix}analytics.js/v1/{key}/analytics.min.js'
+         document.head.append(script)
+         analytics.page()
+         {early}
+         </script>",
+        prefix = prefix(yaml),
+    )
 }
 
 /// What `hedgerow init` prints, changed as the plan wants it. The address is still the one that it

@@ -124,6 +124,7 @@ const CONTEXT: &[&str] = &[
     "userAgent",
     "direct",
     "sessionId",
+    "windowId",
     "traits",
     "page.url",
     "os.name",

@@ -81,6 +81,7 @@ fn mapped(text: &str) -> Vec<u8> {
         user_spelled: None,
         anonymous_spelled: None,
         session: None,
+        window: None,
         ip: None,
         user_agent: None,
     };
