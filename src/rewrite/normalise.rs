@@ -10,7 +10,7 @@ use super::library::Library;
 use super::message::{Context, Message, Part};
 use super::message_id::{given, made, EventUuid, Place};
 use super::repeats::Repeats;
-use super::session::{window, Sessions};
+use super::session::Sessions;
 use super::time::{read, Reading};
 use super::{Arrival, EventUuidForm, Fault, Mapping, Mode, Recipient, Timestamp};
 use crate::segment::{Call, Kind};
@@ -132,7 +132,8 @@ pub(super) fn settle<'t>(
             arrival,
             settling.recipient,
         );
-        settled.window = settled.session.and_then(|(id, _)| window(source, id));
+        let window = |(session, _)| super::session::window(source, session);
+        settled.window = settled.session.and_then(window);
     }
     Ok(settled)
 }
