@@ -12,6 +12,9 @@ use super::installed::{all_here, Needed, Version};
 use super::visitor::{Visitor, ANALYTICS, TURN};
 use super::visits::{self, page};
 
+const MINUTE: i64 = 60 * 1000;
+const HOUR: i64 = 60 * MINUTE;
+
 const ALONE: Plan<'static> = Plan {
     libraries: Libraries::AnalyticsJs,
     ..USUAL
@@ -166,6 +169,47 @@ async fn a_page_with_an_old_snippet_gains_sessions_untouched() {
     two_tabs("a_page_with_an_old_snippet_gains_sessions_untouched", plan).await;
 }
 
+/// All of it by the visitor's clock, and over at least one midnight.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_ends_after_an_idle_half_hour_and_after_a_day() {
+    if !is_here("a_session_ends_after_an_idle_half_hour_and_after_a_day") {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let house = House::open(ALONE).await;
+    let mut visitor = Visitor::with_a_clock().await;
+    open(&mut visitor, &house).await;
+    let first = comes(&house, "$pageview").await;
+    visitor.clock(29 * MINUTE).await;
+    let active = track(&house, &mut visitor, "After 29 minutes").await;
+    visitor.clock(60 * MINUTE).await;
+    let idle = track(&house, &mut visitor, "After 31 more").await;
+    assert_eq!(first, active);
+    assert_ne!(active.session, idle.session);
+    assert_ne!(active.window, idle.window);
+    assert_eq!(active.visitor, idle.visitor);
+    let mut ahead = HOUR;
+    let mut visits = Vec::new();
+    while ahead < 26 * HOUR {
+        ahead += 25 * MINUTE;
+        visitor.clock(ahead).await;
+        let name = format!("After {} minutes", ahead / MINUTE);
+        visits.push((ahead, track(&house, &mut visitor, &name).await));
+    }
+    for (ahead, visit) in &visits {
+        let same = visit.session == idle.session;
+        assert_eq!(
+            same,
+            *ahead <= 25 * HOUR,
+            "after {} minutes",
+            ahead / MINUTE
+        );
+    }
+    let sessions: BTreeSet<&str> = visits.iter().map(|(_, one)| one.session.as_str()).collect();
+    assert_eq!(sessions.len(), 2);
+    assert_eq!(visitor.leaves().await.errors, [""; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_logout_begins_another_session_and_takes_nothing_from_the_one_before() {
     if !is_here("a_logout_begins_another_session_and_takes_nothing_from_the_one_before") {
@@ -195,6 +239,38 @@ async fn a_logout_begins_another_session_and_takes_nothing_from_the_one_before()
     let next = track(&house, &mut visitor, "On the next page").await;
     assert_eq!((next.session, next.window), (first.session, first.window));
     assert_eq!(visitor.leaves().await.errors, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_wrong_by_an_hour_costs_no_event_its_session() {
+    if !is_here("a_clock_that_is_wrong_by_an_hour_costs_no_event_its_session") {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    for wrong in [HOUR, -HOUR] {
+        let house = House::open(ALONE).await;
+        let mut visitor = Visitor::with_a_clock().await;
+        visitor.clock(wrong).await;
+        open(&mut visitor, &house).await;
+        let landing = comes(&house, "$pageview").await;
+        assert_eq!(
+            track(&house, &mut visitor, "Soon").await,
+            landing,
+            "{wrong}"
+        );
+        visitor.clock(wrong + 20 * MINUTE).await;
+        assert_eq!(
+            track(&house, &mut visitor, "Later").await,
+            landing,
+            "{wrong}"
+        );
+        // It is put right while the page is open.
+        visitor.clock(0).await;
+        let right = track(&house, &mut visitor, "Put right").await;
+        assert_ne!(right.session, landing.session);
+        assert_eq!(track(&house, &mut visitor, "Then").await, right, "{wrong}");
+        assert_eq!(visitor.leaves().await.errors, [""; 0]);
+    }
 }
 
 /// Where analytics.js keeps its anonymous id by these options, and so the session; `None` where
