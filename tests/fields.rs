@@ -50,6 +50,7 @@ const APP: &str =
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_7 like Mac OS X) AppleWebKit/605.1.15 (KHTML, \
                    like Gecko) Mobile/15E148 Instagram 312.0.1.19.124 (iPhone15,2; iOS 18_7)";
 const NOW: &str = "2026-11-23T12:00:00.000Z";
+const WINDOW: &str = "019ab081-7d01-7abc-8def-000000000002";
 const SESSION: &str = "019ab081-7d00-7abc-8def-000000000001";
 
 fn own(path: &'static str, value: Value) -> Field {
@@ -197,6 +198,15 @@ fn sections() -> Vec<(&'static str, Vec<Field>)> {
                 own("context.traits", json!({"email": "a@example.test"})),
                 own("context.library.version", json!("next-1.84.3")),
                 own("context.sessionId", json!(1_763_899_000_000_i64)),
+                (
+                    "context.windowId beside a sessionId",
+                    Message("context"),
+                    json!({
+                        "library": {"name": "analytics.js"},
+                        "sessionId": SESSION,
+                        "windowId": WINDOW,
+                    }),
+                ),
                 own("context.location.city", json!("Utrecht")),
                 (
                     "context.* (any other)",

@@ -35,7 +35,7 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// How messages are mapped.
     pub mapping: Mapping,
-    /// Whether the edge keeps sessions itself.
+    /// Who keeps sessions.
     pub sessions: Sessions,
     /// Bounds on what one request may take, for the rewriting.
     pub bounds: Bounds,

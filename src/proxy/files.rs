@@ -12,7 +12,9 @@ use pingora::proxy::Session;
 use crate::config::{Project, SegmentFiles};
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::segment::{Answer, Cors, Refusal, Reply, WriteKey, WriteKeys};
-use crate::site::{merge_account, PageProtocol, RequestHost, Served, Settings, SiteFile};
+use crate::site::{
+    merge_account, PageProtocol, PageSessions, RequestHost, Served, Settings, SiteFile,
+};
 
 use super::account::Account;
 use super::intercept::authority;
@@ -53,12 +55,13 @@ impl Files {
     pub(super) fn new(
         settings: &SegmentFiles,
         account: Option<Arc<Account>>,
+        sessions: PageSessions,
         connect: Duration,
     ) -> Result<Self, BuildError> {
         let script = match &settings.library {
             None => None,
             Some(library) => {
-                let script = Script::new(library, &settings.layout, connect)?;
+                let script = Script::new(library, &settings.layout, sessions, connect)?;
                 Some(Arc::new(script))
             }
         };

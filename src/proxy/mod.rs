@@ -364,7 +364,10 @@ impl Builder {
                     Some(Arc::new(account))
                 }
             };
-            files.insert(number, Files::new(said, account, timeouts.connect)?);
+            files.insert(
+                number,
+                Files::new(said, account, config.page_sessions(), timeouts.connect)?,
+            );
         }
         let destinations = Arc::new(destinations);
         let keeping = match &config.delivery.spool {

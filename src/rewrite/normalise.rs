@@ -43,6 +43,8 @@ pub(super) struct Settled<'t> {
     pub(super) group_id: Id,
     /// The session and where it was found.
     pub(super) session: Option<(Uuid7, &'static str)>,
+    /// The window of that session.
+    pub(super) window: Option<Uuid7>,
     /// The client's address, where the context has none and the client cannot know it.
     pub(super) ip: Option<IpAddr>,
     /// The request's user agent, where the context has none.
@@ -140,6 +142,7 @@ pub(super) fn settle<'t>(
             _ => Id::default(),
         },
         session: None,
+        window: None,
         ip: arrival
             .client_ip
             .filter(|_| wants_ip(source, arrival, mode)),
@@ -157,6 +160,8 @@ pub(super) fn settle<'t>(
             arrival,
             settling.recipient,
         );
+        let window = |(session, _)| super::session::window(source, session);
+        settled.window = settled.session.and_then(window);
     }
     Ok(settled)
 }

@@ -126,6 +126,7 @@ const CONTEXT: &[&str] = &[
     "userAgent",
     "direct",
     "sessionId",
+    "windowId",
     "traits",
     "page.url",
     "os.name",
