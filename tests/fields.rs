@@ -46,6 +46,9 @@ const AGENT: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.3
                      Gecko) Chrome/152.0.0.0 Safari/537.36";
 const PHONE: &str = "Mozilla/5.0 (Linux; Android 16; Pixel 9) AppleWebKit/537.36 (KHTML, like \
                      Gecko) Chrome/152.0.0.0 Mobile Safari/537.36";
+const APP: &str =
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_7 like Mac OS X) AppleWebKit/605.1.15 (KHTML, \
+                   like Gecko) Mobile/15E148 Instagram 312.0.1.19.124 (iPhone15,2; iOS 18_7)";
 const NOW: &str = "2026-11-23T12:00:00.000Z";
 const SESSION: &str = "019ab081-7d00-7abc-8def-000000000001";
 
@@ -152,6 +155,11 @@ fn sections() -> Vec<(&'static str, Vec<Field>)> {
             vec![
                 own("context.userAgent", json!(AGENT)),
                 (
+                    "context.userAgent of an app's own browser",
+                    Message("context.userAgent"),
+                    json!(APP),
+                ),
+                (
                     "context.userAgent of a phone",
                     Message("context.userAgent"),
                     json!(PHONE),
@@ -213,6 +221,16 @@ fn sections() -> Vec<(&'static str, Vec<Field>)> {
                     json!(format!(
                         "{{\"$sesid\":[1763898900000,\"{SESSION}\",1763898900000]}}"
                     )),
+                ),
+                (
+                    "the cookie `_fbc`",
+                    Cookie("_fbc"),
+                    json!("fb.1.1763892000000.IwAR0"),
+                ),
+                (
+                    "the cookie `_fbp`",
+                    Cookie("_fbp"),
+                    json!("fb.1.1763892000000.1234567890"),
                 ),
                 (
                     "the cookie `ajs_group_id`",

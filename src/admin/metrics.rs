@@ -57,12 +57,27 @@ pub(super) fn render(state: &State) -> String {
         .value(&[], state.events);
     page.counter("hedgerow_left_out_total", "Messages left out on purpose.")
         .value(&[], state.left_out);
+    let mut left_out = page.counter(
+        "hedgerow_left_out_for_total",
+        "Messages left out on purpose, by the code of the reason; what `integrations` keep back, \
+         `mapping.integrations: ignore` would send.",
+    );
+    for (code, number) in &state.left_out_for {
+        left_out.value(&[("code", code)], *number);
+    }
     let mut refused = page.counter(
         "hedgerow_refused_total",
         "Messages refused, by the code of the reason.",
     );
     for (code, number) in &state.refused {
         refused.value(&[("code", code)], *number);
+    }
+    let mut notices = page.counter(
+        "hedgerow_notices_total",
+        "Messages and bodies that were taken with something amiss, by its code.",
+    );
+    for (code, number) in &state.notices {
+        notices.value(&[("code", code)], *number);
     }
     page.counter(
         "hedgerow_told_to_come_back_total",

@@ -9,8 +9,12 @@ pub struct State {
     pub events: u64,
     /// Messages that were left out on purpose.
     pub left_out: u64,
+    /// The same, by the code of the reason.
+    pub left_out_for: BTreeMap<&'static str, u64>,
     /// Messages that were refused, by the code of the reason.
     pub refused: BTreeMap<&'static str, u64>,
+    /// What else was noticed of messages and bodies, by its code.
+    pub notices: BTreeMap<&'static str, u64>,
     /// Requests whose client was told to come back later.
     pub busy: u64,
     /// Bytes that all requests hold at the moment.

@@ -4,6 +4,7 @@ use clap::Args;
 use hedgerow::proxy::{FetchError, Server};
 use hedgerow::Hedgerow;
 
+use super::output::complain;
 use super::{supervisor, End};
 
 #[derive(Debug, Args)]
@@ -18,17 +19,21 @@ pub(super) struct Options {
 
 /// Serves until it is told to stop.
 pub(super) fn run(options: &Options) -> End {
-    let config = match super::load(&options.file.config) {
-        Ok(config) => config,
+    let path = &options.file.config;
+    let (config, warnings) = match super::load_with_warnings(path) {
+        Ok(loaded) => loaded,
         Err(end) => return end,
     };
+    for warning in &warnings {
+        log::warn!("{}:{warning}", path.display());
+    }
     if config.delivery.spool.is_some() {
         outlive_file_size_limit();
     }
     match super::fetch(&config) {
         Ok(()) => {}
         Err(error @ FetchError::Wrong { .. }) => {
-            eprintln!("hedgerow: {error}");
+            complain!("hedgerow: {error}");
             return End::Unable;
         }
         // Calls are taken all the same; the first page that asks for the script tries again.
@@ -53,7 +58,7 @@ pub(super) fn run(options: &Options) -> End {
             End::Well
         }
         Err(reason) => {
-            eprintln!("hedgerow: {reason}");
+            complain!("hedgerow: {reason}");
             End::Unable
         }
     }

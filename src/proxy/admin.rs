@@ -96,7 +96,9 @@ impl Inner {
         State {
             events: counts.events,
             left_out: counts.left_out,
+            left_out_for: counts.left_out_for,
             refused: counts.refused,
+            notices: counts.notices,
             busy: counts.busy,
             held: counts.held,
             projects,

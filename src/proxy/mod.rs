@@ -11,6 +11,7 @@ mod body;
 mod budget;
 mod client;
 mod connection;
+mod culprits;
 mod departure;
 mod fetch;
 mod files;
@@ -58,6 +59,7 @@ use crate::site::LibraryError;
 
 use account::Account;
 use budget::Budget;
+use culprits::Cautions;
 use files::Files;
 use gate::Gate;
 use keeping::Keeping;
@@ -115,6 +117,7 @@ struct Inner {
     files: HashMap<usize, Files>,
     budget: Arc<Budget>,
     counters: Counters,
+    cautions: Cautions,
     gate: Arc<Gate>,
     observer: Option<Arc<dyn Observer>>,
     admin: Option<Arc<Admin>>,
@@ -381,6 +384,7 @@ impl Builder {
             budget: Budget::new(config.limits.memory),
             destinations,
             counters: Counters::default(),
+            cautions: Cautions::default(),
             gate,
             keeping,
             observer: self.observer,

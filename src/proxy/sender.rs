@@ -106,6 +106,11 @@ impl Destination {
         &self.tally
     }
 
+    /// The longest that one read or one write may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.client.patience()
+    }
+
     /// Sends a whole batch and says what PostHog made of it.
     ///
     /// A pooled connection that the other end has closed meanwhile costs nothing: the batch goes

@@ -3,13 +3,14 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::body::Heading;
+use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
 use super::json::{repair, Malformed, Scratch, Shape};
 use super::merge::{merge, Tree};
 use super::message::{Cleanliness, Context, Message, Part};
-use super::normalise::{moment, passes_gate, settle, Settling, Source};
+use super::normalise::{is_said, moment, passes_gate, settle, Naming, SentAt, Settling, Source};
 use super::plan::{Piece, Plan};
-use super::privacy::{Scrub, Subject, Treatment};
+use super::privacy::{ClickIds, Scrub, Subject, Treatment};
 use super::repeats::Tag;
 use super::session::Sessions;
 use super::spread::spreads_beyond;
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     integrations_text: Vec<u8>,
     integrations: Part,
     sent_at: Option<Timestamp>,
+    /// Whether there is one that cannot be read.
+    pub(super) said_sent_at: SentAt,
 }
 
 /// Values of the envelope that are larger than this are refused: they would be copied into every
@@ -53,10 +56,13 @@ impl Shared {
             let mut part = Part::default();
             let text = tidy(text, scratch)?;
             part.scan_text(&text, scratch)?;
-            shared.sent_at = part
-                .value
+            let said = part.value.filter(|value| is_said(*value, &text));
+            shared.sent_at = said
                 .and_then(|value| moment(value, &text))
                 .map(Reading::timestamp);
+            if said.is_some() && shared.sent_at.is_none() {
+                shared.said_sent_at = SentAt::Unreadable;
+            }
         }
         Ok(shared)
     }
@@ -313,17 +319,29 @@ fn refused(length: usize, fault: Fault) -> Converted {
 pub(super) struct Request<'r> {
     pub(super) rewriter: &'r Rewriter,
     pub(super) arrival: &'r Arrival,
+    pub(super) naming: Naming,
     pub(super) recipient: &'r Recipient,
     pub(super) shared: &'r Shared,
     pub(super) sessions: &'r mut Sessions,
     /// The visitor's group, as analytics.js keeps it in its cookie.
     pub(super) group_cookie: Option<&'r str>,
+    /// The ids that Meta's pixel keeps in the visitor's cookies.
+    pub(super) meta_ids: Option<&'r MetaIds>,
     /// The messages whose events PostHog has not accepted yet.
     pub(super) unconfirmed: &'r mut Vec<Tag>,
     /// Notes where each property came from, if anybody wants to know.
     pub(super) trace: Option<&'r mut Trace>,
     /// The type of groups that is one too many.
     pub(super) sixth_group_type: Option<String>,
+    /// What its times had that could not be read.
+    pub(super) unreadable: Unreadable,
+}
+
+/// Times of one message that could not be read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unreadable {
+    pub(super) time: bool,
+    pub(super) sent_at: bool,
 }
 
 /// The steps behind the scan: normalise, map, check, write, and take out what must not leave.
@@ -349,6 +367,7 @@ fn event(
         &mut Settling {
             mapping,
             arrival: request.arrival,
+            naming: request.naming,
             recipient: request.recipient,
             batch_sent_at: request.shared.sent_at,
             index,
@@ -393,6 +412,7 @@ fn event(
     if !mapping.rules.is_empty() {
         plan.follow_rules(source, &mapping.rules)?;
     }
+    plan.check_profiles(source, mapping)?;
     if subject == Subject::Removed {
         plan.check_anonymous(source)?;
         let moment = plan.moment(source);
@@ -407,6 +427,10 @@ fn event(
         recipient: request.recipient,
         group_types: (subject == Subject::Kept).then_some(&request.rewriter.group_types),
         group_cookie: request.group_cookie.filter(|_| subject == Subject::Kept),
+        // They are what `click_ids` is about.
+        meta_ids: request
+            .meta_ids
+            .filter(|_| subject == Subject::Kept && mapping.privacy.click_ids == ClickIds::Keep),
     };
     request.sixth_group_type = write_event(
         (
@@ -434,6 +458,10 @@ fn event(
     if is_too_large(written, request.rewriter.bounds.event) {
         return Err(Fault::TooLarge.into());
     }
+    request.unreadable = Unreadable {
+        time: settled.unusable_time.is_some(),
+        sent_at: settled.sent_at == SentAt::Unreadable,
+    };
     request
         .unconfirmed
         .extend(content.map(|(content, _)| content));

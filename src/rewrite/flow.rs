@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use super::body::{Body, Next};
-use super::convert::{Converted, Converter, Extent, Request, Shared, Spare};
+use super::convert::{Converted, Converter, Extent, Request, Shared, Spare, Unreadable};
 use super::enrich::cache::{Capacity, UserAgents};
 use super::enrich::edge_session::Transport;
 use super::enrich::ids::group_in_cookie;
+use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
 use super::group_types::GroupTypes;
 use super::json::unescape;
+use super::normalise::{Naming, SentAt};
 use super::repeats::{Repeats, Tag};
 use super::session::{SessionKeeper, Sessions};
 use super::{Arrival, Bounds, Fate, Fault, Mapping, Mode, Notice, Recipient, RewriteError, Watch};
 use crate::posthog::{Batch, Keep};
+use crate::segment::Call;
 
 /// The rewriting of one configuration.
 #[derive(Debug)]
@@ -83,6 +86,7 @@ impl Rewriter {
         Rewrite {
             rewriter: Arc::clone(self),
             group_cookie: cookies.and_then(group_in_cookie),
+            meta_ids: cookies.and_then(MetaIds::in_cookies),
             body: Body::new(arrival.call, self.bounds),
             arrival,
             recipient: Arc::clone(&self.nobody),
@@ -110,6 +114,7 @@ pub struct Rewrite {
     recipient: Arc<Recipient>,
     sessions: Sessions,
     group_cookie: Option<String>,
+    meta_ids: Option<MetaIds>,
     unconfirmed: Vec<Tag>,
     trace: Option<Trace>,
     body: Body,
@@ -131,6 +136,17 @@ pub enum Flow {
     Held,
     /// The body has ended or outgrown the window: pull until starved before the next push.
     Open,
+}
+
+/// The write key that a body names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WrittenKey {
+    /// This one.
+    Named(String),
+    /// None.
+    Missing,
+    /// Neither the envelope nor the first message has come far enough.
+    NotYetKnown,
 }
 
 /// Why `pull` came back.
@@ -169,8 +185,8 @@ impl Rewrite {
 
     /// The write key in the body: of its top level, else of its first message. To be asked once
     /// the flow is open and before the first pull. In a streaming body only what stands before
-    /// `batch`, and a first message that is complete, can be known.
-    pub fn write_key(&mut self) -> Result<Option<String>, RewriteError> {
+    /// `batch`, and in the first message, can be known.
+    pub fn write_key(&mut self) -> Result<WrittenKey, RewriteError> {
         let next = match self.pending.take() {
             Some(next) => next,
             None => self.body.next()?,
@@ -187,10 +203,15 @@ impl Rewrite {
                 .write_key(self.body.bytes(range.clone()), Extent::Open),
             _ => None,
         };
-        if next != Next::Starved {
+        let starved = next == Next::Starved;
+        if !starved {
             self.pending = Some(next);
         }
-        Ok(key.filter(|key| !key.is_empty()))
+        Ok(match key.filter(|key| !key.is_empty()) {
+            Some(key) => WrittenKey::Named(key),
+            None if starved && self.body.may_tell_more() => WrittenKey::NotYetKnown,
+            None => WrittenKey::Missing,
+        })
     }
 
     /// Says whom the events are for. To be said before the first pull; what depends on it (a
@@ -253,7 +274,12 @@ impl Rewrite {
                 None => self.body.next()?,
             };
             match next {
-                Next::Done => return Ok(Pulled::Done),
+                Next::Done => {
+                    if self.body.take_late_sent_at() {
+                        watch.notice(Notice::LateSentAt);
+                    }
+                    return Ok(Pulled::Done);
+                }
                 Next::Starved => return Ok(Pulled::Starved),
                 Next::TooLarge => {
                     watch.message(self.index, b"", Fate::Refused(Fault::TooLarge));
@@ -284,7 +310,13 @@ impl Rewrite {
     ) -> Result<usize, RewriteError> {
         let shared = match self.shared.take() {
             Some(shared) => shared,
-            None => Shared::new(self.body.heading(), &mut self.converter.scratch)?,
+            None => {
+                let shared = Shared::new(self.body.heading(), &mut self.converter.scratch)?;
+                if shared.said_sent_at == SentAt::Unreadable {
+                    watch.notice(Notice::UnreadableSentAt);
+                }
+                shared
+            }
         };
         let text = self.body.bytes(range);
         if let Some(trace) = &mut self.trace {
@@ -294,13 +326,20 @@ impl Rewrite {
         let mut request = Request {
             rewriter: &self.rewriter,
             arrival: &self.arrival,
+            naming: match (self.arrival.call, self.body.is_batch()) {
+                (Call::One(kind), false) => Naming::ByPath(kind),
+                (Call::One(kind), true) => Naming::ByMessage(Some(kind)),
+                (Call::Batch, _) => Naming::ByMessage(None),
+            },
             recipient: &self.recipient,
             shared: &shared,
             sessions: &mut self.sessions,
             group_cookie: self.group_cookie.as_deref(),
+            meta_ids: self.meta_ids.as_ref(),
             unconfirmed: &mut self.unconfirmed,
             trace: self.trace.as_mut(),
             sixth_group_type: None,
+            unreadable: Unreadable::default(),
         };
         let index = self.index;
         let grown = &mut self.grown;
@@ -310,6 +349,12 @@ impl Rewrite {
             let converted = converter.convert(&mut request, (text, extent, index), out);
             if let Some(group_type) = &request.sixth_group_type {
                 watch.notice(Notice::SixthGroupType { group_type });
+            }
+            if request.unreadable.time {
+                watch.notice(Notice::UnreadableTime);
+            }
+            if request.unreadable.sent_at {
+                watch.notice(Notice::UnreadableSentAt);
             }
             let keep = match &converted {
                 Ok(Converted {
@@ -353,7 +398,7 @@ pub fn is_batch(body: &[u8]) -> bool {
         window: usize::MAX,
         event: 0,
     };
-    let mut body_alone = Body::new(crate::segment::Call::Batch, bounds);
+    let mut body_alone = Body::new(Call::Batch, bounds);
     if body_alone.push(body).is_err() {
         return false;
     }

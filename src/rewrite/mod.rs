@@ -29,6 +29,7 @@ pub mod enrich;
 mod explain;
 mod flow;
 mod group_types;
+mod identity;
 mod json;
 mod library;
 mod mapping;
@@ -44,11 +45,12 @@ pub mod rules;
 mod session;
 mod spread;
 mod time;
+mod usable;
 mod write;
 
 use std::net::IpAddr;
 
-pub use flow::{is_batch, Flow, Pulled, Rewrite, Rewriter};
+pub use flow::{is_batch, Flow, Pulled, Rewrite, Rewriter, WrittenKey};
 pub use mapping::{
     Bookkeeping, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Integrations, Mapping,
     Mode, Noise, PersonProfiles, PostHogJs, Repeats, SameAnonymousId, SecondIdentify,

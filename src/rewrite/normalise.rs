@@ -3,17 +3,18 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::enrich::ids::usable;
 use super::enrich::uuid7::{event_uuid, Uuid7};
+use super::identity::Id;
 use super::json::{is_blank, is_truthy, unescape, Shape, Value};
 use super::library::Library;
 use super::message::{Context, Message, Part};
 use super::message_id::{given, made, EventUuid, Place};
 use super::repeats::Repeats;
-use super::session::Sessions;
-use super::time::{read, Reading};
+use super::session::{SenderClock, Sessions};
+use super::time::{read, read_number, Reading};
+use super::usable;
 use super::{Arrival, EventUuidForm, Fault, Mapping, Mode, Recipient, Timestamp};
-use crate::segment::{Call, Kind};
+use crate::segment::Kind;
 
 /// A message and the context that counts for it: its own, the batch's, or both merged.
 #[derive(Clone, Copy)]
@@ -32,12 +33,14 @@ pub(super) struct Settled<'t> {
     pub(super) time: Time,
     /// A time that could not be used, to be kept as a property.
     pub(super) unusable_time: Option<Value>,
+    pub(super) sent_at: SentAt,
     pub(super) uuid: EventUuid,
-    pub(super) user_id: Option<Value>,
-    pub(super) anonymous_id: Option<Value>,
-    /// The ids as PostHog shall get them, where that is not as they stand.
-    pub(super) user_spelled: Option<String>,
-    pub(super) anonymous_spelled: Option<String>,
+    pub(super) user_id: Id,
+    pub(super) anonymous_id: Id,
+    /// The other id of an alias call.
+    pub(super) previous_id: Id,
+    /// The group of a group call.
+    pub(super) group_id: Id,
     /// The session and where it was found.
     pub(super) session: Option<(Uuid7, &'static str)>,
     /// The client's address, where the context has none and the client cannot know it.
@@ -57,10 +60,30 @@ pub(super) enum Time {
     At(Timestamp),
 }
 
+/// What the sender's clock says of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum SentAt {
+    /// It can be read, or is not there.
+    #[default]
+    Fine,
+    /// It is there and cannot be read.
+    Unreadable,
+}
+
+/// What says which call a message makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// The path, of its one message.
+    ByPath(Kind),
+    /// Each message of a batch itself; the path, if it names a call, where the message does not.
+    ByMessage(Option<Kind>),
+}
+
 /// What a message is settled with.
 pub(super) struct Settling<'d> {
     pub(super) mapping: &'d Mapping,
     pub(super) arrival: &'d Arrival,
+    pub(super) naming: Naming,
     pub(super) recipient: &'d Recipient,
     /// The batch's, for messages without a `sentAt` of their own.
     pub(super) batch_sent_at: Option<Timestamp>,
@@ -77,8 +100,8 @@ pub(super) fn settle<'t>(
 ) -> Result<Settled<'t>, Fault> {
     let Source { text, message, .. } = source;
     let arrival = settling.arrival;
-    let kind = kind(message, text, arrival.call)?;
-    let message_id = match given(message.message_id, text) {
+    let kind = kind(message, text, settling.naming)?;
+    let message_id = match given(message.message_id, text, settling.mapping.mode) {
         Some(id) => id,
         None => Cow::Owned(made(
             message,
@@ -98,34 +121,39 @@ pub(super) fn settle<'t>(
         EventUuidForm::V5 => EventUuid::v5(&message_id),
         EventUuidForm::V7 => v7(settling, &timing, &message_id, kind),
     };
-    let (user_id, user_spelled) = identity(message.user_id, text, settling.mapping.mode);
-    let (anonymous_id, anonymous_spelled) =
-        identity(message.anonymous_id, text, settling.mapping.mode);
+    let mode = settling.mapping.mode;
     let mut settled = Settled {
         kind,
         message_id,
         time: timing.time,
         unusable_time: timing.unusable,
+        sent_at: timing.sent_at,
         uuid,
-        user_id,
-        anonymous_id,
-        user_spelled,
-        anonymous_spelled,
+        user_id: Id::of(message.user_id, text, mode),
+        anonymous_id: Id::of(message.anonymous_id, text, mode),
+        previous_id: match kind {
+            Kind::Alias => other_id(message.previous_id, text, mode),
+            _ => Id::default(),
+        },
+        group_id: match kind {
+            Kind::Group => other_id(message.group_id, text, mode),
+            _ => Id::default(),
+        },
         session: None,
-        ip: arrival.client_ip.filter(|_| wants_ip(source, arrival)),
-        user_agent: arrival.user_agent.as_deref().filter(|_| {
-            source
-                .context
-                .get(source.context_text, "userAgent")
-                .is_none()
-        }),
+        ip: arrival
+            .client_ip
+            .filter(|_| wants_ip(source, arrival, mode)),
+        user_agent: arrival
+            .user_agent
+            .as_deref()
+            .filter(|_| !has_user_agent(source, mode)),
     };
-    if settling.mapping.mode == Mode::Enriched {
+    if mode == Mode::Enriched {
         let visitor = settled.visitor(text).or_else(|| settled.user(text));
         settled.session = settling.sessions.find(
             source,
             visitor.as_deref(),
-            timing.moment,
+            (timing.clock, timing.moment),
             arrival,
             settling.recipient,
         );
@@ -136,47 +164,20 @@ pub(super) fn settle<'t>(
 impl<'t> Settled<'t> {
     /// The anonymous id as a text, if there is a usable one.
     pub(super) fn visitor(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
-        said(self.anonymous_id, &self.anonymous_spelled, text)
+        self.anonymous_id.says(text)
     }
 
     /// The user id as a text, if there is a usable one.
     pub(super) fn user(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
-        said(self.user_id, &self.user_spelled, text)
+        self.user_id.says(text)
     }
 }
 
-fn said<'t>(id: Option<Value>, spelled: &Option<String>, text: &'t [u8]) -> Option<Cow<'t, str>> {
-    if let Some(spelled) = spelled {
-        return Some(Cow::Owned(spelled.clone()));
-    }
-    let id = id.filter(|id| is_truthy(*id, text))?;
-    match id.shape {
-        Shape::Plain | Shape::Escaped => Some(unescape(id.of(text))),
-        Shape::Number => Some(String::from_utf8_lossy(id.of(text))),
-        _ => None,
-    }
-}
-
-/// An id that stands for somebody, and how it is spelled if not as it stands.
-///
-/// Blank ones stand for nobody, because capture refuses them. In the enriched mode neither do
-/// those that PostHog refuses to merge (posthog-ingestion 3.3), nor anything but text and numbers.
-fn identity(id: Option<Value>, text: &[u8], mode: Mode) -> (Option<Value>, Option<String>) {
-    let id = id.filter(|id| !is_blank(*id, text));
-    let Some(value) = id.filter(|_| mode == Mode::Enriched) else {
-        return (id, None);
-    };
-    match value.shape {
-        Shape::Plain | Shape::Escaped => {
-            let said = unescape(value.of(text));
-            match usable(&said) {
-                None => (None, None),
-                Some(usable) if usable == said => (id, None),
-                Some(usable) => (id, Some(usable.into_owned())),
-            }
-        }
-        Shape::Number => (id, None),
-        _ => (None, None),
+/// An id that need not be there: the reference takes it as it is.
+fn other_id(id: Option<Value>, text: &[u8], mode: Mode) -> Id {
+    match mode {
+        Mode::Reference => Id::as_written(id, text),
+        Mode::Enriched => Id::of(id, text, mode),
     }
 }
 
@@ -191,12 +192,12 @@ fn v7(settling: &Settling<'_>, timing: &Timing, message_id: &str, kind: Kind) ->
         .map_or_else(|| EventUuid::v5(message_id), EventUuid::from)
 }
 
-/// A path names the kind of its one message; in a batch each message names its own.
-fn kind(message: &Message, text: &[u8], call: Call) -> Result<Kind, Fault> {
-    if let Call::One(kind) = call {
-        return Ok(kind);
-    }
-    let named = message.kind.ok_or(Fault::MissingType)?;
+fn kind(message: &Message, text: &[u8], naming: Naming) -> Result<Kind, Fault> {
+    let named = match (naming, message.kind) {
+        (Naming::ByPath(kind), _) | (Naming::ByMessage(Some(kind)), None) => return Ok(kind),
+        (Naming::ByMessage(None), None) => return Err(Fault::MissingType),
+        (Naming::ByMessage(_), Some(named)) => named,
+    };
     if !named.is_string() {
         return Err(Fault::UnknownType);
     }
@@ -216,10 +217,14 @@ struct Timing {
     time: Time,
     /// A time that could not be used.
     unusable: Option<Value>,
+    /// Whether the sender's clock was to correct it and could not be read.
+    sent_at: SentAt,
     /// The client's own time, not corrected.
     own: Option<Timestamp>,
     /// The moment that `time` says.
     moment: Option<Timestamp>,
+    /// The message in the sender's own clock.
+    clock: Option<SenderClock>,
 }
 
 impl Timing {
@@ -244,88 +249,99 @@ fn timing(
     received_at: Option<Timestamp>,
     batch_sent_at: Option<Timestamp>,
 ) -> Timing {
+    let given = |value: Option<Value>| value.filter(|value| is_said(*value, text));
+    let said = |value: Value| moment(value, text).map(Reading::timestamp);
+    let original = given(message.original_timestamp);
+    let written = given(message.timestamp).or(original);
+    let reading = written.and_then(|written| moment(written, text));
+    let own = reading.map(Reading::timestamp);
+    // A message with both of these has been through Segment's servers: its time is corrected.
+    let is_settled = original.is_some() && given(message.received_at).is_some();
+    let own_sent_at = given(message.sent_at);
+    let sent = own_sent_at.and_then(said).or(batch_sent_at);
+    let made = match original {
+        Some(original) if is_settled => said(original),
+        _ => own,
+    };
+    let clock = SenderClock::new(made, sent, received_at);
+    let sent_at = match own_sent_at {
+        Some(_) if sent.is_none() && !is_settled => SentAt::Unreadable,
+        _ => SentAt::Fine,
+    };
     let Some(received_at) = received_at else {
-        let own = message
-            .timestamp
-            .and_then(|written| moment(written, text))
-            .map(Reading::timestamp);
-        let (time, unusable) = match message.timestamp {
-            Some(time) if time.is_string() || time.shape == Shape::Null => {
+        let (time, unusable) = match (message.timestamp, reading) {
+            (Some(time), _) if time.is_string() || time.shape == Shape::Null => {
                 (Time::AsWritten(time), None)
             }
-            Some(time) => (Time::Unknown, Some(time)),
-            None => (Time::Unknown, None),
+            (Some(_), Some(reading)) => (Time::At(reading.timestamp()), None),
+            (time, _) => (Time::Unknown, time),
         };
+        let own = given(message.timestamp).and(own);
         return Timing {
             time,
             unusable,
+            sent_at: SentAt::Fine,
             own,
             moment: own,
+            clock,
         };
     };
-    let at = |timestamp, own, unusable| Timing {
+    let at = |timestamp, unusable| Timing {
         time: Time::At(timestamp),
         unusable,
+        sent_at,
         own,
         moment: Some(timestamp),
+        clock,
     };
-    let written = present(message.timestamp).or(present(message.original_timestamp));
-    let Some(written) = written else {
-        return at(received_at, None, None);
+    let (Some(written), Some(reading)) = (written, reading) else {
+        return at(received_at, written);
     };
-    let Some(reading) = moment(written, text) else {
-        return at(received_at, None, Some(written));
-    };
-    let own = Some(reading.timestamp());
-    // A message with both of these has been through Segment's servers: its time is corrected.
-    let settled =
-        present(message.received_at).is_some() && present(message.original_timestamp).is_some();
-    let sent_at = message
-        .sent_at
-        .and_then(|sent_at| moment(sent_at, text))
-        .map(Reading::timestamp)
-        .or(batch_sent_at)
-        .filter(|_| !settled);
-    match (sent_at, reading) {
+    match (sent.filter(|_| !is_settled), reading) {
         (None, Reading::Exact(timestamp)) => Timing {
             time: Time::AsWritten(written),
-            unusable: None,
-            own,
-            moment: Some(timestamp),
+            ..at(timestamp, None)
         },
-        (None, Reading::Loose(timestamp)) => at(timestamp, own, None),
-        (Some(sent_at), reading) => match reading.timestamp().corrected(sent_at, received_at) {
-            Some(timestamp) => at(timestamp, own, None),
-            None => at(received_at, None, Some(written)),
+        (None, Reading::Loose(timestamp)) => at(timestamp, None),
+        (Some(sent), reading) => match reading.timestamp().corrected(sent, received_at) {
+            Some(timestamp) => at(timestamp, None),
+            None => Timing {
+                own: None,
+                ..at(received_at, Some(written))
+            },
         },
     }
 }
 
-fn present(value: Option<Value>) -> Option<Value> {
-    value.filter(|value| value.shape != Shape::Null)
+/// Whether something stands there; a blank text says no more than null.
+pub(super) fn is_said(value: Value, text: &[u8]) -> bool {
+    value.shape != Shape::Null && !is_blank(value, text)
 }
 
-/// The moment that a string value says.
+/// The moment that a text or a number says.
 pub(super) fn moment(value: Value, text: &[u8]) -> Option<Reading> {
-    if !value.is_string() {
-        return None;
+    match value.shape {
+        Shape::Number => read_number(value.of(text)),
+        _ if value.is_string() => read(&unescape(value.of(text))),
+        _ => None,
     }
-    read(&unescape(value.of(text)))
 }
 
 /// Whether the client's address is to be filled in: Segment does it for what runs on a visitor's
 /// own device, and for whoever asks by `context.direct`; a server's address would move all of its
 /// users to a data centre (segment-tracking 4.3).
-fn wants_ip(source: Source<'_>, arrival: &Arrival) -> bool {
+fn wants_ip(source: Source<'_>, arrival: &Arrival, mode: Mode) -> bool {
     let Source {
         context_text,
         context,
         ..
     } = source;
-    if context
-        .get(context_text, "ip")
-        .is_some_and(|ip| is_truthy(ip, context_text))
-    {
+    let says_ip = |ip: Value| match mode {
+        Mode::Reference => is_truthy(ip, context_text),
+        // A text that is no address stays: many a site writes one there to keep the real one out.
+        Mode::Enriched => usable::is_text(ip, context_text),
+    };
+    if context.get(context_text, "ip").is_some_and(says_ip) {
         return false;
     }
     if arrival.user_agent.is_some() {
@@ -340,14 +356,31 @@ fn wants_ip(source: Source<'_>, arrival: &Arrival) -> bool {
     Library::of(context, context_text).runs_on_a_device()
 }
 
+/// Whether the context has a user agent of its own.
+fn has_user_agent(source: Source<'_>, mode: Mode) -> bool {
+    let text = source.context_text;
+    let user_agent = source.context.get(text, "userAgent");
+    user_agent.is_some_and(|user_agent| match mode {
+        Mode::Reference => true,
+        Mode::Enriched => usable::is_text(user_agent, text),
+    })
+}
+
 /// Whether a message may go to PostHog by its `integrations`, the batch's where it says nothing
 /// itself (segment-tracking 4.5; mapping 1.11, point 5).
+///
+/// As Segment's own reader has it (`enabled` of its package segmentio-facade): `All` in any
+/// spelling, the first one if there are several; the name of the destination exactly.
 pub(super) fn passes_gate(own: &Part, text: &[u8], batch: &Part, batch_text: &[u8]) -> bool {
-    let switch = |key: &str| {
-        let own = own.get(text, key).map(|value| (value, text));
-        own.or_else(|| batch.get(batch_text, key).map(|value| (value, batch_text)))
+    let both = [(own, text), (batch, batch_text)];
+    let switch = |is: fn(&[u8]) -> bool| {
+        both.into_iter().find_map(|(part, text)| {
+            let mut entries = part.entries.iter();
+            let found = entries.find(|entry| is(entry.key.of(text)))?;
+            Some((found.value, text))
+        })
     };
-    if let Some((posthog, text)) = switch("PostHog") {
+    if let Some((posthog, text)) = switch(|key| key == b"PostHog") {
         if posthog.shape == Shape::False {
             return false;
         }
@@ -355,5 +388,17 @@ pub(super) fn passes_gate(own: &Part, text: &[u8], batch: &Part, batch_text: &[u
             return true;
         }
     }
-    !switch("All").is_some_and(|(all, _)| all.shape == Shape::False)
+    !switch(is_all).is_some_and(|(all, _)| all.shape == Shape::False)
+}
+
+/// Whether a key is `All` to a reader that looks at letters, digits and dots alone, in any case.
+fn is_all(key: &[u8]) -> bool {
+    let plain = match key.contains(&b'\\') {
+        true => unescape(key),
+        false => String::from_utf8_lossy(key),
+    };
+    let read = plain
+        .chars()
+        .filter(|sign| sign.is_ascii_alphanumeric() || *sign == '.');
+    read.map(|sign| sign.to_ascii_lowercase()).eq("all".chars())
 }

@@ -26,6 +26,22 @@ pub enum Notice<'a> {
         /// The type.
         group_type: &'a str,
     },
+    /// `sentAt` stands behind `batch` in a body larger than `limits.window`: the messages have
+    /// left by then, and it corrects none of them.
+    #[error(
+        "sentAt stands behind batch in a body larger than limits.window, and does not correct the \
+         times of its messages"
+    )]
+    LateSentAt,
+    /// A message's time cannot be read or used; its event has the time of its arrival.
+    #[error(
+        "the time of a message cannot be read; its event has the time of its arrival, and what \
+         stood there as segment_original_timestamp"
+    )]
+    UnreadableTime,
+    /// A `sentAt` cannot be read; the times of its messages are not corrected.
+    #[error("sentAt cannot be read; times are not corrected by the sender's clock")]
+    UnreadableSentAt,
 }
 
 impl Notice<'_> {
@@ -33,6 +49,9 @@ impl Notice<'_> {
     pub fn code(self) -> &'static str {
         match self {
             Self::SixthGroupType { .. } => "sixth_group_type",
+            Self::LateSentAt => "late_sent_at",
+            Self::UnreadableTime => "unreadable_time",
+            Self::UnreadableSentAt => "unreadable_sent_at",
         }
     }
 }
@@ -58,12 +77,12 @@ pub enum Fate<'a> {
 #[non_exhaustive]
 pub enum Omission {
     /// Its `integrations` keep it from PostHog.
-    #[error("its integrations keep it from PostHog")]
+    #[error("its integrations keep it from PostHog; `mapping.integrations: ignore` would send it")]
     Integrations,
     /// An alias of an id onto itself, which merges nothing.
     #[error("it is an alias of an id onto itself")]
     SelfAlias,
-    /// `mapping.person_profiles` is `never`, and it could only change a profile.
+    /// `mapping.person_profiles` is `never`, and it could only change a profile or a group.
     #[error("person profiles are switched off, and it could do nothing else")]
     PersonProfiles,
     /// PostHog has accepted the same message before, and `mapping.repeats` is `suppress`.
@@ -137,6 +156,9 @@ pub enum Fault {
     /// Larger than `limits.event`.
     #[error("the event is larger than limits.event")]
     TooLarge,
+    /// PostHog was asked and refused it for good. Never found by the rewriting itself.
+    #[error("PostHog itself refuses the event for good")]
+    RefusedByPostHog,
 }
 
 impl Fault {
@@ -153,6 +175,7 @@ impl Fault {
             Self::CookielessNotBoolean => "cookieless_not_boolean",
             Self::TooDeep => "too_deep",
             Self::TooLarge => "too_large",
+            Self::RefusedByPostHog => "refused_by_posthog",
         }
     }
 }
@@ -201,8 +224,10 @@ pub enum RewriteError {
     /// `batch` is there and is no array.
     #[error("batch is not an array")]
     BatchNotAnArray,
-    /// `context`, `integrations` or `sentAt` behind `batch` in a body larger than `limits.window`.
-    #[error("in a body larger than limits.window, context, integrations and sentAt must stand before batch")]
+    /// `context` or `integrations` behind `batch` in a body larger than `limits.window`.
+    #[error(
+        "in a body larger than limits.window, context and integrations must stand before batch"
+    )]
     LateBatchKey,
     /// One message or one value of the envelope is larger than what is held.
     #[error("the body, one message or a batch-level value is larger than the limit")]
@@ -230,7 +255,7 @@ impl RewriteError {
             Self::NotAnObject => "the body is not a JSON object",
             Self::BatchNotAnArray => "batch is not an array",
             Self::LateBatchKey => {
-                "in a body this large, context, integrations and sentAt must stand before batch"
+                "in a body this large, context and integrations must stand before batch"
             }
             Self::TooLarge => {
                 "the body, one message or a batch-level value is larger than the limit"

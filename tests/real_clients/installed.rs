@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub enum Needed {
     Node,
     AnalyticsNode,
+    /// The package `analytics-node`, which `@segment/analytics-node` has followed.
+    OlderAnalyticsNode,
     Python,
     RustClient,
     Chromium,
@@ -51,6 +53,7 @@ impl Needed {
         match self {
             Self::Node => on_path("node"),
             Self::AnalyticsNode => modules.join("@segment/analytics-node"),
+            Self::OlderAnalyticsNode => modules.join("analytics-node-2.4"),
             Self::Python => deps.join("python/bin/python"),
             Self::RustClient => deps.join("rust-client/debug/hedgerow-test-client"),
             Self::Chromium => match std::env::var_os("CHROMIUM") {

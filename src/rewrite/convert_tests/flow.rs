@@ -1,6 +1,7 @@
 //! How bodies flow: cuts, windows, bounds, write keys.
 
 use super::*;
+use crate::rewrite::WrittenKey;
 
 #[test]
 fn bodies_that_can_never_be_taken_are_told_apart() {
@@ -72,7 +73,6 @@ fn every_cut_and_every_window_gives_what_the_whole_body_gives() {
 fn what_stands_behind_the_batch_counts_in_the_window_and_is_refused_past_it() {
     for late in [
         r#""context":{"library":{"name":"analytics-java"}}"#,
-        r#""sentAt":"2026-11-23T10:00:05.000Z""#,
         r#""integrations":{"All":false}"#,
     ] {
         let body = format!(
@@ -90,6 +90,51 @@ fn what_stands_behind_the_batch_counts_in_the_window_and_is_refused_past_it() {
             streamed.map(|outcome| outcome.events),
             Err(RewriteError::LateBatchKey)
         );
+    }
+}
+
+#[test]
+fn a_sent_at_or_write_key_past_the_window_loses_no_event() {
+    let message = r#"{"type":"track","event":"A","userId":"u","messageId":"m","timestamp":"2026-11-23T10:00:00.000Z"}"#;
+    let sent_at = r#""sentAt":"2026-11-23T10:00:05.000Z""#;
+    let long = format!(r#""sentAt":"{}""#, "x".repeat(40_000));
+    let received = Some("2026-11-23T10:00:06Z");
+    let late = "notice late_sent_at";
+    for (before, behind, time, notices) in [
+        ("", sent_at, "2026-11-23T10:00:00.000Z", vec![late]),
+        ("", &*long, "2026-11-23T10:00:00.000Z", vec![late]),
+        (
+            "",
+            r#""sentAt":17,"x":1"#,
+            "2026-11-23T10:00:00.000Z",
+            vec![late],
+        ),
+        ("", r#""writeKey":"wk""#, "2026-11-23T10:00:00.000Z", vec![]),
+        // One that came in time counts all the same.
+        (sent_at, sent_at, "2026-11-23T10:00:01.000Z", vec![late]),
+    ] {
+        let comma = if before.is_empty() { "" } else { "," };
+        let body = format!(r#"{{{before}{comma}"batch":[{message},{message}],{behind}}}"#);
+        let bounds = Bounds {
+            window: 16,
+            ..Bounds::default()
+        };
+        let whole = rewrite_with(bounds, arrival(Call::Batch, received), &[body.as_bytes()]);
+        let whole = whole.unwrap();
+        let times: Vec<_> = whole
+            .events
+            .iter()
+            .map(|event| &event["timestamp"])
+            .collect();
+        assert_eq!(times, [time, time], "{behind:.40}");
+        assert_eq!(whole.left, notices, "{behind:.40}");
+        for cut in (0..body.len()).filter(|cut| *cut < 400 || cut % 997 == 0) {
+            let (first, second) = body.as_bytes().split_at(cut);
+            let outcome = rewrite_with(bounds, arrival(Call::Batch, received), &[first, second]);
+            let outcome = outcome.unwrap();
+            assert_eq!(outcome.events, whole.events, "{behind:.40}, cut at {cut}");
+            assert_eq!(outcome.left, whole.left, "{behind:.40}, cut at {cut}");
+        }
     }
 }
 
@@ -225,7 +270,9 @@ fn write_keys_are_found_at_the_top_and_in_the_first_message() {
             let key = rewrite.write_key().unwrap();
             let late = window == 4 && expected == Some("top");
             let expected = if late { Some("in") } else { expected };
-            assert_eq!(key.as_deref(), expected, "{body}, window {window}");
+            let expected =
+                expected.map_or(WrittenKey::Missing, |key| WrittenKey::Named(key.into()));
+            assert_eq!(key, expected, "{body}, window {window}");
             let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
             let mut batch = Batch::open(&envelope);
             assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ()), Ok(Pulled::Done));

@@ -10,15 +10,21 @@ use super::*;
 use crate::posthog::{ApiKey, Batch, Envelope};
 use crate::segment::{Call, Kind};
 
+mod clock;
 mod enriched;
 mod flow;
+mod identities;
 mod privacy;
+mod profiles;
 mod repairs;
 mod repeats;
 mod rules;
 mod scrub;
+mod single_calls;
 mod superset;
 mod vectors;
+mod web;
+mod who;
 
 /// Parses JSON and refuses a key that is given twice, at any level.
 fn strict(text: &[u8]) -> Result<Json, String> {

@@ -7,7 +7,7 @@ use super::super::json::{is_truthy, write_string, Entry, Shape, Value};
 use super::super::message::{find, Inner};
 use super::super::plan::Piece;
 use super::super::spread::{write_spread, Strangers};
-use super::super::{DeviceTypes, Noise};
+use super::super::{usable, DeviceTypes, Noise};
 use super::presence::Target;
 use super::{write_piece, Properties, Source};
 use crate::segment::Kind;
@@ -44,6 +44,14 @@ const MAPPED: [Path; 8] = [
     ),
 ];
 
+/// When the context's values are written: those that say nothing come last, if nothing has taken
+/// their place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Left,
+}
+
 /// A time that PostHog could not read, as the sender wrote it.
 const ORIGINAL_TIMESTAMP: &str = "segment_original_timestamp";
 
@@ -56,6 +64,11 @@ impl<'t> Properties<'_, '_, 't> {
             let key = entry.key.of(text);
             if self.is_replaced(key, entry.value) {
                 self.write_run(run.take());
+                continue;
+            }
+            if let Some(id) = self.respelled(key, entry.value) {
+                self.write_run(run.take());
+                self.write_respelled(key, &id);
                 continue;
             }
             // One before the key is its quote.
@@ -106,15 +119,14 @@ impl<'t> Properties<'_, '_, 't> {
             b"url" | b"$current_url" => self.given.url.is_some(),
             b"utm_campaign" => self.given.utm_name.is_some(),
             b"$browser" => self.given.browser.is_some(),
-            b"$groups" => self.group.is_some(),
+            b"$groups" => self.group.is_some() || self.yielding.groups,
+            b"$ip" => self.yielding.ip,
             b"$screen_name" => self.plan.kind == Kind::Screen,
-            b"$set" => self.plan.kind == Kind::Identify,
+            b"$set" => self.plan.kind == Kind::Identify || self.yielding.set,
             b"$anon_distinct_id" => self.plan.anon_distinct_id != Piece::Absent,
-            // PostHog drops what merges or sets when it carries this (posthog-ingestion 4.4).
+            // PostHog drops what changes persons when it carries this (posthog-ingestion 4.4).
             b"$process_person_profile" => {
-                self.is_enriched()
-                    && self.plan.kind == Kind::Identify
-                    && value.shape == Shape::False
+                self.is_enriched() && self.changes_persons && value.shape == Shape::False
             }
             b"token"
             | b"$configured_session_timeout_ms"
@@ -138,7 +150,9 @@ impl<'t> Properties<'_, '_, 't> {
             Kind::Track | Kind::Page => {}
             Kind::Screen => self.copy("$screen_name", message.name, Origin::Fixed("name")),
             Kind::Identify => {
+                let start = self.out.len();
                 self.write_set();
+                self.add_meta_ids(start);
                 if self.plan.anon_distinct_id != Piece::Absent {
                     self.key("$anon_distinct_id", Origin::Fixed("anonymousId"));
                     write_piece(self.out, self.plan.anon_distinct_id, text);
@@ -159,7 +173,19 @@ impl<'t> Properties<'_, '_, 't> {
         let Some(campaign) = self.campaign() else {
             return;
         };
+        self.write_campaign_values(campaign, Turn::First);
+        if campaign.shape != Shape::Object {
+            let strangers = self.strangers(b"utm_", campaign, &[]);
+            self.spread(b"utm_", &strangers, self.source.context_text, campaign);
+        }
+    }
+
+    fn write_campaign_values(&mut self, campaign: Value, turn: Turn) {
         let text = self.source.context_text;
+        let taken = match turn {
+            Turn::First => None,
+            Turn::Left => self.campaign_left.take(),
+        };
         let entries = self.source.context.inner(Inner::Campaign);
         let strangers = self.strangers(b"utm_", campaign, entries);
         for (index, entry) in entries.iter().enumerate() {
@@ -170,13 +196,26 @@ impl<'t> Properties<'_, '_, 't> {
                     .skip(index + 1)
                     .any(|later| campaign_name(later.key.of(text)) == name);
             let outdone = name == b"campaign" && self.given.utm_name.is_some();
-            if !twice && !outdone && !strangers.hold(name) {
+            let gives_way = self.is_enriched() && usable::is_missing(entry.value, text);
+            let is_due = match turn {
+                Turn::First if gives_way => {
+                    self.campaign_left.get_or_insert_default();
+                    false
+                }
+                Turn::First => true,
+                Turn::Left => {
+                    let taken = taken.iter().flatten();
+                    let mut names = taken.filter_map(|key| key.strip_prefix("utm_"));
+                    let is_left = !names.any(|taken| taken.as_bytes() == name);
+                    gives_way && is_left && !usable::says_undefined(entry.value, text)
+                }
+            };
+            if is_due && !twice && !outdone && !strangers.hold(name) {
                 let key = entry.key.of(text);
                 self.key_of(b"utm_", name, Origin::Under("context.campaign", key));
                 self.out.extend_from_slice(entry.value.of(text));
             }
         }
-        self.spread(b"utm_", &strangers, text, campaign);
     }
 
     /// The campaign, if it is one that is taken apart rather than kept.
@@ -210,18 +249,16 @@ impl<'t> Properties<'_, '_, 't> {
     }
 
     pub(super) fn write_mapped(&mut self) {
-        let Source {
-            context,
-            context_text,
-            ..
-        } = self.source;
-        for (literal, path, target) in MAPPED {
-            let value = context.get(context_text, literal).or_else(|| {
-                path.and_then(|(inner, key)| find(context.inner(inner), context_text, key))
-            });
-            let Some(value) = value.filter(|_| !self.is_outdone(target)) else {
+        let context_text = self.source.context_text;
+        for path in &MAPPED {
+            let (literal, _, target) = *path;
+            let Some(value) = self.mapped_value(path) else {
                 continue;
             };
+            if self.is_enriched() && self.gives_way(target, value) {
+                self.mapped.give_way(target);
+                continue;
+            }
             let property = target.property();
             if !self.caller_has(property) {
                 self.note(target);
@@ -242,7 +279,55 @@ impl<'t> Properties<'_, '_, 't> {
         }
     }
 
-    fn note(&mut self, target: Target) {
+    /// The context's value that has a property of its own, unless something else takes its place.
+    fn mapped_value(&self, (literal, path, target): &Path) -> Option<Value> {
+        let Source {
+            context,
+            context_text,
+            ..
+        } = self.source;
+        let value = context.get(context_text, literal).or_else(|| {
+            path.and_then(|(inner, key)| find(context.inner(inner), context_text, key))
+        });
+        value.filter(|_| !self.is_outdone(*target))
+    }
+
+    /// Whether a value of the context says nothing, so that it gives way to what the enriched mode
+    /// knows otherwise.
+    fn gives_way(&self, target: Target, value: Value) -> bool {
+        let text = self.source.context_text;
+        match target {
+            Target::Pathname | Target::Os | Target::DeviceType => !usable::is_text(value, text),
+            _ => usable::says_undefined(value, text),
+        }
+    }
+
+    /// The context's values that have given way to nothing, as the reference has them. What only
+    /// says that there is none (`undefined`) makes no property.
+    pub(super) fn write_left_over(&mut self) {
+        if let (Some(_), Some(campaign)) = (&self.campaign_left, self.campaign()) {
+            self.write_campaign_values(campaign, Turn::Left);
+        }
+        if !self.mapped.has_left() {
+            return;
+        }
+        let text = self.source.context_text;
+        for path in &MAPPED {
+            let (literal, _, target) = *path;
+            let property = target.property();
+            if !self.mapped.is_left(target) || self.caller_has(property) {
+                continue;
+            }
+            let value = self.mapped_value(path);
+            if let Some(value) = value.filter(|value| !usable::says_undefined(*value, text)) {
+                self.note(target);
+                self.key(property, Origin::Under("context", literal.as_bytes()));
+                self.out.extend_from_slice(value.of(text));
+            }
+        }
+    }
+
+    pub(super) fn note(&mut self, target: Target) {
         self.mapped.note(target);
         self.presence.note(target.property().as_bytes());
     }
@@ -288,6 +373,7 @@ impl<'t> Properties<'_, '_, 't> {
             let gone = match key {
                 b"campaign" => campaign_gone,
                 b"ip" => self.settled.ip.is_some(),
+                b"userAgent" => self.settled.user_agent.is_some(),
                 _ => false,
             };
             if !gone && !strangers.hold(key) {
