@@ -463,3 +463,6 @@ fn check_authorities(file: Option<&Path>, host: &str) -> Result<(), BuildError> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod size_tests;
