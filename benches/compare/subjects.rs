@@ -24,10 +24,11 @@ pub enum Kind {
     Node,
     Reference,
     Default,
+    Group,
 }
 
 impl Kind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::HaProxy,
         Self::Nginx,
         Self::Pingora,
@@ -35,6 +36,7 @@ impl Kind {
         Self::Node,
         Self::Reference,
         Self::Default,
+        Self::Group,
     ];
 
     /// Short names for the command line.
@@ -47,6 +49,7 @@ impl Kind {
             Self::Node => "node",
             Self::Reference => "reference",
             Self::Default => "default",
+            Self::Group => "group",
         }
     }
 
@@ -59,6 +62,7 @@ impl Kind {
             Self::Node => "Node, mapping",
             Self::Reference => "Hedgerow, `mode: reference`, no spool",
             Self::Default => "Hedgerow, enriched, spool on",
+            Self::Group => "Hedgerow, the same with `mode: group`",
         }
     }
 
@@ -66,13 +70,13 @@ impl Kind {
         match self {
             Self::HaProxy | Self::Nginx | Self::Pingora => Carries::Bytes,
             Self::NginxLua | Self::Node | Self::Reference => Carries::Reference,
-            Self::Default => Carries::Enriched,
+            Self::Default | Self::Group => Carries::Enriched,
         }
     }
 
     /// One of our own, which the tables of events a second are about.
     pub fn is_hedgerow(self) -> bool {
-        matches!(self, Self::Reference | Self::Default)
+        matches!(self, Self::Reference | Self::Default | Self::Group)
     }
 
     /// Starts it, if what it needs is on this machine.
@@ -123,9 +127,17 @@ impl Kind {
                 let settings = "mapping: {mode: reference}\ndelivery: {spool: \"off\"}\n";
                 hedgerow(self.name(), &folder, address, &plain(upstream, settings))
             }
-            Self::Default => {
+            Self::Default | Self::Group => {
+                let mode = if self == Self::Group {
+                    "group"
+                } else {
+                    "stream"
+                };
                 let spool = folder.join("spool");
-                let settings = format!("delivery: {{spool: {{path: \"{}\"}}}}\n", spool.display());
+                let settings = format!(
+                    "delivery: {{mode: {mode}, spool: {{path: \"{}\"}}}}\n",
+                    spool.display()
+                );
                 hedgerow(self.name(), &folder, address, &plain(upstream, &settings))
             }
         }
@@ -195,7 +207,7 @@ impl Kind {
                 format!("Node {} with {client}", ask("node", "--version"))
             }
             Self::Pingora => format!("Pingora {}", locked("pingora")),
-            Self::Reference | Self::Default => {
+            Self::Reference | Self::Default | Self::Group => {
                 format!("Hedgerow {}", env!("CARGO_PKG_VERSION"))
             }
         }

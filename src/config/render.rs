@@ -223,6 +223,9 @@ fn place(place: &SpoolPlace) -> String {
 fn acknowledged(mode: delivery::Mode) -> &'static str {
     match mode {
         delivery::Mode::Stream => "when PostHog has them, or when they are in it",
+        delivery::Mode::Group => {
+            "when PostHog has them, several requests at a time, or when they are in it"
+        }
         delivery::Mode::Spool => "when they are in it",
     }
 }

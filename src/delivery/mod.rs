@@ -18,6 +18,7 @@ mod breaker;
 mod command;
 mod error;
 mod event;
+mod group;
 mod lease;
 mod live;
 #[cfg(feature = "nats")]
@@ -32,6 +33,7 @@ pub use breaker::{Admission, Breaker, BreakerSettings, Condition};
 pub use command::{CommandError, Letters, SpoolCommand};
 pub use error::SpoolError;
 pub use event::SpooledEvent;
+pub use group::{Bounds, Group, Landed, Marks, Number, Queue};
 pub use live::{Delivery, Mode, Project, ProjectStatus, Route};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};

@@ -15,6 +15,7 @@ mod exchange;
 mod fetch;
 mod files;
 mod gate;
+mod group;
 mod intercept;
 mod keeping;
 mod library;
@@ -58,6 +59,7 @@ use account::Account;
 use budget::Budget;
 use files::Files;
 use gate::Gate;
+use group::Gathering;
 use keeping::Keeping;
 use sender::Destination;
 use upstream::Timeouts;
@@ -105,7 +107,9 @@ struct Inner {
     config: Config,
     rewriter: Arc<Rewriter>,
     destinations: Arc<HashMap<String, Destination>>,
-    keeping: Option<Keeping>,
+    keeping: Option<Arc<Keeping>>,
+    /// By the name of the project, where its requests leave together.
+    gathering: HashMap<String, Arc<Gathering>>,
     /// By the number of the route.
     files: HashMap<usize, Files>,
     budget: Arc<Budget>,
@@ -243,7 +247,8 @@ impl Hedgerow {
 
     /// Whether no predecessor uses the spool any more.
     fn is_first(&self) -> bool {
-        self.inner.keeping.as_ref().is_none_or(Keeping::is_first)
+        let keeping = self.inner.keeping.as_ref();
+        keeping.is_none_or(|keeping| keeping.is_first())
     }
 
     /// Puts whatever comes from now on behind what waits in the spool.
@@ -360,14 +365,15 @@ impl Builder {
         }
         let destinations = Arc::new(destinations);
         let keeping = match &config.delivery.spool {
-            Some(spool) => Some(Keeping::open(
+            Some(spool) => Some(Arc::new(Keeping::open(
                 spool,
                 &config.delivery,
                 Arc::clone(&destinations),
                 Arc::clone(&gate),
-            )?),
+            )?)),
             None => None,
         };
+        let gathering = Gathering::of(&config, &destinations, keeping.as_ref(), &gate);
         let rewriter = Arc::new(rewriter(&config)?);
         let inner = Arc::new_cyclic(|inner| Inner {
             admin: admin::admin(&config, &self.clock, inner),
@@ -378,6 +384,7 @@ impl Builder {
             counters: Counters::default(),
             gate,
             keeping,
+            gathering,
             observer: self.observer,
             // Zero would mean for ever.
             idle_seconds: self.idle.as_secs().max(1),

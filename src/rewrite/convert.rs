@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::bearing::bearing;
 use super::body::Heading;
 use super::explain::Trace;
 use super::json::{repair, Malformed, Scratch, Shape};
@@ -19,6 +20,7 @@ use super::{
     Arrival, Fault, Integrations, Mode, Omission, Recipient, RewriteError, Rewriter, Timestamp,
     Verdict,
 };
+use crate::posthog::{Address, EventBearing};
 
 /// The batch's own values, ready to be used for every message of it.
 #[derive(Debug, Default)]
@@ -309,6 +311,13 @@ fn refused(length: usize, fault: Fault) -> Converted {
     }
 }
 
+/// Whether events leave together with those of other requests, and what was noted of the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gathered {
+    No,
+    Yes(Option<EventBearing>),
+}
+
 /// What is the same for all messages of a body.
 pub(super) struct Request<'r> {
     pub(super) rewriter: &'r Rewriter,
@@ -324,6 +333,8 @@ pub(super) struct Request<'r> {
     pub(super) trace: Option<&'r mut Trace>,
     /// The type of groups that is one too many.
     pub(super) sixth_group_type: Option<String>,
+    /// What has to be known of the event to send it together with others', where that is done.
+    pub(super) bearing: Gathered,
 }
 
 /// The steps behind the scan: normalise, map, check, write, and take out what must not leave.
@@ -433,6 +444,13 @@ fn event(
     let written = out.get(before..).unwrap_or_default();
     if is_too_large(written, request.rewriter.bounds.event) {
         return Err(Fault::TooLarge.into());
+    }
+    if let Gathered::Yes(noted) = &mut request.bearing {
+        let mut event = bearing(&plan, &settled, source);
+        if subject == Subject::Removed || mapping.privacy.scrubs() {
+            event.address = Address::OfTheRequest;
+        }
+        *noted = Some(event);
     }
     request
         .unconfirmed
