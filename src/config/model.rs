@@ -330,6 +330,9 @@ impl Config {
     }
 
     /// The same, with the route's place in [`routes`](Self::routes) in front.
+    ///
+    /// On `segment` routes slashes that follow each other count once; what else there is gets its
+    /// paths as they were sent.
     pub fn numbered_route<'p>(
         &self,
         host: Option<&str>,
@@ -341,8 +344,11 @@ impl Config {
                 Some(wanted) => host.is_some_and(|host| wanted.matches(host)),
                 None => true,
             };
-            let tail = route.path.tail(path).filter(|_| host_matches)?;
-            Some((number, route, tail))
+            let tail = match route.action {
+                Action::Segment { .. } => route.path.lenient_tail(path),
+                Action::PostHog(_) | Action::Origin(_) => route.path.tail(path),
+            };
+            Some((number, route, tail.filter(|_| host_matches)?))
         })
     }
 

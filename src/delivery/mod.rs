@@ -19,6 +19,7 @@ mod command;
 mod error;
 mod event;
 mod group;
+mod halving;
 mod lease;
 mod live;
 #[cfg(feature = "nats")]
@@ -32,8 +33,10 @@ mod upstream;
 pub use breaker::{Admission, Breaker, BreakerSettings, Condition};
 pub use command::{CommandError, Letters, SpoolCommand};
 pub use error::SpoolError;
-pub use event::SpooledEvent;
+pub(crate) use event::events_of;
+pub use event::{Arrived, SpooledEvent};
 pub use group::{Bounds, Group, Landed, Marks, Number, Queue};
+pub(crate) use halving::{Halving, Refused, REFUSED_IN_ROW};
 pub use live::{Delivery, Mode, Project, ProjectStatus, Route};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};

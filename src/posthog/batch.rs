@@ -124,6 +124,18 @@ impl Batch {
         self.bearing.take()
     }
 
+    /// The whole batch of events that are written already.
+    pub fn of<E: AsRef<[u8]>>(envelope: &Envelope, events: impl IntoIterator<Item = E>) -> Vec<u8> {
+        let mut batch = Self::open(envelope);
+        for event in events {
+            batch.append(|bytes| {
+                bytes.extend_from_slice(event.as_ref());
+                (Keep::Event, ())
+            });
+        }
+        batch.close()
+    }
+
     /// The number of events in it.
     pub fn events(&self) -> usize {
         self.events
@@ -239,6 +251,8 @@ mod tests {
         assert_eq!(value["api_key"], "phc_\"a\\b");
         assert_eq!(value["batch"].as_array().unwrap().len(), 2);
         assert!(!format!("{envelope:?}").contains("phc_"));
+        let written = Batch::of(&envelope, ["{\"a\":1}", "{\"b\":2}"]);
+        assert!(written.ends_with(b"\"batch\":[{\"a\":1},{\"b\":2}]}"));
     }
     #[test]
     fn batches_are_joined_in_order_and_can_be_told_apart_again() {

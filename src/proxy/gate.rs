@@ -11,6 +11,8 @@ const INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     lines: Mutex<HashMap<(String, &'static str), Line>>,
+    /// What is said once.
+    said: Mutex<Vec<(String, &'static str)>>,
 }
 
 #[derive(Debug)]
@@ -24,6 +26,19 @@ impl Gate {
     /// out since the last one). `None` counts the line instead.
     pub(super) fn pass(&self, subject: &str, kind: &'static str) -> Option<String> {
         self.pass_at(subject, kind, Instant::now())
+    }
+
+    /// Whether this is the first line of its kind; no other one passes.
+    pub(super) fn first(&self, subject: &str, kind: &'static str) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asked for every message of some sites: the name is copied once.
+        let known = said
+            .iter()
+            .any(|(known, one)| known == subject && *one == kind);
+        if !known {
+            said.push((subject.to_owned(), kind));
+        }
+        !known
     }
 
     fn pass_at(&self, subject: &str, kind: &'static str, now: Instant) -> Option<String> {
@@ -51,6 +66,15 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_once_is_said_once_for_each_subject() {
+        let gate = Gate::default();
+        assert!(gate.first("shop", "gate"));
+        assert!(!gate.first("shop", "gate"));
+        assert!(gate.first("blog", "gate"));
+        assert!(gate.first("shop", "other"));
+    }
 
     #[test]
     fn one_line_per_subject_and_kind_passes_and_the_rest_is_counted() {

@@ -8,18 +8,19 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::config;
 use crate::delivery::{
-    self, Bounds, Encoding, Landed, Marks, Mode, Number, Queue, SpoolError, SpooledEvent,
+    Arrived, Bounds, Encoding, Landed, Marks, Mode, Number, Queue, SpoolError, SpooledEvent,
 };
 use crate::posthog::{events_within, join, Bearing};
 
 use super::budget::Reservation;
+use super::culprits::{blames_events, deliver_without, Culprit};
 use super::gate::Gate;
 use super::keeping::{Keeping, Unkept};
 use super::passage::Stop;
@@ -30,11 +31,9 @@ use super::verdict::{Then, Trouble, Verdict};
 /// in larger groups afterwards.
 const UNDER_WAY: usize = 64;
 
-/// Refusals one after the other, no yes between them, from which on the fault is not in the events.
-const REFUSED_IN_ROW: usize = 20;
-
-/// What became of a request: with `Ok` its events are safe.
-type Outcome = Result<(), Stop>;
+/// What became of a request: with `Ok` its events are safe, but for those that PostHog refuses for
+/// good while it takes others of the group.
+type Outcome = Result<Vec<Culprit>, Stop>;
 
 /// The requests of one project that wait to leave together.
 pub(super) struct Gathering {
@@ -62,10 +61,8 @@ pub(super) struct Request {
     pub(super) batch: Bytes,
     /// What is known of its events.
     pub(super) bearing: Bearing,
-    /// When the request arrived.
-    pub(super) arrived: SystemTime,
-    /// The client's address as PostHog may be told it.
-    pub(super) client: Option<IpAddr>,
+    /// When the request arrived, and from which address as PostHog may be told it.
+    pub(super) arrived: Arrived,
     /// Its bytes in the budget of all requests; given back when they are gone.
     pub(super) held: Reservation,
 }
@@ -78,7 +75,7 @@ struct Entry {
 
 /// What is left of a request when its events stand in a group.
 struct Ticket {
-    arrived: SystemTime,
+    arrived: Arrived,
     answer: oneshot::Sender<Outcome>,
     _held: Reservation,
 }
@@ -152,7 +149,7 @@ impl Gathering {
         let marks = Marks {
             bytes: request.batch.len(),
             bearing: request.bearing,
-            client: request.client,
+            client: request.arrived.from,
         };
         let entry = Entry {
             batch: request.batch,
@@ -221,7 +218,7 @@ impl Gathering {
         verdict.report(destination.project(), &self.gate, Then::Kept);
         let events = SpooledEvent::of_batch(&entry.batch, entry.ticket.arrived);
         let kept = keeping.keep(destination, events).await;
-        kept.map_err(|Unkept| Stop::Spool)
+        kept.map(|()| Vec::new()).map_err(|Unkept| Stop::Spool)
     }
 
     /// Brings a group to PostHog, or into the spool, and tells each client.
@@ -229,44 +226,50 @@ impl Gathering {
         let Some(destination) = self.destinations.get(&self.project) else {
             return;
         };
-        match &self.keeping {
-            Some(keeping) => {
-                let events = || load.events(destination);
-                let kept = keeping.bring(destination, &load.batch, load.client, events);
-                let outcome = kept.await.map_err(|Unkept| Stop::Spool);
-                tell(load.parts, outcome);
-            }
-            None => self.bring_halves(destination, load).await,
+        let Some(keeping) = &self.keeping else {
+            return match self.stream(destination, &load).await {
+                Verdict::Accepted => load.tell(|_| Ok(Vec::new())),
+                verdict if blames_events(verdict) => self.halve(destination, load, verdict).await,
+                verdict => load.tell(|_| Err(Stop::Verdict(verdict))),
+            };
+        };
+        let events = || load.events(destination);
+        let kept = keeping.bring(destination, &load.batch, load.client, events);
+        match kept.await {
+            Ok(()) => load.tell(|_| Ok(Vec::new())),
+            Err(Unkept) => load.tell(|_| Err(Stop::Spool)),
         }
     }
 
-    /// Without a spool, halves of what PostHog refuses for good are sent, until the request to
-    /// blame stands alone; the others are delivered, in order.
-    async fn bring_halves(&self, destination: &Destination, load: Load) {
-        let mut loads = vec![load];
-        let mut refused_in_row = 0;
-        while let Some(load) = loads.pop() {
-            let sent = destination.deliver(&load.batch, Encoding::Identity, load.client);
-            let said = sent.await;
-            let verdict = said.verdict;
-            destination.tally().note(verdict);
-            if verdict == Verdict::Accepted {
-                refused_in_row = 0;
-                tell(load.parts, Ok(()));
-                continue;
-            }
-            let for_good = verdict.for_delivery(&said.words);
-            let for_good = matches!(for_good, delivery::Verdict::RefusedForGood(_));
-            if for_good && load.parts.len() > 1 && refused_in_row < REFUSED_IN_ROW {
-                let (first, second) = load.halves(destination);
-                loads.push(second);
-                loads.push(first);
-                continue;
-            }
+    async fn stream(&self, destination: &Destination, load: &Load) -> Verdict {
+        let sent = destination.deliver(&load.batch, Encoding::Identity, load.client);
+        let verdict = sent.await.verdict;
+        destination.tally().note(verdict);
+        if !blames_events(verdict) {
             verdict.report(destination.project(), &self.gate, Then::SentAgain);
-            tell(load.parts, Err(Stop::Verdict(verdict)));
-            if for_good {
-                refused_in_row += 1;
+        }
+        verdict
+    }
+
+    /// What PostHog refuses as a whole and no spool can keep: each client is told of its own events.
+    async fn halve(&self, destination: &Destination, load: Load, verdict: Verdict) {
+        let without = deliver_without(destination, &load.batch, load.client, verdict);
+        match without.await {
+            Ok(culprits) => {
+                let mut culprits = culprits.into_iter().peekable();
+                let batch = load.batch.clone();
+                load.tell(|part| {
+                    let is_of_it = |culprit: &Culprit| {
+                        let place = culprit.event.as_ptr() as usize;
+                        part.contains(&place.wrapping_sub(batch.as_ptr() as usize))
+                    };
+                    // They come in the order of their events.
+                    Ok(std::iter::from_fn(|| culprits.next_if(is_of_it)).collect())
+                });
+            }
+            Err(verdict) => {
+                verdict.report(destination.project(), &self.gate, Then::SentAgain);
+                load.tell(|_| Err(Stop::Verdict(verdict)));
             }
         }
     }
@@ -378,24 +381,12 @@ impl Load {
         Ok(all)
     }
 
-    fn halves(mut self, destination: &Destination) -> (Self, Self) {
-        let mut first = std::mem::take(&mut self.parts);
-        let later = first.split_off(first.len() / 2);
-        let half = |parts: Vec<Part>| {
-            let entries = parts.into_iter().map(|part| Entry {
-                batch: self.alone(destination, &part),
-                ticket: part.ticket,
-            });
-            Self::new(destination, entries.collect(), self.client)
-        };
-        (half(first), half(later))
-    }
-}
-
-/// Tells the clients; one that is gone is told nothing.
-fn tell(parts: Vec<Part>, outcome: Outcome) {
-    for part in parts {
-        let _ = part.ticket.answer.send(outcome);
+    /// Tells the clients, in order, what became of the events in their place; one that is gone is
+    /// told nothing.
+    fn tell(self, mut outcome: impl FnMut(&Range<usize>) -> Outcome) {
+        for Part { place, ticket } in self.parts {
+            let _ = ticket.answer.send(outcome(&place));
+        }
     }
 }
 

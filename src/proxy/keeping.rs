@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 
 use crate::config::{self, SpoolPlace};
 use crate::delivery::{
-    self, BreakerSettings, Delivery, Encoding, Mode, Parcel, Project, Rank, Replay, ReplaySettings,
-    Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
+    self, Arrived, BreakerSettings, Delivery, Encoding, Mode, Parcel, Project, Rank, Replay,
+    ReplaySettings, Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
 };
 #[cfg(feature = "nats")]
 use crate::delivery::{NatsSettings, NatsSpool};
@@ -203,11 +203,10 @@ impl Keeping {
         &self,
         destination: &Destination,
         batch: Bytes,
-        client: Option<IpAddr>,
-        arrived: SystemTime,
+        arrived: Arrived,
     ) -> Result<(), Unkept> {
         let events = || SpooledEvent::of_batch(&batch, arrived);
-        self.bring(destination, &batch, client, events).await
+        self.bring(destination, &batch, arrived.from, events).await
     }
 
     /// The same for a batch of which `events` tells what is to be kept of it.
@@ -215,14 +214,14 @@ impl Keeping {
         &self,
         destination: &Destination,
         batch: &Bytes,
-        client: Option<IpAddr>,
+        from: Option<IpAddr>,
         events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<(), Unkept> {
         let Some((project, _)) = self.projects.0.get(&destination.project().name) else {
             return Err(Unkept);
         };
         if project.admit().await == Route::Stream {
-            let said = destination.deliver(batch, Encoding::Identity, client).await;
+            let said = destination.deliver(batch, Encoding::Identity, from).await;
             destination.tally().note(said.verdict);
             project.report(&said.verdict.for_delivery(&said.words));
             if said.verdict == Verdict::Accepted {
@@ -318,7 +317,7 @@ impl Upstream for Carrier {
     }
 
     /// Sends without a client's address: the events of one request have many clients, and those
-    /// that need an address carry it as `$ip`.
+    /// that need an address carry it as `$ip` since they were kept.
     async fn deliver(&self, project: &str, parcel: Parcel) -> delivery::Verdict {
         let Some(destination) = self.destinations.get(project) else {
             return delivery::Verdict::TryLater {

@@ -10,6 +10,7 @@ mod admin;
 mod body;
 mod budget;
 mod client;
+mod culprits;
 mod departure;
 mod exchange;
 mod fetch;
@@ -57,6 +58,7 @@ use crate::site::LibraryError;
 
 use account::Account;
 use budget::Budget;
+use culprits::Cautions;
 use files::Files;
 use gate::Gate;
 use group::Gathering;
@@ -114,6 +116,7 @@ struct Inner {
     files: HashMap<usize, Files>,
     budget: Arc<Budget>,
     counters: Counters,
+    cautions: Cautions,
     gate: Arc<Gate>,
     observer: Option<Arc<dyn Observer>>,
     admin: Option<Arc<Admin>>,
@@ -382,6 +385,7 @@ impl Builder {
             budget: Budget::new(config.limits.memory),
             destinations,
             counters: Counters::default(),
+            cautions: Cautions::default(),
             gate,
             keeping,
             gathering,

@@ -8,7 +8,7 @@ use super::explain::Trace;
 use super::json::{repair, Malformed, Scratch, Shape};
 use super::merge::{merge, Tree};
 use super::message::{Cleanliness, Context, Message, Part};
-use super::normalise::{moment, passes_gate, settle, Settling, Source};
+use super::normalise::{moment, passes_gate, settle, Naming, Settling, Source};
 use super::plan::{Piece, Plan};
 use super::privacy::{Scrub, Subject, Treatment};
 use super::repeats::Tag;
@@ -322,6 +322,7 @@ pub(super) enum Gathered {
 pub(super) struct Request<'r> {
     pub(super) rewriter: &'r Rewriter,
     pub(super) arrival: &'r Arrival,
+    pub(super) naming: Naming,
     pub(super) recipient: &'r Recipient,
     pub(super) shared: &'r Shared,
     pub(super) sessions: &'r mut Sessions,
@@ -360,6 +361,7 @@ fn event(
         &mut Settling {
             mapping,
             arrival: request.arrival,
+            naming: request.naming,
             recipient: request.recipient,
             batch_sent_at: request.shared.sent_at,
             index,

@@ -10,10 +10,12 @@ use super::enrich::ids::group_in_cookie;
 use super::explain::Trace;
 use super::group_types::GroupTypes;
 use super::json::unescape;
+use super::normalise::Naming;
 use super::repeats::{Repeats, Tag};
 use super::session::{SessionKeeper, Sessions};
 use super::{Arrival, Bounds, Fate, Fault, Mapping, Mode, Notice, Recipient, RewriteError, Watch};
 use crate::posthog::{Batch, Keep};
+use crate::segment::Call;
 
 /// The rewriting of one configuration.
 #[derive(Debug)]
@@ -133,6 +135,17 @@ pub enum Flow {
     Open,
 }
 
+/// The write key that a body names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WrittenKey {
+    /// This one.
+    Named(String),
+    /// None.
+    Missing,
+    /// Neither the envelope nor the first message has come far enough.
+    NotYetKnown,
+}
+
 /// Why `pull` came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pulled {
@@ -163,8 +176,8 @@ impl Rewrite {
 
     /// The write key in the body: of its top level, else of its first message. To be asked once
     /// the flow is open and before the first pull. In a streaming body only what stands before
-    /// `batch`, and a first message that is complete, can be known.
-    pub fn write_key(&mut self) -> Result<Option<String>, RewriteError> {
+    /// `batch`, and in the first message, can be known.
+    pub fn write_key(&mut self) -> Result<WrittenKey, RewriteError> {
         let next = match self.pending.take() {
             Some(next) => next,
             None => self.body.next()?,
@@ -181,10 +194,15 @@ impl Rewrite {
                 .write_key(self.body.bytes(range.clone()), Extent::Open),
             _ => None,
         };
-        if next != Next::Starved {
+        let starved = next == Next::Starved;
+        if !starved {
             self.pending = Some(next);
         }
-        Ok(key.filter(|key| !key.is_empty()))
+        Ok(match key.filter(|key| !key.is_empty()) {
+            Some(key) => WrittenKey::Named(key),
+            None if starved && self.body.may_tell_more() => WrittenKey::NotYetKnown,
+            None => WrittenKey::Missing,
+        })
     }
 
     /// Says whom the events are for. To be said before the first pull; what depends on it (a
@@ -288,6 +306,11 @@ impl Rewrite {
         let mut request = Request {
             rewriter: &self.rewriter,
             arrival: &self.arrival,
+            naming: match (self.arrival.call, self.body.is_batch()) {
+                (Call::One(kind), false) => Naming::ByPath(kind),
+                (Call::One(kind), true) => Naming::ByMessage(Some(kind)),
+                (Call::Batch, _) => Naming::ByMessage(None),
+            },
             recipient: &self.recipient,
             shared: &shared,
             sessions: &mut self.sessions,
@@ -355,7 +378,7 @@ pub fn is_batch(body: &[u8]) -> bool {
         window: usize::MAX,
         event: 0,
     };
-    let mut body_alone = Body::new(crate::segment::Call::Batch, bounds);
+    let mut body_alone = Body::new(Call::Batch, bounds);
     if body_alone.push(body).is_err() {
         return false;
     }

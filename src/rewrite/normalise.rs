@@ -13,7 +13,7 @@ use super::repeats::Repeats;
 use super::session::Sessions;
 use super::time::{read, Reading};
 use super::{Arrival, EventUuidForm, Fault, Mapping, Mode, Recipient, Timestamp};
-use crate::segment::{Call, Kind};
+use crate::segment::Kind;
 
 /// A message and the context that counts for it: its own, the batch's, or both merged.
 #[derive(Clone, Copy)]
@@ -57,10 +57,20 @@ pub(super) enum Time {
     At(Timestamp),
 }
 
+/// What says which call a message makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// The path, of its one message.
+    ByPath(Kind),
+    /// Each message of a batch itself; the path, if it names a call, where the message does not.
+    ByMessage(Option<Kind>),
+}
+
 /// What a message is settled with.
 pub(super) struct Settling<'d> {
     pub(super) mapping: &'d Mapping,
     pub(super) arrival: &'d Arrival,
+    pub(super) naming: Naming,
     pub(super) recipient: &'d Recipient,
     /// The batch's, for messages without a `sentAt` of their own.
     pub(super) batch_sent_at: Option<Timestamp>,
@@ -77,7 +87,7 @@ pub(super) fn settle<'t>(
 ) -> Result<Settled<'t>, Fault> {
     let Source { text, message, .. } = source;
     let arrival = settling.arrival;
-    let kind = kind(message, text, arrival.call)?;
+    let kind = kind(message, text, settling.naming)?;
     let message_id = match given(message.message_id, text) {
         Some(id) => id,
         None => Cow::Owned(made(
@@ -191,12 +201,12 @@ fn v7(settling: &Settling<'_>, timing: &Timing, message_id: &str, kind: Kind) ->
         .map_or_else(|| EventUuid::v5(message_id), EventUuid::from)
 }
 
-/// A path names the kind of its one message; in a batch each message names its own.
-fn kind(message: &Message, text: &[u8], call: Call) -> Result<Kind, Fault> {
-    if let Call::One(kind) = call {
-        return Ok(kind);
-    }
-    let named = message.kind.ok_or(Fault::MissingType)?;
+fn kind(message: &Message, text: &[u8], naming: Naming) -> Result<Kind, Fault> {
+    let named = match (naming, message.kind) {
+        (Naming::ByPath(kind), _) | (Naming::ByMessage(Some(kind)), None) => return Ok(kind),
+        (Naming::ByMessage(None), None) => return Err(Fault::MissingType),
+        (Naming::ByMessage(_), Some(named)) => named,
+    };
     if !named.is_string() {
         return Err(Fault::UnknownType);
     }
@@ -342,12 +352,19 @@ fn wants_ip(source: Source<'_>, arrival: &Arrival) -> bool {
 
 /// Whether a message may go to PostHog by its `integrations`, the batch's where it says nothing
 /// itself (segment-tracking 4.5; mapping 1.11, point 5).
+///
+/// As Segment's own reader has it (`enabled` of its package segmentio-facade): `All` in any
+/// spelling, the first one if there are several; the name of the destination exactly.
 pub(super) fn passes_gate(own: &Part, text: &[u8], batch: &Part, batch_text: &[u8]) -> bool {
-    let switch = |key: &str| {
-        let own = own.get(text, key).map(|value| (value, text));
-        own.or_else(|| batch.get(batch_text, key).map(|value| (value, batch_text)))
+    let both = [(own, text), (batch, batch_text)];
+    let switch = |is: fn(&[u8]) -> bool| {
+        both.into_iter().find_map(|(part, text)| {
+            let mut entries = part.entries.iter();
+            let found = entries.find(|entry| is(entry.key.of(text)))?;
+            Some((found.value, text))
+        })
     };
-    if let Some((posthog, text)) = switch("PostHog") {
+    if let Some((posthog, text)) = switch(|key| key == b"PostHog") {
         if posthog.shape == Shape::False {
             return false;
         }
@@ -355,5 +372,17 @@ pub(super) fn passes_gate(own: &Part, text: &[u8], batch: &Part, batch_text: &[u
             return true;
         }
     }
-    !switch("All").is_some_and(|(all, _)| all.shape == Shape::False)
+    !switch(is_all).is_some_and(|(all, _)| all.shape == Shape::False)
+}
+
+/// Whether a key is `All` to a reader that looks at letters, digits and dots alone, in any case.
+fn is_all(key: &[u8]) -> bool {
+    let plain = match key.contains(&b'\\') {
+        true => unescape(key),
+        false => String::from_utf8_lossy(key),
+    };
+    let read = plain
+        .chars()
+        .filter(|sign| sign.is_ascii_alphanumeric() || *sign == '.');
+    read.map(|sign| sign.to_ascii_lowercase()).eq("all".chars())
 }
