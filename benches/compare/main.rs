@@ -18,6 +18,11 @@
     clippy::indexing_slicing
 )]
 
+/// What the release binary has, so that the pass-through, which is this program, has it too.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod http;
 mod load;
 mod measure;

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use pingora::connectors::http::Connector;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -24,6 +23,7 @@ use crate::site::{keeps_response_header, DeviceMode};
 
 use super::fetch::Source;
 use super::gate::Gate;
+use super::outbound::Connections;
 use super::random_bits;
 use super::upstream::Timeouts;
 
@@ -213,10 +213,10 @@ impl Original {
 }
 
 impl Account {
-    /// With the connectors of its two hosts.
+    /// With the connections to its two hosts.
     pub(super) fn new(
         forward: &Forward,
-        [api, cdn]: [Arc<Connector>; 2],
+        [api, cdn]: [Arc<Connections>; 2],
         connect: Duration,
         gate: Arc<Gate>,
     ) -> Self {

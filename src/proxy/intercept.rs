@@ -32,6 +32,9 @@ use super::{client, random_bits, reply, visitor, Inner};
 /// this bounds what a hostile slice can become before the budget is asked again.
 const SLICE: usize = 4 * 1024;
 
+/// So much room is made at once for a body that is announced; what is larger grows as it comes.
+const EXPECTED: usize = 64 * 1024;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 impl Inner {
@@ -180,7 +183,10 @@ impl Inner {
         let client = self.client(session);
         let arrival = self.arrival(session, call, client);
         let forwarded = self.forwarded(client, arrival.signals);
-        let mut passage = Passage::new(self, keys, forwarded, self.rewriter.begin(arrival));
+        let mut rewrite = self.rewriter.begin(arrival);
+        let expected = Incoming::announced(session).unwrap_or_default();
+        rewrite.expect(expected.min(EXPECTED));
+        let mut passage = Passage::new(self, keys, forwarded, rewrite);
         let through = through(
             session,
             incoming,

@@ -21,7 +21,8 @@ use crate::delivery::{NatsSettings, NatsSpool};
 use crate::posthog::Envelope;
 
 use super::gate::Gate;
-use super::sender::{Destination, CONNECTS};
+use super::outbound::CONNECTS;
+use super::sender::Destination;
 use super::verdict::{Then, Verdict};
 
 /// How long a live batch waits for the replay's last request.

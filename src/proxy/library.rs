@@ -15,7 +15,7 @@ use crate::site::{Layout, Library, LibraryError, Sha256, LARGEST_ARCHIVE};
 
 use super::fetch::Source;
 use super::upstream::Timeouts;
-use super::{connector, random_bits, BuildError};
+use super::{connections, random_bits, BuildError};
 
 /// For fetching an archive as a whole.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -111,9 +111,9 @@ async fn fetch(library: &LibraryFiles, connect: Duration) -> Result<(), FetchErr
         connect,
         exchange: PATIENCE,
     };
-    // A connector of its own: this may be the only request ever, on a runtime that ends with it.
-    let connector = connector(&mut std::collections::HashMap::new(), host, None)?;
-    let source = Source::new(host, connector, timeouts);
+    // Connections of its own: this may be the only request ever, on a runtime that ends with it.
+    let connections = connections(&mut std::collections::HashMap::new(), host, None)?;
+    let source = Source::new(host, connections, timeouts);
     let (headers, none) = (HeaderMap::new(), Bytes::new());
     let fetched = source.fetch("GET", "", &headers, none, LARGEST_ARCHIVE);
     let Ok(fetched) = fetched.await else {

@@ -136,6 +136,11 @@ impl Body {
         }
     }
 
+    /// Makes room for so many bytes, so that the buffer need not grow to them step by step.
+    pub(super) fn expect(&mut self, bytes: usize) {
+        self.buffer.reserve_exact(bytes);
+    }
+
     /// Adds bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), RewriteError> {
         if self.streaming == Streaming::Yes && self.at > 0 {

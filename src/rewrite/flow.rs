@@ -158,6 +158,12 @@ pub enum Pulled {
 }
 
 impl Rewrite {
+    /// Makes room for a body of so many bytes; more or fewer may come. Whoever says so has to keep
+    /// it within bounds, because a client may announce what it never sends.
+    pub fn expect(&mut self, bytes: usize) {
+        self.body.expect(bytes);
+    }
+
     /// Takes the next bytes of the (inflated) body.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Flow, RewriteError> {
         self.pushed += bytes.len();
