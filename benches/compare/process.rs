@@ -35,7 +35,6 @@ pub struct Process {
     pub name: &'static str,
     pub address: SocketAddr,
     child: Child,
-    family: Vec<u32>,
 }
 
 impl Drop for Process {
@@ -68,7 +67,6 @@ impl Process {
             name,
             address,
             child,
-            family: Vec::new(),
         };
         let begun = Instant::now();
         while TcpStream::connect(address).is_err() {
@@ -80,15 +78,15 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        process.family = family(process.child.id());
         Ok(process)
     }
 
     pub fn cpu(&self) -> Cpu {
         let mut ticks = 0;
         let mut scheduled = 0;
-        for process in &self.family {
-            let fields = stat(*process).unwrap_or_else(|| panic!("{} has ended", self.name));
+        // nginx listens before it has its workers, so they are looked for each time.
+        for process in family(self.child.id()) {
+            let fields = stat(process).unwrap_or_else(|| panic!("{} has ended", self.name));
             ticks += fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
             let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
             for thread in threads.flatten() {

@@ -193,9 +193,10 @@ fn settings(config: &Config) -> Vec<String> {
             size(config.limits.memory),
         ),
         format!(
-            "delivery: connect within {}, answer within {}, spool {spool}",
+            "delivery: connect within {}, answer within {}{}, spool {spool}",
             print_duration(config.delivery.connect_timeout),
             print_duration(config.delivery.timeout),
+            together(config),
         ),
         format!(
             "server: {} threads, grace {}, {}",
@@ -218,6 +219,21 @@ fn place(place: &SpoolPlace) -> String {
             format!("{} on {}", nats.stream, servers.join(", "))
         }
     }
+}
+
+/// How requests go together, where they do.
+fn together(config: &Config) -> String {
+    let group = delivery::Mode::Group;
+    let projects = config.projects.iter();
+    let mut modes = projects.map(|project| project.mode);
+    if !modes.any(|mode| mode == group) {
+        return String::new();
+    }
+    format!(
+        ", requests in groups of {} or {}",
+        print_duration(config.delivery.linger),
+        print_size(config.delivery.group_size as u64),
+    )
 }
 
 fn acknowledged(mode: delivery::Mode) -> &'static str {
