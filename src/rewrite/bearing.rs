@@ -55,3 +55,118 @@ fn piece(id: Piece<'_>, text: &[u8]) -> u64 {
     hash.write(said.as_bytes());
     hash.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::posthog::{ApiKey, Batch, Bearing, Envelope};
+    use crate::rewrite::{Arrival, Bounds, Mapping, Mode, Pulled, Rewriter};
+    use crate::segment::Call;
+
+    /// What is known of these messages, which came from this address.
+    fn of(messages: &str, mode: Mode, from: Option<&str>) -> Bearing {
+        let mapping = Mapping {
+            mode,
+            ..Mapping::default()
+        };
+        let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
+        let mut rewrite = rewriter.begin(Arrival {
+            client_ip: from.map(|from| from.parse().unwrap()),
+            ..Arrival::new(Call::Batch)
+        });
+        rewrite
+            .push(format!("{{\"batch\":[{messages}]}}").as_bytes())
+            .unwrap();
+        rewrite.end();
+        let envelope = Envelope::new(&ApiKey::new("phc_a").unwrap());
+        let mut batch = Batch::open_to_gather(&envelope);
+        let pulled = rewrite.pull(&mut batch, usize::MAX, &mut ()).unwrap();
+        assert_eq!(pulled, Pulled::Done);
+        batch.take_bearing().unwrap()
+    }
+
+    fn people(messages: &str, mode: Mode) -> BTreeSet<u64> {
+        of(messages, mode, None).people.into_iter().collect()
+    }
+
+    fn track(person: &str) -> String {
+        format!("{{\"type\":\"track\",\"event\":\"E\",\"userId\":{person}}}")
+    }
+
+    #[test]
+    fn an_event_is_of_its_person_and_of_the_one_that_it_joins() {
+        let one = |person: &str| *people(&track(person), Mode::Reference).first().unwrap();
+        let (ada, bob) = (one("\"ada\""), one("\"bob\""));
+        assert_ne!(ada, bob);
+        for mode in [Mode::Reference, Mode::Enriched] {
+            for (message, expected) in [
+                (track("\"ada\""), vec![ada]),
+                (track(r#""\u0061da""#), vec![ada]),
+                (
+                    r#"{"type":"page","userId":null,"anonymousId":"ada"}"#.to_owned(),
+                    vec![ada],
+                ),
+                (
+                    r#"{"type":"identify","userId":"ada","anonymousId":"bob"}"#.to_owned(),
+                    vec![ada, bob],
+                ),
+                (
+                    r#"{"type":"alias","userId":"ada","previousId":"bob"}"#.to_owned(),
+                    vec![ada, bob],
+                ),
+                (
+                    r#"{"type":"track","event":"$identify","userId":"ada","properties":{"$anon_distinct_id":"bob"}}"#.to_owned(),
+                    vec![ada, bob],
+                ),
+                (
+                    r#"{"type":"track","event":"$merge_dangerously","userId":"ada","properties":{"alias":"bob"}}"#.to_owned(),
+                    vec![ada, bob],
+                ),
+                (
+                    r#"{"type":"track","event":"E","userId":"ada","properties":{"alias":"bob"}}"#.to_owned(),
+                    vec![ada],
+                ),
+                (
+                    [track("\"ada\""), track("\"bob\""), track("\"ada\"")].join(","),
+                    vec![ada, bob],
+                ),
+                // What is no event is of nobody.
+                (r#"{"type":"track","userId":"bob"}"#.to_owned(), vec![]),
+            ] {
+                assert_eq!(
+                    people(&message, mode),
+                    expected.into_iter().collect(),
+                    "{mode:?} {message}"
+                );
+            }
+        }
+        assert_eq!(one("42"), one("\"42\""), "PostHog makes a text of a number");
+    }
+
+    #[test]
+    fn only_an_event_with_the_connections_address_needs_none_of_the_request() {
+        let web = r#""context":{"library":{"name":"analytics.js"}}"#;
+        for (message, from, address) in [
+            (web.to_owned(), Some("203.0.113.7"), Address::InTheEvent),
+            (web.to_owned(), None, Address::OfTheRequest),
+            (
+                r#""context":{"library":{"name":"analytics-node"}}"#.to_owned(),
+                Some("203.0.113.7"),
+                Address::OfTheRequest,
+            ),
+            (
+                format!("{web},\"properties\":{{\"$ip\":null}}"),
+                Some("203.0.113.7"),
+                Address::OfTheRequest,
+            ),
+        ] {
+            let message =
+                format!("{{\"type\":\"track\",\"event\":\"E\",\"userId\":\"u\",{message}}}");
+            let bearing = of(&message, Mode::Reference, from);
+            assert_eq!(bearing.address, address, "{message}");
+        }
+    }
+}
