@@ -50,7 +50,7 @@ use subjects::{Kind, Large};
 use work::{Size, Template};
 
 /// No round begins after so long, except the first.
-const PATIENCE: Duration = Duration::from_secs(380);
+const PATIENCE: Duration = Duration::from_secs(270);
 
 /// One that is compared.
 struct Subject {
@@ -70,7 +70,7 @@ struct Plan {
 impl Plan {
     fn read(arguments: impl Iterator<Item = String>) -> Self {
         let mut plan = Self {
-            rounds: 4,
+            rounds: 3,
             haste: 1,
             write: false,
             only: None,
