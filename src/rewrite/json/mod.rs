@@ -1,5 +1,7 @@
 //! JSON as slices: values are found, judged and copied, never built into a tree.
 
+mod block;
+mod keys;
 mod repair;
 mod scan;
 mod skim;

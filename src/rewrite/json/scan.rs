@@ -6,6 +6,8 @@
 //! again. So whoever reads entries may rely on: no key twice, keys that hold no needless escape,
 //! strings and numbers that capture's parser takes.
 
+use super::block::{block, run_end, special, BLOCK};
+use super::keys::{hash, hash_of_word, word, Hashes, Novelty, Seen};
 use super::value::{Entry, Malformed, Shape, Span, Value};
 use crate::posthog::NESTING_LIMIT;
 
@@ -13,20 +15,21 @@ use crate::posthog::NESTING_LIMIT;
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct Scratch {
     frames: Vec<Frame>,
-    hashes: Vec<u32>,
+    hashes: Hashes,
 }
 
 impl Scratch {
     /// The memory it holds, in bytes.
     pub(in crate::rewrite) fn held(&self) -> usize {
-        self.frames.capacity() * size_of::<Frame>() + self.hashes.capacity() * size_of::<u32>()
+        self.frames.capacity() * size_of::<Frame>() + self.hashes.held()
     }
 }
 
+/// An array or object that is passed over, with what is known of its keys.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     container: Container,
-    hashes_from: usize,
+    seen: Seen,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,14 +38,22 @@ enum Container {
     Object,
 }
 
-/// Past so many keys in one object the search for a key given twice is left to `repair`, which
-/// has a map for it.
-const KEYS_COMPARED: usize = 256;
+impl Container {
+    #[inline(always)]
+    fn end(self) -> u8 {
+        match self {
+            Self::Array => b']',
+            Self::Object => b'}',
+        }
+    }
+}
 
 /// A cursor over one text.
 pub(in crate::rewrite) struct Scanner<'t, 's> {
     text: &'t [u8],
     at: usize,
+    /// The arrays and objects that are open.
+    depth: usize,
     clean: bool,
     scratch: &'s mut Scratch,
 }
@@ -55,6 +66,7 @@ impl<'t, 's> Scanner<'t, 's> {
         Self {
             text,
             at: 0,
+            depth: 0,
             clean: true,
             scratch,
         }
@@ -71,7 +83,16 @@ impl<'t, 's> Scanner<'t, 's> {
     }
 
     /// The next byte after white space.
+    #[inline(always)]
     pub(in crate::rewrite) fn peek(&mut self) -> Option<u8> {
+        match self.text.get(self.at) {
+            Some(byte) if *byte > b' ' => Some(*byte),
+            _ => self.peek_further(),
+        }
+    }
+
+    #[inline(never)]
+    fn peek_further(&mut self) -> Option<u8> {
         while let Some(byte) = self.text.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
                 return Some(*byte);
@@ -82,6 +103,7 @@ impl<'t, 's> Scanner<'t, 's> {
     }
 
     /// Takes one byte after white space, which must be this one.
+    #[inline(always)]
     pub(in crate::rewrite) fn expect(&mut self, wanted: u8) -> Result<(), Malformed> {
         if self.peek() == Some(wanted) {
             self.at += 1;
@@ -97,25 +119,28 @@ impl<'t, 's> Scanner<'t, 's> {
 
     /// Scans the entries of the object that stands here; each is handed to `entry`, which scans
     /// the value itself.
+    #[inline(always)]
     pub(in crate::rewrite) fn object(
         &mut self,
         mut entry: impl FnMut(&mut Self, Span) -> Result<(), Malformed>,
     ) -> Result<(), Malformed> {
         self.expect(b'{')?;
-        self.open(Container::Object)?;
+        self.open()?;
+        let mut seen = self.scratch.hashes.open();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            self.close();
+            self.depth -= 1;
             return Ok(());
         }
         loop {
-            let key = self.key()?;
+            let key = self.key(&mut seen)?;
             entry(self, key)?;
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
                     self.at += 1;
-                    self.close();
+                    self.depth -= 1;
+                    self.close(seen);
                     return Ok(());
                 }
                 _ => return Err(Malformed::Syntax),
@@ -124,6 +149,7 @@ impl<'t, 's> Scanner<'t, 's> {
     }
 
     /// Scans one value of any kind; if it is an object, its entries are collected in `entries`.
+    #[inline(never)]
     pub(in crate::rewrite) fn value_with_entries(
         &mut self,
         entries: &mut Vec<Entry>,
@@ -140,6 +166,7 @@ impl<'t, 's> Scanner<'t, 's> {
 
     /// Scans the object that stands here as a value; each entry is handed to `entry`, which scans
     /// its value and gives it back.
+    #[inline(always)]
     pub(in crate::rewrite) fn object_value(
         &mut self,
         mut entry: impl FnMut(&mut Self, Span) -> Result<Value, Malformed>,
@@ -159,13 +186,20 @@ impl<'t, 's> Scanner<'t, 's> {
     }
 
     /// Scans one value of any kind.
+    #[inline(always)]
     pub(in crate::rewrite) fn value(&mut self) -> Result<Value, Malformed> {
         let first = self.peek().ok_or(Malformed::Syntax)?;
         let start = self.at;
         let (shape, depth) = match first {
-            b'{' => (Shape::Object, self.container(Container::Object)?),
-            b'[' => (Shape::Array, self.container(Container::Array)?),
-            _ => (self.scalar(first)?, 0),
+            b'"' => (self.text_value()?, 0),
+            b'{' | b'[' => (
+                match first {
+                    b'{' => Shape::Object,
+                    _ => Shape::Array,
+                },
+                self.container(first)?,
+            ),
+            _ => (self.bare(first)?, 0),
         };
         Ok(Value {
             span: Span::new(start, self.at),
@@ -174,15 +208,21 @@ impl<'t, 's> Scanner<'t, 's> {
         })
     }
 
-    fn scalar(&mut self, first: u8) -> Result<Shape, Malformed> {
+    /// A string that is a value.
+    #[inline(always)]
+    fn text_value(&mut self) -> Result<Shape, Malformed> {
+        let end = run_end(self.text, self.at + 1);
+        if self.text.get(end) == Some(&b'"') {
+            self.at = end + 1;
+            return Ok(Shape::Plain);
+        }
+        self.at = end;
+        self.rest_of_string()
+    }
+
+    #[inline(never)]
+    fn bare(&mut self, first: u8) -> Result<Shape, Malformed> {
         match first {
-            b'"' => {
-                if self.string()? {
-                    Ok(Shape::Escaped)
-                } else {
-                    Ok(Shape::Plain)
-                }
-            }
             b'-' | b'0'..=b'9' => self.number(),
             b't' => self.word(b"true", Shape::True),
             b'f' => self.word(b"false", Shape::False),
@@ -194,6 +234,7 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
+    #[inline(always)]
     fn word(&mut self, word: &[u8], shape: Shape) -> Result<Shape, Malformed> {
         let rest = self.text.get(self.at..).unwrap_or_default();
         if !rest.starts_with(word) {
@@ -209,62 +250,48 @@ impl<'t, 's> Scanner<'t, 's> {
     }
 
     /// A whole array or object, without recursion: how deep it may nest is decided by the input.
-    fn container(&mut self, outer: Container) -> Result<u16, Malformed> {
+    #[inline(never)]
+    fn container(&mut self, first: u8) -> Result<u16, Malformed> {
         let base = self.scratch.frames.len();
         let mut deepest = 1;
-        self.at += 1;
-        self.open(outer)?;
-        let mut current = outer;
+        let mut current = self.enter(first)?;
         let mut fresh = true;
         loop {
             // Before an element or the end of the innermost container.
-            let closing = match current {
-                Container::Array => b']',
-                Container::Object => b'}',
-            };
-            let byte = self.peek().ok_or(Malformed::Syntax)?;
-            if !(fresh && byte == closing) {
-                if current == Container::Object {
-                    self.key()?;
+            let mut byte = self.peek().ok_or(Malformed::Syntax)?;
+            if !(fresh && byte == current.container.end()) {
+                if current.container == Container::Object {
+                    self.key(&mut current.seen)?;
+                    byte = self.peek().ok_or(Malformed::Syntax)?;
                 }
-                let byte = self.peek().ok_or(Malformed::Syntax)?;
-                let inner = match byte {
-                    b'{' => Some(Container::Object),
-                    b'[' => Some(Container::Array),
-                    _ => None,
-                };
-                if let Some(inner) = inner {
-                    self.at += 1;
-                    self.open(inner)?;
-                    deepest = deepest.max(self.scratch.frames.len() - base);
-                    current = inner;
-                    fresh = true;
-                    continue;
+                match byte {
+                    b'"' => drop(self.text_value()?),
+                    b'{' | b'[' => {
+                        self.scratch.frames.push(current);
+                        current = self.enter(byte)?;
+                        deepest = deepest.max(self.scratch.frames.len() - base + 1);
+                        fresh = true;
+                        continue;
+                    }
+                    _ => drop(self.bare(byte)?),
                 }
-                self.scalar(byte)?;
             }
             // After an element: a comma, or the ends of any number of containers.
             loop {
-                let closing = match current {
-                    Container::Array => b']',
-                    Container::Object => b'}',
-                };
                 match self.peek() {
                     Some(b',') => {
                         self.at += 1;
                         fresh = false;
                         break;
                     }
-                    Some(byte) if byte == closing => {
+                    Some(byte) if byte == current.container.end() => {
                         self.at += 1;
-                        self.close();
+                        self.depth -= 1;
+                        self.close(current.seen);
                         if self.scratch.frames.len() == base {
                             return Ok(u16::try_from(deepest).unwrap_or(u16::MAX));
                         }
-                        current = match self.scratch.frames.last() {
-                            Some(frame) => frame.container,
-                            None => return Err(Malformed::Syntax),
-                        };
+                        current = self.scratch.frames.pop().ok_or(Malformed::Syntax)?;
                     }
                     _ => return Err(Malformed::Syntax),
                 }
@@ -272,63 +299,90 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
-    fn open(&mut self, container: Container) -> Result<(), Malformed> {
+    #[inline(always)]
+    fn enter(&mut self, first: u8) -> Result<Frame, Malformed> {
+        self.at += 1;
+        self.open()?;
+        Ok(Frame {
+            container: match first {
+                b'{' => Container::Object,
+                _ => Container::Array,
+            },
+            seen: self.scratch.hashes.open(),
+        })
+    }
+
+    #[inline(always)]
+    fn open(&mut self) -> Result<(), Malformed> {
         // The envelope and its array stand around every event, and properties may move one level.
-        if self.scratch.frames.len() >= NESTING_LIMIT {
+        if self.depth >= NESTING_LIMIT {
             return Err(Malformed::TooDeep);
         }
-        self.scratch.frames.push(Frame {
-            container,
-            hashes_from: self.scratch.hashes.len(),
-        });
+        self.depth += 1;
         Ok(())
     }
 
-    fn close(&mut self) {
-        if let Some(frame) = self.scratch.frames.pop() {
-            self.scratch.hashes.truncate(frame.hashes_from);
+    #[inline(always)]
+    fn close(&mut self, seen: Seen) {
+        if self.scratch.hashes.close(seen) == Novelty::Doubtful {
+            self.clean = false;
         }
     }
 
     /// A key with its colon. A key that may have been there before, or that holds an escape
     /// (so that it cannot be compared as bytes), makes the text unclean.
-    fn key(&mut self) -> Result<Span, Malformed> {
+    #[inline(always)]
+    fn key(&mut self, seen: &mut Seen) -> Result<Span, Malformed> {
         if self.peek() != Some(b'"') {
             return Err(Malformed::Syntax);
         }
         let start = self.at + 1;
-        if self.string()? {
+        if let Some(block) = block(self.text, start) {
+            // The bit behind the block stands for a key that fills it.
+            let length = (special(block) | 1 << BLOCK).trailing_zeros() as usize;
+            let end = start + length;
+            // Nearly every key is short, plain, and has its colon right behind it.
+            if self.text.get(end..end + 2) == Some(b"\":") {
+                self.at = end + 2;
+                let hash = hash_of_word(word(block, length));
+                self.note(seen, hash);
+                return Ok(Span::new(start, end));
+            }
+        }
+        self.any_key(seen)
+    }
+
+    #[inline(never)]
+    fn any_key(&mut self, seen: &mut Seen) -> Result<Span, Malformed> {
+        let start = self.at + 1;
+        if self.text_value()? == Shape::Escaped {
             self.clean = false;
         }
         let span = Span::new(start, self.at - 1);
         self.expect(b':')?;
-        let from = self
-            .scratch
-            .frames
-            .last()
-            .map_or(0, |frame| frame.hashes_from);
-        let seen = self.scratch.hashes.get(from..).unwrap_or_default();
-        let hash = hash(span.of(self.text));
-        if seen.len() >= KEYS_COMPARED || seen.contains(&hash) {
-            self.clean = false;
-        }
-        self.scratch.hashes.push(hash);
+        self.note(seen, hash(span.of(self.text)));
         Ok(span)
     }
 
-    /// A string; says whether it holds an escape.
-    fn string(&mut self) -> Result<bool, Malformed> {
-        self.at += 1;
-        let mut escaped = false;
+    #[inline(always)]
+    fn note(&mut self, seen: &mut Seen, hash: u32) {
+        if self.scratch.hashes.note(seen, hash) == Novelty::Doubtful {
+            self.clean = false;
+        }
+    }
+
+    /// The rest of a string, from a byte that is not plain.
+    #[inline(never)]
+    fn rest_of_string(&mut self) -> Result<Shape, Malformed> {
+        let mut shape = Shape::Plain;
         loop {
-            self.at += plain_run(self.text.get(self.at..).unwrap_or_default());
             match self.text.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(escaped);
+                    return Ok(shape);
                 }
                 Some(b'\\') => {
-                    escaped = true;
+                    shape = Shape::Escaped;
                     self.escape()?;
                 }
                 Some(_) => {
@@ -338,6 +392,7 @@ impl<'t, 's> Scanner<'t, 's> {
                 }
                 None => return Err(Malformed::Syntax),
             }
+            self.at = run_end(self.text, self.at);
         }
     }
 
@@ -431,55 +486,6 @@ pub(super) fn hex4(text: &[u8], at: usize) -> Option<u32> {
             .to_digit(16)
             .map(|digit| value << 4 | digit)
     })
-}
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-/// How many bytes from here are neither a quote, a backslash nor a control character, looked at
-/// eight at a time.
-#[inline]
-pub(super) fn plain_run(text: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(chunk) = text.get(at..at + 8) {
-        let Ok(bytes) = <[u8; 8]>::try_from(chunk) else {
-            break;
-        };
-        let word = u64::from_le_bytes(bytes);
-        let quote = word ^ (ONES * b'"' as u64);
-        let slash = word ^ (ONES * b'\\' as u64);
-        let found = (quote.wrapping_sub(ONES) & !quote)
-            | (slash.wrapping_sub(ONES) & !slash)
-            | (word.wrapping_sub(ONES * 0x20) & !word);
-        let found = found & HIGHS;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    let rest = text.get(at..).unwrap_or_default();
-    let stop = rest
-        .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
-    at + stop.unwrap_or(rest.len())
-}
-
-/// A quick hash of a key. Two keys with one hash only cost the detour over `repair`.
-#[inline]
-fn hash(key: &[u8]) -> u32 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut state = key.len() as u64;
-    let mut chunks = key.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = <[u8; 8]>::try_from(chunk).map_or(0, u64::from_le_bytes);
-        state = (state.rotate_left(5) ^ word).wrapping_mul(FACTOR);
-    }
-    let mut last = 0;
-    for byte in chunks.remainder() {
-        last = last << 8 | u64::from(*byte);
-    }
-    state = (state.rotate_left(5) ^ last).wrapping_mul(FACTOR);
-    (state >> 32) as u32
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Finding the end of a value without looking at it, with a memory: a body that arrives byte by
 //! byte is looked at once.
 
-use super::scan::plain_run;
+use super::block::plain_run;
 
 /// How far the value that begins at the start of a buffer has been followed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
