@@ -4,9 +4,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::body::Heading;
 use super::explain::Trace;
-use super::json::{repair, Malformed, Scratch, Shape};
+use super::json::{repair, Cleanliness, Malformed, Scratch, Shape};
 use super::merge::{merge, Tree};
-use super::message::{Cleanliness, Context, Message, Part};
+use super::message::{Context, Message, Part};
 use super::normalise::{moment, passes_gate, settle, Settling, Source};
 use super::plan::{Piece, Plan};
 use super::privacy::{Scrub, Subject, Treatment};
@@ -105,7 +105,7 @@ pub(super) struct Converter {
 /// Converters of requests that are through, for those that come: their memory has grown to what
 /// messages need.
 #[derive(Debug, Default)]
-pub(super) struct Spare(Mutex<Vec<Converter>>);
+pub(super) struct Spare(Mutex<Vec<Box<Converter>>>);
 
 impl Spare {
     /// As many as are worth their memory: 2 MiB at most.
@@ -113,11 +113,11 @@ impl Spare {
     /// One that had to grow further is let go, or it would hold the memory for ever. In bytes.
     const LARGEST: usize = 64 * 1024;
 
-    pub(super) fn take(&self) -> Converter {
+    pub(super) fn take(&self) -> Box<Converter> {
         self.list().pop().unwrap_or_default()
     }
 
-    pub(super) fn give_back(&self, converter: Converter) {
+    pub(super) fn give_back(&self, converter: Box<Converter>) {
         if converter.held() <= Self::LARGEST {
             let mut list = self.list();
             if list.len() < Self::MOST {
@@ -127,7 +127,7 @@ impl Spare {
     }
 
     /// The list is whole between any two statements, whatever became of a thread.
-    fn list(&self) -> MutexGuard<'_, Vec<Converter>> {
+    fn list(&self) -> MutexGuard<'_, Vec<Box<Converter>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -249,8 +249,7 @@ impl Converter {
                     return Err(RewriteError::InvalidJson);
                 }
                 let message = text.get(..length).unwrap_or_default();
-                let clean =
-                    cleanliness == Cleanliness::Clean && std::str::from_utf8(message).is_ok();
+                let clean = cleanliness == Cleanliness::Clean && is_utf8(message);
                 let scanned = if clean {
                     Scanned::Clean
                 } else {
@@ -293,6 +292,11 @@ impl Converter {
             }
         }
     }
+}
+
+/// Whether a text is UTF-8; nearly all of them are ASCII, which is told sooner.
+fn is_utf8(text: &[u8]) -> bool {
+    text.is_ascii() || std::str::from_utf8(text).is_ok()
 }
 
 enum Scanned {

@@ -89,7 +89,7 @@ impl Rewriter {
             sessions: Sessions::new(self.sessions.clone()),
             unconfirmed: Vec::new(),
             trace: None,
-            converter: self.spare.take(),
+            converter: Some(self.spare.take()),
             shared: None,
             pending: None,
             index: 0,
@@ -113,7 +113,8 @@ pub struct Rewrite {
     unconfirmed: Vec<Tag>,
     trace: Option<Trace>,
     body: Body,
-    converter: Converter,
+    /// Given back when the body is through.
+    converter: Option<Box<Converter>>,
     shared: Option<Shared>,
     /// A message that was found when the write key was asked for.
     pending: Option<Next>,
@@ -171,14 +172,15 @@ impl Rewrite {
         };
         let top = self.body.heading().write_key.as_deref();
         let top = top.filter(|key| key.len() > 2 && key.starts_with(b"\""));
+        let converter = self.converter.get_or_insert_default();
         let key = match (top, &next) {
             (Some(key), _) => Some(unescape(key).into_owned()),
-            (None, Next::Message(range)) => self
-                .converter
-                .write_key(self.body.bytes(range.clone()), Extent::Whole),
-            (None, Next::MessageWithin(range)) => self
-                .converter
-                .write_key(self.body.bytes(range.clone()), Extent::Open),
+            (None, Next::Message(range)) => {
+                converter.write_key(self.body.bytes(range.clone()), Extent::Whole)
+            }
+            (None, Next::MessageWithin(range)) => {
+                converter.write_key(self.body.bytes(range.clone()), Extent::Open)
+            }
             _ => None,
         };
         if next != Next::Starved {
@@ -283,13 +285,16 @@ impl Rewrite {
     ) -> Result<usize, RewriteError> {
         let shared = match self.shared.take() {
             Some(shared) => shared,
-            None => Shared::new(self.body.heading(), &mut self.converter.scratch)?,
+            None => {
+                let converter = self.converter.get_or_insert_default();
+                Shared::new(self.body.heading(), &mut converter.scratch)?
+            }
         };
         let text = self.body.bytes(range);
         if let Some(trace) = &mut self.trace {
             *trace = Trace::default();
         }
-        let converter = &mut self.converter;
+        let converter = self.converter.get_or_insert_default();
         let mut request = Request {
             rewriter: &self.rewriter,
             arrival: &self.arrival,
@@ -341,8 +346,9 @@ impl Rewrite {
 
 impl Drop for Rewrite {
     fn drop(&mut self) {
-        let converter = std::mem::take(&mut self.converter);
-        self.rewriter.spare.give_back(converter);
+        if let Some(converter) = self.converter.take() {
+            self.rewriter.spare.give_back(converter);
+        }
     }
 }
 

@@ -17,40 +17,21 @@ pub(super) fn special(block: &[u8; BLOCK]) -> u32 {
     (low | slash).to_bitmask()
 }
 
-/// The block that begins here, if the text goes on for as long.
-#[inline(always)]
-pub(super) fn block(text: &[u8], at: usize) -> Option<&[u8; BLOCK]> {
-    text.get(at..)?.first_chunk::<BLOCK>()
-}
-
-/// Where the run of plain text that begins here ends: at a quote, a backslash or a control
-/// character, or at the end of the text.
-#[inline(always)]
-pub(super) fn run_end(text: &[u8], mut at: usize) -> usize {
-    while let Some(block) = block(text, at) {
-        let special = special(block);
-        if special != 0 {
-            return at + special.trailing_zeros() as usize;
-        }
-        at += BLOCK;
-    }
-    tail_end(text, at)
-}
-
-/// The same for what is left at the end of a text.
-#[inline(never)]
-fn tail_end(text: &[u8], at: usize) -> usize {
-    let rest = text.get(at..).unwrap_or_default();
-    let stop = rest
-        .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
-    at + stop.unwrap_or(rest.len())
-}
-
 /// How many bytes from here are neither a quote, a backslash nor a control character.
 #[inline]
 pub(super) fn plain_run(text: &[u8]) -> usize {
-    run_end(text, 0)
+    let mut rest = text;
+    while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {
+        let special = special(block);
+        if special != 0 {
+            return text.len() - rest.len() + special.trailing_zeros() as usize;
+        }
+        rest = after;
+    }
+    let stop = rest
+        .iter()
+        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+    text.len() - rest.len() + stop.unwrap_or(rest.len())
 }
 
 #[cfg(test)]
@@ -78,7 +59,11 @@ mod tests {
                 text.push(special);
                 text.extend_from_slice(b"\"\\\x01tail");
                 for from in 0..=length {
-                    assert_eq!(run_end(&text, from), length, "{length} {special}");
+                    assert_eq!(
+                        plain_run(&text[from..]),
+                        length - from,
+                        "{length} {special}"
+                    );
                 }
             }
             assert_eq!(plain_run(&vec![b'~'; length]), length);

@@ -27,31 +27,32 @@ pub(super) fn word(block: &[u8; BLOCK], length: usize) -> Word {
 /// A quick hash of a short key. Two keys with one hash only cost the detour over `repair`.
 #[inline(always)]
 pub(super) const fn hash_of_word(word: Word) -> u32 {
-    const LOW: u64 = 0x9e37_79b9_7f4a_7c15;
-    const HIGH: u64 = 0xc2b2_ae3d_27d4_eb4f;
-    let low = (word as u64).wrapping_mul(LOW);
-    let high = ((word >> 64) as u64).wrapping_mul(HIGH);
-    ((low ^ high.rotate_left(23)) >> 32) as u32
+    let folded = word as u64 ^ ((word >> 64) as u64).rotate_left(29);
+    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
 
 /// The hash of any key; that of its word, if it has one.
 #[inline(never)]
-pub(super) fn hash(key: &[u8]) -> u32 {
+pub(super) const fn hash(key: &[u8]) -> u32 {
     let mut state = 0;
     let mut rest = key;
-    loop {
-        let mut block = [0; BLOCK];
-        let length = rest.len().min(BLOCK);
-        for (to, from) in block.iter_mut().zip(rest) {
-            *to = *from;
+    while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {
+        if after.is_empty() {
+            break;
         }
-        let piece = hash_of_word(u128::from_le_bytes(block));
-        state = u32::rotate_left(state, 5).wrapping_mul(0x9e37_79b1) ^ piece;
-        rest = rest.get(length..).unwrap_or_default();
-        if rest.is_empty() {
-            return state;
-        }
+        state = mixed(state, Word::from_le_bytes(*block));
+        rest = after;
     }
+    let mut word = 0;
+    while let [before @ .., last] = rest {
+        word = word << 8 | *last as Word;
+        rest = before;
+    }
+    mixed(state, word)
+}
+
+const fn mixed(state: u32, word: Word) -> u32 {
+    state.rotate_left(5).wrapping_mul(0x9e37_79b1) ^ hash_of_word(word)
 }
 
 /// The keys of the objects that are open, innermost last.

@@ -10,7 +10,8 @@ fn scan(text: &str) -> Result<(Shape, u16, bool), Malformed> {
     if !scanner.at_end() {
         return Err(Malformed::Syntax);
     }
-    Ok((value.shape, value.depth, scanner.is_clean()))
+    let clean = scanner.cleanliness()? == Cleanliness::Clean;
+    Ok((value.shape, value.depth, clean))
 }
 
 #[test]
