@@ -11,13 +11,13 @@ use std::sync::Arc;
 use hedgerow::config::SecretSource;
 use hedgerow::posthog::{ApiKey, Batch, Envelope};
 use hedgerow::rewrite::{
-    Arrival, Bounds, Fate, Flow, Mapping, Pulled, RewriteError, Rewriter, Timestamp, Watch,
+    Arrival, Bounds, Fate, Flow, Mapping, Notice, Pulled, RewriteError, Rewriter, Timestamp, Watch,
 };
 use hedgerow::segment::{Call, Kind};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-/// What a body became: the whole batch, and the fate of each message.
+/// What a body became: the whole batch, the fate of each message, and what was noticed.
 type Outcome = Result<(Vec<u8>, Vec<String>), RewriteError>;
 
 const WINDOW: usize = 1 << 20;
@@ -56,6 +56,10 @@ pub fn convert_split(data: &[u8]) {
             // What changes all messages came behind them, or a value outgrew a tiny window.
             (Ok(_), Err(RewriteError::LateBatchKey | RewriteError::TooLarge)) => {}
             (Err(_), Err(_)) => {}
+            // It moves the times of all messages, and came behind them.
+            (Ok(whole), Ok(streamed)) if streamed.1.iter().any(|said| said == LATE_SENT_AT) => {
+                assert_eq!(timeless(streamed), timeless(whole), "window {window}");
+            }
             _ => assert_eq!(told(&streamed), told(&whole), "window {window}"),
         }
     }
@@ -93,16 +97,26 @@ fn kind(data: &[u8]) -> Kind {
     KINDS.get(data.len() % 6).copied().unwrap_or(Kind::Track)
 }
 
+const LATE_SENT_AT: &str = "notice late_sent_at";
+
 #[derive(Default)]
-struct Fates(Vec<String>);
+struct Fates {
+    messages: usize,
+    said: Vec<String>,
+}
 
 impl Watch for Fates {
     fn message(&mut self, index: usize, _: &[u8], fate: Fate<'_>) {
-        assert_eq!(index, self.0.len(), "messages come in order");
-        self.0.push(match fate {
+        assert_eq!(index, self.messages, "messages come in order");
+        self.messages += 1;
+        self.said.push(match fate {
             Fate::Event(_) => "event".to_owned(),
             other => format!("{other:?}"),
         });
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        self.said.push(format!("notice {}", notice.code()));
     }
 }
 
@@ -134,7 +148,7 @@ fn run(mapping: &Mapping, call: Call, window: usize, chunks: &[&[u8]]) -> Outcom
     rewrite.write_key()?;
     let pulled = rewrite.pull(&mut batch, usize::MAX, &mut fates)?;
     assert_eq!(pulled, Pulled::Done, "the body has ended");
-    Ok((batch.close(), fates.0))
+    Ok((batch.close(), fates.said))
 }
 
 /// An outcome that can be read when it is not the expected one.
@@ -143,6 +157,24 @@ fn told(outcome: &Outcome) -> Result<(String, &[String]), RewriteError> {
         Ok((batch, fates)) => Ok((String::from_utf8_lossy(batch).into_owned(), fates)),
         Err(error) => Err(*error),
     }
+}
+
+/// What leaves but for its times, and what depends on them.
+fn timeless((batch, fates): &(Vec<u8>, Vec<String>)) -> (Vec<Value>, Vec<&String>) {
+    let batch: Value = serde_json::from_slice(batch).unwrap_or_default();
+    let events = batch.get("batch").and_then(Value::as_array).cloned();
+    let mut events = events.unwrap_or_default();
+    for event in &mut events {
+        if let Some(event) = event.as_object_mut() {
+            event.remove("timestamp");
+            if let Some(Value::Object(properties)) = event.get_mut("properties") {
+                properties.remove("segment_original_timestamp");
+                properties.remove("$session_id");
+            }
+        }
+    }
+    let fates = fates.iter().filter(|said| !said.starts_with("notice "));
+    (events, fates.collect())
 }
 
 /// What capture asks of a batch (posthog-ingestion 1.6 and 1.7).

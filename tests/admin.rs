@@ -18,7 +18,7 @@ use binary::Binary;
 use hedgerow::demo::capture::Fault;
 use http::StatusCode;
 use support::client::{post, Answer, Client};
-use support::proxy::{yaml, PostHog};
+use support::proxy::{yaml, PostHog, Proxy};
 use support::recorder::refused_port;
 use support::track;
 
@@ -98,4 +98,51 @@ async fn what_happens_is_counted_shown_and_said() {
     posthog.capture.set_fault(Fault::None);
     posthog.events(6).await;
     assert_eq!(binary.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_that_are_not_as_their_sender_meant_them_are_counted_and_said_once() {
+    support::log::keep();
+    let posthog = PostHog::start().await;
+    let text = yaml(&posthog.url()).replace("routes:", "limits: {window: 64KiB}\nroutes:");
+    let proxy = Proxy::start(&text).await;
+    let mut client = Client::connect(proxy.address).await;
+    // More than a window, with `sentAt` where analytics.js has it.
+    let messages: Vec<_> = (0..300).map(|id| track(&id.to_string(), 500)).collect();
+    let messages = messages.join(",");
+    for key in ["sentAt", "writeKey", "timestamp"] {
+        let body = format!(r#"{{"batch":[{messages}],"{key}":"2026-11-23T21:00:00Z"}}"#);
+        let answer = client
+            .exchange(&post("/hr/v1/batch", "", body.as_bytes()))
+            .await;
+        assert_eq!(answer.status, 200, "{key}: {answer:?}");
+    }
+    for time in [
+        "\"soon\"",
+        "17",
+        "1700000000",
+        "\"2023-11-14 22:13:20 UTC\"",
+    ] {
+        let body = format!(r#"{{"event":"E","userId":"u","timestamp":{time}}}"#);
+        let answer = client
+            .exchange(&post("/hr/v1/t", "", body.as_bytes()))
+            .await;
+        assert_eq!(answer.status, 200, "{time}: {answer:?}");
+    }
+    posthog.events(904).await;
+    for (code, count) in [("late_sent_at", 1), ("unreadable_time", 2)] {
+        let notices = proxy.hedgerow.counts().notices;
+        assert_eq!(notices.get(code), Some(&count), "{notices:?}");
+        let lines = support::log::lines(&format!("project shop: {code}: "));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+    }
+    // Of a context that comes as late, the first messages know nothing.
+    let body = format!(r#"{{"batch":[{messages}],"context":{{"ip":"192.0.2.1"}}}}"#);
+    let answer = client
+        .exchange(&post("/hr/v1/batch", "", body.as_bytes()))
+        .await;
+    assert_eq!(
+        (answer.status, answer.json()["code"].as_str()),
+        (400, Some("late_batch_key"))
+    );
 }

@@ -64,6 +64,13 @@ pub(super) fn render(state: &State) -> String {
     for (code, number) in &state.refused {
         refused.value(&[("code", code)], *number);
     }
+    let mut notices = page.counter(
+        "hedgerow_notices_total",
+        "Messages and bodies that were taken with something amiss, by its code.",
+    );
+    for (code, number) in &state.notices {
+        notices.value(&[("code", code)], *number);
+    }
     page.counter(
         "hedgerow_told_to_come_back_total",
         "Requests whose client was told 503.",

@@ -11,6 +11,8 @@ pub struct State {
     pub left_out: u64,
     /// Messages that were refused, by the code of the reason.
     pub refused: BTreeMap<&'static str, u64>,
+    /// What else was noticed of messages and bodies, by its code.
+    pub notices: BTreeMap<&'static str, u64>,
     /// Requests whose client was told to come back later.
     pub busy: u64,
     /// Bytes that all requests hold at the moment.

@@ -10,6 +10,7 @@ fn state() -> State {
     State {
         events: 7,
         refused: [("missing_event", 2)].into(),
+        notices: [("unreadable_time", 3)].into(),
         projects: vec![ProjectState {
             name: "a \"shop\"".to_owned(),
             posthog: Condition::Away,
@@ -63,6 +64,7 @@ fn metrics_are_in_prometheus_form_with_escaped_labels() {
     for line in [
         "hedgerow_events_total 7",
         "hedgerow_refused_total{code=\"missing_event\"} 2",
+        "hedgerow_notices_total{code=\"unreadable_time\"} 3",
         "hedgerow_batches_total{project=\"a \\\"shop\\\"\",answer=\"accepted\"} 3",
         "hedgerow_posthog_available{project=\"a \\\"shop\\\"\"} 0",
         "hedgerow_spool_waiting_events{project=\"a \\\"shop\\\"\"} 5",

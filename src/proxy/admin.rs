@@ -97,6 +97,7 @@ impl Inner {
             events: counts.events,
             left_out: counts.left_out,
             refused: counts.refused,
+            notices: counts.notices,
             busy: counts.busy,
             held: counts.held,
             projects,

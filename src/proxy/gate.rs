@@ -11,6 +11,8 @@ const INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     lines: Mutex<HashMap<(String, &'static str), Line>>,
+    /// What has been said once and for all: a few kinds for each project.
+    said: Mutex<Vec<(String, &'static str)>>,
 }
 
 #[derive(Debug)]
@@ -24,6 +26,19 @@ impl Gate {
     /// out since the last one). `None` counts the line instead.
     pub(super) fn pass(&self, subject: &str, kind: &'static str) -> Option<String> {
         self.pass_at(subject, kind, Instant::now())
+    }
+
+    /// Whether this is the first of its subject and kind: true once in the life of the process.
+    pub(super) fn first(&self, subject: &str, kind: &'static str) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said
+            .iter()
+            .any(|(who, what)| who == subject && *what == kind)
+        {
+            return false;
+        }
+        said.push((subject.to_owned(), kind));
+        true
     }
 
     fn pass_at(&self, subject: &str, kind: &'static str, now: Instant) -> Option<String> {
@@ -51,6 +66,16 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_of_each_subject_and_kind_is_told_from_the_rest() {
+        let gate = Gate::default();
+        assert!(gate.first("shop", "unreadable_time"));
+        assert!(!gate.first("shop", "unreadable_time"));
+        assert!(gate.first("blog", "unreadable_time"));
+        assert!(gate.first("shop", "late_sent_at"));
+        assert!(!gate.first("shop", "unreadable_time"));
+    }
 
     #[test]
     fn one_line_per_subject_and_kind_passes_and_the_rest_is_counted() {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::admin::Admin;
 use crate::rewrite::{Fate, Fault, Notice, Watch};
@@ -28,6 +28,8 @@ pub struct Counts {
     pub left_out: u64,
     /// Messages that were refused, by the code of the reason.
     pub refused: BTreeMap<&'static str, u64>,
+    /// What else was noticed of messages and bodies, by its code.
+    pub notices: BTreeMap<&'static str, u64>,
     /// Requests that were answered with an invitation to try again.
     pub busy: u64,
     /// Bytes that all requests hold at the moment.
@@ -39,7 +41,8 @@ pub struct Counts {
 pub(super) struct Counters {
     events: AtomicU64,
     left_out: AtomicU64,
-    refused: Mutex<BTreeMap<&'static str, u64>>,
+    refused: Mutex<Tally>,
+    notices: Mutex<Tally>,
     busy: AtomicU64,
 }
 
@@ -52,15 +55,20 @@ impl Counters {
         Counts {
             events: self.events.load(Ordering::Relaxed),
             left_out: self.left_out.load(Ordering::Relaxed),
-            refused: self.refused().clone(),
+            refused: list(&self.refused).clone(),
+            notices: list(&self.notices).clone(),
             busy: self.busy.load(Ordering::Relaxed),
             held,
         }
     }
+}
 
-    fn refused(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, u64>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Counts by code.
+type Tally = BTreeMap<&'static str, u64>;
+
+/// The list is whole between any two statements, whatever became of a thread.
+fn list(counts: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Watches one request.
@@ -89,7 +97,7 @@ impl Watch for Watcher<'_> {
             Fate::Refused(fault) => {
                 self.fault = Some(fault);
                 let code = fault.code();
-                *self.counters.refused().entry(code).or_default() += 1;
+                *list(&self.counters.refused).entry(code).or_default() += 1;
                 if let Some(more) = self.gate.pass(self.project, code) {
                     log::warn!(
                         "project {}: message {index} of a request was refused: {code}{more}",
@@ -106,8 +114,13 @@ impl Watch for Watcher<'_> {
         }
     }
 
-    /// The name in it is the sender's, and so no matter for a log.
+    /// Counts each, and says each kind once for a project. The name in it is the sender's, and so
+    /// no matter for a log.
     fn notice(&mut self, notice: Notice<'_>) {
-        log::warn!("project {}: {}: {notice}", self.project, notice.code());
+        let code = notice.code();
+        *list(&self.counters.notices).entry(code).or_default() += 1;
+        if self.gate.first(self.project, code) {
+            log::warn!("project {}: {code}: {notice}", self.project);
+        }
     }
 }

@@ -84,7 +84,7 @@ pub(super) struct Body {
     /// Where `batch` stands, once it has been passed over in a held body.
     batch: Option<Range<usize>>,
     oversized: bool,
-    /// Whether a `sentAt` came behind messages that had left without it.
+    /// Whether a `sentAt` came behind messages that had left by then.
     late_sent_at: bool,
 }
 
@@ -415,7 +415,7 @@ impl Body {
             Means::Context | Means::Integrations if late => {
                 return Err(RewriteError::LateBatchKey);
             }
-            Means::SentAt if late => self.late_sent_at = self.heading.sent_at.is_none(),
+            Means::SentAt if late => self.late_sent_at = true,
             Means::Context => self.heading.context = value(),
             Means::Integrations => self.heading.integrations = value(),
             Means::SentAt => self.heading.sent_at = value(),

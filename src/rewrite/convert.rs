@@ -7,7 +7,7 @@ use super::explain::Trace;
 use super::json::{repair, Cleanliness, Malformed, Scratch, Shape};
 use super::merge::{merge, Tree};
 use super::message::{Context, Message, Part};
-use super::normalise::{moment, passes_gate, settle, Settling, Source};
+use super::normalise::{is_said, moment, passes_gate, settle, SentAt, Settling, Source};
 use super::plan::{Piece, Plan};
 use super::privacy::{Scrub, Subject, Treatment};
 use super::repeats::Tag;
@@ -29,6 +29,8 @@ pub(super) struct Shared {
     integrations_text: Vec<u8>,
     integrations: Part,
     sent_at: Option<Timestamp>,
+    /// Whether there is one that cannot be read.
+    pub(super) said_sent_at: SentAt,
 }
 
 /// Values of the envelope that are larger than this are refused: they would be copied into every
@@ -53,10 +55,13 @@ impl Shared {
             let mut part = Part::default();
             let text = tidy(text, scratch)?;
             part.scan_text(&text, scratch)?;
-            shared.sent_at = part
-                .value
+            let said = part.value.filter(|value| is_said(*value, &text));
+            shared.sent_at = said
                 .and_then(|value| moment(value, &text))
                 .map(Reading::timestamp);
+            if said.is_some() && shared.sent_at.is_none() {
+                shared.said_sent_at = SentAt::Unreadable;
+            }
         }
         Ok(shared)
     }
@@ -328,6 +333,15 @@ pub(super) struct Request<'r> {
     pub(super) trace: Option<&'r mut Trace>,
     /// The type of groups that is one too many.
     pub(super) sixth_group_type: Option<String>,
+    /// What its times had that could not be read.
+    pub(super) unreadable: Unreadable,
+}
+
+/// Times of one message that could not be read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unreadable {
+    pub(super) time: bool,
+    pub(super) sent_at: bool,
 }
 
 /// The steps behind the scan: normalise, map, check, write, and take out what must not leave.
@@ -438,6 +452,10 @@ fn event(
     if is_too_large(written, request.rewriter.bounds.event) {
         return Err(Fault::TooLarge.into());
     }
+    request.unreadable = Unreadable {
+        time: settled.unusable_time.is_some(),
+        sent_at: settled.sent_at == SentAt::Unreadable,
+    };
     request
         .unconfirmed
         .extend(content.map(|(content, _)| content));

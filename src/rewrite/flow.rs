@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::body::{Body, Next};
-use super::convert::{Converted, Converter, Extent, Request, Shared, Spare};
+use super::convert::{Converted, Converter, Extent, Request, Shared, Spare, Unreadable};
 use super::enrich::cache::{Capacity, UserAgents};
 use super::enrich::edge_session::Transport;
 use super::enrich::ids::group_in_cookie;
 use super::explain::Trace;
 use super::group_types::GroupTypes;
 use super::json::unescape;
+use super::normalise::SentAt;
 use super::repeats::{Repeats, Tag};
 use super::session::{SessionKeeper, Sessions};
 use super::{Arrival, Bounds, Fate, Fault, Mapping, Mode, Notice, Recipient, RewriteError, Watch};
@@ -287,7 +288,11 @@ impl Rewrite {
             Some(shared) => shared,
             None => {
                 let converter = self.converter.get_or_insert_default();
-                Shared::new(self.body.heading(), &mut converter.scratch)?
+                let shared = Shared::new(self.body.heading(), &mut converter.scratch)?;
+                if shared.said_sent_at == SentAt::Unreadable {
+                    watch.notice(Notice::UnreadableSentAt);
+                }
+                shared
             }
         };
         let text = self.body.bytes(range);
@@ -305,6 +310,7 @@ impl Rewrite {
             unconfirmed: &mut self.unconfirmed,
             trace: self.trace.as_mut(),
             sixth_group_type: None,
+            unreadable: Unreadable::default(),
         };
         let index = self.index;
         let grown = &mut self.grown;
@@ -314,6 +320,12 @@ impl Rewrite {
             let converted = converter.convert(&mut request, (text, extent, index), out);
             if let Some(group_type) = &request.sixth_group_type {
                 watch.notice(Notice::SixthGroupType { group_type });
+            }
+            if request.unreadable.time {
+                watch.notice(Notice::UnreadableTime);
+            }
+            if request.unreadable.sent_at {
+                watch.notice(Notice::UnreadableSentAt);
             }
             let keep = match &converted {
                 Ok(Converted {

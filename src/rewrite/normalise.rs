@@ -10,8 +10,8 @@ use super::library::Library;
 use super::message::{Context, Message, Part};
 use super::message_id::{given, made, EventUuid, Place};
 use super::repeats::Repeats;
-use super::session::Sessions;
-use super::time::{read, Reading};
+use super::session::{SenderClock, Sessions};
+use super::time::{read, read_number, Reading};
 use super::{Arrival, EventUuidForm, Fault, Mapping, Mode, Recipient, Timestamp};
 use crate::segment::{Call, Kind};
 
@@ -32,6 +32,7 @@ pub(super) struct Settled<'t> {
     pub(super) time: Time,
     /// A time that could not be used, to be kept as a property.
     pub(super) unusable_time: Option<Value>,
+    pub(super) sent_at: SentAt,
     pub(super) uuid: EventUuid,
     pub(super) user_id: Option<Value>,
     pub(super) anonymous_id: Option<Value>,
@@ -55,6 +56,16 @@ pub(super) enum Time {
     AsWritten(Value),
     /// Worked out here.
     At(Timestamp),
+}
+
+/// What the sender's clock says of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum SentAt {
+    /// It can be read, or is not there.
+    #[default]
+    Fine,
+    /// It is there and cannot be read.
+    Unreadable,
 }
 
 /// What a message is settled with.
@@ -106,6 +117,7 @@ pub(super) fn settle<'t>(
         message_id,
         time: timing.time,
         unusable_time: timing.unusable,
+        sent_at: timing.sent_at,
         uuid,
         user_id,
         anonymous_id,
@@ -125,7 +137,7 @@ pub(super) fn settle<'t>(
         settled.session = settling.sessions.find(
             source,
             visitor.as_deref(),
-            timing.moment,
+            (timing.clock, timing.moment),
             arrival,
             settling.recipient,
         );
@@ -216,10 +228,14 @@ struct Timing {
     time: Time,
     /// A time that could not be used.
     unusable: Option<Value>,
+    /// Whether the sender's clock was to correct it and could not be read.
+    sent_at: SentAt,
     /// The client's own time, not corrected.
     own: Option<Timestamp>,
     /// The moment that `time` says.
     moment: Option<Timestamp>,
+    /// The message in the sender's own clock.
+    clock: Option<SenderClock>,
 }
 
 impl Timing {
@@ -244,73 +260,82 @@ fn timing(
     received_at: Option<Timestamp>,
     batch_sent_at: Option<Timestamp>,
 ) -> Timing {
+    let given = |value: Option<Value>| value.filter(|value| is_said(*value, text));
+    let said = |value: Value| moment(value, text).map(Reading::timestamp);
+    let original = given(message.original_timestamp);
+    let written = given(message.timestamp).or(original);
+    let reading = written.and_then(|written| moment(written, text));
+    let own = reading.map(Reading::timestamp);
+    // A message with both of these has been through Segment's servers: its time is corrected.
+    let is_settled = original.is_some() && given(message.received_at).is_some();
+    let own_sent_at = given(message.sent_at);
+    let sent = own_sent_at.and_then(said).or(batch_sent_at);
+    let made = match original {
+        Some(original) if is_settled => said(original),
+        _ => own,
+    };
+    let clock = SenderClock::new(made, sent, received_at);
+    let sent_at = match own_sent_at {
+        Some(_) if sent.is_none() && !is_settled => SentAt::Unreadable,
+        _ => SentAt::Fine,
+    };
     let Some(received_at) = received_at else {
-        let own = message
-            .timestamp
-            .and_then(|written| moment(written, text))
-            .map(Reading::timestamp);
-        let (time, unusable) = match message.timestamp {
-            Some(time) if time.is_string() || time.shape == Shape::Null => {
+        let (time, unusable) = match (message.timestamp, reading) {
+            (Some(time), _) if time.is_string() || time.shape == Shape::Null => {
                 (Time::AsWritten(time), None)
             }
-            Some(time) => (Time::Unknown, Some(time)),
-            None => (Time::Unknown, None),
+            (Some(_), Some(reading)) => (Time::At(reading.timestamp()), None),
+            (time, _) => (Time::Unknown, time),
         };
+        let own = given(message.timestamp).and(own);
         return Timing {
             time,
             unusable,
+            sent_at: SentAt::Fine,
             own,
             moment: own,
+            clock,
         };
     };
-    let at = |timestamp, own, unusable| Timing {
+    let at = |timestamp, unusable| Timing {
         time: Time::At(timestamp),
         unusable,
+        sent_at,
         own,
         moment: Some(timestamp),
+        clock,
     };
-    let written = present(message.timestamp).or(present(message.original_timestamp));
-    let Some(written) = written else {
-        return at(received_at, None, None);
+    let (Some(written), Some(reading)) = (written, reading) else {
+        return at(received_at, written);
     };
-    let Some(reading) = moment(written, text) else {
-        return at(received_at, None, Some(written));
-    };
-    let own = Some(reading.timestamp());
-    // A message with both of these has been through Segment's servers: its time is corrected.
-    let settled =
-        present(message.received_at).is_some() && present(message.original_timestamp).is_some();
-    let sent_at = message
-        .sent_at
-        .and_then(|sent_at| moment(sent_at, text))
-        .map(Reading::timestamp)
-        .or(batch_sent_at)
-        .filter(|_| !settled);
-    match (sent_at, reading) {
+    match (sent.filter(|_| !is_settled), reading) {
         (None, Reading::Exact(timestamp)) => Timing {
             time: Time::AsWritten(written),
-            unusable: None,
-            own,
-            moment: Some(timestamp),
+            ..at(timestamp, None)
         },
-        (None, Reading::Loose(timestamp)) => at(timestamp, own, None),
-        (Some(sent_at), reading) => match reading.timestamp().corrected(sent_at, received_at) {
-            Some(timestamp) => at(timestamp, own, None),
-            None => at(received_at, None, Some(written)),
+        (None, Reading::Loose(timestamp)) => at(timestamp, None),
+        (Some(sent), reading) => match reading.timestamp().corrected(sent, received_at) {
+            Some(timestamp) => at(timestamp, None),
+            None => Timing {
+                own: None,
+                ..at(received_at, Some(written))
+            },
         },
     }
 }
 
-fn present(value: Option<Value>) -> Option<Value> {
-    value.filter(|value| value.shape != Shape::Null)
+/// Whether something stands there; a blank text says no more than null.
+pub(super) fn is_said(value: Value, text: &[u8]) -> bool {
+    value.shape != Shape::Null && !is_blank(value, text)
 }
 
-/// The moment that a string value says.
+/// The moment that a text or a number says.
 pub(super) fn moment(value: Value, text: &[u8]) -> Option<Reading> {
-    if !value.is_string() {
-        return None;
+    match value.shape {
+        Shape::Number => read_number(value.of(text)),
+        _ if value.is_string() => read(&unescape(value.of(text))),
+        _ => None,
     }
-    read(&unescape(value.of(text)))
 }
 
 /// Whether the client's address is to be filled in: Segment does it for what runs on a visitor's

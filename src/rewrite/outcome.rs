@@ -27,12 +27,21 @@ pub enum Notice<'a> {
         group_type: &'a str,
     },
     /// `sentAt` stands behind `batch` in a body larger than `limits.window`: the messages have
-    /// left by then, with their times as the sender's clock had them.
+    /// left by then, and it corrects none of them.
     #[error(
-        "sentAt stands behind batch in a body larger than limits.window; the times of its \
-         messages are not corrected by the sender's clock"
+        "sentAt stands behind batch in a body larger than limits.window, and does not correct the \
+         times of its messages"
     )]
     LateSentAt,
+    /// A message's time cannot be read or used; its event has the time of its arrival.
+    #[error(
+        "the time of a message cannot be read; its event has the time of its arrival, and what \
+         stood there as segment_original_timestamp"
+    )]
+    UnreadableTime,
+    /// A `sentAt` cannot be read; the times of its messages are not corrected.
+    #[error("sentAt cannot be read; times are not corrected by the sender's clock")]
+    UnreadableSentAt,
 }
 
 impl Notice<'_> {
@@ -41,6 +50,8 @@ impl Notice<'_> {
         match self {
             Self::SixthGroupType { .. } => "sixth_group_type",
             Self::LateSentAt => "late_sent_at",
+            Self::UnreadableTime => "unreadable_time",
+            Self::UnreadableSentAt => "unreadable_sent_at",
         }
     }
 }

@@ -2,7 +2,8 @@
 //! edge keeps in a cookie of its own.
 
 use super::enrich::edge_session::{CookieValue, EdgeSessions, SessionCookie};
-use super::enrich::session::{cookie, explicit_session, posthog_js_session};
+pub(super) use super::enrich::session::SenderClock;
+use super::enrich::session::{cookie, explicit_session, posthog_js_session, PosthogJsSession};
 use super::enrich::uuid7::Uuid7;
 use super::json::{unescape, Scratch, Shape, Value};
 use super::library::Library;
@@ -24,7 +25,7 @@ pub struct SessionKeeper {
 pub(super) struct Sessions {
     keeper: Option<std::sync::Arc<SessionKeeper>>,
     /// The session of posthog-js's cookie, once it has been looked for.
-    posthog_js: Option<Option<Uuid7>>,
+    posthog_js: Option<Option<PosthogJsSession>>,
     /// The visitor whose session was looked up last, and what came of it.
     current: Option<(String, Uuid7)>,
     /// The cookie to set.
@@ -45,11 +46,14 @@ impl Sessions {
 
     /// The session of a message and where it was found; none if its own properties name one, if
     /// nothing is known, or for a time that it does not cover.
+    ///
+    /// What the client knows is held against the client's own clock, however wrong that is; only
+    /// what the edge keeps itself is held against the corrected `moment`.
     pub(super) fn find(
         &mut self,
         source: Source<'_>,
         visitor: Option<&str>,
-        moment: Option<Timestamp>,
+        (clock, moment): (Option<SenderClock>, Option<Timestamp>),
         arrival: &Arrival,
         recipient: &Recipient,
     ) -> Option<(Uuid7, &'static str)> {
@@ -58,30 +62,30 @@ impl Sessions {
             return None;
         }
         let library = Library::of(source.context, source.context_text);
-        if library == Library::Server {
-            return explicit(source, visitor, moment?);
+        let (clock, moment) = (clock?, moment?);
+        if library != Library::Server {
+            let posthog_js = self.posthog_js(arrival, recipient);
+            let session = posthog_js.and_then(|session| session.of(clock));
+            if let Some(session) = session.filter(|session| session.is_found_at(moment)) {
+                return Some((session, "posthog-js's cookie"));
+            }
         }
-        let posthog_js = self.posthog_js(arrival, recipient);
-        if let Some(session) =
-            posthog_js.filter(|session| moment.is_some_and(|m| session.covers(m)))
-        {
-            return Some((session, "posthog-js's cookie"));
-        }
-        if let Some(found) = moment.and_then(|moment| explicit(source, visitor, moment)) {
+        let named = explicit(source, visitor, clock);
+        if let Some(found) = named.filter(|(session, _)| session.is_found_at(moment)) {
             return Some(found);
         }
         if library != Library::Browser {
             return None;
         }
-        self.kept(visitor?, moment?, arrival)
+        self.kept(visitor?, moment, arrival)
             .map(|session| (session, "the edge's session cookie"))
     }
 
     /// The session of posthog-js's cookie; looked for once in a request.
-    fn posthog_js(&mut self, arrival: &Arrival, recipient: &Recipient) -> Option<Uuid7> {
+    fn posthog_js(&mut self, arrival: &Arrival, recipient: &Recipient) -> Option<PosthogJsSession> {
         let find = || {
-            let (cookies, now) = (arrival.cookies.as_deref()?, arrival.received_at?);
-            posthog_js_session(cookie(cookies, &recipient.posthog_cookie)?, now)
+            let cookies = arrival.cookies.as_deref()?;
+            posthog_js_session(cookie(cookies, &recipient.posthog_cookie)?)
         };
         *self.posthog_js.get_or_insert_with(find)
     }
@@ -89,6 +93,8 @@ impl Sessions {
     fn kept(&mut self, visitor: &str, moment: Timestamp, arrival: &Arrival) -> Option<Uuid7> {
         let keeper = self.keeper.clone()?;
         let now = arrival.received_at?;
+        // Nothing happens after it has arrived; a sender that says so has a clock that is ahead.
+        let moment = moment.min(now);
         let current = self.current.as_ref().filter(|(known, _)| known == visitor);
         let session = match current {
             Some((_, session)) => *session,
@@ -115,7 +121,7 @@ impl Sessions {
 fn explicit(
     source: Source<'_>,
     visitor: Option<&str>,
-    moment: Timestamp,
+    clock: SenderClock,
 ) -> Option<(Uuid7, &'static str)> {
     let visitor = visitor?;
     let text = source.text;
@@ -126,13 +132,13 @@ fn explicit(
         part.scan_text(options_text, &mut Scratch::default()).ok()?;
         let named = part.get(options_text, "session_id");
         let session = named.and_then(|id| said(id, options_text));
-        if let Some(session) = session.and_then(|id| explicit_session(&id, visitor, moment)) {
+        if let Some(session) = session.and_then(|id| explicit_session(&id, visitor, clock)) {
             return Some((session, "integrations.Actions Amplitude.session_id"));
         }
     }
     let context_text = source.context_text;
     let named = source.context.get(context_text, "sessionId")?;
-    let session = explicit_session(&said(named, context_text)?, visitor, moment)?;
+    let session = explicit_session(&said(named, context_text)?, visitor, clock)?;
     Some((session, "context.sessionId"))
 }
 

@@ -1,6 +1,7 @@
 //! Moments: reading whatever clients write, correcting by `sent_at`, and writing RFC 3339.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeZone, Utc};
+mod epoch;
+mod loose;
 
 /// A moment, in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,10 +62,12 @@ impl Timestamp {
     /// PostHog stores: `timestamp + (received_at - sent_at)` (segment-tracking 4.2).
     pub(super) fn corrected(self, sent_at: Self, received_at: Self) -> Option<Self> {
         let skew = received_at.0.checked_sub(sent_at.0)?;
-        let moved = self.0.checked_add(skew)?;
-        (FIRST_YEAR..=LAST_YEAR)
-            .contains(&moved)
-            .then_some(Self(moved))
+        Self(self.0.checked_add(skew)?).stored()
+    }
+
+    /// This moment, if it is in the years that PostHog stores.
+    fn stored(self) -> Option<Self> {
+        (FIRST_YEAR..=LAST_YEAR).contains(&self.0).then_some(self)
     }
 
     /// Appends it as RFC 3339 in UTC with milliseconds: 24 bytes.
@@ -152,14 +155,15 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
 
 /// Reads a time as clients write it. None when no one meaning can be made out.
 pub(super) fn read(text: &str) -> Option<Reading> {
-    if let Some(timestamp) = parse_exact(text.as_bytes()) {
-        return Some(Reading::Exact(timestamp));
+    match parse_exact(text.as_bytes()) {
+        Some(timestamp) => Some(Reading::Exact(timestamp)),
+        None => loose::read(text).map(Reading::Loose),
     }
-    // Nothing longer has a meaning, and a bound keeps hostile texts cheap.
-    if text.len() > 64 {
-        return None;
-    }
-    parse_loose(text.trim()).map(Reading::Loose)
+}
+
+/// Reads a moment that is a JSON number.
+pub(super) fn read_number(number: &[u8]) -> Option<Reading> {
+    epoch::number(number).map(Reading::Loose)
 }
 
 fn number(text: &[u8]) -> Option<i64> {
@@ -224,155 +228,10 @@ fn parse_exact(text: &[u8]) -> Option<Timestamp> {
     };
     let day = days(field(0, 4)?, field(5, 7)?, field(8, 10)?)?;
     let seconds = day * 86_400 + hour * 3600 + minute * 60 + second - offset;
-    Some(Timestamp(seconds * MICROS_PER_SECOND + micros))
-}
-
-fn from_chrono(moment: DateTime<Utc>) -> Option<Timestamp> {
-    (0..=9999)
-        .contains(&moment.year())
-        .then(|| Timestamp(moment.timestamp_micros()))
-}
-
-/// The other forms seen in the wild, in the order of how much they say.
-fn parse_loose(text: &str) -> Option<Timestamp> {
-    const ZONED: [&str; 4] = [
-        "%Y-%m-%dT%H:%M:%S%.f%#z",
-        "%Y-%m-%d %H:%M:%S%.f%#z",
-        "%Y-%m-%d %H:%M:%S%.f %#z",
-        "%a %b %d %Y %H:%M:%S GMT%z",
-    ];
-    const ZONELESS: [&str; 6] = [
-        "%Y-%m-%dT%H:%M:%S%.f",
-        "%Y-%m-%d %H:%M:%S%.f",
-        "%Y-%m-%dT%H:%M",
-        "%Y-%m-%d %H:%M",
-        "%m/%d/%Y %H:%M:%S",
-        "%m/%d/%Y %H:%M",
-    ];
-    const DATES: [&str; 2] = ["%Y-%m-%d", "%m/%d/%Y"];
-    if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-        return match text.len() {
-            // Seconds from 2001 to 2286, milliseconds likewise.
-            10 => Some(Timestamp::from_millis(text.parse::<i64>().ok()? * 1000)),
-            13 => Some(Timestamp::from_millis(text.parse::<i64>().ok()?)),
-            _ => None,
-        };
-    }
-    // JavaScript's Date.toString() ends in the zone's name in brackets.
-    let text = text.split(" (").next().unwrap_or(text);
-    for form in ZONED {
-        if let Ok(moment) = DateTime::parse_from_str(text, form) {
-            return from_chrono(moment.to_utc());
-        }
-    }
-    if let Ok(moment) = DateTime::parse_from_rfc2822(text) {
-        return from_chrono(moment.to_utc());
-    }
-    for form in ZONELESS {
-        let bare = text.trim_end_matches(['Z', 'z']);
-        if let Ok(moment) = NaiveDateTime::parse_from_str(bare, form) {
-            return from_chrono(Utc.from_utc_datetime(&moment));
-        }
-    }
-    for form in DATES {
-        if let Ok(date) = NaiveDate::parse_from_str(text, form) {
-            let midnight = date.and_hms_opt(0, 0, 0)?;
-            return from_chrono(Utc.from_utc_datetime(&midnight));
-        }
-    }
-    None
+    Timestamp(seconds * MICROS_PER_SECOND + micros).stored()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn written(text: &str) -> Option<String> {
-        read(text).map(|reading| reading.timestamp().to_string())
-    }
-
-    #[test]
-    fn every_form_that_sdks_write_is_exact() {
-        for (text, expected) in [
-            ("2026-11-23T21:05:57.793Z", "2026-11-23T21:05:57.793Z"),
-            ("2026-11-23T21:05:57.793+00:00", "2026-11-23T21:05:57.793Z"),
-            ("2026-11-23T20:58:11.148236813Z", "2026-11-23T20:58:11.148Z"),
-            ("2026-11-23T21:05:57+02:00", "2026-11-23T19:05:57.000Z"),
-            ("2024-02-29T23:59:60Z", "2024-03-01T00:00:00.000Z"),
-            ("1969-12-31T23:59:59.999Z", "1969-12-31T23:59:59.999Z"),
-            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00.000Z"),
-            ("9999-12-31T23:59:59.9999Z", "9999-12-31T23:59:59.999Z"),
-        ] {
-            assert!(matches!(read(text), Some(Reading::Exact(_))), "{text}");
-            assert_eq!(written(text).as_deref(), Some(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn other_clear_forms_are_read_and_the_rest_is_not() {
-        for (text, expected) in [
-            ("2026-11-23", Some("2026-11-23T00:00:00.000Z")),
-            ("2026-11-23T21:05:57", Some("2026-11-23T21:05:57.000Z")),
-            ("2026-11-23 21:05:57.5", Some("2026-11-23T21:05:57.500Z")),
-            ("2026-11-23T21:05:57+0200", Some("2026-11-23T19:05:57.000Z")),
-            ("2026-11-23T21:05:57+02", Some("2026-11-23T19:05:57.000Z")),
-            (
-                "2026-11-23 21:05:57 +00:00",
-                Some("2026-11-23T21:05:57.000Z"),
-            ),
-            (
-                "Mon, 23 Nov 2026 21:05:57 GMT",
-                Some("2026-11-23T21:05:57.000Z"),
-            ),
-            (
-                "Mon Nov 23 2026 21:05:57 GMT+0100 (CET)",
-                Some("2026-11-23T20:05:57.000Z"),
-            ),
-            ("11/23/2026", Some("2026-11-23T00:00:00.000Z")),
-            ("1795166130", Some("2026-11-20T09:15:30.000Z")),
-            ("1795166130250", Some("2026-11-20T09:15:30.250Z")),
-            ("yesterday", None),
-            ("", None),
-            ("2026-13-01T00:00:00Z", None),
-            ("2026-02-30", None),
-            ("2026-11-23T25:00:00Z", None),
-            ("17", None),
-        ] {
-            assert_eq!(written(text).as_deref(), expected, "{text}");
-            assert!(!matches!(read(text), Some(Reading::Exact(_))), "{text}");
-        }
-    }
-
-    #[test]
-    fn every_day_of_the_calendar_is_written_as_it_was_read() {
-        let first = days(1, 1, 1).unwrap();
-        let last = days(9999, 12, 31).unwrap();
-        let mut expected = NaiveDate::from_ymd_opt(1, 1, 1).unwrap();
-        for day in first..=last {
-            let (year, month, date) = civil(day);
-            assert_eq!(
-                (year, month, date),
-                (
-                    i64::from(expected.year()),
-                    i64::from(expected.month()),
-                    i64::from(expected.day())
-                )
-            );
-            assert_eq!(days(year, month, date), Some(day));
-            expected = expected.succ_opt().unwrap();
-        }
-    }
-
-    #[test]
-    fn correction_moves_by_the_difference_of_the_clocks() {
-        let at = |text| Timestamp::parse_rfc3339(text).unwrap();
-        let moved = at("2026-11-23T10:00:00.000Z").corrected(
-            at("2026-11-23T10:00:05.500Z"),
-            at("2026-11-23T11:00:06.000Z"),
-        );
-        assert_eq!(moved.unwrap().to_string(), "2026-11-23T11:00:00.500Z");
-        let beyond = at("9999-12-31T00:00:00Z")
-            .corrected(at("1970-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z"));
-        assert_eq!(beyond, None);
-    }
-}
+mod difference;
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,7 @@ fn every_code_is_documented_and_every_documented_code_exists() {
         ("Refused messages", "Fault"),
         ("Left out", "Omission"),
         ("Refused bodies", "RewriteError"),
+        ("Noticed", "Notice<'_>"),
     ] {
         let documented: BTreeSet<String> = rows(&document, Some(heading))
             .iter()

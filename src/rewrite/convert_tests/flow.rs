@@ -109,8 +109,8 @@ fn a_sent_at_or_write_key_past_the_window_loses_no_event() {
             vec![late],
         ),
         ("", r#""writeKey":"wk""#, "2026-11-23T10:00:00.000Z", vec![]),
-        // One that came in time counts, whatever comes later.
-        (sent_at, sent_at, "2026-11-23T10:00:01.000Z", vec![]),
+        // One that came in time counts all the same.
+        (sent_at, sent_at, "2026-11-23T10:00:01.000Z", vec![late]),
     ] {
         let comma = if before.is_empty() { "" } else { "," };
         let body = format!(r#"{{{before}{comma}"batch":[{message},{message}],{behind}}}"#);

@@ -10,6 +10,7 @@ use super::*;
 use crate::posthog::{ApiKey, Batch, Envelope};
 use crate::segment::{Call, Kind};
 
+mod clock;
 mod enriched;
 mod flow;
 mod privacy;

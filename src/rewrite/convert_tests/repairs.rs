@@ -25,15 +25,8 @@ fn what_capture_would_refuse_is_repaired_as_the_documents_say() {
     let event = one(
         r#"{"type":"track","event":"A","userId":"u","messageId":"m","timestamp":1795166130250}"#,
     );
-    assert_eq!(event["timestamp"], "2026-11-23T12:00:00.000Z");
-    assert_eq!(
-        event["properties"]["segment_original_timestamp"],
-        1_795_166_130_250_i64
-    );
-    let event =
-        one(r#"{"type":"track","event":"A","userId":"u","messageId":"m","timestamp":"soon"}"#);
-    assert_eq!(event["timestamp"], "2026-11-23T12:00:00.000Z");
-    assert_eq!(event["properties"]["segment_original_timestamp"], "soon");
+    assert_eq!(event["timestamp"], "2026-11-20T09:15:30.250Z");
+    assert_eq!(event["properties"].get("segment_original_timestamp"), None);
     let event = one("{\"type\":\"track\",\"event\":\"A\",\"userId\":\"u\",\"messageId\":\"m\",\"properties\":{\"a\":NaN,\"b\":\"x\\ud83d\",\"a\":[-Infinity,1e999],\"c\":\"\u{1}\"}}");
     assert_eq!(event["properties"]["a"], json!([null, null]));
     assert_eq!(event["properties"]["b"], "x\u{fffd}");

@@ -6,7 +6,7 @@ use super::super::super::enrich::cache::UserAgents;
 use super::super::super::json::{Scratch, Value};
 use super::super::super::message::Part;
 use super::super::super::message_id::{self, EventUuid};
-use super::super::super::normalise::{Settled, Time};
+use super::super::super::normalise::{SentAt, Settled, Time};
 use super::super::super::write::Aside;
 use super::*;
 
@@ -75,6 +75,7 @@ fn mapped(text: &str) -> Vec<u8> {
         message_id: message_id::given(message.message_id, text.as_bytes()).unwrap(),
         time: message.timestamp.map_or(Time::Unknown, Time::AsWritten),
         unusable_time: None::<Value>,
+        sent_at: SentAt::default(),
         uuid: EventUuid::v5(&message_id::given(message.message_id, text.as_bytes()).unwrap()),
         user_id: message.user_id,
         anonymous_id: message.anonymous_id,

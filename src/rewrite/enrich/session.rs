@@ -37,9 +37,56 @@ pub fn posthog_js_cookie_name(api_key: &str) -> String {
     format!("ph_{key}_posthog")
 }
 
-/// The session in the value of posthog-js's cookie, if it still runs: last active at most 30
-/// minutes ago and begun at most 24 hours ago. Joins Segment's events to posthog-js's replays.
-pub fn posthog_js_session(cookie: &str, now: Timestamp) -> Option<Uuid7> {
+/// A message's times as its sender's own clock has them, which may be wrong by any amount.
+///
+/// Sessions that a client knows began and went on in that clock, so they are held against it and
+/// not against the corrected time: a clock that is ahead by a minute would else cost a session
+/// its first minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SenderClock {
+    /// When the message was made.
+    pub made: Timestamp,
+    /// When it was sent, as far as that is known: else when it was made.
+    pub sent: Timestamp,
+}
+
+impl SenderClock {
+    /// From what a message says. What it does not say of one is taken from the other, and from the
+    /// arrival where it says nothing. None without any of them.
+    pub fn new(
+        made: Option<Timestamp>,
+        sent: Option<Timestamp>,
+        received_at: Option<Timestamp>,
+    ) -> Option<Self> {
+        let made = made.or(sent).or(received_at)?;
+        Some(Self {
+            made,
+            sent: sent.unwrap_or(made),
+        })
+    }
+
+    /// Whether the message may be of a session that began at this moment of the same clock, and
+    /// of 24 hours at most. A little before it is early enough: libraries stamp a message first,
+    /// and then look for its session.
+    fn is_within(self, start: i64) -> bool {
+        const BEFORE: i64 = 60 * 1000;
+        let since = millis(self.made).saturating_sub(start);
+        (-BEFORE..=SESSION_LIMIT).contains(&since)
+    }
+}
+
+/// The session in posthog-js's cookie, in the browser's clock.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PosthogJsSession {
+    id: Uuid7,
+    /// In milliseconds.
+    last_activity: f64,
+    start: f64,
+}
+
+/// The session in the value of posthog-js's cookie. Joins Segment's events to posthog-js's
+/// replays.
+pub fn posthog_js_session(cookie: &str) -> Option<PosthogJsSession> {
     /// What is of interest in the cookie.
     #[derive(Deserialize)]
     struct Stored {
@@ -58,9 +105,25 @@ pub fn posthog_js_session(cookie: &str, now: Timestamp) -> Option<Uuid7> {
         Some(start) => start.as_f64()?,
         None => last_activity,
     };
-    let since = |time: f64| (millis(now) as f64 - time).abs();
-    let runs = since(last_activity) <= IDLE_LIMIT as f64 && since(start) <= SESSION_LIMIT as f64;
-    runs.then_some(id)
+    Some(PosthogJsSession {
+        id,
+        last_activity,
+        start,
+    })
+}
+
+impl PosthogJsSession {
+    /// Its id, if a message is of this session: it began before the message was made, and ran when
+    /// the message was sent, last active at most 30 minutes before and begun at most 24 hours
+    /// before. All of it by the browser's clock.
+    pub fn of(&self, clock: SenderClock) -> Option<Uuid7> {
+        let since = |time: f64| millis(clock.sent) as f64 - time;
+        // It may have been active since: the cookie is as new as the request.
+        let is_active =
+            (-(SESSION_LIMIT as f64)..=IDLE_LIMIT as f64).contains(&since(self.last_activity));
+        let runs = is_active && since(self.start) <= SESSION_LIMIT as f64;
+        (runs && clock.is_within(millis(self.id.time()))).then_some(self.id)
+    }
 }
 
 /// The session that another library put into the message: `context.sessionId` (RudderStack), or
@@ -68,9 +131,9 @@ pub fn posthog_js_session(cookie: &str, now: Timestamp) -> Option<Uuid7> {
 ///
 /// A UUID of version 7 is taken as it is. A number is the session's start since 1970, in
 /// milliseconds or (RudderStack's mobile SDKs) seconds; its id has that time and is the same for
-/// every event of the visitor's session. None if the event does not lie within the session, or
-/// the number is no time: Amplitude sends 0 and -1 for none.
-pub fn explicit_session(value: &str, visitor: &str, event: Timestamp) -> Option<Uuid7> {
+/// every event of the visitor's session. None if the message was not made within the session, by
+/// the sender's clock, or the number is no time: Amplitude sends 0 and -1 for none.
+pub fn explicit_session(value: &str, visitor: &str, clock: SenderClock) -> Option<Uuid7> {
     let value = value.trim();
     let id = match Uuid7::parse(value) {
         Some(id) => id,
@@ -86,7 +149,7 @@ pub fn explicit_session(value: &str, visitor: &str, event: Timestamp) -> Option<
             Uuid7::derived(Timestamp::from_millis(start), "session", &parts)?
         }
     };
-    id.covers(event).then_some(id)
+    clock.is_within(millis(id.time())).then_some(id)
 }
 
 #[cfg(test)]
@@ -98,6 +161,11 @@ mod tests {
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millis(millis)
+    }
+
+    /// A message that is sent as it is made.
+    fn clock(millis: i64) -> SenderClock {
+        SenderClock::new(Some(at(millis)), None, None).unwrap()
     }
 
     fn encode(text: &str) -> String {
@@ -130,70 +198,92 @@ mod tests {
             ))
         };
         let recent = NOW - 29 * minute;
+        let begun = NOW - 31 * minute;
+        let id = Uuid7::derived(at(begun), "session", &[]).unwrap();
         for (session, runs) in [
             (
-                format!(r#"[{recent},"{ID}",{}]"#, NOW - 23 * 60 * minute),
+                format!(r#"[{recent},"{id}",{}]"#, NOW - 23 * 60 * minute),
                 true,
             ),
-            (format!(r#"[{recent},"{ID}"]"#), true),
-            (format!(r#"[{},"{ID}",{recent}]"#, NOW - 30 * minute), true),
+            (format!(r#"[{recent},"{id}"]"#), true),
+            (format!(r#"[{},"{id}",{recent}]"#, NOW - 30 * minute), true),
             (
-                format!(r#"[{},"{ID}",{recent}]"#, NOW - 30 * minute - 1),
+                format!(r#"[{},"{id}",{recent}]"#, NOW - 30 * minute - 1),
                 false,
             ),
             (
-                format!(r#"[{recent},"{ID}",{}]"#, NOW - SESSION_LIMIT - 1),
+                format!(r#"[{recent},"{id}",{}]"#, NOW - SESSION_LIMIT - 1),
                 false,
             ),
-            // A clock half an hour ahead is no activity either.
-            (format!(r#"[{},"{ID}",{recent}]"#, NOW + 31 * minute), false),
+            // It went on while the message waited.
+            (format!(r#"[{},"{id}",{recent}]"#, NOW + 31 * minute), true),
+            (
+                format!(r#"[{},"{id}",{recent}]"#, NOW + SESSION_LIMIT + 1),
+                false,
+            ),
             (format!(r#"[{recent},"not-a-uuid",{recent}]"#), false),
             (format!(r#"[{recent},null,{recent}]"#), false),
-            (format!(r#"["{recent}","{ID}",{recent}]"#), false),
+            (format!(r#"["{recent}","{id}",{recent}]"#), false),
             ("[]".to_owned(), false),
             ("null".to_owned(), false),
             ("{}".to_owned(), false),
         ] {
-            let found = posthog_js_session(&stored(&session), at(NOW));
+            let found = posthog_js_session(&stored(&session));
+            let found = found.and_then(|found| found.of(clock(NOW)));
             assert_eq!(found.is_some(), runs, "{session}");
         }
+        let stored = stored(&format!(r#"[{recent},"{id}",{recent}]"#));
+        let session = posthog_js_session(&stored).unwrap();
+        for (made, is_of_it) in [
+            (begun - minute - 1, false),
+            (begun - minute, true),
+            (begun + SESSION_LIMIT, true),
+            (begun + SESSION_LIMIT + 1, false),
+        ] {
+            let message = SenderClock::new(Some(at(made)), Some(at(NOW)), None).unwrap();
+            assert_eq!(session.of(message).is_some(), is_of_it, "{}", made - begun);
+        }
         for broken in ["", "%", "%7B", "%FF", "null", "[]", "%7B%7D"] {
-            assert_eq!(posthog_js_session(broken, at(NOW)), None, "{broken}");
+            assert_eq!(posthog_js_session(broken), None, "{broken}");
         }
         let deep = "[".repeat(COOKIE_BYTES);
-        assert_eq!(posthog_js_session(&deep, at(NOW)), None);
+        assert_eq!(posthog_js_session(&deep), None);
     }
 
     #[test]
     fn every_event_of_an_explicit_session_gets_the_same_id() {
         let start = NOW - 1000;
         let value = start.to_string();
-        let id = explicit_session(&value, "anon-1", at(NOW)).unwrap();
+        let id = explicit_session(&value, "anon-1", clock(NOW)).unwrap();
         assert_eq!(id.time(), at(start));
         assert_eq!(
-            explicit_session(&value, "anon-1", at(NOW + 500_000)),
+            explicit_session(&value, "anon-1", clock(NOW + 500_000)),
             Some(id)
         );
-        assert_ne!(explicit_session(&value, "anon-2", at(NOW)), Some(id));
+        assert_ne!(explicit_session(&value, "anon-2", clock(NOW)), Some(id));
         // Seconds, as mobile SDKs count.
-        let seconds = explicit_session("1763891999", "anon-1", at(NOW)).unwrap();
+        let seconds = explicit_session("1763891999", "anon-1", clock(NOW)).unwrap();
         assert_eq!(seconds.time(), at(1_763_891_999_000));
+        // Amplitude's plugin finds its session after the message has been stamped.
+        let stamped = clock(start - 60_000);
+        assert_eq!(explicit_session(&value, "anon-1", stamped), Some(id));
         // Not of this session: before it began, or a day later.
-        assert_eq!(explicit_session(&value, "anon-1", at(start - 1)), None);
-        assert_eq!(
-            explicit_session(&value, "anon-1", at(start + SESSION_LIMIT + 1)),
-            None
-        );
+        for made in [
+            start - 60_001,
+            start + SESSION_LIMIT + 1,
+            i64::MIN,
+            i64::MAX,
+        ] {
+            assert_eq!(explicit_session(&value, "anon-1", clock(made)), None);
+        }
     }
 
     #[test]
     fn a_ready_session_id_is_taken_as_it_is() {
         let id = Uuid7::parse(ID).unwrap();
-        assert_eq!(explicit_session(ID, "anon-1", id.time()), Some(id));
-        assert_eq!(
-            explicit_session(&ID.to_uppercase(), "", id.time()),
-            Some(id)
-        );
+        let begun = clock(millis(id.time()));
+        assert_eq!(explicit_session(ID, "anon-1", begun), Some(id));
+        assert_eq!(explicit_session(&ID.to_uppercase(), "", begun), Some(id));
     }
 
     #[test]
@@ -209,7 +299,11 @@ mod tests {
             "true",
             "null",
         ] {
-            assert_eq!(explicit_session(value, "anon-1", at(NOW)), None, "{value}");
+            assert_eq!(
+                explicit_session(value, "anon-1", clock(NOW)),
+                None,
+                "{value}"
+            );
         }
     }
 }

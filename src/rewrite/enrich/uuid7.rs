@@ -94,6 +94,12 @@ impl Uuid7 {
         (0..=SESSION_LIMIT).contains(&millis(event).saturating_sub(millis(self.time())))
     }
 
+    /// Whether PostHog finds it for an event of this time: its sessions are looked up three days
+    /// around their ids' times, which may be those of a client's clock.
+    pub fn is_found_at(self, event: Timestamp) -> bool {
+        millis(event).abs_diff(millis(self.time())) <= 3 * SESSION_LIMIT.unsigned_abs()
+    }
+
     /// Its 16 bytes.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0

@@ -1,0 +1,510 @@
+//! Times in the other forms that clients write: what Segment's own reader reads, and what else
+//! has one meaning.
+//!
+//! A text is a date, a time of day and a zone, in ISO's order or with the month as a word, and
+//! each of them at most once. Without a zone it is UTC, as on Segment's servers. What can be read
+//! in two ways, or names a day or a zone that does not exist, is not read at all: the arrival
+//! is a better guess than a wrong month. `tests/data/times.tsv` holds what Segment's reader makes
+//! of the same texts, and `time/tests.rs` says where and why the two differ.
+
+use super::{days, epoch, Timestamp, MICROS_PER_SECOND};
+
+/// The longest text that has a meaning, in bytes, the bracketed name behind it not counted. Longer
+/// ones cost no more than this.
+const LONGEST: usize = 100;
+
+const MONTHS: [&str; 12] = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+];
+
+const WEEKDAYS: [&str; 7] = [
+    "sunday",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+];
+
+/// The zones that RFC 2822 names, in hours. Every other abbreviation means several zones.
+const ZONES: [(&str, i64); 12] = [
+    ("z", 0),
+    ("ut", 0),
+    ("utc", 0),
+    ("gmt", 0),
+    ("est", -5),
+    ("edt", -4),
+    ("cst", -6),
+    ("cdt", -5),
+    ("mst", -7),
+    ("mdt", -6),
+    ("pst", -8),
+    ("pdt", -7),
+];
+
+/// Reads a time; none where no one meaning can be made out.
+pub(super) fn read(text: &str) -> Option<Timestamp> {
+    let text = text.trim().as_bytes();
+    let head = text.get(..LONGEST).unwrap_or(text);
+    // `Date.toString()` ends in the zone's name in brackets, in the visitor's own language and as
+    // long as it pleases. The offset before it says all.
+    let bracket = head.iter().position(|byte| *byte == b'(');
+    let head = match bracket {
+        Some(bracket) => head.get(..bracket)?.trim_ascii_end(),
+        None if text.len() > LONGEST => return None,
+        None => head,
+    };
+    let is_digits = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    if bracket.is_none() && head.iter().all(is_digits) {
+        return epoch::text(head);
+    }
+    let mut reader = Reader {
+        rest: head,
+        found: Found::default(),
+    };
+    reader.iso()?;
+    while reader.token()? == Token::Read {}
+    // Nothing but a time has a zone.
+    if bracket.is_some() && reader.found.time.is_none() {
+        return None;
+    }
+    reader.found.settle()
+}
+
+/// What has been read so far.
+#[derive(Debug, Default)]
+struct Found {
+    year: Option<i64>,
+    month: Option<i64>,
+    day: Option<i64>,
+    time: Option<Clock>,
+    half: Option<Half>,
+    zone: Option<Zone>,
+}
+
+/// A time of day.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    hour: i64,
+    minute: i64,
+    second: i64,
+    micros: i64,
+}
+
+/// Of a day of twelve hours twice.
+#[derive(Debug, Clone, Copy)]
+enum Half {
+    Morning,
+    Afternoon,
+}
+
+/// A zone's offset in seconds, and what said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Zone {
+    Named(i64),
+    Offset(i64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Read,
+    End,
+}
+
+/// Sets what has not been said yet; two of a kind have no one meaning.
+fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
+    match place {
+        Some(_) => None,
+        None => {
+            *place = Some(value);
+            Some(())
+        }
+    }
+}
+
+impl Found {
+    fn settle(self) -> Option<Timestamp> {
+        // A month alone begins with its first day.
+        let day = days(self.year?, self.month?, self.day.unwrap_or(1))?;
+        let clock = match (self.time, self.half) {
+            (Some(clock), half) => clock.of(half)?,
+            (None, Some(_)) => return None,
+            (None, None) => Clock::MIDNIGHT,
+        };
+        let offset = match self.zone {
+            Some(Zone::Named(seconds) | Zone::Offset(seconds)) => seconds,
+            None => 0,
+        };
+        let seconds = day * 86_400 + clock.hour * 3600 + clock.minute * 60 + clock.second - offset;
+        Timestamp(seconds * MICROS_PER_SECOND + clock.micros).stored()
+    }
+}
+
+impl Clock {
+    const MIDNIGHT: Self = Self {
+        hour: 0,
+        minute: 0,
+        second: 0,
+        micros: 0,
+    };
+
+    /// In a day of 24 hours, if there is such a time. 24:00 is the end of its day, and 60 a leap
+    /// second, which counts as the first of the next minute.
+    fn of(self, half: Option<Half>) -> Option<Self> {
+        if self.minute > 59 || self.second > 60 {
+            return None;
+        }
+        let hour = match half {
+            Some(_) if self.hour > 12 => return None,
+            Some(Half::Morning) => self.hour % 12,
+            Some(Half::Afternoon) => self.hour % 12 + 12,
+            None => self.hour,
+        };
+        let is_end = hour == 24 && self.minute + self.second + self.micros == 0;
+        (hour < 24 || is_end).then_some(Self { hour, ..self })
+    }
+}
+
+struct Reader<'t> {
+    rest: &'t [u8],
+    found: Found,
+}
+
+impl Reader<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    fn skip(&mut self, count: usize) {
+        self.rest = self.rest.get(count..).unwrap_or_default();
+    }
+
+    /// Skips this byte if it is the next one.
+    fn eat(&mut self, byte: u8) -> bool {
+        let is_next = self.peek() == Some(byte);
+        if is_next {
+            self.skip(1);
+        }
+        is_next
+    }
+
+    fn count(&self, wanted: fn(&u8) -> bool) -> usize {
+        self.rest.iter().take_while(|byte| wanted(byte)).count()
+    }
+
+    /// The number that comes next, if it has so many digits; how many it has.
+    fn number(&mut self, digits: std::ops::RangeInclusive<usize>) -> Option<(i64, usize)> {
+        let count = self.count(u8::is_ascii_digit);
+        if !digits.contains(&count) {
+            return None;
+        }
+        self.fixed(count)
+    }
+
+    /// The number that the next digits make, whatever stands behind them.
+    fn fixed(&mut self, count: usize) -> Option<(i64, usize)> {
+        let value = super::number(self.rest.get(..count)?)?;
+        self.skip(count);
+        Some((value, count))
+    }
+
+    /// Spaces, those of other scripts too: browsers write a narrow one before AM and PM.
+    fn spaces(&mut self) -> bool {
+        let before = self.rest.len();
+        loop {
+            match self.rest {
+                [b' ' | b'\t' | b'\n' | b'\r', ..] => self.skip(1),
+                [0xc2, 0xa0, ..] => self.skip(2),
+                [0xe2, 0x80, 0x89 | 0xaf, ..] => self.skip(3),
+                _ => return self.rest.len() < before,
+            }
+        }
+    }
+
+    /// A date in ISO's order at the beginning, and the time behind it. Reads nothing if there is
+    /// none.
+    fn iso(&mut self) -> Option<()> {
+        let start = self.rest;
+        // JavaScript writes years of six digits beyond 9999.
+        if let [b'+', b'0', b'0', ..] = self.rest {
+            self.skip(3);
+        }
+        let digits = self.count(u8::is_ascii_digit);
+        if !matches!(digits, 4 | 6 | 8) {
+            self.rest = start;
+            return Some(());
+        }
+        let (year, _) = self.fixed(4)?;
+        let separator = self.peek();
+        match (digits, separator) {
+            (4, Some(separator @ (b'-' | b'/'))) => {
+                self.skip(1);
+                let Some((month, _)) = self.number(1..=2) else {
+                    // `2023-Nov-14`
+                    self.rest = start;
+                    return Some(());
+                };
+                once(&mut self.found.month, month)?;
+                if self.eat(separator) {
+                    let (day, _) = self.number(1..=2)?;
+                    once(&mut self.found.day, day)?;
+                }
+            }
+            (4, Some(b'T' | b't')) => {
+                once(&mut self.found.month, 1)?;
+            }
+            (6 | 8, _) => {
+                let (month, _) = self.fixed(2)?;
+                once(&mut self.found.month, month)?;
+                if digits == 8 {
+                    let (day, _) = self.fixed(2)?;
+                    once(&mut self.found.day, day)?;
+                }
+            }
+            _ => {
+                self.rest = start;
+                return Some(());
+            }
+        }
+        once(&mut self.found.year, year)?;
+        let is_time = match self.peek() {
+            Some(b'T' | b't') => {
+                self.skip(1);
+                true
+            }
+            _ => self.spaces() && self.peek().is_some_and(|byte| byte.is_ascii_digit()),
+        };
+        if !is_time {
+            return Some(());
+        }
+        match self.count(u8::is_ascii_digit) {
+            4 | 6 => self.compact_clock(),
+            1 | 2 => {
+                let (hour, _) = self.number(1..=2)?;
+                self.clock(hour)
+            }
+            _ => None,
+        }
+    }
+
+    /// `221320`, `2213`
+    fn compact_clock(&mut self) -> Option<()> {
+        let has_seconds = self.count(u8::is_ascii_digit) == 6;
+        let (hour, _) = self.fixed(2)?;
+        let (minute, _) = self.fixed(2)?;
+        let (second, micros) = match has_seconds {
+            true => (self.fixed(2)?.0, self.fraction()?),
+            false => (0, 0),
+        };
+        once(
+            &mut self.found.time,
+            Clock {
+                hour,
+                minute,
+                second,
+                micros,
+            },
+        )
+    }
+
+    /// `:13:20.5` behind an hour.
+    fn clock(&mut self, hour: i64) -> Option<()> {
+        if !self.eat(b':') {
+            return None;
+        }
+        let (minute, _) = self.number(1..=2)?;
+        let (second, micros) = match self.rest {
+            [b':', digit, ..] if digit.is_ascii_digit() => {
+                self.skip(1);
+                (self.number(1..=2)?.0, self.fraction()?)
+            }
+            _ => (0, 0),
+        };
+        let clock = Clock {
+            hour,
+            minute,
+            second,
+            micros,
+        };
+        once(&mut self.found.time, clock)
+    }
+
+    /// The decimals of a second, with a point or a comma; those past microseconds are dropped.
+    fn fraction(&mut self) -> Option<i64> {
+        match self.rest {
+            [b'.', digit, ..] | [b',', digit, ..] if digit.is_ascii_digit() => self.skip(1),
+            [b'.', ..] => return None,
+            _ => return Some(0),
+        }
+        let count = self.count(u8::is_ascii_digit);
+        let decimals = self.rest.get(..count).unwrap_or_default();
+        let micros = (0..6).fold(0, |micros, place| {
+            let digit = decimals.get(place).map_or(0, |digit| digit - b'0');
+            micros * 10 + i64::from(digit)
+        });
+        self.skip(count);
+        Some(micros)
+    }
+
+    /// The next part of the text.
+    fn token(&mut self) -> Option<Token> {
+        self.spaces();
+        while self.eat(b',') {
+            self.spaces();
+        }
+        let Some(byte) = self.peek() else {
+            return Some(Token::End);
+        };
+        let has_time = self.found.time.is_some();
+        match byte {
+            b'0'..=b'9' => self.digits()?,
+            b'a'..=b'z' | b'A'..=b'Z' => self.word()?,
+            b'+' => self.offset()?,
+            b'-' if has_time || self.found.zone.is_some() => self.offset()?,
+            // `14-Nov-2023`
+            b'-' if self.found.year.is_none() || self.found.day.is_none() => self.skip(1),
+            // analytics-swift writes `27.029:Z`.
+            b':' if has_time && matches!(self.rest, [_, b'Z' | b'z' | b'+' | b'-', ..]) => {
+                self.skip(1);
+            }
+            // Java and Temporal add `[Europe/Paris]` to an offset.
+            b'[' if self.found.zone.is_some() && self.rest.ends_with(b"]") => self.rest = &[],
+            _ => return None,
+        }
+        Some(Token::Read)
+    }
+
+    /// A number that begins a time or a date, or is a part of one.
+    fn digits(&mut self) -> Option<()> {
+        let (value, count) = self.number(1..=4)?;
+        match (self.peek(), count) {
+            (Some(b':'), 1 | 2) => self.clock(value),
+            (Some(separator @ (b'/' | b'-')), 1 | 2) if matches!(self.rest, [_, digit, ..] if digit.is_ascii_digit()) => {
+                self.american(value, separator)
+            }
+            (_, 4) => once(&mut self.found.year, value),
+            (_, 1 | 2) if self.found.day.is_none() => once(&mut self.found.day, value),
+            (_, 2) => once(&mut self.found.year, full_year(value)),
+            _ => None,
+        }
+    }
+
+    /// Month, day and year, as in the United States and in Segment's reader.
+    fn american(&mut self, month: i64, separator: u8) -> Option<()> {
+        self.skip(1);
+        let (day, _) = self.number(1..=2)?;
+        if !self.eat(separator) {
+            return None;
+        }
+        let year = match self.number(2..=4)? {
+            (year, 4) => year,
+            (year, 2) => full_year(year),
+            _ => return None,
+        };
+        once(&mut self.found.month, month)?;
+        once(&mut self.found.day, day)?;
+        once(&mut self.found.year, year)
+    }
+
+    fn word(&mut self) -> Option<()> {
+        let count = self.count(u8::is_ascii_alphabetic);
+        let word = self.rest.get(..count)?;
+        self.skip(count);
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        let is_short = |name: &&str| is(name) || name.get(..3).is_some_and(is);
+        let month = MONTHS.iter().position(is_short);
+        let month = month.or_else(|| is("sept").then_some(8));
+        if let Some(month) = month {
+            self.eat(b'.');
+            let month = i64::try_from(month).ok()?;
+            return once(&mut self.found.month, month + 1);
+        }
+        if WEEKDAYS.iter().any(|name| is_short(&name)) {
+            self.eat(b'.');
+            return Some(());
+        }
+        if let [b'.', b'm' | b'M', ..] = self.rest {
+            if is("a") || is("p") {
+                self.skip(2);
+                self.eat(b'.');
+                return self.half(word);
+            }
+        }
+        if is("am") || is("pm") {
+            return self.half(word);
+        }
+        if is("at") && self.found.time.is_none() && self.found.day.is_some() {
+            return Some(());
+        }
+        if is("m") && self.found.zone.is_some() && self.eat(b'=') {
+            // Go's monotonic clock; it is the last thing there is.
+            self.rest = &[];
+            return Some(());
+        }
+        let zone = ZONES.iter().find(|(name, _)| is(name));
+        match (zone, self.found.zone) {
+            (Some((_, hours)), None) => once(&mut self.found.zone, Zone::Named(hours * 3600)),
+            // `+0200 Z` contradicts itself.
+            (Some((_, 0)), Some(Zone::Offset(seconds))) if seconds != 0 => None,
+            // Behind an offset stands what the zone is called there: `+0800 CST`.
+            (_, Some(Zone::Offset(_))) if count <= 5 => Some(()),
+            _ => None,
+        }
+    }
+
+    fn half(&mut self, word: &[u8]) -> Option<()> {
+        self.found.time?;
+        let half = match word.first()? {
+            b'a' | b'A' => Half::Morning,
+            _ => Half::Afternoon,
+        };
+        once(&mut self.found.half, half)
+    }
+
+    /// `+01:00`, `+0100`, `+01`, alone or behind `GMT`.
+    fn offset(&mut self) -> Option<()> {
+        let is_behind = self.peek() == Some(b'-');
+        self.skip(1);
+        let (hours, minutes) = match self.number(1..=4)? {
+            (hours, 1 | 2) if self.eat(b':') => (hours, self.number(2..=2)?.0),
+            (hours, 1 | 2) => (hours, 0),
+            (both, _) => (both / 100, both % 100),
+        };
+        if hours > 23 || minutes > 59 {
+            return None;
+        }
+        let seconds = hours * 3600 + minutes * 60;
+        let seconds = if is_behind { -seconds } else { seconds };
+        match self.found.zone {
+            // Go calls a zone without a name by its offset once more: `+0300 +03`.
+            Some(Zone::Offset(known) | Zone::Named(known)) if known == seconds => {}
+            Some(Zone::Named(0)) => {}
+            Some(_) => return None,
+            None if self.found.time.is_some() => {}
+            None => return None,
+        }
+        self.found.zone = Some(Zone::Offset(seconds));
+        Some(())
+    }
+}
+
+/// The year of two digits: the nearest to 2000, as RFC 2822 has it.
+fn full_year(year: i64) -> i64 {
+    if year < 50 {
+        year + 2000
+    } else {
+        year + 1900
+    }
+}
