@@ -411,6 +411,7 @@ fn event(
     if !mapping.rules.is_empty() {
         plan.follow_rules(source, &mapping.rules)?;
     }
+    plan.check_profiles(source, mapping)?;
     if subject == Subject::Removed {
         plan.check_anonymous(source)?;
         let moment = plan.moment(source);

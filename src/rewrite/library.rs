@@ -2,13 +2,14 @@
 
 use super::json::unescape;
 use super::message::{find, Context, Inner};
+use super::usable;
 
 /// Where a library runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Library {
     /// In a visitor's browser.
     Browser,
-    /// On a visitor's phone.
+    /// On a visitor's phone, or another device of theirs.
     Mobile,
     /// On a machine of the sender's.
     Server,
@@ -16,36 +17,257 @@ pub(super) enum Library {
     Unknown,
 }
 
+/// What a library's name says of where it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// Always in the same place.
+    In(Library),
+    /// On phones, and on servers as well: on a phone it describes the device.
+    PhoneOrServer,
+    /// C#: on servers, and in games and apps.
+    DotNet,
+    /// In browsers and in Node, and says in which.
+    BrowserOrNode,
+}
+
+/// The names that are not those of servers, in lower case. RudderStack's and Jitsu's libraries
+/// speak the same protocol.
+const NAMES: &[(&str, Family)] = &[
+    ("analytics.js", Family::In(Library::Browser)),
+    ("amp", Family::In(Library::Browser)),
+    ("rudderlabs javascript sdk", Family::In(Library::Browser)),
+    ("@rudderstack/analytics-js", Family::In(Library::Browser)),
+    ("rudder-sdk-js", Family::In(Library::Browser)),
+    ("rudder-js", Family::In(Library::Browser)),
+    ("@jitsu/js", Family::BrowserOrNode),
+    ("@jitsu/jitsu-react", Family::BrowserOrNode),
+    ("jitsu-js", Family::BrowserOrNode),
+    ("analytics-kotlin", Family::PhoneOrServer),
+    ("analytics-swift", Family::PhoneOrServer),
+    ("com.rudderstack.sdk.kotlin.core", Family::PhoneOrServer),
+    ("analytics-csharp", Family::DotNet),
+    ("analytics.net", Family::DotNet),
+    ("analytics.xamarin", Family::DotNet),
+    ("analytics-xamarin", Family::In(Library::Mobile)),
+    ("analytics-ios", Family::In(Library::Mobile)),
+    ("analytics-android", Family::In(Library::Mobile)),
+    ("analytics-react-native", Family::In(Library::Mobile)),
+    (
+        "@segment/analytics-react-native",
+        Family::In(Library::Mobile),
+    ),
+    ("analytics-flutter", Family::In(Library::Mobile)),
+    ("analytics_flutter", Family::In(Library::Mobile)),
+    ("analytics-roku", Family::In(Library::Mobile)),
+    ("rudder-ios-library", Family::In(Library::Mobile)),
+    ("rudder-unity-library", Family::In(Library::Mobile)),
+    (
+        "com.rudderstack.android.sdk.core",
+        Family::In(Library::Mobile),
+    ),
+    (
+        "com.rudderlabs.android.sdk.core",
+        Family::In(Library::Mobile),
+    ),
+    (
+        "com.rudderstack.sdk.kotlin.android",
+        Family::In(Library::Mobile),
+    ),
+];
+
+impl Family {
+    /// By a name in any case. Whatever is not known is somebody's server: its address says nothing
+    /// of the user's.
+    fn named(name: &str) -> Self {
+        let known = NAMES
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name.trim()));
+        known.map_or(Self::In(Library::Server), |(_, family)| *family)
+    }
+}
+
 impl Library {
-    /// By `context.library.name`.
+    /// By `context.library.name`, and for those that run in several places by what else they say.
     pub(super) fn of(context: &Context, text: &[u8]) -> Self {
         let name = find(context.inner(Inner::Library), text, "name");
-        match name.filter(|name| name.is_string()) {
-            Some(name) => Self::named(&unescape(name.of(text))),
-            None => Self::Unknown,
-        }
-    }
-
-    fn named(name: &str) -> Self {
-        match name {
-            "" => Self::Unknown,
-            "analytics.js" | "amp" => Self::Browser,
-            "analytics-ios"
-            | "analytics-swift"
-            | "analytics-android"
-            | "analytics-kotlin"
-            | "analytics-react-native"
-            | "@segment/analytics-react-native"
-            | "analytics-flutter"
-            | "analytics_flutter"
-            | "analytics-xamarin" => Self::Mobile,
-            // Whatever is neither is somebody's server: its address says nothing of the user's.
-            _ => Self::Server,
+        let Some(name) = name.and_then(|name| usable::text(name, text)) else {
+            return Self::Unknown;
+        };
+        match Family::named(&name) {
+            Family::In(library) => library,
+            Family::PhoneOrServer if describes_device(context, text) => Self::Mobile,
+            Family::DotNet if is_app(context, text) => Self::Mobile,
+            Family::PhoneOrServer | Family::DotNet => Self::Server,
+            Family::BrowserOrNode => {
+                let env = find(context.inner(Inner::Library), text, "env");
+                match env.is_some_and(|env| env.is_string() && says(env.of(text), &["node"])) {
+                    true => Self::Server,
+                    false => Self::Browser,
+                }
+            }
         }
     }
 
     /// Whether the client's address is the user's.
     pub(super) fn runs_on_a_device(self) -> bool {
         matches!(self, Self::Browser | Self::Mobile)
+    }
+}
+
+/// Whether the context describes a device of a visitor's. On Linux, where it runs on servers,
+/// analytics-swift describes one of the type `Linux` of which it knows nothing.
+fn describes_device(context: &Context, text: &[u8]) -> bool {
+    let device = context.inner(Inner::Device);
+    let kind = find(device, text, "type");
+    let is_linux = kind.is_some_and(|kind| kind.is_string() && says(kind.of(text), &["linux"]));
+    !is_linux
+        && device
+            .iter()
+            .any(|entry| usable::is_word(entry.value, text))
+}
+
+/// Whether C# runs in a game or an app: by the system of the device, or by the framework.
+fn is_app(context: &Context, text: &[u8]) -> bool {
+    let systems = [
+        find(context.inner(Inner::Device), text, "type"),
+        find(context.inner(Inner::Os), text, "name"),
+    ];
+    let on_phone = systems
+        .into_iter()
+        .flatten()
+        .any(|system| system.is_string() && says(system.of(text), &["ios", "ipados", "android"]));
+    let platform = context.get(text, "platform");
+    on_phone
+        || platform.is_some_and(|platform| {
+            platform.is_string() && says(platform.of(text), &["unity", "xamarin"])
+        })
+}
+
+/// Whether a string says one of these, in any case.
+fn says(string: &[u8], names: &[&str]) -> bool {
+    let said = unescape(string);
+    names
+        .iter()
+        .any(|name| said.trim().eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::Scratch;
+    use super::*;
+
+    fn library(context: &str) -> Library {
+        let mut scanned = Context::default();
+        scanned
+            .scan_text(context.as_bytes(), &mut Scratch::default())
+            .unwrap();
+        Library::of(&scanned, context.as_bytes())
+    }
+
+    #[test]
+    fn where_a_library_runs_is_told_by_its_name_in_any_case() {
+        for (name, expected) in [
+            ("analytics.js", Library::Browser),
+            ("Analytics.JS", Library::Browser),
+            ("AMP", Library::Browser),
+            ("RudderLabs JavaScript SDK", Library::Browser),
+            ("RUDDERLABS JAVASCRIPT SDK", Library::Browser),
+            ("@rudderstack/analytics-js", Library::Browser),
+            ("rudder-js", Library::Browser),
+            ("@jitsu/js", Library::Browser),
+            ("jitsu-js", Library::Browser),
+            ("Analytics-iOS", Library::Mobile),
+            ("analytics-android", Library::Mobile),
+            ("@segment/analytics-react-native", Library::Mobile),
+            ("analytics_flutter", Library::Mobile),
+            ("rudder-ios-library", Library::Mobile),
+            ("com.rudderstack.android.sdk.core", Library::Mobile),
+            ("com.rudderstack.sdk.kotlin.android", Library::Mobile),
+            ("com.rudderstack.sdk.kotlin.core", Library::Server),
+            ("@rudderstack/rudder-sdk-node", Library::Server),
+            ("analytics-node", Library::Server),
+            ("analytics-kotlin", Library::Server),
+            ("Analytics-Swift", Library::Server),
+            ("Analytics-CSharp", Library::Server),
+            ("Analytics.NET", Library::Server),
+            ("curl", Library::Server),
+            ("", Library::Unknown),
+            ("undefined", Library::Unknown),
+        ] {
+            let context = format!(r#"{{"library":{{"name":"{name}"}}}}"#);
+            assert_eq!(library(&context), expected, "{name}");
+        }
+        for context in ["{}", "null", r#"{"library":"analytics.js"}"#, "[]"] {
+            assert_eq!(library(context), Library::Unknown, "{context}");
+        }
+    }
+
+    #[test]
+    fn what_runs_in_several_places_is_told_by_its_device_and_platform() {
+        for (context, expected) in [
+            (
+                r#""name":"analytics-kotlin"},"device":{"id":"d","type":"android"}"#,
+                Library::Mobile,
+            ),
+            (
+                r#""name":"ANALYTICS-SWIFT"},"device":{"model":"iPhone17,1"}"#,
+                Library::Mobile,
+            ),
+            (
+                r#""name":"analytics-kotlin"},"device":null"#,
+                Library::Server,
+            ),
+            (r#""name":"analytics-kotlin"},"device":{}"#, Library::Server),
+            (r#""name":"analytics-kotlin"},"device":[]"#, Library::Server),
+            (
+                r#""name":"analytics-kotlin"},"device":"phone""#,
+                Library::Server,
+            ),
+            (
+                r#""name":"analytics-kotlin"},"device":{"id":"","type":"undefined","model":null}"#,
+                Library::Server,
+            ),
+            (
+                r#""name":"analytics-swift"},"device":{"manufacturer":"unknown","type":"Linux","model":"unknown"}"#,
+                Library::Server,
+            ),
+            (
+                r#""name":"Analytics-CSharp"},"device":{"type":"iOS"}"#,
+                Library::Mobile,
+            ),
+            (
+                r#""name":"analytics.net"},"device":{"type":"ANDROID"}"#,
+                Library::Mobile,
+            ),
+            (
+                r#""name":"Analytics.Xamarin"},"device":{"type":"android"}"#,
+                Library::Mobile,
+            ),
+            (
+                r#""name":"Analytics-CSharp"},"platform":"Unity""#,
+                Library::Mobile,
+            ),
+            (
+                r#""name":"Analytics.Xamarin"},"platform":"xamarin""#,
+                Library::Mobile,
+            ),
+            (
+                r#""name":"Analytics-CSharp"},"platform":".NET","os":{"name":"Unix - 5.15"}"#,
+                Library::Server,
+            ),
+            (
+                r#""name":"Analytics-CSharp"},"device":{"type":"server"}"#,
+                Library::Server,
+            ),
+            (
+                r#""name":"analytics-node"},"device":{"type":"ios"}"#,
+                Library::Server,
+            ),
+            (r#""name":"@jitsu/js","env":"node"}"#, Library::Server),
+            (r#""name":"@jitsu/js","env":"browser"}"#, Library::Browser),
+        ] {
+            let context = format!(r#"{{"library":{{{context}}}"#);
+            assert_eq!(library(&context), expected, "{context}");
+        }
     }
 }

@@ -102,9 +102,9 @@ pub enum GroupTypeFrom {
 pub enum PersonProfiles {
     /// All of them, as with PostHog's own destination.
     Always,
-    /// Those of users who have an id.
+    /// Those of users who have an id, and those that change the person's properties.
     IdentifiedOnly,
-    /// None; what could only change a profile is left out.
+    /// None; what could only change a profile or a group is left out.
     Never,
 }
 

@@ -4,8 +4,10 @@
 use sha1::{Digest, Sha1};
 
 use super::enrich::uuid7::Uuid7;
-use super::json::{unescape, Shape, Value};
+use super::json::{unescape, Value};
 use super::message::Message;
+use super::normalise::moment;
+use super::{usable, Mode};
 
 /// UUID v5 of the name "PostHog" in the nil namespace.
 const NAMESPACE: [u8; 16] = [
@@ -56,10 +58,19 @@ fn hex(byte: u8) -> [u8; 2] {
     [digit(byte >> 4), digit(byte & 15)]
 }
 
-/// The message id as the client gave it; any string, the empty one included.
-pub(super) fn given(id: Option<Value>, text: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
-    let id = id.filter(|id| matches!(id.shape, Shape::Plain | Shape::Escaped))?;
-    Some(unescape(id.of(text)))
+/// The message id as the client gave it. The reference takes any string, the empty one included;
+/// but all events with an id that says nothing would be one event to PostHog, so that the enriched
+/// mode takes it for a missing one.
+pub(super) fn given(
+    id: Option<Value>,
+    text: &[u8],
+    mode: Mode,
+) -> Option<std::borrow::Cow<'_, str>> {
+    let id = id.filter(|id| id.is_string())?;
+    match mode {
+        Mode::Reference => Some(unescape(id.of(text))),
+        Mode::Enriched => usable::text(id, text),
+    }
 }
 
 /// Where a message stands, for an id of our own making.
@@ -73,13 +84,17 @@ pub(super) struct Place {
 
 /// An id for a message that has none.
 ///
-/// With a time of its own, it is a hash of the message and of its place, so that a client's retry
+/// With a time that can be read, it is a hash of the message and of its place, so that a client's retry
 /// gets the same id; what changes from try to try (`sentAt`, `_metadata`) and the write key stay
 /// out of it. Without one it is random: two equal heartbeats are two events.
 pub(super) fn made(message: &Message, text: &[u8], place: Place) -> String {
     let mut hash = Sha1::new();
-    let timed = message.timestamp.or(message.original_timestamp);
-    if !timed.is_some_and(Value::is_string) {
+    let times = [message.timestamp, message.original_timestamp];
+    let is_timed = times
+        .into_iter()
+        .flatten()
+        .any(|time| moment(time, text).is_some());
+    if !is_timed {
         hash.update(place.nonce.to_be_bytes());
     }
     hash.update(place.index.to_be_bytes());
@@ -158,5 +173,9 @@ mod tests {
     fn untimed_messages_are_told_apart_by_their_request() {
         let beat = r#"{"event":"Heartbeat","userId":"u"}"#;
         assert_ne!(id(beat, 0, 1), id(beat, 0, 2));
+        let blank = r#"{"event":"Heartbeat","timestamp":"","originalTimestamp":null}"#;
+        assert_ne!(id(blank, 0, 1), id(blank, 0, 2));
+        let unreadable = r#"{"event":"Heartbeat","timestamp":"soon"}"#;
+        assert_ne!(id(unreadable, 0, 1), id(unreadable, 0, 2));
     }
 }

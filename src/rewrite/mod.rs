@@ -29,6 +29,7 @@ pub mod enrich;
 mod explain;
 mod flow;
 mod group_types;
+mod identity;
 mod json;
 mod library;
 mod mapping;
@@ -44,6 +45,7 @@ pub mod rules;
 mod session;
 mod spread;
 mod time;
+mod usable;
 mod write;
 
 use std::net::IpAddr;

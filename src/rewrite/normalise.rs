@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::enrich::ids::usable;
 use super::enrich::uuid7::{event_uuid, Uuid7};
-use super::json::{is_blank, is_truthy, unescape, Shape, Value};
+use super::identity::Id;
+use super::json::{is_truthy, unescape, Shape, Value};
 use super::library::Library;
 use super::message::{Context, Message, Part};
 use super::message_id::{given, made, EventUuid, Place};
 use super::repeats::Repeats;
 use super::session::{SenderClock, Sessions};
 use super::time::{read, read_number, Reading};
+use super::usable;
 use super::{Arrival, EventUuidForm, Fault, Mapping, Mode, Recipient, Timestamp};
 use crate::segment::{Call, Kind};
 
@@ -34,11 +35,12 @@ pub(super) struct Settled<'t> {
     pub(super) unusable_time: Option<Value>,
     pub(super) sent_at: SentAt,
     pub(super) uuid: EventUuid,
-    pub(super) user_id: Option<Value>,
-    pub(super) anonymous_id: Option<Value>,
-    /// The ids as PostHog shall get them, where that is not as they stand.
-    pub(super) user_spelled: Option<String>,
-    pub(super) anonymous_spelled: Option<String>,
+    pub(super) user_id: Id,
+    pub(super) anonymous_id: Id,
+    /// The other id of an alias call.
+    pub(super) previous_id: Id,
+    /// The group of a group call.
+    pub(super) group_id: Id,
     /// The session and where it was found.
     pub(super) session: Option<(Uuid7, &'static str)>,
     /// The client's address, where the context has none and the client cannot know it.
@@ -89,7 +91,7 @@ pub(super) fn settle<'t>(
     let Source { text, message, .. } = source;
     let arrival = settling.arrival;
     let kind = kind(message, text, arrival.call)?;
-    let message_id = match given(message.message_id, text) {
+    let message_id = match given(message.message_id, text, settling.mapping.mode) {
         Some(id) => id,
         None => Cow::Owned(made(
             message,
@@ -109,9 +111,7 @@ pub(super) fn settle<'t>(
         EventUuidForm::V5 => EventUuid::v5(&message_id),
         EventUuidForm::V7 => v7(settling, &timing, &message_id, kind),
     };
-    let (user_id, user_spelled) = identity(message.user_id, text, settling.mapping.mode);
-    let (anonymous_id, anonymous_spelled) =
-        identity(message.anonymous_id, text, settling.mapping.mode);
+    let mode = settling.mapping.mode;
     let mut settled = Settled {
         kind,
         message_id,
@@ -119,20 +119,26 @@ pub(super) fn settle<'t>(
         unusable_time: timing.unusable,
         sent_at: timing.sent_at,
         uuid,
-        user_id,
-        anonymous_id,
-        user_spelled,
-        anonymous_spelled,
+        user_id: Id::of(message.user_id, text, mode),
+        anonymous_id: Id::of(message.anonymous_id, text, mode),
+        previous_id: match kind {
+            Kind::Alias => other_id(message.previous_id, text, mode),
+            _ => Id::default(),
+        },
+        group_id: match kind {
+            Kind::Group => other_id(message.group_id, text, mode),
+            _ => Id::default(),
+        },
         session: None,
-        ip: arrival.client_ip.filter(|_| wants_ip(source, arrival)),
-        user_agent: arrival.user_agent.as_deref().filter(|_| {
-            source
-                .context
-                .get(source.context_text, "userAgent")
-                .is_none()
-        }),
+        ip: arrival
+            .client_ip
+            .filter(|_| wants_ip(source, arrival, mode)),
+        user_agent: arrival
+            .user_agent
+            .as_deref()
+            .filter(|_| !has_user_agent(source, mode)),
     };
-    if settling.mapping.mode == Mode::Enriched {
+    if mode == Mode::Enriched {
         let visitor = settled.visitor(text).or_else(|| settled.user(text));
         settled.session = settling.sessions.find(
             source,
@@ -148,47 +154,20 @@ pub(super) fn settle<'t>(
 impl<'t> Settled<'t> {
     /// The anonymous id as a text, if there is a usable one.
     pub(super) fn visitor(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
-        said(self.anonymous_id, &self.anonymous_spelled, text)
+        self.anonymous_id.says(text)
     }
 
     /// The user id as a text, if there is a usable one.
     pub(super) fn user(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
-        said(self.user_id, &self.user_spelled, text)
+        self.user_id.says(text)
     }
 }
 
-fn said<'t>(id: Option<Value>, spelled: &Option<String>, text: &'t [u8]) -> Option<Cow<'t, str>> {
-    if let Some(spelled) = spelled {
-        return Some(Cow::Owned(spelled.clone()));
-    }
-    let id = id.filter(|id| is_truthy(*id, text))?;
-    match id.shape {
-        Shape::Plain | Shape::Escaped => Some(unescape(id.of(text))),
-        Shape::Number => Some(String::from_utf8_lossy(id.of(text))),
-        _ => None,
-    }
-}
-
-/// An id that stands for somebody, and how it is spelled if not as it stands.
-///
-/// Blank ones stand for nobody, because capture refuses them. In the enriched mode neither do
-/// those that PostHog refuses to merge (posthog-ingestion 3.3), nor anything but text and numbers.
-fn identity(id: Option<Value>, text: &[u8], mode: Mode) -> (Option<Value>, Option<String>) {
-    let id = id.filter(|id| !is_blank(*id, text));
-    let Some(value) = id.filter(|_| mode == Mode::Enriched) else {
-        return (id, None);
-    };
-    match value.shape {
-        Shape::Plain | Shape::Escaped => {
-            let said = unescape(value.of(text));
-            match usable(&said) {
-                None => (None, None),
-                Some(usable) if usable == said => (id, None),
-                Some(usable) => (id, Some(usable.into_owned())),
-            }
-        }
-        Shape::Number => (id, None),
-        _ => (None, None),
+/// An id that need not be there: the reference takes it as it is.
+fn other_id(id: Option<Value>, text: &[u8], mode: Mode) -> Id {
+    match mode {
+        Mode::Reference => Id::as_written(id, text),
+        Mode::Enriched => Id::of(id, text, mode),
     }
 }
 
@@ -341,16 +320,18 @@ pub(super) fn moment(value: Value, text: &[u8]) -> Option<Reading> {
 /// Whether the client's address is to be filled in: Segment does it for what runs on a visitor's
 /// own device, and for whoever asks by `context.direct`; a server's address would move all of its
 /// users to a data centre (segment-tracking 4.3).
-fn wants_ip(source: Source<'_>, arrival: &Arrival) -> bool {
+fn wants_ip(source: Source<'_>, arrival: &Arrival, mode: Mode) -> bool {
     let Source {
         context_text,
         context,
         ..
     } = source;
-    if context
-        .get(context_text, "ip")
-        .is_some_and(|ip| is_truthy(ip, context_text))
-    {
+    let says_ip = |ip: Value| match mode {
+        Mode::Reference => is_truthy(ip, context_text),
+        // A text that is no address stays: many a site writes one there to keep the real one out.
+        Mode::Enriched => usable::is_text(ip, context_text),
+    };
+    if context.get(context_text, "ip").is_some_and(says_ip) {
         return false;
     }
     if arrival.user_agent.is_some() {
@@ -363,6 +344,16 @@ fn wants_ip(source: Source<'_>, arrival: &Arrival) -> bool {
         return true;
     }
     Library::of(context, context_text).runs_on_a_device()
+}
+
+/// Whether the context has a user agent of its own.
+fn has_user_agent(source: Source<'_>, mode: Mode) -> bool {
+    let text = source.context_text;
+    let user_agent = source.context.get(text, "userAgent");
+    user_agent.is_some_and(|user_agent| match mode {
+        Mode::Reference => true,
+        Mode::Enriched => usable::is_text(user_agent, text),
+    })
 }
 
 /// Whether a message may go to PostHog by its `integrations`, the batch's where it says nothing

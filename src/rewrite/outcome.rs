@@ -82,7 +82,7 @@ pub enum Omission {
     /// An alias of an id onto itself, which merges nothing.
     #[error("it is an alias of an id onto itself")]
     SelfAlias,
-    /// `mapping.person_profiles` is `never`, and it could only change a profile.
+    /// `mapping.person_profiles` is `never`, and it could only change a profile or a group.
     #[error("person profiles are switched off, and it could do nothing else")]
     PersonProfiles,
     /// PostHog has accepted the same message before, and `mapping.repeats` is `suppress`.

@@ -2,13 +2,15 @@
 //! 1), and then the repairs that capture needs (posthog-ingestion 1.7 and 3), all of them before a
 //! byte is written.
 
-use super::json::{is_blank, is_truthy, unescape, Shape, Value};
+use super::identity::Id;
+use super::json::{is_blank, unescape, Shape, Value};
 use super::message::Message;
 use super::normalise::{moment, Settled, Source, Time};
 use super::rules::{decide, Rule, RuleAction, PERSON_EVENTS};
 use super::time::Reading;
 use super::{
-    Fault, Mapping, Omission, PersonProfiles, SameAnonymousId, SecondIdentify, Timestamp, Verdict,
+    Fault, Mapping, Mode, Omission, PersonProfiles, SameAnonymousId, SecondIdentify, Timestamp,
+    Verdict,
 };
 use crate::posthog::NESTING_LIMIT;
 use crate::segment::Kind;
@@ -33,9 +35,17 @@ impl<'p> Piece<'p> {
         value.map_or(Self::Absent, Self::Raw)
     }
 
+    /// An id in the form in which PostHog gets it.
+    pub(super) fn of(id: &'p Id) -> Self {
+        match id.spelled() {
+            Some(spelled) => Self::Spelled(spelled),
+            None => Self::from(id.value()),
+        }
+    }
+
     /// Numbers become strings: PostHog would do it to ids, or drop the event (posthog-ingestion
     /// 3.2 and 4.2), and digits beyond a double's precision survive.
-    fn digits(self) -> Self {
+    pub(super) fn digits(self) -> Self {
         match self {
             Self::Raw(value) if value.shape == Shape::Number => Self::Digits(value),
             other => other,
@@ -76,13 +86,6 @@ pub(super) struct Plan<'p> {
     pub(super) unusable_time: Option<Value>,
 }
 
-fn id_of<'p>(id: Option<Value>, spelled: &'p Option<String>) -> Piece<'p> {
-    match (id, spelled) {
-        (Some(_), Some(spelled)) => Piece::Spelled(spelled),
-        (id, _) => Piece::from(id),
-    }
-}
-
 /// Whether posthog-js has worked on the message, and so has told PostHog of the user itself
 /// (posthog-ingestion, section 7).
 fn sent_by_posthog_js(source: Source<'_>) -> bool {
@@ -91,16 +94,11 @@ fn sent_by_posthog_js(source: Source<'_>) -> bool {
     lib.is_some_and(|lib| lib.of(source.text) == b"\"web\"")
 }
 
-/// Whether JavaScript takes an optional value for true.
-fn truthy(value: Option<Value>, text: &[u8]) -> Option<Value> {
-    value.filter(|value| is_truthy(*value, text))
-}
-
 impl<'p> Plan<'p> {
     /// The reference's decisions (mapping 1.5 to 1.7).
     pub(super) fn reference(source: Source<'_>, settled: &'p Settled<'_>) -> Self {
         let Source { text, message, .. } = source;
-        let user_id = truthy(settled.user_id, text);
+        let user_id = settled.user_id.if_truthy(text);
         let event = match settled.kind {
             Kind::Track => Piece::from(message.event),
             // A default that any `event` key replaces.
@@ -112,26 +110,23 @@ impl<'p> Plan<'p> {
             Kind::Alias => Piece::Name("$create_alias"),
         };
         let anon_distinct_id = match settled.kind {
-            Kind::Identify if user_id.is_some() => Piece::from(truthy(settled.anonymous_id, text)),
+            Kind::Identify if user_id.is_some() => settled
+                .anonymous_id
+                .if_truthy(text)
+                .map_or(Piece::Absent, Piece::of),
             _ => Piece::Absent,
         };
         Self {
             kind: settled.kind,
             event,
             timestamp: settled.time,
-            distinct_id: match user_id {
-                Some(_) => id_of(user_id, &settled.user_spelled),
-                None => id_of(settled.anonymous_id, &settled.anonymous_spelled),
-            },
+            distinct_id: Piece::of(user_id.unwrap_or(&settled.anonymous_id)),
             distinct_id_from: match user_id {
                 Some(_) => "userId",
                 None => "anonymousId",
             },
             anon_distinct_id,
-            alias: match settled.kind {
-                Kind::Alias => Piece::from(message.previous_id),
-                _ => Piece::Absent,
-            },
+            alias: Piece::of(&settled.previous_id),
             alias_from: "previousId",
             unusable_time: settled.unusable_time,
         }
@@ -145,12 +140,8 @@ impl<'p> Plan<'p> {
         mapping: &Mapping,
     ) -> Result<(), Verdict> {
         let text = source.text;
-        let merges = matches!(
-            self.event,
-            Piece::Name("$identify" | "$create_alias" | "$set")
-        );
-        if mapping.person_profiles == PersonProfiles::Never && merges {
-            return Err(Omission::PersonProfiles.into());
+        if matches!(self.kind, Kind::Identify | Kind::Group | Kind::Alias) {
+            self.check_profiles(source, mapping)?;
         }
         if self.event == Piece::Name("$identify") {
             let same =
@@ -165,13 +156,14 @@ impl<'p> Plan<'p> {
         }
         if self.kind == Kind::Alias && self.alias == Piece::Absent {
             // Segment calls it optional, and means the visitor (mapping 5.4).
-            let visitor = id_of(
-                truthy(settled.anonymous_id, text),
-                &settled.anonymous_spelled,
-            );
-            if visitor.digits().says(text) != self.distinct_id.digits().says(text) {
+            let visitor = Piece::of(&settled.anonymous_id);
+            let merges = visitor != Piece::Absent
+                && visitor.digits().says(text) != self.distinct_id.digits().says(text);
+            if merges {
                 self.alias = visitor;
                 self.alias_from = "anonymousId";
+            } else if source.message.previous_id.is_some_and(is_no_id) {
+                return Err(Fault::PreviousIdNotText.into());
             }
         }
         Ok(())
@@ -206,11 +198,32 @@ impl<'p> Plan<'p> {
         }
     }
 
+    /// Whether the event is one by which PostHog changes persons and groups. It drops these if
+    /// they carry `$process_person_profile: false` (posthog-ingestion 4.4).
+    pub(super) fn changes_persons(&self, source: Source<'_>) -> bool {
+        let event = self.event.says(source.text);
+        event.is_some_and(|event| PERSON_EVENTS.contains(&event.as_ref()))
+    }
+
+    /// Whether the event may make a profile, if it could do nothing without one: under `never`
+    /// PostHog would drop it.
+    pub(super) fn check_profiles(
+        &self,
+        source: Source<'_>,
+        mapping: &Mapping,
+    ) -> Result<(), Verdict> {
+        let never =
+            mapping.mode == Mode::Enriched && mapping.person_profiles == PersonProfiles::Never;
+        if never && self.changes_persons(source) {
+            return Err(Omission::PersonProfiles.into());
+        }
+        Ok(())
+    }
+
     /// Whether the event says anything besides who somebody is.
     pub(super) fn check_anonymous(&self, source: Source<'_>) -> Result<(), Verdict> {
         let says_who = matches!(self.kind, Kind::Identify | Kind::Group | Kind::Alias);
-        let event = self.event.says(source.text);
-        if says_who || event.is_some_and(|event| PERSON_EVENTS.contains(&event.as_ref())) {
+        if says_who || self.changes_persons(source) {
             return Err(Omission::Anonymous.into());
         }
         Ok(())
@@ -263,7 +276,7 @@ impl<'p> Plan<'p> {
         };
         self.alias = self.alias.digits();
         if let Piece::Raw(value) = self.alias {
-            if !value.is_string() && value.shape != Shape::Null {
+            if is_no_id(value) {
                 return Err(Fault::PreviousIdNotText.into());
             }
         }
@@ -274,6 +287,11 @@ impl<'p> Plan<'p> {
         }
         Ok(())
     }
+}
+
+/// Whether a value is neither text, a number nor null, so that it can be nobody's id.
+fn is_no_id(value: Value) -> bool {
+    !value.is_string() && !matches!(value.shape, Shape::Null | Shape::Number)
 }
 
 /// Around a property stand the event's properties, the event, the array and the envelope.

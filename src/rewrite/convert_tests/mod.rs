@@ -13,13 +13,16 @@ use crate::segment::{Call, Kind};
 mod clock;
 mod enriched;
 mod flow;
+mod identities;
 mod privacy;
+mod profiles;
 mod repairs;
 mod repeats;
 mod rules;
 mod scrub;
 mod superset;
 mod vectors;
+mod who;
 
 /// Parses JSON and refuses a key that is given twice, at any level.
 fn strict(text: &[u8]) -> Result<Json, String> {

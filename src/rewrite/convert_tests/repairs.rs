@@ -109,8 +109,12 @@ fn the_clients_address_is_filled_in_for_devices_only() {
         both(json!("203.0.113.7"))
     );
     assert_eq!(
-        ip(r#"{"library":{"name":"analytics-kotlin"},"ip":""}"#),
+        ip(r#"{"library":{"name":"analytics-kotlin"},"device":{"id":"d"},"ip":""}"#),
         both(json!("203.0.113.7"))
+    );
+    assert_eq!(
+        ip(r#"{"library":{"name":"analytics-kotlin"}}"#),
+        both(Json::Null)
     );
     assert_eq!(
         ip(r#"{"library":{"name":"analytics.js"},"ip":"0.0.0.0"}"#),

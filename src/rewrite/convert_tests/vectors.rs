@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::super::enrich::cache::UserAgents;
+use super::super::super::identity::Id;
 use super::super::super::json::{Scratch, Value};
 use super::super::super::message::Part;
 use super::super::super::message_id::{self, EventUuid};
@@ -62,6 +63,8 @@ fn mapped(text: &str) -> Vec<u8> {
         context: &message.context,
     };
     let named = message.kind.unwrap().of(text.as_bytes());
+    let message_id =
+        message_id::given(message.message_id, text.as_bytes(), Mode::Reference).unwrap();
     let settled = Settled {
         kind: Kind::from_name(
             named
@@ -72,15 +75,15 @@ fn mapped(text: &str) -> Vec<u8> {
                 .unwrap(),
         )
         .unwrap(),
-        message_id: message_id::given(message.message_id, text.as_bytes()).unwrap(),
+        uuid: EventUuid::v5(&message_id),
+        message_id,
         time: message.timestamp.map_or(Time::Unknown, Time::AsWritten),
         unusable_time: None::<Value>,
         sent_at: SentAt::default(),
-        uuid: EventUuid::v5(&message_id::given(message.message_id, text.as_bytes()).unwrap()),
-        user_id: message.user_id,
-        anonymous_id: message.anonymous_id,
-        user_spelled: None,
-        anonymous_spelled: None,
+        user_id: Id::as_written(message.user_id, text.as_bytes()),
+        anonymous_id: Id::as_written(message.anonymous_id, text.as_bytes()),
+        previous_id: Id::as_written(message.previous_id, text.as_bytes()),
+        group_id: Id::as_written(message.group_id, text.as_bytes()),
         session: None,
         ip: None,
         user_agent: None,

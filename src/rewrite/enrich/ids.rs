@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use ring::digest::{digest, SHA256};
 
 use super::session::cookie;
+use crate::rewrite::usable::{is_nothing, is_printed_nothing};
 
 /// The longest id that PostHog keeps whole, in characters. It cuts longer ones, and two that begin
 /// alike would become one person.
@@ -29,16 +30,16 @@ const ILLEGAL_IN_ANY_CASE: &[&str] = &[
 /// Ids that PostHog refuses to merge, spelled exactly so.
 const ILLEGAL: &[&str] = &["[object Object]", "NaN", "None", "none", "null", "0"];
 
-/// The id as PostHog shall get it. None for one that stands for nobody in particular: blank, or
-/// the `undefined` and `[object Object]` of broken tracking code, which would make one person of
-/// everybody who has it.
+/// The id as PostHog shall get it. None for one that stands for nobody in particular: blank, the
+/// `undefined` and `(null)` of broken tracking code, or a UUID of zeros, which would make
+/// one person of everybody who has it.
 ///
 /// Space around an id is taken off, since PostHog would take it for another person's. An id that
 /// is too long, or has a NUL that PostHog would replace, becomes `sha256:` and its hash in
 /// hexadecimal: the same id gives the same person, and different ids different ones.
 pub fn usable(id: &str) -> Option<Cow<'_, str>> {
     let id = id.trim();
-    if is_illegal(id) {
+    if is_illegal(id) || is_nil(id) || is_printed_nothing(id) {
         return None;
     }
     let is_long = id.len() > ID_CHARACTERS && id.encode_utf16().count() > ID_CHARACTERS;
@@ -65,6 +66,114 @@ pub fn is_illegal(id: &str) -> bool {
         || ILLEGAL_IN_ANY_CASE
             .iter()
             .any(|illegal| bare.eq_ignore_ascii_case(illegal))
+}
+
+/// A UUID of nothing but zeros: phones give it for an advertising id that they withhold.
+fn is_nil(id: &str) -> bool {
+    matches!(id.len(), 32 | 36) && id.bytes().all(|byte| matches!(byte, b'0' | b'-'))
+}
+
+/// The id of a device as PostHog shall get it, likewise. None as well for what old Android phones
+/// and emulators all have in common.
+pub fn usable_device(id: &str) -> Option<Cow<'_, str>> {
+    const EVERYBODYS: [&str; 2] = ["unknown", "9774d56d682e549c"];
+    let id = usable(id).filter(|id| !is_nothing(id))?;
+    let is_zero = id.bytes().all(|byte| matches!(byte, b'0' | b'-'));
+    let is_everybodys = EVERYBODYS
+        .iter()
+        .any(|other| id.eq_ignore_ascii_case(other));
+    (!is_zero && !is_everybodys).then_some(id)
+}
+
+/// A JSON number as JavaScript prints it, so that an id is the same whether a program has it as a
+/// number or as a text: pandas writes 42 as `42.0`. Digits that JavaScript could not hold stay as
+/// they are written.
+pub fn number_as_text(number: &str) -> Cow<'_, str> {
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    if number != "-0" && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Cow::Borrowed(number);
+    }
+    Decimal::of(number)
+        .and_then(|written| written.as_javascript(number))
+        .filter(|printed| printed != number)
+        .map_or(Cow::Borrowed(number), Cow::Owned)
+}
+
+/// A number as its digits, without zeros at either end, and where its point stands: 0.DIGITS times
+/// ten to the power of `point`.
+#[derive(Debug, PartialEq, Eq)]
+struct Decimal {
+    is_negative: bool,
+    digits: String,
+    point: i64,
+}
+
+impl Decimal {
+    fn of(number: &str) -> Option<Self> {
+        const TOO_SMALL: i64 = 1 << 60;
+        let (mantissa, exponent) = match number.split_once(['e', 'E']) {
+            // One that is too long for a number makes a zero: a large one is no JSON of ours.
+            Some((mantissa, exponent)) => (mantissa, exponent.parse().unwrap_or(-TOO_SMALL)),
+            None => (number, 0),
+        };
+        let unsigned = mantissa.strip_prefix('-').unwrap_or(mantissa);
+        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+        let all = [whole, fraction].concat();
+        let digits = all.trim_start_matches('0');
+        let leading = i64::try_from(all.len() - digits.len()).ok()?;
+        let point = i64::try_from(whole.len()).ok()?.checked_add(exponent)? - leading;
+        let digits = digits.trim_end_matches('0').to_owned();
+        Some(Self {
+            is_negative: unsigned.len() < mantissa.len() && !digits.is_empty(),
+            point: if digits.is_empty() { 0 } else { point },
+            digits,
+        })
+    }
+
+    /// As JavaScript prints the double that is nearest. If that is another number, because a double
+    /// cannot hold so many digits, the digits as they are; none for fractions of that size.
+    fn as_javascript(&self, number: &str) -> Option<String> {
+        /// Whole numbers below this power of ten are printed without one.
+        const PLAIN: i64 = 21;
+        let count = i64::try_from(self.digits.len()).ok()?;
+        if count <= self.point && self.point <= PLAIN {
+            // A whole number, of which every digit is kept.
+            return Some(self.printed());
+        }
+        let nearest = number.parse::<f64>().ok()?;
+        let shortest = Self::of(&format!("{nearest:e}"))?;
+        if nearest.abs() <= 2_f64.powi(53) || shortest == *self {
+            return Some(shortest.printed());
+        }
+        let sign = if self.is_negative { "-" } else { "" };
+        let whole = usize::try_from(self.point).ok()?;
+        (count <= self.point).then(|| format!("{sign}{:0<whole$}", self.digits))
+    }
+
+    /// As JavaScript prints a number of these digits (ECMA-262, Number::toString).
+    fn printed(&self) -> String {
+        let Self { digits, point, .. } = self;
+        let Some(first) = digits.get(..1) else {
+            return "0".to_owned();
+        };
+        let sign = if self.is_negative { "-" } else { "" };
+        let count = digits.len();
+        let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or_default());
+        match (usize::try_from(*point), *point) {
+            (Ok(whole), 1..=21) if whole < count => {
+                let (whole, fraction) = digits.split_at(whole);
+                format!("{sign}{whole}.{fraction}")
+            }
+            (Ok(whole), 1..=21) => format!("{sign}{digits:0<whole$}"),
+            (_, -5..=0) => format!("{sign}0.{}{digits}", zeros(-point)),
+            _ => {
+                let fraction = digits.get(1..).filter(|rest| !rest.is_empty());
+                let dot = fraction.map_or("", |_| ".");
+                let fraction = fraction.unwrap_or_default();
+                format!("{sign}{first}{dot}{fraction}e{:+}", point - 1)
+            }
+        }
+    }
 }
 
 /// The group of analytics.js's cookie `ajs_group_id` in a `Cookie` header, if it is a usable id.
@@ -115,6 +224,11 @@ mod tests {
             "'guest'",
             "'0'",
             "\"UNDEFINED\"",
+            "(null)",
+            "<null>",
+            "nil",
+            "00000000-0000-0000-0000-000000000000",
+            "00000000000000000000000000000000",
         ] {
             assert_eq!(usable(id), None, "{id:?}");
         }
@@ -145,6 +259,70 @@ mod tests {
             );
         }
         assert_eq!(usable("  rider-1041\n").as_deref(), Some("rider-1041"));
+    }
+
+    #[test]
+    fn a_device_that_everybody_has_is_no_device() {
+        for id in [
+            "",
+            "unknown",
+            "undefined",
+            "NULL",
+            "000000000000000",
+            "0000000000000000",
+            "00000000-0000-0000-0000-000000000000",
+            "9774d56d682e549c",
+        ] {
+            assert_eq!(usable_device(id), None, "{id:?}");
+        }
+        assert_eq!(usable_device(" d-1 ").as_deref(), Some("d-1"));
+    }
+
+    #[test]
+    fn numbers_are_spelled_as_javascript_prints_them() {
+        for (number, expected) in [
+            ("0", "0"),
+            ("-0", "0"),
+            ("-0.0", "0"),
+            ("0e5", "0"),
+            ("42", "42"),
+            ("-42", "-42"),
+            ("42.0", "42"),
+            ("-42.00", "-42"),
+            ("42.50", "42.5"),
+            ("4.2e1", "42"),
+            ("420e-1", "42"),
+            ("1e6", "1000000"),
+            ("1E+6", "1000000"),
+            ("1.5e3", "1500"),
+            ("0.1", "0.1"),
+            ("1e-1", "0.1"),
+            ("0.000001", "0.000001"),
+            ("0.0000001", "1e-7"),
+            ("1.5e-7", "1.5e-7"),
+            ("1e20", "100000000000000000000"),
+            ("1e21", "1e+21"),
+            ("1.0E21", "1e+21"),
+            ("1.25e22", "1.25e+22"),
+            ("-1e21", "-1e+21"),
+            ("1e-400", "0"),
+            ("0.1000000000000000055511151231257827", "0.1"),
+            ("9007199254740993", "9007199254740993"),
+            ("9007199254740993.0", "9007199254740993"),
+            ("12345678901234567890", "12345678901234567890"),
+            ("1.2345678901234567e19", "12345678901234567000"),
+            ("12345678901234567890123", "12345678901234567890123"),
+            ("12345678901234567890123.0", "12345678901234567890123"),
+            ("1.2345678901234567890123e22", "12345678901234567890123"),
+            ("1e-99999999999999999999", "0"),
+            ("1000000000000000000000", "1000000000000000000000"),
+        ] {
+            assert_eq!(number_as_text(number), expected, "{number}");
+        }
+        // What is in that form already is not copied.
+        for same in ["42", "-7", "1.5", "12345678901234567890"] {
+            assert!(matches!(number_as_text(same), Cow::Borrowed(text) if text == same));
+        }
     }
 
     #[test]

@@ -4,22 +4,25 @@ use std::borrow::Cow;
 
 use super::super::explain::Origin;
 use super::super::group_types::News;
-use super::super::json::{is_truthy, unescape, write_string, Entry, Scratch, Shape, Value};
+use super::super::identity::Id;
+use super::super::json::{unescape, write_string, Entry, Scratch, Shape, Value};
 use super::super::library::Library;
 use super::super::message::{find, Part};
 use super::super::normalise::Source;
-use super::super::GroupTypeFrom;
-use super::Properties;
+use super::super::plan::Piece;
+use super::super::{usable, GroupTypeFrom, Mode};
+use super::enriched::is_set;
+use super::{write_piece, Properties};
 use crate::segment::Kind;
 
 /// The traits that name a group's type, the stronger one first.
 const TYPE_TRAITS: [&str; 2] = ["$group_type", "groupType"];
 
 /// The group that an event's visitor belongs to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) enum Group<'p> {
     /// `context.groupId`.
-    Context(Value),
+    Context(Id),
     /// What analytics.js keeps in its cookie: it never copies it into later events (mapping 5.5).
     Cookie(&'p str),
 }
@@ -30,13 +33,19 @@ impl<'p> Group<'p> {
     /// stays as it is.
     pub(super) fn of(
         cookie: Option<&'p str>,
-        (kind, library): (Kind, Library),
+        (kind, library, mode): (Kind, Library, Mode),
         source: Source<'_>,
         entries: &[Entry],
     ) -> Option<Self> {
         let text = source.context_text;
-        if let Some(id) = source.context.get(text, "groupId") {
-            return is_truthy(id, text).then_some(Self::Context(id));
+        let named = source.context.get(text, "groupId");
+        if mode == Mode::Reference {
+            let id = Id::as_written(named, text);
+            return id.if_truthy(text).is_some().then_some(Self::Context(id));
+        }
+        let id = Id::of(named, text, mode);
+        if id.value().is_some() {
+            return Some(Self::Context(id));
         }
         let cookie = cookie?;
         let counts = library == Library::Browser && !matches!(kind, Kind::Group | Kind::Alias);
@@ -45,7 +54,7 @@ impl<'p> Group<'p> {
         (counts && adds).then_some(Self::Cookie(cookie))
     }
 
-    fn origin(self) -> Origin<'static> {
+    fn origin(&self) -> Origin<'static> {
         Origin::Fixed(match self {
             Self::Context(_) => "context.groupId, and properties.$groups in the enriched mode",
             Self::Cookie(_) => "the cookie ajs_group_id, and properties.$groups",
@@ -61,48 +70,146 @@ fn says(key: &[u8], name: &str) -> bool {
     unescape(&[b"\"", key, b"\""].concat()) == name
 }
 
+/// A group's key in `$groups` in the one form of an id. None for what is neither text nor a number,
+/// of which nothing is known.
+fn group_key(value: Value, text: &[u8]) -> Option<Id> {
+    let is_key = value.is_string() || value.shape == Shape::Number;
+    is_key.then(|| Id::of(Some(value), text, Mode::Enriched))
+}
+
+/// Whether a number stays the same in every program that reads it as a double.
+fn is_safe(value: Value, text: &[u8]) -> bool {
+    const SAFE_DIGITS: usize = 15;
+    value.of(text).len() <= SAFE_DIGITS
+}
+
+/// Whether an id leaves otherwise than it stands.
+fn is_respelled(id: &Id, text: &[u8]) -> bool {
+    match (id.value(), id.spelled()) {
+        (Some(value), None) => value.shape == Shape::Number && !is_safe(value, text),
+        _ => true,
+    }
+}
+
+/// Writes a group's key. PostHog makes a text of a number; of one with more digits than a double
+/// holds, only as a text does it get every digit.
+fn write_group_key(out: &mut Vec<u8>, id: &Id, text: &[u8]) {
+    match id.value() {
+        Some(value) if id.spelled().is_none() && is_safe(value, text) => {
+            out.extend_from_slice(value.of(text));
+        }
+        _ => write_piece(out, Piece::of(id).digits(), text),
+    }
+}
+
 impl Properties<'_, '_, '_> {
+    /// An id that the caller gives by PostHog's own names, if it is not in its one form: what
+    /// merges must be text as well, or PostHog drops the event (posthog-ingestion 4.2).
+    pub(super) fn respelled(&self, key: &[u8], value: Value) -> Option<Id> {
+        let text = self.source.text;
+        let names_id = match key {
+            b"$anon_distinct_id" => true,
+            b"alias" => self.is_event(&["$create_alias", "$merge_dangerously"]),
+            b"$group_key" => self.is_event(&["$groupidentify"]),
+            _ => return None,
+        };
+        if !names_id || !self.is_enriched() || value.shape == Shape::Null {
+            return None;
+        }
+        let id = Id::of(Some(value), text, Mode::Enriched);
+        let is_number = value.shape == Shape::Number && key != b"$group_key";
+        (is_number || is_respelled(&id, text)).then_some(id)
+    }
+
+    fn is_event(&self, names: &[&str]) -> bool {
+        let event = self.plan.event.says(self.source.text);
+        event.is_some_and(|event| names.contains(&event.as_ref()))
+    }
+
+    /// Writes such an id, unless it stands for nobody.
+    pub(super) fn write_respelled(&mut self, key: &[u8], id: &Id) {
+        if id.value().is_some() {
+            self.key_of(b"", key, Origin::Under("properties", key));
+            write_piece(self.out, Piece::of(id).digits(), self.source.text);
+        }
+    }
+
     /// `$groups` of any call: the visitor's group, and in the enriched mode the caller's beside
     /// it, each type once, the caller's first.
     pub(super) fn write_groups(&mut self) {
-        let Some(group) = self.group else {
-            if self.plan.kind == Kind::Group && self.is_enriched() {
-                self.write_own_group();
+        let group = self.group.take();
+        match &group {
+            Some(group) => self.write_groups_of(Some(group), group.origin()),
+            None if self.yielding.groups => {
+                self.write_groups_of(None, Origin::Under("properties", b"$groups"));
             }
-            return;
-        };
+            None if self.plan.kind == Kind::Group && self.is_enriched() => self.write_own_group(),
+            None => {}
+        }
+        self.group = group;
+    }
+
+    fn write_groups_of(&mut self, group: Option<&Group<'_>>, origin: Origin<'_>) {
         let group_type = &self.desk.mapping.group_type;
         let given = find(self.entries, self.source.text, "$groups")
             .filter(|given| self.is_enriched() && given.shape == Shape::Object);
         let given_text = given.map_or(&b""[..], |given| given.of(self.source.text));
         let callers = self.look_into(given_text);
-        self.key("$groups", group.origin());
+        self.key("$groups", origin);
         self.out.push(b'{');
         let mut first = true;
         let names_type = |entry: &Entry| says(entry.key.of(given_text), group_type);
-        if !callers.entries.iter().any(names_type) {
+        if let Some(group) = group.filter(|_| !callers.entries.iter().any(names_type)) {
             first = false;
             write_string(self.out, group_type);
             self.out.push(b':');
             match group {
-                Group::Context(id) => {
-                    let id = id.of(self.source.context_text);
-                    self.out.extend_from_slice(id);
-                }
+                Group::Context(id) => self.write_context_group(id),
                 Group::Cookie(id) => write_string(self.out, id),
             }
         }
         for entry in &callers.entries {
+            let id = group_key(entry.value, given_text);
+            if id.as_ref().is_some_and(|id| id.value().is_none()) {
+                continue;
+            }
             if !std::mem::replace(&mut first, false) {
                 self.out.push(b',');
             }
             self.out.push(b'"');
             self.out.extend_from_slice(entry.key.of(given_text));
             self.out.extend_from_slice(b"\":");
-            self.out.extend_from_slice(entry.value.of(given_text));
+            match id {
+                Some(id) => write_group_key(self.out, &id, given_text),
+                None => self.out.extend_from_slice(entry.value.of(given_text)),
+            }
         }
         self.out.push(b'}');
         *self.aside.part = callers;
+    }
+
+    fn write_context_group(&mut self, id: &Id) {
+        let text = self.source.context_text;
+        match id.value() {
+            Some(value) if !self.is_enriched() => self.out.extend_from_slice(value.of(text)),
+            _ => write_group_key(self.out, id, text),
+        }
+    }
+
+    /// Whether a key in the caller's `$groups` is not spelled as PostHog shall get it.
+    pub(super) fn respells_groups(&mut self) -> bool {
+        let given = self.callers("$groups");
+        let Some(given) = given.filter(|given| given.shape == Shape::Object) else {
+            return false;
+        };
+        let text = given.of(self.source.text);
+        let groups = self.look_into(text);
+        let respells = groups
+            .entries
+            .iter()
+            .any(|entry| group_key(entry.value, text).is_some_and(|id| is_respelled(&id, text)));
+        *self.aside.part = groups;
+        respells
     }
 
     /// The entries of an object of the message, or none. Whoever asks gives the part back.
@@ -157,17 +264,14 @@ impl Properties<'_, '_, '_> {
 
     /// `$groups` of a group call without `context.groupId`: the group that it names.
     fn write_own_group(&mut self) {
-        let text = self.source.text;
-        let group_id = self.source.message.group_id;
-        let usable =
-            |id: &Value| is_truthy(*id, text) && (id.is_string() || id.shape == Shape::Number);
-        if let Some(group_id) = group_id.filter(usable) {
+        let settled = self.settled;
+        if settled.group_id.value().is_some() {
             let group_type = self.group_type();
             self.key("$groups", Origin::Fixed("groupId"));
             self.out.push(b'{');
             write_string(self.out, &group_type);
             self.out.push(b':');
-            self.out.extend_from_slice(group_id.of(text));
+            write_group_key(self.out, &settled.group_id, self.source.text);
             self.out.push(b'}');
         }
     }
@@ -183,11 +287,25 @@ impl Properties<'_, '_, '_> {
             Origin::Fixed("mapping.group_type, or traits where it may"),
         );
         write_string(self.out, &group_type);
-        self.copy("$group_key", message.group_id, Origin::Fixed("groupId"));
+        self.write_own_group_key();
         if self.desk.mapping.group_type_from == GroupTypeFrom::Traits {
             self.write_group_set_without_type();
         } else {
-            self.copy("$group_set", message.traits, Origin::Fixed("traits"));
+            let traits = message.traits;
+            let traits = traits.filter(|traits| !self.is_enriched() || is_set(*traits));
+            self.copy("$group_set", traits, Origin::Fixed("traits"));
+        }
+    }
+
+    fn write_own_group_key(&mut self) {
+        let settled = self.settled;
+        if !self.is_enriched() {
+            let group_id = self.source.message.group_id;
+            return self.copy("$group_key", group_id, Origin::Fixed("groupId"));
+        }
+        if settled.group_id.value().is_some() {
+            self.key("$group_key", Origin::Fixed("groupId"));
+            write_group_key(self.out, &settled.group_id, self.source.text);
         }
     }
 
@@ -201,7 +319,7 @@ impl Properties<'_, '_, '_> {
         let named = TYPE_TRAITS.iter().find_map(|trait_name| {
             traits
                 .get(text, trait_name)
-                .filter(|name| name.is_string() && is_truthy(*name, text))
+                .filter(|name| usable::is_text(*name, text))
         });
         named.map_or_else(setting, |name| unescape(name.of(text)).into_owned())
     }
@@ -218,6 +336,7 @@ impl Properties<'_, '_, '_> {
         let traits = self.source.message.traits;
         let is_object = traits.is_some_and(|traits| traits.shape == Shape::Object);
         if !is_object {
+            let traits = traits.filter(|traits| !self.is_enriched() || is_set(*traits));
             return self.copy("$group_set", traits, Origin::Fixed("traits"));
         }
         let mut set = Vec::new();

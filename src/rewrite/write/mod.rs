@@ -107,6 +107,17 @@ struct Given {
     browser: Option<Value>,
 }
 
+/// What the caller gave and does not count, because it is no value or not in its one form.
+#[derive(Debug, Default)]
+struct Yielding {
+    /// `$ip` that is no address, where there is one.
+    ip: bool,
+    /// `$set` that is no object, where the context's traits are to be set.
+    set: bool,
+    /// `$groups` with a key that is not spelled as PostHog shall get it.
+    groups: bool,
+}
+
 /// The properties of one event while they are written.
 struct Properties<'o, 'p, 't> {
     out: &'o mut Vec<u8>,
@@ -123,7 +134,10 @@ struct Properties<'o, 'p, 't> {
     /// Which of the context's values have been written to a property of their own.
     mapped: Mapped,
     given: Given,
+    yielding: Yielding,
     group: Option<Group<'p>>,
+    /// Whether it is an event by which PostHog changes persons and groups.
+    changes_persons: bool,
     /// Which of the project's constants have been written already: a bit for each.
     constants: u64,
     empty: bool,
@@ -163,9 +177,15 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
         }
         let context = source.context;
         let library = Library::of(context, source.context_text);
-        let group = Group::of(desk.group_cookie, (plan.kind, library), source, entries);
+        let mode = desk.mapping.mode;
+        let group = Group::of(
+            desk.group_cookie,
+            (plan.kind, library, mode),
+            source,
+            entries,
+        );
         out.push(b'{');
-        Self {
+        let mut properties = Self {
             out,
             aside,
             desk,
@@ -178,10 +198,20 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             presence,
             mapped: Mapped::default(),
             given,
+            yielding: Yielding::default(),
             group,
+            changes_persons: plan.changes_persons(source),
             constants: 0,
             empty: true,
+        };
+        if mode == Mode::Enriched {
+            properties.yielding = Yielding {
+                ip: properties.yields_ip(),
+                set: properties.yields_set(),
+                groups: properties.respells_groups(),
+            };
         }
+        properties
     }
 
     fn write(&mut self) {
@@ -242,8 +272,24 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
 
     /// Whether the caller has given this key, so that others give way.
     fn caller_has(&self, key: &str) -> bool {
-        self.presence.may_have(key.as_bytes())
-            && find(self.entries, self.source.text, key).is_some()
+        self.callers(key).is_some_and(|_| !self.is_yielding(key))
+    }
+
+    /// The caller's value of a key.
+    fn callers(&self, key: &str) -> Option<Value> {
+        if !self.presence.may_have(key.as_bytes()) {
+            return None;
+        }
+        find(self.entries, self.source.text, key)
+    }
+
+    /// Whether the caller's value of a key gives way to others.
+    fn is_yielding(&self, key: &str) -> bool {
+        match key {
+            "$ip" => self.yielding.ip,
+            "$set" => self.yielding.set,
+            _ => false,
+        }
     }
 
     /// Constant properties of the project; they give way to everything else.
@@ -251,7 +297,9 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
         let constants = &self.desk.recipient.properties;
         for (index, (key, value)) in constants.iter().enumerate() {
             // The last two are still to come.
+            let is_harmful = self.changes_persons && is_no_profile(key, value);
             let is_taken = self.constants & constant_bit(index) != 0
+                || is_harmful
                 || self.caller_has(key)
                 || matches!(key.as_str(), "distinct_id" | "$lib");
             if !is_taken {
@@ -269,6 +317,11 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             }
         }
     }
+}
+
+/// Whether a property keeps PostHog from making a profile, and from changing persons at all.
+fn is_no_profile(key: &str, value: &str) -> bool {
+    key == "$process_person_profile" && value == "false"
 }
 
 /// More constants than bits share the last one; the configuration allows fewer.

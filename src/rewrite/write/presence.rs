@@ -45,17 +45,34 @@ pub(super) enum Target {
     DeviceType,
 }
 
-/// Which of them have been written.
+/// Which of them have been written, and which have given way because they say nothing.
 #[derive(Debug, Default)]
-pub(super) struct Mapped(u8);
+pub(super) struct Mapped {
+    written: u8,
+    given_way: u8,
+}
 
 impl Mapped {
     pub(super) fn note(&mut self, target: Target) {
-        self.0 |= 1 << target as u8;
+        self.written |= 1 << target as u8;
     }
 
     pub(super) fn has(&self, target: Target) -> bool {
-        self.0 & 1 << target as u8 != 0
+        self.written & 1 << target as u8 != 0
+    }
+
+    pub(super) fn give_way(&mut self, target: Target) {
+        self.given_way |= 1 << target as u8;
+    }
+
+    /// Whether a value has given way, and nothing has taken its place.
+    pub(super) fn is_left(&self, target: Target) -> bool {
+        self.given_way & !self.written & 1 << target as u8 != 0
+    }
+
+    /// Whether there is any such value.
+    pub(super) fn has_left(&self) -> bool {
+        self.given_way & !self.written != 0
     }
 }
 

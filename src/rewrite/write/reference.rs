@@ -7,7 +7,7 @@ use super::super::json::{is_truthy, write_string, Entry, Shape, Value};
 use super::super::message::{find, Inner};
 use super::super::plan::Piece;
 use super::super::spread::{write_spread, Strangers};
-use super::super::{DeviceTypes, Noise};
+use super::super::{usable, DeviceTypes, Noise};
 use super::presence::Target;
 use super::{write_piece, Properties, Source};
 use crate::segment::Kind;
@@ -58,6 +58,11 @@ impl<'t> Properties<'_, '_, 't> {
                 self.write_run(run.take());
                 continue;
             }
+            if let Some(id) = self.respelled(key, entry.value) {
+                self.write_run(run.take());
+                self.write_respelled(key, &id);
+                continue;
+            }
             // One before the key is its quote.
             let start = run.map_or(entry.key.start() - 1, |(start, _)| start);
             run = Some((start, entry.value.span.end()));
@@ -106,15 +111,14 @@ impl<'t> Properties<'_, '_, 't> {
             b"url" | b"$current_url" => self.given.url.is_some(),
             b"utm_campaign" => self.given.utm_name.is_some(),
             b"$browser" => self.given.browser.is_some(),
-            b"$groups" => self.group.is_some(),
+            b"$groups" => self.group.is_some() || self.yielding.groups,
+            b"$ip" => self.yielding.ip,
             b"$screen_name" => self.plan.kind == Kind::Screen,
-            b"$set" => self.plan.kind == Kind::Identify,
+            b"$set" => self.plan.kind == Kind::Identify || self.yielding.set,
             b"$anon_distinct_id" => self.plan.anon_distinct_id != Piece::Absent,
-            // PostHog drops what merges or sets when it carries this (posthog-ingestion 4.4).
+            // PostHog drops what changes persons when it carries this (posthog-ingestion 4.4).
             b"$process_person_profile" => {
-                self.is_enriched()
-                    && self.plan.kind == Kind::Identify
-                    && value.shape == Shape::False
+                self.is_enriched() && self.changes_persons && value.shape == Shape::False
             }
             b"token"
             | b"$configured_session_timeout_ms"
@@ -210,18 +214,16 @@ impl<'t> Properties<'_, '_, 't> {
     }
 
     pub(super) fn write_mapped(&mut self) {
-        let Source {
-            context,
-            context_text,
-            ..
-        } = self.source;
-        for (literal, path, target) in MAPPED {
-            let value = context.get(context_text, literal).or_else(|| {
-                path.and_then(|(inner, key)| find(context.inner(inner), context_text, key))
-            });
-            let Some(value) = value.filter(|_| !self.is_outdone(target)) else {
+        let context_text = self.source.context_text;
+        for path in &MAPPED {
+            let (literal, _, target) = *path;
+            let Some(value) = self.mapped_value(path) else {
                 continue;
             };
+            if self.is_enriched() && self.gives_way(target, value) {
+                self.mapped.give_way(target);
+                continue;
+            }
             let property = target.property();
             if !self.caller_has(property) {
                 self.note(target);
@@ -242,7 +244,52 @@ impl<'t> Properties<'_, '_, 't> {
         }
     }
 
-    fn note(&mut self, target: Target) {
+    /// The context's value that has a property of its own, unless something else takes its place.
+    fn mapped_value(&self, (literal, path, target): &Path) -> Option<Value> {
+        let Source {
+            context,
+            context_text,
+            ..
+        } = self.source;
+        let value = context.get(context_text, literal).or_else(|| {
+            path.and_then(|(inner, key)| find(context.inner(inner), context_text, key))
+        });
+        value.filter(|_| !self.is_outdone(*target))
+    }
+
+    /// Whether a value of the context says nothing, so that it gives way to what the enriched mode
+    /// knows otherwise.
+    fn gives_way(&self, target: Target, value: Value) -> bool {
+        let text = self.source.context_text;
+        match target {
+            Target::Pathname | Target::Os | Target::DeviceType => !usable::is_text(value, text),
+            _ => usable::says_undefined(value, text),
+        }
+    }
+
+    /// The context's values that have given way to nothing, as the reference has them. What only
+    /// says that there is none (`undefined`) makes no property.
+    pub(super) fn write_left_over(&mut self) {
+        if !self.mapped.has_left() {
+            return;
+        }
+        let text = self.source.context_text;
+        for path in &MAPPED {
+            let (literal, _, target) = *path;
+            let property = target.property();
+            if !self.mapped.is_left(target) || self.caller_has(property) {
+                continue;
+            }
+            let value = self.mapped_value(path);
+            if let Some(value) = value.filter(|value| !usable::says_undefined(*value, text)) {
+                self.note(target);
+                self.key(property, Origin::Under("context", literal.as_bytes()));
+                self.out.extend_from_slice(value.of(text));
+            }
+        }
+    }
+
+    pub(super) fn note(&mut self, target: Target) {
         self.mapped.note(target);
         self.presence.note(target.property().as_bytes());
     }
@@ -288,6 +335,7 @@ impl<'t> Properties<'_, '_, 't> {
             let gone = match key {
                 b"campaign" => campaign_gone,
                 b"ip" => self.settled.ip.is_some(),
+                b"userAgent" => self.settled.user_agent.is_some(),
                 _ => false,
             };
             if !gone && !strangers.hold(key) {

@@ -1,14 +1,15 @@
 //! Browser, system, device, app and network (mapping 5.2).
 
+use super::super::super::enrich::ids::usable_device;
 use super::super::super::enrich::user_agent::{
     self, Brand, ClientHints, Mobile, Screen, UserAgent,
 };
 use super::super::super::explain::Origin;
-use super::super::super::json::Scanner;
-use super::super::super::json::{Scratch, Shape, Value};
+use super::super::super::identity::Id;
+use super::super::super::json::{unescape, Scanner, Scratch, Shape, Value};
 use super::super::super::library::Library;
 use super::super::super::message::{find, Inner};
-use super::super::super::DeviceTypes;
+use super::super::super::{usable, DeviceTypes, Mode};
 use super::super::presence::Target;
 use super::Properties;
 
@@ -23,54 +24,62 @@ impl<'t> Properties<'_, '_, 't> {
             os_version,
             Origin::Fixed("context.os.version"),
         );
-        let has_os_version = os_version
-            .is_some_and(|version| super::says_something(version, self.source.context_text));
+        let has_os_version =
+            os_version.is_some_and(|version| usable::is_word(version, self.source.context_text));
         self.write_user_agent(has_os_version);
         for (inner, key, property) in [
             (Inner::Device, "manufacturer", "$device_manufacturer"),
             (Inner::Device, "name", "$device_name"),
             (Inner::App, "name", "$app_name"),
-            (Inner::App, "version", "$app_version"),
-            (Inner::App, "build", "$app_build"),
             (Inner::App, "namespace", "$app_namespace"),
             (Inner::Network, "carrier", "$network_carrier"),
-            (Inner::Screen, "density", "$screen_density"),
         ] {
-            self.add_context(property, self.inner(inner, key), origin_of(inner, key));
+            self.add_text(property, self.inner(inner, key), origin_of(inner, key));
         }
+        for (key, property) in [("version", "$app_version"), ("build", "$app_build")] {
+            let value = self.inner(Inner::App, key);
+            self.add_context(property, value, origin_of(Inner::App, key));
+        }
+        let density = self.inner(Inner::Screen, "density");
+        let density = density.filter(|density| self.number(*density).is_some_and(|n| n > 0.0));
+        self.add_context(
+            "$screen_density",
+            density,
+            origin_of(Inner::Screen, "density"),
+        );
         for (key, property) in [
             ("wifi", "$network_wifi"),
             ("cellular", "$network_cellular"),
             ("bluetooth", "$network_bluetooth"),
         ] {
             let switch = self.inner(Inner::Network, key);
-            let switch = switch.filter(|value| matches!(value.shape, Shape::True | Shape::False));
-            self.add_context(property, switch, origin_of(Inner::Network, key));
+            self.add_switch(property, switch, origin_of(Inner::Network, key));
         }
         for (key, property) in [("locale", "$locale"), ("timezone", "$timezone")] {
             let value = self.source.context.get(self.source.context_text, key);
-            self.add_context(property, value, Origin::Under("context", key.as_bytes()));
+            self.add_text(property, value, Origin::Under("context", key.as_bytes()));
         }
         self.write_device_id();
     }
 
     fn write_device_id(&mut self) {
-        let id = self.inner(Inner::Device, "id").filter(|id| id.is_string());
-        match id {
-            Some(id) => {
-                self.add_context("$device_id", Some(id), Origin::Fixed("context.device.id"))
+        let text = self.source.context_text;
+        let id = Id::of(self.inner(Inner::Device, "id"), text, Mode::Enriched);
+        let id = id.says(text);
+        if let Some(id) = id.as_deref().and_then(usable_device) {
+            return self.add("$device_id", &id, Origin::Fixed("context.device.id"));
+        }
+        if self.library == Library::Browser {
+            if let Some(anonymous_id) = self.settled.visitor(self.source.text) {
+                self.add("$device_id", &anonymous_id, Origin::Fixed("anonymousId"));
             }
-            None if self.library == Library::Browser => {
-                if let Some(anonymous_id) = self.settled.visitor(self.source.text) {
-                    self.add("$device_id", &anonymous_id, Origin::Fixed("anonymousId"));
-                }
-            }
-            None => {}
         }
     }
 
     fn write_user_agent(&mut self, has_os_version: bool) {
+        let text = self.source.context_text;
         let model = self.inner(Inner::Device, "model");
+        let model = model.filter(|model| usable::is_text(*model, text));
         let Some(user_agent) = self.user_agent_text() else {
             return self.add_context(
                 "$device_model",
@@ -207,7 +216,7 @@ impl<'t> Properties<'_, '_, 't> {
                 return;
             }
             if let Some(brand) = find(&entries, text, "brand").filter(|brand| brand.is_string()) {
-                hints.see_brand(&super::unescape(brand.of(text)));
+                hints.see_brand(&unescape(brand.of(text)));
             }
             before = scanner.expect(b',');
         }
@@ -215,7 +224,7 @@ impl<'t> Properties<'_, '_, 't> {
 
     fn overrides_device_type(&self) -> bool {
         self.desk.mapping.device_type == DeviceTypes::PostHog
-            && self.inner(Inner::Device, "type").is_some()
+            && self.inner_text(Inner::Device, "type").is_some()
     }
 
     /// `$device_type` in PostHog's words, where Segment's own are not wanted.

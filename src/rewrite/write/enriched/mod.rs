@@ -1,20 +1,22 @@
 //! What PostHog's own libraries would send besides (mapping, section 5).
 //!
 //! Everything here only adds: a key that the caller or the reference has given stays as it is. A
-//! source that is missing, empty or of the wrong type adds nothing.
+//! source that is missing, of the wrong type, or says nothing ([`usable`]) adds nothing.
 
 mod device;
 mod person;
 mod web;
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use super::super::explain::Origin;
-use super::super::json::{unescape, write_string, Shape, Value};
+use super::super::json::{write_string, Shape, Value};
 use super::super::message::{find, Inner};
-use super::super::Mode;
+use super::super::{usable, Mode};
 use super::presence::Target;
 use super::Properties;
+pub(super) use person::is_set;
 
 impl<'t> Properties<'_, '_, 't> {
     pub(super) fn is_enriched(&self) -> bool {
@@ -28,6 +30,16 @@ impl<'t> Properties<'_, '_, 't> {
         self.write_session();
         self.write_person();
         self.write_bookkeeping();
+        self.write_left_over();
+    }
+
+    /// Notes that a property takes the place of a value of the context that says nothing.
+    fn claim(&mut self, key: &str) {
+        if self.mapped.has_left() {
+            if let Some(target) = Target::from_property(key) {
+                self.note(target);
+            }
+        }
     }
 
     /// Whether a key is taken, by the caller or by the reference.
@@ -70,6 +82,7 @@ impl<'t> Properties<'_, '_, 't> {
     /// Adds a string.
     pub(super) fn add(&mut self, key: &str, value: &str, origin: Origin<'_>) {
         if !value.is_empty() && !self.has(key) {
+            self.claim(key);
             self.key(key, origin);
             write_string(self.out, value);
         }
@@ -83,29 +96,46 @@ impl<'t> Properties<'_, '_, 't> {
         origin: Origin<'_>,
     ) {
         if !self.has(key) {
+            self.claim(key);
             self.key(key, origin);
             // Writing to a vector cannot fail.
             let _ = self.out.write_fmt(value);
         }
     }
 
-    /// Adds a string, number or boolean of the context as it stands.
+    /// Adds a text or number of the context as it stands.
     pub(super) fn add_context(&mut self, key: &str, value: Option<Value>, origin: Origin<'_>) {
         let text = self.source.context_text;
-        if let Some(value) = value.filter(|value| says_something(*value, text)) {
-            if !self.has(key) {
-                self.key(key, origin);
-                self.out.extend_from_slice(value.of(text));
-            }
-        }
+        let value = value.filter(|value| usable::is_word(*value, text));
+        self.add_value(key, value.map(|value| value.of(text)), origin);
     }
 
-    /// Adds a string, number or boolean of the message as it stands.
+    /// Adds a text of the context as it stands.
+    pub(super) fn add_text(&mut self, key: &str, value: Option<Value>, origin: Origin<'_>) {
+        let value = value.filter(|value| value.is_string());
+        self.add_context(key, value, origin);
+    }
+
+    /// Adds a boolean of the context.
+    pub(super) fn add_switch(&mut self, key: &str, value: Option<Value>, origin: Origin<'_>) {
+        let value = value.filter(|value| matches!(value.shape, Shape::True | Shape::False));
+        let text = self.source.context_text;
+        self.add_value(key, value.map(|value| value.of(text)), origin);
+    }
+
+    /// Adds a text or number of the message as it stands.
     pub(super) fn add_own(&mut self, key: &str, value: Option<Value>, origin: Origin<'_>) {
         let text = self.source.text;
-        if let Some(value) = value.filter(|value| says_something(*value, text)) {
+        let value = value.filter(|value| usable::is_word(*value, text));
+        self.add_value(key, value.map(|value| value.of(text)), origin);
+    }
+
+    fn add_value(&mut self, key: &str, value: Option<&[u8]>, origin: Origin<'_>) {
+        if let Some(value) = value {
             if !self.has(key) {
-                self.copy(key, Some(value), origin);
+                self.claim(key);
+                self.key(key, origin);
+                self.out.extend_from_slice(value);
             }
         }
     }
@@ -119,31 +149,16 @@ impl<'t> Properties<'_, '_, 't> {
         )
     }
 
-    /// A string of the context's first level.
-    pub(super) fn context_text_of(&self, key: &str) -> Option<std::borrow::Cow<'t, str>> {
-        let value = self.source.context.get(self.source.context_text, key)?;
-        self.string(value)
-    }
-
-    /// A string of one of the context's objects.
-    pub(super) fn inner_text(&self, inner: Inner, key: &str) -> Option<std::borrow::Cow<'t, str>> {
-        self.string(self.inner(inner, key)?)
-    }
-
-    fn string(&self, value: Value) -> Option<std::borrow::Cow<'t, str>> {
+    /// A text of the context's first level that says something.
+    pub(super) fn context_text_of(&self, key: &str) -> Option<Cow<'t, str>> {
         let context_text: &'t [u8] = self.source.context_text;
-        value
-            .is_string()
-            .then(|| unescape(value.of(context_text)))
-            .filter(|text| !text.is_empty())
+        let value = self.source.context.get(context_text, key)?;
+        usable::text(value, context_text)
     }
-}
 
-/// Whether a value can be added: not null, not empty, nothing nested.
-pub(super) fn says_something(value: Value, text: &[u8]) -> bool {
-    match value.shape {
-        Shape::Null | Shape::Array | Shape::Object => false,
-        Shape::Plain => value.of(text) != b"\"\"",
-        _ => true,
+    /// A text of one of the context's objects that says something.
+    pub(super) fn inner_text(&self, inner: Inner, key: &str) -> Option<Cow<'t, str>> {
+        let context_text: &'t [u8] = self.source.context_text;
+        usable::text(self.inner(inner, key)?, context_text)
     }
 }

@@ -1,10 +1,10 @@
 //! Sessions, persons, the sending library and the books (mapping 5.3, 5.4 and 5.6).
 
 use super::super::super::explain::Origin;
-use super::super::super::json::{inner as json_inner, Shape, Value};
+use super::super::super::json::{Shape, Value};
 use super::super::super::library::Library;
 use super::super::super::message::Inner;
-use super::super::super::{Bookkeeping, ContextTraits, PersonProfiles};
+use super::super::super::{usable, Bookkeeping, ContextTraits, PersonProfiles};
 use super::Properties;
 use crate::segment::Kind;
 
@@ -17,7 +17,7 @@ impl Properties<'_, '_, '_> {
             version,
             Origin::Fixed("context.library.version"),
         );
-        self.add_context(
+        self.add_text(
             "segment_library_name",
             name,
             Origin::Fixed("context.library.name"),
@@ -40,7 +40,7 @@ impl Properties<'_, '_, '_> {
     }
 
     pub(super) fn write_person(&mut self) {
-        let is_identified = self.settled.user_id.is_some();
+        let is_identified = self.settled.user_id.value().is_some();
         if !matches!(self.plan.kind, Kind::Group | Kind::Alias) {
             let origin = Origin::Fixed("whether there is a userId");
             self.add_json("$is_identified", format_args!("{is_identified}"), origin);
@@ -49,38 +49,87 @@ impl Properties<'_, '_, '_> {
             let origin = Origin::Fixed("mapping.person_profiles");
             self.add_json("$process_person_profile", format_args!("false"), origin);
         }
-        let has_address = self.has("$ip");
-        if self.library == Library::Server && !has_address && self.plan.kind != Kind::Group {
+        let wants_place = self.library != Library::Server || self.plan.kind == Kind::Group;
+        if !wants_place && !self.has_address() {
             let origin = Origin::Fixed("a server's address is not the user's");
             self.add_json("$geoip_disable", format_args!("true"), origin);
         }
-        let traits_count = matches!(self.plan.kind, Kind::Track | Kind::Page | Kind::Screen);
-        if self.desk.mapping.context_traits == ContextTraits::Always && traits_count {
+        if self.traits_count() {
             let traits = self.context_traits();
             self.add_object("$set", traits);
         }
     }
 
-    /// Whether the event is to leave persons alone. What merges or sets never is: PostHog would
-    /// drop it (posthog-ingestion 4.4).
-    fn wants_no_profile(&self, is_identified: bool) -> bool {
-        let profiles = self.desk.mapping.person_profiles;
-        if !matches!(self.plan.kind, Kind::Track | Kind::Page | Kind::Screen) {
-            return profiles == PersonProfiles::Never && self.plan.kind == Kind::Group;
+    /// Whether an address leaves that PostHog can look up. For any other `$ip` it takes that of
+    /// the connection, or none.
+    fn has_address(&self) -> bool {
+        if self.caller_has("$ip") {
+            let own = self.callers("$ip");
+            return own.is_some_and(|ip| usable::is_address(ip, self.source.text));
         }
-        match profiles {
+        let text = self.source.context_text;
+        let ip = self.source.context.get(text, "ip");
+        self.settled.ip.is_some() || ip.is_some_and(|ip| usable::is_address(ip, text))
+    }
+
+    /// Whether the caller's `$ip` is none, and there is another one. A text that is no address
+    /// stays: many a site writes one there to keep the real one out.
+    pub(in crate::rewrite::write) fn yields_ip(&self) -> bool {
+        let own = self.callers("$ip");
+        if own.is_none_or(|ip| usable::is_text(ip, self.source.text)) {
+            return false;
+        }
+        let text = self.source.context_text;
+        let ip = self.source.context.get(text, "ip");
+        self.settled.ip.is_some() || ip.is_some_and(|ip| usable::is_text(ip, text))
+    }
+
+    /// Whether the caller's `$set` is no object, and the context's traits are to be set.
+    pub(in crate::rewrite::write) fn yields_set(&self) -> bool {
+        let own = self.callers("$set");
+        own.is_some_and(|set| set.shape != Shape::Object)
+            && self.traits_count()
+            && self.context_traits().is_some()
+    }
+
+    /// Whether the context's traits set person properties on a call of this kind.
+    fn traits_count(&self) -> bool {
+        self.desk.mapping.context_traits == ContextTraits::Always
+            && matches!(self.plan.kind, Kind::Track | Kind::Page | Kind::Screen)
+    }
+
+    /// Whether the event is to leave persons alone. What changes them never is: PostHog would drop
+    /// it (posthog-ingestion 4.4).
+    fn wants_no_profile(&self, is_identified: bool) -> bool {
+        let says_what = matches!(self.plan.kind, Kind::Track | Kind::Page | Kind::Screen);
+        if self.changes_persons || !says_what {
+            return false;
+        }
+        match self.desk.mapping.person_profiles {
             PersonProfiles::Always => false,
-            PersonProfiles::IdentifiedOnly => {
-                !is_identified && !self.caller_has("$set") && !self.caller_has("$set_once")
-            }
+            PersonProfiles::IdentifiedOnly => !is_identified && !self.caller_sets(),
             PersonProfiles::Never => true,
         }
     }
 
-    /// `$set` of an identify call: its traits, else the context's (mapping 5.4).
+    /// Whether the caller changes the person's properties.
+    fn caller_sets(&self) -> bool {
+        let text = self.source.text;
+        ["$set", "$set_once", "$unset"].into_iter().any(|key| {
+            let value = self.callers(key);
+            value.is_some_and(|value| match value.shape {
+                Shape::Array => key == "$unset" && !usable::is_empty(value, text),
+                _ => usable::is_object(value, text),
+            })
+        })
+    }
+
+    /// `$set` of an identify call: its traits, else the context's (mapping 5.4). What is no object
+    /// sets nothing; PHP writes an empty one as `[]`.
     pub(in crate::rewrite::write) fn write_set(&mut self) {
-        let traits = self.source.message.traits;
-        let lacking = traits.is_none_or(|traits| self.is_empty_object(traits));
+        let text = self.source.text;
+        let mut traits = self.source.message.traits;
+        let lacking = traits.is_none_or(|traits| !usable::is_object(traits, text));
         if lacking && self.is_enriched() {
             if let Some(traits) = self.context_traits() {
                 self.key("$set", Origin::Fixed("context.traits"));
@@ -88,20 +137,16 @@ impl Properties<'_, '_, '_> {
                     .extend_from_slice(traits.of(self.source.context_text));
                 return;
             }
+            traits = traits.filter(|traits| is_set(*traits));
         }
         self.copy("$set", traits, Origin::Fixed("traits"));
-    }
-
-    fn is_empty_object(&self, value: Value) -> bool {
-        let inside = json_inner(value.of(self.source.text));
-        value.shape == Shape::Object && inside.trim_ascii().is_empty()
     }
 
     fn context_traits(&self) -> Option<Value> {
         self.source
             .context
             .get(self.source.context_text, "traits")
-            .filter(|traits| traits.shape == Shape::Object)
+            .filter(|traits| usable::is_object(*traits, self.source.context_text))
     }
 
     fn add_object(&mut self, key: &str, value: Option<Value>) {
@@ -129,4 +174,9 @@ impl Properties<'_, '_, '_> {
         }
         self.add_own("segment_sent_at", message.sent_at, Origin::Fixed("sentAt"));
     }
+}
+
+/// Whether PostHog takes traits for what is to be set: an object, or nothing at all.
+pub(in crate::rewrite::write) fn is_set(traits: Value) -> bool {
+    matches!(traits.shape, Shape::Object | Shape::Null)
 }

@@ -6,9 +6,10 @@ use super::super::super::enrich::url::{
     referring_domain, search_keyword, Query, SearchEngine, Url,
 };
 use super::super::super::explain::Origin;
-use super::super::super::json::{unescape, Value};
+use super::super::super::json::{unescape, Shape, Value};
 use super::super::super::library::Library;
 use super::super::super::message::{find, Inner};
+use super::super::super::usable;
 use super::Properties;
 use crate::segment::Kind;
 
@@ -25,7 +26,7 @@ impl<'t> Properties<'_, '_, 't> {
         let current_url = self.current_url();
         let referrer = self.referrer();
         let page_title = self.inner(Inner::Page, "title");
-        self.add_context("title", page_title, Origin::Fixed("context.page.title"));
+        self.add_text("title", page_title, Origin::Fixed("context.page.title"));
         if let Some(url) = current_url.as_deref().and_then(Url::parse) {
             self.add(
                 "$host",
@@ -88,7 +89,7 @@ impl<'t> Properties<'_, '_, 't> {
     fn add_after_pathname(&mut self, pathname: &str) {
         let own = self.plan.kind == Kind::Page
             && find(self.entries, self.source.text, "path")
-                .is_some_and(|path| path.is_string() && path.of(self.source.text) != b"\"\"");
+                .is_some_and(|path| usable::is_text(path, self.source.text));
         if !own {
             self.add(
                 "$pathname",
@@ -175,5 +176,5 @@ impl<'t> Properties<'_, '_, 't> {
 }
 
 fn is_number(value: Value) -> bool {
-    value.shape == super::Shape::Number
+    value.shape == Shape::Number
 }

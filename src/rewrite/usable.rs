@@ -1,0 +1,175 @@
+//! What counts as a value: a key that is there need not have one.
+//!
+//! SDKs write something for what they lack: null (analytics-elixir), an empty text (C#, Swift), an
+//! empty array for an object (PHP), the text `undefined` (analytics-kotlin), and whatever their
+//! language prints for nothing. All of that is as if the key were missing.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use super::json::{inner, unescape, Shape, Value};
+
+/// What languages print for nothing, in whatever case.
+const NOTHING_IN_ANY_CASE: &[&str] = &["undefined", "null", "none"];
+
+/// What languages print for nothing, spelled exactly so.
+const NOTHING: &[&str] = &["nil", "<nil>", "NaN", "(null)", "<null>", "[object Object]"];
+
+/// Whether a text is blank, or what a language prints for nothing.
+pub(super) fn is_nothing(text: &str) -> bool {
+    let text = text.trim();
+    text.is_empty() || is_placeholder(text)
+}
+
+/// Whether a text, without space around it, is what some language prints for nothing and nothing
+/// else is called: it cannot be anybody's id either.
+pub(super) fn is_printed_nothing(text: &str) -> bool {
+    NOTHING.contains(&text)
+}
+
+/// Whether a text without space around it is what a language prints for nothing.
+fn is_placeholder(text: &str) -> bool {
+    // The longest of them; nearly every other text is longer, or begins otherwise.
+    const LONGEST: usize = 15;
+    text.len() <= LONGEST
+        && (is_printed_nothing(text)
+            || NOTHING_IN_ANY_CASE
+                .iter()
+                .any(|nothing| text.eq_ignore_ascii_case(nothing)))
+}
+
+/// What a text says, if it says anything.
+pub(super) fn text(value: Value, source: &[u8]) -> Option<Cow<'_, str>> {
+    let said = match value.shape {
+        Shape::Plain | Shape::Escaped => unescape(value.of(source)),
+        _ => return None,
+    };
+    (!is_nothing(&said)).then_some(said)
+}
+
+/// Whether a value is a text that says something.
+pub(super) fn is_text(value: Value, source: &[u8]) -> bool {
+    text(value, source).is_some()
+}
+
+/// Whether a value is a text that says something, or a number: versions and names are sent as
+/// either.
+pub(super) fn is_word(value: Value, source: &[u8]) -> bool {
+    value.shape == Shape::Number || is_text(value, source)
+}
+
+/// Whether a value is a text that stands for nothing without being blank.
+pub(super) fn says_undefined(value: Value, source: &[u8]) -> bool {
+    value.is_string() && is_placeholder(unescape(value.of(source)).trim())
+}
+
+/// Whether a value is an object with something in it. PHP writes an empty one as `[]`.
+pub(super) fn is_object(value: Value, source: &[u8]) -> bool {
+    value.shape == Shape::Object && !is_empty(value, source)
+}
+
+/// Whether an array or object has nothing in it.
+pub(super) fn is_empty(value: Value, source: &[u8]) -> bool {
+    let inside = inner(value.of(source)).trim_ascii();
+    matches!(value.shape, Shape::Array | Shape::Object) && inside.is_empty()
+}
+
+/// Whether a value is the address of a machine, of which PostHog can make a place.
+pub(super) fn is_address(value: Value, source: &[u8]) -> bool {
+    let said = text(value, source);
+    said.is_some_and(|said| said.trim().parse::<IpAddr>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::{Scanner, Scratch};
+    use super::*;
+
+    fn value(text: &str) -> Value {
+        let mut scratch = Scratch::default();
+        Scanner::new(text.as_bytes(), &mut scratch).value().unwrap()
+    }
+
+    #[test]
+    fn what_languages_write_for_nothing_is_no_value() {
+        for nothing in [
+            "null",
+            "true",
+            "false",
+            "0",
+            "[]",
+            "{}",
+            "[1]",
+            r#""""#,
+            r#"" ""#,
+            r#""\t\n""#,
+            r#""undefined""#,
+            r#""Undefined""#,
+            r#"" undefined ""#,
+            r#""null""#,
+            r#""NULL""#,
+            r#""None""#,
+            r#""nil""#,
+            r#""<nil>""#,
+            r#""NaN""#,
+            r#""(null)""#,
+            r#""<null>""#,
+            r#""[object Object]""#,
+            r#""\u006eull""#,
+        ] {
+            assert!(!is_text(value(nothing), nothing.as_bytes()), "{nothing}");
+        }
+        for something in [
+            r#""a""#,
+            r#""0""#,
+            r#""false""#,
+            r#""unknown""#,
+            r#""Nan""#,
+            r#""undefined behaviour""#,
+            r#""\u00e9""#,
+        ] {
+            let (value, text) = (value(something), something.as_bytes());
+            assert!(is_text(value, text) && is_word(value, text), "{something}");
+        }
+        assert!(is_word(value("7"), b"7") && !is_text(value("7"), b"7"));
+    }
+
+    #[test]
+    fn an_object_is_one_with_something_in_it() {
+        for (text, is) in [
+            ("{}", false),
+            ("{ }", false),
+            ("[]", false),
+            ("[1]", false),
+            ("null", false),
+            (r#""a""#, false),
+            (r#"{"a":null}"#, true),
+        ] {
+            assert_eq!(is_object(value(text), text.as_bytes()), is, "{text}");
+        }
+        assert!(is_empty(value("[ ]"), b"[ ]") && !is_empty(value("[0]"), b"[0]"));
+        assert!(!is_empty(value(r#""""#), br#""""#));
+    }
+
+    #[test]
+    fn an_address_is_one_that_can_be_looked_up() {
+        for (text, is) in [
+            (r#""203.0.113.7""#, true),
+            (r#"" 203.0.113.7 ""#, true),
+            (r#""2001:db8::7""#, true),
+            (r#""0.0.0.0""#, true),
+            (r#""203.0.113.7:443""#, false),
+            (r#""203.0.113.7, 10.0.0.1""#, false),
+            (r#""unknown""#, false),
+            (r#""undefined""#, false),
+            (r#""""#, false),
+            ("null", false),
+            ("false", false),
+            ("0", false),
+            ("3405803783", false),
+            ("{}", false),
+        ] {
+            assert_eq!(is_address(value(text), text.as_bytes()), is, "{text}");
+        }
+    }
+}
