@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::enrich::uuid7::{event_uuid, Uuid7};
 use super::identity::Id;
-use super::json::{is_truthy, unescape, Shape, Value};
+use super::json::{is_blank, is_truthy, unescape, Shape, Value};
 use super::library::Library;
 use super::message::{Context, Message, Part};
 use super::message_id::{given, made, EventUuid, Place};
