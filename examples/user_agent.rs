@@ -30,12 +30,14 @@ fn main() -> io::Result<()> {
         let version = refined.browser_version.unwrap_or("null");
         writeln!(
             output,
-            "{{\"browser\":{},\"browser_version\":{version},\"os\":{},\"os_version\":{},\"device\":{},\"device_type\":{}}}",
+            "{{\"browser\":{},\"browser_version\":{version},\"os\":{},\"os_version\":{},\"device\":{},\"device_type\":{},\"webview_app\":{},\"webview_app_version\":{}}}",
             serde_json::json!(refined.browser),
             serde_json::json!(refined.os),
             serde_json::json!(refined.os_version),
             serde_json::json!(refined.device),
             serde_json::json!(refined.device_type),
+            serde_json::json!(parsed.webview_app),
+            serde_json::json!(parsed.webview_app_version),
         )?;
     }
     output.flush()

@@ -210,3 +210,44 @@ fn a_nonce_stands_in_the_tag_also_as_a_templates_own_word() {
         assert!(ended.out.is_empty(), "{nonce:?}");
     }
 }
+
+#[test]
+fn a_closed_pipe_is_no_failure_and_a_full_disk_is_one_without_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hedgerow.yaml");
+    let yaml = "projects: {shop: {host: us, api_key: phc_aaaaaaaaaaaa}}\n\
+                routes: [{path: /hr/, segment: {project: shop}}]\n";
+    std::fs::write(&file, yaml).unwrap();
+    let file = file.to_str().unwrap();
+    let commands: [&[&str]; 3] = [
+        &["init"],
+        &["check", "-c", file],
+        &["check", "-c", "/nowhere"],
+    ];
+    let mut wrong = Vec::new();
+    for arguments in commands {
+        for sink in ["closed", "full"] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_hedgerow"));
+            command.args(arguments).stdin(Stdio::null());
+            if sink == "full" {
+                let full = || {
+                    std::fs::File::options()
+                        .write(true)
+                        .open("/dev/full")
+                        .unwrap()
+                };
+                command.stdout(full()).stderr(full());
+            } else {
+                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            }
+            let mut child = command.spawn().unwrap();
+            drop(child.stdout.take());
+            let code = child.wait().unwrap().code();
+            let unable = sink == "full" || arguments.contains(&"/nowhere");
+            if code != Some(if unable { 2 } else { 0 }) {
+                wrong.push(format!("{arguments:?} into what is {sink}: {code:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

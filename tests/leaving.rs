@@ -122,6 +122,10 @@ async fn hand_overs(name: &str, rest: impl Fn(&PostHog, &Path) -> String, troubl
     const HAND_OVERS: usize = 6;
     for round in 1..=HAND_OVERS {
         load.reaches(round * REQUESTS / (HAND_OVERS + 1)).await;
+        // What tools send to every service must end none.
+        for unmeant in ["-HUP", "-USR1", "-USR2"] {
+            process.signal(unmeant);
+        }
         let flickering = trouble.then(|| tokio::spawn(flicker(Arc::clone(&posthog.capture))));
         process.hand_over().await;
         if let Some(flickering) = flickering {

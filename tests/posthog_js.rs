@@ -73,15 +73,144 @@ async fn requests_go_on_byte_for_byte_without_what_belongs_to_the_site() {
             assert_eq!(sent.header(name).as_deref(), expected, "{name}");
         }
     }
-    let headers = "Authorization: Bearer phx_1\r\n";
-    client
-        .exchange(&get("/ph/flags/definitions", headers))
-        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_go_on_only_as_a_bearer_token_and_where_the_query_does_not_do_instead() {
+    let posthog = Recorder::start().await;
+    let proxy = Proxy::start(&yaml(&posthog.url(), ", names: k3v9x2mnq7")).await;
+    let names = hedgerow::site::PathNames::new("k3v9x2mnq7", "phc_test").unwrap();
+    let mut client = Client::connect(proxy.address).await;
+    let (basic, bearer) = ("Basic c2l0ZTpwYXNz", "Bearer phx_1");
+    for (path, credentials, expected) in [
+        ("/i/v1/logs", basic, None),
+        ("/i/v1/metrics", basic, None),
+        ("/i/v1/logs", bearer, Some(bearer)),
+        ("/i/v1/metrics", bearer, Some(bearer)),
+        ("/i/v1/logs?token=phc_test", basic, None),
+        ("/i/v1/metrics?token=phc_test", bearer, None),
+        ("/i/v1/analytics/events", basic, None),
+        ("/i/v1/analytics/events", bearer, Some(bearer)),
+        ("/i/v0/ai/batch", basic, None),
+        ("/flags/definitions", basic, None),
+        (
+            "/flags/definitions?token=phc_test&send_cohorts",
+            bearer,
+            Some(bearer),
+        ),
+        ("/e/", bearer, None),
+        ("/flags/?v=2", bearer, None),
+    ] {
+        for shown in [path.to_owned(), names.disguise(path).into_owned()] {
+            let headers = format!("Authorization: {credentials}\r\n");
+            let asked = post(&format!("/ph{shown}"), &headers, b"{}");
+            client.exchange(&asked).await;
+            let sent = posthog.seen().pop().unwrap();
+            let line = format!("POST {path} HTTP/1.1\r\n");
+            assert!(sent.head.starts_with(&line), "{}", sent.head);
+            let went = sent.header("authorization");
+            assert_eq!(went.as_deref(), expected, "{path} {credentials}");
+        }
+    }
+}
+
+/// What the site's own domain, its proxies and its visitors put into a request.
+const FOREIGN: &str = "X-PostHog-Client-IP: 1.2.3.4\r\nX-PostHog-Client-IP-Signature: x\r\n\
+    X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-User: ada\r\n\
+    Forwarded: for=1.2.3.4\r\nTrue-Client-IP: 1.2.3.4\r\nCF-Connecting-IP: 1.2.3.4\r\n\
+    CF-Access-Jwt-Assertion: x\r\nX-Real-IP: 1.2.3.4\r\nFastly-Client-IP: 1.2.3.4\r\n\
+    Cookie: s=1\r\nCookie2: s=1\r\nProxy-Authorization: Basic eA==\r\nX-Csrf-Token: x\r\n\
+    X-Auth-Token: x\r\nTraceparent: 00-1-1-01\r\nBaggage: user=ada\r\nSec-CH-UA: x\r\n\
+    DNT: 1\r\nX-Capture-Debug: 1\r\nPostHog-Sdk-Info: web/1\r\nX-Request-Id: r\r\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_visitor_or_a_proxy_adds_to_a_request_stays_here_on_every_path() {
+    let posthog = Recorder::start().await;
+    let proxy = Proxy::start(&yaml(&posthog.url(), "")).await;
+    let mut client = Client::connect(proxy.address).await;
+    let needed = "Origin: https://shop.example\r\nReferer: https://shop.example/\r\n\
+        User-Agent: Mozilla/5.0\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n";
+    let headers = format!("{FOREIGN}{needed}");
+    let mut wrong = Vec::new();
+    for asked in [
+        post("/ph/e/", &headers, b"{}"),
+        post("/ph/s/?compression=gzip-js", &headers, b"{}"),
+        post("/ph/flags/?v=2", &headers, b"{}"),
+        post("/ph/i/v1/logs?token=phc_test", &headers, b"{}"),
+        get("/ph/static/array.js", &headers),
+        get("/ph/array/phc_test/config.js", &headers),
+        get("/ph/api/surveys/?token=phc_test", &headers),
+        get("/ph/new/thing", &headers),
+    ] {
+        client.exchange(&asked).await;
+        let sent = posthog.seen().pop().unwrap();
+        let lines = sent.head.lines().skip(1);
+        let found = lines.filter_map(|line| Some(line.split_once(':')?.0.to_ascii_lowercase()));
+        let mut found: Vec<String> = found.collect();
+        found.retain(|name| !matches!(name.as_str(), "content-length" | "connection"));
+        found.sort();
+        let expected = [
+            "accept",
+            "accept-encoding",
+            "host",
+            "origin",
+            "referer",
+            "user-agent",
+            "x-forwarded-for",
+        ];
+        let client = sent.header("x-forwarded-for");
+        if found != expected || client.as_deref() != Some("127.0.0.1") {
+            wrong.push(sent.head);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let v1 = "Authorization: Bearer phc_test\r\nPostHog-Sdk-Info: node/5\r\n\
+        PostHog-Attempt: 1\r\nPostHog-Gateway-Signature: x\r\n";
+    let asked = post("/ph/i/v1/analytics/events", v1, b"{}");
+    client.exchange(&asked).await;
     let sent = posthog.seen().pop().unwrap();
-    assert_eq!(
-        sent.header("authorization").as_deref(),
-        Some("Bearer phx_1")
-    );
+    assert_eq!(sent.header("posthog-sdk-info").as_deref(), Some("node/5"));
+    assert_eq!(sent.header("posthog-attempt").as_deref(), Some("1"));
+    assert_eq!(sent.header("posthog-gateway-signature"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_in_an_answer_leads_back_through_the_route() {
+    let posthog = Recorder::that(|request| {
+        let line = request.head.lines().next().unwrap_or_default();
+        let host = request.header("host").unwrap_or_default();
+        let location = match line.split(' ').nth(1).unwrap_or_default() {
+            "/e" => "/e/".to_owned(),
+            "/flags?v=2" => "flags/?v=2".to_owned(),
+            "/s" => format!("http://{host}/s/"),
+            "/static/1/array.js" => "/static/array.js?v=1".to_owned(),
+            _ => "https://us.posthog.com/login".to_owned(),
+        };
+        let headers = format!("Location: {location}\r\n");
+        Act::Answer(response("308 Permanent Redirect", &headers, ""))
+    })
+    .await;
+    for names in ["", ", names: k3v9x2mnq7"] {
+        let proxy = Proxy::start(&yaml(&posthog.url(), names)).await;
+        let table = hedgerow::site::PathNames::new("k3v9x2mnq7", "phc_test").unwrap();
+        let mut client = Client::connect(proxy.address).await;
+        for (asked, expected) in [
+            (post("/ph/e", "", b"{}"), "/e/"),
+            (post("/ph/flags?v=2", "", b"{}"), "/flags/?v=2"),
+            (post("/ph/s", "", b"{}"), "/s/"),
+            (get("/ph/static/1/array.js", ""), "/static/array.js?v=1"),
+        ] {
+            let answer = client.exchange(&asked).await;
+            let expected = match names {
+                "" => format!("/ph{expected}"),
+                _ => format!("/ph{}", table.disguise(expected)),
+            };
+            assert_eq!(answer.status, 308);
+            assert_eq!(answer.header("location"), expected);
+        }
+        let answer = client.exchange(&get("/ph/login", "")).await;
+        assert_eq!(answer.header("location"), "https://us.posthog.com/login");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,29 +296,39 @@ fn peak() -> u64 {
         * 1024
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_recording_of_64_megabytes_passes_and_takes_no_memory() {
-    const LENGTH: usize = 64 << 20;
+/// The largest body of a `posthog` route, in bytes.
+const LENGTH: usize = 64 << 20;
+
+/// A PostHog that counts what arrives, so that this end of the test holds nothing either.
+async fn counting() -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("http://{}", listener.local_addr().unwrap());
     let arrived = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&arrived);
-    // Reads and counts, so that the other end of the test holds nothing either.
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut buffer = vec![0; 64 * 1024];
         let mut seen = 0_usize;
         loop {
-            let read = stream.read(&mut buffer).await.unwrap();
+            let read = stream.read(&mut buffer).await.unwrap_or(0);
             seen += buffer[..read].iter().filter(|byte| **byte == b'~').count();
             count.store(seen as u64, Ordering::SeqCst);
-            if seen >= LENGTH || read == 0 {
+            if read == 0 {
+                return;
+            }
+            if seen >= LENGTH {
                 break;
             }
         }
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
         stream.write_all(answer).await.unwrap();
     });
+    (host, arrived)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recording_of_64_megabytes_passes_and_takes_no_memory() {
+    let (host, arrived) = counting().await;
     let proxy = Proxy::start(&yaml(&host, "")).await;
     let mut client = TcpStream::connect(proxy.address).await.unwrap();
     let head = format!("POST /ph/s/ HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n");
@@ -218,4 +357,80 @@ async fn a_recording_of_64_megabytes_passes_and_takes_no_memory() {
     );
     client.send(longer.as_bytes()).await;
     assert_eq!(client.answer().await.status, 413);
+}
+
+/// A PostHog that answers 413 once it has read `bound` bytes, if it gets so many, and hangs up.
+async fn refusing_above(bound: usize) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = vec![0; 64 * 1024];
+        let mut seen = 0;
+        while seen < bound {
+            match stream.read(&mut buffer).await {
+                Ok(read) if read > 0 => seen += read,
+                _ => return,
+            }
+        }
+        let answer = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 2\r\n\
+            Connection: close\r\n\r\n{}";
+        let _ = stream.write_all(answer).await;
+    });
+    host
+}
+
+/// What a client reads that sends the whole of a body of so many bytes before it looks.
+async fn sent_first(proxy: &Proxy, framing: &str, length: usize) -> String {
+    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    let head = format!(
+        "POST /ph/s/ HTTP/1.1\r\nHost: a\r\nOrigin: https://shop.example\r\n{framing}\r\n\r\n"
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    let chunked = framing.contains("chunked");
+    let mut piece = Vec::new();
+    if chunked {
+        piece.extend_from_slice(b"10000\r\n");
+    }
+    piece.extend_from_slice(&[b'~'; 0x10000]);
+    if chunked {
+        piece.extend_from_slice(b"\r\n");
+    }
+    for sent in 0..length / 0x10000 {
+        if let Err(error) = client.write_all(&piece).await {
+            return format!("{error} after {sent} pieces");
+        }
+    }
+    if chunked {
+        let _ = client.write_all(b"0\r\n\r\n").await;
+    }
+    let mut answer = vec![0; 4096];
+    match client.read(&mut answer).await {
+        Ok(read) => String::from_utf8_lossy(&answer[..read]).into_owned(),
+        Err(error) => format!("{error} instead of an answer"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_is_too_long_gets_its_413_however_it_is_framed_and_whoever_says_so() {
+    const LONGER: usize = LENGTH + (24 << 20);
+    let said = format!("Content-Length: {LONGER}");
+    let chunked = "Transfer-Encoding: chunked";
+    let mut wrong = Vec::new();
+    for (framing, refused_by_posthog) in [
+        (said.as_str(), usize::MAX),
+        (chunked, usize::MAX),
+        (chunked, 25 << 20),
+    ] {
+        let posthog = refusing_above(refused_by_posthog).await;
+        let proxy = Proxy::start(&yaml(&posthog, "")).await;
+        let answer = sent_first(&proxy, framing, LONGER).await;
+        let ours = refused_by_posthog == usize::MAX;
+        let readable = answer.to_ascii_lowercase();
+        let readable = readable.contains("access-control-allow-origin: https://shop.example");
+        if !answer.starts_with("HTTP/1.1 413") || ours && !readable {
+            wrong.push((framing, refused_by_posthog, answer));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

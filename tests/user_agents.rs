@@ -14,11 +14,14 @@ use serde_json::{json, Value};
 
 /// Different names of browsers, systems, devices and kinds of devices.
 const NAMES: usize = 56;
+/// Different names of apps with a browser of their own.
+const APPS: usize = 17;
 
 #[test]
 fn user_agents_are_read_as_posthog_js_reads_them() {
     let mut count = 0;
     let mut names = BTreeSet::new();
+    let mut apps = BTreeSet::new();
     let mut wrong = Vec::new();
     for line in include_str!("data/user_agents.jsonl").lines() {
         let mut expected: Vec<Value> = serde_json::from_str(line).unwrap();
@@ -35,6 +38,8 @@ fn user_agents_are_read_as_posthog_js_reads_them() {
             json!(parsed.os_version),
             json!(parsed.device),
             json!(parsed.device_type),
+            json!(parsed.webview_app),
+            json!(parsed.webview_app_version),
         ];
         let same = ours.iter().zip(&expected).all(|(ours, theirs)| {
             match (ours.as_f64(), theirs.as_f64()) {
@@ -53,9 +58,11 @@ fn user_agents_are_read_as_posthog_js_reads_them() {
         names.extend(parsed.os);
         names.extend(parsed.device);
         names.extend(parsed.device_type);
+        apps.extend(parsed.webview_app);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(count >= 1000, "{count} user agents are too few");
     // Every name that posthog-js's rules can give occurs. Some are browser, system and device alike.
     assert_eq!(names.len(), NAMES, "{names:?}");
+    assert_eq!(apps.len(), APPS, "{apps:?}");
 }

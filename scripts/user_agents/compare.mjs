@@ -18,7 +18,8 @@ import { gunzipSync } from 'node:zlib'
 
 const require = createRequire(import.meta.url)
 const here = dirname(fileURLToPath(import.meta.url))
-const { detectBrowser, detectBrowserVersion, detectDevice, detectDeviceType, detectOS } = require('@posthog/core')
+const { detectBrowser, detectBrowserVersion, detectDevice, detectDeviceType, detectOS, detectWebviewApp } =
+    require('@posthog/core')
 
 const { values: options } = parseArgs({
     options: {
@@ -72,8 +73,9 @@ const vendorOf = (userAgent) =>
 const expected = ({ userAgent, vendor, hints }) => {
     // getEventProperties of posthog-js leaves everything out without a user agent, and leaves
     // empty texts out.
-    if (!userAgent) return [null, null, null, null, null, null]
+    if (!userAgent) return Array(8).fill(null)
     const [os, osVersion] = detectOS(userAgent)
+    const [webviewApp, webviewAppVersion] = detectWebviewApp(userAgent)
     return [
         detectBrowser(userAgent, vendor) || null,
         detectBrowserVersion(userAgent, vendor),
@@ -81,6 +83,8 @@ const expected = ({ userAgent, vendor, hints }) => {
         osVersion || null,
         detectDevice(userAgent) || null,
         detectDeviceType(userAgent, hints) || null,
+        webviewApp || null,
+        webviewAppVersion || null,
     ].map((value) => (value === Infinity ? null : value)) // as JSON.stringify does
 }
 
@@ -97,6 +101,11 @@ const MARKS = (
     'Mac OS X 10_15_7|Mac OS X 10.4|mac os x 11|Macintosh|CrOS|Linux|debian|Ouya|kobo touch|Kobo\u00a0eReader|Kobo  touch|Nokia|' +
     'KFABWI)|KFTHWI bui|AEOCC)|AEOAB)|KFOT) silk/|KFOT bui Silk/3|KFxyz)|kfkfa) x silk/|Silk/44|ZTE|9138B|TB782B|Nexus 7|Nexus 9|' +
     'pixel c|Pixel 7|pixel xl|PixelZ|HUAWEISHT|BTV|noble nook|smart ultra 6|huaweimed-al00|TAH-|APA|SM-G92|i980|U304AA|LMY47V|QTAQZ3|' +
+    'Instagram 300.1|Instagram/1.|instagram|Barcelona 3|Barcelona/|MessengerForiOS|FBAN/Orca-Android|FB_IAB/Orca-Android|FBAN/EMA|' +
+    'FBAN/FBIOS|FB_IAB/FB4A|FBAV/412.0.0.1|fbav/.|LinkedInApp|LinkedInApp]/9.3|LinkedInApp/4.1x|TwitterAndroid|Twitter for iPhone/9|' +
+    'musical_ly_2022|musical_ly/30.1.2|trill_300.1|app_version/30.1.2|MicroMessenger/8.0|WeChat/|Line/13.2|GSA/250.1|[Pinterest/iOS]|' +
+    'Pinterest/0.2|Pinterest for Android Tablet/9.1|WA4A/2.23|WAiOS/|Snapchat 12.1|Snapchat/|BingWeb/6.9|BingSapphire/24|KAKAOTALK 9.1|' +
+    'NAVER(inapp; search; 1000; 11.2.3; 12)|NAVER(inapp; search;|KAKAOTALK/9|' +
     'pda|Tablet|tablet pc|AppleWebKit/605|like Gecko|\n|\r|\u2028|;|)|(|/|_|.|0|9999999999|1.2.3|/1.2.3| '
 ).split('|')
 
@@ -167,7 +176,9 @@ if (lines.length !== runs.length) {
     console.error(`${runs.length} user agents went in and ${lines.length} answers came out`)
     process.exit(2)
 }
-const NAMES = ['browser', 'browser_version', 'os', 'os_version', 'device', 'device_type']
+const NAMES = [
+    'browser', 'browser_version', 'os', 'os_version', 'device', 'device_type', 'webview_app', 'webview_app_version',
+]
 let differences = 0
 let explained = 0
 const differing = (run, theirs, ours) =>
@@ -197,7 +208,8 @@ if (options.freeze) {
     const seen = new Set()
     const frozen = []
     for (let index = 0; index < realRuns; index++) {
-        const answer = JSON.stringify(answers[index])
+        // An app's version is copied as it stands: one of each app will do.
+        const answer = JSON.stringify(answers[index].slice(0, 7))
         // Some crawlers give their owner's address; it needs no further spreading.
         if (runs[index].userAgent.includes('@')) continue
         if (!seen.has(answer)) frozen.push(JSON.stringify([runs[index].userAgent, ...answers[index]]))

@@ -5,17 +5,18 @@ use std::path::Path;
 use hedgerow::config::{self, Config};
 use hedgerow::proxy::{check_libraries, FetchError};
 
+use super::output::{complain, print};
 use super::End;
 
 /// Prints the routes as a table, or every mistake with its place.
 pub(super) fn check(path: &Path) -> End {
     match super::load(path) {
         Ok(config) => {
-            print!("{}", config::render_table(&config));
+            let printed = print(&config::render_table(&config));
             match libraries(&config) {
-                Ok(()) => End::Well,
+                Ok(()) => printed,
                 Err(reason) => {
-                    eprintln!("hedgerow: {reason}");
+                    complain!("hedgerow: {reason}");
                     End::Unable
                 }
             }
@@ -30,7 +31,7 @@ fn libraries(config: &Config) -> Result<(), String> {
     match super::fetch(config) {
         Ok(()) => {}
         Err(error @ FetchError::Wrong { .. }) => return Err(error.to_string()),
-        Err(error) => eprintln!("hedgerow: warning: {error}"),
+        Err(error) => complain!("hedgerow: warning: {error}"),
     }
     check_libraries(config).map_err(|error| error.to_string())
 }

@@ -14,6 +14,7 @@ use hedgerow::proxy::{Observer, Server};
 use hedgerow::rewrite::Fate;
 use hedgerow::Hedgerow;
 
+use super::output::complain;
 use super::End;
 
 #[derive(Debug, Args)]
@@ -36,7 +37,7 @@ pub(super) fn demo(options: &Options) -> End {
     match serve(options) {
         Ok(()) => End::Well,
         Err(reason) => {
-            eprintln!("hedgerow: {reason}");
+            complain!("hedgerow: {reason}");
             End::Unable
         }
     }

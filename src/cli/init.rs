@@ -5,6 +5,7 @@ use hedgerow::config::{parse, render_problems, Environment};
 use hedgerow::site::init::{init as text, InitOptions, PostHogJs, DEFAULT_ANALYTICS_JS};
 use hedgerow::site::names;
 
+use super::output::{complain, print};
 use super::End;
 
 #[derive(Debug, Args)]
@@ -30,7 +31,7 @@ pub(super) struct Options {
 pub(super) fn init(options: &Options) -> End {
     let mut random = [0_u8; names::ENOUGH_RANDOM_BYTES];
     if let Err(error) = getrandom::fill(&mut random) {
-        eprintln!("hedgerow: the system gives no random numbers: {error}");
+        complain!("hedgerow: the system gives no random numbers: {error}");
         return End::Unable;
     }
     let chosen = InitOptions {
@@ -47,7 +48,7 @@ pub(super) fn init(options: &Options) -> End {
     let text = match text(&chosen, &random) {
         Ok(text) => text,
         Err(error) => {
-            eprintln!("hedgerow: {error}");
+            complain!("hedgerow: {error}");
             return End::Unable;
         }
     };
@@ -55,9 +56,11 @@ pub(super) fn init(options: &Options) -> End {
     // needed for that.
     let trial = text.replace("env:POSTHOG_API_KEY", "phc_placeholder");
     if let Err(problems) = parse(&trial, &Environment::new("")) {
-        eprint!("{}", render_problems(&problems, "the configuration"));
+        complain!(
+            "{}",
+            render_problems(&problems, "the configuration").trim_end()
+        );
         return End::Unable;
     }
-    print!("{text}");
-    End::Well
+    print(&text)
 }

@@ -4,6 +4,7 @@ mod check;
 mod convert;
 mod demo;
 mod init;
+mod output;
 mod run;
 mod snippet;
 mod spool;
@@ -16,6 +17,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use hedgerow::config::{self, Config, ConfigError};
 use hedgerow::proxy::{fetch_libraries, FetchError};
+
+use output::complain;
 
 /// Takes Segment's traffic on a site's own domain, rewrites it in flight and streams it to PostHog.
 #[derive(Debug, Parser)]
@@ -79,8 +82,7 @@ impl From<End> for ExitCode {
 
 /// Runs the command that was asked for.
 pub fn main() -> ExitCode {
-    let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
-    env_logger::Builder::from_env(default).init();
+    start_log();
     match Cli::parse().command {
         Command::Run(options) => run::run(&options),
         Command::Check(file) => check::check(&file.config),
@@ -93,22 +95,44 @@ pub fn main() -> ExitCode {
     .into()
 }
 
+/// Writes the log to standard error, by `RUST_LOG` if it is set.
+///
+/// The framework's own lines hold heads of requests and answers, with cookies and keys, so they are
+/// left out unless `RUST_LOG` names `pingora` itself.
+fn start_log() {
+    const FILTER: &str = "RUST_LOG";
+    let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
+    let mut builder = env_logger::Builder::from_env(default);
+    let asked = std::env::var(FILTER).is_ok_and(|filter| filter.contains("pingora"));
+    if !asked {
+        builder.filter_module("pingora", log::LevelFilter::Off);
+    }
+    builder.init();
+}
+
 /// Loads a configuration. What is wrong with it, or only worth a word, goes to standard error.
 fn load(path: &std::path::Path) -> Result<Config, End> {
     let name = path.display().to_string();
     match Config::load(path) {
         Ok((config, warnings)) => {
-            eprint!("{}", config::render_warnings(&warnings, &name));
+            remark(&config::render_warnings(&warnings, &name));
             Ok(config)
         }
         Err(ConfigError::Invalid { problems, .. }) => {
-            eprint!("{}", config::render_problems(&problems, &name));
+            remark(&config::render_problems(&problems, &name));
             Err(End::Unable)
         }
         Err(error) => {
-            eprintln!("hedgerow: {error}");
+            complain!("hedgerow: {error}");
             Err(End::Unable)
         }
+    }
+}
+
+/// Writes lines to standard error.
+fn remark(lines: &str) {
+    if !lines.is_empty() {
+        complain!("{}", lines.trim_end());
     }
 }
 

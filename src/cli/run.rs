@@ -4,6 +4,7 @@ use clap::Args;
 use hedgerow::proxy::{FetchError, Server};
 use hedgerow::Hedgerow;
 
+use super::output::complain;
 use super::{supervisor, End};
 
 #[derive(Debug, Args)]
@@ -28,7 +29,7 @@ pub(super) fn run(options: &Options) -> End {
     match super::fetch(&config) {
         Ok(()) => {}
         Err(error @ FetchError::Wrong { .. }) => {
-            eprintln!("hedgerow: {error}");
+            complain!("hedgerow: {error}");
             return End::Unable;
         }
         // Calls are taken all the same; the first page that asks for the script tries again.
@@ -53,7 +54,7 @@ pub(super) fn run(options: &Options) -> End {
             End::Well
         }
         Err(reason) => {
-            eprintln!("hedgerow: {reason}");
+            complain!("hedgerow: {reason}");
             End::Unable
         }
     }

@@ -8,6 +8,7 @@ use hedgerow::site::snippet::{
     content_security_policy, next_js, npm, tag, tag_of_template, Home, Page,
 };
 
+use super::output::{complain, print};
 use super::End;
 
 #[derive(Debug, Args)]
@@ -68,7 +69,7 @@ pub(super) fn snippet(options: &Options) -> End {
         None => Home::SameHost,
         Some(Some(origin)) => Home::OtherHost(origin),
         Some(None) => {
-            eprintln!("hedgerow: --home: expected scheme and host, such as https://t.example.com");
+            complain!("hedgerow: --home: expected scheme and host, such as https://t.example.com");
             return End::Unable;
         }
     };
@@ -82,17 +83,14 @@ pub(super) fn snippet(options: &Options) -> End {
     let host = domain.map_or(PageHost::Unknown, PageHost::Named);
     match config.page(path, host, libraries, key, home) {
         Ok(page) => match text(options, &page) {
-            Some(text) => {
-                print!("{text}");
-                End::Well
-            }
+            Some(text) => print(&text),
             None => {
-                eprintln!("hedgerow: --nonce: expected what can stand between double quotes");
+                complain!("hedgerow: --nonce: expected what can stand between double quotes");
                 End::Unable
             }
         },
         Err(error) => {
-            eprintln!("hedgerow: {error}");
+            complain!("hedgerow: {error}");
             End::Unable
         }
     }

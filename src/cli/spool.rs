@@ -6,6 +6,7 @@ use clap::Args;
 use hedgerow::config::SpoolPlace;
 use hedgerow::delivery::SpoolCommand;
 
+use super::output::complain;
 use super::{End, File};
 
 /// What `hedgerow spool` takes.
@@ -24,7 +25,7 @@ pub(super) fn spool(options: &Options) -> End {
         Err(end) => return end,
     };
     let Some(spool) = &config.delivery.spool else {
-        eprintln!("hedgerow: the configuration has no `delivery.spool`");
+        complain!("hedgerow: the configuration has no `delivery.spool`");
         return End::Unable;
     };
     let mut out = io::stdout().lock();
@@ -41,7 +42,7 @@ pub(super) fn spool(options: &Options) -> End {
     match done {
         Ok(()) => End::Well,
         Err(error) => {
-            eprintln!("hedgerow: {error}");
+            complain!("hedgerow: {error}");
             End::Unable
         }
     }

@@ -16,6 +16,7 @@ use super::tree::Kind;
 use super::{schema, secret};
 use crate::posthog::{Host, Scheme};
 use crate::segment::{WriteKey, WriteKeys};
+use crate::site::claims::Underscores;
 use crate::site::forward::Region;
 use crate::site::{DeviceMode, KeyForm, Layout, PathNames, Settings};
 
@@ -67,6 +68,8 @@ pub struct Origin {
     pub inject: Option<PathPrefix>,
     /// How it is found out that a server is away; only where there are several.
     pub health: Health,
+    /// What becomes of header fields with underscores in their names.
+    pub underscores: Underscores,
 }
 
 /// How it is found out that a server of a site is away.
@@ -319,6 +322,7 @@ pub(super) fn origin<'n>(
             servers: servers(reader, field, listen)?,
             inject: None,
             health: Health::Connect(EVERY),
+            underscores: Underscores::Drop,
         });
     };
     let section = reader.section(field, schema::ORIGIN)?;
@@ -364,10 +368,13 @@ pub(super) fn origin<'n>(
             }
         }
     };
+    let words = [("drop", Underscores::Drop), ("keep", Underscores::Keep)];
+    let underscores = reader.choice(&section, "underscores", &words);
     Some(Origin {
         servers: servers?,
         inject,
         health,
+        underscores: underscores.unwrap_or_default(),
     })
 }
 

@@ -29,15 +29,31 @@ pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener
         let Some(listener) = listener(reader, &entry) else {
             continue;
         };
-        // Port 0 is another port each time.
-        let taken = |other: &Listener| other.address == listener.address;
-        if listener.address.port() != 0 && listeners.iter().any(taken) {
-            reader.wrong(&entry, "this address stands in the list already");
+        let taken = |other: &&Listener| overlap(other.address, listener.address);
+        if let Some(other) = listeners.iter().find(taken) {
+            let other = other.address;
+            let message = if other == listener.address {
+                "this address stands in the list already".to_owned()
+            } else {
+                format!("{other} takes connections to this address already, or this one to it")
+            };
+            reader.wrong(&entry, message);
             continue;
         }
         listeners.push(listener);
     }
     listeners
+}
+
+/// Whether only one of two addresses can be listened on: 0.0.0.0 takes every IPv4 address, and [::]
+/// those of IPv4 as well.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let takes = |wide: IpAddr, narrow: IpAddr| {
+        wide == narrow || (wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4()))
+    };
+    // Port 0 is another port each time.
+    let same_port = one.port() == other.port() && one.port() != 0;
+    same_port && (takes(one.ip(), other.ip()) || takes(other.ip(), one.ip()))
 }
 
 fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
@@ -129,8 +145,13 @@ pub(super) fn admin(
         return None;
     }
     let address = address(reader, field)?;
-    if listen.iter().any(|listener| listener.address == address) {
-        reader.wrong(field, "this address is in `listen` already");
+    let taken = |listener: &&Listener| overlap(listener.address, address);
+    if let Some(listener) = listen.iter().find(taken) {
+        let listener = listener.address;
+        reader.wrong(
+            field,
+            format!("{listener} of `listen` takes this address already"),
+        );
         return None;
     }
     if !address.ip().is_loopback() {

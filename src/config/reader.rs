@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::problem::Place;
 use super::schema;
-use super::secret::SecretSource;
+use super::secret::{is_reference, SecretSource};
 use super::source::{join, Finding};
 use super::tree::{Entry, Kind, Node, Span};
 use super::{units, words};
@@ -183,8 +183,22 @@ impl<'a> Reader<'a> {
         self.section(field, known)
     }
 
-    /// Reads a single value.
+    /// Reads a single value that is not a secret. What looks like the place of one is a mistake:
+    /// it would be taken for the value itself.
     pub fn text<'n>(&mut self, field: &Field<'n>, expected: &str) -> Option<&'n str> {
+        let text = self.literal(field, expected)?;
+        if is_reference(text) {
+            self.wrong(
+                field,
+                format!("env: and file: are not read here; expected {expected}"),
+            );
+            return None;
+        }
+        Some(text)
+    }
+
+    /// Reads a single value as it stands.
+    pub fn literal<'n>(&mut self, field: &Field<'n>, expected: &str) -> Option<&'n str> {
         let text = field.text();
         if text.is_none() {
             self.expected(field, expected);

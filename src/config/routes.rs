@@ -8,9 +8,9 @@ use super::model::{Action, Listener, Project, Route};
 use super::path_prefix::PathPrefix;
 use super::projects::Declared;
 use super::reader::{Field, Reader, Section};
-use super::schema;
 use super::site_host::SiteHost;
 use super::tree::Kind;
+use super::{schema, secret};
 use crate::segment::{WriteKey, WriteKeys};
 
 /// The most routes; each is compared with those before it, and a request with all of them.
@@ -216,6 +216,12 @@ fn write_keys(
                     _ => projects.named(reader, &value),
                 };
                 match WriteKey::new(&entry.key) {
+                    // A key of a mapping is no value.
+                    Some(_) if secret::is_reference(&entry.key) => reader.wrong_key(
+                        &value,
+                        "a key of a mapping is taken as it stands, not from a variable or file; \
+                         a route with a list of `write_keys` reads env:NAME",
+                    ),
                     Some(key) => {
                         listed.insert(key, target);
                     }
@@ -236,9 +242,13 @@ fn write_keys(
 }
 
 fn write_key(reader: &mut Reader<'_>, item: &Field<'_>) -> Option<WriteKey> {
-    let key = WriteKey::new(reader.text(item, "a write key")?);
+    let (text, place) = secret::named(reader, item, "a write key")?;
+    let key = WriteKey::new(text.trim());
     if key.is_none() {
-        reader.wrong(item, "expected a write key of 1 to 256 bytes");
+        reader.wrong(
+            item,
+            format!("{place}expected a write key of 1 to 256 bytes"),
+        );
     }
     key
 }

@@ -95,7 +95,7 @@ enum Action {
 
 fn pattern(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NamePattern> {
     const EXPECTED: &str = "an event's name, in which * stands for any characters";
-    match reader.text(field, EXPECTED)?.parse() {
+    match reader.literal(field, EXPECTED)?.parse() {
         Ok(pattern) => Some(pattern),
         Err(error) => {
             reader.wrong(field, format!("expected {EXPECTED}: {error}"));
@@ -105,7 +105,7 @@ fn pattern(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NamePattern> {
 }
 
 fn new_name(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<String> {
-    let name = reader.text(field, "the new name of the event")?;
+    let name = reader.literal(field, "the new name of the event")?;
     if name.trim().is_empty() || name.len() > NAME_BYTES || name.contains(char::is_control) {
         reader.wrong(
             field,

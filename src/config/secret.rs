@@ -74,7 +74,7 @@ pub(super) fn named(
     field: &Field<'_>,
     expected: &str,
 ) -> Option<(String, &'static str)> {
-    let text = reader.text(field, expected)?.trim();
+    let text = reader.literal(field, expected)?.trim();
     if let Some(name) = text.strip_prefix("env:") {
         return Some((variable(reader, field, name.trim())?, "the variable: "));
     }
@@ -86,6 +86,12 @@ pub(super) fn named(
         return None;
     }
     Some((text.to_owned(), ""))
+}
+
+/// Whether a text says where a value is found, rather than being one.
+pub(super) fn is_reference(text: &str) -> bool {
+    let text = text.trim();
+    text.starts_with("env:") || text.starts_with("file:") || text.starts_with("${")
 }
 
 fn variable(reader: &mut Reader<'_>, field: &Field<'_>, name: &str) -> Option<String> {

@@ -18,10 +18,12 @@ pub(super) fn size(text: &str) -> Option<u64> {
     number.checked_mul(factor)
 }
 
-/// `500ms`, `3s`, `2m`, `1h` or `7d`.
+/// `500ms`, `3s`, `2m`, `1h`, `7d` or `0`.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let milliseconds = match unit {
+        // Nothing is nothing in every unit.
+        "" if number == 0 => 1,
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
@@ -107,6 +109,7 @@ mod tests {
             ("2m", Some(120_000)),
             ("1h", Some(3_600_000)),
             ("7d", Some(604_800_000)),
+            ("0", Some(0)),
             ("3", None),
             ("3 sec", None),
             ("s", None),

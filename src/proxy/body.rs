@@ -15,12 +15,21 @@ const WHOLE: Duration = Duration::from_secs(300);
 /// How long a refused body is read on before the answer. A connection that is closed with unread
 /// bytes is reset, and the client might never see why.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
+/// How long a body is read on after an answer that did not wait for it, in all and in one silence,
+/// as web servers usually do it.
+const LINGERING: Duration = Duration::from_secs(30);
+const LINGERING_SILENCE: Duration = Duration::from_secs(5);
+
+/// The framework's name of a chunk that is none; it keeps the kind itself to itself.
+const INVALID_CHUNK: &str = "InvalidChunk";
 
 /// Why a body did not arrive as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Interrupted {
-    /// The client went away, or sent no HTTP.
+    /// The client went away.
     Gone,
+    /// The chunks of its body are not as HTTP has them.
+    Malformed,
     /// The client stopped sending, or took too long.
     Slow,
 }
@@ -85,7 +94,11 @@ impl Incoming {
         let read = timeout_at(self.deadline, session.read_request_body()).await;
         let chunk = match read {
             Ok(Ok(chunk)) => chunk,
-            Ok(Err(error)) => return Err(interrupted(&error)),
+            Ok(Err(error)) => {
+                // Where the next request would begin is not known any more.
+                session.set_keepalive(None);
+                return Err(interrupted(&error));
+            }
             Err(_) => return Err(Interrupted::Slow),
         };
         if chunk.is_none() {
@@ -117,6 +130,23 @@ impl Incoming {
     }
 }
 
+/// Reads on and up to `limit` bytes after an answer that did not wait for the body, so that a client
+/// that sends all of it first finds the answer, and not a connection that was reset.
+pub(super) async fn linger(session: &mut Session, limit: usize) {
+    let mut left = limit;
+    let reading = async {
+        while left > 0 && !session.is_body_done() {
+            let read = tokio::time::timeout(LINGERING_SILENCE, session.read_request_body());
+            match read.await {
+                Ok(Ok(Some(chunk))) => left = left.saturating_sub(chunk.len()),
+                _ => break,
+            }
+        }
+    };
+    // Whatever is left after that is the client's own affair.
+    let _ = tokio::time::timeout(LINGERING, reading).await;
+}
+
 /// Lets the connection end when no further request comes within so many seconds: once it has been
 /// used, the framework would keep it for ever (pingora 2.4). One that is to be closed stays so.
 pub(super) fn end_when_idle(session: &mut Session, seconds: u64) {
@@ -128,6 +158,7 @@ pub(super) fn end_when_idle(session: &mut Session, seconds: u64) {
 fn interrupted(error: &Error) -> Interrupted {
     match error.etype() {
         ErrorType::ReadTimedout => Interrupted::Slow,
+        kind if kind.as_str() == INVALID_CHUNK => Interrupted::Malformed,
         _ => Interrupted::Gone,
     }
 }

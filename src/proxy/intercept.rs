@@ -20,6 +20,7 @@ use crate::segment::{
 };
 
 use crate::site::forward::path_for;
+use crate::site::head::split_target;
 use crate::site::SiteFile;
 
 use super::account::{Copy, Fate, Original};
@@ -329,12 +330,16 @@ fn set_cookie(passage: &Passage<'_>, transport: Transport) -> Option<SetCookie> 
     Some((header::SET_COOKIE, value))
 }
 
-/// The authority that was asked for: of the URL (HTTP/2), else of the header.
+/// The authority that was asked for: of the target (HTTP/2, or a whole address in HTTP/1), else of
+/// the header. The framework keeps a whole address out of `uri`.
 pub(super) fn authority(head: &RequestHeader) -> Option<&str> {
-    match head.uri.authority() {
-        Some(authority) => Some(authority.as_str()),
-        None => head.headers.get(header::HOST)?.to_str().ok(),
+    if let Some(authority) = head.uri.authority() {
+        return Some(authority.as_str());
     }
+    if let Some((Some(authority), _)) = split_target(head.raw_path()) {
+        return std::str::from_utf8(authority).ok();
+    }
+    head.headers.get(header::HOST)?.to_str().ok()
 }
 
 fn key_in_query(query: &str) -> Option<WriteKey> {

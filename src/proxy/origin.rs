@@ -20,6 +20,7 @@ use sha1::{Digest, Sha1};
 
 use crate::config::{Health, Origin, OriginServer, UpstreamHttp};
 use crate::posthog::{Host, Scheme};
+use crate::site::claims::Underscores;
 use crate::site::inject::{self, PageStream};
 use crate::site::snippet::{self, Page};
 
@@ -42,6 +43,7 @@ pub(super) struct Servers {
     snippet: Option<Snippet>,
     /// The host of a request that names none.
     authority: String,
+    underscores: Underscores,
 }
 
 /// What goes into a site's pages.
@@ -82,6 +84,7 @@ impl Servers {
         };
         Ok(Self {
             authority: hosts.first().map_or_else(String::new, Host::authority),
+            underscores: origin.underscores,
             list,
             next: AtomicUsize::new(0),
             balancer,
@@ -134,11 +137,19 @@ impl Servers {
 
     /// Names a host in a request that has none. HTTP/1.0 needs none, as load balancers know that ask
     /// for nothing but a site's health; the request goes on as HTTP/1.1, which does.
-    pub(super) fn name_host(&self, request: &mut RequestHeader) -> Result<()> {
+    ///
+    /// A target that is a whole address may name the host as well.
+    pub(super) fn name_host(&self, request: &mut RequestHeader, asked: Option<&str>) -> Result<()> {
         if request.headers.contains_key(header::HOST) {
             return Ok(());
         }
-        request.insert_header(header::HOST, self.authority.as_str())
+        let host = asked.unwrap_or(&self.authority).to_owned();
+        request.insert_header(header::HOST, host)
+    }
+
+    /// Whether names of header fields may have underscores.
+    pub(super) fn underscores(&self) -> Underscores {
+        self.underscores
     }
 
     /// Prepares a request for a page that gets the snippet; whether it is one.

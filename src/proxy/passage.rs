@@ -70,6 +70,10 @@ impl Stop {
     pub(super) fn reply(self) -> Option<Reply> {
         let refusal = match self {
             Self::Client(Interrupted::Gone) => return None,
+            Self::Client(Interrupted::Malformed) => Refusal::Malformed {
+                code: "malformed_chunk",
+                message: "the chunks of the body are not as HTTP has them",
+            },
             // Never 408, which Chromium itself repeats at once (segment-tracking 1.5).
             Self::Client(Interrupted::Slow) | Self::Memory => {
                 return Some(Reply::Busy { retry_after: 5 })

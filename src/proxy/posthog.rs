@@ -15,10 +15,10 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{parse_x509, WrappedX509};
 use pingora::Result;
 
-use crate::config::{CaFile, PostHogJs, UpstreamHttp};
+use crate::config::{CaFile, PathPrefix, PostHogJs, UpstreamHttp};
 use crate::site::cache::{Cache, CacheKey, Found, Stored};
 use crate::site::{
-    keeps_request_header, keeps_response_header, method_rule, posthog_route, Authorization,
+    keeps_request_header, keeps_response_header, method_rule, posthog_route, Authorization, Below,
     Caching, MethodRule, PostHogRoute, Upstream as To,
 };
 
@@ -34,6 +34,8 @@ const SCRIPT: usize = 16 << 20;
 /// A `posthog:` route at work.
 pub(super) struct Passed {
     said: PostHogJs,
+    /// Where PostHog's addresses stand on the site's host.
+    below: Below,
     pub(super) upstream: Upstream,
     authority: String,
     base_path: String,
@@ -60,7 +62,13 @@ pub(super) enum Step {
 }
 
 impl Passed {
-    pub(super) fn new(said: &PostHogJs, connector: Arc<Connector>, timeouts: Timeouts) -> Self {
+    /// A route of this prefix.
+    pub(super) fn new(
+        prefix: &PathPrefix,
+        said: &PostHogJs,
+        connector: Arc<Connector>,
+        timeouts: Timeouts,
+    ) -> Self {
         let host = &said.project.host;
         let http = match said.project.http {
             // One connection a request needs no flow control between uploads.
@@ -73,6 +81,7 @@ impl Passed {
         };
         Self {
             said: said.clone(),
+            below: Below::new(prefix, host, said.names.as_ref()),
             upstream: Upstream::new(host, http, patient),
             authority: host.authority(),
             base_path: host.base_path().to_owned(),
@@ -106,8 +115,7 @@ impl Passed {
             Some(names) => names.restore(&asked).into_owned(),
             None => asked,
         };
-        let path = path_and_query.split('?').next().unwrap_or_default();
-        let route = posthog_route(head.method.as_str(), path);
+        let route = posthog_route(head.method.as_str(), &path_and_query);
         match route.caching {
             Caching::Never => Step::Pass(Passing {
                 path_and_query,
@@ -137,7 +145,8 @@ impl Passed {
         for (name, value) in &end_to_end(&head.headers) {
             let conditional = name.as_str().starts_with("if-") || name == header::RANGE;
             let ours = *name == header::HOST || *name == header::EXPECT;
-            if !conditional && !ours && keeps_request_header(name.as_str(), route.authorization) {
+            let keeps = keeps_request_header(name.as_str(), value.as_bytes(), route.authorization);
+            if keeps && !conditional && !ours {
                 request.append(name.clone(), value.clone());
             }
         }
@@ -161,13 +170,13 @@ impl Passed {
         let now = Instant::now();
         match fetched {
             Ok(fetched) if fetched.status == StatusCode::NOT_MODIFIED && stale => {
-                let renewed = filtered(&fetched.headers);
+                let renewed = self.filtered(path_and_query, &fetched.headers);
                 let stored = lock(&self.cache).renew(&key, &request, &renewed, now);
                 // Gone meanwhile, which happens only when the cache is full.
                 stored.map_or(Err(NoAnswer::Failed), |stored| Ok(answer(head, &stored)))
             }
             Ok(fetched) if !fetched.status.is_server_error() => {
-                let headers = filtered(&fetched.headers);
+                let headers = self.filtered(path_and_query, &fetched.headers);
                 let Fetched { status, body, .. } = fetched;
                 let mut cache = lock(&self.cache);
                 cache.store(
@@ -188,7 +197,8 @@ impl Passed {
                     return Ok(answer(head, &stored));
                 }
                 let fetched = trouble?;
-                Ok((fetched.status, filtered(&fetched.headers), fetched.body))
+                let headers = self.filtered(path_and_query, &fetched.headers);
+                Ok((fetched.status, headers, fetched.body))
             }
         }
     }
@@ -229,9 +239,13 @@ impl Passed {
         request: &mut RequestHeader,
         client: Option<IpAddr>,
     ) -> Result<()> {
-        let names: Vec<HeaderName> = request.headers.keys().cloned().collect();
-        for name in names {
-            if !keeps_request_header(name.as_str(), passing.authorization) {
+        let keeps = |name: &HeaderName, value: &HeaderValue| {
+            let value = value.as_bytes();
+            keeps_request_header(name.as_str(), value, passing.authorization)
+        };
+        for name in names(&request.headers) {
+            let values: Vec<HeaderValue> = request.headers.get_all(&name).iter().cloned().collect();
+            if !values.iter().all(|value| keeps(&name, value)) {
                 request.remove_header(&name);
             }
         }
@@ -247,30 +261,48 @@ impl Passed {
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Takes out of PostHog's answer what does not belong on the site's host.
-pub(super) fn clean(response: &mut ResponseHeader) -> Result<()> {
-    let names: Vec<HeaderName> = response.headers.keys().cloned().collect();
-    for name in names {
-        let values: Vec<HeaderValue> = response.headers.get_all(&name).iter().cloned().collect();
-        let kept: Vec<&HeaderValue> = values.iter().filter(|value| keeps(&name, value)).collect();
-        if kept.len() < values.len() {
-            response.remove_header(&name);
-            for value in kept {
-                response.append_header(&name, value)?;
+impl Passed {
+    /// Takes out of PostHog's answer what does not belong on the site's host, and puts the
+    /// addresses in it below the route.
+    pub(super) fn clean(&self, passing: &Passing, response: &mut ResponseHeader) -> Result<()> {
+        for name in names(&response.headers) {
+            let values: Vec<HeaderValue> =
+                response.headers.get_all(&name).iter().cloned().collect();
+            let kept = values
+                .iter()
+                .filter_map(|value| self.shown(&passing.path_and_query, &name, value));
+            let kept: Vec<HeaderValue> = kept.collect();
+            if kept != values {
+                response.remove_header(&name);
+                for value in kept {
+                    response.append_header(&name, value)?;
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn filtered(&self, asked: &str, headers: &HeaderMap) -> HeaderMap {
+        let kept = headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.clone(), self.shown(asked, name, value)?)));
+        kept.collect()
+    }
+
+    /// A header of PostHog's answer to this path and query as the page sees it, if it does.
+    fn shown(&self, asked: &str, name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        if matches!(*name, header::LOCATION | header::CONTENT_LOCATION) {
+            if let Some(location) = self.below.location(asked, &text) {
+                return HeaderValue::try_from(location).ok();
+            }
+        }
+        keeps_response_header(name.as_str(), &text).then(|| value.clone())
+    }
 }
 
-fn keeps(name: &HeaderName, value: &HeaderValue) -> bool {
-    keeps_response_header(name.as_str(), &String::from_utf8_lossy(value.as_bytes()))
-}
-
-fn filtered(headers: &HeaderMap) -> HeaderMap {
-    let kept = headers.iter().filter(|(name, value)| keeps(name, value));
-    kept.map(|(name, value)| (name.clone(), value.clone()))
-        .collect::<HeaderMap>()
+fn names(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers.keys().cloned().collect()
 }
 
 /// A kept copy as the answer to this request.

@@ -16,6 +16,7 @@ use pingora::server::{
 };
 use pingora::services::background::{background_service, BackgroundService, GenBackgroundService};
 use thiserror::Error;
+use tokio::signal::unix::{signal, SignalKind};
 
 use crate::config::{Action, Config, Tls};
 use crate::demo::http::Handler;
@@ -157,6 +158,7 @@ impl Server {
         let conf = Arc::clone(&server.configuration);
         let departure = Departure::new();
         server.add_service(background_service("replay", Replaying(hedgerow.clone())));
+        server.add_service(background_service("signals", Unmeant));
         let site = Site::new(hedgerow.clone())?;
         for balancer in site.balancers() {
             let name = "the health of a site's servers".to_owned();
@@ -268,6 +270,43 @@ impl std::fmt::Debug for Server {
             .debug_struct("Server")
             .field("addresses", &self.addresses)
             .finish_non_exhaustive()
+    }
+}
+
+/// Signals that would end the process by default, although no one who sends them means that: some
+/// tools ask every service with them to open its logs anew.
+struct Unmeant;
+
+impl Unmeant {
+    const SIGNALS: [(SignalKind, &'static str); 3] = [
+        (SignalKind::hangup(), "SIGHUP"),
+        (SignalKind::user_defined1(), "SIGUSR1"),
+        (SignalKind::user_defined2(), "SIGUSR2"),
+    ];
+
+    async fn answer(kind: SignalKind, name: &'static str) {
+        let mut signals = match signal(kind) {
+            Ok(signals) => signals,
+            Err(error) => return log::warn!("{name} would end this process: {error}"),
+        };
+        while signals.recv().await.is_some() {
+            log::warn!(
+                "{name} changes nothing: the configuration is read once; start a new process with \
+                 `hedgerow run --upgrade` to change it"
+            );
+        }
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Unmeant {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let [one, two, three] = Self::SIGNALS.map(|(kind, name)| Self::answer(kind, name));
+        let answers = async { tokio::join!(one, two, three) };
+        tokio::select! {
+            _ = answers => {}
+            _ = shutdown.wait_for(|over| *over) => {}
+        }
     }
 }
 

@@ -3,13 +3,14 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::body::Heading;
+use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
 use super::json::{repair, Cleanliness, Malformed, Scratch, Shape};
 use super::merge::{merge, Tree};
 use super::message::{Context, Message, Part};
 use super::normalise::{is_said, moment, passes_gate, settle, SentAt, Settling, Source};
 use super::plan::{Piece, Plan};
-use super::privacy::{Scrub, Subject, Treatment};
+use super::privacy::{ClickIds, Scrub, Subject, Treatment};
 use super::repeats::Tag;
 use super::session::Sessions;
 use super::spread::spreads_beyond;
@@ -327,6 +328,8 @@ pub(super) struct Request<'r> {
     pub(super) sessions: &'r mut Sessions,
     /// The visitor's group, as analytics.js keeps it in its cookie.
     pub(super) group_cookie: Option<&'r str>,
+    /// The ids that Meta's pixel keeps in the visitor's cookies.
+    pub(super) meta_ids: Option<&'r MetaIds>,
     /// The messages whose events PostHog has not accepted yet.
     pub(super) unconfirmed: &'r mut Vec<Tag>,
     /// Notes where each property came from, if anybody wants to know.
@@ -426,6 +429,10 @@ fn event(
         recipient: request.recipient,
         group_types: (subject == Subject::Kept).then_some(&request.rewriter.group_types),
         group_cookie: request.group_cookie.filter(|_| subject == Subject::Kept),
+        // They are what `click_ids` is about.
+        meta_ids: request
+            .meta_ids
+            .filter(|_| subject == Subject::Kept && mapping.privacy.click_ids == ClickIds::Keep),
     };
     request.sixth_group_type = write_event(
         (

@@ -7,6 +7,7 @@ use super::convert::{Converted, Converter, Extent, Request, Shared, Spare, Unrea
 use super::enrich::cache::{Capacity, UserAgents};
 use super::enrich::edge_session::Transport;
 use super::enrich::ids::group_in_cookie;
+use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
 use super::group_types::GroupTypes;
 use super::json::unescape;
@@ -84,6 +85,7 @@ impl Rewriter {
         Rewrite {
             rewriter: Arc::clone(self),
             group_cookie: cookies.and_then(group_in_cookie),
+            meta_ids: cookies.and_then(MetaIds::in_cookies),
             body: Body::new(arrival.call, self.bounds),
             arrival,
             recipient: Arc::clone(&self.nobody),
@@ -111,6 +113,7 @@ pub struct Rewrite {
     recipient: Arc<Recipient>,
     sessions: Sessions,
     group_cookie: Option<String>,
+    meta_ids: Option<MetaIds>,
     unconfirmed: Vec<Tag>,
     trace: Option<Trace>,
     body: Body,
@@ -307,6 +310,7 @@ impl Rewrite {
             shared: &shared,
             sessions: &mut self.sessions,
             group_cookie: self.group_cookie.as_deref(),
+            meta_ids: self.meta_ids.as_ref(),
             unconfirmed: &mut self.unconfirmed,
             trace: self.trace.as_mut(),
             sixth_group_type: None,

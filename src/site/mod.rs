@@ -7,13 +7,17 @@
 //! to 9, segment-tracking 1.6 and 3, posthog-ingestion 6 and 7.
 
 pub mod cache;
+pub mod claims;
 pub mod forward;
+pub mod head;
 pub mod init;
 pub mod inject;
 mod layout;
 mod library;
 pub mod names;
 mod path_names;
+mod posthog_headers;
+mod posthog_location;
 mod posthog_routes;
 mod settings;
 pub mod snippet;
@@ -23,9 +27,10 @@ pub use library::{
     Asset, CachePolicy, Library, LibraryError, Served, Sha256, Sha256Error, LARGEST_ARCHIVE,
 };
 pub use path_names::{PathNames, PathNamesError};
+pub use posthog_headers::{keeps_request_header, keeps_response_header};
+pub use posthog_location::Below;
 pub use posthog_routes::{
-    keeps_request_header, keeps_response_header, method_rule, posthog_route, Authorization,
-    Caching, MethodRule, PostHogRoute, Upstream,
+    method_rule, posthog_route, Authorization, Caching, MethodRule, PostHogRoute, Upstream,
 };
 pub use settings::{
     merge_account, DeviceMode, KeyForm, PageProtocol, RequestHost, RequestHostError, Settings,

@@ -13,9 +13,10 @@ use thiserror::Error;
 
 use super::names::derive;
 
-/// The parts of posthog-js's paths (posthog-ingestion 6.2, and the files of posthog-js 1.449.2),
-/// without `.js`. Names come from the word alone, so a longer list never changes older names.
+/// The parts of posthog-js's paths (posthog-ingestion 6.2, and the files of posthog-js 1.449.2 that
+/// a page can ask for), without `.js`. Names come from the word alone, so a longer list never changes older names.
 const WORDS: &[&str] = &[
+    "all-external-dependencies",
     "api",
     "array",
     "array.full",
@@ -43,6 +44,8 @@ const WORDS: &[&str] = &[
     "i",
     "intercom-integration",
     "lazy-recorder",
+    "loader",
+    "loader-bootstrap",
     "logs",
     "message",
     "messages",
@@ -245,6 +248,11 @@ mod tests {
         "/static/posthog-recorder.js?v=1.449.2",
         "/static/toolbar.js?v=1.449.2&t=1700000000000",
         "/static/rrweb.js",
+        "/static/loader.js",
+        "/static/loader-bootstrap.js?v=1.449.2",
+        "/static/1/array.js",
+        "/static/1/loader.js",
+        "/static/1.449.2/all-external-dependencies.js",
         "/static/web-vitals-with-attribution-soft-navs.js",
         "/array/phc_abcdefghijklmnop/config.js",
         "/array/phc_abcdefghijklmnop/config",
@@ -266,7 +274,9 @@ mod tests {
             assert_eq!(names.restore(&neutral), *path, "{neutral}");
             assert_eq!(forbidden_word(&neutral), None, "{path}: {neutral}");
             assert!(
-                !neutral.contains("static") && !neutral.contains("array"),
+                !["static", "array", "loader"]
+                    .iter()
+                    .any(|word| neutral.contains(word)),
                 "{neutral}"
             );
         }
@@ -300,6 +310,21 @@ mod tests {
                 Err(PathNamesError::Seed),
                 "{seed:?}"
             );
+        }
+    }
+
+    #[test]
+    fn an_installation_keeps_its_names_when_the_list_grows() {
+        for (path, neutral) in [
+            ("/static/array.js", "/dvrckd9/h6kmtj6.js"),
+            ("/static/1.449.2/recorder.js", "/dvrckd9/1.449.2/n329k2z.js"),
+            ("/e/", "/v33f2x9/"),
+            ("/flags/?v=2", "/fzc5b9f/?v=2"),
+            ("/static/loader.js", "/dvrckd9/vdhs676.js"),
+            ("/static/loader-bootstrap.js", "/dvrckd9/r95vj6q.js"),
+        ] {
+            assert_eq!(names().disguise(path), neutral);
+            assert_eq!(names().restore(neutral), path);
         }
     }
 

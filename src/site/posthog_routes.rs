@@ -1,5 +1,6 @@
-//! posthog-js passed through: which host a path goes to, what may be kept, and which headers go
-//! with it (posthog-ingestion 2.1 and 6.2 to 6.6).
+//! posthog-js passed through: which host a path goes to, what may be kept, and whether it takes
+//! credentials (posthog-ingestion 6.2 to 6.6). Which headers go with it stands in
+//! `posthog_headers`.
 //!
 //! Everything else about these requests is left as it is: path and query byte for byte with their
 //! slashes, bodies unread, PostHog's answers as they come.
@@ -28,8 +29,9 @@ pub enum Caching {
 /// What becomes of an `Authorization` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authorization {
-    /// The path needs it: server SDKs and OTLP exporters, never a page.
-    Kept,
+    /// A bearer token goes on: the path is one of server SDKs and OTLP exporters. Nothing else
+    /// does, because pages ask for some of these paths too.
+    Bearer,
     /// Taken out: on a page's own host a browser sends the site's own credentials along.
     Removed,
 }
@@ -55,9 +57,13 @@ pub enum MethodRule {
     Refused,
 }
 
-/// Where a request goes, by its method and its path: below the route's prefix, real names
-/// restored, with a slash in front and without the query.
-pub fn posthog_route(method: &str, path: &str) -> PostHogRoute {
+/// Where a request goes, by its method and its path with the query: below the route's prefix, real
+/// names restored, with a slash in front.
+pub fn posthog_route(method: &str, path_and_query: &str) -> PostHogRoute {
+    let (path, query) = match path_and_query.split_once('?') {
+        Some((path, query)) => (path, query),
+        None => (path_and_query, ""),
+    };
     let upstream = match first_part(path) {
         "static" => Upstream::Assets,
         "array" => Upstream::AssetsThenApi,
@@ -71,11 +77,7 @@ pub fn posthog_route(method: &str, path: &str) -> PostHogRoute {
         } else {
             Caching::Never
         },
-        authorization: if needs_authorization(path) {
-            Authorization::Kept
-        } else {
-            Authorization::Removed
-        },
+        authorization: authorization(path, query),
     }
 }
 
@@ -93,104 +95,36 @@ fn first_part(path: &str) -> &str {
 }
 
 /// Paths whose callers name themselves by `Authorization` (posthog-ingestion 1.1, 1.10 and 6.2).
-fn needs_authorization(path: &str) -> bool {
+fn authorization(path: &str, query: &str) -> Authorization {
     let path = path.trim_end_matches('/');
-    const EXACT: &[&str] = &[
-        "/flags/definitions",
+    /// The query names the project here, the token whoever may read its flags.
+    const FLAGS: &[&str] = &["/flags/definitions", "/api/feature_flag/local_evaluation"];
+    /// The token is the project's, and a page puts it into the query instead.
+    const EVENTS: &[&str] = &[
         "/i/v1/analytics/events",
         "/i/v1/logs",
         "/i/v1/metrics",
         "/v1/logs",
         "/v1/metrics",
-        "/api/feature_flag/local_evaluation",
     ];
-    EXACT.contains(&path) || below(path, "/i/v0/ai") || below(path, "/i/v1/ai")
+    let takes_events = EVENTS.contains(&path) || below(path, "/i/v0/ai") || below(path, "/i/v1/ai");
+    if FLAGS.contains(&path) || takes_events && !names_token(query) {
+        Authorization::Bearer
+    } else {
+        Authorization::Removed
+    }
+}
+
+fn names_token(query: &str) -> bool {
+    let mut names = query
+        .split('&')
+        .map(|pair| pair.split('=').next().unwrap_or_default());
+    names.any(|name| matches!(name, "token" | "api_key"))
 }
 
 fn below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Whether a header of the page's request goes on to PostHog; the name in lower case.
-///
-/// The caller sets `Host` and `X-Forwarded-For` itself, the latter to the one client address:
-/// capture believes the leftmost entry, which a client could have written (posthog-ingestion 2.1).
-/// Hop-by-hop headers are the proxy framework's own affair.
-pub fn keeps_request_header(name: &str, authorization: Authorization) -> bool {
-    match name {
-        "authorization" => authorization == Authorization::Kept,
-        // The site's session belongs to the site.
-        "cookie" | "proxy-authorization" | "proxy-connection" => false,
-        // Addresses that somebody else wrote.
-        "forwarded"
-        | "x-forwarded-for"
-        | "x-forwarded-host"
-        | "x-forwarded-proto"
-        | "x-forwarded-port"
-        | "x-real-ip"
-        | "true-client-ip"
-        | "cf-connecting-ip"
-        | "fly-client-ip"
-        | "cloudfront-viewer-address"
-        | "x-client-ip"
-        | "x-cluster-client-ip" => false,
-        // Switches verbose logging on at PostHog's side.
-        "x-capture-debug" => false,
-        // Only the v1 endpoint has them, which is never called without an `Authorization`.
-        _ => !name.starts_with("posthog-") || authorization == Authorization::Kept,
-    }
-}
-
-/// Whether a header of PostHog's answer goes on to the page; the name in lower case.
-///
-/// What tells who answered goes (a blocker's `header=` rule matches it), and what PostHog's edge
-/// says about its own host would be wrong for the site's: HTTP/3 addresses, HSTS, cookies, reports.
-/// Caching and CORS stay as they are.
-pub fn keeps_response_header(name: &str, value: &str) -> bool {
-    let about_the_edge = matches!(
-        name,
-        "server"
-            | "via"
-            | "x-powered-by"
-            | "server-timing"
-            | "set-cookie"
-            | "alt-svc"
-            | "strict-transport-security"
-            | "expect-ct"
-            | "public-key-pins"
-            | "nel"
-            | "report-to"
-            | "reporting-endpoints"
-            | "content-security-policy"
-            | "content-security-policy-report-only"
-            | "x-request-id"
-            | "x-served-by"
-            | "x-cache"
-            | "x-cache-hits"
-            | "x-timer"
-            | "x-runtime"
-    ) || [
-        "x-posthog",
-        "posthog-",
-        "x-envoy-",
-        "cf-",
-        "x-amz-",
-        "x-vercel-",
-        "x-fastly-",
-    ]
-    .iter()
-    .any(|start| name.starts_with(start));
-    if about_the_edge {
-        return false;
-    }
-    // A name in a value is a mark as well, except where the browser needs the value.
-    let needed = name.starts_with("access-control-") || matches!(name, "content-type" | "location");
-    let value = value.to_ascii_lowercase();
-    needed
-        || !["posthog", "segment", "pingora", "hedgerow"]
-            .iter()
-            .any(|word| value.contains(word))
 }
 
 #[cfg(test)]
@@ -199,7 +133,7 @@ mod tests {
 
     #[test]
     fn every_path_of_posthog_js_goes_to_its_host() {
-        use Authorization::{Kept, Removed};
+        use Authorization::{Bearer, Removed};
         use Caching::{AsItsHeadersSay, Never};
         use Upstream::{Api, Assets, AssetsThenApi};
         for (method, path, upstream, caching, authorization) in [
@@ -237,20 +171,49 @@ mod tests {
             ("POST", "/i/v0/e/", Api, Never, Removed),
             ("POST", "/s/", Api, Never, Removed),
             ("POST", "/flags/", Api, Never, Removed),
-            ("GET", "/flags/definitions", Api, Never, Kept),
-            ("GET", "/flags/definitions/", Api, Never, Kept),
+            ("GET", "/flags/definitions", Api, Never, Bearer),
+            ("GET", "/flags/definitions/", Api, Never, Bearer),
             ("POST", "/decide/", Api, Never, Removed),
             ("GET", "/api/surveys/", Api, Never, Removed),
-            ("POST", "/i/v1/logs", Api, Never, Kept),
-            ("POST", "/i/v1/analytics/events", Api, Never, Kept),
-            ("POST", "/i/v0/ai", Api, Never, Kept),
-            ("POST", "/i/v0/ai/batch", Api, Never, Kept),
+            (
+                "GET",
+                "/flags/definitions?token=phc_x&send_cohorts",
+                Api,
+                Never,
+                Bearer,
+            ),
+            (
+                "GET",
+                "/api/feature_flag/local_evaluation/?token=phc_x",
+                Api,
+                Never,
+                Bearer,
+            ),
+            ("POST", "/i/v1/logs", Api, Never, Bearer),
+            ("POST", "/i/v1/metrics/", Api, Never, Bearer),
+            ("POST", "/i/v1/logs?x=token", Api, Never, Bearer),
+            ("POST", "/i/v1/logs?token=phc_x", Api, Never, Removed),
+            ("POST", "/i/v1/logs/?a=1&token=phc_x", Api, Never, Removed),
+            ("POST", "/i/v1/metrics?token=phc_x", Api, Never, Removed),
+            ("POST", "/v1/metrics?api_key=phc_x", Api, Never, Removed),
+            ("POST", "/i/v0/ai/otel?token=phc_x", Api, Never, Removed),
+            ("POST", "/i/v1/analytics/events", Api, Never, Bearer),
+            ("POST", "/i/v0/ai", Api, Never, Bearer),
+            ("POST", "/i/v0/ai/batch", Api, Never, Bearer),
             ("POST", "/i/v0/aix", Api, Never, Removed),
             ("GET", "/site_app/1/2/3/", Api, Never, Removed),
             ("POST", "/batch/", Api, Never, Removed),
             ("GET", "/staticx/array.js", Api, Never, Removed),
             ("GET", "/", Api, Never, Removed),
             ("GET", "/something/new", Api, Never, Removed),
+            (
+                "GET",
+                "/static/array.js?v=1",
+                Assets,
+                AsItsHeadersSay,
+                Removed,
+            ),
+            ("GET", "/e?a=/static/", Api, Never, Removed),
         ] {
             let expected = PostHogRoute {
                 upstream,
@@ -268,72 +231,5 @@ mod tests {
         }
         assert_eq!(method_rule("TRACE"), MethodRule::Refused);
         assert_eq!(method_rule("CONNECT"), MethodRule::Refused);
-    }
-
-    #[test]
-    fn a_sites_cookies_and_credentials_and_forged_addresses_never_reach_posthog() {
-        for name in [
-            "cookie",
-            "authorization",
-            "forwarded",
-            "x-forwarded-for",
-            "x-real-ip",
-            "cf-connecting-ip",
-            "true-client-ip",
-            "x-capture-debug",
-            "posthog-attempt",
-        ] {
-            assert!(
-                !keeps_request_header(name, Authorization::Removed),
-                "{name}"
-            );
-        }
-        for name in [
-            "origin",
-            "referer",
-            "user-agent",
-            "content-type",
-            "content-encoding",
-            "accept-encoding",
-            "if-none-match",
-            "access-control-request-headers",
-        ] {
-            assert!(keeps_request_header(name, Authorization::Removed), "{name}");
-        }
-        assert!(keeps_request_header("authorization", Authorization::Kept));
-        assert!(keeps_request_header(
-            "posthog-request-id",
-            Authorization::Kept
-        ));
-        assert!(!keeps_request_header("cookie", Authorization::Kept));
-    }
-
-    #[test]
-    fn an_answer_keeps_what_a_browser_needs_and_loses_what_names_its_sender() {
-        for (name, value) in [
-            ("content-type", "application/json"),
-            ("cache-control", "public, max-age=300"),
-            ("vary", "Origin, Referer"),
-            ("etag", "\"x\""),
-            ("access-control-allow-origin", "https://shop.example"),
-            ("access-control-allow-headers", "x-posthog-session-id"),
-            ("retry-after", "1"),
-            ("content-encoding", "gzip"),
-        ] {
-            assert!(keeps_response_header(name, value), "{name}");
-        }
-        for (name, value) in [
-            ("server", "envoy"),
-            ("via", "1.1 x"),
-            ("set-cookie", "__cf_bm=1"),
-            ("alt-svc", "h3=\":443\""),
-            ("strict-transport-security", "max-age=1"),
-            ("cf-ray", "1"),
-            ("x-envoy-upstream-service-time", "3"),
-            ("x-posthog-token", "1"),
-            ("link", "<https://us.posthog.com>; rel=x"),
-        ] {
-            assert!(!keeps_response_header(name, value), "{name}");
-        }
     }
 }

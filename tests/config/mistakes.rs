@@ -102,6 +102,18 @@ fn each_kind_of_mistake_has_its_place() {
             &[(6, 23, "listen[1]", "stands in the list already")],
         ),
         (
+            "listen: [0.0.0.0:1, '[::]:1']",
+            &[(6, 21, "listen[1]", "0.0.0.0:1 takes connections")],
+        ),
+        (
+            "listen: ['[::]:1', 127.0.0.1:1]",
+            &[(6, 20, "listen[1]", "[::]:1 takes connections")],
+        ),
+        (
+            "limits: {body: env:BODY}",
+            &[(6, 16, "limits.body", "env: and file: are not read here")],
+        ),
+        (
             "listen: {address: 127.0.0.1:1, tls: {certificate: missing.pem}}",
             &[
                 (6, 37, "listen.tls", "`key` is missing"),
@@ -316,6 +328,19 @@ fn each_kind_of_mistake_in_routes_has_its_place() {
             )],
         ),
         (
+            "  - {path: /, segment: {project: shop, write_keys: ['env:UNSET']}}",
+            &[(4, 53, "routes[0].segment.write_keys[0]", "UNSET is not set")],
+        ),
+        (
+            "  - {path: /, segment: {write_keys: {'env:KEY': shop}}}",
+            &[(
+                4,
+                38,
+                "routes[0].segment.write_keys[0]",
+                "taken as it stands",
+            )],
+        ),
+        (
             "  - {path: /, segment: {project: shop, write_keys: [a, a]}}",
             &[(4, 56, "routes[0].segment.write_keys[1]", "already")],
         ),
@@ -376,7 +401,7 @@ fn what_goes_together_is_held_to_it() {
     let rows: &[Row] = &[
         (
             "admin: 127.0.0.1:8080\nlisten: 127.0.0.1:8080",
-            &[(6, 8, "admin", "in `listen` already")],
+            &[(6, 8, "admin", "takes this address already")],
         ),
         ("admin: on", &[(6, 8, "admin", "expected an address")]),
         (

@@ -6,6 +6,8 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
+use crate::site::head::{Head, HeadFault};
+
 /// The status for a request that could not be proxied; 0 when nobody is left to read it.
 pub(super) fn status(error: &Error) -> u16 {
     match (error.etype(), error.esource()) {
@@ -21,9 +23,39 @@ pub(super) fn status(error: &Error) -> u16 {
     }
 }
 
+/// The head of a request, as the checks see it.
+pub(super) fn head(session: &Session) -> Head<'_> {
+    let head = session.req_header();
+    Head {
+        method: &head.method,
+        target: head.raw_path(),
+        authority: head.uri.authority().map(|authority| authority.as_str()),
+        version: head.version,
+        headers: &head.headers,
+    }
+}
+
+/// Answers a request that is refused for its head. The connection ends: where its next request
+/// would begin is what such heads are sent to confuse.
+pub(super) async fn refuse_head(session: &mut Session, fault: HeadFault) -> Result<()> {
+    session.set_keepalive(None);
+    let allowed = (fault == HeadFault::Trace).then_some(METHODS);
+    write_page(session, fault.status().as_u16(), allowed).await
+}
+
+/// The methods that a refused `TRACE` is told of (RFC 9110, 15.5.6).
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// A plain page that names neither the framework nor Hedgerow.
 pub(super) async fn page(session: &mut Session, code: u16) -> Result<()> {
-    let mut head = ResponseHeader::build(code, Some(4))?;
+    write_page(session, code, None).await
+}
+
+async fn write_page(session: &mut Session, code: u16, allowed: Option<&'static str>) -> Result<()> {
+    let mut head = ResponseHeader::build(code, Some(5))?;
+    if let Some(allowed) = allowed {
+        head.insert_header(header::ALLOW, allowed)?;
+    }
     let reason = head.status.canonical_reason().unwrap_or("Error");
     let body = Bytes::from(format!("{code} {reason}\n"));
     head.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;

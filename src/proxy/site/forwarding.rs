@@ -9,6 +9,7 @@ use pingora::Result;
 
 use crate::proxy::client;
 use crate::proxy::intercept::authority;
+use crate::site::claims::{forged, Peer, Underscores};
 
 use super::Site;
 
@@ -18,20 +19,6 @@ pub(in crate::proxy) const X_FORWARDED_HOST: HeaderName =
 pub(in crate::proxy) const X_FORWARDED_PROTO: HeaderName =
     HeaderName::from_static("x-forwarded-proto");
 
-/// What a client could claim about itself in front of a site that believes its proxy. Frameworks
-/// build links, redirects and rights upon each of them.
-const CLAIMS: [HeaderName; 9] = [
-    X_FORWARDED_HOST,
-    X_FORWARDED_PROTO,
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-scheme"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-ssl"),
-    HeaderName::from_static("x-real-ip"),
-    header::FORWARDED,
-];
-
 impl Site {
     /// Says in a request who sent it, to which host and how, and takes out what the client said of
     /// itself, unless it is a proxy that is believed.
@@ -39,13 +26,17 @@ impl Site {
         &self,
         session: &Session,
         request: &mut RequestHeader,
+        underscores: Underscores,
     ) -> Result<()> {
         let peer = self.peer(session);
         let trusted = peer.is_some_and(|(_, trusted)| trusted);
-        if !trusted {
-            for claim in &CLAIMS {
-                request.remove_header(claim);
-            }
+        let word = if trusted {
+            Peer::Trusted
+        } else {
+            Peer::Stranger
+        };
+        for name in forged(&request.headers, underscores, word) {
+            request.remove_header(&name);
         }
         if let Some((address, _)) = peer {
             let before = trusted
@@ -105,6 +96,25 @@ pub(super) fn ask_for_path(request: &mut RequestHeader) -> Result<()> {
         None => request.uri.path().to_owned(),
     };
     request.set_raw_path(path.as_bytes())
+}
+
+/// One length where equal ones are given twice: the framework has checked that they are equal, and a
+/// server behind may take two for an attack, or read another one than we did (RFC 9110, 8.6).
+pub(super) fn say_length_once(request: &mut RequestHeader) -> Result<()> {
+    let mut lengths = request.headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next().and_then(|length| length.to_str().ok()) else {
+        return Ok(());
+    };
+    let one = first
+        .split(',')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
+    if lengths.next().is_none() && one == first {
+        return Ok(());
+    }
+    request.insert_header(header::CONTENT_LENGTH, one)
 }
 
 /// The cookies of a request as one line: HTTP/2 may send them one by one, and a server that speaks

@@ -11,22 +11,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, SiteHost};
-use crate::proxy::body::end_when_idle;
+use crate::proxy::body::{end_when_idle, linger};
 use crate::proxy::intercept::authority;
 use crate::proxy::origin::{inject_into, Balancer, Servers};
 use crate::proxy::posthog::{self, Passed, Passing, Step};
 use crate::proxy::upstream::{Addresses, Timeouts};
 use crate::proxy::{connector, BuildError, Hedgerow};
+use crate::site::claims::Underscores;
 use crate::site::inject::PageStream;
 use crate::site::snippet::{Home, Page};
 
 use answers::{page, status};
-use forwarding::{ask_for_path, drop_hop_by_hop, end_by_closing, join_cookies};
+use forwarding::{ask_for_path, drop_hop_by_hop, end_by_closing, join_cookies, say_length_once};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// How long a site may take for an answer. The framework counts this while the client is still
@@ -65,6 +66,8 @@ enum Way {
     Origin(usize),
     /// To the project of the route of this number.
     PostHog(usize, Passing),
+    /// On such a route, but not on to the project.
+    Answered,
 }
 
 /// Whether an answer gets the snippet.
@@ -118,7 +121,8 @@ impl Site {
                         connect,
                         exchange: config.delivery.timeout,
                     };
-                    passed.insert(number, Passed::new(said, connector, timeouts));
+                    let passing = Passed::new(&route.path, said, connector, timeouts);
+                    passed.insert(number, passing);
                 }
                 Action::Segment { .. } => {}
             }
@@ -136,6 +140,35 @@ impl Site {
         servers
             .filter_map(|servers| servers.balancer().cloned())
             .collect()
+    }
+
+    /// Tells the operator why a request could not be proxied: which route, and the kind of fault.
+    fn report(&self, error: &Error, context: &Context, code: u16) {
+        let number = match context.way {
+            Way::Origin(number) | Way::PostHog(number, _) => number,
+            Way::Nowhere | Way::Answered => return,
+        };
+        if *error.esource() == ErrorSource::Downstream {
+            log::debug!("a client was lost: {}", error.etype().as_str());
+            return;
+        }
+        let route = self.hedgerow.config().routes.get(number);
+        let route = route.map_or_else(String::new, |route| route.path.to_string());
+        let kind = error.etype().as_str();
+        if let Some(more) = self
+            .hedgerow
+            .inner
+            .gate
+            .pass(&format!("{route} {kind}"), "route")
+        {
+            let words = match context.way {
+                Way::PostHog(..) => "PostHog",
+                _ => "the site's server",
+            };
+            log::warn!(
+                "route {route}: {words} did not answer as it should: {kind}, status {code}{more}"
+            );
+        }
     }
 
     fn servers(&self, context: &Context) -> Option<&Servers> {
@@ -175,6 +208,11 @@ impl ProxyHttp for Site {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         end_when_idle(session, self.hedgerow.inner.idle_seconds);
+        if let Err(fault) = answers::head(session).check() {
+            log::debug!("a request was refused for its head: {fault:?}");
+            answers::refuse_head(session, fault).await?;
+            return Ok(true);
+        }
         if self.hedgerow.intercept(session).await? {
             return Ok(true);
         }
@@ -197,6 +235,7 @@ impl ProxyHttp for Site {
                             return Ok(false);
                         }
                         Step::Answer(status, headers, body) => {
+                            context.way = Way::Answered;
                             posthog::write(session, status, &headers, body).await?;
                             return Ok(true);
                         }
@@ -265,6 +304,7 @@ impl ProxyHttp for Site {
     ) -> Result<()> {
         // A repeated attempt begins anew.
         context.body = 0;
+        say_length_once(request)?;
         if let Way::PostHog(number, passing) = &context.way {
             let client = self.hedgerow.inner.shown(session);
             return match self.passed.get(number) {
@@ -272,14 +312,12 @@ impl ProxyHttp for Site {
                 None => Ok(()),
             };
         }
-        let asked = match self.servers(context) {
+        let (asked, underscores) = match self.servers(context) {
             Some(servers) => {
-                if authority(session.req_header()).is_none() {
-                    servers.name_host(request)?;
-                }
-                servers.ask_for_page(request)?
+                servers.name_host(request, authority(session.req_header()))?;
+                (servers.ask_for_page(request)?, servers.underscores())
             }
-            None => false,
+            None => (false, Underscores::Drop),
         };
         context.page = if asked {
             PageState::Asked
@@ -288,7 +326,7 @@ impl ProxyHttp for Site {
         };
         ask_for_path(request)?;
         join_cookies(request)?;
-        self.say_who_asks(session, request)
+        self.say_who_asks(session, request, underscores)
     }
 
     async fn response_filter(
@@ -298,8 +336,15 @@ impl ProxyHttp for Site {
         context: &mut Context,
     ) -> Result<()> {
         self.hedgerow.inner.close_when_leaving(session);
-        if let Way::PostHog(..) = &context.way {
-            posthog::clean(response)?;
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
+            let status = ErrorType::HTTPStatus(502);
+            let why = "the server changed the protocol unasked";
+            return Err(Error::explain(status, why).into_up());
+        }
+        if let Way::PostHog(number, passing) = &context.way {
+            if let Some(passed) = self.passed.get(number) {
+                passed.clean(passing, response)?;
+            }
         }
         if let Some(servers) = self.servers(context) {
             servers.vary(response)?;
@@ -378,6 +423,7 @@ impl ProxyHttp for Site {
         context: &mut Context,
     ) -> FailToProxy {
         let mut code = status(error);
+        self.report(error, context, code);
         if session.response_written().is_some() {
             // An answer that has begun breaks off: words of ours would end it as if it were whole.
             log::debug!("an answer broke off: {error}");
@@ -403,9 +449,31 @@ impl ProxyHttp for Site {
         }
     }
 
-    /// Without the query: it may hold what people typed.
-    fn request_summary(&self, session: &Session, _context: &Context) -> String {
-        let head = session.req_header();
-        format!("{} {}", head.method, head.uri.path())
+    /// After the answer, whoever gave it.
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
+        // Recordings are large, and PostHog says no to a large one before it has ended.
+        if matches!(context.way, Way::PostHog(..) | Way::Answered) {
+            // A client that expects a word first reads before it sends.
+            let waits = context.body == 0 && session.get_header(http::header::EXPECT).is_some();
+            if !waits {
+                linger(session, 2 * posthog::BODY).await;
+            }
+        }
+    }
+
+    /// The framework's own line would hold what the server sent, cookies included, and a path in
+    /// which a project's key may stand; [`Site::report`] says what an operator needs.
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Context,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
     }
 }

@@ -22,6 +22,7 @@ mod rules;
 mod scrub;
 mod superset;
 mod vectors;
+mod web;
 mod who;
 
 /// Parses JSON and refuses a key that is given twice, at any level.

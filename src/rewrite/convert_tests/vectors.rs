@@ -95,6 +95,7 @@ fn mapped(text: &str) -> Vec<u8> {
         user_agents: &UserAgents::default(),
         recipient: &Recipient::default(),
         group_cookie: None,
+        meta_ids: None,
         group_types: None,
     };
     let aside = Aside {

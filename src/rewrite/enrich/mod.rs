@@ -9,6 +9,7 @@ use super::Timestamp;
 pub mod cache;
 pub mod edge_session;
 pub mod ids;
+pub mod meta_ids;
 pub mod privacy;
 pub mod session;
 pub mod url;

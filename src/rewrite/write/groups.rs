@@ -213,7 +213,7 @@ impl Properties<'_, '_, '_> {
     }
 
     /// The entries of an object of the message, or none. Whoever asks gives the part back.
-    fn look_into(&mut self, text: &[u8]) -> Part {
+    pub(super) fn look_into(&mut self, text: &[u8]) -> Part {
         let mut part = std::mem::take(self.aside.part);
         // It has been scanned as a part of the message; it can be scanned again.
         if part.scan_text(text, self.aside.scratch).is_err() {

@@ -11,6 +11,7 @@ mod presence;
 mod reference;
 
 use super::enrich::cache::UserAgents;
+use super::enrich::meta_ids::MetaIds;
 use super::explain::{Origin, Trace};
 use super::group_types::GroupTypes;
 use super::json::{is_truthy, write_string, Entry, Scratch, Value};
@@ -31,6 +32,8 @@ pub(super) struct Desk<'d> {
     pub(super) recipient: &'d Recipient,
     /// The visitor's group, as analytics.js keeps it in its cookie.
     pub(super) group_cookie: Option<&'d str>,
+    /// The ids that Meta's pixel keeps in the visitor's cookies, where they may leave.
+    pub(super) meta_ids: Option<&'d MetaIds>,
     /// Where types of groups are counted; nowhere if the groups do not leave.
     pub(super) group_types: Option<&'d GroupTypes>,
 }

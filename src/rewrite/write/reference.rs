@@ -142,7 +142,9 @@ impl<'t> Properties<'_, '_, 't> {
             Kind::Track | Kind::Page => {}
             Kind::Screen => self.copy("$screen_name", message.name, Origin::Fixed("name")),
             Kind::Identify => {
+                let start = self.out.len();
                 self.write_set();
+                self.add_meta_ids(start);
                 if self.plan.anon_distinct_id != Piece::Absent {
                     self.key("$anon_distinct_id", Origin::Fixed("anonymousId"));
                     write_piece(self.out, self.plan.anon_distinct_id, text);

@@ -1,8 +1,9 @@
 //! What a page's URL and its referrer say, in posthog-js's terms (mapping 5.1).
 //!
-//! Nothing is allocated where nothing has to be decoded, encoded or put in lower case. Dots and
-//! backslashes in paths and hosts outside ASCII are not brought into normal form, as in a
-//! browser's `location`: browsers have done so before they report a URL.
+//! Browsers report URLs in the normal form of the URL standard, and those are read as they stand:
+//! nothing is allocated where nothing has to be encoded. Whatever else a sender writes (capitals,
+//! international names, numeric addresses, dots and backslashes in paths) is brought into that form
+//! by the `url` crate, as a browser's `location` would.
 
 use std::borrow::Cow;
 
@@ -35,24 +36,22 @@ pub struct Url<'a> {
 }
 
 impl<'a> Url<'a> {
-    /// Parses an absolute `http(s)://` URL. None for anything else.
-    ///
-    /// A host outside ASCII, with a percent sign or with characters that no host has makes it
-    /// none. Numeric and IPv6 hosts are taken as they stand.
+    /// Parses an absolute `http(s)://` URL. None for anything else, and for one that a browser takes
+    /// for broken.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let (scheme, rest) = split_scheme(text)?;
-        if !["http", "https"]
-            .iter()
-            .any(|web| scheme.eq_ignore_ascii_case(web))
-        {
+        if let Some(normal) = Normal::read(text) {
+            return Some(Self {
+                host: Cow::Borrowed(normal.host),
+                pathname: utf8_percent_encode(normal.pathname, ENCODED_IN_PATHS).into(),
+            });
+        }
+        let parsed = url::Url::parse(text).ok()?;
+        if !matches!(parsed.scheme(), "http" | "https") {
             return None;
         }
-        let (authority, rest) = split_authority(rest);
-        let end = rest.find(['?', '#']).unwrap_or(rest.len());
-        let pathname = rest.get(..end).filter(|path| !path.is_empty());
         Some(Self {
-            host: host(authority, default_port(scheme))?,
-            pathname: utf8_percent_encode(pathname.unwrap_or("/"), ENCODED_IN_PATHS).into(),
+            host: Cow::Owned(host(&parsed)?),
+            pathname: Cow::Owned(parsed.path().to_owned()),
         })
     }
 
@@ -73,82 +72,73 @@ pub fn referring_domain(referrer: &str) -> Option<Cow<'_, str>> {
     if referrer.is_empty() {
         return Some(Cow::Borrowed(DIRECT));
     }
-    let (scheme, rest) = split_scheme(referrer)?;
-    host(split_authority(rest).0, default_port(scheme))
-}
-
-/// Host and port of an authority as a browser's `location.host` has them. A scheme without a
-/// default port is opaque to browsers: its hosts keep their capitals.
-fn host(authority: &str, default_port: Option<u16>) -> Option<Cow<'_, str>> {
-    let text = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    let host_end = match text.strip_prefix('[') {
-        Some(_) => text.find(']')? + 1,
-        None => text.find(':').unwrap_or(text.len()),
-    };
-    let (host, port) = text.split_at(host_end);
-    let is_bracketed = host.starts_with('[');
-    if host.is_empty() || !host.bytes().all(|byte| is_host_byte(byte, is_bracketed)) {
-        return None;
+    if let Some(normal) = Normal::read(referrer) {
+        return Some(Cow::Borrowed(normal.host));
     }
-    let port = match port.strip_prefix(':') {
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits,
-        None if port.is_empty() => "",
-        _ => return None,
-    };
-    let number = match port {
-        "" => None,
-        digits => Some(digits.parse::<u16>().ok()?),
-    };
-    let mut host = match number.filter(|number| Some(*number) != default_port) {
-        None => Cow::Borrowed(host),
-        Some(_) if port == "0" || !port.starts_with('0') => Cow::Borrowed(text),
-        Some(number) => Cow::Owned(format!("{host}:{number}")),
-    };
-    if default_port.is_some() && host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        host.to_mut().make_ascii_lowercase();
+    url::Url::parse(referrer)
+        .ok()
+        .and_then(|parsed| host(&parsed))
+        .map(Cow::Owned)
+}
+
+/// Host and port as a browser's `location.host` has them.
+fn host(url: &url::Url) -> Option<String> {
+    let name = url.host_str().filter(|name| !name.is_empty())?;
+    Some(match url.port() {
+        None => name.to_owned(),
+        Some(port) => format!("{name}:{port}"),
+    })
+}
+
+/// The parts of a web URL that is in its normal form already, but for the encoding of its path.
+struct Normal<'a> {
+    host: &'a str,
+    pathname: &'a str,
+}
+
+impl<'a> Normal<'a> {
+    /// None for whatever may have to be changed; most of what browsers send is not.
+    fn read(text: &'a str) -> Option<Self> {
+        let (rest, default_port) = match text.strip_prefix("https://") {
+            Some(rest) => (rest, "443"),
+            None => (text.strip_prefix("http://")?, "80"),
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (host, rest) = rest.split_at(end);
+        let (name, port) = match host.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (host, None),
+        };
+        let is_plain = name.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)
+        });
+        // What ends in a number is an address, and `xn--` stands for characters to be checked.
+        let last = name.rsplit('.').next().unwrap_or_default();
+        let is_name = last.starts_with(|first: char| first.is_ascii_lowercase());
+        if !is_plain || !is_name || name.contains("xn--") {
+            return None;
+        }
+        if port.is_some_and(|port| port == default_port || !is_plain_port(port)) {
+            return None;
+        }
+        let end = rest.find(['?', '#']).unwrap_or(rest.len());
+        let pathname = rest.get(..end).filter(|path| !path.is_empty());
+        let pathname = pathname.unwrap_or("/");
+        // Dots, encoded or not, may be steps between folders. Spaces at the very end of a URL and
+        // control characters are no part of it.
+        let has_steps = pathname.contains("/.") || pathname.contains("/%2");
+        let is_odd = |byte: u8| byte == b'\\' || byte.is_ascii_control();
+        if has_steps || pathname.bytes().any(is_odd) || text.ends_with(' ') {
+            return None;
+        }
+        Some(Self { host, pathname })
     }
-    Some(host)
 }
 
-/// Bytes of host names and addresses. A percent sign is not among them: what it stands for would
-/// have to be decoded and checked again.
-fn is_host_byte(byte: u8, is_bracketed: bool) -> bool {
-    match byte {
-        b'[' | b']' | b':' => is_bracketed,
-        b'%' | b'#' | b'/' | b'<' | b'>' | b'?' | b'@' | b'\\' | b'^' | b'|' => false,
-        _ => byte.is_ascii_graphic(),
-    }
-}
-
-/// The scheme, and what follows the two slashes behind it. Space around a URL is not part of it.
-fn split_scheme(text: &str) -> Option<(&str, &str)> {
-    let text = text.trim_matches(|character| character <= ' ');
-    let (scheme, rest) = text.split_once("://")?;
-    let mut bytes = scheme.bytes();
-    let is_scheme = bytes.next()?.is_ascii_alphabetic()
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
-    is_scheme.then_some((scheme, rest))
-}
-
-/// The authority, and what follows it.
-fn split_authority(text: &str) -> (&str, &str) {
-    text.split_at(text.find(['/', '\\', '?', '#']).unwrap_or(text.len()))
-}
-
-/// The port that goes without saying; none for a scheme that browsers treat as opaque.
-fn default_port(scheme: &str) -> Option<u16> {
-    [
-        ("http", 80),
-        ("https", 443),
-        ("ws", 80),
-        ("wss", 443),
-        ("ftp", 21),
-    ]
-    .into_iter()
-    .find(|(name, _)| scheme.eq_ignore_ascii_case(name))
-    .map(|(_, port)| port)
+/// Whether a port is written as browsers write it.
+fn is_plain_port(port: &str) -> bool {
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && (port == "0" || !port.starts_with('0')) && port.parse::<u16>().is_ok()
 }
 
 /// Whether a dot in one of posthog-js's expressions stops before this character.

@@ -17,6 +17,7 @@ mod hints;
 
 mod os;
 mod scan;
+mod webview;
 
 pub use hints::{Brand, ClientHints, Mobile, Refined, Screen};
 
@@ -44,6 +45,10 @@ pub struct UserAgent {
     pub device: Option<&'static str>,
     /// `$device_type`: `Desktop`, `Mobile`, `Tablet`, `Console` or `Wearable`.
     pub device_type: Option<&'static str>,
+    /// `$webview_app`: `Instagram`, `LinkedIn`, …, if it is such an app's built-in browser.
+    pub webview_app: Option<&'static str>,
+    /// `$webview_app_version`: as it stands.
+    pub webview_app_version: Option<String>,
 }
 
 impl UserAgent {
@@ -56,6 +61,10 @@ impl UserAgent {
         let browser = browser::name(&text);
         let (os, os_version) = os::name_and_version(&text);
         let device = device::name(&text);
+        let (webview_app, webview_app_version) = match webview::app(text.plain) {
+            Some((app, version)) => (Some(app), version),
+            None => (None, None),
+        };
         Self {
             browser,
             browser_version: browser.and_then(|browser| browser::version(&text, browser)),
@@ -63,6 +72,8 @@ impl UserAgent {
             os_version,
             device,
             device_type: Some(device::kind(device)),
+            webview_app,
+            webview_app_version,
         }
     }
 }

@@ -80,12 +80,14 @@ impl<'t> Properties<'_, '_, 't> {
         let text = self.source.context_text;
         let model = self.inner(Inner::Device, "model");
         let model = model.filter(|model| usable::is_text(*model, text));
-        let Some(user_agent) = self.user_agent_text() else {
-            return self.add_context(
+        let user_agent = self.user_agent_text();
+        let Some(user_agent) = user_agent.filter(|text| self.is_of_a_visitor(text)) else {
+            self.add_context(
                 "$device_model",
                 model,
                 Origin::Fixed("context.device.model"),
             );
+            return self.add_raw_user_agent();
         };
         let parsed = self.desk.user_agents.parse(&user_agent);
         let platform = self.inner_text(Inner::UserAgentData, "platform");
@@ -106,8 +108,21 @@ impl<'t> Properties<'_, '_, 't> {
             Origin::Fixed("context.device.model"),
         );
         self.add_parsed(&parsed, &hints, has_os_version, model.is_some());
-        let raw = user_agent::raw(&user_agent);
-        self.add("$raw_user_agent", &raw, Origin::Fixed("context.userAgent"));
+        if let Some(app) = parsed.webview_app {
+            self.add("$webview_app", app, USER_AGENT);
+        }
+        if let Some(version) = &parsed.webview_app_version {
+            self.add("$webview_app_version", version, USER_AGENT);
+        }
+        self.add_raw_user_agent();
+    }
+
+    /// The user agent as it stands, a server's own as well: PostHog tells bots by it.
+    fn add_raw_user_agent(&mut self) {
+        if let Some(user_agent) = self.user_agent_text() {
+            let raw = user_agent::raw(&user_agent);
+            self.add("$raw_user_agent", &raw, Origin::Fixed("context.userAgent"));
+        }
     }
 
     fn add_parsed(
@@ -148,20 +163,14 @@ impl<'t> Properties<'_, '_, 't> {
         }
     }
 
-    /// The user agent, of a browser or phone; a server's own says nothing of its users.
     fn user_agent_text(&self) -> Option<std::borrow::Cow<'t, str>> {
-        match self.context_text_of("userAgent") {
-            Some(user_agent)
-                if self.library != Library::Server || user_agent.starts_with("Mozilla/") =>
-            {
-                Some(user_agent)
-            }
-            Some(_) => None,
-            None => self
-                .settled
-                .user_agent
-                .map(|user_agent| std::borrow::Cow::Owned(user_agent.to_owned())),
-        }
+        let own = self.context_text_of("userAgent");
+        own.or_else(|| self.settled.user_agent.map(|text| text.to_owned().into()))
+    }
+
+    /// Whether a user agent is a browser's or a phone's; a server's own says nothing of its users.
+    fn is_of_a_visitor(&self, user_agent: &str) -> bool {
+        self.library != Library::Server || user_agent.starts_with("Mozilla/")
     }
 
     fn mobile(&self) -> Option<Mobile> {

@@ -4,6 +4,7 @@
 //! source that is missing, of the wrong type, or says nothing ([`usable`]) adds nothing.
 
 mod device;
+mod meta;
 mod person;
 mod web;
 
@@ -29,6 +30,7 @@ impl<'t> Properties<'_, '_, 't> {
         self.write_library();
         self.write_session();
         self.write_person();
+        self.write_meta_ids();
         self.write_bookkeeping();
         self.write_left_over();
     }

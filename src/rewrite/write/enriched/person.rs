@@ -54,7 +54,7 @@ impl Properties<'_, '_, '_> {
             let origin = Origin::Fixed("a server's address is not the user's");
             self.add_json("$geoip_disable", format_args!("true"), origin);
         }
-        if self.traits_count() {
+        if self.sets_context_traits() {
             let traits = self.context_traits();
             self.add_object("$set", traits);
         }
@@ -88,8 +88,12 @@ impl Properties<'_, '_, '_> {
     pub(in crate::rewrite::write) fn yields_set(&self) -> bool {
         let own = self.callers("$set");
         own.is_some_and(|set| set.shape != Shape::Object)
-            && self.traits_count()
-            && self.context_traits().is_some()
+            && self.sets_context_traits()
+    }
+
+    /// Whether `$set` of a call that is no identify is made of `context.traits`.
+    pub(super) fn sets_context_traits(&self) -> bool {
+        self.traits_count() && self.context_traits().is_some()
     }
 
     /// Whether the context's traits set person properties on a call of this kind.
@@ -100,7 +104,7 @@ impl Properties<'_, '_, '_> {
 
     /// Whether the event is to leave persons alone. What changes them never is: PostHog would drop
     /// it (posthog-ingestion 4.4).
-    fn wants_no_profile(&self, is_identified: bool) -> bool {
+    pub(super) fn wants_no_profile(&self, is_identified: bool) -> bool {
         let says_what = matches!(self.plan.kind, Kind::Track | Kind::Page | Kind::Screen);
         if self.changes_persons || !says_what {
             return false;

@@ -100,7 +100,7 @@ impl<'t> Properties<'_, '_, 't> {
     }
 
     /// The URL that `$current_url` says in the end.
-    fn current_url(&self) -> Option<Cow<'t, str>> {
+    pub(super) fn current_url(&self) -> Option<Cow<'t, str>> {
         let text: &'t [u8] = self.source.text;
         let own = |value: Value| value.is_string().then(|| unescape(value.of(text)));
         if let Some(url) = self.given.url {

@@ -1,0 +1,95 @@
+//! `$fbc` and `$fbp` of Meta's pixel, person properties as in posthog-js.
+//!
+//! posthog-js sends each until PostHog has taken it. Nothing is remembered here, so they are on
+//! every event that may set something; PostHog changes a person only where a value is another one.
+
+use super::super::super::enrich::url::Query;
+use super::super::super::explain::Origin;
+use super::super::super::json::write_string;
+use super::super::super::library::Library;
+use super::super::super::message::find;
+use super::Properties;
+use crate::segment::Kind;
+
+impl Properties<'_, '_, '_> {
+    /// `$set` with the ids on calls that have none of their own.
+    pub(super) fn write_meta_ids(&mut self) {
+        let calls = matches!(self.plan.kind, Kind::Track | Kind::Page | Kind::Screen);
+        let is_identified = self.settled.user_id.value().is_some();
+        // PostHog drops what sets something and wants no profile, or leaves it undone.
+        let has_profile =
+            !self.caller_has("$process_person_profile") && !self.wants_no_profile(is_identified);
+        if !calls || !has_profile || self.has("$set") || self.sets_context_traits() {
+            return;
+        }
+        self.set_meta_ids();
+    }
+
+    /// Adds the ids to the `$set` of an identify call, which has been written from `start` on, if
+    /// the call has traits.
+    pub(in crate::rewrite::write) fn add_meta_ids(&mut self, start: usize) {
+        if self.desk.meta_ids.is_none() {
+            return;
+        }
+        let written = self.out.get(start..).unwrap_or_default();
+        if written.is_empty() {
+            return self.set_meta_ids();
+        }
+        let value = written.iter().position(|byte| *byte == b':');
+        let value = value.map_or(written.len(), |colon| colon + 1);
+        let traits = written.get(value..).unwrap_or_default().to_vec();
+        // Traits that are no object stay as they are.
+        let Some(inside) = traits.strip_prefix(b"{") else {
+            return;
+        };
+        let mut ids = self.meta_ids(&traits);
+        if !ids.is_empty() {
+            if inside.trim_ascii_start() != b"}" {
+                ids.push(b',');
+            }
+            let at = start + value + 1;
+            self.out.splice(at..at, ids);
+        }
+    }
+
+    fn set_meta_ids(&mut self) {
+        let ids = self.meta_ids(b"{}");
+        if !ids.is_empty() {
+            self.key("$set", Origin::Fixed("the cookies _fbc and _fbp"));
+            self.out.push(b'{');
+            self.out.extend_from_slice(&ids);
+            self.out.push(b'}');
+        }
+    }
+
+    /// The ids as the inside of an object, without those that `traits` has itself.
+    fn meta_ids(&mut self, traits: &[u8]) -> Vec<u8> {
+        let mut inside = Vec::new();
+        let Some(ids) = self
+            .desk
+            .meta_ids
+            .filter(|_| self.library == Library::Browser)
+        else {
+            return inside;
+        };
+        let url = self.current_url();
+        let fbclid = Query::of(url.as_deref().unwrap_or_default()).get("fbclid");
+        let own = self.look_into(traits);
+        for (name, id) in [
+            ("$fbc", ids.click(fbclid.as_deref())),
+            ("$fbp", ids.browser()),
+        ] {
+            let Some(id) = id.filter(|_| find(&own.entries, traits, name).is_none()) else {
+                continue;
+            };
+            if !inside.is_empty() {
+                inside.push(b',');
+            }
+            write_string(&mut inside, name);
+            inside.push(b':');
+            write_string(&mut inside, id);
+        }
+        *self.aside.part = own;
+        inside
+    }
+}
