@@ -74,6 +74,25 @@ impl Batch {
         std::mem::take(&mut self.bytes)
     }
 
+    /// What is here now, to come back to with [`rewind`](Self::rewind).
+    pub fn mark(&self) -> Mark {
+        Mark {
+            bytes: self.bytes.len(),
+            events: self.events,
+        }
+    }
+
+    /// Takes back all events since the mark. To be called only if nothing has been taken out since.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.bytes.truncate(mark.bytes);
+        self.events = mark.events;
+    }
+
+    /// Some of the bytes that are still here; none if they are not.
+    pub fn bytes(&self, range: std::ops::Range<usize>) -> &[u8] {
+        self.bytes.get(range).unwrap_or_default()
+    }
+
     /// Ends the batch and takes out the rest.
     pub fn close(mut self) -> Vec<u8> {
         self.bytes.extend_from_slice(b"]}");
@@ -94,6 +113,13 @@ impl Batch {
         }
         result
     }
+}
+
+/// How far a batch had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    bytes: usize,
+    events: usize,
 }
 
 /// Whether an event that was written into a batch stays there.

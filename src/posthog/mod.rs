@@ -8,7 +8,7 @@ mod batch;
 mod host;
 
 pub use api_key::{ApiKey, ApiKeyError};
-pub use batch::{Batch, Envelope, Keep, BATCH_PATH};
+pub use batch::{Batch, Envelope, Keep, Mark, BATCH_PATH};
 pub use host::{Host, HostError, Scheme};
 
 /// Capture's default limit for one event in its queue, less a margin, in bytes

@@ -176,7 +176,7 @@ impl<'a> Passage<'a> {
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), Stop> {
         if self.flow == Flow::Open {
             // Only inflation comes here twice without `flow` in between.
-            self.pull(usize::MAX)?;
+            while self.pull(usize::MAX)? == Pulled::Paused {}
         }
         self.flow = self.rewrite.push(piece)?;
         self.account()
@@ -189,12 +189,12 @@ impl<'a> Passage<'a> {
         }
         if self.inner.keeping.is_some() {
             // What has left cannot be kept any more, so nothing leaves but whole batches.
-            while self.pull(KEEPABLE)? == Pulled::Full {
+            while self.pull_in_turn(KEEPABLE).await? == Pulled::Full {
                 self.close_batch().await?;
             }
             return self.account();
         }
-        while self.pull(PIECE)? == Pulled::Full {
+        while self.pull_in_turn(PIECE).await? == Pulled::Full {
             self.write_piece().await?;
         }
         self.account()
@@ -209,11 +209,12 @@ impl<'a> Passage<'a> {
                 .as_ref()
                 .is_some_and(|target| target.outgoing.is_some());
             let limit = if streaming { PIECE } else { BATCH_LIMIT };
-            let pulled = self.pull(limit)?;
+            let pulled = self.pull_in_turn(limit).await?;
             self.account()?;
             match pulled {
                 Pulled::Full if streaming => self.write_piece().await?,
                 Pulled::Full => self.close_batch().await?,
+                Pulled::Paused => {}
                 Pulled::Starved | Pulled::Done => return self.close_batch().await,
             }
         }
@@ -244,6 +245,16 @@ impl<'a> Passage<'a> {
         let batch = self.target.as_ref().map_or(0, |target| target.batch.held());
         self.reservation.resize(self.rewrite.held() + batch)?;
         Ok(())
+    }
+
+    /// Pulls until there is something to do besides, with a turn for others between the steps.
+    async fn pull_in_turn(&mut self, limit: usize) -> Result<Pulled, Stop> {
+        loop {
+            match self.pull(limit)? {
+                Pulled::Paused => tokio::task::yield_now().await,
+                pulled => return Ok(pulled),
+            }
+        }
     }
 
     fn pull(&mut self, limit: usize) -> Result<Pulled, Stop> {

@@ -99,7 +99,11 @@ fn tidy(text: &[u8], scratch: &mut Scratch) -> Result<Vec<u8>, RewriteError> {
 pub(super) struct Converter {
     pub(super) scratch: Scratch,
     message: Message,
+    /// The context of messages that have none.
+    none: Context,
     merged: Context,
+    /// The generation of the context that is merged in it.
+    merged_with: Option<u64>,
     own_context: Tree,
     repaired: Vec<u8>,
     merged_text: Vec<u8>,
@@ -123,7 +127,8 @@ impl Spare {
         self.list().pop().unwrap_or_default()
     }
 
-    pub(super) fn give_back(&self, converter: Box<Converter>) {
+    pub(super) fn give_back(&self, mut converter: Box<Converter>) {
+        converter.forget();
         if converter.held() <= Self::LARGEST {
             let mut list = self.list();
             if list.len() < Self::MOST {
@@ -153,6 +158,22 @@ pub(super) enum Extent {
     Whole,
     /// Other messages follow.
     Open,
+    /// The converter has just scanned it.
+    Scanned(Seen),
+}
+
+/// What follows a message in its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Following {
+    Nothing,
+    Messages,
+}
+
+/// What came of scanning a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    length: usize,
+    scanned: Scanned,
 }
 
 impl Converter {
@@ -163,6 +184,12 @@ impl Converter {
         texts + self.scratch.held() + self.message.held() + self.merged.held() + self.aside.held()
     }
 
+    /// Forgets what is only kept from one message of a body to the next.
+    pub(super) fn forget(&mut self) {
+        self.message.context.forget();
+        self.merged_with = None;
+    }
+
     /// Converts the message at the start of `text`, and appends its event to `out`.
     pub(super) fn convert(
         &mut self,
@@ -171,7 +198,10 @@ impl Converter {
         out: &mut Vec<u8>,
     ) -> Result<Converted, RewriteError> {
         let (rewriter, shared) = (request.rewriter, request.shared);
-        let (length, scanned) = self.scan(text, extent)?;
+        let (length, scanned) = match extent {
+            Extent::Scanned(seen) => (seen.length, seen.scanned),
+            _ => self.scan(text, extent)?,
+        };
         let text = text.get(..length).unwrap_or_default();
         let text = match scanned {
             Scanned::NotAnObject => return Ok(refused(length, Fault::NotAnObject)),
@@ -204,11 +234,18 @@ impl Converter {
                 verdict: Some(Omission::Integrations.into()),
             });
         }
-        let own = &self.message.context;
-        let own_text = own.value.map_or(&b""[..], |value| value.of(text));
+        let own = match self.message.context.value {
+            Some(_) => &self.message.context,
+            None => &self.none,
+        };
+        let own_text = own.text(text);
         let (context_text, context) = match (own.value, shared.has_context()) {
-            (_, false) => (text, own),
+            (_, false) => (own_text, own),
+            (Some(_), true) if self.merged_with == Some(own.generation()) => {
+                (self.merged_text.as_slice(), &self.merged)
+            }
             (Some(value), true) if value.shape == Shape::Object => {
+                self.merged_with = None;
                 self.merged_text.clear();
                 self.own_context.read(own_text, &mut self.scratch)?;
                 merge(
@@ -218,6 +255,7 @@ impl Converter {
                 );
                 self.merged
                     .scan_text(&self.merged_text, &mut self.scratch)?;
+                self.merged_with = Some(own.generation());
                 (self.merged_text.as_slice(), &self.merged)
             }
             (_, true) => (shared.context_text.as_slice(), &shared.context),
@@ -240,11 +278,41 @@ impl Converter {
         Ok(Converted { length, verdict })
     }
 
-    /// The write key that the message at the start of `text` names.
-    pub(super) fn write_key(&mut self, text: &[u8], extent: Extent) -> Option<String> {
-        self.scan(text, extent).ok()?;
-        let key = self.message.write_key.filter(|key| key.is_string())?;
-        Some(super::json::unescape(key.of(text)).into_owned())
+    /// Scans the message at the start of `text`, and says what it names as its write key.
+    pub(super) fn write_key(&mut self, text: &[u8], extent: Extent) -> (Extent, Option<String>) {
+        let extent = match extent {
+            Extent::Scanned(_) => extent,
+            _ => match self.scan(text, extent) {
+                Ok((length, scanned)) => Extent::Scanned(Seen { length, scanned }),
+                Err(_) => return (extent, None),
+            },
+        };
+        let key = self.message.write_key.filter(|key| key.is_string());
+        let key = key.map(|key| super::json::unescape(key.of(text)).into_owned());
+        (extent, key)
+    }
+
+    /// Scans the message at the start of `text`, if it is an object and all of it is there.
+    pub(super) fn see(&mut self, text: &[u8]) -> Option<Seen> {
+        let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
+        let scanned = self.judge(text, (cleanliness, length), Following::Messages);
+        Some(Seen { length, scanned })
+    }
+
+    fn judge(
+        &mut self,
+        text: &[u8],
+        (cleanliness, length): (Cleanliness, usize),
+        following: Following,
+    ) -> Scanned {
+        let message = text.get(..length).unwrap_or_default();
+        if cleanliness == Cleanliness::Unclean || !is_utf8(message) {
+            return Scanned::Unclean;
+        }
+        if following == Following::Messages {
+            self.message.keep(message);
+        }
+        Scanned::Clean
     }
 
     fn scan(&mut self, text: &[u8], extent: Extent) -> Result<(usize, Scanned), RewriteError> {
@@ -254,14 +322,11 @@ impl Converter {
                 if extent == Extent::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
                     return Err(RewriteError::InvalidJson);
                 }
-                let message = text.get(..length).unwrap_or_default();
-                let clean = cleanliness == Cleanliness::Clean && is_utf8(message);
-                let scanned = if clean {
-                    Scanned::Clean
-                } else {
-                    Scanned::Unclean
+                let following = match extent {
+                    Extent::Whole => Following::Nothing,
+                    Extent::Open | Extent::Scanned(_) => Following::Messages,
                 };
-                Ok((length, scanned))
+                Ok((length, self.judge(text, (cleanliness, length), following)))
             }
             Err(malformed) => self.not_a_message(text, extent, malformed),
         }
@@ -305,6 +370,7 @@ fn is_utf8(text: &[u8]) -> bool {
     text.is_ascii() || std::str::from_utf8(text).is_ok()
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scanned {
     Clean,
     Unclean,

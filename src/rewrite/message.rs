@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::json::{name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Value};
+use super::json::{
+    name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Shape, Value,
+};
 
 /// The fields of a message that are looked into. A key given twice at the top level counts with
 /// its last value.
@@ -37,9 +39,17 @@ pub(super) struct Part {
     names: Names,
 }
 
-/// The context, with those of its objects that are looked into.
+/// The context, with those of its objects that are looked into. It is an index of its own text, not
+/// of its message's: the messages of a batch mostly have one and the same.
 #[derive(Debug, Default)]
 pub(super) struct Context {
+    /// Where it begins in its message.
+    at: usize,
+    /// Its text, once another message may have the same.
+    kept: Vec<u8>,
+    kept_value: Value,
+    /// How many different ones have been here.
+    generation: u64,
     pub(super) value: Option<Value>,
     pub(super) entries: Vec<Entry>,
     names: Names,
@@ -178,6 +188,11 @@ impl Message {
         self.properties.held() + self.integrations.held() + self.context.held()
     }
 
+    /// Keeps what the next message may have as well. To be said of clean messages.
+    pub(super) fn keep(&mut self, text: &[u8]) {
+        self.context.keep(text);
+    }
+
     fn clear(&mut self) {
         // Takes the vectors out and back in, so that their memory is used again.
         let mut properties = std::mem::take(&mut self.properties);
@@ -185,7 +200,8 @@ impl Message {
         let mut context = std::mem::take(&mut self.context);
         properties.clear();
         integrations.clear();
-        context.clear();
+        // What else there is of it belongs to the text that it has kept.
+        context.value = None;
         *self = Self {
             properties,
             integrations,
@@ -246,22 +262,63 @@ impl Context {
     /// The memory it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         (self.entries.capacity() + self.inner.capacity()) * size_of::<Entry>()
+            + self.kept.capacity()
     }
 
     fn clear(&mut self) {
-        let mut entries = std::mem::take(&mut self.entries);
-        let mut inner = std::mem::take(&mut self.inner);
-        entries.clear();
-        inner.clear();
-        *self = Self {
-            entries,
-            inner,
-            ..Self::default()
+        self.kept.clear();
+        self.generation += 1;
+        self.value = None;
+        self.entries.clear();
+        self.names = Names::default();
+        self.inner.clear();
+        self.objects = Default::default();
+    }
+
+    /// Its text, in that of its message.
+    pub(super) fn text<'t>(&self, message: &'t [u8]) -> &'t [u8] {
+        let length = self.value.map_or(0, |value| value.span.end());
+        let text = message.get(self.at..).unwrap_or_default();
+        text.get(..length).unwrap_or_default()
+    }
+
+    /// Keeps its text, which is clean, so that the next message's is known again.
+    fn keep(&mut self, message: &[u8]) {
+        /// Longer ones are no context that many messages have.
+        const LONGEST: usize = 16 * 1024;
+        let Some(value) = self.value.filter(|value| value.shape == Shape::Object) else {
+            return;
         };
+        if self.kept.is_empty() && value.span.end() <= LONGEST {
+            self.kept_value = value;
+            let text = message.get(self.at..).unwrap_or_default();
+            let text = text.get(..value.span.end()).unwrap_or_default();
+            self.kept.extend_from_slice(text);
+        }
+    }
+
+    /// Forgets the text it has kept.
+    pub(super) fn forget(&mut self) {
+        self.clear();
+    }
+
+    /// Changes whenever another context has been scanned.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     fn scan(&mut self, scanner: &mut Scanner<'_, '_>) {
+        scanner.peek();
+        self.at = scanner.position();
+        if !self.kept.is_empty() && scanner.skip_same(&self.kept) {
+            self.value = Some(self.kept_value);
+            return;
+        }
         self.clear();
+        scanner.on_its_own(|scanner| self.scan_anew(scanner));
+    }
+
+    fn scan_anew(&mut self, scanner: &mut Scanner<'_, '_>) {
         if scanner.peek() != Some(b'{') {
             self.value = Some(scanner.any());
             return;

@@ -197,6 +197,24 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
+    /// Passes over this text, if the next bytes are the same.
+    pub(in crate::rewrite) fn skip_same(&mut self, text: &[u8]) -> bool {
+        match self.rest.strip_prefix(text) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Scans what comes next as a text of its own: places are counted from here on.
+    pub(in crate::rewrite) fn on_its_own(&mut self, scan: impl FnOnce(&mut Self)) {
+        let text = std::mem::replace(&mut self.text, self.rest);
+        scan(self);
+        self.text = text;
+    }
+
     /// Takes one byte after white space, which must be this one.
     #[inline(always)]
     pub(in crate::rewrite) fn expect(&mut self, wanted: u8) -> Result<(), Malformed> {

@@ -38,6 +38,15 @@ pub(in crate::rewrite) enum Skimmed {
 }
 
 impl Skim {
+    /// In an array or object, of which nothing is nested at this place.
+    pub(in crate::rewrite) fn inside_of_one() -> Self {
+        Self {
+            at: 0,
+            depth: 1,
+            mode: Mode::Inside,
+        }
+    }
+
     /// Follows the value on, through the bytes of `text` that have come since the last call.
     /// `ended` says that no more will come, which ends a bare number.
     pub(in crate::rewrite) fn follow(&mut self, text: &[u8], ended: Ended) -> Skimmed {

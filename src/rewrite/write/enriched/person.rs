@@ -87,8 +87,7 @@ impl Properties<'_, '_, '_> {
     /// Whether the caller's `$set` is no object, and the context's traits are to be set.
     pub(in crate::rewrite::write) fn yields_set(&self) -> bool {
         let own = self.callers("$set");
-        own.is_some_and(|set| set.shape != Shape::Object)
-            && self.sets_context_traits()
+        own.is_some_and(|set| set.shape != Shape::Object) && self.sets_context_traits()
     }
 
     /// Whether `$set` of a call that is no identify is made of `context.traits`.
