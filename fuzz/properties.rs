@@ -11,7 +11,8 @@ use std::sync::Arc;
 use hedgerow::config::SecretSource;
 use hedgerow::posthog::{ApiKey, Batch, Envelope};
 use hedgerow::rewrite::{
-    Arrival, Bounds, Fate, Flow, Mapping, Notice, Pulled, RewriteError, Rewriter, Timestamp, Watch,
+    Arrival, Bounds, Fate, Flow, Mapping, Notice, Pulled, Rewrite, RewriteError, Rewriter,
+    Timestamp, Watch,
 };
 use hedgerow::segment::{Call, Kind};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -140,15 +141,28 @@ fn run(mapping: &Mapping, call: Call, window: usize, chunks: &[&[u8]]) -> Outcom
     let mut fates = Fates::default();
     for chunk in chunks {
         if rewrite.push(chunk)? == Flow::Open {
-            let pulled = rewrite.pull(&mut batch, usize::MAX, &mut fates)?;
+            let pulled = pull(&mut rewrite, &mut batch, &mut fates)?;
             assert_eq!(pulled, Pulled::Starved, "the body has not ended");
         }
     }
     rewrite.end();
     rewrite.write_key()?;
-    let pulled = rewrite.pull(&mut batch, usize::MAX, &mut fates)?;
+    let pulled = pull(&mut rewrite, &mut batch, &mut fates)?;
     assert_eq!(pulled, Pulled::Done, "the body has ended");
     Ok((batch.close(), fates.said))
+}
+
+fn pull(
+    rewrite: &mut Rewrite,
+    batch: &mut Batch,
+    fates: &mut Fates,
+) -> Result<Pulled, RewriteError> {
+    loop {
+        match rewrite.pull(batch, usize::MAX, fates)? {
+            Pulled::Paused => {}
+            pulled => return Ok(pulled),
+        }
+    }
 }
 
 /// An outcome that can be read when it is not the expected one.

@@ -270,7 +270,7 @@ impl Lines<'_> {
                 report.event.clear();
             }
             match pulled {
-                Ok(Pulled::Full) => {}
+                Ok(Pulled::Full | Pulled::Paused) => {}
                 Ok(Pulled::Starved | Pulled::Done) => return Ok(Ok(())),
                 Err(error) => return Ok(Err(error.into())),
             }

@@ -157,6 +157,32 @@ impl Batch {
         std::mem::take(&mut self.bytes)
     }
 
+    /// What is here now, to come back to with [`rewind`](Self::rewind).
+    pub fn mark(&self) -> Mark {
+        let bearing = self.bearing.as_ref();
+        Mark {
+            bytes: self.bytes.len(),
+            events: self.events,
+            people: bearing.map_or(0, |bearing| bearing.people.len()),
+            address: bearing.map(|bearing| bearing.address).unwrap_or_default(),
+        }
+    }
+
+    /// Takes back all events since the mark. To be called only if nothing has been taken out since.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.bytes.truncate(mark.bytes);
+        self.events = mark.events;
+        if let Some(bearing) = &mut self.bearing {
+            bearing.people.truncate(mark.people);
+            bearing.address = mark.address;
+        }
+    }
+
+    /// Some of the bytes that are still here; none if they are not.
+    pub fn bytes(&self, range: std::ops::Range<usize>) -> &[u8] {
+        self.bytes.get(range).unwrap_or_default()
+    }
+
     /// Ends the batch and takes out the rest.
     pub fn close(mut self) -> Vec<u8> {
         self.bytes.extend_from_slice(END);
@@ -213,6 +239,15 @@ pub fn events_within(envelope: &Envelope, batch: &[u8]) -> Range<usize> {
 
 /// The bytes after the last event.
 const END: &[u8] = b"]}";
+
+/// How far a batch had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    bytes: usize,
+    events: usize,
+    people: usize,
+    address: Address,
+}
 
 /// Whether an event that was written into a batch stays there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ mod host;
 
 pub use api_key::{ApiKey, ApiKeyError};
 pub use batch::{
-    events_within, join, Address, Batch, Bearing, Envelope, EventBearing, Keep, BATCH_PATH,
+    events_within, join, Address, Batch, Bearing, Envelope, EventBearing, Keep, Mark, BATCH_PATH,
 };
 pub use host::{Host, HostError, Misdirection, Scheme};
 

@@ -203,7 +203,7 @@ impl<'a> Passage<'a> {
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), Stop> {
         if self.flow == Flow::Open {
             // Only inflation comes here twice without `flow` in between.
-            self.pull(usize::MAX)?;
+            while self.pull(usize::MAX)? == Pulled::Paused {}
         }
         self.flow = self.rewrite.push(piece)?;
         self.account()
@@ -221,7 +221,7 @@ impl<'a> Passage<'a> {
                 Leaving::InBatches => KEEPABLE,
                 Leaving::InPieces => PIECE,
             };
-            if self.pull(limit)? != Pulled::Full {
+            if self.pull_in_turn(limit).await? != Pulled::Full {
                 break;
             }
             match leaving {
@@ -256,11 +256,12 @@ impl<'a> Passage<'a> {
                 .as_ref()
                 .is_some_and(|target| target.outgoing.is_some());
             let limit = if streaming { PIECE } else { BATCH_LIMIT };
-            let pulled = self.pull(limit)?;
+            let pulled = self.pull_in_turn(limit).await?;
             self.account()?;
             match pulled {
                 Pulled::Full if streaming => self.write_piece().await?,
                 Pulled::Full => self.close_batch().await?,
+                Pulled::Paused => {}
                 Pulled::Starved | Pulled::Done => return self.close_batch().await,
             }
         }
@@ -296,6 +297,16 @@ impl<'a> Passage<'a> {
         let batch = self.target.as_ref().map_or(0, |target| target.batch.held());
         self.reservation.resize(self.rewrite.held() + batch)?;
         Ok(())
+    }
+
+    /// Pulls until there is something to do besides, with a turn for others between the steps.
+    async fn pull_in_turn(&mut self, limit: usize) -> Result<Pulled, Stop> {
+        loop {
+            match self.pull(limit)? {
+                Pulled::Paused => tokio::task::yield_now().await,
+                pulled => return Ok(pulled),
+            }
+        }
     }
 
     fn pull(&mut self, limit: usize) -> Result<Pulled, Stop> {

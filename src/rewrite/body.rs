@@ -4,6 +4,11 @@
 //! `sentAt` there. One that outgrows the window gives its messages away as they complete. What
 //! would have changed what is in those that are gone is refused (`late_batch_key`); a `sentAt`
 //! only moves their times, and no batch is worth losing for that.
+//!
+//! A held batch is not passed over to see what stands behind it: its last bracket is taken for its
+//! end, and what comes behind that is read first. Its messages then show, by where they end, whether
+//! that was right ([`Body::is_provisional`]). Where it was not, which takes an envelope with another
+//! array in it, all of it is done again, and `batch` is followed to its end.
 
 use std::ops::Range;
 
@@ -30,6 +35,12 @@ pub(super) enum Next {
     /// A message that begins with this range and ends somewhere in it: say where with
     /// [`Body::consumed`].
     MessageWithin(Range<usize>),
+    /// A message that begins with this range, and perhaps ends in it: say where with
+    /// [`Body::consumed`], or that it must be followed with [`Body::follow_item`].
+    MessagePerhapsWithin(Range<usize>),
+    /// What was taken for the end of `batch` was not. The body begins anew, and so must everything
+    /// that came of its messages.
+    Misjudged,
     /// A message that was too large to be held; it is gone.
     TooLarge,
     /// More bytes are needed.
@@ -79,6 +90,8 @@ pub(super) struct Body {
     state: State,
     key: Means,
     skim: Skim,
+    guess: Guess,
+    item: Item,
     ended: Ended,
     streaming: Streaming,
     envelope: Envelope,
@@ -89,6 +102,30 @@ pub(super) struct Body {
     oversized: bool,
     /// Whether a `sentAt` came behind messages that had left by then.
     late_sent_at: bool,
+}
+
+/// Where `batch` ends in a held body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guess {
+    /// It has not been asked.
+    Open,
+    /// At this bracket, it seems; no message has come out yet.
+    Made(usize),
+    /// The same, and messages have come out.
+    Relied(usize),
+    /// Where it was thought to end.
+    Right,
+    /// It is to be followed.
+    Forbidden,
+}
+
+/// How a message of a stream is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Item {
+    /// By scanning it, if all of it is there.
+    Scanned,
+    /// By following it to its end.
+    Followed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +163,8 @@ impl Body {
             },
             key: Means::Nothing,
             skim: Skim::default(),
+            guess: Guess::Open,
+            item: Item::Scanned,
             ended: Ended::No,
             streaming: Streaming::No,
             envelope: match call {
@@ -143,6 +182,14 @@ impl Body {
     /// Makes room for so many bytes, so that the buffer need not grow to them step by step.
     pub(super) fn expect(&mut self, bytes: usize) {
         self.buffer.reserve_exact(bytes);
+    }
+
+    /// The same, with `batch` followed to its end whatever it costs.
+    pub(super) fn followed(call: Call, bounds: Bounds) -> Self {
+        Self {
+            guess: Guess::Forbidden,
+            ..Self::new(call, bounds)
+        }
     }
 
     /// Adds bytes.
@@ -223,15 +270,74 @@ impl Body {
         self.batch.is_some() || self.streaming == Streaming::Yes
     }
 
-    /// Says how much of a [`Next::MessageWithin`] was the message.
+    /// Says how much of what came out was the message, where that was not known.
     pub(super) fn consumed(&mut self, length: usize) {
-        self.at += length;
-        self.state = State::ItemCommaOrEnd;
+        if self.state == State::Item {
+            self.at += length;
+            self.state = State::ItemCommaOrEnd;
+            self.item = Item::Scanned;
+        }
+    }
+
+    /// Says that a [`Next::MessagePerhapsWithin`] cannot be scanned to its end.
+    pub(super) fn follow_item(&mut self) {
+        self.item = Item::Followed;
+    }
+
+    /// Whether what has come out so far may have to be taken back.
+    pub(super) fn is_provisional(&self) -> bool {
+        matches!(self.guess, Guess::Made(_) | Guess::Relied(_))
+    }
+
+    /// Settles whether the messages that have come out stand, by following the rest of `batch`.
+    /// Says [`Next::Misjudged`] if they do not.
+    pub(super) fn settle(&mut self) -> Option<Next> {
+        let (Guess::Made(end) | Guess::Relied(end)) = self.guess else {
+            return None;
+        };
+        let rest = self.buffer.get(self.at..).unwrap_or_default();
+        let found = Skim::inside_of_one().follow(rest, Ended::Yes);
+        if found == Skimmed::End(end + 1 - self.at) {
+            self.guess = Guess::Right;
+            return None;
+        }
+        self.begin_anew();
+        Some(Next::Misjudged)
+    }
+
+    /// Begins with the body anew, and follows `batch` to its end this time.
+    pub(super) fn begin_anew(&mut self) {
+        self.at = 0;
+        self.state = State::Open;
+        self.key = Means::Nothing;
+        self.skim = Skim::default();
+        self.guess = Guess::Forbidden;
+        self.heading = Heading::default();
+        self.batch = None;
     }
 
     /// The next message. Without one that can be found, the state stays and the question can be
     /// asked again after a push.
     pub(super) fn next(&mut self) -> Result<Next, RewriteError> {
+        let next = self.advance();
+        match (self.guess, &next) {
+            (Guess::Made(_), Err(_)) => {
+                self.begin_anew();
+                self.advance()
+            }
+            (Guess::Relied(_), Err(_)) => {
+                self.begin_anew();
+                Ok(Next::Misjudged)
+            }
+            (Guess::Made(end), Ok(Next::MessageWithin(_))) => {
+                self.guess = Guess::Relied(end);
+                next
+            }
+            _ => next,
+        }
+    }
+
+    fn advance(&mut self) -> Result<Next, RewriteError> {
         loop {
             match self.state {
                 State::Done => return Ok(Next::Done),
@@ -297,6 +403,8 @@ impl Body {
                 self.state = State::ItemOrEnd;
             }
             (None, Streaming::Yes) => self.state = State::Done,
+            // A second `batch`, which is no array, stands behind what was taken for the first.
+            (None, _) if self.is_provisional() => self.begin_anew(),
             (None, _) => {
                 // What looked like an envelope is the message: nothing stands above it.
                 self.heading = Heading {
@@ -351,6 +459,12 @@ impl Body {
                 return Ok(());
             }
             (S::ItemOrEnd | S::ItemCommaOrEnd, b']') => {
+                if let Guess::Made(end) | Guess::Relied(end) = self.guess {
+                    if self.at != end {
+                        return Err(RewriteError::InvalidJson);
+                    }
+                    self.guess = Guess::Right;
+                }
                 self.state = self.after_batch();
                 self.at += 1;
                 return Ok(());
@@ -410,13 +524,32 @@ impl Body {
         if self.key == Means::Messages && self.begins_streaming(byte)? {
             return Ok(None);
         }
-        let Some(range) = self.follow()? else {
-            return self.starved_in_envelope().map(Some);
+        let range = match self.guessed() {
+            Some(range) => range,
+            None => match self.follow()? {
+                Some(range) => range,
+                None => return self.starved_in_envelope().map(Some),
+            },
         };
         self.keep(range.clone())?;
         self.at = range.end;
         self.state = State::CommaOrEnd;
         Ok(None)
+    }
+
+    /// Where `batch` seems to end, if it is `batch` that stands here in a body that is all there.
+    fn guessed(&mut self) -> Option<Range<usize>> {
+        let held = self.streaming == Streaming::No && self.ended == Ended::Yes;
+        if !held || self.key != Means::Messages || self.guess != Guess::Open {
+            return None;
+        }
+        let rest = self.buffer.get(self.at..)?;
+        if rest.first() != Some(&b'[') {
+            return None;
+        }
+        let end = self.at + rest.iter().rposition(|byte| *byte == b']')?;
+        self.guess = Guess::Made(end);
+        Some(self.at..end + 1)
     }
 
     /// A value of the envelope that goes on: behind the messages nothing of it is needed, so that
@@ -499,10 +632,14 @@ impl Body {
             }
             return Ok(Some(Next::MessageWithin(self.at..batch.end)));
         }
+        if self.item == Item::Scanned && byte == b'{' && !self.oversized {
+            return Ok(Some(Next::MessagePerhapsWithin(self.at..self.buffer.len())));
+        }
         match self.follow()? {
             Some(range) => {
                 self.at = range.end;
                 self.state = State::ItemCommaOrEnd;
+                self.item = Item::Scanned;
                 if std::mem::take(&mut self.oversized) {
                     return Ok(Some(Next::TooLarge));
                 }

@@ -6,9 +6,9 @@ use super::bearing::bearing;
 use super::body::Heading;
 use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
-use super::json::{repair, Malformed, Scratch, Shape};
+use super::json::{repair, Cleanliness, Malformed, Scratch, Shape};
 use super::merge::{merge, Tree};
-use super::message::{Cleanliness, Context, Message, Part};
+use super::message::{Context, Message, Part};
 use super::normalise::{is_said, moment, passes_gate, settle, Naming, SentAt, Settling, Source};
 use super::plan::{Piece, Plan};
 use super::privacy::{ClickIds, Scrub, Subject, Treatment};
@@ -101,7 +101,11 @@ fn tidy(text: &[u8], scratch: &mut Scratch) -> Result<Vec<u8>, RewriteError> {
 pub(super) struct Converter {
     pub(super) scratch: Scratch,
     message: Message,
+    /// The context of messages that have none.
+    none: Context,
     merged: Context,
+    /// The generation of the context that is merged in it.
+    merged_with: Option<u64>,
     own_context: Tree,
     repaired: Vec<u8>,
     merged_text: Vec<u8>,
@@ -113,7 +117,7 @@ pub(super) struct Converter {
 /// Converters of requests that are through, for those that come: their memory has grown to what
 /// messages need.
 #[derive(Debug, Default)]
-pub(super) struct Spare(Mutex<Vec<Converter>>);
+pub(super) struct Spare(Mutex<Vec<Box<Converter>>>);
 
 impl Spare {
     /// As many as are worth their memory: 2 MiB at most.
@@ -121,11 +125,12 @@ impl Spare {
     /// One that had to grow further is let go, or it would hold the memory for ever. In bytes.
     const LARGEST: usize = 64 * 1024;
 
-    pub(super) fn take(&self) -> Converter {
+    pub(super) fn take(&self) -> Box<Converter> {
         self.list().pop().unwrap_or_default()
     }
 
-    pub(super) fn give_back(&self, converter: Converter) {
+    pub(super) fn give_back(&self, mut converter: Box<Converter>) {
+        converter.forget();
         if converter.held() <= Self::LARGEST {
             let mut list = self.list();
             if list.len() < Self::MOST {
@@ -135,7 +140,7 @@ impl Spare {
     }
 
     /// The list is whole between any two statements, whatever became of a thread.
-    fn list(&self) -> MutexGuard<'_, Vec<Converter>> {
+    fn list(&self) -> MutexGuard<'_, Vec<Box<Converter>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -155,6 +160,22 @@ pub(super) enum Extent {
     Whole,
     /// Other messages follow.
     Open,
+    /// The converter has just scanned it.
+    Scanned(Seen),
+}
+
+/// What follows a message in its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Following {
+    Nothing,
+    Messages,
+}
+
+/// What came of scanning a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    length: usize,
+    scanned: Scanned,
 }
 
 impl Converter {
@@ -165,6 +186,12 @@ impl Converter {
         texts + self.scratch.held() + self.message.held() + self.merged.held() + self.aside.held()
     }
 
+    /// Forgets what is only kept from one message of a body to the next.
+    pub(super) fn forget(&mut self) {
+        self.message.context.forget();
+        self.merged_with = None;
+    }
+
     /// Converts the message at the start of `text`, and appends its event to `out`.
     pub(super) fn convert(
         &mut self,
@@ -173,7 +200,10 @@ impl Converter {
         out: &mut Vec<u8>,
     ) -> Result<Converted, RewriteError> {
         let (rewriter, shared) = (request.rewriter, request.shared);
-        let (length, scanned) = self.scan(text, extent)?;
+        let (length, scanned) = match extent {
+            Extent::Scanned(seen) => (seen.length, seen.scanned),
+            _ => self.scan(text, extent)?,
+        };
         let text = text.get(..length).unwrap_or_default();
         let text = match scanned {
             Scanned::NotAnObject => return Ok(refused(length, Fault::NotAnObject)),
@@ -206,11 +236,18 @@ impl Converter {
                 verdict: Some(Omission::Integrations.into()),
             });
         }
-        let own = &self.message.context;
-        let own_text = own.value.map_or(&b""[..], |value| value.of(text));
+        let own = match self.message.context.value {
+            Some(_) => &self.message.context,
+            None => &self.none,
+        };
+        let own_text = own.text(text);
         let (context_text, context) = match (own.value, shared.has_context()) {
-            (_, false) => (text, own),
+            (_, false) => (own_text, own),
+            (Some(_), true) if self.merged_with == Some(own.generation()) => {
+                (self.merged_text.as_slice(), &self.merged)
+            }
             (Some(value), true) if value.shape == Shape::Object => {
+                self.merged_with = None;
                 self.merged_text.clear();
                 self.own_context.read(own_text, &mut self.scratch)?;
                 merge(
@@ -220,6 +257,7 @@ impl Converter {
                 );
                 self.merged
                     .scan_text(&self.merged_text, &mut self.scratch)?;
+                self.merged_with = Some(own.generation());
                 (self.merged_text.as_slice(), &self.merged)
             }
             (_, true) => (shared.context_text.as_slice(), &shared.context),
@@ -242,11 +280,41 @@ impl Converter {
         Ok(Converted { length, verdict })
     }
 
-    /// The write key that the message at the start of `text` names.
-    pub(super) fn write_key(&mut self, text: &[u8], extent: Extent) -> Option<String> {
-        self.scan(text, extent).ok()?;
-        let key = self.message.write_key.filter(|key| key.is_string())?;
-        Some(super::json::unescape(key.of(text)).into_owned())
+    /// Scans the message at the start of `text`, and says what it names as its write key.
+    pub(super) fn write_key(&mut self, text: &[u8], extent: Extent) -> (Extent, Option<String>) {
+        let extent = match extent {
+            Extent::Scanned(_) => extent,
+            _ => match self.scan(text, extent) {
+                Ok((length, scanned)) => Extent::Scanned(Seen { length, scanned }),
+                Err(_) => return (extent, None),
+            },
+        };
+        let key = self.message.write_key.filter(|key| key.is_string());
+        let key = key.map(|key| super::json::unescape(key.of(text)).into_owned());
+        (extent, key)
+    }
+
+    /// Scans the message at the start of `text`, if it is an object and all of it is there.
+    pub(super) fn see(&mut self, text: &[u8]) -> Option<Seen> {
+        let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
+        let scanned = self.judge(text, (cleanliness, length), Following::Messages);
+        Some(Seen { length, scanned })
+    }
+
+    fn judge(
+        &mut self,
+        text: &[u8],
+        (cleanliness, length): (Cleanliness, usize),
+        following: Following,
+    ) -> Scanned {
+        let message = text.get(..length).unwrap_or_default();
+        if cleanliness == Cleanliness::Unclean || !is_utf8(message) {
+            return Scanned::Unclean;
+        }
+        if following == Following::Messages {
+            self.message.keep(message);
+        }
+        Scanned::Clean
     }
 
     fn scan(&mut self, text: &[u8], extent: Extent) -> Result<(usize, Scanned), RewriteError> {
@@ -256,15 +324,11 @@ impl Converter {
                 if extent == Extent::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
                     return Err(RewriteError::InvalidJson);
                 }
-                let message = text.get(..length).unwrap_or_default();
-                let clean =
-                    cleanliness == Cleanliness::Clean && std::str::from_utf8(message).is_ok();
-                let scanned = if clean {
-                    Scanned::Clean
-                } else {
-                    Scanned::Unclean
+                let following = match extent {
+                    Extent::Whole => Following::Nothing,
+                    Extent::Open | Extent::Scanned(_) => Following::Messages,
                 };
-                Ok((length, scanned))
+                Ok((length, self.judge(text, (cleanliness, length), following)))
             }
             Err(malformed) => self.not_a_message(text, extent, malformed),
         }
@@ -303,6 +367,12 @@ impl Converter {
     }
 }
 
+/// Whether a text is UTF-8; nearly all of them are ASCII, which is told sooner.
+fn is_utf8(text: &[u8]) -> bool {
+    text.is_ascii() || std::str::from_utf8(text).is_ok()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scanned {
     Clean,
     Unclean,

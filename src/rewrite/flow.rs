@@ -1,5 +1,6 @@
 //! The flow of one body through the rewriting: pushed in as it arrives, pulled out as batches.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::body::{Body, Next};
@@ -10,12 +11,15 @@ use super::enrich::ids::group_in_cookie;
 use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
 use super::group_types::GroupTypes;
+use super::held_back::{HeldBack, HeldFate};
 use super::json::unescape;
 use super::normalise::{Naming, SentAt};
 use super::repeats::{Repeats, Tag};
 use super::session::{SessionKeeper, Sessions};
-use super::{Arrival, Bounds, Fate, Fault, Mapping, Mode, Notice, Recipient, RewriteError, Watch};
-use crate::posthog::{Batch, Keep};
+use super::{
+    Arrival, Bounds, Fate, Fault, Mapping, Mode, Notice, Recipient, RewriteError, Verdict, Watch,
+};
+use crate::posthog::{Batch, Keep, Mark};
 use crate::segment::Call;
 
 /// The rewriting of one configuration.
@@ -36,6 +40,15 @@ pub struct Rewriter {
 /// worker busy; the smallest messages there are grow fourfold.
 const GROWTH_FREE: usize = 32 << 20;
 const GROWTH_PER_BYTE: usize = 8;
+
+/// How much is done at one pull, so that no body keeps a worker much longer than a millisecond: so
+/// many messages, and so many bytes of them.
+const STEP_MESSAGES: usize = 1000;
+const STEP_BYTES: usize = 512 << 10;
+
+/// More refused messages than this are no mistake of a sender who means well, and each costs more
+/// than its bytes.
+const MOST_REFUSED: usize = 500;
 
 impl Rewriter {
     /// A rewriter with this mapping and these bounds.
@@ -93,9 +106,12 @@ impl Rewriter {
             sessions: Sessions::new(self.sessions.clone()),
             unconfirmed: Vec::new(),
             trace: None,
-            converter: self.spare.take(),
+            converter: Some(self.spare.take()),
             shared: None,
             pending: None,
+            held_back: HeldBack::default(),
+            mark: None,
+            refused: 0,
             index: 0,
             pushed: 0,
             grown: 0,
@@ -118,15 +134,29 @@ pub struct Rewrite {
     unconfirmed: Vec<Tag>,
     trace: Option<Trace>,
     body: Body,
-    converter: Converter,
+    /// Given back when the body is through.
+    converter: Option<Box<Converter>>,
     shared: Option<Shared>,
-    /// A message that was found when the write key was asked for.
-    pending: Option<Next>,
+    /// A message that was found, and perhaps scanned, and whose turn comes next.
+    pending: Option<Found>,
+    /// What is told once it is certain where the messages of a held batch end.
+    held_back: HeldBack,
+    /// How far the batch had come before the first of them.
+    mark: Option<Mark>,
+    refused: usize,
     index: usize,
     /// Bytes of the body so far.
     pushed: usize,
     /// What the body has grown to; a message that is refused counts with its batch's values.
     grown: usize,
+}
+
+/// What was found of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Found {
+    Next(Next),
+    /// It begins with this range.
+    Message(Range<usize>, Extent),
 }
 
 /// Whether events can be pulled.
@@ -154,6 +184,8 @@ pub enum WrittenKey {
 pub enum Pulled {
     /// The batch holds at least as many bytes as asked for.
     Full,
+    /// Nothing is wrong, and more can be done at once; but others should have their turn first.
+    Paused,
     /// More of the body is needed.
     Starved,
     /// That was the last event.
@@ -185,33 +217,56 @@ impl Rewrite {
 
     /// The write key in the body: of its top level, else of its first message. To be asked once
     /// the flow is open and before the first pull. In a streaming body only what stands before
-    /// `batch`, and in the first message, can be known.
+    /// `batch`, and a first message that is complete, can be known.
     pub fn write_key(&mut self) -> Result<WrittenKey, RewriteError> {
-        let next = match self.pending.take() {
-            Some(next) => next,
-            None => self.body.next()?,
-        };
+        let mut found = self.find()?;
+        if self.body.settle().is_some() {
+            found = self.find()?;
+        }
         let top = self.body.heading().write_key.as_deref();
         let top = top.filter(|key| key.len() > 2 && key.starts_with(b"\""));
-        let key = match (top, &next) {
+        let key = match (top, &mut found) {
             (Some(key), _) => Some(unescape(key).into_owned()),
-            (None, Next::Message(range)) => self
-                .converter
-                .write_key(self.body.bytes(range.clone()), Extent::Whole),
-            (None, Next::MessageWithin(range)) => self
-                .converter
-                .write_key(self.body.bytes(range.clone()), Extent::Open),
-            _ => None,
+            (None, Found::Message(range, extent)) => {
+                let converter = self.converter.get_or_insert_default();
+                let text = self.body.bytes(range.clone());
+                let (seen, key) = converter.write_key(text, *extent);
+                *extent = seen;
+                key
+            }
+            (None, Found::Next(_)) => None,
         };
-        let starved = next == Next::Starved;
+        let starved = found == Found::Next(Next::Starved);
         if !starved {
-            self.pending = Some(next);
+            self.pending = Some(found);
         }
         Ok(match key.filter(|key| !key.is_empty()) {
             Some(key) => WrittenKey::Named(key),
             None if starved && self.body.may_tell_more() => WrittenKey::NotYetKnown,
             None => WrittenKey::Missing,
         })
+    }
+
+    /// The next message, or why there is none.
+    fn find(&mut self) -> Result<Found, RewriteError> {
+        if let Some(found) = self.pending.take() {
+            return Ok(found);
+        }
+        loop {
+            return Ok(match self.body.next()? {
+                Next::Message(range) => Found::Message(range, Extent::Whole),
+                Next::MessageWithin(range) => Found::Message(range, Extent::Open),
+                Next::MessagePerhapsWithin(range) => {
+                    let converter = self.converter.get_or_insert_default();
+                    let Some(seen) = converter.see(self.body.bytes(range.clone())) else {
+                        self.body.follow_item();
+                        continue;
+                    };
+                    Found::Message(range, Extent::Scanned(seen))
+                }
+                next => Found::Next(next),
+            });
+        }
     }
 
     /// Says whom the events are for. To be said before the first pull; what depends on it (a
@@ -254,8 +309,9 @@ impl Rewrite {
         }
     }
 
-    /// Writes events into `batch` until it holds `limit` bytes, the body starves, or all is done.
-    /// Each message is shown to `watch`, with what became of it.
+    /// Writes events into `batch` until it holds `limit` bytes, the body starves, or all is done;
+    /// or until it is time to let others do something ([`Pulled::Paused`]). Each message is shown to
+    /// `watch`, with what became of it.
     pub fn pull(
         &mut self,
         batch: &mut Batch,
@@ -263,34 +319,91 @@ impl Rewrite {
         watch: &mut dyn Watch,
     ) -> Result<Pulled, RewriteError> {
         loop {
+            let pulled = self.step(batch, limit, watch);
+            let misjudged = match &pulled {
+                Ok(Step::Misjudged) => true,
+                Ok(Step::Pulled(_)) => self.body.settle().is_some(),
+                Err(_) if self.body.is_provisional() => {
+                    self.body.begin_anew();
+                    true
+                }
+                Err(_) => false,
+            };
+            if misjudged {
+                self.begin_anew(batch);
+                continue;
+            }
+            let body = &self.body;
+            self.held_back.tell(batch, |came| body.bytes(came), watch);
+            match pulled? {
+                Step::Pulled(pulled) => return Ok(pulled),
+                Step::Misjudged => {}
+            }
+        }
+    }
+
+    /// Takes back all that came of the messages so far.
+    fn begin_anew(&mut self, batch: &mut Batch) {
+        if let Some(mark) = self.mark.take() {
+            batch.rewind(mark);
+        }
+        if let Some(converter) = &mut self.converter {
+            converter.forget();
+        }
+        self.pending = None;
+        self.trace = self.trace.take().map(|_| Trace::default());
+        self.held_back.forget();
+        self.sessions = Sessions::new(self.rewriter.sessions.clone());
+        self.unconfirmed.clear();
+        self.shared = None;
+        self.refused = 0;
+        self.index = 0;
+        self.grown = 0;
+    }
+
+    fn step(
+        &mut self,
+        batch: &mut Batch,
+        limit: usize,
+        watch: &mut dyn Watch,
+    ) -> Result<Step, RewriteError> {
+        let (mut messages, mut bytes) = (0, 0);
+        loop {
             if batch.held() >= limit && batch.events() > 0 {
-                return Ok(Pulled::Full);
+                return Ok(Step::Pulled(Pulled::Full));
             }
             if self.grown > GROWTH_FREE + self.pushed.saturating_mul(GROWTH_PER_BYTE) {
                 return Err(RewriteError::TooLarge);
             }
-            let next = match self.pending.take() {
-                Some(next) => next,
-                None => self.body.next()?,
-            };
-            match next {
-                Next::Done => {
+            if self.refused > MOST_REFUSED {
+                return Err(RewriteError::TooManyRefused);
+            }
+            match self.find()? {
+                Found::Next(Next::Done) => {
                     if self.body.take_late_sent_at() {
                         watch.notice(Notice::LateSentAt);
                     }
-                    return Ok(Pulled::Done);
+                    return Ok(Step::Pulled(Pulled::Done));
                 }
-                Next::Starved => return Ok(Pulled::Starved),
-                Next::TooLarge => {
+                Found::Next(Next::TooLarge) => {
                     watch.message(self.index, b"", Fate::Refused(Fault::TooLarge));
+                    self.refused += 1;
                     self.index += 1;
                 }
-                Next::Message(range) => {
-                    self.message(range, Extent::Whole, batch, watch)?;
+                Found::Next(Next::Misjudged) => return Ok(Step::Misjudged),
+                Found::Next(_) => return Ok(Step::Pulled(Pulled::Starved)),
+                found @ Found::Message(..) if messages >= STEP_MESSAGES || bytes >= STEP_BYTES => {
+                    self.pending = Some(found);
+                    return Ok(Step::Pulled(Pulled::Paused));
                 }
-                Next::MessageWithin(range) => {
-                    let length = self.message(range, Extent::Open, batch, watch)?;
+                Found::Message(range, extent) => {
+                    if self.index == 0 {
+                        self.mark = Some(batch.mark());
+                    }
+                    let length = self.message(range, extent, batch, watch)?;
                     self.body.consumed(length);
+                    messages += 1;
+                    bytes += length;
                 }
             }
         }
@@ -311,18 +424,22 @@ impl Rewrite {
         let shared = match self.shared.take() {
             Some(shared) => shared,
             None => {
-                let shared = Shared::new(self.body.heading(), &mut self.converter.scratch)?;
+                let converter = self.converter.get_or_insert_default();
+                let shared = Shared::new(self.body.heading(), &mut converter.scratch)?;
                 if shared.said_sent_at == SentAt::Unreadable {
-                    watch.notice(Notice::UnreadableSentAt);
+                    match self.body.is_provisional() {
+                        true => self.held_back.notice(Notice::UnreadableSentAt),
+                        false => watch.notice(Notice::UnreadableSentAt),
+                    }
                 }
                 shared
             }
         };
-        let text = self.body.bytes(range);
+        let text = self.body.bytes(range.clone());
         if let Some(trace) = &mut self.trace {
             *trace = Trace::default();
         }
-        let converter = &mut self.converter;
+        let converter = self.converter.get_or_insert_default();
         let mut request = Request {
             rewriter: &self.rewriter,
             arrival: &self.arrival,
@@ -348,40 +465,52 @@ impl Rewrite {
         };
         let index = self.index;
         let grown = &mut self.grown;
+        let refused = &mut self.refused;
+        let held_back = &mut self.held_back;
+        let provisional = self.body.is_provisional();
         let result = batch.append(|out| {
             let before = out.len();
             *grown += shared.weight();
             let converted = converter.convert(&mut request, (text, extent, index), out);
+            let mut notice = |notice: Notice<'_>| match provisional {
+                true => held_back.notice(notice),
+                false => watch.notice(notice),
+            };
             if let Some(group_type) = &request.sixth_group_type {
-                watch.notice(Notice::SixthGroupType { group_type });
+                notice(Notice::SixthGroupType { group_type });
             }
             if request.unreadable.time {
-                watch.notice(Notice::UnreadableTime);
+                notice(Notice::UnreadableTime);
             }
             if request.unreadable.sent_at {
-                watch.notice(Notice::UnreadableSentAt);
+                notice(Notice::UnreadableSentAt);
             }
-            let keep = match &converted {
-                Ok(Converted {
-                    verdict: None,
-                    length,
-                }) => {
-                    let event = out.get(before..).unwrap_or_default();
-                    *grown += event.len().saturating_sub(shared.weight());
-                    let came = text.get(..*length).unwrap_or_default();
-                    watch.message(index, came, Fate::Event(event));
+            let Ok(Converted { length, verdict }) = &converted else {
+                return (Keep::Nothing, converted);
+            };
+            if let Some(Verdict::Refused(_)) = verdict {
+                *refused += 1;
+            }
+            let keep = match verdict {
+                None => {
+                    *grown += (out.len() - before).saturating_sub(shared.weight());
                     Keep::Event
                 }
-                Ok(Converted {
-                    verdict: Some(verdict),
-                    length,
-                }) => {
-                    let came = text.get(..*length).unwrap_or_default();
-                    watch.message(index, came, verdict.fate());
-                    Keep::Nothing
-                }
-                Err(_) => Keep::Nothing,
+                Some(_) => Keep::Nothing,
             };
+            if provisional {
+                let fate = match verdict {
+                    None => HeldFate::Event(before..out.len()),
+                    Some(verdict) => HeldFate::Verdict(*verdict),
+                };
+                held_back.message(index, range.start..range.start + length, fate);
+            } else {
+                let fate = match verdict {
+                    None => Fate::Event(out.get(before..).unwrap_or_default()),
+                    Some(verdict) => verdict.fate(),
+                };
+                watch.message(index, text.get(..*length).unwrap_or_default(), fate);
+            }
             (keep, converted)
         });
         if let Gathered::Yes(Some(event)) = request.bearing {
@@ -393,10 +522,18 @@ impl Rewrite {
     }
 }
 
+/// How a pull ended.
+enum Step {
+    Pulled(Pulled),
+    /// What has been written must be taken back.
+    Misjudged,
+}
+
 impl Drop for Rewrite {
     fn drop(&mut self) {
-        let converter = std::mem::take(&mut self.converter);
-        self.rewriter.spare.give_back(converter);
+        if let Some(converter) = self.converter.take() {
+            self.rewriter.spare.give_back(converter);
+        }
     }
 }
 
@@ -406,7 +543,7 @@ pub fn is_batch(body: &[u8]) -> bool {
         window: usize::MAX,
         event: 0,
     };
-    let mut body_alone = Body::new(Call::Batch, bounds);
+    let mut body_alone = Body::followed(Call::Batch, bounds);
     if body_alone.push(body).is_err() {
         return false;
     }

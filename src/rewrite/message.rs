@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::json::{Entry, Malformed, Scanner, Scratch, Value};
+use super::json::{
+    name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Shape, Value,
+};
 
 /// The fields of a message that are looked into. A key given twice at the top level counts with
 /// its last value.
@@ -34,13 +36,23 @@ pub(super) struct Message {
 pub(super) struct Part {
     pub(super) value: Option<Value>,
     pub(super) entries: Vec<Entry>,
+    names: Names,
 }
 
-/// The context, with those of its objects that are looked into.
+/// The context, with those of its objects that are looked into. It is an index of its own text, not
+/// of its message's: the messages of a batch mostly have one and the same.
 #[derive(Debug, Default)]
 pub(super) struct Context {
+    /// Where it begins in its message.
+    at: usize,
+    /// Its text, once another message may have the same.
+    kept: Vec<u8>,
+    kept_value: Value,
+    /// How many different ones have been here.
+    generation: u64,
     pub(super) value: Option<Value>,
     pub(super) entries: Vec<Entry>,
+    names: Names,
     inner: Vec<Entry>,
     objects: [Range<usize>; INNERS],
 }
@@ -59,32 +71,39 @@ pub(super) enum Inner {
     UserAgentData,
 }
 
+/// The keys of a message that are looked into.
+const PROPERTIES: Name = name!("properties");
+const CONTEXT: Name = name!("context");
+const INTEGRATIONS: Name = name!("integrations");
+
 /// How many kinds of [`Inner`] there are.
 const INNERS: usize = 9;
 
 impl Inner {
-    fn from_key(key: &[u8]) -> Option<Self> {
-        Some(match key {
-            b"page" => Self::Page,
-            b"os" => Self::Os,
-            b"screen" => Self::Screen,
-            b"device" => Self::Device,
-            b"library" => Self::Library,
-            b"campaign" => Self::Campaign,
-            b"app" => Self::App,
-            b"network" => Self::Network,
-            b"userAgentData" => Self::UserAgentData,
+    #[inline(always)]
+    fn from_name(name: Name) -> Option<Self> {
+        const PAGE: Name = name!("page");
+        const OS: Name = name!("os");
+        const SCREEN: Name = name!("screen");
+        const DEVICE: Name = name!("device");
+        const LIBRARY: Name = name!("library");
+        const CAMPAIGN: Name = name!("campaign");
+        const APP: Name = name!("app");
+        const NETWORK: Name = name!("network");
+        const USER_AGENT_DATA: Name = name!("userAgentData");
+        Some(match name {
+            PAGE => Self::Page,
+            OS => Self::Os,
+            SCREEN => Self::Screen,
+            DEVICE => Self::Device,
+            LIBRARY => Self::Library,
+            CAMPAIGN => Self::Campaign,
+            APP => Self::App,
+            NETWORK => Self::Network,
+            USER_AGENT_DATA => Self::UserAgentData,
             _ => return None,
         })
     }
-}
-
-/// Whether a text can be copied from as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cleanliness {
-    Clean,
-    /// It has to be repaired first.
-    Unclean,
 }
 
 impl Message {
@@ -110,38 +129,68 @@ impl Message {
     ) -> Result<(Cleanliness, usize), Malformed> {
         self.clear();
         let mut scanner = Scanner::new(text, scratch);
-        scanner.object(|scanner, key| {
-            let slot = match key.of(text) {
-                b"properties" => return self.properties.scan(scanner),
-                b"context" => return self.context.scan(scanner, text),
-                b"integrations" => return self.integrations.scan(scanner),
-                b"type" => &mut self.kind,
-                b"event" => &mut self.event,
-                b"name" => &mut self.name,
-                b"category" => &mut self.category,
-                b"userId" => &mut self.user_id,
-                b"anonymousId" => &mut self.anonymous_id,
-                b"previousId" => &mut self.previous_id,
-                b"groupId" => &mut self.group_id,
-                b"traits" => &mut self.traits,
-                b"messageId" => &mut self.message_id,
-                b"timestamp" => &mut self.timestamp,
-                b"originalTimestamp" => &mut self.original_timestamp,
-                b"receivedAt" => &mut self.received_at,
-                b"sentAt" => &mut self.sent_at,
-                b"writeKey" => &mut self.write_key,
-                b"_metadata" => &mut self.metadata,
-                _ => return scanner.value().map(drop),
-            };
-            *slot = Some(scanner.value()?);
-            Ok(())
-        })?;
-        Ok((cleanliness(&scanner), scanner.position()))
+        scanner.named_object(|scanner, key| match key.name {
+            PROPERTIES => self.properties.scan(scanner),
+            CONTEXT => self.context.scan(scanner),
+            INTEGRATIONS => self.integrations.scan(scanner),
+            name => {
+                let value = scanner.any();
+                if let Some(slot) = self.slot(name) {
+                    *slot = Some(value);
+                }
+            }
+        });
+        Ok((scanner.cleanliness()?, scanner.position()))
+    }
+
+    /// Where the value of a key is kept that is not looked into.
+    #[inline(always)]
+    fn slot(&mut self, name: Name) -> Option<&mut Option<Value>> {
+        const KIND: Name = name!("type");
+        const EVENT: Name = name!("event");
+        const NAME: Name = name!("name");
+        const CATEGORY: Name = name!("category");
+        const USER_ID: Name = name!("userId");
+        const ANONYMOUS_ID: Name = name!("anonymousId");
+        const PREVIOUS_ID: Name = name!("previousId");
+        const GROUP_ID: Name = name!("groupId");
+        const TRAITS: Name = name!("traits");
+        const MESSAGE_ID: Name = name!("messageId");
+        const TIMESTAMP: Name = name!("timestamp");
+        const ORIGINAL_TIMESTAMP: Name = name!("originalTimestamp");
+        const RECEIVED_AT: Name = name!("receivedAt");
+        const SENT_AT: Name = name!("sentAt");
+        const WRITE_KEY: Name = name!("writeKey");
+        const METADATA: Name = name!("_metadata");
+        Some(match name {
+            KIND => &mut self.kind,
+            EVENT => &mut self.event,
+            NAME => &mut self.name,
+            CATEGORY => &mut self.category,
+            USER_ID => &mut self.user_id,
+            ANONYMOUS_ID => &mut self.anonymous_id,
+            PREVIOUS_ID => &mut self.previous_id,
+            GROUP_ID => &mut self.group_id,
+            TRAITS => &mut self.traits,
+            MESSAGE_ID => &mut self.message_id,
+            TIMESTAMP => &mut self.timestamp,
+            ORIGINAL_TIMESTAMP => &mut self.original_timestamp,
+            RECEIVED_AT => &mut self.received_at,
+            SENT_AT => &mut self.sent_at,
+            WRITE_KEY => &mut self.write_key,
+            METADATA => &mut self.metadata,
+            _ => return None,
+        })
     }
 
     /// The memory it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.properties.held() + self.integrations.held() + self.context.held()
+    }
+
+    /// Keeps what the next message may have as well. To be said of clean messages.
+    pub(super) fn keep(&mut self, text: &[u8]) {
+        self.context.keep(text);
     }
 
     fn clear(&mut self) {
@@ -151,21 +200,14 @@ impl Message {
         let mut context = std::mem::take(&mut self.context);
         properties.clear();
         integrations.clear();
-        context.clear();
+        // What else there is of it belongs to the text that it has kept.
+        context.value = None;
         *self = Self {
             properties,
             integrations,
             context,
             ..Self::default()
         };
-    }
-}
-
-fn cleanliness(scanner: &Scanner<'_, '_>) -> Cleanliness {
-    if scanner.is_clean() {
-        Cleanliness::Clean
-    } else {
-        Cleanliness::Unclean
     }
 }
 
@@ -178,12 +220,13 @@ impl Part {
     pub(super) fn clear(&mut self) {
         self.value = None;
         self.entries.clear();
+        self.names = Names::default();
     }
 
-    fn scan(&mut self, scanner: &mut Scanner<'_, '_>) -> Result<(), Malformed> {
+    fn scan(&mut self, scanner: &mut Scanner<'_, '_>) {
         self.clear();
-        self.value = Some(scanner.value_with_entries(&mut self.entries)?);
-        Ok(())
+        let (value, names) = scanner.any_with_entries(&mut self.entries);
+        (self.value, self.names) = (Some(value), names);
     }
 
     /// Scans a text that is one value.
@@ -193,11 +236,12 @@ impl Part {
         scratch: &mut Scratch,
     ) -> Result<Cleanliness, Malformed> {
         let mut scanner = Scanner::new(text, scratch);
-        self.scan(&mut scanner)?;
+        self.scan(&mut scanner);
+        let cleanliness = scanner.cleanliness()?;
         if !scanner.at_end() {
             return Err(Malformed::Syntax);
         }
-        Ok(cleanliness(&scanner))
+        Ok(cleanliness)
     }
 
     /// The value of a key of the first level.
@@ -218,43 +262,86 @@ impl Context {
     /// The memory it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         (self.entries.capacity() + self.inner.capacity()) * size_of::<Entry>()
+            + self.kept.capacity()
     }
 
     fn clear(&mut self) {
-        let mut entries = std::mem::take(&mut self.entries);
-        let mut inner = std::mem::take(&mut self.inner);
-        entries.clear();
-        inner.clear();
-        *self = Self {
-            entries,
-            inner,
-            ..Self::default()
-        };
+        self.kept.clear();
+        self.generation += 1;
+        self.value = None;
+        self.entries.clear();
+        self.names = Names::default();
+        self.inner.clear();
+        self.objects = Default::default();
     }
 
-    fn scan(&mut self, scanner: &mut Scanner<'_, '_>, text: &[u8]) -> Result<(), Malformed> {
-        self.clear();
-        if scanner.peek() != Some(b'{') {
-            self.value = Some(scanner.value()?);
-            return Ok(());
+    /// Its text, in that of its message.
+    pub(super) fn text<'t>(&self, message: &'t [u8]) -> &'t [u8] {
+        let length = self.value.map_or(0, |value| value.span.end());
+        let text = message.get(self.at..).unwrap_or_default();
+        text.get(..length).unwrap_or_default()
+    }
+
+    /// Keeps its text, which is clean, so that the next message's is known again.
+    fn keep(&mut self, message: &[u8]) {
+        /// Longer ones are no context that many messages have.
+        const LONGEST: usize = 16 * 1024;
+        let Some(value) = self.value.filter(|value| value.shape == Shape::Object) else {
+            return;
+        };
+        if self.kept.is_empty() && value.span.end() <= LONGEST {
+            self.kept_value = value;
+            let text = message.get(self.at..).unwrap_or_default();
+            let text = text.get(..value.span.end()).unwrap_or_default();
+            self.kept.extend_from_slice(text);
         }
-        self.value = Some(scanner.object_value(|scanner, key| {
-            let inner = Inner::from_key(key.of(text));
-            let value = match inner {
-                None => scanner.value()?,
+    }
+
+    /// Forgets the text it has kept.
+    pub(super) fn forget(&mut self) {
+        self.clear();
+    }
+
+    /// Changes whenever another context has been scanned.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn scan(&mut self, scanner: &mut Scanner<'_, '_>) {
+        scanner.peek();
+        self.at = scanner.position();
+        if !self.kept.is_empty() && scanner.skip_same(&self.kept) {
+            self.value = Some(self.kept_value);
+            return;
+        }
+        self.clear();
+        scanner.on_its_own(|scanner| self.scan_anew(scanner));
+    }
+
+    fn scan_anew(&mut self, scanner: &mut Scanner<'_, '_>) {
+        if scanner.peek() != Some(b'{') {
+            self.value = Some(scanner.any());
+            return;
+        }
+        let (value, names) = scanner.named_object(|scanner, key| {
+            let value = match Inner::from_name(key.name) {
+                None => scanner.any(),
                 Some(inner) => {
                     let start = self.inner.len();
-                    let value = scanner.value_with_entries(&mut self.inner)?;
+                    let (value, _) = scanner.any_with_entries(&mut self.inner);
                     if let Some(range) = self.objects.get_mut(inner as usize) {
                         *range = start..self.inner.len();
                     }
                     value
                 }
             };
-            self.entries.push(Entry { key, value });
-            Ok(value)
-        })?);
-        Ok(())
+            self.entries.push(Entry {
+                key: key.span,
+                value,
+                name: key.name,
+            });
+        });
+        (self.value, self.names) = (Some(value), names);
     }
 
     /// Scans a text that is one value.
@@ -264,11 +351,12 @@ impl Context {
         scratch: &mut Scratch,
     ) -> Result<Cleanliness, Malformed> {
         let mut scanner = Scanner::new(text, scratch);
-        self.scan(&mut scanner, text)?;
+        self.scan(&mut scanner);
+        let cleanliness = scanner.cleanliness()?;
         if !scanner.at_end() {
             return Err(Malformed::Syntax);
         }
-        Ok(cleanliness(&scanner))
+        Ok(cleanliness)
     }
 
     /// The value of a key of the first level.

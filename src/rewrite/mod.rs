@@ -30,6 +30,7 @@ pub mod enrich;
 mod explain;
 mod flow;
 mod group_types;
+mod held_back;
 mod identity;
 mod json;
 mod library;

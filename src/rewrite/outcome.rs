@@ -229,6 +229,9 @@ pub enum RewriteError {
         "in a body larger than limits.window, context and integrations must stand before batch"
     )]
     LateBatchKey,
+    /// So many of its messages were refused that the sender cannot mean it.
+    #[error("more messages of the body were refused than any sender would send")]
+    TooManyRefused,
     /// One message or one value of the envelope is larger than what is held.
     #[error("the body, one message or a batch-level value is larger than the limit")]
     TooLarge,
@@ -243,6 +246,7 @@ impl RewriteError {
             Self::NotAnObject => "not_an_object",
             Self::BatchNotAnArray => "batch_not_an_array",
             Self::LateBatchKey => "late_batch_key",
+            Self::TooManyRefused => "too_many_refused",
             Self::TooLarge => "too_large",
         }
     }
@@ -257,6 +261,7 @@ impl RewriteError {
             Self::LateBatchKey => {
                 "in a body this large, context and integrations must stand before batch"
             }
+            Self::TooManyRefused => "too many messages of the body were refused",
             Self::TooLarge => {
                 "the body, one message or a batch-level value is larger than the limit"
             }

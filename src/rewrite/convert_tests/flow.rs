@@ -179,10 +179,13 @@ fn a_message_too_large_to_hold_is_skipped_in_a_stream_without_being_held() {
 #[test]
 fn a_batch_level_context_cannot_be_multiplied_without_end() {
     let context = format!(r#"{{"x":"{}"}}"#, "c".repeat(60_000));
-    for item in [
-        r#"{"type":"track","event":"A","userId":"u"}"#,
+    for (item, expected) in [
+        (
+            r#"{"type":"track","event":"A","userId":"u"}"#,
+            RewriteError::TooLarge,
+        ),
         // Refused, and so not written; but merged with the context before.
-        r#"{"context":{}}"#,
+        (r#"{"context":{}}"#, RewriteError::TooManyRefused),
     ] {
         let items = vec![item; 10_000].join(",");
         let body = format!(r#"{{"context":{context},"batch":[{items}]}}"#);
@@ -198,7 +201,148 @@ fn a_batch_level_context_cannot_be_multiplied_without_end() {
                 other => break other,
             }
         };
-        assert_eq!(last, Err(RewriteError::TooLarge), "{item}");
+        assert_eq!(last, Err(expected), "{item}");
+    }
+}
+
+#[test]
+fn a_body_of_refused_messages_comes_to_an_end() {
+    for (messages, refused, expected) in [
+        (500, "1", Ok(())),
+        (501, "1", Err(RewriteError::TooManyRefused)),
+        (200_000, "1", Err(RewriteError::TooManyRefused)),
+        (
+            501,
+            r#"{"type":"track"}"#,
+            Err(RewriteError::TooManyRefused),
+        ),
+        (
+            501,
+            r#"{"type":"alias","userId":"u","previousId":"u"}"#,
+            Ok(()),
+        ),
+    ] {
+        for window in [16, 1 << 20] {
+            let items = vec![refused; messages].join(",");
+            let good = r#"{"type":"track","event":"A","userId":"u","messageId":"m"}"#;
+            let body = format!(r#"{{"batch":[{good},{items}]}}"#);
+            let bounds = Bounds {
+                window,
+                ..Bounds::default()
+            };
+            let outcome = rewrite_with(bounds, arrival(Call::Batch, None), &[body.as_bytes()]);
+            let outcome = outcome.map(|outcome| assert_eq!(outcome.events.len(), 1));
+            assert_eq!(outcome, expected, "{messages} {refused} {window}");
+        }
+    }
+}
+
+#[test]
+fn a_large_body_lets_others_have_their_turn() {
+    let message = r#"{"type":"track","event":"A","userId":"u","messageId":"m"}"#;
+    let long = format!(
+        r#"{{"type":"track","event":"A","userId":"u","messageId":"m","x":"{}"}}"#,
+        "x".repeat(100_000)
+    );
+    for (item, items, expected) in [(message, 10_500, 10), (long.as_str(), 60, 9)] {
+        for window in [16, 64 << 20] {
+            let body = format!(r#"{{"batch":[{}]}}"#, vec![item; items].join(","));
+            let bounds = Bounds {
+                window,
+                ..Bounds::default()
+            };
+            let rewriter = Arc::new(Rewriter::new(Mapping::reference(), bounds));
+            let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+            rewrite.push(body.as_bytes()).unwrap();
+            rewrite.end();
+            let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
+            let mut pauses = 0;
+            while rewrite.pull(&mut batch, usize::MAX, &mut ()).unwrap() == Pulled::Paused {
+                pauses += 1;
+            }
+            assert_eq!(pauses, expected, "{items} items, window {window}");
+            assert_eq!(batch.events(), items);
+        }
+    }
+}
+
+/// What comes of a held body must not depend on where its batch seemed to end.
+#[test]
+fn what_stands_behind_the_batch_counts_however_its_end_is_found() {
+    let message = |id: &str| {
+        format!(
+            r#"{{"type":"track","event":"A","userId":"u","messageId":"{id}","context":{{"x":1}},"properties":{{"a":[1,[2]]}}}}"#
+        )
+    };
+    let (a, b) = (message("a"), message("b"));
+    let batch = format!(r#""batch":[{a},{b}]"#);
+    let other = r#""other":[{"x":[]},"]",1]"#;
+    let context = r#""context":{"locale":"nl","list":[1,2]}"#;
+    let switch = r#""integrations":{"PostHog":false}"#;
+    for (parts, events, locale) in [
+        (vec![batch.as_str()], 2, None),
+        (vec![&batch, context], 2, Some("nl")),
+        (vec![&batch, context, other], 2, Some("nl")),
+        (vec![&batch, other, context], 2, Some("nl")),
+        (vec![&batch, switch, other], 0, None),
+        (vec![other, &batch], 2, None),
+        (
+            vec![r#""batch":[{"type":"track"}]"#, context, &batch],
+            2,
+            Some("nl"),
+        ),
+        (
+            vec![r#""context":{"locale":"de"}"#, &batch, context, other],
+            2,
+            Some("nl"),
+        ),
+        (vec![&batch, r#""batch":[]"#], 0, None),
+        (vec![&batch, context, r#""s":"]}]""#], 2, Some("nl")),
+        (vec![r#""batch":[]"#, other], 0, None),
+    ] {
+        for space in ["", " ", "\n"] {
+            let body = format!(
+                "{{{space}{}{space}}}",
+                parts.join(&format!("{space},{space}"))
+            );
+            let whole = rewrite_with(
+                Bounds::default(),
+                arrival(Call::Batch, Some("2026-11-23T10:00:06Z")),
+                &[body.as_bytes()],
+            );
+            let whole = whole.unwrap_or_else(|error| panic!("{error}: {body}"));
+            assert_eq!(whole.events.len(), events, "{body}");
+            for event in &whole.events {
+                let found = event["properties"]["segment_locale"].as_str();
+                assert_eq!(found, locale, "{body}");
+            }
+            let messages = whole.left.len() + whole.events.len();
+            assert!(
+                messages <= 2,
+                "told once of each message: {:?} {body}",
+                whole.left
+            );
+        }
+    }
+    for broken in [
+        format!(r#"{{"batch":[{a},{b}"#),
+        format!(r#"{{"batch":[{a},{b}}}]}}"#),
+        format!(r#"{{"batch":[{a} {b}]}}"#),
+        format!(r#"{{"batch":[{a},{b}],}}"#),
+        format!(r#"{{"batch":[{a},{b}],"x":[}}"#),
+        format!(r#"{{"batch":[{a},{b}]"x":[]}}"#),
+        format!(r#"{{"batch":[{a},{b},],"x":[]}}"#),
+    ] {
+        let outcome = rewrite_with(
+            Bounds::default(),
+            arrival(Call::Batch, None),
+            &[broken.as_bytes()],
+        );
+        assert_eq!(
+            outcome.map(|_| ()),
+            Err(RewriteError::InvalidJson),
+            "{broken}"
+        );
     }
 }
 
@@ -220,7 +364,11 @@ fn refused_messages_cannot_keep_a_worker_busy_with_the_batchs_values() {
         rewrite.end();
         let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
         let pulled = rewrite.pull(&mut batch, usize::MAX, &mut seen);
-        assert_eq!(pulled, Err(RewriteError::TooLarge), "{name} {item}");
+        let refused = [RewriteError::TooLarge, RewriteError::TooManyRefused];
+        assert!(
+            pulled.is_err_and(|error| refused.contains(&error)),
+            "{name} {item}: {pulled:?}"
+        );
         assert!(seen.0.len() < 1_000, "{name} {item}: {}", seen.0.len());
     }
 }

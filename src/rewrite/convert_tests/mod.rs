@@ -172,10 +172,13 @@ fn rewrite_through(
         }
     }
     rewrite.end();
-    assert_eq!(
-        rewrite.pull(&mut batch, usize::MAX, &mut seen)?,
-        Pulled::Done
-    );
+    let last = loop {
+        match rewrite.pull(&mut batch, usize::MAX, &mut seen)? {
+            Pulled::Paused => {}
+            last => break last,
+        }
+    };
+    assert_eq!(last, Pulled::Done);
     if posthog == Answer::Yes {
         rewrite.confirm();
     }

@@ -59,7 +59,7 @@ fn mapped(text: &str) -> Vec<u8> {
     let source = Source {
         text: text.as_bytes(),
         message: &message,
-        context_text: text.as_bytes(),
+        context_text: message.context.text(text.as_bytes()),
         context: &message.context,
     };
     let named = message.kind.unwrap().of(text.as_bytes());

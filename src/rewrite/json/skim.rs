@@ -1,7 +1,7 @@
 //! Finding the end of a value without looking at it, with a memory: a body that arrives byte by
 //! byte is looked at once.
 
-use super::scan::plain_run;
+use super::block::plain_run;
 
 /// How far the value that begins at the start of a buffer has been followed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,6 +38,15 @@ pub(in crate::rewrite) enum Skimmed {
 }
 
 impl Skim {
+    /// In an array or object, of which nothing is nested at this place.
+    pub(in crate::rewrite) fn inside_of_one() -> Self {
+        Self {
+            at: 0,
+            depth: 1,
+            mode: Mode::Inside,
+        }
+    }
+
     /// Follows the value on, through the bytes of `text` that have come since the last call.
     /// `ended` says that no more will come, which ends a bare number.
     pub(in crate::rewrite) fn follow(&mut self, text: &[u8], ended: Ended) -> Skimmed {

@@ -1,6 +1,6 @@
 //! Strings and truth: what a JSON value means to JavaScript, and text between its two forms.
 
-use super::scan::plain_run;
+use super::block::plain_run;
 use super::value::{Shape, Value};
 
 /// Whether JavaScript takes the value for true (mapping 1.8).

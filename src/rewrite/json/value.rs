@@ -1,5 +1,7 @@
 //! Where a value stands in a text, and what it is.
 
+use super::names::Name;
+
 /// Why a text is not JSON, not even in spirit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) enum Malformed {
@@ -83,4 +85,5 @@ impl Value {
 pub(in crate::rewrite) struct Entry {
     pub(in crate::rewrite) key: Span,
     pub(in crate::rewrite) value: Value,
+    pub(in crate::rewrite) name: Name,
 }

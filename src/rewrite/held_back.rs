@@ -1,0 +1,76 @@
+//! What is to be told of messages whose place in the body is not certain yet.
+
+use std::ops::Range;
+
+use super::{Fate, Notice, Verdict, Watch};
+use crate::posthog::Batch;
+
+/// Something to be told.
+#[derive(Debug)]
+enum Told {
+    Message {
+        index: usize,
+        /// Where it stands in the body.
+        came: Range<usize>,
+        fate: HeldFate,
+    },
+    SixthGroupType(String),
+    Other(Notice<'static>),
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub(super) enum HeldFate {
+    /// An event, which stands here in the batch.
+    Event(Range<usize>),
+    Verdict(Verdict),
+}
+
+/// What is told at once, or later, or never.
+#[derive(Debug, Default)]
+pub(super) struct HeldBack(Vec<Told>);
+
+impl HeldBack {
+    pub(super) fn message(&mut self, index: usize, came: Range<usize>, fate: HeldFate) {
+        self.0.push(Told::Message { index, came, fate });
+    }
+
+    pub(super) fn notice(&mut self, notice: Notice<'_>) {
+        self.0.push(match notice {
+            Notice::SixthGroupType { group_type } => Told::SixthGroupType(group_type.to_owned()),
+            Notice::UnreadableTime => Told::Other(Notice::UnreadableTime),
+            Notice::UnreadableSentAt => Told::Other(Notice::UnreadableSentAt),
+            Notice::LateSentAt => Told::Other(Notice::LateSentAt),
+        });
+    }
+
+    /// Tells all of it. `body` gives the bytes of a message.
+    pub(super) fn tell<'b>(
+        &mut self,
+        batch: &Batch,
+        body: impl Fn(Range<usize>) -> &'b [u8],
+        watch: &mut dyn Watch,
+    ) {
+        for told in self.0.drain(..) {
+            match told {
+                Told::Message { index, came, fate } => {
+                    let fate = match fate {
+                        HeldFate::Event(event) => Fate::Event(batch.bytes(event)),
+                        HeldFate::Verdict(verdict) => verdict.fate(),
+                    };
+                    watch.message(index, body(came), fate);
+                }
+                Told::SixthGroupType(group_type) => watch.notice(Notice::SixthGroupType {
+                    group_type: &group_type,
+                }),
+                Told::Other(notice) => watch.notice(notice),
+            }
+        }
+    }
+
+    /// Forgets it, but for what is said only once in the life of the process.
+    pub(super) fn forget(&mut self) {
+        self.0
+            .retain(|told| matches!(told, Told::SixthGroupType(_)));
+    }
+}

@@ -1,0 +1,72 @@
+//! Sixteen bytes at a time: where a run of plain text ends.
+
+use wide::u8x16;
+
+/// How many bytes are looked at together.
+pub(super) const BLOCK: usize = 16;
+
+/// A bit for each byte that ends a run of plain text: a quote, a backslash or a control character.
+#[inline(always)]
+pub(super) fn special(block: &[u8; BLOCK]) -> u32 {
+    let bytes = u8x16::new(*block);
+    // Bit 1 turned over puts the quote, 0x22, right behind the control characters, so that one
+    // comparison finds both; nothing else comes below it.
+    let turned = bytes ^ u8x16::splat(2);
+    let low = turned.min(u8x16::splat(0x20)).simd_eq(turned);
+    let slash = bytes.simd_eq(u8x16::splat(b'\\'));
+    (low | slash).to_bitmask()
+}
+
+/// How many bytes from here are neither a quote, a backslash nor a control character.
+#[inline]
+pub(super) fn plain_run(text: &[u8]) -> usize {
+    let mut rest = text;
+    while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {
+        let special = special(block);
+        if special != 0 {
+            return text.len() - rest.len() + special.trailing_zeros() as usize;
+        }
+        rest = after;
+    }
+    let stop = rest
+        .iter()
+        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+    text.len() - rest.len() + stop.unwrap_or(rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_is_told_apart_in_every_place() {
+        for byte in 0..=u8::MAX {
+            for place in 0..BLOCK {
+                let mut block = [b'a'; BLOCK];
+                block[place] = byte;
+                let is_special = matches!(byte, b'"' | b'\\' | 0..=0x1f);
+                let expected = u32::from(is_special) << place;
+                assert_eq!(special(&block), expected, "{byte:#x} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_of_plain_bytes_ends_at_the_first_special_one_wherever_it_stands() {
+        for length in 0..100 {
+            for special in [b'"', b'\\', 0x1f, b'\n', 0] {
+                let mut text = vec![0xc3; length];
+                text.push(special);
+                text.extend_from_slice(b"\"\\\x01tail");
+                for from in 0..=length {
+                    assert_eq!(
+                        plain_run(&text[from..]),
+                        length - from,
+                        "{length} {special}"
+                    );
+                }
+            }
+            assert_eq!(plain_run(&vec![b'~'; length]), length);
+        }
+    }
+}

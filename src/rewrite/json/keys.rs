@@ -1,0 +1,165 @@
+//! Keys of an object: their hashes, by which one that is given twice is found.
+
+use super::block::BLOCK;
+
+/// Past so many keys in one object the search for a key given twice is left to `repair`, which
+/// has a map for it.
+const KEYS_COMPARED: usize = 256;
+
+/// The bytes of a key that is no longer than a block, and zeros.
+pub(super) type Word = u128;
+
+/// The first `length` bytes of a block.
+#[inline(always)]
+pub(super) fn word(block: &[u8; BLOCK], length: usize) -> Word {
+    const MASKS: [u128; 2 * BLOCK] = {
+        let mut masks = [u128::MAX; 2 * BLOCK];
+        let mut length = 0;
+        while length < BLOCK {
+            masks[length] = !(u128::MAX << (8 * length));
+            length += 1;
+        }
+        masks
+    };
+    u128::from_le_bytes(*block) & MASKS[length % (2 * BLOCK)]
+}
+
+/// A quick hash of a short key. Two keys with one hash only cost the detour over `repair`.
+#[inline(always)]
+pub(super) const fn hash_of_word(word: Word) -> u32 {
+    let folded = word as u64 ^ ((word >> 64) as u64).rotate_left(29);
+    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
+
+/// The hash of any key; that of its word, if it has one.
+#[inline(never)]
+pub(super) const fn hash(key: &[u8]) -> u32 {
+    let mut state = 0;
+    let mut rest = key;
+    while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {
+        if after.is_empty() {
+            break;
+        }
+        state = mixed(state, Word::from_le_bytes(*block));
+        rest = after;
+    }
+    let mut word = 0;
+    while let [before @ .., last] = rest {
+        word = word << 8 | *last as Word;
+        rest = before;
+    }
+    mixed(state, word)
+}
+
+const fn mixed(state: u32, word: Word) -> u32 {
+    state.rotate_left(5).wrapping_mul(0x9e37_79b1) ^ hash_of_word(word)
+}
+
+/// The keys of the objects that are open, innermost last.
+#[derive(Debug, Default)]
+pub(super) struct Hashes(Vec<u32>);
+
+/// The keys that one object has had so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// A bit for each hash; most keys are new to it.
+    bits: u64,
+    /// Where the object's hashes begin.
+    from: u32,
+}
+
+/// Whether a key may stand a second time in its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Novelty {
+    New,
+    /// Perhaps it has been there before.
+    Doubtful,
+}
+
+impl Hashes {
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The memory it holds, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.0.capacity() * size_of::<u32>()
+    }
+
+    /// Begins with an object.
+    #[inline(always)]
+    pub(super) fn open(&self) -> Seen {
+        Seen {
+            bits: 0,
+            from: self.0.len() as u32,
+        }
+    }
+
+    /// Notes a key of the innermost object.
+    #[inline(always)]
+    pub(super) fn note(&mut self, seen: &mut Seen, hash: u32) -> Novelty {
+        let bit = 1 << (hash & 63);
+        let novelty = if seen.bits & bit == 0 {
+            Novelty::New
+        } else {
+            self.look(*seen, hash)
+        };
+        seen.bits |= bit;
+        self.0.push(hash);
+        novelty
+    }
+
+    #[inline(never)]
+    fn look(&self, seen: Seen, hash: u32) -> Novelty {
+        let known = self.0.get(seen.from as usize..).unwrap_or_default();
+        if known.len() >= KEYS_COMPARED || known.contains(&hash) {
+            return Novelty::Doubtful;
+        }
+        Novelty::New
+    }
+
+    /// Ends the innermost object. One of very many keys may hold one twice.
+    #[inline(always)]
+    pub(super) fn close(&mut self, seen: Seen) -> Novelty {
+        let from = seen.from as usize;
+        let novelty = if self.0.len() - from > KEYS_COMPARED {
+            Novelty::Doubtful
+        } else {
+            Novelty::New
+        };
+        self.0.truncate(from);
+        novelty
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_key_has_one_hash_however_it_is_read() {
+        let text = b"abcdefghijklmnopqrstuvwxyz";
+        for length in 0..=BLOCK {
+            let word = word(text.first_chunk().unwrap(), length);
+            assert_eq!(hash_of_word(word), hash(&text[..length]), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_doubtful_exactly_when_it_was_there_in_its_own_object() {
+        let mut hashes = Hashes::default();
+        let mut outer = hashes.open();
+        for key in 0..64 {
+            assert_eq!(hashes.note(&mut outer, key << 6), Novelty::New);
+        }
+        let mut inner = hashes.open();
+        assert_eq!(hashes.note(&mut inner, 0), Novelty::New);
+        assert_eq!(hashes.note(&mut inner, 0), Novelty::Doubtful);
+        assert_eq!(hashes.close(inner), Novelty::New);
+        assert_eq!(hashes.note(&mut outer, 0), Novelty::Doubtful);
+        for key in 64..256 {
+            hashes.note(&mut outer, key << 6);
+        }
+        assert_eq!(hashes.close(outer), Novelty::Doubtful);
+    }
+}

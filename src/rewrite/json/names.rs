@@ -1,0 +1,361 @@
+//! Names of keys that are asked for, told by one look into a table.
+//!
+//! A key is recognised once, when it is scanned; to ask for it afterwards is to compare a number.
+
+use super::keys::{hash, Novelty, Word};
+
+/// The name of a key, if it is one that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::rewrite) struct Name(u8);
+
+/// All names that are asked for. The first stands for every other key.
+const NAMES: &[&str] = &[
+    "",
+    // Of a message.
+    "_metadata",
+    "anonymousId",
+    "category",
+    "context",
+    "event",
+    "groupId",
+    "integrations",
+    "messageId",
+    "name",
+    "originalTimestamp",
+    "previousId",
+    "properties",
+    "receivedAt",
+    "sentAt",
+    "timestamp",
+    "traits",
+    "type",
+    "userId",
+    "writeKey",
+    // Of its integrations.
+    "Actions Amplitude",
+    "All",
+    "PostHog",
+    // Of its context.
+    "app",
+    "campaign",
+    "device",
+    "device.type",
+    "direct",
+    "ip",
+    "library",
+    "locale",
+    "network",
+    "original_timestamp",
+    "os",
+    "os.name",
+    "page",
+    "page.path",
+    "page.referrer",
+    "page.url",
+    "screen",
+    "screen.height",
+    "screen.width",
+    "sessionId",
+    "timezone",
+    "userAgent",
+    "userAgentData",
+    // Of the objects in it.
+    "bluetooth",
+    "brands",
+    "build",
+    "carrier",
+    "cellular",
+    "content",
+    "density",
+    "height",
+    "id",
+    "innerHeight",
+    "innerWidth",
+    "manufacturer",
+    "medium",
+    "mobile",
+    "model",
+    "namespace",
+    "path",
+    "platform",
+    "platformVersion",
+    "referrer",
+    "search",
+    "source",
+    "term",
+    "title",
+    "url",
+    "version",
+    "wifi",
+    "width",
+    // Of its properties, and of the event's.
+    "$anon_distinct_id",
+    "$app_build",
+    "$app_name",
+    "$app_namespace",
+    "$app_version",
+    "$browser",
+    "$browser_language",
+    "$browser_language_prefix",
+    "$browser_version",
+    "$config_defaults",
+    "$configured_session_timeout_ms",
+    "$cookieless_mode",
+    "$current_url",
+    "$device",
+    "$device_id",
+    "$device_manufacturer",
+    "$device_model",
+    "$device_name",
+    "$device_type",
+    "$geoip_disable",
+    "$groups",
+    "$host",
+    "$initialization_time",
+    "$insert_id",
+    "$ip",
+    "$is_identified",
+    "$lib",
+    "$lib_version",
+    "$locale",
+    "$network_bluetooth",
+    "$network_carrier",
+    "$network_cellular",
+    "$network_wifi",
+    "$os",
+    "$os_version",
+    "$pathname",
+    "$process_person_profile",
+    "$raw_user_agent",
+    "$referrer",
+    "$referring_domain",
+    "$screen_density",
+    "$screen_height",
+    "$screen_name",
+    "$screen_width",
+    "$search_engine",
+    "$session_id",
+    "$set",
+    "$set_once",
+    "$time",
+    "$timezone",
+    "$viewport_height",
+    "$viewport_width",
+    "browser",
+    "distinct_id",
+    "ph_keyword",
+    "segment_ip",
+    "segment_library_name",
+    "segment_library_version",
+    "segment_message_id",
+    "segment_original_timestamp",
+    "segment_sent_at",
+    "segment_userAgent",
+    "token",
+    "utm_campaign",
+    "utm_content",
+    "utm_id",
+    "utm_medium",
+    "utm_name",
+    "utm_source",
+    "utm_term",
+    "viewport_height",
+    "viewport_width",
+];
+
+/// A [`Name`] that is known when this is compiled.
+macro_rules! name {
+    ($name:expr) => {
+        const { $crate::rewrite::json::Name::known($name) }
+    };
+}
+pub(in crate::rewrite) use name;
+
+impl Name {
+    /// Any key that is not asked for.
+    pub(in crate::rewrite) const OTHER: Self = Self(0);
+
+    /// The name of this text; for constants, which must name one.
+    #[allow(clippy::panic, clippy::indexing_slicing)]
+    pub(in crate::rewrite) const fn known(text: &str) -> Self {
+        let mut index = 1;
+        while index < NAMES.len() {
+            if is_same(NAMES[index].as_bytes(), text.as_bytes()) {
+                return Self(index as u8);
+            }
+            index += 1;
+        }
+        panic!("a name that is asked for stands in the list")
+    }
+
+    /// The name of a key that fits a word.
+    #[inline(always)]
+    pub(super) fn of_word(word: Word, hash: u32) -> Self {
+        let mut slot = first_slot(hash);
+        loop {
+            let index = TABLE.get(slot).copied().unwrap_or(0);
+            if index == 0 {
+                return Self::OTHER;
+            }
+            if WORDS.get(usize::from(index)) == Some(&word) {
+                return Self(index);
+            }
+            slot = next_slot(slot);
+        }
+    }
+
+    /// The name of any key.
+    pub(super) fn of(key: &[u8], hash: u32) -> Self {
+        let mut slot = first_slot(hash);
+        loop {
+            let index = TABLE.get(slot).copied().unwrap_or(0);
+            if index == 0 {
+                return Self::OTHER;
+            }
+            let name = NAMES.get(usize::from(index)).copied().unwrap_or_default();
+            if name.as_bytes() == key {
+                return Self(index);
+            }
+            slot = next_slot(slot);
+        }
+    }
+}
+
+/// A set of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::rewrite) struct Names([u64; 4]);
+
+impl Names {
+    /// Whether it holds a name.
+    #[inline(always)]
+    #[cfg(test)]
+    pub(in crate::rewrite) fn has(&self, name: Name) -> bool {
+        let word = self.0.get(usize::from(name.0 >> 6)).copied();
+        word.unwrap_or(0) >> (name.0 & 63) & 1 == 1
+    }
+
+    /// Adds a name, and says whether it is new.
+    #[inline(always)]
+    pub(super) fn note(&mut self, name: Name) -> Novelty {
+        let Some(word) = self.0.get_mut(usize::from(name.0 >> 6)) else {
+            return Novelty::Doubtful;
+        };
+        let before = *word;
+        *word |= 1 << (name.0 & 63);
+        if *word == before {
+            return Novelty::Doubtful;
+        }
+        Novelty::New
+    }
+}
+
+/// The slots of the table; few enough of them are taken that a key is found, or not, at once.
+const SLOTS: usize = 1024;
+
+#[inline(always)]
+const fn first_slot(hash: u32) -> usize {
+    (hash >> (u32::BITS - SLOTS.trailing_zeros())) as usize
+}
+
+#[inline(always)]
+const fn next_slot(slot: usize) -> usize {
+    (slot + 1) % SLOTS
+}
+
+/// Where each name has its slot; a name's place is the first free one from that of its hash on.
+#[allow(clippy::indexing_slicing)]
+static TABLE: [u8; SLOTS] = {
+    let mut table = [0; SLOTS];
+    let mut index = 1;
+    while index < NAMES.len() {
+        let mut slot = first_slot(hash(NAMES[index].as_bytes()));
+        while table[slot] != 0 {
+            slot = next_slot(slot);
+        }
+        table[slot] = index as u8;
+        index += 1;
+    }
+    table
+};
+
+/// The names that fit a word; what no key's word can be, a lone control character, for the others.
+#[allow(clippy::indexing_slicing)]
+static WORDS: [Word; 256] = {
+    let mut words = [1; 256];
+    let mut index = 1;
+    while index < NAMES.len() {
+        let name = NAMES[index].as_bytes();
+        if name.len() <= size_of::<Word>() {
+            let mut word = 0;
+            let mut at = name.len();
+            while at > 0 {
+                at -= 1;
+                word = word << 8 | name[at] as Word;
+            }
+            words[index] = word;
+        }
+        index += 1;
+    }
+    words
+};
+
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let (mut one, mut other) = (one, other);
+    while let ([first, rest @ ..], [second, others @ ..]) = (one, other) {
+        if *first != *second {
+            return false;
+        }
+        (one, other) = (rest, others);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::block::BLOCK;
+    use super::super::keys::{hash_of_word, word};
+    use super::*;
+
+    #[test]
+    fn every_name_is_told_and_no_other_key_is() {
+        assert!(NAMES.len() <= 256);
+        for (index, name) in NAMES.iter().enumerate().skip(1) {
+            let told = Name(index as u8);
+            assert_eq!(Name::of(name.as_bytes(), hash(name.as_bytes())), told);
+            assert_eq!(Name::known(name), told, "{name} stands there twice");
+            for other in [format!("{name}x"), name[1..].to_owned(), format!("{name} ")] {
+                let expected = NAMES.iter().skip(1).position(|name| *name == other);
+                let expected = Name(expected.map_or(0, |index| index as u8 + 1));
+                for key in [*name, other.as_str()] {
+                    let expected = if key == *name { told } else { expected };
+                    assert_eq!(
+                        Name::of(key.as_bytes(), hash(key.as_bytes())),
+                        expected,
+                        "{key}"
+                    );
+                    if key.len() <= BLOCK {
+                        let mut block = [b'"'; BLOCK];
+                        block[..key.len()].copy_from_slice(key.as_bytes());
+                        let word = word(&block, key.len());
+                        assert_eq!(Name::of_word(word, hash_of_word(word)), expected, "{key}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_holds_what_was_added_and_nothing_else() {
+        for added in 1..NAMES.len() {
+            let mut names = Names::default();
+            assert_eq!(names.note(Name(added as u8)), Novelty::New);
+            assert_eq!(names.note(Name(added as u8)), Novelty::Doubtful);
+            for asked in 1..NAMES.len() {
+                assert_eq!(names.has(Name(asked as u8)), asked == added);
+            }
+        }
+    }
+}
