@@ -84,7 +84,8 @@ pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
     println!("{}: HEDGEROW_LEDGER_SEED={seed}", plan.name);
     let mut dice = Dice::new(seed);
     let posthog = PostHog::with(Capacity {
-        events: 50_000,
+        // On a busy machine the books are read seldom, and what comes twice is stored twice.
+        events: 2_000_000,
         bytes: usize::MAX,
     })
     .await;
