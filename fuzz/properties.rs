@@ -11,7 +11,8 @@ use std::sync::Arc;
 use hedgerow::config::SecretSource;
 use hedgerow::posthog::{ApiKey, Batch, Envelope};
 use hedgerow::rewrite::{
-    Arrival, Bounds, Fate, Flow, Mapping, Notice, Pulled, RewriteError, Rewriter, Timestamp, Watch,
+    Arrival, Bounds, Fate, Flow, Mapping, Notice, Pulled, Rewrite, RewriteError, Rewriter,
+    Timestamp, Watch,
 };
 use hedgerow::segment::{Call, Kind};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};

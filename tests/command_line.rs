@@ -115,6 +115,135 @@ fn convert_gives_the_same_for_the_same_input() {
 }
 
 #[test]
+fn convert_chooses_the_project_by_the_messages_key_as_run_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.yaml");
+    let project = |name: &str| {
+        format!("  {name}: {{host: us, api_key: phc_{name}, properties: {{project: {name}}}}}\n")
+    };
+    let projects = format!("projects:\n{}{}", project("shop"), project("blog"));
+    let mapped =
+        "routes:\n  - path: /hr/\n    segment: {write_keys: {wk_shop: shop, wk_blog: blog}}\n";
+    let and_any = format!("{mapped}  - path: /all/\n    segment: {{project: shop}}\n");
+    let message = |more: &str| {
+        format!(r#"{{"type":"track","event":"A","userId":"u","messageId":"m"{more}}}"#)
+    };
+    let item = message("");
+    let rows = [
+        (message(r#","writeKey":"wk_blog""#), "blog"),
+        (message(r#","writeKey":"wk_shop""#), "shop"),
+        (
+            format!(r#"{{"batch":[{item}],"writeKey":"wk_blog"}}"#),
+            "blog",
+        ),
+        (
+            format!(r#"{{"writeKey":"wk_blog","batch":[{item}]}}"#),
+            "blog",
+        ),
+        (
+            format!(r#"{{"batch":[{}]}}"#, message(r#","writeKey":"wk_blog""#)),
+            "blog",
+        ),
+        // What stands further in is no key, and a key may stand in a header.
+        (message(r#","properties":{"writeKey":"wk_blog"}"#), "shop"),
+        (item.clone(), "shop"),
+        (message(r#","writeKey":"""#), "shop"),
+        (message(r#","writeKey":null"#), "shop"),
+    ];
+    let input: Vec<&str> = rows.iter().map(|(line, _)| line.as_str()).collect();
+    let unknown = message(r#","writeKey":"wk_other""#);
+    for (routes, others) in [(mapped, None), (and_any.as_str(), Some("shop"))] {
+        std::fs::write(&file, format!("{projects}{routes}")).unwrap();
+        let name = file.to_str().unwrap();
+        let ended = hedgerow(&["convert", "-c", name], &input.join("\n"));
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        let events = lines(&ended.out);
+        for ((line, project), event) in rows.iter().zip(&events) {
+            assert_eq!(event["properties"]["project"], *project, "{line}");
+        }
+        assert_eq!(events.len(), rows.len());
+        let ended = hedgerow(&["convert", "-c", name], &format!("{unknown}\n{item}"));
+        let events = lines(&ended.out);
+        match others {
+            None => {
+                assert_eq!((ended.code, events.len()), (Some(1), 1), "{}", ended.err);
+                assert!(ended.err.contains("line 1: refused: unknown_write_key"));
+                assert!(!ended.err.contains("wk_other"), "{}", ended.err);
+            }
+            Some(project) => assert_eq!(events[0]["properties"]["project"], project),
+        }
+        let flags = ["convert", "-c", name, "--project", "shop"];
+        let ended = hedgerow(&flags, &format!("{unknown}\n{}", rows[0].0));
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        for event in lines(&ended.out) {
+            assert_eq!(event["properties"]["project"], "shop");
+        }
+    }
+}
+
+#[test]
+fn a_type_is_for_single_messages_and_for_those_of_a_batch_that_name_none() {
+    let input = concat!(
+        r#"{"name":"Home","userId":"u"}"#,
+        "\n",
+        r#"{"batch":[{"userId":"u"},{"type":"track","event":"A","userId":"u"}]}"#,
+    );
+    let ended = hedgerow(&["convert", "--type", "page"], input);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let events = lines(&ended.out);
+    let names: Vec<&Value> = events.iter().map(|event| &event["event"]).collect();
+    assert_eq!(names, ["$pageview", "$pageview", "A"]);
+}
+
+#[test]
+fn check_and_run_warn_of_a_host_that_takes_no_events_and_say_what_to_write() {
+    use std::io::{BufRead, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.yaml");
+    let name = file.to_str().unwrap();
+    for (host, instead) in [
+        ("https://us.posthog.com", "write `us`"),
+        ("https://eu.posthog.com", "write `eu`"),
+        ("https://app.posthog.com", "write `us` or `eu`"),
+        ("https://us-assets.i.posthog.com", "write `us`"),
+        (
+            "https://ph.example.com/batch/",
+            "write `https://ph.example.com`",
+        ),
+    ] {
+        let yaml = format!(
+            "listen: 127.0.0.1:0\nprojects:\n  shop: {{host: \"{host}\", api_key: phc_a}}\n\
+             routes:\n  - path: /hr/\n    segment: {{project: shop}}\n"
+        );
+        std::fs::write(&file, yaml).unwrap();
+        let ended = hedgerow(&["check", "-c", name], "");
+        assert_eq!(ended.code, Some(0), "{host}: {}", ended.err);
+        let said = format!("{name}:3:10: warning: projects.shop.host: ");
+        assert!(
+            ended.err.contains(&said) && ended.err.contains(instead),
+            "{host}: {}",
+            ended.err
+        );
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["run", "-c", name])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let until_it_listens: Vec<String> = said
+        .map(|line| line.unwrap())
+        .take_while(|line| !line.contains("listening on"))
+        .collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let found = until_it_listens
+        .iter()
+        .filter(|line| line.contains("WARN") && line.contains("write `https://ph.example.com`"));
+    assert_eq!(found.count(), 1, "{until_it_listens:?}");
+}
+
+#[test]
 fn check_lists_five_mistakes_with_line_and_column_and_ends_with_2() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bad.yaml");

@@ -9,6 +9,12 @@
 
 #[path = "delivery/answers.rs"]
 mod answers;
+#[path = "delivery/culprits.rs"]
+mod culprits;
+#[path = "delivery/doors.rs"]
+mod doors;
+#[path = "delivery/gate.rs"]
+mod gate;
 mod support;
 
 use std::collections::BTreeMap;

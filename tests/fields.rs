@@ -46,7 +46,11 @@ const AGENT: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.3
                      Gecko) Chrome/152.0.0.0 Safari/537.36";
 const PHONE: &str = "Mozilla/5.0 (Linux; Android 16; Pixel 9) AppleWebKit/537.36 (KHTML, like \
                      Gecko) Chrome/152.0.0.0 Mobile Safari/537.36";
+const APP: &str =
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_7 like Mac OS X) AppleWebKit/605.1.15 (KHTML, \
+                   like Gecko) Mobile/15E148 Instagram 312.0.1.19.124 (iPhone15,2; iOS 18_7)";
 const NOW: &str = "2026-11-23T12:00:00.000Z";
+const WINDOW: &str = "019ab081-7d01-7abc-8def-000000000002";
 const SESSION: &str = "019ab081-7d00-7abc-8def-000000000001";
 
 fn own(path: &'static str, value: Value) -> Field {
@@ -152,6 +156,11 @@ fn sections() -> Vec<(&'static str, Vec<Field>)> {
             vec![
                 own("context.userAgent", json!(AGENT)),
                 (
+                    "context.userAgent of an app's own browser",
+                    Message("context.userAgent"),
+                    json!(APP),
+                ),
+                (
                     "context.userAgent of a phone",
                     Message("context.userAgent"),
                     json!(PHONE),
@@ -189,6 +198,15 @@ fn sections() -> Vec<(&'static str, Vec<Field>)> {
                 own("context.traits", json!({"email": "a@example.test"})),
                 own("context.library.version", json!("next-1.84.3")),
                 own("context.sessionId", json!(1_763_899_000_000_i64)),
+                (
+                    "context.windowId beside a sessionId",
+                    Message("context"),
+                    json!({
+                        "library": {"name": "analytics.js"},
+                        "sessionId": SESSION,
+                        "windowId": WINDOW,
+                    }),
+                ),
                 own("context.location.city", json!("Utrecht")),
                 (
                     "context.* (any other)",
@@ -213,6 +231,16 @@ fn sections() -> Vec<(&'static str, Vec<Field>)> {
                     json!(format!(
                         "{{\"$sesid\":[1763898900000,\"{SESSION}\",1763898900000]}}"
                     )),
+                ),
+                (
+                    "the cookie `_fbc`",
+                    Cookie("_fbc"),
+                    json!("fb.1.1763892000000.IwAR0"),
+                ),
+                (
+                    "the cookie `_fbp`",
+                    Cookie("_fbp"),
+                    json!("fb.1.1763892000000.1234567890"),
                 ),
                 (
                     "the cookie `ajs_group_id`",

@@ -17,6 +17,8 @@
 mod absences;
 #[path = "first_party/check.rs"]
 mod check;
+#[path = "first_party/early.rs"]
+mod early;
 #[path = "first_party/house.rs"]
 mod house;
 #[path = "first_party/installations.rs"]
@@ -25,6 +27,8 @@ mod installations;
 mod installed;
 #[path = "first_party/line.rs"]
 mod line;
+#[path = "first_party/page_sessions.rs"]
+mod page_sessions;
 #[path = "first_party/pages.rs"]
 mod pages;
 #[path = "outage/relay.rs"]

@@ -12,6 +12,8 @@
 mod beacons;
 #[path = "outage/binary.rs"]
 mod binary;
+#[path = "outage/landing.rs"]
+mod landing;
 // The ledger has more use for it.
 #[allow(dead_code)]
 #[path = "outage/relay.rs"]

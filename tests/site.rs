@@ -197,6 +197,19 @@ async fn settings_for_a_host_that_only_a_header_names_are_kept_by_nobody_else() 
             "https",
             "public",
         ),
+        // The first of several is the browser's, as for the cookie.
+        (
+            "X-Forwarded-Proto: https, http\r\n",
+            "shop.example.com/",
+            "https",
+            "private",
+        ),
+        (
+            "X-Forwarded-Proto: http\r\nX-Forwarded-Proto: https\r\n",
+            "shop.example.com/",
+            "http",
+            "private",
+        ),
         (
             "X-Forwarded-Host: Shop.example.com\r\n",
             "shop.example.com/",
@@ -211,7 +224,7 @@ async fn settings_for_a_host_that_only_a_header_names_are_kept_by_nobody_else() 
         ),
     ] {
         let mut client = Client::connect(proxy.address).await;
-        let asked = get("/hr/v1/projects/KEY/settings", headers);
+        let asked = get("//hr/v1//projects/KEY/settings", headers);
         let answer = client.exchange(&asked).await;
         let settings: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         let segment = &settings["integrations"]["Segment.io"];

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use hedgerow::site::{names, Layout, Library, LibraryError, Sha256};
+use hedgerow::site::{names, Layout, Library, LibraryError, PageSessions, Sha256};
 
 fn folders() -> Vec<PathBuf> {
     let Some(list) = std::env::var_os("HEDGEROW_ANALYTICS_JS") else {
@@ -39,7 +39,7 @@ fn layout() -> Layout {
 #[test]
 fn every_known_version_loads_and_names_no_vendor_host() {
     for folder in folders() {
-        let library = Library::load(&folder, &layout()).unwrap();
+        let library = Library::load(&folder, &layout(), PageSessions::Off).unwrap();
         let code = std::str::from_utf8(library.script().bytes()).unwrap();
         for gone in [
             "segment.io",
@@ -67,7 +67,7 @@ fn every_known_version_loads_and_names_no_vendor_host() {
 #[test]
 fn every_chunk_of_the_package_is_served_under_a_neutral_name_with_its_own_code() {
     for folder in folders() {
-        let library = Library::load(&folder, &layout()).unwrap();
+        let library = Library::load(&folder, &layout(), PageSessions::Off).unwrap();
         let code = String::from_utf8(library.script().bytes().to_vec()).unwrap();
         let names: Vec<&str> = library.chunk_names().collect();
         let (old, neutral): (Vec<&str>, Vec<&str>) =
@@ -99,8 +99,9 @@ fn the_whole_package_as_one_file_is_its_folder() {
         tar.append_dir_all("package", folder.join("../..")).unwrap();
         let archive = tar.into_inner().unwrap().finish().unwrap();
         let pinned = Sha256::of(&archive);
-        let library = Library::from_archive(&archive, &pinned, &layout()).unwrap();
-        let same = Library::load(&folder, &layout()).unwrap();
+        let library =
+            Library::from_archive(&archive, &pinned, &layout(), PageSessions::Off).unwrap();
+        let same = Library::load(&folder, &layout(), PageSessions::Off).unwrap();
         assert_eq!(library.script().bytes(), same.script().bytes());
         let names = |library: &Library| -> Vec<String> {
             library.chunk_names().map(str::to_owned).collect()
@@ -112,7 +113,7 @@ fn the_whole_package_as_one_file_is_its_folder() {
 #[test]
 fn brotli_and_gzip_make_the_loader_a_third_or_less() {
     for folder in folders() {
-        let library = Library::load(&folder, &layout()).unwrap();
+        let library = Library::load(&folder, &layout(), PageSessions::Off).unwrap();
         let plain = library.script().choose(None, None).body.len();
         for encoding in ["gzip", "br"] {
             let small = library.script().choose(Some(encoding), None).body.len();
@@ -143,10 +144,28 @@ fn a_real_file_with_one_literal_changed_is_refused_by_name() {
                 "standalone.js".to_owned(),
                 loader.replace(literal, other).into_bytes(),
             );
-            match Library::from_files(&files, &layout()) {
+            match Library::from_files(&files, &layout(), PageSessions::Off) {
                 Err(LibraryError::Literal { literal: named, .. }) => assert_eq!(named, literal),
                 other => panic!("{literal}: {other:?}"),
             }
+        }
+    }
+}
+
+#[test]
+fn the_loader_brings_sessions_only_where_pages_keep_them() {
+    for folder in folders() {
+        let script = |sessions| {
+            let library = Library::load(&folder, &layout(), sessions).unwrap();
+            String::from_utf8(library.script().bytes().to_vec()).unwrap()
+        };
+        let (without, with) = (script(PageSessions::Off), script(PageSessions::Kept));
+        let (front, loader) = with.split_at(with.len() - without.len());
+        assert_eq!(loader, without);
+        assert!(front.len() < 4_000, "{}", front.len());
+        assert!(front.contains("edge_page"));
+        for word in ["segment.", "posthog.com", "http"] {
+            assert!(!front.contains(word), "{word} in {front}");
         }
     }
 }

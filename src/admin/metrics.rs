@@ -57,6 +57,14 @@ pub(super) fn render(state: &State) -> String {
         .value(&[], state.events);
     page.counter("hedgerow_left_out_total", "Messages left out on purpose.")
         .value(&[], state.left_out);
+    let mut left_out = page.counter(
+        "hedgerow_left_out_for_total",
+        "Messages left out on purpose, by the code of the reason; what `integrations` keep back, \
+         `mapping.integrations: ignore` would send.",
+    );
+    for (code, number) in &state.left_out_for {
+        left_out.value(&[("code", code)], *number);
+    }
     let mut refused = page.counter(
         "hedgerow_refused_total",
         "Messages refused, by the code of the reason.",

@@ -9,6 +9,8 @@ pub struct State {
     pub events: u64,
     /// Messages that were left out on purpose.
     pub left_out: u64,
+    /// The same, by the code of the reason.
+    pub left_out_for: BTreeMap<&'static str, u64>,
     /// Messages that were refused, by the code of the reason.
     pub refused: BTreeMap<&'static str, u64>,
     /// What else was noticed of messages and bodies, by its code.

@@ -1,20 +1,22 @@
 //! `hedgerow convert`: the rewriting alone, from standard input to standard output.
 
+use std::fmt;
 use std::io::{self, BufRead, BufWriter, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use hedgerow::config::Config;
+use hedgerow::config::{Action, Config, Project};
 use hedgerow::posthog::{Batch, Envelope};
 use hedgerow::rewrite::privacy::Signal;
 use hedgerow::rewrite::{
-    Arrival, Bounds, Fate, Notice, Pulled, Recipient, RewriteError, Rewriter, Signals, Timestamp,
-    Watch,
+    Arrival, Bounds, Fate, Notice, Pulled, RewriteError, Rewriter, Signals, Timestamp, Watch,
+    WrittenKey,
 };
-use hedgerow::segment::{Call, Kind};
+use hedgerow::segment::{Call, Kind, WriteKey, WriteKeys};
 
+use super::output::complain;
 use super::End;
 
 #[derive(Debug, Args)]
@@ -22,7 +24,8 @@ pub(super) struct Options {
     /// The configuration; without it the defaults with one project.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The project that the events are for; without it the configuration's first one.
+    /// The project that the events are for; without it that of the message's write key, or the
+    /// configuration's first one if it has none.
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
     /// What single messages are, as the path of a tracking call says it; batches name it themselves.
@@ -82,13 +85,9 @@ pub(super) fn convert(options: &Options) -> End {
             Err(end) => return end,
         },
     };
-    let project = match &options.project {
-        None => config.projects.first(),
-        Some(name) => config.projects.iter().find(|project| project.name == *name),
-    };
-    let Some(project) = project else {
+    let Some(projects) = Projects::of(&config, options.project.as_deref()) else {
         let name = options.project.as_deref().unwrap_or_default();
-        eprintln!("hedgerow: there is no project named {name:?} in the configuration");
+        complain!("hedgerow: there is no project named {name:?} in the configuration");
         return End::Unable;
     };
     let bounds = Bounds {
@@ -98,15 +97,14 @@ pub(super) fn convert(options: &Options) -> End {
     };
     let lines = Lines {
         rewriter: Arc::new(Rewriter::new(config.mapping.clone(), bounds)),
-        envelope: Envelope::new(&project.api_key),
-        recipient: Arc::new(project.recipient()),
+        projects,
         options,
     };
     match lines.run(io::stdin().lock(), io::stdout().lock()) {
         Ok(end) => end,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => End::Well,
         Err(error) => {
-            eprintln!("hedgerow: {error}");
+            complain!("hedgerow: {error}");
             End::Unable
         }
     }
@@ -114,9 +112,80 @@ pub(super) fn convert(options: &Options) -> End {
 
 struct Lines<'o> {
     rewriter: Arc<Rewriter>,
-    envelope: Envelope,
-    recipient: Arc<Recipient>,
+    projects: Projects<'o>,
     options: &'o Options,
+}
+
+/// Whose events the messages are.
+enum Projects<'c> {
+    /// Those of one project, whatever their keys.
+    One(Arc<Project>),
+    /// As the `segment` routes say.
+    ByKey {
+        routes: Vec<&'c WriteKeys<Arc<Project>>>,
+        /// For messages without a key, which may stand in a header.
+        first: Arc<Project>,
+    },
+}
+
+impl<'c> Projects<'c> {
+    /// None if there is no such project.
+    fn of(config: &'c Config, name: Option<&str>) -> Option<Self> {
+        if let Some(name) = name {
+            return config.project(name).map(Arc::clone).map(Self::One);
+        }
+        let routes = config
+            .routes
+            .iter()
+            .filter_map(|route| match &route.action {
+                Action::Segment { write_keys, .. } => Some(write_keys),
+                _ => None,
+            });
+        let routes: Vec<_> = routes.collect();
+        let first = Arc::clone(config.projects.first()?);
+        Some(match routes.is_empty() {
+            true => Self::One(first),
+            false => Self::ByKey { routes, first },
+        })
+    }
+
+    /// The project of this key. There is no path here that would choose the route, so one that lists
+    /// the key comes before one that takes any. None if `run` would answer 401 on all of them.
+    fn choose(&self, key: Option<&WriteKey>) -> Option<&Arc<Project>> {
+        let (routes, first) = match self {
+            Self::One(project) => return Some(project),
+            Self::ByKey { routes, first } => (routes, first),
+        };
+        if key.is_none() {
+            return Some(first);
+        }
+        let listing = routes.iter().filter(|keys| keys.depends_on_key());
+        let others = routes.iter().filter(|keys| !keys.depends_on_key());
+        listing.chain(others).find_map(|keys| keys.target(key))
+    }
+}
+
+/// Why nothing of a line was taken.
+enum Unusable {
+    Body(RewriteError),
+    UnknownWriteKey,
+}
+
+impl From<RewriteError> for Unusable {
+    fn from(error: RewriteError) -> Self {
+        Self::Body(error)
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Body(error) => write!(formatter, "{}: {error}", error.code()),
+            Self::UnknownWriteKey => formatter.write_str(
+                "unknown_write_key: no `segment` route of the configuration accepts its write key",
+            ),
+        }
+    }
 }
 
 impl Lines<'_> {
@@ -139,8 +208,8 @@ impl Lines<'_> {
             };
             let result = self.line(number, &line, &mut report, &mut output)?;
             let refused = report.refused;
-            if let Err(error) = result {
-                eprintln!("line {number}: refused: {}: {error}", error.code());
+            if let Err(error) = &result {
+                complain!("line {number}: refused: {error}");
             }
             if result.is_err() || refused > 0 {
                 end = End::Refused;
@@ -157,11 +226,9 @@ impl Lines<'_> {
         line: &[u8],
         report: &mut Report,
         output: &mut impl Write,
-    ) -> io::Result<Result<(), RewriteError>> {
-        let call = match self.options.kind {
-            Some(kind) if !hedgerow::rewrite::is_batch(line) => Call::One(kind.into()),
-            _ => Call::Batch,
-        };
+    ) -> io::Result<Result<(), Unusable>> {
+        let kind = self.options.kind.map(Kind::from);
+        let call = kind.map_or(Call::Batch, Call::One);
         let mut rewrite = self.rewriter.begin(Arrival {
             received_at: self.options.received_at,
             client_ip: self.options.client_ip,
@@ -170,17 +237,26 @@ impl Lines<'_> {
             nonce: u128::from(number),
             ..Arrival::new(call)
         });
-        rewrite.address_to(Arc::clone(&self.recipient));
         if self.options.explain {
             rewrite.explain();
         }
         if let Err(error) = rewrite.push(line) {
-            return Ok(Err(error));
+            return Ok(Err(error.into()));
         }
         rewrite.end();
+        let key = match rewrite.write_key() {
+            Ok(WrittenKey::Named(key)) => WriteKey::new(&key),
+            Ok(WrittenKey::Missing | WrittenKey::NotYetKnown) => None,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let Some(project) = self.projects.choose(key.as_ref()) else {
+            return Ok(Err(Unusable::UnknownWriteKey));
+        };
+        rewrite.address_to(Arc::new(project.recipient()));
+        let envelope = Envelope::new(&project.api_key);
         loop {
             // Any batch with one event in it is full.
-            let pulled = rewrite.pull(&mut Batch::open(&self.envelope), 1, report);
+            let pulled = rewrite.pull(&mut Batch::open(&envelope), 1, report);
             if !report.event.is_empty() {
                 let mut event = report.event.as_slice();
                 if self.options.explain {
@@ -196,7 +272,7 @@ impl Lines<'_> {
             match pulled {
                 Ok(Pulled::Full | Pulled::Paused) => {}
                 Ok(Pulled::Starved | Pulled::Done) => return Ok(Ok(())),
-                Err(error) => return Ok(Err(error)),
+                Err(error) => return Ok(Err(error.into())),
             }
         }
     }
@@ -229,14 +305,14 @@ impl Watch for Report {
         match fate {
             Fate::Event(event) => self.event.extend_from_slice(event),
             Fate::LeftOut(omission) => {
-                eprintln!(
+                complain!(
                     "line {number}, message {index}: left out: {}: {omission}",
                     omission.code()
                 );
             }
             Fate::Refused(fault) => {
                 self.refused += 1;
-                eprintln!(
+                complain!(
                     "line {number}, message {index}: refused: {}: {fault}",
                     fault.code()
                 );
@@ -246,10 +322,10 @@ impl Watch for Report {
 
     fn notice(&mut self, notice: Notice<'_>) {
         let number = self.number;
-        eprint!("line {number}: notice: {}: {notice}", notice.code());
-        match notice {
-            Notice::SixthGroupType { group_type } => eprintln!(" ({group_type:?})"),
-            _ => eprintln!(),
-        }
+        let more = match notice {
+            Notice::SixthGroupType { group_type } => format!(" ({group_type:?})"),
+            _ => String::new(),
+        };
+        complain!("line {number}: notice: {}: {notice}{more}", notice.code());
     }
 }

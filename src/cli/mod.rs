@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use hedgerow::config::{self, Config, ConfigError};
+use hedgerow::config::{self, Config, ConfigError, Warning};
 use hedgerow::proxy::{fetch_libraries, FetchError};
 
 use output::complain;
@@ -113,11 +113,16 @@ fn start_log() {
 /// Loads a configuration. What is wrong with it, or only worth a word, goes to standard error.
 fn load(path: &std::path::Path) -> Result<Config, End> {
     let name = path.display().to_string();
+    let (config, warnings) = load_with_warnings(path)?;
+    remark(&config::render_warnings(&warnings, &name));
+    Ok(config)
+}
+
+/// The same, for a command that has something of its own to do with what is worth a word.
+fn load_with_warnings(path: &std::path::Path) -> Result<(Config, Vec<Warning>), End> {
+    let name = path.display().to_string();
     match Config::load(path) {
-        Ok((config, warnings)) => {
-            remark(&config::render_warnings(&warnings, &name));
-            Ok(config)
-        }
+        Ok(loaded) => Ok(loaded),
         Err(ConfigError::Invalid { problems, .. }) => {
             remark(&config::render_problems(&problems, &name));
             Err(End::Unable)

@@ -19,10 +19,14 @@ pub(super) struct Options {
 
 /// Serves until it is told to stop.
 pub(super) fn run(options: &Options) -> End {
-    let config = match super::load(&options.file.config) {
-        Ok(config) => config,
+    let path = &options.file.config;
+    let (config, warnings) = match super::load_with_warnings(path) {
+        Ok(loaded) => loaded,
         Err(end) => return end,
     };
+    for warning in &warnings {
+        log::warn!("{}:{warning}", path.display());
+    }
     if config.delivery.spool.is_some() {
         outlive_file_size_limit();
     }

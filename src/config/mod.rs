@@ -122,6 +122,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     let routes = routes::read(reader, &top, &mut declared, &listen);
     let (mapping, sessions) = sections::mapping(reader, &top);
     warn_of_two_ids(reader, &top, &routes, mapping.event_uuid);
+    warn_of_pages_without_a_library(reader, &top, &routes, &sessions);
     let mapping = Mapping {
         privacy: privacy::read(reader, &top),
         rules: rules::read(reader, &top),
@@ -142,6 +143,26 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
         delivery,
         server,
     })
+}
+
+/// Pages keep sessions with what the library's loader brings.
+fn warn_of_pages_without_a_library(
+    reader: &mut Reader<'_>,
+    top: &reader::Section<'_>,
+    routes: &[Route],
+    sessions: &Sessions,
+) {
+    let served = routes.iter().any(|route| match &route.action {
+        Action::Segment { files, .. } => files.library.is_some(),
+        _ => false,
+    });
+    if let (false, Sessions::Page, Some(field)) = (served, sessions, top.get("mapping")) {
+        reader.warn(
+            field,
+            "`sessions: page` does nothing: no route has a `library`, with which pages would keep \
+             sessions",
+        );
+    }
 }
 
 /// Events that a Segment account sends to PostHog as well are known again by their id alone.

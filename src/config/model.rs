@@ -35,7 +35,7 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// How messages are mapped.
     pub mapping: Mapping,
-    /// Whether the edge keeps sessions itself.
+    /// Who keeps sessions.
     pub sessions: Sessions,
     /// Bounds on what one request may take, for the rewriting.
     pub bounds: Bounds,
@@ -324,6 +324,9 @@ impl Config {
     }
 
     /// The same, with the route's place in [`routes`](Self::routes) in front.
+    ///
+    /// On `segment` routes slashes that follow each other count once; what else there is gets its
+    /// paths as they were sent.
     pub fn numbered_route<'p>(
         &self,
         host: Option<&str>,
@@ -335,8 +338,11 @@ impl Config {
                 Some(wanted) => host.is_some_and(|host| wanted.matches(host)),
                 None => true,
             };
-            let tail = route.path.tail(path).filter(|_| host_matches)?;
-            Some((number, route, tail))
+            let tail = match route.action {
+                Action::Segment { .. } => route.path.lenient_tail(path),
+                Action::PostHog(_) | Action::Origin(_) => route.path.tail(path),
+            };
+            Some((number, route, tail.filter(|_| host_matches)?))
         })
     }
 

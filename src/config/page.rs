@@ -3,9 +3,12 @@
 use thiserror::Error;
 
 use super::model::{Action, Config, Route};
+use super::sessions::Sessions;
 use super::site_host::SiteHost;
+use crate::rewrite::Mode;
 use crate::segment::WriteKey;
 use crate::site::snippet::{AnalyticsPart, Home, Page, PostHogPart};
+use crate::site::PageSessions;
 
 /// Which libraries a page uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,6 +66,14 @@ fn stands_in_a_path(key: &str) -> bool {
 }
 
 impl Config {
+    /// Whether what this installation serves keeps sessions in pages.
+    pub fn page_sessions(&self) -> PageSessions {
+        match (&self.sessions, self.mapping.mode) {
+            (Sessions::Page, Mode::Enriched) => PageSessions::Kept,
+            _ => PageSessions::Off,
+        }
+    }
+
     /// What goes on a page on `host` for the routes at `path`, or for the first ones of the file.
     ///
     /// A route with `library` is a page's analytics.js; the `posthog` route beside it is the one
@@ -121,6 +132,7 @@ impl Config {
                     layout: files.layout.clone(),
                     write_key: write_key.to_owned(),
                     key_form: files.settings.key_form,
+                    sessions: self.page_sessions(),
                 })
             }
             _ => None,

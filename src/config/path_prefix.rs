@@ -40,6 +40,23 @@ impl PathPrefix {
         }
     }
 
+    /// The same for a path in which slashes that follow each other count once, as clients make them
+    /// that put a path behind a host with a slash at its end. What follows is as it was sent.
+    pub fn lenient_tail<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let mut rest = path;
+        for segment in self.0.split('/').skip(1) {
+            let behind = rest.strip_prefix('/')?.trim_start_matches('/');
+            rest = behind.strip_prefix(segment)?;
+            if !rest.is_empty() && !rest.starts_with('/') {
+                return None;
+            }
+        }
+        match rest.strip_prefix('/') {
+            Some(tail) => Some(tail.trim_start_matches('/')),
+            None => (rest.is_empty() && !self.0.is_empty()).then_some(""),
+        }
+    }
+
     /// Whether every path with the prefix `other` has this one as well.
     pub(super) fn covers(&self, other: &Self) -> bool {
         self.0.is_empty() || self.tail(&other.0).is_some()
@@ -76,6 +93,32 @@ mod tests {
         ] {
             let found = PathPrefix::new(prefix).unwrap();
             assert_eq!(found.tail(path), tail, "{prefix} {path}");
+        }
+    }
+
+    #[test]
+    fn slashes_that_follow_each_other_count_once_where_that_is_asked_for() {
+        for (prefix, path, tail) in [
+            ("/hr", "/hr", Some("")),
+            ("/hr", "//hr", Some("")),
+            ("/hr", "/hr//", Some("")),
+            ("/hr", "//hr///v1//b", Some("v1//b")),
+            ("/a/b", "/a//b/c", Some("c")),
+            ("/a/b", "///a///b", Some("")),
+            ("/a/b", "/a/bc", None),
+            ("/a/b", "/ab", None),
+            ("/a/b", "/a", None),
+            ("/hr", "/hrx", None),
+            ("/hr", "/h//r", None),
+            ("/hr", "hr", None),
+            ("/hr", "", None),
+            ("/", "//", Some("")),
+            ("/", "//x//y", Some("x//y")),
+            ("/", "", None),
+            ("/", "*", None),
+        ] {
+            let found = PathPrefix::new(prefix).unwrap();
+            assert_eq!(found.lenient_tail(path), tail, "{prefix} {path}");
         }
     }
 

@@ -140,6 +140,9 @@ fn host_of(reader: &mut Reader<'_>, field: &Field<'_>, listen: &[Listener]) -> O
             if is_ours(listen, host.name(), host.port()) {
                 reader.wrong(field, "this is one of our own listeners");
             }
+            if let Some(misdirection) = host.misdirection() {
+                reader.warn(field, misdirection.to_string());
+            }
             Some(host)
         }
         Err(error) => {

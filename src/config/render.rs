@@ -177,6 +177,7 @@ fn settings(config: &Config) -> Vec<String> {
     let sessions = match &config.sessions {
         Sessions::Off => "those that clients know".to_owned(),
         Sessions::Cookie(sessions) => format!("kept in the cookie {}", sessions.cookie()),
+        Sessions::Page => "kept by pages, beside analytics.js's anonymous id".to_owned(),
     };
     let repeats = match config.mapping.repeats {
         Repeats::Send => "sent",

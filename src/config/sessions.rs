@@ -1,4 +1,4 @@
-//! `mapping.sessions`: whether the edge keeps visitors' sessions in a cookie of its own.
+//! `mapping.sessions`: who keeps visitors' sessions, the edge in a cookie of its own or their pages.
 
 use std::fmt;
 
@@ -14,14 +14,16 @@ const NAME: &str = "edge_visit";
 /// More secrets than this are none that anybody is still replacing.
 const SECRETS: usize = 8;
 
-/// Whether the edge keeps visitors' sessions itself (mapping 5.3, point 5).
+/// Who keeps visitors' sessions (mapping 5.3, point 5).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Sessions {
-    /// It does not; sessions that clients know already are used all the same.
+    /// Nothing of Hedgerow's; sessions that clients know already are used all the same.
     #[default]
     Off,
     /// In a first-party cookie.
     Cookie(CookieSessions),
+    /// Pages do: beside analytics.js's anonymous id, with what Hedgerow serves.
+    Page,
 }
 
 /// The cookie, and what it is authenticated with.
@@ -74,12 +76,13 @@ impl fmt::Debug for CookieSessions {
 
 /// Reads `mapping.sessions`.
 pub(super) fn read(reader: &mut Reader<'_>, mapping: &Section<'_>) -> Sessions {
-    const EXPECTED: &str = "off, cookie or {cookie: {name, domain, secret}}";
+    const EXPECTED: &str = "off, page, cookie or {cookie: {name, domain, secret}}";
     let Some(field) = mapping.get("sessions").filter(|field| !field.is_nothing()) else {
         return Sessions::Off;
     };
     let read = match field.text() {
         Some("off") => return Sessions::Off,
+        Some("page") => return Sessions::Page,
         Some("cookie") => cookie(reader, NAME, None, Vec::new(), field),
         Some(_) => {
             reader.wrong(field, format!("expected {EXPECTED}"));

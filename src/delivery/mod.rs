@@ -18,6 +18,7 @@ mod breaker;
 mod command;
 mod error;
 mod event;
+mod halving;
 mod lease;
 mod live;
 #[cfg(feature = "nats")]
@@ -31,7 +32,9 @@ mod upstream;
 pub use breaker::{Admission, Breaker, BreakerSettings, Condition};
 pub use command::{CommandError, Letters, SpoolCommand};
 pub use error::SpoolError;
-pub use event::SpooledEvent;
+pub(crate) use event::events_of;
+pub use event::{Arrived, SpooledEvent};
+pub(crate) use halving::{Halving, Refused, REFUSED_IN_ROW};
 pub use live::{Delivery, Mode, Project, ProjectStatus, Route};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};

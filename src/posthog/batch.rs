@@ -53,6 +53,18 @@ impl Batch {
         }
     }
 
+    /// The whole batch of events that are written already.
+    pub fn of<E: AsRef<[u8]>>(envelope: &Envelope, events: impl IntoIterator<Item = E>) -> Vec<u8> {
+        let mut batch = Self::open(envelope);
+        for event in events {
+            batch.append(|bytes| {
+                bytes.extend_from_slice(event.as_ref());
+                (Keep::Event, ())
+            });
+        }
+        batch.close()
+    }
+
     /// The number of events in it.
     pub fn events(&self) -> usize {
         self.events
@@ -159,5 +171,7 @@ mod tests {
         assert_eq!(value["api_key"], "phc_\"a\\b");
         assert_eq!(value["batch"].as_array().unwrap().len(), 2);
         assert!(!format!("{envelope:?}").contains("phc_"));
+        let written = Batch::of(&envelope, ["{\"a\":1}", "{\"b\":2}"]);
+        assert!(written.ends_with(b"\"batch\":[{\"a\":1},{\"b\":2}]}"));
     }
 }

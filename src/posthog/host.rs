@@ -30,6 +30,33 @@ enum Cloud {
     Eu,
 }
 
+/// A host to which no events go, or with a path that is put behind it anyway.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{what}: write {instead}")]
+pub struct Misdirection {
+    what: String,
+    instead: String,
+}
+
+/// The last words of paths that PostHog's own services have, which people copy together with the
+/// host (posthog-ingestion 1.1, 6.2).
+const ENDPOINTS: [&str; 14] = [
+    "/array",
+    "/batch",
+    "/capture",
+    "/decide",
+    "/e",
+    "/engage",
+    "/flags",
+    "/i/v0",
+    "/i/v0/ai",
+    "/i/v0/e",
+    "/i/v1/analytics/events",
+    "/s",
+    "/static",
+    "/track",
+];
+
 /// Why a text is no host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -96,6 +123,55 @@ impl Host {
         } else {
             format!("{name}:{}", self.port)
         }
+    }
+
+    /// What is probably wrong with it, and what to write instead: PostHog's app and its assets stand
+    /// on hosts of their own (posthog-ingestion 6.1), and paths are put behind a host here.
+    pub fn misdirection(&self) -> Option<Misdirection> {
+        let misdirection = |what: String, instead: &str| {
+            Some(Misdirection {
+                what,
+                instead: format!("`{instead}`"),
+            })
+        };
+        let name = self.name.as_str();
+        let region = match name {
+            _ if name.starts_with("eu") => "eu",
+            _ if name.starts_with("us") => "us",
+            _ => "us` or `eu",
+        };
+        let is_posthogs = name == "posthog.com" || name.ends_with(".posthog.com");
+        let is_ingestion = name.ends_with(".i.posthog.com") && !name.contains("-assets.");
+        if is_posthogs && !is_ingestion {
+            let what = match name.contains("-assets.") {
+                true => "the files of posthog-js; no events are taken there",
+                false => "PostHog's app; events are taken elsewhere",
+            };
+            return misdirection(format!("{name} has {what}"), region);
+        }
+        let is_cloud = matches!(name, "us.i.posthog.com" | "eu.i.posthog.com");
+        if is_cloud && self.cloud.is_none() {
+            let what = format!("{name} is spoken to over https on port 443");
+            return misdirection(what, region);
+        }
+        if is_cloud && !self.base_path.is_empty() {
+            let what = format!("the path {} is not to be named", self.base_path);
+            return misdirection(what, region);
+        }
+        let path = self.base_path.to_ascii_lowercase();
+        let endings = ENDPOINTS.iter().filter(|ending| path.ends_with(*ending));
+        let ending = endings.max_by_key(|ending| ending.len())?;
+        let kept = self.base_path.len() - ending.len();
+        let instead = Self {
+            base_path: self.base_path.get(..kept)?.to_owned(),
+            ..self.clone()
+        };
+        misdirection(
+            format!(
+                "PostHog's own paths are put behind the host, so that {ending} is one too many"
+            ),
+            &instead.to_string(),
+        )
     }
 
     /// The host of posthog-js's assets: PostHog's clouds keep them apart (posthog-ingestion 6.1).
@@ -257,6 +333,67 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Host>(), Err(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_host_that_takes_no_events_is_known_with_what_to_write_instead() {
+        for (text, instead) in [
+            ("us", None),
+            ("eu", None),
+            ("https://us.i.posthog.com", None),
+            ("https://EU.i.posthog.com/", None),
+            ("https://us-proxy-direct.i.posthog.com", None),
+            ("https://ph.example.com", None),
+            ("https://ph.example.com/sub", None),
+            ("https://ph.example.com/share", None),
+            ("https://batch.example.com/", None),
+            ("https://posthog.company.example", None),
+            ("http://myposthog.com", None),
+            ("https://us.posthog.com", Some("`us`")),
+            ("https://US.PostHog.com/project/1", Some("`us`")),
+            ("http://eu.posthog.com:80/", Some("`eu`")),
+            ("https://app.posthog.com", Some("`us` or `eu`")),
+            ("https://posthog.com", Some("`us` or `eu`")),
+            ("https://us-assets.i.posthog.com", Some("`us`")),
+            ("https://eu-assets.i.posthog.com/static/", Some("`eu`")),
+            ("http://us.i.posthog.com", Some("`us`")),
+            ("https://eu.i.posthog.com:8443", Some("`eu`")),
+            ("https://us.i.posthog.com/batch/", Some("`us`")),
+            ("https://eu.i.posthog.com/anything", Some("`eu`")),
+            (
+                "https://ph.example.com/batch/",
+                Some("`https://ph.example.com`"),
+            ),
+            (
+                "https://ph.example.com/Capture",
+                Some("`https://ph.example.com`"),
+            ),
+            (
+                "https://ph.example.com/i/v0/e/",
+                Some("`https://ph.example.com`"),
+            ),
+            (
+                "http://ph.example.com:8000/ph/e",
+                Some("`http://ph.example.com:8000/ph`"),
+            ),
+            (
+                "https://ph.example.com/decide",
+                Some("`https://ph.example.com`"),
+            ),
+            (
+                "https://ph.example.com/static",
+                Some("`https://ph.example.com`"),
+            ),
+        ] {
+            let host: Host = text.parse().unwrap();
+            let got = host.misdirection().map(|wrong| wrong.instead);
+            assert_eq!(got.as_deref(), instead, "{text}");
+        }
+        let host: Host = "https://us.posthog.com".parse().unwrap();
+        assert_eq!(
+            host.misdirection().unwrap().to_string(),
+            "us.posthog.com has PostHog's app; events are taken elsewhere: write `us`"
+        );
     }
 
     #[test]

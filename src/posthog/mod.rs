@@ -9,7 +9,7 @@ mod host;
 
 pub use api_key::{ApiKey, ApiKeyError};
 pub use batch::{Batch, Envelope, Keep, Mark, BATCH_PATH};
-pub use host::{Host, HostError, Scheme};
+pub use host::{Host, HostError, Misdirection, Scheme};
 
 /// Capture's default limit for one event in its queue, less a margin, in bytes
 /// (posthog-ingestion 5.1: budget for a proxy).

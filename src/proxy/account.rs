@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use pingora::connectors::http::Connector;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::admin::Forwarded as ForwardCounts;
 use crate::config::Forward;
-use crate::segment::{Answer, Recognised, WriteKey};
+use crate::segment::{Answer, KeyFrom, Recognised, WriteKey};
 use crate::site::forward::{
-    headers_for, path_for, settings_copy, settings_path, Admission, Bounds, KeyInBody, KeySearch,
-    Load, Next, Outcome, SettingsCopy,
+    headers_for, path_for, settings_copy, settings_path, Admission, Bounds, Load, Next, Outcome,
+    SettingsCopy,
 };
 use crate::site::{keeps_response_header, DeviceMode};
 
 use super::fetch::Source;
 use super::gate::Gate;
+use super::outbound::Connections;
 use super::random_bits;
 use super::upstream::Timeouts;
 
@@ -125,18 +125,17 @@ impl Drop for Place {
 pub(super) struct Copy {
     place: Option<Place>,
     pieces: Vec<Bytes>,
-    /// Where a request that brings no key gets the account's.
-    search: Option<KeySearch>,
+    /// Where the request has its key; one that has none gets the account's.
+    key: KeyFrom,
 }
 
 impl Copy {
     /// For a request that may go on to this account.
     pub(super) fn new(account: &Arc<Account>) -> Self {
-        let key = account.forward.write_key.as_ref();
         Self {
             place: Place::take(account),
             pieces: Vec::new(),
-            search: key.map(|_| KeySearch::default()),
+            key: KeyFrom::Nowhere,
         }
     }
 
@@ -154,11 +153,9 @@ impl Copy {
         }
     }
 
-    /// Looks at the plain bytes of the body.
-    pub(super) fn look(&mut self, plain: &[u8]) {
-        if let Some(search) = &mut self.search {
-            search.feed(plain);
-        }
+    /// Says where the request had its key.
+    pub(super) fn found(&mut self, key: KeyFrom) {
+        self.key = key;
     }
 }
 
@@ -191,15 +188,6 @@ impl Original {
             account.count(Fate::Full);
             return None;
         };
-        let in_query = query.is_some_and(|query| query.contains("writeKey="));
-        let own = match (call, &copy.search) {
-            (Recognised::Ingest(_), Some(search))
-                if search.found() == KeyInBody::Missing && !in_query =>
-            {
-                account.forward.write_key.as_ref()
-            }
-            _ => None,
-        };
         if let Some(query) = query {
             path = format!("{path}?{query}");
         }
@@ -207,7 +195,8 @@ impl Original {
             Recognised::Pixel(_) => "GET",
             _ => "POST",
         };
-        let mut headers = headers_for(headers, own.map(WriteKey::expose));
+        let write_key = account.write_key().map(WriteKey::expose);
+        let mut headers = headers_for(headers, copy.key, write_key);
         let client = client.and_then(|client| HeaderValue::from_str(&client.to_string()).ok());
         if let Some(client) = client {
             headers.insert(HeaderName::from_static("x-forwarded-for"), client);
@@ -224,10 +213,10 @@ impl Original {
 }
 
 impl Account {
-    /// With the connectors of its two hosts.
+    /// With the connections to its two hosts.
     pub(super) fn new(
         forward: &Forward,
-        [api, cdn]: [Arc<Connector>; 2],
+        [api, cdn]: [Arc<Connections>; 2],
         connect: Duration,
         gate: Arc<Gate>,
     ) -> Self {

@@ -1,6 +1,5 @@
 use super::*;
 
-use pingora::connectors::ConnectorOptions;
 use serde_json::json;
 
 use crate::segment::recognise;
@@ -10,18 +9,17 @@ fn account(bounds: Bounds) -> Arc<Account> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let host = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let mut options = ConnectorOptions::new(1);
-    options.ca_file = Some("/dev/null".to_owned());
-    let connector = Arc::new(Connector::new(Some(options)));
+    let connections = Connections::new(Some("/dev/null".as_ref()));
+    let connections = Arc::new(connections);
     let forward = Forward {
         api: host.parse().unwrap(),
         cdn: host.parse().unwrap(),
         device_mode: DeviceMode::Removed,
         write_key: None,
     };
-    let connectors = [Arc::clone(&connector), connector];
+    let connections = [Arc::clone(&connections), connections];
     let connect = Duration::from_secs(1);
-    let account = Account::new(&forward, connectors, connect, Arc::default());
+    let account = Account::new(&forward, connections, connect, Arc::default());
     Arc::new(Account { bounds, ..account })
 }
 

@@ -71,9 +71,14 @@ impl Departure {
         self.unaware.clone()
     }
 
+    /// Turns true once connections without a request are to be closed.
+    pub(super) fn when_closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
     /// Returns once connections without a request are to be closed.
     pub(super) async fn closing(&self) {
-        let mut closing = self.closing.subscribe();
+        let mut closing = self.when_closing();
         // An error means that nobody is left to say anything.
         let _ = closing.wait_for(|closing| *closing).await;
     }

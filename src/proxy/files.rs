@@ -10,12 +10,16 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::config::{Project, SegmentFiles};
+use crate::rewrite::enrich::edge_session::Transport;
 use crate::segment::{Answer, Cors, Refusal, Reply, WriteKey, WriteKeys};
-use crate::site::{merge_account, PageProtocol, RequestHost, Served, Settings, SiteFile};
+use crate::site::{
+    merge_account, PageProtocol, PageSessions, RequestHost, Served, Settings, SiteFile,
+};
 
 use super::account::Account;
 use super::intercept::authority;
 use super::library::Script;
+use super::visitor::Word;
 use super::{client, BuildError, Inner};
 
 /// What a Segment route serves besides calls.
@@ -37,8 +41,8 @@ struct Home {
 enum KeptBy {
     /// A CDN in front too: what stands in them follows from the address.
     Anybody,
-    /// The browser alone. Not every CDN takes out an `X-Forwarded-Host` that a client made up, and
-    /// one that kept the answer would send everybody's events to that host.
+    /// The browser alone. Not every CDN takes out an `X-Forwarded-Host` or `X-Forwarded-Proto` that
+    /// a client made up, and one that kept the answer would send everybody's events there.
     Browser,
 }
 
@@ -51,12 +55,13 @@ impl Files {
     pub(super) fn new(
         settings: &SegmentFiles,
         account: Option<Arc<Account>>,
+        sessions: PageSessions,
         connect: Duration,
     ) -> Result<Self, BuildError> {
         let script = match &settings.library {
             None => None,
             Some(library) => {
-                let script = Script::new(library, &settings.layout, connect)?;
+                let script = Script::new(library, &settings.layout, sessions, connect)?;
                 Some(Arc::new(script))
             }
         };
@@ -184,21 +189,16 @@ impl Inner {
         let asked = authority(head).and_then(|host| RequestHost::new(host).ok());
         let told = said(&super::site::X_FORWARDED_HOST);
         let told = told.and_then(|host| RequestHost::new(&host).ok());
+        let (_, word) = self.told_transport(session);
         let kept_by = match &told {
             Some(told) if Some(told) != asked.as_ref() => KeptBy::Browser,
+            _ if word == Word::Several => KeptBy::Browser,
             _ => KeptBy::Anybody,
         };
         let host = told.or(asked)?;
-        let tls = session
-            .digest()
-            .is_some_and(|digest| digest.ssl_digest.is_some());
-        let scheme = said(&super::site::X_FORWARDED_PROTO);
-        let scheme = scheme.map(|scheme| scheme.to_ascii_lowercase());
-        let protocol = match scheme.as_deref() {
-            Some("https") => PageProtocol::Https,
-            Some("http") => PageProtocol::Http,
-            _ if tls => PageProtocol::Https,
-            _ => PageProtocol::Http,
+        let protocol = match self.transport(session) {
+            Transport::Tls => PageProtocol::Https,
+            Transport::Plain => PageProtocol::Http,
         };
         Some(Home {
             host,

@@ -28,17 +28,17 @@ impl Gate {
         self.pass_at(subject, kind, Instant::now())
     }
 
-    /// Whether this is the first of its subject and kind: true once in the life of the process.
+    /// Whether this is the first line of its kind; no other one passes.
     pub(super) fn first(&self, subject: &str, kind: &'static str) -> bool {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said
+        // Asked for every message of some sites: the name is copied once.
+        let known = said
             .iter()
-            .any(|(who, what)| who == subject && *what == kind)
-        {
-            return false;
+            .any(|(known, one)| known == subject && *one == kind);
+        if !known {
+            said.push((subject.to_owned(), kind));
         }
-        said.push((subject.to_owned(), kind));
-        true
+        !known
     }
 
     fn pass_at(&self, subject: &str, kind: &'static str, now: Instant) -> Option<String> {

@@ -15,8 +15,8 @@ use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::privacy::{Signals, Treatment};
 use crate::rewrite::{Arrival, Timestamp};
 use crate::segment::{
-    message_from_query, recognise, Answer, Call, Cors, Decoder, Kind, Recognised, Refusal, Reply,
-    WriteKey,
+    message_from_query, recognise, single_slashes, Answer, Call, Cors, Decoder, Kind, Recognised,
+    Refusal, Reply, WriteKey,
 };
 
 use crate::site::forward::path_for;
@@ -25,12 +25,16 @@ use crate::site::SiteFile;
 
 use super::account::{Copy, Fate, Original};
 use super::body::Incoming;
-use super::passage::{Keys, Passage, Stop};
+use super::files::joined;
+use super::passage::{KeySearch, Keys, Passage, Stop};
 use super::{client, random_bits, reply, visitor, Inner};
 
 /// A chunk is inflated in slices of this many bytes. Gzip turns one byte into at most 1032, so
 /// this bounds what a hostile slice can become before the budget is asked again.
 const SLICE: usize = 4 * 1024;
+
+/// So much room is made at once for a body that is announced; what is larger grows as it comes.
+const EXPECTED: usize = 64 * 1024;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -45,6 +49,7 @@ impl Inner {
         let Action::Segment { write_keys, .. } = &route.action else {
             return Ok(false);
         };
+        let tail = &*single_slashes(tail);
         let files = self.files.get(&number);
         let tail = match files.map(|files| (files, files.recognise(tail))) {
             None => tail,
@@ -69,6 +74,10 @@ impl Inner {
                 .and_then(|value| value.to_str().ok())
                 .and_then(WriteKey::from_authorization),
             query: query.as_deref().and_then(key_in_query),
+            search: match account.and_then(|account| account.write_key()) {
+                Some(_) => KeySearch::ForTheAccount,
+                None => KeySearch::ForTheProject,
+            },
         };
         let mut incoming = Incoming::begin(session, self.idle_seconds);
         let mut set_cookie = None;
@@ -83,7 +92,9 @@ impl Inner {
             }
             Recognised::Pixel(kind) => {
                 let message = query.as_deref().and_then(message_from_query);
-                set_cookie = self.pixel(session, kind, keys, message).await;
+                set_cookie = self
+                    .pixel(session, kind, keys, message, copy.as_mut())
+                    .await;
                 Some(Reply::Pixel)
             }
             Recognised::PixelHead => Some(Reply::Pixel),
@@ -159,25 +170,36 @@ impl Inner {
         incoming: &mut Incoming,
         call: Call,
         keys: Keys<'_>,
-        copy: Option<&mut Copy>,
+        mut copy: Option<&mut Copy>,
     ) -> Option<(Reply, Option<SetCookie>)> {
         let limit = self.config.limits.body;
         if Incoming::announced(session).is_some_and(|length| length > limit) {
             return Some((Reply::Refused(Refusal::TooLarge), None));
         }
-        let encoding = session
-            .get_header(header::CONTENT_ENCODING)
-            .and_then(|value| value.to_str().ok());
-        let mut decoder = match Decoder::new(encoding, limit) {
+        let encoding = joined(&session.req_header().headers, &header::CONTENT_ENCODING);
+        let mut decoder = match Decoder::new(encoding.as_deref(), limit) {
             Ok(decoder) => decoder,
             Err(error) => return Some((Stop::Encoding(error).reply()?, None)),
         };
         let client = self.client(session);
         let arrival = self.arrival(session, call, client);
         let forwarded = self.forwarded(client, arrival.signals);
-        let mut passage = Passage::new(self, keys, forwarded, self.rewriter.begin(arrival));
-        let through = through(session, incoming, &mut decoder, &mut passage, copy);
-        let reply = match through.await {
+        let mut rewrite = self.rewriter.begin(arrival);
+        let expected = Incoming::announced(session).unwrap_or_default();
+        rewrite.expect(expected.min(EXPECTED));
+        let mut passage = Passage::new(self, keys, forwarded, rewrite);
+        let through = through(
+            session,
+            incoming,
+            &mut decoder,
+            &mut passage,
+            copy.as_deref_mut(),
+        );
+        let outcome = through.await;
+        if let Some(copy) = copy {
+            copy.found(passage.key());
+        }
+        let reply = match outcome {
             Ok(()) if passage.only_message_too_large() => Some(Reply::Refused(Refusal::TooLarge)),
             Ok(()) => Some(Reply::Accepted),
             Err(stop) => {
@@ -198,6 +220,7 @@ impl Inner {
         kind: Kind,
         keys: Keys<'_>,
         message: Option<Vec<u8>>,
+        copy: Option<&mut Copy>,
     ) -> Option<SetCookie> {
         let message = message?;
         let client = self.client(session);
@@ -214,6 +237,9 @@ impl Inner {
         let mut outcome = passage.push(&message);
         if outcome.is_ok() {
             outcome = passage.finish().await;
+        }
+        if let Some(copy) = copy {
+            copy.found(passage.key());
         }
         if let Err(stop) = outcome {
             passage.abort().await;
@@ -307,12 +333,7 @@ async fn through(
             copy.push(&chunk);
         }
         for slice in chunk.chunks(SLICE) {
-            decoder.decode(slice, &mut |piece: &[u8]| {
-                if let Some(copy) = &mut copy {
-                    copy.look(piece);
-                }
-                passage.push(piece)
-            })?;
+            decoder.decode(slice, &mut |piece: &[u8]| passage.push(piece))?;
             passage.flow().await?;
         }
     }

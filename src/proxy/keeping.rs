@@ -2,10 +2,9 @@
 //! brings them to it over the same connections.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,15 +12,16 @@ use tokio::task::JoinHandle;
 
 use crate::config::{self, SpoolPlace};
 use crate::delivery::{
-    self, BreakerSettings, Delivery, Encoding, Mode, Parcel, Project, Rank, Replay, ReplaySettings,
-    Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
+    self, Arrived, BreakerSettings, Delivery, Encoding, Mode, Parcel, Project, Rank, Replay,
+    ReplaySettings, Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
 };
 #[cfg(feature = "nats")]
 use crate::delivery::{NatsSettings, NatsSpool};
 use crate::posthog::Envelope;
 
 use super::gate::Gate;
-use super::sender::{Destination, CONNECTS};
+use super::outbound::CONNECTS;
+use super::sender::Destination;
 use super::verdict::{Then, Verdict};
 
 /// How long a live batch waits for the replay's last request.
@@ -203,8 +203,7 @@ impl Keeping {
         &self,
         destination: &Destination,
         batch: Bytes,
-        client: Option<IpAddr>,
-        arrived: SystemTime,
+        arrived: Arrived,
     ) -> Result<(), Unkept> {
         let name = &destination.project().name;
         let Some((project, _)) = self.projects.0.get(name) else {
@@ -212,7 +211,7 @@ impl Keeping {
         };
         if project.admit().await == Route::Stream {
             let said = destination
-                .deliver(&batch, Encoding::Identity, client)
+                .deliver(&batch, Encoding::Identity, arrived.from)
                 .await;
             destination.tally().note(said.verdict);
             project.report(&said.verdict.for_delivery(&said.words));
@@ -296,7 +295,7 @@ impl Upstream for Carrier {
     }
 
     /// Sends without a client's address: the events of one request have many clients, and those
-    /// that need an address carry it as `$ip`.
+    /// that need an address carry it as `$ip` since they were kept.
     async fn deliver(&self, project: &str, parcel: Parcel) -> delivery::Verdict {
         let Some(destination) = self.destinations.get(project) else {
             return delivery::Verdict::TryLater {

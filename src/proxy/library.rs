@@ -11,11 +11,11 @@ use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
 use crate::config::{Action, Config, KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
-use crate::site::{Layout, Library, LibraryError, Sha256, LARGEST_ARCHIVE};
+use crate::site::{Layout, Library, LibraryError, PageSessions, Sha256, LARGEST_ARCHIVE};
 
 use super::fetch::Source;
 use super::upstream::Timeouts;
-use super::{connector, random_bits, BuildError};
+use super::{connections, random_bits, BuildError};
 
 /// For fetching an archive as a whole.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -85,7 +85,7 @@ pub async fn fetch_libraries(config: &Config) -> Result<(), FetchError> {
 /// The first library that cannot be served.
 pub fn check_libraries(config: &Config) -> Result<(), BuildError> {
     for (library, layout) in libraries(config) {
-        load(library, layout)?;
+        load(library, layout, config.page_sessions())?;
     }
     Ok(())
 }
@@ -111,9 +111,9 @@ async fn fetch(library: &LibraryFiles, connect: Duration) -> Result<(), FetchErr
         connect,
         exchange: PATIENCE,
     };
-    // A connector of its own: this may be the only request ever, on a runtime that ends with it.
-    let connector = connector(&mut std::collections::HashMap::new(), host, None)?;
-    let source = Source::new(host, connector, timeouts);
+    // Connections of its own: this may be the only request ever, on a runtime that ends with it.
+    let connections = connections(&mut std::collections::HashMap::new(), host, None)?;
+    let source = Source::new(host, connections, timeouts);
     let (headers, none) = (HeaderMap::new(), Bytes::new());
     let fetched = source.fetch("GET", "", &headers, none, LARGEST_ARCHIVE);
     let Ok(fetched) = fetched.await else {
@@ -161,31 +161,37 @@ fn keep(kept: &KeptArchive, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// Today's library with the chunks of those before it; `None` while it has to be fetched.
-fn load(library: &LibraryFiles, layout: &Layout) -> Result<Option<Library>, BuildError> {
+fn load(
+    library: &LibraryFiles,
+    layout: &Layout,
+    sessions: PageSessions,
+) -> Result<Option<Library>, BuildError> {
     let failed = |at: PathBuf| move |source| BuildError::Library { folder: at, source };
     let mut loaded = match &library.current {
         LibrarySource::Folder(folder) => {
-            Library::load(folder, layout).map_err(failed(folder.clone()))?
+            Library::load(folder, layout, sessions).map_err(failed(folder.clone()))?
         }
         LibrarySource::Url(_, kept) => {
             if !is_kept(kept) {
                 return Ok(None);
             }
-            let read = Library::load_archive(&kept.file(), &kept.sha256, layout);
+            let read = Library::load_archive(&kept.file(), &kept.sha256, layout, sessions);
             match read.map_err(failed(kept.file()))? {
                 Some(loaded) => loaded,
                 None => return Ok(None),
             }
         }
     };
+    // Of those only the chunks are served.
     for previous in &library.previous {
         let before = match previous {
             PreviousLibrary::Folder(folder) => {
-                let read = Library::load(folder, layout);
+                let read = Library::load(folder, layout, PageSessions::Off);
                 Some(read.map_err(failed(folder.clone()))?)
             }
             PreviousLibrary::Kept(kept) => {
-                let read = Library::load_archive(&kept.file(), &kept.sha256, layout);
+                let off = PageSessions::Off;
+                let read = Library::load_archive(&kept.file(), &kept.sha256, layout, off);
                 let read = read.map_err(failed(kept.file()))?;
                 if read.is_none() {
                     log::warn!(
@@ -207,6 +213,7 @@ fn load(library: &LibraryFiles, layout: &Layout) -> Result<Option<Library>, Buil
 pub(super) struct Script {
     files: LibraryFiles,
     layout: Layout,
+    sessions: PageSessions,
     connect: Duration,
     loaded: ArcSwapOption<Library>,
     /// When the last fetch began.
@@ -222,12 +229,14 @@ impl Script {
     pub(super) fn new(
         files: &LibraryFiles,
         layout: &Layout,
+        sessions: PageSessions,
         connect: Duration,
     ) -> Result<Self, BuildError> {
-        let loaded = load(files, layout)?;
+        let loaded = load(files, layout, sessions)?;
         Ok(Self {
             files: files.clone(),
             layout: layout.clone(),
+            sessions,
             connect,
             loaded: ArcSwapOption::from(loaded.map(Arc::new)),
             begun: Mutex::new(None),
@@ -254,7 +263,9 @@ impl Script {
             }
             // Rewriting and compressing take a second or so.
             let loading = Arc::clone(&script);
-            let loaded = tokio::task::spawn_blocking(move || load(&loading.files, &loading.layout));
+            let loaded = tokio::task::spawn_blocking(move || {
+                load(&loading.files, &loading.layout, loading.sessions)
+            });
             match loaded.await {
                 Ok(Ok(loaded)) => script.loaded.store(loaded.map(Arc::new)),
                 Ok(Err(error)) => log::error!("{error}"),

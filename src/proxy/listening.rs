@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::apps::ServerApp;
+use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::Stream;
+use pingora::protocols::{Stream, ALPN};
 use pingora::server::{ListenFds, ShutdownWatch};
-use pingora::services::listening::Service as Framework;
 use pingora::services::Service;
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at, Instant};
 
+use super::connection::{self, Ends};
 use super::departure::{Connection, Departure, Stage};
+use super::gathered::Gathered;
 use super::serve::accepted;
 
 /// Connections that the kernel keeps for us until we take them; it cuts this to its own limit.
@@ -78,26 +79,30 @@ pub(super) struct Listening<A> {
     app: Arc<A>,
     entrances: Vec<Entrance>,
     departure: Arc<Departure>,
+    idle: u64,
 }
 
-impl<A: ServerApp + Send + Sync + 'static> Listening<A> {
+impl<A: HttpServerApp + Send + Sync + 'static> Listening<A> {
+    /// Connections may wait `idle` seconds for their next request.
     pub(super) fn new(
         name: &str,
         app: A,
         entrances: Vec<Entrance>,
         departure: Arc<Departure>,
+        idle: u64,
     ) -> Self {
         Self {
             name: name.to_owned(),
             app: Arc::new(app),
             entrances,
             departure,
+            idle,
         }
     }
 }
 
 #[async_trait]
-impl<A: ServerApp + Send + Sync + 'static> Service for Listening<A> {
+impl<A: HttpServerApp + Send + Sync + 'static> Service for Listening<A> {
     async fn start_service(
         &mut self,
         _fds: Option<ListenFds>,
@@ -108,7 +113,7 @@ impl<A: ServerApp + Send + Sync + 'static> Service for Listening<A> {
             let (app, departure) = (Arc::clone(&self.app), Arc::clone(&self.departure));
             let address = entrance.address;
             let door = departure.door();
-            let taking = take(entrance, app, departure);
+            let taking = take(entrance, app, departure, self.idle);
             tokio::spawn(async move {
                 if let Err(error) = taking.await {
                     log::error!("nobody listens on {address} any more: {error}");
@@ -134,18 +139,24 @@ impl<A: ServerApp + Send + Sync + 'static> Service for Listening<A> {
 }
 
 /// Takes connections until the server leaves.
-async fn take<A: ServerApp + Send + Sync + 'static>(
+async fn take<A: HttpServerApp + Send + Sync + 'static>(
     entrance: Entrance,
     app: Arc<A>,
     departure: Arc<Departure>,
+    idle: u64,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(entrance.listener)?;
     let mut stage = departure.stage();
     let welcome = |socket: TcpStream, peer: SocketAddr| {
         let (app, tls) = (Arc::clone(&app), entrance.tls.clone());
-        let (connection, leaving) = (departure.connection(), departure.leaving());
+        let connection = departure.connection();
+        let ends = Ends {
+            idle,
+            closing: departure.when_closing(),
+            leaving: departure.leaving(),
+        };
         let socket = accepted(socket, peer);
-        tokio::spawn(serve(socket, tls, app, connection, leaving));
+        tokio::spawn(serve(socket, tls, app, connection, ends));
     };
     loop {
         let came = tokio::select! {
@@ -176,17 +187,18 @@ async fn take<A: ServerApp + Send + Sync + 'static>(
 }
 
 /// One connection from its handshake to its end.
-async fn serve<A: ServerApp + Send + Sync + 'static>(
+async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     socket: L4Stream,
     tls: Option<Arc<Acceptor>>,
     app: Arc<A>,
     mut connection: Connection,
-    leaving: ShutdownWatch,
+    ends: Ends,
 ) {
     let stream: Stream = match tls {
-        None => Box::new(socket),
-        Some(tls) => match timeout(HANDSHAKE, tls.tls_handshake(socket)).await {
-            Ok(Ok(stream)) => Box::new(stream),
+        None => Box::new(Gathered::new(socket)),
+        // Boxed, so that a connection does not hold the room for its handshake all its life.
+        Some(tls) => match Box::pin(timeout(HANDSHAKE, tls.tls_handshake(socket))).await {
+            Ok(Ok(stream)) => Box::new(Gathered::new(stream)),
             Ok(Err(error)) => {
                 log::debug!("a TLS handshake failed: {error}");
                 return;
@@ -198,6 +210,10 @@ async fn serve<A: ServerApp + Send + Sync + 'static>(
         },
     };
     connection.ready();
-    Framework::<A>::handle_event(stream, app, leaving).await;
+    if stream.selected_alpn_proto() == Some(ALPN::H2) {
+        app.process_new(stream, &ends.leaving).await;
+    } else {
+        connection::serve(stream, &app, ends).await;
+    }
     drop(connection);
 }

@@ -10,18 +10,23 @@ mod admin;
 mod body;
 mod budget;
 mod client;
+mod connection;
+mod culprits;
 mod departure;
-mod exchange;
 mod fetch;
 mod files;
 mod gate;
+mod gathered;
+mod hops;
 mod intercept;
 mod keeping;
 mod library;
 mod listening;
 mod origin;
+mod outbound;
 mod passage;
 mod posthog;
+mod random;
 mod reply;
 mod sender;
 mod serve;
@@ -40,8 +45,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pingora::connectors::http::Connector;
-use pingora::connectors::ConnectorOptions;
 use pingora::proxy::Session;
 use pingora::tls::RootCertStore;
 use thiserror::Error;
@@ -56,14 +59,18 @@ use crate::site::LibraryError;
 
 use account::Account;
 use budget::Budget;
+use culprits::Cautions;
 use files::Files;
 use gate::Gate;
 use keeping::Keeping;
+use outbound::Connections;
+use random::random_bits;
 use sender::Destination;
 use upstream::Timeouts;
 use watcher::Counters;
 
 pub use crate::admin::Forwarded as ForwardCounts;
+pub use gathered::Gathered;
 pub use library::{check_libraries, fetch_libraries, FetchError};
 pub use origin::Balancer;
 pub use serve::{accepted, serve, Plain};
@@ -110,6 +117,7 @@ struct Inner {
     files: HashMap<usize, Files>,
     budget: Arc<Budget>,
     counters: Counters,
+    cautions: Cautions,
     gate: Arc<Gate>,
     observer: Option<Arc<dyn Observer>>,
     admin: Option<Arc<Admin>>,
@@ -330,12 +338,12 @@ impl Builder {
             connect: config.delivery.connect_timeout,
             exchange: config.delivery.timeout,
         };
-        let mut connectors = HashMap::new();
+        let mut known = HashMap::new();
         let mut destinations = HashMap::new();
         for project in &config.projects {
             let authorities = project.ca_file.as_ref().map(|file| file.path.as_path());
-            let connector = connector(&mut connectors, &project.host, authorities)?;
-            let destination = Destination::new(project, connector, timeouts)?;
+            let connections = connections(&mut known, &project.host, authorities)?;
+            let destination = Destination::new(project, connections, timeouts)?;
             destinations.insert(project.name.clone(), destination);
         }
         let gate = Arc::new(Gate::default());
@@ -348,15 +356,18 @@ impl Builder {
                 None => None,
                 Some(forward) => {
                     let hosts = [
-                        connector(&mut connectors, &forward.api, None)?,
-                        connector(&mut connectors, &forward.cdn, None)?,
+                        connections(&mut known, &forward.api, None)?,
+                        connections(&mut known, &forward.cdn, None)?,
                     ];
                     let gate = Arc::clone(&gate);
                     let account = Account::new(forward, hosts, timeouts.connect, gate);
                     Some(Arc::new(account))
                 }
             };
-            files.insert(number, Files::new(said, account, timeouts.connect)?);
+            files.insert(
+                number,
+                Files::new(said, account, config.page_sessions(), timeouts.connect)?,
+            );
         }
         let destinations = Arc::new(destinations);
         let keeping = match &config.delivery.spool {
@@ -376,6 +387,7 @@ impl Builder {
             budget: Budget::new(config.limits.memory),
             destinations,
             counters: Counters::default(),
+            cautions: Cautions::default(),
             gate,
             keeping,
             observer: self.observer,
@@ -414,28 +426,24 @@ fn rewriter(config: &Config) -> Result<Rewriter, BuildError> {
 /// without TLS, whose machine may have no certificates at all.
 const NO_AUTHORITIES: &str = "/dev/null";
 
-/// One connector for all hosts with the same authorities.
-fn connector(
-    connectors: &mut HashMap<Option<PathBuf>, Arc<Connector>>,
+/// The same connections for all hosts with the same authorities.
+fn connections(
+    known: &mut HashMap<Option<PathBuf>, Arc<Connections>>,
     host: &Host,
     authorities: Option<&Path>,
-) -> Result<Arc<Connector>, BuildError> {
+) -> Result<Arc<Connections>, BuildError> {
     let file = match host.scheme() {
         Scheme::Http => Some(PathBuf::from(NO_AUTHORITIES)),
         Scheme::Https => authorities.map(Path::to_owned),
     };
-    if let Some(connector) = connectors.get(&file) {
-        return Ok(Arc::clone(connector));
+    if let Some(connections) = known.get(&file) {
+        return Ok(Arc::clone(connections));
     }
     // The framework panics on what this checks first.
     check_authorities(file.as_deref(), &host.to_string())?;
-    let mut options = ConnectorOptions::new(sender::POOL);
-    options.ca_file = file
-        .as_ref()
-        .map(|path| path.to_string_lossy().into_owned());
-    let connector = Arc::new(Connector::new(Some(options)));
-    connectors.insert(file, Arc::clone(&connector));
-    Ok(connector)
+    let connections = Arc::new(Connections::new(file.as_deref()));
+    known.insert(file, Arc::clone(&connections));
+    Ok(connections)
 }
 
 /// Whether the file, or else the machine, has certificates to verify `host` with.
@@ -454,16 +462,4 @@ fn check_authorities(file: Option<&Path>, host: &str) -> Result<(), BuildError> 
         return Err(refuse("none were found".to_owned()));
     }
     Ok(())
-}
-
-/// Random bits. Where the system has none to give, the clock's: they tell requests apart and
-/// guard nothing.
-fn random_bits() -> u128 {
-    let mut bytes = [0_u8; 16];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => u128::from_ne_bytes(bytes),
-        Err(_) => std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.as_nanos()),
-    }
 }

@@ -2,21 +2,21 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use crate::config::Project;
-use crate::delivery::Encoding;
+use crate::delivery::{Arrived, Encoding};
 use crate::posthog::{Batch, BATCH_LIMIT};
 use crate::rewrite::enrich::edge_session::Transport;
-use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError};
-use crate::segment::{BodyError, Refusal, Reply, WriteKey, WriteKeys};
+use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError, WrittenKey};
+use crate::segment::{BodyError, KeyFrom, Refusal, Reply, WriteKey, WriteKeys};
 
 use super::body::Interrupted;
 use super::budget::{Reservation, UsedUp};
-use super::exchange::PIECE;
+use super::culprits::{blames_events, deliver_without, Culprit};
 use super::keeping::Unkept;
+use super::outbound::PIECE;
 use super::sender::Destination;
 use super::stream::Outgoing;
 use super::verdict::{Then, Verdict};
@@ -119,6 +119,16 @@ pub(super) struct Keys<'a> {
     pub(super) route: &'a WriteKeys<Arc<Project>>,
     pub(super) header: Option<WriteKey>,
     pub(super) query: Option<WriteKey>,
+    pub(super) search: KeySearch,
+}
+
+/// How far the request's key is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeySearch {
+    /// Until the route has a project, which may need no key.
+    ForTheProject,
+    /// Until it is found or known to be missing: a Segment account wants to know too.
+    ForTheAccount,
 }
 
 /// One body on its way. The bytes come in with [`push`](Self::push), the batches leave with
@@ -126,14 +136,25 @@ pub(super) struct Keys<'a> {
 pub(super) struct Passage<'a> {
     inner: &'a Inner,
     keys: Keys<'a>,
-    client: Option<IpAddr>,
-    /// When the request arrived.
-    arrived: SystemTime,
+    /// When the request arrived, and from which address as PostHog may see it.
+    arrived: Arrived,
     rewrite: Rewrite,
     watcher: Watcher<'a>,
     reservation: Reservation,
     flow: Flow,
+    key: KeyFrom,
     target: Option<Target<'a>>,
+}
+
+/// How the events of a body leave while it is still coming.
+#[derive(Clone, Copy)]
+enum Leaving {
+    /// Not at all: it is not known where they go.
+    NotYet,
+    /// In whole batches, each with its own answer.
+    InBatches,
+    /// Over a request that stays open.
+    InPieces,
 }
 
 /// Where the events go, and the batch they are written into.
@@ -154,8 +175,10 @@ impl<'a> Passage<'a> {
         Self {
             inner,
             keys,
-            client,
-            arrived: (inner.clock)(),
+            arrived: Arrived {
+                at: (inner.clock)(),
+                from: client,
+            },
             rewrite,
             watcher: Watcher {
                 counters: &inner.counters,
@@ -168,6 +191,7 @@ impl<'a> Passage<'a> {
             },
             reservation: inner.budget.reserve(),
             flow: Flow::Held,
+            key: KeyFrom::Nowhere,
             target: None,
         }
     }
@@ -187,17 +211,37 @@ impl<'a> Passage<'a> {
         if self.flow == Flow::Held {
             return Ok(());
         }
-        if self.inner.keeping.is_some() {
-            // What has left cannot be kept any more, so nothing leaves but whole batches.
-            while self.pull_in_turn(KEEPABLE).await? == Pulled::Full {
-                self.close_batch().await?;
+        loop {
+            let leaving = self.leaving()?;
+            let limit = match leaving {
+                Leaving::NotYet => break,
+                Leaving::InBatches => KEEPABLE,
+                Leaving::InPieces => PIECE,
+            };
+            if self.pull_in_turn(limit).await? != Pulled::Full {
+                break;
             }
-            return self.account();
-        }
-        while self.pull_in_turn(PIECE).await? == Pulled::Full {
-            self.write_piece().await?;
+            match leaving {
+                Leaving::InPieces => self.write_piece().await?,
+                _ => self.close_batch().await?,
+            }
         }
         self.account()
+    }
+
+    /// How a body that goes on leaves. What has left can neither be kept nor halved, so with a spool,
+    /// and for a while after a refusal, nothing leaves but whole batches.
+    fn leaving(&mut self) -> Result<Leaving, Stop> {
+        let inner = self.inner;
+        let Some(target) = self.target()? else {
+            return Ok(Leaving::NotYet);
+        };
+        let streams = target.outgoing.is_some();
+        let careful = || inner.cautions.hold(&target.destination.project().name);
+        Ok(match inner.keeping.is_some() || (!streams && careful()) {
+            true => Leaving::InBatches,
+            false => Leaving::InPieces,
+        })
     }
 
     /// Ends the body and sees that all of it has reached PostHog.
@@ -236,6 +280,11 @@ impl<'a> Passage<'a> {
         self.rewrite.set_cookie(transport)
     }
 
+    /// Where the key was found that decided for the project.
+    pub(super) fn key(&self) -> KeyFrom {
+        self.key
+    }
+
     /// The only message of the request was refused for its size.
     pub(super) fn only_message_too_large(&self) -> bool {
         self.watcher.seen == 1 && self.watcher.fault == Some(Fault::TooLarge)
@@ -258,41 +307,60 @@ impl<'a> Passage<'a> {
     }
 
     fn pull(&mut self, limit: usize) -> Result<Pulled, Stop> {
-        let target = match &mut self.target {
-            Some(target) => target,
-            None => {
-                let destination = self.choose()?;
-                self.watcher.project = &destination.project().name;
-                self.rewrite.address_to(Arc::clone(destination.recipient()));
-                self.target.insert(Target {
-                    batch: Batch::open(destination.envelope()),
-                    destination,
-                    outgoing: None,
-                })
-            }
+        if self.target()?.is_none() {
+            return Ok(Pulled::Starved);
+        }
+        let Some(target) = &mut self.target else {
+            return Ok(Pulled::Starved);
         };
         Ok(self
             .rewrite
             .pull(&mut target.batch, limit, &mut self.watcher)?)
     }
 
-    /// The project of the first key that the route knows.
+    /// Where the events go; nowhere as long as the key that decides may yet come.
+    fn target(&mut self) -> Result<Option<&mut Target<'a>>, Stop> {
+        if self.target.is_none() {
+            let Some(destination) = self.choose()? else {
+                return Ok(None);
+            };
+            self.watcher.project = &destination.project().name;
+            self.rewrite.address_to(Arc::clone(destination.recipient()));
+            self.target = Some(Target {
+                batch: Batch::open(destination.envelope()),
+                destination,
+                outgoing: None,
+            });
+        }
+        Ok(self.target.as_mut())
+    }
+
+    /// The project of the first key that the route knows; none as long as that key may yet come.
     ///
     /// A key that it does not know does not end the search: browsers add the credentials of a
     /// password-protected page to same-origin requests by themselves.
-    fn choose(&mut self) -> Result<&'a Destination, Stop> {
+    fn choose(&mut self) -> Result<Option<&'a Destination>, Stop> {
         let route = self.keys.route;
-        let mut project = route.target(self.keys.header.as_ref());
-        if project.is_none() {
-            let written = self.rewrite.write_key()?;
-            let body = written.as_deref().and_then(WriteKey::new);
-            project = route
-                .target(body.as_ref())
-                .or_else(|| route.target(self.keys.query.as_ref()));
+        let of = |key: &Option<WriteKey>| key.as_ref().and_then(|key| route.target(Some(key)));
+        let mut found = of(&self.keys.header).map(|project| (project, KeyFrom::Header));
+        let wants_key = self.keys.search == KeySearch::ForTheAccount || route.depends_on_key();
+        if found.is_none() && wants_key {
+            let body = match self.rewrite.write_key()? {
+                WrittenKey::NotYetKnown => return Ok(None),
+                WrittenKey::Named(key) => WriteKey::new(&key),
+                WrittenKey::Missing => None,
+            };
+            let query = || Some((of(&self.keys.query)?, KeyFrom::Query));
+            found = of(&body)
+                .map(|project| (project, KeyFrom::Body))
+                .or_else(query);
         }
-        project
-            .and_then(|project| self.inner.destinations.get(&project.name))
-            .ok_or(Stop::UnknownWriteKey)
+        let (project, key) = found
+            .or_else(|| Some((route.target(None)?, KeyFrom::Nowhere)))
+            .ok_or(Stop::UnknownWriteKey)?;
+        self.key = key;
+        let destination = self.inner.destinations.get(&project.name);
+        destination.map(Some).ok_or(Stop::UnknownWriteKey)
     }
 
     /// Sends what the batch holds, over a request that stays open until the batch is large.
@@ -303,14 +371,18 @@ impl<'a> Passage<'a> {
         let outgoing = match &mut target.outgoing {
             Some(outgoing) => outgoing,
             none => {
-                let opened = Outgoing::open(target.destination, self.client).await;
+                let opened = Outgoing::open(target.destination, self.arrived.from).await;
                 none.insert(opened.map_err(Stop::Verdict)?)
             }
         };
-        outgoing
-            .write(target.batch.take())
-            .await
-            .map_err(Stop::Verdict)?;
+        if let Err(verdict) = outgoing.write(target.batch.take()).await {
+            let project = target.destination.project();
+            if blames_events(verdict) {
+                self.inner.cautions.begin(&project.name);
+            }
+            verdict.report(project, &self.inner.gate, Then::SentAgain);
+            return Err(Stop::Verdict(verdict));
+        }
         if target.batch.size() >= BATCH_LIMIT {
             return self.close_batch().await;
         }
@@ -324,24 +396,44 @@ impl<'a> Passage<'a> {
         };
         let fresh = Batch::open(target.destination.envelope());
         let batch = std::mem::replace(&mut target.batch, fresh);
+        let project = target.destination.project();
         let verdict = match target.outgoing.take() {
-            Some(outgoing) => outgoing.finish(batch.close()).await,
+            Some(outgoing) => {
+                let verdict = outgoing.finish(batch.close()).await;
+                if blames_events(verdict) {
+                    self.inner.cautions.begin(&project.name);
+                }
+                target.destination.tally().note(verdict);
+                verdict
+            }
             None if batch.events() == 0 => return Ok(()),
             None => {
                 let body = Bytes::from(batch.close());
                 let destination = target.destination;
                 if let Some(keeping) = &self.inner.keeping {
-                    let kept = keeping.deliver(destination, body, self.client, self.arrived);
+                    let kept = keeping.deliver(destination, body, self.arrived);
                     kept.await.map_err(|Unkept| Stop::Spool)?;
                     self.rewrite.confirm();
                     return Ok(());
                 }
-                let said = destination.deliver(&body, Encoding::Identity, self.client);
-                said.await.verdict
+                let from = self.arrived.from;
+                let said = destination.deliver(&body, Encoding::Identity, from);
+                let verdict = said.await.verdict;
+                destination.tally().note(verdict);
+                match blames_events(verdict) {
+                    false => verdict,
+                    true => match deliver_without(destination, &body, from, verdict).await {
+                        Err(verdict) => verdict,
+                        Ok(culprits) => {
+                            for Culprit { event, refusal } in culprits {
+                                self.watcher.culprit(&event, &refusal);
+                            }
+                            Verdict::Accepted
+                        }
+                    },
+                }
             }
         };
-        let project = target.destination.project();
-        target.destination.tally().note(verdict);
         verdict.report(project, &self.inner.gate, Then::SentAgain);
         match verdict {
             Verdict::Accepted => {

@@ -8,7 +8,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
@@ -22,8 +21,10 @@ use crate::site::{
     Caching, MethodRule, PostHogRoute, Upstream as To,
 };
 
-use super::fetch::{end_to_end, Fetched, NoAnswer, Source};
+use super::fetch::{Fetched, NoAnswer, Source};
 use super::files::joined;
+use super::hops::end_to_end;
+use super::outbound::Connections;
 use super::upstream::{Timeouts, Upstream};
 
 /// The largest body, as PostHog's documents ask for (posthog-ingestion 6.3).
@@ -66,7 +67,7 @@ impl Passed {
     pub(super) fn new(
         prefix: &PathPrefix,
         said: &PostHogJs,
-        connector: Arc<Connector>,
+        connections: Arc<Connections>,
         timeouts: Timeouts,
     ) -> Self {
         let host = &said.project.host;
@@ -86,8 +87,8 @@ impl Passed {
             authority: host.authority(),
             base_path: host.base_path().to_owned(),
             authorities: said.project.ca_file.as_ref().map(certificates),
-            api: Source::new(host, Arc::clone(&connector), timeouts),
-            assets: Source::new(&host.assets(), connector, timeouts),
+            api: Source::new(host, Arc::clone(&connections), timeouts),
+            assets: Source::new(&host.assets(), connections, timeouts),
             cache: Mutex::new(Cache::new(said.cache)),
         }
     }

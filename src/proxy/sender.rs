@@ -1,16 +1,13 @@
-//! Carries whole batches to PostHog over the framework's own connectors: its pools, its TLS,
-//! its HTTP/2.
+//! Carries whole batches to PostHog.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header;
-use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::client::HttpSession;
-use pingora::{BError, Error, ErrorType};
+use pingora::BError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Project;
@@ -19,32 +16,36 @@ use crate::posthog::{Envelope, BATCH_PATH};
 use crate::rewrite::Recipient;
 
 use super::admin::Tally;
-use super::exchange::{self, Answered, Broken};
-use super::upstream::{Addresses, Timeouts, Upstream};
+use super::outbound::{
+    Answering, Client, Connections, Fields, Head, Request, Sending, Template, POOL,
+};
+use super::upstream::{Timeouts, Upstream};
 use super::verdict::{Trouble, Verdict};
-use super::{random_bits, BuildError};
+use super::BuildError;
 
-/// Addresses that are tried before a batch is given up.
-pub(super) const CONNECTS: usize = 3;
-/// Idle connections that are kept for the next batch, and batches of a project that are on their
-/// way at once: more would open connections that nobody could use again, all in one moment.
-pub(super) const POOL: usize = 256;
 /// Streaming batches of a project that are on their way at once. They are as slow as their
 /// clients, so they have places of their own and cannot take those of the others.
 const STREAMS: usize = 64;
+/// An answer's body is read up to here, so that the connection can be used again. Capture's
+/// answers have a few dozen bytes.
+const ANSWER: usize = 64 * 1024;
+/// So many bytes of a refusal are kept as its reason.
+const WORDS: usize = 1024;
+/// The verdict stands in the head: a body that drips keeps nobody waiting.
+const DRIPS: Duration = Duration::from_secs(2);
 
 /// A project as a place to send batches to.
 pub(super) struct Destination {
     project: Arc<Project>,
     envelope: Envelope,
     recipient: Arc<Recipient>,
-    upstream: Upstream,
-    connector: Arc<Connector>,
+    client: Client,
+    /// As many as connections are kept: more would open some that nobody could use again.
     whole: Semaphore,
     streams: Semaphore,
     tally: Tally,
     /// The request without what depends on the batch: its length and the client's address.
-    template: RequestHeader,
+    template: Template,
 }
 
 /// What became of a whole batch, and how PostHog put it.
@@ -64,26 +65,10 @@ impl From<Verdict> for Said {
     }
 }
 
-/// Whether a connection may come from the pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pool {
-    /// A connection that waits there is taken.
-    Shared,
-    /// Always a new connection: it cannot have been closed by the other end meanwhile.
-    Fresh,
-}
-
-/// A session with PostHog, ready for one request.
-pub(super) struct Connected {
-    pub(super) session: HttpSession,
-    pub(super) reused: bool,
-    address: SocketAddr,
-}
-
 impl Destination {
     pub(super) fn new(
         project: &Arc<Project>,
-        connector: Arc<Connector>,
+        connections: Arc<Connections>,
         timeouts: Timeouts,
     ) -> Result<Self, BuildError> {
         let host = &project.host;
@@ -95,8 +80,7 @@ impl Destination {
             project: Arc::clone(project),
             envelope: Envelope::new(&project.api_key),
             recipient: Arc::new(project.recipient()),
-            upstream: Upstream::new(host, project.http, timeouts),
-            connector,
+            client: Client::new(Upstream::new(host, project.http, timeouts), connections),
             whole: Semaphore::new(POOL),
             streams: Semaphore::new(STREAMS),
             tally: Tally::default(),
@@ -124,17 +108,7 @@ impl Destination {
 
     /// The longest that one read or one write may take.
     pub(super) fn patience(&self) -> Duration {
-        self.upstream.timeouts().exchange
-    }
-
-    /// The request header of a batch on behalf of a client: nothing of the client's own request
-    /// goes upstream but its address (posthog-ingestion 2.1).
-    pub(super) fn header(&self, client: Option<IpAddr>) -> Result<Box<RequestHeader>, BError> {
-        let mut header = self.template.clone();
-        if let Some(client) = client {
-            header.append_header("X-Forwarded-For", client.to_string())?;
-        }
-        Ok(Box::new(header))
+        self.client.patience()
     }
 
     /// Sends a whole batch and says what PostHog made of it.
@@ -152,127 +126,78 @@ impl Destination {
             Ok(place) => place,
             Err(trouble) => return Verdict::Unreachable(trouble).into(),
         };
-        let mut pool = Pool::Shared;
-        loop {
-            let mut connected = match self.connect(pool).await {
-                Ok(connected) => connected,
-                Err(trouble) => return Verdict::Unreachable(trouble).into(),
-            };
-            let header = self.header(client).and_then(|mut header| {
-                if encoding == Encoding::Gzip {
-                    header.insert_header(header::CONTENT_ENCODING.as_str(), "gzip")?;
-                }
-                Ok(header)
-            });
-            let sent = match header {
-                Ok(header) => {
-                    exchange::whole(&mut connected.session, header, batch, self.patience()).await
-                }
-                Err(error) => Err(Broken::unanswered(error)),
-            };
-            match sent {
-                Ok(mut answered) => {
-                    let words = std::mem::take(&mut answered.words);
-                    return Said {
-                        words: String::from_utf8_lossy(&words).into_owned(),
-                        verdict: self.finish(connected, answered).await,
-                    };
-                }
-                Err(broken) => {
-                    let stale = connected.reused && broken.may_be_stale();
-                    self.abandon(connected).await;
-                    if stale {
-                        log::debug!("a pooled connection was stale; a new one is used");
-                        pool = Pool::Fresh;
-                        continue;
-                    }
-                    log::debug!("no answer from {}: {}", self.project.host, broken.error);
-                    return Verdict::Unreachable(Trouble::from_error(&broken.error)).into();
-                }
-            }
+        let (client, mut fields) = (client.map(|client| client.to_string()), Vec::new());
+        fields.extend(on_behalf_of(client.as_deref()));
+        if encoding == Encoding::Gzip {
+            fields.push(("Content-Encoding", "gzip"));
+        }
+        let request = Request {
+            template: &self.template,
+            fields: &fields,
+        };
+        match self.client.send(request, batch, Fields::Few).await {
+            Ok(answering) => said(answering).await,
+            Err(trouble) => Verdict::Unreachable(trouble).into(),
         }
     }
 
-    /// A place for a streaming batch; it is held until the batch is through.
-    pub(super) async fn stream_place(&self) -> Result<SemaphorePermit<'_>, Trouble> {
-        self.place(&self.streams).await
+    /// Opens a request for a batch that is still being made.
+    pub(super) async fn open(&self, client: Option<IpAddr>) -> Result<Opened<'_>, Trouble> {
+        let place = self.place(&self.streams).await?;
+        let client = client.map(|client| client.to_string());
+        let fields = on_behalf_of(client.as_deref());
+        let request = Request {
+            template: &self.template,
+            fields: fields.as_slice(),
+        };
+        Ok(Opened {
+            sending: self.client.open(request).await?,
+            _place: place,
+        })
     }
 
     async fn place<'a>(&self, places: &'a Semaphore) -> Result<SemaphorePermit<'a>, Trouble> {
-        match tokio::time::timeout(self.patience(), places.acquire()).await {
+        if let Ok(place) = places.try_acquire() {
+            return Ok(place);
+        }
+        match tokio::time::timeout(self.client.patience(), places.acquire()).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) | Err(_) => Err(Trouble::Crowded),
         }
     }
+}
 
-    /// A session, from the pool or new, trying one address after the other.
-    pub(super) async fn connect(&self, pool: Pool) -> Result<Connected, Trouble> {
-        let known = self.upstream.addresses().await.map_err(|_| Trouble::Dns)?;
-        let mut tried = Vec::new();
-        let mut pool = pool;
-        let mut trouble = Trouble::Connect;
-        while let Some(address) = self.next(&known, &tried) {
-            let mut peer = self.upstream.peer(address);
-            if pool == Pool::Fresh {
-                // The pool is keyed by this too, so nothing in it can match. One stream per
-                // connection keeps it out of the shared pool of HTTP/2 connections.
-                peer.group_key = random_bits() as u64 | 1;
-                peer.options.max_h2_streams = 1;
-            }
-            match self.connector.get_http_session(&peer).await {
-                Ok((session, reused)) => {
-                    return Ok(Connected {
-                        session,
-                        reused,
-                        address,
-                    })
-                }
-                // A pooled HTTP/2 connection that is no longer one: not the address's fault.
-                Err(error) if pool == Pool::Shared && is_http2_error(&error) => pool = Pool::Fresh,
-                Err(error) => {
-                    log::debug!("no connection to {address}: {error}");
-                    trouble = Trouble::from_error(&error);
-                    known.avoid(address);
-                    tried.push(address);
-                }
-            }
-        }
-        Err(trouble)
-    }
+/// A request whose batch is still being made. Its place is held until it is through.
+pub(super) struct Opened<'a> {
+    pub(super) sending: Sending<'a>,
+    _place: SemaphorePermit<'a>,
+}
 
-    fn next(&self, known: &Addresses, tried: &[SocketAddr]) -> Option<SocketAddr> {
-        (tried.len() < CONNECTS)
-            .then(|| self.upstream.pick(known, tried))
-            .flatten()
-    }
+/// The field for whose batch it is: nothing of the client's own request goes upstream but its
+/// address (posthog-ingestion 2.1).
+fn on_behalf_of(client: Option<&str>) -> Option<(&'static str, &str)> {
+    client.map(|client| ("X-Forwarded-For", client))
+}
 
-    /// Gives a session whose response has been read back to the pool.
-    pub(super) async fn finish(&self, connected: Connected, answered: Answered) -> Verdict {
-        if answered.reusable {
-            let peer = self.upstream.peer(connected.address);
-            let idle = peer.options.idle_timeout;
-            self.connector
-                .release_http_session(connected.session, &peer, idle)
-                .await;
-        } else {
-            self.abandon(connected).await;
-        }
-        answered.verdict
+/// What PostHog says in its answer.
+pub(super) async fn said(answering: Answering<'_>) -> Said {
+    let verdict = verdict(&answering.head);
+    let kept = match verdict {
+        Verdict::Accepted => 0,
+        _ => WORDS,
+    };
+    let words = match answering.body(kept, ANSWER, DRIPS).await {
+        Ok((words, _)) => words,
+        Err(_) => Vec::new(),
+    };
+    Said {
+        verdict,
+        words: String::from_utf8_lossy(&words).into_owned(),
     }
+}
 
-    /// Ends a session that cannot be used again, so that the other end sees an unfinished
-    /// request as unfinished: a closed connection, or a reset stream.
-    pub(super) async fn abandon(&self, mut connected: Connected) {
-        connected.session.shutdown().await;
-        if let HttpSession::H2(stream) = &connected.session {
-            // Other streams may go on; new ones get a new connection.
-            stream.conn.mark_shutdown();
-            let peer = self.upstream.peer(connected.address);
-            self.connector
-                .release_http_session(connected.session, &peer, None)
-                .await;
-        }
-    }
+pub(super) fn verdict(head: &Head) -> Verdict {
+    Verdict::from_response(head.status.as_u16(), head.html, head.retry_after)
 }
 
 impl std::fmt::Debug for Destination {
@@ -284,11 +209,7 @@ impl std::fmt::Debug for Destination {
     }
 }
 
-fn is_http2_error(error: &Error) -> bool {
-    matches!(error.etype(), ErrorType::H2Error | ErrorType::InvalidH2)
-}
-
-fn template(path: &str, authority: &str) -> Result<RequestHeader, BError> {
+fn template(path: &str, authority: &str) -> Result<Template, BError> {
     let mut header = RequestHeader::build("POST", path.as_bytes(), Some(6))?;
     header.append_header("Host", authority)?;
     header.append_header(
@@ -297,5 +218,5 @@ fn template(path: &str, authority: &str) -> Result<RequestHeader, BError> {
     )?;
     header.append_header("Accept", "application/json")?;
     header.append_header(header::CONTENT_TYPE.as_str(), "application/json")?;
-    Ok(header)
+    Template::new(header)
 }

@@ -18,6 +18,8 @@ use tokio::sync::watch;
 
 use crate::demo::http::{Handler, Request, Response};
 
+use super::gathered::Gathered;
+
 /// The largest body that a handler gets, in bytes: more than capture takes (posthog-ingestion 5.1).
 const BODY: usize = 32 << 20;
 
@@ -80,8 +82,8 @@ pub async fn serve(listener: TcpListener, handler: Arc<dyn Handler>) {
             Ok((socket, peer)) => {
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
                 tokio::spawn(async move {
-                    app.process_new(Box::new(accepted(socket, peer)), &shutdown)
-                        .await;
+                    let stream = Gathered::new(accepted(socket, peer));
+                    app.process_new(Box::new(stream), &shutdown).await;
                 });
             }
             Err(error) => {

@@ -157,6 +157,7 @@ impl Server {
         server.bootstrap();
         let conf = Arc::clone(&server.configuration);
         let departure = Departure::new();
+        let idle = hedgerow.inner.idle_seconds;
         server.add_service(background_service("replay", Replaying(hedgerow.clone())));
         server.add_service(background_service("signals", Unmeant));
         let site = Site::new(hedgerow.clone())?;
@@ -190,12 +191,12 @@ impl Server {
                 Some(tls) => entrance.secured(tls.build()),
             });
         }
-        let listening = Listening::new("site", proxy, entrances, Arc::clone(&departure));
+        let listening = Listening::new("site", proxy, entrances, Arc::clone(&departure), idle);
         server.add_service(listening);
         if let Some((address, pages)) = config.admin.zip(hedgerow.admin()) {
             let entrances = vec![enter(address)?];
             let pages = Plain::new(pages);
-            let listening = Listening::new("admin", pages, entrances, Arc::clone(&departure));
+            let listening = Listening::new("admin", pages, entrances, Arc::clone(&departure), idle);
             server.add_service(listening);
         }
         let estate = match &config.server.upgrade_socket {
@@ -238,7 +239,8 @@ impl Server {
             Entrance::open(address).map_err(|source| ServerError::Listen { address, source })?;
         let address = entrance.address;
         let departure = Arc::clone(&self.departure);
-        let service = Listening::new(name, Plain::new(handler), vec![entrance], departure);
+        let idle = self.hedgerow.inner.idle_seconds;
+        let service = Listening::new(name, Plain::new(handler), vec![entrance], departure, idle);
         self.server.add_service(service);
         Ok(address)
     }

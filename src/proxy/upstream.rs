@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// An address that could not be connected to is avoided so long while there are others.
 const AVOID: Duration = Duration::from_secs(30);
 /// Below the 60 seconds after which common load balancers close an idle connection.
-const IDLE: Duration = Duration::from_secs(40);
+pub(super) const IDLE: Duration = Duration::from_secs(40);
 
 /// The timeouts of an upstream.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +83,15 @@ impl Upstream {
             names,
             next: AtomicUsize::new(0),
         }
+    }
+
+    /// To whom connections go: two upstreams of which this is the same may share theirs.
+    pub(super) fn identity(&self) -> String {
+        let scheme = match self.host.scheme() {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        format!("{scheme}://{}", self.host.authority())
     }
 
     pub(super) fn timeouts(&self) -> Timeouts {

@@ -1,19 +1,18 @@
 //! What a request's headers say of its visitor: cookies, signals about tracking, and how the answer
 //! goes back.
 
-use http::{header, HeaderMap, HeaderName};
+use http::{header, HeaderMap};
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
 
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::privacy::{Signal, Signals};
 
+use super::site::X_FORWARDED_PROTO;
 use super::{client, Inner};
 
 /// More cookies than this are not looked into; most servers take no more either. In bytes.
 const COOKIE_BYTES: usize = 16 * 1024;
-
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The cookies of a request as one list: HTTP/2 sends them one by one (RFC 9113, 8.2.3). None if
 /// there are none, or more than anybody means.
@@ -50,29 +49,58 @@ impl Inner {
         }
     }
 
-    /// Whether the browser speaks TLS: with us, or with a trusted proxy that says so.
+    /// How the browser's requests come: as a trusted proxy says, else as we see it.
     pub(super) fn transport(&self, session: &Session) -> Transport {
-        let ours = session
-            .digest()
-            .is_some_and(|digest| digest.ssl_digest.is_some());
-        if ours || self.is_forwarded_over_tls(session) {
-            Transport::Tls
-        } else {
-            Transport::Plain
-        }
+        let (told, _) = self.told_transport(session);
+        told.unwrap_or_else(|| {
+            let ours = session.digest();
+            match ours.is_some_and(|digest| digest.ssl_digest.is_some()) {
+                true => Transport::Tls,
+                false => Transport::Plain,
+            }
+        })
     }
 
-    fn is_forwarded_over_tls(&self, session: &Session) -> bool {
+    /// What a trusted proxy says, and whether it said one thing only.
+    pub(super) fn told_transport(&self, session: &Session) -> (Option<Transport>, Word) {
         let peer = session.client_addr().and_then(SocketAddr::as_inet);
         let trusted = peer.is_some_and(|peer| {
             client::is_trusted(peer.ip().to_canonical(), &self.config.trusted_proxies)
         });
-        // The first one of several is the one next to the browser.
-        let first = session
-            .get_header(X_FORWARDED_PROTO)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(',').next());
-        trusted && first.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
+        match trusted {
+            true => transport_in(&session.req_header().headers),
+            false => (None, Word::One),
+        }
+    }
+}
+
+/// Whether the proxies on a request's way agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// They do, or there is one at most.
+    One,
+    /// They do not: the browser, or a proxy further out, said something else.
+    Several,
+}
+
+/// The transport that `X-Forwarded-Proto` names. Each proxy that adds to the list says how the
+/// request came to it, so the first one tells of the browser.
+fn transport_in(headers: &HeaderMap) -> (Option<Transport>, Word) {
+    let values = headers.get_all(X_FORWARDED_PROTO).iter();
+    let mut said = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|scheme| match scheme.trim().to_ascii_lowercase().as_str() {
+            "https" => Some(Transport::Tls),
+            "http" => Some(Transport::Plain),
+            _ => None,
+        });
+    let Some(first) = said.next() else {
+        return (None, Word::One);
+    };
+    match said.all(|other| other == first) {
+        true => (first, Word::One),
+        false => (first, Word::Several),
     }
 }
 
@@ -80,6 +108,28 @@ impl Inner {
 mod tests {
     use super::*;
     use http::HeaderValue;
+
+    #[test]
+    fn the_first_scheme_that_proxies_name_is_the_browsers() {
+        use Transport::{Plain, Tls};
+        for (lines, expected) in [
+            (&[][..], (None, Word::One)),
+            (&["https"], (Some(Tls), Word::One)),
+            (&["HTTPS , https"], (Some(Tls), Word::One)),
+            (&["https, http"], (Some(Tls), Word::Several)),
+            (&["https", "http"], (Some(Tls), Word::Several)),
+            (&["http,https"], (Some(Plain), Word::Several)),
+            (&["wss"], (None, Word::One)),
+            (&[""], (None, Word::One)),
+            (&["on, https"], (None, Word::Several)),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(line));
+            }
+            assert_eq!(transport_in(&headers), expected, "{lines:?}");
+        }
+    }
 
     #[test]
     fn cookies_are_one_list_however_they_came_and_no_more_than_bounded() {

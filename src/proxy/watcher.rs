@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::admin::Admin;
-use crate::rewrite::{Fate, Fault, Notice, Watch};
+use crate::delivery::Refusal;
+use crate::rewrite::{Fate, Fault, Notice, Omission, Watch};
 
 use super::gate::Gate;
 
@@ -15,7 +16,8 @@ use super::gate::Gate;
 ///
 /// An event that is shown here may still fail to be delivered; the client then sends it again.
 pub trait Observer: Send + Sync {
-    /// One message: its bytes as they came, and the event it became or why it became none.
+    /// One message: its bytes as they came, and the event it became or why it became none. One that
+    /// PostHog itself refuses is shown once more, as the event that it had become.
     fn message(&self, came: &[u8], fate: Fate<'_>);
 }
 
@@ -26,6 +28,8 @@ pub struct Counts {
     pub events: u64,
     /// Messages that were left out on purpose.
     pub left_out: u64,
+    /// The same, by the code of the reason.
+    pub left_out_for: BTreeMap<&'static str, u64>,
     /// Messages that were refused, by the code of the reason.
     pub refused: BTreeMap<&'static str, u64>,
     /// What else was noticed of messages and bodies, by its code.
@@ -40,10 +44,24 @@ pub struct Counts {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     events: AtomicU64,
-    left_out: AtomicU64,
-    refused: Mutex<Tally>,
-    notices: Mutex<Tally>,
+    left_out: Reasons,
+    refused: Reasons,
+    notices: Reasons,
     busy: AtomicU64,
+}
+
+/// Messages by the code of a reason.
+#[derive(Debug, Default)]
+struct Reasons(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Reasons {
+    fn count(&self, code: &'static str) {
+        *self.list().entry(code).or_default() += 1;
+    }
+
+    fn list(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Counters {
@@ -52,23 +70,17 @@ impl Counters {
     }
 
     pub(super) fn read(&self, held: usize) -> Counts {
+        let left_out_for = self.left_out.list().clone();
         Counts {
             events: self.events.load(Ordering::Relaxed),
-            left_out: self.left_out.load(Ordering::Relaxed),
-            refused: list(&self.refused).clone(),
-            notices: list(&self.notices).clone(),
+            left_out: left_out_for.values().sum(),
+            left_out_for,
+            refused: self.refused.list().clone(),
+            notices: self.notices.list().clone(),
             busy: self.busy.load(Ordering::Relaxed),
             held,
         }
     }
-}
-
-/// Counts by code.
-type Tally = BTreeMap<&'static str, u64>;
-
-/// The list is whole between any two statements, whatever became of a thread.
-fn list(counts: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
-    counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Watches one request.
@@ -84,6 +96,34 @@ pub(super) struct Watcher<'a> {
     pub(super) fault: Option<Fault>,
 }
 
+impl Watcher<'_> {
+    /// An event that had left, and that PostHog refuses for good. What is shown of it is the event,
+    /// because its message is gone.
+    pub(super) fn culprit(&mut self, event: &[u8], refusal: &Refusal) {
+        let fault = Fault::RefusedByPostHog;
+        self.counters.refused.count(fault.code());
+        if let Some(more) = self.gate.pass(self.project, fault.code()) {
+            log::error!(
+                "project {}: PostHog refuses an event for good ({}: {}); it is left out, and the \
+                 others of its batch have arrived. The admin page shows it{more}",
+                self.project,
+                refusal.status,
+                refusal.reason
+            );
+        }
+        self.show(event, Fate::Refused(fault));
+    }
+
+    fn show(&self, came: &[u8], fate: Fate<'_>) {
+        if let Some(admin) = self.admin {
+            admin.message(came, fate);
+        }
+        if let Some(observer) = self.observer {
+            observer.message(came, fate);
+        }
+    }
+}
+
 impl Watch for Watcher<'_> {
     fn message(&mut self, index: usize, came: &[u8], fate: Fate<'_>) {
         self.seen += 1;
@@ -91,13 +131,24 @@ impl Watch for Watcher<'_> {
             Fate::Event(_) => {
                 self.counters.events.fetch_add(1, Ordering::Relaxed);
             }
-            Fate::LeftOut(_) => {
-                self.counters.left_out.fetch_add(1, Ordering::Relaxed);
+            Fate::LeftOut(omission) => {
+                self.counters.left_out.count(omission.code());
+                if omission == Omission::Integrations
+                    && self.gate.first(self.project, omission.code())
+                {
+                    log::warn!(
+                        "project {}: `integrations` of messages (`All: false`, or `PostHog: false`) \
+                         keep them from PostHog, so they are left out and their clients get 200. \
+                         `mapping.integrations: ignore` would send them; this is said once, and \
+                         counted",
+                        self.project
+                    );
+                }
             }
             Fate::Refused(fault) => {
                 self.fault = Some(fault);
                 let code = fault.code();
-                *list(&self.counters.refused).entry(code).or_default() += 1;
+                self.counters.refused.count(code);
                 if let Some(more) = self.gate.pass(self.project, code) {
                     log::warn!(
                         "project {}: message {index} of a request was refused: {code}{more}",
@@ -106,19 +157,14 @@ impl Watch for Watcher<'_> {
                 }
             }
         }
-        if let Some(admin) = self.admin {
-            admin.message(came, fate);
-        }
-        if let Some(observer) = self.observer {
-            observer.message(came, fate);
-        }
+        self.show(came, fate);
     }
 
     /// Counts each, and says each kind once for a project. The name in it is the sender's, and so
     /// no matter for a log.
     fn notice(&mut self, notice: Notice<'_>) {
         let code = notice.code();
-        *list(&self.counters.notices).entry(code).or_default() += 1;
+        self.counters.notices.count(code);
         if self.gate.first(self.project, code) {
             log::warn!("project {}: {code}: {notice}", self.project);
         }

@@ -12,6 +12,8 @@
 
 use std::ops::Range;
 
+use memchr::memmem;
+
 use super::json::{unescape, Ended, Skim, Skimmed};
 use super::{Bounds, RewriteError};
 use crate::segment::Call;
@@ -92,6 +94,7 @@ pub(super) struct Body {
     item: Item,
     ended: Ended,
     streaming: Streaming,
+    envelope: Envelope,
     bounds: Bounds,
     heading: Heading,
     /// Where `batch` stands, once it has been passed over in a held body.
@@ -135,6 +138,20 @@ enum Streaming {
     Yes,
 }
 
+/// Whether the body may be the envelope of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Envelope {
+    /// The path says so.
+    Expected,
+    /// The path names one message, and it has not been looked yet whether it is a batch all the
+    /// same.
+    Possible,
+    /// It is being looked.
+    Sought,
+    /// There is none.
+    Absent,
+}
+
 impl Body {
     pub(super) fn new(call: Call, bounds: Bounds) -> Self {
         Self {
@@ -150,6 +167,10 @@ impl Body {
             item: Item::Scanned,
             ended: Ended::No,
             streaming: Streaming::No,
+            envelope: match call {
+                Call::One(_) => Envelope::Possible,
+                Call::Batch => Envelope::Expected,
+            },
             bounds,
             heading: Heading::default(),
             batch: None,
@@ -166,6 +187,11 @@ impl Body {
         }
     }
 
+    /// Makes room for so many bytes, so that the buffer need not grow to them step by step.
+    pub(super) fn expect(&mut self, bytes: usize) {
+        self.buffer.reserve_exact(bytes);
+    }
+
     /// Adds bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), RewriteError> {
         if self.streaming == Streaming::Yes && self.at > 0 {
@@ -176,14 +202,33 @@ impl Body {
         if self.streaming != Streaming::No || self.buffer.len() <= self.bounds.window {
             return Ok(());
         }
-        if self.state == State::Single {
-            if self.buffer.len() > self.unit() {
-                return Err(RewriteError::TooLarge);
-            }
-            return Ok(());
+        if self.envelope == Envelope::Possible {
+            self.seek();
         }
         self.streaming = Streaming::BeforeBatch;
         Ok(())
+    }
+
+    /// Looks whether a body whose path names one message is a batch.
+    fn seek(&mut self) {
+        self.envelope = Envelope::Sought;
+        self.state = State::Open;
+    }
+
+    /// Whether it is worth looking: the name of the key stands in the body, or might in disguise.
+    fn may_be_batch(&self) -> bool {
+        let has = |name: &str| memmem::find(&self.buffer, name.as_bytes()).is_some();
+        self.envelope == Envelope::Possible && (has("\"batch\"") || has("\\u00"))
+    }
+
+    fn is_not_an_envelope(&mut self) {
+        self.envelope = Envelope::Absent;
+        self.state = State::Single;
+    }
+
+    /// Whether what has not been found in the envelope or in the first message may yet come.
+    pub(super) fn may_tell_more(&self) -> bool {
+        self.ended == Ended::No && !self.oversized
     }
 
     pub(super) fn end(&mut self) {
@@ -252,7 +297,7 @@ impl Body {
         };
         let rest = self.buffer.get(self.at..).unwrap_or_default();
         let found = Skim::inside_of_one().follow(rest, Ended::Yes);
-        if found == Skimmed::End(end + 1 - self.at) {
+        if found == Skimmed::End((end + 1).saturating_sub(self.at)) {
             self.guess = Guess::Right;
             return None;
         }
@@ -296,6 +341,7 @@ impl Body {
         loop {
             match self.state {
                 State::Done => return Ok(Next::Done),
+                State::Single if self.ended == Ended::Yes && self.may_be_batch() => self.seek(),
                 State::Single => return self.single(),
                 State::Item => {
                     if let Some(next) = self.item()? {
@@ -363,14 +409,14 @@ impl Body {
                     write_key: self.heading.write_key.take(),
                     ..Heading::default()
                 };
-                self.state = State::Single;
+                self.is_not_an_envelope();
             }
         }
     }
 
     fn single(&mut self) -> Result<Next, RewriteError> {
         if self.ended == Ended::No {
-            return Ok(Next::Starved);
+            return self.starved();
         }
         const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
         let from = if self.buffer.starts_with(BYTE_ORDER_MARK) {
@@ -394,6 +440,10 @@ impl Body {
                 return Ok(());
             }
             (S::Open, b'{') => S::KeyOrEnd,
+            (S::Open, _) if self.envelope == Envelope::Sought => {
+                self.is_not_an_envelope();
+                return Ok(());
+            }
             (S::Open, _) => return Err(RewriteError::NotAnObject),
             (S::KeyOrEnd, b'}') | (S::CommaOrEnd, b'}') => S::Trailing,
             (S::KeyOrEnd, b'"') => {
@@ -492,6 +542,9 @@ impl Body {
             return None;
         }
         let rest = self.buffer.get(self.at..)?;
+        if rest.first() != Some(&b'[') {
+            return None;
+        }
         let end = self.at + rest.iter().rposition(|byte| *byte == b']')?;
         self.guess = Guess::Made(end);
         Some(self.at..end + 1)
@@ -518,7 +571,11 @@ impl Body {
 
     fn begins_streaming(&mut self, byte: u8) -> Result<bool, RewriteError> {
         if byte != b'[' {
-            return Err(RewriteError::BatchNotAnArray);
+            return match self.envelope {
+                // One message that has something of this name.
+                Envelope::Sought => Ok(false),
+                _ => Err(RewriteError::BatchNotAnArray),
+            };
         }
         match self.streaming {
             Streaming::No => Ok(false),
@@ -548,7 +605,13 @@ impl Body {
             Means::Integrations => self.heading.integrations = value(),
             Means::SentAt => self.heading.sent_at = value(),
             Means::Writer if !late => self.heading.write_key = value(),
-            Means::Messages => self.batch = Some(range),
+            Means::Messages => {
+                let is_array = self
+                    .bytes(range.clone())
+                    .trim_ascii_start()
+                    .starts_with(b"[");
+                self.batch = Some(range).filter(|_| is_array);
+            }
             Means::Writer | Means::Nothing => {}
         }
         Ok(())

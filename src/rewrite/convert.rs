@@ -8,7 +8,7 @@ use super::explain::Trace;
 use super::json::{repair, Cleanliness, Malformed, Scratch, Shape};
 use super::merge::{merge, Tree};
 use super::message::{Context, Message, Part};
-use super::normalise::{is_said, moment, passes_gate, settle, SentAt, Settling, Source};
+use super::normalise::{is_said, moment, passes_gate, settle, Naming, SentAt, Settling, Source};
 use super::plan::{Piece, Plan};
 use super::privacy::{ClickIds, Scrub, Subject, Treatment};
 use super::repeats::Tag;
@@ -389,6 +389,7 @@ fn refused(length: usize, fault: Fault) -> Converted {
 pub(super) struct Request<'r> {
     pub(super) rewriter: &'r Rewriter,
     pub(super) arrival: &'r Arrival,
+    pub(super) naming: Naming,
     pub(super) recipient: &'r Recipient,
     pub(super) shared: &'r Shared,
     pub(super) sessions: &'r mut Sessions,
@@ -398,6 +399,8 @@ pub(super) struct Request<'r> {
     pub(super) meta_ids: Option<&'r MetaIds>,
     /// The messages whose events PostHog has not accepted yet.
     pub(super) unconfirmed: &'r mut Vec<Tag>,
+    /// The messages whose times have been noted.
+    pub(super) noted: &'r mut Vec<Tag>,
     /// Notes where each property came from, if anybody wants to know.
     pub(super) trace: Option<&'r mut Trace>,
     /// The type of groups that is one too many.
@@ -436,6 +439,7 @@ fn event(
         &mut Settling {
             mapping,
             arrival: request.arrival,
+            naming: request.naming,
             recipient: request.recipient,
             batch_sent_at: request.shared.sent_at,
             index,
@@ -444,6 +448,7 @@ fn event(
                 Subject::Removed => &mut no_sessions,
             },
             repeats,
+            noted: &mut *request.noted,
         },
     )?;
     let content = repeats.and_then(|repeats| {

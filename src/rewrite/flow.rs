@@ -13,13 +13,14 @@ use super::explain::Trace;
 use super::group_types::GroupTypes;
 use super::held_back::{HeldBack, HeldFate};
 use super::json::unescape;
-use super::normalise::SentAt;
+use super::normalise::{Naming, SentAt};
 use super::repeats::{Repeats, Tag};
 use super::session::{SessionKeeper, Sessions};
 use super::{
     Arrival, Bounds, Fate, Fault, Mapping, Mode, Notice, Recipient, RewriteError, Verdict, Watch,
 };
 use crate::posthog::{Batch, Keep, Mark};
+use crate::segment::Call;
 
 /// The rewriting of one configuration.
 #[derive(Debug)]
@@ -104,6 +105,7 @@ impl Rewriter {
             recipient: Arc::clone(&self.nobody),
             sessions: Sessions::new(self.sessions.clone()),
             unconfirmed: Vec::new(),
+            noted: Vec::new(),
             trace: None,
             converter: Some(self.spare.take()),
             shared: None,
@@ -131,6 +133,8 @@ pub struct Rewrite {
     group_cookie: Option<String>,
     meta_ids: Option<MetaIds>,
     unconfirmed: Vec<Tag>,
+    /// Messages whose times have been noted, and would have to be forgotten.
+    noted: Vec<Tag>,
     trace: Option<Trace>,
     body: Body,
     /// Given back when the body is through.
@@ -167,6 +171,17 @@ pub enum Flow {
     Open,
 }
 
+/// The write key that a body names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WrittenKey {
+    /// This one.
+    Named(String),
+    /// None.
+    Missing,
+    /// Neither the envelope nor the first message has come far enough.
+    NotYetKnown,
+}
+
 /// Why `pull` came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pulled {
@@ -181,6 +196,12 @@ pub enum Pulled {
 }
 
 impl Rewrite {
+    /// Makes room for a body of so many bytes; more or fewer may come. Whoever says so has to keep
+    /// it within bounds, because a client may announce what it never sends.
+    pub fn expect(&mut self, bytes: usize) {
+        self.body.expect(bytes);
+    }
+
     /// Takes the next bytes of the (inflated) body.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Flow, RewriteError> {
         self.pushed += bytes.len();
@@ -199,8 +220,8 @@ impl Rewrite {
 
     /// The write key in the body: of its top level, else of its first message. To be asked once
     /// the flow is open and before the first pull. In a streaming body only what stands before
-    /// `batch`, and a first message that is complete, can be known.
-    pub fn write_key(&mut self) -> Result<Option<String>, RewriteError> {
+    /// `batch`, and in the first message, can be known.
+    pub fn write_key(&mut self) -> Result<WrittenKey, RewriteError> {
         let mut found = self.find()?;
         if self.body.settle().is_some() {
             found = self.find()?;
@@ -218,10 +239,15 @@ impl Rewrite {
             }
             (None, Found::Next(_)) => None,
         };
-        if found != Found::Next(Next::Starved) {
+        let starved = found == Found::Next(Next::Starved);
+        if !starved {
             self.pending = Some(found);
         }
-        Ok(key.filter(|key| !key.is_empty()))
+        Ok(match key.filter(|key| !key.is_empty()) {
+            Some(key) => WrittenKey::Named(key),
+            None if starved && self.body.may_tell_more() => WrittenKey::NotYetKnown,
+            None => WrittenKey::Missing,
+        })
     }
 
     /// The next message, or why there is none.
@@ -310,6 +336,7 @@ impl Rewrite {
                 self.begin_anew(batch);
                 continue;
             }
+            self.noted.clear();
             let body = &self.body;
             self.held_back.tell(batch, |came| body.bytes(came), watch);
             match pulled? {
@@ -332,6 +359,11 @@ impl Rewrite {
         self.held_back.forget();
         self.sessions = Sessions::new(self.rewriter.sessions.clone());
         self.unconfirmed.clear();
+        for tag in self.noted.drain(..) {
+            if let Some(repeats) = &self.rewriter.repeats {
+                repeats.forget(tag);
+            }
+        }
         self.shared = None;
         self.refused = 0;
         self.index = 0;
@@ -420,12 +452,18 @@ impl Rewrite {
         let mut request = Request {
             rewriter: &self.rewriter,
             arrival: &self.arrival,
+            naming: match (self.arrival.call, self.body.is_batch()) {
+                (Call::One(kind), false) => Naming::ByPath(kind),
+                (Call::One(kind), true) => Naming::ByMessage(Some(kind)),
+                (Call::Batch, _) => Naming::ByMessage(None),
+            },
             recipient: &self.recipient,
             shared: &shared,
             sessions: &mut self.sessions,
             group_cookie: self.group_cookie.as_deref(),
             meta_ids: self.meta_ids.as_ref(),
             unconfirmed: &mut self.unconfirmed,
+            noted: &mut self.noted,
             trace: self.trace.as_mut(),
             sixth_group_type: None,
             unreadable: Unreadable::default(),
@@ -507,7 +545,7 @@ pub fn is_batch(body: &[u8]) -> bool {
         window: usize::MAX,
         event: 0,
     };
-    let mut body_alone = Body::followed(crate::segment::Call::Batch, bounds);
+    let mut body_alone = Body::followed(Call::Batch, bounds);
     if body_alone.push(body).is_err() {
         return false;
     }

@@ -51,7 +51,7 @@ mod write;
 
 use std::net::IpAddr;
 
-pub use flow::{is_batch, Flow, Pulled, Rewrite, Rewriter};
+pub use flow::{is_batch, Flow, Pulled, Rewrite, Rewriter, WrittenKey};
 pub use mapping::{
     Bookkeeping, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Integrations, Mapping,
     Mode, Noise, PersonProfiles, PostHogJs, Repeats, SameAnonymousId, SecondIdentify,

@@ -9,12 +9,12 @@ use super::json::{is_blank, is_truthy, unescape, Shape, Value};
 use super::library::Library;
 use super::message::{Context, Message, Part};
 use super::message_id::{given, made, EventUuid, Place};
-use super::repeats::Repeats;
+use super::repeats::{Repeats, Tag};
 use super::session::{SenderClock, Sessions};
 use super::time::{read, read_number, Reading};
 use super::usable;
 use super::{Arrival, EventUuidForm, Fault, Mapping, Mode, Recipient, Timestamp};
-use crate::segment::{Call, Kind};
+use crate::segment::Kind;
 
 /// A message and the context that counts for it: its own, the batch's, or both merged.
 #[derive(Clone, Copy)]
@@ -43,6 +43,8 @@ pub(super) struct Settled<'t> {
     pub(super) group_id: Id,
     /// The session and where it was found.
     pub(super) session: Option<(Uuid7, &'static str)>,
+    /// The window of that session.
+    pub(super) window: Option<Uuid7>,
     /// The client's address, where the context has none and the client cannot know it.
     pub(super) ip: Option<IpAddr>,
     /// The request's user agent, where the context has none.
@@ -70,10 +72,20 @@ pub(super) enum SentAt {
     Unreadable,
 }
 
+/// What says which call a message makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// The path, of its one message.
+    ByPath(Kind),
+    /// Each message of a batch itself; the path, if it names a call, where the message does not.
+    ByMessage(Option<Kind>),
+}
+
 /// What a message is settled with.
 pub(super) struct Settling<'d> {
     pub(super) mapping: &'d Mapping,
     pub(super) arrival: &'d Arrival,
+    pub(super) naming: Naming,
     pub(super) recipient: &'d Recipient,
     /// The batch's, for messages without a `sentAt` of their own.
     pub(super) batch_sent_at: Option<Timestamp>,
@@ -81,6 +93,8 @@ pub(super) struct Settling<'d> {
     pub(super) index: usize,
     pub(super) sessions: &'d mut Sessions,
     pub(super) repeats: Option<&'d Repeats>,
+    /// The messages whose times have been noted.
+    pub(super) noted: &'d mut Vec<Tag>,
 }
 
 /// Settles a message.
@@ -90,7 +104,7 @@ pub(super) fn settle<'t>(
 ) -> Result<Settled<'t>, Fault> {
     let Source { text, message, .. } = source;
     let arrival = settling.arrival;
-    let kind = kind(message, text, arrival.call)?;
+    let kind = kind(message, text, settling.naming)?;
     let message_id = match given(message.message_id, text, settling.mapping.mode) {
         Some(id) => id,
         None => Cow::Owned(made(
@@ -105,7 +119,9 @@ pub(super) fn settle<'t>(
     let mut timing = timing(message, text, arrival.received_at, settling.batch_sent_at);
     if let (Some(repeats), Some(now)) = (settling.repeats, arrival.received_at) {
         let sender = settling.recipient.posthog_cookie.as_str();
-        timing.recall(|time| repeats.first_time((sender, kind, &message_id), source, now, time));
+        let message = (sender, kind, message_id.as_ref());
+        let noted = &mut *settling.noted;
+        timing.recall(|time| repeats.first_time(message, source, (now, noted), time));
     }
     let uuid = match settling.mapping.event_uuid {
         EventUuidForm::V5 => EventUuid::v5(&message_id),
@@ -130,6 +146,7 @@ pub(super) fn settle<'t>(
             _ => Id::default(),
         },
         session: None,
+        window: None,
         ip: arrival
             .client_ip
             .filter(|_| wants_ip(source, arrival, mode)),
@@ -147,6 +164,8 @@ pub(super) fn settle<'t>(
             arrival,
             settling.recipient,
         );
+        let window = |(session, _)| super::session::window(source, session);
+        settled.window = settled.session.and_then(window);
     }
     Ok(settled)
 }
@@ -182,12 +201,12 @@ fn v7(settling: &Settling<'_>, timing: &Timing, message_id: &str, kind: Kind) ->
         .map_or_else(|| EventUuid::v5(message_id), EventUuid::from)
 }
 
-/// A path names the kind of its one message; in a batch each message names its own.
-fn kind(message: &Message, text: &[u8], call: Call) -> Result<Kind, Fault> {
-    if let Call::One(kind) = call {
-        return Ok(kind);
-    }
-    let named = message.kind.ok_or(Fault::MissingType)?;
+fn kind(message: &Message, text: &[u8], naming: Naming) -> Result<Kind, Fault> {
+    let named = match (naming, message.kind) {
+        (Naming::ByPath(kind), _) | (Naming::ByMessage(Some(kind)), None) => return Ok(kind),
+        (Naming::ByMessage(None), None) => return Err(Fault::MissingType),
+        (Naming::ByMessage(_), Some(named)) => named,
+    };
     if !named.is_string() {
         return Err(Fault::UnknownType);
     }
@@ -358,12 +377,19 @@ fn has_user_agent(source: Source<'_>, mode: Mode) -> bool {
 
 /// Whether a message may go to PostHog by its `integrations`, the batch's where it says nothing
 /// itself (segment-tracking 4.5; mapping 1.11, point 5).
+///
+/// As Segment's own reader has it (`enabled` of its package segmentio-facade): `All` in any
+/// spelling, the first one if there are several; the name of the destination exactly.
 pub(super) fn passes_gate(own: &Part, text: &[u8], batch: &Part, batch_text: &[u8]) -> bool {
-    let switch = |key: &str| {
-        let own = own.get(text, key).map(|value| (value, text));
-        own.or_else(|| batch.get(batch_text, key).map(|value| (value, batch_text)))
+    let both = [(own, text), (batch, batch_text)];
+    let switch = |is: fn(&[u8]) -> bool| {
+        both.into_iter().find_map(|(part, text)| {
+            let mut entries = part.entries.iter();
+            let found = entries.find(|entry| is(entry.key.of(text)))?;
+            Some((found.value, text))
+        })
     };
-    if let Some((posthog, text)) = switch("PostHog") {
+    if let Some((posthog, text)) = switch(|key| key == b"PostHog") {
         if posthog.shape == Shape::False {
             return false;
         }
@@ -371,5 +397,17 @@ pub(super) fn passes_gate(own: &Part, text: &[u8], batch: &Part, batch_text: &[u
             return true;
         }
     }
-    !switch("All").is_some_and(|(all, _)| all.shape == Shape::False)
+    !switch(is_all).is_some_and(|(all, _)| all.shape == Shape::False)
+}
+
+/// Whether a key is `All` to a reader that looks at letters, digits and dots alone, in any case.
+fn is_all(key: &[u8]) -> bool {
+    let plain = match key.contains(&b'\\') {
+        true => unescape(key),
+        false => String::from_utf8_lossy(key),
+    };
+    let read = plain
+        .chars()
+        .filter(|sign| sign.is_ascii_alphanumeric() || *sign == '.');
+    read.map(|sign| sign.to_ascii_lowercase()).eq("all".chars())
 }

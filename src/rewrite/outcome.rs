@@ -77,7 +77,7 @@ pub enum Fate<'a> {
 #[non_exhaustive]
 pub enum Omission {
     /// Its `integrations` keep it from PostHog.
-    #[error("its integrations keep it from PostHog")]
+    #[error("its integrations keep it from PostHog; `mapping.integrations: ignore` would send it")]
     Integrations,
     /// An alias of an id onto itself, which merges nothing.
     #[error("it is an alias of an id onto itself")]
@@ -156,6 +156,9 @@ pub enum Fault {
     /// Larger than `limits.event`.
     #[error("the event is larger than limits.event")]
     TooLarge,
+    /// PostHog was asked and refused it for good. Never found by the rewriting itself.
+    #[error("PostHog itself refuses the event for good")]
+    RefusedByPostHog,
 }
 
 impl Fault {
@@ -172,6 +175,7 @@ impl Fault {
             Self::CookielessNotBoolean => "cookieless_not_boolean",
             Self::TooDeep => "too_deep",
             Self::TooLarge => "too_large",
+            Self::RefusedByPostHog => "refused_by_posthog",
         }
     }
 }

@@ -142,6 +142,16 @@ fn explicit(
     Some((session, "context.sessionId"))
 }
 
+/// The window that a message names beside this session: `context.windowId`, as what Hedgerow serves
+/// puts it there beside `context.sessionId`. With another session it is none of the message's.
+pub(super) fn window(source: Source<'_>, session: Uuid7) -> Option<Uuid7> {
+    let named = |key| {
+        let text = source.context_text;
+        Uuid7::parse(&said(source.context.get(text, key)?, text)?)
+    };
+    (named("sessionId")? == session).then(|| named("windowId"))?
+}
+
 fn said(value: Value, text: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
     match value.shape {
         Shape::Plain | Shape::Escaped => Some(unescape(value.of(text))),

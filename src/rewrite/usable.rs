@@ -63,6 +63,11 @@ pub(super) fn says_undefined(value: Value, source: &[u8]) -> bool {
     value.is_string() && is_placeholder(unescape(value.of(source)).trim())
 }
 
+/// Whether a value is null, or a text that says nothing.
+pub(super) fn is_missing(value: Value, source: &[u8]) -> bool {
+    value.shape == Shape::Null || value.is_string() && !is_text(value, source)
+}
+
 /// Whether a value is an object with something in it. PHP writes an empty one as `[]`.
 pub(super) fn is_object(value: Value, source: &[u8]) -> bool {
     value.shape == Shape::Object && !is_empty(value, source)

@@ -46,6 +46,35 @@ enum Declared {
     Gzip,
 }
 
+impl Declared {
+    fn by(content_encoding: &str) -> Result<Self, BodyError> {
+        /// The codings of IANA's registry that no SDK uses and that are not undone here.
+        const OTHERS: [&str; 10] = [
+            "aes128gcm",
+            "br",
+            "compress",
+            "dcb",
+            "dcz",
+            "deflate",
+            "exi",
+            "pack200-gzip",
+            "x-compress",
+            "zstd",
+        ];
+        let mut declared = Self::Nothing;
+        for name in content_encoding.split(',').map(str::trim) {
+            let is = |coding: &&str| name.eq_ignore_ascii_case(coding);
+            if OTHERS.iter().any(is) {
+                return Err(BodyError::UnknownEncoding);
+            }
+            if ["gzip", "x-gzip"].iter().any(is) {
+                declared = Self::Gzip;
+            }
+        }
+        Ok(declared)
+    }
+}
+
 #[derive(Debug)]
 struct Gzip {
     inflate: Decompress,
@@ -55,21 +84,17 @@ struct Gzip {
 /// How much is inflated in one step, in bytes.
 const STEP: usize = 16 * 1024;
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// So much white space before a body that is declared gzip is looked at, in bytes.
+const BLANKS: usize = 1024;
 
 impl Decoder {
-    /// A decoder for a body with this `Content-Encoding`, that takes at most `limit` bytes of
-    /// wire and hands out at most `limit` bytes.
+    /// A decoder for a body with this `Content-Encoding` (several lines of it as one list), that
+    /// takes at most `limit` bytes of wire and hands out at most `limit` bytes.
+    ///
+    /// The first bytes decide. A name that is no coding (`utf-8`, `none`, `binary`) says nothing of
+    /// them; one that is a coding other than gzip is refused.
     pub fn new(content_encoding: Option<&str>, limit: usize) -> Result<Self, BodyError> {
-        let declared = match content_encoding.map(str::trim) {
-            None | Some("") => Declared::Nothing,
-            Some(name) if name.eq_ignore_ascii_case("identity") => Declared::Nothing,
-            Some(name)
-                if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") =>
-            {
-                Declared::Gzip
-            }
-            Some(_) => return Err(BodyError::UnknownEncoding),
-        };
+        let declared = Declared::by(content_encoding.unwrap_or_default())?;
         Ok(Self {
             state: State::Start {
                 seen: Vec::new(),
@@ -93,21 +118,22 @@ impl Decoder {
             .wire_left
             .checked_sub(chunk.len())
             .ok_or(BodyError::TooLarge)?;
-        if let State::Start { seen, declared } = &mut self.state {
-            let mut held = std::mem::take(seen);
-            if held.is_empty() && chunk.len() >= MAGIC.len() {
-                self.state = begin(*declared, chunk)?;
+        let State::Start { seen, declared } = &mut self.state else {
+            return self.run(chunk, sink);
+        };
+        if seen.is_empty() {
+            if let Some(state) = begin(*declared, chunk)? {
+                self.state = state;
                 return self.run(chunk, sink);
             }
-            held.extend_from_slice(chunk);
-            if held.len() < MAGIC.len() {
-                *seen = held;
-                return Ok(());
-            }
-            self.state = begin(*declared, &held)?;
+        }
+        seen.extend_from_slice(chunk);
+        if let Some(state) = begin(*declared, seen)? {
+            let held = std::mem::take(seen);
+            self.state = state;
             return self.run(&held, sink);
         }
-        self.run(chunk, sink)
+        Ok(())
     }
 
     /// Ends the body: a gzip stream that is cut short is an error.
@@ -117,7 +143,8 @@ impl Decoder {
     {
         match &mut self.state {
             State::Start { seen, declared } => {
-                if *declared == Declared::Gzip && !seen.is_empty() {
+                let begins = seen.iter().find(|byte| !byte.is_ascii_whitespace());
+                if *declared == Declared::Gzip && begins.is_some_and(|byte| !may_be_json(*byte)) {
                     return Err(BodyError::Damaged.into());
                 }
                 let held = std::mem::take(seen);
@@ -194,19 +221,28 @@ impl Decoder {
 }
 
 /// Gzip is believed when its magic stands there. Declared but not there (a proxy in front has
-/// inflated the body and left the header) means plain: the JSON parser has the last word.
-fn begin(declared: Declared, first: &[u8]) -> Result<State, BodyError> {
+/// inflated the body and left the header) means plain: the JSON parser has the last word. Nothing
+/// is said as long as too little has come.
+fn begin(declared: Declared, first: &[u8]) -> Result<Option<State>, BodyError> {
+    if first.len() < MAGIC.len() {
+        return Ok(None);
+    }
     if first.starts_with(&MAGIC) {
-        return Ok(State::Gzip(Box::new(Gzip::new())));
+        return Ok(Some(State::Gzip(Box::new(Gzip::new()))));
     }
-    let looks_like_json = first
-        .iter()
-        .find(|byte| !byte.is_ascii_whitespace())
-        .is_some_and(|byte| matches!(byte, b'{' | b'[' | 0xef));
-    if declared == Declared::Gzip && !looks_like_json {
-        return Err(BodyError::Damaged);
+    if declared == Declared::Nothing {
+        return Ok(Some(State::Plain));
     }
-    Ok(State::Plain)
+    match first.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None if first.len() < BLANKS => Ok(None),
+        Some(byte) if !may_be_json(*byte) => Err(BodyError::Damaged),
+        _ => Ok(Some(State::Plain)),
+    }
+}
+
+/// Whether a body in JSON, perhaps behind a byte order mark, may begin like this.
+fn may_be_json(first: u8) -> bool {
+    matches!(first, b'{' | b'[' | 0xef)
 }
 
 impl Gzip {
@@ -286,6 +322,40 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_no_coding_leaves_it_to_the_first_bytes() {
+        let plain = b" \n{\"type\":\"track\",\"event\":\"A\",\"userId\":\"u\"}";
+        let packed = gzip(plain);
+        for name in [
+            "",
+            "utf-8",
+            "UTF8",
+            "none",
+            "binary",
+            "8bit",
+            "identity",
+            "identity, gzip",
+            "gzip, utf-8",
+            " gzip , ",
+            "x-GZIP",
+            "application/json",
+        ] {
+            for body in [&plain[..], &packed] {
+                for cut in 0..=body.len() {
+                    let (a, b) = body.split_at(cut);
+                    let got = decode(Some(name), 1 << 20, &[a, b]);
+                    assert_eq!(got.as_deref(), Ok(&plain[..]), "{name:?} cut at {cut}");
+                }
+            }
+        }
+        let blank = vec![b' '; 3 * BLANKS];
+        for size in [1, 7, BLANKS, blank.len()] {
+            let pieces: Vec<&[u8]> = blank.chunks(size).collect();
+            let got = decode(Some("gzip"), 1 << 20, &pieces);
+            assert_eq!(got.as_deref(), Ok(&blank[..]), "pieces of {size}");
+        }
+    }
+
+    #[test]
     fn members_that_follow_each_other_are_one_body() {
         let both = [gzip(b"{\"a\":"), gzip(b"1}")].concat();
         assert_eq!(
@@ -319,10 +389,20 @@ mod tests {
             decode(Some("gzip"), 100, &[b"\x00\x01"]),
             Err(BodyError::Damaged)
         );
+        for name in ["br", "BR", "deflate", "gzip, zstd", "x-compress"] {
+            let got = decode(Some(name), 100, &[b"{}"]);
+            assert_eq!(got, Err(BodyError::UnknownEncoding), "{name}");
+        }
+        for cut in 0..=2 {
+            let (a, b) = b"x{".split_at(cut);
+            let got = decode(Some("gzip"), 100, &[a, b]);
+            assert_eq!(got, Err(BodyError::Damaged), "cut at {cut}");
+        }
         assert_eq!(
-            decode(Some("br"), 100, &[b"x"]),
-            Err(BodyError::UnknownEncoding)
+            decode(Some("gzip"), 100, &[b"\x1f"]),
+            Err(BodyError::Damaged)
         );
+        assert_eq!(decode(Some("gzip"), 100, &[b"{"]).as_deref(), Ok(&b"{"[..]));
         assert_eq!(decode(Some("gzip"), 100, &[]).as_deref(), Ok(&b""[..]));
     }
 }

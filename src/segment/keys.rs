@@ -45,6 +45,19 @@ impl fmt::Debug for WriteKey {
     }
 }
 
+/// Where the write key of a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyFrom {
+    /// In `Authorization`.
+    Header,
+    /// In the body.
+    Body,
+    /// In the query.
+    Query,
+    /// In none of them, as far as it was looked for.
+    Nowhere,
+}
+
 /// Base64 with or without padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,

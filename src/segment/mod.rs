@@ -10,7 +10,7 @@ mod reply;
 mod routes;
 
 pub use body::{BodyError, Decoder};
-pub use keys::{WriteKey, WriteKeys};
+pub use keys::{KeyFrom, WriteKey, WriteKeys};
 pub use pixel::{message_from_query, GIF};
 pub use reply::{Answer, Cors, Refusal, Reply};
-pub use routes::{recognise, Call, Kind, Recognised};
+pub use routes::{recognise, single_slashes, Call, Kind, Recognised};

@@ -206,7 +206,7 @@ fn preflight(requested: Option<&str>) -> Answer {
     let mut headers = vec![
         (
             header::ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static("POST, GET, OPTIONS"),
+            HeaderValue::from_static("POST, PUT, GET, OPTIONS"),
         ),
         (
             header::ACCESS_CONTROL_MAX_AGE,
@@ -240,7 +240,7 @@ mod tests {
             Reply::Refused(Refusal::UnknownWriteKey),
             Reply::Refused(Refusal::TooLarge),
             Reply::Refused(Refusal::UnknownPath),
-            Reply::Refused(Refusal::MethodNotAllowed("POST, OPTIONS")),
+            Reply::Refused(Refusal::MethodNotAllowed("POST, PUT, OPTIONS")),
             Reply::Refused(Refusal::Malformed {
                 code: "invalid_json",
                 message: "no",

@@ -1,5 +1,7 @@
 //! Which call a request makes (segment-tracking 1.1).
 
+use std::borrow::Cow;
+
 /// The six calls of Segment's tracking API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -44,10 +46,11 @@ impl Kind {
     }
 }
 
-/// What a POST to a tracking route carries.
+/// What a POST or a PUT to a tracking route carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// One message whose kind the path names.
+    /// One message whose kind the path names; or a batch after all, whose messages are of that kind
+    /// where they do not say otherwise.
     One(Kind),
     /// A batch, or whatever the body turns out to be: React Native posts to the bare prefix.
     Batch,
@@ -72,11 +75,27 @@ pub enum Recognised {
     Unknown,
 }
 
+/// A path in which no slash follows another: what clients mean that put `/v1/b` behind a host with a
+/// slash at its end.
+pub fn single_slashes(path: &str) -> Cow<'_, str> {
+    if !path.contains("//") {
+        return Cow::Borrowed(path);
+    }
+    let mut single = String::with_capacity(path.len());
+    for sign in path.chars() {
+        if sign != '/' || !single.ends_with('/') {
+            single.push(sign);
+        }
+    }
+    Cow::Owned(single)
+}
+
 /// Recognises a request by its method and by its path below the route's prefix (with or without a
-/// slash in front, without the query).
+/// slash in front, without the query), in which slashes count once ([`single_slashes`]).
 ///
-/// Tolerated, because SDKs and their users do it: a missing `/v1`, a trailing slash, and
-/// `batch/b` or `import/b`, which a React Native proxy setting that ends in `/batch` yields.
+/// Tolerated, because SDKs and their users do it: a missing `/v1`, a trailing slash, `PUT` for
+/// `POST`, and `batch/b` or `import/b`, which a React Native proxy setting that ends in `/batch`
+/// yields.
 pub fn recognise(method: &str, tail: &str) -> Recognised {
     let tail = tail.trim_matches('/');
     let tail = match tail.strip_prefix("v1") {
@@ -89,12 +108,12 @@ pub fn recognise(method: &str, tail: &str) -> Recognised {
     };
     match (method, known) {
         ("OPTIONS", _) => Recognised::Preflight,
-        ("POST", Known::Call(call)) => Recognised::Ingest(call),
-        ("POST", Known::Telemetry) => Recognised::Telemetry,
+        ("POST" | "PUT", Known::Call(call)) => Recognised::Ingest(call),
+        ("POST" | "PUT", Known::Telemetry) => Recognised::Telemetry,
         ("GET", Known::Pixel(kind)) => Recognised::Pixel(kind),
         ("HEAD", Known::Pixel(_)) => Recognised::PixelHead,
         (_, Known::Pixel(_)) => Recognised::MethodNotAllowed("GET, HEAD, OPTIONS"),
-        _ => Recognised::MethodNotAllowed("POST, OPTIONS"),
+        _ => Recognised::MethodNotAllowed("POST, PUT, OPTIONS"),
     }
 }
 
@@ -150,9 +169,24 @@ mod tests {
             for before in ["", "/", "v1/", "/v1/"] {
                 for after in ["", "/"] {
                     let tail = format!("{before}{name}{after}");
-                    assert_eq!(recognise("POST", &tail), expected, "{tail:?}");
+                    for method in ["POST", "PUT"] {
+                        assert_eq!(recognise(method, &tail), expected, "{method} {tail:?}");
+                    }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn slashes_count_once() {
+        for (path, single) in [
+            ("", ""),
+            ("v1/b", "v1/b"),
+            ("v1//b", "v1/b"),
+            ("//v1///b//", "/v1/b/"),
+            ("é//x", "é/x"),
+        ] {
+            assert_eq!(single_slashes(path), single, "{path:?}");
         }
     }
 
@@ -181,8 +215,12 @@ mod tests {
         assert_eq!(recognise("HEAD", "v1/pixel/page"), Recognised::PixelHead);
         assert_eq!(recognise("OPTIONS", "v1/t"), Recognised::Preflight);
         assert_eq!(
+            recognise("PUT", "v1/pixel/track"),
+            Recognised::MethodNotAllowed("GET, HEAD, OPTIONS")
+        );
+        assert_eq!(
             recognise("GET", "v1/t"),
-            Recognised::MethodNotAllowed("POST, OPTIONS")
+            Recognised::MethodNotAllowed("POST, PUT, OPTIONS")
         );
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::StatusCode;
 
-use crate::segment::{Call, Recognised};
+use crate::segment::{Call, KeyFrom, Recognised};
 
 /// Where the account's workspace lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,10 +61,11 @@ pub fn path_for(call: Recognised) -> Option<String> {
 /// The headers of the request to Segment: those that say what the body is and who sent it. Cookies
 /// and everything else of the visitor's stay here.
 ///
-/// The caller adds `Host`, and `X-Forwarded-For` with the visitor's address. `write_key` is put in
-/// where the page was given no key to send (see [`super::KeyForm::LeftOut`]): Segment would take
-/// the event and throw it away.
-pub fn headers_for(request: &HeaderMap, write_key: Option<&str>) -> HeaderMap {
+/// The caller adds `Host`, and `X-Forwarded-For` with the visitor's address. `key` says where the
+/// request has the key that counts here. `Basic` credentials that are not that key are a page's
+/// password, and stay here too. `write_key` is put in where the page was given no key to send (see
+/// [`super::KeyForm::LeftOut`]): Segment would take the event and throw it away.
+pub fn headers_for(request: &HeaderMap, key: KeyFrom, write_key: Option<&str>) -> HeaderMap {
     const KEPT: [HeaderName; 5] = [
         header::CONTENT_TYPE,
         header::CONTENT_ENCODING,
@@ -81,7 +82,10 @@ pub fn headers_for(request: &HeaderMap, write_key: Option<&str>) -> HeaderMap {
     if let Some(value) = request.get("x-retry-count") {
         headers.insert("x-retry-count", value.clone());
     }
-    if !headers.contains_key(header::AUTHORIZATION) {
+    if key != KeyFrom::Header && headers.get(header::AUTHORIZATION).is_some_and(is_basic) {
+        headers.remove(header::AUTHORIZATION);
+    }
+    if key == KeyFrom::Nowhere && !headers.contains_key(header::AUTHORIZATION) {
         if let Some(mut value) = write_key.and_then(basic) {
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
@@ -90,59 +94,15 @@ pub fn headers_for(request: &HeaderMap, write_key: Option<&str>) -> HeaderMap {
     headers
 }
 
+fn is_basic(authorization: &HeaderValue) -> bool {
+    let scheme = authorization.as_bytes().trim_ascii_start().get(..5);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"))
+}
+
 fn basic(write_key: &str) -> Option<HeaderValue> {
     use base64::Engine;
     let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{write_key}:"));
     HeaderValue::from_str(&format!("Basic {encoded}")).ok()
-}
-
-/// Looks for a write key in a body, however it is cut. Only for its name: whose it is does not
-/// matter, as long as the request brings one of its own.
-#[derive(Debug, Clone, Default)]
-pub struct KeySearch {
-    last: Vec<u8>,
-    found: KeyInBody,
-}
-
-/// Whether a body names a write key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyInBody {
-    /// It does not.
-    #[default]
-    Missing,
-    /// It does.
-    Named,
-}
-
-impl KeySearch {
-    /// The next bytes of the body, not compressed.
-    pub fn feed(&mut self, piece: &[u8]) {
-        const NAME: &[u8] = b"\"writeKey\"";
-        if self.found == KeyInBody::Named {
-            return;
-        }
-        let within = |bytes: &[u8]| bytes.windows(NAME.len()).any(|window| window == NAME);
-        let ahead = piece.get(..NAME.len() - 1).unwrap_or(piece);
-        self.last.extend_from_slice(ahead);
-        if within(&self.last) || within(piece) {
-            self.found = KeyInBody::Named;
-        }
-        let long = piece.len() >= NAME.len() - 1;
-        if long {
-            self.last.clear();
-            let tail = piece.len() + 1 - NAME.len();
-            self.last
-                .extend_from_slice(piece.get(tail..).unwrap_or_default());
-        } else {
-            let surplus = self.last.len().saturating_sub(NAME.len() - 1);
-            self.last.drain(..surplus);
-        }
-    }
-
-    /// What there was so far.
-    pub fn found(&self) -> KeyInBody {
-        self.found
-    }
 }
 
 /// What the queue to Segment may hold.
@@ -329,33 +289,35 @@ mod tests {
         ] {
             request.insert(name, HeaderValue::from_static(value));
         }
-        let headers = headers_for(&request, Some("KEY"));
+        let headers = headers_for(&request, KeyFrom::Nowhere, Some("KEY"));
         assert_eq!(headers.len(), 4);
         assert_eq!(headers["authorization"], "Basic S0VZOg==");
         assert!(headers["authorization"].is_sensitive());
-        request.insert("authorization", HeaderValue::from_static("Basic eDo="));
-        assert_eq!(
-            headers_for(&request, Some("KEY"))["authorization"],
-            "Basic eDo="
-        );
-        assert!(!headers_for(&HeaderMap::new(), None).contains_key("authorization"));
-    }
-
-    #[test]
-    fn a_key_in_a_body_is_found_however_the_body_is_cut() {
-        let body = br#"{"batch":[{"type":"track","write":"Key"}],"writeKey":"k","sentAt":"x"}"#;
-        for size in 1..=body.len() {
-            let mut search = KeySearch::default();
-            for piece in body.chunks(size) {
-                search.feed(piece);
+        let authorization = |sent: &'static str, key, write_key| {
+            let mut request = HeaderMap::new();
+            if !sent.is_empty() {
+                request.insert("authorization", HeaderValue::from_static(sent));
             }
-            assert_eq!(search.found(), KeyInBody::Named, "pieces of {size}");
+            let headers = headers_for(&request, key, write_key);
+            let value = headers.get("authorization")?;
+            Some(value.to_str().unwrap().to_owned())
+        };
+        for (sent, key, expected) in [
+            ("Basic eDo=", KeyFrom::Header, Some("Basic eDo=")),
+            // A page's password is not for Segment.
+            ("Basic eDo=", KeyFrom::Body, None),
+            ("basic eDo=", KeyFrom::Query, None),
+            ("Basic Og==", KeyFrom::Nowhere, Some("Basic S0VZOg==")),
+            // An OAuth client's token is.
+            ("Bearer t", KeyFrom::Body, Some("Bearer t")),
+            ("Bearer t", KeyFrom::Nowhere, Some("Bearer t")),
+            ("", KeyFrom::Body, None),
+            ("", KeyFrom::Nowhere, Some("Basic S0VZOg==")),
+        ] {
+            let got = authorization(sent, key, Some("KEY"));
+            assert_eq!(got.as_deref(), expected, "{sent:?} {key:?}");
         }
-        let mut search = KeySearch::default();
-        for piece in br#"{"event":"writeKey is missing","writekey":1}"#.chunks(3) {
-            search.feed(piece);
-        }
-        assert_eq!(search.found(), KeyInBody::Missing);
+        assert_eq!(authorization("", KeyFrom::Nowhere, None), None);
     }
 
     #[test]

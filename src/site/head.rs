@@ -304,7 +304,6 @@ mod tests {
     fn each_kind_of_head_gets_the_status_that_the_rfc_names() {
         const OLD: Version = Version::HTTP_10;
         const NEW: Version = Version::HTTP_11;
-        let host = ("host", "shop.example.com");
         const HOST: (&str, &str) = ("host", "shop.example.com");
         type Case = (
             u16,

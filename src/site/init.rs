@@ -147,6 +147,9 @@ mapping:
   group_type: segment_group
   person_profiles: always      # always | identified_only | never
   event_uuid: v5               # v5: the id that PostHog's Segment destination gives the event
+  # Visits in PostHog's web analytics: analytics.js keeps a session beside its anonymous id, in the
+  # page's own storage and under the same consent. off: only what posthog-js and others know.
+  sessions: page
 
 limits:
   body: 10MiB

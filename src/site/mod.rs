@@ -15,6 +15,7 @@ pub mod inject;
 mod layout;
 mod library;
 pub mod names;
+mod page_sessions;
 mod path_names;
 mod posthog_headers;
 mod posthog_location;
@@ -26,6 +27,7 @@ pub use layout::{Layout, LayoutError, SiteFile};
 pub use library::{
     Asset, CachePolicy, Library, LibraryError, Served, Sha256, Sha256Error, LARGEST_ARCHIVE,
 };
+pub use page_sessions::PageSessions;
 pub use path_names::{PathNames, PathNamesError};
 pub use posthog_headers::{keeps_request_header, keeps_response_header};
 pub use posthog_location::Below;

@@ -1,4 +1,4 @@
-// A visitor with one page, told line by line what to do. One argument, JSON: {"browser": "chromium"
+// A visitor with one page or several, told line by line what to do. One argument, JSON: {"browser": "chromium"
 // or "firefox", …}, the rest of it is for that browser's own file. Each line of standard input is a
 // JSON object with one order of those below; after each comes one line of JSON, {"value": …} or
 // {"error": …}. When the input ends, the visitor leaves the page, and what was seen is printed:
@@ -7,7 +7,10 @@ import { createInterface } from 'node:readline';
 
 const options = JSON.parse(process.argv[2]);
 const { launch } = await import(`./${options.browser}.mjs`);
-const { page, seen, close, kill } = await launch(options);
+const browser = await launch(options);
+const { seen, close, kill } = browser;
+const tabs = [browser.page];
+let [page] = tabs;
 
 const PATIENCE = 60_000;
 const sleep = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });
@@ -39,6 +42,17 @@ const orders = {
     await page.evaluate('void setTimeout(() => history.back())');
     return null;
   },
+  // Goes on in another tab, a new one if there is none of this number.
+  tab: async (number) => {
+    tabs[number] ??= await browser.newPage();
+    page = tabs[number];
+    return null;
+  },
+  // How many milliseconds the clock of the pages is ahead of the real one.
+  clock: async (milliseconds) => {
+    await browser.moveClock(milliseconds);
+    return null;
+  },
   seen: async () => seen,
 };
 
@@ -60,7 +74,7 @@ for await (const line of input) {
   busy = false;
   console.log(JSON.stringify(answer));
 }
-await page.goto('about:blank').catch(() => null);
+for (const tab of tabs) await tab.goto('about:blank').catch(() => null);
 const asked = await close();
 console.log(JSON.stringify({ ...seen, asked }));
 process.exit(0);

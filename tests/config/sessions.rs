@@ -1,6 +1,7 @@
 use super::{read, with};
 use hedgerow::config::{render_table, Sessions};
 use hedgerow::rewrite::Repeats;
+use hedgerow::site::PageSessions;
 
 fn sessions(mapping: &str) -> (Sessions, Vec<String>) {
     let (config, warnings) = read(&with(&format!("mapping: {mapping}"))).unwrap();
@@ -19,6 +20,26 @@ fn sessions_are_off_until_asked_for() {
     for mapping in ["{}", "{sessions: off}", "{sessions: }"] {
         assert_eq!(sessions(mapping), (Sessions::Off, Vec::new()), "{mapping}");
     }
+}
+
+#[test]
+fn pages_keep_sessions_where_the_enriched_mode_can_use_them() {
+    for (mapping, expected) in [
+        ("{sessions: page}", PageSessions::Kept),
+        ("{sessions: page, mode: reference}", PageSessions::Off),
+        ("{sessions: cookie}", PageSessions::Off),
+        ("{}", PageSessions::Off),
+    ] {
+        let (config, _) = read(&with(&format!("mapping: {mapping}"))).unwrap();
+        assert_eq!(config.page_sessions(), expected, "{mapping}");
+    }
+    let (config, warnings) = read(&with("mapping: {sessions: page}")).unwrap();
+    assert_eq!(config.sessions, Sessions::Page);
+    let table = render_table(&config);
+    assert!(table.contains("sessions: kept by pages"), "{table}");
+    let warned: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert!(warned[0].contains("no route has a `library`"), "{warned:?}");
+    assert!(wrong("{sessions: {page: {}}}").contains("page"));
 }
 
 #[test]
@@ -58,7 +79,7 @@ fn a_cookie_without_a_secret_works_and_is_warned_of() {
 #[test]
 fn what_cannot_keep_a_session_is_a_mistake() {
     for (mapping, expected) in [
-        ("{sessions: on}", "expected off, cookie or {cookie:"),
+        ("{sessions: on}", "expected off, page, cookie or {cookie:"),
         ("{sessions: {cookies: {}}}", "did you mean cookie?"),
         ("{sessions: {cookie: {secret: short}}}", "at least 32 bytes"),
         (

@@ -66,7 +66,7 @@ async fn browsers_of_other_origins_get_what_they_ask_for_also_with_errors() {
         .await;
     assert_eq!(
         (answer.status, answer.header("allow").as_str()),
-        (405, "POST, OPTIONS")
+        (405, "POST, PUT, OPTIONS")
     );
 }
 

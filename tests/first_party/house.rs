@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use super::installed::{clients, Needed, Version};
+use super::installed::{Needed, PostHogJs, Version};
 use super::pages::{Site, NONCE};
 use super::relay::{Line, Relay};
 use super::stand_in::StandIn;
@@ -45,6 +45,16 @@ pub enum Key {
 pub enum Tag {
     InThePage,
     Injected,
+    /// A snippet of Segment's kind, from before there was ours: the script from Segment's own path.
+    Old,
+}
+
+/// What is on the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Libraries {
+    Both,
+    AnalyticsJs,
+    PostHogJs,
 }
 
 /// How the page speaks to the site.
@@ -65,6 +75,10 @@ pub struct Plan<'f> {
     pub key: Key,
     pub tag: Tag,
     pub version: Version,
+    pub posthog_js: PostHogJs,
+    pub libraries: Libraries,
+    /// What the page's own script does, right behind the snippet.
+    pub early: &'f str,
     pub speaks: Speaks<'f>,
 }
 
@@ -74,6 +88,9 @@ pub const USUAL: Plan<'static> = Plan {
     key: Key::Sent,
     tag: Tag::InThePage,
     version: Version::Newest,
+    posthog_js: PostHogJs::Newest,
+    libraries: Libraries::Both,
+    early: "",
     speaks: Speaks::Plainly,
 };
 
@@ -94,7 +111,7 @@ impl House {
     pub async fn open(plan: Plan<'_>) -> Self {
         let stand_in = Arc::new(StandIn {
             capture: Arc::new(Capture::new(Arc::new(Utc::now), Capacity::UNBOUNDED)),
-            scripts: clients().join("node_modules/posthog-js/dist"),
+            scripts: Needed::PostHogJs(plan.posthog_js).path().join("dist"),
             recordings: Default::default(),
             seen: Default::default(),
         });
@@ -115,12 +132,21 @@ impl House {
         if let Some(home) = &home {
             flags.extend(["--home", home]);
         }
+        match plan.libraries {
+            Libraries::Both => {}
+            Libraries::AnalyticsJs => flags.extend(["--libraries", "analytics"]),
+            Libraries::PostHogJs => flags.extend(["--libraries", "posthog"]),
+        }
         let snippet = hedgerow(&flags).await;
         flags.push("--csp");
         let policy = hedgerow(&flags).await;
         let snippet = match plan.tag {
-            Tag::InThePage => snippet,
+            Tag::InThePage => {
+                let early = plan.early;
+                format!("{snippet}<script nonce=\"{NONCE}\">{early}</script>")
+            }
             Tag::Injected => String::new(),
+            Tag::Old => old_tag(&text, plan.early),
         };
         pages.page.set((snippet, policy)).unwrap();
         Self {
@@ -146,6 +172,13 @@ impl House {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The snippet without its tag.
+    pub async fn script(&self) -> String {
+        let tag = hedgerow(&["snippet", "-c", self.yaml.to_str().unwrap()]).await;
+        let script = tag.trim().strip_prefix("<script>").unwrap();
+        script.strip_suffix("</script>").unwrap().to_owned()
     }
 
     /// PostHog goes away, and with it the connections that are open.
@@ -174,6 +207,28 @@ pub fn prefix(yaml: &str) -> String {
     let start = yaml.find("# Segment's calls").unwrap();
     let path = yaml[start..].split("path: ").nth(1).unwrap();
     path.split_whitespace().next().unwrap().to_owned()
+}
+
+/// As little of Segment's snippet as its library needs, and what the page's own script does.
+fn old_tag(yaml: &str, early: &str) -> String {
+    let key = yaml.split("write_keys: [").nth(1).unwrap();
+    let key = key.split(']').next().unwrap();
+    format!(
+        "<script nonce=\"{NONCE}\">
+         const analytics = window.analytics = []
+         for (const call of ['page', 'track', 'identify', 'reset', 'on']) {{
+           analytics[call] = (...given) => {{ analytics.push([call, ...given]) }}
+         }}
+         analytics._writeKey = '{key}'
+         const script = document.createElement('script')
+         script.async = true
+         script.src = '{prefix}analytics.js/v1/{key}/analytics.min.js'
+         document.head.append(script)
+         analytics.page()
+         {early}
+         </script>",
+        prefix = prefix(yaml),
+    )
 }
 
 /// What `hedgerow init` prints, changed as the plan wants it. The address is still the one that it

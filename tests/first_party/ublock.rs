@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::check::{all_comes, check, Addresses};
 use super::house::{House, Plan, Speaks, PATIENCE, USUAL};
-use super::installed::{all_here, Needed, Version};
+use super::installed::{all_here, Needed, PostHogJs, Version};
 use super::tls::Certificates;
 use super::vendors::{Vendors, KNOWN, NAMES, SITE};
 use super::visitor::{stay, Visitor, TURN};
@@ -32,7 +32,7 @@ fn is_here(test: &str, version: Version) -> bool {
         Needed::Puppeteer,
         Needed::Firefox,
         Needed::UBlock,
-        Needed::PostHogJs,
+        Needed::PostHogJs(PostHogJs::Newest),
         Needed::AnalyticsJs(version),
     ];
     all_here(test, &needed)

@@ -58,6 +58,17 @@ impl Visitor {
         .await
     }
 
+    /// Where the clock of the pages can be moved.
+    pub async fn with_a_clock() -> Self {
+        Self::with(json!({
+            "browser": "chromium",
+            "executable": Needed::Chromium.path(),
+            "map": MAP,
+            "clock": true,
+        }))
+        .await
+    }
+
     /// With any browser that `visitor.mjs` knows.
     pub async fn with(options: Value) -> Self {
         let mut process = Command::new(Needed::Node.path())
@@ -121,6 +132,16 @@ impl Visitor {
 
     pub async fn click(&mut self, selector: &str) {
         self.tell(json!({"click": selector})).await;
+    }
+
+    /// Goes on in another tab; the first one is 0.
+    pub async fn tab(&mut self, number: usize) {
+        self.tell(json!({"tab": number})).await;
+    }
+
+    /// The pages' clock is so many milliseconds ahead of the real one.
+    pub async fn clock(&mut self, ahead: i64) {
+        self.tell(json!({"clock": ahead})).await;
     }
 
     pub async fn back(&mut self) {

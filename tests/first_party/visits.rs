@@ -6,7 +6,7 @@ use serde_json::{json, Value};
 
 use super::check::{all_comes, check, Addresses};
 use super::house::{House, Key, Plan, Tag, Where, USUAL};
-use super::installed::{all_here, Needed, Version};
+use super::installed::{all_here, Needed, PostHogJs, Version};
 use super::visitor::{stay, Report, Visitor, ANALYTICS, TURN};
 
 pub fn is_here(test: &str, version: Version) -> bool {
@@ -14,7 +14,7 @@ pub fn is_here(test: &str, version: Version) -> bool {
         Needed::Node,
         Needed::Playwright,
         Needed::Chromium,
-        Needed::PostHogJs,
+        Needed::PostHogJs(PostHogJs::Newest),
         Needed::AnalyticsJs(version),
     ];
     all_here(test, &needed)
@@ -44,7 +44,8 @@ async fn whole(test: &str, plan: Plan<'_>) {
     };
     check(&house, &stay, &report, &Addresses { page, own });
     check_preflights(plan, &house, &report);
-    if plan.place == Where::SameHost && plan.tag == Tag::InThePage {
+    let newest = plan.posthog_js == PostHogJs::Newest;
+    if plan.place == Where::SameHost && plan.tag == Tag::InThePage && newest {
         write_addresses(&house, &report);
     }
 }
@@ -95,6 +96,8 @@ pub const OLDER: Plan<'static> = Plan {
 whole_visits! {
     both_libraries_work_on_the_pages_own_host: USUAL;
     version_1_83_works_on_the_pages_own_host: OLDER;
+    both_libraries_work_with_posthog_js_1_418: Plan { posthog_js: PostHogJs::V1_418, ..USUAL };
+    both_libraries_work_with_posthog_js_1_442: Plan { posthog_js: PostHogJs::V1_442, ..USUAL };
     the_snippet_is_put_into_a_sites_own_pages: Plan { tag: Tag::Injected, ..USUAL };
     both_libraries_work_from_a_subdomain_with_a_preflight: Plan {
         place: Where::Subdomain, ..USUAL

@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 pub enum Needed {
     Node,
     AnalyticsNode,
+    /// The package `analytics-node`, which `@segment/analytics-node` has followed.
+    OlderAnalyticsNode,
     Python,
     RustClient,
     Chromium,
     Playwright,
     /// A version of `@segment/analytics-next`.
     AnalyticsJs(Version),
-    PostHogJs,
+    /// A version of `posthog-js`.
+    PostHogJs(PostHogJs),
     Firefox,
     Puppeteer,
     /// The extension, unpacked.
@@ -39,6 +42,16 @@ impl Version {
     }
 }
 
+/// The versions of posthog-js that are tried. A PostHog of one's own serves the one of its image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostHogJs {
+    Newest,
+    /// Looks into the queue of early calls once, when it runs.
+    V1_418,
+    /// The same, and later.
+    V1_442,
+}
+
 pub fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
@@ -51,6 +64,7 @@ impl Needed {
         match self {
             Self::Node => on_path("node"),
             Self::AnalyticsNode => modules.join("@segment/analytics-node"),
+            Self::OlderAnalyticsNode => modules.join("analytics-node-2.4"),
             Self::Python => deps.join("python/bin/python"),
             Self::RustClient => deps.join("rust-client/debug/hedgerow-test-client"),
             Self::Chromium => match std::env::var_os("CHROMIUM") {
@@ -64,7 +78,9 @@ impl Needed {
             },
             Self::Puppeteer => modules.join("puppeteer-core"),
             Self::UBlock => deps.join("ublock"),
-            Self::PostHogJs => modules.join("posthog-js"),
+            Self::PostHogJs(PostHogJs::Newest) => modules.join("posthog-js"),
+            Self::PostHogJs(PostHogJs::V1_418) => modules.join("posthog-js-1.418"),
+            Self::PostHogJs(PostHogJs::V1_442) => modules.join("posthog-js-1.442"),
             Self::AnalyticsJs(Version::Newest) => modules.join("@segment/analytics-next"),
             Self::AnalyticsJs(Version::V1_83) => modules.join("@segment/analytics-next-1.83.0"),
         }

@@ -48,6 +48,35 @@ async fn analytics_node_brings_its_six_calls_through() {
     sends_six_calls(client, &house, &library).await;
 }
 
+async fn the_older_analytics_node(line: &str, version: &'static str) {
+    if !all_here(
+        "the older analytics-node",
+        &[Needed::Node, Needed::OlderAnalyticsNode],
+    ) {
+        return;
+    }
+    let house = House::without_site().await;
+    let mut client = Command::new(Needed::Node.path());
+    client.args(["analytics_node.mjs", line]);
+    // It knows no `path`, so the prefix belongs into the host.
+    client.arg(format!("http://{}/hr", house.hedgerow));
+    let library = Library::Server {
+        name: "analytics-node",
+        version,
+    };
+    sends_six_calls(client, &house, &library).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn analytics_node_3_5_brings_its_six_calls_through() {
+    the_older_analytics_node("3.5", "3.5.0").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn analytics_node_2_4_brings_its_six_calls_through() {
+    the_older_analytics_node("2.4", "2.4.1").await;
+}
+
 async fn analytics_python(coding: &str) {
     if !all_here("analytics-python", &[Needed::Python]) {
         return;

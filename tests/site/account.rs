@@ -220,18 +220,44 @@ async fn a_page_without_a_key_reaches_the_account_under_the_accounts_own() {
         asked.head
     );
     let with_key = track("2", 200).replace("{\"type\"", "{\"writeKey\":\"other\",\"type\"");
+    // What a message says further in is no key of its own; what its batch says is.
+    let nested = track("5", 200).replace("{\"filler\"", "{\"writeKey\":\"x\",\"filler\"");
+    let text = track("6", 200).replace("Filled", "\\\"writeKey\\\": no");
+    let of_batch = format!("{{\"batch\":[{}],\"writeKey\":\"other\"}}", track("7", 200));
+    let of_first = format!("{{\"batch\":[{with_key}]}}").replace("m-2", "m-8");
+    let in_context = format!(
+        "{{\"context\":{{\"writeKey\":\"x\"}},\"batch\":[{}]}}",
+        track("9", 200)
+    );
     let basic = "Authorization: Basic b3RoZXI6\r\n";
     for (number, (path, headers, body, expected)) in [
         ("/hr/t", "", track("1", 200), Some("Basic cmVhbDo=")),
         ("/hr/t", "", with_key, None),
         ("/hr/t", basic, track("3", 200), Some("Basic b3RoZXI6")),
         ("/hr/t?writeKey=other", "", track("4", 200), None),
+        ("/hr/t", "", nested, Some("Basic cmVhbDo=")),
+        ("/hr/t", "", text, Some("Basic cmVhbDo=")),
+        ("/hr/b", "", of_batch, None),
+        ("/hr/b", "", of_first, None),
+        ("/hr/b", "", in_context, Some("Basic cmVhbDo=")),
+        (
+            "/hr/t?xwriteKey=no",
+            "",
+            track("10", 200),
+            Some("Basic cmVhbDo="),
+        ),
+        (
+            "/hr/t",
+            "Authorization: Bearer t\r\n",
+            track("11", 200),
+            Some("Bearer t"),
+        ),
     ]
     .into_iter()
     .enumerate()
     {
         let answer = client.exchange(&post(path, headers, body.as_bytes())).await;
-        assert_eq!(answer.status, 200);
+        assert_eq!(answer.status, 200, "{path} {body}");
         let sent = segment.requests(number + 2).await.remove(number + 1);
         assert_eq!(sent.body, body.as_bytes());
         assert_eq!(

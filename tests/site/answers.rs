@@ -73,7 +73,7 @@ async fn no_answer_says_who_gave_it() {
     let huge = "Content-Length: 99999999\r\n";
     let options = "OPTIONS /hr/v1/t HTTP/1.1\r\nHost: a\r\nOrigin: https://a.test\r\n\
         Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: x\r\n\r\n";
-    let put = "PUT /hr/v1/t HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+    let delete = "DELETE /hr/v1/t HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
     let trace = "TRACE /ph/e/ HTTP/1.1\r\nHost: a\r\n\r\n";
     let rows: Vec<(&str, &str, &str, Vec<u8>, u16)> = vec![
         (
@@ -85,7 +85,7 @@ async fn no_answer_says_who_gave_it() {
         ),
         ("preflight", "up", "up", options.into(), 204),
         ("unknown path", "up", "up", get("/hr/nothing/here", ""), 404),
-        ("method", "up", "up", put.into(), 405),
+        ("method", "up", "up", delete.into(), 405),
         (
             "unknown key",
             "up",

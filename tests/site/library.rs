@@ -179,7 +179,15 @@ async fn pages_from_before_an_upgrade_still_find_their_chunks() {
     let layout = hedgerow::site::Layout::new("/hr/", "fq7dk2", "sz4mwp", "ch8tvn", "qn5rzd");
     let layout = layout.unwrap();
     let name = |package: &[u8], hash: &Sha256| {
-        chunk(hedgerow::site::Library::from_archive(package, hash, &layout).unwrap())
+        chunk(
+            hedgerow::site::Library::from_archive(
+                package,
+                hash,
+                &layout,
+                hedgerow::site::PageSessions::Off,
+            )
+            .unwrap(),
+        )
     };
     let (old_name, new_name) = (name(&old, &before), name(&new, &now));
     assert_ne!(old_name, new_name);

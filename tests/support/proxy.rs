@@ -8,7 +8,7 @@ use chrono::Utc;
 use hedgerow::config::{Config, Environment};
 use hedgerow::demo::capture::{Capacity, Capture, StoredEvent};
 use hedgerow::demo::http::Handler;
-use hedgerow::proxy::{accepted, serve, Site};
+use hedgerow::proxy::{accepted, serve, Gathered, Site};
 use hedgerow::Hedgerow;
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::proxy::{http_proxy, ProxyHttp};
@@ -107,7 +107,7 @@ impl Proxy {
             while let Ok((socket, peer)) = listener.accept().await {
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
                 tokio::spawn(async move {
-                    let stream = Box::new(accepted(socket, peer));
+                    let stream = Box::new(Gathered::new(accepted(socket, peer)));
                     app.process_new(stream, &shutdown).await;
                 });
             }

@@ -14,8 +14,8 @@ use crate::delivery::breaker::{Admission, Condition};
 use crate::delivery::live::{jitter, Mode, Project};
 use crate::delivery::pace::Pace;
 use crate::delivery::store::{Held, Last, Lead, Portion, Rest, Store};
-use crate::delivery::{Encoding, Parcel, Upstream, Verdict};
-use crate::posthog::{Batch, Envelope, Keep};
+use crate::delivery::{Encoding, Halving, Parcel, Refused, Upstream, Verdict};
+use crate::posthog::{Batch, Envelope};
 
 /// The wait after the spool itself could not be read or written.
 const SPOOL_PAUSE: Duration = Duration::from_secs(1);
@@ -195,8 +195,8 @@ impl Drain {
     /// Sends events in their order. When PostHog refuses several for good, halves are sent until
     /// the culprit stands alone; the rest is delivered, in order as well.
     async fn deliver(&mut self, envelope: &Envelope, held: Vec<Held>) -> Outcome {
-        let mut parts = vec![held];
-        while let Some(mut part) = parts.pop() {
+        let mut halving = Halving::new(held);
+        while let Some(part) = halving.next() {
             // Taking them, and each part before this one, took its time.
             let Some(left) = self.leads().await else {
                 return Outcome::Stuck;
@@ -217,20 +217,15 @@ impl Drain {
                         log::info!("PostHog takes events of {} again", self.project.name());
                     }
                 }
-                Verdict::RefusedForGood(refusal) if part.len() > 1 => {
-                    if refusal.status == 413 {
-                        self.most_bytes = self.most_bytes.min(bytes / 2).max(self.least());
-                        self.batch_bytes = self.batch_bytes.min(self.most_bytes);
-                    }
-                    let later = part.split_off(part.len() / 2);
-                    parts.push(later);
-                    parts.push(part);
-                    if !self.goes_on() {
-                        return Outcome::Stuck;
-                    }
-                }
                 Verdict::RefusedForGood(refusal) => {
-                    let Some(culprit) = part.first() else {
+                    let Refused::Culprit(culprit) = halving.refused(part) else {
+                        if refusal.status == 413 {
+                            self.most_bytes = self.most_bytes.min(bytes / 2).max(self.least());
+                            self.batch_bytes = self.batch_bytes.min(self.most_bytes);
+                        }
+                        if !self.goes_on() {
+                            return Outcome::Stuck;
+                        }
                         continue;
                     };
                     log::error!(
@@ -284,14 +279,7 @@ impl Drain {
     }
 
     async fn send(&self, envelope: &Envelope, part: &[Held]) -> Verdict {
-        let mut batch = Batch::open(envelope);
-        for held in part {
-            batch.append(|bytes| {
-                bytes.extend_from_slice(&held.body);
-                (Keep::Event, ())
-            });
-        }
-        let plain = batch.close();
+        let plain = Batch::of(envelope, part.iter().map(|held| &held.body));
         let body = match self.settings.encoding {
             Encoding::Identity => Some(plain),
             // Megabytes take milliseconds: not on a thread that serves requests.

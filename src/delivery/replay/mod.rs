@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Delivery, Encoding, Upstream};
+use super::{Delivery, Encoding, Upstream, REFUSED_IN_ROW};
 use crate::posthog::BATCH_LIMIT;
 use drain::Drain;
 
@@ -46,7 +46,7 @@ impl Default for ReplaySettings {
             encoding: Encoding::Gzip,
             linger: Duration::from_millis(200),
             longest_delivery: Duration::from_secs(20),
-            refused_in_row: 20,
+            refused_in_row: REFUSED_IN_ROW,
         }
     }
 }

@@ -137,33 +137,6 @@ pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
     }
 }
 
-/// Takes out of an answer what the server says to its own connection with us
-/// (RFC 9110, 7.6.1). The framing and upgrades are the framework's affair.
-pub(super) fn drop_hop_by_hop(response: &mut ResponseHeader) {
-    const FRAMEWORKS: [&str; 6] = [
-        "close",
-        "keep-alive",
-        "upgrade",
-        "transfer-encoding",
-        "content-length",
-        "connection",
-    ];
-    let named: Vec<String> = response
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .filter(|name| !FRAMEWORKS.contains(&name.as_str()))
-        .collect();
-    for name in named {
-        response.remove_header(&name);
-    }
-    response.remove_header("keep-alive");
-    response.remove_header("proxy-connection");
-}
-
 /// Lets an answer of unknown length end with its connection where the client knows no chunks
 /// (RFC 9112, 6.1): one that speaks HTTP/1.0 would take their sizes for a part of the page.
 pub(super) fn end_by_closing(session: &mut Session, response: &mut ResponseHeader) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -19,22 +20,21 @@ use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, Sit
 use crate::proxy::body::{end_when_idle, linger};
 use crate::proxy::intercept::authority;
 use crate::proxy::origin::{inject_into, Balancer, Servers};
+use crate::proxy::outbound::CONNECTS;
 use crate::proxy::posthog::{self, Passed, Passing, Step};
 use crate::proxy::upstream::{Addresses, Timeouts};
-use crate::proxy::{connector, BuildError, Hedgerow};
+use crate::proxy::{connections, hops, BuildError, Hedgerow};
 use crate::site::claims::Underscores;
 use crate::site::inject::PageStream;
 use crate::site::snippet::{Home, Page};
 
 use answers::{page, status};
-use forwarding::{ask_for_path, drop_hop_by_hop, end_by_closing, join_cookies, say_length_once};
+use forwarding::{ask_for_path, end_by_closing, join_cookies, say_length_once};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// How long a site may take for an answer. The framework counts this while the client is still
 /// uploading (pingora 2.4), so it must be longer than the slowest upload.
 pub(in crate::proxy) const SITE_PATIENCE: Duration = Duration::from_secs(300);
-/// Addresses of a site that are tried before a request fails.
-const CONNECTS: usize = 3;
 
 /// The site proxy: Segment routes are Hedgerow's, `posthog` and `origin` routes are proxied, the
 /// rest is 404.
@@ -97,7 +97,7 @@ impl Site {
     /// nothing to verify PostHog's host with.
     pub fn new(hedgerow: Hedgerow) -> Result<Self, BuildError> {
         let (mut origins, mut passed) = (HashMap::new(), HashMap::new());
-        let mut connectors = HashMap::new();
+        let mut known = HashMap::new();
         let config = hedgerow.config();
         let connect = config.delivery.connect_timeout;
         for (number, route) in config.routes.iter().enumerate() {
@@ -116,12 +116,12 @@ impl Site {
                 Action::PostHog(said) => {
                     let project = &said.project;
                     let file = project.ca_file.as_ref().map(|file| file.path.as_path());
-                    let connector = connector(&mut connectors, &project.host, file)?;
+                    let connections = connections(&mut known, &project.host, file)?;
                     let timeouts = Timeouts {
                         connect,
                         exchange: config.delivery.timeout,
                     };
-                    let passing = Passed::new(&route.path, said, connector, timeouts);
+                    let passing = Passed::new(&route.path, said, connections, timeouts);
                     passed.insert(number, passing);
                 }
                 Action::Segment { .. } => {}
@@ -205,6 +205,10 @@ impl ProxyHttp for Site {
     fn new_ctx(&self) -> Context {
         Context::default()
     }
+
+    /// None: the framework would put its compression here, switched off, and ask it about every
+    /// request all the same.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         end_when_idle(session, self.hedgerow.inner.idle_seconds);
@@ -354,7 +358,7 @@ impl ProxyHttp for Site {
                 }
             }
         }
-        drop_hop_by_hop(response);
+        hops::drop_from(response);
         end_by_closing(session, response);
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             // The framework ends a WebSocket whose client is silent for a minute, however much the

@@ -372,6 +372,50 @@ fn uuids_of_version_7_are_the_same_for_every_try_of_a_message() {
     assert_eq!(one["uuid"].as_str().unwrap().as_bytes()[14], b'7');
 }
 
+#[test]
+fn the_session_and_the_window_that_a_page_keeps_are_the_events() {
+    const SESSION: &str = "01a1f909-ee20-7abc-8def-000000000001";
+    const WINDOW: &str = "01a1f909-ee21-7abc-8def-000000000002";
+    let sent = |kind: &str, context: &str| {
+        let body = format!(
+            r#"{{"type":"{kind}","event":"A","messageId":"m","anonymousId":"a","userId":"u","groupId":"g","previousId":"p","timestamp":"2026-11-20T13:00:00Z","context":{{"library":{{"name":"analytics.js"}},{context}}}}}"#
+        );
+        let mut list = events(
+            &Mapping::default(),
+            Call::Batch,
+            Some("2026-11-20T13:00:01Z"),
+            body.as_bytes(),
+        );
+        let properties = list.remove(0)["properties"].take();
+        (
+            properties["$session_id"].clone(),
+            properties["$window_id"].clone(),
+        )
+    };
+    let both = format!(r#""sessionId":"{SESSION}","windowId":"{WINDOW}""#);
+    for kind in ["track", "page", "screen", "identify", "group", "alias"] {
+        assert_eq!(sent(kind, &both), (json!(SESSION), json!(WINDOW)), "{kind}");
+    }
+    for (context, expected) in [
+        (
+            format!(r#""sessionId":"{SESSION}""#),
+            json!([SESSION, null]),
+        ),
+        (format!(r#""windowId":"{WINDOW}""#), json!([null, null])),
+        (
+            format!(r#""sessionId":"{SESSION}","windowId":"w-1""#),
+            json!([SESSION, null]),
+        ),
+        (
+            format!(r#""sessionId":"x","windowId":"{WINDOW}""#),
+            json!([null, null]),
+        ),
+    ] {
+        let (session, window) = sent("page", &context);
+        assert_eq!(json!([session, window]), expected, "{context}");
+    }
+}
+
 fn keeper() -> SessionKeeper {
     SessionKeeper {
         sessions: EdgeSessions::new([&[7_u8; 32][..]]).unwrap(),

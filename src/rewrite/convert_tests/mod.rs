@@ -20,6 +20,7 @@ mod repairs;
 mod repeats;
 mod rules;
 mod scrub;
+mod single_calls;
 mod superset;
 mod vectors;
 mod web;

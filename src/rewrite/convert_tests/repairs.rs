@@ -139,6 +139,22 @@ fn the_integrations_gate_is_segments() {
         (r#"{"PostHog":false}"#, false),
         (r#"{"All":true,"PostHog":false}"#, false),
         (r#"{"posthog":false}"#, true),
+        // What segmentio-facade 3.2 says to them, run beside.
+        (r#"{"all":false}"#, false),
+        (r#"{"ALL":false}"#, false),
+        (r#"{" all ":false}"#, false),
+        (r#"{"a_l-l":false}"#, false),
+        (r#"{"\u0041ll":false}"#, false),
+        (r#"{"all.":false}"#, true),
+        (r#"{"alls":false}"#, true),
+        (r#"{"all":"false"}"#, true),
+        (r#"{"all":null}"#, true),
+        (r#"{"All":true,"all":false}"#, true),
+        (r#"{"all":false,"All":true}"#, false),
+        (r#"{"all":false,"PostHog":true}"#, true),
+        (r#"{"all":false,"posthog":true}"#, false),
+        (r#"{"all":false,"Segment.io":true}"#, false),
+        (r#"{"all":true,"PostHog":false}"#, false),
         (r#"{"Segment.io":false}"#, true),
     ] {
         let own =

@@ -126,6 +126,7 @@ const CONTEXT: &[&str] = &[
     "userAgent",
     "direct",
     "sessionId",
+    "windowId",
     "traits",
     "page.url",
     "os.name",
@@ -310,6 +311,11 @@ pub(super) fn allow_exceptions(message: &Json, event: &mut Json) {
             properties.remove(key);
         }
     }
+    // Nor does a campaign's value that is none hide that of the URL.
+    properties.retain(|key, value| {
+        let is_missing = value.is_null() || value.is_string() && !says_something(value);
+        !key.starts_with("utm_") || callers(key).is_some() || !is_missing
+    });
     // Ids have one form, by whatever name they go.
     if properties
         .get("$anon_distinct_id")
@@ -317,7 +323,7 @@ pub(super) fn allow_exceptions(message: &Json, event: &mut Json) {
     {
         properties.remove("$anon_distinct_id");
     }
-    if is_odd_group(&message["groupId"]) {
+    if message["groupId"].is_null() || is_odd_group(&message["groupId"]) {
         properties.remove("$group_key");
     }
     if is_odd_group(&context["groupId"]) {

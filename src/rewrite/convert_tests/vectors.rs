@@ -85,6 +85,7 @@ fn mapped(text: &str) -> Vec<u8> {
         previous_id: Id::as_written(message.previous_id, text.as_bytes()),
         group_id: Id::as_written(message.group_id, text.as_bytes()),
         session: None,
+        window: None,
         ip: None,
         user_agent: None,
     };

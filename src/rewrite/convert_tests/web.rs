@@ -204,10 +204,12 @@ fn metas_cookies_become_properties_of_the_person() {
 fn metas_cookies_stay_here_where_click_ids_or_profiles_do() {
     let mut masked = Mapping::default();
     masked.privacy.click_ids = ClickIds::Mask;
-    let mut never = Mapping::default();
-    never.person_profiles = PersonProfiles::Never;
-    let mut identified = Mapping::default();
-    identified.person_profiles = PersonProfiles::IdentifiedOnly;
+    let profiles = |person_profiles| Mapping {
+        person_profiles,
+        ..Mapping::default()
+    };
+    let never = profiles(PersonProfiles::Never);
+    let identified = profiles(PersonProfiles::IdentifiedOnly);
     for mapping in [masked, never, identified, Mapping::reference()] {
         let properties = converted(&mapping, Some(META), &message("page", json!({})));
         assert!(!properties.to_string().contains("fb.1."), "{properties}");

@@ -249,6 +249,26 @@ fn what_says_nothing_does_not_hide_what_is_known_otherwise() {
             collect(&mut wrong, &what, &properties[key], &json!(expected));
         }
     }
+    for nothing in nothings()
+        .into_iter()
+        .filter(|nothing| nothing.is_string())
+        .chain([json!(null)])
+    {
+        let campaign = json!({"source": nothing, "name": nothing, "medium": "mail", "id": null});
+        let page = json!({"url": "https://shop.example/?utm_source=x&utm_campaign=y&utm_medium=z"});
+        let message = track(json!({"context": {"campaign": campaign, "page": page}}));
+        let properties = properties_of(&message);
+        for (key, expected) in [
+            ("utm_source", json!("x")),
+            ("utm_campaign", json!("y")),
+            ("utm_medium", json!("mail")),
+            ("utm_id", json!(null)),
+        ] {
+            let what = format!("{key} with {nothing}");
+            collect(&mut wrong, &what, &properties[key], &expected);
+        }
+        assert!(properties.get("utm_id").is_some());
+    }
     // Where nothing else is known, it is as the reference has it, and `undefined` is nothing.
     let os = |name: Json| properties_of(&track(json!({"context": {"os": {"name": name}}})));
     assert_eq!(os(json!(null)).get("$os"), Some(&Json::Null));

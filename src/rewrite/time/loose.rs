@@ -431,7 +431,7 @@ impl Reader<'_> {
             let month = i64::try_from(month).ok()?;
             return once(&mut self.found.month, month + 1);
         }
-        if WEEKDAYS.iter().any(|name| is_short(&name)) {
+        if WEEKDAYS.iter().any(is_short) {
             self.eat(b'.');
             return Some(());
         }

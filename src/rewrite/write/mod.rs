@@ -137,6 +137,9 @@ struct Properties<'o, 'p, 't> {
     /// Which of the context's values have been written to a property of their own.
     mapped: Mapped,
     given: Given,
+    /// Where values of the campaign have given way because they say nothing: what has taken the
+    /// place of any.
+    campaign_left: Option<Vec<String>>,
     yielding: Yielding,
     group: Option<Group<'p>>,
     /// Whether it is an event by which PostHog changes persons and groups.
@@ -201,6 +204,7 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             presence,
             mapped: Mapped::default(),
             given,
+            campaign_left: None,
             yielding: Yielding::default(),
             group,
             changes_persons: plan.changes_persons(source),

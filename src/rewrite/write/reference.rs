@@ -44,6 +44,14 @@ const MAPPED: [Path; 8] = [
     ),
 ];
 
+/// When the context's values are written: those that say nothing come last, if nothing has taken
+/// their place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Left,
+}
+
 /// A time that PostHog could not read, as the sender wrote it.
 const ORIGINAL_TIMESTAMP: &str = "segment_original_timestamp";
 
@@ -165,7 +173,19 @@ impl<'t> Properties<'_, '_, 't> {
         let Some(campaign) = self.campaign() else {
             return;
         };
+        self.write_campaign_values(campaign, Turn::First);
+        if campaign.shape != Shape::Object {
+            let strangers = self.strangers(b"utm_", campaign, &[]);
+            self.spread(b"utm_", &strangers, self.source.context_text, campaign);
+        }
+    }
+
+    fn write_campaign_values(&mut self, campaign: Value, turn: Turn) {
         let text = self.source.context_text;
+        let taken = match turn {
+            Turn::First => None,
+            Turn::Left => self.campaign_left.take(),
+        };
         let entries = self.source.context.inner(Inner::Campaign);
         let strangers = self.strangers(b"utm_", campaign, entries);
         for (index, entry) in entries.iter().enumerate() {
@@ -176,13 +196,26 @@ impl<'t> Properties<'_, '_, 't> {
                     .skip(index + 1)
                     .any(|later| campaign_name(later.key.of(text)) == name);
             let outdone = name == b"campaign" && self.given.utm_name.is_some();
-            if !twice && !outdone && !strangers.hold(name) {
+            let gives_way = self.is_enriched() && usable::is_missing(entry.value, text);
+            let is_due = match turn {
+                Turn::First if gives_way => {
+                    self.campaign_left.get_or_insert_default();
+                    false
+                }
+                Turn::First => true,
+                Turn::Left => {
+                    let taken = taken.iter().flatten();
+                    let mut names = taken.filter_map(|key| key.strip_prefix("utm_"));
+                    let is_left = !names.any(|taken| taken.as_bytes() == name);
+                    gives_way && is_left && !usable::says_undefined(entry.value, text)
+                }
+            };
+            if is_due && !twice && !outdone && !strangers.hold(name) {
                 let key = entry.key.of(text);
                 self.key_of(b"utm_", name, Origin::Under("context.campaign", key));
                 self.out.extend_from_slice(entry.value.of(text));
             }
         }
-        self.spread(b"utm_", &strangers, text, campaign);
     }
 
     /// The campaign, if it is one that is taken apart rather than kept.
@@ -272,6 +305,9 @@ impl<'t> Properties<'_, '_, 't> {
     /// The context's values that have given way to nothing, as the reference has them. What only
     /// says that there is none (`undefined`) makes no property.
     pub(super) fn write_left_over(&mut self) {
+        if let (Some(_), Some(campaign)) = (&self.campaign_left, self.campaign()) {
+            self.write_campaign_values(campaign, Turn::Left);
+        }
         if !self.mapped.has_left() {
             return;
         }

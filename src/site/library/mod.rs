@@ -17,6 +17,7 @@ pub(in crate::site) use asset::etag_matches;
 pub use asset::{Asset, CachePolicy, Served};
 
 use super::layout::Layout;
+use super::page_sessions::PageSessions;
 
 /// The largest archive that is read, in bytes.
 pub const LARGEST_ARCHIVE: usize = archive::ARCHIVE as usize;
@@ -107,13 +108,18 @@ pub enum LibraryError {
 }
 
 impl Library {
-    /// Reads the package's folder `dist/umd`, rewrites it for the layout and compresses it. Call it
+    /// Reads the package's folder `dist/umd`, rewrites it for the layout and compresses it. With
+    /// `sessions` the loader also keeps the visitor's session. Call it
     /// once, at start, and not on a thread that serves: it takes a second or so.
     ///
     /// # Errors
     /// When the folder cannot be read, or holds a version whose literals are not the known ones.
-    pub fn load(folder: &Path, layout: &Layout) -> Result<Self, LibraryError> {
-        Self::from_files(&read_folder(folder)?, layout)
+    pub fn load(
+        folder: &Path,
+        layout: &Layout,
+        sessions: PageSessions,
+    ) -> Result<Self, LibraryError> {
+        Self::from_files(&read_folder(folder)?, layout, sessions)
     }
 
     /// The same from an npm package as one file, whose hash is looked at before anything else.
@@ -124,8 +130,9 @@ impl Library {
         archive: &[u8],
         pinned: &Sha256,
         layout: &Layout,
+        sessions: PageSessions,
     ) -> Result<Self, LibraryError> {
-        Self::from_files(&archive::unpack(archive, pinned)?, layout)
+        Self::from_files(&archive::unpack(archive, pinned)?, layout, sessions)
     }
 
     /// The same from such a file on disk; `None` when there is no file.
@@ -136,9 +143,10 @@ impl Library {
         file: &Path,
         pinned: &Sha256,
         layout: &Layout,
+        sessions: PageSessions,
     ) -> Result<Option<Self>, LibraryError> {
         let archive = archive::read(file)?;
-        let library = archive.map(|archive| Self::from_archive(&archive, pinned, layout));
+        let library = archive.map(|archive| Self::from_archive(&archive, pinned, layout, sessions));
         library.transpose()
     }
 
@@ -159,6 +167,7 @@ impl Library {
     pub fn from_files(
         files: &BTreeMap<String, Vec<u8>>,
         layout: &Layout,
+        sessions: PageSessions,
     ) -> Result<Self, LibraryError> {
         let loader = text(files, LOADER)?;
         let mut sources = BTreeMap::new();
@@ -168,7 +177,7 @@ impl Library {
         {
             sources.insert(name.clone(), text(files, name)?);
         }
-        let rewritten = rewrite::rewrite(loader, &sources, layout)?;
+        let rewritten = rewrite::rewrite(loader, &sources, layout, sessions)?;
         let mut chunks = BTreeMap::new();
         for chunk in rewritten.chunks {
             let asset = Asset::script(chunk.code.into_bytes(), CachePolicy::Immutable);

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::layout::Layout;
 use super::super::names::derive;
+use super::super::page_sessions::{PageSessions, CALL};
 use super::{LibraryError, LOADER};
 
 /// The name under which the rewritten file knows where it came from. It must not be in use there.
@@ -47,8 +48,12 @@ pub(super) fn rewrite(
     loader: &str,
     chunks: &BTreeMap<String, &str>,
     layout: &Layout,
+    sessions: PageSessions,
 ) -> Result<Rewritten, LibraryError> {
     require(loader, HOME, 0)?;
+    if sessions == PageSessions::Kept {
+        require(loader, &format!("\"{CALL}\""), 1)?;
+    }
     let version = version(loader)?;
     check_chunks_are_complete(loader, chunks)?;
     let mut code = without_source_map(loader).to_owned();
@@ -96,7 +101,11 @@ pub(super) fn rewrite(
     let calls = json(&format!("/{}", layout.calls()));
     Ok(Rewritten {
         version,
-        loader: format!("!function({HOME}){{{code}\n}}({});\n", home(layout, &calls)),
+        loader: format!(
+            "{}!function({HOME}){{{code}\n}}({});\n",
+            sessions.in_front_of_the_loader(),
+            home(layout, &calls)
+        ),
         chunks: done,
     })
 }

@@ -39,7 +39,7 @@ fn script(library: &Library) -> String {
 
 #[test]
 fn no_vendor_host_and_no_source_map_is_left_and_every_chunk_is_found() {
-    let library = Library::from_files(&tiny(), &layout()).unwrap();
+    let library = Library::from_files(&tiny(), &layout(), PageSessions::Off).unwrap();
     let code = script(&library);
     for gone in [
         "segment.io",
@@ -73,8 +73,8 @@ fn no_vendor_host_and_no_source_map_is_left_and_every_chunk_is_found() {
 #[test]
 fn another_deployment_has_other_chunk_names() {
     let other = Layout::new("/w8k2z4tr/", "fq7dk2", "sz4mwp", "ch8tvn", "qn5rzd").unwrap();
-    let one = Library::from_files(&tiny(), &layout()).unwrap();
-    let two = Library::from_files(&tiny(), &other).unwrap();
+    let one = Library::from_files(&tiny(), &layout(), PageSessions::Off).unwrap();
+    let two = Library::from_files(&tiny(), &other, PageSessions::Off).unwrap();
     for name in one.chunk_names().filter(|name| name.len() < 20) {
         assert!(two.chunk(name).is_none(), "{name}");
     }
@@ -98,7 +98,7 @@ fn a_version_whose_literals_are_missing_or_doubled_is_refused_by_name() {
                 "standalone.js".to_owned(),
                 TINY.replace(literal, &replacement).into_bytes(),
             );
-            let error = Library::from_files(&files, &layout()).unwrap_err();
+            let error = Library::from_files(&files, &layout(), PageSessions::Off).unwrap_err();
             let text = error.to_string();
             match error {
                 LibraryError::Literal {
@@ -120,12 +120,12 @@ fn a_version_whose_literals_are_missing_or_doubled_is_refused_by_name() {
 fn a_chunk_that_the_loader_names_and_the_folder_lacks_is_refused_by_its_hash() {
     let mut files = tiny();
     files.remove("407.bundle.61efa1acb302134c434b.js");
-    let text = Library::from_files(&files, &layout())
+    let text = Library::from_files(&files, &layout(), PageSessions::Off)
         .unwrap_err()
         .to_string();
     assert!(text.contains("61efa1acb302134c434b"), "{text}");
     files.remove("standalone.js");
-    let text = Library::from_files(&files, &layout())
+    let text = Library::from_files(&files, &layout(), PageSessions::Off)
         .unwrap_err()
         .to_string();
     assert!(text.contains("standalone.js"), "{text}");
@@ -139,7 +139,7 @@ fn a_chunk_of_another_version_is_refused() {
         b"old()".to_vec(),
     );
     assert!(matches!(
-        Library::from_files(&files, &layout()),
+        Library::from_files(&files, &layout(), PageSessions::Off),
         Err(LibraryError::Literal { .. })
     ));
 }
@@ -152,7 +152,7 @@ fn a_host_nobody_knows_is_refused_whatever_it_is() {
         TINY.replace("var f=", "var z=\"https://new.example/x\",f=")
             .into_bytes(),
     );
-    let text = Library::from_files(&files, &layout())
+    let text = Library::from_files(&files, &layout(), PageSessions::Off)
         .unwrap_err()
         .to_string();
     assert!(text.contains("https://new.example/x"), "{text}");
@@ -305,17 +305,22 @@ fn a_package_as_one_file_is_the_folder_in_it() {
     let packed = packed();
     let pinned = Sha256::of(&packed);
     assert_eq!(pinned.to_string().parse(), Ok(pinned));
-    let library = Library::from_archive(&packed, &pinned, &layout()).unwrap();
-    let folder = Library::from_files(&tiny(), &layout()).unwrap();
+    let library = Library::from_archive(&packed, &pinned, &layout(), PageSessions::Off).unwrap();
+    let folder = Library::from_files(&tiny(), &layout(), PageSessions::Off).unwrap();
     assert_eq!(script(&library), script(&folder));
     let names =
         |library: &Library| -> Vec<String> { library.chunk_names().map(str::to_owned).collect() };
     assert_eq!(names(&library), names(&folder));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &packed).unwrap();
-    let loaded = Library::load_archive(file.path(), &pinned, &layout()).unwrap();
+    let loaded = Library::load_archive(file.path(), &pinned, &layout(), PageSessions::Off).unwrap();
     assert_eq!(script(&loaded.unwrap()), script(&folder));
-    let nothing = Library::load_archive(&file.path().join("x"), &pinned, &layout());
+    let nothing = Library::load_archive(
+        &file.path().join("x"),
+        &pinned,
+        &layout(),
+        PageSessions::Off,
+    );
     assert!(matches!(nothing, Ok(None) | Err(LibraryError::Read { .. })));
 }
 
@@ -324,7 +329,7 @@ fn an_archive_with_another_hash_or_none_at_all_is_refused() {
     let mut packed = packed();
     let pinned = Sha256::of(&packed);
     packed.push(0);
-    let error = Library::from_archive(&packed, &pinned, &layout()).unwrap_err();
+    let error = Library::from_archive(&packed, &pinned, &layout(), PageSessions::Off).unwrap_err();
     assert!(matches!(error, LibraryError::Hash { .. }), "{error}");
     assert!(error.to_string().contains(&pinned.to_string()), "{error}");
     let large = vec![b' '; MAX_FILE as usize + 1];
@@ -341,20 +346,21 @@ fn an_archive_with_another_hash_or_none_at_all_is_refused() {
         }),
     ] {
         let pinned = Sha256::of(&bytes);
-        let error = Library::from_archive(&bytes, &pinned, &layout()).unwrap_err();
+        let error =
+            Library::from_archive(&bytes, &pinned, &layout(), PageSessions::Off).unwrap_err();
         assert!(error.to_string().contains(what), "{what}: {error}");
     }
 }
 
 #[test]
 fn pages_from_before_an_upgrade_find_their_chunks() {
-    let old = Library::from_files(&tiny(), &layout()).unwrap();
+    let old = Library::from_files(&tiny(), &layout(), PageSessions::Off).unwrap();
     let mut files = tiny();
     files.insert(
         "407.bundle.61efa1acb302134c434b.js".to_owned(),
         b"three()".to_vec(),
     );
-    let mut new = Library::from_files(&files, &layout()).unwrap();
+    let mut new = Library::from_files(&files, &layout(), PageSessions::Off).unwrap();
     let gone: Vec<&str> = old
         .chunk_names()
         .filter(|name| new.chunk(name).is_none())

@@ -7,11 +7,24 @@ const ANALYTICS_METHODS: &str = "track page identify group alias screen ready on
      deregister user reset setAnonymousId trackLink trackForm trackClick trackSubmit pageview debug \
      addSourceMiddleware addDestinationMiddleware";
 
-/// The methods of posthog-js that a page may call before it is there.
-const POSTHOG_METHODS: &str =
-    "capture identify alias group register register_once unregister reset \
-     setPersonProperties onFeatureFlags reloadFeatureFlags onSessionId startSessionRecording \
-     stopSessionRecording opt_in_capturing opt_out_capturing captureException";
+/// The methods of posthog-js that a page may call before it is there: those of the vendor's own
+/// stubs (1.449.2 and before), but for `init` and `people`.
+const POSTHOG_METHODS: &str = "addExceptionStep alias calculateEventProperties canRenderSurvey \
+     canRenderSurveyAsync cancelPendingSurvey capture captureException captureLog \
+     captureTraceFeedback captureTraceMetric clearIdentity clear_opt_in_out_capturing \
+     createPersonProfile debug displaySurvey getActiveMatchingSurveys getAllFeatureFlags \
+     getEarlyAccessFeatures getExtension getFeatureFlag getFeatureFlagPayload getFeatureFlagResult \
+     getGroups getNextSurveyStep getPageViewId getSessionProperty getSurveys get_distinct_id \
+     get_explicit_consent_status get_property get_session_id get_session_replay_url group \
+     has_opted_in_capturing has_opted_out_capturing identify isFeatureEnabled is_capturing \
+     loadToolbar on onActiveMatchingSurveysChanged onFeatureFlags onSessionId onSurveysLoaded \
+     opt_in_capturing opt_out_capturing register register_for_session register_once \
+     reloadFeatureFlags renderSurvey reset resetGroupPropertiesForFlags resetGroups \
+     resetPersonPropertiesForFlags sessionRecordingStarted setGroupPropertiesForFlags setIdentity \
+     setInternalOrTestUser setPersonProperties setPersonPropertiesForFlags set_config shutdown \
+     startExceptionAutocapture startSessionRecording stopExceptionAutocapture \
+     stopSessionRecording unregister unregister_for_session unsetPersonProperties \
+     updateEarlyAccessFeatureEnrollment updateFlags";
 
 /// The whole tag, to stand in a page's head. With a nonce it has one.
 pub fn tag(page: &Page, nonce: Option<&str>) -> String {
@@ -53,12 +66,12 @@ pub fn script(page: &Page) -> String {
     }
     match (&page.analytics, &page.posthog) {
         (Some(_), Some(posthog)) => {
-            text.push_str(&posthog_stub());
+            text.push_str(&posthog_stub(" analytics.page()"));
             text.push_str(&together(page, posthog));
         }
         (Some(_), None) => text.push_str("  analytics.page()\n"),
         (None, Some(posthog)) => {
-            text.push_str(&posthog_stub());
+            text.push_str(&posthog_stub(""));
             text.push_str(&alone(page, posthog));
         }
         (None, None) => {}
@@ -67,17 +80,17 @@ pub fn script(page: &Page) -> String {
     text
 }
 
-/// `load` adds a script to the page, with the nonce of the one that runs. `queue` gives a list the
-/// methods of a library that is not there yet; once it is, a method that somebody kept calls it.
+/// `load` adds a script to the page, with the nonce of the one that runs. `queue` gives `target` the
+/// methods of a library that is not there yet, which `said` remembers; `now` tells what stands in
+/// the library's place, and once that is the library, a method that the page has kept calls it.
 /// `insistent` gives a function that does something again later, and later still each time.
 const LOAD: &str = "  var self = document.currentScript
-  function load(address, done, failed) {
+  function load(address, failed) {
     var script = document.createElement('script')
     script.async = true
     script.src = address
     script.crossOrigin = 'anonymous'
     if (self && self.nonce) script.nonce = self.nonce
-    if (done) script.onload = done
     if (failed) script.onerror = failed
     ;(document.head || document.documentElement).appendChild(script)
   }
@@ -88,13 +101,12 @@ const LOAD: &str = "  var self = document.currentScript
       wait = Math.min(2 * wait, 60000)
     }
   }
-  function queue(library, target, methods, before) {
+  function queue(now, target, methods, said) {
     methods.split(' ').forEach(function (name) {
       target[name] = function () {
-        var now = window[library]
-        if (now !== target) return now[name].apply(now, arguments)
-        target.push(before(name, [].slice.call(arguments)))
-        return target
+        var there = now()
+        if (there === target) return said(name, [].slice.call(arguments))
+        if (there && there[name]) return there[name].apply(there, arguments)
       }
     })
   }
@@ -115,17 +127,18 @@ fn analytics_part(page: &Page, analytics: &AnalyticsPart) -> String {
   analytics._writeKey = {key}
   analytics._cdn = {cdn}
   analytics._loadOptions = {{}}
-  queue('analytics', analytics, '{methods}', function (name, call) {{
+  queue(function () {{ return window.analytics }}, analytics, '{methods}', function (name, call) {{
     if (/^(track|page|identify|group|alias|screen)$/.test(name)) {{
       var canonical = document.querySelector('link[rel=canonical]')
       call.push({{ __t: 'bpc', c: canonical && canonical.getAttribute('href') || undefined, p: location.pathname,
         u: location.href, s: location.search, t: document.title, r: document.referrer }})
     }}
-    return [name].concat(call)
+    analytics.push([name].concat(call))
+    return analytics
   }})
   var startAgain = insistent(start)
   function start() {{
-    function begin() {{ load({script}, null, startAgain) }}
+    function begin() {{ load({script}, startAgain) }}
     if (!window.fetch) return begin()
     fetch({settings}).then(function (answer) {{
       return answer.ok ? answer.text() : Promise.reject(answer.status)
@@ -143,69 +156,95 @@ fn analytics_part(page: &Page, analytics: &AnalyticsPart) -> String {
     )
 }
 
-fn posthog_stub() -> String {
+/// The queue that posthog-js takes over, as its own loaders fill it: the calls in the list itself,
+/// those of `people` in a list of their own, and in `_i` what `init` was called with. What runs at
+/// once tells the page nothing yet, so that no flag counts as on.
+///
+/// A list that is there already is another installation's, and left alone: `otherwise` runs.
+fn posthog_stub(otherwise: &str) -> String {
     let methods = POSTHOG_METHODS
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ");
     format!(
         "  var posthog = window.posthog = window.posthog || []
-  if (!posthog.push || posthog.__SV) return
+  if (!posthog.push || posthog.__SV) return{otherwise}
   posthog.__SV = 1
   posthog._i = []
-  posthog.people = []
-  queue('posthog', posthog, '{methods}', function (name, call) {{ return [name].concat(call) }})
+  function waiting(target, title, now) {{
+    function keep(list) {{ return function (name, call) {{ list.push([name].concat(call)) }} }}
+    var people = target.people = target.people || []
+    target.toString = function (bare) {{ return title + (bare ? '' : ' (stub)') }}
+    people.toString = function () {{ return title + '.people (stub)' }}
+    queue(now, target, '{methods}', keep(target))
+    queue(function () {{ return (now() || {{}}).people }}, people, 'set set_once', keep(people))
+    return target
+  }}
+  waiting(posthog, 'posthog', function () {{ return window.posthog }})
+  posthog.init = function (key, options, name) {{
+    if (window.posthog !== posthog) return window.posthog.init(key, options, name)
+    name = name || 'posthog'
+    posthog._i.push([key, options, name])
+    return name === 'posthog' ? posthog : posthog[name] = posthog[name] ||
+      waiting([], 'posthog.' + name, function () {{ return window.posthog[name] }})
+  }}
 "
     )
 }
 
+/// The call that starts posthog-js once it is there. It stands in front of the page's own, so that
+/// a page that starts the same project once more changes nothing.
+fn init_call(posthog: &PostHogPart, options: &str) -> String {
+    let key = literal(&posthog.api_key);
+    format!("posthog._i.unshift([{key}, {options}, 'posthog'])")
+}
+
 fn alone(page: &Page, posthog: &PostHogPart) -> String {
     format!(
-        "  function loadPostHog() {{
-    load({script}, function () {{
-      window.posthog.init({key}, {options})
-    }}, loadAgain)
-  }}
+        "  {init}
+  function loadPostHog() {{ load({script}, loadAgain) }}
   var loadAgain = insistent(loadPostHog)
   loadPostHog()
 ",
+        init = init_call(posthog, &options(page, posthog, None, Types::None, "  ")),
         script = literal(&posthog.address(&page.home, "/static/array.js")),
-        key = literal(&posthog.api_key),
-        options = options(page, posthog, None, Types::None, "      "),
     )
 }
 
+/// Both libraries: posthog-js runs when analytics.js has started, whose visitor it takes over. What
+/// was called before would be lost if it ran earlier and started later: up to 1.443 it looks into
+/// the queue once. So that it is not late for that, the browser gets its file beforehand; a preload
+/// would be complained of on the console wherever analytics.js takes its time.
 fn together(page: &Page, posthog: &PostHogPart) -> String {
     let hand_over = HandOver {
         analytics: "window.analytics",
         anonymous_id: "window.analytics.user().anonymousId()",
         loaded: "first",
     };
+    let options = options(page, posthog, Some(hand_over), Types::None, "    ");
     format!(
-        "  var waiting = 2, seen = false
+        "  var seen = false
   function first() {{
     if (!seen) {{
       seen = true
       window.analytics.page()
     }}
   }}
-  function both() {{
-    if (--waiting) return
-    window.posthog.init({key}, {options})
-  }}
-  analytics.ready(both)
   function loadPostHog() {{
-    load({script}, both, function () {{
+    load({script}, function () {{
       first()
       loadAgain()
     }})
   }}
   var loadAgain = insistent(loadPostHog)
-  loadPostHog()
+  analytics.ready(function () {{
+    {init}
+    loadPostHog()
+  }})
+  if (window.fetch) fetch({script}).then(function (answer) {{ return answer.text() }}).then(null, function () {{}})
   setTimeout(first, 3000)
 ",
         script = literal(&posthog.address(&page.home, "/static/array.js")),
-        key = literal(&posthog.api_key),
-        options = options(page, posthog, Some(hand_over), Types::None, "    "),
+        init = init_call(posthog, &options),
     )
 }

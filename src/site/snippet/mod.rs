@@ -8,6 +8,7 @@ mod html;
 mod modules;
 
 use super::layout::Layout;
+use super::page_sessions::PageSessions;
 use super::path_names::PathNames;
 use super::settings::KeyForm;
 
@@ -55,6 +56,9 @@ pub struct AnalyticsPart {
     /// Whether events carry it; decides for pages that bundle the library and so ask for no
     /// settings.
     pub key_form: KeyForm,
+    /// Whether pages keep sessions; a page that bundles the library does it with what stands here,
+    /// every other one with what the library's loader brings.
+    pub sessions: PageSessions,
 }
 
 /// posthog-js on a page.

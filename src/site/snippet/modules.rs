@@ -1,5 +1,6 @@
 //! Modules for pages that bundle the libraries themselves.
 
+use super::super::page_sessions::PageSessions;
 use super::super::settings::KeyForm;
 use super::{literal, options, AnalyticsPart, HandOver, Home, Page, PostHogPart, Types};
 
@@ -12,7 +13,7 @@ pub fn npm(page: &Page) -> String {
     let call = page_call(page).map_or(String::new(), |call| {
         format!("\nstart().then(() => {call})\n")
     });
-    format!("{}\n{}{call}", imports(page), start(page))
+    format!("{}\n{}{}{call}", imports(page), start(page), sessions(page))
 }
 
 /// A file for Next.js with the app router, `app/analytics.tsx`: put `<Analytics />` into the root
@@ -25,7 +26,7 @@ pub fn next_js(page: &Page) -> String {
 import {{ useEffect }} from 'react'
 import {{ usePathname }} from 'next/navigation'
 {imports}
-{start}
+{start}{sessions}
 export function Analytics() {{
   const pathname = usePathname()
   useEffect(() => {{
@@ -36,6 +37,7 @@ export function Analytics() {{
 ",
         imports = imports(page),
         start = start(page),
+        sessions = sessions(page),
     )
 }
 
@@ -48,6 +50,15 @@ fn imports(page: &Page) -> String {
         text.push_str("import posthog from 'posthog-js' // 1.416.0 or later\n");
     }
     text
+}
+
+/// What keeps the visitor's session; a bundled library has no loader of ours that does.
+fn sessions(page: &Page) -> String {
+    let module = page.analytics.as_ref().map(|part| part.sessions);
+    match module.and_then(PageSessions::in_a_module) {
+        Some((functions, _)) => format!("\n{functions}"),
+        None => String::new(),
+    }
 }
 
 /// The call that reports a page.
@@ -68,6 +79,9 @@ fn start(page: &Page) -> String {
     }
     text.push_str("let started: Promise<void> | undefined\n\nfunction start(): Promise<void> {\n  if (started) return started\n");
     if let Some(analytics) = &page.analytics {
+        if let Some((_, listens)) = analytics.sessions.in_a_module() {
+            text.push_str(&format!("  {listens}\n"));
+        }
         text.push_str(&load_analytics(page, analytics));
     }
     match (&page.analytics, &page.posthog) {

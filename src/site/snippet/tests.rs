@@ -13,6 +13,7 @@ fn page(analytics: bool, posthog: bool, home: Home) -> Page {
             layout: Layout::new("/k3v9x2mn/", "fq7dk2", "sz4mwp", "ch8tvn", "qn5rzd").unwrap(),
             write_key: "wk5t8d2z".to_owned(),
             key_form: KeyForm::Sent,
+            sessions: PageSessions::Kept,
         }),
         posthog: posthog.then(|| PostHogPart {
             prefix: "/k3v9x2mn/bz7kq4".to_owned(),
@@ -63,7 +64,7 @@ fn each_text_has_what_its_libraries_need_and_nothing_of_the_other() {
     for needed in [
         "analytics._writeKey = \"wk5t8d2z\"",
         "analytics._cdn = \"/k3v9x2mn\"",
-        "load(\"/k3v9x2mn/fq7dk2.js\", null, startAgain)",
+        "load(\"/k3v9x2mn/fq7dk2.js\", startAgain)",
         "fetch(\"/k3v9x2mn/sz4mwp/wk5t8d2z\")",
         "segment: window.analytics",
         "api_host: \"/k3v9x2mn/bz7kq4\"",
@@ -157,6 +158,26 @@ fn modules_keep_the_settings_inside_and_name_the_home_host_at_run_time() {
     let next = next_js(&page(true, true, Home::SameHost));
     assert_eq!(next.matches("new AnalyticsBrowser()").count(), 1, "{next}");
     assert!(next.starts_with("'use client'"));
+}
+
+#[test]
+fn a_module_keeps_sessions_itself_and_a_tag_leaves_it_to_the_loader() {
+    let mut page = page(true, true, Home::SameHost);
+    for text in [npm(&page), next_js(&page)] {
+        assert_eq!(text.matches("function edgeSession(").count(), 1, "{text}");
+        let listens = text.find("analytics.on('dispatch_start'").unwrap();
+        assert!(listens < text.find("analytics.load(").unwrap(), "{text}");
+    }
+    assert!(!tag(&page, None).contains("edge"));
+    if let Some(analytics) = &mut page.analytics {
+        analytics.sessions = PageSessions::Off;
+    }
+    for text in [npm(&page), next_js(&page)] {
+        assert!(
+            !text.contains("edge") && !text.contains("analytics.on("),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -42,6 +42,11 @@ impl<'t> Properties<'_, '_, 't> {
                 self.note(target);
             }
         }
+        if let Some(taken) = self.campaign_left.as_mut() {
+            if key.starts_with("utm_") {
+                taken.push(key.to_owned());
+            }
+        }
     }
 
     /// Whether a key is taken, by the caller or by the reference.
@@ -69,8 +74,11 @@ impl<'t> Properties<'_, '_, 't> {
         let text = self.source.context_text;
         let name = key.strip_prefix("utm_").unwrap_or(key);
         let campaign = self.source.context.inner(Inner::Campaign);
-        find(campaign, text, name).is_some()
-            || name == "campaign" && find(campaign, text, "name").is_some()
+        let has = |name: &str| {
+            let value = find(campaign, text, name);
+            value.is_some_and(|value| !usable::is_missing(value, text))
+        };
+        has(name) || name == "campaign" && has("name")
     }
 
     fn context_has(&self, key: &str) -> bool {

@@ -37,6 +37,10 @@ impl Properties<'_, '_, '_> {
                 Origin::Fixed(origin),
             );
         }
+        if let Some(window) = self.settled.window {
+            let origin = Origin::Fixed("context.windowId");
+            self.add_json("$window_id", format_args!("\"{window}\""), origin);
+        }
     }
 
     pub(super) fn write_person(&mut self) {

@@ -1,0 +1,314 @@
+//! An upstream's answer over HTTP/1.x as it comes in: its head, and where its body ends
+//! (RFC 9112, 6.3 and 7.1).
+
+use std::mem::MaybeUninit;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::StatusCode;
+use httparse::{ParserConfig, Status};
+
+/// A head with more fields than this is refused.
+const FIELDS: usize = 128;
+/// A head, or the trailers, may have so many bytes.
+const LONGEST: usize = 64 * 1024;
+/// The line that says how long a chunk is, with its extensions.
+const LONGEST_CHUNK_LINE: usize = 8 * 1024;
+
+/// What was received is no answer in HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) struct NotHttp;
+
+/// Which fields of a head the caller looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Fields {
+    /// None but those that have places of their own.
+    Few,
+    All,
+}
+
+/// The head of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::proxy) struct Head {
+    pub(in crate::proxy) status: StatusCode,
+    /// The body is a web page.
+    pub(in crate::proxy) html: bool,
+    /// `Retry-After` in seconds.
+    pub(in crate::proxy) retry_after: Option<u32>,
+    /// All of them, if they were asked for.
+    pub(in crate::proxy) fields: HeaderMap,
+}
+
+impl Head {
+    pub(super) fn new(status: StatusCode) -> Self {
+        Self {
+            status,
+            html: false,
+            retry_after: None,
+            fields: HeaderMap::new(),
+        }
+    }
+
+    /// Takes note of a field that has a place of its own. The first of several counts.
+    pub(super) fn note(&mut self, name: &str, value: &[u8]) {
+        let value = value.trim_ascii();
+        if name.eq_ignore_ascii_case("content-type") {
+            let html = b"text/html";
+            let begins = value.get(..html.len());
+            self.html = self.html || begins.is_some_and(|begin| begin.eq_ignore_ascii_case(html));
+        } else if name.eq_ignore_ascii_case("retry-after") && self.retry_after.is_none() {
+            self.retry_after = std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse().ok());
+        }
+    }
+}
+
+/// A head that has come in whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Parsed {
+    pub(super) head: Head,
+    pub(super) body: Body,
+    /// Its length in bytes; the body begins behind it.
+    pub(super) length: usize,
+}
+
+/// The head at the beginning of what was received; nothing while it is not whole.
+pub(super) fn parse(received: &[u8], fields: Fields) -> Result<Option<Parsed>, NotHttp> {
+    let mut parser = ParserConfig::default();
+    // As the framework reads them.
+    parser.allow_spaces_after_header_name_in_responses(true);
+    parser.allow_obsolete_multiline_headers_in_responses(true);
+    let mut lines = [const { MaybeUninit::uninit() }; FIELDS];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = parser.parse_response_with_uninit_headers(&mut response, received, &mut lines);
+    let length = match parsed {
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) if received.len() < LONGEST => return Ok(None),
+        Ok(Status::Partial) | Err(_) => return Err(NotHttp),
+    };
+    let status = response
+        .code
+        .and_then(|code| StatusCode::from_u16(code).ok());
+    let mut head = Head::new(status.ok_or(NotHttp)?);
+    let mut framing = Said {
+        minor: response.version.unwrap_or(0),
+        ..Said::default()
+    };
+    for line in &*response.headers {
+        framing.note(line.name, line.value)?;
+        head.note(line.name, line.value);
+        if fields == Fields::All {
+            let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| NotHttp)?;
+            let value = HeaderValue::from_bytes(line.value).map_err(|_| NotHttp)?;
+            head.fields.append(name, value);
+        }
+    }
+    Ok(Some(Parsed {
+        body: framing.body(head.status),
+        head,
+        length,
+    }))
+}
+
+/// What a head says about its body and its connection.
+#[derive(Debug, Default)]
+struct Said {
+    minor: u8,
+    length: Option<u64>,
+    coded: bool,
+    chunked: bool,
+    close: bool,
+    keep: bool,
+}
+
+impl Said {
+    fn note(&mut self, name: &str, value: &[u8]) -> Result<(), NotHttp> {
+        let words = || value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        if name.eq_ignore_ascii_case(header::CONTENT_LENGTH.as_str()) {
+            for word in words() {
+                let digits = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
+                let length = std::str::from_utf8(word).ok().filter(|_| digits);
+                let length = length.and_then(|text| text.parse().ok()).ok_or(NotHttp)?;
+                // The same once more does no harm; two different ones leave no way to tell.
+                if self.length.is_some_and(|before| before != length) {
+                    return Err(NotHttp);
+                }
+                self.length = Some(length);
+            }
+        } else if name.eq_ignore_ascii_case(header::TRANSFER_ENCODING.as_str()) {
+            self.coded = true;
+            if let Some(last) = words().next_back() {
+                self.chunked = last.eq_ignore_ascii_case(b"chunked");
+            }
+        } else if name.eq_ignore_ascii_case(header::CONNECTION.as_str()) {
+            for word in words() {
+                self.close |= word.eq_ignore_ascii_case(b"close");
+                self.keep |= word.eq_ignore_ascii_case(b"keep-alive");
+            }
+        }
+        Ok(())
+    }
+
+    fn body(&self, status: StatusCode) -> Body {
+        let bodiless = status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let framing = if bodiless {
+            Framing::End
+        } else if self.chunked {
+            Framing::ChunkLine
+        } else if self.coded {
+            Framing::UntilClose
+        } else {
+            match self.length {
+                Some(0) => Framing::End,
+                Some(left) => Framing::Length(left),
+                None => Framing::UntilClose,
+            }
+        };
+        let keeps = match self.minor {
+            // HTTP/1.0 knows no chunks: whoever sends them may mean anything.
+            0 => self.keep && !self.close && !self.coded,
+            _ => !self.close,
+        };
+        // Both ways to end a body at once is how requests are smuggled.
+        let doubtful = self.coded && self.length.is_some();
+        let persistent = keeps && !doubtful && framing != Framing::UntilClose;
+        Body {
+            framing,
+            persistence: if persistent {
+                Persistence::Keeps
+            } else {
+                Persistence::Closes
+            },
+        }
+    }
+}
+
+/// Whether the connection outlives the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Persistence {
+    Keeps,
+    Closes,
+}
+
+/// The body of an answer: what of the bytes that come in belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Body {
+    framing: Framing,
+    persistence: Persistence,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// So many bytes are left of it.
+    Length(u64),
+    /// A chunk's length comes next.
+    ChunkLine,
+    /// So many bytes are left of a chunk.
+    Chunk(u64),
+    /// The line's end behind a chunk.
+    ChunkEnd,
+    /// Behind the last chunk: trailers up to an empty line. So many bytes of them were there.
+    Trailers(usize),
+    UntilClose,
+    End,
+}
+
+/// What the next bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// So many bytes of the body.
+    Data(usize),
+    /// So many bytes that only say where it ends.
+    Framing(usize),
+    /// More has to come in first.
+    Starved,
+    /// The body is through.
+    End,
+}
+
+impl Body {
+    /// Says what the beginning of the received bytes is. They are to be taken away before it is
+    /// asked again.
+    pub(super) fn next(&mut self, received: &[u8]) -> Result<Next, NotHttp> {
+        let (next, framing) = match self.framing {
+            Framing::End => return Ok(Next::End),
+            _ if received.is_empty() => return Ok(Next::Starved),
+            Framing::UntilClose => return Ok(Next::Data(received.len())),
+            Framing::Length(left) => {
+                let taken = at_most(received.len(), left);
+                (
+                    Next::Data(taken),
+                    left_of(left, taken, Framing::Length, Framing::End),
+                )
+            }
+            Framing::Chunk(left) => {
+                let taken = at_most(received.len(), left);
+                (
+                    Next::Data(taken),
+                    left_of(left, taken, Framing::Chunk, Framing::ChunkEnd),
+                )
+            }
+            Framing::ChunkEnd => match received {
+                [b'\r', b'\n', ..] => (Next::Framing(2), Framing::ChunkLine),
+                [b'\r'] => return Ok(Next::Starved),
+                _ => return Err(NotHttp),
+            },
+            Framing::ChunkLine => match httparse::parse_chunk_size(received) {
+                Ok(Status::Complete((taken, 0))) => (Next::Framing(taken), Framing::Trailers(0)),
+                Ok(Status::Complete((taken, size))) => (Next::Framing(taken), Framing::Chunk(size)),
+                Ok(Status::Partial) if received.len() < LONGEST_CHUNK_LINE => {
+                    return Ok(Next::Starved)
+                }
+                Ok(Status::Partial) | Err(_) => return Err(NotHttp),
+            },
+            Framing::Trailers(before) => {
+                let end = received.iter().position(|&byte| byte == b'\n');
+                let Some(end) = end.map(|at| at + 1) else {
+                    let short = before + received.len() < LONGEST;
+                    return short.then_some(Next::Starved).ok_or(NotHttp);
+                };
+                let line = received.get(..end).unwrap_or_default();
+                let framing = match line {
+                    b"\r\n" | b"\n" => Framing::End,
+                    _ if before + end < LONGEST => Framing::Trailers(before + end),
+                    _ => return Err(NotHttp),
+                };
+                (Next::Framing(end), framing)
+            }
+        };
+        self.framing = framing;
+        Ok(next)
+    }
+
+    /// The connection was closed; whether the body is whole.
+    pub(super) fn closed(&mut self) -> Result<(), NotHttp> {
+        match self.framing {
+            Framing::UntilClose | Framing::End => {
+                self.framing = Framing::End;
+                Ok(())
+            }
+            _ => Err(NotHttp),
+        }
+    }
+
+    /// Whether the next request may go over the same connection.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.framing == Framing::End && self.persistence == Persistence::Keeps
+    }
+}
+
+fn at_most(here: usize, left: u64) -> usize {
+    usize::try_from(left).map_or(here, |left| left.min(here))
+}
+
+fn left_of(left: u64, taken: usize, more: fn(u64) -> Framing, done: Framing) -> Framing {
+    match left - taken as u64 {
+        0 => done,
+        left => more(left),
+    }
+}
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

@@ -1,0 +1,296 @@
+//! HTTP/1.1 on one connection to an upstream: as few writes as there can be, and buffers that stay
+//! with the connection.
+
+use std::future::Future;
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use pingora::protocols::Stream;
+use pingora::time::timeout;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::answer::{parse, Body, Fields, Head, Next, NotHttp};
+use super::request::{Length, Request};
+use super::{BodyEnd, Broken, How};
+
+/// What is read at once of an answer's beginning; those of capture have some hundred bytes.
+const READ: usize = 4 * 1024;
+/// What is read at once of a body that goes on.
+const READ_BODY: usize = 32 * 1024;
+/// Buffers larger than this do not stay with a connection that waits.
+const STAYS: usize = 8 * 1024;
+/// A body up to this size is copied behind its head and leaves with it in one piece.
+const COPIED: usize = 16 * 1024;
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Http1 {
+    stream: Stream,
+    /// For each read and each write.
+    patience: Duration,
+    /// What came in and has not been looked at.
+    received: BytesMut,
+    /// What goes out before the next piece of a body.
+    outgoing: Vec<u8>,
+    head: Option<Head>,
+    body: Option<Body>,
+    sent: Sent,
+}
+
+/// How much of the request has been written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Nothing,
+    /// The head, and a body of so many bytes is not through.
+    Bytes(usize),
+    /// The head, and chunks of a body that goes on.
+    Chunks,
+    All,
+}
+
+impl Http1 {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            patience: Duration::MAX,
+            received: BytesMut::new(),
+            outgoing: Vec::new(),
+            head: None,
+            body: None,
+            sent: Sent::Nothing,
+        }
+    }
+
+    /// Prepares the connection for its next request.
+    pub(super) fn begin(&mut self, patience: Duration) {
+        self.patience = patience;
+        self.head = None;
+        self.body = None;
+        self.sent = Sent::Nothing;
+        self.received.clear();
+        self.outgoing.clear();
+    }
+
+    /// Begins a request. Its head leaves with the first piece of its body, or at once if it has
+    /// none.
+    pub(super) async fn send(
+        &mut self,
+        request: &Request<'_>,
+        length: Length,
+    ) -> Result<(), Broken> {
+        request.write(length, &mut self.outgoing);
+        self.sent = match length {
+            Length::Nothing | Length::Bytes(0) => Sent::All,
+            Length::Bytes(bytes) => Sent::Bytes(bytes),
+            Length::Unknown => Sent::Chunks,
+        };
+        match self.sent {
+            Sent::All => self.write(b"", b"").await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the next piece of the body. The last one of an announced length ends it.
+    pub(super) async fn piece(&mut self, piece: &[u8]) -> Result<(), Broken> {
+        match self.sent {
+            Sent::Bytes(left) => {
+                self.sent = match left.saturating_sub(piece.len()) {
+                    0 => Sent::All,
+                    left => Sent::Bytes(left),
+                };
+                self.write(piece, b"").await
+            }
+            Sent::Chunks if !piece.is_empty() => {
+                self.begin_chunk(piece);
+                self.write(piece, b"\r\n").await
+            }
+            // An empty chunk would end the body.
+            Sent::Chunks | Sent::Nothing | Sent::All => Ok(()),
+        }
+    }
+
+    /// Writes the last piece of a body whose length was not known.
+    pub(super) async fn last_piece(&mut self, piece: &[u8]) -> Result<(), Broken> {
+        self.sent = Sent::All;
+        if piece.is_empty() {
+            return self.write(b"", b"0\r\n\r\n").await;
+        }
+        self.begin_chunk(piece);
+        self.write(piece, b"\r\n0\r\n\r\n").await
+    }
+
+    fn begin_chunk(&mut self, piece: &[u8]) {
+        let written = write!(self.outgoing, "{:x}\r\n", piece.len());
+        debug_assert!(written.is_ok(), "memory takes every byte");
+    }
+
+    /// Writes what waits, then these two, in as few writes as the connection takes them in.
+    async fn write(&mut self, piece: &[u8], behind: &[u8]) -> Result<(), Broken> {
+        let Self {
+            stream, outgoing, ..
+        } = self;
+        let writing = async {
+            if outgoing.len() + piece.len() <= COPIED {
+                outgoing.extend_from_slice(piece);
+                outgoing.extend_from_slice(behind);
+                stream.write_all(outgoing).await?;
+            } else {
+                let mut slices = [outgoing, piece, behind].map(IoSlice::new);
+                write_all(stream, &mut slices).await?;
+            }
+            stream.flush().await
+        };
+        let written = within(self.patience, "writing", writing).await;
+        self.outgoing.clear();
+        written
+    }
+
+    /// Reads up to the head that is no interim one, unless it is there already. What has been read
+    /// of it stays when this is dropped.
+    pub(super) async fn read_head(&mut self, fields: Fields) -> Result<(), Broken> {
+        while self.head.is_none() {
+            match parse(&self.received, fields)? {
+                None => self.read(READ).await?,
+                Some(parsed) => {
+                    self.received.advance(parsed.length);
+                    // Nothing was asked for that could change the protocol.
+                    if parsed.head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+                        return Err(NotHttp.into());
+                    }
+                    if !parsed.head.status.is_informational() {
+                        self.head = Some(parsed.head);
+                        self.body = Some(parsed.body);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The head that is no interim one, once it has been read.
+    pub(super) fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    pub(super) fn take_head(&mut self) -> Option<Head> {
+        self.head.take()
+    }
+
+    /// Reads the body up to `limit` bytes, and keeps the first `kept` of them.
+    pub(super) async fn read_body(
+        &mut self,
+        into: &mut Vec<u8>,
+        kept: usize,
+        limit: usize,
+    ) -> Result<BodyEnd, Broken> {
+        let mut length = 0_usize;
+        while let Some(body) = &mut self.body {
+            match body.next(&self.received)? {
+                Next::End => break,
+                Next::Framing(bytes) => self.received.advance(bytes),
+                Next::Data(bytes) => {
+                    length = length.saturating_add(bytes);
+                    if length > limit {
+                        return Ok(BodyEnd::TooLarge);
+                    }
+                    let wanted = kept.saturating_sub(into.len()).min(bytes);
+                    into.extend(self.received.iter().take(wanted));
+                    self.received.advance(bytes);
+                }
+                Next::Starved => match self.read(READ_BODY).await {
+                    Ok(()) => {}
+                    Err(broken) if broken.how == How::Closed => {
+                        body_closed(&mut self.body, broken)?
+                    }
+                    Err(broken) => return Err(broken),
+                },
+            }
+        }
+        Ok(BodyEnd::Whole)
+    }
+
+    /// Reads whatever comes.
+    async fn read(&mut self, room: usize) -> Result<(), Broken> {
+        let Self {
+            stream, received, ..
+        } = self;
+        received.reserve(room);
+        let read = within(self.patience, "reading", stream.read_buf(received)).await?;
+        match read {
+            0 => Err(Broken::new(How::Closed, "closed by the other end")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives up what the connection need not hold while it waits.
+    pub(super) fn rest(&mut self) {
+        if self.received.capacity() > STAYS {
+            self.received = BytesMut::new();
+        }
+        if self.outgoing.capacity() > STAYS {
+            self.outgoing = Vec::new();
+        }
+    }
+
+    /// Whether the next request may go over this connection.
+    pub(super) fn is_reusable(&self) -> bool {
+        let body = self.body.as_ref();
+        self.sent == Sent::All && self.received.is_empty() && body.is_some_and(Body::is_reusable)
+    }
+
+    /// Whether the other end has closed an idle connection, or said something unasked.
+    pub(super) fn is_stale(&mut self) -> bool {
+        let mut byte = [0];
+        let mut buffer = tokio::io::ReadBuf::new(&mut byte);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let reading = std::future::poll_fn(|context| {
+            tokio::io::AsyncRead::poll_read(Pin::new(&mut *self.stream), context, &mut buffer)
+        });
+        // Whatever this task has read before, it may look here.
+        let mut reading = std::pin::pin!(tokio::task::coop::unconstrained(reading));
+        reading.as_mut().poll(&mut context).is_ready()
+    }
+}
+
+/// Whether a closed connection was the end of the body.
+fn body_closed(body: &mut Option<Body>, broken: Broken) -> Result<(), Broken> {
+    match body {
+        Some(body) => body.closed().map_err(|_| broken),
+        None => Ok(()),
+    }
+}
+
+async fn within<T>(
+    patience: Duration,
+    doing: &str,
+    what: impl Future<Output = io::Result<T>>,
+) -> Result<T, Broken> {
+    match timeout(patience, what).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(Broken::new(How::Closed, format!("{doing}: {error}"))),
+        Err(_) => Err(Broken::new(
+            How::Late,
+            format!("{doing}: nothing in {patience:?}"),
+        )),
+    }
+}
+
+async fn write_all(stream: &mut Stream, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        let written = std::future::poll_fn(|context| {
+            Pin::new(&mut *stream).poll_write_vectored(context, slices)
+        });
+        match written.await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => IoSlice::advance_slices(&mut slices, written),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "http1_tests.rs"]
+mod tests;

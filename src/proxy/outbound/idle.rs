@@ -1,0 +1,122 @@
+//! Connections that wait for their next request.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crate::proxy::upstream::IDLE;
+
+use super::http1::Http1;
+
+/// How often it is looked for connections that have waited too long or were closed.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// The connections of one connector that speak HTTP/1.1 and have no request on them.
+#[derive(Debug)]
+pub(super) struct Idle {
+    waiting: Mutex<Waiting>,
+    /// So many are kept; of more, those that waited longest go.
+    room: usize,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// In the order of their coming.
+    connections: VecDeque<Connection>,
+    swept: bool,
+}
+
+#[derive(Debug)]
+struct Connection {
+    /// To whom: scheme, name and port.
+    to: Arc<str>,
+    address: SocketAddr,
+    session: Box<Http1>,
+    since: Instant,
+}
+
+impl Idle {
+    pub(super) fn new(room: usize) -> Arc<Self> {
+        Arc::new(Self {
+            waiting: Mutex::default(),
+            room,
+        })
+    }
+
+    /// The one that was used last, unless the other end has closed it meanwhile.
+    pub(super) fn take(&self, to: &Arc<str>, address: SocketAddr) -> Option<Box<Http1>> {
+        loop {
+            let mut connection = {
+                let connections = &mut self.lock().connections;
+                let found = connections
+                    .iter()
+                    .rposition(|waiting| waiting.address == address && waiting.to == *to)?;
+                connections.remove(found)?
+            };
+            if connection.since.elapsed() < IDLE && !connection.session.is_stale() {
+                return Some(connection.session);
+            }
+        }
+    }
+
+    /// Keeps a connection whose answer has been read.
+    pub(super) fn put(
+        self: &Arc<Self>,
+        to: &Arc<str>,
+        address: SocketAddr,
+        mut session: Box<Http1>,
+    ) {
+        session.rest();
+        let mut waiting = self.lock();
+        waiting.connections.push_back(Connection {
+            to: Arc::clone(to),
+            address,
+            session,
+            since: Instant::now(),
+        });
+        let surplus = match waiting.connections.len() > self.room {
+            true => waiting.connections.pop_front(),
+            false => None,
+        };
+        let sweeps = std::mem::replace(&mut waiting.swept, true);
+        drop(waiting);
+        // Closing a connection takes a while.
+        drop(surplus);
+        if !sweeps {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes what has waited too long, until nothing waits any more.
+async fn sweep(idle: Weak<Idle>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(idle) = idle.upgrade() else {
+            return;
+        };
+        let mut gone = Vec::new();
+        {
+            let mut waiting = idle.lock();
+            let mut stay = VecDeque::with_capacity(waiting.connections.len());
+            for mut connection in waiting.connections.drain(..) {
+                if connection.since.elapsed() < IDLE && !connection.session.is_stale() {
+                    stay.push_back(connection);
+                } else {
+                    gone.push(connection);
+                }
+            }
+            waiting.connections = stay;
+            waiting.swept = !waiting.connections.is_empty();
+            if !waiting.swept {
+                return;
+            }
+        }
+        drop(gone);
+    }
+}

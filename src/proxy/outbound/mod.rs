@@ -1,0 +1,415 @@
+//! The one client for whatever this process asks for: batches, their replay, requests to Segment
+//! accounts, settings, scripts. It connects over the framework's connectors, whose TLS and HTTP/2
+//! it uses; HTTP/1.1 it speaks itself, because the framework writes a request in two packets.
+//!
+//! Its rules: three addresses are tried; a pooled connection that the other end had closed costs a
+//! second attempt over a new one and nothing else is sent twice; each read and each write has its
+//! patience.
+
+mod answer;
+mod http1;
+mod idle;
+mod request;
+mod session;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora::connectors::http::Connector;
+use pingora::connectors::ConnectorOptions;
+use pingora::protocols::http::client::HttpSession;
+use pingora::time::timeout;
+use pingora::{Error, ErrorType};
+
+use super::random_bits;
+use super::upstream::{Addresses, Upstream, IDLE};
+use super::verdict::Trouble;
+
+use answer::NotHttp;
+use http1::Http1;
+use idle::Idle;
+use request::Length;
+use session::{Failed, Session, Written};
+
+pub(super) use answer::{Fields, Head};
+pub(super) use request::{Request, Template};
+pub(super) use session::PIECE;
+
+/// Addresses that are tried before a request is given up.
+pub(super) const CONNECTS: usize = 3;
+/// Connections of one connector that are kept for reuse.
+pub(super) const POOL: usize = 256;
+
+/// How to connect to hosts that are verified with the same authorities, and the connections to them
+/// that wait.
+pub(super) struct Connections {
+    connector: Connector,
+    idle: Arc<Idle>,
+}
+
+impl Connections {
+    /// With the authorities of this file, else the machine's.
+    pub(super) fn new(authorities: Option<&Path>) -> Self {
+        let mut options = ConnectorOptions::new(POOL);
+        options.ca_file = authorities.map(|path| path.to_string_lossy().into_owned());
+        Self {
+            connector: Connector::new(Some(options)),
+            idle: Idle::new(POOL),
+        }
+    }
+}
+
+/// A client of one host.
+pub(super) struct Client {
+    upstream: Upstream,
+    connections: Arc<Connections>,
+    /// To whom: scheme, name and port.
+    to: Arc<str>,
+}
+
+/// An exchange that broke off.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) how: How,
+    why: String,
+}
+
+/// How an exchange broke off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// Nothing could be read or written in time.
+    Late,
+    /// What came was no HTTP.
+    NotHttp,
+    /// The connection was closed.
+    Closed,
+}
+
+/// How the reading of a body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyEnd {
+    Whole,
+    /// There is more than is wanted.
+    TooLarge,
+}
+
+impl Broken {
+    fn new(how: How, why: impl Into<String>) -> Self {
+        Self {
+            how,
+            why: why.into(),
+        }
+    }
+
+    fn trouble(&self) -> Trouble {
+        match self.how {
+            How::Late => Trouble::Timeout,
+            How::NotHttp | How::Closed => Trouble::Closed,
+        }
+    }
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.why)
+    }
+}
+
+impl From<NotHttp> for Broken {
+    fn from(_: NotHttp) -> Self {
+        Self::new(How::NotHttp, "no answer in HTTP")
+    }
+}
+
+/// Whether a connection may come from the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pool {
+    /// A connection that waits there is taken.
+    Shared,
+    /// Always a new connection: it cannot have been closed by the other end meanwhile.
+    Fresh,
+}
+
+/// A connection on which one request is on its way.
+struct Line {
+    session: Session,
+    reused: Reused,
+    address: SocketAddr,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reused {
+    Yes,
+    No,
+}
+
+impl Client {
+    pub(super) fn new(upstream: Upstream, connections: Arc<Connections>) -> Self {
+        Self {
+            to: upstream.identity().into(),
+            upstream,
+            connections,
+        }
+    }
+
+    /// The longest that one read or one write may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.upstream.timeouts().exchange
+    }
+
+    /// Sends a request with its whole body and waits for the head of the answer.
+    pub(super) async fn send(
+        &self,
+        request: Request<'_>,
+        body: &Bytes,
+        fields: Fields,
+    ) -> Result<Answering<'_>, Trouble> {
+        let mut pool = Pool::Shared;
+        loop {
+            let mut line = self.line(pool).await?;
+            line.session.begin(self.patience());
+            match line.session.whole(&request, body, fields).await {
+                Ok(written) => return self.answering(line, written),
+                Err(broken) => {
+                    // What a pooled connection shows that the other end has closed: neither lateness
+                    // nor an answer that is no HTTP.
+                    let stale = line.reused == Reused::Yes && broken.how == How::Closed;
+                    self.abandon(line).await;
+                    if stale {
+                        log::debug!("a pooled connection was stale; a new one is used");
+                        pool = Pool::Fresh;
+                        continue;
+                    }
+                    log::debug!("no answer from {}: {}", self.to, broken);
+                    return Err(broken.trouble());
+                }
+            }
+        }
+    }
+
+    /// Begins a request whose body is still being made, over a new connection: what has been
+    /// written cannot be sent again, so it must not meet one that the other end has closed.
+    pub(super) async fn open(&self, request: Request<'_>) -> Result<Sending<'_>, Trouble> {
+        let mut line = self.line(Pool::Fresh).await?;
+        line.session.begin(self.patience());
+        match line.session.send(&request, Length::Unknown).await {
+            Ok(()) => Ok(Sending { client: self, line }),
+            Err(broken) => {
+                self.abandon(line).await;
+                Err(broken.trouble())
+            }
+        }
+    }
+
+    fn answering(&self, mut line: Line, written: Written) -> Result<Answering<'_>, Trouble> {
+        let head = line.session.take_head().ok_or(Trouble::Closed)?;
+        Ok(Answering {
+            client: self,
+            line,
+            head,
+            written,
+        })
+    }
+
+    /// A connection, from the pool or new, trying one address after the other.
+    async fn line(&self, pool: Pool) -> Result<Line, Trouble> {
+        let known = self.upstream.addresses().await.map_err(|_| Trouble::Dns)?;
+        let first = self.upstream.pick(&known, &[]).ok_or(Trouble::Connect)?;
+        if pool == Pool::Shared {
+            if let Some(session) = self.connections.idle.take(&self.to, first) {
+                return Ok(Line {
+                    session: Session::Http1(session),
+                    reused: Reused::Yes,
+                    address: first,
+                });
+            }
+        }
+        // Boxed: most requests find a connection and need no room for making one.
+        Box::pin(self.connect(&known, first, pool)).await
+    }
+
+    async fn connect(
+        &self,
+        known: &Addresses,
+        first: SocketAddr,
+        mut pool: Pool,
+    ) -> Result<Line, Trouble> {
+        let mut tried = Vec::new();
+        let mut next = Some(first);
+        let mut trouble = Trouble::Connect;
+        while let Some(address) = next {
+            let mut peer = self.upstream.peer(address);
+            if pool == Pool::Fresh {
+                // The framework's pool of HTTP/2 connections is keyed by this too, so nothing in it
+                // can match. One stream per connection keeps it out of that pool.
+                peer.group_key = random_bits() as u64 | 1;
+                peer.options.max_h2_streams = 1;
+            }
+            match self.connections.connector.get_http_session(&peer).await {
+                Ok((session, reused)) => {
+                    let session = match session {
+                        HttpSession::H1(session) => {
+                            Session::Http1(Box::new(Http1::new(session.into_inner())))
+                        }
+                        session => Session::Http2(Box::new(session), None),
+                    };
+                    return Ok(Line {
+                        session,
+                        reused: if reused { Reused::Yes } else { Reused::No },
+                        address,
+                    });
+                }
+                // A pooled HTTP/2 connection that is no longer one: not the address's fault.
+                Err(error) if pool == Pool::Shared && is_http2_error(&error) => pool = Pool::Fresh,
+                Err(error) => {
+                    log::debug!("no connection to {address}: {error}");
+                    trouble = Trouble::from_error(&error);
+                    known.avoid(address);
+                    tried.push(address);
+                    next = match tried.len() < CONNECTS {
+                        true => self.upstream.pick(known, &tried),
+                        false => None,
+                    };
+                }
+            }
+        }
+        Err(trouble)
+    }
+
+    /// Gives a connection whose answer has been read back to the pool.
+    async fn release(&self, line: Line) {
+        match line.session {
+            Session::Http1(session) if session.is_reusable() => {
+                self.connections.idle.put(&self.to, line.address, session);
+            }
+            Session::Http1(_) => {}
+            Session::Http2(session, _) => {
+                let peer = self.upstream.peer(line.address);
+                let connector = &self.connections.connector;
+                let release = connector.release_http_session(*session, &peer, Some(IDLE));
+                release.await;
+            }
+        }
+    }
+
+    /// Ends an exchange so that the other end sees an unfinished request as unfinished: a closed
+    /// connection, or a reset stream.
+    async fn abandon(&self, line: Line) {
+        // A connection of our own closes when it goes.
+        let Session::Http2(mut session, _) = line.session else {
+            return;
+        };
+        session.shutdown().await;
+        if let HttpSession::H2(stream) = &*session {
+            // Other streams may go on; new ones get a new connection.
+            stream.conn.mark_shutdown();
+        }
+        let peer = self.upstream.peer(line.address);
+        let connector = &self.connections.connector;
+        connector.release_http_session(*session, &peer, None).await;
+    }
+}
+
+/// An answer whose head has been read. Dropping it closes its connection.
+pub(super) struct Answering<'a> {
+    client: &'a Client,
+    line: Line,
+    pub(super) head: Head,
+    written: Written,
+}
+
+impl Answering<'_> {
+    /// Reads the body up to `limit` bytes, within this time, and keeps the first `kept` of them.
+    /// The connection is used again when the body came to its end.
+    pub(super) async fn body(
+        mut self,
+        kept: usize,
+        limit: usize,
+        patience: Duration,
+    ) -> Result<(Vec<u8>, BodyEnd), Broken> {
+        let mut body = Vec::new();
+        if self.written == Written::Answered {
+            self.client.abandon(self.line).await;
+            return Ok((body, BodyEnd::Whole));
+        }
+        let reading = self.line.session.read_body(&mut body, kept, limit);
+        let read = timeout(patience, reading).await;
+        match read.unwrap_or_else(|_| Err(Broken::new(How::Late, "a body that drips"))) {
+            Ok(BodyEnd::Whole) => {
+                self.client.release(self.line).await;
+                Ok((body, BodyEnd::Whole))
+            }
+            Ok(BodyEnd::TooLarge) => {
+                self.client.abandon(self.line).await;
+                Ok((body, BodyEnd::TooLarge))
+            }
+            Err(broken) => {
+                self.client.abandon(self.line).await;
+                Err(broken)
+            }
+        }
+    }
+}
+
+/// A request whose body is still being written. Dropping it closes the connection in mid-request.
+pub(super) struct Sending<'a> {
+    client: &'a Client,
+    line: Line,
+}
+
+impl<'a> Sending<'a> {
+    /// Writes the next piece, waiting for the other end to take it. Whether the answer, which then
+    /// is no yes, is there already: what follows is not read any more.
+    pub(super) async fn write(&mut self, piece: Bytes) -> Result<Option<Head>, Trouble> {
+        let session = &mut self.line.session;
+        let written = match session.refused_early(Fields::Few) {
+            Ok(true) => return Ok(session.take_head()),
+            Ok(false) => session.piece(piece).await,
+            Err(failed) => Err(failed),
+        };
+        match written {
+            Ok(()) => Ok(None),
+            Err(failed) => self.last_words(failed).await.map(Some),
+        }
+    }
+
+    async fn last_words(&mut self, failed: Failed) -> Result<Head, Trouble> {
+        let session = &mut self.line.session;
+        match session.last_words(failed).await {
+            Ok(_) => session.take_head().ok_or(Trouble::Closed),
+            Err(broken) => Err(broken.trouble()),
+        }
+    }
+
+    /// Writes the last piece and waits for the head of the answer.
+    pub(super) async fn finish(mut self, piece: Bytes) -> Result<Answering<'a>, Trouble> {
+        let session = &mut self.line.session;
+        let written = match session.refused_early(Fields::Few) {
+            Ok(true) => Ok(Written::Answered),
+            Ok(false) => match session.last_piece(piece).await {
+                Ok(()) => session.read_head(Fields::Few).await.map(|()| Written::All),
+                Err(failed) => session.last_words(failed).await,
+            },
+            Err(failed) => session.last_words(failed).await,
+        };
+        match written {
+            Ok(written) => self.client.answering(self.line, written),
+            Err(broken) => {
+                self.abort().await;
+                Err(broken.trouble())
+            }
+        }
+    }
+
+    /// Ends the request without ending its body, so that nothing of it is stored.
+    pub(super) async fn abort(self) {
+        self.client.abandon(self.line).await;
+    }
+}
+
+fn is_http2_error(error: &Error) -> bool {
+    matches!(error.etype(), ErrorType::H2Error | ErrorType::InvalidH2)
+}

@@ -1,0 +1,134 @@
+//! A request to an upstream, as either version of HTTP sends it.
+
+use std::io::Write;
+
+use http::header;
+use pingora::http::RequestHeader;
+use pingora::protocols::http::v1::client::http_req_header_to_wire;
+use pingora::{BError, Error, ErrorType};
+
+/// What many requests have in common, written once.
+#[derive(Debug)]
+pub(in crate::proxy) struct Template {
+    header: RequestHeader,
+    /// The same for HTTP/1.1, without the empty line at its end.
+    lines: Vec<u8>,
+}
+
+/// One request: a template, and what only this one says.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::proxy) struct Request<'a> {
+    pub(in crate::proxy) template: &'a Template,
+    /// Names and values, which stand behind those of the template.
+    pub(in crate::proxy) fields: &'a [(&'static str, &'a str)],
+}
+
+/// How long a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Length {
+    /// There is none.
+    Nothing,
+    Bytes(usize),
+    /// It is still being made.
+    Unknown,
+}
+
+impl Template {
+    /// # Errors
+    ///
+    /// When the request cannot be written: its path holds a space or a line's end.
+    pub(in crate::proxy) fn new(header: RequestHeader) -> Result<Self, BError> {
+        let mut lines = http_req_header_to_wire(&header)
+            .map(Vec::from)
+            .filter(|lines| lines.ends_with(b"\r\n\r\n"))
+            .ok_or_else(|| {
+                Error::explain(
+                    ErrorType::InvalidHTTPHeader,
+                    "no line of a request holds this",
+                )
+            })?;
+        lines.truncate(lines.len() - 2);
+        Ok(Self { header, lines })
+    }
+}
+
+impl Request<'_> {
+    /// Writes the request for HTTP/1.1.
+    pub(super) fn write(&self, length: Length, to: &mut Vec<u8>) {
+        to.extend_from_slice(&self.template.lines);
+        for (name, value) in self.fields {
+            for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                to.extend_from_slice(part);
+            }
+        }
+        let written = match length {
+            Length::Nothing => write!(to, "\r\n"),
+            Length::Bytes(bytes) => write!(to, "Content-Length: {bytes}\r\n\r\n"),
+            Length::Unknown => write!(to, "Transfer-Encoding: chunked\r\n\r\n"),
+        };
+        debug_assert!(written.is_ok(), "memory takes every byte");
+    }
+
+    /// The request for HTTP/2, which frames a body of unknown length by itself.
+    pub(super) fn header(&self, length: Length) -> Result<Box<RequestHeader>, BError> {
+        let mut header = Box::new(self.template.header.clone());
+        for (name, value) in self.fields {
+            header.append_header(*name, *value)?;
+        }
+        if let Length::Bytes(bytes) = length {
+            header.insert_header(header::CONTENT_LENGTH, bytes)?;
+        }
+        Ok(header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(path: &str) -> Result<Template, BError> {
+        let mut header = RequestHeader::build("POST", path.as_bytes(), None)?;
+        header.append_header("Host", "ph.example.com")?;
+        header.append_header("Accept", "application/json")?;
+        Template::new(header)
+    }
+
+    #[test]
+    fn both_versions_say_the_same() {
+        let template = template("/batch/?a=b").unwrap();
+        let request = Request {
+            template: &template,
+            fields: &[("X-Forwarded-For", "2001:db8::1")],
+        };
+        for (length, line) in [
+            (Length::Nothing, ""),
+            (Length::Bytes(17), "Content-Length: 17\r\n"),
+            (Length::Unknown, "Transfer-Encoding: chunked\r\n"),
+        ] {
+            let mut lines = Vec::new();
+            request.write(length, &mut lines);
+            let expected = format!(
+                "POST /batch/?a=b HTTP/1.1\r\nHost: ph.example.com\r\nAccept: application/json\r\n\
+                 X-Forwarded-For: 2001:db8::1\r\n{line}\r\n"
+            );
+            assert_eq!(String::from_utf8(lines).unwrap(), expected);
+            let header = request.header(length).unwrap();
+            assert_eq!(
+                header.headers.get("x-forwarded-for").unwrap(),
+                "2001:db8::1"
+            );
+            assert_eq!(
+                header.headers.contains_key("content-length"),
+                matches!(length, Length::Bytes(_))
+            );
+            assert!(!header.headers.contains_key("transfer-encoding"));
+        }
+    }
+
+    #[test]
+    fn a_path_that_would_end_the_line_is_refused() {
+        for path in ["/a b", "/a\r\nX: y", "/a\0"] {
+            assert!(template(path).is_err(), "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! One request and its answer on a connection, whichever version of HTTP it speaks.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::client::HttpSession;
+
+use super::answer::{Fields, Head};
+use super::http1::Http1;
+use super::request::{Length, Request};
+use super::{BodyEnd, Broken, How};
+
+/// Between two pieces of this many bytes it is looked whether the answer is there already.
+pub(in crate::proxy) const PIECE: usize = 64 * 1024;
+/// How long an answer may take to come out of a connection that cannot be written to any more.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A connection with one request on it; for HTTP/2, one stream of a connection.
+pub(super) enum Session {
+    Http1(Box<Http1>),
+    /// The framework's, which is never its HTTP/1.1.
+    Http2(Box<HttpSession>, Option<Head>),
+}
+
+/// How far a request came before its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    All,
+    /// The upstream has said no before the body was through: half a request is on the connection.
+    Answered,
+}
+
+/// What went wrong while a request was written.
+pub(super) enum Failed {
+    /// It could not be written. There may be an answer all the same.
+    Write(Broken),
+    /// The answer could not be read. It cannot be asked for again.
+    Read(Broken),
+}
+
+impl Session {
+    /// Prepares for a request. Each read and each write may take so long.
+    pub(super) fn begin(&mut self, patience: Duration) {
+        match self {
+            Self::Http1(session) => session.begin(patience),
+            Self::Http2(session, head) => {
+                *head = None;
+                session.set_read_timeout(Some(patience));
+                session.set_write_timeout(Some(patience));
+            }
+        }
+    }
+
+    /// Sends a request with its whole body and reads up to the head of the answer.
+    pub(super) async fn whole(
+        &mut self,
+        request: &Request<'_>,
+        body: &Bytes,
+        fields: Fields,
+    ) -> Result<Written, Broken> {
+        match self.write_whole(request, body, fields).await {
+            Ok(Written::All) => {
+                self.read_head(fields).await?;
+                Ok(Written::All)
+            }
+            Ok(Written::Answered) => Ok(Written::Answered),
+            Err(failed) => self.last_words(failed).await,
+        }
+    }
+
+    async fn write_whole(
+        &mut self,
+        request: &Request<'_>,
+        body: &Bytes,
+        fields: Fields,
+    ) -> Result<Written, Failed> {
+        let length = match body.len() {
+            0 => Length::Nothing,
+            bytes => Length::Bytes(bytes),
+        };
+        self.send(request, length).await.map_err(Failed::Write)?;
+        let mut rest = body.clone();
+        while rest.len() > PIECE {
+            self.piece(rest.split_to(PIECE)).await?;
+            if self.refused_early(fields)? {
+                return Ok(Written::Answered);
+            }
+        }
+        match (self, length) {
+            (_, Length::Nothing) => {}
+            (Self::Http1(session), _) => session.piece(&rest).await.map_err(Failed::Write)?,
+            (Self::Http2(session, _), _) => {
+                let written = session.write_request_body(rest, true).await;
+                written.map_err(|error| Failed::Write(error.into()))?;
+            }
+        }
+        Ok(Written::All)
+    }
+
+    /// Begins a request. Over HTTP/1.1 its head leaves with the first piece of the body.
+    pub(super) async fn send(
+        &mut self,
+        request: &Request<'_>,
+        length: Length,
+    ) -> Result<(), Broken> {
+        match self {
+            Self::Http1(session) => session.send(request, length).await,
+            Self::Http2(session, _) => {
+                let header = request.header(length)?;
+                session.write_request_header(header).await?;
+                if length == Length::Nothing {
+                    session.finish_request_body().await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes the next piece of a body that goes on.
+    pub(super) async fn piece(&mut self, piece: Bytes) -> Result<(), Failed> {
+        let written = match self {
+            Self::Http1(session) => session.piece(&piece).await,
+            Self::Http2(session, _) => {
+                let written = session.write_request_body(piece, false).await;
+                written.map_err(Broken::from)
+            }
+        };
+        written.map_err(Failed::Write)
+    }
+
+    /// Writes the last piece of a body of unknown length.
+    pub(super) async fn last_piece(&mut self, piece: Bytes) -> Result<(), Failed> {
+        let written = match self {
+            Self::Http1(session) => session.last_piece(&piece).await,
+            Self::Http2(session, _) => {
+                let written = session.write_request_body(piece, true).await;
+                written.map_err(Broken::from)
+            }
+        };
+        written.map_err(Failed::Write)
+    }
+
+    /// Whether an answer other than yes has come while the body is still being written. A yes to
+    /// half a body is not believed: it counts when the body is through.
+    pub(super) fn refused_early(&mut self, fields: Fields) -> Result<bool, Failed> {
+        // Giving the read up loses nothing: what has been read of a head stays in the session.
+        if let Some(read) = poll_once(self.read_head(fields)) {
+            read.map_err(Failed::Read)?;
+        }
+        Ok(self.head().is_some_and(|head| !head.status.is_success()))
+    }
+
+    /// The answer of an upstream that stopped reading: it may have said why before it closed.
+    pub(super) async fn last_words(&mut self, failed: Failed) -> Result<Written, Broken> {
+        let broken = match failed {
+            Failed::Read(broken) => return Err(broken),
+            Failed::Write(broken) => broken,
+        };
+        let read = tokio::time::timeout(LAST_WORDS, self.read_head(Fields::Few)).await;
+        let refused = self.head().is_some_and(|head| !head.status.is_success());
+        match read {
+            Ok(Ok(())) if refused => Ok(Written::Answered),
+            _ => Err(broken),
+        }
+    }
+
+    /// Reads up to the head that is no interim one, unless it is there already.
+    pub(super) async fn read_head(&mut self, fields: Fields) -> Result<(), Broken> {
+        match self {
+            Self::Http1(session) => session.read_head(fields).await,
+            Self::Http2(session, head) => {
+                while head.is_none() {
+                    session.read_response_header().await?;
+                    *head = session
+                        .response_header()
+                        .and_then(|header| head_of(header, fields));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The head that is no interim one, once it has been read.
+    pub(super) fn head(&self) -> Option<&Head> {
+        match self {
+            Self::Http1(session) => session.head(),
+            Self::Http2(_, head) => head.as_ref(),
+        }
+    }
+
+    pub(super) fn take_head(&mut self) -> Option<Head> {
+        match self {
+            Self::Http1(session) => session.take_head(),
+            Self::Http2(_, head) => head.take(),
+        }
+    }
+
+    /// Reads the body up to `limit` bytes, and keeps the first `kept` of them.
+    pub(super) async fn read_body(
+        &mut self,
+        into: &mut Vec<u8>,
+        kept: usize,
+        limit: usize,
+    ) -> Result<BodyEnd, Broken> {
+        let session = match self {
+            Self::Http1(session) => return session.read_body(into, kept, limit).await,
+            Self::Http2(session, _) => session,
+        };
+        let mut length = 0_usize;
+        while let Some(data) = session.read_response_body().await? {
+            length = length.saturating_add(data.len());
+            if length > limit {
+                return Ok(BodyEnd::TooLarge);
+            }
+            let wanted = kept.saturating_sub(into.len());
+            into.extend(data.iter().take(wanted));
+        }
+        Ok(BodyEnd::Whole)
+    }
+}
+
+/// The head of an answer over HTTP/2; none for an interim one.
+fn head_of(header: &ResponseHeader, fields: Fields) -> Option<Head> {
+    if header.status.is_informational() {
+        return None;
+    }
+    let mut head = Head::new(header.status);
+    for (name, value) in &header.headers {
+        head.note(name.as_str(), value.as_bytes());
+    }
+    if fields == Fields::All {
+        head.fields.clone_from(&header.headers);
+    }
+    Some(head)
+}
+
+/// The outcome of a future that is ready now.
+fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => Some(outcome),
+        Poll::Pending => None,
+    }
+}
+
+impl From<pingora::BError> for Broken {
+    fn from(error: pingora::BError) -> Self {
+        use pingora::ErrorType::{InvalidHTTPHeader, ReadTimedout, WriteTimedout};
+        let how = match error.etype() {
+            ReadTimedout | WriteTimedout => How::Late,
+            InvalidHTTPHeader => How::NotHttp,
+            _ => How::Closed,
+        };
+        Self::new(how, error.to_string())
+    }
+}

@@ -1,0 +1,118 @@
+//! Sessions that the page keeps itself (`sessions: page`), by posthog-js's rules: they end after 30
+//! minutes without an event and after 24 hours, and each tab has a window of its own.
+//!
+//! When a page calls analytics.js, the call's event gets `context.sessionId` and
+//! `context.windowId`, which the rewriting makes `$session_id` and `$window_id` of. It happens at
+//! the call itself, so that what was called before a logout belongs to the session before it.
+//!
+//! The session stands in the first place where analytics.js keeps its anonymous id, and is that
+//! visitor's alone: where the id is kept in memory, or nowhere, nothing is stored, and a new id
+//! (`analytics.reset()`) has a new session. The window stands in the tab's own storage, if the
+//! session is in the page's; with a mark while its page is open, so that a copy of the tab does not
+//! take it for its own.
+//!
+//! Times are the event's own, by the visitor's clock, as is the session's start in its id. The ids
+//! of a posthog-js on the page are taken instead of our own, and kept for pages without it.
+
+/// Whether pages keep sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PageSessions {
+    /// They do not.
+    #[default]
+    Off,
+    /// Beside analytics.js's anonymous id.
+    Kept,
+}
+
+/// The functions. What TypeScript wants to know stands between comment marks.
+const FUNCTIONS: &str = include_str!("page_sessions.js");
+
+/// The event of analytics.js that announces a call, while the call is made.
+pub(in crate::site) const CALL: &str = "dispatch_start";
+
+impl PageSessions {
+    /// What stands in front of the library's loader: it puts a listener into the queue that the
+    /// library takes over, before every call that waits there.
+    pub(in crate::site) fn in_front_of_the_loader(self) -> String {
+        match self {
+            Self::Off => String::new(),
+            Self::Kept => format!(
+                "!function () {{
+{functions}edgeTry(function () {{
+  var named = document.querySelector('script[data-global-segment-analytics-key]')
+  var name = named && named.getAttribute('data-global-segment-analytics-key') || 'analytics'
+  var queue = window[name] = window[name] || []
+  if (queue.unshift) queue.unshift(['on', '{CALL}', function (call) {{
+    var it = this
+    edgeTry(function () {{ edgeSession(it, call.event) }})
+  }}])
+}})
+}}()
+",
+                functions = without_types(FUNCTIONS),
+            ),
+        }
+    }
+
+    /// The same for a module in TypeScript that bundles the library: the functions, and the
+    /// statement that has to run before the library is loaded.
+    pub(in crate::site) fn in_a_module(self) -> Option<(String, String)> {
+        match self {
+            Self::Off => None,
+            Self::Kept => Some((
+                FUNCTIONS.replace("/*", "").replace("*/", ""),
+                format!(
+                    "analytics.on('{CALL}', function (this: any, call: any) {{
+    edgeTry(() => edgeSession(this, call.event))
+  }})"
+                ),
+            )),
+        }
+    }
+}
+
+/// The text without what stands between comment marks.
+fn without_types(text: &str) -> String {
+    let mut parts = text.split("/*");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push_str(part.split_once("*/").map_or(part, |(_, rest)| rest));
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::forbidden_word;
+    use super::*;
+
+    #[test]
+    fn where_pages_keep_no_session_nothing_is_added() {
+        assert_eq!(PageSessions::Off.in_front_of_the_loader(), "");
+        assert_eq!(PageSessions::Off.in_a_module(), None);
+    }
+
+    #[test]
+    fn the_functions_are_in_the_oldest_javascript_and_typed_only_in_a_module() {
+        let plain = PageSessions::Kept.in_front_of_the_loader();
+        for newer in [
+            "=>", "const ", "let ", "`", "/*", ": any", "?.", "??", "...",
+        ] {
+            assert!(!plain.contains(newer), "{newer} in {plain}");
+        }
+        let (functions, statement) = PageSessions::Kept.in_a_module().unwrap();
+        assert!(
+            functions.contains("function edgeTry(work: any)"),
+            "{functions}"
+        );
+        assert!(!functions.contains("/*"), "{functions}");
+        assert!(statement.contains("this: any"), "{statement}");
+    }
+
+    #[test]
+    fn the_name_in_the_storage_says_nothing_of_what_it_is_for() {
+        let name = "edge_page";
+        assert!(FUNCTIONS.contains(&format!("key = '{name}'")));
+        assert_eq!(forbidden_word(name), None);
+    }
+}
