@@ -9,7 +9,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check blockers bench clients cmake chromium nats-server blocker-lists
+.PHONY: demo test check instructions blockers bench clients cmake chromium nats-server blocker-lists
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -35,10 +35,16 @@ check: cmake
 test: check clients nats-server blocker-lists
 	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	$(MAKE) instructions
 	$(TRY_BLOCKERS)
 
 bench: cmake
 	cargo bench --locked
+
+# What the rewriting costs, to the instruction: no more than is written down.
+instructions: cmake
+	@scripts/need valgrind valgrind --version
+	cargo bench --locked --bench instructions -- --check
 
 # The C library for compression below Pingora is built with it.
 cmake:

@@ -11,8 +11,9 @@
 //! array in it, all of it is done again, and `batch` is followed to its end.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use super::json::{unescape, Ended, Skim, Skimmed};
 use super::{Bounds, RewriteError};
@@ -217,8 +218,10 @@ impl Body {
 
     /// Whether it is worth looking: the name of the key stands in the body, or might in disguise.
     fn may_be_batch(&self) -> bool {
-        let has = |name: &str| memmem::find(&self.buffer, name.as_bytes()).is_some();
-        self.envelope == Envelope::Possible && (has("\"batch\"") || has("\\u00"))
+        static PLAIN: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"batch\""));
+        static DISGUISED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\\u00"));
+        let has = |name: &Finder<'_>| name.find(&self.buffer).is_some();
+        self.envelope == Envelope::Possible && (has(&PLAIN) || has(&DISGUISED))
     }
 
     fn is_not_an_envelope(&mut self) {

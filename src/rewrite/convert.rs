@@ -114,7 +114,10 @@ pub(super) struct Converter {
 
 /// Converters of requests that are through, for those that come: their memory has grown to what
 /// messages need.
+///
+/// A converter is large, and moves from hand to hand as a pointer.
 #[derive(Debug, Default)]
+#[allow(clippy::vec_box)]
 pub(super) struct Spare(Mutex<Vec<Box<Converter>>>);
 
 impl Spare {
@@ -138,6 +141,7 @@ impl Spare {
     }
 
     /// The list is whole between any two statements, whatever became of a thread.
+    #[allow(clippy::vec_box)]
     fn list(&self) -> MutexGuard<'_, Vec<Box<Converter>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
