@@ -2,6 +2,7 @@
 # make test    everything that must hold, with Segment's real libraries and a real browser
 # make check   formatting and lints
 # make bench   how long the rewriting takes
+# make compare CPU and latency beside nginx, HAProxy, Pingora and Node, into docs/performance.md
 #
 # What a machine lacks is installed where that is possible, else named: Debian's packages for root,
 # the rest below .deps/ and tests/clients/node_modules/.
@@ -9,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check instructions blockers bench clients cmake chromium nats-server blocker-lists
+.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server blocker-lists
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -39,7 +40,20 @@ test: check clients nats-server blocker-lists
 	$(TRY_BLOCKERS)
 
 bench: cmake
-	cargo bench --locked
+	cargo bench --locked --bench rewrite --bench instructions
+
+# What cannot be had is left out of the comparison, loudly.
+COMPARE_NODE := benches/compare/node
+compare: cmake
+	@export PATH="$$PATH:/usr/sbin"; \
+	scripts/need nginx nginx -v || true; \
+	scripts/need libnginx-mod-http-lua find /usr/lib/nginx/modules/ngx_http_lua_module.so || true; \
+	scripts/need lua-cjson sh -c 'ls /usr/lib/*/lua/5.1/cjson.so' || true; \
+	scripts/need haproxy haproxy -v || true; \
+	scripts/need nodejs node --version || true; \
+	scripts/need npm npm --version || true
+	@npm ci --prefix $(COMPARE_NODE) $(NPM_INSTALL) || echo "*** undici cannot be had: Node sends with its own fetch. ***"
+	cargo bench --locked --bench compare -- --write
 
 # What the rewriting costs, to the instruction: no more than is written down.
 instructions: cmake

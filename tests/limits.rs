@@ -7,9 +7,12 @@
     clippy::indexing_slicing
 )]
 
+#[path = "support/started.rs"]
+mod started;
 mod support;
 
 use std::fs;
+use std::process::Stdio;
 
 use support::client::{chunk, post, Client};
 use support::proxy::{yaml, PostHog, Proxy};
@@ -21,9 +24,14 @@ use tokio::sync::Mutex;
 /// Memory is the process's, so one test at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// A value of `/proc/self/status`, in bytes.
+/// A value of this process's status, in bytes.
 fn status(name: &str) -> usize {
-    let text = fs::read_to_string("/proc/self/status").unwrap();
+    status_of("self", name)
+}
+
+/// A value of `/proc/PID/status`, in bytes.
+fn status_of(process: &str, name: &str) -> usize {
+    let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = text.lines().find(|line| line.starts_with(name)).unwrap();
     let kilobytes = line.split_whitespace().nth(1).unwrap();
     kilobytes.parse::<usize>().unwrap() << 10
@@ -189,4 +197,59 @@ async fn a_gzip_bomb_is_refused_before_it_has_grown() {
     println!("bombs of 200 MiB: the peak grew by {growth} bytes");
     assert!(growth < 24 << 20, "{growth} bytes");
     assert_eq!(proxy.hedgerow.counts().held, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_waits_holds_little_and_a_second_burst_takes_no_more_than_the_first() {
+    let _alone = ALONE.lock().await;
+    const CONNECTIONS: usize = 800;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, log) = (folder.path().join("h.yaml"), folder.path().join("log"));
+    let yaml = yaml(&forgetful().await);
+    fs::write(&file, format!("listen: \"127.0.0.1:0\"\n{yaml}")).unwrap();
+    let mut binary = tokio::process::Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["run", "-c"])
+        .arg(&file)
+        .env("RUST_LOG", "info")
+        .stdin(Stdio::null())
+        .stderr(fs::File::create(&log).unwrap())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let address = started::listens(&mut binary, &log).await;
+    let pid = binary.id().unwrap().to_string();
+    let body = track("idle", 1000);
+    let request = post("/hr/t", "", body.as_bytes());
+    let exchange = |mut client: Client| {
+        let request = request.clone();
+        async move {
+            assert_eq!(client.exchange(&request).await.status, 200);
+            client
+        }
+    };
+    // What is made once is there before the first burst.
+    for _ in 0..50 {
+        exchange(Client::connect(address).await).await;
+    }
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let before = status_of(&pid, "RssAnon:");
+        let mut clients = Vec::new();
+        for number in 0..CONNECTIONS {
+            let client = Client::connect(address).await;
+            clients.push(match number % 2 {
+                0 => client,
+                _ => exchange(client).await,
+            });
+        }
+        // All of them are served: the last one too.
+        let last = exchange(clients.pop().unwrap()).await;
+        held.push(status_of(&pid, "RssAnon:").saturating_sub(before) / CONNECTIONS);
+        drop((clients, last));
+    }
+    assert!(held[0] < 24 << 10, "{held:?} bytes for a connection");
+    assert!(
+        held[1] < 4 << 10,
+        "{held:?}: nothing of the first was used again"
+    );
 }

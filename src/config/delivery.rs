@@ -8,8 +8,13 @@ use super::model::{Delivery, Nats, NatsLogin, NatsServer, Spool, SpoolPlace};
 use super::reader::{Field, Reader, Section};
 use super::{schema, secret};
 use crate::delivery::Mode;
+use crate::posthog::BATCH_LIMIT;
 
-const MODES: [(&str, Mode); 2] = [("stream", Mode::Stream), ("spool", Mode::Spool)];
+const MODES: [(&str, Mode); 3] = [
+    ("stream", Mode::Stream),
+    ("group", Mode::Group),
+    ("spool", Mode::Spool),
+];
 
 /// Whether a file has a spool, be it one with mistakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +43,13 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> (Delivery, Spo
     };
     if let Some(mode) = mode(reader, &section, named) {
         delivery.mode = mode;
+    }
+    let moment = Duration::ZERO..=Duration::from_secs(1);
+    if let Some(linger) = reader.duration(&section, "linger", moment) {
+        delivery.linger = linger;
+    }
+    if let Some(size) = reader.size(&section, "group_size", 1..=BATCH_LIMIT as u64) {
+        delivery.group_size = size as usize;
     }
     (delivery, named)
 }

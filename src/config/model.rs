@@ -200,6 +200,10 @@ pub struct Delivery {
     pub timeout: Duration,
     /// When clients are told that their events are safe, unless their project says otherwise.
     pub mode: Mode,
+    /// In the mode `group`, how long a request waits for others.
+    pub linger: Duration,
+    /// In the mode `group`, the size in bytes from which on requests wait for no others.
+    pub group_size: usize,
     /// Where batches wait for PostHog to come back; none when turned off.
     pub spool: Option<Spool>,
 }
@@ -210,6 +214,8 @@ impl Default for Delivery {
             connect_timeout: Duration::from_secs(3),
             timeout: Duration::from_secs(15),
             mode: Mode::Stream,
+            linger: Duration::from_millis(5),
+            group_size: 1 << 20,
             spool: None,
         }
     }

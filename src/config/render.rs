@@ -194,9 +194,10 @@ fn settings(config: &Config) -> Vec<String> {
             size(config.limits.memory),
         ),
         format!(
-            "delivery: connect within {}, answer within {}, spool {spool}",
+            "delivery: connect within {}, answer within {}{}, spool {spool}",
             print_duration(config.delivery.connect_timeout),
             print_duration(config.delivery.timeout),
+            together(config),
         ),
         format!(
             "server: {} threads, grace {}, {}",
@@ -221,9 +222,27 @@ fn place(place: &SpoolPlace) -> String {
     }
 }
 
+/// How requests go together, where they do.
+fn together(config: &Config) -> String {
+    let group = delivery::Mode::Group;
+    let projects = config.projects.iter();
+    let mut modes = projects.map(|project| project.mode);
+    if !modes.any(|mode| mode == group) {
+        return String::new();
+    }
+    format!(
+        ", requests in groups of {} or {}",
+        print_duration(config.delivery.linger),
+        print_size(config.delivery.group_size as u64),
+    )
+}
+
 fn acknowledged(mode: delivery::Mode) -> &'static str {
     match mode {
         delivery::Mode::Stream => "when PostHog has them, or when they are in it",
+        delivery::Mode::Group => {
+            "when PostHog has them, several requests at a time, or when they are in it"
+        }
         delivery::Mode::Spool => "when they are in it",
     }
 }

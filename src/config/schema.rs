@@ -94,7 +94,14 @@ pub(super) const RULE: &[&str] = &["event", "action", "rename"];
 /// `limits`.
 pub(super) const LIMITS: &[&str] = &["body", "window", "event", "memory"];
 /// `delivery`.
-pub(super) const DELIVERY: &[&str] = &["connect_timeout", "timeout", "mode", "spool"];
+pub(super) const DELIVERY: &[&str] = &[
+    "connect_timeout",
+    "timeout",
+    "mode",
+    "linger",
+    "group_size",
+    "spool",
+];
 /// Its `spool`.
 pub(super) const SPOOL: &[&str] = &["path", "nats", "max_size", "max_age"];
 /// A spool's `nats`.

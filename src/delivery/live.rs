@@ -20,6 +20,8 @@ pub enum Mode {
     /// When PostHog has them; the spool is used on trouble only.
     #[default]
     Stream,
+    /// The same, where the requests that come within a moment go to PostHog together.
+    Group,
     /// When they are durable; they go to PostHog a moment later, in larger batches.
     Spool,
 }
@@ -141,7 +143,8 @@ impl Project {
             .store(mode == Mode::Spool, Ordering::Relaxed);
     }
 
-    /// When this project's events are acknowledged.
+    /// When this project's events are acknowledged: [`Mode::Spool`], or [`Mode::Stream`] also for
+    /// requests that go together.
     pub fn mode(&self) -> Mode {
         if self.inner.spool_mode.load(Ordering::Relaxed) {
             Mode::Spool

@@ -18,6 +18,7 @@ mod breaker;
 mod command;
 mod error;
 mod event;
+mod group;
 mod halving;
 mod lease;
 mod live;
@@ -34,6 +35,7 @@ pub use command::{CommandError, Letters, SpoolCommand};
 pub use error::SpoolError;
 pub(crate) use event::events_of;
 pub use event::{Arrived, SpooledEvent};
+pub use group::{Bounds, Group, Landed, Marks, Number, Queue};
 pub(crate) use halving::{Halving, Refused, REFUSED_IN_ROW};
 pub use live::{Delivery, Mode, Project, ProjectStatus, Route};
 #[cfg(feature = "nats")]

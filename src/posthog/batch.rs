@@ -3,6 +3,8 @@
 //! No `sent_at` stands in it: the clock is corrected once, by the rewriting, and capture would
 //! shift every event a second time (posthog-ingestion 3.5).
 
+use std::ops::Range;
+
 use super::ApiKey;
 
 /// The path of capture's batch endpoint, below the host's base path.
@@ -33,6 +35,11 @@ impl Envelope {
     fn head(&self) -> &[u8] {
         &self.head
     }
+
+    /// A whole batch of these events, which are separated by commas.
+    pub fn around(&self, events: &[u8]) -> Vec<u8> {
+        [self.head(), events, END].concat()
+    }
 }
 
 /// One batch as it is written: its envelope, its events, and how much of it has left already.
@@ -41,6 +48,37 @@ pub struct Batch {
     bytes: Vec<u8>,
     events: usize,
     left: usize,
+    bearing: Option<Bearing>,
+}
+
+/// What has to be known of the events of a batch that leaves together with others.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bearing {
+    /// A hash of each id in them that stands for a person, in any order; one may come twice.
+    pub people: Vec<u64>,
+    /// Whether PostHog may look at the address of the request's client.
+    pub address: Address,
+}
+
+/// Where PostHog finds the address of an event's client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Address {
+    /// In the event, whatever the request says.
+    #[default]
+    InTheEvent,
+    /// In the request, or it may be so.
+    OfTheRequest,
+}
+
+/// What one event adds to the [`Bearing`] of its batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventBearing {
+    /// A hash of its `distinct_id`.
+    pub person: u64,
+    /// A hash of the id that it joins with that one.
+    pub joined: Option<u64>,
+    /// Where its address is.
+    pub address: Address,
 }
 
 impl Batch {
@@ -50,7 +88,40 @@ impl Batch {
             bytes: envelope.head().to_vec(),
             events: 0,
             left: 0,
+            bearing: None,
         }
+    }
+
+    /// One that takes note of what has to be known to let it leave together with others.
+    pub fn open_to_gather(envelope: &Envelope) -> Self {
+        Self {
+            bearing: Some(Bearing::default()),
+            ..Self::open(envelope)
+        }
+    }
+
+    /// Whether [`bear`](Self::bear) is to be told of every event.
+    pub fn gathers(&self) -> bool {
+        self.bearing.is_some()
+    }
+
+    /// Takes note of the event that was appended last.
+    pub fn bear(&mut self, event: EventBearing) {
+        if let Some(bearing) = &mut self.bearing {
+            // Most batches are of one person.
+            if bearing.people.last() != Some(&event.person) {
+                bearing.people.push(event.person);
+            }
+            bearing.people.extend(event.joined);
+            if event.address == Address::OfTheRequest {
+                bearing.address = Address::OfTheRequest;
+            }
+        }
+    }
+
+    /// Takes out what was noted of its events; nothing of a batch that takes no notes.
+    pub fn take_bearing(&mut self) -> Option<Bearing> {
+        self.bearing.take()
     }
 
     /// The whole batch of events that are written already.
@@ -88,9 +159,12 @@ impl Batch {
 
     /// What is here now, to come back to with [`rewind`](Self::rewind).
     pub fn mark(&self) -> Mark {
+        let bearing = self.bearing.as_ref();
         Mark {
             bytes: self.bytes.len(),
             events: self.events,
+            people: bearing.map_or(0, |bearing| bearing.people.len()),
+            address: bearing.map(|bearing| bearing.address).unwrap_or_default(),
         }
     }
 
@@ -98,6 +172,10 @@ impl Batch {
     pub fn rewind(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
         self.events = mark.events;
+        if let Some(bearing) = &mut self.bearing {
+            bearing.people.truncate(mark.people);
+            bearing.address = mark.address;
+        }
     }
 
     /// Some of the bytes that are still here; none if they are not.
@@ -107,7 +185,7 @@ impl Batch {
 
     /// Ends the batch and takes out the rest.
     pub fn close(mut self) -> Vec<u8> {
-        self.bytes.extend_from_slice(b"]}");
+        self.bytes.extend_from_slice(END);
         self.bytes
     }
 
@@ -127,11 +205,48 @@ impl Batch {
     }
 }
 
+/// Whole batches of one envelope as one, and where the events of each of them stand in it.
+pub fn join<'b>(
+    envelope: &Envelope,
+    batches: impl Iterator<Item = &'b [u8]> + Clone,
+) -> (Vec<u8>, Vec<Range<usize>>) {
+    let size: usize = batches.clone().map(<[u8]>::len).sum();
+    let mut joined = Batch {
+        bytes: Vec::with_capacity(size),
+        events: 0,
+        left: 0,
+        bearing: None,
+    };
+    joined.bytes.extend_from_slice(envelope.head());
+    let mut places = Vec::new();
+    for batch in batches {
+        let events = events_within(envelope, batch);
+        let place = joined.append(|bytes| {
+            let start = bytes.len();
+            bytes.extend_from_slice(batch.get(events).unwrap_or_default());
+            (Keep::Event, start..bytes.len())
+        });
+        places.push(place);
+    }
+    (joined.close(), places)
+}
+
+/// Where the events stand in a whole batch.
+pub fn events_within(envelope: &Envelope, batch: &[u8]) -> Range<usize> {
+    let start = envelope.head().len();
+    start..batch.len().saturating_sub(END.len()).max(start)
+}
+
+/// The bytes after the last event.
+const END: &[u8] = b"]}";
+
 /// How far a batch had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     bytes: usize,
     events: usize,
+    people: usize,
+    address: Address,
 }
 
 /// Whether an event that was written into a batch stays there.
@@ -173,5 +288,63 @@ mod tests {
         assert!(!format!("{envelope:?}").contains("phc_"));
         let written = Batch::of(&envelope, ["{\"a\":1}", "{\"b\":2}"]);
         assert!(written.ends_with(b"\"batch\":[{\"a\":1},{\"b\":2}]}"));
+    }
+    #[test]
+    fn batches_are_joined_in_order_and_can_be_told_apart_again() {
+        let envelope = Envelope::new(&ApiKey::new("phc_a").unwrap());
+        let batch = |events: &[&str]| {
+            let mut batch = Batch::open(&envelope);
+            for event in events {
+                batch.append(|bytes| {
+                    bytes.extend_from_slice(event.as_bytes());
+                    (Keep::Event, ())
+                });
+            }
+            batch.close()
+        };
+        let batches = [
+            batch(&["{\"a\":1}"]),
+            batch(&["{\"b\":\"]}\"}", "{}"]),
+            batch(&["{\"c\":3}"]),
+        ];
+        let (joined, places) = join(&envelope, batches.iter().map(Vec::as_slice));
+        assert_eq!(
+            joined,
+            batch(&["{\"a\":1}", "{\"b\":\"]}\"}", "{}", "{\"c\":3}"])
+        );
+        for (batch, place) in batches.iter().zip(&places) {
+            assert_eq!(envelope.around(&joined[place.clone()]), *batch);
+        }
+        let alone = |batch: &Vec<u8>| batch[events_within(&envelope, batch)].to_vec();
+        assert_eq!(
+            places
+                .into_iter()
+                .map(|place| joined[place].to_vec())
+                .collect::<Vec<_>>(),
+            batches.iter().map(alone).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn only_a_batch_that_gathers_takes_notes() {
+        let envelope = Envelope::new(&ApiKey::new("phc_a").unwrap());
+        let event = EventBearing {
+            person: 1,
+            joined: Some(2),
+            address: Address::OfTheRequest,
+        };
+        let mut plain = Batch::open(&envelope);
+        plain.bear(event);
+        assert_eq!((plain.gathers(), plain.take_bearing()), (false, None));
+        let mut gathering = Batch::open_to_gather(&envelope);
+        gathering.bear(EventBearing {
+            person: 3,
+            joined: None,
+            address: Address::InTheEvent,
+        });
+        gathering.bear(event);
+        let bearing = gathering.take_bearing().unwrap();
+        assert_eq!(bearing.people, [3, 1, 2]);
+        assert_eq!(bearing.address, Address::OfTheRequest);
     }
 }

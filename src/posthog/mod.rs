@@ -8,7 +8,9 @@ mod batch;
 mod host;
 
 pub use api_key::{ApiKey, ApiKeyError};
-pub use batch::{Batch, Envelope, Keep, Mark, BATCH_PATH};
+pub use batch::{
+    events_within, join, Address, Batch, Bearing, Envelope, EventBearing, Keep, Mark, BATCH_PATH,
+};
 pub use host::{Host, HostError, Misdirection, Scheme};
 
 /// Capture's default limit for one event in its queue, less a margin, in bytes

@@ -45,6 +45,16 @@ impl Budget {
 }
 
 impl Reservation {
+    /// Hands a part of what is held over to another reservation, or all if it is less.
+    pub(super) fn split_off(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.held);
+        self.held -= bytes;
+        Self {
+            budget: Arc::clone(&self.budget),
+            held: bytes,
+        }
+    }
+
     /// Changes what is held to `bytes`. Holding less never fails.
     pub(super) fn resize(&mut self, bytes: usize) -> Result<(), UsedUp> {
         if bytes <= self.held {
@@ -90,6 +100,18 @@ mod tests {
         drop(two);
         assert_eq!(budget.held(), 10);
         drop(one);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_part_that_is_handed_over_is_given_back_with_the_part() {
+        let budget = Budget::new(100);
+        let mut one = budget.reserve();
+        one.resize(60).unwrap();
+        let part = one.split_off(40);
+        drop(one);
+        assert_eq!(budget.held(), 40);
+        drop(part);
         assert_eq!(budget.held(), 0);
     }
 }

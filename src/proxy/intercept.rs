@@ -55,7 +55,8 @@ impl Inner {
             None => tail,
             Some((_, SiteFile::Call { tail } | SiteFile::Other { tail })) => tail,
             Some((files, file)) => {
-                let answer = self.file(session, files, write_keys, file).await;
+                // Boxed, as are pixels: calls go without the room that these need.
+                let answer = Box::pin(self.file(session, files, write_keys, file)).await;
                 self.answer(session, answer).await;
                 return Ok(true);
             }
@@ -92,9 +93,8 @@ impl Inner {
             }
             Recognised::Pixel(kind) => {
                 let message = query.as_deref().and_then(message_from_query);
-                set_cookie = self
-                    .pixel(session, kind, keys, message, copy.as_mut())
-                    .await;
+                let pixel = self.pixel(session, kind, keys, message, copy.as_mut());
+                set_cookie = Box::pin(pixel).await;
                 Some(Reply::Pixel)
             }
             Recognised::PixelHead => Some(Reply::Pixel),
@@ -181,13 +181,7 @@ impl Inner {
             Ok(decoder) => decoder,
             Err(error) => return Some((Stop::Encoding(error).reply()?, None)),
         };
-        let client = self.client(session);
-        let arrival = self.arrival(session, call, client);
-        let forwarded = self.forwarded(client, arrival.signals);
-        let mut rewrite = self.rewriter.begin(arrival);
-        let expected = Incoming::announced(session).unwrap_or_default();
-        rewrite.expect(expected.min(EXPECTED));
-        let mut passage = Passage::new(self, keys, forwarded, rewrite);
+        let mut passage = self.passage(session, call, keys);
         let through = through(
             session,
             incoming,
@@ -210,6 +204,18 @@ impl Inner {
         };
         let cookie = set_cookie(&passage, self.transport(session));
         reply.map(|reply| (reply, cookie))
+    }
+
+    /// The way of a body, before its first byte. Apart from what waits for the body, whose future
+    /// would carry the parts beside the whole.
+    fn passage<'a>(&'a self, session: &Session, call: Call, keys: Keys<'a>) -> Passage<'a> {
+        let client = self.client(session);
+        let arrival = self.arrival(session, call, client);
+        let forwarded = self.forwarded(client, arrival.signals);
+        let mut rewrite = self.rewriter.begin(arrival);
+        let expected = Incoming::announced(session).unwrap_or_default();
+        rewrite.expect(expected.min(EXPECTED));
+        Passage::new(self, keys, forwarded, rewrite)
     }
 
     /// Delivers the message of a pixel, and says which cookie to set. Whatever becomes of it, the

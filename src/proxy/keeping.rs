@@ -2,6 +2,7 @@
 //! brings them to it over the same connections.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -205,14 +206,23 @@ impl Keeping {
         batch: Bytes,
         arrived: Arrived,
     ) -> Result<(), Unkept> {
-        let name = &destination.project().name;
-        let Some((project, _)) = self.projects.0.get(name) else {
+        let events = || SpooledEvent::of_batch(&batch, arrived);
+        self.bring(destination, &batch, arrived.from, events).await
+    }
+
+    /// The same for a batch of which `events` tells what is to be kept of it.
+    pub(super) async fn bring(
+        &self,
+        destination: &Destination,
+        batch: &Bytes,
+        from: Option<IpAddr>,
+        events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
+    ) -> Result<(), Unkept> {
+        let Some((project, _)) = self.projects.0.get(&destination.project().name) else {
             return Err(Unkept);
         };
         if project.admit().await == Route::Stream {
-            let said = destination
-                .deliver(&batch, Encoding::Identity, arrived.from)
-                .await;
+            let said = destination.deliver(batch, Encoding::Identity, from).await;
             destination.tally().note(said.verdict);
             project.report(&said.verdict.for_delivery(&said.words));
             if said.verdict == Verdict::Accepted {
@@ -221,7 +231,20 @@ impl Keeping {
             let gate = &self.carrier.gate;
             said.verdict.report(destination.project(), gate, Then::Kept);
         }
-        let kept = match SpooledEvent::of_batch(&batch, arrived) {
+        self.keep(destination, events()).await
+    }
+
+    /// Brings events into the spool. After `Ok` they are safe.
+    pub(super) async fn keep(
+        &self,
+        destination: &Destination,
+        events: Result<Vec<SpooledEvent>, SpoolError>,
+    ) -> Result<(), Unkept> {
+        let name = &destination.project().name;
+        let Some((project, _)) = self.projects.0.get(name) else {
+            return Err(Unkept);
+        };
+        let kept = match events {
             Ok(events) => project.keep(events).await,
             Err(error) => Err(error),
         };

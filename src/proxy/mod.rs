@@ -17,6 +17,7 @@ mod fetch;
 mod files;
 mod gate;
 mod gathered;
+mod group;
 mod hops;
 mod intercept;
 mod keeping;
@@ -62,6 +63,7 @@ use budget::Budget;
 use culprits::Cautions;
 use files::Files;
 use gate::Gate;
+use group::Gathering;
 use keeping::Keeping;
 use outbound::Connections;
 use random::random_bits;
@@ -112,7 +114,9 @@ struct Inner {
     config: Config,
     rewriter: Arc<Rewriter>,
     destinations: Arc<HashMap<String, Destination>>,
-    keeping: Option<Keeping>,
+    keeping: Option<Arc<Keeping>>,
+    /// By the name of the project, where its requests leave together.
+    gathering: HashMap<String, Arc<Gathering>>,
     /// By the number of the route.
     files: HashMap<usize, Files>,
     budget: Arc<Budget>,
@@ -251,7 +255,8 @@ impl Hedgerow {
 
     /// Whether no predecessor uses the spool any more.
     fn is_first(&self) -> bool {
-        self.inner.keeping.as_ref().is_none_or(Keeping::is_first)
+        let keeping = self.inner.keeping.as_ref();
+        keeping.is_none_or(|keeping| keeping.is_first())
     }
 
     /// Puts whatever comes from now on behind what waits in the spool.
@@ -371,14 +376,15 @@ impl Builder {
         }
         let destinations = Arc::new(destinations);
         let keeping = match &config.delivery.spool {
-            Some(spool) => Some(Keeping::open(
+            Some(spool) => Some(Arc::new(Keeping::open(
                 spool,
                 &config.delivery,
                 Arc::clone(&destinations),
                 Arc::clone(&gate),
-            )?),
+            )?)),
             None => None,
         };
+        let gathering = Gathering::of(&config, &destinations, keeping.as_ref(), &gate);
         let rewriter = Arc::new(rewriter(&config)?);
         let inner = Arc::new_cyclic(|inner| Inner {
             admin: admin::admin(&config, &self.clock, inner),
@@ -390,6 +396,7 @@ impl Builder {
             cautions: Cautions::default(),
             gate,
             keeping,
+            gathering,
             observer: self.observer,
             // Zero would mean for ever.
             idle_seconds: self.idle.as_secs().max(1),
@@ -463,3 +470,6 @@ fn check_authorities(file: Option<&Path>, host: &str) -> Result<(), BuildError> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod size_tests;

@@ -15,6 +15,7 @@ use crate::segment::{BodyError, KeyFrom, Refusal, Reply, WriteKey, WriteKeys};
 use super::body::Interrupted;
 use super::budget::{Reservation, UsedUp};
 use super::culprits::{blames_events, deliver_without, Culprit};
+use super::group::{Gathering, Request};
 use super::keeping::Unkept;
 use super::outbound::PIECE;
 use super::sender::Destination;
@@ -160,6 +161,8 @@ enum Leaving {
 /// Where the events go, and the batch they are written into.
 struct Target<'a> {
     destination: &'a Destination,
+    /// Where whole batches of its project wait for others.
+    gathering: Option<&'a Arc<Gathering>>,
     batch: Batch,
     /// The request that the batch is leaving with already, when the body streams.
     outgoing: Option<Outgoing<'a>>,
@@ -326,9 +329,11 @@ impl<'a> Passage<'a> {
             };
             self.watcher.project = &destination.project().name;
             self.rewrite.address_to(Arc::clone(destination.recipient()));
+            let gathering = self.inner.gathering.get(&destination.project().name);
             self.target = Some(Target {
-                batch: Batch::open(destination.envelope()),
+                batch: fresh(destination, gathering),
                 destination,
+                gathering,
                 outgoing: None,
             });
         }
@@ -371,6 +376,8 @@ impl<'a> Passage<'a> {
         let outgoing = match &mut target.outgoing {
             Some(outgoing) => outgoing,
             none => {
+                // What streams waits for no others.
+                target.batch.take_bearing();
                 let opened = Outgoing::open(target.destination, self.arrived.from).await;
                 none.insert(opened.map_err(Stop::Verdict)?)
             }
@@ -394,8 +401,8 @@ impl<'a> Passage<'a> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
-        let fresh = Batch::open(target.destination.envelope());
-        let batch = std::mem::replace(&mut target.batch, fresh);
+        let fresh = fresh(target.destination, target.gathering);
+        let mut batch = std::mem::replace(&mut target.batch, fresh);
         let project = target.destination.project();
         let verdict = match target.outgoing.take() {
             Some(outgoing) => {
@@ -408,7 +415,21 @@ impl<'a> Passage<'a> {
             }
             None if batch.events() == 0 => return Ok(()),
             None => {
+                let bearing = batch.take_bearing();
                 let body = Bytes::from(batch.close());
+                if let (Some(gathering), Some(bearing)) = (target.gathering, bearing) {
+                    let request = Request {
+                        held: self.reservation.split_off(body.len()),
+                        batch: body,
+                        bearing,
+                        arrived: self.arrived,
+                    };
+                    for Culprit { event, refusal } in gathering.deliver(request).await? {
+                        self.watcher.culprit(&event, &refusal);
+                    }
+                    self.rewrite.confirm();
+                    return Ok(());
+                }
                 let destination = target.destination;
                 if let Some(keeping) = &self.inner.keeping {
                     let kept = keeping.deliver(destination, body, self.arrived);
@@ -442,5 +463,13 @@ impl<'a> Passage<'a> {
             }
             verdict => Err(Stop::Verdict(verdict)),
         }
+    }
+}
+
+/// An empty batch.
+fn fresh(destination: &Destination, gathering: Option<&Arc<Gathering>>) -> Batch {
+    match gathering {
+        Some(_) => Batch::open_to_gather(destination.envelope()),
+        None => Batch::open(destination.envelope()),
     }
 }

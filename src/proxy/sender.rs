@@ -160,7 +160,9 @@ impl Destination {
         if let Ok(place) = places.try_acquire() {
             return Ok(place);
         }
-        match tokio::time::timeout(self.client.patience(), places.acquire()).await {
+        // Boxed: there is nearly always a place.
+        let waiting = tokio::time::timeout(self.client.patience(), places.acquire());
+        match Box::pin(waiting).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) | Err(_) => Err(Trouble::Crowded),
         }

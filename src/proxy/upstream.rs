@@ -222,7 +222,8 @@ impl Resolver {
                 return Ok(known);
             }
         }
-        self.wait(patience).await
+        // Boxed: the name has been looked up nearly always.
+        Box::pin(self.wait(patience)).await
     }
 
     fn refresh_in_background(self: &Arc<Self>, patience: Duration) {

@@ -406,6 +406,8 @@ impl Body {
                 self.state = State::ItemOrEnd;
             }
             (None, Streaming::Yes) => self.state = State::Done,
+            // A second `batch`, which is no array, stands behind what was taken for the first.
+            (None, _) if self.is_provisional() => self.begin_anew(),
             (None, _) => {
                 // What looked like an envelope is the message: nothing stands above it.
                 self.heading = Heading {

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::bearing::bearing;
 use super::body::Heading;
 use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
@@ -20,6 +21,7 @@ use super::{
     Arrival, Fault, Integrations, Mode, Omission, Recipient, RewriteError, Rewriter, Timestamp,
     Verdict,
 };
+use crate::posthog::{Address, EventBearing};
 
 /// The batch's own values, ready to be used for every message of it.
 #[derive(Debug, Default)]
@@ -389,6 +391,13 @@ fn refused(length: usize, fault: Fault) -> Converted {
     }
 }
 
+/// Whether events leave together with those of other requests, and what was noted of the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gathered {
+    No,
+    Yes(Option<EventBearing>),
+}
+
 /// What is the same for all messages of a body.
 pub(super) struct Request<'r> {
     pub(super) rewriter: &'r Rewriter,
@@ -411,6 +420,8 @@ pub(super) struct Request<'r> {
     pub(super) sixth_group_type: Option<String>,
     /// What its times had that could not be read.
     pub(super) unreadable: Unreadable,
+    /// What has to be known of the event to send it together with others', where that is done.
+    pub(super) bearing: Gathered,
 }
 
 /// Times of one message that could not be read.
@@ -539,6 +550,13 @@ fn event(
         time: settled.unusable_time.is_some(),
         sent_at: settled.sent_at == SentAt::Unreadable,
     };
+    if let Gathered::Yes(noted) = &mut request.bearing {
+        let mut event = bearing(&plan, &settled, source);
+        if subject == Subject::Removed || mapping.privacy.scrubs() {
+            event.address = Address::OfTheRequest;
+        }
+        *noted = Some(event);
+    }
     request
         .unconfirmed
         .extend(content.map(|(content, _)| content));

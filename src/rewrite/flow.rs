@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::body::{Body, Next};
-use super::convert::{Converted, Converter, Extent, Request, Shared, Spare, Unreadable};
+use super::convert::{Converted, Converter, Extent, Gathered, Request, Shared, Spare, Unreadable};
 use super::enrich::cache::{Capacity, UserAgents};
 use super::enrich::edge_session::Transport;
 use super::enrich::ids::group_in_cookie;
@@ -467,6 +467,11 @@ impl Rewrite {
             trace: self.trace.as_mut(),
             sixth_group_type: None,
             unreadable: Unreadable::default(),
+            bearing: if batch.gathers() {
+                Gathered::Yes(None)
+            } else {
+                Gathered::No
+            },
         };
         let index = self.index;
         let grown = &mut self.grown;
@@ -518,6 +523,9 @@ impl Rewrite {
             }
             (keep, converted)
         });
+        if let Gathered::Yes(Some(event)) = request.bearing {
+            batch.bear(event);
+        }
         self.shared = Some(shared);
         self.index += 1;
         result.map(|converted| converted.length)

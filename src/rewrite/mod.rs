@@ -23,6 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod bearing;
 mod body;
 mod convert;
 pub mod enrich;

@@ -215,6 +215,15 @@ fn a_project_has_the_mode_that_it_names_or_that_of_all() {
             Mode::Spool,
         ),
         ("delivery: {mode: stream}", "{}", Mode::Stream),
+        // Requests can go together with a spool and without one.
+        ("delivery: {mode: group}", "{}", Mode::Group),
+        ("", "{mode: group}", Mode::Group),
+        ("", "{mode: group, spool: {path: s}}", Mode::Group),
+        (
+            "delivery: {mode: stream}",
+            "{mode: group, linger: 0s, group_size: 4MiB}",
+            Mode::Stream,
+        ),
     ] {
         let own = if own.is_empty() {
             String::new()
@@ -225,12 +234,15 @@ fn a_project_has_the_mode_that_it_names_or_that_of_all() {
         assert_eq!(config.project("shop").unwrap().mode, mode, "{own} {all}");
         let says = render_table(&config).contains("delivery of shop: acknowledged when");
         assert_eq!(says, mode != config.delivery.mode, "{own} {all}");
+        let together = render_table(&config).contains("requests in groups of 5ms or 1MiB");
+        assert_eq!(together, mode == Mode::Group, "{own} {all}");
     }
     let path = "projects.shop.delivery.mode";
     let column = SHORTEST.lines().nth(1).unwrap().find("env:KEY").unwrap() + 1;
     for (own, message) in [
         (spool, "needs a `spool` in `delivery`"),
         ("delivery: {mode: spol}", "did you mean spool?"),
+        ("delivery: {mode: groop}", "did you mean group?"),
     ] {
         let text = file(&format!(", {own}"), "{spool: off}");
         let at = column + "env:KEY, delivery: {mode: ".len();

@@ -290,7 +290,7 @@ impl Client {
                 let peer = self.upstream.peer(line.address);
                 let connector = &self.connections.connector;
                 let release = connector.release_http_session(*session, &peer, Some(IDLE));
-                release.await;
+                Box::pin(release).await;
             }
         }
     }
@@ -302,14 +302,14 @@ impl Client {
         let Session::Http2(mut session, _) = line.session else {
             return;
         };
-        session.shutdown().await;
+        Box::pin(session.shutdown()).await;
         if let HttpSession::H2(stream) = &*session {
             // Other streams may go on; new ones get a new connection.
             stream.conn.mark_shutdown();
         }
         let peer = self.upstream.peer(line.address);
         let connector = &self.connections.connector;
-        connector.release_http_session(*session, &peer, None).await;
+        Box::pin(connector.release_http_session(*session, &peer, None)).await;
     }
 }
 
@@ -391,9 +391,9 @@ impl<'a> Sending<'a> {
             Ok(true) => Ok(Written::Answered),
             Ok(false) => match session.last_piece(piece).await {
                 Ok(()) => session.read_head(Fields::Few).await.map(|()| Written::All),
-                Err(failed) => session.last_words(failed).await,
+                Err(failed) => Box::pin(session.last_words(failed)).await,
             },
-            Err(failed) => session.last_words(failed).await,
+            Err(failed) => Box::pin(session.last_words(failed)).await,
         };
         match written {
             Ok(written) => self.client.answering(self.line, written),

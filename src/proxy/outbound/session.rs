@@ -20,6 +20,9 @@ pub(in crate::proxy) const PIECE: usize = 64 * 1024;
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A connection with one request on it; for HTTP/2, one stream of a connection.
+///
+/// What the framework does for HTTP/2 is awaited in boxes: its futures are large, and a request that
+/// goes another way would carry the room for them.
 pub(super) enum Session {
     Http1(Box<Http1>),
     /// The framework's, which is never its HTTP/1.1.
@@ -68,7 +71,7 @@ impl Session {
                 Ok(Written::All)
             }
             Ok(Written::Answered) => Ok(Written::Answered),
-            Err(failed) => self.last_words(failed).await,
+            Err(failed) => Box::pin(self.last_words(failed)).await,
         }
     }
 
@@ -94,7 +97,7 @@ impl Session {
             (_, Length::Nothing) => {}
             (Self::Http1(session), _) => session.piece(&rest).await.map_err(Failed::Write)?,
             (Self::Http2(session, _), _) => {
-                let written = session.write_request_body(rest, true).await;
+                let written = Box::pin(session.write_request_body(rest, true)).await;
                 written.map_err(|error| Failed::Write(error.into()))?;
             }
         }
@@ -111,9 +114,9 @@ impl Session {
             Self::Http1(session) => session.send(request, length).await,
             Self::Http2(session, _) => {
                 let header = request.header(length)?;
-                session.write_request_header(header).await?;
+                Box::pin(session.write_request_header(header)).await?;
                 if length == Length::Nothing {
-                    session.finish_request_body().await?;
+                    Box::pin(session.finish_request_body()).await?;
                 }
                 Ok(())
             }
@@ -125,7 +128,7 @@ impl Session {
         let written = match self {
             Self::Http1(session) => session.piece(&piece).await,
             Self::Http2(session, _) => {
-                let written = session.write_request_body(piece, false).await;
+                let written = Box::pin(session.write_request_body(piece, false)).await;
                 written.map_err(Broken::from)
             }
         };
@@ -137,7 +140,7 @@ impl Session {
         let written = match self {
             Self::Http1(session) => session.last_piece(&piece).await,
             Self::Http2(session, _) => {
-                let written = session.write_request_body(piece, true).await;
+                let written = Box::pin(session.write_request_body(piece, true)).await;
                 written.map_err(Broken::from)
             }
         };
@@ -174,7 +177,7 @@ impl Session {
             Self::Http1(session) => session.read_head(fields).await,
             Self::Http2(session, head) => {
                 while head.is_none() {
-                    session.read_response_header().await?;
+                    Box::pin(session.read_response_header()).await?;
                     *head = session
                         .response_header()
                         .and_then(|header| head_of(header, fields));
@@ -211,7 +214,7 @@ impl Session {
             Self::Http2(session, _) => session,
         };
         let mut length = 0_usize;
-        while let Some(data) = session.read_response_body().await? {
+        while let Some(data) = Box::pin(session.read_response_body()).await? {
             length = length.saturating_add(data.len());
             if length > limit {
                 return Ok(BodyEnd::TooLarge);

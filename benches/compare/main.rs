@@ -1,0 +1,346 @@
+//! What a request costs Hedgerow, beside proxies that only carry the bytes and others that do the
+//! same mapping: `make compare`, which installs what is needed first.
+//!
+//! All of them run at once and are asked in turns, in an order that changes from round to round; a
+//! busy machine makes all of them dearer, the ratios stay. Everything that arrives is looked at:
+//! each message once, and as it should be. Linux only: CPU time is read from `/proc`.
+//!
+//! ```text
+//! cargo bench --bench compare -- [--write] [--short] [--only haproxy,nginx,pingora,lua,node,…]
+//! ```
+//! `--write` puts the tables into docs/performance.md and README.md, `--short` takes half a minute and is good
+//! for nothing but to see that all of it works.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+/// What the release binary has, so that the pass-through, which is this program, has it too.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+mod http;
+mod load;
+mod measure;
+mod pass_through;
+mod process;
+mod same;
+mod sink;
+mod subjects;
+#[path = "../support/mod.rs"]
+mod support;
+mod table;
+mod verify;
+mod work;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use load::{Pace, Target};
+use measure::{slice, warm, Load, Sum};
+use process::Process;
+use sink::Sink;
+use subjects::{Kind, Large};
+use work::{Size, Template};
+
+/// No round begins after so long, except the first.
+const PATIENCE: Duration = Duration::from_secs(270);
+
+/// One that is compared.
+struct Subject {
+    kind: Kind,
+    process: Process,
+}
+
+/// How long, how often, of what.
+struct Plan {
+    rounds: usize,
+    /// All lengths are divided by it.
+    haste: u32,
+    write: bool,
+    only: Option<String>,
+}
+
+impl Plan {
+    fn read(arguments: impl Iterator<Item = String>) -> Self {
+        let mut plan = Self {
+            rounds: 3,
+            haste: 1,
+            write: false,
+            only: None,
+        };
+        let mut arguments = arguments;
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                // Cargo says so.
+                "--bench" => {}
+                "--write" => plan.write = true,
+                "--short" => (plan.rounds, plan.haste) = (1, 4),
+                "--only" => plan.only = arguments.next(),
+                other => panic!("{other}: expected --write, --short or --only NAMES"),
+            }
+        }
+        let whole = plan.haste == 1 && plan.only.is_none() && !cfg!(debug_assertions);
+        assert!(
+            whole || !plan.write,
+            "only a whole run of the release may be written into the documents"
+        );
+        plan
+    }
+
+    fn wants(&self, kind: Kind) -> bool {
+        let only = self.only.as_deref();
+        only.is_none_or(|only| only.split(',').any(|name| name == kind.short()))
+    }
+
+    fn length(&self, size: Size) -> Duration {
+        let milliseconds = match size {
+            Size::One => 2_000,
+            Size::Twenty => 1_500,
+            Size::ThreeHundred => 2_000,
+        };
+        Duration::from_millis(milliseconds) / self.haste
+    }
+}
+
+/// All that was measured.
+pub struct Results {
+    kinds: Vec<Kind>,
+    /// Requests at a fixed rate: by size, by subject.
+    open: Vec<(Size, usize, Vec<Sum>)>,
+    /// As many as go through, of all subjects with one event, and of all sizes for our own.
+    closed: Vec<(Size, Vec<(Kind, Sum)>)>,
+    /// At half of what goes through, one event.
+    half: Vec<(Kind, Sum)>,
+    large: Vec<(String, Sum)>,
+}
+
+fn main() -> ExitCode {
+    if let Ok(addresses) = std::env::var(pass_through::PASS_THROUGH) {
+        pass_through::run(&addresses, subjects::THREADS);
+        return ExitCode::SUCCESS;
+    }
+    let plan = Plan::read(std::env::args().skip(1));
+    let begun = Instant::now();
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let mut mistakes = Vec::new();
+    let results = measure_all(&plan, begun, folder.path(), &sink, &mut mistakes);
+    let text = table::all(&results);
+    println!("\n{text}");
+    println!("Took {:.0} s.", begun.elapsed().as_secs_f64());
+    if !mistakes.is_empty() {
+        for mistake in &mistakes {
+            println!("*** {mistake}");
+        }
+        println!("*** Not every message arrived once and as it should be. Nothing is written.");
+        return ExitCode::FAILURE;
+    }
+    if plan.write {
+        table::write(&text, &results);
+    }
+    ExitCode::SUCCESS
+}
+
+fn measure_all(
+    plan: &Plan,
+    begun: Instant,
+    folder: &Path,
+    sink: &Sink,
+    mistakes: &mut Vec<String>,
+) -> Results {
+    println!("Starting what is compared.");
+    let mut subjects = Vec::new();
+    for kind in Kind::ALL.into_iter().filter(|kind| plan.wants(*kind)) {
+        match kind.start(folder, sink.address) {
+            Ok(process) => subjects.push(Subject { kind, process }),
+            Err(missing) => println!("*** {} is left out: {missing}.", kind.name()),
+        }
+    }
+    for subject in &subjects {
+        mistakes.extend(same::look(subject.kind, &subject.process, sink));
+    }
+    let mut results = Results {
+        kinds: subjects.iter().map(|subject| subject.kind).collect(),
+        open: Vec::new(),
+        closed: Vec::new(),
+        half: Vec::new(),
+        large: Vec::new(),
+    };
+    for size in Size::ALL {
+        println!("{} events a request, at a fixed rate.", size.events());
+        let template = Arc::new(Template::new(size));
+        let load = Load {
+            pace: Pace::Open { rate: size.rate() },
+            connections: size.connections(),
+            length: plan.length(size),
+        };
+        let sums = in_turns(plan, begun, &subjects, &template, |_| load, sink);
+        results.open.push((size, template.len(), sums));
+    }
+    for size in Size::ALL {
+        println!("{} events a request, as many as go through.", size.events());
+        let template = Arc::new(Template::new(size));
+        let chosen = |kind: Kind| size == Size::One || kind.is_hedgerow() || kind == Kind::Pingora;
+        let subjects: Vec<&Subject> = subjects.iter().filter(|one| chosen(one.kind)).collect();
+        let load = Load {
+            pace: Pace::Closed,
+            connections: 64,
+            length: Duration::from_secs(1) / plan.haste,
+        };
+        let sums = in_turns(plan, begun, &subjects, &template, |_| load, sink);
+        let kinds = subjects.iter().map(|subject| subject.kind);
+        results.closed.push((size, kinds.zip(sums).collect()));
+    }
+    println!("At half of that.");
+    half(plan, begun, &subjects, &mut results, sink);
+    for sum in results
+        .open
+        .iter()
+        .flat_map(|(_, _, sums)| sums)
+        .chain(
+            results
+                .closed
+                .iter()
+                .flat_map(|(_, sums)| sums)
+                .map(|(_, sum)| sum),
+        )
+        .chain(results.half.iter().map(|(_, sum)| sum))
+    {
+        mistakes.extend(sum.mistakes.iter().cloned());
+    }
+    drop(subjects);
+    if plan.only.is_none() {
+        println!("Larger configurations.");
+        results.large = large(plan, folder, sink);
+        let sums = results.large.iter().map(|(_, sum)| sum);
+        mistakes.extend(sums.flat_map(|sum| sum.mistakes.iter().cloned()));
+    }
+    results
+}
+
+/// Loads the subjects in turns, as many rounds as are planned.
+fn in_turns<S: std::borrow::Borrow<Subject>>(
+    plan: &Plan,
+    begun: Instant,
+    subjects: &[S],
+    template: &Arc<Template>,
+    load: impl Fn(usize) -> Load,
+    sink: &Sink,
+) -> Vec<Sum> {
+    let mut sums: Vec<Sum> = subjects.iter().map(|_| Sum::default()).collect();
+    for (at, subject) in subjects.iter().enumerate() {
+        let target = Target::new(subject.borrow().process.address);
+        let mut load = load(at);
+        load.length = Duration::from_millis(300);
+        warm(&target, template, load, sink);
+    }
+    for round in 0..plan.rounds {
+        if round > 0 && begun.elapsed() > PATIENCE {
+            break;
+        }
+        for turn in 0..subjects.len() {
+            let at = (round + turn) % subjects.len();
+            let Subject { kind, process } = subjects[at].borrow();
+            let target = Target::new(process.address);
+            let carries = kind.carries();
+            slice(
+                &mut sums[at],
+                process,
+                &target,
+                carries,
+                template,
+                load(at),
+                sink,
+            );
+        }
+    }
+    sums
+}
+
+/// Latency at half of what each can do.
+fn half(plan: &Plan, begun: Instant, subjects: &[Subject], results: &mut Results, sink: &Sink) {
+    let Some((_, closed)) = results.closed.first() else {
+        return;
+    };
+    let chosen = |kind: Kind| kind.is_hedgerow() || kind == Kind::Pingora;
+    let subjects: Vec<&Subject> = subjects.iter().filter(|one| chosen(one.kind)).collect();
+    let template = Arc::new(Template::new(Size::One));
+    let load = |at: usize| {
+        let most = closed.iter().find(|(kind, _)| *kind == subjects[at].kind);
+        let most = most.map_or(2_000.0, |(_, sum)| sum.events_per_second());
+        Load {
+            pace: Pace::Open { rate: most / 2.0 },
+            connections: 64,
+            length: Duration::from_secs(1) / plan.haste,
+        }
+    };
+    let sums = in_turns(plan, begun, &subjects, &template, load, sink);
+    let kinds = subjects.iter().map(|subject| subject.kind);
+    results.half = kinds.zip(sums).collect();
+}
+
+/// Whether the cost of an event grows with the configuration or with the clients.
+fn large(plan: &Plan, folder: &Path, sink: &Sink) -> Vec<(String, Sum)> {
+    let template = Arc::new(Template::new(Size::One));
+    let processes = Large::ALL.map(|large| (large, large.start(folder, sink.address)));
+    let plain = &processes[0].1;
+    let mut cases = Vec::new();
+    for (large, process) in &processes {
+        let target = Target {
+            routes: large.routes().into(),
+            keys: large.keys(),
+            ..Target::new(process.address)
+        };
+        cases.push((
+            format!("{}, 16 connections", large.name()),
+            process,
+            target,
+            16,
+        ));
+    }
+    for connections in [1, 64] {
+        let name = match connections {
+            1 => "the same with 1 connection".to_owned(),
+            many => format!("the same with {many} connections"),
+        };
+        let target = Target::new(plain.address);
+        cases.insert(cases.len() - 3, (name, plain, target, connections));
+    }
+    let mut sums: Vec<Sum> = cases.iter().map(|_| Sum::default()).collect();
+    for round in 0..=plan.rounds {
+        for turn in 0..cases.len() {
+            let at = (round + turn) % cases.len();
+            let (_, process, target, connections) = &cases[at];
+            let load = Load {
+                // Slow enough for one connection.
+                pace: Pace::Open { rate: 1_000.0 },
+                connections: *connections,
+                length: Duration::from_secs(1) / plan.haste,
+            };
+            // The first round makes all warm.
+            if round == 0 {
+                warm(target, &template, load, sink);
+                continue;
+            }
+            let carries = verify::Carries::Reference;
+            slice(
+                &mut sums[at],
+                process,
+                target,
+                carries,
+                &template,
+                load,
+                sink,
+            );
+        }
+    }
+    let names = cases.into_iter().map(|(name, ..)| name);
+    names.zip(sums).collect()
+}

@@ -1,0 +1,172 @@
+//! Whose an event is, for requests that leave together: the events of one person keep their order,
+//! and no event gets the address of another's client.
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hasher};
+
+use super::message::Message;
+use super::normalise::{Settled, Source};
+use super::plan::{Piece, Plan};
+use crate::posthog::{Address, EventBearing};
+
+/// Events that join two ids, and the property that names the second one; a track call may have
+/// either name, too (posthog-ingestion 4.3).
+const JOINING: [(&str, &str); 3] = [
+    ("$identify", "$anon_distinct_id"),
+    ("$create_alias", "alias"),
+    ("$merge_dangerously", "alias"),
+];
+
+/// What is known of an event that is written as its plan says.
+pub(super) fn bearing(plan: &Plan<'_>, settled: &Settled<'_>, source: Source<'_>) -> EventBearing {
+    let Source { text, message, .. } = source;
+    // Without an address of the connection, or with one that the sender names as well, PostHog
+    // may look at the request's.
+    let own_address = settled.ip.is_some() && message.properties.get(text, "$ip").is_none();
+    EventBearing {
+        person: piece(plan.distinct_id, text),
+        joined: joined(plan, message, text),
+        address: if own_address {
+            Address::InTheEvent
+        } else {
+            Address::OfTheRequest
+        },
+    }
+}
+
+fn joined(plan: &Plan<'_>, message: &Message, text: &[u8]) -> Option<u64> {
+    let planned = [plan.anon_distinct_id, plan.alias].into_iter();
+    if let Some(second) = planned.into_iter().find(|second| *second != Piece::Absent) {
+        return Some(piece(second, text));
+    }
+    let event = plan.event.says(text)?;
+    let (_, property) = JOINING.iter().find(|(joining, _)| *joining == event)?;
+    let value = message.properties.get(text, property)?;
+    Some(piece(Piece::Raw(value), text))
+}
+
+/// Equal for ids that are the same text once they are read.
+fn piece(id: Piece<'_>, text: &[u8]) -> u64 {
+    let said = id.says(text).unwrap_or_else(|| match id {
+        Piece::Raw(value) => String::from_utf8_lossy(value.of(text)),
+        _ => Cow::Borrowed(""),
+    });
+    let mut hash = DefaultHasher::new();
+    hash.write(said.as_bytes());
+    hash.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::posthog::{ApiKey, Batch, Bearing, Envelope};
+    use crate::rewrite::{Arrival, Bounds, Mapping, Mode, Pulled, Rewriter};
+    use crate::segment::Call;
+
+    /// What is known of these messages, which came from this address.
+    fn of(messages: &str, mode: Mode, from: Option<&str>) -> Bearing {
+        let mapping = Mapping {
+            mode,
+            ..Mapping::default()
+        };
+        let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
+        let mut rewrite = rewriter.begin(Arrival {
+            client_ip: from.map(|from| from.parse().unwrap()),
+            ..Arrival::new(Call::Batch)
+        });
+        rewrite
+            .push(format!("{{\"batch\":[{messages}]}}").as_bytes())
+            .unwrap();
+        rewrite.end();
+        let envelope = Envelope::new(&ApiKey::new("phc_a").unwrap());
+        let mut batch = Batch::open_to_gather(&envelope);
+        let pulled = rewrite.pull(&mut batch, usize::MAX, &mut ()).unwrap();
+        assert_eq!(pulled, Pulled::Done);
+        batch.take_bearing().unwrap()
+    }
+
+    fn people(messages: &str, mode: Mode) -> BTreeSet<u64> {
+        of(messages, mode, None).people.into_iter().collect()
+    }
+
+    fn track(person: &str) -> String {
+        format!("{{\"type\":\"track\",\"event\":\"E\",\"userId\":{person}}}")
+    }
+
+    #[test]
+    fn an_event_is_of_its_person_and_of_the_one_that_it_joins() {
+        let one = |person: &str| *people(&track(person), Mode::Reference).first().unwrap();
+        let (ada, bob) = (one("\"ada\""), one("\"bob\""));
+        assert_ne!(ada, bob);
+        for mode in [Mode::Reference, Mode::Enriched] {
+            for (message, expected) in [
+                (track("\"ada\""), vec![ada]),
+                (track(r#""\u0061da""#), vec![ada]),
+                (
+                    r#"{"type":"page","userId":null,"anonymousId":"ada"}"#.to_owned(),
+                    vec![ada],
+                ),
+                (
+                    r#"{"type":"identify","userId":"ada","anonymousId":"bob"}"#.to_owned(),
+                    vec![ada, bob],
+                ),
+                (
+                    r#"{"type":"alias","userId":"ada","previousId":"bob"}"#.to_owned(),
+                    vec![ada, bob],
+                ),
+                (
+                    r#"{"type":"track","event":"$identify","userId":"ada","properties":{"$anon_distinct_id":"bob"}}"#.to_owned(),
+                    vec![ada, bob],
+                ),
+                (
+                    r#"{"type":"track","event":"$merge_dangerously","userId":"ada","properties":{"alias":"bob"}}"#.to_owned(),
+                    vec![ada, bob],
+                ),
+                (
+                    r#"{"type":"track","event":"E","userId":"ada","properties":{"alias":"bob"}}"#.to_owned(),
+                    vec![ada],
+                ),
+                (
+                    [track("\"ada\""), track("\"bob\""), track("\"ada\"")].join(","),
+                    vec![ada, bob],
+                ),
+                // What is no event is of nobody.
+                (r#"{"type":"track","userId":"bob"}"#.to_owned(), vec![]),
+            ] {
+                assert_eq!(
+                    people(&message, mode),
+                    expected.into_iter().collect(),
+                    "{mode:?} {message}"
+                );
+            }
+        }
+        assert_eq!(one("42"), one("\"42\""), "PostHog makes a text of a number");
+    }
+
+    #[test]
+    fn only_an_event_with_the_connections_address_needs_none_of_the_request() {
+        let web = r#""context":{"library":{"name":"analytics.js"}}"#;
+        for (message, from, address) in [
+            (web.to_owned(), Some("203.0.113.7"), Address::InTheEvent),
+            (web.to_owned(), None, Address::OfTheRequest),
+            (
+                r#""context":{"library":{"name":"analytics-node"}}"#.to_owned(),
+                Some("203.0.113.7"),
+                Address::OfTheRequest,
+            ),
+            (
+                format!("{web},\"properties\":{{\"$ip\":null}}"),
+                Some("203.0.113.7"),
+                Address::OfTheRequest,
+            ),
+        ] {
+            let message =
+                format!("{{\"type\":\"track\",\"event\":\"E\",\"userId\":\"u\",{message}}}");
+            let bearing = of(&message, Mode::Reference, from);
+            assert_eq!(bearing.address, address, "{message}");
+        }
+    }
+}

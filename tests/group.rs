@@ -1,0 +1,246 @@
+//! `mode: group`: requests of a project leave together, and nobody's events suffer for it. Real
+//! sockets, and the real binary where a process has to end.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+// The tests of outages have more use for it.
+#[allow(dead_code)]
+#[path = "outage/binary.rs"]
+mod binary;
+#[path = "group/order.rs"]
+mod order;
+mod support;
+#[path = "group/trouble.rs"]
+mod trouble;
+
+use std::path::Path;
+use std::time::Duration;
+
+use support::client::{post, Answer, Client};
+use support::proxy::{yaml, Proxy};
+use support::recorder::{Recorded, Recorder};
+
+/// A shop in this mode at this host, with this in its `delivery` besides.
+fn grouping(host: &str, more: &str) -> String {
+    yaml(host).replace(
+        "spool: \"off\"",
+        &format!("mode: group, {more}spool: \"off\""),
+    )
+}
+
+/// The same with a spool in this folder.
+fn grouping_and_spooling(host: &str, folder: &Path) -> String {
+    let spool = format!("{{path: \"{}\"}}", folder.join("spool").display());
+    grouping(host, "").replace("\"off\"", &spool)
+}
+
+/// One track call of this person.
+fn call(person: &str, id: &str) -> String {
+    format!("{{\"event\":\"Order\",\"userId\":\"{person}\",\"messageId\":\"{id}\"}}")
+}
+
+/// Sends these bodies, each on a connection of its own, all at once, and gives their answers.
+async fn all_at_once(proxy: &Proxy, bodies: Vec<String>) -> Vec<Answer> {
+    let address = proxy.address;
+    let clients = bodies.into_iter().map(|body| {
+        tokio::spawn(async move {
+            let mut client = Client::connect(address).await;
+            let request = post("/hr/v1/track", "", body.as_bytes());
+            client.exchange(&request).await
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let mut answers = Vec::new();
+    for client in clients {
+        answers.push(client.await.unwrap());
+    }
+    answers
+}
+
+/// The ids in the messages' events, in the order in which they arrived.
+fn uuids(requests: &[Recorded]) -> Vec<String> {
+    let mut all = Vec::new();
+    for request in requests {
+        let json = request.json();
+        for event in json["batch"].as_array().unwrap() {
+            all.push(event["uuid"].as_str().unwrap().to_owned());
+        }
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_connections_become_a_twentieth_of_the_requests() {
+    const CONNECTIONS: usize = 64;
+    const EACH: usize = 20;
+    let posthog = Recorder::start().await;
+    let proxy = Proxy::start(&grouping(&posthog.url(), "linger: 50ms, ")).await;
+    let address = proxy.address;
+    let clients = (0..CONNECTIONS).map(|person| {
+        tokio::spawn(async move {
+            let mut client = Client::connect(address).await;
+            for number in 0..EACH {
+                let body = call(&format!("p-{person}"), &format!("m-{person}-{number}"));
+                let answer = client
+                    .exchange(&post("/hr/v1/track", "", body.as_bytes()))
+                    .await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+                assert_eq!(answer.json()["success"], true);
+            }
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        client.await.unwrap();
+    }
+    let requests = posthog.seen();
+    let mut arrived = uuids(&requests);
+    assert_eq!(arrived.len(), CONNECTIONS * EACH);
+    arrived.sort();
+    arrived.dedup();
+    assert_eq!(arrived.len(), CONNECTIONS * EACH, "each once");
+    let most = CONNECTIONS * EACH / 20;
+    let sizes: Vec<_> = requests.iter().map(|one| one.ids().len()).collect();
+    assert!(
+        requests.len() <= most,
+        "{} requests: {sizes:?}",
+        sizes.len()
+    );
+    // Each is one whole batch of the project.
+    for request in &requests {
+        assert_eq!(request.json()["api_key"], "phc_test");
+        assert_eq!(request.header("transfer-encoding"), None);
+    }
+    assert_eq!(proxy.hedgerow.counts().held, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_no_larger_than_it_may_be_and_full_ones_do_not_linger() {
+    let posthog = Recorder::start().await;
+    let yaml = grouping(&posthog.url(), "linger: 1s, group_size: 4kB, ");
+    let proxy = Proxy::start(&yaml).await;
+    let padding = "x".repeat(1_500);
+    let bodies = (0..40).map(|number| {
+        format!(
+            "{{\"event\":\"Order\",\"userId\":\"p-{number}\",\"properties\":{{\"pad\":\"{padding}\"}}}}"
+        )
+    });
+    let answers = all_at_once(&proxy, bodies.collect()).await;
+    for answer in &answers {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let requests = posthog.seen();
+    let sizes: Vec<_> = requests.iter().map(|one| one.ids().len()).collect();
+    assert_eq!(sizes.iter().sum::<usize>(), 40, "{sizes:?}");
+    for request in &requests {
+        assert!(request.body.len() <= 4_000, "{}", request.body.len());
+    }
+    // Two fit, so all but the last had no need to wait.
+    assert!(
+        sizes.iter().filter(|size| **size == 2).count() >= 19,
+        "{sizes:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn projects_leave_apart_and_each_in_its_own_mode() {
+    let posthog = Recorder::start().await;
+    let host = posthog.url();
+    let yaml = format!(
+        "projects:\n\
+         \x20 one: {{host: \"{host}\", api_key: phc_one, delivery: {{mode: group}}}}\n\
+         \x20 two: {{host: \"{host}\", api_key: phc_two, delivery: {{mode: group}}}}\n\
+         \x20 three: {{host: \"{host}\", api_key: phc_three}}\n\
+         routes:\n  - path: /hr/\n    segment:\n      write_keys: {{wk_one: one, wk_two: two, wk_three: three}}\n\
+         delivery: {{linger: 200ms, spool: \"off\"}}\n"
+    );
+    let proxy = Proxy::start(&yaml).await;
+    let bodies = (0..30).map(|number| {
+        let key = ["one", "two", "three"][number % 3];
+        format!("{{\"event\":\"Order\",\"userId\":\"{key}-{number}\",\"writeKey\":\"wk_{key}\"}}")
+    });
+    for answer in all_at_once(&proxy, bodies.collect()).await {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let mut counts = std::collections::BTreeMap::<String, Vec<usize>>::new();
+    for request in posthog.seen() {
+        let json = request.json();
+        let key = json["api_key"].as_str().unwrap();
+        let ids = request.ids();
+        let of_the_key = |id: &String| id.starts_with(key.trim_start_matches("phc_"));
+        assert!(ids.iter().all(of_the_key), "{key}: {ids:?}");
+        counts.entry(key.to_owned()).or_default().push(ids.len());
+    }
+    assert_eq!(counts["phc_three"].len(), 10, "{counts:?}");
+    for key in ["phc_one", "phc_two"] {
+        assert_eq!(counts[key].iter().sum::<usize>(), 10, "{counts:?}");
+        assert!(counts[key].len() <= 5, "{counts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn posthog_is_told_a_clients_address_only_with_that_clients_events() {
+    let posthog = Recorder::start().await;
+    let yaml = grouping(&posthog.url(), "linger: 300ms, ")
+        + "trusted_proxies: [127.0.0.1]\nmapping: {mode: reference}\n";
+    let proxy = Proxy::start(&yaml).await;
+    let address = proxy.address;
+    // A server's events carry no address, so PostHog looks at the request's; a browser's do.
+    let clients = (0..12).map(|number| {
+        tokio::spawn(async move {
+            let library = ["analytics.js", "analytics-node"][number % 2];
+            let from = format!("203.0.113.{}", number % 4);
+            let body = format!(
+                "{{\"event\":\"Order\",\"userId\":\"{from} {library}\",\"messageId\":\"m-{number}\",\
+                 \"context\":{{\"library\":{{\"name\":\"{library}\"}}}}}}"
+            );
+            let mut client = Client::connect(address).await;
+            let from = format!("X-Forwarded-For: {from}\r\n");
+            client
+                .exchange(&post("/hr/v1/track", &from, body.as_bytes()))
+                .await
+                .status
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        assert_eq!(client.await.unwrap(), 200);
+    }
+    let requests = posthog.seen();
+    assert_eq!(uuids(&requests).len(), 12);
+    assert!(requests.len() < 12, "{} requests", requests.len());
+    for request in &requests {
+        let told = request.header("x-forwarded-for");
+        let json = request.json();
+        for event in json["batch"].as_array().unwrap() {
+            let properties = &event["properties"];
+            let id = properties["distinct_id"].as_str().unwrap();
+            let (from, library) = id.split_once(' ').unwrap();
+            if library == "analytics.js" {
+                assert_eq!(properties["$ip"], from, "{event}");
+            } else {
+                assert_eq!(properties.get("$ip"), None, "{event}");
+                assert_eq!(told.as_deref(), Some(from), "{event}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_request_waits_for_the_linger_and_not_for_others() {
+    let posthog = Recorder::start().await;
+    let proxy = Proxy::start(&grouping(&posthog.url(), "linger: 20ms, ")).await;
+    let mut client = Client::connect(proxy.address).await;
+    for number in 0..3 {
+        let body = call("p", &format!("m-{number}"));
+        let request = post("/hr/v1/track", "", body.as_bytes());
+        let sent = std::time::Instant::now();
+        let answer = client.exchange(&request).await;
+        assert_eq!(answer.status, 200);
+        assert!(sent.elapsed() >= Duration::from_millis(20));
+    }
+    assert_eq!(posthog.seen().len(), 3);
+}

@@ -1,0 +1,145 @@
+//! One slow answer holds up its own persons and nobody else, and each person's events keep their
+//! order.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::support::client::{post, Client};
+use super::support::proxy::Proxy;
+use super::support::recorder::{response, Act, Recorded, Recorder, OK};
+use super::support::{eventually, DEADLINE};
+use super::{all_at_once, call, grouping};
+
+/// Sends a body and does not wait for the answer.
+async fn begin(proxy: &Proxy, body: &str) -> Client {
+    let mut client = Client::connect(proxy.address).await;
+    client
+        .send(&post("/hr/v1/track", "", body.as_bytes()))
+        .await;
+    client
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_slow_answer_does_not_stop_the_others_and_persons_keep_their_order() {
+    // Requests of this person are not answered until the test says so.
+    let free = Arc::new(AtomicBool::new(false));
+    let answers = Arc::clone(&free);
+    let posthog = Recorder::that(move |request| {
+        let ids = request.ids();
+        let start = Instant::now();
+        let slow = ids.iter().any(|id| id == "slow");
+        // Other connections go on meanwhile.
+        tokio::task::block_in_place(|| {
+            while slow && !answers.load(Ordering::SeqCst) {
+                assert!(start.elapsed() < DEADLINE, "the test has ended");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        Act::Answer(OK.to_vec())
+    })
+    .await;
+    let yaml = grouping(&posthog.url(), "").replace("timeout: 5s", "timeout: 60s");
+    let proxy = Proxy::start(&yaml).await;
+    let mut first = begin(&proxy, &call("slow", "m-1")).await;
+    let counted = |events: u64| {
+        let proxy = &proxy;
+        eventually("it is there", move || {
+            (proxy.hedgerow.counts().events >= events).then_some(())
+        })
+    };
+    counted(1).await;
+    // What comes from now on finds it under way, or joins it in its place.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Behind it: the same person again, and one who becomes the same by an identify.
+    let mut second = begin(&proxy, &call("slow", "m-2")).await;
+    let identify = r#"{"type":"identify","anonymousId":"slow","userId":"known","messageId":"m-3"}"#;
+    let mut client = Client::connect(proxy.address).await;
+    client
+        .send(&post("/hr/v1/identify", "", identify.as_bytes()))
+        .await;
+    counted(3).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut fourth = begin(&proxy, &call("known", "m-4")).await;
+    // Meanwhile others come and go.
+    for number in 0..20 {
+        let mut other = Client::connect(proxy.address).await;
+        let body = call(&format!("quick-{number}"), &format!("q-{number}"));
+        let answer = other
+            .exchange(&post("/hr/v1/track", "", body.as_bytes()))
+            .await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let seen = posthog.seen();
+    assert_eq!(seen.len(), 20, "only what is not of the slow one");
+    free.store(true, Ordering::SeqCst);
+    assert_eq!(first.answer().await.status, 200);
+    assert_eq!(second.answer().await.status, 200);
+    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(fourth.answer().await.status, 200);
+    let later: Vec<_> = posthog.seen().into_iter().skip(20).collect();
+    let events: Vec<_> = later.iter().map(names).collect();
+    assert_eq!(events[0], ["Order of slow"], "the first alone: {events:?}");
+    let events = events.concat();
+    let place = |name: &str| events.iter().position(|event| event == name);
+    assert_eq!(events.len(), 4, "{events:?}");
+    let (joined, known) = (place("$identify of known"), place("Order of known"));
+    assert!(joined.is_some() && joined < known, "{events:?}");
+}
+
+/// The events of a request, each with whose it is.
+fn names(request: &Recorded) -> Vec<String> {
+    let json = request.json();
+    let events = json["batch"].as_array().unwrap().iter();
+    let name = |event: &serde_json::Value| {
+        let person = event["properties"]["distinct_id"].as_str().unwrap();
+        format!("{} of {person}", event["event"].as_str().unwrap())
+    };
+    events.map(name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_person_has_events_in_two_requests_at_once() {
+    const PEOPLE: usize = 12;
+    const REQUESTS: usize = 240;
+    let busy = Arc::new(Mutex::new(Vec::<String>::new()));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (theirs, under_way) = (Arc::clone(&busy), Arc::new(AtomicUsize::new(0)));
+    let peak = Arc::clone(&most);
+    let posthog = Recorder::that(move |request| {
+        let ids = request.ids();
+        {
+            let mut busy = theirs.lock().unwrap();
+            let twice: Vec<_> = ids.iter().filter(|id| busy.contains(id)).collect();
+            if !twice.is_empty() {
+                return Act::Answer(response("418 Two at once", "", &format!("{twice:?}")));
+            }
+            busy.extend(ids.iter().cloned());
+        }
+        peak.fetch_max(
+            under_way.fetch_add(1, Ordering::SeqCst) + 1,
+            Ordering::SeqCst,
+        );
+        // PostHog takes its time, and other connections go on meanwhile.
+        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(15)));
+        under_way.fetch_sub(1, Ordering::SeqCst);
+        theirs.lock().unwrap().retain(|id| !ids.contains(id));
+        Act::Answer(OK.to_vec())
+    })
+    .await;
+    let yaml = grouping(&posthog.url(), "linger: 1ms, group_size: 700, ");
+    let proxy = Proxy::start(&yaml).await;
+    let bodies = (0..REQUESTS).map(|number| {
+        let person = format!("p-{}", number * 7 % PEOPLE);
+        call(&person, &format!("m-{number}"))
+    });
+    for answer in all_at_once(&proxy, bodies.collect()).await {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let requests = posthog.seen();
+    let arrived: usize = requests.iter().map(|request| request.ids().len()).sum();
+    assert_eq!(arrived, REQUESTS);
+    assert!(busy.lock().unwrap().is_empty());
+    let most = most.load(Ordering::SeqCst);
+    assert!(most > 1, "{most} at once: the others waited too");
+}
