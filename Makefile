@@ -10,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check blockers bench compare clients cmake chromium nats-server blocker-lists
+.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server blocker-lists
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -36,6 +36,7 @@ check: cmake
 test: check clients nats-server blocker-lists
 	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	$(MAKE) instructions
 	$(TRY_BLOCKERS)
 
 bench: cmake
@@ -53,6 +54,11 @@ compare: cmake
 	scripts/need npm npm --version || true
 	@npm ci --prefix $(COMPARE_NODE) $(NPM_INSTALL) || echo "*** undici cannot be had: Node sends with its own fetch. ***"
 	cargo bench --locked --bench compare -- --write
+
+# What the rewriting costs, to the instruction: no more than is written down.
+instructions: cmake
+	@scripts/need valgrind valgrind --version
+	cargo bench --locked --bench instructions -- --check
 
 # The C library for compression below Pingora is built with it.
 cmake:

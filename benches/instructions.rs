@@ -1,8 +1,12 @@
 //! How many instructions one event takes in the rewriting, counted by Valgrind: unlike times they
 //! are the same on a busy machine.
 //!
-//! `cargo bench --bench instructions`. Each case runs twice with different counts of rounds; the
-//! difference leaves out what is done once.
+//! `cargo bench --bench instructions` prints them; with `-- --check` it fails if one of them has
+//! grown by more than 3 % over what is written down in `benches/instructions.txt`, and `-- --write`
+//! writes them down. Each case runs twice with different counts of rounds; the difference leaves out
+//! what is done once.
+//!
+//! Another compiler makes other code of the same source, so the file names the one that it is of.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -20,6 +24,12 @@ use support::{cases, Case, Way, Work};
 /// Set for the runs that are counted: way, case and rounds.
 const RUN: &str = "HEDGEROW_BENCH_RUN";
 
+/// Where they are written down.
+const WRITTEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
+
+/// How much a count may grow, in hundredths.
+const GROWTH: u64 = 3;
+
 fn main() {
     if let Ok(run) = std::env::var(RUN) {
         return rounds(&run);
@@ -28,6 +38,7 @@ fn main() {
         "{:<22} {:>12} {:>12} {:>12}",
         "instructions an event", "reference", "enriched", "sessions"
     );
+    let mut counted = Vec::new();
     for (index, case) in cases().iter().enumerate() {
         let counts = Way::ALL.map(|(_, way)| instructions(way, index, case.events));
         let [reference, rest @ ..] = counts;
@@ -37,6 +48,63 @@ fn main() {
             "{:<22} {reference:>12} {enriched:>12} {sessions:>12}",
             case.name
         );
+        for ((_, way), count) in Way::ALL.into_iter().zip(counts) {
+            counted.push((format!("{}, {way}", case.name), count));
+        }
+    }
+    let asked = |flag: &str| std::env::args().any(|argument| argument == flag);
+    if asked("--write") {
+        write(&counted);
+    }
+    if asked("--check") {
+        check(&counted);
+    }
+}
+
+fn compiler() -> String {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let output = Command::new(rustc).arg("--version").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn write(counted: &[(String, u64)]) {
+    let mut text = format!("compiler: {}\n", compiler());
+    for (what, count) in counted {
+        text.push_str(&format!("{what}: {count}\n"));
+    }
+    std::fs::write(WRITTEN, text).unwrap();
+}
+
+/// Compares with what is written down; prints all that has grown before it fails.
+fn check(counted: &[(String, u64)]) {
+    let text = std::fs::read_to_string(WRITTEN).unwrap();
+    let written: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .collect();
+    let of = |what: &str| {
+        let found = written.iter().find(|(name, _)| *name == what);
+        found.map(|(_, value)| *value)
+    };
+    let (then, now) = (of("compiler").unwrap_or("unknown"), compiler());
+    if then != now {
+        println!("the counts in {WRITTEN} are of {then}; this is {now}");
+    }
+    let mut grown = 0;
+    for (what, count) in counted {
+        let Some(before) = of(what).and_then(|count| count.parse::<u64>().ok()) else {
+            println!("{what}: not written down");
+            grown += 1;
+            continue;
+        };
+        if count * 100 > before * (100 + GROWTH) {
+            println!("{what}: {count}, and was {before}");
+            grown += 1;
+        }
+    }
+    if grown > 0 {
+        println!("if that is meant: cargo bench --bench instructions -- --write");
+        std::process::exit(1);
     }
 }
 

@@ -11,8 +11,9 @@
 //! array in it, all of it is done again, and `batch` is followed to its end.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use super::json::{unescape, Ended, Skim, Skimmed};
 use super::{Bounds, RewriteError};
@@ -179,17 +180,17 @@ impl Body {
         }
     }
 
-    /// Makes room for so many bytes, so that the buffer need not grow to them step by step.
-    pub(super) fn expect(&mut self, bytes: usize) {
-        self.buffer.reserve_exact(bytes);
-    }
-
     /// The same, with `batch` followed to its end whatever it costs.
     pub(super) fn followed(call: Call, bounds: Bounds) -> Self {
         Self {
             guess: Guess::Forbidden,
             ..Self::new(call, bounds)
         }
+    }
+
+    /// Makes room for so many bytes, so that the buffer need not grow to them step by step.
+    pub(super) fn expect(&mut self, bytes: usize) {
+        self.buffer.reserve_exact(bytes);
     }
 
     /// Adds bytes.
@@ -217,8 +218,10 @@ impl Body {
 
     /// Whether it is worth looking: the name of the key stands in the body, or might in disguise.
     fn may_be_batch(&self) -> bool {
-        let has = |name: &str| memmem::find(&self.buffer, name.as_bytes()).is_some();
-        self.envelope == Envelope::Possible && (has("\"batch\"") || has("\\u00"))
+        static PLAIN: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"batch\""));
+        static DISGUISED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\\u00"));
+        let has = |name: &Finder<'_>| name.find(&self.buffer).is_some();
+        self.envelope == Envelope::Possible && (has(&PLAIN) || has(&DISGUISED))
     }
 
     fn is_not_an_envelope(&mut self) {
@@ -297,7 +300,7 @@ impl Body {
         };
         let rest = self.buffer.get(self.at..).unwrap_or_default();
         let found = Skim::inside_of_one().follow(rest, Ended::Yes);
-        if found == Skimmed::End(end + 1 - self.at) {
+        if found == Skimmed::End((end + 1).saturating_sub(self.at)) {
             self.guess = Guess::Right;
             return None;
         }

@@ -116,7 +116,10 @@ pub(super) struct Converter {
 
 /// Converters of requests that are through, for those that come: their memory has grown to what
 /// messages need.
+///
+/// A converter is large, and moves from hand to hand as a pointer.
 #[derive(Debug, Default)]
+#[allow(clippy::vec_box)]
 pub(super) struct Spare(Mutex<Vec<Box<Converter>>>);
 
 impl Spare {
@@ -140,6 +143,7 @@ impl Spare {
     }
 
     /// The list is whole between any two statements, whatever became of a thread.
+    #[allow(clippy::vec_box)]
     fn list(&self) -> MutexGuard<'_, Vec<Box<Converter>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -408,6 +412,8 @@ pub(super) struct Request<'r> {
     pub(super) meta_ids: Option<&'r MetaIds>,
     /// The messages whose events PostHog has not accepted yet.
     pub(super) unconfirmed: &'r mut Vec<Tag>,
+    /// The messages whose times have been noted.
+    pub(super) noted: &'r mut Vec<Tag>,
     /// Notes where each property came from, if anybody wants to know.
     pub(super) trace: Option<&'r mut Trace>,
     /// The type of groups that is one too many.
@@ -457,6 +463,7 @@ fn event(
                 Subject::Removed => &mut no_sessions,
             },
             repeats,
+            noted: &mut *request.noted,
         },
     )?;
     let content = repeats.and_then(|repeats| {

@@ -105,6 +105,7 @@ impl Rewriter {
             recipient: Arc::clone(&self.nobody),
             sessions: Sessions::new(self.sessions.clone()),
             unconfirmed: Vec::new(),
+            noted: Vec::new(),
             trace: None,
             converter: Some(self.spare.take()),
             shared: None,
@@ -132,6 +133,8 @@ pub struct Rewrite {
     group_cookie: Option<String>,
     meta_ids: Option<MetaIds>,
     unconfirmed: Vec<Tag>,
+    /// Messages whose times have been noted, and would have to be forgotten.
+    noted: Vec<Tag>,
     trace: Option<Trace>,
     body: Body,
     /// Given back when the body is through.
@@ -217,7 +220,7 @@ impl Rewrite {
 
     /// The write key in the body: of its top level, else of its first message. To be asked once
     /// the flow is open and before the first pull. In a streaming body only what stands before
-    /// `batch`, and a first message that is complete, can be known.
+    /// `batch`, and in the first message, can be known.
     pub fn write_key(&mut self) -> Result<WrittenKey, RewriteError> {
         let mut found = self.find()?;
         if self.body.settle().is_some() {
@@ -333,6 +336,7 @@ impl Rewrite {
                 self.begin_anew(batch);
                 continue;
             }
+            self.noted.clear();
             let body = &self.body;
             self.held_back.tell(batch, |came| body.bytes(came), watch);
             match pulled? {
@@ -355,6 +359,11 @@ impl Rewrite {
         self.held_back.forget();
         self.sessions = Sessions::new(self.rewriter.sessions.clone());
         self.unconfirmed.clear();
+        for tag in self.noted.drain(..) {
+            if let Some(repeats) = &self.rewriter.repeats {
+                repeats.forget(tag);
+            }
+        }
         self.shared = None;
         self.refused = 0;
         self.index = 0;
@@ -454,6 +463,7 @@ impl Rewrite {
             group_cookie: self.group_cookie.as_deref(),
             meta_ids: self.meta_ids.as_ref(),
             unconfirmed: &mut self.unconfirmed,
+            noted: &mut self.noted,
             trace: self.trace.as_mut(),
             sixth_group_type: None,
             unreadable: Unreadable::default(),

@@ -9,7 +9,7 @@ use super::json::{is_blank, is_truthy, unescape, Shape, Value};
 use super::library::Library;
 use super::message::{Context, Message, Part};
 use super::message_id::{given, made, EventUuid, Place};
-use super::repeats::Repeats;
+use super::repeats::{Repeats, Tag};
 use super::session::{SenderClock, Sessions};
 use super::time::{read, read_number, Reading};
 use super::usable;
@@ -93,6 +93,8 @@ pub(super) struct Settling<'d> {
     pub(super) index: usize,
     pub(super) sessions: &'d mut Sessions,
     pub(super) repeats: Option<&'d Repeats>,
+    /// The messages whose times have been noted.
+    pub(super) noted: &'d mut Vec<Tag>,
 }
 
 /// Settles a message.
@@ -117,7 +119,9 @@ pub(super) fn settle<'t>(
     let mut timing = timing(message, text, arrival.received_at, settling.batch_sent_at);
     if let (Some(repeats), Some(now)) = (settling.repeats, arrival.received_at) {
         let sender = settling.recipient.posthog_cookie.as_str();
-        timing.recall(|time| repeats.first_time((sender, kind, &message_id), source, now, time));
+        let message = (sender, kind, message_id.as_ref());
+        let noted = &mut *settling.noted;
+        timing.recall(|time| repeats.first_time(message, source, (now, noted), time));
     }
     let uuid = match settling.mapping.event_uuid {
         EventUuidForm::V5 => EventUuid::v5(&message_id),

@@ -62,12 +62,13 @@ impl Repeats {
     /// The time that a message had when it came first; the given one if it has not been seen.
     ///
     /// A message is the same if its sender, id, call, own time, name and people are: broken
-    /// clients use one id for many messages, and these must not get each other's times.
+    /// clients use one id for many messages, and these must not get each other's times. What has
+    /// been noted now is added to `noted`.
     pub(super) fn first_time(
         &self,
         (sender, kind, message_id): (&str, Kind, &str),
         source: Source<'_>,
-        now: Timestamp,
+        (now, noted): (Timestamp, &mut Vec<Tag>),
         time: Timestamp,
     ) -> Timestamp {
         let Source { text, message, .. } = source;
@@ -85,7 +86,16 @@ impl Repeats {
             gathered.part(value.map_or(&[], |value| value.of(text)));
         }
         let tag = gathered.tag();
-        Timestamp::from_micros(self.times.first(tag, now, time.micros()))
+        let (first, novelty) = self.times.first(tag, now, time.micros());
+        if novelty == Novelty::Noted {
+            noted.push(tag);
+        }
+        Timestamp::from_micros(first)
+    }
+
+    /// Forgets a time that should not have been noted.
+    pub(super) fn forget(&self, tag: Tag) {
+        self.times.forget(tag);
     }
 
     /// The whole message, without what changes from try to try; none if repeats are sent.
@@ -208,6 +218,13 @@ fn lasting(message: &Message, text: &[u8], mut take: impl FnMut(&[u8])) {
     part(at, text.len());
 }
 
+/// Whether a tag was there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Novelty {
+    Known,
+    Noted,
+}
+
 /// A table of fixed size. What is new in a full place pushes out what has been there longest.
 #[derive(Debug)]
 struct Table {
@@ -247,16 +264,16 @@ impl Table {
     }
 
     /// The value under which a tag was noted first; notes it now if it is not there.
-    fn first(&self, tag: Tag, now: Timestamp, value: i64) -> i64 {
+    fn first(&self, tag: Tag, now: Timestamp, value: i64) -> (i64, Novelty) {
         let now = now.millis();
         let Some(mut shard) = self.shard(tag) else {
-            return value;
+            return (value, Novelty::Known);
         };
         let Some(pair) = shard.get_mut(place(tag)) else {
-            return value;
+            return (value, Novelty::Known);
         };
         if let Some(slot) = pair.iter().find(|slot| slot.holds(tag, now)) {
-            return slot.value;
+            return (slot.value, Novelty::Known);
         }
         let fresh = Slot {
             tag,
@@ -266,7 +283,17 @@ impl Table {
         let [left, right] = pair;
         let oldest = if left.seen <= right.seen { left } else { right };
         *oldest = fresh;
-        value
+        (value, Novelty::Noted)
+    }
+
+    fn forget(&self, tag: Tag) {
+        let mut shard = self.shard(tag);
+        let pair = shard.as_mut().and_then(|shard| shard.get_mut(place(tag)));
+        for slot in pair.into_iter().flatten() {
+            if slot.tag == tag {
+                *slot = EMPTY;
+            }
+        }
     }
 
     fn knows(&self, tag: Tag, now: Timestamp) -> bool {
@@ -310,10 +337,12 @@ mod tests {
     fn the_first_value_stays_for_a_day_and_no_longer() {
         let table = Table::new();
         let one = tag(1);
-        assert_eq!(table.first(one, at(0), 10), 10);
-        assert_eq!(table.first(one, at(DAY), 20), 10);
-        assert_eq!(table.first(one, at(-DAY), 20), 10);
-        assert_eq!(table.first(one, at(DAY + 1), 30), 30);
+        assert_eq!(table.first(one, at(0), 10), (10, Novelty::Noted));
+        assert_eq!(table.first(one, at(DAY), 20), (10, Novelty::Known));
+        assert_eq!(table.first(one, at(-DAY), 20), (10, Novelty::Known));
+        assert_eq!(table.first(one, at(DAY + 1), 30), (30, Novelty::Noted));
+        table.forget(one);
+        assert_eq!(table.first(one, at(DAY + 1), 40), (40, Novelty::Noted));
         assert!(table.knows(one, at(DAY + 1)));
         assert!(!table.knows(tag(2), at(0)));
     }
@@ -340,7 +369,7 @@ mod tests {
         for number in 0..200 {
             let one = tag(number);
             let times: Vec<i64> = std::thread::scope(|scope| {
-                let see = |thread| table.first(one, at(0), thread);
+                let see = |thread| table.first(one, at(0), thread).0;
                 let threads: Vec<_> = (0..4)
                     .map(|thread| scope.spawn(move || see(thread)))
                     .collect();

@@ -9,19 +9,23 @@ const KEYS_COMPARED: usize = 256;
 /// The bytes of a key that is no longer than a block, and zeros.
 pub(super) type Word = u128;
 
+/// For each length the bits of so many bytes.
+#[allow(clippy::indexing_slicing)]
+static MASKS: [Word; 2 * BLOCK] = {
+    let mut masks = [Word::MAX; 2 * BLOCK];
+    let mut length = 0;
+    while length < BLOCK {
+        masks[length] = !(Word::MAX << (8 * length));
+        length += 1;
+    }
+    masks
+};
+
 /// The first `length` bytes of a block.
 #[inline(always)]
 pub(super) fn word(block: &[u8; BLOCK], length: usize) -> Word {
-    const MASKS: [u128; 2 * BLOCK] = {
-        let mut masks = [u128::MAX; 2 * BLOCK];
-        let mut length = 0;
-        while length < BLOCK {
-            masks[length] = !(u128::MAX << (8 * length));
-            length += 1;
-        }
-        masks
-    };
-    u128::from_le_bytes(*block) & MASKS[length % (2 * BLOCK)]
+    let mask = MASKS.get(length % (2 * BLOCK)).copied();
+    Word::from_le_bytes(*block) & mask.unwrap_or(Word::MAX)
 }
 
 /// A quick hash of a short key. Two keys with one hash only cost the detour over `repair`.
