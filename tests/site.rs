@@ -13,6 +13,8 @@ mod account;
 mod answers;
 #[path = "../examples/existing_proxy.rs"]
 mod existing_proxy;
+#[path = "site/keepalive.rs"]
+mod keepalive;
 #[path = "site/library.rs"]
 mod library;
 #[path = "site/pages.rs"]

@@ -19,6 +19,7 @@ mod gate;
 mod gathered;
 mod hops;
 mod intercept;
+mod keepalive;
 mod keeping;
 mod library;
 mod listening;
