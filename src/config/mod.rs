@@ -128,6 +128,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
         ..mapping
     };
     let (limits, bounds) = sections::limits(reader, &top);
+    warn_of_large_events(reader, &top, &delivery, bounds.event);
     let server = sections::server(reader, &top);
     Some(Config {
         listen,
@@ -142,6 +143,27 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
         delivery,
         server,
     })
+}
+
+/// A NATS server takes messages of 1 MiB, their headers included, unless its own configuration says
+/// otherwise (`max_payload`); what it does take is known when it is connected.
+fn warn_of_large_events(
+    reader: &mut Reader<'_>,
+    top: &reader::Section<'_>,
+    delivery: &Delivery,
+    event: usize,
+) {
+    const TAKEN: usize = (1 << 20) - (4 << 10);
+    let Some(spool) = &delivery.spool else { return };
+    if let (SpoolPlace::Nats(_), true, Some(field)) =
+        (&spool.place, event > TAKEN, top.get("limits"))
+    {
+        reader.warn(
+            field,
+            "`event` is above the 1 MiB that NATS servers take by default: unless their \
+             `max_payload` is larger, such events are refused when the spool is needed",
+        );
+    }
 }
 
 /// Events that a Segment account sends to PostHog as well are known again by their id alone.

@@ -63,7 +63,7 @@ use budget::Budget;
 use culprits::Cautions;
 use files::Files;
 use gate::Gate;
-use keeping::Keeping;
+use keeping::{Keeping, Terms};
 use outbound::Connections;
 use random::random_bits;
 use sender::Destination;
@@ -372,6 +372,10 @@ impl Builder {
             Some(spool) => Some(Keeping::open(
                 spool,
                 &config.delivery,
+                Terms {
+                    largest_event: config.bounds.event,
+                    clock: Arc::clone(&self.clock),
+                },
                 Arc::clone(&destinations),
                 Arc::clone(&gate),
             )?),

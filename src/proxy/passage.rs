@@ -401,7 +401,10 @@ impl<'a> Passage<'a> {
                 let destination = target.destination;
                 if let Some(keeping) = &self.inner.keeping {
                     let kept = keeping.deliver(destination, body, self.arrived);
-                    kept.await.map_err(|Unkept| Stop::Spool)?;
+                    kept.await.map_err(|unkept| match unkept {
+                        Unkept::ForNow => Stop::Spool,
+                        Unkept::TooLarge => Stop::Rewrite(RewriteError::TooLarge),
+                    })?;
                     self.rewrite.confirm();
                     return Ok(());
                 }
