@@ -16,6 +16,8 @@ mod binaries;
 mod binary;
 #[path = "nats_spool/ledger.rs"]
 mod ledger;
+#[path = "nats_spool/limits.rs"]
+mod limits;
 #[allow(dead_code)]
 #[path = "leaving/process.rs"]
 mod process;
@@ -90,7 +92,7 @@ async fn append(spool: &NatsSpool, ids: &[String]) {
 
 async fn lead(spool: &NatsSpool) {
     until("the lead", || async {
-        matches!(spool.lead("shop").await, Lead::Ours(_))
+        matches!(spool.lead("shop").await, Ok(Lead::Ours(_)))
     })
     .await;
 }

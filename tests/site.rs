@@ -13,6 +13,8 @@ mod account;
 mod answers;
 #[path = "../examples/existing_proxy.rs"]
 mod existing_proxy;
+#[path = "site/keepalive.rs"]
+mod keepalive;
 #[path = "site/library.rs"]
 mod library;
 #[path = "site/pages.rs"]
@@ -347,20 +349,28 @@ async fn a_stale_connection_to_the_site_is_tried_again_for_what_may_be_repeated(
         _ => Some(Act::Close),
     })
     .await;
-    let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &site.url())).await;
+    let orders = || {
+        let seen = site.seen();
+        let orders = seen.iter().filter(|sent| sent.head.starts_with("POST"));
+        orders.count()
+    };
+    let order = post("/order", "", b"one");
+    // The operator says that the site keeps its connections, and it does not.
+    let sites = format!("{{servers: \"{}\", keepalive: 30s}}", site.url());
+    let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &sites)).await;
     // One client, so that a connection to the site is back in the pool before the next request.
     let mut client = Client::connect(proxy.address).await;
     assert_eq!(client.exchange(&get("/1", "")).await.status, 200);
-    assert_eq!(client.exchange(&get("/2", "")).await.status, 200);
     // An order must not be placed twice: what became of it is for its sender to find out.
-    let order = post("/order", "", b"one");
     assert_eq!(client.exchange(&order).await.status, 502);
-    let orders = site
-        .seen()
-        .iter()
-        .filter(|sent| sent.head.starts_with("POST"))
-        .count();
-    assert_eq!(orders, 1);
+    assert_eq!(orders(), 1);
+    // From then on orders get connections of their own, and pages are asked for again.
+    let mut client = Client::connect(proxy.address).await;
+    for placed in 2..5 {
+        assert_eq!(client.exchange(&get("/2", "")).await.status, 200);
+        assert_eq!(client.exchange(&order).await.status, 200);
+        assert_eq!(orders(), placed);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -146,4 +146,13 @@ fn projects(page: &mut Page, state: &State) {
     for project in &state.projects {
         bytes.value(&[("project", &project.name)], project.waiting_bytes);
     }
+    let mut stalled = page.gauge(
+        "hedgerow_spool_not_draining_since_timestamp_seconds",
+        "Since when the spool does not let its events be drained, in seconds since 1970; 0 while \
+         it does.",
+    );
+    for project in &state.projects {
+        let since = project.stalled.as_ref().map_or(0, |stalled| stalled.since);
+        stalled.value(&[("project", &project.name)], since);
+    }
 }

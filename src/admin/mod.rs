@@ -20,7 +20,7 @@ mod metrics;
 mod state;
 
 use live::{Clock, Live};
-pub use state::{Answers, Condition, Forwarded, ProjectState, SpoolState, State};
+pub use state::{Answers, Condition, Forwarded, ProjectState, SpoolState, Stalled, State};
 
 const PAGE: &str = include_str!("assets/admin.html");
 const STYLE: &str = include_str!("assets/admin.css");
@@ -134,8 +134,15 @@ impl Admin {
     fn health(&self) -> Response {
         let state = (self.state)();
         let waiting: u64 = state.projects.iter().map(|project| project.waiting).sum();
+        let stalled = state.projects.iter().filter_map(|project| {
+            let stalled = project.stalled.as_ref()?;
+            let said = json!({"since": stalled.since, "reason": stalled.reason});
+            Some((project.name.clone(), said))
+        });
+        let stalled: serde_json::Map<_, _> = stalled.collect();
         let text = json!({
-            "status": "ok",
+            "status": if stalled.is_empty() { "ok" } else { "not_draining" },
+            "not_draining": stalled,
             "waiting": waiting,
             "posthog": state.projects.iter().map(|project| {
                 (project.name.clone(), json!(project.posthog.word()))

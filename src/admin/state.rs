@@ -40,6 +40,17 @@ pub struct ProjectState {
     pub waiting: u64,
     /// Their JSON in bytes.
     pub waiting_bytes: u64,
+    /// Since when the spool does not let them be drained, and what it says; none while it does.
+    pub stalled: Option<Stalled>,
+}
+
+/// What waits is not drained, and that is not PostHog's doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stalled {
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+    /// What the spool said last.
+    pub reason: String,
 }
 
 /// What is believed of PostHog.

@@ -20,6 +20,7 @@ fn state() -> State {
             },
             waiting: 5,
             waiting_bytes: 900,
+            stalled: None,
         }],
         spool: Some(SpoolState {
             appended: 5,
@@ -68,6 +69,7 @@ fn metrics_are_in_prometheus_form_with_escaped_labels() {
         "hedgerow_batches_total{project=\"a \\\"shop\\\"\",answer=\"accepted\"} 3",
         "hedgerow_posthog_available{project=\"a \\\"shop\\\"\"} 0",
         "hedgerow_spool_waiting_events{project=\"a \\\"shop\\\"\"} 5",
+        "hedgerow_spool_not_draining_since_timestamp_seconds{project=\"a \\\"shop\\\"\"} 0",
         "hedgerow_spool_events_total{what=\"appended\"} 5",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
@@ -94,6 +96,30 @@ fn health_says_what_waits_and_what_is_away() {
     assert_eq!(answer["status"], "ok");
     assert_eq!(answer["waiting"], 5);
     assert_eq!(answer["posthog"]["a \"shop\""], "away");
+}
+
+#[test]
+fn a_spool_that_cannot_be_drained_is_in_health_and_metrics() {
+    let stalled = || {
+        let mut state = state();
+        state.projects[0].stalled = Some(Stalled {
+            since: 1_795_166_000,
+            reason: "no consumer".to_owned(),
+        });
+        state
+    };
+    let clock: Clock = Arc::new(|| DateTime::from_timestamp(1_795_166_130, 0).unwrap());
+    let admin = Admin::new(stalled, Came::Shown, clock);
+    let health = get(&admin, "/health", "x");
+    assert_eq!(health.status, StatusCode::OK);
+    let health: Value = serde_json::from_str(&body(&health)).unwrap();
+    assert_eq!(health["status"], "not_draining");
+    let said = &health["not_draining"]["a \"shop\""];
+    assert_eq!(said["since"], 1_795_166_000);
+    assert_eq!(said["reason"], "no consumer");
+    let metrics = body(&get(&admin, "/metrics", "x"));
+    let line = "hedgerow_spool_not_draining_since_timestamp_seconds{project=\"a \\\"shop\\\"\"} 1795166000";
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
 }
 
 #[test]

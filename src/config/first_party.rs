@@ -70,6 +70,9 @@ pub struct Origin {
     pub health: Health,
     /// What becomes of header fields with underscores in their names.
     pub underscores: Underscores,
+    /// How long an idle connection to a server is kept: zero for not at all, none for what
+    /// the server announces and the default.
+    pub keepalive: Option<Duration>,
 }
 
 /// How it is found out that a server of a site is away.
@@ -323,6 +326,7 @@ pub(super) fn origin<'n>(
             inject: None,
             health: Health::Connect(EVERY),
             underscores: Underscores::Drop,
+            keepalive: None,
         });
     };
     let section = reader.section(field, schema::ORIGIN)?;
@@ -370,11 +374,19 @@ pub(super) fn origin<'n>(
     };
     let words = [("drop", Underscores::Drop), ("keep", Underscores::Keep)];
     let underscores = reader.choice(&section, "underscores", &words);
+    let keepalive = match section.get("keepalive").map(Field::text) {
+        Some(Some("off")) => Some(Duration::ZERO),
+        _ => {
+            let range = Duration::from_millis(1)..=Duration::from_secs(3600);
+            reader.duration(&section, "keepalive", range)
+        }
+    };
     Some(Origin {
         servers: servers?,
         inject,
         health,
         underscores: underscores.unwrap_or_default(),
+        keepalive,
     })
 }
 

@@ -129,6 +129,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
         ..mapping
     };
     let (limits, bounds) = sections::limits(reader, &top);
+    warn_of_large_events(reader, &top, &delivery, bounds.event);
     let server = sections::server(reader, &top);
     Some(Config {
         listen,
@@ -161,6 +162,27 @@ fn warn_of_pages_without_a_library(
             field,
             "`sessions: page` does nothing: no route has a `library`, with which pages would keep \
              sessions",
+        );
+    }
+}
+
+/// A NATS server takes messages of 1 MiB, their headers included, unless its own configuration says
+/// otherwise (`max_payload`); what it does take is known when it is connected.
+fn warn_of_large_events(
+    reader: &mut Reader<'_>,
+    top: &reader::Section<'_>,
+    delivery: &Delivery,
+    event: usize,
+) {
+    const TAKEN: usize = (1 << 20) - (4 << 10);
+    let Some(spool) = &delivery.spool else { return };
+    if let (SpoolPlace::Nats(_), true, Some(field)) =
+        (&spool.place, event > TAKEN, top.get("limits"))
+    {
+        reader.warn(
+            field,
+            "`event` is above the 1 MiB that NATS servers take by default: unless their \
+             `max_payload` is larger, such events are refused when the spool is needed",
         );
     }
 }

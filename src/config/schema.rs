@@ -52,7 +52,7 @@ pub(super) const FORWARD: &[&str] = &["region", "device_mode", "write_key", "api
 /// A route's `posthog`.
 pub(super) const POSTHOG: &[&str] = &["project", "names", "cache"];
 /// A route's `origin`.
-pub(super) const ORIGIN: &[&str] = &["servers", "inject", "health", "underscores"];
+pub(super) const ORIGIN: &[&str] = &["servers", "inject", "health", "underscores", "keepalive"];
 /// Its `health`.
 pub(super) const HEALTH: &[&str] = &["path", "every"];
 /// `mapping`.

@@ -73,7 +73,7 @@ impl SpoolCommand {
             }
             Self::Retry(letters) => {
                 let numbers = letters.resolve(&database)?;
-                let now = SystemTime::now();
+                let now = database.age()?.unwrap_or_else(SystemTime::now);
                 database.write(|writing| {
                     numbers
                         .iter()

@@ -64,6 +64,19 @@ pub enum SpoolError {
     /// No server of the distributed log is connected.
     #[error("the distributed spool cannot be reached: {0}")]
     Away(String),
+    /// Events are larger than a message of the distributed log may be. The others are durable.
+    #[error(
+        "{events} of {of} events are larger than the {largest} bytes that the distributed spool \
+         takes at once; its servers' `max_payload` bounds that"
+    )]
+    TooLarge {
+        /// So many are refused.
+        events: u64,
+        /// Of so many.
+        of: u64,
+        /// The largest event that is taken, in bytes.
+        largest: usize,
+    },
     /// There is no stream of this name.
     #[error("there is no stream {0}: no proxy has used this spool yet")]
     NoStream(String),
@@ -95,6 +108,7 @@ impl SpoolError {
             Self::Missing(_) => "missing",
             Self::Remote { .. } => "remote",
             Self::Away(_) => "away",
+            Self::TooLarge { .. } => "too_large",
             Self::NoStream(_) => "no_stream",
             Self::NotBuiltIn(_) => "not_built_in",
             Self::Closed => "closed",

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::store::{Lead, Rank};
+use super::SpoolError;
 
 /// The lock is held until it is released or the process ends, however it ends.
 const HELD: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -27,23 +28,27 @@ impl FileLease {
         }
     }
 
-    pub(super) fn try_take(&self) -> Lead {
+    /// # Errors
+    /// When the file is there and cannot be opened or locked, so that nobody can say who drains.
+    pub(super) fn try_take(&self) -> Result<Lead, SpoolError> {
         let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_some() {
-            return Lead::Ours(HELD);
+            return Ok(Lead::Ours(HELD));
         }
         let opened = self.open();
         let file = match opened {
             Ok(file) => file,
             // It is not there and cannot be made: on a read-only disk nobody can have locked it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Lead::Ours(HELD),
-            Err(_) => return Lead::Theirs,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lead::Ours(HELD)),
+            Err(error) => return Err(error.into()),
         };
-        if file.try_lock().is_err() {
-            return Lead::Theirs;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(Lead::Theirs),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
         }
         *held = Some(file);
-        Lead::Ours(HELD)
+        Ok(Lead::Ours(HELD))
     }
 
     /// Takes the lock if nobody else has it. Where there is no file to lock, nobody has.

@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::breaker::{Admission, Breaker, BreakerSettings, Condition};
+use super::stall::{Draining, Stall};
 use super::store::{Gauge, Last, Store};
 use super::{SpoolError, SpooledEvent, Verdict};
 
@@ -58,6 +59,7 @@ struct Inner {
     hold: Duration,
     spool_mode: AtomicBool,
     refused_in_row: AtomicU32,
+    stall: Stall,
 }
 
 /// What an operator wants to know of a project.
@@ -71,6 +73,8 @@ pub struct ProjectStatus {
     pub bytes: u64,
     /// Whether PostHog is believed to be there.
     pub breaker: Condition,
+    /// Whether the spool lets what waits be drained.
+    pub draining: Draining,
 }
 
 impl Delivery {
@@ -107,6 +111,7 @@ impl Delivery {
                     hold: self.hold,
                     spool_mode: AtomicBool::new(false),
                     refused_in_row: AtomicU32::new(0),
+                    stall: Stall::default(),
                 }),
             });
             project.clone()
@@ -128,6 +133,10 @@ impl Delivery {
                 events: project.inner.gauge.events(),
                 bytes: project.inner.gauge.bytes(),
                 breaker: project.inner.breaker.condition(),
+                draining: match project.inner.gauge.events() {
+                    0 => Draining::Undisturbed,
+                    _ => project.inner.stall.draining(),
+                },
             })
             .collect();
         all.sort_unstable_by(|one, other| one.project.cmp(&other.project));
@@ -214,6 +223,17 @@ impl Project {
     /// Counts events that PostHog refused one after the other, none accepted between them.
     pub(super) fn refused(&self) -> u32 {
         self.inner.refused_in_row.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The spool could not do its part of the draining.
+    pub(super) fn stalls(&self, error: &SpoolError) {
+        let inner = &self.inner;
+        inner.stall.begin(&inner.name, error, Instant::now());
+    }
+
+    /// The spool has done its part.
+    pub(super) fn flows(&self) {
+        self.inner.stall.end(&self.inner.name, Instant::now());
     }
 
     pub(super) fn not_refused(&self) {

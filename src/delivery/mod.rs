@@ -27,6 +27,7 @@ mod nats;
 mod pace;
 mod replay;
 mod spool;
+mod stall;
 mod store;
 mod upstream;
 
@@ -41,7 +42,8 @@ pub use live::{Delivery, Mode, Project, ProjectStatus, Route};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};
 pub use replay::{Replay, ReplaySettings};
-pub use spool::{outlive_file_size_limit, DeadLetter, Spool, SpoolSettings, Waiting};
+pub use spool::{outlive_file_size_limit, Clock, DeadLetter, Spool, SpoolSettings, Waiting};
+pub use stall::Draining;
 pub use store::{
     Counters, Gauge, Gauges, Held, Lead, Portion, Position, Rank, Refusal, Rest, Store, Taken,
 };

@@ -90,6 +90,7 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps events. Returns once they are durable; after an error nothing is promised.
     ///
     /// The work goes on when the caller is dropped: a client that has left is delivered as well.
+    /// After [`SpoolError::TooLarge`] the events that are not too large are durable.
     async fn append(&self, project: &str, events: Vec<SpooledEvent>) -> Result<(), SpoolError>;
 
     /// The oldest events of a project, in order. They stay where they are: the same come again
@@ -116,7 +117,10 @@ pub trait Store: Send + Sync + 'static {
     async fn opened(&self, _project: &str) {}
 
     /// Whether this process may drain the project.
-    async fn lead(&self, project: &str) -> Lead;
+    ///
+    /// # Errors
+    /// If the spool cannot say who may. That is no sign of another process that drains.
+    async fn lead(&self, project: &str) -> Result<Lead, SpoolError>;
 
     /// Gives up all leads, so that a successor need not wait. To be called once nothing drains.
     async fn resign(&self);

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::UNIX_EPOCH;
 
 use chrono::{DateTime, Utc};
 
-use crate::admin::{Admin, Answers, Came, Condition, ProjectState, SpoolState, State};
+use crate::admin::{Admin, Answers, Came, Condition, ProjectState, SpoolState, Stalled, State};
 use crate::delivery;
 use crate::rewrite::privacy::Privacy;
 
@@ -67,6 +68,7 @@ impl Inner {
                 answers: destination.tally().read(),
                 waiting: 0,
                 waiting_bytes: 0,
+                stalled: None,
             })
             .collect();
         projects.sort_unstable_by(|one, other| one.name.cmp(&other.name));
@@ -78,6 +80,7 @@ impl Inner {
                 let Some(project) = known else { continue };
                 project.waiting = status.events;
                 project.waiting_bytes = status.bytes;
+                project.stalled = stalled(status.draining);
                 if status.breaker == delivery::Condition::Open {
                     project.posthog = Condition::Away;
                 }
@@ -105,6 +108,18 @@ impl Inner {
             spool,
             forwarded: self.forward_counts(),
         }
+    }
+}
+
+fn stalled(draining: delivery::Draining) -> Option<Stalled> {
+    match draining {
+        delivery::Draining::Undisturbed => None,
+        delivery::Draining::Not { since, reason } => Some(Stalled {
+            since: since
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            reason,
+        }),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::posthog::{events_within, join, Bearing};
 use super::budget::Reservation;
 use super::culprits::{blames_events, deliver_without, Culprit};
 use super::gate::Gate;
-use super::keeping::{Keeping, Unkept};
+use super::keeping::Keeping;
 use super::passage::Stop;
 use super::sender::Destination;
 use super::verdict::{Then, Trouble, Verdict};
@@ -218,7 +218,7 @@ impl Gathering {
         verdict.report(destination.project(), &self.gate, Then::Kept);
         let events = SpooledEvent::of_batch(&entry.batch, entry.ticket.arrived);
         let kept = keeping.keep(destination, events).await;
-        kept.map(|()| Vec::new()).map_err(|Unkept| Stop::Spool)
+        kept.map(|()| Vec::new()).map_err(Stop::from)
     }
 
     /// Brings a group to PostHog, or into the spool, and tells each client.
@@ -237,7 +237,7 @@ impl Gathering {
         let kept = keeping.bring(destination, &load.batch, load.client, events);
         match kept.await {
             Ok(()) => load.tell(|_| Ok(Vec::new())),
-            Err(Unkept) => load.tell(|_| Err(Stop::Spool)),
+            Err(unkept) => load.tell(|_| Err(Stop::from(unkept))),
         }
     }
 

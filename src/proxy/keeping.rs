@@ -30,7 +30,12 @@ const HOLD: Duration = Duration::from_secs(2);
 
 /// Neither PostHog nor the spool has the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unkept;
+pub(super) enum Unkept {
+    /// It may be kept, or delivered, when it comes again.
+    ForNow,
+    /// Its events are larger than the spool takes, and the spool is the only way they have.
+    TooLarge,
+}
 
 /// The spool, its projects, and the replay.
 pub(super) struct Keeping {
@@ -71,12 +76,13 @@ impl Keeping {
     pub(super) fn open(
         spool: &config::Spool,
         settings: &config::Delivery,
+        terms: Terms,
         destinations: Arc<HashMap<String, Destination>>,
         gate: Arc<Gate>,
     ) -> Result<Self, SpoolError> {
         // Connections one after the other, then the request, the answer and its body.
         let longest = settings.connect_timeout * CONNECTS as u32 + settings.timeout * 3;
-        let (store, folder) = open(spool, longest)?;
+        let (store, folder) = open(spool, longest, terms)?;
         let delivery = Arc::new(Delivery::new(store, BreakerSettings::default(), HOLD));
         let project = |(name, destination): (&String, &Destination)| {
             let project = delivery.project(name);
@@ -218,8 +224,9 @@ impl Keeping {
         from: Option<IpAddr>,
         events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<(), Unkept> {
-        let Some((project, _)) = self.projects.0.get(&destination.project().name) else {
-            return Err(Unkept);
+        let name = &destination.project().name;
+        let Some((project, _)) = self.projects.0.get(name) else {
+            return Err(Unkept::ForNow);
         };
         if project.admit().await == Route::Stream {
             let said = destination.deliver(batch, Encoding::Identity, from).await;
@@ -242,18 +249,27 @@ impl Keeping {
     ) -> Result<(), Unkept> {
         let name = &destination.project().name;
         let Some((project, _)) = self.projects.0.get(name) else {
-            return Err(Unkept);
+            return Err(Unkept::ForNow);
         };
         let kept = match events {
             Ok(events) => project.keep(events).await,
             Err(error) => Err(error),
         };
-        kept.map_err(|error| {
-            if let Some(more) = self.carrier.gate.pass(name, "spool") {
-                log::error!("project {name}: {error}. Clients are told to send again later{more}");
+        let Err(error) = kept else { return Ok(()) };
+        let (then, result) = match error {
+            // What can never be kept must not hold up what was in the same request.
+            SpoolError::TooLarge { events, of, .. } if events < of => {
+                ("They are dropped; the others are kept", Ok(()))
             }
-            Unkept
-        })
+            SpoolError::TooLarge { .. } if project.mode() == Mode::Spool => {
+                ("They are refused", Err(Unkept::TooLarge))
+            }
+            _ => ("Clients are told to send again later", Err(Unkept::ForNow)),
+        };
+        if let Some(more) = self.carrier.gate.pass(name, error.code()) {
+            log::error!("project {name}: {error}. {then}{more}");
+        }
+        result
     }
 }
 
@@ -280,10 +296,18 @@ impl Projects {
     }
 }
 
+/// What a spool has to know of the rest of the proxy.
+pub(super) struct Terms {
+    /// The largest event that the rewriting lets through, in bytes.
+    pub(super) largest_event: usize,
+    /// The time of day.
+    pub(super) clock: delivery::Clock,
+}
+
 /// A spool of either kind, and once more where it is a folder.
 type Opened = (Arc<dyn Store>, Option<Spool>);
 
-fn open(spool: &config::Spool, longest: Duration) -> Result<Opened, SpoolError> {
+fn open(spool: &config::Spool, longest: Duration, terms: Terms) -> Result<Opened, SpoolError> {
     match &spool.place {
         SpoolPlace::Folder(path) => {
             let bounds = SpoolSettings {
@@ -291,13 +315,14 @@ fn open(spool: &config::Spool, longest: Duration) -> Result<Opened, SpoolError> 
                 max_age: spool.max_age,
                 ..SpoolSettings::default()
             };
-            let spool = Spool::open(path, bounds)?;
+            let spool = Spool::open_with_clock(path, bounds, terms.clock)?;
             Ok((Arc::new(spool.clone()), Some(spool)))
         }
         #[cfg(feature = "nats")]
         SpoolPlace::Nats(nats) => {
             let settings = NatsSettings {
                 lead: NatsSettings::lead_for(longest),
+                largest_event: Some(terms.largest_event),
                 ..NatsSettings::of(nats, spool)
             };
             Ok((Arc::new(NatsSpool::open(settings)?), None))

@@ -20,6 +20,7 @@ mod gathered;
 mod group;
 mod hops;
 mod intercept;
+mod keepalive;
 mod keeping;
 mod library;
 mod listening;
@@ -64,7 +65,7 @@ use culprits::Cautions;
 use files::Files;
 use gate::Gate;
 use group::Gathering;
-use keeping::Keeping;
+use keeping::{Keeping, Terms};
 use outbound::Connections;
 use random::random_bits;
 use sender::Destination;
@@ -379,6 +380,10 @@ impl Builder {
             Some(spool) => Some(Arc::new(Keeping::open(
                 spool,
                 &config.delivery,
+                Terms {
+                    largest_event: config.bounds.event,
+                    clock: Arc::clone(&self.clock),
+                },
                 Arc::clone(&destinations),
                 Arc::clone(&gate),
             )?)),

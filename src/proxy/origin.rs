@@ -24,6 +24,7 @@ use crate::site::claims::Underscores;
 use crate::site::inject::{self, PageStream};
 use crate::site::snippet::{self, Page};
 
+use super::keepalive::KeepAlive;
 use super::upstream::{Addresses, Timeouts, Upstream};
 use super::BuildError;
 
@@ -76,7 +77,11 @@ impl Servers {
             })
         });
         let hosts: Vec<Host> = hosts.collect::<Result<_, BuildError>>()?;
-        let upstream = |host| Arc::new(Upstream::new(host, UpstreamHttp::Http1, timeouts));
+        let upstream = |host| {
+            let keepalive = KeepAlive::of_origin(origin.keepalive);
+            let upstream = Upstream::new(host, UpstreamHttp::Http1, timeouts);
+            Arc::new(upstream.with_keepalive(keepalive))
+        };
         let list: Vec<Arc<Upstream>> = hosts.iter().map(upstream).collect();
         let balancer = match (&origin.health, list.len()) {
             (Health::Off, _) | (_, 0 | 1) => None,

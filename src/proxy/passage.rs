@@ -60,6 +60,15 @@ impl From<Interrupted> for Stop {
     }
 }
 
+impl From<Unkept> for Stop {
+    fn from(unkept: Unkept) -> Self {
+        match unkept {
+            Unkept::ForNow => Self::Spool,
+            Unkept::TooLarge => Self::Rewrite(RewriteError::TooLarge),
+        }
+    }
+}
+
 impl From<UsedUp> for Stop {
     fn from(_: UsedUp) -> Self {
         Self::Memory
@@ -433,7 +442,7 @@ impl<'a> Passage<'a> {
                 let destination = target.destination;
                 if let Some(keeping) = &self.inner.keeping {
                     let kept = keeping.deliver(destination, body, self.arrived);
-                    kept.await.map_err(|Unkept| Stop::Spool)?;
+                    kept.await?;
                     self.rewrite.confirm();
                     return Ok(());
                 }

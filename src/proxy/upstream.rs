@@ -12,6 +12,8 @@ use pingora::upstreams::peer::HttpPeer;
 use crate::config::UpstreamHttp;
 use crate::posthog::{Host, Scheme};
 
+use super::keepalive::{KeepAlive, Pooling, Repeat};
+
 /// An answer of the name server is used so long before a new one is fetched in the background.
 const FRESH: Duration = Duration::from_secs(30);
 /// After so long without a lookup (an idle night), a request waits for a new one.
@@ -22,6 +24,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const AVOID: Duration = Duration::from_secs(30);
 /// Below the 60 seconds after which common load balancers close an idle connection.
 pub(super) const IDLE: Duration = Duration::from_secs(40);
+
+/// Marks the group of a connection that no other request is to use.
+const ALONE: u64 = 1 << 63;
 
 /// The timeouts of an upstream.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +45,7 @@ pub(super) struct Upstream {
     timeouts: Timeouts,
     names: Names,
     next: AtomicUsize,
+    keepalive: KeepAlive,
 }
 
 #[derive(Debug)]
@@ -82,7 +88,18 @@ impl Upstream {
             timeouts,
             names,
             next: AtomicUsize::new(0),
+            keepalive: KeepAlive::fixed(IDLE),
         }
+    }
+
+    /// The same, with another rule for its idle connections.
+    pub(super) fn with_keepalive(self, keepalive: KeepAlive) -> Self {
+        Self { keepalive, ..self }
+    }
+
+    /// What is known of how long its idle connections live.
+    pub(super) fn keepalive(&self) -> &KeepAlive {
+        &self.keepalive
     }
 
     /// To whom connections go: two upstreams of which this is the same may share theirs.
@@ -153,6 +170,24 @@ impl Upstream {
         options.max_h2_streams = 100;
         // A connection whose other end is gone is found out before the next batch needs it.
         options.h2_ping_interval = Some(Duration::from_secs(15));
+        peer
+    }
+
+    /// The same for one request, over a kept connection if that is safe for it.
+    pub(super) fn peer_for(&self, address: SocketAddr, repeat: Repeat) -> HttpPeer {
+        let mut peer = self.peer(address);
+        // Connections of different groups are not mixed. So what was kept by an older rule is not
+        // used by a newer one.
+        match self.keepalive.pooling(repeat) {
+            Pooling::Shared(idle) => {
+                peer.options.idle_timeout = Some(idle);
+                peer.group_key = idle.as_millis() as u64;
+            }
+            Pooling::Alone => {
+                peer.options.idle_timeout = Some(Duration::ZERO);
+                peer.group_key = ALONE | super::random_bits() as u64;
+            }
+        }
         peer
     }
 }

@@ -1,5 +1,7 @@
+use hedgerow::config::Action;
+
 use super::mistakes::{check, none, Row};
-use super::read;
+use super::{read, SHORTEST};
 
 /// A file with this route.
 fn file(segment: &str) -> String {
@@ -171,4 +173,40 @@ fn two_ids_for_one_event_are_worth_a_word() {
         let (_, warnings) = read(&text).unwrap();
         assert_eq!(warnings.len(), expected, "{forward} {form}: {warnings:?}");
     }
+}
+
+#[test]
+fn how_long_connections_to_a_site_are_kept_is_a_time_or_off() {
+    let with = |said: &str| {
+        format!("{SHORTEST}  - {{path: /, origin: {{servers: http://x.test{said}}}}}\n")
+    };
+    let millis = std::time::Duration::from_millis;
+    for (said, expected) in [
+        ("", None),
+        (", keepalive: off", Some(millis(0))),
+        (", keepalive: 1ms", Some(millis(1))),
+        (", keepalive: 75s", Some(millis(75_000))),
+        (", keepalive: 1h", Some(millis(3_600_000))),
+    ] {
+        let (config, warnings) = read(&with(said)).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let Action::Origin(origin) = &config.routes[1].action else {
+            panic!("{said}: it is an origin");
+        };
+        assert_eq!(origin.keepalive, expected, "{said}");
+    }
+    const PATH: &str = "routes[1].origin.keepalive";
+    let rows: &[Row] = &[
+        (", keepalive: 0s", &[(6, 59, PATH, "")]),
+        (", keepalive: 2h", &[(6, 59, PATH, "")]),
+        (
+            ", keepalive: soon",
+            &[(6, 59, PATH, "a whole number with its unit")],
+        ),
+    ];
+    let mut mismatches = Vec::new();
+    for (said, expected) in rows {
+        mismatches.extend(check(&with(said), expected));
+    }
+    none(mismatches);
 }

@@ -249,3 +249,25 @@ fn a_project_has_the_mode_that_it_names_or_that_of_all() {
         none(check(&text, &[(2, at, path, message)]));
     }
 }
+
+#[cfg(feature = "nats")]
+#[test]
+fn events_above_what_nats_servers_take_by_default_are_worth_a_word() {
+    const NATS: &str = "{nats: {url: \"nats://a\"}}";
+    for (event, spool, expected) in [
+        ("1MiB", NATS, 1),
+        ("900KiB", NATS, 0),
+        ("1MiB", "{path: x}", 0),
+        ("1MiB", "off", 0),
+    ] {
+        let text = with(&format!(
+            "delivery: {{spool: {spool}}}\nlimits: {{event: {event}}}\n"
+        ));
+        let (_, warnings) = read(&text).unwrap();
+        assert_eq!(warnings.len(), expected, "{event} {spool}: {warnings:?}");
+        if let Some(warning) = warnings.first() {
+            assert!(warning.message.contains("max_payload"), "{warning:?}");
+            assert_eq!(warning.place.line, 7, "{warning:?}");
+        }
+    }
+}

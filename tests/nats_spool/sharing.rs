@@ -19,10 +19,12 @@ use super::{append, event, events, settings, until};
 
 /// PostHog as a script: takes everything after a moment, and notes what overlaps.
 #[derive(Default)]
-struct Upstreams {
+pub struct Upstreams {
     arrived: Mutex<Vec<String>>,
     under_way: Mutex<(usize, usize)>,
-    down: AtomicBool,
+    pub down: AtomicBool,
+    /// The event that is refused for good.
+    pub poison: Mutex<Option<String>>,
 }
 
 #[async_trait]
@@ -44,16 +46,22 @@ impl Upstream for Upstreams {
         }
         let value: serde_json::Value = serde_json::from_slice(&parcel.body).unwrap();
         let ids = value["batch"].as_array().unwrap().iter();
-        let ids = ids.map(|event| event["uuid"].as_str().unwrap().to_owned());
-        self.arrived.lock().unwrap().extend(ids);
+        let ids: Vec<String> = ids
+            .map(|event| event["uuid"].as_str().unwrap().to_owned())
+            .collect();
         self.under_way.lock().unwrap().0 -= 1;
+        let poison = self.poison.lock().unwrap();
+        if ids.iter().any(|id| poison.as_ref() == Some(id)) {
+            return Verdict::of_status(400, "poisoned", None);
+        }
+        self.arrived.lock().unwrap().extend(ids);
         Verdict::Accepted
     }
 }
 
 impl Upstreams {
     /// What arrived, after PostHog's own dedup: the first of each.
-    fn once(&self) -> Vec<String> {
+    pub fn once(&self) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let arrived = self.arrived.lock().unwrap();
         arrived
@@ -129,14 +137,14 @@ async fn after_an_outage_every_proxy_streams_again_although_traffic_never_pauses
     }
 }
 
-struct Proxy {
-    delivery: Arc<Delivery>,
-    spool: NatsSpool,
-    replay: Replay,
+pub struct Proxy {
+    pub delivery: Arc<Delivery>,
+    pub spool: NatsSpool,
+    pub replay: Replay,
 }
 
 impl Proxy {
-    async fn start<U: Upstream>(url: &str, upstream: &Arc<U>) -> Self {
+    pub async fn start<U: Upstream>(url: &str, upstream: &Arc<U>) -> Self {
         let spool = NatsSpool::open(settings(url)).unwrap();
         let delivery = Arc::new(Delivery::new(
             Arc::new(spool.clone()),

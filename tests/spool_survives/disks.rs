@@ -104,7 +104,7 @@ async fn a_read_only_disk_refuses_and_recovers_by_itself() {
         "{waiting} of {}",
         before.len()
     );
-    assert!(matches!(spool.lead("shop").await, Lead::Ours(_)));
+    assert!(matches!(spool.lead("shop").await, Ok(Lead::Ours(_))));
     let held: BTreeSet<String> = ids(&all(&spool).await).into_iter().collect();
     assert_eq!(before.difference(&held).count(), 0);
     for _ in 0..3 {
@@ -139,7 +139,7 @@ async fn what_waits_is_read_and_sent_when_the_disk_is_read_only_or_full_at_the_s
     assert_eq!(ids(&all(&spool).await), ["a", "b"], "read-only");
     // There is no lock file, because nobody has drained it yet, and none can be made.
     assert!(!folder.join("replay.lock").exists());
-    assert!(matches!(spool.lead("shop").await, Lead::Ours(_)));
+    assert!(matches!(spool.lead("shop").await, Ok(Lead::Ours(_))));
     let mut said = Vec::new();
     SpoolCommand::Ls.run(&folder, &mut said).unwrap();
     let said = String::from_utf8(said).unwrap();

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::message::{arrival, unpack, FIRST_ARRIVAL};
-use super::streams::{self, Streams};
+use super::streams::{self, Made, Streams, GIVEN_OUT};
 use crate::delivery::store::{Gauge, Held, Lead, Portion, Position, Rest, Taken};
 use crate::delivery::SpoolError;
 
@@ -23,6 +23,9 @@ const LONGEST_TAKE: Duration = Duration::from_secs(1);
 /// Messages that are asked for at once.
 const MESSAGES: usize = 200;
 
+/// Until the server has seen acknowledgements that are on their way.
+const MOMENT: Duration = Duration::from_millis(20);
+
 /// A position is the number of the message, and the event's place in it: a message holds fewer
 /// events than this, because each takes more than two bytes of at most a mebibyte.
 const PLACES: i64 = 1 << 20;
@@ -34,13 +37,60 @@ const REMEMBERED: usize = 100_000;
 #[derive(Default)]
 pub(super) struct Drainage {
     lead: Option<streams::Held>,
-    consumer: Option<Consumer<pull::Config>>,
+    feed: Option<Feed>,
     messages: BTreeMap<i64, Message>,
     done: BTreeSet<i64>,
     /// What had been added from here when the stream was last found to hold no more than is here.
     complete: Option<u64>,
     /// The latest message that was ever here.
     through: i64,
+}
+
+/// The consumer, and what it gives out.
+struct Feed {
+    consumer: Consumer<pull::Config>,
+    /// The stream that it belongs to.
+    made: Made,
+    /// Messages that it gives out before some of them are acknowledged.
+    most: usize,
+    /// Messages that may be asked for at once.
+    at_once: usize,
+}
+
+impl Feed {
+    fn new(consumer: Consumer<pull::Config>, made: Made) -> Self {
+        let config = &consumer.cached_info().config;
+        let bound = |said: i64, most: usize| match usize::try_from(said) {
+            Ok(said @ 1..) => said.min(most),
+            _ => most,
+        };
+        Self {
+            most: bound(config.max_ack_pending, GIVEN_OUT as usize),
+            at_once: bound(config.max_batch, MESSAGES),
+            consumer,
+            made,
+        }
+    }
+
+    /// Whether the stream may have more although it has just given nothing: a server that may not
+    /// give out many waits for acknowledgements first.
+    async fn withholds(&self) -> Result<bool, SpoolError> {
+        if self.most >= GIVEN_OUT as usize {
+            return Ok(false);
+        }
+        let info = self.consumer.get_info().await;
+        let info = info.map_err(|error| super::remote("say what it gives out", error))?;
+        Ok(info.num_pending > 0)
+    }
+}
+
+/// What the stream gave.
+enum Fetched {
+    Some,
+    /// Nothing, because it holds no more than is here.
+    Nothing,
+    /// Nothing, and more waits: it wants acknowledgements first.
+    NothingYet,
 }
 
 struct Message {
@@ -51,7 +101,9 @@ struct Message {
 
 impl Drainage {
     pub(super) fn leads(&self) -> bool {
-        self.lead.is_some_and(|lead| !lead.left().is_zero())
+        self.lead
+            .as_ref()
+            .is_some_and(|lead| !lead.left().is_zero())
     }
 
     /// Once nothing is left: everything up to this message has been delivered.
@@ -65,13 +117,13 @@ impl Drainage {
         streams: &Streams,
         project: &str,
     ) -> Result<Lead, SpoolError> {
-        let before = self.lead.filter(|lead| !lead.left().is_zero());
+        let before = self.lead.take().filter(|lead| lead.is_valid(streams));
+        let held = before.is_some();
         let lead = match before {
             Some(lead) if !lead.is_to_be_renewed() => lead,
-            _ => match streams.lead(project, before).await {
+            before => match streams.lead(project, before.as_ref()).await {
                 Ok(Some(lead)) => lead,
                 Ok(None) => {
-                    self.lead = None;
                     self.forget();
                     return Ok(Lead::Theirs);
                 }
@@ -79,17 +131,20 @@ impl Drainage {
                 Err(error) => before.ok_or(error)?,
             },
         };
+        let left = lead.left();
         self.lead = Some(lead);
-        if before.is_none() || self.consumer.is_none() {
+        let made = streams::made(&streams.waiting);
+        if !held || self.feed.as_ref().is_none_or(|feed| feed.made != made) {
             // Nobody knows what happened since: begin with the oldest that is there.
             self.forget();
-            self.consumer = Some(streams.consumer(project).await?);
+            self.feed = Some(Feed::new(streams.consumer(project).await?, made));
         }
-        Ok(Lead::Ours(lead.left()))
+        Ok(Lead::Ours(left))
     }
 
     fn forget(&mut self) {
-        self.consumer = None;
+        self.feed = None;
+        self.through = 0;
         self.messages.clear();
         self.done.clear();
         self.complete = None;
@@ -108,16 +163,33 @@ impl Drainage {
             if begun.elapsed() > LONGEST_TAKE && !self.messages.is_empty() {
                 break;
             }
-            let additions = gauge.additions();
-            let fetched = self.fetch().await;
-            if fetched.is_err() {
-                // It may be gone for good: the next lead makes it anew.
-                self.consumer = None;
-            }
-            if fetched? == 0 {
-                rest = Rest::Nothing;
-                self.complete = Some(additions);
+            let most = self.feed.as_ref().map_or(0, |feed| feed.most);
+            if !self.messages.is_empty() && self.messages.len() >= most {
                 break;
+            }
+            let additions = gauge.additions();
+            match self.fetch().await {
+                Ok(Fetched::Some) => {}
+                Ok(Fetched::Nothing) => {
+                    rest = Rest::Nothing;
+                    self.complete = Some(additions);
+                    break;
+                }
+                Ok(Fetched::NothingYet) if !self.messages.is_empty() => break,
+                Ok(Fetched::NothingYet) if begun.elapsed() < PATIENCE => {
+                    tokio::time::sleep(MOMENT).await;
+                }
+                Ok(Fetched::NothingYet) => {
+                    // It has been given out, and is not here. A new consumer begins anew.
+                    self.feed = None;
+                    let why = "its consumer gives nothing out although something waits";
+                    return Err(SpoolError::Away(why.to_owned()));
+                }
+                Err(error) => {
+                    // It may be gone for good: the next lead makes it anew.
+                    self.feed = None;
+                    return Err(error);
+                }
             }
         }
         self.tell(gauge);
@@ -151,22 +223,25 @@ impl Drainage {
         })
     }
 
-    /// Asks the stream for more; how many messages it gave that were not here yet.
-    async fn fetch(&mut self) -> Result<usize, SpoolError> {
-        let Some(consumer) = &self.consumer else {
+    /// Asks the stream for more; whether it gave messages that were not here yet.
+    async fn fetch(&mut self) -> Result<Fetched, SpoolError> {
+        let Some(feed) = &self.feed else {
             return Err(SpoolError::Away("its consumer is not there".to_owned()));
         };
         let failed = |error| SpoolError::Remote {
             doing: "give out events",
             source: std::sync::Arc::from(error),
         };
-        let mut messages = consumer
+        let room = feed.most.saturating_sub(self.messages.len()).max(1);
+        let mut messages = feed
+            .consumer
             .fetch()
-            .max_messages(MESSAGES)
+            // No more than it may give out: it would wait for acknowledgements in the middle.
+            .max_messages(feed.at_once.min(room))
             .messages()
             .await
             .map_err(|error| failed(error.into()))?;
-        let mut new = 0;
+        let mut new = 0_u32;
         let late = |late| super::remote("give out events", late);
         while let Some(message) = timeout(PATIENCE, messages.next()).await.map_err(late)? {
             let message = message.map_err(failed)?;
@@ -210,7 +285,11 @@ impl Drainage {
             );
             new += 1;
         }
-        Ok(new)
+        match (new, &self.feed) {
+            (1.., _) => Ok(Fetched::Some),
+            (0, Some(feed)) if feed.withholds().await? => Ok(Fetched::NothingYet),
+            _ => Ok(Fetched::Nothing),
+        }
     }
 
     /// The event at a position, if it is still here.

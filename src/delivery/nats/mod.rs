@@ -3,6 +3,7 @@
 mod command;
 mod connection;
 mod drainage;
+mod faults;
 mod message;
 mod names;
 mod outlook;
@@ -13,17 +14,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use super::store::{Counters, Gauges, Lead, Portion, Position, Store, Taken};
+use super::store::{Counters, Gauges, Held, Lead, Portion, Position, Store, Taken};
 use super::{Refusal, SpoolError, SpooledEvent};
 use connection::{Connection, Ending};
 use drainage::Drainage;
+use faults::Fault;
 use message::Run;
 use outlook::End;
 use streams::Streams;
@@ -42,6 +43,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Bytes of a message at most, unless one event is larger; the server's own default limit is 1 MiB.
 const RUN_BYTES: usize = 512 << 10;
 
+/// Bytes that the headers of a message may take: those of a dead letter hold PostHog's words.
+const HEADERS: usize = 2 << 10;
+
 /// A spool on NATS JetStream. Clones share their connection.
 #[derive(Clone)]
 pub struct NatsSpool {
@@ -53,6 +57,8 @@ struct Inner {
     connection: Connection,
     settings: NatsSettings,
     streams: Mutex<Option<Arc<Streams>>>,
+    /// When the stream of what waits was made, as it was last seen.
+    made: std::sync::Mutex<Option<streams::Made>>,
     drainages: std::sync::Mutex<HashMap<String, Arc<Mutex<Drainage>>>>,
     /// The latest message of each project that was published here.
     own: std::sync::Mutex<HashMap<String, i64>>,
@@ -72,6 +78,7 @@ impl NatsSpool {
             connection,
             settings,
             streams: Mutex::default(),
+            made: std::sync::Mutex::default(),
             drainages: std::sync::Mutex::default(),
             own: std::sync::Mutex::default(),
             gauges: Gauges::default(),
@@ -108,7 +115,44 @@ impl Inner {
         }
         let opened = Arc::new(Streams::open(&self.connection, &self.settings).await?);
         *streams = Some(Arc::clone(&opened));
+        let now = streams::made(&opened.waiting);
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made
+            .replace(now.clone())
+            .is_some_and(|before| before != now)
+        {
+            log::error!("the spool's stream was deleted, with what waited in it");
+            // The numbers of its messages begin anew.
+            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+            own.clear();
+        }
         Ok(opened)
+    }
+
+    /// After an error of the streams they are looked for, and made, once more: any of them may
+    /// have been deleted.
+    async fn doubting<T>(&self, result: Result<T, SpoolError>) -> Result<T, SpoolError> {
+        if let Err(SpoolError::Remote { .. }) = &result {
+            self.forget_streams().await;
+        }
+        result
+    }
+
+    async fn forget_streams(&self) {
+        *self.streams.lock().await = None;
+    }
+
+    /// The largest event that fits into a message; unknown as long as no server has been there.
+    async fn largest_event(&self) -> Option<usize> {
+        let servers = Some(self.connection.client.server_info().max_payload);
+        let servers = servers.filter(|most| *most > 0);
+        let streams = self.streams.lock().await;
+        let stream = streams
+            .as_ref()
+            .and_then(|streams| streams.largest_message());
+        // The brackets around it.
+        let events = |message: usize| message.saturating_sub(HEADERS + 2);
+        servers.into_iter().chain(stream).min().map(events)
     }
 
     fn leads(&self, project: &str) -> bool {
@@ -131,9 +175,16 @@ impl Inner {
         let published = loop {
             // Commands that nobody takes would wait for ever in the client's queue.
             let tried = tokio::time::timeout(ANSWER * 2, self.try_publish(project, run)).await;
-            match tried.unwrap_or_else(|late| Err(remote("keep events", late))) {
+            let tried = tried.unwrap_or_else(|late| {
+                let error = remote("keep events", late);
+                Err((Fault::Passing, error))
+            });
+            match tried {
+                Ok(published) => break published,
+                // Another try would be no better.
+                Err((Fault::TooLarge | Fault::Full, error)) => return Err(error),
                 Err(_) if Instant::now() + PAUSE < until => tokio::time::sleep(PAUSE).await,
-                other => break other?,
+                Err((_, error)) => return Err(error),
             }
             tries += 1;
         };
@@ -154,26 +205,94 @@ impl Inner {
         Ok(())
     }
 
-    async fn try_publish(&self, project: &str, run: &Run) -> Result<PublishAck, SpoolError> {
-        let streams = self.streams().await?;
+    async fn try_publish(
+        &self,
+        project: &str,
+        run: &Run,
+    ) -> Result<PublishAck, (Fault, SpoolError)> {
+        let streams = self
+            .streams()
+            .await
+            .map_err(|error| (Fault::Passing, error))?;
         let message = PublishMessage::build()
             .payload(run.payload.clone())
             .message_id(format!("{}:{}", names::token(project), run.id))
             .header(message::FIRST_ARRIVAL, run.first_arrival.to_string());
-        let context = &self.connection.context;
-        let sent = context.send_publish(streams.events_of(project), message);
-        let published = match sent.await {
-            Ok(acknowledged) => acknowledged.await,
-            Err(error) => Err(error),
+        let error = match self.publish_once(streams.events_of(project), message).await {
+            Ok(published) => return Ok(published),
+            Err(error) => error,
         };
-        if let Err(error) = &published {
-            if error.kind() == PublishErrorKind::StreamNotFound {
-                // Somebody has deleted it: it is looked for, and made, once more.
-                *self.streams.lock().await = None;
+        let fault = faults::of(&error);
+        Err(match fault {
+            Fault::TooLarge => {
+                let error = SpoolError::TooLarge {
+                    events: run.events,
+                    of: run.events,
+                    largest: self.largest_event().await.unwrap_or(0),
+                };
+                (fault, error)
+            }
+            Fault::NoStream => {
+                self.forget_streams().await;
+                (fault, remote("keep events", error))
+            }
+            Fault::Full | Fault::Passing => (fault, remote("keep events", error)),
+        })
+    }
+
+    async fn publish_once(
+        &self,
+        subject: String,
+        message: PublishMessage,
+    ) -> Result<PublishAck, PublishError> {
+        let sent = self.connection.context.send_publish(subject, message);
+        sent.await?.await
+    }
+
+    /// Puts an event that was refused into the stream of dead letters, which is made again if it is
+    /// gone.
+    async fn put_letter(
+        &self,
+        project: &str,
+        held: &Held,
+        refusal: &Refusal,
+    ) -> Result<Letter, SpoolError> {
+        let arrived = super::event::milliseconds(held.first_arrival);
+        let reason = refusal.reason.chars();
+        let reason = reason.filter(|character| character.is_ascii() && !character.is_control());
+        let reason: String = reason.take(HEADERS / 2).collect();
+        let letter = || {
+            PublishMessage::build()
+                .payload(held.body.clone())
+                .message_id(format!("{}:{}", names::token(project), held.position.0))
+                .header(message::FIRST_ARRIVAL, arrived.to_string())
+                .header(message::STATUS, refusal.status.to_string())
+                .header(message::REASON, reason.clone())
+        };
+        let mut tries = 0;
+        loop {
+            let streams = self.streams().await?;
+            let sent = self.publish_once(streams.dead_of(project), letter());
+            let Err(error) = sent.await else {
+                return Ok(Letter::Kept);
+            };
+            match faults::of(&error) {
+                Fault::TooLarge => return Ok(Letter::TooLarge),
+                Fault::NoStream if tries == 0 => {
+                    self.forget_streams().await;
+                    tries += 1;
+                }
+                _ => return Err(remote("keep a dead letter", error)),
             }
         }
-        published.map_err(|error| remote("keep events", error))
     }
+}
+
+/// What became of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Letter {
+    Kept,
+    TooLarge,
 }
 
 #[async_trait]
@@ -193,15 +312,35 @@ impl Store for NatsSpool {
                 _ => APPEND,
             };
             let until = Instant::now() + patience;
+            let of = events.len() as u64;
+            let largest = inner.largest_event().await;
+            let limit = largest.map_or(limit, |largest| limit.min(largest));
+            let fits =
+                |event: &SpooledEvent| largest.is_none_or(|largest| event.body().len() <= largest);
+            let (events, large): (Vec<_>, Vec<_>) = events.into_iter().partition(fits);
+            let mut too_large = large.len() as u64;
             // One after the other: a later run must not be there without the one before it.
             for run in message::runs(&events, limit) {
-                if let Err(error) = inner.publish(&project, &run, until).await {
-                    Counters::add(&inner.counters.refused, events.len() as u64);
-                    return Err(error);
+                match inner.publish(&project, &run, until).await {
+                    Ok(()) => {}
+                    // It never fits; what is behind it does.
+                    Err(SpoolError::TooLarge { events, .. }) => too_large += events,
+                    Err(error) => {
+                        Counters::add(&inner.counters.refused, of);
+                        return Err(error);
+                    }
                 }
             }
             inner.gauges.announce();
-            Ok(())
+            if too_large == 0 {
+                return Ok(());
+            }
+            Counters::add(&inner.counters.refused, too_large);
+            Err(SpoolError::TooLarge {
+                events: too_large,
+                of,
+                largest: largest.unwrap_or(0),
+            })
         });
         task.await.unwrap_or(Err(SpoolError::Closed))
     }
@@ -209,7 +348,8 @@ impl Store for NatsSpool {
     async fn take(&self, project: &str, portion: Portion) -> Result<Taken, SpoolError> {
         let drainage = self.drainage(project);
         let mut drainage = drainage.lock().await;
-        drainage.take(portion, &self.inner.gauges.of(project)).await
+        let taken = drainage.take(portion, &self.inner.gauges.of(project)).await;
+        self.inner.doubting(taken).await
     }
 
     async fn settle(&self, project: &str, positions: Vec<Position>) {
@@ -230,34 +370,23 @@ impl Store for NatsSpool {
         position: Position,
         refusal: Refusal,
     ) -> Result<(), SpoolError> {
-        let streams = self.streams().await?;
         let drainage = self.drainage(project);
         let mut drainage = drainage.lock().await;
         let Some(held) = drainage.find(position) else {
             return Ok(());
         };
-        let payload: Bytes = held.body;
-        let arrived = super::event::milliseconds(held.first_arrival);
-        let reason: String = refusal
-            .reason
-            .chars()
-            .filter(|character| character.is_ascii() && !character.is_control())
-            .collect();
-        let letter = PublishMessage::build()
-            .payload(payload)
-            .message_id(format!("{}:{}", names::token(project), position.0))
-            .header(message::FIRST_ARRIVAL, arrived.to_string())
-            .header(message::STATUS, refusal.status.to_string())
-            .header(message::REASON, reason);
-        self.inner
-            .connection
-            .context
-            .send_publish(streams.dead_of(project), letter)
-            .await
-            .map_err(|error| remote("keep a dead letter", error))?
-            .await
-            .map_err(|error| remote("keep a dead letter", error))?;
-        Counters::add(&self.inner.counters.buried, 1);
+        let put = self.inner.put_letter(project, &held, &refusal).await;
+        match self.inner.doubting(put).await? {
+            Letter::Kept => Counters::add(&self.inner.counters.buried, 1),
+            Letter::TooLarge => {
+                // It must not hold up what is behind it.
+                log::error!(
+                    "project {project}: an event that PostHog refuses is larger than a dead letter \
+                     may be; it is dropped"
+                );
+                Counters::add(&self.inner.counters.crowded_out, 1);
+            }
+        }
         let gauge = self.inner.gauges.of(project);
         drainage.settle(vec![position], &gauge).await;
         Ok(())
@@ -273,23 +402,14 @@ impl Store for NatsSpool {
         self.inner.tell(project, End::Open { through }).await;
     }
 
-    async fn lead(&self, project: &str) -> Lead {
+    async fn lead(&self, project: &str) -> Result<Lead, SpoolError> {
         let drainage = self.drainage(project);
         let mut drainage = drainage.lock().await;
-        let streams = match self.streams().await {
-            Ok(streams) => streams,
-            Err(error) => {
-                log::debug!("{error}");
-                return Lead::Theirs;
-            }
+        let lead = match self.streams().await {
+            Ok(streams) => drainage.lead(&streams, project).await,
+            Err(error) => Err(error),
         };
-        match drainage.lead(&streams, project).await {
-            Ok(lead) => lead,
-            Err(error) => {
-                log::debug!("{error}");
-                Lead::Theirs
-            }
-        }
+        self.inner.doubting(lead).await
     }
 
     async fn resign(&self) {

@@ -85,9 +85,12 @@ pub(super) async fn look(inner: Arc<Inner>) {
     let mut ends: Option<Subscriber> = None;
     let mut looked: Option<Instant> = None;
     let mut condition = Condition::Unknown;
+    let mut payload = None;
     loop {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
-            condition = condition.after(inner.measure().await);
+            let measured = inner.measure().await;
+            condition = condition.after(inner.doubting(measured).await);
+            inner.compare_sizes(&mut payload).await;
             if ends.is_none() {
                 ends = inner.listen().await.ok();
             }
@@ -178,10 +181,31 @@ impl Inner {
         }
     }
 
-    /// Asks the stream how much waits, for all projects.
+    /// Says it when the servers take less at once than an event may have. Their limit can change
+    /// with the server that is connected.
+    async fn compare_sizes(&self, seen: &mut Option<usize>) {
+        let (Some(largest), Some(wanted)) =
+            (self.largest_event().await, self.settings.largest_event)
+        else {
+            return;
+        };
+        if seen.replace(largest) != Some(largest) && largest < wanted {
+            log::warn!(
+                "`limits.event` lets events of {wanted} bytes through, and the distributed spool \
+                 takes none above {largest}: they are refused when it is needed. Its servers' \
+                 `max_payload` bounds that"
+            );
+        }
+    }
+
+    /// Asks the stream how much waits, for all projects. Streams that are gone are made again.
     async fn measure(&self) -> Result<(), SpoolError> {
         let seen = self.gauges.snapshot();
-        let streams = self.streams().await?;
+        let mut streams = self.streams().await?;
+        if !streams.are_there().await? {
+            self.forget_streams().await;
+            streams = self.streams().await?;
+        }
         let mut subjects = streams
             .waiting
             .info_with_subjects(streams.all_events())

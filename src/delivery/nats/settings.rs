@@ -32,6 +32,8 @@ pub struct NatsSettings {
     /// How long a proxy that has died keeps the others from draining in its place. Streams with a
     /// shorter lead are changed; see [`lead_for`](Self::lead_for).
     pub lead: Duration,
+    /// The largest event that may come, in bytes: the log says once if the servers take less.
+    pub largest_event: Option<usize>,
 }
 
 impl NatsSettings {
@@ -46,6 +48,7 @@ impl NatsSettings {
             max_size: 1 << 30,
             max_age: Duration::from_secs(7 * 24 * 3600),
             lead: Duration::from_secs(60),
+            largest_event: None,
         }
     }
 

@@ -5,8 +5,12 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{pull, AckPolicy, Consumer, DeliverPolicy};
 use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{
+    Config, ConsumerErrorKind, DiscardPolicy, RetentionPolicy, StorageType, Stream,
+};
 use async_nats::jetstream::{Context, ErrorCode};
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::connection::Connection;
@@ -23,18 +27,36 @@ const REPLICAS: usize = 3;
 /// For so long the streams recognise a message that is published again.
 const DUPLICATES: Duration = Duration::from_secs(300);
 
+/// Messages that a consumer may have given out and that are not acknowledged. More than the replay
+/// ever has at once.
+pub(super) const GIVEN_OUT: i64 = 100_000;
+
+/// Bytes of all leads: some hundred bytes for each project.
+const LEAD_BYTES: i64 = 256 << 10;
+
 pub(super) struct Streams {
     pub(super) context: Context,
     pub(super) waiting: Stream,
     pub(super) dead: Stream,
     name: String,
     lead: Duration,
+    leads: Option<Stream>,
+}
+
+/// When a stream was made: one that was deleted and made anew knows nothing of what it said before.
+pub(super) type Made = String;
+
+/// When this stream was made.
+pub(super) fn made(stream: &Stream) -> Made {
+    format!("{:?}", stream.cached_info().created)
 }
 
 /// A lead that this process holds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Held {
     sequence: u64,
+    /// The stream that it was taken in.
+    made: Option<Made>,
     until: Instant,
     renew: Duration,
 }
@@ -42,6 +64,11 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn left(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether it still means something: it is not over, and its stream is there.
+    pub(super) fn is_valid(&self, streams: &Streams) -> bool {
+        !self.left().is_zero() && self.made == streams.leads.as_ref().map(made)
     }
 
     pub(super) fn is_to_be_renewed(&self) -> bool {
@@ -72,6 +99,10 @@ impl Streams {
             ..Config::default()
         };
         let max_bytes = i64::try_from(settings.max_size).unwrap_or(i64::MAX);
+        let max_bytes = match find(context, &settings.stream).await? {
+            Some(_) => max_bytes,
+            None => most_bytes(context, max_bytes).await,
+        };
         let waiting = Config {
             // What has been delivered leaves the stream; what does not fit is refused, not dropped.
             retention: RetentionPolicy::WorkQueue,
@@ -89,6 +120,8 @@ impl Streams {
         let lead = Config {
             discard: DiscardPolicy::Old,
             max_messages_per_subject: 1,
+            // Some accounts require a bound.
+            max_bytes: LEAD_BYTES,
             max_age: settings.lead,
             duplicate_window: settings.lead,
             ..base("_LEAD", "lead")
@@ -110,6 +143,7 @@ impl Streams {
             name: settings.stream.clone(),
             // What the stream says counts, whoever made it.
             lead: kept.max_age,
+            leads: Some(lead),
         })
     }
 
@@ -132,7 +166,27 @@ impl Streams {
             dead: required("_DEAD").await?,
             name: settings.stream.clone(),
             lead: settings.lead,
+            leads: None,
         })
+    }
+
+    /// Whether all of them are still there, and the same. What was known of one that has been
+    /// deleted is void.
+    pub(super) async fn are_there(&self) -> Result<bool, SpoolError> {
+        for known in [Some(&self.waiting), Some(&self.dead), self.leads.as_ref()] {
+            let Some(known) = known else { continue };
+            let found = find(&self.context, &known.cached_info().config.name).await?;
+            if found.is_none_or(|found| made(&found) != made(known)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The largest message, its headers included, that the stream of what waits takes by itself.
+    pub(super) fn largest_message(&self) -> Option<usize> {
+        let bound = self.waiting.cached_info().config.max_message_size;
+        usize::try_from(bound).ok().filter(|bound| *bound > 0)
     }
 
     pub(super) fn events_of(&self, project: &str) -> String {
@@ -183,7 +237,7 @@ impl Streams {
     pub(super) async fn lead(
         &self,
         project: &str,
-        held: Option<Held>,
+        held: Option<&Held>,
     ) -> Result<Option<Held>, SpoolError> {
         // Counted from before the request: by the server's clock it lasts longer.
         let until = Instant::now() + self.lead;
@@ -200,6 +254,7 @@ impl Streams {
         match published {
             Ok(published) => Ok(Some(Held {
                 sequence: published.sequence,
+                made: self.leads.as_ref().map(made),
                 until,
                 renew: self.lead / 6 * 5,
             })),
@@ -233,19 +288,85 @@ impl Streams {
         if let Err(error) = self.waiting.delete_consumer(&name).await {
             log::debug!("there was no consumer before: {error}");
         }
-        self.waiting
-            .create_consumer(pull::Config {
-                durable_name: Some(name),
-                filter_subject: self.events_of(project),
-                deliver_policy: DeliverPolicy::All,
-                ack_policy: AckPolicy::Explicit,
-                ack_wait: ACK_WAIT,
-                // More than the replay ever has at once, or the stream would seem to be empty.
-                max_ack_pending: 100_000,
-                ..pull::Config::default()
-            })
-            .await
-            .map_err(|error| remote("make its consumer", error))
+        let mut given_out = match allowed(&self.context).await.max_ack_pending {
+            bound @ 1.. => bound.min(GIVEN_OUT),
+            _ => GIVEN_OUT,
+        };
+        loop {
+            let made = self
+                .waiting
+                .create_consumer(pull::Config {
+                    durable_name: Some(name.clone()),
+                    filter_subject: self.events_of(project),
+                    deliver_policy: DeliverPolicy::All,
+                    ack_policy: AckPolicy::Explicit,
+                    ack_wait: ACK_WAIT,
+                    max_ack_pending: given_out,
+                    ..pull::Config::default()
+                })
+                .await;
+            match made {
+                // The server's own limit, which the account does not show.
+                Err(error) if given_out > 1 && is_over_limit(&error.kind()) => given_out /= 2,
+                made => return made.map_err(|error| remote("make its consumer", error)),
+            }
+        }
+    }
+}
+
+fn is_over_limit(kind: &ConsumerErrorKind) -> bool {
+    match kind {
+        ConsumerErrorKind::JetStream(told) => {
+            told.error_code() == ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS
+        }
+        _ => false,
+    }
+}
+
+/// What an account allows; zero or less is no bound. Older servers say less than the client library
+/// wants to know.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Allowed {
+    max_ack_pending: i64,
+    max_storage: i64,
+    storage_max_stream_bytes: i64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Account {
+    limits: Allowed,
+}
+
+/// What the account allows, as far as the server says it.
+async fn allowed(context: &Context) -> Allowed {
+    match context.request("INFO", &serde_json::json!({})).await {
+        Ok(Response::Ok(Account { limits })) => limits,
+        Ok(Response::Err { error }) => {
+            log::debug!("the account's limits are not known: {error}");
+            Allowed::default()
+        }
+        Err(error) => {
+            log::debug!("the account's limits are not known: {error}");
+            Allowed::default()
+        }
+    }
+}
+
+/// The bytes of the largest stream: as many as are wanted, or as the account allows. A tenth is for
+/// the dead letters.
+async fn most_bytes(context: &Context, wanted: i64) -> i64 {
+    let allowed = allowed(context).await;
+    let in_all = allowed.max_storage.saturating_sub(LEAD_BYTES) / 11 * 10;
+    let bounds = [allowed.storage_max_stream_bytes, in_all];
+    let most = bounds.into_iter().filter(|bound| *bound > 0).min();
+    match most {
+        Some(most) if most < wanted => {
+            log::warn!("the account has room for {most} bytes of events, less than `max_size`");
+            most
+        }
+        _ => wanted,
     }
 }
 
@@ -253,10 +374,11 @@ async fn find_or_make(context: &Context, config: Config) -> Result<Stream, Spool
     if let Some(stream) = find(context, &config.name).await? {
         return Ok(stream);
     }
-    context
-        .create_stream(config)
-        .await
-        .map_err(|error| remote("make its streams", error))
+    let name = config.name.clone();
+    let made = context.create_stream(config).await;
+    let made = made.map_err(|error| remote("make its streams", error))?;
+    log::info!("the stream {name} was not there; it is made");
+    Ok(made)
 }
 
 /// The stream of this name, if there is one.

@@ -14,7 +14,7 @@ use crate::delivery::breaker::{Admission, Condition};
 use crate::delivery::live::{jitter, Mode, Project};
 use crate::delivery::pace::Pace;
 use crate::delivery::store::{Held, Last, Lead, Portion, Rest, Store};
-use crate::delivery::{Encoding, Halving, Parcel, Refused, Upstream, Verdict};
+use crate::delivery::{Encoding, Halving, Parcel, Refused, SpoolError, Upstream, Verdict};
 use crate::posthog::{Batch, Envelope};
 
 /// The wait after the spool itself could not be read or written.
@@ -94,9 +94,18 @@ impl Drain {
     }
 
     async fn step(&mut self) -> Step {
-        if self.leads().await.is_none() {
-            self.pause(LOOK).await;
-            return Step::Done;
+        match self.leads().await {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                self.project.flows();
+                self.pause(LOOK).await;
+                return Step::Done;
+            }
+            Err(error) => {
+                self.project.stalls(&error);
+                self.pause(SPOOL_PAUSE).await;
+                return Step::Done;
+            }
         }
         let Some(envelope) = self.upstream.envelope(self.project.name()) else {
             return Step::Done;
@@ -108,13 +117,14 @@ impl Drain {
         let taken = match self.store.take(self.project.name(), portion).await {
             Ok(taken) => taken,
             Err(error) => {
-                log::error!("the spool cannot be read at the moment: {error}");
+                self.project.stalls(&error);
                 self.pause(SPOOL_PAUSE).await;
                 return Step::Next;
             }
         };
         let mut held = taken.events;
         let Some(first) = held.first() else {
+            self.project.flows();
             if self.last == Last::UnderWay {
                 self.store.opened(self.project.name()).await;
             }
@@ -158,11 +168,11 @@ impl Drain {
     }
 
     /// For how long this process may drain, if that is enough for one delivery.
-    async fn leads(&self) -> Option<Duration> {
-        match self.store.lead(self.project.name()).await {
+    async fn leads(&self) -> Result<Option<Duration>, SpoolError> {
+        Ok(match self.store.lead(self.project.name()).await? {
             Lead::Ours(left) => Some(left).filter(|left| *left >= self.settings.longest_delivery),
             Lead::Theirs => None,
-        }
+        })
     }
 
     fn least(&self) -> usize {
@@ -198,8 +208,14 @@ impl Drain {
         let mut halving = Halving::new(held);
         while let Some(part) = halving.next() {
             // Taking them, and each part before this one, took its time.
-            let Some(left) = self.leads().await else {
-                return Outcome::Stuck;
+            let left = match self.leads().await {
+                Ok(Some(left)) => left,
+                Ok(None) => return Outcome::Stuck,
+                Err(error) => {
+                    self.project.stalls(&error);
+                    self.pause(SPOOL_PAUSE).await;
+                    return Outcome::Stuck;
+                }
             };
             let bytes: usize = part.iter().map(|held| held.body.len()).sum();
             let before = self.project.condition();
@@ -213,6 +229,7 @@ impl Drain {
                     self.batch_bytes = (self.batch_bytes * 2).min(self.most_bytes);
                     let positions = part.iter().map(|held| held.position).collect();
                     self.store.settle(self.project.name(), positions).await;
+                    self.project.flows();
                     if before == Condition::Open {
                         log::info!("PostHog takes events of {} again", self.project.name());
                     }
@@ -228,21 +245,22 @@ impl Drain {
                         }
                         continue;
                     };
+                    let buried = self
+                        .store
+                        .bury(self.project.name(), culprit.position, refusal.clone())
+                        .await;
+                    if let Err(error) = buried {
+                        self.project.stalls(&error);
+                        self.pause(SPOOL_PAUSE).await;
+                        return Outcome::Stuck;
+                    }
+                    self.project.flows();
                     log::error!(
                         "PostHog refuses an event of {} for good ({}: {}); it is a dead letter now",
                         self.project.name(),
                         refusal.status,
                         refusal.reason
                     );
-                    let buried = self
-                        .store
-                        .bury(self.project.name(), culprit.position, refusal)
-                        .await;
-                    if let Err(error) = buried {
-                        log::error!("a dead letter cannot be written at the moment: {error}");
-                        self.pause(SPOOL_PAUSE).await;
-                        return Outcome::Stuck;
-                    }
                     if self.project.refused() >= self.settings.refused_in_row {
                         if before == Condition::Closed {
                             log::error!(
@@ -256,6 +274,7 @@ impl Drain {
                     self.project.breaker().accepted();
                 }
                 Verdict::TryLater { retry_after, why } => {
+                    self.project.flows();
                     // It may have been more than PostHog can do within the timeout, and the same
                     // again would be too.
                     if part.len() > 1 {

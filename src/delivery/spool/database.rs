@@ -76,7 +76,8 @@ pub struct DeadLetter {
     pub project: String,
     /// When its request arrived.
     pub first_arrival: SystemTime,
-    /// When PostHog refused it.
+    /// When PostHog refused it, by the spool's own time: the time of day, less what has passed
+    /// while no process had the spool open.
     pub buried: SystemTime,
     /// Why.
     pub refusal: Refusal,
@@ -248,6 +249,39 @@ impl Database {
             },
         )?;
         Ok(found)
+    }
+
+    /// The spool's own time as it was last written down. A file that no version with such a time
+    /// has written has that of its newest event or letter, if it holds any.
+    pub(crate) fn age(&self) -> Result<Option<SystemTime>, SpoolError> {
+        let mut newest: Option<i64> = None;
+        let mut keep = |row: &Row<'_>| {
+            newest = newest.max(row.get(0)?);
+            Ok(Next::Row)
+        };
+        let mut known = false;
+        self.each(
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'age'",
+            [],
+            |_| {
+                known = true;
+                Ok(Next::Enough)
+            },
+        )?;
+        if known {
+            self.each("SELECT time FROM age", [], &mut keep)?;
+        }
+        self.each(
+            "SELECT since FROM event ORDER BY seq DESC LIMIT 1",
+            [],
+            &mut keep,
+        )?;
+        self.each(
+            "SELECT buried FROM letter ORDER BY id DESC LIMIT 1",
+            [],
+            &mut keep,
+        )?;
+        Ok(newest.map(time_of))
     }
 
     /// Project, events and bytes, of all projects that were ever seen.

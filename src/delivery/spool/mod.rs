@@ -3,6 +3,7 @@
 mod database;
 mod opening;
 mod packing;
+mod passing;
 mod reserve;
 mod salvage;
 mod tidy;
@@ -12,7 +13,7 @@ mod writing;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{mpsc, Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
@@ -24,6 +25,7 @@ use worker::{Command, Shared, Worker};
 
 pub(super) use database::{Absent, Database};
 pub use database::{DeadLetter, Waiting};
+pub use passing::Clock;
 
 /// Bounds of a spool on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +33,8 @@ pub struct SpoolSettings {
     /// Bytes of disk in use at most, dead letters included. The log beside the file takes a few MiB
     /// more, the reserve 2.5 MiB.
     pub max_size: u64,
-    /// How long an event waits, or lies among the dead letters, before it is dropped and counted.
+    /// How long an event waits, or lies among the dead letters, before it is dropped and counted:
+    /// time that passes while a process has the spool open, whatever the time of day is set to.
     pub max_age: Duration,
     /// After it was full, the spool takes events again once it is down to so many percent.
     pub low_water_percent: u8,
@@ -72,8 +75,20 @@ impl Spool {
     /// [`SpoolError::Format`] if a newer version wrote it; [`SpoolError::Folder`] if no thread can
     /// be started.
     pub fn open(folder: &Path, settings: SpoolSettings) -> Result<Self, SpoolError> {
+        Self::open_with_clock(folder, settings, Arc::new(SystemTime::now))
+    }
+
+    /// The same with another time of day.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_with_clock(
+        folder: &Path,
+        settings: SpoolSettings,
+        clock: Clock,
+    ) -> Result<Self, SpoolError> {
         let shared = Arc::new(Shared::default());
-        let mut worker = Worker::new(folder.to_owned(), settings, Arc::clone(&shared));
+        let mut worker = Worker::new(folder.to_owned(), settings, clock, Arc::clone(&shared));
         match worker.open() {
             Err(error @ SpoolError::Format { .. }) => return Err(error),
             Err(error) => log::error!("the spool cannot be used for now: {error}"),
@@ -205,7 +220,7 @@ impl Store for Spool {
         answer.await.unwrap_or(Err(SpoolError::Closed))
     }
 
-    async fn lead(&self, _project: &str) -> Lead {
+    async fn lead(&self, _project: &str) -> Result<Lead, SpoolError> {
         self.inner.lease.try_take()
     }
 

@@ -1,8 +1,6 @@
 //! How the thread comes by its file, and what it learns from it: also after damage, and on a disk
 //! that can only be read.
 
-use std::time::SystemTime;
-
 use super::database::{Absent, Database};
 use super::salvage::{rescue, salvage};
 use super::worker::{of_project, Worker, KNOWN};
@@ -12,7 +10,7 @@ impl Worker {
     /// Opens the file if it is not open. Its error is that of the moment: the next call tries
     /// again.
     pub(super) fn open(&mut self) -> Result<&mut Database, SpoolError> {
-        let now = SystemTime::now();
+        let now = self.passing.now();
         let damaged = self.database.as_ref().is_some_and(Database::is_damaged);
         let misplaced = self.database.as_ref().filter(|open| !open.is_in_place());
         if let (false, Some(old)) = (damaged, misplaced) {
@@ -35,7 +33,7 @@ impl Worker {
             self.learn();
         }
         if self.database.is_none() {
-            self.database = match Database::open(&self.folder, Absent::Create) {
+            let opened = match Database::open(&self.folder, Absent::Create) {
                 Err(SpoolError::Storage(error)) if is_damage(&error) => {
                     let (database, salvaged) = salvage(&self.folder, now)?;
                     log::error!(
@@ -44,10 +42,16 @@ impl Worker {
                         salvaged.events,
                         salvaged.aside.display()
                     );
-                    Some(database)
+                    database
                 }
-                other => Some(other?),
+                other => other?,
             };
+            match opened.age() {
+                Ok(age) => self.passing.resume(age),
+                // Damage is dealt with when the file is opened the next time.
+                Err(error) => log::warn!("the spool's age cannot be read: {error}"),
+            }
+            self.database = Some(opened);
             self.learn();
         }
         self.database.as_mut().ok_or(SpoolError::Closed)

@@ -1,7 +1,6 @@
 //! What the spool does by itself once a second: age, the dead letters' share, the size of its file.
 
-use std::time::SystemTime;
-
+use super::passing::Jump;
 use super::worker::{Letters, Worker, LOG_BYTES, SMALL_STEP};
 use crate::delivery::store::Counters;
 use crate::delivery::SpoolError;
@@ -17,12 +16,16 @@ const STEPS: usize = 32;
 
 impl Worker {
     pub(super) fn tick(&mut self) {
+        self.look_at_the_clock();
         if let Err(error) = self.open() {
             log::debug!("the spool cannot be opened: {error}");
             return;
         }
         if !self.settled.is_empty() {
             self.forget(Vec::new());
+        }
+        if self.passing.is_due(self.settings.max_age) {
+            self.remember();
         }
         self.expire();
         self.crowd_out();
@@ -45,6 +48,36 @@ impl Worker {
         Ok(())
     }
 
+    fn look_at_the_clock(&mut self) {
+        let (seconds, way) = match self.passing.look() {
+            None => return,
+            Some(Jump::Forward(by)) => (by.as_secs(), "forward"),
+            Some(Jump::Back(by)) => (by.as_secs(), "back"),
+        };
+        log::warn!(
+            "the time of day was set {way} by {seconds} s; what waits grows old by the time that \
+             passes, so nothing is dropped for it"
+        );
+    }
+
+    /// Writes down how old the spool is.
+    pub(super) fn remember(&mut self) {
+        // A log that grows on a full disk could never be emptied again.
+        if self.failed.is_some() || self.database.is_none() || self.checkpoint().is_err() {
+            return;
+        }
+        let now = self.passing.now();
+        let Some(database) = &mut self.database else {
+            return;
+        };
+        let written = database.write(|writing| writing.remember(now));
+        match written.and_then(|()| database.logged()) {
+            Ok(logged) => self.logged = logged,
+            Err(error) => log::debug!("the spool's age cannot be written down: {error}"),
+        }
+        self.passing.remembered();
+    }
+
     fn crowd_out(&mut self) {
         let (Letters::Changed, Some(database)) = (self.letters, &mut self.database) else {
             return;
@@ -65,7 +98,7 @@ impl Worker {
     }
 
     fn expire(&mut self) {
-        let Some(limit) = SystemTime::now().checked_sub(self.settings.max_age) else {
+        let Some(limit) = self.passing.now().checked_sub(self.settings.max_age) else {
             return;
         };
         let Some(database) = &mut self.database else {

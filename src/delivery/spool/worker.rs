@@ -7,12 +7,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::database::{Database, Found};
 use super::packing::{pack, Append, Part};
+use super::passing::{Clock, Passing};
 use super::reserve::Reserve;
 use super::SpoolSettings;
 use crate::delivery::store::{Counters, Gauges, Portion, Position};
@@ -90,6 +91,7 @@ pub(super) struct Worker {
     pub(super) logged: usize,
     pub(super) failed: Option<(Instant, SpoolError)>,
     pub(super) letters: Letters,
+    pub(super) passing: Passing,
 }
 
 /// Whether appends are taken.
@@ -110,8 +112,14 @@ pub(super) enum Letters {
 type Bury = (Position, Refusal, oneshot::Sender<Result<(), SpoolError>>);
 
 impl Worker {
-    pub(super) fn new(folder: PathBuf, settings: SpoolSettings, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        folder: PathBuf,
+        settings: SpoolSettings,
+        clock: Clock,
+        shared: Arc<Shared>,
+    ) -> Self {
         Self {
+            passing: Passing::new(clock),
             reserve: Reserve::new(&folder),
             folder,
             settings,
@@ -149,6 +157,7 @@ impl Worker {
                 };
             }
             if self.work(group) == Flow::Stop {
+                self.remember();
                 return;
             }
             if ticked.elapsed() >= TICK {
@@ -286,7 +295,7 @@ impl Worker {
         // Without it a disk that fills up now could not be emptied again.
         self.reserve.keep()?;
         self.checkpoint()?;
-        let now = SystemTime::now();
+        let now = self.passing.now();
         let max_size = self.settings.max_size;
         let low_water = max_size / 100 * u64::from(self.settings.low_water_percent);
         let (known, mut room) = (&self.known, self.room);
@@ -392,7 +401,7 @@ impl Worker {
     fn forget_some(&mut self, most: usize, buries: &[Bury]) -> Result<(), SpoolError> {
         self.open()?;
         self.checkpoint()?;
-        let now = SystemTime::now();
+        let now = self.passing.now();
         let mut leaving: Vec<Position> = self.settled.keys().copied().collect();
         // Neighbours lie on the same pages.
         leaving.sort_unstable();

@@ -53,6 +53,21 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
+    /// Writes the spool's own time down; it never goes back.
+    pub(crate) fn remember(&mut self, time: SystemTime) -> Result<(), rusqlite::Error> {
+        self.transaction.execute_batch(
+            "CREATE TABLE IF NOT EXISTS age (id INTEGER PRIMARY KEY CHECK (id = 0),
+             time INTEGER NOT NULL)",
+        )?;
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO age (id, time) VALUES (0, ?1)
+                 ON CONFLICT (id) DO UPDATE SET time = MAX(time, excluded.time)",
+            )?
+            .execute([milliseconds(time)])?;
+        Ok(())
+    }
+
     /// Gives no event a position up to this one.
     pub(crate) fn begin_after(&mut self, position: i64) -> Result<(), rusqlite::Error> {
         let changed = self.transaction.execute(

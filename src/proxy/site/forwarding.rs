@@ -9,6 +9,7 @@ use pingora::Result;
 
 use crate::proxy::client;
 use crate::proxy::intercept::authority;
+use crate::proxy::keepalive::Repeat;
 use crate::site::claims::{forged, Peer, Underscores};
 
 use super::Site;
@@ -18,6 +19,24 @@ pub(in crate::proxy) const X_FORWARDED_HOST: HeaderName =
     HeaderName::from_static("x-forwarded-host");
 pub(in crate::proxy) const X_FORWARDED_PROTO: HeaderName =
     HeaderName::from_static("x-forwarded-proto");
+
+/// So much of a body the framework remembers for a second attempt.
+const REMEMBERED: usize = 64 << 10;
+
+/// Whether a request may be sent to a site once more: by its method, and by what is left of its body.
+pub(super) fn repeat(session: &mut Session) -> Repeat {
+    let idempotent = session.req_header().method.is_idempotent();
+    let length = session.req_header().headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let remembered = length.map_or_else(
+        || session.is_body_empty(),
+        |length: usize| length <= REMEMBERED,
+    );
+    match idempotent && remembered {
+        true => Repeat::May,
+        false => Repeat::MayNot,
+    }
+}
 
 impl Site {
     /// Says in a request who sent it, to which host and how, and takes out what the client said of

@@ -14,7 +14,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
 
 use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, SiteHost};
 use crate::proxy::body::{end_when_idle, linger};
@@ -22,14 +22,14 @@ use crate::proxy::intercept::authority;
 use crate::proxy::origin::{inject_into, Balancer, Servers};
 use crate::proxy::outbound::CONNECTS;
 use crate::proxy::posthog::{self, Passed, Passing, Step};
-use crate::proxy::upstream::{Addresses, Timeouts};
+use crate::proxy::upstream::{Addresses, Timeouts, Upstream};
 use crate::proxy::{connections, hops, BuildError, Hedgerow};
 use crate::site::claims::Underscores;
 use crate::site::inject::PageStream;
 use crate::site::snippet::{Home, Page};
 
 use answers::{page, status};
-use forwarding::{ask_for_path, end_by_closing, join_cookies, say_length_once};
+use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// How long a site may take for an answer. The framework counts this while the client is still
@@ -51,6 +51,8 @@ pub struct Site {
 pub struct Context {
     way: Way,
     addresses: Option<Arc<Addresses>>,
+    /// The server of the site that has the request now.
+    server: Option<Arc<Upstream>>,
     tried: Vec<SocketAddr>,
     /// Bytes of the body so far.
     body: usize,
@@ -254,7 +256,7 @@ impl ProxyHttp for Site {
 
     async fn upstream_peer(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         context: &mut Context,
     ) -> Result<Box<HttpPeer>> {
         let nowhere = || {
@@ -274,7 +276,9 @@ impl ProxyHttp for Site {
         let next = servers.next(&context.tried).await;
         let (upstream, address, known) = next.ok_or_else(nowhere)?;
         context.addresses = known;
-        Ok(Box::new(upstream.peer(address)))
+        let peer = upstream.peer_for(address, repeat(session));
+        context.server = Some(upstream);
+        Ok(Box::new(peer))
     }
 
     async fn request_body_filter(
@@ -350,6 +354,9 @@ impl ProxyHttp for Site {
                 passed.clean(passing, response)?;
             }
         }
+        if let Some(server) = &context.server {
+            server.keepalive().learn(&response.headers);
+        }
         if let Some(servers) = self.servers(context) {
             servers.vary(response)?;
             if let PageState::Asked = &context.page {
@@ -390,6 +397,11 @@ impl ProxyHttp for Site {
         client_reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("peer: {peer}"));
+        if let (Some(server), true, RetryType::ReusedOnly) =
+            (&context.server, client_reused, &error.retry)
+        {
+            server.keepalive().was_closed_early();
+        }
         // PostHog knows an event again by its id, so its POSTs may be repeated over a new
         // connection when the pooled one was closed by the other end.
         let repeatable =
