@@ -20,6 +20,7 @@ mod error;
 mod event;
 mod halving;
 mod lease;
+mod listing;
 mod live;
 #[cfg(feature = "nats")]
 mod nats;
@@ -30,7 +31,7 @@ mod store;
 mod upstream;
 
 pub use breaker::{Admission, Breaker, BreakerSettings, Condition};
-pub use command::{CommandError, Letters, SpoolCommand};
+pub use command::{CommandError, Form, Letters, SpoolCommand};
 pub use error::SpoolError;
 pub(crate) use event::events_of;
 pub use event::{Arrived, SpooledEvent};
@@ -39,7 +40,9 @@ pub use live::{Delivery, Mode, Project, ProjectStatus, Route};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};
 pub use replay::{Replay, ReplaySettings};
-pub use spool::{outlive_file_size_limit, DeadLetter, Spool, SpoolSettings, Waiting};
+pub use spool::{
+    look_at_spool, outlive_file_size_limit, DeadLetter, Spool, SpoolSettings, SpoolThere, Waiting,
+};
 pub use store::{
     Counters, Gauge, Gauges, Held, Lead, Portion, Position, Rank, Refusal, Rest, Store, Taken,
 };

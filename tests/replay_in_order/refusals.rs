@@ -79,7 +79,12 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
     // Arrived is not yet settled: for a moment they are still listed as waiting.
     house
         .until("only the third is left", || {
-            house.command(&parse("ls").unwrap()).starts_with("dead 3\t")
+            let listed = house.command(&parse("ls").unwrap());
+            listed.starts_with("DEAD LETTER\t")
+                && listed
+                    .lines()
+                    .nth(1)
+                    .is_some_and(|line| line.starts_with("dead 3\t"))
         })
         .await;
     assert_eq!(house.command(&parse("drop --all").unwrap()), "1 dropped\n");
