@@ -7,7 +7,7 @@ use hedgerow::config::{self, Config};
 use hedgerow::proxy::{check_server, FetchError};
 
 use super::output::{complain, print};
-use super::{file, End, Keys};
+use super::{doctor, file, End, Keys};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -18,6 +18,9 @@ pub(super) struct Options {
     /// has no keys.
     #[arg(long)]
     no_secrets: bool,
+    /// Look at everything around it as well, as `doctor` does. Sends an event to each project.
+    #[arg(long, conflicts_with = "no_secrets")]
+    online: bool,
 }
 
 /// Prints the routes as a table, or every mistake with its place.
@@ -31,7 +34,8 @@ pub(super) fn check(config: Option<&Path>, options: &Options) -> End {
     match loaded {
         Ok(config) => {
             let printed = print(&config::render_table(&config));
-            match startable(config) {
+            match startable(config.clone()) {
+                Ok(()) if options.online => doctor::look(&config, None),
                 Ok(()) => printed,
                 Err(reasons) => {
                     for reason in reasons {

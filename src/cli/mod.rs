@@ -3,6 +3,7 @@
 mod check;
 mod convert;
 mod demo;
+mod doctor;
 mod file;
 mod init;
 mod output;
@@ -43,6 +44,10 @@ enum Command {
     /// Look a configuration over: every mistake with line and column, or else the routes.
     #[command(after_help = pages::CHECK)]
     Check(check::Options),
+    /// Find out whether events would arrive: the way to PostHog, the disk, certificates, and with
+    /// --url the way from outside. Sends an event named hedgerow_doctor.
+    #[command(after_help = pages::DOCTOR)]
+    Doctor(doctor::Options),
     /// Rewrite messages, from files or standard input, to events on standard output.
     #[command(after_help = pages::CONVERT)]
     Convert(convert::Options),
@@ -95,6 +100,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(options) => run::run(config, &options),
         Command::Check(options) => check::check(config, &options),
+        Command::Doctor(options) => doctor::doctor(config, &options),
         Command::Convert(options) => convert::convert(config, &options),
         Command::Spool(options) => spool::spool(config, &options),
         Command::Snippet(options) => snippet::snippet(config, &options),

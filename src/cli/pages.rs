@@ -54,13 +54,30 @@ pub(super) const CHECK: &str = concat!(
     "Examples:
   hedgerow check hedgerow.yaml
   hedgerow check --no-secrets conf/hedgerow.yaml
+  hedgerow check --online hedgerow.yaml
 
 ",
     environment!(),
     "
 Exit codes:
   0  `run` would start with it
+  1  with --online: something has to be mended
   2  it would not"
+);
+
+/// Of `doctor`.
+pub(super) const DOCTOR: &str = concat!(
+    "Examples:
+  hedgerow doctor hedgerow.yaml
+  hedgerow doctor --url https://shop.example.com
+
+",
+    environment!(),
+    "
+Exit codes:
+  0  nothing is broken
+  1  something has to be mended; its line says what to do
+  2  the configuration cannot be read, or has mistakes"
 );
 
 /// Of `convert`.

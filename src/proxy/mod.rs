@@ -13,6 +13,7 @@ mod client;
 mod connection;
 mod culprits;
 mod departure;
+mod doctor;
 mod fetch;
 mod files;
 mod gate;
@@ -71,6 +72,7 @@ use upstream::Timeouts;
 use watcher::Counters;
 
 pub use crate::admin::Forwarded as ForwardCounts;
+pub use doctor::{examine, TEST_EVENT};
 pub use gathered::Gathered;
 pub use library::{check_libraries, fetch_libraries, FetchError};
 pub use origin::Balancer;

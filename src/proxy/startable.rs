@@ -67,7 +67,15 @@ fn look(spool: &Spool, found: &mut Startable) {
             Err(error) => found.warnings.push(error.to_string()),
         },
         #[cfg(feature = "nats")]
-        SpoolPlace::Nats(_) => {}
+        SpoolPlace::Nats(nats) => {
+            let server = nats.servers.first().map(ToString::to_string);
+            let authorities = nats.ca_file.as_deref();
+            let checked = authorities
+                .map(|file| check_authorities(Some(file), &server.unwrap_or_default()));
+            if let Some(Err(error)) = checked {
+                found.refusals.push(error.into());
+            }
+        }
         #[cfg(not(feature = "nats"))]
         SpoolPlace::Nats(_) => {
             let error = SpoolError::NotBuiltIn("nats");

@@ -374,6 +374,7 @@ fn every_command_explains_itself_and_shells_and_man_know_all_of_them() {
     let commands = [
         "run",
         "check",
+        "doctor",
         "convert",
         "spool",
         "demo",
