@@ -3,6 +3,7 @@
 //! Pure: what was seen is handed in. `proxy::doctor` looks.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::posthog::Host;
@@ -274,13 +275,7 @@ pub fn address(seen: Option<&str>) -> Finding {
             "with `admin: 127.0.0.1:9090`, on the machine that serves, doctor can read it there",
         );
     };
-    let inner = text
-        .parse()
-        .is_ok_and(|address: std::net::IpAddr| match address {
-            std::net::IpAddr::V4(address) => address.is_private() || address.is_loopback(),
-            std::net::IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
-        });
-    match inner {
+    match text.parse().is_ok_and(is_inner) {
         false => Finding::well(ABOUT, format!("this request came from {text}")),
         true => Finding::odd(
             ABOUT,
@@ -288,6 +283,21 @@ pub fn address(seen: Option<&str>) -> Finding {
             "if that is the proxy in front, every visitor has its address: put it into \
              `trusted_proxies`, and let it send X-Forwarded-For",
         ),
+    }
+}
+
+/// Whether an address is one of this machine or of an inner network, where proxies are and visitors
+/// of a public site are not (RFC 1918, 3927, 4193, 6598).
+pub fn is_inner(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            let shared = first == 100 && (64..128).contains(&second);
+            address.is_private() || address.is_loopback() || address.is_link_local() || shared
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
     }
 }
 
@@ -421,6 +431,26 @@ mod tests {
         assert_eq!(with("age", "7").unwrap(), "Age: 7");
         assert_eq!(with("x-cache", "MISS from a"), None);
         assert!(with("cf-cache-status", "HIT").is_some());
+    }
+
+    #[test]
+    fn inner_addresses_are_told_from_those_of_visitors() {
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("10.1.2.3", true),
+            ("172.31.0.1", true),
+            ("192.168.1.1", true),
+            ("169.254.0.1", true),
+            ("100.64.0.1", true),
+            ("100.128.0.1", false),
+            ("203.0.113.9", false),
+            ("::1", true),
+            ("fd00::1", true),
+            ("fe80::1", true),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_inner(address.parse().unwrap()), expected, "{address}");
+        }
     }
 
     #[test]

@@ -70,8 +70,8 @@ fn look(spool: &Spool, found: &mut Startable) {
         SpoolPlace::Nats(nats) => {
             let server = nats.servers.first().map(ToString::to_string);
             let authorities = nats.ca_file.as_deref();
-            let checked = authorities
-                .map(|file| check_authorities(Some(file), &server.unwrap_or_default()));
+            let checked =
+                authorities.map(|file| check_authorities(Some(file), &server.unwrap_or_default()));
             if let Some(Err(error)) = checked {
                 found.refusals.push(error.into());
             }

@@ -33,6 +33,21 @@ fn blocks(heading: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
+/// The recipe and the command say the same.
+#[test]
+fn the_recipe_for_nginx_has_the_lines_that_snippet_prints() {
+    use hedgerow::site::hand_over::{nginx, Here, Tls};
+    let here = Here {
+        address: ([127, 0, 0, 1], 8080).into(),
+        tls: Tls::Plain,
+    };
+    let recipe = file("docs/behind/nginx.md");
+    let bare: Vec<&str> = recipe.lines().map(str::trim).collect();
+    for line in nginx(&["/hr/".to_owned()], here).lines() {
+        assert!(bare.contains(&line.trim()), "{line}");
+    }
+}
+
 #[test]
 fn the_plug_in_of_the_readme_is_the_example_and_its_dependencies_are_ours() {
     const HEADING: &str = "In your own Pingora proxy";
