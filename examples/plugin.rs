@@ -1,3 +1,5 @@
+//! A proxy of your own that answers Segment's calls.
+
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -25,7 +27,8 @@ impl ProxyHttp for MyProxy {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// Serves what `hedgerow.yaml` says.
+pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (config, warnings) = Config::load(Path::new("hedgerow.yaml"))?;
     for warning in &warnings {
         eprintln!("hedgerow.yaml:{warning}");

@@ -136,7 +136,7 @@ pub fn clock(ahead: i64) -> Finding {
     let said = match ahead {
         // A `Date` has whole seconds, and an answer takes its time.
         -2..=2 => return Finding::well(ABOUT, "agrees with PostHog's"),
-        1.. => format!("{off} seconds ahead of PostHog's"),
+        3.. => format!("{off} seconds ahead of PostHog's"),
         _ => format!("{off} seconds behind PostHog's"),
     };
     let advice = "set it by NTP: the times of all events are corrected by it";

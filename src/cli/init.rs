@@ -119,7 +119,7 @@ pub(super) fn init(options: &Options) -> End {
     }
 }
 
-/// Names the flags, which the user has written, rather than lines of a file that nobody has seen.
+/// Names the flags, which the user has written, rather than lines of a file that was never written.
 fn tell(problems: &Problems) {
     let mut told = Vec::new();
     for problem in problems {

@@ -266,6 +266,9 @@ mod tests {
     use super::*;
     use std::io::Write;
 
+    /// Line, text and place.
+    type Found<'t> = (u64, &'t str, Place);
+
     fn all(input: &[u8]) -> Vec<(u64, String, Place)> {
         // In small pieces, as a pipe gives them.
         let mut texts = Texts::new(unpacked(BufReader::with_capacity(3, input)).unwrap());
@@ -280,7 +283,7 @@ mod tests {
     #[test]
     fn lines_values_over_several_lines_and_items_of_arrays_are_each_a_text() {
         use Place::*;
-        let rows: Vec<(&str, Vec<(u64, &str, Place)>)> = vec![
+        let rows: Vec<(&str, Vec<Found<'_>>)> = vec![
             ("", vec![]),
             ("\n \n", vec![]),
             ("{\"a\":1}", vec![(1, "{\"a\":1}", Alone)]),

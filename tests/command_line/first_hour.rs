@@ -411,3 +411,65 @@ fn every_command_explains_itself_and_shells_and_man_know_all_of_them() {
     let page = hedgerow(&["man"], "").out;
     assert!(page.contains(".TH hedgerow 1"), "{page}");
 }
+
+#[tokio::test]
+async fn the_spool_is_listed_with_headings_and_units_and_as_json_without_any_key() {
+    use hedgerow::delivery::{Portion, Refusal, Spool, SpoolSettings, SpooledEvent, Store};
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let yaml = "projects: {p: {host: us, api_key: env:A_KEY}}\nroutes: [{path: /a/, segment: {project: p}}]\n\
+        delivery: {spool: {path: spool/}}\n";
+    std::fs::write(folder.join("hedgerow.yaml"), yaml).unwrap();
+    let spool = Spool::open(&folder.join("spool"), SpoolSettings::default()).unwrap();
+    let event = |id: &str, filler: usize| {
+        let filler = "x".repeat(filler);
+        let text = format!(
+            r#"{{"uuid":"{id}","event":"E {id}","distinct_id":"d","timestamp":"2026-11-23T10:00:00Z","properties":{{"f":"{filler}"}}}}"#
+        );
+        SpooledEvent::new(text.into(), std::time::SystemTime::now()).unwrap()
+    };
+    let events = vec![event("one", 10), event("two", 3000), event("three", 10)];
+    spool.append("p", events).await.unwrap();
+    let portion = Portion {
+        events: 1,
+        bytes: 1 << 20,
+    };
+    let first = spool.take("p", portion).await.unwrap().events.remove(0);
+    let refusal = Refusal {
+        status: 400,
+        reason: "no".to_owned(),
+    };
+    spool.bury("p", first.position, refusal).await.unwrap();
+    let listed = there(folder, &[], &["spool", "ls"]);
+    assert_eq!(listed.code, Some(0), "{}", listed.err);
+    for part in [
+        "WAITING\tPROJECT\tAMOUNT\tSIZE\tOLDEST\n",
+        "waiting\tp\t2 events\t3.1 KiB\toldest 2",
+        "DEAD LETTER\tPROJECT\tARRIVED\tANSWER\tEVENT\tUUID\n",
+        "dead 1\tp\t2",
+        "\t400 no\tE one\tone\n",
+        "in use\t",
+    ] {
+        assert!(
+            listed.out.contains(part),
+            "{part:?} is not in\n{}",
+            listed.out
+        );
+    }
+    assert!(listed.out.trim_end().ends_with("iB"), "{}", listed.out);
+    for arguments in [
+        &["spool", "ls", "--json"][..],
+        &["-c", "hedgerow.yaml", "spool", "ls", "--json"],
+        &["spool", "ls", "--json", "-c", "hedgerow.yaml"],
+    ] {
+        let listed = there(folder, &[], arguments);
+        let json: serde_json::Value = serde_json::from_str(&listed.out).unwrap();
+        assert_eq!(json["waiting"][0]["project"], "p", "{json}");
+        assert_eq!(json["waiting"][0]["events"], 2, "{json}");
+        assert!(json["waiting"][0]["bytes"].as_u64() > Some(3000), "{json}");
+        assert_eq!(json["dead"][0]["number"], 1, "{json}");
+        assert_eq!(json["dead"][0]["status"], 400, "{json}");
+        assert_eq!(json["dead"][0]["event"], "E one", "{json}");
+        assert!(json["bytes"].as_u64() > Some(0), "{json}");
+    }
+}

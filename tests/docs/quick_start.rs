@@ -10,13 +10,8 @@ use std::time::{Duration, Instant};
 use super::file;
 
 /// The plug-in of the README, as a part of this test.
-mod plugin {
-    include!("../../examples/plugin.rs");
-
-    pub fn start() -> Result<(), Box<dyn std::error::Error>> {
-        main()
-    }
-}
+#[path = "../../examples/plugin.rs"]
+mod plugin;
 
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -74,7 +69,7 @@ fn the_plug_in_of_the_readme_is_the_example_and_its_dependencies_are_ours() {
 #[test]
 #[ignore = "runs until it is ended"]
 fn the_plug_in_itself() {
-    plugin::start().unwrap();
+    plugin::main().unwrap();
 }
 
 #[test]
