@@ -253,6 +253,13 @@ async fn an_expired_certificate_is_seen_on_both_sides() {
         "{said}"
     );
     assert!(said.contains("renew it"), "{said}");
+    // A key that is another certificate's.
+    certificate(folder, "other", 2102);
+    std::fs::copy(folder.join("other.key"), folder.join("old.key")).unwrap();
+    let (code, said) = doctor(folder, &["doctor", "served.yaml"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("BAD   start: the certificate"), "{said}");
+    assert!(said.contains("has to be the key of"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

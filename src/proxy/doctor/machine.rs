@@ -9,7 +9,7 @@ use crate::config::{Config, Spool, SpoolPlace};
 use crate::delivery::{look_at_spool, SpoolThere};
 use crate::doctor::{self, Finding};
 
-use super::super::check_server;
+use super::super::{check_server, BuildError, ServerError};
 
 /// Looks at it. Opens no connection.
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
@@ -17,8 +17,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let start = check_server(config.clone());
     const START: &str = "start";
     for refusal in &start.refusals {
-        let advice = "`hedgerow run` would end with this";
-        findings.push(Finding::bad(START, refusal.to_string(), advice));
+        findings.push(Finding::bad(START, refusal.to_string(), remedy(refusal)));
     }
     if start.refusals.is_empty() {
         let said = "`hedgerow run` would start with this configuration";
@@ -39,6 +38,28 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     }
     findings.push(doctor::files(getrlimit(Resource::Nofile).current));
     findings
+}
+
+/// What to do where a start would end.
+fn remedy(refusal: &ServerError) -> &'static str {
+    match refusal {
+        ServerError::Build(BuildError::Library { .. }) => {
+            "npm install @segment/analytics-next in the folder of the configuration, or name its \
+             place in `library`"
+        }
+        ServerError::Build(BuildError::Authorities { .. }) => "install ca-certificates",
+        ServerError::Build(BuildError::CaFile { .. }) => {
+            "`ca_file` has to hold the certificate of the authority, as PEM"
+        }
+        ServerError::Build(BuildError::Spool(_)) => {
+            "start the version that wrote it, or name another folder in `delivery.spool`"
+        }
+        ServerError::Certificate { .. } => {
+            "`tls.key` has to be the key of `tls.certificate`, both as PEM"
+        }
+        ServerError::Listen { .. } => "`listen` and `admin` take addresses of this machine",
+        _ => "`hedgerow run` would end with this: mend that part of the configuration",
+    }
 }
 
 fn spool(spool: &Spool) -> Vec<Finding> {
