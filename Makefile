@@ -10,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server blocker-lists
+.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server web-servers blocker-lists
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -33,7 +33,7 @@ check: cmake
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 
-test: check clients nats-server blocker-lists
+test: check clients nats-server web-servers blocker-lists
 	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	$(MAKE) instructions
@@ -72,6 +72,11 @@ chromium:
 # Debian keeps it where only root's path looks; the tests look there too.
 nats-server:
 	@PATH="$$PATH:/usr/sbin" scripts/need nats-server nats-server --version
+
+# In front of the real binary, as docs/behind has them.
+web-servers:
+	@PATH="$$PATH:/usr/sbin" scripts/need nginx nginx -v
+	@PATH="$$PATH:/usr/sbin" scripts/need haproxy haproxy -v
 
 # Firefox, and uBlock Origin as Debian has it: the extension with its lists, for Firefox's tests and
 # for those of the lists. Where they cannot be had, these tests are left out, loudly.

@@ -1,4 +1,5 @@
-//! The command line: `hedgerow run`, `check`, `convert`, `spool`, `demo`, `init` and `snippet`.
+//! The command line: `hedgerow run`, `check`, `doctor`, `convert`, `spool`, `demo`, `init`, `snippet`,
+//! `completions` and `man`.
 
 mod cli;
 

@@ -7,6 +7,9 @@
     clippy::indexing_slicing
 )]
 
+#[path = "command_line/first_hour.rs"]
+mod first_hour;
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -65,10 +68,10 @@ fn convert_gives_one_event_a_line_in_order_and_says_what_it_refused() {
     assert_eq!(events[0]["timestamp"], "2026-11-23T10:00:00+02:00");
     assert_eq!(ended.code, Some(1));
     for said in [
-        "line 3, message 1: refused: missing_distinct_id",
-        "line 3, message 2: left out: self_alias",
+        "line 3, message 2: refused: missing_distinct_id",
+        "line 3, message 3: left out: self_alias",
         "line 4: refused: not_an_object",
-        "line 5, message 0: refused: missing_type",
+        "line 5, message 1: refused: missing_type",
     ] {
         assert!(
             ended.err.contains(said),

@@ -45,7 +45,7 @@ fn spooling(host: &str, folder: &Path) -> String {
 /// What `hedgerow spool ls` says.
 fn ls(folder: &Path) -> String {
     let mut said = Vec::new();
-    let listed = SpoolCommand::Ls.run(&folder.join("spool"), &mut said);
+    let listed = SpoolCommand::Ls(Default::default()).run(&folder.join("spool"), &mut said);
     listed.unwrap();
     String::from_utf8(said).unwrap()
 }

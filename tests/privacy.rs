@@ -220,14 +220,14 @@ fn convert_explains_each_event_of_a_batch_on_its_own_line() {
     assert!(
         plain
             .said
-            .contains("line 1, message 1: left out: self_alias"),
+            .contains("line 1, message 2: left out: self_alias"),
         "{}",
         plain.said
     );
     assert!(
         plain
             .said
-            .contains("line 1, message 3: refused: missing_event"),
+            .contains("line 1, message 4: refused: missing_event"),
         "{}",
         plain.said
     );

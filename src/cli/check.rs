@@ -1,22 +1,46 @@
 //! `hedgerow check`: a configuration looked over without being used.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use hedgerow::config::{self, Config};
-use hedgerow::proxy::{check_libraries, FetchError};
+use hedgerow::proxy::{check_server, FetchError};
 
 use super::output::{complain, print};
-use super::End;
+use super::{doctor, file, End, Keys};
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The configuration, as with -c.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Take the variables and secret files that it names as if they were there: for a machine that
+    /// has no keys.
+    #[arg(long)]
+    no_secrets: bool,
+    /// Look at everything around it as well, as `doctor` does. Sends an event to each project.
+    #[arg(long, conflicts_with = "no_secrets")]
+    online: bool,
+}
 
 /// Prints the routes as a table, or every mistake with its place.
-pub(super) fn check(path: &Path) -> End {
-    match super::load(path) {
+pub(super) fn check(config: Option<&Path>, options: &Options) -> End {
+    let keys = match options.no_secrets {
+        true => Keys::Spared,
+        false => Keys::Needed,
+    };
+    let loaded =
+        file::find(config, options.file.as_deref()).and_then(|path| super::load(&path, keys));
+    match loaded {
         Ok(config) => {
             let printed = print(&config::render_table(&config));
-            match libraries(&config) {
+            match startable(config.clone()) {
+                Ok(()) if options.online => doctor::look(&config, None),
                 Ok(()) => printed,
-                Err(reason) => {
-                    complain!("hedgerow: {reason}");
+                Err(reasons) => {
+                    for reason in reasons {
+                        complain!("hedgerow: {reason}");
+                    }
                     End::Unable
                 }
             }
@@ -25,13 +49,22 @@ pub(super) fn check(path: &Path) -> End {
     }
 }
 
-/// Whether analytics.js can be served, where a route does. What is not kept yet is fetched now, so
-/// that the start needs no network.
-fn libraries(config: &Config) -> Result<(), String> {
-    match super::fetch(config) {
+/// Whether `run` would start. Of analytics.js, what is not kept yet is fetched now, so that the
+/// start needs no network.
+fn startable(config: Config) -> Result<(), Vec<String>> {
+    let mut reasons = Vec::new();
+    match super::fetch(&config) {
         Ok(()) => {}
-        Err(error @ FetchError::Wrong { .. }) => return Err(error.to_string()),
+        Err(error @ FetchError::Wrong { .. }) => reasons.push(error.to_string()),
         Err(error) => complain!("hedgerow: warning: {error}"),
     }
-    check_libraries(config).map_err(|error| error.to_string())
+    let found = check_server(config);
+    for warning in &found.warnings {
+        complain!("hedgerow: warning: {warning}");
+    }
+    reasons.extend(found.refusals.iter().map(ToString::to_string));
+    match reasons.is_empty() {
+        true => Ok(()),
+        false => Err(reasons),
+    }
 }

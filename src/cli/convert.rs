@@ -1,9 +1,10 @@
-//! `hedgerow convert`: the rewriting alone, from standard input to standard output.
+//! `hedgerow convert`: the rewriting alone, from files or standard input to standard output.
 
 use std::fmt;
-use std::io::{self, BufRead, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -17,13 +18,14 @@ use hedgerow::rewrite::{
 use hedgerow::segment::{Call, Kind, WriteKey, WriteKeys};
 
 use super::output::complain;
-use super::End;
+use super::texts::{unpacked, Place, Texts};
+use super::{End, Keys};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The configuration; without it the defaults with one project.
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    /// What to rewrite, plain or gzip; standard input where no file is named, or for `-`.
+    #[arg(value_name = "MESSAGES")]
+    files: Vec<PathBuf>,
     /// The project that the events are for; without it that of the message's write key, or the
     /// configuration's first one if it has none.
     #[arg(long, value_name = "NAME")]
@@ -76,11 +78,12 @@ fn received_at(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| "expected a time such as 2026-11-23T21:05:57.793Z".to_owned())
 }
 
-/// Converts line by line. A line that is no message is reported, and the next one is taken.
-pub(super) fn convert(options: &Options) -> End {
-    let config = match &options.config {
+/// Converts text by text. One that is no message is reported, and the next one is taken. Without a
+/// configuration the defaults with one project count.
+pub(super) fn convert(config: Option<&Path>, options: &Options) -> End {
+    let config = match config {
         None => Config::default_for_convert(),
-        Some(path) => match super::load(path) {
+        Some(path) => match super::load(path, Keys::Needed) {
             Ok(config) => config,
             Err(end) => return end,
         },
@@ -100,11 +103,15 @@ pub(super) fn convert(options: &Options) -> End {
         projects,
         options,
     };
-    match lines.run(io::stdin().lock(), io::stdout().lock()) {
+    match lines.run(io::stdout().lock()) {
         Ok(end) => end,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => End::Well,
-        Err(error) => {
-            complain!("hedgerow: {error}");
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => End::Well,
+        Err(Failure::Output(error)) => {
+            complain!("hedgerow: standard output: {error}");
+            End::Unable
+        }
+        Err(Failure::Input(name, error)) => {
+            complain!("hedgerow: {name}: {error}");
             End::Unable
         }
     }
@@ -165,9 +172,18 @@ impl<'c> Projects<'c> {
     }
 }
 
-/// Why nothing of a line was taken.
+/// What ends the work.
+enum Failure {
+    /// By the name of the input.
+    Input(String, io::Error),
+    Output(io::Error),
+}
+
+/// Why nothing of a text was taken.
 enum Unusable {
     Body(RewriteError),
+    /// Its messages have been taken, and more may be missing.
+    Unclosed,
     UnknownWriteKey,
 }
 
@@ -181,6 +197,7 @@ impl fmt::Display for Unusable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Body(error) => write!(formatter, "{}: {error}", error.code()),
+            Self::Unclosed => formatter.write_str("unclosed_array: the end of it is missing"),
             Self::UnknownWriteKey => formatter.write_str(
                 "unknown_write_key: no `segment` route of the configuration accepts its write key",
             ),
@@ -189,41 +206,76 @@ impl fmt::Display for Unusable {
 }
 
 impl Lines<'_> {
-    fn run(&self, mut input: impl BufRead, output: impl Write) -> io::Result<End> {
+    fn run(&self, output: impl Write) -> Result<End, Failure> {
         let mut output = BufWriter::new(output);
-        let mut line = Vec::new();
         let mut end = End::Well;
-        for number in 1_u64.. {
-            line.clear();
-            if input.read_until(b'\n', &mut line)? == 0 {
-                break;
-            }
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            let mut report = Report {
-                number,
-                event: Vec::new(),
-                refused: 0,
+        let mut number = 0;
+        let standard = [PathBuf::from("-")];
+        let files = match self.options.files.as_slice() {
+            [] => &standard,
+            files => files,
+        };
+        for path in files {
+            let standard = path.as_os_str() == "-";
+            let (name, prefix) = match (standard, files.len()) {
+                (true, 1) => ("standard input".to_owned(), String::new()),
+                (true, _) => ("standard input".to_owned(), "standard input, ".to_owned()),
+                (false, _) => {
+                    let name = path.display().to_string();
+                    (name.clone(), format!("{name}, "))
+                }
             };
-            let result = self.line(number, &line, &mut report, &mut output)?;
-            let refused = report.refused;
-            if let Err(error) = &result {
-                complain!("line {number}: refused: {error}");
-            }
-            if result.is_err() || refused > 0 {
-                end = End::Refused;
+            let broken = |error| Failure::Input(name.clone(), error);
+            let input: Box<dyn BufRead> = match standard {
+                true => Box::new(io::stdin().lock()),
+                false => Box::new(BufReader::new(File::open(path).map_err(broken)?)),
+            };
+            let mut texts = Texts::new(unpacked(input).map_err(broken)?);
+            let mut before = 0;
+            while let Some(text) = texts.next().map_err(broken)? {
+                number += 1;
+                if text.place != Place::Next {
+                    before = 0;
+                }
+                let mut report = Report {
+                    place: format!("{prefix}line {}", text.line),
+                    before,
+                    seen: 0,
+                    event: Vec::new(),
+                    refused: 0,
+                };
+                let result = match text.place {
+                    Place::Unclosed => Err(Unusable::Unclosed),
+                    _ => self
+                        .text(number, &text.bytes, &mut report, &mut output)
+                        .map_err(Failure::Output)?,
+                };
+                let place = match text.place {
+                    Place::First | Place::Next => {
+                        format!("{}, message {}", report.place, before + 1)
+                    }
+                    Place::Alone | Place::Unclosed => report.place.clone(),
+                };
+                // What is no message has the place of one all the same.
+                before += report.seen.max(1);
+                let refused = report.refused;
+                if let Err(error) = &result {
+                    complain!("{place}: refused: {error}");
+                }
+                if result.is_err() || refused > 0 {
+                    end = End::Refused;
+                }
             }
         }
-        output.flush()?;
+        output.flush().map_err(Failure::Output)?;
         Ok(end)
     }
 
-    /// Converts one line, event by event.
-    fn line(
+    /// Converts one text, event by event.
+    fn text(
         &self,
         number: u64,
-        line: &[u8],
+        text: &[u8],
         report: &mut Report,
         output: &mut impl Write,
     ) -> io::Result<Result<(), Unusable>> {
@@ -240,7 +292,7 @@ impl Lines<'_> {
         if self.options.explain {
             rewrite.explain();
         }
-        if let Err(error) = rewrite.push(line) {
+        if let Err(error) = rewrite.push(text) {
             return Ok(Err(error.into()));
         }
         rewrite.end();
@@ -293,7 +345,12 @@ impl Options {
 
 /// Keeps the event of a message, and says why others are none.
 struct Report {
-    number: u64,
+    /// Where the text stands.
+    place: String,
+    /// Messages of the same array before it.
+    before: usize,
+    /// Messages in it.
+    seen: usize,
     /// The last event; empty when it has been written.
     event: Vec<u8>,
     refused: u64,
@@ -301,19 +358,22 @@ struct Report {
 
 impl Watch for Report {
     fn message(&mut self, index: usize, _: &[u8], fate: Fate<'_>) {
-        let number = self.number;
+        let place = &self.place;
+        self.seen = self.seen.max(index + 1);
+        // People count from 1.
+        let number = self.before + index + 1;
         match fate {
             Fate::Event(event) => self.event.extend_from_slice(event),
             Fate::LeftOut(omission) => {
                 complain!(
-                    "line {number}, message {index}: left out: {}: {omission}",
+                    "{place}, message {number}: left out: {}: {omission}",
                     omission.code()
                 );
             }
             Fate::Refused(fault) => {
                 self.refused += 1;
                 complain!(
-                    "line {number}, message {index}: refused: {}: {fault}",
+                    "{place}, message {number}: refused: {}: {fault}",
                     fault.code()
                 );
             }
@@ -321,11 +381,11 @@ impl Watch for Report {
     }
 
     fn notice(&mut self, notice: Notice<'_>) {
-        let number = self.number;
+        let place = &self.place;
         let more = match notice {
             Notice::SixthGroupType { group_type } => format!(" ({group_type:?})"),
             _ => String::new(),
         };
-        complain!("line {number}: notice: {}: {notice}{more}", notice.code());
+        complain!("{place}: notice: {}: {notice}{more}", notice.code());
     }
 }

@@ -1,8 +1,15 @@
 //! `hedgerow init`: a complete configuration with fresh neutral paths.
 
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
 use clap::Args;
-use hedgerow::config::{parse, render_problems, Environment};
-use hedgerow::site::init::{init as text, InitOptions, PostHogJs, DEFAULT_ANALYTICS_JS};
+use hedgerow::config::{parse, Problems, WithoutSecrets};
+use hedgerow::site::init::{
+    init as text, InitOptions, PostHogJs, Way, DEFAULT_ANALYTICS_JS, DEFAULT_LISTEN,
+};
 use hedgerow::site::names;
 
 use super::output::{complain, print};
@@ -14,20 +21,43 @@ pub(super) struct Options {
     #[arg(long, default_value = "us", value_name = "HOST")]
     host: String,
     /// The site's own server, such as http://127.0.0.1:3000, to stand in front of it.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "home")]
     origin: Option<String>,
+    /// The host of its own under which pages reach it, such as https://t.example.com.
+    #[arg(long, value_name = "URL")]
+    home: Option<String>,
     /// The host name that visitors use; without it every host is served.
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
+    /// Where requests come in.
+    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
+    listen: SocketAddr,
+    /// Where health, metrics and the live view are, such as 127.0.0.1:9090; or off.
+    #[arg(long, value_name = "ADDRESS", default_value = "off", value_parser = admin)]
+    admin: String,
+    /// A write key that pages and SDKs send already, or env:NAME; several are given one by one. The
+    /// first is that of the snippet. Without it a fresh one is made.
+    #[arg(long, value_name = "KEY")]
+    write_key: Vec<String>,
     /// Only Segment's calls and analytics.js: no replay, flags, surveys and autocapture.
     #[arg(long)]
     without_posthog_js: bool,
     /// The folder dist/umd of the npm package @segment/analytics-next.
     #[arg(long, default_value = DEFAULT_ANALYTICS_JS, value_name = "FOLDER")]
     analytics_js: String,
+    /// Write this file instead of standard output: as a whole, or not at all.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
-/// Prints the configuration.
+fn admin(text: &str) -> Result<String, String> {
+    let address = text == "off" || text.parse::<SocketAddr>().is_ok();
+    address
+        .then(|| text.to_owned())
+        .ok_or_else(|| "expected off, or an address and a port such as 127.0.0.1:9090".to_owned())
+}
+
+/// Prints the configuration, or writes it.
 pub(super) fn init(options: &Options) -> End {
     let mut random = [0_u8; names::ENOUGH_RANDOM_BYTES];
     if let Err(error) = getrandom::fill(&mut random) {
@@ -36,7 +66,14 @@ pub(super) fn init(options: &Options) -> End {
     }
     let chosen = InitOptions {
         host: options.host.clone(),
-        origin: options.origin.clone(),
+        way: match (&options.origin, &options.home) {
+            (Some(origin), _) => Way::InFront(origin.clone()),
+            (None, Some(home)) => Way::OwnHost(home.clone()),
+            (None, None) => Way::HandedOver,
+        },
+        listen: options.listen.to_string(),
+        admin: options.admin.clone(),
+        write_keys: options.write_key.clone(),
         domain: options.domain.clone(),
         posthog_js: if options.without_posthog_js {
             PostHogJs::LeftOut
@@ -52,15 +89,89 @@ pub(super) fn init(options: &Options) -> End {
             return End::Unable;
         }
     };
-    // A flag with a mistake is told now, and not by the first `hedgerow run`. The key is not
-    // needed for that.
-    let trial = text.replace("env:POSTHOG_API_KEY", "phc_placeholder");
-    if let Err(problems) = parse(&trial, &Environment::new("")) {
-        complain!(
-            "{}",
-            render_problems(&problems, "the configuration").trim_end()
-        );
-        return End::Unable;
+    // A flag with a mistake is told now, and not by the first `hedgerow run`. No key is needed for
+    // that.
+    match parse(&text, &WithoutSecrets::new("")) {
+        Ok((_, warnings)) => {
+            for warning in &warnings {
+                complain!(
+                    "hedgerow: warning: {}{}",
+                    flag(&warning.path),
+                    warning.message
+                );
+            }
+        }
+        Err(problems) => {
+            tell(&problems);
+            return End::Unable;
+        }
     }
-    print(&text)
+    match &options.output {
+        None => print(&text),
+        Some(path) if path.as_os_str() == "-" => print(&text),
+        Some(path) => match write(path, text.as_bytes()) {
+            Ok(()) => End::Well,
+            Err(error) => {
+                complain!("hedgerow: {}: {error}", path.display());
+                End::Unable
+            }
+        },
+    }
+}
+
+/// Names the flags, which the user has written, rather than lines of a file that was never written.
+fn tell(problems: &Problems) {
+    let mut told = Vec::new();
+    for problem in problems {
+        let line = format!("hedgerow: {}{}", flag(&problem.path), problem.message);
+        // A flag may stand at several places of the file.
+        if !told.contains(&line) {
+            complain!("{line}");
+            told.push(line);
+        }
+    }
+}
+
+/// The flag whose value stands at a place of the file, as the beginning of a message.
+fn flag(path: &str) -> &'static str {
+    let last = path.rsplit('.').next().unwrap_or_default();
+    match path {
+        "projects.main.host" => "--host: ",
+        path if path.starts_with("listen") => "--listen: ",
+        "admin" => "--admin: ",
+        path if path.contains(".write_keys") => "--write-key: ",
+        path if path.contains(".library") => "--analytics-js: ",
+        path if path.contains(".origin") => "--origin: ",
+        path if path.starts_with("routes") && last == "host" => "--domain: ",
+        path if path.starts_with("routes") && last == "home" => "--home: ",
+        _ => "",
+    }
+}
+
+/// Writes a file beside it and puts that in its place, so that what was there stays until then. What
+/// is no plain file, such as a terminal or a pipe, is written itself.
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    // A link stays one.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let there = fs::metadata(&target).ok();
+    if there.as_ref().is_some_and(|there| !there.is_file()) {
+        return File::options().write(true).open(&target)?.write_all(text);
+    }
+    let mut beside = target.clone().into_os_string();
+    beside.push(format!(".{}.part", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let written = (|| {
+        let mut file = File::create_new(&beside)?;
+        if let Some(there) = there {
+            file.set_permissions(there.permissions())?;
+        }
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&beside, &target)
+    })();
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&beside);
+    }
+    written
 }

@@ -3,18 +3,22 @@
 mod check;
 mod convert;
 mod demo;
+mod doctor;
+mod file;
 mod init;
 mod output;
+mod pages;
 mod run;
 mod snippet;
 mod spool;
 mod supervisor;
+mod texts;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use hedgerow::config::{self, Config, ConfigError, Warning};
 use hedgerow::proxy::{fetch_libraries, FetchError};
 
@@ -22,8 +26,12 @@ use output::complain;
 
 /// Takes Segment's traffic on a site's own domain, rewrites it in flight and streams it to PostHog.
 #[derive(Debug, Parser)]
-#[command(name = "hedgerow", version, about, max_term_width = 100)]
+#[command(name = "hedgerow", version, about, max_term_width = 100, after_help = pages::AFTER_HELP)]
 struct Cli {
+    /// The configuration: without it $HEDGEROW_CONFIG, ./hedgerow.yaml, ./conf/hedgerow.yaml or
+    /// /etc/hedgerow/hedgerow.yaml.
+    #[arg(short, long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -31,32 +39,36 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve.
+    #[command(after_help = pages::RUN)]
     Run(run::Options),
     /// Look a configuration over: every mistake with line and column, or else the routes.
-    Check(File),
-    /// Rewrite messages from standard input, one JSON text a line, to events on standard output.
+    #[command(after_help = pages::CHECK)]
+    Check(check::Options),
+    /// Find out whether events would arrive: the way to PostHog, the disk, certificates, and with
+    /// --url the way from outside. Sends an event named hedgerow_doctor.
+    #[command(after_help = pages::DOCTOR)]
+    Doctor(doctor::Options),
+    /// Rewrite messages, from files or standard input, to events on standard output.
+    #[command(after_help = pages::CONVERT)]
     Convert(convert::Options),
     /// Look at what waits for PostHog and at what it refused for good; works while the proxy runs.
+    #[command(after_help = pages::SPOOL)]
     Spool(spool::Options),
+    #[command(after_help = pages::DEMO)]
     /// Show the whole way of an event on this machine: a shop, the proxy, a stand-in for PostHog.
     Demo(demo::Options),
-    /// Print a complete configuration with fresh neutral paths.
+    /// Make a complete configuration with fresh neutral paths.
+    #[command(after_help = pages::INIT)]
     Init(init::Options),
     /// Print what goes on a page for a configuration.
+    #[command(after_help = pages::SNIPPET)]
     Snippet(snippet::Options),
-}
-
-#[derive(Debug, Args)]
-struct File {
-    /// The configuration.
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        default_value = "conf/hedgerow.yaml",
-        global = true
-    )]
-    config: PathBuf,
+    /// Print what completes this command line in a shell.
+    #[command(after_help = pages::COMPLETIONS)]
+    Completions(pages::Completions),
+    /// Print the man page, or write those of all commands into a folder.
+    #[command(after_help = pages::MAN)]
+    Man(pages::Man),
 }
 
 /// How a command ends.
@@ -83,16 +95,41 @@ impl From<End> for ExitCode {
 /// Runs the command that was asked for.
 pub fn main() -> ExitCode {
     start_log();
-    match Cli::parse().command {
-        Command::Run(options) => run::run(&options),
-        Command::Check(file) => check::check(&file.config),
-        Command::Convert(options) => convert::convert(&options),
-        Command::Spool(options) => spool::spool(&options),
-        Command::Demo(options) => demo::demo(&options),
-        Command::Init(options) => init::init(&options),
-        Command::Snippet(options) => snippet::snippet(&options),
+    let Cli { config, command } = Cli::parse();
+    let config = config.as_deref();
+    match command {
+        Command::Run(options) => run::run(config, &options),
+        Command::Check(options) => check::check(config, &options),
+        Command::Doctor(options) => doctor::doctor(config, &options),
+        Command::Convert(options) => convert::convert(config, &options),
+        Command::Spool(options) => spool::spool(config, &options),
+        Command::Snippet(options) => snippet::snippet(config, &options),
+        Command::Demo(options) => without(config, "demo", || demo::demo(&options)),
+        Command::Init(options) => without(config, "init", || init::init(&options)),
+        Command::Completions(options) => {
+            without(config, "completions", || pages::completions(&options))
+        }
+        Command::Man(options) => without(config, "man", || pages::man(&options)),
     }
     .into()
+}
+
+/// Runs a command that reads no configuration. One that is named all the same was meant for
+/// something.
+fn without(config: Option<&Path>, command: &str, run: impl FnOnce() -> End) -> End {
+    match (config, command) {
+        (None, _) => run(),
+        (Some(_), "init") => {
+            complain!(
+                "hedgerow: `init` reads no configuration; --output FILE says where to write one"
+            );
+            End::Unable
+        }
+        (Some(_), _) => {
+            complain!("hedgerow: `{command}` reads no configuration: leave -c out");
+            End::Unable
+        }
+    }
 }
 
 /// Writes the log to standard error, by `RUST_LOG` if it is set.
@@ -110,18 +147,37 @@ fn start_log() {
     builder.init();
 }
 
+/// Whether a command needs the keys that a configuration names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    Needed,
+    /// What is missing is made up.
+    Spared,
+}
+
 /// Loads a configuration. What is wrong with it, or only worth a word, goes to standard error.
-fn load(path: &std::path::Path) -> Result<Config, End> {
+fn load(path: &Path, keys: Keys) -> Result<Config, End> {
     let name = path.display().to_string();
-    let (config, warnings) = load_with_warnings(path)?;
+    let (config, warnings) = told(
+        path,
+        match keys {
+            Keys::Needed => Config::load(path),
+            Keys::Spared => Config::load_without_secrets(path),
+        },
+    )?;
     remark(&config::render_warnings(&warnings, &name));
     Ok(config)
 }
 
 /// The same, for a command that has something of its own to do with what is worth a word.
-fn load_with_warnings(path: &std::path::Path) -> Result<(Config, Vec<Warning>), End> {
+fn load_with_warnings(path: &Path) -> Result<(Config, Vec<Warning>), End> {
+    told(path, Config::load(path))
+}
+
+/// Tells what is wrong.
+fn told<T>(path: &Path, loaded: Result<T, ConfigError>) -> Result<T, End> {
     let name = path.display().to_string();
-    match Config::load(path) {
+    match loaded {
         Ok(loaded) => Ok(loaded),
         Err(ConfigError::Invalid { problems, .. }) => {
             remark(&config::render_problems(&problems, &name));

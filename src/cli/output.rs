@@ -26,3 +26,41 @@ pub(super) fn print(text: &str) -> End {
         }
     }
 }
+
+/// Lines with tabs between their columns, made into a table. What follows the last tab is as long
+/// as it likes; a line with another number of columns than the one above begins a new table.
+pub(super) fn aligned(text: &str) -> String {
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split('\t').collect())
+        .collect();
+    let mut table = String::new();
+    for group in rows.chunk_by(|one, next| one.len() == next.len()) {
+        let columns = group.first().map_or(0, Vec::len);
+        let width = |column: usize| {
+            let cells = group.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in group {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(&format!("{cell:<width$}  "));
+            }
+            table.push_str(line.trim_end());
+            table.push('\n');
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let table = aligned("A\tBB\tC\naaa\tb\tc\nin use\t1 B\n");
+        assert_eq!(table, "A    BB  C\naaa  b   c\nin use  1 B\n");
+    }
+}

@@ -1,16 +1,19 @@
 //! `hedgerow run`: the proxy in front of PostHog and, if there is one, of the site.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use hedgerow::proxy::{FetchError, Server};
 use hedgerow::Hedgerow;
 
 use super::output::complain;
-use super::{supervisor, End};
+use super::{file, supervisor, End};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    #[command(flatten)]
-    file: super::File,
+    /// The configuration, as with -c.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Take over the listening sockets of the process that serves now, which leaves then. It is
     /// asked at `server.upgrade_socket`.
     #[arg(short, long)]
@@ -18,9 +21,12 @@ pub(super) struct Options {
 }
 
 /// Serves until it is told to stop.
-pub(super) fn run(options: &Options) -> End {
-    let path = &options.file.config;
-    let (config, warnings) = match super::load_with_warnings(path) {
+pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
+    let path = match file::find(config, options.file.as_deref()) {
+        Ok(path) => path,
+        Err(end) => return end,
+    };
+    let (config, warnings) = match super::load_with_warnings(&path) {
         Ok(loaded) => loaded,
         Err(end) => return end,
     };

@@ -1,21 +1,22 @@
 //! `hedgerow snippet`: what goes on a page for a configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use hedgerow::config::{Libraries, PageHost, SiteHost};
+use hedgerow::config::{page_paths, Config, Libraries, PageHost, Reach, SiteHost};
+use hedgerow::site::hand_over::{nginx, Here, Tls};
 use hedgerow::site::snippet::{
     content_security_policy, next_js, npm, tag, tag_of_template, Home, Page,
 };
 
 use super::output::{complain, print};
-use super::End;
+use super::{file, End, Keys};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The configuration.
-    #[arg(short, long, value_name = "FILE", default_value = "conf/hedgerow.yaml")]
-    config: PathBuf,
+    /// The configuration, as with -c.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
     /// What kind of page it is for.
     #[arg(long = "for", value_enum, default_value_t = Kind::Html)]
     kind: Kind,
@@ -28,7 +29,8 @@ pub(super) struct Options {
     /// The host name that visitors use, where the configuration has several.
     #[arg(long, value_name = "NAME")]
     domain: Option<SiteHost>,
-    /// Hedgerow's address, such as https://t.example.com, where it is not the page's own host.
+    /// Hedgerow's address, such as https://t.example.com, where it is not the page's own host;
+    /// without it `home` of the route.
     #[arg(long, value_name = "URL")]
     home: Option<String>,
     /// The write key that the page sends; without it the first one of the route.
@@ -60,14 +62,16 @@ enum Which {
 }
 
 /// Prints the snippet, or the policy.
-pub(super) fn snippet(options: &Options) -> End {
-    let config = match super::load(&options.config) {
+pub(super) fn snippet(config: Option<&Path>, options: &Options) -> End {
+    let loaded = file::find(config, options.file.as_deref())
+        .and_then(|path| super::load(&path, Keys::Needed));
+    let config = match loaded {
         Ok(config) => config,
         Err(end) => return end,
     };
-    let home = match options.home.as_deref().map(origin) {
-        None => Home::SameHost,
-        Some(Some(origin)) => Home::OtherHost(origin),
+    let home = match options.home.as_deref().map(Home::other) {
+        None => None,
+        Some(Some(home)) => Some(home),
         Some(None) => {
             complain!("hedgerow: --home: expected scheme and host, such as https://t.example.com");
             return End::Unable;
@@ -83,7 +87,11 @@ pub(super) fn snippet(options: &Options) -> End {
     let host = domain.map_or(PageHost::Unknown, PageHost::Named);
     match config.page(path, host, libraries, key, home) {
         Ok(page) => match text(options, &page) {
-            Some(text) => print(&text),
+            Some(text) => {
+                let printed = print(&text);
+                say_what_is_left(&config, &page, host);
+                printed
+            }
             None => {
                 complain!("hedgerow: --nonce: expected what can stand between double quotes");
                 End::Unable
@@ -109,9 +117,47 @@ fn text(options: &Options, page: &Page) -> Option<String> {
     }
 }
 
-/// Scheme and host of a URL that has nothing else.
-fn origin(text: &str) -> Option<String> {
-    let host = text.parse::<hedgerow::posthog::Host>().ok()?;
-    let plain = text.contains("://") && host.base_path().is_empty();
-    plain.then(|| text.trim_end_matches('/').to_owned())
+/// What has to be done besides, on standard error: a page that asks in vain says nothing.
+fn say_what_is_left(config: &Config, page: &Page, host: PageHost<'_>) {
+    let paths = page_paths(page);
+    let listed = paths.join(" and ");
+    match config.reach(page, host) {
+        Reach::Injected => complain!(
+            "hedgerow: `inject` puts this into the site's pages already; paste it only into pages \
+             that do not pass through here"
+        ),
+        Reach::InFront => complain!(
+            "hedgerow: this is for the pages of the configuration's `origin`, which pass through \
+             here; `inject` would put it into them"
+        ),
+        Reach::OwnHost => {
+            if let Home::OtherHost(home) = &page.home {
+                complain!("hedgerow: the page asks {home}{listed}: that host must lead here");
+            }
+        }
+        Reach::HandedOver => {
+            complain!(
+                "hedgerow: the page asks its own host for {listed}, which must hand that over to \
+                 this Hedgerow, or no event arrives."
+            );
+            let here = config.listen.first().map(|listener| Here {
+                address: listener.address,
+                tls: match listener.tls {
+                    None => Tls::Plain,
+                    Some(_) => Tls::Spoken,
+                },
+            });
+            if let Some(here) = here {
+                complain!(
+                    "In the `server` block of nginx on the same machine:\n\n{}",
+                    nginx(&paths, here)
+                );
+            }
+            complain!(
+                "Its address belongs into `trusted_proxies`. Where Hedgerow stands in front of the \
+                 site itself, that is an `origin` route; under a host of its own, `home` of the \
+                 routes, or --home."
+            );
+        }
+    }
 }

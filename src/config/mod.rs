@@ -39,11 +39,11 @@ pub use model::{
     Action, CaFile, Config, Delivery, Limits, Listener, Nats, NatsLogin, NatsServer, OriginServer,
     Project, Route, Server, Spool, SpoolPlace, Tls, UpstreamHttp,
 };
-pub use page::{Libraries, PageError, PageHost};
+pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
 pub use path_prefix::PathPrefix;
 pub use problem::{ConfigError, Place, Problem, Problems, Warning};
 pub use render::{render_problems, render_table, render_warnings};
-pub use secret::{Environment, SecretSource};
+pub use secret::{Environment, SecretSource, WithoutSecrets};
 pub use sessions::{CookieSessions, Sessions};
 pub use site_host::SiteHost;
 
@@ -94,6 +94,23 @@ impl Config {
     ///
     /// [`ConfigError::Unreadable`] for the file itself, else [`ConfigError::Invalid`].
     pub fn load(path: &Path) -> Result<(Self, Vec<Warning>), ConfigError> {
+        Self::load_with(path, |folder| Environment::new(folder))
+    }
+
+    /// The same where the secrets may be missing ([`WithoutSecrets`]): enough to look at it, and
+    /// for nothing that reaches PostHog.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load`](Self::load).
+    pub fn load_without_secrets(path: &Path) -> Result<(Self, Vec<Warning>), ConfigError> {
+        Self::load_with(path, |folder| WithoutSecrets::new(folder))
+    }
+
+    fn load_with<S: SecretSource>(
+        path: &Path,
+        secrets: impl FnOnce(&Path) -> S,
+    ) -> Result<(Self, Vec<Warning>), ConfigError> {
         let unreadable = |source| ConfigError::Unreadable {
             path: path.to_owned(),
             source,
@@ -108,7 +125,7 @@ impl Config {
             Err(error) => return Err(invalid(not_text(&error))),
         };
         let folder = path.parent().unwrap_or(Path::new(""));
-        parse(&text, &Environment::new(folder)).map_err(invalid)
+        parse(&text, &secrets(folder)).map_err(invalid)
     }
 }
 

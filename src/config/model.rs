@@ -17,6 +17,7 @@ use crate::posthog::{ApiKey, Host, Scheme};
 use crate::rewrite::enrich::session::posthog_js_cookie_name;
 use crate::rewrite::{Bounds, Mapping, Recipient};
 use crate::segment::WriteKeys;
+use crate::site::snippet::Home;
 
 /// One configuration, checked and compiled.
 ///
@@ -128,6 +129,8 @@ pub struct Route {
     pub host: Option<SiteHost>,
     /// How its path begins.
     pub path: PathPrefix,
+    /// Where pages on other hosts reach it; none where it is a path of the page's own host.
+    pub home: Option<Home>,
     /// What becomes of it.
     pub action: Action,
 }

@@ -79,6 +79,7 @@ impl Config {
     /// A route with `library` is a page's analytics.js; the `posthog` route beside it is the one
     /// for the same hosts, below the same prefix if there is one. `write_key` is what the page
     /// sends; without it the first key of the route, or where every key is taken a neutral one.
+    /// Without a `home` it is that of the route, or else the page's own host.
     ///
     /// # Errors
     ///
@@ -89,7 +90,7 @@ impl Config {
         host: PageHost<'_>,
         libraries: Libraries,
         write_key: Option<&str>,
-        home: Home,
+        home: Option<Home>,
     ) -> Result<Page, PageError> {
         let here = |route: &&Route| {
             let at = path.is_none_or(|path| {
@@ -155,11 +156,14 @@ impl Config {
             (Libraries::Analytics, None, _) => "analytics.js (with `library`)",
             (Libraries::PostHog, _, None) => "posthog-js",
             _ => {
+                let said = [segment, beside.first().copied()];
+                let said = said.into_iter().flatten();
+                let said = said.filter_map(|route| route.home.clone()).next();
                 return Ok(Page {
-                    home,
+                    home: home.or(said).unwrap_or(Home::SameHost),
                     analytics,
                     posthog,
-                })
+                });
             }
         };
         Err(PageError::NoRoute {
@@ -167,4 +171,59 @@ impl Config {
             what,
         })
     }
+
+    /// How a browser reaches the paths of a page that [`page`](Self::page) gave for `host`.
+    pub fn reach(&self, page: &Page, host: PageHost<'_>) -> Reach {
+        if let Home::OtherHost(_) = page.home {
+            return Reach::OwnHost;
+        }
+        let used = page_paths(page);
+        let mut found = None;
+        for route in &self.routes {
+            let Action::Origin(origin) = &route.action else {
+                continue;
+            };
+            let near = match host {
+                PageHost::Unknown | PageHost::Every => true,
+                PageHost::Named(_) => host.reaches(route),
+            };
+            if !near {
+                continue;
+            }
+            let inject = origin.inject.as_ref().map(ToString::to_string);
+            if inject.is_some_and(|path| used.contains(&path)) {
+                return Reach::Injected;
+            }
+            found = Some(Reach::InFront);
+        }
+        found.unwrap_or(Reach::HandedOver)
+    }
+}
+
+/// How the paths of a page's snippet reach this proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It stands in front of the site, and puts the snippet into the pages itself.
+    Injected,
+    /// It stands in front of the site.
+    InFront,
+    /// The page's own host has to hand them over: no route of the file is the site itself.
+    HandedOver,
+    /// On a host of its own.
+    OwnHost,
+}
+
+/// The prefixes below which a page's snippet asks, each with a slash at its end; one that lies
+/// below another is left out.
+pub fn page_paths(page: &Page) -> Vec<String> {
+    let analytics = page.analytics.as_ref().map(|part| part.layout.prefix());
+    let posthog = page.posthog.as_ref().map(|part| part.prefix.as_str());
+    let mut paths: Vec<String> = Vec::new();
+    for prefix in [analytics, posthog].into_iter().flatten() {
+        let path = format!("{}/", prefix.trim_end_matches('/'));
+        if !paths.iter().any(|other| path.starts_with(other.as_str())) {
+            paths.push(path);
+        }
+    }
+    paths
 }

@@ -12,9 +12,11 @@ use super::site_host::SiteHost;
 use super::tree::Kind;
 use super::{schema, secret};
 use crate::segment::{WriteKey, WriteKeys};
+use crate::site::snippet::Home;
 
 /// The most routes; each is compared with those before it, and a request with all of them.
 const ROUTE_LIMIT: usize = 1000;
+const HOME: &str = "scheme and host, such as https://t.example.com";
 
 /// Reads the section.
 pub(super) fn read(
@@ -48,6 +50,7 @@ pub(super) fn read(
         let path = place.as_ref().map(|(_, path)| path);
         let mut inject = Vec::new();
         let action = action(reader, &section, projects, listen, path, &mut inject);
+        let home = home(reader, &section);
         let Some((host, path)) = place else {
             continue;
         };
@@ -66,7 +69,12 @@ pub(super) fn read(
         matched.push((host.clone(), path.clone(), name));
         if let Some(action) = action {
             injects.extend(inject.pop().map(|field| (field, routes.len())));
-            routes.push(Route { host, path, action });
+            routes.push(Route {
+                host,
+                path,
+                home,
+                action,
+            });
         }
     }
     // A route with a mistake of its own may be the one that is meant.
@@ -110,6 +118,23 @@ fn place(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<(Option<SiteH
         Some(host) => Some((Some(host?), path?)),
         None => Some((None, path?)),
     }
+}
+
+/// Where pages on other hosts reach a route.
+fn home(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Home> {
+    let field = section.get("home")?;
+    let text = reader.text(field, HOME)?;
+    if section.get("origin").is_some() {
+        reader.wrong_key(
+            field,
+            "an `origin` route is the site itself; `home` is for `segment` and `posthog`",
+        );
+    }
+    let home = Home::other(text);
+    if home.is_none() {
+        reader.wrong(field, format!("expected {HOME}"));
+    }
+    home
 }
 
 fn action<'n>(

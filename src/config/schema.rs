@@ -30,7 +30,7 @@ pub(super) const PROJECT: &[&str] = &[
 /// Its `delivery`.
 pub(super) const PROJECT_DELIVERY: &[&str] = &["mode"];
 /// One of `routes`.
-pub(super) const ROUTE: &[&str] = &["host", "path", "segment", "posthog", "origin"];
+pub(super) const ROUTE: &[&str] = &["host", "path", "home", "segment", "posthog", "origin"];
 /// The actions among them.
 pub(super) const ACTIONS: &[&str] = &["segment", "posthog", "origin"];
 /// A route's `segment`.

@@ -19,6 +19,11 @@ pub trait SecretSource {
     /// The content of a file whose path has gone through [`resolve`](Self::resolve).
     fn file(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// The content of a file that holds a secret, as `file:PATH` names it.
+    fn secret_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.file(path)
+    }
+
     /// A path of the configuration, seen from where the process runs.
     fn resolve(&self, path: &Path) -> PathBuf;
 }
@@ -49,6 +54,64 @@ impl SecretSource for Environment {
 
     fn resolve(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
+    }
+}
+
+/// The same, for a look at a configuration on a machine that has no keys: what is missing of the
+/// variables and secret files is made up, each with a value of its own.
+#[derive(Debug, Clone)]
+pub struct WithoutSecrets(Environment);
+
+/// How each made-up value begins.
+const MADE_UP: &str = "phc_made_up_";
+
+impl WithoutSecrets {
+    /// For a configuration whose file lies in this folder.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self(Environment::new(folder))
+    }
+
+    /// Whether a value was made up.
+    pub fn made_up(value: &str) -> bool {
+        value.starts_with(MADE_UP)
+    }
+
+    fn value(name: &[u8]) -> String {
+        use sha1::Digest as _;
+        let hash = sha1::Sha1::digest(name);
+        let letters = hash.iter().map(|byte| format!("{byte:02x}"));
+        format!("{MADE_UP}{}", letters.collect::<String>())
+    }
+}
+
+impl SecretSource for WithoutSecrets {
+    fn variable(&self, name: &str) -> Result<String, VarError> {
+        match self.0.variable(name) {
+            Err(VarError::NotPresent) => Ok(Self::value(name.as_bytes())),
+            found => found,
+        }
+    }
+
+    fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.file(path)
+    }
+
+    fn secret_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        match self.0.file(path) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                Ok(Self::value(path.as_os_str().as_encoded_bytes()).into_bytes())
+            }
+            found => found,
+        }
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        self.0.resolve(path)
     }
 }
 
@@ -129,7 +192,7 @@ fn file(reader: &mut Reader<'_>, field: &Field<'_>, path: &str) -> Option<String
         return None;
     }
     let path = reader.secrets.resolve(Path::new(path));
-    let read = reader.secrets.file(&path);
+    let read = reader.secrets.secret_file(&path);
     let message = match read.map(String::from_utf8) {
         Ok(Ok(text)) => return Some(text),
         Ok(Err(_)) => format!("{} is not UTF-8 text", path.display()),

@@ -7,18 +7,18 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use thiserror::Error;
 
+use super::listing::{time, Amount, DeadRow, Listing, WaitingRow};
 use super::spool::{Absent, Database};
-use super::{DeadLetter, SpoolError, SpooledEvent};
+use super::SpoolError;
 
 /// What `hedgerow spool` can do.
 #[derive(Debug, Clone, Subcommand)]
 pub enum SpoolCommand {
     /// What waits, per project, and the dead letters: number, project, time, status, reason.
-    Ls,
+    Ls(Form),
     /// The event of a dead letter as JSON, on one line.
     Show {
         /// The number that `ls` shows.
@@ -28,6 +28,14 @@ pub enum SpoolCommand {
     Retry(Letters),
     /// Deletes dead letters.
     Drop(Letters),
+}
+
+/// How `ls` writes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Form {
+    /// One JSON object: `waiting`, `dead`, and `bytes` in use.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which dead letters are meant.
@@ -63,7 +71,7 @@ impl SpoolCommand {
     pub fn run(&self, folder: &Path, out: &mut dyn Write) -> Result<(), CommandError> {
         let mut database = Database::open(folder, Absent::Refuse)?;
         match self {
-            Self::Ls => list(&database, out),
+            Self::Ls(form) => Ok(form.write(&list(&database)?, out)?),
             Self::Show { number } => {
                 let letters = database.letters(Some(*number))?;
                 let letter = letters.first().ok_or(SpoolError::NoSuchLetter(*number))?;
@@ -114,67 +122,35 @@ impl Letters {
     }
 }
 
-fn list(database: &Database, out: &mut dyn Write) -> Result<(), CommandError> {
-    let mut nothing = true;
-    for waiting in database.waiting()? {
-        if waiting.events > 0 {
-            nothing = false;
-            let oldest = waiting.oldest.map_or_else(|| "-".to_owned(), time);
-            writeln!(
-                out,
-                "waiting\t{}\t{} events\t{} bytes\toldest {oldest}",
-                waiting.project, waiting.events, waiting.bytes
-            )?;
+fn list(database: &Database) -> Result<Listing, SpoolError> {
+    let waiting = database.waiting()?.into_iter();
+    let waiting = waiting.filter(|waiting| waiting.events > 0);
+    Ok(Listing {
+        waiting: waiting
+            .map(|waiting| WaitingRow {
+                amount: Amount::Events {
+                    events: waiting.events,
+                    bytes: waiting.bytes,
+                },
+                oldest: waiting.oldest.map(time),
+                project: waiting.project,
+            })
+            .collect(),
+        dead: database
+            .letters(None)?
+            .into_iter()
+            .map(DeadRow::from)
+            .collect(),
+        bytes: database.used()?,
+    })
+}
+
+impl Form {
+    /// Writes a listing.
+    pub(super) fn write(&self, listing: &Listing, out: &mut dyn Write) -> io::Result<()> {
+        match self.json {
+            true => listing.json(out),
+            false => listing.lines(out),
         }
     }
-    for letter in database.letters(None)? {
-        nothing = false;
-        show(letter, out)?;
-    }
-    if nothing {
-        writeln!(out, "the spool is empty")?;
-    }
-    writeln!(out, "in use\t{} bytes", database.used()?)?;
-    Ok(())
-}
-
-/// One dead letter as a line.
-pub(super) fn show(letter: DeadLetter, out: &mut dyn Write) -> io::Result<()> {
-    let DeadLetter {
-        number,
-        project,
-        first_arrival,
-        refusal,
-        body,
-        ..
-    } = letter;
-    let (uuid, name) = match SpooledEvent::new(body, first_arrival) {
-        Ok(event) => (event.uuid().to_owned(), event.name().to_owned()),
-        Err(_) => ("-".to_owned(), "-".to_owned()),
-    };
-    writeln!(
-        out,
-        "dead {number}\t{project}\t{}\t{} {}\t{}\t{uuid}",
-        time(first_arrival),
-        refusal.status,
-        printable(&refusal.reason),
-        printable(&name),
-    )
-}
-
-/// An event's name is whatever a client sent: it must not move the cursor of a terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                '\u{fffd}'
-            } else {
-                character
-            }
-        })
-        .collect()
-}
-
-pub(super) fn time(time: SystemTime) -> String {
-    DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -21,6 +21,7 @@ mod event;
 mod group;
 mod halving;
 mod lease;
+mod listing;
 mod live;
 #[cfg(feature = "nats")]
 mod nats;
@@ -32,7 +33,7 @@ mod store;
 mod upstream;
 
 pub use breaker::{Admission, Breaker, BreakerSettings, Condition};
-pub use command::{CommandError, Letters, SpoolCommand};
+pub use command::{CommandError, Form, Letters, SpoolCommand};
 pub use error::SpoolError;
 pub(crate) use event::events_of;
 pub use event::{Arrived, SpooledEvent};
@@ -42,7 +43,10 @@ pub use live::{Delivery, Mode, Project, ProjectStatus, Route};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};
 pub use replay::{Replay, ReplaySettings};
-pub use spool::{outlive_file_size_limit, Clock, DeadLetter, Spool, SpoolSettings, Waiting};
+pub use spool::{
+    look_at_spool, outlive_file_size_limit, Clock, DeadLetter, Spool, SpoolSettings, SpoolThere,
+    Waiting,
+};
 pub use stall::Draining;
 pub use store::{
     Counters, Gauge, Gauges, Held, Lead, Portion, Position, Rank, Refusal, Rest, Store, Taken,

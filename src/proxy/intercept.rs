@@ -11,6 +11,7 @@ use pingora::proxy::Session;
 use pingora::Result;
 
 use crate::config::Action;
+use crate::doctor::is_inner;
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::privacy::{Signals, Treatment};
 use crate::rewrite::{Arrival, Timestamp};
@@ -284,11 +285,27 @@ impl Inner {
             .iter()
             .map(|value| value.to_str().unwrap_or("not an address"))
             .collect();
+        if !values.is_empty() {
+            self.tell_of_untrusted(peer.to_canonical());
+        }
         Some(client::address(
             peer,
             values.into_iter(),
             &self.config.trusted_proxies,
         ))
+    }
+
+    /// Says once that a proxy in front seems not to be believed. Clients on the open network write
+    /// that header as they like; from an inner one it is most often the proxy's.
+    fn tell_of_untrusted(&self, peer: IpAddr) {
+        let trusted = client::is_trusted(peer, &self.config.trusted_proxies);
+        if !trusted && is_inner(peer) && self.gate.first("", "untrusted_proxy") {
+            log::warn!(
+                "X-Forwarded-For comes from {peer}, which is not in `trusted_proxies`: if that is the \
+                 proxy in front, every visitor has its address in PostHog, for good. Add it there; \
+                 this is said once"
+            );
+        }
     }
 
     /// The client's address as it may be shown to whoever gets this request.

@@ -13,6 +13,7 @@ mod client;
 mod connection;
 mod culprits;
 mod departure;
+mod doctor;
 mod fetch;
 mod files;
 mod gate;
@@ -34,6 +35,7 @@ mod sender;
 mod serve;
 mod server;
 mod site;
+mod startable;
 mod stream;
 mod succession;
 mod upstream;
@@ -73,12 +75,14 @@ use upstream::Timeouts;
 use watcher::Counters;
 
 pub use crate::admin::Forwarded as ForwardCounts;
+pub use doctor::{examine, TEST_EVENT};
 pub use gathered::Gathered;
 pub use library::{check_libraries, fetch_libraries, FetchError};
 pub use origin::Balancer;
 pub use serve::{accepted, serve, Plain};
 pub use server::{Server, ServerError};
 pub use site::{Context, Site};
+pub use startable::{check_server, Startable};
 pub use watcher::{Counts, Observer};
 
 /// How long a client's connection waits for its next request, unless told otherwise.
@@ -147,6 +151,16 @@ pub enum BuildError {
     Authorities {
         /// The host of a project or the server of an origin.
         host: String,
+        /// What the TLS library says.
+        reason: String,
+    },
+    /// The file that holds them has none.
+    #[error("no certificate authorities to verify {host} with in {path} ({reason})", path = path.display())]
+    CaFile {
+        /// The host of a project.
+        host: String,
+        /// The file.
+        path: PathBuf,
         /// What the TLS library says.
         reason: String,
     },
@@ -460,9 +474,16 @@ fn connections(
 
 /// Whether the file, or else the machine, has certificates to verify `host` with.
 fn check_authorities(file: Option<&Path>, host: &str) -> Result<(), BuildError> {
-    let refuse = |reason: String| BuildError::Authorities {
-        host: host.to_owned(),
-        reason,
+    let refuse = |reason: String| match file {
+        Some(path) => BuildError::CaFile {
+            host: host.to_owned(),
+            path: path.to_owned(),
+            reason,
+        },
+        None => BuildError::Authorities {
+            host: host.to_owned(),
+            reason,
+        },
     };
     let mut store = RootCertStore::empty();
     match file {

@@ -406,7 +406,7 @@ impl Leaving {
 
 /// A server behind the proxy that is spoken to over TLS and verified with the machine's own
 /// authorities.
-fn secure_origin(config: &Config) -> Option<String> {
+pub(super) fn secure_origin(config: &Config) -> Option<String> {
     config.routes.iter().find_map(|route| match &route.action {
         Action::Origin(origin) => {
             let mut servers = origin.servers.iter();
@@ -445,7 +445,7 @@ pub(super) fn options() -> HttpServerOptions {
     options
 }
 
-fn settings(tls: &Tls) -> Result<TlsSettings, ServerError> {
+pub(super) fn settings(tls: &Tls) -> Result<TlsSettings, ServerError> {
     let refuse = |reason: String| ServerError::Certificate {
         certificate: tls.certificate.display().to_string(),
         reason,

@@ -129,7 +129,8 @@ impl Verdict {
         }
     }
 
-    fn advice(self) -> Option<(&'static str, String)> {
+    /// What it is called, and what to do; none for a yes.
+    pub(super) fn advice(self) -> Option<(&'static str, String)> {
         Some(match self {
             Self::Accepted => return None,
             Self::KeyRefused(status) => (
@@ -188,7 +189,8 @@ impl Trouble {
         }
     }
 
-    fn advice(self) -> (&'static str, String) {
+    /// What it is called, and what to do.
+    pub(super) fn advice(self) -> (&'static str, String) {
         match self {
             Self::Dns => (
                 "dns",
@@ -203,7 +205,7 @@ impl Trouble {
             ),
             Self::Tls => (
                 "tls",
-                "no TLS connection. Its certificate must be valid for this name and signed by an \
+                "no TLS connection. Its certificate must be valid today and for this name, and signed by an \
                  authority this machine trusts: install ca-certificates, or set `ca_file`"
                     .to_owned(),
             ),

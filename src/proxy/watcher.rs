@@ -151,8 +151,9 @@ impl Watch for Watcher<'_> {
                 self.counters.refused.count(code);
                 if let Some(more) = self.gate.pass(self.project, code) {
                     log::warn!(
-                        "project {}: message {index} of a request was refused: {code}{more}",
-                        self.project
+                        "project {}: message {} of a request was refused: {code}{more}",
+                        self.project,
+                        index + 1
                     );
                 }
             }

@@ -7,8 +7,14 @@ use super::names::{Names, NamesError};
 pub struct InitOptions {
     /// The project's host: `us`, `eu` or a URL.
     pub host: String,
-    /// The site's own server, when Hedgerow stands in front of it.
-    pub origin: Option<String>,
+    /// How pages reach Hedgerow.
+    pub way: Way,
+    /// Where requests come in: an address and a port.
+    pub listen: String,
+    /// Where health, metrics and the live view are: an address and a port, or `off`.
+    pub admin: String,
+    /// The write keys that pages and SDKs send already; without any, a fresh one.
+    pub write_keys: Vec<String>,
     /// The host name that visitors use; without one every host is served.
     pub domain: Option<String>,
     /// Whether posthog-js is served as well.
@@ -21,13 +27,31 @@ impl Default for InitOptions {
     fn default() -> Self {
         Self {
             host: "us".to_owned(),
-            origin: None,
+            way: Way::HandedOver,
+            listen: DEFAULT_LISTEN.to_owned(),
+            admin: "off".to_owned(),
+            write_keys: Vec::new(),
             domain: None,
             posthog_js: PostHogJs::Served,
             analytics_js: DEFAULT_ANALYTICS_JS.to_owned(),
         }
     }
 }
+
+/// How pages reach Hedgerow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// The web server of the site hands one path over.
+    HandedOver,
+    /// Hedgerow stands in front of the site's own server, at this URL, and puts the snippet into
+    /// its pages.
+    InFront(String),
+    /// Under a host of its own, such as `https://t.example.com`.
+    OwnHost(String),
+}
+
+/// Every address of the machine.
+pub const DEFAULT_LISTEN: &str = "0.0.0.0:8080";
 
 /// Where npm puts analytics.js.
 pub const DEFAULT_ANALYTICS_JS: &str = "node_modules/@segment/analytics-next/dist/umd";
@@ -49,7 +73,15 @@ pub enum PostHogJs {
 pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> {
     let mut names = Names::new(random);
     let prefix = names.prefix()?;
-    let write_key = names.prefix()?;
+    let fresh_key = names.prefix()?;
+    let write_keys = match options.write_keys.as_slice() {
+        [] => fresh_key,
+        keys => keys
+            .iter()
+            .map(|key| quoted(key))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
     let [script, settings, chunks, calls, posthog] = [
         names.name()?,
         names.name()?,
@@ -61,8 +93,28 @@ pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> 
     let host_line = options.domain.as_ref().map_or(String::new(), |domain| {
         format!("host: {}\n    ", quoted(domain))
     });
+    let home_line = match &options.way {
+        Way::OwnHost(home) => {
+            let remark = "where pages reach this route; `snippet` writes it";
+            format!("\n    home: {}    # {remark}", quoted(home))
+        }
+        Way::HandedOver | Way::InFront(_) => String::new(),
+    };
+    let reached = match &options.way {
+        Way::HandedOver => format!(
+            "# The web server of the site hands /{prefix}/ over to this: `hedgerow snippet` prints the lines.",
+        ),
+        Way::InFront(_) => "# It stands in front of the site, and puts the snippet into its pages.".to_owned(),
+        Way::OwnHost(_) => "# Pages reach it under a host of its own: `home` of the routes.".to_owned(),
+    };
+    // The web server that hands a path over is most often on this machine.
+    let trusted = match &options.way {
+        Way::HandedOver => "[127.0.0.1, \"::1\"]",
+        Way::InFront(_) | Way::OwnHost(_) => "[]",
+    };
     let mut text = format!(
         "# Hedgerow: Segment's traffic in, PostHog's events out, on the site's own host.
+{reached}
 #
 # Before it starts it needs
 #   POSTHOG_API_KEY     the project's key (Settings, Project, in PostHog; it starts with phc_)
@@ -74,13 +126,14 @@ pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> 
 
 # Where requests come in. With TLS: {{address: 0.0.0.0:443, tls: {{certificate: FILE, key: FILE}}}}
 listen:
-  - 0.0.0.0:8080
+  - {listen}
 
 # Health, metrics and the live view, for example on 127.0.0.1:9090; keep it off the public network.
-admin: off
+admin: {admin}
 
-# Whose X-Forwarded-For is believed: the addresses of a load balancer in front of this, if any.
-trusted_proxies: []
+# Whose X-Forwarded-For is believed: the addresses of the web server or load balancer in
+# front of this, if any. Without them every visitor would have its address.
+trusted_proxies: {trusted}
 
 projects:
   main:
@@ -95,11 +148,16 @@ projects:
 routes:
 ",
         host = quoted(&options.host),
+        listen = address(&options.listen),
+        admin = match options.admin.as_str() {
+            "off" => "off".to_owned(),
+            text => address(text),
+        },
     );
     if options.posthog_js == PostHogJs::Served {
         text.push_str(&format!(
             "  # posthog-js: replay, feature flags, surveys, autocapture.
-  - {host_line}path: /{prefix}/{posthog}/
+  - {host_line}path: /{prefix}/{posthog}/{home_line}
     posthog:
       project: main
       names: {seed}        # its paths get other names, made from this
@@ -109,10 +167,10 @@ routes:
     }
     text.push_str(&format!(
         "  # Segment's calls and analytics.js itself. Segment's own paths work below this prefix too.
-  - {host_line}path: /{prefix}/
+  - {host_line}path: /{prefix}/{home_line}
     segment:
       project: main
-      write_keys: [{write_key}]   # what pages and SDKs send; add the keys of existing ones
+      write_keys: [{write_keys}]   # what pages and SDKs send; add the keys of existing ones
       library:
         folder: {folder}
         script: {script}         # /{prefix}/{script}.js
@@ -125,12 +183,14 @@ routes:
 ",
         folder = quoted(&options.analytics_js),
     ));
-    if let Some(origin) = &options.origin {
+    if let Way::InFront(origin) = &options.way {
         text.push_str(&format!(
             "
   # The site itself.
   - {host_line}path: /
-    origin: {origin}
+    origin:
+      servers: {origin}
+      inject: /{prefix}/        # the snippet goes into its HTML pages
 ",
             origin = quoted(origin),
         ));
@@ -167,6 +227,15 @@ server:
   grace: 5s
 ";
 
+/// An address as a YAML scalar: only IPv6 needs quotes.
+fn address(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b':');
+    match text.bytes().all(plain) && text.starts_with(|first: char| first.is_ascii_digit()) {
+        true => text.to_owned(),
+        false => quoted(text),
+    }
+}
+
 /// A text as a YAML scalar: JSON's strings are YAML's double-quoted ones.
 fn quoted(text: &str) -> String {
     let plain = !text.is_empty()
@@ -190,8 +259,10 @@ mod tests {
     use super::super::names::{forbidden_word, ENOUGH_RANDOM_BYTES};
     use super::*;
     use crate::config::{
-        parse, Action, Config, LibraryFiles, LibrarySource, Route, SecretSource, SegmentFiles,
+        parse, Action, Config, Libraries, LibraryFiles, LibrarySource, PageHost, Reach, Route,
+        SecretSource, SegmentFiles,
     };
+    use crate::site::snippet::Home;
     use std::env::VarError;
     use std::io;
     use std::path::{Path, PathBuf};
@@ -258,9 +329,12 @@ mod tests {
     fn the_file_is_a_configuration_with_the_flags_values() {
         let options = InitOptions {
             host: "https://ph.example.com:8443".to_owned(),
-            origin: Some("http://127.0.0.1:3000".to_owned()),
+            way: Way::InFront("http://127.0.0.1:3000".to_owned()),
             domain: Some("shop.example.com".to_owned()),
             posthog_js: PostHogJs::Served,
+            listen: "[::1]:8081".to_owned(),
+            admin: "127.0.0.1:9091".to_owned(),
+            write_keys: vec!["null".to_owned(), "wk: #2".to_owned()],
             analytics_js: "/opt/a folder: \"x\" #1".to_owned(),
         };
         let config = parsed(&options, 1);
@@ -279,7 +353,44 @@ mod tests {
         assert_eq!(segment(files).library, served(folder));
         assert!(segment(files).page_key.is_some());
         assert!(matches!(&origin.action, Action::Origin(origin)
-            if origin.servers[0].to_string() == "http://127.0.0.1:3000"));
+            if origin.servers[0].to_string() == "http://127.0.0.1:3000"
+            && origin.inject.as_ref() == Some(&files.path)));
+        assert_eq!(config.listen[0].address.to_string(), "[::1]:8081");
+        assert_eq!(config.admin.unwrap().to_string(), "127.0.0.1:9091");
+        assert_eq!(segment(files).page_key.as_ref().unwrap().expose(), "null");
+        assert!(config.trusted_proxies.is_empty());
+    }
+
+    #[test]
+    fn each_way_that_pages_take_stands_in_the_file_and_is_known_again() {
+        for (way, reach, home) in [
+            (Way::HandedOver, Reach::HandedOver, Home::SameHost),
+            (
+                Way::InFront("http://127.0.0.1:3000".to_owned()),
+                Reach::Injected,
+                Home::SameHost,
+            ),
+            (
+                Way::OwnHost("https://t.example.com".to_owned()),
+                Reach::OwnHost,
+                Home::OtherHost("https://t.example.com".to_owned()),
+            ),
+        ] {
+            for posthog_js in [PostHogJs::Served, PostHogJs::LeftOut] {
+                let options = InitOptions {
+                    way: way.clone(),
+                    posthog_js,
+                    ..InitOptions::default()
+                };
+                let config = parsed(&options, 4);
+                let host = PageHost::Unknown;
+                let page = config.page(None, host, Libraries::All, None, None).unwrap();
+                assert_eq!(page.home, home, "{way:?}");
+                assert_eq!(config.reach(&page, host), reach, "{way:?}");
+                let local = config.trusted_proxies.len();
+                assert_eq!(local > 0, way == Way::HandedOver, "{way:?}");
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod claims;
 pub mod forward;
+pub mod hand_over;
 pub mod head;
 pub mod init;
 pub mod inject;

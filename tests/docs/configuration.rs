@@ -55,6 +55,8 @@ fn every_example_is_a_configuration_without_mistakes() {
         "README.md",
         CONFIGURATION,
         "docs/installation.md",
+        "docs/behind/nginx.md",
+        "docs/behind/haproxy.md",
         "docs/operations.md",
         "docs/plugin.md",
     ] {

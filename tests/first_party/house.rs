@@ -251,11 +251,10 @@ async fn configuration(plan: Plan<'_>, posthog: SocketAddr, origin: SocketAddr) 
         text.replace_range(start..=end, "write_keys: any");
         text = replaced(&text, "{key: sent}", "{key: left_out}");
     }
-    if plan.tag == Tag::Injected {
-        let prefix = prefix(&text);
-        let from = format!("origin: \"http://{origin}\"");
-        let to = format!("origin: {{servers: \"http://{origin}\", inject: {prefix}}}");
-        text = replaced(&text, &from, &to);
+    if plan.tag != Tag::Injected {
+        // The page has the snippet itself.
+        let inject = format!("inject: {}", prefix(&text));
+        text = replaced(&text, &inject, "");
     }
     text
 }

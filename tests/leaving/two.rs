@@ -17,7 +17,7 @@ use super::support::{eventually, track, DEADLINE};
 
 fn ls(folder: &Path) -> String {
     let mut said = Vec::new();
-    let listed = SpoolCommand::Ls.run(&folder.join("spool"), &mut said);
+    let listed = SpoolCommand::Ls(Default::default()).run(&folder.join("spool"), &mut said);
     listed.unwrap();
     String::from_utf8(said).unwrap()
 }

@@ -176,7 +176,7 @@ async fn dead_letters_on_nats_are_shown_sent_again_and_dropped_while_proxies_run
     until_kept(&binary, "waits").await;
     let (said, _) = spool(&["ls"]);
     assert!(
-        said.contains("waiting\tshop\t1 messages\toldest 2"),
+        said.contains("waiting\tshop\t1 messages\t-\toldest 2"),
         "{said}"
     );
     posthog.capture.set_fault(Fault::Poison("Filled".into()));

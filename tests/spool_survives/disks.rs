@@ -141,7 +141,9 @@ async fn what_waits_is_read_and_sent_when_the_disk_is_read_only_or_full_at_the_s
     assert!(!folder.join("replay.lock").exists());
     assert!(matches!(spool.lead("shop").await, Ok(Lead::Ours(_))));
     let mut said = Vec::new();
-    SpoolCommand::Ls.run(&folder, &mut said).unwrap();
+    SpoolCommand::Ls(Default::default())
+        .run(&folder, &mut said)
+        .unwrap();
     let said = String::from_utf8(said).unwrap();
     assert!(said.contains("\tshop\t2 events"), "{said}");
     drop(spool);

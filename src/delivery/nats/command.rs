@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::message::{alone, arrival, FIRST_ARRIVAL, REASON, STATUS};
 use super::streams::Streams;
 use super::{names, remote, NatsSettings};
-use crate::delivery::command::{show, time};
+use crate::delivery::listing::{time, Amount, Listing, WaitingRow};
 use crate::delivery::{CommandError, DeadLetter, Letters, Refusal, SpoolCommand, SpoolError};
 
 /// How long a server is waited for.
@@ -46,7 +46,7 @@ impl SpoolCommand {
 
     async fn carry_out(&self, streams: &Streams, out: &mut dyn Write) -> Result<(), CommandError> {
         match self {
-            Self::Ls => list(streams, out).await,
+            Self::Ls(form) => Ok(form.write(&list(streams).await?, out)?),
             Self::Show { number } => {
                 let letter = streams.letter(*number).await?;
                 out.write_all(&letter.body)?;
@@ -177,7 +177,7 @@ impl Streams {
     }
 }
 
-async fn list(streams: &Streams, out: &mut dyn Write) -> Result<(), CommandError> {
+async fn list(streams: &Streams) -> Result<Listing, SpoolError> {
     let failed = |error| remote("say what waits", error);
     let asked = streams
         .waiting
@@ -192,7 +192,7 @@ async fn list(streams: &Streams, out: &mut dyn Write) -> Result<(), CommandError
         }
     }
     waiting.sort_unstable();
-    let mut nothing = waiting.is_empty();
+    let mut listing = Listing::default();
     for (subject, messages) in waiting {
         let project = streams.project_of(&subject).unwrap_or_default();
         let first = streams
@@ -201,31 +201,27 @@ async fn list(streams: &Streams, out: &mut dyn Write) -> Result<(), CommandError
             .await;
         // It may have been delivered meanwhile.
         let oldest = first.ok().and_then(|first| first_arrival(&first.headers));
-        let oldest = oldest.map_or_else(|| "-".to_owned(), time);
-        writeln!(
-            out,
-            "waiting\t{project}\t{messages} messages\toldest {oldest}"
-        )?;
+        listing.waiting.push(WaitingRow {
+            project,
+            amount: Amount::Messages {
+                messages: messages as u64,
+            },
+            oldest: oldest.map(time),
+        });
     }
     let mut number = None;
     while let Some(letter) = streams.letter_from(next(number.as_ref())).await? {
-        nothing = false;
         number = Some(letter.number);
-        show(letter, out)?;
+        listing.dead.push(letter.into());
     }
-    if nothing {
-        writeln!(out, "the spool is empty")?;
-    }
-    let mut used = 0;
     for stream in [&streams.waiting, &streams.dead] {
         let info = stream.get_info().await;
-        used += info
+        listing.bytes += info
             .map_err(|error| remote("say what it holds", error))?
             .state
             .bytes;
     }
-    writeln!(out, "in use\t{used} bytes")?;
-    Ok(())
+    Ok(listing)
 }
 
 /// The number after this one.

@@ -18,8 +18,8 @@ use crate::delivery::event::time_of;
 use crate::delivery::store::{Held, Portion, Position, Rest};
 use crate::delivery::{Refusal, SpoolError};
 
-const FILE: &str = "spool.db";
-const FORMAT: i64 = 1;
+pub(super) const FILE: &str = "spool.db";
+pub(super) const FORMAT: i64 = 1;
 
 /// A page in the log: 8 KiB behind 24 bytes that say which one it is.
 const FRAME: usize = 8192 + 24;

@@ -1,6 +1,7 @@
 //! The spool on this machine's disk: SQLite as the storage, one thread that writes it.
 
 mod database;
+mod look;
 mod opening;
 mod packing;
 mod passing;
@@ -25,6 +26,7 @@ use worker::{Command, Shared, Worker};
 
 pub(super) use database::{Absent, Database};
 pub use database::{DeadLetter, Waiting};
+pub use look::{look_at_spool, SpoolThere};
 pub use passing::Clock;
 
 /// Bounds of a spool on disk.

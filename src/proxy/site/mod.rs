@@ -190,7 +190,13 @@ fn page_of(
 ) -> Result<Page, BuildError> {
     let path = path.to_string();
     let host = host.map_or(PageHost::Every, PageHost::Named);
-    let page = config.page(Some(&path), host, Libraries::All, None, Home::SameHost);
+    let page = config.page(
+        Some(&path),
+        host,
+        Libraries::All,
+        None,
+        Some(Home::SameHost),
+    );
     page.map_err(|error| BuildError::Snippet {
         origin: origin
             .servers

@@ -37,6 +37,13 @@ pub enum Home {
 }
 
 impl Home {
+    /// A host of its own: scheme and host and perhaps a port, and nothing else.
+    pub fn other(text: &str) -> Option<Self> {
+        let host = text.parse::<crate::posthog::Host>().ok()?;
+        let plain = text.contains("://") && host.base_path().is_empty();
+        plain.then(|| Self::OtherHost(text.trim_end_matches('/').to_owned()))
+    }
+
     /// What stands in front of a path: nothing on the page's own host.
     fn origin(&self) -> &str {
         match self {

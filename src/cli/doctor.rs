@@ -1,0 +1,99 @@
+//! `hedgerow doctor`: whether events would arrive, and what to do where they would not.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use hedgerow::config::{Config, SpoolPlace};
+use hedgerow::doctor::{render, Finding, Health};
+use hedgerow::posthog::Host;
+use hedgerow::proxy::examine;
+
+use super::output::{complain, print};
+use super::{file, End, Keys};
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The configuration, as with -c.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The site as visitors see it, such as https://shop.example.com: the way from outside is looked
+    /// at too.
+    #[arg(long, value_name = "URL", value_parser = url)]
+    url: Option<Host>,
+}
+
+fn url(text: &str) -> Result<Host, String> {
+    const EXPECTED: &str = "expected scheme and host, such as https://shop.example.com";
+    let host = text.parse::<Host>().map_err(|_| EXPECTED.to_owned())?;
+    match text.contains("://") && host.base_path().is_empty() {
+        true => Ok(host),
+        false => Err(EXPECTED.to_owned()),
+    }
+}
+
+/// Looks at everything, and prints a line for each thing.
+pub(super) fn doctor(config: Option<&Path>, options: &Options) -> End {
+    let loaded = file::find(config, options.file.as_deref())
+        .and_then(|path| super::load(&path, Keys::Needed));
+    match loaded {
+        Ok(config) => look(&config, options.url.as_ref()),
+        Err(end) => end,
+    }
+}
+
+/// The same for a configuration that has been read.
+pub(super) fn look(config: &Config, url: Option<&Host>) -> End {
+    let mut findings = Vec::new();
+    if let Err(error) = super::fetch(config) {
+        let advice = "check `library.url` and `sha256`, and that this machine may connect there";
+        findings.push(Finding::bad("library", error.to_string(), advice));
+    }
+    findings.extend(shared_spool(config));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain!("hedgerow: {error}");
+            return End::Unable;
+        }
+    };
+    findings.extend(runtime.block_on(examine(config, url)));
+    let printed = print(&render(&findings));
+    match findings.iter().any(|found| found.health == Health::Bad) {
+        true => End::Refused,
+        false => printed,
+    }
+}
+
+/// A spool on NATS is asked what it holds.
+fn shared_spool(config: &Config) -> Option<Finding> {
+    let spool = config.delivery.spool.as_ref()?;
+    let SpoolPlace::Nats(nats) = &spool.place else {
+        return None;
+    };
+    #[cfg(feature = "nats")]
+    {
+        use hedgerow::delivery::{CommandError, Form, NatsSettings, SpoolCommand, SpoolError};
+        const ABOUT: &str = "spool on NATS";
+        let settings = NatsSettings::of(nats, spool);
+        let listed = SpoolCommand::Ls(Form::default()).run_on_nats(&settings, &mut Vec::new());
+        Some(match listed {
+            Ok(()) => Finding::well(ABOUT, "answers, and has its streams"),
+            Err(CommandError::Spool(SpoolError::NoStream(_))) => {
+                Finding::well(ABOUT, "answers; the first proxy makes the streams")
+            }
+            Err(error) => Finding::bad(
+                ABOUT,
+                error.to_string(),
+                "check `delivery.spool.nats`: its URL, its login, and that JetStream is on",
+            ),
+        })
+    }
+    #[cfg(not(feature = "nats"))]
+    {
+        let _ = nats;
+        None
+    }
+}

@@ -1,0 +1,50 @@
+//! Which configuration is meant.
+
+use std::path::{Path, PathBuf};
+
+use super::output::complain;
+use super::End;
+
+/// The variable that names it.
+const VARIABLE: &str = "HEDGEROW_CONFIG";
+/// Where it is looked for otherwise, in this order.
+const PLACES: [&str; 3] = [
+    "hedgerow.yaml",
+    "conf/hedgerow.yaml",
+    "/etc/hedgerow/hedgerow.yaml",
+];
+
+/// The file of `-c`, or the argument of the command, or the one that is found. What to do where
+/// there is none goes to standard error.
+pub(super) fn find(option: Option<&Path>, argument: Option<&Path>) -> Result<PathBuf, End> {
+    match (option, argument) {
+        (Some(one), Some(other)) if one != other => {
+            complain!(
+                "hedgerow: two configurations are named: {} and {}",
+                one.display(),
+                other.display()
+            );
+            Err(End::Unable)
+        }
+        (Some(named), _) | (None, Some(named)) => Ok(named.to_owned()),
+        (None, None) => look(),
+    }
+}
+
+fn look() -> Result<PathBuf, End> {
+    let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
+    if let Some(named) = named {
+        return Ok(named.into());
+    }
+    // One that is there and cannot be read is an error of its own, rather than passed over.
+    let found = PLACES.iter().map(Path::new).find(|path| path.exists());
+    if let Some(path) = found {
+        return Ok(path.to_owned());
+    }
+    complain!(
+        "hedgerow: there is no configuration: no -c FILE, no ${VARIABLE}, and nothing at {}\n\
+         `hedgerow init --output hedgerow.yaml` makes one",
+        PLACES.join(", ")
+    );
+    Err(End::Unable)
+}

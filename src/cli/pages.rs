@@ -1,0 +1,215 @@
+//! What the help says below the flags; completions and man pages, made from the same description.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::output::{complain, print};
+use super::{Cli, End};
+
+macro_rules! environment {
+    () => {
+        "Environment:
+  HEDGEROW_CONFIG  the configuration, where no -c names one
+  RUST_LOG         what is logged, such as hedgerow=debug; warn,hedgerow=info without it
+"
+    };
+}
+
+/// Of the program.
+pub(super) const AFTER_HELP: &str = concat!(
+    "Examples:
+  hedgerow init --host eu --output hedgerow.yaml
+  POSTHOG_API_KEY=phc_... hedgerow run
+  hedgerow check hedgerow.yaml
+
+",
+    environment!(),
+    "  and the variables that the configuration names with env:NAME
+
+Exit codes:
+  0  all is well
+  1  some of the input was refused
+  2  the command cannot do its work: a mistake in flags or configuration, a taken port"
+);
+
+/// Of `run`.
+pub(super) const RUN: &str = concat!(
+    "Examples:
+  POSTHOG_API_KEY=phc_... hedgerow run hedgerow.yaml
+  hedgerow run --upgrade -c hedgerow.yaml
+
+",
+    environment!(),
+    "  NOTIFY_SOCKET    where systemd is told that it serves
+
+Exit codes:
+  0  it was told to stop
+  2  it cannot start"
+);
+
+/// Of `check`.
+pub(super) const CHECK: &str = concat!(
+    "Examples:
+  hedgerow check hedgerow.yaml
+  hedgerow check --no-secrets conf/hedgerow.yaml
+  hedgerow check --online hedgerow.yaml
+
+",
+    environment!(),
+    "
+Exit codes:
+  0  `run` would start with it
+  1  with --online: something has to be mended
+  2  it would not"
+);
+
+/// Of `doctor`.
+pub(super) const DOCTOR: &str = concat!(
+    "Examples:
+  hedgerow doctor hedgerow.yaml
+  hedgerow doctor --url https://shop.example.com
+
+",
+    environment!(),
+    "
+Exit codes:
+  0  nothing is broken
+  1  something has to be mended; its line says what to do
+  2  the configuration cannot be read, or has mistakes"
+);
+
+/// Of `convert`.
+pub(super) const CONVERT: &str = "Examples:
+  hedgerow convert --explain < messages.jsonl
+  hedgerow convert --type track export.json.gz archive/*.json
+  echo '{\"type\":\"track\",\"event\":\"A\",\"userId\":\"u\"}' | hedgerow convert
+
+Input is JSON: a message or a batch a line, over several lines, or in arrays; plain or gzip.
+Without -c it needs no configuration, and reads none.
+
+Exit codes:
+  0  every message is an event, or was left out as the configuration says
+  1  a message was refused; standard error says which and why
+  2  the input or the configuration cannot be read";
+
+/// Of `spool`.
+pub(super) const SPOOL: &str = concat!(
+    "Examples:
+  hedgerow spool ls
+  hedgerow spool ls --json | jq '.dead[].number'
+  hedgerow spool show 7
+  hedgerow spool retry --all
+
+",
+    environment!(),
+    "  The projects' keys are not needed.
+
+Exit codes:
+  0  done
+  2  there is no such spool or dead letter, or it cannot be used"
+);
+
+/// Of `demo`.
+pub(super) const DEMO: &str = "Example:
+  hedgerow demo --port 8090
+
+Exit codes:
+  0  it was told to stop
+  2  it cannot start";
+
+/// Of `init`.
+pub(super) const INIT: &str = "Examples:
+  hedgerow init --host eu --output hedgerow.yaml
+      the web server of the site hands one path over; `hedgerow snippet` prints its lines
+  hedgerow init --origin http://127.0.0.1:3000 --output hedgerow.yaml
+      in front of the site; the snippet goes into its pages by itself
+  hedgerow init --home https://t.example.com --output hedgerow.yaml
+      under a host of its own
+
+Exit codes:
+  0  the file is complete
+  2  a flag has a mistake, or the file cannot be written; what was there is left";
+
+/// Of `snippet`.
+pub(super) const SNIPPET: &str = concat!(
+    "Examples:
+  hedgerow snippet > head.html
+  hedgerow snippet --for next -c hedgerow.yaml
+  hedgerow snippet --csp
+
+",
+    environment!(),
+    "
+Exit codes:
+  0  it is on standard output; what else has to be done is on standard error
+  2  there is none for this configuration"
+);
+
+/// Of `completions`.
+pub(super) const COMPLETIONS: &str = "Examples:
+  hedgerow completions bash > /etc/bash_completion.d/hedgerow
+  hedgerow completions fish > ~/.config/fish/completions/hedgerow.fish
+
+Exit codes:
+  0  printed
+  2  no such shell, or standard output cannot be written";
+
+/// Of `man`.
+pub(super) const MAN: &str = "Examples:
+  hedgerow man | man -l -
+  hedgerow man --output /usr/local/share/man/man1
+
+Exit codes:
+  0  written
+  2  it cannot be written";
+
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Prints what the shell reads.
+pub(super) fn completions(options: &Completions) -> End {
+    let mut text = Vec::new();
+    clap_complete::generate(options.shell, &mut Cli::command(), "hedgerow", &mut text);
+    print(&String::from_utf8_lossy(&text))
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// Write hedgerow.1 and a page for each command into this folder instead.
+    #[arg(short, long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+}
+
+/// Prints the program's page, or writes all.
+pub(super) fn man(options: &Man) -> End {
+    let command = Cli::command();
+    let done = match &options.output {
+        Some(folder) => {
+            std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder))
+        }
+        None => {
+            let mut page = Vec::new();
+            match clap_mangen::Man::new(command).render(&mut page) {
+                Ok(()) => return print(&String::from_utf8_lossy(&page)),
+                Err(error) => Err(error),
+            }
+        }
+    };
+    match (done, &options.output) {
+        (Ok(()), _) => End::Well,
+        (Err(error), Some(folder)) => {
+            complain!("hedgerow: {}: {error}", folder.display());
+            End::Unable
+        }
+        (Err(error), None) => {
+            complain!("hedgerow: the man page: {error}");
+            End::Unable
+        }
+    }
+}

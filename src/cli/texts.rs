@@ -1,0 +1,377 @@
+//! The JSON texts of an input: one a line, over several lines, or the items of arrays.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+/// One message or batch, or what stands in the place of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text {
+    /// The line where it begins, counted from 1.
+    pub line: u64,
+    pub bytes: Vec<u8>,
+    pub place: Place,
+}
+
+/// What a text is a part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It stands alone.
+    Alone,
+    /// The first item of an array.
+    First,
+    /// A further one.
+    Next,
+    /// An array whose end never comes, and of which everything before has been given.
+    Unclosed,
+}
+
+/// The input unpacked, where it is gzip.
+pub(super) fn unpacked<'r>(input: impl BufRead + 'r) -> io::Result<Box<dyn BufRead + 'r>> {
+    let mut input = input;
+    let mut start = Vec::new();
+    // A pipe may give one byte at a time.
+    input.by_ref().take(2).read_to_end(&mut start)?;
+    let packed = start == [0x1f, 0x8b];
+    let whole = io::Cursor::new(start).chain(input);
+    Ok(match packed {
+        true => Box::new(BufReader::new(MultiGzDecoder::new(whole))),
+        false => Box::new(whole),
+    })
+}
+
+/// Cuts an input into texts. What is broken ends with its line where that can be told, so that the
+/// texts behind it are found.
+pub(super) struct Texts<R> {
+    input: R,
+    /// Lines that have been read, and are not used up.
+    lines: VecDeque<Vec<u8>>,
+    /// Where the first of them is to be read on.
+    at: usize,
+    /// Its number.
+    number: u64,
+    /// The lines where the arrays begin that are open.
+    arrays: Vec<u64>,
+    items: bool,
+}
+
+/// How far a value goes.
+enum Extent {
+    /// To this byte of that line.
+    To(usize, usize),
+    /// It is broken; the next text may begin with this line.
+    Broken(usize),
+}
+
+impl<R: BufRead> Texts<R> {
+    pub fn new(input: R) -> Self {
+        Self {
+            input,
+            lines: VecDeque::new(),
+            at: 0,
+            number: 1,
+            arrays: Vec::new(),
+            items: false,
+        }
+    }
+
+    /// The next text; none at the end.
+    pub fn next(&mut self) -> io::Result<Option<Text>> {
+        loop {
+            let Some(byte) = self.first()? else {
+                let open = self.arrays.pop();
+                self.arrays.clear();
+                return Ok(open.map(|line| Text {
+                    line,
+                    bytes: Vec::new(),
+                    place: Place::Unclosed,
+                }));
+            };
+            match byte {
+                b'[' => {
+                    if self.arrays.is_empty() {
+                        self.items = false;
+                    }
+                    self.arrays.push(self.number);
+                    self.at += 1;
+                }
+                b']' if !self.arrays.is_empty() => {
+                    self.arrays.pop();
+                    self.at += 1;
+                }
+                b',' if !self.arrays.is_empty() => self.at += 1,
+                b'{' => {
+                    let extent = self.extent()?;
+                    return Ok(Some(self.take(extent)));
+                }
+                _ => {
+                    let to = self.rest_of_scalar();
+                    return Ok(Some(self.take(Extent::To(0, to))));
+                }
+            }
+        }
+    }
+
+    /// The first byte that is no white space.
+    fn first(&mut self) -> io::Result<Option<u8>> {
+        const MARK: &[u8] = b"\xef\xbb\xbf";
+        loop {
+            let (at, start) = (self.at, self.number == 1 && self.at == 0);
+            let Some(line) = self.line(0)? else {
+                return Ok(None);
+            };
+            let rest = line.get(at..).unwrap_or_default();
+            let marked = start && rest.starts_with(MARK);
+            let skipped = if marked { MARK.len() } else { 0 };
+            let found = rest
+                .iter()
+                .skip(skipped)
+                .position(|byte| !byte.is_ascii_whitespace());
+            if let Some(found) = found {
+                let byte = rest.get(skipped + found).copied();
+                self.at += skipped + found;
+                return Ok(byte);
+            }
+            self.lines.pop_front();
+            self.number += 1;
+            self.at = 0;
+        }
+    }
+
+    /// A line that has not been used up, counted from the current one.
+    fn line(&mut self, ahead: usize) -> io::Result<Option<&[u8]>> {
+        while self.lines.len() <= ahead {
+            let mut line = Vec::new();
+            if self.input.read_until(b'\n', &mut line)? == 0 {
+                return Ok(None);
+            }
+            self.lines.push_back(line);
+        }
+        Ok(self.lines.get(ahead).map(Vec::as_slice))
+    }
+
+    /// Where the object that begins here ends.
+    fn extent(&mut self) -> io::Result<Extent> {
+        let mut open: Vec<u8> = Vec::new();
+        let mut before = b' ';
+        let mut from = self.at;
+        for ahead in 0.. {
+            let Some(line) = self.line(ahead)? else {
+                // With a line that holds nothing else a value begins that is spread over lines;
+                // another one may be a line that was cut short.
+                let spread = self.line(0)?.is_some_and(|line| line.trim_ascii() == b"{");
+                return Ok(Extent::Broken(if spread { ahead } else { 1 }));
+            };
+            let mut text = false;
+            let mut escaped = false;
+            let mut fresh = ahead > 0;
+            for (index, byte) in line.iter().copied().enumerate().skip(from) {
+                if text {
+                    match byte {
+                        _ if escaped => escaped = false,
+                        b'\\' => escaped = true,
+                        b'"' => text = false,
+                        _ => {}
+                    }
+                    continue;
+                }
+                if byte.is_ascii_whitespace() {
+                    continue;
+                }
+                let value = matches!(byte, b'{' | b'[');
+                let fits =
+                    before == b':' || (open.last() == Some(&b'[') && matches!(before, b'[' | b','));
+                if fresh && value && !fits {
+                    return Ok(Extent::Broken(ahead));
+                }
+                fresh = false;
+                match byte {
+                    b'"' => text = true,
+                    b'{' | b'[' => open.push(byte),
+                    b'}' | b']' => {
+                        open.pop();
+                        if open.is_empty() {
+                            return Ok(Extent::To(ahead, index + 1));
+                        }
+                    }
+                    _ => {}
+                }
+                before = byte;
+            }
+            // No text goes on in the next line.
+            if text {
+                return Ok(Extent::Broken(ahead + 1));
+            }
+            from = 0;
+        }
+        Ok(Extent::Broken(1))
+    }
+
+    /// Where something ends that is no object: with the line, or before the next item.
+    fn rest_of_scalar(&self) -> usize {
+        let line = self.lines.front().map(Vec::as_slice).unwrap_or_default();
+        if self.arrays.is_empty() {
+            return line.len();
+        }
+        let mut text = false;
+        let mut escaped = false;
+        for (index, byte) in line.iter().copied().enumerate().skip(self.at) {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if text => escaped = true,
+                b'"' => text = !text,
+                // A bracket that closes nothing here belongs to what is broken.
+                b',' | b']' if !text && index > self.at => return index,
+                _ => {}
+            }
+        }
+        line.len()
+    }
+
+    fn take(&mut self, extent: Extent) -> Text {
+        let number = self.number;
+        let (whole, part) = match extent {
+            Extent::To(whole, part) => (whole, part),
+            Extent::Broken(lines) => (lines.max(1), 0),
+        };
+        let mut bytes = Vec::new();
+        for _ in 0..whole {
+            let line = self.lines.pop_front().unwrap_or_default();
+            bytes.extend_from_slice(line.get(self.at..).unwrap_or_default());
+            self.at = 0;
+            self.number += 1;
+        }
+        if part > 0 {
+            let line = self.lines.front().map(Vec::as_slice).unwrap_or_default();
+            bytes.extend_from_slice(line.get(self.at..part).unwrap_or_default());
+            self.at = part;
+        }
+        let place = match (self.arrays.is_empty(), self.items) {
+            (true, _) => Place::Alone,
+            (false, false) => Place::First,
+            (false, true) => Place::Next,
+        };
+        self.items = !self.arrays.is_empty();
+        Text {
+            line: number,
+            bytes,
+            place,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// Line, text and place.
+    type Found<'t> = (u64, &'t str, Place);
+
+    fn all(input: &[u8]) -> Vec<(u64, String, Place)> {
+        // In small pieces, as a pipe gives them.
+        let mut texts = Texts::new(unpacked(BufReader::with_capacity(3, input)).unwrap());
+        let mut found = Vec::new();
+        while let Some(text) = texts.next().unwrap() {
+            let bytes = String::from_utf8(text.bytes).unwrap();
+            found.push((text.line, bytes.trim().to_owned(), text.place));
+        }
+        found
+    }
+
+    #[test]
+    fn lines_values_over_several_lines_and_items_of_arrays_are_each_a_text() {
+        use Place::*;
+        let rows: Vec<(&str, Vec<Found<'_>>)> = vec![
+            ("", vec![]),
+            ("\n \n", vec![]),
+            ("{\"a\":1}", vec![(1, "{\"a\":1}", Alone)]),
+            (
+                "\u{feff}{\"a\":1}\r\n\r\n{}\r\n",
+                vec![(1, "{\"a\":1}", Alone), (3, "{}", Alone)],
+            ),
+            (
+                "{\n  \"a\": [\n    {\n    },\n    {}\n  ]\n}\n{}",
+                vec![
+                    (1, "{\n  \"a\": [\n    {\n    },\n    {}\n  ]\n}", Alone),
+                    (8, "{}", Alone),
+                ],
+            ),
+            (
+                "{}{\"b\":\"}\\\"{\"} x",
+                vec![
+                    (1, "{}", Alone),
+                    (1, "{\"b\":\"}\\\"{\"}", Alone),
+                    (1, "x", Alone),
+                ],
+            ),
+            (
+                "[{\"a\":1},\n {\"b\":[]}\n]\n{}\n[{}]",
+                vec![
+                    (1, "{\"a\":1}", First),
+                    (2, "{\"b\":[]}", Next),
+                    (4, "{}", Alone),
+                    (5, "{}", First),
+                ],
+            ),
+            ("[[{}],[{}]] []", vec![(1, "{}", First), (1, "{}", Next)]),
+            (
+                "[1, \"a,]\", {}]",
+                vec![(1, "1", First), (1, "\"a,]\"", Next), (1, "{}", Next)],
+            ),
+            ("[{}", vec![(1, "{}", First), (1, "", Unclosed)]),
+        ];
+        let mut wrong = Vec::new();
+        for (input, expected) in rows {
+            let found = all(input.as_bytes());
+            let found: Vec<_> = found.iter().map(|(l, t, p)| (*l, t.as_str(), *p)).collect();
+            if found != expected {
+                wrong.push(format!("{input:?}: {found:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    #[test]
+    fn what_is_broken_takes_no_other_line_with_it() {
+        for broken in [
+            "not json",
+            "\"text\"",
+            "{\"a\":\"b",
+            "{\"a\":1",
+            "{\"a\":1,",
+            "{\"a\":",
+            "{\"a\":{\"b\":[1",
+            "{\"a\":{\"b\":[1,",
+            "}",
+            "]",
+        ] {
+            let found = all(format!("{{\"x\":1}}\n{broken}\n{{\"y\":2}}\n").as_bytes());
+            let found: Vec<_> = found.iter().map(|(l, t, _)| (*l, t.as_str())).collect();
+            let expected = [(1, "{\"x\":1}"), (2, broken), (3, "{\"y\":2}")];
+            assert_eq!(found, expected, "{broken}");
+        }
+        let found = all(b"{\n \"a\": 1,\n{\n \"b\": 2\n}\n");
+        let found: Vec<_> = found.iter().map(|(l, t, _)| (*l, t.as_str())).collect();
+        assert_eq!(found, [(1, "{\n \"a\": 1,"), (3, "{\n \"b\": 2\n}")]);
+    }
+
+    #[test]
+    fn gzip_is_unpacked_also_of_several_parts() {
+        let pack = |text: &str| {
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+            packed.write_all(text.as_bytes()).unwrap();
+            packed.finish().unwrap()
+        };
+        let both = [pack("{\"a\":1}\n{\"b\""), pack(":2}")].concat();
+        let plain = all(b"{\"a\":1}\n{\"b\":2}");
+        assert_eq!(all(&both), plain);
+        let mut cut = Texts::new(unpacked(&both[..both.len() - 4]).unwrap());
+        let mut last = cut.next();
+        while let Ok(Some(_)) = last {
+            last = cut.next();
+        }
+        assert!(last.is_err());
+    }
+}

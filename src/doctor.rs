@@ -1,0 +1,467 @@
+//! What `hedgerow doctor` says: each thing that was looked at, what is wrong with it, and what to do.
+//!
+//! Pure: what was seen is handed in. `proxy::doctor` looks.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::posthog::Host;
+
+/// How well a thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// As it should be.
+    Well,
+    /// It works, and is probably not what was meant; or it could not be found out.
+    Odd,
+    /// Events are lost or late because of it.
+    Bad,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How well it is.
+    pub health: Health,
+    /// What it is about, such as `project shop, name`.
+    pub about: String,
+    /// What was seen.
+    pub said: String,
+    /// What to do about it.
+    pub advice: Option<String>,
+}
+
+impl Finding {
+    /// A thing that is as it should be.
+    pub fn well(about: impl Into<String>, said: impl Into<String>) -> Self {
+        Self {
+            health: Health::Well,
+            about: about.into(),
+            said: said.into(),
+            advice: None,
+        }
+    }
+
+    /// One that works, with something to do all the same.
+    pub fn odd(
+        about: impl Into<String>,
+        said: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            health: Health::Odd,
+            advice: Some(advice.into()),
+            ..Self::well(about, said)
+        }
+    }
+
+    /// One that has to be mended.
+    pub fn bad(
+        about: impl Into<String>,
+        said: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            health: Health::Bad,
+            ..Self::odd(about, said, advice)
+        }
+    }
+}
+
+/// The findings as lines, and how many are bad at their end.
+pub fn render(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let mark = match finding.health {
+            Health::Well => "ok   ",
+            Health::Odd => "note ",
+            Health::Bad => "BAD  ",
+        };
+        // What others have said must not move the cursor of a terminal.
+        let _ = writeln!(
+            text,
+            "{mark} {}: {}",
+            printable(&finding.about),
+            printable(&finding.said)
+        );
+        if let Some(advice) = &finding.advice {
+            let _ = writeln!(text, "      -> {}", printable(advice));
+        }
+    }
+    let count = |health| {
+        let these = findings.iter().filter(|finding| finding.health == health);
+        these.count()
+    };
+    let _ = match (count(Health::Bad), count(Health::Odd)) {
+        (0, 0) => writeln!(text, "all is well"),
+        (0, odd) => writeln!(text, "nothing is broken; worth a look: {odd}"),
+        (bad, _) => writeln!(text, "to be mended: {bad}"),
+    };
+    text
+}
+
+fn printable(text: &str) -> String {
+    let shown = |sign: char| if sign.is_control() { ' ' } else { sign };
+    text.chars().map(shown).collect()
+}
+
+/// A project's key and host, by what can be told without asking.
+pub fn project(name: &str, api_key: &str, host: &Host) -> Vec<Finding> {
+    let about = format!("project {name}, key");
+    let key = match api_key.starts_with("phc_") {
+        true => Finding::well(about, "has the form of a project key"),
+        false => Finding::odd(
+            about,
+            "does not begin with phc_, as PostHog's project keys do",
+            "copy the project API key from PostHog: Settings, Project",
+        ),
+    };
+    let about = format!("project {name}, host");
+    let region = match host.misdirection() {
+        Some(misdirection) => Finding::bad(
+            about,
+            misdirection.to_string(),
+            "a key works in its own region alone: PostHog's address bar says us or eu",
+        ),
+        None => Finding::well(about, host.to_string()),
+    };
+    vec![key, region]
+}
+
+/// How far this machine's clock is ahead of PostHog's, in seconds.
+pub fn clock(ahead: i64) -> Finding {
+    const ABOUT: &str = "clock";
+    let off = ahead.unsigned_abs();
+    let said = match ahead {
+        // A `Date` has whole seconds, and an answer takes its time.
+        -2..=2 => return Finding::well(ABOUT, "agrees with PostHog's"),
+        3.. => format!("{off} seconds ahead of PostHog's"),
+        _ => format!("{off} seconds behind PostHog's"),
+    };
+    let advice = "set it by NTP: the times of all events are corrected by it";
+    match off {
+        0..30 => Finding::odd(ABOUT, said, advice),
+        _ => Finding::bad(ABOUT, said, advice),
+    }
+}
+
+/// Seconds until a certificate has expired, and since it has become valid.
+pub fn certificate(file: &str, left: i64, since: i64) -> Finding {
+    const DAY: i64 = 24 * 3600;
+    let about = format!("certificate {file}");
+    if since < 0 {
+        let advice = "look at this machine's clock, or take another certificate";
+        return Finding::bad(about, "is not valid yet", advice);
+    }
+    let advice = "renew it, and start Hedgerow anew: certificates are read once";
+    match left {
+        ..=0 => Finding::bad(about, format!("expired {} days ago", -left / DAY), advice),
+        1..=1_209_600 => Finding::odd(about, format!("expires in {} days", left / DAY), advice),
+        _ => Finding::well(about, format!("expires in {} days", left / DAY)),
+    }
+}
+
+/// Free bytes of the disk that a spool is on, and the most that it may hold.
+pub fn space(folder: &str, free: u64, max_size: u64) -> Finding {
+    let about = format!("spool {folder}, disk");
+    let mebibytes = |bytes: u64| bytes >> 20;
+    let said = format!(
+        "{} MiB are free, and `max_size` is {} MiB",
+        mebibytes(free),
+        mebibytes(max_size)
+    );
+    let advice = "make room, or lower `delivery.spool.max_size`: on a full disk clients get 503";
+    match free {
+        _ if free >= max_size => Finding::well(about, said),
+        _ if mebibytes(free) < 64 => Finding::bad(about, said, advice),
+        _ => Finding::odd(about, said, advice),
+    }
+}
+
+/// How many files the process may open; none where there is no limit.
+pub fn files(limit: Option<u64>) -> Finding {
+    const ABOUT: &str = "open files";
+    match limit {
+        None => Finding::well(ABOUT, "no limit"),
+        Some(limit) if limit >= 4096 => Finding::well(ABOUT, format!("up to {limit}")),
+        Some(limit) => Finding::odd(
+            ABOUT,
+            format!("up to {limit}"),
+            "each connection is one: raise it (ulimit -n, LimitNOFILE of systemd) to 65536",
+        ),
+    }
+}
+
+/// What an answer from outside says of the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen<'a> {
+    /// Its status.
+    pub status: u16,
+    /// `Location`.
+    pub location: Option<&'a str>,
+    /// What shows that a cache gave it: the header as it stands.
+    pub cached: Option<String>,
+    /// The beginning of its body.
+    pub body: &'a str,
+    /// `Access-Control-Allow-Origin`.
+    pub allows: Option<&'a str>,
+}
+
+/// Whether a call that only Hedgerow would refuse was refused by it.
+pub fn path(url: &str, seen: &Seen<'_>) -> Finding {
+    const ABOUT: &str = "from outside, path";
+    let status = seen.status;
+    if let Some(found) = redirect(ABOUT, url, seen) {
+        return found;
+    }
+    // Hedgerow's own answer to a body that is no JSON (docs/operations.md).
+    if status == 400 && seen.body.contains("\"code\"") {
+        return Finding::well(ABOUT, format!("{url} reaches Hedgerow"));
+    }
+    if status == 401 {
+        return Finding::bad(
+            ABOUT,
+            format!("{url} answered 401: the write key of this file is not taken there"),
+            "another Hedgerow has this path, or one with another file; or a log-in stands before it",
+        );
+    }
+    Finding::bad(
+        ABOUT,
+        format!("{url} answered {status}, and not as Hedgerow does"),
+        "the path is not handed over: `hedgerow snippet` prints the lines for the web server, which \
+         must pass it on as it is, to the port of `listen`",
+    )
+}
+
+/// Whether a preflight came through.
+pub fn preflight(url: &str, seen: &Seen<'_>) -> Finding {
+    const ABOUT: &str = "from outside, OPTIONS";
+    if let Some(found) = redirect(ABOUT, url, seen) {
+        return found;
+    }
+    match (seen.status, seen.allows) {
+        (200..=299, Some(_)) => Finding::well(ABOUT, "a preflight comes through"),
+        (status, _) => Finding::bad(
+            ABOUT,
+            format!("a preflight is answered with {status}, and allows nothing"),
+            "what stands in front must pass OPTIONS on, and leave Access-Control-* headers alone; \
+             pages on other hosts send nothing without it",
+        ),
+    }
+}
+
+/// Whether two answers to the same call came from Hedgerow itself.
+pub fn cache(answers: &[Seen<'_>]) -> Finding {
+    const ABOUT: &str = "from outside, cache";
+    let cached = answers.iter().find_map(|seen| seen.cached.as_ref());
+    match cached {
+        None => Finding::well(ABOUT, "calls are not answered by a cache"),
+        Some(header) => Finding::bad(
+            ABOUT,
+            format!("a call was answered by a cache ({header})"),
+            "turn caching off for this path: calls must reach Hedgerow, each of them",
+        ),
+    }
+}
+
+/// The address that Hedgerow saw, and how the answer was found to be it.
+pub fn address(seen: Option<&str>) -> Finding {
+    const ABOUT: &str = "from outside, address";
+    let Some(text) = seen else {
+        return Finding::odd(
+            ABOUT,
+            "could not be found out",
+            "with `admin: 127.0.0.1:9090`, on the machine that serves, doctor can read it there",
+        );
+    };
+    match text.parse().is_ok_and(is_inner) {
+        false => Finding::well(ABOUT, format!("this request came from {text}")),
+        true => Finding::odd(
+            ABOUT,
+            format!("this request came from {text}, an address of an inner network"),
+            "if that is the proxy in front, every visitor has its address: put it into \
+             `trusted_proxies`, and let it send X-Forwarded-For",
+        ),
+    }
+}
+
+/// Whether an address is one of this machine or of an inner network, where proxies are and visitors
+/// of a public site are not (RFC 1918, 3927, 4193, 6598).
+pub fn is_inner(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            let shared = first == 100 && (64..128).contains(&second);
+            address.is_private() || address.is_loopback() || address.is_link_local() || shared
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
+}
+
+fn redirect(about: &str, url: &str, seen: &Seen<'_>) -> Option<Finding> {
+    let to = seen.location.unwrap_or("nowhere");
+    (300..=399).contains(&seen.status).then(|| {
+        Finding::bad(
+            about,
+            format!("{url} is redirected ({}) to {to}", seen.status),
+            "take the URL that it leads to, and no redirect for this path: libraries do not follow \
+             one with a body",
+        )
+    })
+}
+
+/// The header of an answer that shows that a cache gave it.
+pub fn cached(header: impl Fn(&str) -> Option<String>) -> Option<String> {
+    if let Some(age) = header("age").filter(|age| age.trim() != "0") {
+        return Some(format!("Age: {age}"));
+    }
+    let names = [
+        "cf-cache-status",
+        "x-cache",
+        "x-cache-status",
+        "x-vercel-cache",
+    ];
+    names.iter().find_map(|name| {
+        let value = header(name)?;
+        let hit = value.to_ascii_lowercase().contains("hit");
+        hit.then(|| format!("{name}: {value}"))
+    })
+}
+
+/// A time as it is told.
+pub fn milliseconds(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(status: u16) -> Seen<'static> {
+        Seen {
+            status,
+            location: None,
+            cached: None,
+            body: "",
+            allows: None,
+        }
+    }
+
+    #[test]
+    fn each_judgement_has_its_bounds() {
+        use Health::*;
+        let host = |text: &str| text.parse::<Host>().unwrap();
+        let key = |key| project("p", key, &host("us"))[0].health;
+        let region = |text| project("p", "phc_a", &host(text))[1].health;
+        let of_body = |status, body| {
+            path(
+                "u",
+                &Seen {
+                    body,
+                    ..seen(status)
+                },
+            )
+            .health
+        };
+        let day = 24 * 3600;
+        for (what, health, expected) in [
+            ("key", key("phc_a"), Well),
+            ("no key", key("abc"), Odd),
+            ("region", region("eu"), Well),
+            ("app", region("https://eu.posthog.com"), Bad),
+            ("same time", clock(1).health, Well),
+            ("ahead", clock(3).health, Odd),
+            ("behind", clock(-3).health, Odd),
+            ("far behind", clock(-30).health, Bad),
+            ("expired", certificate("f", 0, day).health, Bad),
+            ("not yet", certificate("f", day, -1).health, Bad),
+            ("soon", certificate("f", 14 * day, day).health, Odd),
+            ("later", certificate("f", 15 * day, day).health, Well),
+            ("room", space("f", 1 << 30, 1 << 30).health, Well),
+            ("less room", space("f", 1 << 29, 1 << 30).health, Odd),
+            ("no room", space("f", 1 << 20, 1 << 30).health, Bad),
+            ("files", files(Some(4096)).health, Well),
+            ("few files", files(Some(1024)).health, Odd),
+            ("no limit", files(None).health, Well),
+            (
+                "ours",
+                of_body(400, "{\"success\":false,\"code\":\"x\"}"),
+                Well,
+            ),
+            ("a page", of_body(200, "<html>"), Bad),
+            ("nothing", of_body(404, ""), Bad),
+            ("redirect", of_body(301, ""), Bad),
+            ("no preflight", preflight("u", &seen(204)).health, Bad),
+            ("no OPTIONS", preflight("u", &seen(405)).health, Bad),
+            (
+                "preflight",
+                preflight(
+                    "u",
+                    &Seen {
+                        allows: Some("*"),
+                        ..seen(204)
+                    },
+                )
+                .health,
+                Well,
+            ),
+            ("fresh", cache(&[seen(200)]).health, Well),
+            (
+                "cache",
+                cache(&[Seen {
+                    cached: Some("Age: 3".to_owned()),
+                    ..seen(200)
+                }])
+                .health,
+                Bad,
+            ),
+            ("address", address(Some("203.0.113.9")).health, Well),
+            ("inner", address(Some("10.0.0.3")).health, Odd),
+            ("unknown", address(None).health, Odd),
+        ] {
+            assert_eq!(health, expected, "{what}");
+        }
+        let with = |name: &'static str, value: &'static str| {
+            cached(move |asked| (asked == name).then(|| value.to_owned()))
+        };
+        assert_eq!(with("age", "0"), None);
+        assert_eq!(with("age", "7").unwrap(), "Age: 7");
+        assert_eq!(with("x-cache", "MISS from a"), None);
+        assert!(with("cf-cache-status", "HIT").is_some());
+    }
+
+    #[test]
+    fn inner_addresses_are_told_from_those_of_visitors() {
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("10.1.2.3", true),
+            ("172.31.0.1", true),
+            ("192.168.1.1", true),
+            ("169.254.0.1", true),
+            ("100.64.0.1", true),
+            ("100.128.0.1", false),
+            ("203.0.113.9", false),
+            ("::1", true),
+            ("fd00::1", true),
+            ("fe80::1", true),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_inner(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn each_line_says_what_is_wrong_and_what_to_do() {
+        let text = render(&[
+            Finding::well("a", "b"),
+            Finding::odd("c", "d\x1b[2J", "e"),
+            Finding::bad("f", "g", "h"),
+        ]);
+        let expected =
+            "ok    a: b\nnote  c: d [2J\n      -> e\nBAD   f: g\n      -> h\nto be mended: 1\n";
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,84 @@
+//! What the web server of a site needs so that it hands paths over to this proxy.
+
+use std::net::SocketAddr;
+
+/// Where the web server reaches this proxy, seen from the same machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Here {
+    /// A listener of the configuration.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: Tls,
+}
+
+/// Whether TLS is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// HTTP alone.
+    Plain,
+    /// HTTPS.
+    Spoken,
+}
+
+impl Here {
+    /// Its URL. An address that stands for all of the machine's becomes the machine's own.
+    pub fn url(self) -> String {
+        let scheme = match self.tls {
+            Tls::Plain => "http",
+            Tls::Spoken => "https",
+        };
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address.ip().is_ipv4() {
+                true => std::net::Ipv4Addr::LOCALHOST.into(),
+                false => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        format!("{scheme}://{address}")
+    }
+}
+
+/// The lines for the `server` block of nginx: each path goes to `here` with the visitor's address
+/// and host, streamed both ways, in bodies as large as a recording's.
+pub fn nginx(paths: &[String], here: Here) -> String {
+    let url = here.url();
+    let mut text = String::new();
+    for path in paths {
+        text.push_str(&format!(
+            "location ^~ {path} {{
+    proxy_pass {url};
+    proxy_http_version 1.1;
+    proxy_set_header Connection \"\";
+    proxy_set_header Host $host;
+    proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_buffering off;
+    proxy_request_buffering off;
+    client_max_body_size 64m;
+}}
+"
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_goes_to_an_address_that_can_be_connected_to() {
+        for (address, tls, url) in [
+            ("0.0.0.0:8080", Tls::Plain, "http://127.0.0.1:8080"),
+            ("[::]:8443", Tls::Spoken, "https://[::1]:8443"),
+            ("10.0.0.7:80", Tls::Plain, "http://10.0.0.7:80"),
+        ] {
+            let address = address.parse().unwrap();
+            let text = nginx(&["/a/".to_owned(), "/b/".to_owned()], Here { address, tls });
+            for path in ["/a/", "/b/"] {
+                let start = format!("location ^~ {path} {{\n    proxy_pass {url};\n");
+                assert!(text.contains(&start), "{text}");
+            }
+        }
+    }
+}

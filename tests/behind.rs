@@ -1,0 +1,231 @@
+//! The recipes of docs/behind with the real web servers in front of the real binary. A server that is
+//! not installed is left out, loudly; with `HEDGEROW_CLIENTS=required` its test fails instead.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use support::proxy::PostHog;
+use support::recorder::refused_port;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::process::{Child, Command};
+
+/// A block of a recipe, by its language.
+fn block(recipe: &str, language: &str) -> String {
+    let path = format!("{}/docs/behind/{recipe}.md", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let start = format!("```{language}\n");
+    let rest = text.split(&start).nth(1).unwrap();
+    rest.split("```").next().unwrap().to_owned()
+}
+
+/// Where the program is; Debian keeps it where only root's path looks.
+fn installed(name: &str) -> Option<String> {
+    let found = [name.to_owned(), format!("/usr/sbin/{name}")];
+    let found = found.into_iter().find(|program| {
+        let mut asking = std::process::Command::new(program);
+        let asking = asking.arg("-v").stdout(Stdio::null()).stderr(Stdio::null());
+        asking.status().is_ok()
+    });
+    if found.is_none() {
+        let required = std::env::var("HEDGEROW_CLIENTS").is_ok_and(|value| value == "required");
+        assert!(!required, "{name} is required and not installed");
+        println!("SKIPPED: {name} is not installed (apt-get install {name})");
+    }
+    found
+}
+
+fn replaced(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from} is not in\n{text}");
+    text.replace(from, to)
+}
+
+fn start(program: &str, arguments: &[&str], folder: &Path) -> Child {
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env("POSTHOG_API_KEY", "phc_behind")
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+async fn until_it_listens(address: SocketAddr) {
+    let deadline = tokio::time::Instant::now() + support::DEADLINE;
+    while TcpStream::connect(address).await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "{address}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Hedgerow as the recipe has it, with this stand-in.
+async fn hedgerow(recipe: &str, posthog: &PostHog, folder: &Path) -> (Child, SocketAddr) {
+    let address = refused_port().await;
+    let yaml = block(recipe, "yaml");
+    let yaml = replaced(&yaml, "127.0.0.1:8080", &address.to_string());
+    let yaml = replaced(&yaml, "host: us", &format!("host: '{}'", posthog.url()));
+    std::fs::write(folder.join("hedgerow.yaml"), yaml).unwrap();
+    let child = start(env!("CARGO_BIN_EXE_hedgerow"), &["run"], folder);
+    until_it_listens(address).await;
+    (child, address)
+}
+
+/// A visitor's connection, from an address that is no proxy's.
+async fn visitor(front: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    socket.connect(front).await.unwrap()
+}
+
+/// One exchange on a connection that stays open: the head and the body of the answer.
+async fn exchange(stream: &mut TcpStream, head: &str, body: &[u8]) -> (String, String) {
+    let head = format!(
+        "{head} HTTP/1.1\r\nHost: shop.example.com\r\nOrigin: https://shop.example.com\r\n\
+         X-Forwarded-For: 198.51.100.7\r\nAccess-Control-Request-Method: POST\r\n\
+         Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // An answer may come before the whole body is sent; then the rest fails.
+    let _ = stream.write_all(body).await;
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let read = tokio::time::timeout(support::DEADLINE, stream.read(&mut piece));
+        let read = read.await.expect("an answer").unwrap();
+        answer.extend_from_slice(&piece[..read]);
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            assert!(read > 0, "{text}");
+            continue;
+        };
+        let lower = head.to_lowercase();
+        let length = lower.split("content-length: ").nth(1);
+        let length = length.map(|rest| rest.lines().next().unwrap().parse::<usize>().unwrap());
+        let whole = match length {
+            Some(length) => body.len() >= length,
+            None if lower.contains("chunked") => body.ends_with("0\r\n\r\n"),
+            None => true,
+        };
+        if whole || read == 0 {
+            return (head.to_owned(), body.to_owned());
+        }
+    }
+}
+
+/// What must hold behind every web server.
+async fn holds(front: SocketAddr, posthog: &PostHog) {
+    let mut stream = visitor(front).await;
+    // One connection for all of them.
+    let (head, _) = exchange(&mut stream, "OPTIONS /hr/v1/t", b"").await;
+    assert!(head.starts_with("HTTP/1.1 204"), "{head}");
+    let allowed = "access-control-allow-origin: https://shop.example.com";
+    assert!(head.to_lowercase().contains(allowed), "{head}");
+    let message =
+        br#"{"event":"Behind","userId":"u-1","context":{"library":{"name":"analytics.js"}}}"#;
+    for _ in 0..2 {
+        let (head, body) = exchange(&mut stream, "POST /hr/v1/t", message).await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}\n{body}");
+        assert!(body.contains("{\"success\":true}"), "{body}");
+    }
+    for event in posthog.events(2).await {
+        let event: serde_json::Value = serde_json::from_str(&event.raw).unwrap();
+        let address = &event["properties"]["$ip"];
+        assert_eq!(
+            address, "127.0.0.2",
+            "the visitor's, not a claim and not the proxy's"
+        );
+    }
+    // A recording's body: what the stand-in answers to it comes back, and no limit before it.
+    let recording = vec![b'x'; 20 << 20];
+    let (head, _) = exchange(&mut stream, "POST /hr/ph/s/", &recording).await;
+    let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(status != 413 && status < 500, "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_hands_over_a_path_as_its_recipe_says() {
+    let Some(nginx) = installed("nginx") else {
+        return;
+    };
+    let posthog = PostHog::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (_served, address) = hedgerow("nginx", &posthog, folder.path()).await;
+    let front = refused_port().await;
+    let server = block("nginx", "nginx");
+    let server = replaced(&server, "listen 443 ssl;", &format!("listen {front};"));
+    let server = replaced(&server, "127.0.0.1:8080", &address.to_string());
+    let server: String = server
+        .lines()
+        .filter(|line| !line.contains("ssl_certificate"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let place = folder.path().display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {place}/{kind};\n"))
+        .concat();
+    let whole = format!(
+        "daemon off;\npid {place}/pid;\nerror_log stderr;\nevents {{}}\n\
+         http {{\naccess_log off;\n{temporary}{server}}}\n"
+    );
+    std::fs::write(folder.path().join("nginx.conf"), whole).unwrap();
+    let file = folder.path().join("nginx.conf");
+    let arguments = ["-e", "stderr", "-c", file.to_str().unwrap()];
+    let _front = start(&nginx, &arguments, folder.path());
+    until_it_listens(front).await;
+    holds(front, &posthog).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn haproxy_hands_over_a_path_as_its_recipe_says() {
+    let Some(haproxy) = installed("haproxy") else {
+        return;
+    };
+    let posthog = PostHog::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (_served, address) = hedgerow("haproxy", &posthog, folder.path()).await;
+    let front = refused_port().await;
+    let whole = block("haproxy", "haproxy");
+    let secure = "bind :443 ssl crt /etc/ssl/shop.pem";
+    let whole = replaced(&whole, secure, &format!("bind {front}"));
+    let whole = replaced(&whole, "127.0.0.1:8080", &address.to_string());
+    std::fs::write(folder.path().join("haproxy.cfg"), whole).unwrap();
+    let _front = start(&haproxy, &["-db", "-f", "haproxy.cfg"], folder.path());
+    until_it_listens(front).await;
+    holds(front, &posthog).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_in_front_that_is_not_trusted_is_told_of_once() {
+    let posthog = PostHog::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (mut served, address) = hedgerow("nginx", &posthog, folder.path()).await;
+    let message = br#"{"event":"Behind","userId":"u-1"}"#;
+    // 127.0.0.2 is no proxy of the file's; 127.0.0.1 is.
+    let mut trusted = TcpStream::connect(address).await.unwrap();
+    exchange(&mut trusted, "POST /hr/v1/t", message).await;
+    let log = || std::fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(!log().contains("X-Forwarded-For"), "{}", log());
+    for _ in 0..3 {
+        let mut stream = visitor(address).await;
+        exchange(&mut stream, "POST /hr/v1/t", message).await;
+    }
+    served.kill().await.unwrap();
+    let log = log();
+    let said = "X-Forwarded-For comes from 127.0.0.2, which is not in `trusted_proxies`";
+    assert_eq!(log.matches(said).count(), 1, "{log}");
+}

@@ -1,0 +1,205 @@
+//! The blocks that a reader pastes first.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::file;
+
+/// The plug-in of the README, as a part of this test.
+#[path = "../../examples/plugin.rs"]
+mod plugin;
+
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The blocks of this language below a heading of the README.
+fn blocks(heading: &str, language: &str) -> Vec<String> {
+    let readme = file("README.md");
+    let start = format!("\n## {heading}\n");
+    let section = readme.split(&start).nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let fence = format!("```{language}\n");
+    let pieces = section.split(&fence).skip(1);
+    pieces
+        .map(|piece| piece.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+/// The recipe and the command say the same.
+#[test]
+fn the_recipe_for_nginx_has_the_lines_that_snippet_prints() {
+    use hedgerow::site::hand_over::{nginx, Here, Tls};
+    let here = Here {
+        address: ([127, 0, 0, 1], 8080).into(),
+        tls: Tls::Plain,
+    };
+    let recipe = file("docs/behind/nginx.md");
+    let bare: Vec<&str> = recipe.lines().map(str::trim).collect();
+    for line in nginx(&["/hr/".to_owned()], here).lines() {
+        assert!(bare.contains(&line.trim()), "{line}");
+    }
+}
+
+#[test]
+fn the_plug_in_of_the_readme_is_the_example_and_its_dependencies_are_ours() {
+    const HEADING: &str = "In your own Pingora proxy";
+    assert_eq!(
+        blocks(HEADING, "rust,no_run"),
+        [file("examples/plugin.rs")],
+        "README.md and examples/plugin.rs"
+    );
+    let said = blocks(HEADING, "toml").concat();
+    let ours = file("Cargo.toml");
+    let version = |text: &str, name: &str| {
+        let start = format!("{name} = ");
+        let line = text.lines().find(|line| line.starts_with(&start))?;
+        line.split('"').nth(1).map(str::to_owned)
+    };
+    for name in ["pingora", "async-trait"] {
+        assert!(version(&ours, name).is_some(), "{name}");
+        assert_eq!(version(&said, name), version(&ours, name), "{name}");
+    }
+    assert!(said.contains("hedgerow = {"), "{said}");
+}
+
+/// The process of the next test.
+#[test]
+#[ignore = "runs until it is ended"]
+fn the_plug_in_itself() {
+    plugin::main().unwrap();
+}
+
+#[test]
+fn the_plug_in_of_the_readme_takes_a_call_to_posthog() {
+    let posthog = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    // What stands there for the binary is as good for the plug-in.
+    let yaml = &blocks("Only events", "yaml")[0];
+    let yaml = yaml.replace("0.0.0.0:8080", &address.to_string());
+    let host = format!("host: http://{}", posthog.local_addr().unwrap());
+    let yaml = yaml.replace("host: us", &host);
+    std::fs::write(folder.path().join("hedgerow.yaml"), yaml).unwrap();
+    let (came, arrived) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut stream, _) = posthog.accept().unwrap();
+        came.send(answered(&mut stream)).unwrap();
+    });
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "quick_start::the_plug_in_itself"])
+        .current_dir(folder.path())
+        .env("POSTHOG_API_KEY", "phc_from_the_environment")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let answer = call(
+        address,
+        "/hr/v1/track",
+        r#"{"userId":"u-1","event":"Hello"}"#,
+    );
+    let arrived = arrived.recv_timeout(LONGEST);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let answer = answer.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.ends_with(r#"{"success":true}"#), "{answer}");
+    let arrived = arrived.unwrap();
+    for part in ["phc_from_the_environment", "\"Hello\"", "\"u-1\""] {
+        assert!(arrived.contains(part), "{part} is not in {arrived}");
+    }
+}
+
+/// Reads one request with a `Content-Length`, and says yes.
+fn answered(stream: &mut TcpStream) -> String {
+    let mut request = String::new();
+    let mut piece = [0; 4096];
+    loop {
+        let read = stream.read(&mut piece).unwrap();
+        request.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+        let Some((head, body)) = request.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let head = head.to_lowercase();
+        let length = head.split("content-length: ").nth(1).unwrap();
+        let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
+        if body.len() >= length || read == 0 {
+            break;
+        }
+    }
+    let yes = "{\"status\":\"Ok\"}";
+    let length = yes.len();
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{yes}"
+    )
+    .unwrap();
+    request
+}
+
+/// The answer to a call; waits until something listens.
+fn call(address: SocketAddr, path: &str, body: &str) -> Option<String> {
+    let deadline = Instant::now() + LONGEST;
+    let mut stream = loop {
+        match TcpStream::connect(address) {
+            Ok(stream) => break stream,
+            Err(_) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(_) => return None,
+        }
+    };
+    stream.set_read_timeout(Some(LONGEST)).unwrap();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+/// The commands of the quick start that can run here, as they stand there: up to the one that serves.
+#[test]
+fn the_quick_start_can_be_pasted() {
+    let block = &blocks("Quick start", "sh")[0];
+    let folder = tempfile::tempdir().unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_hedgerow")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let (mut ran, mut last) = (Vec::new(), "");
+    for line in block.lines() {
+        let command = line.split('#').next().unwrap().trim();
+        last = command;
+        // These need the network, and the last one serves until it is ended.
+        let elsewhere = ["cargo install", "npm install", "hedgerow run"];
+        if elsewhere.iter().any(|start| command.starts_with(start)) {
+            continue;
+        }
+        ran.push(command.replace("phc_…", "phc_pasted"));
+    }
+    assert_eq!(last, "hedgerow run", "nothing can stand behind it");
+    let output = Command::new("sh")
+        .args(["-e", "-c", &ran.join("\n")])
+        .current_dir(folder.path())
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{ran:?}\n{said}");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let yaml = read("hedgerow.yaml");
+    let prefix = yaml.split("path: ").nth(1).unwrap();
+    let prefix = prefix.split('/').nth(1).unwrap();
+    let snippet = read("snippet.html");
+    assert!(snippet.contains(prefix), "{snippet}");
+    assert!(
+        said.contains(&format!("location ^~ /{prefix}/ {{")),
+        "{said}"
+    );
+}
