@@ -79,6 +79,20 @@ pub(super) fn render(state: &State) -> String {
     for (code, number) in &state.notices {
         notices.value(&[("code", code)], *number);
     }
+    let mut requests = page.counter(
+        "hedgerow_requests_total",
+        "Requests of Segment routes, and those that Hedgerow itself answered elsewhere, by route, \
+         call, status and code.",
+    );
+    for count in &state.requests {
+        let labels = [
+            ("route", count.route.as_str()),
+            ("call", count.asked.word()),
+            ("status", count.answered.status()),
+            ("code", count.answered.code()),
+        ];
+        requests.value(&labels, count.number);
+    }
     page.counter(
         "hedgerow_told_to_come_back_total",
         "Requests whose client was told 503.",

@@ -15,6 +15,8 @@ pub struct State {
     pub refused: BTreeMap<&'static str, u64>,
     /// What else was noticed of messages and bodies, by its code.
     pub notices: BTreeMap<&'static str, u64>,
+    /// Requests by route, call and what they were answered.
+    pub requests: Vec<super::RequestCount>,
     /// Requests whose client was told to come back later.
     pub busy: u64,
     /// Bytes that all requests hold at the moment.

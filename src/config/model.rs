@@ -132,6 +132,16 @@ pub struct Route {
     pub action: Action,
 }
 
+impl Route {
+    /// What it is called in logs and metrics: its host, if it has one, and its path.
+    pub fn name(&self) -> String {
+        match &self.host {
+            Some(host) => format!("{host}{}", self.path),
+            None => self.path.to_string(),
+        }
+    }
+}
+
 /// What becomes of a route's requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {

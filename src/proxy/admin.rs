@@ -9,6 +9,7 @@ use crate::admin::{Admin, Answers, Came, Condition, ProjectState, SpoolState, St
 use crate::delivery;
 use crate::rewrite::privacy::Privacy;
 
+use super::recovery::Recovery;
 use super::verdict::Verdict;
 use super::{Config, Hedgerow, Inner};
 
@@ -19,10 +20,13 @@ pub(super) struct Tally {
     refused: AtomicU64,
     busy: AtomicU64,
     unreachable: AtomicU64,
+    recovery: Recovery,
 }
 
 impl Tally {
-    pub(super) fn note(&self, verdict: Verdict) {
+    /// Counts a batch of this project by what became of it, and tells when PostHog is well again.
+    pub(super) fn note(&self, project: &str, verdict: Verdict) {
+        self.recovery.note(project, verdict);
         let counter = match verdict {
             Verdict::Accepted => &self.accepted,
             Verdict::KeyRefused(_) | Verdict::Rejected(_) => &self.refused,
@@ -99,6 +103,7 @@ impl Inner {
             left_out_for: counts.left_out_for,
             refused: counts.refused,
             notices: counts.notices,
+            requests: self.requests.read(),
             busy: counts.busy,
             held: counts.held,
             projects,

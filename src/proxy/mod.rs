@@ -27,6 +27,8 @@ mod outbound;
 mod passage;
 mod posthog;
 mod random;
+mod recovery;
+mod refusals;
 mod reply;
 mod sender;
 mod serve;
@@ -49,8 +51,8 @@ use pingora::proxy::Session;
 use pingora::tls::RootCertStore;
 use thiserror::Error;
 
-use crate::admin::Admin;
-use crate::config::{Action, Config, Sessions};
+use crate::admin::{Admin, Requests};
+use crate::config::{Action, Config, Route, Sessions};
 use crate::delivery::SpoolError;
 use crate::posthog::{Host, Scheme};
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
@@ -117,6 +119,7 @@ struct Inner {
     files: HashMap<usize, Files>,
     budget: Arc<Budget>,
     counters: Counters,
+    requests: Requests,
     cautions: Cautions,
     gate: Arc<Gate>,
     observer: Option<Arc<dyn Observer>>,
@@ -377,8 +380,10 @@ impl Builder {
             None => None,
         };
         let rewriter = Arc::new(rewriter(&config)?);
+        let requests = Requests::new(config.routes.iter().map(Route::name));
         let inner = Arc::new_cyclic(|inner| Inner {
             admin: admin::admin(&config, &self.clock, inner),
+            requests,
             files,
             rewriter,
             budget: Budget::new(config.limits.memory),
@@ -394,6 +399,9 @@ impl Builder {
             leaving: AtomicBool::new(false),
             config,
         });
+        if let (Some(keeping), Some(admin)) = (&inner.keeping, &inner.admin) {
+            keeping.show_to(Arc::clone(admin));
+        }
         Ok(Hedgerow { inner })
     }
 }

@@ -213,9 +213,8 @@ impl Drain {
                     self.batch_bytes = (self.batch_bytes * 2).min(self.most_bytes);
                     let positions = part.iter().map(|held| held.position).collect();
                     self.store.settle(self.project.name(), positions).await;
-                    if before == Condition::Open {
-                        log::info!("PostHog takes events of {} again", self.project.name());
-                    }
+                    let waiting = self.project.gauge().events();
+                    self.upstream.delivered(self.project.name(), &part, waiting);
                 }
                 Verdict::RefusedForGood(refusal) => {
                     let Refused::Culprit(culprit) = halving.refused(part) else {
@@ -228,21 +227,17 @@ impl Drain {
                         }
                         continue;
                     };
-                    log::error!(
-                        "PostHog refuses an event of {} for good ({}: {}); it is a dead letter now",
-                        self.project.name(),
-                        refusal.status,
-                        refusal.reason
-                    );
+                    let name = self.project.name();
                     let buried = self
                         .store
-                        .bury(self.project.name(), culprit.position, refusal)
+                        .bury(name, culprit.position, refusal.clone())
                         .await;
                     if let Err(error) = buried {
                         log::error!("a dead letter cannot be written at the moment: {error}");
                         self.pause(SPOOL_PAUSE).await;
                         return Outcome::Stuck;
                     }
+                    self.upstream.buried(name, &culprit.body, &refusal);
                     if self.project.refused() >= self.settings.refused_in_row {
                         if before == Condition::Closed {
                             log::error!(
