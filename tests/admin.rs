@@ -10,6 +10,8 @@
 #[path = "outage/binary.rs"]
 #[allow(dead_code)]
 mod binary;
+#[path = "admin/health.rs"]
+mod health;
 #[path = "admin/refusals.rs"]
 mod refusals;
 mod support;

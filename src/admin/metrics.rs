@@ -98,6 +98,11 @@ pub(super) fn render(state: &State) -> String {
         "Requests whose client was told 503.",
     )
     .value(&[], state.busy);
+    page.gauge(
+        "hedgerow_ready",
+        "Whether requests should come here: 1 or 0.",
+    )
+    .value(&[], u64::from(state.unready.is_empty()));
     page.gauge("hedgerow_held_bytes", "Bytes that all requests hold.")
         .value(&[], state.held as u64);
     projects(&mut page, state);

@@ -16,11 +16,13 @@ use crate::delivery::Refusal;
 use crate::plain::{Handler, Request, Response};
 use crate::rewrite::Fate;
 
+mod health;
 pub mod live;
 mod metrics;
 mod requests;
 mod state;
 
+pub use health::{Health, Question, Unready};
 use live::{Clock, Live, Outcome};
 pub use requests::{key_end, Answered, Asked, RequestCount, Requests, TurnedAway};
 pub use state::{Answers, Condition, Forwarded, ProjectState, SpoolState, State};
@@ -55,6 +57,7 @@ pub enum Came {
 /// | --- | --- |
 /// | `/` | the live view: the last messages, as they came and as they left |
 /// | `/health` | 200 and a little JSON as long as the process serves |
+/// | `/healthz`, `/readyz` | whether it lives, and whether it should get requests |
 /// | `/metrics` | counters and gauges in Prometheus's text format 0.0.4 |
 pub struct Admin {
     state: Box<dyn Fn() -> State + Send + Sync>,
@@ -167,7 +170,10 @@ impl Admin {
             "/live" => self.news(request),
             "/admin.css" => Response::new(StatusCode::OK, "text/css; charset=utf-8", STYLE),
             "/admin.js" => Response::new(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT),
-            _ => Response::empty(StatusCode::NOT_FOUND),
+            path => match Question::of_path(path) {
+                Some(question) => question.answer(|| (self.state)().unready),
+                None => Response::empty(StatusCode::NOT_FOUND),
+            },
         }
     }
 

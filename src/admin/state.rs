@@ -21,6 +21,8 @@ pub struct State {
     pub busy: u64,
     /// Bytes that all requests hold at the moment.
     pub held: usize,
+    /// Why no requests should come here at the moment; empty when they should.
+    pub unready: Vec<super::Unready>,
     /// The projects, by name.
     pub projects: Vec<ProjectState>,
     /// What the spool did, if there is one.

@@ -27,6 +27,8 @@ pub struct Config {
     pub listen: Vec<Listener>,
     /// Where health, metrics and the live view are served; none when turned off.
     pub admin: Option<SocketAddr>,
+    /// Where health alone is served; nowhere when turned off.
+    pub health: Option<SocketAddr>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The projects in the order of the file.
@@ -54,6 +56,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The certificate, where TLS is spoken.
     pub tls: Option<Tls>,
+    /// The path on it that says whether requests should come here, if it has one.
+    pub health: Option<PathPrefix>,
 }
 
 /// The files of a listener's certificate, readable when the configuration was read.
@@ -380,8 +384,10 @@ impl Config {
             listen: vec![Listener {
                 address: DEFAULT_LISTENER,
                 tls: None,
+                health: None,
             }],
             admin: None,
+            health: None,
             trusted_proxies: Vec::new(),
             projects: projects.into_iter().collect(),
             routes: Vec::new(),

@@ -4,6 +4,7 @@
 pub(super) const FILE: &[&str] = &[
     "listen",
     "admin",
+    "health",
     "trusted_proxies",
     "projects",
     "routes",
@@ -15,7 +16,7 @@ pub(super) const FILE: &[&str] = &[
     "server",
 ];
 /// An entry of `listen` that is more than an address.
-pub(super) const LISTENER: &[&str] = &["address", "tls"];
+pub(super) const LISTENER: &[&str] = &["address", "tls", "health"];
 /// Its `tls`.
 pub(super) const TLS: &[&str] = &["certificate", "key"];
 /// One of `projects`.

@@ -41,6 +41,7 @@ pub use nats::{NatsSettings, NatsSpool};
 pub use replay::{Replay, ReplaySettings};
 pub use spool::{outlive_file_size_limit, DeadLetter, Spool, SpoolSettings, Waiting};
 pub use store::{
-    Counters, Gauge, Gauges, Held, Lead, Portion, Position, Rank, Refusal, Rest, Store, Taken,
+    Counters, Gauge, Gauges, Held, Lead, Portion, Position, Rank, Refusal, Rest, Standing, Store,
+    Taken,
 };
 pub use upstream::{Encoding, Parcel, Upstream, Verdict};

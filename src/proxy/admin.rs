@@ -5,8 +5,10 @@ use std::sync::{Arc, Weak};
 
 use chrono::{DateTime, Utc};
 
-use crate::admin::{Admin, Answers, Came, Condition, ProjectState, SpoolState, State};
-use crate::delivery;
+use crate::admin::{
+    Admin, Answers, Came, Condition, Health, ProjectState, SpoolState, State, Unready,
+};
+use crate::delivery::{self, Standing};
 use crate::rewrite::privacy::Privacy;
 
 use super::recovery::Recovery;
@@ -34,6 +36,10 @@ impl Tally {
             Verdict::Unreachable(_) => &self.unreachable,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_away(&self) -> bool {
+        self.recovery.is_away()
     }
 
     fn read(&self) -> Answers {
@@ -67,7 +73,10 @@ impl Inner {
             .iter()
             .map(|(name, destination)| ProjectState {
                 name: name.clone(),
-                posthog: Condition::Available,
+                posthog: match destination.tally().is_away() {
+                    true => Condition::Away,
+                    false => Condition::Available,
+                },
                 answers: destination.tally().read(),
                 waiting: 0,
                 waiting_bytes: 0,
@@ -80,6 +89,7 @@ impl Inner {
                     .iter_mut()
                     .find(|known| known.name == status.project);
                 let Some(project) = known else { continue };
+                project.posthog = Condition::Available;
                 project.waiting = status.events;
                 project.waiting_bytes = status.bytes;
                 if status.breaker == delivery::Condition::Open {
@@ -106,10 +116,56 @@ impl Inner {
             requests: self.requests.read(),
             busy: counts.busy,
             held: counts.held,
+            unready: self.unready(),
             projects,
             spool,
             forwarded: self.forward_counts(),
         }
+    }
+}
+
+impl Hedgerow {
+    /// Why no requests should come here at the moment; empty when they should.
+    pub fn unready(&self) -> Vec<Unready> {
+        self.inner.unready()
+    }
+
+    /// Health on an address of its own, without what the admin page shows.
+    pub fn health(&self) -> Arc<Health> {
+        let hedgerow = self.clone();
+        Arc::new(Health::new(move || hedgerow.unready()))
+    }
+}
+
+impl Inner {
+    pub(super) fn unready(&self) -> Vec<Unready> {
+        let mut reasons = Vec::new();
+        if self.leaving.load(Ordering::Relaxed) {
+            reasons.push(Unready::Leaving);
+        }
+        let (keeps, any_there) = match &self.keeping {
+            Some(keeping) => {
+                let delivery = keeping.delivery();
+                let keeps = delivery.store().standing() == Standing::Takes;
+                let status = delivery.status();
+                let mut there = status
+                    .iter()
+                    .map(|status| status.breaker == delivery::Condition::Closed);
+                if !keeps {
+                    reasons.push(Unready::SpoolNotWritable);
+                }
+                (keeps, status.is_empty() || there.any(|there| there))
+            }
+            None => {
+                let mut all = self.destinations.values();
+                let there = all.any(|destination| !destination.tally().is_away());
+                (false, self.destinations.is_empty() || there)
+            }
+        };
+        if !keeps && !any_there {
+            reasons.push(Unready::NoWay);
+        }
+        reasons
     }
 }
 

@@ -14,9 +14,22 @@ use super::verdict::Verdict;
 pub(super) struct Recovery {
     /// Batches that did not get through since the trouble began; zero when there is none.
     failed: AtomicU64,
-    since: Mutex<Option<Instant>>,
+    since: Mutex<Option<Spell>>,
     gate: Gate,
 }
+
+/// When a trouble began, and when it showed last.
+#[derive(Debug, Clone, Copy)]
+struct Spell {
+    began: Instant,
+    last: Instant,
+}
+
+/// So many failures in a row are no accident.
+const IN_ROW: u64 = 3;
+/// For so long a failure says something of the next batch. Without that, a process that gets no
+/// requests because it is not ready would never be so again.
+const TELLING: Duration = Duration::from_secs(10);
 
 /// The end of a trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +39,13 @@ struct Recovered {
 }
 
 impl Recovery {
+    /// Whether the next batch would most likely fail as well.
+    pub(super) fn is_away(&self) -> bool {
+        let spell = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let telling = spell.is_some_and(|spell| spell.last.elapsed() < TELLING);
+        telling && self.failed.load(Ordering::Relaxed) >= IN_ROW
+    }
+
     /// Notes what became of a batch, and tells the operator when a trouble is over.
     pub(super) fn note(&self, project: &str, verdict: Verdict) {
         let Some(Recovered { after, failed }) = self.noted(verdict, Instant::now()) else {
@@ -47,7 +67,7 @@ impl Recovery {
                 return None;
             }
             let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-            let began = since.take()?;
+            let began = since.take()?.began;
             return Some(Recovered {
                 after: now.saturating_duration_since(began),
                 failed: self.failed.swap(0, Ordering::Relaxed),
@@ -56,7 +76,8 @@ impl Recovery {
         // A refused event says nothing of PostHog itself.
         if !blames_events(verdict) {
             let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-            since.get_or_insert(now);
+            let began = since.map_or(now, |spell| spell.began);
+            *since = Some(Spell { began, last: now });
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
         None

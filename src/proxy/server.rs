@@ -199,6 +199,13 @@ impl Server {
             let listening = Listening::new("admin", pages, entrances, Arc::clone(&departure), idle);
             server.add_service(listening);
         }
+        if let Some(address) = config.health {
+            let entrances = vec![enter(address)?];
+            let health = Plain::new(hedgerow.health());
+            let departure = Arc::clone(&departure);
+            let listening = Listening::new("health", health, entrances, departure, idle);
+            server.add_service(listening);
+        }
         let estate = match &config.server.upgrade_socket {
             None => None,
             Some(path) => {

@@ -10,6 +10,7 @@ mod settings;
 mod streams;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use super::store::{Counters, Gauges, Lead, Portion, Position, Store, Taken};
+use super::store::{Counters, Gauges, Lead, Portion, Position, Standing, Store, Taken};
 use super::{Refusal, SpoolError, SpooledEvent};
 use connection::{Connection, Ending};
 use drainage::Drainage;
@@ -58,6 +59,8 @@ struct Inner {
     own: std::sync::Mutex<HashMap<String, i64>>,
     gauges: Gauges,
     counters: Counters,
+    /// Whether the last looks found no stream.
+    unusable: AtomicBool,
 }
 
 impl NatsSpool {
@@ -76,6 +79,7 @@ impl NatsSpool {
             own: std::sync::Mutex::default(),
             gauges: Gauges::default(),
             counters: Counters::default(),
+            unusable: AtomicBool::new(false),
         });
         let looking = outlook::look(Arc::clone(&inner));
         inner.connection.runtime.spawn(looking);
@@ -309,6 +313,13 @@ impl Store for NatsSpool {
                     log::debug!("{error}");
                 }
             }
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match self.inner.unusable.load(Ordering::Relaxed) {
+            true => Standing::TakesNothing,
+            false => Standing::Takes,
         }
     }
 

@@ -5,6 +5,7 @@
 //! all of them stream again. Without that, a project with steady traffic would never be through.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,8 @@ pub(super) async fn look(inner: Arc<Inner>) {
     loop {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             condition = condition.after(inner.measure().await);
+            let unusable = condition == Condition::Reported;
+            inner.unusable.store(unusable, Ordering::Relaxed);
             if ends.is_none() {
                 ends = inner.listen().await.ok();
             }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod forwarding;
+mod health;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ use crate::proxy::outbound::CONNECTS;
 use crate::proxy::posthog::{self, Passed, Passing, Step};
 use crate::proxy::refusals::{of_head, Asking};
 use crate::proxy::upstream::{Addresses, Timeouts};
-use crate::proxy::{connections, hops, BuildError, Hedgerow};
+use crate::proxy::{connections, hops, reply, BuildError, Hedgerow};
 use crate::site::claims::Underscores;
 use crate::site::inject::PageStream;
 use crate::site::snippet::{Home, Page};
@@ -232,6 +233,10 @@ impl ProxyHttp for Site {
             let inner = &self.hedgerow.inner;
             inner.answered(session, Asking::NOTHING, of_head(fault), None);
             answers::refuse_head(session, fault).await?;
+            return Ok(true);
+        }
+        if let Some(answer) = health::asked(&self.hedgerow, session) {
+            reply::write(session, answer).await?;
             return Ok(true);
         }
         if self.hedgerow.intercept(session).await? {
