@@ -7,6 +7,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "limits/connections.rs"]
+mod connections;
 mod support;
 
 use std::fs;

@@ -105,6 +105,7 @@ pub(super) fn render(state: &State) -> String {
     .value(&[], u64::from(state.unready.is_empty()));
     page.gauge("hedgerow_held_bytes", "Bytes that all requests hold.")
         .value(&[], state.held as u64);
+    connections(&mut page, state);
     projects(&mut page, state);
     if let Some(spool) = &state.spool {
         let mut events = page.counter(
@@ -129,6 +130,26 @@ pub(super) fn render(state: &State) -> String {
     forwarded.value(&[("result", "full")], state.forwarded.full);
     forwarded.value(&[("result", "withheld")], state.forwarded.withheld);
     page.0
+}
+
+fn connections(page: &mut Page, state: &State) {
+    let counts = &state.connections;
+    page.gauge(
+        "hedgerow_connections",
+        "Connections of clients that are open.",
+    )
+    .value(&[], counts.open);
+    let mut refused = page.counter(
+        "hedgerow_connections_refused_total",
+        "Connections of clients that were refused, by the bound: of all, or of one client.",
+    );
+    refused.value(&[("bound", "all")], counts.refused_full);
+    refused.value(&[("bound", "client")], counts.refused_for_one_client);
+    page.counter(
+        "hedgerow_connections_closed_for_room_total",
+        "Idle connections that were closed so that others could be taken.",
+    )
+    .value(&[], counts.closed_for_room);
 }
 
 fn projects(page: &mut Page, state: &State) {

@@ -25,7 +25,7 @@ mod state;
 pub use health::{Health, Question, Unready};
 use live::{Clock, Live, Outcome};
 pub use requests::{key_end, Answered, Asked, RequestCount, Requests, TurnedAway};
-pub use state::{Answers, Condition, Forwarded, ProjectState, SpoolState, State};
+pub use state::{Answers, Condition, ConnectionCounts, Forwarded, ProjectState, SpoolState, State};
 
 const PAGE: &str = include_str!("assets/admin.html");
 const STYLE: &str = include_str!("assets/admin.css");

@@ -21,6 +21,8 @@ pub struct State {
     pub busy: u64,
     /// Bytes that all requests hold at the moment.
     pub held: usize,
+    /// The connections of clients.
+    pub connections: ConnectionCounts,
     /// Why no requests should come here at the moment; empty when they should.
     pub unready: Vec<super::Unready>,
     /// The projects, by name.
@@ -29,6 +31,19 @@ pub struct State {
     pub spool: Option<SpoolState>,
     /// What became of requests that went on to a Segment account.
     pub forwarded: Forwarded,
+}
+
+/// Connections of clients to the listeners.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConnectionCounts {
+    /// Open at the moment.
+    pub open: u64,
+    /// Refused because `limits.connections` were open.
+    pub refused_full: u64,
+    /// Refused because one address had `limits.connections_per_client` open.
+    pub refused_for_one_client: u64,
+    /// Closed while they were idle, so that others could be taken.
+    pub closed_for_room: u64,
 }
 
 /// One project.

@@ -194,6 +194,10 @@ pub struct Limits {
     pub body: usize,
     /// All bodies held at once; past it a request gets 503.
     pub memory: usize,
+    /// All connections of clients that are open at once.
+    pub connections: usize,
+    /// Those of one address (of one /64 with IPv6) that is not in `trusted_proxies`.
+    pub connections_per_client: usize,
 }
 
 impl Default for Limits {
@@ -201,6 +205,8 @@ impl Default for Limits {
         Self {
             body: 10 << 20,
             memory: 256 << 20,
+            connections: 10_000,
+            connections_per_client: 2_500,
         }
     }
 }

@@ -93,7 +93,14 @@ pub(super) const PRIVACY: &[&str] = &[
 /// One of `rules`.
 pub(super) const RULE: &[&str] = &["event", "action", "rename"];
 /// `limits`.
-pub(super) const LIMITS: &[&str] = &["body", "window", "event", "memory"];
+pub(super) const LIMITS: &[&str] = &[
+    "body",
+    "window",
+    "event",
+    "memory",
+    "connections",
+    "connections_per_client",
+];
 /// `delivery`.
 pub(super) const DELIVERY: &[&str] = &["connect_timeout", "timeout", "mode", "spool"];
 /// Its `spool`.

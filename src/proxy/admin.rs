@@ -116,6 +116,7 @@ impl Inner {
             requests: self.requests.read(),
             busy: counts.busy,
             held: counts.held,
+            connections: self.crowd.counts(),
             unready: self.unready(),
             projects,
             spool,

@@ -155,7 +155,21 @@ fn each_kind_of_mistake_has_its_place() {
                 6,
                 9,
                 "limits",
-                "expected a mapping of body, window, event or memory",
+                "expected a mapping of body, window, event, memory, connections or \
+                 connections_per_client",
+            )],
+        ),
+        (
+            "limits: {connections: 0}",
+            &[(6, 23, "limits.connections", "from 8 to 1000000")],
+        ),
+        (
+            "limits: {connections: 100, connections_per_client: 101}",
+            &[(
+                6,
+                52,
+                "limits.connections_per_client",
+                "larger than `connections`",
             )],
         ),
         (
