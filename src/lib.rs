@@ -35,6 +35,7 @@ pub mod admin;
 pub mod config;
 pub mod delivery;
 pub mod demo;
+pub mod logging;
 pub mod plain;
 pub mod posthog;
 pub mod proxy;

@@ -12,6 +12,8 @@
 mod binary;
 #[path = "admin/health.rs"]
 mod health;
+#[path = "admin/log.rs"]
+mod log_of_the_process;
 #[path = "admin/refusals.rs"]
 mod refusals;
 mod support;

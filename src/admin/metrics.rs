@@ -133,6 +133,11 @@ pub(super) fn render(state: &State) -> String {
 }
 
 fn connections(page: &mut Page, state: &State) {
+    page.counter(
+        "hedgerow_log_lines_dropped_total",
+        "Lines of the log that were dropped because nothing read them.",
+    )
+    .value(&[], state.log_dropped);
     let counts = &state.connections;
     page.gauge(
         "hedgerow_connections",

@@ -21,6 +21,8 @@ pub struct State {
     pub busy: u64,
     /// Bytes that all requests hold at the moment.
     pub held: usize,
+    /// Lines of the log that were dropped because nothing read them.
+    pub log_dropped: u64,
     /// The connections of clients.
     pub connections: ConnectionCounts,
     /// Why no requests should come here at the moment; empty when they should.

@@ -116,6 +116,7 @@ impl Inner {
             requests: self.requests.read(),
             busy: counts.busy,
             held: counts.held,
+            log_dropped: crate::logging::dropped(),
             connections: self.crowd.counts(),
             unready: self.unready(),
             projects,
