@@ -36,6 +36,7 @@ pub mod config;
 pub mod delivery;
 pub mod demo;
 pub mod doctor;
+pub mod logging;
 pub mod plain;
 pub mod posthog;
 pub mod proxy;

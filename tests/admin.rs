@@ -10,6 +10,12 @@
 #[path = "outage/binary.rs"]
 #[allow(dead_code)]
 mod binary;
+#[path = "admin/health.rs"]
+mod health;
+#[path = "admin/log.rs"]
+mod log_of_the_process;
+#[path = "admin/refusals.rs"]
+mod refusals;
 mod support;
 
 use std::net::SocketAddr;

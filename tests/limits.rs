@@ -7,6 +7,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "limits/connections.rs"]
+mod connections;
 #[path = "support/started.rs"]
 mod started;
 mod support;

@@ -79,13 +79,33 @@ pub(super) fn render(state: &State) -> String {
     for (code, number) in &state.notices {
         notices.value(&[("code", code)], *number);
     }
+    let mut requests = page.counter(
+        "hedgerow_requests_total",
+        "Requests of Segment routes, and those that Hedgerow itself answered elsewhere, by route, \
+         call, status and code.",
+    );
+    for count in &state.requests {
+        let labels = [
+            ("route", count.route.as_str()),
+            ("call", count.asked.word()),
+            ("status", count.answered.status()),
+            ("code", count.answered.code()),
+        ];
+        requests.value(&labels, count.number);
+    }
     page.counter(
         "hedgerow_told_to_come_back_total",
         "Requests whose client was told 503.",
     )
     .value(&[], state.busy);
+    page.gauge(
+        "hedgerow_ready",
+        "Whether requests should come here: 1 or 0.",
+    )
+    .value(&[], u64::from(state.unready.is_empty()));
     page.gauge("hedgerow_held_bytes", "Bytes that all requests hold.")
         .value(&[], state.held as u64);
+    connections(&mut page, state);
     projects(&mut page, state);
     if let Some(spool) = &state.spool {
         let mut events = page.counter(
@@ -110,6 +130,31 @@ pub(super) fn render(state: &State) -> String {
     forwarded.value(&[("result", "full")], state.forwarded.full);
     forwarded.value(&[("result", "withheld")], state.forwarded.withheld);
     page.0
+}
+
+fn connections(page: &mut Page, state: &State) {
+    page.counter(
+        "hedgerow_log_lines_dropped_total",
+        "Lines of the log that were dropped because nothing read them.",
+    )
+    .value(&[], state.log_dropped);
+    let counts = &state.connections;
+    page.gauge(
+        "hedgerow_connections",
+        "Connections of clients that are open.",
+    )
+    .value(&[], counts.open);
+    let mut refused = page.counter(
+        "hedgerow_connections_refused_total",
+        "Connections of clients that were refused, by the bound: of all, or of one client.",
+    );
+    refused.value(&[("bound", "all")], counts.refused_full);
+    refused.value(&[("bound", "client")], counts.refused_for_one_client);
+    page.counter(
+        "hedgerow_connections_closed_for_room_total",
+        "Idle connections that were closed so that others could be taken.",
+    )
+    .value(&[], counts.closed_for_room);
 }
 
 fn projects(page: &mut Page, state: &State) {

@@ -12,15 +12,22 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use crate::delivery::Refusal;
 use crate::plain::{Handler, Request, Response};
 use crate::rewrite::Fate;
 
+mod health;
 pub mod live;
 mod metrics;
+mod requests;
 mod state;
 
-use live::{Clock, Live};
-pub use state::{Answers, Condition, Forwarded, ProjectState, SpoolState, Stalled, State};
+pub use health::{Health, Question, Unready};
+use live::{Clock, Live, Outcome};
+pub use requests::{key_end, Answered, Asked, RequestCount, Requests, TurnedAway};
+pub use state::{
+    Answers, Condition, ConnectionCounts, Forwarded, ProjectState, SpoolState, Stalled, State,
+};
 
 const PAGE: &str = include_str!("assets/admin.html");
 const STYLE: &str = include_str!("assets/admin.css");
@@ -29,6 +36,9 @@ const SCRIPT: &str = include_str!("assets/admin.js");
 /// The page runs its own script and talks to its own address, nothing else.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What stands in the place of a message that may not be shown.
+const HIDDEN: &str = "\"hidden: privacy is configured\"";
 
 /// Seconds that events are recorded for after the page has last asked for them. Nobody looks most
 /// of the time, and then an event costs one load.
@@ -49,6 +59,7 @@ pub enum Came {
 /// | --- | --- |
 /// | `/` | the live view: the last messages, as they came and as they left |
 /// | `/health` | 200 and a little JSON as long as the process serves |
+/// | `/healthz`, `/readyz` | whether it lives, and whether it should get requests |
 /// | `/metrics` | counters and gauges in Prometheus's text format 0.0.4 |
 pub struct Admin {
     state: Box<dyn Fn() -> State + Send + Sync>,
@@ -76,15 +87,49 @@ impl Admin {
     }
 
     /// Hands over one message and what became of it. Events are remembered while somebody watches;
-    /// what was left out or refused always.
-    pub fn message(&self, came: &[u8], fate: Fate<'_>) {
-        if matches!(fate, Fate::Event(_)) && !self.is_watched() {
+    /// what was left out or refused always. The number of the entry, if its outcome is open.
+    pub fn message(&self, came: &[u8], fate: Fate<'_>) -> Option<u64> {
+        let is_event = matches!(fate, Fate::Event(_));
+        if is_event && !self.is_watched() {
+            return None;
+        }
+        let entry = match self.came {
+            Came::Shown => self.live.record(came, fate),
+            Came::Hidden => self.live.record(HIDDEN.as_bytes(), fate),
+        };
+        is_event.then_some(entry.number)
+    }
+
+    /// Hands over a request that became no message. One that no route was found for is remembered
+    /// while somebody watches: with a route for part of a site alone, most requests are of that kind.
+    pub fn turned_away(&self, request: &TurnedAway<'_>) {
+        if request.asked == Asked::Nothing && !self.is_watched() {
             return;
         }
-        match self.came {
-            Came::Shown => self.live.record(came, fate),
-            Came::Hidden => self.live.record(b"\"hidden: privacy is configured\"", fate),
+        let path = match self.came {
+            Came::Shown => request.path,
+            Came::Hidden => "(hidden: privacy is configured)",
         };
+        self.live.turn_away(&TurnedAway { path, ..*request });
+    }
+
+    /// Says where the messages of these numbers are in the end.
+    pub fn settle(&self, numbers: &[u64], outcome: &Outcome) {
+        self.live.settle(numbers, outcome);
+    }
+
+    /// Says where events are that had been kept in the spool.
+    pub fn left_the_spool<'e>(&self, events: impl Iterator<Item = &'e [u8]>) {
+        if self.is_watched() {
+            for event in events {
+                self.live.settle_event(event, Outcome::Delivered);
+            }
+        }
+    }
+
+    /// Says that PostHog refuses an event for good.
+    pub fn refused_by_posthog(&self, event: &[u8], refusal: &Refusal) {
+        self.live.refused_by_posthog(event, refusal);
     }
 
     fn now(&self) -> i64 {
@@ -127,7 +172,10 @@ impl Admin {
             "/live" => self.news(request),
             "/admin.css" => Response::new(StatusCode::OK, "text/css; charset=utf-8", STYLE),
             "/admin.js" => Response::new(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT),
-            _ => Response::empty(StatusCode::NOT_FOUND),
+            path => match Question::of_path(path) {
+                Some(question) => question.answer(|| (self.state)().unready),
+                None => Response::empty(StatusCode::NOT_FOUND),
+            },
         }
     }
 

@@ -15,16 +15,37 @@ pub struct State {
     pub refused: BTreeMap<&'static str, u64>,
     /// What else was noticed of messages and bodies, by its code.
     pub notices: BTreeMap<&'static str, u64>,
+    /// Requests by route, call and what they were answered.
+    pub requests: Vec<super::RequestCount>,
     /// Requests whose client was told to come back later.
     pub busy: u64,
     /// Bytes that all requests hold at the moment.
     pub held: usize,
+    /// Lines of the log that were dropped because nothing read them.
+    pub log_dropped: u64,
+    /// The connections of clients.
+    pub connections: ConnectionCounts,
+    /// Why no requests should come here at the moment; empty when they should.
+    pub unready: Vec<super::Unready>,
     /// The projects, by name.
     pub projects: Vec<ProjectState>,
     /// What the spool did, if there is one.
     pub spool: Option<SpoolState>,
     /// What became of requests that went on to a Segment account.
     pub forwarded: Forwarded,
+}
+
+/// Connections of clients to the listeners.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConnectionCounts {
+    /// Open at the moment.
+    pub open: u64,
+    /// Refused because `limits.connections` were open.
+    pub refused_full: u64,
+    /// Refused because one address had `limits.connections_per_client` open.
+    pub refused_for_one_client: u64,
+    /// Closed while they were idle, so that others could be taken.
+    pub closed_for_room: u64,
 }
 
 /// One project.

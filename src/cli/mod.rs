@@ -5,6 +5,7 @@ mod convert;
 mod demo;
 mod doctor;
 mod file;
+mod greeting;
 mod init;
 mod output;
 mod pages;
@@ -14,12 +15,14 @@ mod spool;
 mod supervisor;
 mod texts;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use hedgerow::config::{self, Config, ConfigError, Warning};
+use hedgerow::logging::{Bounded, LastLines, LineWriter};
 use hedgerow::proxy::{fetch_libraries, FetchError};
 
 use output::complain;
@@ -94,8 +97,11 @@ impl From<End> for ExitCode {
 
 /// Runs the command that was asked for.
 pub fn main() -> ExitCode {
-    start_log();
     let Cli { config, command } = Cli::parse();
+    let _last_lines = match &command {
+        Command::Run(options) => start_log(options.log_format()),
+        _ => start_log(LogFormat::Text),
+    };
     let config = config.as_deref();
     match command {
         Command::Run(options) => run::run(config, &options),
@@ -135,8 +141,9 @@ fn without(config: Option<&Path>, command: &str, run: impl FnOnce() -> End) -> E
 /// Writes the log to standard error, by `RUST_LOG` if it is set.
 ///
 /// The framework's own lines hold heads of requests and answers, with cookies and keys, so they are
-/// left out unless `RUST_LOG` names `pingora` itself.
-fn start_log() {
+/// left out unless `RUST_LOG` names `pingora` itself. The lines are bounded by kind and written from
+/// a thread of their own; what comes back waits for the last of them.
+fn start_log(format: LogFormat) -> Option<LastLines> {
     const FILTER: &str = "RUST_LOG";
     let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
     let mut builder = env_logger::Builder::from_env(default);
@@ -144,7 +151,39 @@ fn start_log() {
     if !asked {
         builder.filter_module("pingora", log::LevelFilter::Off);
     }
-    builder.init();
+    if format == LogFormat::Json {
+        builder.format(|out, record| {
+            let line = serde_json::json!({
+                "time": out.timestamp_millis().to_string(),
+                "level": record.level().as_str().to_lowercase(),
+                "target": record.target(),
+                "message": record.args().to_string(),
+            });
+            writeln!(out, "{line}")
+        });
+    }
+    let started = LineWriter::start(std::io::stderr());
+    let last = started.ok().map(|(writer, last)| {
+        builder.target(env_logger::Target::Pipe(Box::new(writer)));
+        last
+    });
+    let logger = builder.build();
+    let most = logger.filter();
+    // It is set once, here.
+    if log::set_boxed_logger(Box::new(Bounded::new(logger, "hedgerow::cli"))).is_ok() {
+        log::set_max_level(most);
+    }
+    last
+}
+
+/// How the lines of the log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line: time, level, target, message.
+    Json,
 }
 
 /// Whether a command needs the keys that a configuration names.

@@ -7,7 +7,7 @@ use hedgerow::proxy::{FetchError, Server};
 use hedgerow::Hedgerow;
 
 use super::output::complain;
-use super::{file, supervisor, End};
+use super::{file, greeting, supervisor, End};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -18,6 +18,16 @@ pub(super) struct Options {
     /// asked at `server.upgrade_socket`.
     #[arg(short, long)]
     upgrade: bool,
+    /// How the lines of the log look.
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: super::LogFormat,
+}
+
+impl Options {
+    /// How the lines of the log look.
+    pub(super) fn log_format(&self) -> super::LogFormat {
+        self.log_format
+    }
 }
 
 /// Serves until it is told to stop.
@@ -36,6 +46,7 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
     if config.delivery.spool.is_some() {
         outlive_file_size_limit();
     }
+    allow_descriptors(config.limits.connections);
     match super::fetch(&config) {
         Ok(()) => {}
         Err(error @ FetchError::Wrong { .. }) => {
@@ -49,24 +60,56 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
         .map_err(|error| error.to_string())
         .and_then(|hedgerow| {
             let server = match options.upgrade {
-                true => Server::take_over(hedgerow),
-                false => Server::new(hedgerow),
+                true => Server::take_over(hedgerow.clone()),
+                false => Server::new(hedgerow.clone()),
             };
-            server.map_err(|error| error.to_string())
+            let server = server.map_err(|error| error.to_string())?;
+            Ok((server, hedgerow))
         });
     match server {
-        Ok(server) => {
+        Ok((server, hedgerow)) => {
             supervisor::tell_ready();
-            for address in server.addresses() {
-                log::info!("listening on {address}");
+            for line in greeting::lines(&hedgerow, server.addresses()) {
+                log::info!("{line}");
             }
+            drop(hedgerow);
             server.run();
+            log::info!("it has left");
             End::Well
         }
         Err(reason) => {
             complain!("hedgerow: {reason}");
             End::Unable
         }
+    }
+}
+
+/// Descriptors for anything but clients' connections: connections to PostHog, files.
+const OTHERS: u64 = 512;
+
+/// Raises the bound on descriptors as far as this process may, and says when it is not enough for
+/// the connections that are allowed.
+fn allow_descriptors(connections: usize) {
+    use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+    let wanted = connections as u64 + OTHERS;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let allowed = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = Rlimit {
+        current: Some(allowed),
+        maximum,
+    };
+    let allowed = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => allowed,
+        Err(_) => current.unwrap_or_default(),
+    };
+    if allowed < wanted {
+        log::warn!(
+            "{allowed} descriptors are allowed, which is too few for {connections} connections \
+             (`limits.connections`); raise LimitNOFILE or `ulimit -n` to {wanted}"
+        );
     }
 }
 

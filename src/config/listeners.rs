@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::model::{Listener, Tls, DEFAULT_LISTENER};
+use super::path_prefix::PathPrefix;
 use super::reader::{Field, Reader, Section};
 use super::schema;
 use super::tree::Kind;
@@ -19,6 +20,7 @@ pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener
         return vec![Listener {
             address: DEFAULT_LISTENER,
             tls: None,
+            health: None,
         }];
     };
     let entries = field.each();
@@ -61,6 +63,7 @@ fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
         return Some(Listener {
             address: address(reader, entry)?,
             tls: None,
+            health: None,
         });
     }
     let section = reader.section(entry, schema::LISTENER)?;
@@ -72,10 +75,30 @@ fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
         Some(field) => Some(tls(reader, &field.clone())?),
         None => None,
     };
+    let health = match section.get("health") {
+        Some(field) => Some(health_path(reader, &field.clone())?),
+        None => None,
+    };
     Some(Listener {
         address: address?,
         tls,
+        health,
     })
+}
+
+fn health_path(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<PathPrefix> {
+    let text = reader.text(field, "a path such as /healthz")?;
+    if text == "/" {
+        reader.wrong(field, "expected a path of its own such as /healthz");
+        return None;
+    }
+    match PathPrefix::new(text) {
+        Ok(path) => Some(path),
+        Err(message) => {
+            reader.wrong(field, message);
+            None
+        }
+    }
 }
 
 fn tls(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Tls> {
@@ -159,6 +182,30 @@ pub(super) fn admin(
             field,
             "whoever reaches this address sees what visitors do; keep it inside",
         );
+    }
+    Some(address)
+}
+
+/// The address of health alone, unless it is `off`.
+pub(super) fn health(
+    reader: &mut Reader<'_>,
+    top: &Section<'_>,
+    listen: &[Listener],
+    admin: Option<SocketAddr>,
+) -> Option<SocketAddr> {
+    let field = top.get("health")?;
+    if field.text() == Some("off") {
+        return None;
+    }
+    let address = address(reader, field)?;
+    let others = listen.iter().map(|listener| (listener.address, "listen"));
+    let mut others = others.chain(admin.map(|admin| (admin, "admin")));
+    if let Some((other, name)) = others.find(|(other, _)| overlap(*other, address)) {
+        reader.wrong(
+            field,
+            format!("{other} of `{name}` takes this address already"),
+        );
+        return None;
     }
     Some(address)
 }

@@ -133,6 +133,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     let top = reader.section(file, schema::FILE)?;
     let listen = listeners::listen(reader, &top);
     let admin = listeners::admin(reader, &top, &listen);
+    let health = listeners::health(reader, &top, &listen, admin);
     let trusted_proxies = listeners::trusted_proxies(reader, &top);
     let (delivery, spool) = delivery::read(reader, &top);
     let mut declared = projects::read(reader, &top, &listen, (delivery.mode, spool));
@@ -151,6 +152,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     Some(Config {
         listen,
         admin,
+        health,
         trusted_proxies,
         projects: declared.compiled(),
         routes,

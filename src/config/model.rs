@@ -28,6 +28,8 @@ pub struct Config {
     pub listen: Vec<Listener>,
     /// Where health, metrics and the live view are served; none when turned off.
     pub admin: Option<SocketAddr>,
+    /// Where health alone is served; nowhere when turned off.
+    pub health: Option<SocketAddr>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The projects in the order of the file.
@@ -55,6 +57,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The certificate, where TLS is spoken.
     pub tls: Option<Tls>,
+    /// The path on it that says whether requests should come here, if it has one.
+    pub health: Option<PathPrefix>,
 }
 
 /// The files of a listener's certificate, readable when the configuration was read.
@@ -135,6 +139,16 @@ pub struct Route {
     pub action: Action,
 }
 
+impl Route {
+    /// What it is called in logs and metrics: its host, if it has one, and its path.
+    pub fn name(&self) -> String {
+        match &self.host {
+            Some(host) => format!("{host}{}", self.path),
+            None => self.path.to_string(),
+        }
+    }
+}
+
 /// What becomes of a route's requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -183,6 +197,10 @@ pub struct Limits {
     pub body: usize,
     /// All bodies held at once; past it a request gets 503.
     pub memory: usize,
+    /// All connections of clients that are open at once.
+    pub connections: usize,
+    /// Those of one address (of one /64 with IPv6) that is not in `trusted_proxies`.
+    pub connections_per_client: usize,
 }
 
 impl Default for Limits {
@@ -190,6 +208,8 @@ impl Default for Limits {
         Self {
             body: 10 << 20,
             memory: 256 << 20,
+            connections: 10_000,
+            connections_per_client: 2_500,
         }
     }
 }
@@ -379,8 +399,10 @@ impl Config {
             listen: vec![Listener {
                 address: DEFAULT_LISTENER,
                 tls: None,
+                health: None,
             }],
             admin: None,
+            health: None,
             trusted_proxies: Vec::new(),
             projects: projects.into_iter().collect(),
             routes: Vec::new(),

@@ -71,6 +71,9 @@ pub fn render_table(config: &Config) -> String {
     if let Some(address) = config.admin {
         line(&mut text, &format!("  http://{address} (admin)"));
     }
+    if let Some(address) = config.health {
+        line(&mut text, &format!("  http://{address} (health)"));
+    }
     line(&mut text, "Settings");
     let policies = privacy::lines(&config.mapping.privacy)
         .into_iter()

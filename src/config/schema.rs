@@ -4,6 +4,7 @@
 pub(super) const FILE: &[&str] = &[
     "listen",
     "admin",
+    "health",
     "trusted_proxies",
     "projects",
     "routes",
@@ -15,7 +16,7 @@ pub(super) const FILE: &[&str] = &[
     "server",
 ];
 /// An entry of `listen` that is more than an address.
-pub(super) const LISTENER: &[&str] = &["address", "tls"];
+pub(super) const LISTENER: &[&str] = &["address", "tls", "health"];
 /// Its `tls`.
 pub(super) const TLS: &[&str] = &["certificate", "key"];
 /// One of `projects`.
@@ -92,7 +93,14 @@ pub(super) const PRIVACY: &[&str] = &[
 /// One of `rules`.
 pub(super) const RULE: &[&str] = &["event", "action", "rename"];
 /// `limits`.
-pub(super) const LIMITS: &[&str] = &["body", "window", "event", "memory"];
+pub(super) const LIMITS: &[&str] = &[
+    "body",
+    "window",
+    "event",
+    "memory",
+    "connections",
+    "connections_per_client",
+];
 /// `delivery`.
 pub(super) const DELIVERY: &[&str] = &[
     "connect_timeout",

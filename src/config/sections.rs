@@ -172,6 +172,17 @@ pub(super) fn limits(reader: &mut Reader<'_>, top: &Section<'_>) -> (Limits, Bou
         read("event", MOST),
         read("memory", 1 << 40),
     );
+    let most = reader.number(&section, "connections", 8..=1_000_000);
+    let of_one = reader.number(&section, "connections_per_client", 1..=1_000_000);
+    limits.connections = most.unwrap_or(limits.connections);
+    limits.connections_per_client = of_one.unwrap_or((limits.connections / 4).max(1));
+    let beyond = limits.connections_per_client > limits.connections;
+    if let (Some(field), true) = (section.get("connections_per_client"), beyond) {
+        reader.wrong(
+            field,
+            "larger than `connections`: one client could take them all",
+        );
+    }
     limits.body = body.unwrap_or(limits.body);
     limits.memory = memory.unwrap_or(limits.memory.max(limits.body));
     bounds.window = window.unwrap_or(bounds.window.min(limits.body));

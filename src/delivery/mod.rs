@@ -49,6 +49,7 @@ pub use spool::{
 };
 pub use stall::Draining;
 pub use store::{
-    Counters, Gauge, Gauges, Held, Lead, Portion, Position, Rank, Refusal, Rest, Store, Taken,
+    Counters, Gauge, Gauges, Held, Lead, Portion, Position, Rank, Refusal, Rest, Standing, Store,
+    Taken,
 };
 pub use upstream::{Encoding, Parcel, Upstream, Verdict};

@@ -82,6 +82,15 @@ pub enum Rank {
     Behind,
 }
 
+/// Whether a spool takes events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It does.
+    Takes,
+    /// It is full, cannot be written, or cannot be reached.
+    TakesNothing,
+}
+
 /// A place that keeps events until PostHog has them.
 ///
 /// Order: what one caller appended after another append had returned stands after it.
@@ -124,6 +133,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Gives up all leads, so that a successor need not wait. To be called once nothing drains.
     async fn resign(&self);
+
+    /// Whether appends succeed, as far as it is known without one: at most a few seconds old.
+    fn standing(&self) -> Standing;
 
     /// What waits, per project; current as soon as an append has returned.
     fn gauges(&self) -> &Gauges;

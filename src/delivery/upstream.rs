@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::Refusal;
+use super::{Held, Refusal};
 use crate::posthog::Envelope;
 
 /// A batch on its way to PostHog.
@@ -82,6 +82,12 @@ pub trait Upstream: Send + Sync + 'static {
 
     /// Sends one batch. Has to come back within the sender's own timeouts.
     async fn deliver(&self, project: &str, parcel: Parcel) -> Verdict;
+
+    /// Is told that PostHog has these events of the spool, and how many still wait.
+    fn delivered(&self, _project: &str, _events: &[Held], _waiting: u64) {}
+
+    /// Is told that this event has become a dead letter.
+    fn buried(&self, _project: &str, _event: &Bytes, _refusal: &Refusal) {}
 }
 
 #[cfg(test)]

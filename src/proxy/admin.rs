@@ -6,10 +6,13 @@ use std::time::UNIX_EPOCH;
 
 use chrono::{DateTime, Utc};
 
-use crate::admin::{Admin, Answers, Came, Condition, ProjectState, SpoolState, Stalled, State};
-use crate::delivery;
+use crate::admin::{
+    Admin, Answers, Came, Condition, Health, ProjectState, SpoolState, Stalled, State, Unready,
+};
+use crate::delivery::{self, Standing};
 use crate::rewrite::privacy::Privacy;
 
+use super::recovery::Recovery;
 use super::verdict::Verdict;
 use super::{Config, Hedgerow, Inner};
 
@@ -20,10 +23,13 @@ pub(super) struct Tally {
     refused: AtomicU64,
     busy: AtomicU64,
     unreachable: AtomicU64,
+    recovery: Recovery,
 }
 
 impl Tally {
-    pub(super) fn note(&self, verdict: Verdict) {
+    /// Counts a batch of this project by what became of it, and tells when PostHog is well again.
+    pub(super) fn note(&self, project: &str, verdict: Verdict) {
+        self.recovery.note(project, verdict);
         let counter = match verdict {
             Verdict::Accepted => &self.accepted,
             Verdict::KeyRefused(_) | Verdict::Rejected(_) => &self.refused,
@@ -31,6 +37,10 @@ impl Tally {
             Verdict::Unreachable(_) => &self.unreachable,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_away(&self) -> bool {
+        self.recovery.is_away()
     }
 
     fn read(&self) -> Answers {
@@ -64,7 +74,10 @@ impl Inner {
             .iter()
             .map(|(name, destination)| ProjectState {
                 name: name.clone(),
-                posthog: Condition::Available,
+                posthog: match destination.tally().is_away() {
+                    true => Condition::Away,
+                    false => Condition::Available,
+                },
                 answers: destination.tally().read(),
                 waiting: 0,
                 waiting_bytes: 0,
@@ -78,6 +91,7 @@ impl Inner {
                     .iter_mut()
                     .find(|known| known.name == status.project);
                 let Some(project) = known else { continue };
+                project.posthog = Condition::Available;
                 project.waiting = status.events;
                 project.waiting_bytes = status.bytes;
                 project.stalled = stalled(status.draining);
@@ -102,8 +116,12 @@ impl Inner {
             left_out_for: counts.left_out_for,
             refused: counts.refused,
             notices: counts.notices,
+            requests: self.requests.read(),
             busy: counts.busy,
             held: counts.held,
+            log_dropped: crate::logging::dropped(),
+            connections: self.crowd.counts(),
+            unready: self.unready(),
             projects,
             spool,
             forwarded: self.forward_counts(),
@@ -120,6 +138,51 @@ fn stalled(draining: delivery::Draining) -> Option<Stalled> {
                 .map_or(0, |since| since.as_secs()),
             reason,
         }),
+    }
+}
+
+impl Hedgerow {
+    /// Why no requests should come here at the moment; empty when they should.
+    pub fn unready(&self) -> Vec<Unready> {
+        self.inner.unready()
+    }
+
+    /// Health on an address of its own, without what the admin page shows.
+    pub fn health(&self) -> Arc<Health> {
+        let hedgerow = self.clone();
+        Arc::new(Health::new(move || hedgerow.unready()))
+    }
+}
+
+impl Inner {
+    pub(super) fn unready(&self) -> Vec<Unready> {
+        let mut reasons = Vec::new();
+        if self.leaving.load(Ordering::Relaxed) {
+            reasons.push(Unready::Leaving);
+        }
+        let (keeps, any_there) = match &self.keeping {
+            Some(keeping) => {
+                let delivery = keeping.delivery();
+                let keeps = delivery.store().standing() == Standing::Takes;
+                let status = delivery.status();
+                let mut there = status
+                    .iter()
+                    .map(|status| status.breaker == delivery::Condition::Closed);
+                if !keeps {
+                    reasons.push(Unready::SpoolNotWritable);
+                }
+                (keeps, status.is_empty() || there.any(|there| there))
+            }
+            None => {
+                let mut all = self.destinations.values();
+                let there = all.any(|destination| !destination.tally().is_away());
+                (false, self.destinations.is_empty() || there)
+            }
+        };
+        if !keeps && !any_there {
+            reasons.push(Unready::NoWay);
+        }
+        reasons
     }
 }
 

@@ -20,9 +20,14 @@ use pingora::time::timeout;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::watch;
 
+use super::crowd::{Crowd, Place};
+
 /// What is read at once while nothing is known of a request: most of them whole. No more than the
 /// framework would read, which loses what it has read beyond a body.
 const FIRST: usize = 4 * 1024;
+
+/// The longest head that the framework takes, in bytes.
+const LONGEST: usize = 1 << 20;
 
 /// When a connection ends between two requests.
 pub(super) struct Ends {
@@ -32,6 +37,11 @@ pub(super) struct Ends {
     pub(super) closing: watch::Receiver<bool>,
     /// The framework's word for leaving: the answer to a request that is under way is the last.
     pub(super) leaving: ShutdownWatch,
+    /// When the head of a request has taken so long.
+    pub(super) head: Duration,
+    /// When others need its place.
+    pub(super) crowd: Option<Arc<Crowd>>,
+    pub(super) _place: Option<Place>,
 }
 
 /// Serves HTTP/1.x until one of the two sides has enough.
@@ -65,13 +75,40 @@ where
 /// The first bytes of the next request; nothing when there is none.
 async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
     let idle = Duration::from_secs(ends.idle);
+    let crowd = ends.crowd.as_deref();
+    let sent_away = async {
+        match crowd {
+            Some(crowd) => crowd.sent_away().await,
+            None => std::future::pending().await,
+        }
+    };
     let came = tokio::select! {
         biased; // what has come already is served
         came = timeout(idle, first_bytes(stream)) => came,
         _ = ends.closing.wait_for(|closing| *closing) => return None,
+        () = sent_away => {
+            log::debug!("a client's idle connection was closed for others");
+            return None;
+        }
     };
     match came {
-        Ok(Ok(bytes)) if !bytes.is_empty() => Some(bytes),
+        Ok(Ok(bytes)) if is_whole(&bytes) => Some(bytes),
+        Ok(Ok(bytes)) if !bytes.is_empty() => {
+            // Boxed, so that a connection does not hold the room for it all its life.
+            let rest = rest_of_head(stream, bytes);
+            let rest = Box::pin(tokio::time::timeout(ends.head, rest));
+            match rest.await {
+                Ok(Ok(bytes)) => Some(bytes),
+                Ok(Err(error)) => {
+                    log::debug!("a client's connection broke in the head of a request: {error}");
+                    None
+                }
+                Err(_) => {
+                    log::debug!("the head of a request took too long");
+                    None
+                }
+            }
+        }
         Ok(Ok(_)) => None,
         Ok(Err(error)) => {
             log::debug!("a client's connection broke between two requests: {error}");
@@ -84,6 +121,41 @@ async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
     }
 }
 
+/// Reads on until a head is whole, or longer than the framework takes one; it says so then. A
+/// client that has hung up is the framework's to answer as well.
+async fn rest_of_head(stream: &mut Stream, mut head: BytesMut) -> io::Result<BytesMut> {
+    loop {
+        if head.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+            head.clear();
+        }
+        let known = head.len();
+        let more = first_bytes(stream).await?;
+        if more.is_empty() && head.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        head.extend_from_slice(&more);
+        if more.is_empty() || ends_behind(&head, known.saturating_sub(3)) || head.len() >= LONGEST {
+            return Ok(head);
+        }
+    }
+}
+
+/// Whether the bytes hold the head of a request to its end: an empty line behind others. Empty
+/// lines before it are passed over (RFC 9112, 2.2).
+fn is_whole(bytes: &[u8]) -> bool {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+    start.is_some_and(|start| ends_behind(bytes, start))
+}
+
+/// Whether an empty line stands somewhere behind this place.
+fn ends_behind(bytes: &[u8], start: usize) -> bool {
+    let head = bytes.get(start..).unwrap_or_default();
+    memchr::memchr_iter(b'\n', head).any(|end| {
+        let next = head.get(end + 1..).unwrap_or_default();
+        next.starts_with(b"\n") || next.starts_with(b"\r\n")
+    })
+}
+
 async fn first_bytes(stream: &mut Stream) -> io::Result<BytesMut> {
     std::future::poll_fn(|context| {
         let mut bytes = [MaybeUninit::uninit(); FIRST];
@@ -92,4 +164,27 @@ async fn first_bytes(stream: &mut Stream) -> io::Result<BytesMut> {
         Ok(BytesMut::from(buffer.filled())).into()
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_ends_with_an_empty_line_behind_others() {
+        for (bytes, whole) in [
+            ("", false),
+            ("GET / HTTP/1.1\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: h\r\n\r", false),
+            ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", true),
+            ("GET / HTTP/1.1\nHost: h\n\n", true),
+            ("GET / HTTP/1.1\nHost: h\n\r\nbody", true),
+            ("GET / HTTP/1.1\r\n\r\nbody", true),
+            ("\r\n\r\n", false),
+            ("\r\n\r\nGET / HTTP/1.1\r\n", false),
+            ("\n\nGET / HTTP/1.1\r\n\r\n", true),
+        ] {
+            assert_eq!(is_whole(bytes.as_bytes()), whole, "{bytes:?}");
+        }
+    }
 }

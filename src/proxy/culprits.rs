@@ -73,7 +73,7 @@ pub(super) async fn deliver_without(
         }
         let body = Bytes::from(Batch::of(destination.envelope(), &part));
         let said = destination.deliver(&body, Encoding::Identity, from).await;
-        destination.tally().note(said.verdict);
+        destination.note(said.verdict);
         match said.verdict.for_delivery(&said.words) {
             delivery::Verdict::Accepted => accepted = Accepted::Something,
             delivery::Verdict::TryLater { .. } => return Err(said.verdict),

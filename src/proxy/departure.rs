@@ -103,6 +103,13 @@ impl Departure {
     pub(super) async fn leave(&self, stage: Stage, grace: Duration, rest: impl Fn() -> usize) {
         let start = Instant::now();
         let end = start + grace;
+        log::info!(
+            "leaving: {} connections are open, {} requests to Segment accounts under way; at most \
+             {} s",
+            self.connections.load(Ordering::Acquire),
+            rest(),
+            grace.as_secs()
+        );
         self.leaving.send_replace(true);
         self.stage.send_replace(stage);
         let here = |count: &AtomicUsize| count.load(Ordering::Acquire);

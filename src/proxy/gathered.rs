@@ -4,6 +4,7 @@
 //! end. Its own listeners gather the two; a socket that was accepted elsewhere has no such buffer
 //! (pingora 2.5), and each write would be a packet that wakes the client.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use pingora::protocols::{
     TimingDigest, UniqueID, UniqueIDType, ALPN, IO,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{sleep, Sleep};
 
 /// A first write larger than this leaves at once: it is no header that something follows.
 const HEADER: usize = 16 * 1024;
@@ -30,6 +32,16 @@ pub struct Gathered<S: IO> {
     stream: S,
     held: Vec<u8>,
     turn: Turn,
+    /// What has to come within a time, if it has not come yet.
+    beginning: Option<Box<Beginning>>,
+}
+
+/// The first bytes of a connection.
+#[derive(Debug)]
+struct Beginning {
+    /// So many are still to come.
+    left: usize,
+    until: Pin<Box<Sleep>>,
 }
 
 /// Which write is next.
@@ -46,7 +58,17 @@ impl<S: IO> Gathered<S> {
             stream,
             held: Vec::new(),
             turn: Turn::First,
+            beginning: None,
         }
+    }
+
+    /// Ends the connection when its first `bytes` do not come within this time.
+    pub(super) fn begun_within(mut self, bytes: usize, time: Duration) -> Self {
+        self.beginning = Some(Box::new(Beginning {
+            left: bytes,
+            until: Box::pin(sleep(time)),
+        }));
+        self
     }
 
     /// Writes what is held, and what comes behind it where the stream takes both; how much of the
@@ -78,7 +100,20 @@ impl<S: IO> AsyncRead for Gathered<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let Some(mut beginning) = self.beginning.take() else {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        };
+        if beginning.until.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let came = buffer.filled().len() - before;
+        beginning.left = beginning.left.saturating_sub(came);
+        if beginning.left > 0 {
+            self.beginning = Some(beginning);
+        }
+        read
     }
 }
 

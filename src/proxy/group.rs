@@ -22,7 +22,7 @@ use crate::posthog::{events_within, join, Bearing};
 use super::budget::Reservation;
 use super::culprits::{blames_events, deliver_without, Culprit};
 use super::gate::Gate;
-use super::keeping::Keeping;
+use super::keeping::{Holder, Keeping};
 use super::passage::Stop;
 use super::sender::Destination;
 use super::verdict::{Then, Trouble, Verdict};
@@ -33,7 +33,7 @@ const UNDER_WAY: usize = 64;
 
 /// What became of a request: with `Ok` its events are safe, but for those that PostHog refuses for
 /// good while it takes others of the group.
-type Outcome = Result<Vec<Culprit>, Stop>;
+type Outcome = Result<(Holder, Vec<Culprit>), Stop>;
 
 /// The requests of one project that wait to leave together.
 pub(super) struct Gathering {
@@ -218,7 +218,7 @@ impl Gathering {
         verdict.report(destination.project(), &self.gate, Then::Kept);
         let events = SpooledEvent::of_batch(&entry.batch, entry.ticket.arrived);
         let kept = keeping.keep(destination, events).await;
-        kept.map(|()| Vec::new()).map_err(Stop::from)
+        kept.map(|holder| (holder, Vec::new())).map_err(Stop::from)
     }
 
     /// Brings a group to PostHog, or into the spool, and tells each client.
@@ -228,7 +228,7 @@ impl Gathering {
         };
         let Some(keeping) = &self.keeping else {
             return match self.stream(destination, &load).await {
-                Verdict::Accepted => load.tell(|_| Ok(Vec::new())),
+                Verdict::Accepted => load.tell(|_| Ok((Holder::PostHog, Vec::new()))),
                 verdict if blames_events(verdict) => self.halve(destination, load, verdict).await,
                 verdict => load.tell(|_| Err(Stop::Verdict(verdict))),
             };
@@ -236,7 +236,7 @@ impl Gathering {
         let events = || load.events(destination);
         let kept = keeping.bring(destination, &load.batch, load.client, events);
         match kept.await {
-            Ok(()) => load.tell(|_| Ok(Vec::new())),
+            Ok(holder) => load.tell(|_| Ok((holder, Vec::new()))),
             Err(unkept) => load.tell(|_| Err(Stop::from(unkept))),
         }
     }
@@ -244,7 +244,7 @@ impl Gathering {
     async fn stream(&self, destination: &Destination, load: &Load) -> Verdict {
         let sent = destination.deliver(&load.batch, Encoding::Identity, load.client);
         let verdict = sent.await.verdict;
-        destination.tally().note(verdict);
+        destination.note(verdict);
         if !blames_events(verdict) {
             verdict.report(destination.project(), &self.gate, Then::SentAgain);
         }
@@ -264,7 +264,8 @@ impl Gathering {
                         part.contains(&place.wrapping_sub(batch.as_ptr() as usize))
                     };
                     // They come in the order of their events.
-                    Ok(std::iter::from_fn(|| culprits.next_if(is_of_it)).collect())
+                    let own = std::iter::from_fn(|| culprits.next_if(is_of_it));
+                    Ok((Holder::PostHog, own.collect()))
                 });
             }
             Err(verdict) => {

@@ -10,6 +10,7 @@ use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
 use pingora::Result;
 
+use crate::admin::{Answered, Asked};
 use crate::config::Action;
 use crate::doctor::is_inner;
 use crate::rewrite::enrich::edge_session::Transport;
@@ -28,6 +29,7 @@ use super::account::{Copy, Fate, Original};
 use super::body::Incoming;
 use super::files::joined;
 use super::passage::{KeySearch, Keys, Passage, Stop};
+use super::refusals::{of_refusal, Asking};
 use super::{client, random_bits, reply, visitor, Inner};
 
 /// A chunk is inflated in slices of this many bytes. Gzip turns one byte into at most 1032, so
@@ -58,11 +60,24 @@ impl Inner {
             Some((files, file)) => {
                 // Boxed, as are pixels: calls go without the room that these need.
                 let answer = Box::pin(self.file(session, files, write_keys, file)).await;
+                let asking = Asking {
+                    route: Some(number),
+                    asked: Asked::File,
+                };
+                let answered = match answer.status.as_u16() {
+                    503 => Answered::NotYet,
+                    status => Answered::of_status(status),
+                };
+                self.answered(session, asking, answered, None);
                 self.answer(session, answer).await;
                 return Ok(true);
             }
         };
         let recognised = recognise(head.method.as_str(), tail);
+        let asking = Asking {
+            route: Some(number),
+            asked: recognised.into(),
+        };
         let account = files.and_then(|files| files.account.as_ref());
         let mut copy = account
             .filter(|_| path_for(recognised).is_some())
@@ -82,35 +97,38 @@ impl Inner {
             },
         };
         let mut incoming = Incoming::begin(session, self.idle_seconds);
-        let mut set_cookie = None;
-        let reply = match recognised {
+        let Ended {
+            reply,
+            answered,
+            set_cookie,
+            key,
+        } = match recognised {
             Recognised::Ingest(call) => {
                 let copy = copy.as_mut();
-                let ingested = self.ingest(session, &mut incoming, call, keys, copy);
-                ingested.await.map(|(reply, cookie)| {
-                    set_cookie = cookie;
-                    reply
-                })
+                self.ingest(session, &mut incoming, call, keys, copy).await
             }
             Recognised::Pixel(kind) => {
                 let message = query.as_deref().and_then(message_from_query);
-                let pixel = self.pixel(session, kind, keys, message, copy.as_mut());
-                set_cookie = Box::pin(pixel).await;
-                Some(Reply::Pixel)
+                Box::pin(self.pixel(session, kind, keys, message, copy.as_mut())).await
             }
-            Recognised::PixelHead => Some(Reply::Pixel),
-            Recognised::Telemetry => Some(Reply::Accepted),
-            Recognised::Preflight => Some(Reply::Preflight {
-                requested_headers: session
+            Recognised::PixelHead => Ended::well(Reply::Pixel),
+            Recognised::Telemetry => Ended::well(Reply::Accepted),
+            Recognised::Preflight => {
+                let requested_headers = session
                     .get_header(header::ACCESS_CONTROL_REQUEST_HEADERS)
                     .and_then(|value| value.to_str().ok())
-                    .map(str::to_owned),
-            }),
-            Recognised::MethodNotAllowed(methods) => {
-                Some(Reply::Refused(Refusal::MethodNotAllowed(methods)))
+                    .map(str::to_owned);
+                Ended {
+                    answered: Answered::NoContent,
+                    ..Ended::well(Reply::Preflight { requested_headers })
+                }
             }
-            Recognised::Unknown => Some(Reply::Refused(Refusal::UnknownPath)),
+            Recognised::MethodNotAllowed(methods) => {
+                Ended::refused(Refusal::MethodNotAllowed(methods))
+            }
+            Recognised::Unknown => Ended::refused(Refusal::UnknownPath),
         };
+        self.answered(session, asking, answered, key.as_ref());
         let Some(reply) = reply else {
             session.set_keepalive(None);
             return Ok(true);
@@ -163,8 +181,7 @@ impl Inner {
         }
     }
 
-    /// Reads, rewrites and delivers a body, and says what to answer and which cookie to set;
-    /// nothing if nobody is there.
+    /// Reads, rewrites and delivers a body.
     async fn ingest(
         &self,
         session: &mut Session,
@@ -172,15 +189,15 @@ impl Inner {
         call: Call,
         keys: Keys<'_>,
         mut copy: Option<&mut Copy>,
-    ) -> Option<(Reply, Option<SetCookie>)> {
+    ) -> Ended {
         let limit = self.config.limits.body;
         if Incoming::announced(session).is_some_and(|length| length > limit) {
-            return Some((Reply::Refused(Refusal::TooLarge), None));
+            return Ended::refused(Refusal::TooLarge);
         }
         let encoding = joined(&session.req_header().headers, &header::CONTENT_ENCODING);
         let mut decoder = match Decoder::new(encoding.as_deref(), limit) {
             Ok(decoder) => decoder,
-            Err(error) => return Some((Stop::Encoding(error).reply()?, None)),
+            Err(error) => return Ended::stopped(Stop::Encoding(error)),
         };
         let mut passage = self.passage(session, call, keys);
         let through = through(
@@ -194,17 +211,22 @@ impl Inner {
         if let Some(copy) = copy {
             copy.found(passage.key());
         }
-        let reply = match outcome {
-            Ok(()) if passage.only_message_too_large() => Some(Reply::Refused(Refusal::TooLarge)),
-            Ok(()) => Some(Reply::Accepted),
+        let mut ended = match outcome {
+            Ok(()) if passage.only_message_too_large() => Ended::refused(Refusal::TooLarge),
+            Ok(()) => Ended::well(Reply::Accepted),
             Err(stop) => {
                 passage.abort().await;
-                self.report_stop(stop);
-                stop.reply()
+                if stop == Stop::Memory {
+                    self.report_memory();
+                }
+                Ended {
+                    key: passage.key_of_refusal(stop),
+                    ..Ended::stopped(stop)
+                }
             }
         };
-        let cookie = set_cookie(&passage, self.transport(session));
-        reply.map(|reply| (reply, cookie))
+        ended.set_cookie = set_cookie(&passage, self.transport(session));
+        ended
     }
 
     /// The way of a body, before its first byte. Apart from what waits for the body, whose future
@@ -219,8 +241,7 @@ impl Inner {
         Passage::new(self, keys, forwarded, rewrite)
     }
 
-    /// Delivers the message of a pixel, and says which cookie to set. Whatever becomes of it, the
-    /// answer is the picture.
+    /// Delivers the message of a pixel. Whatever becomes of it, the answer is the picture.
     async fn pixel(
         &self,
         session: &Session,
@@ -228,8 +249,13 @@ impl Inner {
         keys: Keys<'_>,
         message: Option<Vec<u8>>,
         copy: Option<&mut Copy>,
-    ) -> Option<SetCookie> {
-        let message = message?;
+    ) -> Ended {
+        let Some(message) = message else {
+            return Ended {
+                answered: Answered::PixelLost,
+                ..Ended::well(Reply::Pixel)
+            };
+        };
         let client = self.client(session);
         let user_agent = session
             .get_header(header::USER_AGENT)
@@ -254,9 +280,19 @@ impl Inner {
                 let reason = stop.refusal_code().unwrap_or("not delivered");
                 log::warn!("a pixel's message was lost: {reason}{more}");
             }
-            return None;
+            return Ended {
+                answered: match stop {
+                    Stop::UnknownWriteKey => Answered::PixelUnknownKey,
+                    _ => Answered::PixelLost,
+                },
+                key: passage.key_of_refusal(stop),
+                ..Ended::well(Reply::Pixel)
+            };
         }
-        set_cookie(&passage, self.transport(session))
+        Ended {
+            set_cookie: set_cookie(&passage, self.transport(session)),
+            ..Ended::well(Reply::Pixel)
+        }
     }
 
     /// What is known of a request before its body.
@@ -319,19 +355,6 @@ impl Inner {
         client.map(|client| privacy.forwarded(client, signals))
     }
 
-    /// Tells the operator of a body that was not taken; verdicts are told where they are found.
-    fn report_stop(&self, stop: Stop) {
-        if stop == Stop::Memory {
-            return self.report_memory();
-        }
-        let Some(code) = stop.refusal_code() else {
-            return;
-        };
-        if let Some(more) = self.gate.pass("", code) {
-            log::warn!("a request was refused: {code}{more}");
-        }
-    }
-
     fn report_memory(&self) {
         if let Some(more) = self.gate.pass("", "memory") {
             log::warn!(
@@ -363,6 +386,43 @@ async fn through(
     decoder.finish(&mut |piece: &[u8]| passage.push(piece))?;
     passage.flow().await?;
     passage.finish().await
+}
+
+/// How a request ended.
+struct Ended {
+    /// What the client is told; nothing when it is gone.
+    reply: Option<Reply>,
+    answered: Answered,
+    set_cookie: Option<SetCookie>,
+    /// The write key of a request that was refused for it.
+    key: Option<WriteKey>,
+}
+
+impl Ended {
+    fn well(reply: Reply) -> Self {
+        Self {
+            reply: Some(reply),
+            answered: Answered::Well,
+            set_cookie: None,
+            key: None,
+        }
+    }
+
+    fn refused(refusal: Refusal) -> Self {
+        Self {
+            answered: of_refusal(refusal),
+            ..Self::well(Reply::Refused(refusal))
+        }
+    }
+
+    fn stopped(stop: Stop) -> Self {
+        Self {
+            reply: stop.reply(),
+            answered: stop.answered(),
+            set_cookie: None,
+            key: None,
+        }
+    }
 }
 
 /// A `Set-Cookie` header.

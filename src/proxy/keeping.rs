@@ -4,17 +4,18 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
+use crate::admin::Admin;
 use crate::config::{self, SpoolPlace};
 use crate::delivery::{
-    self, Arrived, BreakerSettings, Delivery, Encoding, Mode, Parcel, Project, Rank, Replay,
-    ReplaySettings, Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
+    self, Arrived, BreakerSettings, Delivery, Encoding, Held, Mode, Parcel, Project, Rank, Refusal,
+    Replay, ReplaySettings, Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
 };
 #[cfg(feature = "nats")]
 use crate::delivery::{NatsSettings, NatsSpool};
@@ -22,11 +23,19 @@ use crate::posthog::Envelope;
 
 use super::gate::Gate;
 use super::outbound::CONNECTS;
+use super::recovery::spoken;
 use super::sender::Destination;
 use super::verdict::{Then, Verdict};
 
 /// How long a live batch waits for the replay's last request.
 const HOLD: Duration = Duration::from_secs(2);
+
+/// Who has a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    PostHog,
+    Spool,
+}
 
 /// Neither PostHog nor the spool has the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +77,16 @@ enum Course {
 struct Carrier {
     destinations: Arc<HashMap<String, Destination>>,
     gate: Arc<Gate>,
+    /// The live view, which is made later.
+    admin: OnceLock<Arc<Admin>>,
+    /// What has left the spool since something waited in it, by project.
+    drained: Mutex<HashMap<String, Drained>>,
+}
+
+/// Events of a project that have left the spool since it was last empty.
+struct Drained {
+    since: Instant,
+    events: u64,
 }
 
 impl Keeping {
@@ -105,7 +124,12 @@ impl Keeping {
             projects: Arc::new(projects),
             folder,
             opened,
-            carrier: Arc::new(Carrier { destinations, gate }),
+            carrier: Arc::new(Carrier {
+                destinations,
+                gate,
+                admin: OnceLock::new(),
+                drained: Mutex::default(),
+            }),
             settings: ReplaySettings {
                 longest_delivery: longest,
                 ..ReplaySettings::default()
@@ -114,6 +138,11 @@ impl Keeping {
             begun: AtomicBool::new(false),
             waiting: Mutex::new(None),
         })
+    }
+
+    /// Shows what becomes of kept events in the live view.
+    pub(super) fn show_to(&self, admin: Arc<Admin>) {
+        let _ = self.carrier.admin.set(admin);
     }
 
     /// What is delivered, and how.
@@ -202,7 +231,8 @@ impl Keeping {
         }
     }
 
-    /// Brings a whole batch to PostHog or into the spool. After `Ok` its events are safe.
+    /// Brings a whole batch to PostHog or into the spool, and says which. After `Ok` its events are
+    /// safe.
     ///
     /// A batch that PostHog refuses for good is kept as well: the replay finds the event that is
     /// to blame, and delivers the others.
@@ -211,7 +241,7 @@ impl Keeping {
         destination: &Destination,
         batch: Bytes,
         arrived: Arrived,
-    ) -> Result<(), Unkept> {
+    ) -> Result<Holder, Unkept> {
         let events = || SpooledEvent::of_batch(&batch, arrived);
         self.bring(destination, &batch, arrived.from, events).await
     }
@@ -223,17 +253,17 @@ impl Keeping {
         batch: &Bytes,
         from: Option<IpAddr>,
         events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
-    ) -> Result<(), Unkept> {
+    ) -> Result<Holder, Unkept> {
         let name = &destination.project().name;
         let Some((project, _)) = self.projects.0.get(name) else {
             return Err(Unkept::ForNow);
         };
         if project.admit().await == Route::Stream {
             let said = destination.deliver(batch, Encoding::Identity, from).await;
-            destination.tally().note(said.verdict);
+            destination.note(said.verdict);
             project.report(&said.verdict.for_delivery(&said.words));
             if said.verdict == Verdict::Accepted {
-                return Ok(());
+                return Ok(Holder::PostHog);
             }
             let gate = &self.carrier.gate;
             said.verdict.report(destination.project(), gate, Then::Kept);
@@ -246,7 +276,7 @@ impl Keeping {
         &self,
         destination: &Destination,
         events: Result<Vec<SpooledEvent>, SpoolError>,
-    ) -> Result<(), Unkept> {
+    ) -> Result<Holder, Unkept> {
         let name = &destination.project().name;
         let Some((project, _)) = self.projects.0.get(name) else {
             return Err(Unkept::ForNow);
@@ -255,11 +285,13 @@ impl Keeping {
             Ok(events) => project.keep(events).await,
             Err(error) => Err(error),
         };
-        let Err(error) = kept else { return Ok(()) };
+        let Err(error) = kept else {
+            return Ok(Holder::Spool);
+        };
         let (then, result) = match error {
             // What can never be kept must not hold up what was in the same request.
             SpoolError::TooLarge { events, of, .. } if events < of => {
-                ("They are dropped; the others are kept", Ok(()))
+                ("They are dropped; the others are kept", Ok(Holder::Spool))
             }
             SpoolError::TooLarge { .. } if project.mode() == Mode::Spool => {
                 ("They are refused", Err(Unkept::TooLarge))
@@ -354,7 +386,7 @@ impl Upstream for Carrier {
         let said = destination
             .deliver(&parcel.body, parcel.encoding, None)
             .await;
-        destination.tally().note(said.verdict);
+        destination.note(said.verdict);
         // Refusals of single events are what the dead letters tell.
         let verdict = said.verdict.for_delivery(&said.words);
         if let delivery::Verdict::TryLater { .. } = verdict {
@@ -362,5 +394,49 @@ impl Upstream for Carrier {
             said.verdict.report(destination.project(), gate, Then::Kept);
         }
         verdict
+    }
+
+    fn delivered(&self, project: &str, events: &[Held], waiting: u64) {
+        if let Some(admin) = self.admin.get() {
+            admin.left_the_spool(events.iter().map(|held| held.body.as_ref()));
+        }
+        // Where all goes through the spool, it is empty again every moment.
+        let destination = self.destinations.get(project);
+        if destination.is_none_or(|known| known.project().mode == Mode::Spool) {
+            return;
+        }
+        let mut drained = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = drained.entry(project.to_owned()).or_insert(Drained {
+            since: Instant::now(),
+            events: 0,
+        });
+        known.events += events.len() as u64;
+        if waiting > 0 {
+            return;
+        }
+        let Some(Drained { since, events }) = drained.remove(project) else {
+            return;
+        };
+        if let Some(more) = self.gate.pass(project, "drained") {
+            log::info!(
+                "project {project}: the spool is empty again: {events} events have gone to PostHog \
+                 in {}{more}",
+                spoken(since.elapsed())
+            );
+        }
+    }
+
+    fn buried(&self, project: &str, event: &Bytes, refusal: &Refusal) {
+        if let Some(admin) = self.admin.get() {
+            admin.refused_by_posthog(event, refusal);
+        }
+        if let Some(more) = self.gate.pass(project, "buried") {
+            log::error!(
+                "project {project}: PostHog refuses an event for good ({}: {}); it is a dead letter \
+                 now, and `hedgerow spool` shows it{more}",
+                refusal.status,
+                refusal.reason
+            );
+        }
     }
 }

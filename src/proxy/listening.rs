@@ -11,21 +11,26 @@ use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{Stream, ALPN};
+use pingora::protocols::{Ssl, Stream, ALPN};
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at, Instant};
 
 use super::connection::{self, Ends};
+use super::crowd::Crowd;
 use super::departure::{Connection, Departure, Stage};
+use super::gate::Gate;
 use super::gathered::Gathered;
 use super::serve::accepted;
+use super::HEAD;
 
 /// Connections that the kernel keeps for us until we take them; it cuts this to its own limit.
 const BACKLOG: i32 = 65_535;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(60);
+/// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
+const PREFACE: usize = 24;
 /// Before a door is closed for good, connections are taken until none comes for so long.
 const QUIET: Duration = Duration::from_millis(10);
 /// And for so long at most: clients that go on coming have come after the end.
@@ -80,6 +85,16 @@ pub(super) struct Listening<A> {
     entrances: Vec<Entrance>,
     departure: Arc<Departure>,
     idle: u64,
+    bounds: Bounds,
+}
+
+/// What clients may take, beside `idle`.
+#[derive(Clone)]
+pub(super) struct Bounds {
+    /// Whom the connections are counted with; nobody where only the operator comes in.
+    pub(super) crowd: Option<Arc<Crowd>>,
+    /// How long the head of a request may take.
+    pub(super) head: Duration,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Listening<A> {
@@ -97,7 +112,16 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listening<A> {
             entrances,
             departure,
             idle,
+            bounds: Bounds {
+                crowd: None,
+                head: HEAD,
+            },
         }
+    }
+
+    /// Bounds what clients take.
+    pub(super) fn bounded(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
     }
 }
 
@@ -113,7 +137,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Listening<A> {
             let (app, departure) = (Arc::clone(&self.app), Arc::clone(&self.departure));
             let address = entrance.address;
             let door = departure.door();
-            let taking = take(entrance, app, departure, self.idle);
+            let taking = take(entrance, app, departure, self.idle, self.bounds.clone());
             tokio::spawn(async move {
                 if let Err(error) = taking.await {
                     log::error!("nobody listens on {address} any more: {error}");
@@ -144,16 +168,28 @@ async fn take<A: HttpServerApp + Send + Sync + 'static>(
     app: Arc<A>,
     departure: Arc<Departure>,
     idle: u64,
+    bounds: Bounds,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(entrance.listener)?;
     let mut stage = departure.stage();
+    let gate = Gate::default();
     let welcome = |socket: TcpStream, peer: SocketAddr| {
+        let place = match &bounds.crowd {
+            None => None,
+            Some(crowd) => match crowd.enter(peer.ip()) {
+                None => return,
+                place => place,
+            },
+        };
         let (app, tls) = (Arc::clone(&app), entrance.tls.clone());
         let connection = departure.connection();
         let ends = Ends {
             idle,
             closing: departure.when_closing(),
             leaving: departure.leaving(),
+            head: bounds.head,
+            crowd: bounds.crowd.clone(),
+            _place: place,
         };
         let socket = accepted(socket, peer);
         tokio::spawn(serve(socket, tls, app, connection, ends));
@@ -166,7 +202,12 @@ async fn take<A: HttpServerApp + Send + Sync + 'static>(
         match came {
             Ok((socket, peer)) => welcome(socket, peer),
             Err(error) => {
-                log::warn!("a connection could not be accepted: {error}");
+                if let Some(more) = gate.pass("accept", "accept") {
+                    log::warn!("a connection could not be accepted: {error}{more}");
+                }
+                if let Some(crowd) = &bounds.crowd {
+                    crowd.make_room();
+                }
                 // Of those that have gone again, the next may be there already.
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted) {
                     tokio::time::sleep(PAUSE).await;
@@ -194,11 +235,20 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     mut connection: Connection,
     ends: Ends,
 ) {
+    let head = ends.head;
     let stream: Stream = match tls {
         None => Box::new(Gathered::new(socket)),
         // Boxed, so that a connection does not hold the room for its handshake all its life.
         Some(tls) => match Box::pin(timeout(HANDSHAKE, tls.tls_handshake(socket))).await {
-            Ok(Ok(stream)) => Box::new(Gathered::new(stream)),
+            Ok(Ok(stream)) => {
+                let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
+                let stream = Gathered::new(stream);
+                match is_h2 {
+                    // The framework waits for the first bytes of HTTP/2 as long as they take.
+                    true => Box::new(stream.begun_within(PREFACE, head)),
+                    false => Box::new(stream),
+                }
+            }
             Ok(Err(error)) => {
                 log::debug!("a TLS handshake failed: {error}");
                 return;

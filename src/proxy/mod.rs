@@ -11,6 +11,7 @@ mod body;
 mod budget;
 mod client;
 mod connection;
+mod crowd;
 mod culprits;
 mod departure;
 mod doctor;
@@ -30,6 +31,8 @@ mod outbound;
 mod passage;
 mod posthog;
 mod random;
+mod recovery;
+mod refusals;
 mod reply;
 mod sender;
 mod serve;
@@ -53,8 +56,8 @@ use pingora::proxy::Session;
 use pingora::tls::RootCertStore;
 use thiserror::Error;
 
-use crate::admin::Admin;
-use crate::config::{Action, Config, Sessions};
+use crate::admin::{Admin, Requests};
+use crate::config::{Action, Config, Route, Sessions};
 use crate::delivery::SpoolError;
 use crate::posthog::{Host, Scheme};
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
@@ -63,6 +66,7 @@ use crate::site::LibraryError;
 
 use account::Account;
 use budget::Budget;
+use crowd::Crowd;
 use culprits::Cautions;
 use files::Files;
 use gate::Gate;
@@ -87,6 +91,8 @@ pub use watcher::{Counts, Observer};
 
 /// How long a client's connection waits for its next request, unless told otherwise.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long the head of a request may take, unless told otherwise.
+const HEAD: Duration = Duration::from_secs(30);
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
 ///
@@ -126,6 +132,11 @@ struct Inner {
     files: HashMap<usize, Files>,
     budget: Arc<Budget>,
     counters: Counters,
+    /// The connections of clients, where the listeners are ours.
+    crowd: Arc<Crowd>,
+    /// How long the head of a request may take.
+    head: Duration,
+    requests: Requests,
     cautions: Cautions,
     gate: Arc<Gate>,
     observer: Option<Arc<dyn Observer>>,
@@ -212,6 +223,7 @@ impl Hedgerow {
             config,
             observer: None,
             idle: IDLE,
+            head: HEAD,
             clock: Arc::new(SystemTime::now),
         }
     }
@@ -319,6 +331,7 @@ pub struct Builder {
     config: Config,
     observer: Option<Arc<dyn Observer>>,
     idle: Duration,
+    head: Duration,
     clock: Clock,
 }
 
@@ -335,6 +348,15 @@ impl Builder {
     #[must_use]
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.idle = idle;
+        self
+    }
+
+    /// How long the head of a request over HTTP/1 may take from its first byte to its last, 30
+    /// seconds if nothing is said; and how long the first bytes of HTTP/2 may take. For listeners
+    /// of [`Server`]; another server has bounds of its own.
+    #[must_use]
+    pub fn head_timeout(mut self, head: Duration) -> Self {
+        self.head = head;
         self
     }
 
@@ -405,13 +427,18 @@ impl Builder {
         };
         let gathering = Gathering::of(&config, &destinations, keeping.as_ref(), &gate);
         let rewriter = Arc::new(rewriter(&config)?);
+        let crowd = Crowd::new(&config.limits, &config.trusted_proxies, Arc::clone(&gate));
+        let requests = Requests::new(config.routes.iter().map(Route::name));
         let inner = Arc::new_cyclic(|inner| Inner {
             admin: admin::admin(&config, &self.clock, inner),
+            requests,
             files,
             rewriter,
             budget: Budget::new(config.limits.memory),
             destinations,
             counters: Counters::default(),
+            crowd: Arc::new(crowd),
+            head: self.head,
             cautions: Cautions::default(),
             gate,
             keeping,
@@ -423,6 +450,9 @@ impl Builder {
             leaving: AtomicBool::new(false),
             config,
         });
+        if let (Some(keeping), Some(admin)) = (&inner.keeping, &inner.admin) {
+            keeping.show_to(Arc::clone(admin));
+        }
         Ok(Hedgerow { inner })
     }
 }

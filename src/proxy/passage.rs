@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::admin::live::Outcome;
 use crate::config::Project;
 use crate::delivery::{Arrived, Encoding};
 use crate::posthog::{Batch, BATCH_LIMIT};
@@ -16,7 +17,7 @@ use super::body::Interrupted;
 use super::budget::{Reservation, UsedUp};
 use super::culprits::{blames_events, deliver_without, Culprit};
 use super::group::{Gathering, Request};
-use super::keeping::Unkept;
+use super::keeping::{Holder, Unkept};
 use super::outbound::PIECE;
 use super::sender::Destination;
 use super::stream::Outgoing;
@@ -200,6 +201,7 @@ impl<'a> Passage<'a> {
                 project: "?",
                 seen: 0,
                 fault: None,
+                open: Vec::new(),
             },
             reservation: inner.budget.reserve(),
             flow: Flow::Held,
@@ -278,6 +280,7 @@ impl<'a> Passage<'a> {
 
     /// Gives up a batch that is on its way, so that nothing of it is stored.
     pub(super) async fn abort(&mut self) {
+        self.watcher.settle(&Outcome::SentAgain);
         let outgoing = self
             .target
             .as_mut()
@@ -295,6 +298,21 @@ impl<'a> Passage<'a> {
     /// Where the key was found that decided for the project.
     pub(super) fn key(&self) -> KeyFrom {
         self.key
+    }
+
+    /// The write key that the request came with, where it stopped because the route has none like
+    /// it.
+    pub(super) fn key_of_refusal(&mut self, stop: Stop) -> Option<WriteKey> {
+        if stop != Stop::UnknownWriteKey {
+            return None;
+        }
+        if let Some(key) = &self.keys.header {
+            return Some(key.clone());
+        }
+        match self.rewrite.write_key() {
+            Ok(WrittenKey::Named(key)) => WriteKey::new(&key),
+            _ => self.keys.query.clone(),
+        }
     }
 
     /// The only message of the request was refused for its size.
@@ -419,7 +437,7 @@ impl<'a> Passage<'a> {
                 if blames_events(verdict) {
                     self.inner.cautions.begin(&project.name);
                 }
-                target.destination.tally().note(verdict);
+                target.destination.note(verdict);
                 verdict
             }
             None if batch.events() == 0 => return Ok(()),
@@ -433,23 +451,26 @@ impl<'a> Passage<'a> {
                         bearing,
                         arrived: self.arrived,
                     };
-                    for Culprit { event, refusal } in gathering.deliver(request).await? {
+                    let (holder, culprits) = gathering.deliver(request).await?;
+                    for Culprit { event, refusal } in culprits {
                         self.watcher.culprit(&event, &refusal);
                     }
+                    self.watcher.settle(outcome_of(holder));
                     self.rewrite.confirm();
                     return Ok(());
                 }
                 let destination = target.destination;
                 if let Some(keeping) = &self.inner.keeping {
                     let kept = keeping.deliver(destination, body, self.arrived);
-                    kept.await?;
+                    let holder = kept.await?;
+                    self.watcher.settle(outcome_of(holder));
                     self.rewrite.confirm();
                     return Ok(());
                 }
                 let from = self.arrived.from;
                 let said = destination.deliver(&body, Encoding::Identity, from);
                 let verdict = said.await.verdict;
-                destination.tally().note(verdict);
+                destination.note(verdict);
                 match blames_events(verdict) {
                     false => verdict,
                     true => match deliver_without(destination, &body, from, verdict).await {
@@ -467,6 +488,7 @@ impl<'a> Passage<'a> {
         verdict.report(project, &self.inner.gate, Then::SentAgain);
         match verdict {
             Verdict::Accepted => {
+                self.watcher.settle(&Outcome::Delivered);
                 self.rewrite.confirm();
                 Ok(())
             }
@@ -480,5 +502,13 @@ fn fresh(destination: &Destination, gathering: Option<&Arc<Gathering>>) -> Batch
     match gathering {
         Some(_) => Batch::open_to_gather(destination.envelope()),
         None => Batch::open(destination.envelope()),
+    }
+}
+
+/// Where the events of a batch are, as the live view has it.
+fn outcome_of(holder: Holder) -> &'static Outcome {
+    match holder {
+        Holder::PostHog => &Outcome::Delivered,
+        Holder::Spool => &Outcome::InSpool,
     }
 }

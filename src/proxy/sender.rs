@@ -101,6 +101,11 @@ impl Destination {
         &self.recipient
     }
 
+    /// Counts what became of a batch.
+    pub(super) fn note(&self, verdict: Verdict) {
+        self.tally.note(&self.project.name, verdict);
+    }
+
     /// What PostHog said to batches so far.
     pub(super) fn tally(&self) -> &Tally {
         &self.tally

@@ -23,7 +23,7 @@ use crate::demo::http::Handler;
 use crate::posthog::Scheme;
 
 use super::departure::{Departure, Stage};
-use super::listening::{Entrance, Listening};
+use super::listening::{Bounds, Entrance, Listening};
 use super::serve::Plain;
 use super::site::Site;
 use super::succession::{Estate, Inheritance};
@@ -191,12 +191,23 @@ impl Server {
                 Some(tls) => entrance.secured(tls.build()),
             });
         }
-        let listening = Listening::new("site", proxy, entrances, Arc::clone(&departure), idle);
+        let mut listening = Listening::new("site", proxy, entrances, Arc::clone(&departure), idle);
+        listening.bounded(Bounds {
+            crowd: Some(Arc::clone(&hedgerow.inner.crowd)),
+            head: hedgerow.inner.head,
+        });
         server.add_service(listening);
         if let Some((address, pages)) = config.admin.zip(hedgerow.admin()) {
             let entrances = vec![enter(address)?];
             let pages = Plain::new(pages);
             let listening = Listening::new("admin", pages, entrances, Arc::clone(&departure), idle);
+            server.add_service(listening);
+        }
+        if let Some(address) = config.health {
+            let entrances = vec![enter(address)?];
+            let health = Plain::new(hedgerow.health());
+            let departure = Arc::clone(&departure);
+            let listening = Listening::new("health", health, entrances, departure, idle);
             server.add_service(listening);
         }
         let estate = match &config.server.upgrade_socket {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::admin::live::Outcome;
 use crate::admin::Admin;
 use crate::delivery::Refusal;
 use crate::rewrite::{Fate, Fault, Notice, Omission, Watch};
@@ -94,9 +95,22 @@ pub(super) struct Watcher<'a> {
     /// Messages seen so far, and the last fault among them.
     pub(super) seen: usize,
     pub(super) fault: Option<Fault>,
+    /// The entries of the live view whose outcome is open, if somebody looks.
+    pub(super) open: Vec<u64>,
 }
 
+/// The live view keeps no more entries, so the outcome of the others is shown nowhere.
+const OPEN: usize = 200;
+
 impl Watcher<'_> {
+    /// Says in the live view where the events since the last word are.
+    pub(super) fn settle(&mut self, outcome: &Outcome) {
+        if let Some(admin) = self.admin.filter(|_| !self.open.is_empty()) {
+            admin.settle(&self.open, outcome);
+            self.open.clear();
+        }
+    }
+
     /// An event that had left, and that PostHog refuses for good. What is shown of it is the event,
     /// because its message is gone.
     pub(super) fn culprit(&mut self, event: &[u8], refusal: &Refusal) {
@@ -111,12 +125,20 @@ impl Watcher<'_> {
                 refusal.reason
             );
         }
-        self.show(event, Fate::Refused(fault));
+        if let Some(admin) = self.admin {
+            admin.refused_by_posthog(event, refusal);
+        }
+        if let Some(observer) = self.observer {
+            observer.message(event, Fate::Refused(fault));
+        }
     }
 
-    fn show(&self, came: &[u8], fate: Fate<'_>) {
-        if let Some(admin) = self.admin {
-            admin.message(came, fate);
+    fn show(&mut self, came: &[u8], fate: Fate<'_>) {
+        if let Some(number) = self.admin.and_then(|admin| admin.message(came, fate)) {
+            if self.open.len() >= OPEN {
+                self.open.remove(0);
+            }
+            self.open.push(number);
         }
         if let Some(observer) = self.observer {
             observer.message(came, fate);

@@ -134,12 +134,42 @@ fn each_kind_of_mistake_has_its_place() {
             &[(6, 19, "trusted_proxies[0]", "a network such as")],
         ),
         (
+            "listen: {address: 127.0.0.1:1, health: /}",
+            &[(6, 40, "listen.health", "a path of its own")],
+        ),
+        (
+            "listen: {address: 127.0.0.1:1, health: up}",
+            &[(6, 40, "listen.health", "begins with /")],
+        ),
+        (
+            "listen: 127.0.0.1:1\nhealth: 127.0.0.1:1",
+            &[(7, 9, "health", "of `listen` takes this address")],
+        ),
+        (
+            "admin: 127.0.0.1:2\nhealth: 127.0.0.1:2",
+            &[(7, 9, "health", "of `admin` takes this address")],
+        ),
+        (
             "limits: [1]",
             &[(
                 6,
                 9,
                 "limits",
-                "expected a mapping of body, window, event or memory",
+                "expected a mapping of body, window, event, memory, connections or \
+                 connections_per_client",
+            )],
+        ),
+        (
+            "limits: {connections: 0}",
+            &[(6, 23, "limits.connections", "from 8 to 1000000")],
+        ),
+        (
+            "limits: {connections: 100, connections_per_client: 101}",
+            &[(
+                6,
+                52,
+                "limits.connections_per_client",
+                "larger than `connections`",
             )],
         ),
         (

@@ -66,6 +66,8 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!((config.admin, config.trusted_proxies.len()), (None, 0));
     assert_eq!(config.limits.body, 10 * 1024 * 1024);
     assert_eq!(config.limits.memory, 256 * 1024 * 1024);
+    assert_eq!(config.limits.connections, 10_000);
+    assert_eq!(config.limits.connections_per_client, 2_500);
     assert_eq!(config.bounds.window, 1024 * 1024);
     assert_eq!(config.bounds.event, 900_000);
     assert_eq!(config.delivery.connect_timeout, Duration::from_secs(3));
@@ -84,7 +86,7 @@ fn every_section_is_read() {
         "listen: [0.0.0.0:80, '[::1]:0', {address: 0.0.0.0:443, tls: {certificate: c.pem, key: k.pem}}]
 trusted_proxies: [10.1.2.3/8, '::1']
 mapping: {integrations: ignore}
-limits: {body: 500kB, event: 4096, memory: 1GiB}
+limits: {body: 500kB, event: 4096, memory: 1GiB, connections: 100}
 delivery: {connect_timeout: 500ms, timeout: 2m}
 server: {threads: 4, grace: 0s}
 ",
@@ -113,6 +115,13 @@ server: {threads: 4, grace: 0s}
     assert_eq!(
         (config.limits.body, config.limits.memory),
         (500_000, 1 << 30)
+    );
+    assert_eq!(
+        (
+            config.limits.connections,
+            config.limits.connections_per_client
+        ),
+        (100, 25)
     );
     // A window that is not given fits into the body.
     assert_eq!((config.bounds.window, config.bounds.event), (500_000, 4096));

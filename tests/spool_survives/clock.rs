@@ -70,9 +70,11 @@ async fn nothing_dies_of_a_clock_that_is_set_while_it_waits_or_while_nothing_run
     }
     drop(spool);
     let mut said = Vec::new();
-    SpoolCommand::Ls.run(folder.path(), &mut said).unwrap();
+    SpoolCommand::Ls(Default::default())
+        .run(folder.path(), &mut said)
+        .unwrap();
     let said = String::from_utf8(said).unwrap();
-    assert!(said.contains("dead 1\t"), "{said}");
+    assert!(said.contains("dead 1"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

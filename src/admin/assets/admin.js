@@ -11,13 +11,26 @@ function cell(row, text) {
   row.insertCell().append(pre);
 }
 
+const FATES = { event: '', left_out: 'left out: ', refused: 'refused: ', turned_away: 'answered ' };
+const OUTCOMES = {
+  under_way: 'on its way',
+  delivered: 'delivered',
+  in_spool: 'in the spool',
+  sent_again: 'not delivered: its client was told to send it again',
+  refused_by_posthog: 'refused by PostHog',
+  dropped_here: 'dropped here',
+};
+
 function show(entry) {
-  const row = rows.insertRow(0);
-  row.className = entry.fate;
+  let row = document.getElementById(`message-${entry.number}`);
+  if (row) row.replaceChildren();
+  else row = rows.insertRow(0);
+  row.id = `message-${entry.number}`;
+  row.className = `${entry.fate} ${entry.outcome}`;
   cell(row, new Date(entry.at).toLocaleTimeString());
+  cell(row, (OUTCOMES[entry.outcome] || entry.outcome) + (entry.answer ? `\n${entry.answer}` : ''));
   cell(row, entry.came);
-  const before = { event: '', left_out: 'left out: ', refused: 'refused: ' }[entry.fate];
-  cell(row, before + entry.left);
+  cell(row, (entry.outcome === 'refused_by_posthog' ? '' : FATES[entry.fate]) + entry.left);
   while (rows.rows.length > KEPT) rows.deleteRow(-1);
 }
 
@@ -29,7 +42,7 @@ async function ask() {
     if (news.latest < seen) rows.replaceChildren();
     seen = news.latest;
     news.entries.forEach(show);
-    state.textContent = rows.rows.length ? `${seen} recorded` : 'Waiting for messages …';
+    state.textContent = rows.rows.length ? `${news.recorded} recorded` : 'Waiting for messages …';
   } catch (error) {
     state.textContent = `No answer: ${error.message}`;
   }

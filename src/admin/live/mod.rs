@@ -8,8 +8,11 @@ use http::header::{HeaderValue, CACHE_CONTROL};
 use http::StatusCode;
 use serde_json::{json, Value};
 
+use crate::delivery::Refusal;
 use crate::plain::{pairs, Response};
-use crate::rewrite::{Fate, Watch};
+use crate::rewrite::{Fate, Fault, Watch};
+
+use super::requests::TurnedAway;
 
 /// The time of day.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -40,7 +43,10 @@ pub struct Live {
 
 #[derive(Default)]
 struct Ring {
-    next: u64,
+    /// The number of the newest entry.
+    last: u64,
+    /// Counts entries and changes of them.
+    version: u64,
     entries: VecDeque<Arc<Entry>>,
 }
 
@@ -53,11 +59,15 @@ pub struct Entry {
     pub at: DateTime<Utc>,
     /// The Segment message, as it stood in its body.
     pub came: String,
-    /// What became of it.
+    /// What became of it here.
     pub left: Left,
+    /// What became of it after that.
+    pub outcome: Outcome,
+    /// Grows with each new entry and each change of one: what a page that has seen as much knows.
+    pub version: u64,
 }
 
-/// What became of a message.
+/// What became of a message here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Left {
     /// It left as this PostHog event (JSON text).
@@ -66,6 +76,38 @@ pub enum Left {
     LeftOut(String),
     /// It was refused, for this reason.
     Refused(String),
+    /// It never became a message: the request was answered like this.
+    TurnedAway(String),
+}
+
+/// Where a message is in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// On its way to PostHog, or nobody says.
+    UnderWay,
+    /// PostHog has it.
+    Delivered,
+    /// It waits in the spool.
+    InSpool,
+    /// PostHog did not take it, and its client was told to send it again.
+    SentAgain,
+    /// PostHog refused it for good.
+    RefusedByPostHog(Refusal),
+    /// It was left out or refused here.
+    DroppedHere,
+}
+
+impl Outcome {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::UnderWay => "under_way",
+            Self::Delivered => "delivered",
+            Self::InSpool => "in_spool",
+            Self::SentAgain => "sent_again",
+            Self::RefusedByPostHog(_) => "refused_by_posthog",
+            Self::DroppedHere => "dropped_here",
+        }
+    }
 }
 
 impl Live {
@@ -90,16 +132,84 @@ impl Live {
             Fate::LeftOut(omission) => Left::LeftOut(omission.to_string()),
             Fate::Refused(fault) => Left::Refused(fault.to_string()),
         };
-        let came = cut(came);
+        let outcome = match &left {
+            Left::Event(_) => Outcome::UnderWay,
+            _ => Outcome::DroppedHere,
+        };
+        self.add(cut(came), left, outcome)
+    }
+
+    /// Records a request that became no message.
+    pub fn turn_away(&self, request: &TurnedAway<'_>) {
+        let came = json!({
+            "request": format!("{} {}", request.method, request.path),
+            "route": request.route,
+            "call": request.asked.word(),
+            "write_key": request.key,
+        });
+        let answer = format!("{} {}", request.answered.status(), request.answered.code());
+        self.add(
+            cut(came.to_string().as_bytes()),
+            Left::TurnedAway(answer),
+            Outcome::DroppedHere,
+        );
+    }
+
+    /// Says where the entries of these numbers are in the end, those of them that are kept.
+    pub fn settle(&self, numbers: &[u64], outcome: &Outcome) {
+        let Some(first) = numbers.first() else {
+            return;
+        };
+        let mut ring = self.ring();
+        let from = ring.entries.partition_point(|entry| entry.number < *first);
+        for place in from..ring.entries.len() {
+            let entry = ring.entries.get(place);
+            let under_way = entry.filter(|entry| entry.outcome == Outcome::UnderWay);
+            if under_way.is_some_and(|entry| numbers.contains(&entry.number)) {
+                ring.change(place, outcome.clone());
+            }
+        }
+    }
+
+    /// Says where an event is in the end, which is known again by its uuid; whether it is kept.
+    pub fn settle_event(&self, event: &[u8], outcome: Outcome) -> bool {
+        let Some(uuid) = uuid(event) else {
+            return false;
+        };
+        let mut ring = self.ring();
+        let is_it = |entry: &Arc<Entry>| match &entry.left {
+            Left::Event(event) => self::uuid(event.as_bytes()) == Some(uuid),
+            _ => false,
+        };
+        let place = ring.entries.iter().rposition(is_it);
+        if let Some(place) = place {
+            ring.change(place, outcome);
+        }
+        place.is_some()
+    }
+
+    /// Records an event that PostHog has refused for good: in the entry of its message, or in one
+    /// of its own, with the event in the place of its message, which is gone.
+    pub fn refused_by_posthog(&self, event: &[u8], refusal: &Refusal) {
+        let outcome = Outcome::RefusedByPostHog(refusal.clone());
+        if !self.settle_event(event, outcome.clone()) {
+            let reason = Fault::RefusedByPostHog.to_string();
+            self.add(cut(event), Left::Refused(reason), outcome);
+        }
+    }
+
+    fn add(&self, came: String, left: Left, outcome: Outcome) -> Arc<Entry> {
         let at = (self.clock)();
         let mut ring = self.ring();
-        ring.next += 1;
-        let number = ring.next;
+        ring.last += 1;
+        ring.version += 1;
         let entry = Arc::new(Entry {
-            number,
+            number: ring.last,
             at,
             came,
             left,
+            outcome,
+            version: ring.version,
         });
         ring.entries.push_back(Arc::clone(&entry));
         while ring.entries.len() > self.capacity {
@@ -108,27 +218,34 @@ impl Live {
         entry
     }
 
-    /// The entries with a number above this one that are kept, oldest first.
-    pub fn after(&self, number: u64) -> Vec<Arc<Entry>> {
+    /// The entries with a version above this one that are kept, in the order of their versions.
+    pub fn after(&self, version: u64) -> Vec<Arc<Entry>> {
         let ring = self.ring();
-        let from = ring.entries.partition_point(|entry| entry.number <= number);
-        ring.entries.iter().skip(from).cloned().collect()
+        let new = ring.entries.iter().filter(|entry| entry.version > version);
+        let mut new: Vec<Arc<Entry>> = new.cloned().collect();
+        new.sort_unstable_by_key(|entry| entry.version);
+        new
     }
 
-    /// What the page asks for: `{"latest":n,"entries":[{number, at, came, fate, left}…]}`, the
-    /// newest hundred above `number`, oldest first. `came` and `left` are indented JSON text or a
-    /// reason; `fate` is `event`, `left_out` or `refused`. A `latest` below what the page has seen
-    /// means that the counting began anew; then everything is sent.
-    pub fn json_after(&self, number: u64) -> String {
-        let latest = self.ring().next;
-        let entries = self.after(if number > latest { 0 } else { number });
+    /// What the page asks for:
+    /// `{"latest":n,"recorded":n,"entries":[{number, at, came, fate, left, outcome, answer}…]}`, the
+    /// newest hundred that are new or have changed since `version`, oldest first. `came` and `left`
+    /// are indented JSON text or a reason; `fate` is `event`, `left_out`, `refused` or
+    /// `turned_away`; `answer` is PostHog's to an event that it refused. A `latest` below what the
+    /// page has seen means that the counting began anew; then everything is sent.
+    pub fn json_after(&self, version: u64) -> String {
+        let (latest, recorded) = {
+            let ring = self.ring();
+            (ring.version, ring.last)
+        };
+        let entries = self.after(if version > latest { 0 } else { version });
         let from = entries.len().saturating_sub(ANSWER_LIMIT);
         let entries: Vec<Value> = entries
             .iter()
             .skip(from)
             .map(|entry| entry.json())
             .collect();
-        json!({"latest": latest, "entries": entries}).to_string()
+        json!({"latest": latest, "recorded": recorded, "entries": entries}).to_string()
     }
 
     /// The answer to a request whose query says `after=NUMBER`; without it, all that is kept.
@@ -153,7 +270,7 @@ impl std::fmt::Debug for Live {
         // Entries hold what people did; a debug print shows only how many there were.
         formatter
             .debug_struct("Live")
-            .field("recorded", &self.ring().next)
+            .field("recorded", &self.ring().last)
             .finish_non_exhaustive()
     }
 }
@@ -168,9 +285,19 @@ impl Watch for &Live {
 impl Entry {
     fn json(&self) -> Value {
         let (fate, left) = match &self.left {
-            Left::Event(event) => ("event", pretty::indent(event)),
+            Left::Event(event) => match self.outcome {
+                Outcome::RefusedByPostHog(_) => ("refused", pretty::indent(event)),
+                _ => ("event", pretty::indent(event)),
+            },
             Left::LeftOut(reason) => ("left_out", reason.clone()),
             Left::Refused(reason) => ("refused", reason.clone()),
+            Left::TurnedAway(answer) => ("turned_away", answer.clone()),
+        };
+        let answer = match &self.outcome {
+            Outcome::RefusedByPostHog(Refusal { status, reason }) => {
+                Some(format!("{status}: {reason}"))
+            }
+            _ => None,
         };
         json!({
             "number": self.number,
@@ -178,8 +305,27 @@ impl Entry {
             "came": pretty::indent(&self.came),
             "fate": fate,
             "left": left,
+            "outcome": self.outcome.word(),
+            "answer": answer,
         })
     }
+}
+
+impl Ring {
+    fn change(&mut self, place: usize, outcome: Outcome) {
+        self.version += 1;
+        let version = self.version;
+        if let Some(entry) = self.entries.get_mut(place) {
+            let entry = Arc::make_mut(entry);
+            entry.outcome = outcome;
+            entry.version = version;
+        }
+    }
+}
+
+/// The uuid of an event, which stands at its beginning.
+fn uuid(event: &[u8]) -> Option<&[u8]> {
+    event.strip_prefix(b"{\"uuid\":\"")?.get(..36)
 }
 
 fn cut(bytes: &[u8]) -> String {
@@ -239,6 +385,59 @@ mod tests {
         assert_eq!(anew, answer);
         let nothing: Value = serde_json::from_str(&live.json_after(3)).unwrap();
         assert_eq!(nothing["entries"].as_array().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn what_becomes_of_an_event_later_is_told_once_more() {
+        let event = |digit: u8| {
+            let digit = char::from(digit);
+            let uuid = "01234567-89ab-cdef-0123-456789abcde";
+            format!("{{\"uuid\":\"{uuid}{digit}\",\"event\":\"a\"}}")
+        };
+        let live = live(10);
+        let numbers: Vec<u64> = (b'0'..b'5')
+            .map(|digit| live.record(b"{}", Fate::Event(event(digit).as_bytes())))
+            .map(|entry| entry.number)
+            .collect();
+        let told = |after| -> Vec<(u64, String)> {
+            let news: Value = serde_json::from_str(&live.json_after(after)).unwrap();
+            let entries = news["entries"].as_array().unwrap().iter();
+            let outcome = |entry: &Value| entry["outcome"].as_str().unwrap().to_owned();
+            entries
+                .map(|entry| (entry["number"].as_u64().unwrap(), outcome(entry)))
+                .collect()
+        };
+        assert!(told(0).iter().all(|(_, outcome)| outcome == "under_way"));
+        live.settle(&numbers[..2], &Outcome::Delivered);
+        live.settle(&numbers[2..4], &Outcome::InSpool);
+        let said = |number: u64, outcome: &str| (number, outcome.to_owned());
+        assert_eq!(
+            told(5),
+            [
+                said(1, "delivered"),
+                said(2, "delivered"),
+                said(3, "in_spool"),
+                said(4, "in_spool")
+            ]
+        );
+        let refusal = Refusal {
+            status: 400,
+            reason: "no".to_owned(),
+        };
+        // It is known again although the spool has changed it, and not taken back by its batch.
+        let changed = event(b'3').replace("\"a\"", "\"a\",\"$ip\":\"192.0.2.1\"");
+        live.refused_by_posthog(changed.as_bytes(), &refusal);
+        live.settle(&numbers, &Outcome::Delivered);
+        live.refused_by_posthog(event(b'9').as_bytes(), &refusal);
+        let refused = "refused_by_posthog";
+        assert_eq!(
+            told(9),
+            [said(4, refused), said(5, "delivered"), said(6, refused)]
+        );
+        let news: Value = serde_json::from_str(&live.json_after(0)).unwrap();
+        let answers = news["entries"].as_array().unwrap().iter();
+        let answers = answers.filter(|entry| entry["answer"] == "400: no").count();
+        assert_eq!((answers, &news["recorded"]), (2, &Value::from(6)));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub fn render_terminal(entry: &Entry, width: usize) -> String {
         Left::Event(event) => ("as it left", pretty::indent(event)),
         Left::LeftOut(reason) => ("left out on purpose", reason.clone()),
         Left::Refused(reason) => ("refused", reason.clone()),
+        Left::TurnedAway(answer) => ("answered", answer.clone()),
     };
     let mut out = rule(
         &format!("#{} {}", entry.number, entry.at.format("%H:%M:%S%.3f")),
@@ -118,6 +119,8 @@ mod tests {
             at: DateTime::from_timestamp_millis(1_795_166_130_250).unwrap(),
             came: came.to_owned(),
             left,
+            outcome: crate::admin::live::Outcome::UnderWay,
+            version: 7,
         }
     }
 

@@ -11,6 +11,7 @@ mod settings;
 mod streams;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use async_nats::jetstream::publish::PublishAck;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use super::store::{Counters, Gauges, Held, Lead, Portion, Position, Store, Taken};
+use super::store::{Counters, Gauges, Held, Lead, Portion, Position, Standing, Store, Taken};
 use super::{Refusal, SpoolError, SpooledEvent};
 use connection::{Connection, Ending};
 use drainage::Drainage;
@@ -64,6 +65,8 @@ struct Inner {
     own: std::sync::Mutex<HashMap<String, i64>>,
     gauges: Gauges,
     counters: Counters,
+    /// Whether the last looks found no stream.
+    unusable: AtomicBool,
 }
 
 impl NatsSpool {
@@ -83,6 +86,7 @@ impl NatsSpool {
             own: std::sync::Mutex::default(),
             gauges: Gauges::default(),
             counters: Counters::default(),
+            unusable: AtomicBool::new(false),
         });
         let looking = outlook::look(Arc::clone(&inner));
         inner.connection.runtime.spawn(looking);
@@ -429,6 +433,13 @@ impl Store for NatsSpool {
                     log::debug!("{error}");
                 }
             }
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match self.inner.unusable.load(Ordering::Relaxed) {
+            true => Standing::TakesNothing,
+            false => Standing::Takes,
         }
     }
 

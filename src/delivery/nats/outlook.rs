@@ -5,6 +5,7 @@
 //! all of them stream again. Without that, a project with steady traffic would never be through.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -90,6 +91,8 @@ pub(super) async fn look(inner: Arc<Inner>) {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             let measured = inner.measure().await;
             condition = condition.after(inner.doubting(measured).await);
+            let unusable = condition == Condition::Reported;
+            inner.unusable.store(unusable, Ordering::Relaxed);
             inner.compare_sizes(&mut payload).await;
             if ends.is_none() {
                 ends = inner.listen().await.ok();

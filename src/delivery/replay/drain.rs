@@ -230,9 +230,8 @@ impl Drain {
                     let positions = part.iter().map(|held| held.position).collect();
                     self.store.settle(self.project.name(), positions).await;
                     self.project.flows();
-                    if before == Condition::Open {
-                        log::info!("PostHog takes events of {} again", self.project.name());
-                    }
+                    let waiting = self.project.gauge().events();
+                    self.upstream.delivered(self.project.name(), &part, waiting);
                 }
                 Verdict::RefusedForGood(refusal) => {
                     let Refused::Culprit(culprit) = halving.refused(part) else {
@@ -245,9 +244,10 @@ impl Drain {
                         }
                         continue;
                     };
+                    let name = self.project.name();
                     let buried = self
                         .store
-                        .bury(self.project.name(), culprit.position, refusal.clone())
+                        .bury(name, culprit.position, refusal.clone())
                         .await;
                     if let Err(error) = buried {
                         self.project.stalls(&error);
@@ -255,12 +255,7 @@ impl Drain {
                         return Outcome::Stuck;
                     }
                     self.project.flows();
-                    log::error!(
-                        "PostHog refuses an event of {} for good ({}: {}); it is a dead letter now",
-                        self.project.name(),
-                        refusal.status,
-                        refusal.reason
-                    );
+                    self.upstream.buried(name, &culprit.body, &refusal);
                     if self.project.refused() >= self.settings.refused_in_row {
                         if before == Condition::Closed {
                             log::error!(

@@ -12,6 +12,7 @@ mod worker;
 mod writing;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{mpsc, Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -20,7 +21,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::lease::FileLease;
-use super::store::{Counters, Gauges, Lead, Portion, Position, Rank, Store, Taken};
+use super::store::{Counters, Gauges, Lead, Portion, Position, Rank, Standing, Store, Taken};
 use super::{Refusal, SpoolError, SpooledEvent};
 use worker::{Command, Shared, Worker};
 
@@ -93,7 +94,10 @@ impl Spool {
         let mut worker = Worker::new(folder.to_owned(), settings, clock, Arc::clone(&shared));
         match worker.open() {
             Err(error @ SpoolError::Format { .. }) => return Err(error),
-            Err(error) => log::error!("the spool cannot be used for now: {error}"),
+            Err(error) => {
+                shared.takes_nothing.store(true, Ordering::Relaxed);
+                log::error!("the spool cannot be used for now: {error}");
+            }
             Ok(_) => {}
         }
         let (commands, queue) = mpsc::channel();
@@ -228,6 +232,10 @@ impl Store for Spool {
 
     async fn resign(&self) {
         self.inner.lease.release();
+    }
+
+    fn standing(&self) -> Standing {
+        self.inner.shared.standing()
     }
 
     fn gauges(&self) -> &Gauges {

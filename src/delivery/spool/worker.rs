@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use super::packing::{pack, Append, Part};
 use super::passing::{Clock, Passing};
 use super::reserve::Reserve;
 use super::SpoolSettings;
-use crate::delivery::store::{Counters, Gauges, Portion, Position};
+use crate::delivery::store::{Counters, Gauges, Portion, Position, Standing};
 use crate::delivery::{Refusal, SpoolError, SpooledEvent};
 
 /// How often age, free pages and other processes' work are looked at.
@@ -74,6 +75,20 @@ pub(super) enum Command {
 pub(super) struct Shared {
     pub(super) gauges: Gauges,
     pub(super) counters: Counters,
+    /// Whether somebody wants to know if events are taken; nobody does in most installations.
+    asked: AtomicBool,
+    pub(super) takes_nothing: AtomicBool,
+}
+
+impl Shared {
+    /// What the last look has found. From the first question on there is one each second.
+    pub(super) fn standing(&self) -> Standing {
+        self.asked.store(true, Ordering::Relaxed);
+        match self.takes_nothing.load(Ordering::Relaxed) {
+            true => Standing::TakesNothing,
+            false => Standing::Takes,
+        }
+    }
 }
 
 pub(super) struct Worker {
@@ -162,6 +177,14 @@ impl Worker {
             }
             if ticked.elapsed() >= TICK {
                 self.tick();
+                if self.shared.asked.load(Ordering::Relaxed) {
+                    let usable = self.usable();
+                    if let Err(error) = &usable {
+                        log::debug!("the spool takes nothing: {error}");
+                    }
+                    let flag = &self.shared.takes_nothing;
+                    flag.store(usable.is_err(), Ordering::Relaxed);
+                }
                 ticked = Instant::now();
             }
         }
@@ -428,6 +451,25 @@ impl Worker {
         Counters::add(&self.shared.counters.buried, buries.len() as u64);
         Counters::add(&self.shared.counters.commits, 1);
         Ok(())
+    }
+
+    /// Whether an append would succeed: the file can be opened, there is room, and the disk takes
+    /// bytes. A disk that fails says so only when it is written to.
+    fn usable(&mut self) -> Result<(), SpoolError> {
+        self.open()?;
+        if self.room == Room::Full {
+            let max_size = self.settings.max_size;
+            let low_water = max_size / 100 * u64::from(self.settings.low_water_percent);
+            let database = self.database.as_mut().ok_or(SpoolError::Closed)?;
+            let used = database.write(|writing| writing.used())?;
+            if used > low_water {
+                return Err(SpoolError::Full { used, max_size });
+            }
+        }
+        let probe = self.folder.join("probe");
+        let written = std::fs::write(&probe, [0; 4096]);
+        let _ = std::fs::remove_file(&probe);
+        Ok(written?)
     }
 
     /// After a failure the connection is made anew, unless there is just no space: then SQLite has

@@ -2,6 +2,7 @@
 
 mod answers;
 mod forwarding;
+mod health;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,14 +17,16 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
 
+use crate::admin::{Answered, Asked};
 use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, SiteHost};
 use crate::proxy::body::{end_when_idle, linger};
 use crate::proxy::intercept::authority;
 use crate::proxy::origin::{inject_into, Balancer, Servers};
 use crate::proxy::outbound::CONNECTS;
 use crate::proxy::posthog::{self, Passed, Passing, Step};
+use crate::proxy::refusals::{of_head, Asking};
 use crate::proxy::upstream::{Addresses, Timeouts, Upstream};
-use crate::proxy::{connections, hops, BuildError, Hedgerow};
+use crate::proxy::{connections, hops, reply, BuildError, Hedgerow};
 use crate::site::claims::Underscores;
 use crate::site::inject::PageStream;
 use crate::site::snippet::{Home, Page};
@@ -173,6 +176,19 @@ impl Site {
         }
     }
 
+    /// Counts a request that could not be proxied.
+    fn count(&self, session: &Session, context: &Context, code: u16) {
+        let (number, asked) = match context.way {
+            Way::Origin(number) => (number, Asked::Site),
+            Way::PostHog(number, _) => (number, Asked::PostHog),
+            Way::Nowhere | Way::Answered => return,
+        };
+        let route = Some(number);
+        let answered = Answered::of_status(code);
+        let inner = &self.hedgerow.inner;
+        inner.answered(session, Asking { route, asked }, answered, None);
+    }
+
     fn servers(&self, context: &Context) -> Option<&Servers> {
         match &context.way {
             Way::Origin(number) => self.origins.get(number),
@@ -222,7 +238,13 @@ impl ProxyHttp for Site {
         end_when_idle(session, self.hedgerow.inner.idle_seconds);
         if let Err(fault) = answers::head(session).check() {
             log::debug!("a request was refused for its head: {fault:?}");
+            let inner = &self.hedgerow.inner;
+            inner.answered(session, Asking::NOTHING, of_head(fault), None);
             answers::refuse_head(session, fault).await?;
+            return Ok(true);
+        }
+        if let Some(answer) = health::asked(&self.hedgerow, session) {
+            reply::write(session, answer).await?;
             return Ok(true);
         }
         if self.hedgerow.intercept(session).await? {
@@ -248,6 +270,13 @@ impl ProxyHttp for Site {
                         }
                         Step::Answer(status, headers, body) => {
                             context.way = Way::Answered;
+                            let asking = Asking {
+                                route: Some(number),
+                                asked: Asked::PostHog,
+                            };
+                            let answered = Answered::of_status(status.as_u16());
+                            let inner = &self.hedgerow.inner;
+                            inner.answered(session, asking, answered, None);
                             posthog::write(session, status, &headers, body).await?;
                             return Ok(true);
                         }
@@ -256,6 +285,8 @@ impl ProxyHttp for Site {
             }
             _ => {}
         }
+        let inner = &self.hedgerow.inner;
+        inner.answered(session, Asking::NOTHING, Answered::NoRoute, None);
         page(session, 404).await?;
         Ok(true)
     }
@@ -451,6 +482,7 @@ impl ProxyHttp for Site {
             log::debug!("an answer broke off: {error}");
             session.set_keepalive(None);
         } else if code > 0 {
+            self.count(session, context, code);
             session.set_keepalive(None);
             let written = if matches!(context.way, Way::PostHog(..)) {
                 // posthog-js tries again after these (posthog-ingestion 6.5).

@@ -1,0 +1,430 @@
+//! Requests by route, call and what they were answered: bounded sets of labels, counted in places
+//! that are there from the start.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::segment::{self, Kind, Recognised};
+
+/// What a request asked for, as far as Hedgerow tells calls apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Asked {
+    /// One of Segment's calls with one message.
+    One(Kind),
+    /// A batch of messages.
+    Batch,
+    /// A pixel.
+    Pixel,
+    /// The SDKs' own telemetry.
+    Telemetry,
+    /// A CORS preflight.
+    Preflight,
+    /// analytics.js and what belongs to it.
+    File,
+    /// A path or a method of a Segment route that is no call.
+    Unknown,
+    /// A request of posthog-js on its route.
+    PostHog,
+    /// A page or a file of the site behind an `origin`.
+    Site,
+    /// Nothing that a route was found for.
+    Nothing,
+}
+
+impl Asked {
+    const ALL: [Self; 15] = [
+        Self::One(Kind::Track),
+        Self::One(Kind::Page),
+        Self::One(Kind::Screen),
+        Self::One(Kind::Identify),
+        Self::One(Kind::Group),
+        Self::One(Kind::Alias),
+        Self::Batch,
+        Self::Pixel,
+        Self::Telemetry,
+        Self::Preflight,
+        Self::File,
+        Self::Unknown,
+        Self::PostHog,
+        Self::Site,
+        Self::Nothing,
+    ];
+
+    /// The value of the label.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::One(kind) => kind.name(),
+            Self::Batch => "batch",
+            Self::Pixel => "pixel",
+            Self::Telemetry => "telemetry",
+            Self::Preflight => "preflight",
+            Self::File => "file",
+            Self::Unknown => "unknown",
+            Self::PostHog => "posthog",
+            Self::Site => "site",
+            Self::Nothing => "none",
+        }
+    }
+}
+
+impl From<Recognised> for Asked {
+    fn from(recognised: Recognised) -> Self {
+        match recognised {
+            Recognised::Ingest(segment::Call::One(kind)) => Self::One(kind),
+            Recognised::Ingest(segment::Call::Batch) => Self::Batch,
+            Recognised::Pixel(_) | Recognised::PixelHead => Self::Pixel,
+            Recognised::Telemetry => Self::Telemetry,
+            Recognised::Preflight => Self::Preflight,
+            Recognised::MethodNotAllowed(_) | Recognised::Unknown => Self::Unknown,
+        }
+    }
+}
+
+macro_rules! answered {
+    ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal,)*) => {
+        /// What became of a request: one status and one code each.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Answered {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Answered {
+            const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The status, as the label has it; `none` where nobody was left to be answered.
+            pub fn status(self) -> &'static str {
+                match self {
+                    $(Self::$name => $status,)*
+                }
+            }
+
+            /// The code, as the label and the answer have it.
+            pub fn code(self) -> &'static str {
+                match self {
+                    $(Self::$name => $code,)*
+                }
+            }
+        }
+    };
+}
+
+answered! {
+    /// As it was meant.
+    Well = "200" "ok",
+    /// A preflight.
+    NoContent = "204" "ok",
+    /// A file that the client has already.
+    NotModified = "304" "ok",
+    /// A pixel whose write key the route does not take; its answer is the picture all the same.
+    PixelUnknownKey = "200" "unknown_write_key",
+    /// A pixel whose message got nowhere.
+    PixelLost = "200" "not_delivered",
+    /// The body is empty.
+    EmptyBody = "400" "empty_body",
+    /// The body is no JSON.
+    InvalidJson = "400" "invalid_json",
+    /// The body is JSON, but no object.
+    NotAnObject = "400" "not_an_object",
+    /// `batch` is no array.
+    BatchNotAnArray = "400" "batch_not_an_array",
+    /// A key of the envelope came too late in a large body.
+    LateBatchKey = "400" "late_batch_key",
+    /// A content coding that is neither gzip nor identity.
+    UnknownEncoding = "400" "unknown_encoding",
+    /// Damaged gzip.
+    DamagedGzip = "400" "damaged_gzip",
+    /// Chunks that are none.
+    MalformedChunk = "400" "malformed_chunk",
+    /// A fault of the body that has no name here.
+    Malformed = "400" "malformed",
+    /// A target that is none.
+    BadTarget = "400" "bad_target",
+    /// `.` or `..` in the path.
+    DotSegment = "400" "dot_segment",
+    /// No host.
+    NoHost = "400" "no_host",
+    /// A host that is none.
+    BadHost = "400" "bad_host",
+    /// No write key, or one that the route does not take.
+    UnknownWriteKey = "401" "unknown_write_key",
+    /// A path on a Segment route that is no call.
+    UnknownPath = "404" "unknown_path",
+    /// No route takes the request.
+    NoRoute = "404" "no_route",
+    /// A method that the path does not have.
+    MethodNotAllowed = "405" "method_not_allowed",
+    /// `TRACE`.
+    Trace = "405" "trace",
+    /// The body, or its only message, is too large.
+    TooLarge = "413" "too_large",
+    /// A transfer coding besides `chunked`.
+    TransferCoding = "501" "transfer_coding",
+    /// PostHog did not take the events, and nothing keeps them.
+    PostHog = "503" "posthog",
+    /// The spool could not keep the events.
+    Spool = "503" "spool",
+    /// `limits.memory` is used up.
+    Memory = "503" "memory",
+    /// The body came too slowly.
+    SlowBody = "503" "slow_body",
+    /// Something that is fetched first is not there yet.
+    NotYet = "503" "not_yet",
+    /// The server behind the route did not answer as it should.
+    BadGateway = "502" "upstream",
+    /// The server behind the route could not be asked.
+    Unavailable = "503" "upstream",
+    /// The server behind the route took too long.
+    GatewayTimeout = "504" "upstream",
+    /// The client was gone before its answer.
+    ClientGone = "none" "client_gone",
+    /// Any other answer.
+    Other = "other" "other",
+}
+
+impl Answered {
+    /// Whether the request got what it asked for.
+    pub fn is_well(self) -> bool {
+        matches!(self, Self::Well | Self::NoContent | Self::NotModified)
+    }
+
+    /// A refusal for good, as opposed to what may succeed later.
+    pub fn is_refusal(self) -> bool {
+        let later = matches!(
+            self,
+            Self::PostHog
+                | Self::Spool
+                | Self::Memory
+                | Self::SlowBody
+                | Self::NotYet
+                | Self::BadGateway
+                | Self::Unavailable
+                | Self::GatewayTimeout
+                | Self::ClientGone
+                | Self::Other
+        );
+        !self.is_well() && !later
+    }
+
+    /// The refusal of a body with this code of [`crate::segment::Refusal::Malformed`].
+    pub fn malformed(code: &str) -> Self {
+        let known = Self::ALL.iter().copied();
+        let mut known = known.filter(|known| known.status() == "400");
+        known
+            .find(|known| known.code() == code)
+            .unwrap_or(Self::Malformed)
+    }
+
+    /// An answer of which only the status is known.
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            204 => Self::NoContent,
+            200..=299 => Self::Well,
+            304 => Self::NotModified,
+            401 => Self::UnknownWriteKey,
+            404 => Self::UnknownPath,
+            405 => Self::MethodNotAllowed,
+            413 => Self::TooLarge,
+            400 => Self::Malformed,
+            502 => Self::BadGateway,
+            503 => Self::Unavailable,
+            504 => Self::GatewayTimeout,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The requests of one route by what they asked for and were answered.
+#[derive(Debug)]
+struct Tally {
+    route: String,
+    counts: Box<[AtomicU64]>,
+}
+
+/// All requests that Hedgerow itself has answered. Counting costs one atomic addition.
+#[derive(Debug)]
+pub struct Requests {
+    routes: Vec<Tally>,
+    nowhere: Tally,
+}
+
+/// Requests of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestCount {
+    /// Host and path of the route as the configuration has them; `none` without one.
+    pub route: String,
+    /// What they asked for.
+    pub asked: Asked,
+    /// What they were answered.
+    pub answered: Answered,
+    /// How many.
+    pub number: u64,
+}
+
+impl Tally {
+    fn new(route: String) -> Self {
+        let places = Asked::ALL.len() * Answered::ALL.len();
+        Self {
+            route,
+            counts: (0..places).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    fn count(&self, asked: Asked, answered: Answered) {
+        let call = Asked::ALL.iter().position(|one| *one == asked);
+        let place = call.map(|call| call * Answered::ALL.len() + answered as usize);
+        if let Some(count) = place.and_then(|place| self.counts.get(place)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn read(&self, into: &mut Vec<RequestCount>) {
+        let kinds = Asked::ALL.iter().flat_map(|asked| {
+            Answered::ALL
+                .iter()
+                .map(move |answered| (*asked, *answered))
+        });
+        for ((asked, answered), count) in kinds.zip(&self.counts) {
+            let number = count.load(Ordering::Relaxed);
+            if number > 0 {
+                into.push(RequestCount {
+                    route: self.route.clone(),
+                    asked,
+                    answered,
+                    number,
+                });
+            }
+        }
+    }
+}
+
+impl Requests {
+    /// Counters for these routes, in the order of the configuration.
+    pub fn new(routes: impl Iterator<Item = String>) -> Self {
+        Self {
+            routes: routes.map(Tally::new).collect(),
+            nowhere: Tally::new("none".to_owned()),
+        }
+    }
+
+    /// Counts a request on the route of this number, or on none.
+    pub fn count(&self, route: Option<usize>, asked: Asked, answered: Answered) {
+        self.tally(route).count(asked, answered);
+    }
+
+    /// What the route of this number is called in labels and in the log.
+    pub fn route(&self, route: Option<usize>) -> &str {
+        &self.tally(route).route
+    }
+
+    /// What has been counted; kinds that never came are left out.
+    pub fn read(&self) -> Vec<RequestCount> {
+        let mut counts = Vec::new();
+        for tally in self.routes.iter().chain([&self.nowhere]) {
+            tally.read(&mut counts);
+        }
+        counts
+    }
+
+    fn tally(&self, route: Option<usize>) -> &Tally {
+        route
+            .and_then(|number| self.routes.get(number))
+            .unwrap_or(&self.nowhere)
+    }
+}
+
+/// A request that became no message.
+#[derive(Debug, Clone, Copy)]
+pub struct TurnedAway<'r> {
+    /// Host and path of the route, or `none`.
+    pub route: &'r str,
+    /// What it asked for.
+    pub asked: Asked,
+    /// What it was answered.
+    pub answered: Answered,
+    /// Its method.
+    pub method: &'r str,
+    /// Its path, without the query.
+    pub path: &'r str,
+    /// The end of its write key ([`key_end`]), where it had one.
+    pub key: Option<&'r str>,
+}
+
+/// The last four characters of a write key: enough to know it again, not enough to use it. A key
+/// that is hardly longer gives none of them away.
+pub fn key_end(key: &str) -> String {
+    let start = key.char_indices().rev().nth(3).map(|(start, _)| start);
+    let end = start.filter(|start| *start > 0);
+    let end = end.and_then(|start| key.get(start..)).unwrap_or_default();
+    // It is the sender's text.
+    let printable = |sign: char| if sign.is_ascii_graphic() { sign } else { '?' };
+    format!("…{}", end.chars().map(printable).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_request_has_a_place_of_its_own() {
+        let requests = Requests::new(["/hr/".to_owned(), "shop.test/".to_owned()].into_iter());
+        let mut number = 0;
+        for asked in Asked::ALL {
+            for answered in Answered::ALL {
+                for route in [Some(0), Some(1), None] {
+                    number += 1;
+                    for _ in 0..number % 3 {
+                        requests.count(route, asked, *answered);
+                    }
+                }
+            }
+        }
+        let counts = requests.read();
+        let sum: u64 = counts.iter().map(|count| count.number).sum();
+        assert_eq!(sum, (1..=number).map(|number| number % 3).sum::<u64>());
+        let mut labels: Vec<_> = counts
+            .iter()
+            .map(|count| {
+                let (asked, answered) = (count.asked, count.answered);
+                (
+                    &count.route,
+                    asked.word(),
+                    answered.status(),
+                    answered.code(),
+                )
+            })
+            .collect();
+        let all = labels.len();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), all, "two kinds have the same labels");
+        assert_eq!(requests.route(Some(7)), "none");
+    }
+
+    #[test]
+    fn every_fault_of_a_body_has_a_code_of_its_own() {
+        use crate::rewrite::RewriteError::*;
+        for error in [
+            Empty,
+            InvalidJson,
+            NotAnObject,
+            BatchNotAnArray,
+            LateBatchKey,
+        ] {
+            assert_eq!(Answered::malformed(error.code()).code(), error.code());
+        }
+        assert_eq!(Answered::malformed("new"), Answered::Malformed);
+    }
+
+    #[test]
+    fn of_a_key_at_most_four_characters_are_shown() {
+        for (key, shown) in [
+            ("wk_0123456789", "…6789"),
+            ("12345", "…2345"),
+            ("1234", "…"),
+            ("", "…"),
+            ("schlüssel-äöüß", "…????"),
+            ("line\nbreak\n\u{1b}[2J", "…?[2J"),
+        ] {
+            assert_eq!(key_end(key), shown, "{key:?}");
+        }
+    }
+}

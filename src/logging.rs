@@ -1,0 +1,288 @@
+//! The log of the process: its lines are bounded by kind and written from a thread of their own, so
+//! that neither a client nor a reader that has stopped can hold a request up.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender, TrySendError};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::{Level, Log, Metadata, Record};
+
+/// Lines that wait for the thread at most.
+const QUEUE: usize = 1024;
+/// So many lines come from one place of the code in one interval.
+const LINES: u64 = 5;
+const INTERVAL: Duration = Duration::from_secs(10);
+/// How long the end of the process waits for the last lines.
+const LAST: Duration = Duration::from_secs(1);
+
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Lines that were dropped since the start because what the log is written to did not take them.
+pub fn dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+enum Command {
+    Line(Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+/// Writes whole lines from a thread of its own. What finds the queue full is dropped and counted;
+/// the next line that is written says how many.
+#[derive(Debug)]
+pub struct LineWriter {
+    commands: SyncSender<Command>,
+}
+
+/// Waits for the last lines when it goes.
+#[derive(Debug)]
+pub struct LastLines {
+    commands: SyncSender<Command>,
+}
+
+impl LineWriter {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// When the system starts no thread.
+    pub fn start(out: impl Write + Send + 'static) -> io::Result<(Self, LastLines)> {
+        let (commands, queue) = sync_channel(QUEUE);
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write(out, &queue))?;
+        let last = LastLines {
+            commands: commands.clone(),
+        };
+        Ok((Self { commands }, last))
+    }
+}
+
+impl Write for LineWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self.commands.try_send(Command::Line(line.to_vec())) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                DROPPED.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        let (done, finished) = sync_channel(1);
+        let end = Instant::now() + LAST;
+        let mut command = Command::Flush(done);
+        while let Err(TrySendError::Full(full)) = self.commands.try_send(command) {
+            if Instant::now() >= end {
+                return;
+            }
+            command = full;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Whoever does not read does not keep the process.
+        let _ = finished.recv_timeout(end.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Nobody can be told of an error here: it is the log itself that fails.
+fn write(mut out: impl Write, queue: &Receiver<Command>) {
+    let mut told = 0;
+    while let Ok(command) = queue.recv() {
+        match command {
+            Command::Line(line) => {
+                let _ = out.write_all(&line);
+                let dropped = dropped();
+                if dropped > told {
+                    let more = dropped - told;
+                    let _ = writeln!(
+                        out,
+                        "({more} lines of the log were dropped: it was not read)"
+                    );
+                    told = dropped;
+                }
+                let _ = out.flush();
+            }
+            Command::Flush(done) => {
+                let _ = done.try_send(());
+            }
+        }
+    }
+}
+
+/// Bounds the lines that one place of the code writes, and says how many were left out. Only
+/// information, warnings and errors: whoever asks for more wants all of it.
+pub struct Bounded<L> {
+    log: L,
+    /// Its own lines about the start are never left out.
+    exempt: &'static str,
+    places: Mutex<HashMap<(String, u32), Place>>,
+}
+
+struct Place {
+    since: Instant,
+    lines: u64,
+    left_out: u64,
+}
+
+impl<L: Log> Bounded<L> {
+    /// Bounds what this logger gets, except from targets that begin with `exempt`.
+    pub fn new(log: L, exempt: &'static str) -> Self {
+        Self {
+            log,
+            exempt,
+            places: Mutex::default(),
+        }
+    }
+
+    /// Whether a line may be written, and how many were left out before it.
+    fn pass(&self, record: &Record<'_>, now: Instant) -> Option<u64> {
+        if record.level() > Level::Info || record.target().starts_with(self.exempt) {
+            return Some(0);
+        }
+        let place = (
+            record.file().unwrap_or(record.target()).to_owned(),
+            record.line().unwrap_or_default(),
+        );
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = places.entry(place).or_insert(Place {
+            since: now,
+            lines: 0,
+            left_out: 0,
+        });
+        if now.saturating_duration_since(place.since) >= INTERVAL {
+            place.since = now;
+            place.lines = 0;
+        }
+        if place.lines >= LINES {
+            place.left_out += 1;
+            return None;
+        }
+        place.lines += 1;
+        Some(std::mem::take(&mut place.left_out))
+    }
+}
+
+impl<L: Log> Log for Bounded<L> {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.log.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.log.enabled(record.metadata()) {
+            return;
+        }
+        match self.pass(record, Instant::now()) {
+            None => {}
+            Some(0) => self.log.log(record),
+            Some(more) => self.log.log(
+                &Record::builder()
+                    .metadata(record.metadata().clone())
+                    .module_path(record.module_path())
+                    .file(record.file())
+                    .line(record.line())
+                    .args(format_args!(
+                        "{} ({more} more lines like this were left out before it)",
+                        record.args()
+                    ))
+                    .build(),
+            ),
+        }
+    }
+
+    fn flush(&self) {
+        self.log.flush();
+    }
+}
+
+impl<L> std::fmt::Debug for Bounded<L> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Bounded").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    struct Nowhere;
+
+    impl Log for Nowhere {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, _: &Record<'_>) {}
+        fn flush(&self) {}
+    }
+
+    #[test]
+    fn one_place_writes_a_few_lines_in_an_interval_and_says_how_many_were_left_out() {
+        let bounded = Bounded::new(Nowhere, "hedgerow::cli");
+        let start = Instant::now();
+        let pass = |level, target: &str, line, at| {
+            let record = Record::builder()
+                .level(level)
+                .target(target)
+                .file(Some("src/x.rs"))
+                .line(Some(line))
+                .build();
+            bounded.pass(&record, at)
+        };
+        let ours = "hedgerow::proxy";
+        let passed = (0..50).filter(|_| pass(Level::Error, ours, 1, start).is_some());
+        assert_eq!(passed.count() as u64, LINES);
+        assert_eq!(pass(Level::Error, ours, 2, start), Some(0), "another place");
+        assert_eq!(pass(Level::Debug, ours, 1, start), Some(0));
+        assert_eq!(pass(Level::Warn, "hedgerow::cli::run", 1, start), Some(0));
+        assert_eq!(
+            pass(Level::Error, ours, 1, start + INTERVAL),
+            Some(50 - LINES)
+        );
+        assert_eq!(pass(Level::Error, ours, 1, start + INTERVAL), Some(0));
+    }
+
+    /// A reader that does not read until it is let.
+    struct Stuck(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_not_read_holds_nobody_up_and_what_it_lost_is_counted_and_said() {
+        let all = Arc::new(Mutex::new(Vec::new()));
+        let (mut writer, last) = LineWriter::start(Stuck(Arc::clone(&all))).unwrap();
+        let unread = all.lock().unwrap();
+        let sent = QUEUE * 3;
+        for number in 0..sent {
+            writer
+                .write_all(format!("line {number}\n").as_bytes())
+                .unwrap();
+        }
+        let lost = dropped();
+        assert!(lost >= (sent - QUEUE - 1) as u64, "{lost}");
+        drop(unread);
+        drop(last);
+        let text = String::from_utf8(all.lock().unwrap().clone()).unwrap();
+        assert!(text.starts_with("line 0\n"), "{text}");
+        let said = format!("({lost} lines of the log were dropped");
+        assert!(text.contains(&said), "{said}: {}", text.len());
+    }
+}

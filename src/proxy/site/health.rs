@@ -1,0 +1,47 @@
+//! `health` of a listener: what a load balancer asks where it sends its requests.
+
+use http::Method;
+use pingora::proxy::Session;
+
+use crate::admin::Question;
+use crate::config::Listener;
+use crate::proxy::Hedgerow;
+use crate::segment::Answer;
+
+/// The answer, if the request asks for health at a listener that has a path for it.
+pub(super) fn asked(hedgerow: &Hedgerow, session: &Session) -> Option<Answer> {
+    let listeners = &hedgerow.config().listen;
+    if listeners.iter().all(|listener| listener.health.is_none()) {
+        return None;
+    }
+    let head = session.req_header();
+    if !matches!(head.method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let path = head.uri.path();
+    let mut asked = listeners.iter().filter_map(|listener| {
+        let question = Question::below(listener.health.as_ref()?.tail(path)?)?;
+        came_in(session, listener).then_some(question)
+    });
+    let response = asked.next()?.answer(|| hedgerow.unready());
+    let headers = response.headers.iter();
+    Some(Answer {
+        status: response.status,
+        headers: headers
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        body: response.body,
+    })
+}
+
+/// Whether the request came in at this listener.
+fn came_in(session: &Session, listener: &Listener) -> bool {
+    let local = session.server_addr().and_then(|local| local.as_inet());
+    let Some(local) = local else {
+        return false;
+    };
+    // Port 0 was any free port.
+    let (ip, port) = (listener.address.ip(), listener.address.port());
+    (port == 0 || port == local.port())
+        && (ip.is_unspecified() || ip.to_canonical() == local.ip().to_canonical())
+}
