@@ -125,16 +125,20 @@ async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
 /// client that has hung up is the framework's to answer as well.
 async fn rest_of_head(stream: &mut Stream, mut head: BytesMut) -> io::Result<BytesMut> {
     loop {
-        if head.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
-            head.clear();
-        }
+        // Empty lines in front would be taken for its end.
+        let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+        drop(head.split_to(begins.unwrap_or(head.len())));
         let known = head.len();
         let more = first_bytes(stream).await?;
         if more.is_empty() && head.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         head.extend_from_slice(&more);
-        if more.is_empty() || ends_behind(&head, known.saturating_sub(3)) || head.len() >= LONGEST {
+        let ends = match known {
+            0 => is_whole(&head),
+            known => ends_behind(&head, known.saturating_sub(3)),
+        };
+        if ends || more.is_empty() || head.len() >= LONGEST {
             return Ok(head);
         }
     }
