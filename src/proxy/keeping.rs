@@ -331,6 +331,7 @@ impl Projects {
 /// What a spool has to know of the rest of the proxy.
 pub(super) struct Terms {
     /// The largest event that the rewriting lets through, in bytes.
+    #[cfg(feature = "nats")]
     pub(super) largest_event: usize,
     /// The time of day.
     pub(super) clock: delivery::Clock,

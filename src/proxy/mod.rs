@@ -417,6 +417,7 @@ impl Builder {
                 spool,
                 &config.delivery,
                 Terms {
+                    #[cfg(feature = "nats")]
                     largest_event: config.bounds.event,
                     clock: Arc::clone(&self.clock),
                 },
