@@ -79,9 +79,10 @@ impl Family {
     /// By a name in any case. Whatever is not known is somebody's server: its address says nothing
     /// of the user's.
     fn named(name: &str) -> Self {
+        let name = name.trim();
         let known = NAMES
             .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name.trim()));
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
         known.map_or(Self::In(Library::Server), |(_, family)| *family)
     }
 }

@@ -80,16 +80,17 @@ impl<'t> Properties<'_, '_, 't> {
         let text = self.source.context_text;
         let model = self.inner(Inner::Device, "model");
         let model = model.filter(|model| usable::is_text(*model, text));
-        let user_agent = self.user_agent_text();
-        let Some(user_agent) = user_agent.filter(|text| self.is_of_a_visitor(text)) else {
+        let said = self.user_agent_text();
+        let said = said.as_deref();
+        let Some(user_agent) = said.filter(|text| self.is_of_a_visitor(text)) else {
             self.add_context(
                 "$device_model",
                 model,
                 Origin::Fixed("context.device.model"),
             );
-            return self.add_raw_user_agent();
+            return self.add_raw_user_agent(said);
         };
-        let parsed = self.desk.user_agents.parse(&user_agent);
+        let parsed = self.desk.user_agents.parse(user_agent);
         let platform = self.inner_text(Inner::UserAgentData, "platform");
         let platform_version = self.inner_text(Inner::UserAgentData, "platformVersion");
         let hinted_model = self.inner_text(Inner::UserAgentData, "model");
@@ -114,13 +115,13 @@ impl<'t> Properties<'_, '_, 't> {
         if let Some(version) = &parsed.webview_app_version {
             self.add("$webview_app_version", version, USER_AGENT);
         }
-        self.add_raw_user_agent();
+        self.add_raw_user_agent(said);
     }
 
     /// The user agent as it stands, a server's own as well: PostHog tells bots by it.
-    fn add_raw_user_agent(&mut self) {
-        if let Some(user_agent) = self.user_agent_text() {
-            let raw = user_agent::raw(&user_agent);
+    fn add_raw_user_agent(&mut self, user_agent: Option<&str>) {
+        if let Some(user_agent) = user_agent {
+            let raw = user_agent::raw(user_agent);
             self.add("$raw_user_agent", &raw, Origin::Fixed("context.userAgent"));
         }
     }

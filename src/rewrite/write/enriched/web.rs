@@ -143,10 +143,11 @@ impl<'t> Properties<'_, '_, 't> {
 
     /// Campaign parameters and click ids, of the URL or of the page's search.
     fn write_url_parameters(&mut self, current_url: Option<&str>) {
-        let search = self.inner_text(Inner::Page, "search");
+        let search;
         let mut query = Query::of(current_url.unwrap_or_default());
         let mut origin = Origin::Fixed("the query of $current_url");
         if query.pairs().next().is_none() {
+            search = self.inner_text(Inner::Page, "search");
             query = Query::of(search.as_deref().unwrap_or_default());
             origin = Origin::Fixed("context.page.search");
         }
