@@ -1,7 +1,7 @@
 //! Which library sent a message, and so on whose machine it ran.
 
-use super::json::unescape;
-use super::message::{find, Context, Inner};
+use super::json::{name, unescape};
+use super::message::{find, named, Context, Inner};
 use super::usable;
 
 /// Where a library runs.
@@ -79,9 +79,10 @@ impl Family {
     /// By a name in any case. Whatever is not known is somebody's server: its address says nothing
     /// of the user's.
     fn named(name: &str) -> Self {
+        let name = name.trim();
         let known = NAMES
             .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name.trim()));
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
         known.map_or(Self::In(Library::Server), |(_, family)| *family)
     }
 }
@@ -89,7 +90,7 @@ impl Family {
 impl Library {
     /// By `context.library.name`, and for those that run in several places by what else they say.
     pub(super) fn of(context: &Context, text: &[u8]) -> Self {
-        let name = find(context.inner(Inner::Library), text, "name");
+        let name = named(context.inner(Inner::Library), name!("name"));
         let Some(name) = name.and_then(|name| usable::text(name, text)) else {
             return Self::Unknown;
         };
@@ -118,7 +119,7 @@ impl Library {
 /// analytics-swift describes one of the type `Linux` of which it knows nothing.
 fn describes_device(context: &Context, text: &[u8]) -> bool {
     let device = context.inner(Inner::Device);
-    let kind = find(device, text, "type");
+    let kind = named(device, name!("type"));
     let is_linux = kind.is_some_and(|kind| kind.is_string() && says(kind.of(text), &["linux"]));
     !is_linux
         && device
@@ -129,8 +130,8 @@ fn describes_device(context: &Context, text: &[u8]) -> bool {
 /// Whether C# runs in a game or an app: by the system of the device, or by the framework.
 fn is_app(context: &Context, text: &[u8]) -> bool {
     let systems = [
-        find(context.inner(Inner::Device), text, "type"),
-        find(context.inner(Inner::Os), text, "name"),
+        named(context.inner(Inner::Device), name!("type")),
+        named(context.inner(Inner::Os), name!("name")),
     ];
     let on_phone = systems
         .into_iter()

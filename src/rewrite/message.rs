@@ -250,7 +250,15 @@ impl Part {
     }
 }
 
-/// The value of a key among entries, none of which stands there twice.
+/// The value of a key that is asked for among entries, none of which stands there twice.
+pub(super) fn named(entries: &[Entry], name: Name) -> Option<Value> {
+    entries
+        .iter()
+        .find(|entry| entry.name == name)
+        .map(|entry| entry.value)
+}
+
+/// The value of a key that only a setting or the message itself names, likewise.
 pub(super) fn find(entries: &[Entry], text: &[u8], key: &str) -> Option<Value> {
     entries
         .iter()
@@ -362,6 +370,11 @@ impl Context {
     /// The value of a key of the first level.
     pub(super) fn get(&self, text: &[u8], key: &str) -> Option<Value> {
         find(&self.entries, text, key)
+    }
+
+    /// The value of a key of the first level that is asked for.
+    pub(super) fn named(&self, name: Name) -> Option<Value> {
+        named(&self.entries, name)
     }
 
     /// The entries of one of its objects; none if it is missing or something else.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::enrich::uuid7::{event_uuid, Uuid7};
 use super::identity::Id;
-use super::json::{is_blank, is_truthy, unescape, Shape, Value};
+use super::json::{is_blank, is_truthy, name, unescape, Shape, Value};
 use super::library::Library;
 use super::message::{Context, Message, Part};
 use super::message_id::{given, made, EventUuid, Place};
@@ -350,14 +350,14 @@ fn wants_ip(source: Source<'_>, arrival: &Arrival, mode: Mode) -> bool {
         // A text that is no address stays: many a site writes one there to keep the real one out.
         Mode::Enriched => usable::is_text(ip, context_text),
     };
-    if context.get(context_text, "ip").is_some_and(says_ip) {
+    if context.named(name!("ip")).is_some_and(says_ip) {
         return false;
     }
     if arrival.user_agent.is_some() {
         return true;
     }
     if context
-        .get(context_text, "direct")
+        .named(name!("direct"))
         .is_some_and(|direct| direct.shape == Shape::True)
     {
         return true;
@@ -368,7 +368,7 @@ fn wants_ip(source: Source<'_>, arrival: &Arrival, mode: Mode) -> bool {
 /// Whether the context has a user agent of its own.
 fn has_user_agent(source: Source<'_>, mode: Mode) -> bool {
     let text = source.context_text;
-    let user_agent = source.context.get(text, "userAgent");
+    let user_agent = source.context.named(name!("userAgent"));
     user_agent.is_some_and(|user_agent| match mode {
         Mode::Reference => true,
         Mode::Enriched => usable::is_text(user_agent, text),

@@ -5,7 +5,7 @@ use super::enrich::edge_session::{CookieValue, EdgeSessions, SessionCookie};
 pub(super) use super::enrich::session::SenderClock;
 use super::enrich::session::{cookie, explicit_session, posthog_js_session, PosthogJsSession};
 use super::enrich::uuid7::Uuid7;
-use super::json::{unescape, Scratch, Shape, Value};
+use super::json::{name, unescape, Scratch, Shape, Value};
 use super::library::Library;
 use super::message::Part;
 use super::normalise::Source;
@@ -137,7 +137,7 @@ fn explicit(
         }
     }
     let context_text = source.context_text;
-    let named = source.context.get(context_text, "sessionId")?;
+    let named = source.context.named(name!("sessionId"))?;
     let session = explicit_session(&said(named, context_text)?, visitor, clock)?;
     Some((session, "context.sessionId"))
 }

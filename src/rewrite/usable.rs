@@ -15,6 +15,9 @@ const NOTHING_IN_ANY_CASE: &[&str] = &["undefined", "null", "none"];
 /// What languages print for nothing, spelled exactly so.
 const NOTHING: &[&str] = &["nil", "<nil>", "NaN", "(null)", "<null>", "[object Object]"];
 
+/// The length of the longest of them; nearly every other text is longer, or begins otherwise.
+const LONGEST: usize = 15;
+
 /// Whether a text is blank, or what a language prints for nothing.
 pub(super) fn is_nothing(text: &str) -> bool {
     let text = text.trim();
@@ -29,8 +32,6 @@ pub(super) fn is_printed_nothing(text: &str) -> bool {
 
 /// Whether a text without space around it is what a language prints for nothing.
 fn is_placeholder(text: &str) -> bool {
-    // The longest of them; nearly every other text is longer, or begins otherwise.
-    const LONGEST: usize = 15;
     text.len() <= LONGEST
         && (is_printed_nothing(text)
             || NOTHING_IN_ANY_CASE
@@ -38,8 +39,28 @@ fn is_placeholder(text: &str) -> bool {
                 .any(|nothing| text.eq_ignore_ascii_case(nothing)))
 }
 
+/// Whether a string's ends and length alone show that it says something: it has no escapes, no
+/// space around it, and is longer than all that languages print for nothing or begins otherwise.
+/// Most strings are told by this, without a look at what is between their ends.
+fn plainly_says(value: Value, source: &[u8]) -> bool {
+    let inside = match value.shape {
+        Shape::Plain => inner(value.of(source)),
+        _ => return false,
+    };
+    let (Some(first), Some(last)) = (inside.first(), inside.last()) else {
+        return false;
+    };
+    let begins_otherwise = !matches!(first, b'u' | b'U' | b'n' | b'N' | b'<' | b'(' | b'[');
+    first.is_ascii_graphic()
+        && last.is_ascii_graphic()
+        && (begins_otherwise || inside.len() > LONGEST)
+}
+
 /// What a text says, if it says anything.
 pub(super) fn text(value: Value, source: &[u8]) -> Option<Cow<'_, str>> {
+    if plainly_says(value, source) {
+        return Some(unescape(value.of(source)));
+    }
     let said = match value.shape {
         Shape::Plain | Shape::Escaped => unescape(value.of(source)),
         _ => return None,
@@ -49,7 +70,7 @@ pub(super) fn text(value: Value, source: &[u8]) -> Option<Cow<'_, str>> {
 
 /// Whether a value is a text that says something.
 pub(super) fn is_text(value: Value, source: &[u8]) -> bool {
-    text(value, source).is_some()
+    plainly_says(value, source) || text(value, source).is_some()
 }
 
 /// Whether a value is a text that says something, or a number: versions and names are sent as
@@ -60,7 +81,9 @@ pub(super) fn is_word(value: Value, source: &[u8]) -> bool {
 
 /// Whether a value is a text that stands for nothing without being blank.
 pub(super) fn says_undefined(value: Value, source: &[u8]) -> bool {
-    value.is_string() && is_placeholder(unescape(value.of(source)).trim())
+    value.is_string()
+        && !plainly_says(value, source)
+        && is_placeholder(unescape(value.of(source)).trim())
 }
 
 /// Whether a value is null, or a text that says nothing.
@@ -137,6 +160,40 @@ mod tests {
             assert!(is_text(value, text) && is_word(value, text), "{something}");
         }
         assert!(is_word(value("7"), b"7") && !is_text(value("7"), b"7"));
+    }
+
+    #[test]
+    fn what_is_told_by_the_ends_of_a_string_is_what_its_whole_says() {
+        let words = NOTHING_IN_ANY_CASE.iter().chain(NOTHING).copied();
+        let others = [
+            "",
+            "x",
+            "unix",
+            "Nan",
+            "none of them",
+            "[0]",
+            "undefined undefined",
+            "é",
+        ];
+        for word in words.chain(others) {
+            for word in [word.to_owned(), word.to_uppercase(), word.to_lowercase()] {
+                for before in ["", " ", "\u{a0}", "\u{2003}", "x", "<"] {
+                    for after in ["", " ", "                ", "\u{a0}", "\u{feff}", ">"] {
+                        let said = format!("{before}{word}{after}");
+                        let json = format!("\"{said}\"");
+                        let (value, source) = (value(&json), json.as_bytes());
+                        assert_eq!(is_text(value, source), !is_nothing(&said), "{json}");
+                        let text = text(value, source);
+                        let expected = (!is_nothing(&said)).then_some(said.as_str());
+                        assert_eq!(text.as_deref(), expected, "{json}");
+                        let undefined = is_placeholder(said.trim());
+                        assert_eq!(says_undefined(value, source), undefined, "{json}");
+                        let blank = crate::rewrite::json::is_blank(value, source);
+                        assert_eq!(blank, said.trim().is_empty(), "{json}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -31,7 +31,10 @@ pub(in crate::rewrite) fn is_truthy(value: Value, text: &[u8]) -> bool {
 pub(in crate::rewrite) fn is_blank(value: Value, text: &[u8]) -> bool {
     match value.shape {
         Shape::Plain => {
-            std::str::from_utf8(inner(value.of(text))).is_ok_and(|inner| inner.trim().is_empty())
+            let inside = inner(value.of(text));
+            // Nearly every string is told by its first byte.
+            !inside.first().is_some_and(u8::is_ascii_graphic)
+                && std::str::from_utf8(inside).is_ok_and(|inside| inside.trim().is_empty())
         }
         Shape::Escaped => unescape(value.of(text)).trim().is_empty(),
         _ => false,
@@ -48,7 +51,7 @@ pub(in crate::rewrite) fn inner(string: &[u8]) -> &[u8] {
 /// What a (clean) string value says.
 pub(in crate::rewrite) fn unescape(string: &[u8]) -> std::borrow::Cow<'_, str> {
     let raw = inner(string);
-    if !raw.contains(&b'\\') {
+    if memchr::memchr(b'\\', raw).is_none() {
         // Clean text is UTF-8. Asking outright is much quicker than looking for what to replace.
         return match std::str::from_utf8(raw) {
             Ok(text) => text.into(),

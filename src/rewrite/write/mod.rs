@@ -258,12 +258,19 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
 
     /// A key out of two parts, each of which is JSON text already.
     fn key_of(&mut self, prefix: &[u8], key: &[u8], origin: Origin<'_>) {
-        self.comma();
-        self.out.push(b'"');
-        self.out.extend_from_slice(prefix);
+        // Some forty keys an event: what is not there is not copied, and what is goes in few pieces.
+        match std::mem::take(&mut self.empty) {
+            true => self.out.push(b'"'),
+            false => self.out.extend_from_slice(b",\""),
+        }
+        if !prefix.is_empty() {
+            self.out.extend_from_slice(prefix);
+        }
         self.out.extend_from_slice(key);
         self.out.extend_from_slice(b"\":");
-        self.note_constant(prefix, key);
+        if !self.desk.recipient.properties.is_empty() {
+            self.note_constant(prefix, key);
+        }
         if let Some(trace) = &mut self.trace {
             trace.note(prefix, key, origin);
         }

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::super::explain::Origin;
-use super::super::json::{is_truthy, write_string, Entry, Shape, Value};
-use super::super::message::{find, Inner};
+use super::super::json::{is_truthy, name, write_string, Entry, Name, Shape, Value};
+use super::super::message::{named, Inner};
 use super::super::plan::Piece;
 use super::super::spread::{write_spread, Strangers};
 use super::super::{usable, DeviceTypes, Noise};
@@ -14,34 +14,32 @@ use crate::segment::Kind;
 
 /// A path of the context that has a property of its own: the literal key that is preferred to the
 /// path, the path, and the property.
-type Path = (&'static str, Option<(Inner, &'static str)>, Target);
+type Path = ((&'static str, Name), Option<(Inner, Name)>, Target);
+
+/// A path whose literal key is this.
+macro_rules! path {
+    ($literal:literal, $target:ident) => {
+        (($literal, name!($literal)), None, Target::$target)
+    };
+    ($literal:literal, $inner:ident, $key:literal, $target:ident) => {
+        (
+            ($literal, name!($literal)),
+            Some((Inner::$inner, name!($key))),
+            Target::$target,
+        )
+    };
+}
 
 /// Those paths (mapping 1.3, point 3).
 const MAPPED: [Path; 8] = [
-    ("ip", None, Target::Ip),
-    ("page.url", Some((Inner::Page, "url")), Target::CurrentUrl),
-    ("page.path", Some((Inner::Page, "path")), Target::Pathname),
-    ("os.name", Some((Inner::Os, "name")), Target::Os),
-    (
-        "page.referrer",
-        Some((Inner::Page, "referrer")),
-        Target::Referrer,
-    ),
-    (
-        "screen.width",
-        Some((Inner::Screen, "width")),
-        Target::ScreenWidth,
-    ),
-    (
-        "screen.height",
-        Some((Inner::Screen, "height")),
-        Target::ScreenHeight,
-    ),
-    (
-        "device.type",
-        Some((Inner::Device, "type")),
-        Target::DeviceType,
-    ),
+    path!("ip", Ip),
+    path!("page.url", Page, "url", CurrentUrl),
+    path!("page.path", Page, "path", Pathname),
+    path!("os.name", Os, "name", Os),
+    path!("page.referrer", Page, "referrer", Referrer),
+    path!("screen.width", Screen, "width", ScreenWidth),
+    path!("screen.height", Screen, "height", ScreenHeight),
+    path!("device.type", Device, "type", DeviceType),
 ];
 
 /// When the context's values are written: those that say nothing come last, if nothing has taken
@@ -221,7 +219,7 @@ impl<'t> Properties<'_, '_, 't> {
     /// The campaign, if it is one that is taken apart rather than kept.
     pub(super) fn campaign(&self) -> Option<Value> {
         let text = self.source.context_text;
-        let campaign = self.source.context.get(text, "campaign")?;
+        let campaign = self.source.context.named(name!("campaign"))?;
         is_truthy(campaign, text).then_some(campaign)
     }
 
@@ -251,7 +249,7 @@ impl<'t> Properties<'_, '_, 't> {
     pub(super) fn write_mapped(&mut self) {
         let context_text = self.source.context_text;
         for path in &MAPPED {
-            let (literal, _, target) = *path;
+            let ((literal, _), _, target) = *path;
             let Some(value) = self.mapped_value(path) else {
                 continue;
             };
@@ -280,15 +278,11 @@ impl<'t> Properties<'_, '_, 't> {
     }
 
     /// The context's value that has a property of its own, unless something else takes its place.
-    fn mapped_value(&self, (literal, path, target): &Path) -> Option<Value> {
-        let Source {
-            context,
-            context_text,
-            ..
-        } = self.source;
-        let value = context.get(context_text, literal).or_else(|| {
-            path.and_then(|(inner, key)| find(context.inner(inner), context_text, key))
-        });
+    fn mapped_value(&self, ((_, literal), path, target): &Path) -> Option<Value> {
+        let context = self.source.context;
+        let value = context
+            .named(*literal)
+            .or_else(|| path.and_then(|(inner, key)| named(context.inner(inner), key)));
         value.filter(|_| !self.is_outdone(*target))
     }
 
@@ -313,7 +307,7 @@ impl<'t> Properties<'_, '_, 't> {
         }
         let text = self.source.context_text;
         for path in &MAPPED {
-            let (literal, _, target) = *path;
+            let ((literal, _), _, target) = *path;
             let property = target.property();
             if !self.mapped.is_left(target) || self.caller_has(property) {
                 continue;
@@ -388,12 +382,8 @@ impl<'t> Properties<'_, '_, 't> {
         let Some(time) = self.plan.unusable_time else {
             return;
         };
-        let Source {
-            context,
-            context_text,
-            ..
-        } = self.source;
-        let taken = context.get(context_text, "original_timestamp").is_some();
+        let context = self.source.context;
+        let taken = context.named(name!("original_timestamp")).is_some();
         // An array or object among the times is no loss, and could be of any size.
         let scalar = !matches!(time.shape, Shape::Array | Shape::Object);
         if scalar && !taken && !self.caller_has(ORIGINAL_TIMESTAMP) {

@@ -72,17 +72,12 @@ pub struct Query<'a>(&'a str);
 impl<'a> Query<'a> {
     /// The query of a URL of whatever kind, or of `context.page.search`. Empty if there is none.
     pub fn of(url: &'a str) -> Self {
-        let without_fragment = url.split_once('#').map_or(url, |(url, _)| url);
-        let query = without_fragment
-            .split_once('?')
-            .map_or("", |(_, query)| query);
+        let without_fragment = split_at(url, b'#').map_or(url, |(url, _)| url);
+        let query = split_at(without_fragment, b'?').map_or("", |(_, query)| query);
         let query = query.trim_start_matches('?');
         // The expressions in posthog-js end at the line. No browser's URL has a second one: the
         // first bytes of all line ends say so soon.
-        if !query
-            .bytes()
-            .any(|byte| matches!(byte, b'\n' | b'\r' | 0xe2))
-        {
+        if memchr::memchr3(b'\n', b'\r', 0xe2, query.as_bytes()).is_none() {
             return Self(query);
         }
         Self(query.split(super::is_line_end).next().unwrap_or_default())
@@ -94,7 +89,7 @@ impl<'a> Query<'a> {
         parts
             .into_iter()
             .flatten()
-            .map(|part| part.split_once('=').unwrap_or((part, "")))
+            .map(|part| split_at(part, b'=').unwrap_or((part, "")))
     }
 
     /// The decoded value of the first parameter of this name; none if it is missing or empty.
@@ -112,9 +107,10 @@ impl<'a> Query<'a> {
         let mut seen = 0u32;
         self.pairs().filter_map(move |(name, value)| {
             // All known names begin with one of these; most others need no further look.
-            name.starts_with(|first| "_bdefgilmoqrstuw".contains(first))
-                .then_some(())?;
-            let index = PARAMETERS.iter().position(|(known, _)| *known == name)?;
+            let first = *name.as_bytes().first()?;
+            b"_bdefgilmoqrstuw".contains(&first).then_some(())?;
+            let is_this = |known: &str| known.as_bytes().first() == Some(&first) && known == name;
+            let index = PARAMETERS.iter().position(|(known, _)| is_this(known))?;
             let (name, privacy) = *PARAMETERS.get(index)?;
             let is_first = seen & (1 << index) == 0;
             seen |= 1 << index;
@@ -128,10 +124,16 @@ impl<'a> Query<'a> {
     }
 }
 
+/// The parts before and behind the first such byte, which is an ASCII one.
+fn split_at(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = memchr::memchr(byte, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
 /// The value as posthog-js decodes it: plus signs are blanks, and percent signs are decoded unless
 /// one of them is wrong or they do not spell UTF-8; then all of them stay.
 pub(super) fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains(['+', '%']) {
+    if memchr::memchr2(b'+', b'%', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }
     let plain = match text.contains('+') {

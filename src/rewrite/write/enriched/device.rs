@@ -6,7 +6,7 @@ use super::super::super::enrich::user_agent::{
 };
 use super::super::super::explain::Origin;
 use super::super::super::identity::Id;
-use super::super::super::json::{unescape, Scanner, Scratch, Shape, Value};
+use super::super::super::json::{name, unescape, Scanner, Scratch, Shape, Value};
 use super::super::super::library::Library;
 use super::super::super::message::{find, Inner};
 use super::super::super::{usable, DeviceTypes, Mode};
@@ -15,10 +15,17 @@ use super::Properties;
 
 const USER_AGENT: Origin<'static> = Origin::Fixed("context.userAgent, parsed as posthog-js does");
 
+/// A key with the name it is asked for by.
+macro_rules! asked {
+    ($key:literal) => {
+        ($key, name!($key))
+    };
+}
+
 impl<'t> Properties<'_, '_, 't> {
     pub(super) fn write_device(&mut self) {
         self.write_device_type();
-        let os_version = self.inner(Inner::Os, "version");
+        let os_version = self.inner(Inner::Os, name!("version"));
         self.add_context(
             "$os_version",
             os_version,
@@ -27,36 +34,46 @@ impl<'t> Properties<'_, '_, 't> {
         let has_os_version =
             os_version.is_some_and(|version| usable::is_word(version, self.source.context_text));
         self.write_user_agent(has_os_version);
-        for (inner, key, property) in [
-            (Inner::Device, "manufacturer", "$device_manufacturer"),
-            (Inner::Device, "name", "$device_name"),
-            (Inner::App, "name", "$app_name"),
-            (Inner::App, "namespace", "$app_namespace"),
-            (Inner::Network, "carrier", "$network_carrier"),
+        for (inner, (key, name), property) in [
+            (
+                Inner::Device,
+                asked!("manufacturer"),
+                "$device_manufacturer",
+            ),
+            (Inner::Device, asked!("name"), "$device_name"),
+            (Inner::App, asked!("name"), "$app_name"),
+            (Inner::App, asked!("namespace"), "$app_namespace"),
+            (Inner::Network, asked!("carrier"), "$network_carrier"),
         ] {
-            self.add_text(property, self.inner(inner, key), origin_of(inner, key));
+            self.add_text(property, self.inner(inner, name), origin_of(inner, key));
         }
-        for (key, property) in [("version", "$app_version"), ("build", "$app_build")] {
-            let value = self.inner(Inner::App, key);
+        for ((key, name), property) in [
+            (asked!("version"), "$app_version"),
+            (asked!("build"), "$app_build"),
+        ] {
+            let value = self.inner(Inner::App, name);
             self.add_context(property, value, origin_of(Inner::App, key));
         }
-        let density = self.inner(Inner::Screen, "density");
+        let density = self.inner(Inner::Screen, name!("density"));
         let density = density.filter(|density| self.number(*density).is_some_and(|n| n > 0.0));
         self.add_context(
             "$screen_density",
             density,
             origin_of(Inner::Screen, "density"),
         );
-        for (key, property) in [
-            ("wifi", "$network_wifi"),
-            ("cellular", "$network_cellular"),
-            ("bluetooth", "$network_bluetooth"),
+        for ((key, name), property) in [
+            (asked!("wifi"), "$network_wifi"),
+            (asked!("cellular"), "$network_cellular"),
+            (asked!("bluetooth"), "$network_bluetooth"),
         ] {
-            let switch = self.inner(Inner::Network, key);
+            let switch = self.inner(Inner::Network, name);
             self.add_switch(property, switch, origin_of(Inner::Network, key));
         }
-        for (key, property) in [("locale", "$locale"), ("timezone", "$timezone")] {
-            let value = self.source.context.get(self.source.context_text, key);
+        for ((key, name), property) in [
+            (asked!("locale"), "$locale"),
+            (asked!("timezone"), "$timezone"),
+        ] {
+            let value = self.source.context.named(name);
             self.add_text(property, value, Origin::Under("context", key.as_bytes()));
         }
         self.write_device_id();
@@ -64,7 +81,7 @@ impl<'t> Properties<'_, '_, 't> {
 
     fn write_device_id(&mut self) {
         let text = self.source.context_text;
-        let id = Id::of(self.inner(Inner::Device, "id"), text, Mode::Enriched);
+        let id = Id::of(self.inner(Inner::Device, name!("id")), text, Mode::Enriched);
         let id = id.says(text);
         if let Some(id) = id.as_deref().and_then(usable_device) {
             return self.add("$device_id", &id, Origin::Fixed("context.device.id"));
@@ -78,21 +95,22 @@ impl<'t> Properties<'_, '_, 't> {
 
     fn write_user_agent(&mut self, has_os_version: bool) {
         let text = self.source.context_text;
-        let model = self.inner(Inner::Device, "model");
+        let model = self.inner(Inner::Device, name!("model"));
         let model = model.filter(|model| usable::is_text(*model, text));
-        let user_agent = self.user_agent_text();
-        let Some(user_agent) = user_agent.filter(|text| self.is_of_a_visitor(text)) else {
+        let said = self.user_agent_text();
+        let said = said.as_deref();
+        let Some(user_agent) = said.filter(|text| self.is_of_a_visitor(text)) else {
             self.add_context(
                 "$device_model",
                 model,
                 Origin::Fixed("context.device.model"),
             );
-            return self.add_raw_user_agent();
+            return self.add_raw_user_agent(said);
         };
-        let parsed = self.desk.user_agents.parse(&user_agent);
-        let platform = self.inner_text(Inner::UserAgentData, "platform");
-        let platform_version = self.inner_text(Inner::UserAgentData, "platformVersion");
-        let hinted_model = self.inner_text(Inner::UserAgentData, "model");
+        let parsed = self.desk.user_agents.parse(user_agent);
+        let platform = self.inner_text(Inner::UserAgentData, name!("platform"));
+        let platform_version = self.inner_text(Inner::UserAgentData, name!("platformVersion"));
+        let hinted_model = self.inner_text(Inner::UserAgentData, name!("model"));
         let mut hints = ClientHints {
             platform: platform.as_deref(),
             platform_version: platform_version.as_deref(),
@@ -114,13 +132,13 @@ impl<'t> Properties<'_, '_, 't> {
         if let Some(version) = &parsed.webview_app_version {
             self.add("$webview_app_version", version, USER_AGENT);
         }
-        self.add_raw_user_agent();
+        self.add_raw_user_agent(said);
     }
 
     /// The user agent as it stands, a server's own as well: PostHog tells bots by it.
-    fn add_raw_user_agent(&mut self) {
-        if let Some(user_agent) = self.user_agent_text() {
-            let raw = user_agent::raw(&user_agent);
+    fn add_raw_user_agent(&mut self, user_agent: Option<&str>) {
+        if let Some(user_agent) = user_agent {
+            let raw = user_agent::raw(user_agent);
             self.add("$raw_user_agent", &raw, Origin::Fixed("context.userAgent"));
         }
     }
@@ -164,7 +182,7 @@ impl<'t> Properties<'_, '_, 't> {
     }
 
     fn user_agent_text(&self) -> Option<std::borrow::Cow<'t, str>> {
-        let own = self.context_text_of("userAgent");
+        let own = self.context_text_of(name!("userAgent"));
         own.or_else(|| self.settled.user_agent.map(|text| text.to_owned().into()))
     }
 
@@ -174,7 +192,7 @@ impl<'t> Properties<'_, '_, 't> {
     }
 
     fn mobile(&self) -> Option<Mobile> {
-        match self.inner(Inner::UserAgentData, "mobile")?.shape {
+        match self.inner(Inner::UserAgentData, name!("mobile"))?.shape {
             Shape::True => Some(Mobile::Yes),
             Shape::False => Some(Mobile::No),
             _ => None,
@@ -183,10 +201,10 @@ impl<'t> Properties<'_, '_, 't> {
 
     fn screen(&self) -> Option<Screen> {
         Some(Screen {
-            width: self.number(self.inner(Inner::Screen, "width")?)?,
-            height: self.number(self.inner(Inner::Screen, "height")?)?,
+            width: self.number(self.inner(Inner::Screen, name!("width"))?)?,
+            height: self.number(self.inner(Inner::Screen, name!("height"))?)?,
             density: self
-                .inner(Inner::Screen, "density")
+                .inner(Inner::Screen, name!("density"))
                 .and_then(|density| self.number(density)),
         })
     }
@@ -203,7 +221,7 @@ impl<'t> Properties<'_, '_, 't> {
 
     /// Looks at the brands, of which only one tells more than the user agent.
     fn see_brands(&self, hints: &mut ClientHints<'_>) {
-        let Some(brands) = self.inner(Inner::UserAgentData, "brands") else {
+        let Some(brands) = self.inner(Inner::UserAgentData, name!("brands")) else {
             return;
         };
         let text = brands.of(self.source.context_text);
@@ -233,7 +251,7 @@ impl<'t> Properties<'_, '_, 't> {
 
     fn overrides_device_type(&self) -> bool {
         self.desk.mapping.device_type == DeviceTypes::PostHog
-            && self.inner_text(Inner::Device, "type").is_some()
+            && self.inner_text(Inner::Device, name!("type")).is_some()
     }
 
     /// `$device_type` in PostHog's words, where Segment's own are not wanted.
@@ -241,10 +259,12 @@ impl<'t> Properties<'_, '_, 't> {
         if !self.overrides_device_type() {
             return;
         }
-        let Some(said) = self.inner_text(Inner::Device, "type") else {
+        let Some(said) = self.inner_text(Inner::Device, name!("type")) else {
             return;
         };
-        let model = self.inner_text(Inner::Device, "model").unwrap_or_default();
+        let model = self
+            .inner_text(Inner::Device, name!("model"))
+            .unwrap_or_default();
         // A phone's shorter side is below this many points; it is posthog-js's border as well.
         const TABLET: f64 = 600.0;
         let tablet = model.starts_with("iPad")

@@ -12,8 +12,8 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use super::super::explain::Origin;
-use super::super::json::{write_string, Shape, Value};
-use super::super::message::{find, Inner};
+use super::super::json::{write_string, Name, Shape, Value};
+use super::super::message::{find, named, Inner};
 use super::super::{usable, Mode};
 use super::presence::Target;
 use super::Properties;
@@ -151,23 +151,19 @@ impl<'t> Properties<'_, '_, 't> {
     }
 
     /// A value of one of the context's objects.
-    pub(super) fn inner(&self, inner: Inner, key: &str) -> Option<Value> {
-        find(
-            self.source.context.inner(inner),
-            self.source.context_text,
-            key,
-        )
+    pub(super) fn inner(&self, inner: Inner, key: Name) -> Option<Value> {
+        named(self.source.context.inner(inner), key)
     }
 
     /// A text of the context's first level that says something.
-    pub(super) fn context_text_of(&self, key: &str) -> Option<Cow<'t, str>> {
+    pub(super) fn context_text_of(&self, key: Name) -> Option<Cow<'t, str>> {
         let context_text: &'t [u8] = self.source.context_text;
-        let value = self.source.context.get(context_text, key)?;
+        let value = self.source.context.named(key)?;
         usable::text(value, context_text)
     }
 
     /// A text of one of the context's objects that says something.
-    pub(super) fn inner_text(&self, inner: Inner, key: &str) -> Option<Cow<'t, str>> {
+    pub(super) fn inner_text(&self, inner: Inner, key: Name) -> Option<Cow<'t, str>> {
         let context_text: &'t [u8] = self.source.context_text;
         usable::text(self.inner(inner, key)?, context_text)
     }

@@ -1,7 +1,7 @@
 //! Sessions, persons, the sending library and the books (mapping 5.3, 5.4 and 5.6).
 
 use super::super::super::explain::Origin;
-use super::super::super::json::{Shape, Value};
+use super::super::super::json::{name, Shape, Value};
 use super::super::super::library::Library;
 use super::super::super::message::Inner;
 use super::super::super::{usable, Bookkeeping, ContextTraits, PersonProfiles};
@@ -10,8 +10,8 @@ use crate::segment::Kind;
 
 impl Properties<'_, '_, '_> {
     pub(super) fn write_library(&mut self) {
-        let version = self.inner(Inner::Library, "version");
-        let name = self.inner(Inner::Library, "name");
+        let version = self.inner(Inner::Library, name!("version"));
+        let name = self.inner(Inner::Library, name!("name"));
         self.add_context(
             "$lib_version",
             version,
@@ -72,7 +72,7 @@ impl Properties<'_, '_, '_> {
             return own.is_some_and(|ip| usable::is_address(ip, self.source.text));
         }
         let text = self.source.context_text;
-        let ip = self.source.context.get(text, "ip");
+        let ip = self.source.context.named(name!("ip"));
         self.settled.ip.is_some() || ip.is_some_and(|ip| usable::is_address(ip, text))
     }
 
@@ -84,7 +84,7 @@ impl Properties<'_, '_, '_> {
             return false;
         }
         let text = self.source.context_text;
-        let ip = self.source.context.get(text, "ip");
+        let ip = self.source.context.named(name!("ip"));
         self.settled.ip.is_some() || ip.is_some_and(|ip| usable::is_text(ip, text))
     }
 
@@ -152,7 +152,7 @@ impl Properties<'_, '_, '_> {
     fn context_traits(&self) -> Option<Value> {
         self.source
             .context
-            .get(self.source.context_text, "traits")
+            .named(name!("traits"))
             .filter(|traits| usable::is_object(*traits, self.source.context_text))
     }
 

@@ -6,9 +6,9 @@ use super::super::super::enrich::url::{
     referring_domain, search_keyword, Query, SearchEngine, Url,
 };
 use super::super::super::explain::Origin;
-use super::super::super::json::{unescape, Shape, Value};
+use super::super::super::json::{name, unescape, Shape, Value};
 use super::super::super::library::Library;
-use super::super::super::message::{find, Inner};
+use super::super::super::message::{named, Inner};
 use super::super::super::usable;
 use super::Properties;
 use crate::segment::Kind;
@@ -25,7 +25,7 @@ impl<'t> Properties<'_, '_, 't> {
         }
         let current_url = self.current_url();
         let referrer = self.referrer();
-        let page_title = self.inner(Inner::Page, "title");
+        let page_title = self.inner(Inner::Page, name!("title"));
         self.add_text("title", page_title, Origin::Fixed("context.page.title"));
         if let Some(url) = current_url.as_deref().and_then(Url::parse) {
             self.add(
@@ -34,7 +34,7 @@ impl<'t> Properties<'_, '_, 't> {
                 Origin::Fixed("the host of $current_url"),
             );
             if self.plan.kind == Kind::Page {
-                let path = find(self.entries, self.source.text, "path");
+                let path = named(self.entries, name!("path"));
                 self.add_own(
                     "$pathname",
                     path.filter(|path| path.is_string()),
@@ -69,7 +69,7 @@ impl<'t> Properties<'_, '_, 't> {
         self.write_url_parameters(current_url.as_deref());
         self.write_viewport();
         if self.library == Library::Browser {
-            if let Some(locale) = self.context_text_of("locale") {
+            if let Some(locale) = self.context_text_of(name!("locale")) {
                 self.add(
                     "$browser_language",
                     &locale,
@@ -88,7 +88,7 @@ impl<'t> Properties<'_, '_, 't> {
     /// `$pathname` from the URL, unless a page call's own path has just been written.
     fn add_after_pathname(&mut self, pathname: &str) {
         let own = self.plan.kind == Kind::Page
-            && find(self.entries, self.source.text, "path")
+            && named(self.entries, name!("path"))
                 .is_some_and(|path| usable::is_text(path, self.source.text));
         if !own {
             self.add(
@@ -106,24 +106,24 @@ impl<'t> Properties<'_, '_, 't> {
         if let Some(url) = self.given.url {
             return own(url);
         }
-        if let Some(url) = find(self.entries, text, "$current_url") {
+        if let Some(url) = named(self.entries, name!("$current_url")) {
             return own(url);
         }
         let context_text: &'t [u8] = self.source.context_text;
-        let literal = self.source.context.get(context_text, "page.url");
-        let url = literal.or_else(|| self.inner(Inner::Page, "url"))?;
+        let literal = self.source.context.named(name!("page.url"));
+        let url = literal.or_else(|| self.inner(Inner::Page, name!("url")))?;
         url.is_string().then(|| unescape(url.of(context_text)))
     }
 
     /// What `$referrer` says in the end; a page call's own referrer is added if there is no other.
     fn referrer(&mut self) -> Option<Cow<'t, str>> {
         let text: &'t [u8] = self.source.text;
-        if let Some(referrer) = find(self.entries, text, "$referrer") {
+        if let Some(referrer) = named(self.entries, name!("$referrer")) {
             return referrer.is_string().then(|| unescape(referrer.of(text)));
         }
         let context_text: &'t [u8] = self.source.context_text;
-        let literal = self.source.context.get(context_text, "page.referrer");
-        if let Some(referrer) = literal.or_else(|| self.inner(Inner::Page, "referrer")) {
+        let literal = self.source.context.named(name!("page.referrer"));
+        if let Some(referrer) = literal.or_else(|| self.inner(Inner::Page, name!("referrer"))) {
             return referrer
                 .is_string()
                 .then(|| unescape(referrer.of(context_text)));
@@ -132,7 +132,7 @@ impl<'t> Properties<'_, '_, 't> {
             return None;
         }
         let referrer =
-            find(self.entries, text, "referrer").filter(|referrer| referrer.is_string())?;
+            named(self.entries, name!("referrer")).filter(|referrer| referrer.is_string())?;
         self.add_own(
             "$referrer",
             Some(referrer),
@@ -143,10 +143,11 @@ impl<'t> Properties<'_, '_, 't> {
 
     /// Campaign parameters and click ids, of the URL or of the page's search.
     fn write_url_parameters(&mut self, current_url: Option<&str>) {
-        let search = self.inner_text(Inner::Page, "search");
+        let search;
         let mut query = Query::of(current_url.unwrap_or_default());
         let mut origin = Origin::Fixed("the query of $current_url");
         if query.pairs().next().is_none() {
+            search = self.inner_text(Inner::Page, name!("search"));
             query = Query::of(search.as_deref().unwrap_or_default());
             origin = Origin::Fixed("context.page.search");
         }
@@ -156,12 +157,21 @@ impl<'t> Properties<'_, '_, 't> {
     }
 
     fn write_viewport(&mut self) {
-        for (key, inner, own) in [
-            ("$viewport_width", "innerWidth", "viewport_width"),
-            ("$viewport_height", "innerHeight", "viewport_height"),
+        for (key, inner, own, own_name) in [
+            (
+                "$viewport_width",
+                name!("innerWidth"),
+                "viewport_width",
+                name!("viewport_width"),
+            ),
+            (
+                "$viewport_height",
+                name!("innerHeight"),
+                "viewport_height",
+                name!("viewport_height"),
+            ),
         ] {
-            let text = self.source.text;
-            let given = find(self.entries, text, own).filter(|value| is_number(*value));
+            let given = named(self.entries, own_name).filter(|value| is_number(*value));
             let screen = self
                 .inner(Inner::Screen, inner)
                 .filter(|value| is_number(*value));
