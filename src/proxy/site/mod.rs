@@ -516,7 +516,7 @@ impl ProxyHttp for Site {
     }
 
     /// The framework's own line would hold what the server sent, cookies included, and a path in
-    /// which a project's key may stand; [`Site::report`] says what an operator needs.
+    /// which a project's key may stand; `Site::report` says what an operator needs.
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
         true
     }
