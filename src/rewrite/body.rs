@@ -10,77 +10,19 @@
 //! that was right ([`Body::is_provisional`]). Where it was not, which takes an envelope with another
 //! array in it, all of it is done again, and `batch` is followed to its end.
 
+mod parts;
+
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::json::{unescape, Ended, Skim, Skimmed};
+use super::json::{Ended, Skim, Skimmed};
 use super::{Bounds, RewriteError};
 use crate::segment::Call;
 
-/// The batch's own values, as they stand in the body.
-#[derive(Debug, Default)]
-pub(super) struct Heading {
-    pub(super) context: Option<Vec<u8>>,
-    pub(super) integrations: Option<Vec<u8>>,
-    pub(super) sent_at: Option<Vec<u8>>,
-    pub(super) write_key: Option<Vec<u8>>,
-}
-
-/// What the body has next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Next {
-    /// A message that ends with this range.
-    Message(Range<usize>),
-    /// A message that begins with this range and ends somewhere in it: say where with
-    /// [`Body::consumed`].
-    MessageWithin(Range<usize>),
-    /// A message that begins with this range, and perhaps ends in it: say where with
-    /// [`Body::consumed`], or that it must be followed with [`Body::follow_item`].
-    MessagePerhapsWithin(Range<usize>),
-    /// What was taken for the end of `batch` was not. The body begins anew, and so must everything
-    /// that came of its messages.
-    Misjudged,
-    /// A message that was too large to be held; it is gone.
-    TooLarge,
-    /// More bytes are needed.
-    Starved,
-    /// Nothing more.
-    Done,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Before the body's opening brace.
-    Open,
-    KeyOrEnd,
-    Key,
-    Colon,
-    Value,
-    CommaOrEnd,
-    /// Within `batch`.
-    ItemOrEnd,
-    Item,
-    ItemCommaOrEnd,
-    /// Behind the closing brace.
-    Trailing,
-    /// One message, the body itself.
-    Single,
-    Done,
-}
-
-/// The keys of a batch's envelope that mean something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Means {
-    Messages,
-    Context,
-    Integrations,
-    SentAt,
-    /// The write key.
-    Writer,
-    Nothing,
-}
+use parts::{key_of, Envelope, Guess, Item, Means, State, Streaming};
+pub(super) use parts::{Heading, Next};
 
 /// A body that is being taken apart.
 #[derive(Debug)]
@@ -103,54 +45,6 @@ pub(super) struct Body {
     oversized: bool,
     /// Whether a `sentAt` came behind messages that had left by then.
     late_sent_at: bool,
-}
-
-/// Where `batch` ends in a held body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Guess {
-    /// It has not been asked.
-    Open,
-    /// At this bracket, it seems; no message has come out yet.
-    Made(usize),
-    /// The same, and messages have come out.
-    Relied(usize),
-    /// Where it was thought to end.
-    Right,
-    /// It is to be followed.
-    Forbidden,
-}
-
-/// How a message of a stream is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Item {
-    /// By scanning it, if all of it is there.
-    Scanned,
-    /// By following it to its end.
-    Followed,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Streaming {
-    /// The whole body is held.
-    No,
-    /// The window is outgrown; `batch` has not been seen.
-    BeforeBatch,
-    /// Messages go out, or have gone.
-    Yes,
-}
-
-/// Whether the body may be the envelope of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Envelope {
-    /// The path says so.
-    Expected,
-    /// The path names one message, and it has not been looked yet whether it is a batch all the
-    /// same.
-    Possible,
-    /// It is being looked.
-    Sought,
-    /// There is none.
-    Absent,
 }
 
 impl Body {
@@ -656,17 +550,5 @@ impl Body {
                 Ok(Some(Next::Starved))
             }
         }
-    }
-}
-
-fn key_of(string: &[u8]) -> Means {
-    let text = unescape(string.trim_ascii());
-    match text.as_ref() {
-        "batch" => Means::Messages,
-        "context" => Means::Context,
-        "integrations" => Means::Integrations,
-        "sentAt" => Means::SentAt,
-        "writeKey" => Means::Writer,
-        _ => Means::Nothing,
     }
 }

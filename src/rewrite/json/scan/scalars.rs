@@ -1,0 +1,204 @@
+//! Strings, numbers and words: what a text holds besides its objects and arrays.
+
+use super::super::block::{plain_run, special, BLOCK};
+use super::super::value::{Malformed, Shape};
+use super::Scanner;
+
+impl Scanner<'_, '_> {
+    /// The string whose opening quote stands here.
+    #[inline(always)]
+    pub(super) fn string(&mut self) -> Shape {
+        self.skip(1);
+        if let Some(rest) = behind_plain_string(self.rest) {
+            self.rest = rest;
+            return Shape::Plain;
+        }
+        self.rest_of_string()
+    }
+
+    #[inline(always)]
+    pub(super) fn bare(&mut self, first: u8) -> Shape {
+        match first {
+            b'-' | b'0'..=b'9' => self.number(),
+            b't' => self.word(b"true", Shape::True),
+            b'f' => self.word(b"false", Shape::False),
+            b'n' => self.word(b"null", Shape::Null),
+            // What Python's json module writes; `repair` makes it null, as JavaScript would.
+            b'N' => self.not_a_number(b"NaN"),
+            b'I' => self.not_a_number(b"Infinity"),
+            _ => {
+                self.fail(Malformed::Syntax);
+                Shape::Null
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn word(&mut self, word: &[u8], shape: Shape) -> Shape {
+        match self.rest.strip_prefix(word) {
+            Some(rest) => self.rest = rest,
+            None => self.fail(Malformed::Syntax),
+        }
+        shape
+    }
+
+    fn not_a_number(&mut self, word: &[u8]) -> Shape {
+        self.clean = false;
+        self.word(word, Shape::Null)
+    }
+
+    /// The rest of a string that is not plain, or that ends too close to the end of the text.
+    #[inline(never)]
+    pub(super) fn rest_of_string(&mut self) -> Shape {
+        let mut shape = Shape::Plain;
+        loop {
+            self.skip(plain_run(self.rest));
+            match self.rest {
+                [b'"', rest @ ..] => {
+                    self.rest = rest;
+                    return shape;
+                }
+                [b'\\', ..] => {
+                    shape = Shape::Escaped;
+                    self.escape();
+                }
+                [_, rest @ ..] => {
+                    // A control character that should have been escaped: `repair` does it.
+                    self.clean = false;
+                    self.rest = rest;
+                }
+                [] => {
+                    self.fail(Malformed::Syntax);
+                    return shape;
+                }
+            }
+        }
+    }
+
+    pub(super) fn escape(&mut self) {
+        match self.rest.get(1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.skip(2),
+            Some(b'u') => {
+                let Some(unit) = hex4(self.rest, 2) else {
+                    return self.fail(Malformed::Syntax);
+                };
+                self.skip(6);
+                match unit {
+                    0xd800..=0xdbff => {
+                        let pair = self.rest.starts_with(b"\\u");
+                        match hex4(self.rest, 2) {
+                            Some(0xdc00..=0xdfff) if pair => self.skip(6),
+                            // Half a character (segment-tracking 2.7).
+                            _ => self.clean = false,
+                        }
+                    }
+                    0xdc00..=0xdfff => self.clean = false,
+                    _ => {}
+                }
+            }
+            _ => self.fail(Malformed::Syntax),
+        }
+    }
+
+    #[inline(always)]
+    fn number(&mut self) -> Shape {
+        let text = self.rest;
+        match text {
+            [b'-', b'I', ..] => {
+                self.skip(1);
+                self.not_a_number(b"Infinity")
+            }
+            _ => {
+                match behind_number(text) {
+                    None => self.fail(Malformed::Syntax),
+                    Some((rest, size)) => {
+                        self.rest = rest;
+                        let length = text.len() - rest.len();
+                        let number = text.get(..length).unwrap_or_default();
+                        if (size == Size::Any || length > 300) && !fits_a_double(number) {
+                            self.clean = false;
+                        }
+                    }
+                }
+                Shape::Number
+            }
+        }
+    }
+}
+
+/// What is known of a number's size by its form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Size {
+    /// As large as it has digits.
+    OfItsDigits,
+    /// It has an exponent.
+    Any,
+}
+
+/// What stands behind a number.
+#[inline(always)]
+fn behind_number(text: &[u8]) -> Option<(&[u8], Size)> {
+    let mut size = Size::OfItsDigits;
+    let mut rest = match text.strip_prefix(b"-").unwrap_or(text) {
+        [b'0', after @ ..] => after,
+        whole => behind_digits(whole)?,
+    };
+    if let [b'.', after @ ..] = rest {
+        rest = behind_digits(after)?;
+    }
+    if let [b'e' | b'E', after @ ..] = rest {
+        size = Size::Any;
+        rest = match after {
+            [b'+' | b'-', after @ ..] => behind_digits(after)?,
+            _ => behind_digits(after)?,
+        };
+    }
+    Some((rest, size))
+}
+
+/// What stands behind the closing quote of a string that is plain, and that does not end too close
+/// to the end of the text.
+#[inline(always)]
+pub(super) fn behind_plain_string(text: &[u8]) -> Option<&[u8]> {
+    let mut rest = text;
+    while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {
+        let special = special(block);
+        if special != 0 {
+            let length = special.trailing_zeros() as usize;
+            if block.get(length) != Some(&b'"') {
+                return None;
+            }
+            return rest.get(length + 1..);
+        }
+        rest = after;
+    }
+    None
+}
+
+/// What stands behind digits, of which there is at least one.
+#[inline(always)]
+fn behind_digits(text: &[u8]) -> Option<&[u8]> {
+    let mut rest = text;
+    while let [b'0'..=b'9', after @ ..] = rest {
+        rest = after;
+    }
+    (rest.len() < text.len()).then_some(rest)
+}
+
+/// Whether a number is within a double's range: beyond it capture refuses the whole request
+/// (posthog-ingestion 1.6).
+pub(in crate::rewrite::json) fn fits_a_double(number: &[u8]) -> bool {
+    std::str::from_utf8(number)
+        .ok()
+        .and_then(|text| text.parse::<f64>().ok())
+        .is_some_and(f64::is_finite)
+}
+
+pub(in crate::rewrite::json) fn hex4(text: &[u8], at: usize) -> Option<u32> {
+    let digits = text.get(at..at + 4)?;
+    digits.iter().try_fold(0, |value, digit| {
+        char::from(*digit)
+            .to_digit(16)
+            .map(|digit| value << 4 | digit)
+    })
+}
