@@ -83,7 +83,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Health that asks `unready` whenever somebody asks it.
+    /// Health that asks `unready` for each request.
     pub fn new(unready: impl Fn() -> Vec<Unready> + Send + Sync + 'static) -> Self {
         Self {
             unready: Box::new(unready),

@@ -18,7 +18,7 @@ pub(super) struct Id {
 impl Id {
     /// An id that stands for somebody, in the form in which PostHog gets it.
     ///
-    /// Blank ones stand for nobody, because capture refuses them. In the enriched mode neither do
+    /// Blank ones name no person, because capture refuses them. In the enriched mode neither do
     /// those that PostHog refuses to merge (posthog-ingestion 3.3), nor anything but text and
     /// numbers.
     pub(super) fn of(value: Option<Value>, text: &[u8], mode: Mode) -> Self {

@@ -83,7 +83,7 @@ pub enum Left {
 /// Where a message is in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// On its way to PostHog, or nobody says.
+    /// On its way to PostHog, or not known.
     UnderWay,
     /// PostHog has it.
     Delivered,

@@ -30,7 +30,7 @@ const ILLEGAL_IN_ANY_CASE: &[&str] = &[
 /// Ids that PostHog refuses to merge, spelled exactly so.
 const ILLEGAL: &[&str] = &["[object Object]", "NaN", "None", "none", "null", "0"];
 
-/// The id as PostHog shall get it. None for one that stands for nobody in particular: blank, the
+/// The id as PostHog shall get it. None for one that names no person: blank, the
 /// `undefined` and `(null)` of broken tracking code, or a UUID of zeros, which would make
 /// one person of everybody who has it.
 ///

@@ -126,7 +126,7 @@ impl Properties<'_, '_, '_> {
         event.is_some_and(|event| names.contains(&event.as_ref()))
     }
 
-    /// Writes such an id, unless it stands for nobody.
+    /// Writes such an id, unless it names no person.
     pub(super) fn write_respelled(&mut self, key: &[u8], id: &Id) {
         if id.value().is_some() {
             self.key_of(b"", key, Origin::Under("properties", key));
