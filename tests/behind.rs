@@ -179,7 +179,8 @@ async fn nginx_hands_over_a_path_as_its_recipe_says() {
         .map(|kind| format!("{kind}_temp_path {place}/{kind};\n"))
         .concat();
     let whole = format!(
-        "daemon off;\npid {place}/pid;\nerror_log stderr;\nevents {{}}\n\
+        // One process: a worker would outlive a first process that is killed.
+        "daemon off;\nmaster_process off;\npid {place}/pid;\nerror_log stderr;\nevents {{}}\n\
          http {{\naccess_log off;\n{temporary}{server}}}\n"
     );
     std::fs::write(folder.path().join("nginx.conf"), whole).unwrap();
