@@ -89,12 +89,12 @@ impl Drop for LastLines {
             command = full;
             std::thread::sleep(Duration::from_millis(5));
         }
-        // Whoever does not read does not keep the process.
+        // A reader that does not read does not keep the process.
         let _ = finished.recv_timeout(end.saturating_duration_since(Instant::now()));
     }
 }
 
-/// Nobody can be told of an error here: it is the log itself that fails.
+/// There is no place to report an error here: it is the log itself that fails.
 fn write(mut out: impl Write, queue: &Receiver<Command>) {
     let mut told = 0;
     while let Ok(command) = queue.recv() {
@@ -120,7 +120,7 @@ fn write(mut out: impl Write, queue: &Receiver<Command>) {
 }
 
 /// Bounds the lines that one place of the code writes, and says how many were left out. Only
-/// information, warnings and errors: whoever asks for more wants all of it.
+/// information, warnings and errors: a filter that asks for more wants all of it.
 pub struct Bounded<L> {
     log: L,
     /// Its own lines about the start are never left out.

@@ -1,4 +1,4 @@
-//! `mode: group`: requests of a project leave together, and nobody's events suffer for it. Real
+//! `mode: group`: requests of a project leave together, and no client's events suffer for it. Real
 //! sockets, and the real binary where a process has to end.
 #![allow(
     missing_docs,

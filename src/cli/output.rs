@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::End;
 
-/// Writes a line to standard error. Where it cannot be written, nobody can be told.
+/// Writes a line to standard error. Where it cannot be written, there is no other place to say it.
 macro_rules! complain {
     ($($words:tt)*) => {{
         use std::io::Write as _;

@@ -2,7 +2,7 @@
 //! events are safe.
 //!
 //! No task waits for requests: the first one sets a timer, and what leaves is carried by a task of
-//! its own, so that a client that hangs up takes nobody's events with it.
+//! its own, so that a client that hangs up takes no other client's events with it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

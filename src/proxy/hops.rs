@@ -33,7 +33,7 @@ fn named(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// The headers that go on, without the length, which whoever writes the body states.
+/// The headers that go on, without the length, which the writer of the body states.
 pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let named = named(headers);
     let kept = headers.iter().filter(|(name, _)| {

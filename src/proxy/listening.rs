@@ -91,7 +91,7 @@ pub(super) struct Listening<A> {
 /// What clients may take, beside `idle`.
 #[derive(Clone)]
 pub(super) struct Bounds {
-    /// Whom the connections are counted with; nobody where only the operator comes in.
+    /// What the connections are counted with; nothing where only the operator comes in.
     pub(super) crowd: Option<Arc<Crowd>>,
     /// How long the head of a request may take.
     pub(super) head: Duration,

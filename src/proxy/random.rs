@@ -24,7 +24,7 @@ pub(super) fn random_bits() -> u128 {
     })
 }
 
-/// The last bits of what is left, which nobody gets again.
+/// The last bits of what is left, which are given out once.
 fn draw(left: &mut Vec<u8>) -> Option<u128> {
     if left.len() < USE {
         left.resize(HELPING, 0);

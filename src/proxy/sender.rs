@@ -31,7 +31,7 @@ const STREAMS: usize = 64;
 const ANSWER: usize = 64 * 1024;
 /// So many bytes of a refusal are kept as its reason.
 const WORDS: usize = 1024;
-/// The verdict stands in the head: a body that drips keeps nobody waiting.
+/// The verdict stands in the head: a body that drips keeps no client waiting.
 const DRIPS: Duration = Duration::from_secs(2);
 
 /// A project as a place to send batches to.
@@ -40,7 +40,7 @@ pub(super) struct Destination {
     envelope: Envelope,
     recipient: Arc<Recipient>,
     client: Client,
-    /// As many as connections are kept: more would open some that nobody could use again.
+    /// As many as connections are kept: more would open some that could never be used again.
     whole: Semaphore,
     streams: Semaphore,
     tally: Tally,

@@ -95,7 +95,7 @@ pub(super) struct Watcher<'a> {
     /// Messages seen so far, and the last fault among them.
     pub(super) seen: usize,
     pub(super) fault: Option<Fault>,
-    /// The entries of the live view whose outcome is open, if somebody looks.
+    /// The entries of the live view whose outcome is open, while the page is open.
     pub(super) open: Vec<u64>,
 }
 

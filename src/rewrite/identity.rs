@@ -16,7 +16,7 @@ pub(super) struct Id {
 }
 
 impl Id {
-    /// An id that stands for somebody, in the form in which PostHog gets it.
+    /// An id that names a person, in the form in which PostHog gets it.
     ///
     /// Blank ones name no person, because capture refuses them. In the enriched mode neither do
     /// those that PostHog refuses to merge (posthog-ingestion 3.3), nor anything but text and

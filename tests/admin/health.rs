@@ -1,4 +1,4 @@
-//! Live and ready are told apart, where a load balancer can ask and nobody sees what visitors do.
+//! Live and ready are told apart, where a load balancer can ask without seeing what visitors do.
 
 use hedgerow::demo::capture::Fault;
 use http::StatusCode;

@@ -1,5 +1,5 @@
 //! The log of the real binary: what it says at its start and end, as text or JSON, and that nothing
-//! waits for whoever does not read it.
+//! waits for a reader that does not read it.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! Connections that bring nothing cost little, end some time, and keep nobody out.
+//! Connections that bring nothing cost little, end some time, and keep no client out.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -75,7 +75,7 @@ pub(super) enum Command {
 pub(super) struct Shared {
     pub(super) gauges: Gauges,
     pub(super) counters: Counters,
-    /// Whether somebody wants to know if events are taken; nobody does in most installations.
+    /// Whether an operator asks if events are taken; most installations never do.
     asked: AtomicBool,
     pub(super) takes_nothing: AtomicBool,
 }

@@ -166,7 +166,7 @@ impl Said {
             }
         };
         let keeps = match self.minor {
-            // HTTP/1.0 knows no chunks: whoever sends them may mean anything.
+            // HTTP/1.0 knows no chunks: a sender of them may mean anything.
             0 => self.keep && !self.close && !self.coded,
             _ => !self.close,
         };

@@ -503,7 +503,7 @@ impl ProxyHttp for Site {
         }
     }
 
-    /// After the answer, whoever gave it.
+    /// After the answer, ours or an upstream's.
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
         // Recordings are large, and PostHog says no to a large one before it has ended.
         if matches!(context.way, Way::PostHog(..) | Way::Answered) {
