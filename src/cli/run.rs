@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hedgerow::proxy::{FetchError, Server};
+use hedgerow::proxy::{outlive_signals, FetchError, Server};
 use hedgerow::Hedgerow;
 
 use super::output::complain;
@@ -32,6 +32,9 @@ impl Options {
 
 /// Serves until it is told to stop.
 pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
+    if let Err(error) = outlive_signals() {
+        log::warn!("SIGHUP, SIGUSR1 and SIGUSR2 would end this process: {error}");
+    }
     let path = match file::find(config, options.file.as_deref()) {
         Ok(path) => path,
         Err(end) => return end,

@@ -84,7 +84,7 @@ pub use gathered::Gathered;
 pub use library::{check_libraries, fetch_libraries, FetchError};
 pub use origin::Balancer;
 pub use serve::{accepted, serve, Plain};
-pub use server::{Server, ServerError};
+pub use server::{outlive_signals, Server, ServerError};
 pub use site::{Context, Site};
 pub use startable::{check_server, Startable};
 pub use watcher::{Counts, Observer};
