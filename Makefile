@@ -29,13 +29,13 @@ demo: cmake
 	touch $@
 
 check: cmake
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 
 test: check clients nats-server web-servers blocker-lists
-	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --no-fail-fast
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --workspace --no-fail-fast
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	$(MAKE) instructions
 	$(TRY_BLOCKERS)
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::rewrite::{EventUuidForm, Repeats};
 
 fn recording(name: &str) -> (Call, String) {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/recordings");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/recordings");
     let text = std::fs::read_to_string(format!("{folder}/{name}.json")).unwrap();
     let file: Json = serde_json::from_str(&text).unwrap();
     let tail = file["path"].as_str().unwrap().rsplit('/').next().unwrap();

@@ -14,6 +14,7 @@ mod clock;
 mod enriched;
 mod flow;
 mod identities;
+mod messages;
 mod privacy;
 mod profiles;
 mod repairs;

@@ -37,7 +37,7 @@ fn properties(body: &str) -> Json {
 
 /// Bodies recorded from real SDKs, with the call that their path names.
 pub(super) fn recordings() -> Vec<(String, Call, Vec<u8>)> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/recordings");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/recordings");
     let mut recordings = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();

@@ -33,7 +33,6 @@ pub enum Reply {
 
 /// Why a request can never succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Refusal {
     /// The body is not what the call takes; a word that names the fault, and a sentence.
     Malformed {

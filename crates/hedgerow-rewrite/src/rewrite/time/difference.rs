@@ -168,7 +168,7 @@ fn times_are_read_as_segment_reads_them_but_for_what_is_explained() {
     let mut seen = BTreeSet::new();
     let mut unexplained = Vec::new();
     let mut count = 0;
-    for line in include_str!("../../../tests/data/times.tsv").lines() {
+    for line in include_str!("../../../../../tests/data/times.tsv").lines() {
         let mut columns = line.split('\t');
         let [form, json, segment] = [(); 3].map(|()| columns.next().unwrap());
         let ours = match serde_json::from_str(json).unwrap() {

@@ -6,7 +6,6 @@ use thiserror::Error;
 
 /// Why a body cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum BodyError {
     /// An encoding that no Segment SDK uses.
     #[error("the content encoding is not gzip or identity")]

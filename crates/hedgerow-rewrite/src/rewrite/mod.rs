@@ -5,9 +5,9 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use hedgerow::posthog::{ApiKey, Batch, Envelope};
-//! use hedgerow::rewrite::{Arrival, Bounds, Mapping, Pulled, Rewriter};
-//! use hedgerow::segment::{Call, Kind};
+//! use hedgerow_rewrite::posthog::{ApiKey, Batch, Envelope};
+//! use hedgerow_rewrite::rewrite::{Arrival, Bounds, Mapping, Pulled, Rewriter};
+//! use hedgerow_rewrite::segment::{Call, Kind};
 //!
 //! let rewriter = Arc::new(Rewriter::new(Mapping::default(), Bounds::default()));
 //! let mut rewrite = rewriter.begin(Arrival::new(Call::One(Kind::Track)));

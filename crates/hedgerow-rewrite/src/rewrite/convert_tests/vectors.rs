@@ -27,7 +27,7 @@ pub(super) struct Vector {
 }
 
 pub(super) fn vectors() -> Vec<Vector> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/reference");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/reference");
     let mut vectors: Vec<Vector> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| {

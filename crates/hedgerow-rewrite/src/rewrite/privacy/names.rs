@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn what_the_documents_list_is_what_is_done() {
-        let document = include_str!("../../../docs/privacy.md");
+        let document = include_str!("../../../../../docs/privacy.md");
         let names = PROTECTED.iter().chain(IDENTITY).chain(OPEN_CONTEXT);
         let names = names.chain(crate::rewrite::rules::PERSON_EVENTS);
         let missing: Vec<_> = names
