@@ -284,8 +284,8 @@ struct Tally {
 /// What a route is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takes {
-    /// Segment's calls. Refused write keys are shown from the start, at zero: an alert can tell the
-    /// first one only from a counter that was there before.
+    /// Segment's calls. What alerts watch is shown from the start, at zero: they can tell the first
+    /// one only from a counter that was there before.
     Calls,
     /// Something else.
     Other,
@@ -326,7 +326,14 @@ impl Tally {
     /// Whether a kind of request is shown before the first one has come.
     fn is_shown_at_zero(&self, asked: Asked, answered: Answered) -> bool {
         let is_call = matches!(asked, Asked::One(_) | Asked::Batch);
-        let is_watched = matches!(answered, Answered::Well | Answered::UnknownWriteKey);
+        let is_watched = matches!(
+            answered,
+            Answered::Well
+                | Answered::UnknownWriteKey
+                | Answered::PostHog
+                | Answered::Spool
+                | Answered::Memory
+        );
         self.takes == Takes::Calls && is_call && is_watched
     }
 
@@ -494,6 +501,10 @@ mod tests {
             .iter()
             .filter(|count| count.answered == Answered::UnknownWriteKey);
         assert_eq!(keys.count(), 7, "{counts:?}");
+        let later = counts
+            .iter()
+            .filter(|count| count.answered.status() == "503");
+        assert_eq!(later.count(), 21, "{counts:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{Kind, Metric};
 use crate::admin::state::{Condition, ProjectState, SpoolState, State};
+use crate::rewrite::Fault;
 
 use Kind::{Counter, Gauge, Histogram};
 
@@ -90,6 +91,11 @@ pub const METRICS: &[Metric] = &[
             samples.count(&["converted", "ok"], state.events);
             for (reason, number) in &state.left_out_for {
                 samples.count(&["dropped", reason], *number);
+            }
+            // An alert watches it, and can tell the first one only from a zero before it.
+            let of_posthog = Fault::RefusedByPostHog.code();
+            if !state.refused.contains_key(of_posthog) {
+                samples.count(&["refused", of_posthog], 0);
             }
             for (reason, number) in &state.refused {
                 samples.count(&["refused", reason], *number);
