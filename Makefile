@@ -10,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server web-servers blocker-lists
+.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server prometheus web-servers blocker-lists
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -33,7 +33,7 @@ check: cmake
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 
-test: check clients nats-server web-servers blocker-lists
+test: check clients nats-server prometheus web-servers blocker-lists
 	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --workspace --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	$(MAKE) instructions
@@ -72,6 +72,10 @@ chromium:
 # Debian keeps it where only root's path looks; the tests look there too.
 nats-server:
 	@PATH="$$PATH:/usr/sbin" scripts/need nats-server nats-server --version
+
+# The rules are tested with promtool, and the alerts with the server itself.
+prometheus:
+	@scripts/need prometheus sh -c 'prometheus --version && promtool --version'
 
 # In front of the real binary, as docs/behind has them.
 web-servers:

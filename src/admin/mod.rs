@@ -18,15 +18,16 @@ use crate::rewrite::Fate;
 
 mod health;
 pub mod live;
-mod metrics;
+pub mod metrics;
 mod requests;
 mod state;
 
 pub use health::{Health, Question, Unready};
 use live::{Clock, Live, Outcome};
-pub use requests::{key_end, Answered, Asked, RequestCount, Requests, TurnedAway};
+pub use requests::{key_end, Answered, Asked, RequestCount, Requests, Takes, TurnedAway};
 pub use state::{
-    Answers, Condition, ConnectionCounts, Forwarded, ProjectState, SpoolState, Stalled, State,
+    Answers, CertificateState, Condition, ConnectionCounts, Forwarded, ProjectState, RouteState,
+    SpoolSize, SpoolState, Stalled, State, UpstreamState,
 };
 
 const PAGE: &str = include_str!("assets/admin.html");

@@ -7,11 +7,13 @@ use std::time::UNIX_EPOCH;
 use chrono::{DateTime, Utc};
 
 use crate::admin::{
-    Admin, Answers, Came, Condition, Health, ProjectState, SpoolState, Stalled, State, Unready,
+    Admin, Answers, Came, Condition, Health, ProjectState, SpoolSize, SpoolState, Stalled, State,
+    Unready,
 };
 use crate::delivery::{self, Standing};
 use crate::rewrite::privacy::Privacy;
 
+use super::process;
 use super::recovery::Recovery;
 use super::verdict::Verdict;
 use super::{Config, Hedgerow, Inner};
@@ -20,6 +22,7 @@ use super::{Config, Hedgerow, Inner};
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     accepted: AtomicU64,
+    key_refused: AtomicU64,
     refused: AtomicU64,
     busy: AtomicU64,
     unreachable: AtomicU64,
@@ -32,7 +35,8 @@ impl Tally {
         self.recovery.note(project, verdict);
         let counter = match verdict {
             Verdict::Accepted => &self.accepted,
-            Verdict::KeyRefused(_) | Verdict::Rejected(_) => &self.refused,
+            Verdict::KeyRefused(_) => &self.key_refused,
+            Verdict::Rejected(_) => &self.refused,
             Verdict::Busy { .. } => &self.busy,
             Verdict::Unreachable(_) => &self.unreachable,
         };
@@ -46,6 +50,7 @@ impl Tally {
     fn read(&self) -> Answers {
         Answers {
             accepted: self.accepted.load(Ordering::Relaxed),
+            key_refused: self.key_refused.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             busy: self.busy.load(Ordering::Relaxed),
             unreachable: self.unreachable.load(Ordering::Relaxed),
@@ -81,6 +86,9 @@ impl Inner {
                 answers: destination.tally().read(),
                 waiting: 0,
                 waiting_bytes: 0,
+                oldest: None,
+                dead_letters: 0,
+                upstream: destination.upstream(),
                 stalled: None,
             })
             .collect();
@@ -94,13 +102,21 @@ impl Inner {
                 project.posthog = Condition::Available;
                 project.waiting = status.events;
                 project.waiting_bytes = status.bytes;
+                project.oldest = status
+                    .oldest
+                    .map(|oldest| (self.clock)().duration_since(oldest).unwrap_or_default());
+                project.dead_letters = status.dead_letters;
                 project.stalled = stalled(status.draining);
                 if status.breaker == delivery::Condition::Open {
                     project.posthog = Condition::Away;
                 }
             }
-            let counters = keeping.delivery().store().counters();
+            let store = keeping.delivery().store();
+            let (counters, size) = (store.counters(), store.gauges().size());
             SpoolState {
+                writable: store.standing() == Standing::Takes,
+                size: size.map(|(used, limit)| SpoolSize { used, limit }),
+                disk_free: keeping.folder().and_then(process::free_of),
                 appended: counters.appended.load(Ordering::Relaxed),
                 collapsed: counters.collapsed.load(Ordering::Relaxed),
                 settled: counters.settled.load(Ordering::Relaxed),
@@ -117,14 +133,20 @@ impl Inner {
             refused: counts.refused,
             notices: counts.notices,
             requests: self.requests.read(),
+            routes: self.requests.routes(),
+            rewrite_times: self.counters.rewriting().read(),
+            session_cookies: self.counters.session_cookies(),
             busy: counts.busy,
             held: counts.held,
+            held_limit: self.budget.limit(),
             log_dropped: crate::logging::dropped(),
             connections: self.crowd.counts(),
             unready: self.unready(),
             projects,
             spool,
             forwarded: self.forward_counts(),
+            certificates: self.certificates.clone(),
+            process: process::state(),
         }
     }
 }

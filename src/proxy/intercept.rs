@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use http::{header, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
@@ -52,6 +52,7 @@ impl Inner {
         let Action::Segment { write_keys, .. } = &route.action else {
             return Ok(false);
         };
+        let began = Instant::now();
         let tail = &*single_slashes(tail);
         let files = self.files.get(&number);
         let tail = match files.map(|files| (files, files.recognise(tail))) {
@@ -70,6 +71,7 @@ impl Inner {
                 };
                 self.answered(session, asking, answered, None);
                 self.answer(session, answer).await;
+                self.ended(session, asking, answered, began, 0);
                 return Ok(true);
             }
         };
@@ -131,6 +133,7 @@ impl Inner {
         self.answered(session, asking, answered, key.as_ref());
         let Some(reply) = reply else {
             session.set_keepalive(None);
+            self.ended(session, asking, answered, began, incoming.received());
             return Ok(true);
         };
         // Twice the limit, as capture does for its own clients (posthog-ingestion 5.1).
@@ -157,9 +160,13 @@ impl Inner {
         }
         let mut answer = reply.answer(&cors);
         if taken {
+            if set_cookie.is_some() {
+                self.counters.session_cookie();
+            }
             answer.headers.extend(set_cookie);
         }
         self.answer(session, answer).await;
+        self.ended(session, asking, answered, began, incoming.received());
         Ok(true)
     }
 
@@ -208,6 +215,7 @@ impl Inner {
             copy.as_deref_mut(),
         );
         let outcome = through.await;
+        passage.time();
         if let Some(copy) = copy {
             copy.found(passage.key());
         }
@@ -271,6 +279,7 @@ impl Inner {
         if outcome.is_ok() {
             outcome = passage.finish().await;
         }
+        passage.time();
         if let Some(copy) = copy {
             copy.found(passage.key());
         }
