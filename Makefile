@@ -1,6 +1,7 @@
 # make demo    the whole thing on this machine, without keys or accounts
 # make test    everything that must hold, with Segment's real libraries and a real browser
 # make check   formatting and lints
+# make supply-chain  the dependencies, against deny.toml
 # make bench   how long the rewriting takes
 # make compare CPU and latency beside nginx, HAProxy, Pingora and Node, into docs/performance.md
 #
@@ -10,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server prometheus web-servers blocker-lists
+.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server prometheus web-servers blocker-lists supply-chain
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -33,11 +34,15 @@ check: cmake
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 
-test: check clients nats-server prometheus web-servers blocker-lists
+test: check supply-chain clients nats-server prometheus web-servers blocker-lists
 	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --workspace --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	$(MAKE) instructions
 	$(TRY_BLOCKERS)
+
+# Licences, sources, duplicates and advisories of what we depend on (deny.toml).
+supply-chain:
+	@scripts/supply-chain
 
 bench: cmake
 	cargo bench --locked --bench rewrite --bench instructions

@@ -443,12 +443,7 @@ pub struct TurnedAway<'r> {
 /// The last four characters of a write key: enough to know it again, not enough to use it. A key
 /// that is hardly longer gives none of them away.
 pub fn key_end(key: &str) -> String {
-    let start = key.char_indices().rev().nth(3).map(|(start, _)| start);
-    let end = start.filter(|start| *start > 0);
-    let end = end.and_then(|start| key.get(start..)).unwrap_or_default();
-    // It is the sender's text.
-    let printable = |sign: char| if sign.is_ascii_graphic() { sign } else { '?' };
-    format!("…{}", end.chars().map(printable).collect::<String>())
+    crate::masked::end(key)
 }
 
 #[cfg(test)]

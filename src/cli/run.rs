@@ -50,6 +50,7 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
         outlive_file_size_limit();
     }
     allow_descriptors(config.limits.connections);
+    write_no_core();
     match super::fetch(&config) {
         Ok(()) => {}
         Err(error @ FetchError::Wrong { .. }) => {
@@ -113,6 +114,18 @@ fn allow_descriptors(connections: usize) {
             "{allowed} descriptors are allowed, which is too few for {connections} connections \
              (`limits.connections`); raise LimitNOFILE or `ulimit -n` to {wanted}"
         );
+    }
+}
+
+/// A crash leaves no file with keys and events in it.
+fn write_no_core() {
+    use rustix::process::{setrlimit, Resource, Rlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        log::warn!("a crash may write memory to a core file: {error}");
     }
 }
 

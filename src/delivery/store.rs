@@ -63,6 +63,35 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// How capture begins its refusals (posthog-ingestion 1.7).
+const REFUSALS: [&str; 14] = [
+    "failed to decode request",
+    "failed to parse request",
+    "failed to hydrate events from request",
+    "Failed to deserialize query string",
+    "request missing data payload",
+    "request holds no event",
+    "event submitted with an empty event name",
+    "event submitted without a distinct_id",
+    "event submitted with invalid cookieless mode",
+    "event submitted without an api_key",
+    "batch submitted with inconsistent api_key values",
+    "invalid event",
+    "API key is not valid",
+    "maximum event size exceeded",
+];
+
+impl Refusal {
+    /// The reason as a log may have it: what capture itself says. Another answer may repeat the
+    /// event, and so is only for those who look at events.
+    pub fn for_log(&self) -> &'static str {
+        let known = REFUSALS
+            .iter()
+            .find(|known| self.reason.starts_with(**known));
+        known.copied().unwrap_or("with words of its own")
+    }
+}
+
 /// Whether this process may drain a project's events now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lead {

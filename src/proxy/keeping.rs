@@ -442,7 +442,7 @@ impl Upstream for Carrier {
                 "project {project}: PostHog refuses an event for good ({}: {}); it is a dead letter \
                  now, and `hedgerow spool` shows it{more}",
                 refusal.status,
-                refusal.reason
+                refusal.for_log()
             );
         }
     }

@@ -153,7 +153,7 @@ impl Watcher<'_> {
                  others of its batch have arrived. The admin page shows it{more}",
                 self.project,
                 refusal.status,
-                refusal.reason
+                refusal.for_log()
             );
         }
         if let Some(admin) = self.admin {
