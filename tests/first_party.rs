@@ -41,6 +41,8 @@ mod started;
 mod tls;
 #[path = "first_party/ublock.rs"]
 mod ublock;
+#[path = "first_party/unanswered.rs"]
+mod unanswered;
 #[path = "first_party/vendors.rs"]
 mod vendors;
 #[path = "first_party/visitor.rs"]
