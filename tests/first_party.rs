@@ -19,6 +19,8 @@ mod absences;
 mod check;
 #[path = "first_party/early.rs"]
 mod early;
+#[path = "first_party/frameworks.rs"]
+mod frameworks;
 #[path = "first_party/house.rs"]
 mod house;
 #[path = "first_party/installations.rs"]

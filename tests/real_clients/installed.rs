@@ -20,6 +20,7 @@ pub enum Needed {
     PostHogJs(PostHogJs),
     Firefox,
     Puppeteer,
+    TypeScript,
     /// The extension, unpacked.
     UBlock,
 }
@@ -77,6 +78,7 @@ impl Needed {
                 None => on_path("firefox-esr"),
             },
             Self::Puppeteer => modules.join("puppeteer-core"),
+            Self::TypeScript => modules.join("typescript"),
             Self::UBlock => deps.join("ublock"),
             Self::PostHogJs(PostHogJs::Newest) => modules.join("posthog-js"),
             Self::PostHogJs(PostHogJs::V1_418) => modules.join("posthog-js-1.418"),
