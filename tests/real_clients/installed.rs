@@ -21,6 +21,9 @@ pub enum Needed {
     Firefox,
     Puppeteer,
     TypeScript,
+    /// The server that Nuxt is made with.
+    H3,
+    Yaml,
     /// The extension, unpacked.
     UBlock,
 }
@@ -79,6 +82,8 @@ impl Needed {
             },
             Self::Puppeteer => modules.join("puppeteer-core"),
             Self::TypeScript => modules.join("typescript"),
+            Self::H3 => modules.join("h3"),
+            Self::Yaml => modules.join("yaml"),
             Self::UBlock => deps.join("ublock"),
             Self::PostHogJs(PostHogJs::Newest) => modules.join("posthog-js"),
             Self::PostHogJs(PostHogJs::V1_418) => modules.join("posthog-js-1.418"),
