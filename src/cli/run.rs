@@ -21,12 +21,23 @@ pub(super) struct Options {
     /// How the lines of the log look.
     #[arg(long, value_enum, default_value = "text")]
     log_format: super::LogFormat,
+    /// Write a line for each request to the log: method, route, call, answer, bytes, time and trace.
+    #[arg(long)]
+    access_log: bool,
 }
 
 impl Options {
     /// How the lines of the log look.
     pub(super) fn log_format(&self) -> super::LogFormat {
         self.log_format
+    }
+
+    /// Whether there is a line for each request.
+    pub(super) fn access(&self) -> super::Access {
+        match self.access_log {
+            true => super::Access::Logged,
+            false => super::Access::NotLogged,
+        }
     }
 }
 
