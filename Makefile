@@ -10,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server prometheus web-servers blocker-lists
+.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -76,6 +76,10 @@ nats-server:
 # The rules are tested with promtool, and the alerts with the server itself.
 prometheus:
 	@scripts/need prometheus sh -c 'prometheus --version && promtool --version'
+
+# A clock that is set while the binary runs.
+faketime:
+	@scripts/need faketime faketime --version
 
 # In front of the real binary, as docs/behind has them.
 web-servers:

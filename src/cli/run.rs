@@ -83,6 +83,7 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
             for line in greeting::lines(&hedgerow, server.addresses()) {
                 log::info!("{line}");
             }
+            tell_of_certificates(&hedgerow);
             drop(hedgerow);
             server.run();
             log::info!("it has left");
@@ -91,6 +92,27 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
         Err(reason) => {
             complain!("hedgerow: {reason}");
             End::Unable
+        }
+    }
+}
+
+/// Days before the end of a certificate from which on it is told at the start.
+const ENDING: i64 = 14;
+
+/// Says which certificates have ended, or end soon.
+fn tell_of_certificates(hedgerow: &Hedgerow) {
+    let now = chrono::Utc::now().timestamp();
+    for certificate in hedgerow.state().certificates {
+        let (file, left) = (certificate.file, certificate.expires - now);
+        let days = left / (24 * 3600);
+        if left <= 0 {
+            log::error!(
+                "the certificate {file} has ended {} days ago: clients refuse it. Renew it, and \
+                 restart",
+                -days
+            );
+        } else if days < ENDING {
+            log::warn!("the certificate {file} ends in {days} days");
         }
     }
 }
