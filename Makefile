@@ -11,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server prometheus web-servers blocker-lists supply-chain
+.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists supply-chain
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -34,7 +34,7 @@ check: cmake
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 
-test: check supply-chain clients nats-server prometheus web-servers blocker-lists
+test: check supply-chain clients nats-server prometheus faketime web-servers blocker-lists
 	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --workspace --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	$(MAKE) instructions
@@ -81,6 +81,10 @@ nats-server:
 # The rules are tested with promtool, and the alerts with the server itself.
 prometheus:
 	@scripts/need prometheus sh -c 'prometheus --version && promtool --version'
+
+# A clock that is set while the binary runs.
+faketime:
+	@scripts/need faketime faketime --version
 
 # In front of the real binary, as docs/behind has them.
 web-servers:

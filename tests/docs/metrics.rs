@@ -35,6 +35,7 @@ fn every_metric_that_is_named_anywhere_in_the_documents_exists() {
         "README.md",
         PAGE,
         "docs/operations.md",
+        "docs/troubleshooting.md",
         "docs/delivery.md",
         "docs/installation.md",
         "docs/performance.md",

@@ -35,6 +35,17 @@ pub struct Running {
 impl Running {
     /// Starts it with this file and these flags, and waits until it answers at `address`.
     pub async fn start(folder: &Path, yaml: &str, flags: &[&str], address: SocketAddr) -> Self {
+        Self::start_with(folder, yaml, flags, &[], address).await
+    }
+
+    /// The same in an environment with these variables.
+    pub async fn start_with(
+        folder: &Path,
+        yaml: &str,
+        flags: &[&str],
+        variables: &[(&str, String)],
+        address: SocketAddr,
+    ) -> Self {
         let (file, log) = (folder.join("hedgerow.yaml"), folder.join("log"));
         std::fs::write(&file, yaml).expect("the folder is ours");
         let out = std::fs::File::create(&log).expect("the folder is ours");
@@ -44,6 +55,7 @@ impl Running {
             .arg(&file)
             .args(flags)
             .env_remove("RUST_LOG")
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stderr(out)
             .spawn()
