@@ -88,7 +88,7 @@ macro_rules! answered {
         }
 
         impl Answered {
-            const ALL: &'static [Self] = &[$(Self::$name,)*];
+            pub(super) const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// The status, as the label has it; `none` where nobody was left to be answered.
             pub fn status(self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use http::{header, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
@@ -95,7 +95,9 @@ impl Inner {
                 Some(_) => KeySearch::ForTheAccount,
                 None => KeySearch::ForTheProject,
             },
+            asking,
         };
+        let begun = Instant::now();
         let mut incoming = Incoming::begin(session, self.idle_seconds);
         let Ended {
             reply,
@@ -129,6 +131,9 @@ impl Inner {
             Recognised::Unknown => Ended::refused(Refusal::UnknownPath),
         };
         self.answered(session, asking, answered, key.as_ref());
+        if let Some(admin) = &self.admin {
+            admin.took(begun.elapsed());
+        }
         let Some(reply) = reply else {
             session.set_keepalive(None);
             return Ok(true);
@@ -215,7 +220,7 @@ impl Inner {
             Ok(()) if passage.only_message_too_large() => Ended::refused(Refusal::TooLarge),
             Ok(()) => Ended::well(Reply::Accepted),
             Err(stop) => {
-                passage.abort().await;
+                passage.abort(stop).await;
                 if stop == Stop::Memory {
                     self.report_memory();
                 }
@@ -275,7 +280,7 @@ impl Inner {
             copy.found(passage.key());
         }
         if let Err(stop) = outcome {
-            passage.abort().await;
+            passage.abort(stop).await;
             if let Some(more) = self.gate.pass("pixel", "pixel") {
                 let reason = stop.refusal_code().unwrap_or("not delivered");
                 log::warn!("a pixel's message was lost: {reason}{more}");

@@ -56,6 +56,7 @@ use pingora::proxy::Session;
 use pingora::tls::RootCertStore;
 use thiserror::Error;
 
+use crate::admin::live::Live;
 use crate::admin::{Admin, Requests};
 use crate::config::{Action, Config, Route, Sessions};
 use crate::delivery::SpoolError;
@@ -225,6 +226,7 @@ impl Hedgerow {
             idle: IDLE,
             head: HEAD,
             clock: Arc::new(SystemTime::now),
+            live: None,
         }
     }
 
@@ -245,6 +247,7 @@ impl Hedgerow {
     /// earlier process left goes out without waiting for a request, calls this. Does nothing
     /// without a spool, or when it has begun already.
     pub fn start_replay(&self) {
+        self.start_sampling();
         if let Some(keeping) = &self.inner.keeping {
             keeping.start();
         }
@@ -333,6 +336,7 @@ pub struct Builder {
     idle: Duration,
     head: Duration,
     clock: Clock,
+    live: Option<Arc<Live>>,
 }
 
 impl Builder {
@@ -340,6 +344,14 @@ impl Builder {
     #[must_use]
     pub fn watch(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// Records for the live view in this ring, where `admin` has one, so that something else can show
+    /// it as well.
+    #[must_use]
+    pub fn live(mut self, live: Arc<Live>) -> Self {
+        self.live = Some(live);
         self
     }
 
@@ -431,7 +443,7 @@ impl Builder {
         let crowd = Crowd::new(&config.limits, &config.trusted_proxies, Arc::clone(&gate));
         let requests = Requests::new(config.routes.iter().map(Route::name));
         let inner = Arc::new_cyclic(|inner| Inner {
-            admin: admin::admin(&config, &self.clock, inner),
+            admin: admin::admin(&config, &self.clock, self.live, inner),
             requests,
             files,
             rewriter,
@@ -451,8 +463,9 @@ impl Builder {
             leaving: AtomicBool::new(false),
             config,
         });
-        if let (Some(keeping), Some(admin)) = (&inner.keeping, &inner.admin) {
-            keeping.show_to(Arc::clone(admin));
+        let live = inner.admin.as_ref().and_then(|admin| admin.live());
+        if let (Some(keeping), Some(live)) = (&inner.keeping, live) {
+            keeping.show_to(Arc::clone(live));
         }
         Ok(Hedgerow { inner })
     }
