@@ -80,10 +80,10 @@ async fn what_happens_is_counted_shown_and_said() {
     let fates: Vec<_> = news["entries"].as_array().unwrap().iter().collect();
     assert_eq!(fates.len(), 3, "{news}");
     assert_eq!(fates[2]["fate"], "refused");
-    assert!(fates[0]["left"]
-        .as_str()
-        .unwrap()
-        .contains("\"distinct_id\": \"u-1\""));
+    let detail = get(admin, "/live/message?number=1").await.json();
+    assert_eq!(detail["explain"]["distinct_id"], "userId", "{detail}");
+    let left = detail["left"].as_str().unwrap();
+    assert!(left.contains("\"distinct_id\": \"u-1\""), "{left}");
     // PostHog goes away, and it shows.
     posthog
         .capture

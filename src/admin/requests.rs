@@ -96,7 +96,7 @@ macro_rules! answered {
         }
 
         impl Answered {
-            const ALL: &'static [Self] = &[$(Self::$name,)*];
+            pub(super) const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// Everything that can become of a request.
             pub fn all() -> &'static [Self] {

@@ -106,6 +106,47 @@ pub struct ProjectState {
     pub upstream: UpstreamState,
     /// Since when the spool does not let them be drained, and what it says; none while it does.
     pub stalled: Option<Stalled>,
+    /// The trouble that there is with its PostHog; none since a batch has last been taken.
+    pub trouble: Option<Trouble>,
+    /// The last error of its PostHog since the start, over or not.
+    pub last_error: Option<LastError>,
+}
+
+impl ProjectState {
+    /// A project for which nothing waits, and whose PostHog gives no trouble.
+    pub fn new(name: impl Into<String>, posthog: Condition, answers: Answers) -> Self {
+        Self {
+            name: name.into(),
+            posthog,
+            answers,
+            waiting: 0,
+            waiting_bytes: 0,
+            oldest: None,
+            dead_letters: 0,
+            upstream: UpstreamState::default(),
+            stalled: None,
+            trouble: None,
+            last_error: None,
+        }
+    }
+}
+
+/// Batches do not get through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trouble {
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+    /// How many have not.
+    pub failed: u64,
+}
+
+/// Why a batch did not get through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastError {
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// What it was, and what to do.
+    pub says: String,
 }
 
 /// The way to the PostHog of a project.

@@ -97,7 +97,9 @@ impl Inner {
                 Some(_) => KeySearch::ForTheAccount,
                 None => KeySearch::ForTheProject,
             },
+            asking,
         };
+        let begun = Instant::now();
         let mut incoming = Incoming::begin(session, self.idle_seconds);
         let Ended {
             reply,
@@ -131,6 +133,9 @@ impl Inner {
             Recognised::Unknown => Ended::refused(Refusal::UnknownPath),
         };
         self.answered(session, asking, answered, key.as_ref());
+        if let Some(admin) = &self.admin {
+            admin.took(begun.elapsed());
+        }
         let Some(reply) = reply else {
             session.set_keepalive(None);
             self.ended(session, asking, answered, began, incoming.received());
@@ -223,7 +228,7 @@ impl Inner {
             Ok(()) if passage.only_message_too_large() => Ended::refused(Refusal::TooLarge),
             Ok(()) => Ended::well(Reply::Accepted),
             Err(stop) => {
-                passage.abort().await;
+                passage.abort(stop).await;
                 if stop == Stop::Memory {
                     self.report_memory();
                 }
@@ -284,7 +289,7 @@ impl Inner {
             copy.found(passage.key());
         }
         if let Err(stop) = outcome {
-            passage.abort().await;
+            passage.abort(stop).await;
             if let Some(more) = self.gate.pass("pixel", "pixel") {
                 let reason = stop.refusal_code().unwrap_or("not delivered");
                 log::warn!("a pixel's message was lost: {reason}{more}");

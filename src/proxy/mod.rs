@@ -58,6 +58,7 @@ use pingora::proxy::Session;
 use pingora::tls::RootCertStore;
 use thiserror::Error;
 
+use crate::admin::live::Live;
 use crate::admin::{Admin, CertificateState, Requests, Takes};
 use crate::config::{Action, Config, Sessions};
 use crate::delivery::SpoolError;
@@ -229,6 +230,7 @@ impl Hedgerow {
             idle: IDLE,
             head: HEAD,
             clock: Arc::new(SystemTime::now),
+            live: None,
         }
     }
 
@@ -249,6 +251,7 @@ impl Hedgerow {
     /// earlier process left goes out without waiting for a request, calls this. Does nothing
     /// without a spool, or when it has begun already.
     pub fn start_replay(&self) {
+        self.start_sampling();
         if let Some(keeping) = &self.inner.keeping {
             keeping.start();
         }
@@ -337,6 +340,7 @@ pub struct Builder {
     idle: Duration,
     head: Duration,
     clock: Clock,
+    live: Option<Arc<Live>>,
 }
 
 impl Builder {
@@ -344,6 +348,14 @@ impl Builder {
     #[must_use]
     pub fn watch(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// Records for the live view in this ring, where `admin` has one, so that something else can show
+    /// it as well.
+    #[must_use]
+    pub fn live(mut self, live: Arc<Live>) -> Self {
+        self.live = Some(live);
         self
     }
 
@@ -442,7 +454,7 @@ impl Builder {
         });
         let requests = Requests::new(routes);
         let inner = Arc::new_cyclic(|inner| Inner {
-            admin: admin::admin(&config, &self.clock, inner),
+            admin: admin::admin(&config, &self.clock, self.live, inner),
             requests,
             certificates: process::certificates(&config),
             files,
@@ -463,8 +475,9 @@ impl Builder {
             leaving: AtomicBool::new(false),
             config,
         });
-        if let (Some(keeping), Some(admin)) = (&inner.keeping, &inner.admin) {
-            keeping.show_to(Arc::clone(admin));
+        let live = inner.admin.as_ref().and_then(|admin| admin.live());
+        if let (Some(keeping), Some(live)) = (&inner.keeping, live) {
+            keeping.show_to(Arc::clone(live));
         }
         Ok(Hedgerow { inner })
     }

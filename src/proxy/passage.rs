@@ -20,6 +20,7 @@ use super::culprits::{blames_events, deliver_without, Culprit};
 use super::group::{Gathering, Request};
 use super::keeping::{Holder, Unkept};
 use super::outbound::PIECE;
+use super::refusals::Asking;
 use super::sender::Destination;
 use super::stream::Outgoing;
 use super::verdict::{Then, Verdict};
@@ -132,6 +133,8 @@ pub(super) struct Keys<'a> {
     pub(super) header: Option<WriteKey>,
     pub(super) query: Option<WriteKey>,
     pub(super) search: KeySearch,
+    /// The request that they are of.
+    pub(super) asking: Asking,
 }
 
 /// How far the request's key is looked for.
@@ -186,11 +189,14 @@ impl<'a> Passage<'a> {
         inner: &'a Inner,
         keys: Keys<'a>,
         client: Option<IpAddr>,
-        rewrite: Rewrite,
+        mut rewrite: Rewrite,
     ) -> Self {
+        let live = inner.admin.as_ref().and_then(|admin| admin.live());
+        if live.is_some_and(|live| live.is_watched()) {
+            rewrite.explain();
+        }
         Self {
             inner,
-            keys,
             arrived: Arrived {
                 at: (inner.clock)(),
                 from: client,
@@ -200,12 +206,16 @@ impl<'a> Passage<'a> {
                 counters: &inner.counters,
                 gate: &inner.gate,
                 observer: inner.observer.as_ref(),
-                admin: inner.admin.as_ref(),
+                live,
+                route: inner.requests.route(keys.asking.route),
+                call: keys.asking.asked.word(),
+                explanations: Vec::new(),
                 project: "?",
                 seen: 0,
                 fault: None,
                 open: Vec::new(),
             },
+            keys,
             reservation: inner.budget.reserve(),
             flow: Flow::Held,
             key: KeyFrom::Nowhere,
@@ -285,9 +295,9 @@ impl<'a> Passage<'a> {
         }
     }
 
-    /// Gives up a batch that is on its way, so that nothing of it is stored.
-    pub(super) async fn abort(&mut self) {
-        self.watcher.settle(&Outcome::SentAgain);
+    /// Gives up a batch that is on its way, so that nothing of it is stored, because of this.
+    pub(super) async fn abort(&mut self, stop: Stop) {
+        self.watcher.settle(&stop.outcome());
         let outgoing = self
             .target
             .as_mut()

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::admin::live::Outcome;
+use crate::admin::live::{Live, Of, Outcome};
 use crate::admin::metrics::Timing;
-use crate::admin::Admin;
 use crate::delivery::Refusal;
 use crate::rewrite::{Fate, Fault, Notice, Omission, Watch};
 
@@ -120,7 +119,13 @@ pub(super) struct Watcher<'a> {
     pub(super) counters: &'a Counters,
     pub(super) gate: &'a Gate,
     pub(super) observer: Option<&'a Arc<dyn Observer>>,
-    pub(super) admin: Option<&'a Arc<Admin>>,
+    pub(super) live: Option<&'a Arc<Live>>,
+    /// The route's name and the call, for the live view.
+    pub(super) route: &'a str,
+    pub(super) call: &'static str,
+    /// Where the properties of events came from, by the number of the message; while the live view
+    /// is open.
+    pub(super) explanations: Vec<(usize, Vec<u8>)>,
     /// The project's name, for the log.
     pub(super) project: &'a str,
     /// Messages seen so far, and the last fault among them.
@@ -131,13 +136,13 @@ pub(super) struct Watcher<'a> {
 }
 
 /// The live view keeps no more entries, so the outcome of the others is shown nowhere.
-const OPEN: usize = 200;
+const OPEN: usize = 4000;
 
 impl Watcher<'_> {
     /// Says in the live view where the events since the last word are.
     pub(super) fn settle(&mut self, outcome: &Outcome) {
-        if let Some(admin) = self.admin.filter(|_| !self.open.is_empty()) {
-            admin.settle(&self.open, outcome);
+        if let Some(live) = self.live.filter(|_| !self.open.is_empty()) {
+            live.settle(&self.open, outcome);
             self.open.clear();
         }
     }
@@ -156,20 +161,30 @@ impl Watcher<'_> {
                 refusal.for_log()
             );
         }
-        if let Some(admin) = self.admin {
-            admin.refused_by_posthog(event, refusal);
+        if let Some(live) = self.live {
+            live.refused_by_posthog(self.project, event, refusal);
         }
         if let Some(observer) = self.observer {
             observer.message(event, Fate::Refused(fault));
         }
     }
 
-    fn show(&mut self, came: &[u8], fate: Fate<'_>) {
-        if let Some(number) = self.admin.and_then(|admin| admin.message(came, fate)) {
-            if self.open.len() >= OPEN {
-                self.open.remove(0);
+    fn show(&mut self, index: usize, came: &[u8], fate: Fate<'_>) {
+        if let Some(live) = self.live {
+            let of = Of {
+                project: self.project,
+                route: self.route,
+                call: self.call,
+            };
+            let of_it = |(number, _): &(usize, Vec<u8>)| *number == index;
+            let place = self.explanations.iter().rposition(of_it);
+            let explanation = place.map(|place| self.explanations.swap_remove(place).1);
+            if let Some(number) = live.message(of, came, fate, explanation.as_deref()) {
+                if self.open.len() >= OPEN {
+                    self.open.remove(0);
+                }
+                self.open.push(number);
             }
-            self.open.push(number);
         }
         if let Some(observer) = self.observer {
             observer.message(came, fate);
@@ -211,7 +226,13 @@ impl Watch for Watcher<'_> {
                 }
             }
         }
-        self.show(came, fate);
+        self.show(index, came, fate);
+    }
+
+    fn explained(&mut self, index: usize, explanation: &[u8]) {
+        // A batch whose messages are taken back and done again is explained again.
+        self.explanations.retain(|(number, _)| *number != index);
+        self.explanations.push((index, explanation.to_vec()));
     }
 
     /// Counts each, and says each kind once for a project. The name in it is the sender's, and so
