@@ -103,6 +103,22 @@ pub(super) fn render(state: &State) -> String {
         "Whether requests should come here: 1 or 0.",
     )
     .value(&[], u64::from(state.unready.is_empty()));
+    page.gauge(
+        "hedgerow_config_generation",
+        "The configuration at work: 1 at the start, one more with each reload.",
+    )
+    .value(&[], state.config.generation);
+    page.gauge(
+        "hedgerow_config_last_reload_timestamp_seconds",
+        "When the configuration at work came into force.",
+    )
+    .value(&[], state.config.since);
+    let mut reloads = page.counter(
+        "hedgerow_config_reloads_total",
+        "Changes of the configuration, by whether they came into force.",
+    );
+    reloads.value(&[("result", "applied")], state.config.applied);
+    reloads.value(&[("result", "refused")], state.config.refused);
     page.gauge("hedgerow_held_bytes", "Bytes that all requests hold.")
         .value(&[], state.held as u64);
     connections(&mut page, state);

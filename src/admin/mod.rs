@@ -5,7 +5,7 @@
 //! values, and what it tells is handed in as a [`State`].
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use http::header::{self, HeaderName, HeaderValue};
@@ -26,7 +26,8 @@ pub use health::{Health, Question, Unready};
 use live::{Clock, Live, Outcome};
 pub use requests::{key_end, Answered, Asked, RequestCount, Requests, TurnedAway};
 pub use state::{
-    Answers, Condition, ConnectionCounts, Forwarded, ProjectState, SpoolState, Stalled, State,
+    Answers, Condition, ConfigState, ConnectionCounts, Forwarded, ProjectState, SpoolState,
+    Stalled, State,
 };
 
 const PAGE: &str = include_str!("assets/admin.html");
@@ -64,7 +65,8 @@ pub enum Came {
 pub struct Admin {
     state: Box<dyn Fn() -> State + Send + Sync>,
     live: Live,
-    came: Came,
+    /// Whether messages are hidden.
+    hidden: AtomicBool,
     clock: Clock,
     /// Until when events are recorded, in seconds since 1970.
     watched: AtomicU64,
@@ -80,7 +82,7 @@ impl Admin {
         Self {
             state: Box::new(state),
             live: Live::new(Arc::clone(&clock)),
-            came,
+            hidden: AtomicBool::new(came == Came::Hidden),
             clock,
             watched: AtomicU64::new(0),
         }
@@ -93,7 +95,7 @@ impl Admin {
         if is_event && !self.is_watched() {
             return None;
         }
-        let entry = match self.came {
+        let entry = match self.came() {
             Came::Shown => self.live.record(came, fate),
             Came::Hidden => self.live.record(HIDDEN.as_bytes(), fate),
         };
@@ -106,7 +108,7 @@ impl Admin {
         if request.asked == Asked::Nothing && !self.is_watched() {
             return;
         }
-        let path = match self.came {
+        let path = match self.came() {
             Came::Shown => request.path,
             Came::Hidden => "(hidden: privacy is configured)",
         };
@@ -130,6 +132,18 @@ impl Admin {
     /// Says that PostHog refuses an event for good.
     pub fn refused_by_posthog(&self, event: &[u8], refusal: &Refusal) {
         self.live.refused_by_posthog(event, refusal);
+    }
+
+    /// Shows or hides messages from now on.
+    pub fn show(&self, came: Came) {
+        self.hidden.store(came == Came::Hidden, Ordering::Relaxed);
+    }
+
+    fn came(&self) -> Came {
+        match self.hidden.load(Ordering::Relaxed) {
+            true => Came::Hidden,
+            false => Came::Shown,
+        }
     }
 
     fn now(&self) -> i64 {
@@ -192,6 +206,10 @@ impl Admin {
             "status": if stalled.is_empty() { "ok" } else { "not_draining" },
             "not_draining": stalled,
             "waiting": waiting,
+            "config": {
+                "generation": state.config.generation,
+                "last_refusal": state.config.last_refusal,
+            },
             "posthog": state.projects.iter().map(|project| {
                 (project.name.clone(), json!(project.posthog.word()))
             }).collect::<serde_json::Map<_, _>>(),
@@ -231,7 +249,7 @@ impl fmt::Debug for Admin {
         formatter
             .debug_struct("Admin")
             .field("live", &self.live)
-            .field("came", &self.came)
+            .field("came", &self.came())
             .finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 //! that are there from the start.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 use crate::segment::{self, Kind, Recognised};
 
@@ -242,8 +243,8 @@ struct Tally {
 /// All requests that Hedgerow itself has answered. Counting costs one atomic addition.
 #[derive(Debug)]
 pub struct Requests {
-    routes: Vec<Tally>,
-    nowhere: Tally,
+    routes: Vec<Arc<Tally>>,
+    nowhere: Arc<Tally>,
 }
 
 /// Requests of one kind.
@@ -300,8 +301,21 @@ impl Requests {
     /// Counters for these routes, in the order of the configuration.
     pub fn new(routes: impl Iterator<Item = String>) -> Self {
         Self {
-            routes: routes.map(Tally::new).collect(),
-            nowhere: Tally::new("none".to_owned()),
+            routes: routes.map(|name| Arc::new(Tally::new(name))).collect(),
+            nowhere: Arc::new(Tally::new("none".to_owned())),
+        }
+    }
+
+    /// Counters for the routes of a configuration that follows: those of the same name go on.
+    pub fn after(before: &Self, routes: impl Iterator<Item = String>) -> Self {
+        let mut left = before.routes.clone();
+        let tally = |name: String| match left.iter().position(|known| known.route == name) {
+            Some(place) => left.swap_remove(place),
+            None => Arc::new(Tally::new(name)),
+        };
+        Self {
+            routes: routes.map(tally).collect(),
+            nowhere: Arc::clone(&before.nowhere),
         }
     }
 
@@ -397,6 +411,29 @@ mod tests {
         labels.dedup();
         assert_eq!(labels.len(), all, "two kinds have the same labels");
         assert_eq!(requests.route(Some(7)), "none");
+    }
+
+    #[test]
+    fn routes_of_the_same_name_go_on_counting() {
+        let routes = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let before = Requests::new(routes(&["/a/", "/b/"]).into_iter());
+        let count = |requests: &Requests, route| {
+            requests.count(Some(route), Asked::Batch, Answered::Well);
+        };
+        count(&before, 0);
+        count(&before, 1);
+        let after = Requests::after(&before, routes(&["/b/", "/c/"]).into_iter());
+        // A request that began earlier ends later.
+        count(&before, 1);
+        count(&after, 0);
+        count(&after, 1);
+        let counts = after.read();
+        let mut counts: Vec<_> = counts
+            .iter()
+            .map(|count| (count.route.as_str(), count.number))
+            .collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [("/b/", 3), ("/c/", 1)]);
     }
 
     #[test]

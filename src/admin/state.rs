@@ -33,6 +33,23 @@ pub struct State {
     pub spool: Option<SpoolState>,
     /// What became of requests that went on to a Segment account.
     pub forwarded: Forwarded,
+    /// The configuration at work.
+    pub config: ConfigState,
+}
+
+/// The configuration at work, and the changes of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigState {
+    /// 1 at the start, and one more with each that came into force.
+    pub generation: u64,
+    /// How many came into force after the first.
+    pub applied: u64,
+    /// How many were refused as a whole.
+    pub refused: u64,
+    /// When the last one came into force, in seconds since 1970.
+    pub since: u64,
+    /// Why the last change was refused; none if it came into force.
+    pub last_refusal: Option<String>,
 }
 
 /// Connections of clients to the listeners.

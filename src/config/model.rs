@@ -326,6 +326,18 @@ pub struct Server {
     pub grace: Duration,
     /// Where a successor asks for the listening sockets; nowhere if nothing is said.
     pub upgrade_socket: Option<PathBuf>,
+    /// Whether files that change are read again without being asked.
+    pub watch: Watching,
+}
+
+/// Whether files that change are read again without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Watching {
+    /// They are.
+    #[default]
+    On,
+    /// Only when asked.
+    Off,
 }
 
 impl Default for Server {
@@ -334,6 +346,7 @@ impl Default for Server {
             threads: 2,
             grace: Duration::from_secs(5),
             upgrade_socket: None,
+            watch: Watching::On,
         }
     }
 }

@@ -117,7 +117,7 @@ pub(super) const NATS: &[&str] = &[
     "url", "stream", "user", "password", "token", "ca_file", "replicas",
 ];
 /// `server`.
-pub(super) const SERVER: &[&str] = &["threads", "grace", "upgrade_socket"];
+pub(super) const SERVER: &[&str] = &["threads", "grace", "upgrade_socket", "watch"];
 
 /// Every section by what it is called in a message.
 pub(super) const ALL: &[(&str, &[&str])] = &[

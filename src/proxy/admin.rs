@@ -1,7 +1,7 @@
 //! What the admin page is told of the proxy.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::UNIX_EPOCH;
 
 use chrono::{DateTime, Utc};
@@ -14,7 +14,7 @@ use crate::rewrite::privacy::Privacy;
 
 use super::recovery::Recovery;
 use super::verdict::Verdict;
-use super::{Config, Hedgerow, Inner};
+use super::{Clock, Config, Hedgerow, Inner, Shared};
 
 /// What PostHog said to the batches of a project.
 #[derive(Debug, Default)]
@@ -57,12 +57,12 @@ impl Hedgerow {
     /// The pages of `admin`, unless it is off. The `hedgerow` binary serves them on their address;
     /// another proxy does it with [`Plain`](super::Plain), where it wants them.
     pub fn admin(&self) -> Option<Arc<Admin>> {
-        self.inner.admin.clone()
+        self.current().admin.clone()
     }
 
     /// The state at this moment, as the admin page tells it.
     pub fn state(&self) -> State {
-        self.inner.state()
+        self.current().state()
     }
 }
 
@@ -124,7 +124,8 @@ impl Inner {
             unready: self.unready(),
             projects,
             spool,
-            forwarded: self.forward_counts(),
+            forwarded: self.accounts.counts(),
+            config: self.reloads.state(),
         }
     }
 }
@@ -144,7 +145,7 @@ fn stalled(draining: delivery::Draining) -> Option<Stalled> {
 impl Hedgerow {
     /// Why no requests should come here at the moment; empty when they should.
     pub fn unready(&self) -> Vec<Unready> {
-        self.inner.unready()
+        self.current().unready()
     }
 
     /// Health on an address of its own, without what the admin page shows.
@@ -186,24 +187,48 @@ impl Inner {
     }
 }
 
-/// The admin page for a proxy that is being built.
-pub(super) fn admin(
-    config: &Config,
-    clock: &super::Clock,
-    inner: &Weak<Inner>,
-) -> Option<Arc<Admin>> {
-    config.admin?;
-    let came = match config.mapping.privacy == Privacy::default() {
+/// The admin page, from when a configuration first has one.
+#[derive(Default)]
+pub(super) struct AdminPages {
+    pages: OnceLock<Arc<Admin>>,
+    /// What they tell of; known a moment after the first is made.
+    shared: Arc<OnceLock<Weak<Shared>>>,
+}
+
+impl AdminPages {
+    /// Tells of this Hedgerow.
+    pub(super) fn tell_of(&self, shared: Weak<Shared>) {
+        // It is told once.
+        let _ = self.shared.set(shared);
+    }
+
+    /// The page, if the configuration has one.
+    pub(super) fn of(&self, config: &Config, clock: &Clock) -> Option<Arc<Admin>> {
+        config.admin?;
+        let pages = self.pages.get_or_init(|| {
+            let (clock, shared) = (Arc::clone(clock), Arc::clone(&self.shared));
+            let state = move || {
+                let shared = shared.get().and_then(Weak::upgrade);
+                let inner = shared.map(|shared| shared.current.load_full());
+                inner.map(|inner| inner.state()).unwrap_or_default()
+            };
+            let now = move || DateTime::<Utc>::from(clock());
+            Arc::new(Admin::new(state, came(config), Arc::new(now)))
+        });
+        Some(Arc::clone(pages))
+    }
+
+    /// Shows no more than the configuration of the moment lets it.
+    pub(super) fn settle(&self, config: &Config) {
+        if let Some(pages) = self.pages.get() {
+            pages.show(came(config));
+        }
+    }
+}
+
+fn came(config: &Config) -> Came {
+    match config.mapping.privacy == Privacy::default() {
         true => Came::Shown,
         false => Came::Hidden,
-    };
-    let (clock, inner) = (Arc::clone(clock), Weak::clone(inner));
-    let state = move || {
-        inner
-            .upgrade()
-            .map(|inner| inner.state())
-            .unwrap_or_default()
-    };
-    let now = move || DateTime::<Utc>::from(clock());
-    Some(Arc::new(Admin::new(state, came, Arc::new(now))))
+    }
 }

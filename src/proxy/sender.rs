@@ -43,7 +43,9 @@ pub(super) struct Destination {
     /// As many as connections are kept: more would open some that could never be used again.
     whole: Semaphore,
     streams: Semaphore,
-    tally: Tally,
+    tally: Arc<Tally>,
+    connections: Arc<Connections>,
+    timeouts: Timeouts,
     /// The request without what depends on the batch: its length and the client's address.
     template: Template,
 }
@@ -70,6 +72,7 @@ impl Destination {
         project: &Arc<Project>,
         connections: Arc<Connections>,
         timeouts: Timeouts,
+        tally: Arc<Tally>,
     ) -> Result<Self, BuildError> {
         let host = &project.host;
         let path = format!("{}{BATCH_PATH}", host.base_path());
@@ -80,12 +83,29 @@ impl Destination {
             project: Arc::clone(project),
             envelope: Envelope::new(&project.api_key),
             recipient: Arc::new(project.recipient()),
-            client: Client::new(Upstream::new(host, project.http, timeouts), connections),
+            client: Client::new(
+                Upstream::new(host, project.http, timeouts),
+                Arc::clone(&connections),
+            ),
             whole: Semaphore::new(POOL),
             streams: Semaphore::new(STREAMS),
-            tally: Tally::default(),
+            tally,
+            connections,
+            timeouts,
             template,
         })
+    }
+
+    /// Whether it does what one made of these would do.
+    pub(super) fn is_as_good(
+        &self,
+        project: &Project,
+        timeouts: Timeouts,
+        connections: &Arc<Connections>,
+    ) -> bool {
+        *self.project == *project
+            && self.timeouts == timeouts
+            && Arc::ptr_eq(&self.connections, connections)
     }
 
     pub(super) fn project(&self) -> &Project {
@@ -107,7 +127,7 @@ impl Destination {
     }
 
     /// What PostHog said to batches so far.
-    pub(super) fn tally(&self) -> &Tally {
+    pub(super) fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }
 
