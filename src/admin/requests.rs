@@ -155,6 +155,8 @@ answered! {
     MethodNotAllowed = "405" "method_not_allowed",
     /// `TRACE`.
     Trace = "405" "trace",
+    /// `CONNECT`.
+    Connect = "405" "connect",
     /// The body, or its only message, is too large.
     TooLarge = "413" "too_large",
     /// A transfer coding besides `chunked`.

@@ -16,7 +16,14 @@ pub(super) const FILE: &[&str] = &[
     "server",
 ];
 /// An entry of `listen` that is more than an address.
-pub(super) const LISTENER: &[&str] = &["address", "tls", "health"];
+pub(super) const LISTENER: &[&str] = &[
+    "address",
+    "tls",
+    "health",
+    "proxy_protocol",
+    "h2c",
+    "redirect",
+];
 /// Its `tls`.
 pub(super) const TLS: &[&str] = &["certificate", "key"];
 /// One of `projects`.

@@ -9,11 +9,11 @@ use std::time::Duration;
 use http::StatusCode;
 use pingora::proxy::HttpProxy;
 
-use crate::config::Config;
+use crate::config::{Config, H2c};
 use crate::demo::http::{Handler, Request, Response};
 
 use super::departure::Departure;
-use super::listening::{Bounds, Entrance, Hall, Manner, Plan};
+use super::listening::{Bounds, Entrance, Hall, Manner, Plainly, Plan};
 use super::serve::Plain;
 use super::site::Site;
 use super::tls;
@@ -73,9 +73,17 @@ impl Halls {
         mut enter: impl FnMut(SocketAddr) -> io::Result<Entrance>,
     ) -> Result<Plans, ServerError> {
         let listeners = config.listen.iter().map(|listener| {
-            let acceptor = listener.tls.as_ref().map(tls::acceptor).transpose()?;
-            let tls = acceptor.map(Arc::new);
-            Ok((listener.address, Manner { tls }))
+            let secured = listener.tls.is_some();
+            let acceptor = secured.then(|| tls::acceptor(listener.certificates()));
+            let manner = Manner {
+                tls: acceptor.transpose()?.map(Arc::new),
+                balancers: listener.proxy_protocol.clone(),
+                plain: match listener.h2c {
+                    H2c::On => Plainly::Both,
+                    H2c::Off => Plainly::Http1,
+                },
+            };
+            Ok((listener.address, manner))
         });
         let listeners = listeners.collect::<Result<Vec<_>, ServerError>>()?;
         let plainly = |address: Option<SocketAddr>| {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use ipnet::IpNet;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as L4Stream;
@@ -17,13 +18,16 @@ use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at, Instant};
 
+use super::client::is_trusted;
 use super::connection::{self, Ends};
 use super::crowd::Crowd;
 use super::departure::{Connection, Departure, Door, Stage};
 use super::gate::Gate;
 use super::gathered::Gathered;
+use super::preamble::{begins, proxied, Begins};
 use super::serve::accepted;
 use super::{ServerError, HEAD};
 
@@ -44,6 +48,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Default)]
 pub(super) struct Manner {
     pub(super) tls: Option<Arc<Acceptor>>,
+    /// Those who say with the PROXY protocol whose connection it is.
+    pub(super) balancers: Vec<IpNet>,
+    /// What is spoken without TLS.
+    pub(super) plain: Plainly,
+}
+
+/// What is spoken on connections without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Plainly {
+    #[default]
+    Http1,
+    /// HTTP/1, and HTTP/2 with prior knowledge.
+    Both,
 }
 
 /// An address that is listened on.
@@ -367,40 +384,102 @@ impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
     }
 
     fn welcome(&self, socket: TcpStream, peer: SocketAddr) {
-        let bounds = &self.bounds;
-        let place = match &bounds.crowd {
-            None => None,
-            Some(crowd) => match crowd.enter(peer.ip()) {
-                None => return,
-                place => place,
-            },
-        };
-        let (app, manner) = (Arc::clone(&self.app), self.manner.load_full());
-        let connection = self.door.connection();
-        let ends = Ends {
+        let manner = self.manner.load_full();
+        let arrival = Arrival {
+            app: Arc::clone(&self.app),
+            connection: self.door.connection(),
             idle: self.idle,
             closing: self.door.when_closing(),
             leaving: self.door.leaving(),
-            head: bounds.head,
-            crowd: bounds.crowd.clone(),
-            _place: place,
+            bounds: self.bounds.clone(),
         };
-        let socket = accepted(socket, peer);
-        tokio::spawn(serve(socket, manner.tls.clone(), app, connection, ends));
+        if is_trusted(peer.ip().to_canonical(), &manner.balancers) {
+            tokio::spawn(arrival.through_a_balancer(socket, peer, manner));
+        } else if let Some(ends) = arrival.ends(peer) {
+            let Arrival {
+                app, connection, ..
+            } = arrival;
+            let socket = accepted(socket, peer);
+            tokio::spawn(serve(socket, manner, app, connection, ends));
+        }
+    }
+}
+
+/// A connection that has come.
+struct Arrival<A> {
+    app: Arc<A>,
+    connection: Connection,
+    idle: u64,
+    closing: watch::Receiver<bool>,
+    leaving: ShutdownWatch,
+    bounds: Bounds,
+}
+
+impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
+    /// When it ends, if there is a place for a client at this address.
+    fn ends(&self, client: SocketAddr) -> Option<Ends> {
+        let crowd = self.bounds.crowd.as_ref();
+        let place = match crowd {
+            None => None,
+            Some(crowd) => Some(crowd.enter(client.ip())?),
+        };
+        Some(Ends {
+            idle: self.idle,
+            closing: self.closing.clone(),
+            leaving: self.leaving.clone(),
+            head: self.bounds.head,
+            crowd: crowd.cloned(),
+            _place: place,
+        })
+    }
+
+    /// Learns from a balancer whose connection it is, and serves it. Places are for clients, so the
+    /// balancer itself takes none.
+    async fn through_a_balancer(
+        self,
+        mut socket: TcpStream,
+        peer: SocketAddr,
+        manner: Arc<Manner>,
+    ) {
+        let client = match timeout(self.bounds.head, proxied(&mut socket)).await {
+            Ok(Ok(client)) => client.unwrap_or(peer),
+            Ok(Err(error)) => {
+                log::debug!("a connection from the balancer {peer} was closed: {error}");
+                return;
+            }
+            Err(_) => {
+                log::debug!("the balancer {peer} did not say in time whose connection it brings");
+                return;
+            }
+        };
+        if let Some(ends) = self.ends(client) {
+            let socket = accepted(socket, client);
+            serve(socket, manner, self.app, self.connection, ends).await;
+        }
     }
 }
 
 /// One connection from its handshake to its end.
 async fn serve<A: HttpServerApp + Send + Sync + 'static>(
-    socket: L4Stream,
-    tls: Option<Arc<Acceptor>>,
+    mut socket: L4Stream,
+    manner: Arc<Manner>,
     app: Arc<A>,
     mut connection: Connection,
-    ends: Ends,
+    mut ends: Ends,
 ) {
     let head = ends.head;
-    let stream: Stream = match tls {
-        None => Box::new(Gathered::new(socket)),
+    let mut speaks = Begins::Http1;
+    let stream: Stream = match &manner.tls {
+        None => {
+            if manner.plain == Plainly::Both {
+                connection.ready();
+                match beginning(&mut socket, &mut ends).await {
+                    Some(begins) => speaks = begins,
+                    None => return,
+                }
+            }
+            Box::new(Gathered::new(socket))
+        }
         // Boxed, so that a connection does not hold the room for its handshake all its life.
         Some(tls) => match Box::pin(timeout(HANDSHAKE, tls.tls_handshake(socket))).await {
             Ok(Ok(stream)) => {
@@ -408,7 +487,10 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                 let stream = Gathered::new(stream);
                 match is_h2 {
                     // The framework waits for the first bytes of HTTP/2 as long as they take.
-                    true => Box::new(stream.begun_within(PREFACE, head)),
+                    true => {
+                        speaks = Begins::Http2;
+                        Box::new(stream.begun_within(PREFACE, head))
+                    }
                     false => Box::new(stream),
                 }
             }
@@ -422,11 +504,30 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             }
         },
     };
+    drop(manner);
     connection.ready();
-    if stream.selected_alpn_proto() == Some(ALPN::H2) {
-        app.process_new(stream, &ends.leaving).await;
-    } else {
-        connection::serve(stream, &app, ends).await;
+    match speaks {
+        Begins::Http2 => {
+            app.process_new(stream, &ends.leaving).await;
+        }
+        Begins::Http1 => connection::serve(stream, &app, ends).await,
     }
     drop(connection);
+}
+
+/// What a client without TLS begins with; nothing where it does not begin before it has to go.
+async fn beginning(socket: &mut L4Stream, ends: &mut Ends) -> Option<Begins> {
+    let crowd = ends.crowd.clone();
+    let sent_away = async {
+        match &crowd {
+            Some(crowd) => crowd.sent_away().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased; // what has come already is served
+        begun = timeout(Duration::from_secs(ends.idle), begins(socket)) => begun.ok()?.ok(),
+        _ = ends.closing.wait_for(|closing| *closing) => None,
+        () = sent_away => None,
+    }
 }

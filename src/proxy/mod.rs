@@ -33,6 +33,7 @@ mod outbound;
 mod passage;
 mod pools;
 mod posthog;
+mod preamble;
 mod random;
 mod recovery;
 mod refusals;

@@ -451,11 +451,14 @@ fn conf(config: &Config, verifies: bool) -> ServerConf {
     }
 }
 
-/// Every connection ends some time (pingora 2.4). HTTP/2 is for TLS only: without it, a silent
-/// connection would never be closed.
+/// Every connection ends some time (pingora 2.4).
 pub(super) fn options() -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     options.keepalive_request_limit = Some(REQUESTS);
     options.h2_idle_timeout = Some(IDLE);
+    // Listeners have looked which of the two is spoken when they hand a connection on.
+    options.h2c = true;
+    // The site proxy refuses it, in words of its own.
+    options.allow_connect_method_proxying = true;
     options
 }

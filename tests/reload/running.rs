@@ -1,4 +1,5 @@
 //! A process whose configuration changes, and what it says of that.
+#![allow(dead_code)] // each test binary uses a part of it
 
 use std::fs;
 use std::net::SocketAddr;
@@ -26,11 +27,20 @@ impl Running {
 
     /// The same, with more in its folder.
     pub async fn start_with(rest: &str, prepare: impl FnOnce(&Path)) -> Self {
+        Self::with("[{address}]", rest, prepare).await
+    }
+
+    /// The same with these listeners; `{address}` stands for a free port.
+    pub async fn listening(listen: &str, rest: &str) -> Self {
+        Self::with(listen, rest, |_| {}).await
+    }
+
+    async fn with(listen: &str, rest: &str, prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         prepare(folder.path());
         let admin = refused_port().await;
         let rest = format!("admin: \"{admin}\"\n{rest}");
-        let process = Process::start(folder.path(), "[{address}]", &rest).await;
+        let process = Process::start(folder.path(), listen, &rest).await;
         let running = Self {
             process,
             folder,

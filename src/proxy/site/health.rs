@@ -35,7 +35,7 @@ pub(super) fn asked(inner: &Inner, session: &Session) -> Option<Answer> {
 }
 
 /// Whether the request came in at this listener.
-fn came_in(session: &Session, listener: &Listener) -> bool {
+pub(super) fn came_in(session: &Session, listener: &Listener) -> bool {
     let local = session.server_addr().and_then(|local| local.as_inet());
     let Some(local) = local else {
         return false;

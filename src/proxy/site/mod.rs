@@ -4,6 +4,7 @@ mod answers;
 mod forwarding;
 mod health;
 mod house;
+mod redirect;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -251,6 +252,10 @@ impl ProxyHttp for Site {
         let route = config.numbered_route(authority(head), head.uri.path());
         match route.map(|(number, route, tail)| (number, &route.action, tail)) {
             Some((number, Action::Origin(_), _)) => {
+                if let Some((status, location)) = redirect::elsewhere(inner, session) {
+                    answers::redirect(session, status, &location).await?;
+                    return Ok(true);
+                }
                 context.way = Way::Origin(number);
                 return Ok(false);
             }
