@@ -9,6 +9,7 @@ mod greeting;
 mod init;
 mod output;
 mod pages;
+mod reload;
 mod run;
 mod snippet;
 mod spool;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use hedgerow::config::{self, Config, ConfigError, Warning};
+use hedgerow::config::{self, Config, ConfigError};
 use hedgerow::logging::{self, Bounded, LastLines, LineWriter, Tell};
 use hedgerow::proxy::{fetch_libraries, FetchError};
 
@@ -45,6 +46,9 @@ enum Command {
     /// Serve.
     #[command(after_help = pages::RUN)]
     Run(run::Options),
+    /// Let the process that serves read its configuration again, and say what came of it.
+    #[command(after_help = pages::RELOAD)]
+    Reload(reload::Options),
     /// Look a configuration over: every mistake with line and column, or else the routes.
     #[command(after_help = pages::CHECK)]
     Check(check::Options),
@@ -106,6 +110,7 @@ pub fn main() -> ExitCode {
     let config = config.as_deref();
     match command {
         Command::Run(options) => run::run(config, &options),
+        Command::Reload(options) => reload::reload(config, &options),
         Command::Check(options) => check::check(config, &options),
         Command::Doctor(options) => doctor::doctor(config, &options),
         Command::Convert(options) => convert::convert(config, &options),
@@ -288,11 +293,6 @@ fn load(path: &Path, keys: Keys) -> Result<Config, End> {
     )?;
     remark(&config::render_warnings(&warnings, &name));
     Ok(config)
-}
-
-/// The same, for a command that has something of its own to do with what is worth a word.
-fn load_with_warnings(path: &Path) -> Result<(Config, Vec<Warning>), End> {
-    told(path, Config::load(path))
 }
 
 /// Tells what is wrong.

@@ -9,9 +9,11 @@
 
 mod admin;
 mod delivery;
+mod difference;
 mod first_party;
 mod library;
 mod listeners;
+mod marks;
 mod model;
 mod page;
 mod path_prefix;
@@ -34,11 +36,13 @@ mod words;
 
 use std::path::Path;
 
+pub use difference::{differences, render_differences, Difference, Force};
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
+pub use marks::Marks;
 pub use model::{
-    Action, CaFile, Config, Delivery, Limits, Listener, Nats, NatsLogin, NatsServer, OriginServer,
-    Project, Route, Server, Spool, SpoolPlace, Tls, UpstreamHttp,
+    Action, CaFile, Config, Delivery, H2c, Limits, Listener, Nats, NatsLogin, NatsServer,
+    OriginServer, Project, Redirect, Route, Server, Spool, SpoolPlace, Tls, UpstreamHttp, Watching,
 };
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
 pub use path_prefix::PathPrefix;
@@ -96,6 +100,28 @@ impl Config {
     /// [`ConfigError::Unreadable`] for the file itself, else [`ConfigError::Invalid`].
     pub fn load(path: &Path) -> Result<(Self, Vec<Warning>), ConfigError> {
         Self::load_with(path, |folder| Environment::new(folder))
+    }
+
+    /// The same, with the marks of every file that has a part in it: what they are not any more has
+    /// changed since. They are there for a file with mistakes as well.
+    pub fn load_marked(path: &Path) -> (Result<(Self, Vec<Warning>), ConfigError>, Marks) {
+        let mut marks = Marks::of([path.to_owned()]);
+        let mut source = None;
+        let loaded = Self::load_with(path, |folder| {
+            source.insert(Environment::new(folder)).clone()
+        });
+        if let Some(source) = source {
+            marks.join(source.marks());
+        }
+        if let Ok((config, _)) = &loaded {
+            for route in &config.routes {
+                if let Action::Segment { files, .. } = &route.action {
+                    let library = files.library.iter();
+                    marks.join(Marks::of(library.flat_map(LibraryFiles::paths)));
+                }
+            }
+        }
+        (loaded, marks)
     }
 
     /// The same where the secrets may be missing ([`WithoutSecrets`]): enough to look at it, and

@@ -58,10 +58,56 @@ pub struct Config {
 pub struct Listener {
     /// Address and port; port 0 takes any free one.
     pub address: SocketAddr,
-    /// The certificate, where TLS is spoken.
+    /// The certificate, where TLS is spoken; of several the first, which clients get that name no
+    /// host or an unknown one.
     pub tls: Option<Tls>,
+    /// The others, each for the names in it.
+    pub more_certificates: Vec<Tls>,
+    /// The balancers in front that say with the PROXY protocol whose connection it is.
+    pub proxy_protocol: Vec<IpNet>,
+    /// Whether HTTP/2 is spoken without TLS as well.
+    pub h2c: H2c,
+    /// Where requests for the site go that come without TLS; nowhere if nothing is said.
+    pub redirect: Option<Redirect>,
     /// The path on it that says whether requests should come here, if it has one.
     pub health: Option<PathPrefix>,
+}
+
+impl Listener {
+    /// A listener without TLS.
+    pub(super) fn plain(address: SocketAddr) -> Self {
+        Self {
+            address,
+            tls: None,
+            more_certificates: Vec::new(),
+            proxy_protocol: Vec::new(),
+            h2c: H2c::Off,
+            redirect: None,
+            health: None,
+        }
+    }
+
+    /// All of its certificates, the first one first.
+    pub fn certificates(&self) -> impl Iterator<Item = &Tls> {
+        self.tls.iter().chain(&self.more_certificates)
+    }
+}
+
+/// Whether HTTP/2 is spoken on connections without TLS, with prior knowledge (RFC 9113, 3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum H2c {
+    /// It is, beside HTTP/1.
+    On,
+    /// It is not.
+    #[default]
+    Off,
+}
+
+/// The `https` address of the same host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Redirect {
+    /// Its port.
+    pub port: u16,
 }
 
 /// The files of a listener's certificate, readable when the configuration was read.
@@ -329,6 +375,18 @@ pub struct Server {
     pub grace: Duration,
     /// Where a successor asks for the listening sockets; nowhere if nothing is said.
     pub upgrade_socket: Option<PathBuf>,
+    /// Whether files that change are read again without being asked.
+    pub watch: Watching,
+}
+
+/// Whether files that change are read again without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Watching {
+    /// They are.
+    #[default]
+    On,
+    /// Only when asked.
+    Off,
 }
 
 impl Default for Server {
@@ -337,6 +395,7 @@ impl Default for Server {
             threads: 2,
             grace: Duration::from_secs(5),
             upgrade_socket: None,
+            watch: Watching::On,
         }
     }
 }
@@ -399,11 +458,7 @@ impl Config {
             })
         });
         Self {
-            listen: vec![Listener {
-                address: DEFAULT_LISTENER,
-                tls: None,
-                health: None,
-            }],
+            listen: vec![Listener::plain(DEFAULT_LISTENER)],
             admin: None,
             live: LiveView::Off,
             health: None,

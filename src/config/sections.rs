@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::model::{Limits, Server};
+use super::model::{Limits, Server, Watching};
 use super::reader::{Field, Reader, Section};
 use super::schema;
 use super::sessions::{self, Sessions};
@@ -211,6 +211,10 @@ pub(super) fn server(reader: &mut Reader<'_>, top: &Section<'_>) -> Server {
     let range = Duration::ZERO..=Duration::from_secs(3600);
     if let Some(grace) = reader.duration(&section, "grace", range) {
         server.grace = grace;
+    }
+    let words = [("on", Watching::On), ("off", Watching::Off)];
+    if let Some(watch) = reader.choice(&section, "watch", &words) {
+        server.watch = watch;
     }
     let said = section.get("upgrade_socket").cloned();
     server.upgrade_socket =

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
@@ -27,6 +28,7 @@ use super::outbound::CONNECTS;
 use super::recovery::spoken;
 use super::sender::Destination;
 use super::verdict::{Then, Verdict};
+use super::Destinations;
 
 /// How long a live batch waits for the replay's last request.
 const HOLD: Duration = Duration::from_secs(2);
@@ -76,7 +78,7 @@ enum Course {
 
 /// Brings the batches of the replay to PostHog.
 struct Carrier {
-    destinations: Arc<HashMap<String, Destination>>,
+    destinations: ArcSwap<Destinations>,
     gate: Arc<Gate>,
     /// The live view, which is made later.
     live: OnceLock<Arc<Live>>,
@@ -97,18 +99,15 @@ impl Keeping {
         spool: &config::Spool,
         settings: &config::Delivery,
         terms: Terms,
-        destinations: Arc<HashMap<String, Destination>>,
+        destinations: Arc<Destinations>,
         gate: Arc<Gate>,
     ) -> Result<Self, SpoolError> {
         // Connections one after the other, then the request, the answer and its body.
         let longest = settings.connect_timeout * CONNECTS as u32 + settings.timeout * 3;
         let (store, folder) = open(spool, longest, terms)?;
         let delivery = Arc::new(Delivery::new(store, BreakerSettings::default(), HOLD));
-        let project = |(name, destination): (&String, &Destination)| {
-            let project = delivery.project(name);
-            (name.clone(), (project, destination.project().mode))
-        };
-        let projects = Projects(destinations.iter().map(project).collect());
+        let projects = Projects::default();
+        projects.serve(&delivery, &destinations);
         // What a predecessor keeps or has under way was there before whatever comes here.
         let opened = folder.as_ref().map_or(Rank::First, Spool::rank);
         match opened {
@@ -126,7 +125,7 @@ impl Keeping {
             folder,
             opened,
             carrier: Arc::new(Carrier {
-                destinations,
+                destinations: ArcSwap::new(destinations),
                 gate,
                 live: OnceLock::new(),
                 drained: Mutex::default(),
@@ -139,6 +138,12 @@ impl Keeping {
             begun: AtomicBool::new(false),
             waiting: Mutex::new(None),
         })
+    }
+
+    /// Brings batches to these projects from now on. What waits for another one goes on waiting.
+    pub(super) fn serve(&self, destinations: Arc<Destinations>) {
+        self.projects.serve(&self.delivery, &destinations);
+        self.carrier.destinations.store(destinations);
     }
 
     /// Shows what becomes of kept events in the live view.
@@ -260,10 +265,7 @@ impl Keeping {
         from: Option<IpAddr>,
         events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<Holder, Unkept> {
-        let name = &destination.project().name;
-        let Some((project, _)) = self.projects.0.get(name) else {
-            return Err(Unkept::ForNow);
-        };
+        let project = self.delivery.project(&destination.project().name);
         if project.admit().await == Route::Stream {
             let said = destination.deliver(batch, Encoding::Identity, from).await;
             destination.note(said.verdict);
@@ -284,9 +286,7 @@ impl Keeping {
         events: Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<Holder, Unkept> {
         let name = &destination.project().name;
-        let Some((project, _)) = self.projects.0.get(name) else {
-            return Err(Unkept::ForNow);
-        };
+        let project = self.delivery.project(name);
         let kept = match events {
             Ok(events) => project.keep(events).await,
             Err(error) => Err(error),
@@ -318,18 +318,57 @@ impl Drop for Keeping {
 }
 
 /// The projects, each with when its events are acknowledged by the configuration.
-struct Projects(HashMap<String, (Project, Mode)>);
+#[derive(Default)]
+struct Projects(Mutex<Modes>);
+
+#[derive(Default)]
+struct Modes {
+    configured: HashMap<String, (Project, Mode)>,
+    way: Detour,
+}
+
+/// Whether another process has a part in the order of events.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Detour {
+    #[default]
+    None,
+    ThroughTheSpool,
+}
 
 impl Projects {
     fn as_configured(&self) {
-        for (project, mode) in self.0.values() {
-            project.set_mode(*mode);
-        }
+        self.go(Detour::None);
     }
 
     fn all_through_the_spool(&self) {
-        for (project, _) in self.0.values() {
-            project.set_mode(Mode::Spool);
+        self.go(Detour::ThroughTheSpool);
+    }
+
+    fn go(&self, way: Detour) {
+        let mut modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        modes.way = way;
+        modes.set();
+    }
+
+    /// Has these projects from now on. Requests for another one that are under way keep its mode.
+    fn serve(&self, delivery: &Delivery, destinations: &Destinations) {
+        let project = |(name, destination): (&String, &Arc<Destination>)| {
+            let project = delivery.project(name);
+            (name.clone(), (project, destination.project().mode))
+        };
+        let mut modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        modes.configured = destinations.iter().map(project).collect();
+        modes.set();
+    }
+}
+
+impl Modes {
+    fn set(&self) {
+        for (project, mode) in self.configured.values() {
+            project.set_mode(match self.way {
+                Detour::None => *mode,
+                Detour::ThroughTheSpool => Mode::Spool,
+            });
         }
     }
 }
@@ -377,14 +416,15 @@ fn open(spool: &config::Spool, longest: Duration, terms: Terms) -> Result<Opened
 #[async_trait]
 impl Upstream for Carrier {
     fn envelope(&self, project: &str) -> Option<Envelope> {
-        let destination = self.destinations.get(project)?;
-        Some(destination.envelope().clone())
+        let destinations = self.destinations.load();
+        Some(destinations.get(project)?.envelope().clone())
     }
 
     /// Sends without a client's address: the events of one request have many clients, and those
     /// that need an address carry it as `$ip` since they were kept.
     async fn deliver(&self, project: &str, parcel: Parcel) -> delivery::Verdict {
-        let Some(destination) = self.destinations.get(project) else {
+        let destination = self.destinations.load().get(project).cloned();
+        let Some(destination) = destination else {
             return delivery::Verdict::TryLater {
                 retry_after: None,
                 why: "the project is not configured".to_owned(),
@@ -408,7 +448,8 @@ impl Upstream for Carrier {
             live.left_the_spool(project, events.iter().map(|held| held.body.as_ref()));
         }
         // Where all goes through the spool, it is empty again every moment.
-        let destination = self.destinations.get(project);
+        let destinations = self.destinations.load();
+        let destination = destinations.get(project);
         if destination.is_none_or(|known| known.project().mode == Mode::Spool) {
             return;
         }

@@ -417,7 +417,9 @@ impl<'a> Passage<'a> {
             .ok_or(Stop::UnknownWriteKey)?;
         self.key = key;
         let destination = self.inner.destinations.get(&project.name);
-        destination.map(Some).ok_or(Stop::UnknownWriteKey)
+        destination
+            .map(|destination| Some(destination.as_ref()))
+            .ok_or(Stop::UnknownWriteKey)
     }
 
     /// Sends what the batch holds, over a request that stays open until the batch is large.

@@ -120,6 +120,7 @@ pub(super) fn of_head(fault: HeadFault) -> Answered {
         HeadFault::NoHost => Answered::NoHost,
         HeadFault::Host => Answered::BadHost,
         HeadFault::Trace => Answered::Trace,
+        HeadFault::Connect => Answered::Connect,
         HeadFault::TransferCoding => Answered::TransferCoding,
     }
 }
