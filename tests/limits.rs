@@ -9,6 +9,8 @@
 
 #[path = "limits/connections.rs"]
 mod connections;
+#[path = "limits/rates.rs"]
+mod rates;
 #[path = "support/started.rs"]
 mod started;
 mod support;

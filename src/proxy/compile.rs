@@ -22,6 +22,7 @@ use super::gate::Gate;
 use super::group::Gathering;
 use super::keeping::{Keeping, Terms};
 use super::pools::Pools;
+use super::rates::Rates;
 use super::reload::Reloads;
 use super::sender::Destination;
 use super::upstream::Timeouts;
@@ -42,6 +43,7 @@ pub(super) struct Lasting {
     pub(super) clock: Clock,
     pub(super) leaving: Arc<AtomicBool>,
     pub(super) accounts: Arc<Accounts>,
+    pub(super) rates: Arc<Rates>,
     pub(super) reloads: Arc<Reloads>,
     pub(super) admin: AdminPages,
     /// The secret of sessions for which the configuration has none.
@@ -204,6 +206,7 @@ impl Lasting {
             clock: Arc::clone(&self.clock),
             leaving: Arc::clone(&self.leaving),
             accounts: Arc::clone(&self.accounts),
+            rates: Arc::clone(&self.rates),
             reloads: Arc::clone(&self.reloads),
             pools,
             config: Arc::new(config),

@@ -35,6 +35,7 @@ mod pools;
 mod posthog;
 mod preamble;
 mod random;
+mod rates;
 mod recovery;
 mod refusals;
 mod reload;
@@ -81,6 +82,7 @@ use group::Gathering;
 use keeping::Keeping;
 use pools::Pools;
 use random::random_bits;
+use rates::Rates;
 use reload::Reloads;
 use sender::Destination;
 use watcher::Counters;
@@ -160,6 +162,7 @@ struct Inner {
     /// Whether the server that this is in leaves: connections end with the next answer.
     leaving: Arc<AtomicBool>,
     accounts: Arc<Accounts>,
+    rates: Arc<Rates>,
     reloads: Arc<Reloads>,
     pools: Pools,
 }
@@ -405,6 +408,7 @@ impl Builder {
             clock: self.clock,
             leaving: Arc::default(),
             accounts: Arc::default(),
+            rates: Arc::default(),
             reloads: Arc::default(),
             admin: AdminPages::default(),
             made_up: OnceLock::new(),
