@@ -43,6 +43,7 @@ mod reply;
 mod sender;
 mod serve;
 mod server;
+mod sharing;
 mod site;
 mod startable;
 mod stream;
