@@ -174,6 +174,10 @@ answered! {
     Connect = "405" "connect",
     /// The body, or its only message, is too large.
     TooLarge = "413" "too_large",
+    /// One address made more requests than `limits.requests_per_client`.
+    ClientRate = "429" "client_rate",
+    /// More requests came with one write key than `limits.requests_per_key`.
+    KeyRate = "429" "key_rate",
     /// A transfer coding besides `chunked`.
     TransferCoding = "501" "transfer_coding",
     /// PostHog did not take the events, and nothing keeps them.
@@ -219,7 +223,9 @@ impl Answered {
     pub fn is_refusal(self) -> bool {
         let later = matches!(
             self,
-            Self::PostHog
+            Self::ClientRate
+                | Self::KeyRate
+                | Self::PostHog
                 | Self::Spool
                 | Self::Memory
                 | Self::SlowBody

@@ -250,6 +250,11 @@ pub struct Limits {
     pub connections: usize,
     /// Those of one address (of one /64 with IPv6) that is not in `trusted_proxies`.
     pub connections_per_client: usize,
+    /// Requests a second of one address (of one /64 with IPv6) that is not in `trusted_proxies`;
+    /// without a number as many as come.
+    pub requests_per_client: Option<usize>,
+    /// Requests a second with one write key; without a number as many as come.
+    pub requests_per_key: Option<usize>,
 }
 
 impl Default for Limits {
@@ -259,6 +264,8 @@ impl Default for Limits {
             memory: 256 << 20,
             connections: 10_000,
             connections_per_client: 2_500,
+            requests_per_client: None,
+            requests_per_key: None,
         }
     }
 }

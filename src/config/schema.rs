@@ -109,6 +109,8 @@ pub(super) const LIMITS: &[&str] = &[
     "memory",
     "connections",
     "connections_per_client",
+    "requests_per_client",
+    "requests_per_key",
 ];
 /// `delivery`.
 pub(super) const DELIVERY: &[&str] = &[

@@ -23,6 +23,7 @@ use super::group::Gathering;
 use super::keeping::{Keeping, Terms};
 use super::pools::Pools;
 use super::process;
+use super::rates::Rates;
 use super::reload::Reloads;
 use super::sender::Destination;
 use super::upstream::Timeouts;
@@ -43,6 +44,7 @@ pub(super) struct Lasting {
     pub(super) clock: Clock,
     pub(super) leaving: Arc<AtomicBool>,
     pub(super) accounts: Arc<Accounts>,
+    pub(super) rates: Arc<Rates>,
     pub(super) reloads: Arc<Reloads>,
     pub(super) admin: AdminPages,
     /// The secret of sessions for which the configuration has none.
@@ -211,6 +213,7 @@ impl Lasting {
             clock: Arc::clone(&self.clock),
             leaving: Arc::clone(&self.leaving),
             accounts: Arc::clone(&self.accounts),
+            rates: Arc::clone(&self.rates),
             reloads: Arc::clone(&self.reloads),
             pools,
             config: Arc::new(config),

@@ -175,7 +175,7 @@ impl Drop for Place {
 
 /// What counts as one client: an IPv4 address, or the 64 bits that one customer of a network has of
 /// an IPv6 address at least.
-fn network(peer: IpAddr) -> IpAddr {
+pub(super) fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() & (u128::MAX << 64);

@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use crate::admin::live::Live;
 use crate::config::{self, SpoolPlace};
 use crate::delivery::{
-    self, Arrived, BreakerSettings, Delivery, Encoding, Held, Mode, Parcel, Project, Rank, Refusal,
-    Replay, ReplaySettings, Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
+    self, Arrived, BreakerSettings, Delivery, Encoding, Held, Mode, Parcel, Rank, Refusal, Replay,
+    ReplaySettings, Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
 };
 #[cfg(feature = "nats")]
 use crate::delivery::{NatsSettings, NatsSpool};
@@ -27,6 +27,7 @@ use super::gate::Gate;
 use super::outbound::CONNECTS;
 use super::recovery::spoken;
 use super::sender::Destination;
+use super::sharing::{give_way, wait_to_be_seen, Projects, LOOK};
 use super::verdict::{Then, Verdict};
 use super::Destinations;
 
@@ -62,12 +63,11 @@ pub(super) struct Keeping {
     settings: ReplaySettings,
     replay: Mutex<Course>,
     begun: AtomicBool,
-    /// Waits for the end of another process that drains the spool.
+    /// Whether it is the first by now.
+    first: Arc<AtomicBool>,
+    /// Waits for the end of another process that drains the spool, and then for one that comes.
     waiting: Mutex<Option<JoinHandle<()>>>,
 }
-
-/// How often it is looked whether the predecessor has ended.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Where the replay is in its life.
 enum Course {
@@ -116,6 +116,9 @@ impl Keeping {
                     "another process drains the spool: until it leaves, all goes through it"
                 );
                 projects.all_through_the_spool();
+                if let Some(spool) = &folder {
+                    wait_to_be_seen(spool);
+                }
             }
             Rank::First => projects.as_configured(),
         }
@@ -136,6 +139,7 @@ impl Keeping {
             },
             replay: Mutex::new(Course::NotBegun),
             begun: AtomicBool::new(false),
+            first: Arc::default(),
             waiting: Mutex::new(None),
         })
     }
@@ -179,29 +183,30 @@ impl Keeping {
     /// Whether this process drains the spool. A second successor would not know which of its two
     /// predecessors keeps what.
     pub(super) fn is_first(&self) -> bool {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting
-            .as_ref()
-            .map_or(self.opened == Rank::First, JoinHandle::is_finished)
+        self.opened == Rank::First || self.first.load(Ordering::Acquire)
     }
 
-    /// As long as another process drains the spool, this one only appends to it.
+    /// As long as another process uses the spool, this one only appends to it: what either has kept
+    /// or is sending the other does not know, so neither streams.
     fn follow(&self) {
         let Some(spool) = self.folder.clone() else {
             return;
         };
         // The other one may have left since: what it did until then is still to be learnt.
-        if self.opened == Rank::First && spool.rank() == Rank::First {
-            return;
-        }
-        let projects = Arc::clone(&self.projects);
+        let behind = self.opened == Rank::Behind || spool.rank() == Rank::Behind;
+        let (projects, first) = (Arc::clone(&self.projects), Arc::clone(&self.first));
         let waiting = tokio::spawn(async move {
-            while spool.rank() == Rank::Behind {
-                tokio::time::sleep(LOOK).await;
+            if behind {
+                while spool.rank() == Rank::Behind {
+                    tokio::time::sleep(LOOK).await;
+                }
+                spool.learn().await;
+                spool.leave_line();
+                projects.as_configured();
+                log::info!("the other process has left the spool to this one");
             }
-            spool.learn().await;
-            projects.as_configured();
-            log::info!("the other process has left the spool to this one");
+            first.store(true, Ordering::Release);
+            give_way(&spool, &projects).await;
         });
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
     }
@@ -233,6 +238,10 @@ impl Keeping {
         }
         self.follow_no_more();
         self.delivery.store().resign().await;
+        if let Some(spool) = &self.folder {
+            spool.leave_line();
+            spool.step_forth();
+        }
     }
 
     fn follow_no_more(&self) {
@@ -314,62 +323,6 @@ impl Keeping {
 impl Drop for Keeping {
     fn drop(&mut self) {
         self.follow_no_more();
-    }
-}
-
-/// The projects, each with when its events are acknowledged by the configuration.
-#[derive(Default)]
-struct Projects(Mutex<Modes>);
-
-#[derive(Default)]
-struct Modes {
-    configured: HashMap<String, (Project, Mode)>,
-    way: Detour,
-}
-
-/// Whether another process has a part in the order of events.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Detour {
-    #[default]
-    None,
-    ThroughTheSpool,
-}
-
-impl Projects {
-    fn as_configured(&self) {
-        self.go(Detour::None);
-    }
-
-    fn all_through_the_spool(&self) {
-        self.go(Detour::ThroughTheSpool);
-    }
-
-    fn go(&self, way: Detour) {
-        let mut modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        modes.way = way;
-        modes.set();
-    }
-
-    /// Has these projects from now on. Requests for another one that are under way keep its mode.
-    fn serve(&self, delivery: &Delivery, destinations: &Destinations) {
-        let project = |(name, destination): (&String, &Arc<Destination>)| {
-            let project = delivery.project(name);
-            (name.clone(), (project, destination.project().mode))
-        };
-        let mut modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        modes.configured = destinations.iter().map(project).collect();
-        modes.set();
-    }
-}
-
-impl Modes {
-    fn set(&self) {
-        for (project, mode) in self.configured.values() {
-            project.set_mode(match self.way {
-                Detour::None => *mode,
-                Detour::ThroughTheSpool => Mode::Spool,
-            });
-        }
     }
 }
 

@@ -37,6 +37,7 @@ mod posthog;
 mod preamble;
 mod process;
 mod random;
+mod rates;
 mod recovery;
 mod refusals;
 mod reload;
@@ -44,6 +45,7 @@ mod reply;
 mod sender;
 mod serve;
 mod server;
+mod sharing;
 mod site;
 mod startable;
 mod stream;
@@ -84,6 +86,7 @@ use group::Gathering;
 use keeping::Keeping;
 use pools::Pools;
 use random::random_bits;
+use rates::Rates;
 use reload::Reloads;
 use sender::Destination;
 use watcher::Counters;
@@ -165,6 +168,7 @@ struct Inner {
     /// Whether the server that this is in leaves: connections end with the next answer.
     leaving: Arc<AtomicBool>,
     accounts: Arc<Accounts>,
+    rates: Arc<Rates>,
     reloads: Arc<Reloads>,
     pools: Pools,
 }
@@ -421,6 +425,7 @@ impl Builder {
             clock: self.clock,
             leaving: Arc::default(),
             accounts: Arc::default(),
+            rates: Arc::default(),
             reloads: Arc::default(),
             admin: AdminPages::recording_in(self.live),
             made_up: OnceLock::new(),

@@ -90,6 +90,7 @@ impl Stop {
         match self {
             Self::Client(super::body::Interrupted::Slow) => Answered::SlowBody,
             Self::Memory => Answered::Memory,
+            Self::KeyRate => Answered::KeyRate,
             Self::Verdict(_) => Answered::PostHog,
             Self::Spool => Answered::Spool,
             _ => match self.reply() {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
@@ -367,6 +367,9 @@ impl ShutdownSignalWatch for Leaving {
             () = self.succeeded() => Some(Stage::HandedOver),
         };
         let Some(stage) = stage else {
+            if let Some(estate) = &self.estate {
+                estate.close();
+            }
             return ShutdownSignal::FastShutdown;
         };
         tokio::select! {
@@ -422,17 +425,15 @@ impl Leaving {
         }
         self.hedgerow.set_leaving();
         let rest = || self.hedgerow.forwards_under_way();
-        let leaving = self.departure.leave(stage, grace, rest);
-        let replay = async {
-            if stage == Stage::Stopping {
-                let _ = tokio::time::timeout(grace, self.hedgerow.stop_replay()).await;
-            }
+        let start = Instant::now();
+        self.departure.leave(stage, grace, rest).await;
+        // Last of all: with the end of the replay another process drains the spool, and nothing that
+        // it sends may overtake what was under way here.
+        let left = match stage {
+            Stage::HandedOver => grace,
+            _ => grace.saturating_sub(start.elapsed()),
         };
-        tokio::join!(leaving, replay);
-        if stage == Stage::HandedOver {
-            // Last of all: with the end of the replay the successor need not wait any more.
-            let _ = tokio::time::timeout(grace, self.hedgerow.stop_replay()).await;
-        }
+        let _ = tokio::time::timeout(left, self.hedgerow.stop_replay()).await;
     }
 }
 

@@ -6,6 +6,8 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
+use crate::proxy::posthog;
+use crate::proxy::rates::RETRY_AFTER;
 use crate::site::head::{Head, HeadFault};
 
 /// The status for a request that could not be proxied; 0 when nobody is left to read it.
@@ -46,6 +48,14 @@ pub(super) async fn refuse_head(session: &mut Session, fault: HeadFault) -> Resu
 
 /// The methods that a refused `TRACE` or `CONNECT` is told of (RFC 9110, 15.5.6).
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Tells a client of posthog-js's when to come back.
+pub(super) async fn too_many(session: &mut Session) -> Result<()> {
+    let code = http::StatusCode::TOO_MANY_REQUESTS;
+    let (mut headers, body) = posthog::own_answer(code, &session.req_header().headers);
+    headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
+    posthog::write(session, code, &headers, body).await
+}
 
 /// A plain page that names neither the framework nor Hedgerow.
 pub(super) async fn page(session: &mut Session, code: u16) -> Result<()> {

@@ -26,6 +26,7 @@ use crate::proxy::intercept::authority;
 use crate::proxy::origin::{inject_into, Balancer, Servers};
 use crate::proxy::outbound::CONNECTS;
 use crate::proxy::posthog::{self, Passed, Passing, Step};
+use crate::proxy::rates::Pace;
 use crate::proxy::refusals::{of_head, Asking};
 use crate::proxy::reload::keep_fixed;
 use crate::proxy::upstream::{Addresses, Upstream};
@@ -310,6 +311,18 @@ impl ProxyHttp for Site {
             }
             Some((number, Action::PostHog(_), tail)) => {
                 if let Some(passed) = house.passed.get(&number) {
+                    let address = inner.client(session);
+                    let pace = inner.rates.of_client(&inner.config, address, &inner.gate);
+                    if pace == Pace::TooFast {
+                        let asking = Asking {
+                            route: Some(number),
+                            asked: Asked::PostHog,
+                        };
+                        context.way = Way::Answered;
+                        inner.answered(session, asking, Answered::ClientRate, None);
+                        answers::too_many(session).await?;
+                        return Ok(true);
+                    }
                     let client = inner.shown(session);
                     match passed.step(session, tail, client).await {
                         Step::Pass(passing) => {
