@@ -1,12 +1,14 @@
 //! The strip on top of the live view.
 
+use std::path::Path;
+
 use serde_json::{json, Value};
 
 use super::samples::Samples;
 use super::state::{Condition, ProjectState, State};
 
 /// What it shows, at `now` in seconds since 1970.
-pub(super) fn overview(state: &State, samples: &Samples, now: i64) -> Value {
+pub(super) fn overview(state: &State, samples: &Samples, file: Option<&Path>, now: i64) -> Value {
     let waiting = samples.waiting_for(state, now);
     let projects = state.projects.iter().map(|project| {
         let since = waiting.get(&project.name);
@@ -15,6 +17,7 @@ pub(super) fn overview(state: &State, samples: &Samples, now: i64) -> Value {
     let dead = state.spool.as_ref().map(|spool| spool.buried);
     json!({
         "now": now,
+        "file": file.map(|file| file.display().to_string()),
         "version": env!("CARGO_PKG_VERSION"),
         "projects": projects.collect::<Vec<_>>(),
         "spool": state.spool.is_some(),

@@ -253,5 +253,6 @@ pub(super) fn admin(
     let now: crate::admin::live::Clock = Arc::new(move || DateTime::<Utc>::from(clock()));
     let live = live
         .unwrap_or_else(|| Arc::new(Live::new(Arc::clone(&now), came, Recording::WhileWatched)));
-    Some(Arc::new(Admin::new(state, live, config.live.clone(), now)))
+    let admin = Admin::new(state, live, config.live.clone(), now);
+    Some(Arc::new(admin.configured_in(config.file.clone())))
 }
