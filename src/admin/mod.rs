@@ -19,7 +19,7 @@ mod access;
 mod advice;
 mod health;
 pub mod live;
-mod metrics;
+pub mod metrics;
 mod overview;
 mod page;
 mod requests;
@@ -31,12 +31,12 @@ pub use access::{LiveView, Token};
 pub use health::{Health, Question, Unready};
 use live::{Clock, Live};
 pub(crate) use page::SHARED;
-pub use requests::{key_end, Answered, Asked, RequestCount, Requests, TurnedAway};
+pub use requests::{key_end, Answered, Asked, RequestCount, Requests, Takes, TurnedAway};
 use samples::Samples;
 pub use samples::EVERY as SAMPLED_EVERY;
 pub use state::{
-    Answers, Condition, ConnectionCounts, Forwarded, LastError, ProjectState, SpoolState, Stalled,
-    State, Trouble,
+    Answers, CertificateState, Condition, ConnectionCounts, Forwarded, LastError, ProjectState,
+    RouteState, SpoolSize, SpoolState, Stalled, State, Trouble, UpstreamState,
 };
 
 /// The pages of the admin address.

@@ -66,14 +66,14 @@ fn metrics_are_in_prometheus_form_with_escaped_labels() {
     assert_eq!(answer.status, StatusCode::OK);
     let text = body(&answer);
     for line in [
-        "hedgerow_events_total 7",
-        "hedgerow_refused_total{code=\"missing_event\"} 2",
+        "hedgerow_messages_total{outcome=\"converted\",reason=\"ok\"} 7",
+        "hedgerow_messages_total{outcome=\"refused\",reason=\"missing_event\"} 2",
         "hedgerow_notices_total{code=\"unreadable_time\"} 3",
-        "hedgerow_batches_total{project=\"a \\\"shop\\\"\",answer=\"accepted\"} 3",
-        "hedgerow_posthog_available{project=\"a \\\"shop\\\"\"} 0",
+        "hedgerow_batches_total{project=\"a \\\"shop\\\"\",outcome=\"accepted\"} 3",
+        "hedgerow_posthog_up{project=\"a \\\"shop\\\"\"} 0",
         "hedgerow_spool_waiting_events{project=\"a \\\"shop\\\"\"} 5",
         "hedgerow_spool_not_draining_since_timestamp_seconds{project=\"a \\\"shop\\\"\"} 0",
-        "hedgerow_spool_events_total{what=\"appended\"} 5",
+        "hedgerow_spool_events_total{outcome=\"stored\"} 5",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }

@@ -8,12 +8,13 @@ use chrono::{DateTime, Utc};
 
 use crate::admin::live::{Came, Live, Recording};
 use crate::admin::{
-    Admin, Answers, Condition, Health, LastError, ProjectState, SpoolState, Stalled, State,
-    Trouble, Unready, SAMPLED_EVERY,
+    Admin, Answers, Condition, Health, LastError, ProjectState, SpoolSize, SpoolState, Stalled,
+    State, Trouble, Unready, SAMPLED_EVERY,
 };
 use crate::delivery::{self, Standing};
 use crate::rewrite::privacy::Privacy;
 
+use super::process;
 use super::recovery::Recovery;
 use super::verdict::Verdict;
 use super::{Config, Hedgerow, Inner};
@@ -22,6 +23,7 @@ use super::{Config, Hedgerow, Inner};
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     accepted: AtomicU64,
+    key_refused: AtomicU64,
     refused: AtomicU64,
     busy: AtomicU64,
     unreachable: AtomicU64,
@@ -34,7 +36,8 @@ impl Tally {
         self.recovery.note(project, verdict);
         let counter = match verdict {
             Verdict::Accepted => &self.accepted,
-            Verdict::KeyRefused(_) | Verdict::Rejected(_) => &self.refused,
+            Verdict::KeyRefused(_) => &self.key_refused,
+            Verdict::Rejected(_) => &self.refused,
             Verdict::Busy { .. } => &self.busy,
             Verdict::Unreachable(_) => &self.unreachable,
         };
@@ -66,6 +69,7 @@ impl Tally {
     fn read(&self) -> Answers {
         Answers {
             accepted: self.accepted.load(Ordering::Relaxed),
+            key_refused: self.key_refused.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             busy: self.busy.load(Ordering::Relaxed),
             unreachable: self.unreachable.load(Ordering::Relaxed),
@@ -124,6 +128,7 @@ impl Inner {
                 ProjectState {
                     trouble,
                     last_error,
+                    upstream: destination.upstream(),
                     ..ProjectState::new(name, posthog, tally.read())
                 }
             })
@@ -138,13 +143,21 @@ impl Inner {
                 project.posthog = Condition::Available;
                 project.waiting = status.events;
                 project.waiting_bytes = status.bytes;
+                project.oldest = status
+                    .oldest
+                    .map(|oldest| (self.clock)().duration_since(oldest).unwrap_or_default());
+                project.dead_letters = status.dead_letters;
                 project.stalled = stalled(status.draining);
                 if status.breaker == delivery::Condition::Open {
                     project.posthog = Condition::Away;
                 }
             }
-            let counters = keeping.delivery().store().counters();
+            let store = keeping.delivery().store();
+            let (counters, size) = (store.counters(), store.gauges().size());
             SpoolState {
+                writable: store.standing() == Standing::Takes,
+                size: size.map(|(used, limit)| SpoolSize { used, limit }),
+                disk_free: keeping.folder().and_then(process::free_of),
                 appended: counters.appended.load(Ordering::Relaxed),
                 collapsed: counters.collapsed.load(Ordering::Relaxed),
                 settled: counters.settled.load(Ordering::Relaxed),
@@ -161,14 +174,20 @@ impl Inner {
             refused: counts.refused,
             notices: counts.notices,
             requests: self.requests.read(),
+            routes: self.requests.routes(),
+            rewrite_times: self.counters.rewriting().read(),
+            session_cookies: self.counters.session_cookies(),
             busy: counts.busy,
             held: counts.held,
+            held_limit: self.budget.limit(),
             log_dropped: crate::logging::dropped(),
             connections: self.crowd.counts(),
             unready: self.unready(),
             projects,
             spool,
             forwarded: self.forward_counts(),
+            certificates: self.certificates.clone(),
+            process: process::state(),
         }
     }
 }

@@ -52,6 +52,7 @@ impl Inner {
         let Action::Segment { write_keys, .. } = &route.action else {
             return Ok(false);
         };
+        let began = Instant::now();
         let tail = &*single_slashes(tail);
         let files = self.files.get(&number);
         let tail = match files.map(|files| (files, files.recognise(tail))) {
@@ -70,6 +71,7 @@ impl Inner {
                 };
                 self.answered(session, asking, answered, None);
                 self.answer(session, answer).await;
+                self.ended(session, asking, answered, began, 0);
                 return Ok(true);
             }
         };
@@ -136,6 +138,7 @@ impl Inner {
         }
         let Some(reply) = reply else {
             session.set_keepalive(None);
+            self.ended(session, asking, answered, began, incoming.received());
             return Ok(true);
         };
         // Twice the limit, as capture does for its own clients (posthog-ingestion 5.1).
@@ -162,9 +165,13 @@ impl Inner {
         }
         let mut answer = reply.answer(&cors);
         if taken {
+            if set_cookie.is_some() {
+                self.counters.session_cookie();
+            }
             answer.headers.extend(set_cookie);
         }
         self.answer(session, answer).await;
+        self.ended(session, asking, answered, began, incoming.received());
         Ok(true)
     }
 
@@ -213,6 +220,7 @@ impl Inner {
             copy.as_deref_mut(),
         );
         let outcome = through.await;
+        passage.time();
         if let Some(copy) = copy {
             copy.found(passage.key());
         }
@@ -276,6 +284,7 @@ impl Inner {
         if outcome.is_ok() {
             outcome = passage.finish().await;
         }
+        passage.time();
         if let Some(copy) = copy {
             copy.found(passage.key());
         }

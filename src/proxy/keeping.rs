@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -143,6 +144,11 @@ impl Keeping {
     /// Shows what becomes of kept events in the live view.
     pub(super) fn show_to(&self, live: Arc<Live>) {
         let _ = self.carrier.live.set(live);
+    }
+
+    /// The folder of the spool, where it has one.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(Spool::folder)
     }
 
     /// What is delivered, and how.
@@ -436,7 +442,7 @@ impl Upstream for Carrier {
                 "project {project}: PostHog refuses an event for good ({}: {}); it is a dead letter \
                  now, and `hedgerow spool` shows it{more}",
                 refusal.status,
-                refusal.reason
+                refusal.for_log()
             );
         }
     }

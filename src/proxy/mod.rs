@@ -5,6 +5,7 @@
 //! sent to PostHog over the framework's connectors, and answered. Nothing of it passes through the
 //! proxying phases, so none of their traps can hit it.
 
+mod access;
 mod account;
 mod admin;
 mod body;
@@ -30,6 +31,7 @@ mod origin;
 mod outbound;
 mod passage;
 mod posthog;
+mod process;
 mod random;
 mod recovery;
 mod refusals;
@@ -57,8 +59,8 @@ use pingora::tls::RootCertStore;
 use thiserror::Error;
 
 use crate::admin::live::Live;
-use crate::admin::{Admin, Requests};
-use crate::config::{Action, Config, Route, Sessions};
+use crate::admin::{Admin, CertificateState, Requests, Takes};
+use crate::config::{Action, Config, Sessions};
 use crate::delivery::SpoolError;
 use crate::posthog::{Host, Scheme};
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
@@ -85,7 +87,7 @@ pub use gathered::Gathered;
 pub use library::{check_libraries, fetch_libraries, FetchError};
 pub use origin::Balancer;
 pub use serve::{accepted, serve, Plain};
-pub use server::{Server, ServerError};
+pub use server::{outlive_signals, Server, ServerError};
 pub use site::{Context, Site};
 pub use startable::{check_server, Startable};
 pub use watcher::{Counts, Observer};
@@ -138,6 +140,8 @@ struct Inner {
     /// How long the head of a request may take.
     head: Duration,
     requests: Requests,
+    /// Those that the listeners serve, as they were when this was built.
+    certificates: Vec<CertificateState>,
     cautions: Cautions,
     gate: Arc<Gate>,
     observer: Option<Arc<dyn Observer>>,
@@ -441,10 +445,18 @@ impl Builder {
         let gathering = Gathering::of(&config, &destinations, keeping.as_ref(), &gate);
         let rewriter = Arc::new(rewriter(&config)?);
         let crowd = Crowd::new(&config.limits, &config.trusted_proxies, Arc::clone(&gate));
-        let requests = Requests::new(config.routes.iter().map(Route::name));
+        let routes = config.routes.iter().map(|route| {
+            let takes = match route.action {
+                Action::Segment { .. } => Takes::Calls,
+                Action::PostHog(_) | Action::Origin(_) => Takes::Other,
+            };
+            (route.name(), takes)
+        });
+        let requests = Requests::new(routes);
         let inner = Arc::new_cyclic(|inner| Inner {
             admin: admin::admin(&config, &self.clock, self.live, inner),
             requests,
+            certificates: process::certificates(&config),
             files,
             rewriter,
             budget: Budget::new(config.limits.memory),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -158,6 +159,8 @@ pub(super) struct Passage<'a> {
     flow: Flow,
     key: KeyFrom,
     target: Option<Target<'a>>,
+    /// Time that the rewriting has taken so far.
+    rewriting: Duration,
 }
 
 /// How the events of a body leave while it is still coming.
@@ -217,6 +220,7 @@ impl<'a> Passage<'a> {
             flow: Flow::Held,
             key: KeyFrom::Nowhere,
             target: None,
+            rewriting: Duration::ZERO,
         }
     }
 
@@ -226,7 +230,10 @@ impl<'a> Passage<'a> {
             // Only inflation comes here twice without `flow` in between.
             while self.pull(usize::MAX)? == Pulled::Paused {}
         }
-        self.flow = self.rewrite.push(piece)?;
+        let began = Instant::now();
+        let flow = self.rewrite.push(piece);
+        self.rewriting += began.elapsed();
+        self.flow = flow?;
         self.account()
     }
 
@@ -305,6 +312,11 @@ impl<'a> Passage<'a> {
         self.rewrite.set_cookie(transport)
     }
 
+    /// Notes how long the rewriting of this body took, once it is through.
+    pub(super) fn time(&self) {
+        self.inner.counters.rewriting().observe(self.rewriting);
+    }
+
     /// Where the key was found that decided for the project.
     pub(super) fn key(&self) -> KeyFrom {
         self.key
@@ -353,9 +365,12 @@ impl<'a> Passage<'a> {
         let Some(target) = &mut self.target else {
             return Ok(Pulled::Starved);
         };
-        Ok(self
+        let began = Instant::now();
+        let pulled = self
             .rewrite
-            .pull(&mut target.batch, limit, &mut self.watcher)?)
+            .pull(&mut target.batch, limit, &mut self.watcher);
+        self.rewriting += began.elapsed();
+        Ok(pulled?)
     }
 
     /// Where the events go; nowhere as long as the key that decides may yet come.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::admin::live::{Live, Of, Outcome};
+use crate::admin::metrics::Timing;
 use crate::delivery::Refusal;
 use crate::rewrite::{Fate, Fault, Notice, Omission, Watch};
 
@@ -41,13 +42,29 @@ pub struct Counts {
 }
 
 /// The counters behind [`Counts`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counters {
     events: AtomicU64,
     left_out: Reasons,
     refused: Reasons,
     notices: Reasons,
     busy: AtomicU64,
+    session_cookies: AtomicU64,
+    rewriting: Timing,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            events: AtomicU64::new(0),
+            left_out: Reasons::default(),
+            refused: Reasons::default(),
+            notices: Reasons::default(),
+            busy: AtomicU64::new(0),
+            session_cookies: AtomicU64::new(0),
+            rewriting: Timing::of_computing(),
+        }
+    }
 }
 
 /// Messages by the code of a reason.
@@ -67,6 +84,20 @@ impl Reasons {
 impl Counters {
     pub(super) fn busy(&self) {
         self.busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an answer that sets the cookie of a visitor's session.
+    pub(super) fn session_cookie(&self) {
+        self.session_cookies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn session_cookies(&self) -> u64 {
+        self.session_cookies.load(Ordering::Relaxed)
+    }
+
+    /// How long the rewriting of bodies takes.
+    pub(super) fn rewriting(&self) -> &Timing {
+        &self.rewriting
     }
 
     pub(super) fn read(&self, held: usize) -> Counts {
@@ -127,7 +158,7 @@ impl Watcher<'_> {
                  others of its batch have arrived. The admin page shows it{more}",
                 self.project,
                 refusal.status,
-                refusal.reason
+                refusal.for_log()
             );
         }
         if let Some(live) = self.live {

@@ -64,10 +64,13 @@ function project(one, now, hasSpool) {
     say('last error: ', ago, one.last_error.says);
   }
   if (one.waiting) {
-    say(`${plural(one.waiting, 'event', 'events')} in the spool, ${bytes(one.waiting_bytes)}, not empty for ${span(Math.max(1, one.waiting_for ?? 0) * 1000)}`);
+    // How old the oldest is, is known where this process drains them.
+    const [words, seconds] = one.oldest === null ? ['not empty for', one.waiting_for ?? 0] : ['the oldest for', one.oldest];
+    say(`${plural(one.waiting, 'event', 'events')} in the spool, ${bytes(one.waiting_bytes)}, ${words} ${span(Math.max(1, seconds) * 1000)}`);
   } else if (hasSpool) {
     say('spool empty');
   }
+  if (one.dead_letters) say(`${plural(one.dead_letters, 'dead letter', 'dead letters')}: `, element('code', '', 'hedgerow spool'));
   if (one.stalled) say(`not drained: ${one.stalled}`);
   return made;
 }
@@ -82,9 +85,6 @@ export class Strip {
     const order = ['away', 'failing', 'well'];
     const sorted = projects.toSorted((one, other) => order.indexOf(one.posthog) - order.indexOf(other.posthog));
     const cards = sorted.map((one) => project(one, now, state.spool));
-    if (state.dead_letters) {
-      cards.push(element('div', 'project', element('p', '', `${plural(state.dead_letters, 'dead letter', 'dead letters')} since the start: `, element('code', '', 'hedgerow spool'))));
-    }
     if (state.unready.length) cards.push(element('div', 'project', element('p', 'is-away', `not ready: ${state.unready.join(', ')}`)));
     // What has not changed is not drawn again: it may be selected, or just read out.
     const text = cards.map((card) => card.textContent).join('\n');

@@ -1,0 +1,25 @@
+//! What leaves: PostHog's hosts, its project keys, the batch envelope and capture's limits.
+//!
+//! Pure: nothing here opens a connection. Source of the facts: PostHog's capture service, as
+//! docs/protocols has it (posthog-ingestion, sections 1 to 5).
+
+mod api_key;
+mod batch;
+mod host;
+
+pub use api_key::{ApiKey, ApiKeyError};
+pub use batch::{
+    events_within, join, Address, Batch, Bearing, Envelope, EventBearing, Keep, Mark, BATCH_PATH,
+};
+pub use host::{Host, HostError, Misdirection, Scheme};
+
+/// Capture's default limit for one event in its queue, less a margin, in bytes
+/// (posthog-ingestion 5.1: budget for a proxy).
+pub const DEFAULT_EVENT_LIMIT: usize = 900_000;
+
+/// The largest uncompressed batch that is sent in one request, in bytes (posthog-ingestion 5.1).
+pub const BATCH_LIMIT: usize = 4 << 20;
+
+/// The deepest nesting of arrays and objects that capture's JSON parser takes, the whole document
+/// counted (posthog-ingestion 1.6: a property value of a batched event may be 123 arrays deep).
+pub const NESTING_LIMIT: usize = 127;
