@@ -4,6 +4,7 @@
 //! values, and what it tells is handed in as a [`State`].
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct Admin {
     samples: Samples,
     sampling: AtomicBool,
     clock: Clock,
+    /// The file of the configuration.
+    file: Option<PathBuf>,
 }
 
 impl Admin {
@@ -71,7 +74,15 @@ impl Admin {
             samples: Samples::default(),
             sampling: AtomicBool::new(false),
             clock,
+            file: None,
         }
+    }
+
+    /// Says in which file the configuration stands, for the commands that the live view gives.
+    #[must_use]
+    pub fn configured_in(mut self, file: Option<PathBuf>) -> Self {
+        self.file = file;
+        self
     }
 
     /// What the live view shows; none when it is off, and then there is nothing to record.
@@ -157,7 +168,8 @@ impl Admin {
     }
 
     fn overview(&self) -> Response {
-        let overview = overview::overview(&(self.state)(), &self.samples, self.now());
+        let file = self.file.as_deref();
+        let overview = overview::overview(&(self.state)(), &self.samples, file, self.now());
         Response::new(StatusCode::OK, "application/json", overview.to_string())
     }
 

@@ -152,7 +152,9 @@ impl Config {
             Err(error) => return Err(invalid(not_text(&error))),
         };
         let folder = path.parent().unwrap_or(Path::new(""));
-        parse(&text, &secrets(folder)).map_err(invalid)
+        let (mut config, warnings) = parse(&text, &secrets(folder)).map_err(invalid)?;
+        config.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        Ok((config, warnings))
     }
 }
 
@@ -177,6 +179,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     warn_of_large_events(reader, &top, &delivery, bounds.event);
     let server = sections::server(reader, &top);
     Some(Config {
+        file: None,
         listen,
         admin,
         live: live.unwrap_or_default(),

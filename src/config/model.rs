@@ -25,6 +25,8 @@ use crate::site::snippet::Home;
 /// It never changes: a reload makes another one, and a request holds the one it began with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// The file that it was read from, if it was one.
+    pub file: Option<PathBuf>,
     /// Where requests come in; at least one.
     pub listen: Vec<Listener>,
     /// Where health, metrics and the live view are served; none when turned off.
@@ -466,6 +468,7 @@ impl Config {
         });
         Self {
             listen: vec![Listener::plain(DEFAULT_LISTENER)],
+            file: None,
             admin: None,
             live: LiveView::Off,
             health: None,

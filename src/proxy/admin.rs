@@ -286,7 +286,8 @@ impl AdminPages {
                 let recording = Recording::WhileWatched;
                 Arc::new(Live::new(Arc::clone(&now), came(config), recording))
             });
-            Arc::new(Admin::new(state, ring, config.live.clone(), now))
+            let admin = Admin::new(state, ring, config.live.clone(), now);
+            Arc::new(admin.configured_in(config.file.clone()))
         });
         Some(Arc::clone(pages))
     }

@@ -455,6 +455,26 @@ fn what_goes_together_is_held_to_it() {
         ),
         ("admin: on", &[(6, 8, "admin", "expected an address")]),
         (
+            "admin: {live: on}",
+            &[(6, 8, "admin", "`address` is missing")],
+        ),
+        (
+            "admin: {address: \"0.0.0.0:9090\", live: on}",
+            &[(6, 18, "admin.address", "needs a `token`")],
+        ),
+        (
+            "admin: {address: 127.0.0.1:9090, live: maybe}",
+            &[(6, 40, "admin.live", "expected on or off")],
+        ),
+        (
+            "admin: {address: 127.0.0.1:9090, token: short}",
+            &[(6, 41, "admin.token", "at least 16")],
+        ),
+        (
+            "admin: {address: 127.0.0.1:8080, live: off}",
+            &[(6, 18, "admin.address", "takes this address already")],
+        ),
+        (
             "delivery: {mode: spool}",
             &[(6, 18, "delivery.mode", "needs a `spool`")],
         ),
@@ -473,6 +493,9 @@ fn what_goes_together_is_held_to_it() {
         "admin: \"off\"",
         "admin: 127.0.0.1:9090",
         "admin: \"[::1]:9090\"",
+        "admin: {address: 127.0.0.1:9090, live: off}",
+        "admin: {address: \"0.0.0.0:9090\", live: off}",
+        "admin: {address: \"0.0.0.0:9090\", live: on, token: 0123456789abcdef}",
         "delivery: {spool: off}",
         "mapping: {mode: reference}",
     ] {
