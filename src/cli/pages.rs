@@ -49,6 +49,12 @@ Exit codes:
   2  it cannot start"
 );
 
+/// Of `schema`.
+pub(super) const SCHEMA: &str = "Examples:
+  hedgerow schema > hedgerow.schema.json
+  and as the first line of hedgerow.yaml, for editors with a YAML language server:
+  # yaml-language-server: $schema=hedgerow.schema.json";
+
 /// Of `check`.
 pub(super) const CHECK: &str = concat!(
     "Examples:

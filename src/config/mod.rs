@@ -9,6 +9,7 @@
 
 mod delivery;
 mod first_party;
+mod json_schema;
 mod library;
 mod listeners;
 mod model;
@@ -34,6 +35,7 @@ mod words;
 use std::path::Path;
 
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
+pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
 pub use model::{
     Action, CaFile, Config, Delivery, Limits, Listener, Nats, NatsLogin, NatsServer, OriginServer,
@@ -73,12 +75,7 @@ pub fn parse(text: &str, secrets: &dyn SecretSource) -> Result<(Config, Vec<Warn
     let mut mistakes = Vec::new();
     let source = Source::new(text, &root, &mut mistakes);
     let mut reader = Reader::new(secrets, mistakes);
-    let file = Field {
-        node: &root,
-        key_span: root.span,
-        path: String::new(),
-    };
-    let config = compile(&mut reader, &file);
+    let config = compile(&mut reader, &whole(&root));
     match config {
         Some(config) if reader.mistakes.is_empty() => {
             Ok((config, source.problems(reader.warnings).list))
@@ -126,6 +123,15 @@ impl Config {
         };
         let folder = path.parent().unwrap_or(Path::new(""));
         parse(&text, &secrets(folder)).map_err(invalid)
+    }
+}
+
+/// The file as one value.
+fn whole(root: &tree::Node) -> Field<'_> {
+    Field {
+        node: root,
+        key_span: root.span,
+        path: String::new(),
     }
 }
 
