@@ -11,6 +11,7 @@ mod output;
 mod pages;
 mod reload;
 mod run;
+mod schema;
 mod snippet;
 mod spool;
 mod supervisor;
@@ -71,6 +72,9 @@ enum Command {
     /// Print what goes on a page for a configuration.
     #[command(after_help = pages::SNIPPET)]
     Snippet(snippet::Options),
+    /// Print the JSON Schema of the configuration, for editors that complete and check it.
+    #[command(after_help = pages::SCHEMA)]
+    Schema,
     /// Print what completes this command line in a shell.
     #[command(after_help = pages::COMPLETIONS)]
     Completions(pages::Completions),
@@ -118,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Snippet(options) => snippet::snippet(config, &options),
         Command::Demo(options) => without(config, "demo", || demo::demo(&options)),
         Command::Init(options) => without(config, "init", || init::init(&options)),
+        Command::Schema => without(config, "schema", schema::schema),
         Command::Completions(options) => {
             without(config, "completions", || pages::completions(&options))
         }

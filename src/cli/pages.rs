@@ -65,6 +65,11 @@ Exit codes:
   1  the process refuses it, and serves as before
   2  no process answers, or the file has mistakes"
 );
+/// Of `schema`.
+pub(super) const SCHEMA: &str = "Examples:
+  hedgerow schema > hedgerow.schema.json
+  and as the first line of hedgerow.yaml, for editors with a YAML language server:
+  # yaml-language-server: $schema=hedgerow.schema.json";
 
 /// Of `check`.
 pub(super) const CHECK: &str = concat!(

@@ -11,6 +11,7 @@ mod admin;
 mod delivery;
 mod difference;
 mod first_party;
+mod json_schema;
 mod library;
 mod listeners;
 mod marks;
@@ -38,6 +39,7 @@ use std::path::Path;
 
 pub use difference::{differences, render_differences, Difference, Force};
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
+pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
 pub use marks::Marks;
 pub use model::{
@@ -78,12 +80,7 @@ pub fn parse(text: &str, secrets: &dyn SecretSource) -> Result<(Config, Vec<Warn
     let mut mistakes = Vec::new();
     let source = Source::new(text, &root, &mut mistakes);
     let mut reader = Reader::new(secrets, mistakes);
-    let file = Field {
-        node: &root,
-        key_span: root.span,
-        path: String::new(),
-    };
-    let config = compile(&mut reader, &file);
+    let config = compile(&mut reader, &whole(&root));
     match config {
         Some(config) if reader.mistakes.is_empty() => {
             Ok((config, source.problems(reader.warnings).list))
@@ -155,6 +152,15 @@ impl Config {
         let (mut config, warnings) = parse(&text, &secrets(folder)).map_err(invalid)?;
         config.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         Ok((config, warnings))
+    }
+}
+
+/// The file as one value.
+fn whole(root: &tree::Node) -> Field<'_> {
+    Field {
+        node: root,
+        key_span: root.span,
+        path: String::new(),
     }
 }
 
