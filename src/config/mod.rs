@@ -36,8 +36,8 @@ use std::path::Path;
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
 pub use model::{
-    Action, CaFile, Config, Delivery, Limits, Listener, Nats, NatsLogin, NatsServer, OriginServer,
-    Project, Route, Server, Spool, SpoolPlace, Tls, UpstreamHttp,
+    Action, CaFile, Config, Delivery, DeliveryMode, Limits, Listener, Nats, NatsLogin, NatsServer,
+    OriginServer, Project, Route, Server, Spool, SpoolPlace, Tls, UpstreamHttp,
 };
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
 pub use path_prefix::PathPrefix;
