@@ -33,6 +33,7 @@ mod posthog;
 mod random;
 mod recovery;
 mod refusals;
+mod relay;
 mod reply;
 mod sender;
 mod serve;
@@ -73,6 +74,7 @@ use gate::Gate;
 use group::Gathering;
 use keeping::{Keeping, Terms};
 use outbound::Connections;
+use posthog::Passed;
 use random::random_bits;
 use sender::Destination;
 use upstream::Timeouts;
@@ -130,6 +132,8 @@ struct Inner {
     gathering: HashMap<String, Arc<Gathering>>,
     /// By the number of the route.
     files: HashMap<usize, Files>,
+    /// By the number of the route: those that pass posthog-js through.
+    passed: HashMap<usize, Passed>,
     budget: Arc<Budget>,
     counters: Counters,
     /// The connections of clients, where the listeners are ours.
@@ -197,6 +201,15 @@ pub enum BuildError {
         /// What is missing.
         reason: String,
     },
+    /// A route that is no work of the one call in a host proxy.
+    #[error(
+        "route {route} is an `origin`, which the host proxy serves itself: take it out of the file, \
+         or run the binary"
+    )]
+    NotInAHost {
+        /// Host and path of the route.
+        route: String,
+    },
     /// There is no secret to keep sessions with.
     #[error("sessions cannot be kept: {0}")]
     Sessions(String),
@@ -228,14 +241,51 @@ impl Hedgerow {
         }
     }
 
-    /// The one call for a host proxy, in its `request_filter`: `true` means that the request was
-    /// on one of the Segment routes and has been answered. Any other request is left untouched.
+    /// Hedgerow for a host proxy of your own, which makes the one call: as [`new`](Self::new), and an
+    /// error where the file has a route that the call cannot serve.
     ///
     /// # Errors
     ///
-    /// None at the moment: whatever happens to a request of ours is answered here. The type is
-    /// that of `request_filter`, so that the call can end in `?` or stand alone.
+    /// [`BuildError::NotInAHost`] for an `origin` route, which is the host's own work; else those of
+    /// [`Builder::build`].
+    pub fn in_a_host(config: Config) -> Result<Self, BuildError> {
+        let origin = |route: &&Route| matches!(route.action, Action::Origin(_));
+        if let Some(route) = config.routes.iter().find(origin) {
+            return Err(BuildError::NotInAHost {
+                route: route.name(),
+            });
+        }
+        Self::new(config)
+    }
+
+    /// The one call for a host proxy, in its `request_filter`: `true` means that the request was
+    /// on one of the `segment` or `posthog` routes and has been answered. Any other request is left
+    /// untouched.
+    ///
+    /// # Errors
+    ///
+    /// When PostHog's answer to posthog-js breaks off in its middle, so that the connection ends
+    /// with it. Whatever else happens to a request of ours is answered here.
     pub async fn intercept(&self, session: &mut Session) -> pingora::Result<bool> {
+        if self.calls(session).await? {
+            return Ok(true);
+        }
+        let head = session.req_header();
+        let (authority, path) = (intercept::authority(head), head.uri.path());
+        let Some((number, _, tail)) = self.inner.config.numbered_route(authority, path) else {
+            return Ok(false);
+        };
+        let Some(passed) = self.inner.passed.get(&number) else {
+            return Ok(false);
+        };
+        let tail = tail.to_owned();
+        // Boxed: a call of Segment's goes without the room that this needs.
+        Box::pin(self.inner.relay(session, number, passed, &tail)).await?;
+        Ok(true)
+    }
+
+    /// The same for Segment's calls alone.
+    async fn calls(&self, session: &mut Session) -> pingora::Result<bool> {
         self.start_replay();
         self.inner.intercept(session).await
     }
@@ -389,10 +439,19 @@ impl Builder {
             destinations.insert(project.name.clone(), destination);
         }
         let gate = Arc::new(Gate::default());
-        let mut files = HashMap::new();
+        let (mut files, mut passed) = (HashMap::new(), HashMap::new());
         for (number, route) in config.routes.iter().enumerate() {
-            let Action::Segment { files: said, .. } = &route.action else {
-                continue;
+            let said = match &route.action {
+                Action::Segment { files, .. } => files,
+                Action::PostHog(said) => {
+                    let project = &said.project;
+                    let file = project.ca_file.as_ref().map(|file| file.path.as_path());
+                    let connections = connections(&mut known, &project.host, file)?;
+                    let passing = Passed::new(&route.path, said, connections, timeouts);
+                    passed.insert(number, passing);
+                    continue;
+                }
+                Action::Origin(_) => continue,
             };
             let account = match &said.forward {
                 None => None,
@@ -434,6 +493,7 @@ impl Builder {
             admin: admin::admin(&config, &self.clock, inner),
             requests,
             files,
+            passed,
             rewriter,
             budget: Budget::new(config.limits.memory),
             destinations,

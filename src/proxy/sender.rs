@@ -156,7 +156,7 @@ impl Destination {
             fields: fields.as_slice(),
         };
         Ok(Opened {
-            sending: self.client.open(request).await?,
+            sending: self.client.open(request, Fields::Few).await?,
             _place: place,
         })
     }

@@ -23,14 +23,15 @@ use crate::proxy::body::{end_when_idle, linger};
 use crate::proxy::intercept::authority;
 use crate::proxy::origin::{inject_into, Balancer, Servers};
 use crate::proxy::outbound::CONNECTS;
-use crate::proxy::posthog::{self, Passed, Passing, Step};
+use crate::proxy::posthog::{self, Passing, Step};
 use crate::proxy::refusals::{of_head, Asking};
 use crate::proxy::upstream::{Addresses, Timeouts, Upstream};
-use crate::proxy::{connections, hops, reply, BuildError, Hedgerow};
+use crate::proxy::{hops, reply, BuildError, Hedgerow};
 use crate::site::claims::Underscores;
 use crate::site::inject::PageStream;
 use crate::site::snippet::{Home, Page};
 
+pub(in crate::proxy) use answers::head;
 use answers::{page, status};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
@@ -46,7 +47,6 @@ pub struct Site {
     hedgerow: Hedgerow,
     /// By the number of the route.
     origins: HashMap<usize, Servers>,
-    passed: HashMap<usize, Passed>,
 }
 
 /// What is known of one request of a site.
@@ -101,8 +101,7 @@ impl Site {
     /// When an origin's name cannot stand in a URL, its pages' snippet has no route, or there is
     /// nothing to verify PostHog's host with.
     pub fn new(hedgerow: Hedgerow) -> Result<Self, BuildError> {
-        let (mut origins, mut passed) = (HashMap::new(), HashMap::new());
-        let mut known = HashMap::new();
+        let mut origins = HashMap::new();
         let config = hedgerow.config();
         let connect = config.delivery.connect_timeout;
         for (number, route) in config.routes.iter().enumerate() {
@@ -118,25 +117,10 @@ impl Site {
                     };
                     origins.insert(number, Servers::new(origin, timeouts, page)?);
                 }
-                Action::PostHog(said) => {
-                    let project = &said.project;
-                    let file = project.ca_file.as_ref().map(|file| file.path.as_path());
-                    let connections = connections(&mut known, &project.host, file)?;
-                    let timeouts = Timeouts {
-                        connect,
-                        exchange: config.delivery.timeout,
-                    };
-                    let passing = Passed::new(&route.path, said, connections, timeouts);
-                    passed.insert(number, passing);
-                }
-                Action::Segment { .. } => {}
+                Action::Segment { .. } | Action::PostHog(_) => {}
             }
         }
-        Ok(Self {
-            hedgerow,
-            origins,
-            passed,
-        })
+        Ok(Self { hedgerow, origins })
     }
 
     /// What has to run as a background service: the balancers of origins with several servers.
@@ -247,7 +231,7 @@ impl ProxyHttp for Site {
             reply::write(session, answer).await?;
             return Ok(true);
         }
-        if self.hedgerow.intercept(session).await? {
+        if self.hedgerow.calls(session).await? {
             return Ok(true);
         }
         let config = self.hedgerow.config();
@@ -259,7 +243,7 @@ impl ProxyHttp for Site {
                 return Ok(false);
             }
             Some((number, Action::PostHog(_), tail)) => {
-                if let Some(passed) = self.passed.get(&number) {
+                if let Some(passed) = self.hedgerow.inner.passed.get(&number) {
                     let client = self.hedgerow.inner.shown(session);
                     match passed.step(session, tail, client).await {
                         Step::Pass(passing) => {
@@ -303,7 +287,7 @@ impl ProxyHttp for Site {
             )
         };
         if let Way::PostHog(number, _) = &context.way {
-            let passed = self.passed.get(number).ok_or_else(nowhere)?;
+            let passed = self.hedgerow.inner.passed.get(number).ok_or_else(nowhere)?;
             let known = passed.upstream.addresses().await.map_err(|_| nowhere())?;
             let address = passed.upstream.pick(&known, &context.tried);
             context.addresses = Some(known);
@@ -352,7 +336,7 @@ impl ProxyHttp for Site {
         say_length_once(request)?;
         if let Way::PostHog(number, passing) = &context.way {
             let client = self.hedgerow.inner.shown(session);
-            return match self.passed.get(number) {
+            return match self.hedgerow.inner.passed.get(number) {
                 Some(passed) => passed.request(passing, request, client),
                 None => Ok(()),
             };
@@ -387,7 +371,7 @@ impl ProxyHttp for Site {
             return Err(Error::explain(status, why).into_up());
         }
         if let Way::PostHog(number, passing) = &context.way {
-            if let Some(passed) = self.passed.get(number) {
+            if let Some(passed) = self.hedgerow.inner.passed.get(number) {
                 passed.clean(passing, response)?;
             }
         }
