@@ -92,7 +92,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let shop = Shop {
         site: site.parse()?,
         requests: AtomicU64::new(0),
-        hedgerow: Hedgerow::new(config)?,
+        hedgerow: Hedgerow::in_a_host(config)?,
     };
     let mut server = Server::new(None)?;
     server.bootstrap();

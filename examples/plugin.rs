@@ -1,4 +1,4 @@
-//! A proxy of your own that answers Segment's calls.
+//! A proxy of your own that answers Segment's and posthog-js's calls.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ impl ProxyHttp for MyProxy {
     fn new_ctx(&self) {}
 
     async fn request_filter(&self, session: &mut Session, _: &mut ()) -> pingora::Result<bool> {
-        self.hedgerow.intercept(session).await // true: it was Segment's, and has been answered
+        self.hedgerow.intercept(session).await // true: it was on a route of the file, and has been answered
     }
 
     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> pingora::Result<Box<HttpPeer>> {
@@ -33,7 +33,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     for warning in &warnings {
         eprintln!("hedgerow.yaml:{warning}");
     }
-    let hedgerow = Hedgerow::new(config)?;
+    let hedgerow = Hedgerow::in_a_host(config)?;
     let mut server = Server::new(None)?;
     server.bootstrap();
     let listen = hedgerow.config().listen.clone();

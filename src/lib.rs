@@ -34,6 +34,7 @@
 pub mod admin;
 pub mod config;
 pub mod delivery;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod doctor;
 pub mod logging;

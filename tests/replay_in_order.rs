@@ -22,8 +22,9 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use hedgerow::delivery::{
-    BreakerSettings, Condition, Delivery, Encoding, Mode, Parcel, Refusal, Replay, ReplaySettings,
-    Route, Spool, SpoolCommand, SpoolSettings, SpooledEvent, Store, Upstream, Verdict,
+    BreakerSettings, Condition, Delivery, Encoding, Form, Letters, Mode, Parcel, Refusal, Replay,
+    ReplaySettings, Route, Spool, SpoolCommand, SpoolSettings, SpooledEvent, Store, Upstream,
+    Verdict,
 };
 use hedgerow::posthog::{ApiKey, Envelope};
 

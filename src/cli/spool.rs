@@ -3,9 +3,9 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use hedgerow::config::SpoolPlace;
-use hedgerow::delivery::SpoolCommand;
+use hedgerow::delivery::{Form, Letters, SpoolCommand};
 
 use super::output::{aligned, complain, print};
 use super::{file, End, Keys};
@@ -14,7 +14,60 @@ use super::{file, End, Keys};
 #[derive(Debug, Args)]
 pub(super) struct Options {
     #[command(subcommand)]
-    command: SpoolCommand,
+    command: Command,
+}
+
+/// What can be done with a spool.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What waits, per project, and the dead letters: number, project, time, status, reason.
+    Ls {
+        /// One JSON object: `waiting`, `dead`, and `bytes` in use.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The event of a dead letter as JSON, on one line.
+    Show {
+        /// The number that `ls` shows.
+        number: i64,
+    },
+    /// Puts dead letters at the end of the queue; their first arrival and uuid stay.
+    Retry(Which),
+    /// Deletes dead letters.
+    Drop(Which),
+}
+
+/// Which dead letters are meant.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The numbers that `ls` shows.
+    #[arg(num_args = 1..)]
+    numbers: Vec<i64>,
+    /// All dead letters.
+    #[arg(long)]
+    all: bool,
+}
+
+impl From<&Which> for Letters {
+    fn from(which: &Which) -> Self {
+        match which.all {
+            true => Self::All,
+            false => Self::Numbers(which.numbers.clone()),
+        }
+    }
+}
+
+impl From<&Command> for SpoolCommand {
+    fn from(command: &Command) -> Self {
+        match command {
+            Command::Ls { json: true } => Self::Ls(Form::Json),
+            Command::Ls { json: false } => Self::Ls(Form::Lines),
+            Command::Show { number } => Self::Show { number: *number },
+            Command::Retry(which) => Self::Retry(which.into()),
+            Command::Drop(which) => Self::Drop(which.into()),
+        }
+    }
 }
 
 /// Looks into the spool of a configuration, or works on its dead letters. The proxy may run.
@@ -28,9 +81,10 @@ pub(super) fn spool(config: Option<&Path>, options: &Options) -> End {
         complain!("hedgerow: the configuration has no `delivery.spool`");
         return End::Unable;
     };
+    let command = SpoolCommand::from(&options.command);
     let mut out = Vec::new();
     let done = match &spool.place {
-        SpoolPlace::Folder(path) => options.command.run(path, &mut out),
+        SpoolPlace::Folder(path) => command.run(path, &mut out),
         #[cfg(feature = "nats")]
         SpoolPlace::Nats(nats) if lacks_login(nats) => {
             complain!(
@@ -42,14 +96,14 @@ pub(super) fn spool(config: Option<&Path>, options: &Options) -> End {
         #[cfg(feature = "nats")]
         SpoolPlace::Nats(nats) => {
             let settings = hedgerow::delivery::NatsSettings::of(nats, spool);
-            options.command.run_on_nats(&settings, &mut out)
+            command.run_on_nats(&settings, &mut out)
         }
         #[cfg(not(feature = "nats"))]
         SpoolPlace::Nats(_) => Err(hedgerow::delivery::SpoolError::NotBuiltIn("nats").into()),
     };
     let text = String::from_utf8_lossy(&out);
     // Columns for people, tabs for programs. An event is one long line.
-    let listed = matches!(options.command, SpoolCommand::Ls(_));
+    let listed = matches!(command, SpoolCommand::Ls(_));
     let printed = match listed && io::stdout().is_terminal() {
         true => print(&aligned(&text)),
         false => print(&text),
@@ -72,6 +126,43 @@ fn lacks_login(nats: &hedgerow::config::Nats) -> bool {
         Some(NatsLogin::Token(token)) => WithoutSecrets::made_up(token),
         Some(NatsLogin::User { name, password }) => {
             WithoutSecrets::made_up(name) || WithoutSecrets::made_up(password)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(line: &str) -> Option<SpoolCommand> {
+        let words = ["spool"].into_iter().chain(line.split(' '));
+        let line = Line::try_parse_from(words).ok()?;
+        Some(SpoolCommand::from(&line.options.command))
+    }
+
+    #[test]
+    fn a_line_says_what_is_done_with_which_letters() {
+        let numbers = |numbers: &[i64]| Letters::Numbers(numbers.to_vec());
+        for (line, expected) in [
+            ("ls", SpoolCommand::Ls(Form::Lines)),
+            ("ls --json", SpoolCommand::Ls(Form::Json)),
+            ("show 2", SpoolCommand::Show { number: 2 }),
+            ("retry 1 2", SpoolCommand::Retry(numbers(&[1, 2]))),
+            ("retry --all", SpoolCommand::Retry(Letters::All)),
+            ("drop 3", SpoolCommand::Drop(numbers(&[3]))),
+            ("drop --all", SpoolCommand::Drop(Letters::All)),
+        ] {
+            assert_eq!(parse(line), Some(expected), "{line}");
+        }
+        for wrong in ["drop", "drop 1 --all", "retry", "show", "show x", "ls 1"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
         }
     }
 }

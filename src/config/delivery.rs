@@ -4,16 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::listeners::pem;
-use super::model::{Delivery, Nats, NatsLogin, NatsServer, Spool, SpoolPlace};
+use super::model::{Delivery, DeliveryMode, Nats, NatsLogin, NatsServer, Spool, SpoolPlace};
 use super::reader::{Field, Reader, Section};
 use super::{schema, secret};
-use crate::delivery::Mode;
 use crate::posthog::BATCH_LIMIT;
 
-const MODES: [(&str, Mode); 3] = [
-    ("stream", Mode::Stream),
-    ("group", Mode::Group),
-    ("spool", Mode::Spool),
+const MODES: [(&str, DeliveryMode); 3] = [
+    ("stream", DeliveryMode::Stream),
+    ("group", DeliveryMode::Group),
+    ("spool", DeliveryMode::Spool),
 ];
 
 /// Whether a file has a spool, be it one with mistakes.
@@ -59,14 +58,14 @@ pub(super) fn of_project(
     reader: &mut Reader<'_>,
     project: &Section<'_>,
     named: SpoolNamed,
-) -> Option<Mode> {
+) -> Option<DeliveryMode> {
     let section = reader.optional_section(project, "delivery", schema::PROJECT_DELIVERY)?;
     mode(reader, &section, named)
 }
 
-fn mode(reader: &mut Reader<'_>, section: &Section<'_>, named: SpoolNamed) -> Option<Mode> {
+fn mode(reader: &mut Reader<'_>, section: &Section<'_>, named: SpoolNamed) -> Option<DeliveryMode> {
     let mode = reader.choice(section, "mode", &MODES)?;
-    if let (Mode::Spool, SpoolNamed::No, Some(field)) = (mode, named, section.get("mode")) {
+    if let (DeliveryMode::Spool, SpoolNamed::No, Some(field)) = (mode, named, section.get("mode")) {
         reader.wrong(field, "needs a `spool` in `delivery`");
     }
     Some(mode)
@@ -106,6 +105,13 @@ fn place(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SpoolPlace> {
             let text = reader.text(&field, "the path of a folder")?;
             if text.is_empty() {
                 reader.wrong(&field, "expected the path of a folder");
+                return None;
+            }
+            if cfg!(not(feature = "sqlite")) {
+                reader.wrong_key(
+                    &field,
+                    "this build keeps no spool in a folder: it was made without the cargo feature sqlite",
+                );
                 return None;
             }
             Some(SpoolPlace::Folder(reader.secrets.resolve(Path::new(text))))

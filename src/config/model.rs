@@ -13,12 +13,23 @@ use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
 use crate::admin::LiveView;
-use crate::delivery::Mode;
 use crate::posthog::{ApiKey, Host, Scheme};
 use crate::rewrite::enrich::session::posthog_js_cookie_name;
 use crate::rewrite::{Bounds, Mapping, Recipient};
 use crate::segment::WriteKeys;
 use crate::site::snippet::Home;
+
+/// When a project's events are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeliveryMode {
+    /// When PostHog has them; the spool is used on trouble only.
+    #[default]
+    Stream,
+    /// The same, where the requests that come within a moment go to PostHog together.
+    Group,
+    /// When they are durable; they go to PostHog a moment later, in larger batches.
+    Spool,
+}
 
 /// One configuration, checked and compiled.
 ///
@@ -137,7 +148,7 @@ pub struct Project {
     /// Properties that each of its events gets: names, and values as JSON text.
     pub properties: Vec<(String, String)>,
     /// When clients are told that its events are safe: its own mode, or that of `delivery`.
-    pub mode: Mode,
+    pub mode: DeliveryMode,
 }
 
 impl Project {
@@ -280,7 +291,7 @@ pub struct Delivery {
     /// For the answer to a batch.
     pub timeout: Duration,
     /// When clients are told that their events are safe, unless their project says otherwise.
-    pub mode: Mode,
+    pub mode: DeliveryMode,
     /// In the mode `group`, how long a request waits for others.
     pub linger: Duration,
     /// In the mode `group`, the size in bytes from which on requests wait for no others.
@@ -294,7 +305,7 @@ impl Default for Delivery {
         Self {
             connect_timeout: Duration::from_secs(3),
             timeout: Duration::from_secs(15),
-            mode: Mode::Stream,
+            mode: DeliveryMode::Stream,
             linger: Duration::from_millis(5),
             group_size: 1 << 20,
             spool: None,
@@ -463,7 +474,7 @@ impl Config {
                 ca_file: None,
                 http: UpstreamHttp::Auto,
                 properties: Vec::new(),
-                mode: Mode::Stream,
+                mode: DeliveryMode::Stream,
             })
         });
         Self {

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use super::delivery::{self, SpoolNamed};
 use super::listeners::{is_ours, pem};
-use super::model::{CaFile, Listener, Project, UpstreamHttp};
+use super::model::{CaFile, DeliveryMode, Listener, Project, UpstreamHttp};
 use super::reader::{did_you_mean, Field, Reader, Section};
 use super::tree::Kind;
 use super::{rules, schema, secret};
-use crate::delivery::Mode;
 use crate::posthog::{ApiKey, Host, Scheme};
 
 /// The projects of a file by name. One with a mistake keeps its name, so that the routes to it
@@ -24,7 +23,7 @@ pub(super) fn read<'n>(
     reader: &mut Reader<'_>,
     top: &Section<'n>,
     listen: &[Listener],
-    delivery: (Mode, SpoolNamed),
+    delivery: (DeliveryMode, SpoolNamed),
 ) -> Declared<'n> {
     let mut declared = Declared {
         projects: Vec::new(),
@@ -94,7 +93,7 @@ fn project(
     field: &Field<'_>,
     name: &str,
     listen: &[Listener],
-    (mode, spool): (Mode, SpoolNamed),
+    (mode, spool): (DeliveryMode, SpoolNamed),
 ) -> Option<Project> {
     let section = reader.section(field, schema::PROJECT)?;
     let host = section.require(reader, "host").cloned();

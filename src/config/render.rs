@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::first_party::PostHogJs;
-use super::model::{Action, Config, Listener, Project, Route, SpoolPlace};
+use super::model::{Action, Config, DeliveryMode, Listener, Project, Route, SpoolPlace};
 use super::problem::{Problem, Problems, Warning};
 use super::sessions::Sessions;
 use super::units::{print_duration, print_size};
 use super::{privacy, rules};
 use crate::admin::LiveView;
-use crate::delivery;
 use crate::rewrite::{Integrations, Mode, Repeats};
 use crate::segment::WriteKeys;
 
@@ -233,7 +232,7 @@ fn place(place: &SpoolPlace) -> String {
 
 /// How requests go together, where they do.
 fn together(config: &Config) -> String {
-    let group = delivery::Mode::Group;
+    let group = DeliveryMode::Group;
     let projects = config.projects.iter();
     let mut modes = projects.map(|project| project.mode);
     if !modes.any(|mode| mode == group) {
@@ -246,13 +245,13 @@ fn together(config: &Config) -> String {
     )
 }
 
-fn acknowledged(mode: delivery::Mode) -> &'static str {
+fn acknowledged(mode: DeliveryMode) -> &'static str {
     match mode {
-        delivery::Mode::Stream => "when PostHog has them, or when they are in it",
-        delivery::Mode::Group => {
+        DeliveryMode::Stream => "when PostHog has them, or when they are in it",
+        DeliveryMode::Group => {
             "when PostHog has them, several requests at a time, or when they are in it"
         }
-        delivery::Mode::Spool => "when they are in it",
+        DeliveryMode::Spool => "when they are in it",
     }
 }
 

@@ -32,7 +32,7 @@ pub enum SpoolError {
     File(Arc<io::Error>),
     /// Anything else that the storage says.
     #[error("the spool's storage failed: {0}")]
-    Storage(Arc<rusqlite::Error>),
+    Storage(Arc<dyn std::error::Error + Send + Sync>),
     /// The folder cannot be made or used.
     #[error("the spool's folder {} cannot be used: {source}", path.display())]
     Folder {
@@ -114,16 +114,6 @@ impl SpoolError {
             Self::Closed => "closed",
             Self::NotAnEvent => "not_an_event",
             Self::NoSuchLetter(_) => "no_such_letter",
-        }
-    }
-}
-
-impl From<rusqlite::Error> for SpoolError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Self::NoSpace,
-            Some(rusqlite::ErrorCode::ReadOnly) => Self::ReadOnly,
-            _ => Self::Storage(Arc::new(error)),
         }
     }
 }

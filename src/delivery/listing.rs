@@ -31,15 +31,11 @@ pub(super) struct WaitingRow {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Amount {
-    Events {
-        events: u64,
-        bytes: u64,
-    },
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+    Events { events: u64, bytes: u64 },
     /// On NATS: messages of an event or more.
     #[cfg_attr(not(feature = "nats"), allow(dead_code))]
-    Messages {
-        messages: u64,
-    },
+    Messages { messages: u64 },
 }
 
 /// A dead letter.

@@ -15,17 +15,7 @@ use super::stall::{Draining, Stall};
 use super::store::{Gauge, Last, Store};
 use super::{SpoolError, SpooledEvent, Verdict};
 
-/// When a project's events are acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// When PostHog has them; the spool is used on trouble only.
-    #[default]
-    Stream,
-    /// The same, where the requests that come within a moment go to PostHog together.
-    Group,
-    /// When they are durable; they go to PostHog a moment later, in larger batches.
-    Spool,
-}
+pub use crate::config::DeliveryMode as Mode;
 
 /// Which way a batch goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

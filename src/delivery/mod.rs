@@ -15,41 +15,51 @@
 //! implements [`Upstream`].
 
 mod breaker;
+#[cfg(any(feature = "sqlite", feature = "nats"))]
 mod command;
 mod error;
+// A build without a spool keeps nothing, and uses half of these.
+#[cfg_attr(not(any(feature = "sqlite", feature = "nats")), allow(dead_code))]
 mod event;
+mod folder;
 mod group;
 mod halving;
+#[cfg(feature = "sqlite")]
 mod lease;
+#[cfg(any(feature = "sqlite", feature = "nats"))]
 mod listing;
 mod live;
 #[cfg(feature = "nats")]
 mod nats;
 mod pace;
 mod replay;
+#[cfg(feature = "sqlite")]
 mod spool;
 mod stall;
+#[cfg_attr(not(any(feature = "sqlite", feature = "nats")), allow(dead_code))]
 mod store;
 mod upstream;
 
 pub use breaker::{Admission, Breaker, BreakerSettings, Condition};
+#[cfg(any(feature = "sqlite", feature = "nats"))]
 pub use command::{CommandError, Form, Letters, SpoolCommand};
 pub use error::SpoolError;
 pub(crate) use event::events_of;
 pub use event::{Arrived, SpooledEvent};
+#[cfg(not(feature = "sqlite"))]
+pub use folder::{look_at_spool, Spool};
+pub use folder::{outlive_file_size_limit, SpoolSettings, SpoolThere};
 pub use group::{Bounds, Group, Landed, Marks, Number, Queue};
 pub(crate) use halving::{Halving, Refused, REFUSED_IN_ROW};
 pub use live::{Delivery, Mode, Project, ProjectStatus, Route};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};
 pub use replay::{Replay, ReplaySettings};
-pub use spool::{
-    look_at_spool, outlive_file_size_limit, Clock, DeadLetter, Spool, SpoolSettings, SpoolThere,
-    Waiting,
-};
+#[cfg(feature = "sqlite")]
+pub use spool::{look_at_spool, Spool, Waiting};
 pub use stall::Draining;
 pub use store::{
-    Counters, Gauge, Gauges, Held, Lead, Portion, Position, Rank, Refusal, Rest, Standing, Store,
-    Taken,
+    Clock, Counters, DeadLetter, Gauge, Gauges, Held, Lead, Portion, Position, Rank, Refusal, Rest,
+    Standing, Store, Taken,
 };
 pub use upstream::{Encoding, Parcel, Upstream, Verdict};

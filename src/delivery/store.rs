@@ -92,6 +92,27 @@ impl Refusal {
     }
 }
 
+/// An event that PostHog refused for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its number, for `hedgerow spool show`, `retry` and `drop`.
+    pub number: i64,
+    /// The project it was for.
+    pub project: String,
+    /// When its request arrived.
+    pub first_arrival: SystemTime,
+    /// When PostHog refused it, by the spool's own time: the time of day, less what has passed
+    /// while no process had the spool open.
+    pub buried: SystemTime,
+    /// Why.
+    pub refusal: Refusal,
+    /// Its JSON text.
+    pub body: Bytes,
+}
+
+/// Tells the time of day.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
 /// Whether this process may drain a project's events now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lead {

@@ -22,6 +22,7 @@ use super::gate::Gate;
 use super::group::Gathering;
 use super::keeping::{Keeping, Terms};
 use super::pools::Pools;
+use super::posthog::Passed;
 use super::process;
 use super::rates::Rates;
 use super::reload::Reloads;
@@ -55,6 +56,7 @@ pub(super) struct Lasting {
 struct Parts {
     destinations: Arc<Destinations>,
     files: HashMap<usize, Files>,
+    passed: HashMap<usize, Arc<Passed>>,
     rewriter: Arc<Rewriter>,
     pools: Pools,
 }
@@ -106,10 +108,26 @@ impl Lasting {
             };
             destinations.insert(project.name.clone(), destination);
         }
-        let mut files = HashMap::new();
+        let (mut files, mut passed) = (HashMap::new(), HashMap::new());
         for (number, route) in config.routes.iter().enumerate() {
-            let Action::Segment { files: said, .. } = &route.action else {
-                continue;
+            let said = match &route.action {
+                Action::Segment { files, .. } => files,
+                Action::PostHog(said) => {
+                    let project = &said.project;
+                    let file = project.ca_file.as_ref().map(|file| file.path.as_path());
+                    let connections = pools.of(&project.host, file)?;
+                    let known = before.and_then(|before| {
+                        let mut known = before.passed.values();
+                        known.find(|known| known.is_as_good(&route.path, said, timeouts))
+                    });
+                    let passing = match known {
+                        Some(known) => Arc::clone(known),
+                        None => Arc::new(Passed::new(&route.path, said, connections, timeouts)),
+                    };
+                    passed.insert(number, passing);
+                    continue;
+                }
+                Action::Origin(_) => continue,
             };
             let known = before.and_then(|before| {
                 let mut routes = before.config.routes.iter();
@@ -130,6 +148,7 @@ impl Lasting {
         Ok(Parts {
             destinations: Arc::new(destinations),
             files,
+            passed,
             rewriter: Arc::new(self.rewriter(config, before)?),
             pools: pools.settled(),
         })
@@ -179,6 +198,7 @@ impl Lasting {
         let Parts {
             destinations,
             files,
+            passed,
             rewriter,
             pools,
         } = parts;
@@ -199,6 +219,7 @@ impl Lasting {
             requests,
             certificates: process::certificates(&config),
             files,
+            passed,
             rewriter,
             budget: Arc::clone(&self.budget),
             gathering: Gathering::of(&config, &destinations, keeping, &self.gate),

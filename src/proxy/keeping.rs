@@ -347,7 +347,7 @@ fn open(spool: &config::Spool, longest: Duration, terms: Terms) -> Result<Opened
                 ..SpoolSettings::default()
             };
             let spool = Spool::open_with_clock(path, bounds, terms.clock)?;
-            Ok((Arc::new(spool.clone()), Some(spool)))
+            Ok((spool.as_store(), Some(spool)))
         }
         #[cfg(feature = "nats")]
         SpoolPlace::Nats(nats) => {

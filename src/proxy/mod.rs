@@ -40,6 +40,7 @@ mod random;
 mod rates;
 mod recovery;
 mod refusals;
+mod relay;
 mod reload;
 mod reply;
 mod sender;
@@ -69,7 +70,7 @@ use thiserror::Error;
 
 use crate::admin::live::Live;
 use crate::admin::{Admin, CertificateState, Requests};
-use crate::config::Config;
+use crate::config::{Action, Config, Route};
 use crate::delivery::SpoolError;
 use crate::rewrite::Rewriter;
 use crate::site::LibraryError;
@@ -85,6 +86,7 @@ use gate::Gate;
 use group::Gathering;
 use keeping::Keeping;
 use pools::Pools;
+use posthog::Passed;
 use random::random_bits;
 use rates::Rates;
 use reload::Reloads;
@@ -152,6 +154,8 @@ struct Inner {
     gathering: HashMap<String, Arc<Gathering>>,
     /// By the number of the route.
     files: HashMap<usize, Files>,
+    /// By the number of the route: those that pass posthog-js through.
+    passed: HashMap<usize, Arc<Passed>>,
     budget: Arc<Budget>,
     counters: Arc<Counters>,
     /// The connections of clients, where the listeners are ours.
@@ -226,6 +230,15 @@ pub enum BuildError {
         /// What is missing.
         reason: String,
     },
+    /// A route that is no work of the one call in a host proxy.
+    #[error(
+        "route {route} is an `origin`, which the host proxy serves itself: take it out of the file, \
+         or run the binary"
+    )]
+    NotInAHost {
+        /// Host and path of the route.
+        route: String,
+    },
     /// There is no secret to keep sessions with.
     #[error("sessions cannot be kept: {0}")]
     Sessions(String),
@@ -258,14 +271,55 @@ impl Hedgerow {
         }
     }
 
-    /// The one call for a host proxy, in its `request_filter`: `true` means that the request was
-    /// on one of the Segment routes and has been answered. Any other request is left untouched.
+    /// Hedgerow for a host proxy of your own, which makes the one call: as [`new`](Self::new), and an
+    /// error where the file has a route that the call cannot serve.
     ///
     /// # Errors
     ///
-    /// None at the moment: whatever happens to a request of ours is answered here. The type is
-    /// that of `request_filter`, so that the call can end in `?` or stand alone.
+    /// [`BuildError::NotInAHost`] for an `origin` route, which is the host's own work; else those of
+    /// [`Builder::build`].
+    pub fn in_a_host(config: Config) -> Result<Self, BuildError> {
+        let origin = |route: &&Route| matches!(route.action, Action::Origin(_));
+        if let Some(route) = config.routes.iter().find(origin) {
+            return Err(BuildError::NotInAHost {
+                route: route.name(),
+            });
+        }
+        Self::new(config)
+    }
+
+    /// The one call for a host proxy, in its `request_filter`: `true` means that the request was
+    /// on one of the `segment` or `posthog` routes and has been answered. Any other request is left
+    /// untouched.
+    ///
+    /// # Errors
+    ///
+    /// When PostHog's answer to posthog-js breaks off in its middle, so that the connection ends
+    /// with it. Whatever else happens to a request of ours is answered here.
     pub async fn intercept(&self, session: &mut Session) -> pingora::Result<bool> {
+        if self.calls(session).await? {
+            return Ok(true);
+        }
+        let inner = self.current();
+        if inner.passed.is_empty() {
+            return Ok(false);
+        }
+        let head = session.req_header();
+        let (authority, path) = (intercept::authority(head), head.uri.path());
+        let Some((number, _, tail)) = inner.config.numbered_route(authority, path) else {
+            return Ok(false);
+        };
+        let Some(passed) = inner.passed.get(&number) else {
+            return Ok(false);
+        };
+        let tail = tail.to_owned();
+        // Boxed: a call of Segment's goes without the room that this needs.
+        Box::pin(inner.relay(session, number, passed, &tail)).await?;
+        Ok(true)
+    }
+
+    /// The same for Segment's calls alone.
+    async fn calls(&self, session: &mut Session) -> pingora::Result<bool> {
         self.start_replay();
         let inner = self.current();
         inner.intercept(session).await

@@ -24,7 +24,7 @@ use crate::site::{
 use super::fetch::{Fetched, NoAnswer, Source};
 use super::files::joined;
 use super::hops::end_to_end;
-use super::outbound::Connections;
+use super::outbound::{Client, Connections};
 use super::upstream::{Timeouts, Upstream};
 
 /// The largest body, as PostHog's documents ask for (posthog-ingestion 6.3).
@@ -40,6 +40,8 @@ pub(super) struct Passed {
     /// Where PostHog's addresses stand on the site's host.
     below: Below,
     pub(super) upstream: Upstream,
+    /// For what a host's call passes on.
+    pub(super) client: Client,
     authority: String,
     base_path: String,
     authorities: Option<Arc<[WrappedX509]>>,
@@ -54,6 +56,13 @@ pub(super) struct Passing {
     /// Path and query with their real names, below the project's host.
     path_and_query: String,
     authorization: Authorization,
+}
+
+impl Passing {
+    /// Path and query as PostHog gets them.
+    pub(super) fn path_and_query(&self) -> &str {
+        &self.path_and_query
+    }
 }
 
 /// What becomes of a request.
@@ -88,6 +97,7 @@ impl Passed {
             timeouts,
             below: Below::new(prefix, host, said.names.as_ref()),
             upstream: Upstream::new(host, http, patient),
+            client: Client::new(Upstream::new(host, http, patient), Arc::clone(&connections)),
             authority: host.authority(),
             base_path: host.base_path().to_owned(),
             authorities: said.project.ca_file.as_ref().map(certificates),
@@ -297,7 +307,8 @@ impl Passed {
         Ok(())
     }
 
-    fn filtered(&self, asked: &str, headers: &HeaderMap) -> HeaderMap {
+    /// The headers of PostHog's answer to this path and query as the page sees them.
+    pub(super) fn filtered(&self, asked: &str, headers: &HeaderMap) -> HeaderMap {
         let kept = headers
             .iter()
             .filter_map(|(name, value)| Some((name.clone(), self.shown(asked, name, value)?)));

@@ -231,7 +231,7 @@ impl Destination {
             fields: fields.as_slice(),
         };
         Ok(Opened {
-            sending: self.client.open(request).await?,
+            sending: self.client.open(request, Fields::Few).await?,
             traffic: &self.traffic,
             began,
             bytes: 0,

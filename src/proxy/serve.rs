@@ -16,7 +16,7 @@ use pingora::protocols::{GetSocketDigest, SocketDigest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::demo::http::{Handler, Request, Response};
+use crate::plain::{Handler, Request, Response};
 
 use super::gathered::Gathered;
 

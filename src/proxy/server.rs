@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::signal::unix::{signal, SignalKind};
 
 use crate::config::{Action, Config};
-use crate::demo::http::Handler;
+use crate::plain::Handler;
 use crate::posthog::Scheme;
 
 use super::departure::{Departure, Stage};

@@ -39,17 +39,6 @@ async fn a_culprit_becomes_a_dead_letter_and_the_rest_is_delivered_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
-    use clap::Parser;
-    #[derive(Parser)]
-    struct Line {
-        #[command(subcommand)]
-        command: SpoolCommand,
-    }
-    let parse = |line: &str| {
-        Line::try_parse_from(["spool"].into_iter().chain(line.split(' ')))
-            .map(|line| line.command)
-            .map_err(|error| error.kind())
-    };
     let house = House::new();
     house.keep(&names(0..4), 1).await;
     let mended = Arc::new(AtomicUsize::new(0));
@@ -65,11 +54,11 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
     let replay = house.replay(&upstream, ReplaySettings::default());
     house.until_empty().await;
     assert_eq!(upstream.accepted(), ["n3"]);
-    let shown = house.command(&parse("show 2").unwrap());
+    let shown = house.command(&SpoolCommand::Show { number: 2 });
     assert_eq!(shown.trim_end().as_bytes(), event("n1", 1).body());
     mended.store(1, Ordering::Relaxed);
     assert_eq!(
-        house.command(&parse("retry 1 2").unwrap()),
+        house.command(&SpoolCommand::Retry(Letters::Numbers(vec![1, 2]))),
         "2 back in the queue\n"
     );
     house
@@ -79,7 +68,7 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
     // Arrived is not yet settled: for a moment they are still listed as waiting.
     house
         .until("only the third is left", || {
-            let listed = house.command(&parse("ls").unwrap());
+            let listed = house.command(&SpoolCommand::Ls(Form::Lines));
             listed.starts_with("DEAD LETTER\t")
                 && listed
                     .lines()
@@ -87,19 +76,19 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
                     .is_some_and(|line| line.starts_with("dead 3\t"))
         })
         .await;
-    assert_eq!(house.command(&parse("drop --all").unwrap()), "1 dropped\n");
+    assert_eq!(
+        house.command(&SpoolCommand::Drop(Letters::All)),
+        "1 dropped\n"
+    );
     assert!(house
-        .command(&parse("ls").unwrap())
+        .command(&SpoolCommand::Ls(Form::Lines))
         .starts_with("the spool is empty"));
-    for wrong in ["drop", "drop 1 --all", "retry", "show", "show x"] {
-        assert!(parse(wrong).is_err(), "{wrong}");
-    }
-    let error = parse("drop 9")
-        .unwrap()
-        .run(house.folder.path(), &mut Vec::new());
+    let ninth = SpoolCommand::Drop(Letters::Numbers(vec![9]));
+    let error = ninth.run(house.folder.path(), &mut Vec::new());
     assert_eq!(error.unwrap_err().to_string(), "there is no dead letter 9");
     let nowhere = house.folder.path().join("nowhere");
-    assert!(parse("ls").unwrap().run(&nowhere, &mut Vec::new()).is_err());
+    let listed = SpoolCommand::Ls(Form::Lines).run(&nowhere, &mut Vec::new());
+    assert!(listed.is_err());
     assert!(!nowhere.exists(), "looking makes no spool");
     replay.stop().await;
 }

@@ -120,8 +120,8 @@ impl Streams {
     }
 
     async fn resolve(&self, letters: &Letters) -> Result<Vec<i64>, SpoolError> {
-        if !letters.all {
-            let mut numbers = letters.numbers.clone();
+        if let Letters::Numbers(numbers) = letters {
+            let mut numbers = numbers.clone();
             numbers.sort_unstable();
             numbers.dedup();
             for number in &numbers {

@@ -8,7 +8,6 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use flate2::Crc;
 use rusqlite::config::DbConfig;
 use rusqlite::{params, Connection, ErrorCode, OpenFlags, Row};
@@ -16,7 +15,7 @@ use rusqlite::{params, Connection, ErrorCode, OpenFlags, Row};
 use super::writing::Writing;
 use crate::delivery::event::time_of;
 use crate::delivery::store::{Held, Portion, Position, Rest};
-use crate::delivery::{Refusal, SpoolError};
+use crate::delivery::{DeadLetter, Refusal, SpoolError};
 
 pub(super) const FILE: &str = "spool.db";
 pub(super) const FORMAT: i64 = 1;
@@ -65,24 +64,6 @@ pub(crate) struct Database {
     inode: (u64, u64),
     projects: HashMap<String, i64>,
     damaged: Cell<bool>,
-}
-
-/// An event that PostHog refused for good.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Its number, for `hedgerow spool show`, `retry` and `drop`.
-    pub number: i64,
-    /// The project it was for.
-    pub project: String,
-    /// When its request arrived.
-    pub first_arrival: SystemTime,
-    /// When PostHog refused it, by the spool's own time: the time of day, less what has passed
-    /// while no process had the spool open.
-    pub buried: SystemTime,
-    /// Why.
-    pub refusal: Refusal,
-    /// Its JSON text.
-    pub body: Bytes,
 }
 
 /// What waits for one project.

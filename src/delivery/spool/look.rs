@@ -9,16 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{access, Access};
 
 use super::database::{FILE, FORMAT};
-use crate::delivery::SpoolError;
-
-/// What there is in a spool's folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SpoolThere {
-    /// A spool that this version can use.
-    Spool,
-    /// None yet; it can be made.
-    Nothing,
-}
+use crate::delivery::{SpoolError, SpoolThere};
 
 /// Whether [`Spool::open`](super::Spool::open) would have a spool to work with in this folder.
 /// Makes and changes nothing.

@@ -1,5 +1,6 @@
 //! The spool on this machine's disk: SQLite as the storage, one thread that writes it.
 
+mod command;
 mod database;
 mod look;
 mod opening;
@@ -16,43 +17,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{mpsc, Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::lease::FileLease;
 use super::store::{Counters, Gauges, Lead, Portion, Position, Rank, Standing, Store, Taken};
-use super::{Refusal, SpoolError, SpooledEvent};
+use super::{Clock, Refusal, SpoolError, SpoolSettings, SpooledEvent};
 use worker::{Command, Shared, Worker};
 
-pub(super) use database::{Absent, Database};
-pub use database::{DeadLetter, Waiting};
-pub use look::{look_at_spool, SpoolThere};
-pub use passing::Clock;
-
-/// Bounds of a spool on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpoolSettings {
-    /// Bytes of disk in use at most, dead letters included. The log beside the file takes a few MiB
-    /// more, the reserve 2.5 MiB.
-    pub max_size: u64,
-    /// How long an event waits, or lies among the dead letters, before it is dropped and counted:
-    /// time that passes while a process has the spool open, whatever the time of day is set to.
-    pub max_age: Duration,
-    /// After it was full, the spool takes events again once it is down to so many percent.
-    pub low_water_percent: u8,
-}
-
-impl Default for SpoolSettings {
-    fn default() -> Self {
-        Self {
-            max_size: 1 << 30,
-            max_age: Duration::from_secs(7 * 24 * 3600),
-            low_water_percent: 80,
-        }
-    }
-}
+pub use database::Waiting;
+pub use look::look_at_spool;
 
 /// A spool on disk. Clones share it; the last one that goes closes it.
 #[derive(Clone)]
@@ -173,24 +149,17 @@ impl Spool {
         }
     }
 
+    /// The spool as any other.
+    pub fn as_store(&self) -> Arc<dyn Store> {
+        Arc::new(self.clone())
+    }
+
     fn send(&self, command: Command) -> Result<(), SpoolError> {
         self.inner
             .commands
             .send(command)
             .map_err(|_| SpoolError::Closed)
     }
-}
-
-/// Lets a process live on when a file reaches its size limit (`ulimit -f`): without this the
-/// system ends it with a signal, and with it the write fails like one on a full disk. To be called
-/// once, on a runtime.
-///
-/// # Errors
-/// If the runtime has no signal driver.
-pub fn outlive_file_size_limit() -> std::io::Result<()> {
-    // SIGXFSZ on Linux and the BSDs. A handler stays for the life of the process.
-    const SIGXFSZ: i32 = 25;
-    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ)).map(drop)
 }
 
 #[async_trait]
@@ -275,6 +244,16 @@ impl Store for Spool {
 
     fn counters(&self) -> &Counters {
         &self.inner.shared.counters
+    }
+}
+
+impl From<rusqlite::Error> for SpoolError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::NoSpace,
+            Some(rusqlite::ErrorCode::ReadOnly) => Self::ReadOnly,
+            _ => Self::Storage(Arc::new(error)),
+        }
     }
 }
 

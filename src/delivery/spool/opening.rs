@@ -34,7 +34,7 @@ impl Worker {
         }
         if self.database.is_none() {
             let opened = match Database::open(&self.folder, Absent::Create) {
-                Err(SpoolError::Storage(error)) if is_damage(&error) => {
+                Err(SpoolError::Storage(error)) if error.downcast_ref().is_some_and(is_damage) => {
                     let (database, salvaged) = salvage(&self.folder, now)?;
                     log::error!(
                         "the spool's file cannot be read: {} events could be kept; the damaged \

@@ -4,11 +4,9 @@
 //! the time that has passed while a process had the spool open. The file remembers it from time to
 //! time; while nothing runs, nothing grows older.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Tells the time of day.
-pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+use crate::delivery::Clock;
 
 /// A difference of the two clocks within one look that is no jump: one that is slowly put right.
 const TOLERANCE: Duration = Duration::from_secs(10);
@@ -101,6 +99,8 @@ impl Passing {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use std::time::UNIX_EPOCH;
 

@@ -14,12 +14,12 @@ use tokio::sync::oneshot;
 
 use super::database::{Database, Found};
 use super::packing::{pack, Append, Part};
-use super::passing::{Clock, Passing};
+use super::passing::Passing;
 use super::reserve::Reserve;
 use super::stock::Stock;
 use super::SpoolSettings;
 use crate::delivery::store::{Counters, Gauges, Portion, Position, Standing};
-use crate::delivery::{Refusal, SpoolError, SpooledEvent};
+use crate::delivery::{Clock, Refusal, SpoolError, SpooledEvent};
 
 /// How often age, free pages and other processes' work are looked at.
 pub(super) const TICK: Duration = Duration::from_secs(1);

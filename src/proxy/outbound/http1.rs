@@ -6,7 +6,7 @@ use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use pingora::protocols::Stream;
 use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -209,6 +209,25 @@ impl Http1 {
             }
         }
         Ok(BodyEnd::Whole)
+    }
+
+    /// Reads the next piece of the body; nothing at its end.
+    pub(super) async fn read_piece(&mut self) -> Result<Option<Bytes>, Broken> {
+        while let Some(body) = &mut self.body {
+            match body.next(&self.received)? {
+                Next::End => break,
+                Next::Framing(bytes) => self.received.advance(bytes),
+                Next::Data(bytes) => return Ok(Some(self.received.split_to(bytes).freeze())),
+                Next::Starved => match self.read(READ_BODY).await {
+                    Ok(()) => {}
+                    Err(broken) if broken.how == How::Closed => {
+                        body_closed(&mut self.body, broken)?
+                    }
+                    Err(broken) => return Err(broken),
+                },
+            }
+        }
+        Ok(None)
     }
 
     /// Reads whatever comes.

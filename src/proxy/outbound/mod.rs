@@ -228,11 +228,19 @@ impl Client {
 
     /// Begins a request whose body is still being made, over a new connection: what has been
     /// written cannot be sent again, so it must not meet one that the other end has closed.
-    pub(super) async fn open(&self, request: Request<'_>) -> Result<Sending<'_>, Trouble> {
+    pub(super) async fn open(
+        &self,
+        request: Request<'_>,
+        fields: Fields,
+    ) -> Result<Sending<'_>, Trouble> {
         let mut line = self.line(Pool::Fresh).await?;
         line.session.begin(self.patience());
         match line.session.send(&request, Length::Unknown).await {
-            Ok(()) => Ok(Sending { client: self, line }),
+            Ok(()) => Ok(Sending {
+                client: self,
+                line,
+                fields,
+            }),
             Err(broken) => {
                 self.abandon(line).await;
                 Err(broken.trouble())
@@ -393,10 +401,36 @@ impl Answering<'_> {
     }
 }
 
+impl Answering<'_> {
+    /// The next piece of a body that is passed on as it comes; nothing at its end. Each read has the
+    /// client's patience.
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Broken> {
+        match self.written {
+            Written::Answered => Ok(None),
+            Written::All => self.line.session.read_piece().await,
+        }
+    }
+
+    /// Keeps the connection for the next request, once the body has been read to its end.
+    pub(super) async fn through(self) {
+        match self.written {
+            Written::Answered => self.client.abandon(self.line).await,
+            Written::All => self.client.release(self.line).await,
+        }
+    }
+
+    /// Closes the connection before the body's end.
+    pub(super) async fn give_up(self) {
+        self.client.abandon(self.line).await;
+    }
+}
+
 /// A request whose body is still being written. Dropping it closes the connection in mid-request.
 pub(super) struct Sending<'a> {
     client: &'a Client,
     line: Line,
+    /// Which fields of the answer's head are wanted.
+    fields: Fields,
 }
 
 impl<'a> Sending<'a> {
@@ -404,7 +438,7 @@ impl<'a> Sending<'a> {
     /// is no yes, is there already: what follows is not read any more.
     pub(super) async fn write(&mut self, piece: Bytes) -> Result<Option<Head>, Trouble> {
         let session = &mut self.line.session;
-        let written = match session.refused_early(Fields::Few) {
+        let written = match session.refused_early(self.fields) {
             Ok(true) => return Ok(session.take_head()),
             Ok(false) => session.piece(piece).await,
             Err(failed) => Err(failed),
@@ -417,7 +451,7 @@ impl<'a> Sending<'a> {
 
     async fn last_words(&mut self, failed: Failed) -> Result<Head, Trouble> {
         let session = &mut self.line.session;
-        match session.last_words(failed).await {
+        match session.last_words(failed, self.fields).await {
             Ok(_) => session.take_head().ok_or(Trouble::Closed),
             Err(broken) => Err(broken.trouble()),
         }
@@ -426,13 +460,13 @@ impl<'a> Sending<'a> {
     /// Writes the last piece and waits for the head of the answer.
     pub(super) async fn finish(mut self, piece: Bytes) -> Result<Answering<'a>, Trouble> {
         let session = &mut self.line.session;
-        let written = match session.refused_early(Fields::Few) {
+        let written = match session.refused_early(self.fields) {
             Ok(true) => Ok(Written::Answered),
             Ok(false) => match session.last_piece(piece).await {
-                Ok(()) => session.read_head(Fields::Few).await.map(|()| Written::All),
-                Err(failed) => Box::pin(session.last_words(failed)).await,
+                Ok(()) => session.read_head(self.fields).await.map(|()| Written::All),
+                Err(failed) => Box::pin(session.last_words(failed, self.fields)).await,
             },
-            Err(failed) => Box::pin(session.last_words(failed)).await,
+            Err(failed) => Box::pin(session.last_words(failed, self.fields)).await,
         };
         match written {
             Ok(written) => self.client.answering(self.line, written),

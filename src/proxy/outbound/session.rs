@@ -71,7 +71,7 @@ impl Session {
                 Ok(Written::All)
             }
             Ok(Written::Answered) => Ok(Written::Answered),
-            Err(failed) => Box::pin(self.last_words(failed)).await,
+            Err(failed) => Box::pin(self.last_words(failed, fields)).await,
         }
     }
 
@@ -158,12 +158,16 @@ impl Session {
     }
 
     /// The answer of an upstream that stopped reading: it may have said why before it closed.
-    pub(super) async fn last_words(&mut self, failed: Failed) -> Result<Written, Broken> {
+    pub(super) async fn last_words(
+        &mut self,
+        failed: Failed,
+        fields: Fields,
+    ) -> Result<Written, Broken> {
         let broken = match failed {
             Failed::Read(broken) => return Err(broken),
             Failed::Write(broken) => broken,
         };
-        let read = tokio::time::timeout(LAST_WORDS, self.read_head(Fields::Few)).await;
+        let read = tokio::time::timeout(LAST_WORDS, self.read_head(fields)).await;
         let refused = self.head().is_some_and(|head| !head.status.is_success());
         match read {
             Ok(Ok(())) if refused => Ok(Written::Answered),
@@ -199,6 +203,14 @@ impl Session {
         match self {
             Self::Http1(session) => session.take_head(),
             Self::Http2(_, head) => head.take(),
+        }
+    }
+
+    /// Reads the next piece of the body; nothing at its end.
+    pub(super) async fn read_piece(&mut self) -> Result<Option<Bytes>, Broken> {
+        match self {
+            Self::Http1(session) => session.read_piece().await,
+            Self::Http2(session, _) => Ok(Box::pin(session.read_response_body()).await?),
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) fn status(error: &Error) -> u16 {
 }
 
 /// The head of a request, as the checks see it.
-pub(super) fn head(session: &Session) -> Head<'_> {
+pub(in crate::proxy) fn head(session: &Session) -> Head<'_> {
     let head = session.req_header();
     Head {
         method: &head.method,

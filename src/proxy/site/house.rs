@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, SiteHost};
 use crate::proxy::origin::{Balancer, Servers};
-use crate::proxy::pools::Pools;
-use crate::proxy::posthog::Passed;
 use crate::proxy::upstream::Timeouts;
 use crate::proxy::{BuildError, Inner};
 use crate::site::snippet::{Home, Page};
@@ -18,8 +16,6 @@ pub(in crate::proxy) struct House {
     pub(in crate::proxy) inner: Arc<Inner>,
     /// By the number of the route.
     pub(super) origins: HashMap<usize, Arc<Servers>>,
-    pub(super) passed: HashMap<usize, Arc<Passed>>,
-    pools: Pools,
 }
 
 impl std::fmt::Debug for House {
@@ -27,7 +23,6 @@ impl std::fmt::Debug for House {
         formatter
             .debug_struct("House")
             .field("origins", &self.origins)
-            .field("passed", &self.passed)
             .finish_non_exhaustive()
     }
 }
@@ -38,8 +33,7 @@ impl House {
     /// When an origin's name cannot stand in a URL, its pages' snippet has no route, or there is
     /// nothing to verify PostHog's host with.
     pub(super) fn new(inner: Arc<Inner>, before: Option<&Self>) -> Result<Self, BuildError> {
-        let (mut origins, mut passed) = (HashMap::new(), HashMap::new());
-        let mut pools = before.map_or_else(Pools::default, |before| Pools::after(&before.pools));
+        let mut origins = HashMap::new();
         let config = Arc::clone(&inner.config);
         let connect = config.delivery.connect_timeout;
         for (number, route) in config.routes.iter().enumerate() {
@@ -63,33 +57,10 @@ impl House {
                     };
                     origins.insert(number, servers);
                 }
-                Action::PostHog(said) => {
-                    let project = &said.project;
-                    let file = project.ca_file.as_ref().map(|file| file.path.as_path());
-                    let connections = pools.of(&project.host, file)?;
-                    let timeouts = Timeouts {
-                        connect,
-                        exchange: config.delivery.timeout,
-                    };
-                    let known = before.and_then(|before| {
-                        let mut known = before.passed.values();
-                        known.find(|known| known.is_as_good(&route.path, said, timeouts))
-                    });
-                    let passing = match known {
-                        Some(known) => Arc::clone(known),
-                        None => Arc::new(Passed::new(&route.path, said, connections, timeouts)),
-                    };
-                    passed.insert(number, passing);
-                }
-                Action::Segment { .. } => {}
+                Action::Segment { .. } | Action::PostHog(_) => {}
             }
         }
-        Ok(Self {
-            inner,
-            origins,
-            passed,
-            pools: pools.settled(),
-        })
+        Ok(Self { inner, origins })
     }
 
     /// Looks after the servers' health on the current runtime.

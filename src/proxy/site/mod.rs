@@ -34,6 +34,7 @@ use crate::proxy::{hops, reply, BuildError, Hedgerow};
 use crate::site::claims::Underscores;
 use crate::site::inject::PageStream;
 
+pub(in crate::proxy) use answers::head;
 use answers::{page, status};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
@@ -245,7 +246,7 @@ impl Context {
     }
 
     fn passed(&self, number: usize) -> Option<Arc<Passed>> {
-        self.house.passed.get(&number).cloned()
+        self.house.inner.passed.get(&number).cloned()
     }
 }
 
@@ -310,7 +311,7 @@ impl ProxyHttp for Site {
                 return Ok(false);
             }
             Some((number, Action::PostHog(_), tail)) => {
-                if let Some(passed) = house.passed.get(&number) {
+                if let Some(passed) = inner.passed.get(&number) {
                     let address = inner.client(session);
                     let pace = inner.rates.of_client(&inner.config, address, &inner.gate);
                     if pace == Pace::TooFast {
