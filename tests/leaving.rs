@@ -10,6 +10,7 @@
 
 #[path = "leaving/load.rs"]
 mod load;
+#[allow(dead_code)]
 #[path = "leaving/process.rs"]
 mod process;
 #[path = "leaving/secure.rs"]

@@ -9,6 +9,7 @@
     clippy::indexing_slicing
 )]
 
+#[allow(dead_code)]
 #[path = "leaving/process.rs"]
 mod process;
 #[path = "reload/running.rs"]

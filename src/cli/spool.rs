@@ -123,7 +123,9 @@ fn lacks_login(nats: &hedgerow::config::Nats) -> bool {
     use hedgerow::config::{NatsLogin, WithoutSecrets};
     match &nats.login {
         None => false,
-        Some(NatsLogin::Token(token)) => WithoutSecrets::made_up(token),
+        Some(NatsLogin::Token(text) | NatsLogin::Credentials(text)) => {
+            WithoutSecrets::made_up(text)
+        }
         Some(NatsLogin::User { name, password }) => {
             WithoutSecrets::made_up(name) || WithoutSecrets::made_up(password)
         }

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::listeners::pem;
-use super::model::{Delivery, DeliveryMode, Nats, NatsLogin, NatsServer, Spool, SpoolPlace};
+use super::model::{Delivery, DeliveryMode, Nats, NatsLogin, NatsServer, Spool, SpoolPlace, Tls};
 use super::reader::{Field, Reader, Section};
+use super::secret::WithoutSecrets;
 use super::{schema, secret};
 use crate::posthog::BATCH_LIMIT;
 
@@ -145,7 +146,9 @@ fn nats(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Nats> {
     let replicas = reader.number(&section, "replicas", 1..=5);
     let given = login(reader, &section);
     let (servers, in_url) = found?;
-    if let (Some(_), Some(field)) = (&in_url, section.get("user").or(section.get("token"))) {
+    let logins = ["user", "token", "credentials"];
+    let beside = logins.iter().find_map(|key| section.get(key));
+    if let (Some(_), Some(field)) = (&in_url, beside) {
         reader.wrong_key(field, "the `url` has a login as well");
     }
     let ca_file = section.get("ca_file").cloned().and_then(|field| {
@@ -154,13 +157,71 @@ fn nats(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Nats> {
         }
         Some(pem(reader, &field, "CERTIFICATE")?.0)
     });
+    let certificate = client_certificate(reader, &section, &servers)?;
     Some(Nats {
         servers,
         stream: stream?,
         login: given.or(in_url),
         ca_file,
+        certificate,
         replicas,
     })
+}
+
+/// What is there, if anything: nothing at all where it has a mistake.
+fn client_certificate(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    servers: &[NatsServer],
+) -> Option<Option<Tls>> {
+    let fields = ["certificate", "key"].map(|key| section.get(key).cloned());
+    let (certificate, key) = match fields {
+        [None, None] => return Some(None),
+        [Some(certificate), Some(key)] => (certificate, key),
+        [Some(field), None] => {
+            reader.wrong_key(&field, "needs a `key`");
+            return None;
+        }
+        [None, Some(field)] => {
+            reader.wrong_key(&field, "needs a `certificate`");
+            return None;
+        }
+    };
+    if servers.iter().all(|server| server.scheme != "tls") {
+        reader.wrong(&certificate, "means nothing for servers without tls://");
+    }
+    let certificate = pem(reader, &certificate, "CERTIFICATE");
+    let key = pem(reader, &key, "PRIVATE KEY");
+    Some(Some(Tls {
+        certificate: certificate?.0,
+        key: key?.0,
+    }))
+}
+
+/// Reads a credentials file, as `nsc` and the hosted services write it.
+fn credentials(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NatsLogin> {
+    const EXPECTED: &str = "the path of a credentials file (.creds)";
+    const PARTS: [&str; 2] = ["BEGIN NATS USER JWT", "BEGIN USER NKEY SEED"];
+    let text = reader.text(field, EXPECTED)?;
+    // Whoever pastes the file itself in must not find it in a log.
+    if text.is_empty() || text.len() > 1024 || text.contains('\n') {
+        reader.wrong(field, format!("expected {EXPECTED}"));
+        return None;
+    }
+    let path = reader.secrets.resolve(Path::new(text));
+    let read = reader.secrets.secret_file(&path);
+    let message = match read.map(String::from_utf8) {
+        Ok(Ok(held)) if PARTS.iter().all(|part| held.contains(part)) => {
+            return Some(NatsLogin::Credentials(held));
+        }
+        Ok(Ok(held)) if WithoutSecrets::made_up(&held) => {
+            return Some(NatsLogin::Credentials(held));
+        }
+        Ok(_) => format!("{} holds no JWT of a user with its seed", path.display()),
+        Err(error) => format!("cannot read {}: {error}", path.display()),
+    };
+    reader.wrong(field, message);
+    None
 }
 
 /// A stream's name is the first token of its subjects too, so dots and wildcards are out.
@@ -176,6 +237,14 @@ fn stream(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<String> {
 }
 
 fn login(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<NatsLogin> {
+    if let Some(field) = section.get("credentials") {
+        let others = ["user", "password", "token"];
+        if let Some(other) = others.iter().find_map(|key| section.get(key)) {
+            reader.wrong_key(other, "the `credentials` are a login already");
+            return None;
+        }
+        return credentials(reader, field);
+    }
     let mut secret = |key: &str, expected: &str| -> Option<String> {
         let field = section.get(key)?;
         let (value, origin) = secret::named(reader, field, expected)?;

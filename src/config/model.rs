@@ -345,6 +345,8 @@ pub struct Nats {
     /// The authority that the servers' certificates are checked against, instead of the public
     /// ones: a PEM file.
     pub ca_file: Option<PathBuf>,
+    /// What the servers know us by, where they ask for a certificate.
+    pub certificate: Option<Tls>,
     /// Copies of each message; without a number three in a cluster, else one.
     pub replicas: Option<usize>,
 }
@@ -378,6 +380,8 @@ pub enum NatsLogin {
     },
     /// A token.
     Token(String),
+    /// The text of a credentials file: a JWT, and the seed that signs for it.
+    Credentials(String),
 }
 
 impl fmt::Debug for NatsLogin {

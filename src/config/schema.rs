@@ -125,7 +125,16 @@ pub(super) const DELIVERY: &[&str] = &[
 pub(super) const SPOOL: &[&str] = &["path", "nats", "max_size", "max_age"];
 /// A spool's `nats`.
 pub(super) const NATS: &[&str] = &[
-    "url", "stream", "user", "password", "token", "ca_file", "replicas",
+    "url",
+    "stream",
+    "user",
+    "password",
+    "token",
+    "credentials",
+    "ca_file",
+    "certificate",
+    "key",
+    "replicas",
 ];
 /// `server`.
 pub(super) const SERVER: &[&str] = &["threads", "grace", "upgrade_socket", "watch"];

@@ -45,6 +45,27 @@ fn every_mistake_in_a_spool_on_nats_is_said_in_place() {
             &[(6, 29, "delivery.spool.nats", "not both")],
         ),
         (
+            "delivery: {spool: {nats: {url: \"nats://a\", credentials: gone.creds}}}",
+            &[(
+                6,
+                57,
+                "delivery.spool.nats.credentials",
+                "holds no JWT of a user",
+            )],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"nats://a\", token: t, credentials: gone.creds}}}",
+            &[(6, 44, "delivery.spool.nats.token", "are a login already")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"tls://a\", certificate: gone.pem}}}",
+            &[(6, 43, "delivery.spool.nats.certificate", "needs a `key`")],
+        ),
+        (
+            "delivery: {spool: {nats: {url: \"tls://a\", certificate: gone.pem, key: gone.key}}}",
+            &[(6, 71, "delivery.spool.nats.key", "holds no PEM private key")],
+        ),
+        (
             "delivery: {spool: {nats: {}}}",
             &[(6, 26, "delivery.spool.nats", "`url` is missing")],
         ),

@@ -1,7 +1,5 @@
 //! The real binary as a line of processes: each is told to stop, or succeeded by the next.
 
-#![allow(dead_code)] // each test binary uses a part of it
-
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -278,3 +278,97 @@ async fn a_client_that_goes_from_a_predecessor_to_its_successor_does_not_overtak
         assert_eq!(ids, sent.iter().collect::<Vec<_>>());
     }
 }
+
+/// A credentials file, and the part of a server's configuration that knows its user.
+fn operator(folder: &std::path::Path) -> (String, String) {
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+    use base64::Engine;
+    let signed = |issuer: &nkeys::KeyPair, subject: &nkeys::KeyPair, claims: serde_json::Value| {
+        let head = BASE64.encode(r#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
+        let body = serde_json::json!({
+            "jti": subject.public_key(), "iat": 1_700_000_000, "name": "test",
+            "iss": issuer.public_key(), "sub": subject.public_key(), "nats": claims,
+        });
+        let text = format!("{head}.{}", BASE64.encode(body.to_string()));
+        let signature = issuer.sign(text.as_bytes()).unwrap();
+        format!("{text}.{}", BASE64.encode(signature))
+    };
+    let (operator, system) = (
+        nkeys::KeyPair::new_operator(),
+        nkeys::KeyPair::new_account(),
+    );
+    let (account, user) = (nkeys::KeyPair::new_account(), nkeys::KeyPair::new_user());
+    let limits = |storage: i64| {
+        serde_json::json!({"type": "account", "version": 2, "limits": {
+            "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
+            "wildcards": true, "conn": -1, "leaf": -1,
+            "mem_storage": storage, "disk_storage": storage, "streams": storage,
+            "consumer": storage,
+        }})
+    };
+    let own = serde_json::json!({"type": "operator", "version": 2});
+    let of_user = serde_json::json!({
+        "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {},
+    });
+    let configuration = format!(
+        "operator: {}\nresolver: MEMORY\nsystem_account: {}\nresolver_preload: {{\n  {}: {}\n  {}: {}\n}}\n",
+        signed(&operator, &operator, own),
+        system.public_key(),
+        system.public_key(),
+        signed(&operator, &system, limits(0)),
+        account.public_key(),
+        signed(&operator, &account, limits(-1)),
+    );
+    let credentials = format!(
+        "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+        signed(&account, &user, of_user),
+        user.seed().unwrap(),
+    );
+    std::fs::write(folder.join("user.creds"), credentials).unwrap();
+    (configuration, "credentials: user.creds".to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credentials_file_and_a_client_certificate_are_logins() {
+    let certificates = Certificates::new(&["localhost"]);
+    let pem = |name: &str| certificates.file(name).display().to_string();
+    let asking = format!(
+        "tls {{cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", verify: true}}\n",
+        pem("certificate.pem"),
+        pem("key.pem"),
+        pem("ca.pem"),
+    );
+    let shown = format!(
+        "ca_file: \"{}\", certificate: \"{}\", key: \"{}\"",
+        pem("ca.pem"),
+        pem("certificate.pem"),
+        pem("key.pem")
+    );
+    for by_certificate in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (configuration, login) = match by_certificate {
+            true => (asking.clone(), shown.clone()),
+            false => operator(folder.path()),
+        };
+        let path = folder.path().join("nats.conf");
+        std::fs::write(&path, configuration).unwrap();
+        let extra = ["-c".to_owned(), path.display().to_string()];
+        let Some(mut server) = Server::prepare(&extra) else {
+            return;
+        };
+        server.start();
+        let url = match by_certificate {
+            true => server.url().replace("nats://127.0.0.1", "tls://localhost"),
+            false => server.url(),
+        };
+        let posthog = PostHog::start().await;
+        posthog.capture.set_fault(unavailable());
+        let nats = format!("{{url: \"{url}\", {login}}}");
+        let mut binary = Binary::new(folder.path(), &sharing(&posthog.url(), &nats), "").await;
+        until_kept(&binary, "1").await;
+        posthog.capture.set_fault(Fault::None);
+        assert_eq!(posthog.events(1).await[0].distinct_id, "u-1");
+        assert_eq!(binary.terminate().await, Some(0), "{login}");
+    }
+}

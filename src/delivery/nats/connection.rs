@@ -38,12 +38,12 @@ impl Connection {
     /// Begins to connect, and tries again for as long as it lives.
     pub(super) fn open(settings: &NatsSettings) -> Result<(Self, Ending), SpoolError> {
         let servers = settings.servers()?;
+        let options = settings.options()?;
         let presence = Arc::new(Presence {
             away_since: Mutex::new(Some(Instant::now())),
             trouble: Mutex::default(),
         });
         let events = Arc::clone(&presence);
-        let settings = settings.clone();
         let (ready, opened) = mpsc::channel();
         let (ending, ended) = oneshot::channel::<()>();
         std::thread::Builder::new()
@@ -57,7 +57,7 @@ impl Connection {
                     }
                 };
                 runtime.block_on(async {
-                    let options = settings.options().event_callback(move |event| {
+                    let options = options.event_callback(move |event| {
                         events.note(&event);
                         std::future::ready(())
                     });

@@ -19,6 +19,8 @@ pub struct NatsSettings {
     /// The authority that the servers' certificates are checked against, instead of the system's:
     /// a PEM file.
     pub ca_file: Option<PathBuf>,
+    /// What the servers know us by, where they ask for a certificate: a PEM file, and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
     /// The stream's name, and the first token of its subjects. Two more streams have this name with
     /// `_DEAD` and `_LEAD` at its end.
     pub stream: String,
@@ -43,6 +45,7 @@ impl NatsSettings {
             url: url.to_owned(),
             login: None,
             ca_file: None,
+            certificate: None,
             stream: stream.to_owned(),
             replicas: None,
             max_size: 1 << 30,
@@ -58,6 +61,10 @@ impl NatsSettings {
         Self {
             login: nats.login.clone(),
             ca_file: nats.ca_file.clone(),
+            certificate: nats
+                .certificate
+                .as_ref()
+                .map(|tls| (tls.certificate.clone(), tls.key.clone())),
             replicas: nats.replicas,
             max_size: spool.max_size,
             max_age: spool.max_age,
@@ -79,7 +86,7 @@ impl NatsSettings {
             .map_err(|error| remote("read its URL", error))
     }
 
-    pub(super) fn options(&self) -> ConnectOptions {
+    pub(super) fn options(&self) -> Result<ConnectOptions, SpoolError> {
         let options = ConnectOptions::new()
             .name("hedgerow")
             .connection_timeout(ANSWER)
@@ -90,12 +97,21 @@ impl NatsSettings {
                 options.user_and_password(name.clone(), password.clone())
             }
             Some(NatsLogin::Token(token)) => options.token(token.clone()),
+            Some(NatsLogin::Credentials(text)) => options
+                .credentials(text)
+                .map_err(|error| remote("read its credentials", error))?,
             None => options,
         };
-        match &self.ca_file {
+        let options = match &self.ca_file {
             Some(path) => options.add_root_certificates(path.clone()),
             None => options,
-        }
+        };
+        Ok(match &self.certificate {
+            Some((certificate, key)) => {
+                options.add_client_certificate(certificate.clone(), key.clone())
+            }
+            None => options,
+        })
     }
 }
 
