@@ -94,6 +94,7 @@ web-servers:
 	@PATH="$$PATH:/usr/sbin" scripts/need nginx nginx -v
 	@PATH="$$PATH:/usr/sbin" scripts/need haproxy haproxy -v
 	@scripts/need caddy caddy version
+	@scripts/need curl curl --version
 
 # Firefox, and uBlock Origin as Debian has it: the extension with its lists, for Firefox's tests and
 # for those of the lists. Where they cannot be had, these tests are left out, loudly.

@@ -155,9 +155,29 @@ fn each_kind_of_mistake_has_its_place() {
                 6,
                 9,
                 "limits",
-                "expected a mapping of body, window, event, memory, connections or \
-                 connections_per_client",
+                "expected a mapping of body, window, event, memory, connections, \
+                 connections_per_client, requests_per_client or requests_per_key",
             )],
+        ),
+        (
+            "limits: {requests_per_client: 0}",
+            &[(6, 31, "limits.requests_per_client", "from 1 to 1000000")],
+        ),
+        (
+            "listen: {address: \"127.0.0.1:1\", redirect: http}",
+            &[(6, 44, "listen.redirect", "expected https, or https:")],
+        ),
+        (
+            "listen: {address: \"127.0.0.1:1\", h2c: yes}",
+            &[(6, 39, "listen.h2c", "on or off")],
+        ),
+        (
+            "listen: {address: \"127.0.0.1:1\", proxy_protocol: all}",
+            &[(6, 50, "listen.proxy_protocol", "expected a network")],
+        ),
+        (
+            "server: {watch: sometimes}",
+            &[(6, 17, "server.watch", "on or off")],
         ),
         (
             "limits: {connections: 0}",
