@@ -245,6 +245,16 @@ impl World {
         said
     }
 
+    /// What the live view shows: the rows, and each message with both sides.
+    async fn live(&mut self) {
+        let rows = self.admin("/live?after=0", Sink::Live).await;
+        let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();
+        for row in rows["entries"].as_array().unwrap() {
+            let path = format!("/live/message?number={}", row["number"]);
+            self.admin(&path, Sink::Live).await;
+        }
+    }
+
     /// What another command of the binary says of the same configuration.
     fn run(&mut self, arguments: &[&str], sink: Sink) -> String {
         let output = Self::command(self.folder.path()).args(arguments).output();

@@ -177,6 +177,22 @@ fn what_the_schema_can_express_it_says_as_the_reader_does() {
         ("spool: {path: spool, max_age: 7d}", "spool: \"off\"", true),
         // Unknown keys, in every kind of section.
         ("admin:", "admn:", false),
+        (
+            "admin: \"off\"",
+            "admin: {address: \"[::1]:9090\", live: on, token: 0123456789abcdef}",
+            true,
+        ),
+        ("admin: \"off\"", "admin: {live: on}", false),
+        (
+            "admin: \"off\"",
+            "admin: {address: \"[::1]:9090\", live: maybe}",
+            false,
+        ),
+        (
+            "admin: \"off\"",
+            "admin: {address: \"[::1]:9090\", tokn: a}",
+            false,
+        ),
         ("host: us", "host: us, hots: us", false),
         ("path: /hr/", "path: /hr/, pat: /x/", false),
         (

@@ -143,6 +143,7 @@ pub(super) const SERVER: &[&str] = &["threads", "grace", "upgrade_socket", "watc
 pub(super) const ALL: &[(&str, &[&str])] = &[
     ("the top level", FILE),
     ("an entry of `listen`", LISTENER),
+    ("`admin`", ADMIN),
     ("`tls` of a listener", TLS),
     ("a project", PROJECT),
     ("`delivery` of a project", PROJECT_DELIVERY),

@@ -203,7 +203,7 @@ pub async fn drive(world: &mut World) {
         }
         call(world, round, &answered).await;
         pass(world, passed).await;
-        world.admin("/live?after=0", Sink::Live).await;
+        world.live().await;
         world.admin("/health", Sink::Health).await;
         world.run(&["spool", "ls"], Sink::SpoolList);
     }
@@ -220,7 +220,8 @@ pub async fn drive(world: &mut World) {
         upstream.now(Mood::Well);
     }
     call(world, "again", &answered).await;
-    for path in ["/live?after=0", "/", "/admin.js"] {
+    world.live().await;
+    for path in ["/", "/live.js", "/live/state"] {
         world.admin(path, Sink::Live).await;
     }
     for path in ["/health", "/healthz", "/readyz", "/nothing"] {

@@ -8,7 +8,7 @@ const STEP = 100;
 const CELLS = ['time', 'call', 'event', 'person', 'project', 'route', 'outcome', 'answer'];
 
 function answered(row) {
-  if (row.outcome === 'dropped_here') return [row.fate === 'turned_away' ? `${row.answer} ${row.code}` : row.code];
+  if (row.outcome === 'dropped_here') return [row.fate === 'turned_away' ? row.answer : row.code];
   const answer = row.outcome === 'refused_by_posthog' ? String(row.answer).split(':')[0] : row.answer;
   return [answer || '', row.took === null ? '' : span(row.took)];
 }

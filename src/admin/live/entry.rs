@@ -11,6 +11,7 @@ use crate::rewrite::Fate;
 use super::{pretty, redact, Came};
 use crate::admin::advice;
 use crate::admin::requests::TurnedAway;
+use crate::masked;
 
 /// The most bytes of one side of an entry; what is longer is cut and says so.
 pub(super) const SIDE_LIMIT: usize = 32 << 10;
@@ -102,7 +103,7 @@ impl Outcome {
     }
 }
 
-/// What a row tells of the two sides.
+/// What a row tells of the two sides, without keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Brief {
     call: Option<String>,
@@ -247,7 +248,7 @@ impl Entry {
                 Some(format!("{status}: {reason}"))
             }
             (Outcome::SentAgain(why), _) => Some(why.clone()),
-            (_, Left::TurnedAway(status, _)) => Some((*status).to_owned()),
+            (_, Left::TurnedAway(status, code)) => Some(format!("{status} {code}")),
             _ => None,
         }
     }
@@ -352,9 +353,10 @@ fn short(value: &Value) -> Option<String> {
 }
 
 fn shortened(text: &str) -> String {
+    let text = masked::text(text);
     match text.char_indices().nth(NAME) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
+        None => text.into_owned(),
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) const SECTIONS: &[SectionShape] = &[
         required: &["routes"],
         shapes: &[
             ("listen", OneOrMore(&AnyOf(&[ADDRESS, Section("listen")]))),
-            ("admin", ADDRESS_OR_OFF),
+            ("admin", AnyOf(&[ADDRESS, Off, Section("admin")])),
             ("health", ADDRESS_OR_OFF),
             (
                 "trusted_proxies",
@@ -78,6 +78,14 @@ pub(super) const SECTIONS: &[SectionShape] = &[
             ("delivery", Optional("delivery")),
             ("server", Optional("server")),
         ],
+        ..PLAIN
+    },
+    SectionShape {
+        name: "admin",
+        keys: schema::ADMIN,
+        at: "admin",
+        required: &["address"],
+        shapes: &[("address", ADDRESS), ("live", Read), ("token", SECRET)],
         ..PLAIN
     },
     SectionShape {
