@@ -3,6 +3,8 @@
 mod answers;
 mod forwarding;
 mod health;
+mod mending;
+mod telling;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,7 +17,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
+use pingora::{Error, ErrorType, Result, RetryType};
 
 use crate::admin::{Answered, Asked};
 use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, SiteHost};
@@ -34,6 +36,7 @@ use crate::site::snippet::{Home, Page};
 use answers::{page, status};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use mending::Mending;
 
 /// How long a site may take for an answer. The framework counts this while the client is still
 /// uploading (pingora 2.4), so it must be longer than the slowest upload.
@@ -47,6 +50,8 @@ pub struct Site {
     /// By the number of the route.
     origins: HashMap<usize, Servers>,
     passed: HashMap<usize, Passed>,
+    /// The troubles of the servers behind routes, by the number of the route.
+    troubles: HashMap<usize, Mending>,
 }
 
 /// What is known of one request of a site.
@@ -55,6 +60,7 @@ pub struct Context {
     way: Way,
     /// What an answer of our own to it was, in the place of an upstream's.
     answered: Option<Answered>,
+    upstream: Answering,
     addresses: Option<Arc<Addresses>>,
     /// The server of the site that has the request now.
     server: Option<Arc<Upstream>>,
@@ -64,12 +70,20 @@ pub struct Context {
     page: PageState,
 }
 
+/// Whether the server behind the route has failed in this request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answering {
+    Well,
+    Failed,
+}
+
 impl Default for Context {
     fn default() -> Self {
         Self {
             began: Instant::now(),
             way: Way::Nowhere,
             answered: None,
+            upstream: Answering::Well,
             addresses: None,
             server: None,
             tried: Vec::new(),
@@ -89,21 +103,6 @@ enum Way {
     PostHog(usize, Passing),
     /// On such a route, but not on to the project.
     Answered,
-}
-
-impl Way {
-    /// The route that a proxied request is on, and what it asks for.
-    fn asking(&self) -> Option<Asking> {
-        let (number, asked) = match self {
-            Self::Origin(number) => (*number, Asked::Site),
-            Self::PostHog(number, _) => (*number, Asked::PostHog),
-            Self::Nowhere | Self::Answered => return None,
-        };
-        Some(Asking {
-            route: Some(number),
-            asked,
-        })
-    }
 }
 
 /// Whether an answer gets the snippet.
@@ -161,7 +160,10 @@ impl Site {
                 Action::Segment { .. } => {}
             }
         }
+        let numbers = origins.keys().chain(passed.keys());
+        let troubles = numbers.map(|number| (*number, Mending::default()));
         Ok(Self {
+            troubles: troubles.collect(),
             hedgerow,
             origins,
             passed,
@@ -174,71 +176,6 @@ impl Site {
         servers
             .filter_map(|servers| servers.balancer().cloned())
             .collect()
-    }
-
-    /// Tells the operator why a request could not be proxied: which route, and the kind of fault.
-    fn report(&self, error: &Error, context: &Context, code: u16) {
-        let number = match context.way {
-            Way::Origin(number) | Way::PostHog(number, _) => number,
-            Way::Nowhere | Way::Answered => return,
-        };
-        if *error.esource() == ErrorSource::Downstream {
-            log::debug!("a client was lost: {}", error.etype().as_str());
-            return;
-        }
-        let route = self.hedgerow.config().routes.get(number);
-        let route = route.map_or_else(String::new, |route| route.path.to_string());
-        let kind = error.etype().as_str();
-        if let Some(more) = self
-            .hedgerow
-            .inner
-            .gate
-            .pass(&format!("{route} {kind}"), "route")
-        {
-            let words = match context.way {
-                Way::PostHog(..) => "PostHog",
-                _ => "the site's server",
-            };
-            log::warn!(
-                "route {route}: {words} did not answer as it should: {kind}, status {code}{more}"
-            );
-        }
-    }
-
-    /// Counts a request that could not be proxied.
-    fn count(&self, session: &Session, context: &mut Context, code: u16) {
-        let Some(asking) = context.way.asking() else {
-            return;
-        };
-        let answered = Answered::of_status(code);
-        context.answered = Some(answered);
-        self.hedgerow
-            .inner
-            .answered(session, asking, answered, None);
-    }
-
-    /// Notes the end of a request that was answered from here.
-    fn ended(&self, session: &Session, context: &Context, asking: Asking, answered: Answered) {
-        let inner = &self.hedgerow.inner;
-        inner.ended(session, asking, answered, context.began, 0);
-    }
-
-    /// Notes the end of a request that was proxied, and counts it unless that has been done.
-    fn relayed(&self, session: &Session, context: &Context) {
-        let Some(asking) = context.way.asking() else {
-            return;
-        };
-        let inner = &self.hedgerow.inner;
-        let answered = context.answered.unwrap_or_else(|| {
-            let written = session.response_written();
-            let answered = written.map_or(Answered::ClientGone, |response| {
-                Answered::relayed(response.status.as_u16())
-            });
-            inner.requests.count(asking.route, asking.asked, answered);
-            answered
-        });
-        let received = context.body as u64;
-        inner.ended(session, asking, answered, context.began, received);
     }
 
     fn servers(&self, context: &Context) -> Option<&Servers> {
