@@ -11,6 +11,8 @@ use super::relay::{Line, Relay};
 use super::server::Server;
 use super::support::client::{post, Client};
 use super::support::proxy::{yaml, PostHog};
+use super::support::recorder::refused_port;
+use super::support::running::{get, until};
 use super::support::tls::Certificates;
 use super::support::{eventually, track};
 
@@ -170,7 +172,9 @@ async fn dead_letters_on_nats_are_shown_sent_again_and_dropped_while_proxies_run
         "{{url: \"{}\", stream: SHARED, user: hedge, password: \"file:password\"}}",
         server.url()
     );
-    let mut binary = Binary::new(folder.path(), &sharing(&posthog.url(), &nats), "").await;
+    let admin = refused_port().await;
+    let yaml = format!("admin: \"{admin}\"\n{}", sharing(&posthog.url(), &nats));
+    let mut binary = Binary::new(folder.path(), &yaml, "").await;
     let spool = |arguments: &[&str]| binary::spool(&binary.file, arguments);
     posthog.capture.set_fault(unavailable());
     until_kept(&binary, "waits").await;
@@ -194,6 +198,20 @@ async fn dead_letters_on_nats_are_shown_sent_again_and_dropped_while_proxies_run
     let said = eventually("three dead letters", dead(3)).await;
     assert!(said.contains("dead 1\tshop\t"), "{said}");
     assert!(said.contains("\t400 "), "{said}");
+    until("the metrics have them", || async {
+        let text = get(admin, "/metrics").await.body;
+        let text = String::from_utf8(text).unwrap();
+        let limit = format!("\nhedgerow_spool_size_limit_bytes {}\n", 1 << 30);
+        let all = [
+            "\nhedgerow_spool_dead_letters{project=\"shop\"} 3\n",
+            &limit,
+        ];
+        match all.iter().all(|line| text.contains(line)) {
+            true => Ok(()),
+            false => Err(text),
+        }
+    })
+    .await;
     let (shown, code) = spool(&["show", "1"]);
     assert_eq!(code, Some(0));
     assert!(shown.contains("\"u-waits\""), "{shown}");

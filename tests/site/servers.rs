@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::support::client::{chunk, find, post, Client};
 use super::support::proxy::{config, Proxy};
 use super::support::recorder::{refused_port, response, Act, Recorder};
-use super::support::{eventually, h2, within};
+use super::support::{eventually, h2, log, within};
 use super::{get, site, with_site, Told};
 
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -295,4 +295,43 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
         assert!(!head.contains("transfer-encoding"), "{seen}");
         assert!(head.contains("connection: close"), "{seen}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_answers_again_is_told_with_how_many_requests_it_did_not_answer() {
+    log::keep();
+    let address = refused_port().await;
+    let yaml = format!("routes: [{{path: /mended/, origin: \"http://{address}\"}}]\n");
+    let proxy = Proxy::start(&yaml).await;
+    let request = b"GET /mended/ HTTP/1.1\r\nHost: shop.example.com\r\n\r\n";
+    for _ in 0..3 {
+        let mut client = Client::connect(proxy.address).await;
+        assert_eq!(client.exchange(request).await.status, 502);
+    }
+    let server = tokio::net::TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = server.accept().await {
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                while stream.read(&mut head).await.is_ok_and(|read| read > 0) {
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                    let _ = stream.write_all(answer).await;
+                }
+            });
+        }
+    });
+    for _ in 0..2 {
+        let mut client = Client::connect(proxy.address).await;
+        assert_eq!(client.exchange(request).await.status, 200);
+    }
+    let said = eventually("its end is told", || {
+        let lines = log::lines("route /mended/: the site's server answers again, after ");
+        (!lines.is_empty()).then_some(lines)
+    })
+    .await;
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].contains("; 3 requests were not answered"),
+        "{said:?}"
+    );
 }

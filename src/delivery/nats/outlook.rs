@@ -243,7 +243,11 @@ impl Inner {
         if let Ok(limit) = u64::try_from(info.config.max_bytes) {
             self.gauges.set_size(info.state.bytes, limit);
         }
-        self.count_dead_letters(&streams).await
+        // What cannot be counted is no reason to take the spool for unusable.
+        if let Err(error) = self.count_dead_letters(&streams).await {
+            log::debug!("{error}");
+        }
+        Ok(())
     }
 
     async fn count_dead_letters(&self, streams: &Streams) -> Result<(), SpoolError> {

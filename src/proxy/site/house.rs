@@ -9,6 +9,7 @@ use crate::proxy::upstream::Timeouts;
 use crate::proxy::{BuildError, Inner};
 use crate::site::snippet::{Home, Page};
 
+use super::mending::Mending;
 use super::SITE_PATIENCE;
 
 /// A configuration at work, with its site. A request holds the one that it began with.
@@ -16,6 +17,8 @@ pub(in crate::proxy) struct House {
     pub(in crate::proxy) inner: Arc<Inner>,
     /// By the number of the route.
     pub(super) origins: HashMap<usize, Arc<Servers>>,
+    /// The troubles of the servers behind routes, by the number of the route.
+    pub(super) troubles: HashMap<usize, Arc<Mending>>,
 }
 
 impl std::fmt::Debug for House {
@@ -33,10 +36,16 @@ impl House {
     /// When an origin's name cannot stand in a URL, its pages' snippet has no route, or there is
     /// nothing to verify PostHog's host with.
     pub(super) fn new(inner: Arc<Inner>, before: Option<&Self>) -> Result<Self, BuildError> {
-        let mut origins = HashMap::new();
+        let (mut origins, mut troubles) = (HashMap::new(), HashMap::new());
         let config = Arc::clone(&inner.config);
         let connect = config.delivery.connect_timeout;
         for (number, route) in config.routes.iter().enumerate() {
+            let known = before.and_then(|before| {
+                let mut routes = before.inner.config.routes.iter();
+                let place = routes.position(|known| known.name() == route.name())?;
+                before.troubles.get(&place).cloned()
+            });
+            troubles.insert(number, known.unwrap_or_default());
             match &route.action {
                 Action::Origin(origin) => {
                     let page = match &origin.inject {
@@ -60,7 +69,11 @@ impl House {
                 Action::Segment { .. } | Action::PostHog(_) => {}
             }
         }
-        Ok(Self { inner, origins })
+        Ok(Self {
+            inner,
+            origins,
+            troubles,
+        })
     }
 
     /// Looks after the servers' health on the current runtime.

@@ -4,7 +4,9 @@ mod answers;
 mod forwarding;
 mod health;
 mod house;
+mod mending;
 mod redirect;
+mod telling;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
+use pingora::{Error, ErrorType, Result, RetryType};
 
 use crate::admin::{Answered, Asked};
 use crate::config::{Action, Config};
@@ -65,6 +67,7 @@ pub struct Context {
     way: Way,
     /// What an answer of our own to it was, in the place of an upstream's.
     answered: Option<Answered>,
+    upstream: Answering,
     addresses: Option<Arc<Addresses>>,
     /// The server of the site that has the request now.
     server: Option<Arc<Upstream>>,
@@ -72,6 +75,13 @@ pub struct Context {
     /// Bytes of the body so far.
     body: usize,
     page: PageState,
+}
+
+/// Whether the server behind the route has failed in this request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answering {
+    Well,
+    Failed,
 }
 
 /// Where a request goes.
@@ -85,21 +95,6 @@ enum Way {
     PostHog(usize, Passing),
     /// On such a route, but not on to the project.
     Answered,
-}
-
-impl Way {
-    /// The route that a proxied request is on, and what it asks for.
-    fn asking(&self) -> Option<Asking> {
-        let (number, asked) = match self {
-            Self::Origin(number) => (*number, Asked::Site),
-            Self::PostHog(number, _) => (*number, Asked::PostHog),
-            Self::Nowhere | Self::Answered => return None,
-        };
-        Some(Asking {
-            route: Some(number),
-            asked,
-        })
-    }
 }
 
 /// Whether an answer gets the snippet.
@@ -179,65 +174,6 @@ impl Site {
 }
 
 impl Context {
-    /// Tells the operator why a request could not be proxied: which route, and the kind of fault.
-    fn report(&self, error: &Error, code: u16) {
-        let number = match self.way {
-            Way::Origin(number) | Way::PostHog(number, _) => number,
-            Way::Nowhere | Way::Answered => return,
-        };
-        if *error.esource() == ErrorSource::Downstream {
-            log::debug!("a client was lost: {}", error.etype().as_str());
-            return;
-        }
-        let inner = &self.house.inner;
-        let route = inner.config.routes.get(number);
-        let route = route.map_or_else(String::new, |route| route.path.to_string());
-        let kind = error.etype().as_str();
-        if let Some(more) = inner.gate.pass(&format!("{route} {kind}"), "route") {
-            let words = match self.way {
-                Way::PostHog(..) => "PostHog",
-                _ => "the site's server",
-            };
-            log::warn!(
-                "route {route}: {words} did not answer as it should: {kind}, status {code}{more}"
-            );
-        }
-    }
-
-    /// Counts a request that could not be proxied.
-    fn count(&mut self, session: &Session, code: u16) {
-        let Some(asking) = self.way.asking() else {
-            return;
-        };
-        let answered = Answered::of_status(code);
-        self.answered = Some(answered);
-        self.house.inner.answered(session, asking, answered, None);
-    }
-
-    /// Notes the end of a request that was answered from here.
-    fn ended(&self, session: &Session, asking: Asking, answered: Answered) {
-        let inner = &self.house.inner;
-        inner.ended(session, asking, answered, self.began, 0);
-    }
-
-    /// Notes the end of a request that was proxied, and counts it unless that has been done.
-    fn relayed(&self, session: &Session) {
-        let Some(asking) = self.way.asking() else {
-            return;
-        };
-        let inner = &self.house.inner;
-        let answered = self.answered.unwrap_or_else(|| {
-            let written = session.response_written();
-            let answered = written.map_or(Answered::ClientGone, |response| {
-                Answered::relayed(response.status.as_u16())
-            });
-            inner.requests.count(asking.route, asking.asked, answered);
-            answered
-        });
-        let received = self.body as u64;
-        inner.ended(session, asking, answered, self.began, received);
-    }
-
     fn servers(&self) -> Option<Arc<Servers>> {
         match &self.way {
             Way::Origin(number) => self.house.origins.get(number).cloned(),
@@ -260,6 +196,7 @@ impl ProxyHttp for Site {
             house: self.shared.house.load_full(),
             way: Way::default(),
             answered: None,
+            upstream: Answering::Well,
             addresses: None,
             server: None,
             tried: Vec::new(),
