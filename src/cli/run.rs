@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hedgerow::proxy::{FetchError, Server};
+use hedgerow::config::Config;
+use hedgerow::proxy::{unknown_keys, FetchError, Server};
 use hedgerow::Hedgerow;
 
 use super::output::complain;
@@ -72,6 +73,7 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
             for line in greeting::lines(&hedgerow, server.addresses()) {
                 log::info!("{line}");
             }
+            look_at_keys(hedgerow.config().clone());
             drop(hedgerow);
             server.run();
             log::info!("it has left");
@@ -82,6 +84,22 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
             End::Unable
         }
     }
+}
+
+/// Asks PostHog's cloud, beside everything else, whether it has projects with these keys. It says yes
+/// to the events of any key, and throws away those of a key that it has not.
+fn look_at_keys(config: Config) {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let Ok(runtime) = runtime else {
+            return;
+        };
+        for warning in runtime.block_on(unknown_keys(&config)) {
+            log::error!("{warning}");
+        }
+    });
 }
 
 /// Descriptors for anything but clients' connections: connections to PostHog, files.
