@@ -12,6 +12,8 @@
 mod configuration;
 #[path = "docs/mapping.rs"]
 mod mapping;
+#[path = "docs/moving.rs"]
+mod moving;
 #[path = "docs/quick_start.rs"]
 mod quick_start;
 #[path = "docs/repairs.rs"]

@@ -203,3 +203,24 @@ fn the_quick_start_can_be_pasted() {
         "{said}"
     );
 }
+
+/// What a reader with the binary tries first, as it stands there.
+#[test]
+fn the_binary_of_the_readme_shows_what_a_message_becomes() {
+    let blocks = blocks("Try it", "sh");
+    let line = blocks
+        .iter()
+        .find(|block| block.contains("hedgerow convert"));
+    let binary = Path::new(env!("CARGO_BIN_EXE_hedgerow")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("sh")
+        .args(["-e", "-c", line.unwrap()])
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let event: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(event["event"], "Order Completed");
+    assert_eq!(event["explain"]["revenue"], "properties.revenue");
+}
