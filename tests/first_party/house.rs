@@ -96,6 +96,7 @@ pub const USUAL: Plan<'static> = Plan {
 
 pub struct House {
     pub stand_in: Arc<StandIn>,
+    pub pages: Arc<Site>,
     pub yaml: PathBuf,
     /// Where Hedgerow listens, for the pages and for what they send.
     pub address: SocketAddr,
@@ -146,6 +147,7 @@ impl House {
         pages.page.set((snippet, policy)).unwrap();
         Self {
             stand_in,
+            pages,
             yaml,
             address,
             to_posthog,
