@@ -224,3 +224,28 @@ fn the_binary_of_the_readme_shows_what_a_message_becomes() {
     assert_eq!(event["event"], "Order Completed");
     assert_eq!(event["explain"]["revenue"], "properties.revenue");
 }
+
+/// What the README says of costs is what `make compare` has printed.
+#[test]
+fn the_figures_of_the_readme_are_those_of_the_comparison() {
+    let (readme, printed) = (file("README.md"), file("docs/performance.md"));
+    let cells = |table: &str, name: &str| {
+        let section = printed.split(table).nth(1).unwrap();
+        let start = format!("\n| {name} | ");
+        let row = section.split(&start).nth(1).unwrap();
+        row.split(" | ").next().unwrap().to_owned()
+    };
+    let first = |cell: String| cell.split(' ').next().unwrap().to_owned();
+    const OURS: &str = "Hedgerow, enriched, spool on";
+    let cpu = "CPU time of the proxy for a request";
+    let ours = first(cells(cpu, OURS));
+    let plain = first(cells(cpu, "Pingora, carrying the bytes"));
+    let took = cells("half of them and 99 of 100 within so many ms", OURS);
+    let (half, most) = took.split_once(", ").unwrap();
+    for said in [
+        format!("| {ours} µs, where a plain Pingora that carries the bytes takes {plain} |"),
+        format!("half of them {half} ms, 99 of 100 within {most} ms"),
+    ] {
+        assert!(readme.contains(&said), "{said}");
+    }
+}
