@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use crate::posthog::Host;
 
+mod key;
+
+pub use key::{key, Known, Place};
+
 /// How well a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
@@ -127,50 +131,6 @@ pub fn project(name: &str, api_key: &str, host: &Host) -> Vec<Finding> {
         None => Finding::well(about, host.to_string()),
     };
     vec![key, region]
-}
-
-/// Whether PostHog has a project with a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
-    /// It has.
-    Yes,
-    /// It has none.
-    No,
-}
-
-/// Where a PostHog is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// One of PostHog's own regions.
-    Cloud,
-    /// A PostHog of one's own, which may be too old to be asked for keys.
-    Own,
-}
-
-/// Whether a project's key is known where its events go; `elsewhere` is the region that knows it
-/// instead.
-pub fn key(name: &str, here: Known, elsewhere: Option<&str>, place: Place) -> Finding {
-    let about = format!("project {name}, key");
-    match (here, elsewhere, place) {
-        (Known::Yes, ..) => Finding::well(about, "PostHog has a project with it"),
-        (Known::No, Some(region), _) => Finding::bad(
-            about,
-            format!(
-                "is that of a project in the other region, {region}: events are taken and gone"
-            ),
-            format!("write `host: {region}` for this project"),
-        ),
-        (Known::No, None, Place::Cloud) => Finding::bad(
-            about,
-            "PostHog has no project with it: events are taken and gone",
-            "copy the project API key from PostHog: Settings, Project",
-        ),
-        (Known::No, None, Place::Own) => Finding::odd(
-            about,
-            "no project's configuration is there under it, or this PostHog is too old to say",
-            "compare it with the project API key in PostHog: Settings, Project",
-        ),
-    }
 }
 
 /// How far this machine's clock is ahead of PostHog's, in seconds.
@@ -420,21 +380,6 @@ mod tests {
             ("ahead", clock(3).health, Odd),
             ("behind", clock(-3).health, Odd),
             ("far behind", clock(-30).health, Bad),
-            (
-                "known",
-                super::key("p", Known::Yes, None, Place::Cloud).health,
-                Well,
-            ),
-            (
-                "unknown",
-                super::key("p", Known::No, None, Place::Cloud).health,
-                Bad,
-            ),
-            (
-                "too old to say",
-                super::key("p", Known::No, None, Place::Own).health,
-                Odd,
-            ),
             ("expired", certificate("f", 0, day).health, Bad),
             ("not yet", certificate("f", day, -1).health, Bad),
             ("soon", certificate("f", 14 * day, day).health, Odd),
@@ -522,14 +467,5 @@ mod tests {
         let expected =
             "ok    a: b\nnote  c: d [2J\n      -> e\nBAD   f: g\n      -> h\nto be mended: 1\n";
         assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn a_key_of_the_other_region_is_told_with_what_to_write() {
-        let found = super::key("shop", Known::No, Some("eu"), Place::Cloud);
-        assert_eq!(found.health, Health::Bad);
-        let said = render(&[found]);
-        assert!(said.contains("project in the other region, eu"), "{said}");
-        assert!(said.contains("-> write `host: eu`"), "{said}");
     }
 }
