@@ -218,7 +218,7 @@ fn what_posthogs_place_answers_is_said_with_the_first_event() {
 
 #[test]
 fn a_way_to_posthog_that_is_none_is_said_with_the_first_event() {
-    // Takes connections into its queue, and nobody there takes them out.
+    // Takes connections into its queue, and no program there takes them out.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = (silent.local_addr().unwrap(), silent);
     // Its queue is full, so that a connection is neither taken nor refused.
@@ -301,7 +301,7 @@ fn a_certificate_that_has_expired_is_said_on_both_sides() {
         },
     );
     ours.runs("wk_first");
-    ours.says("PostHog's certificate has expired, or is nobody's that is trusted");
+    ours.says("PostHog's certificate has expired, or its authority is not trusted");
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn a_caller_that_is_not_known_and_a_proxy_that_is_not_trusted_are_said() {
     let mut played = Played::with(&host, |yaml| {
         without_library(yaml).replace("[127.0.0.1, \"::1\"]", "[]")
     });
-    played.runs("wk_of_somebody_else");
+    played.runs("wk_of_another_source");
     played.says("an SDK sends another write key");
     played.says("a proxy in front is not in `trusted_proxies`");
 }
