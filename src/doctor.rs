@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use crate::posthog::Host;
 
+mod key;
+
+pub use key::{key, Known, Place};
+
 /// How well a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {

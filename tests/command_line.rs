@@ -336,6 +336,17 @@ fn a_nonce_stands_in_the_tag_also_as_a_templates_own_word() {
         let tag = format!("<script nonce=\"{nonce}\">\n");
         assert!(ended.out.starts_with(&tag), "{nonce}: {}", ended.out);
     }
+    let ended = hedgerow(
+        &["snippet", "-c", &file, "--for", "gtm", "--nonce", "aGk="],
+        "",
+    );
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (Some(2), ""),
+        "{}",
+        ended.err
+    );
+    assert!(ended.err.contains("--nonce"), "{}", ended.err);
     for nonce in ["", "\"><img>", "a\nb"] {
         let ended = hedgerow(&["snippet", "-c", &file, "--nonce", nonce], "");
         assert_eq!(ended.code, Some(2), "{nonce:?}: {}", ended.out);

@@ -14,6 +14,8 @@ mod configuration;
 mod mapping;
 #[path = "docs/metrics.rs"]
 mod metrics;
+#[path = "docs/moving.rs"]
+mod moving;
 #[path = "docs/protocols.rs"]
 mod protocols;
 #[path = "docs/quick_start.rs"]

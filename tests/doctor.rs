@@ -118,6 +118,30 @@ async fn where_all_is_well_the_event_is_taken_and_nothing_is_broken() {
     );
 }
 
+/// Capture says yes to every key; only a project's own configuration tells a real one from others.
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_posthog_has_a_project_with_the_key_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = "content-type: application/json\r\n";
+    let known = format!(
+        "http://{}",
+        answering(answer("200 OK", json, "{\"token\":\"\"}"))
+    );
+    let posthog = PostHog::start().await;
+    for (host, line) in [
+        (known, "ok    project p, key: PostHog has a project with it"),
+        (
+            posthog.url(),
+            "note  project p, key: no project's configuration is there",
+        ),
+    ] {
+        write(folder.path(), PLAIN, &host, "");
+        let (code, said) = doctor(folder.path(), &["doctor"]).await;
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(line), "{said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_broken_neighbour_is_named_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();

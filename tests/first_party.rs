@@ -33,6 +33,8 @@ mod line;
 mod page_sessions;
 #[path = "first_party/pages.rs"]
 mod pages;
+#[path = "first_party/quick_start.rs"]
+mod quick_start;
 #[path = "outage/relay.rs"]
 mod relay;
 #[path = "first_party/stand_in.rs"]

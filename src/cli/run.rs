@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hedgerow::proxy::{outlive_signals, ConfigFile, FetchError, Server};
+use hedgerow::config::Config;
+use hedgerow::proxy::{outlive_signals, unknown_keys, ConfigFile, FetchError, Server};
 use hedgerow::Hedgerow;
 
 use super::output::complain;
@@ -89,6 +90,7 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
                 log::info!("{line}");
             }
             tell_of_certificates(&hedgerow);
+            look_at_keys(Config::clone(&hedgerow.config()));
             drop(hedgerow);
             server.run();
             log::info!("it has left");
@@ -120,6 +122,22 @@ fn tell_of_certificates(hedgerow: &Hedgerow) {
             log::warn!("the certificate {file} ends in {days} days");
         }
     }
+}
+
+/// Asks PostHog's cloud, beside everything else, whether it has projects with these keys. It says yes
+/// to the events of any key, and throws away those of a key that it has not.
+fn look_at_keys(config: Config) {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let Ok(runtime) = runtime else {
+            return;
+        };
+        for warning in runtime.block_on(unknown_keys(&config)) {
+            log::error!("{warning}");
+        }
+    });
 }
 
 /// Descriptors for anything but clients' connections: connections to PostHog, files.

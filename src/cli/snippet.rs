@@ -88,6 +88,10 @@ enum Which {
 
 /// Prints the snippet, or the policy.
 pub(super) fn snippet(config: Option<&Path>, options: &Options) -> End {
+    if options.nonce.is_some() && !matches!(options.kind, Kind::Html) {
+        complain!("hedgerow: --nonce: only the tag of `--for html` has one");
+        return End::Unable;
+    }
     let loaded = file::find(config, options.file.as_deref())
         .and_then(|path| super::load(&path, Keys::Needed));
     let config = match loaded {

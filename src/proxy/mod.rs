@@ -94,7 +94,7 @@ use sender::Destination;
 use watcher::Counters;
 
 pub use crate::admin::Forwarded as ForwardCounts;
-pub use doctor::{examine, TEST_EVENT};
+pub use doctor::{examine, unknown_keys, TEST_EVENT};
 pub use gathered::Gathered;
 pub use library::{check_libraries, fetch_libraries, FetchError};
 pub use origin::Balancer;

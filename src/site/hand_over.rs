@@ -40,6 +40,9 @@ impl Here {
 
 /// The lines for the `server` block of nginx: each path goes to `here` with the visitor's address
 /// and host, streamed both ways, in bodies as large as a recording's.
+///
+/// `$host` has no port, and `$http_host` is empty over HTTP/3, where nginx then leaves the header out. So
+/// each stands where the other one helps.
 pub fn nginx(paths: &[String], here: Here) -> String {
     let url = here.url();
     let mut text = String::new();
@@ -50,6 +53,7 @@ pub fn nginx(paths: &[String], here: Here) -> String {
     proxy_http_version 1.1;
     proxy_set_header Connection \"\";
     proxy_set_header Host $host;
+    proxy_set_header X-Forwarded-Host $http_host;
     proxy_set_header X-Forwarded-For $remote_addr;
     proxy_set_header X-Forwarded-Proto $scheme;
     proxy_buffering off;

@@ -3,9 +3,9 @@ function fails(what/*: string*/, url/*: string*/, why/*: any*/) {
   if (navigator.onLine === false) return
   failures[what] = (failures[what] || 0) + 1
   if (failures[what] !== 3 || !window.console) return
-  console.warn('Events do not get through: ' + (url.charAt(0) === '/' ? location.origin : '') + url +
-    ' was asked three times in vain, at last ' + why +
-    '. Does this path reach the server that takes the events, and is the write key right?')
+  console.warn('Events do not get through: three requests were in vain, the last one ' + why + ', to ' +
+    (url.charAt(0) === '/' ? location.origin : '') + url +
+    ' . Does this path reach the server that takes the events, and is the write key right?')
 }
 function isAnswered(place/*: string*/, address/*: any*/, status/*: number*/, type/*: any*/) {
   var url = String(address).split('?')[0]

@@ -19,7 +19,7 @@ const COUNTED: &str = include_str!("unanswered.js");
 /// `watchAnswers` looks at what the browser tells of requests.
 const OBSERVED: &str = include_str!("unanswered_observed.js");
 
-/// `watched` gives a function that looks at the answer to a `fetch`, and passes it on.
+/// `watched` looks at the answer to a `fetch` of the library's, whatever host it was for, and passes it on.
 const FETCHED: &str = include_str!("unanswered_fetched.js");
 
 /// Where analytics.js fetches, in 1.83.0 and 1.84.3. In a version that has other words there, its calls
@@ -36,8 +36,8 @@ pub(in crate::site) fn in_a_module() -> String {
     with_types(&format!("{COUNTED}{OBSERVED}"))
 }
 
-/// analytics.js's code with its calls counted. `home` is an object of the code's whose `calls` is the
-/// host and path of its calls; there the function that counts them is kept.
+/// analytics.js's code with its calls counted. `home` is an object of the code's, where the function that
+/// counts them is kept.
 pub(in crate::site) fn counting(code: &str, home: &str) -> String {
     if code.matches(FETCH).count() != 1 {
         return code.to_owned();
@@ -45,7 +45,7 @@ pub(in crate::site) fn counting(code: &str, home: &str) -> String {
     let functions = without_types(&format!("{COUNTED}{FETCHED}"));
     let seen = format!("return {home}.seen((n&&n.fetch||r).apply(void 0,t),t)");
     format!(
-        "!function () {{\n{functions}{home}.seen = watched({home}.calls + '/')\n}}();\n{}",
+        "!function () {{\n{functions}{home}.seen = watched\n}}();\n{}",
         code.replace(FETCH, &seen)
     )
 }

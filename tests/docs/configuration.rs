@@ -66,6 +66,7 @@ fn every_example_is_a_configuration_without_mistakes() {
         "README.md",
         CONFIGURATION,
         "docs/installation.md",
+        "docs/moving.md",
         "docs/operations.md",
         "docs/plugin.md",
     ];

@@ -203,3 +203,114 @@ fn the_quick_start_can_be_pasted() {
         "{said}"
     );
 }
+
+/// What a reader with the binary tries first, as it stands there.
+#[test]
+fn the_binary_of_the_readme_shows_what_a_message_becomes() {
+    let blocks = blocks("Try it", "sh");
+    let line = blocks
+        .iter()
+        .find(|block| block.contains("hedgerow convert"));
+    let binary = Path::new(env!("CARGO_BIN_EXE_hedgerow")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("sh")
+        .args(["-e", "-c", line.unwrap()])
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let event: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(event["event"], "Order Completed");
+    assert_eq!(event["explain"]["revenue"], "properties.revenue");
+}
+
+/// What the README says of costs is what `make compare` has printed.
+#[test]
+fn the_figures_of_the_readme_are_those_of_the_comparison() {
+    let (readme, printed) = (file("README.md"), file("docs/performance.md"));
+    let cells = |table: &str, name: &str| {
+        let section = printed.split(table).nth(1).unwrap();
+        let start = format!("\n| {name} | ");
+        let row = section.split(&start).nth(1).unwrap();
+        row.split(" | ").next().unwrap().to_owned()
+    };
+    let first = |cell: String| cell.split(' ').next().unwrap().to_owned();
+    const OURS: &str = "Hedgerow, enriched, spool on";
+    let cpu = "CPU time of the proxy for a request";
+    let ours = first(cells(cpu, OURS));
+    let plain = first(cells(cpu, "Pingora, carrying the bytes"));
+    let took = cells("half of them and 99 of 100 within so many ms", OURS);
+    let (half, most) = took.split_once(", ").unwrap();
+    for said in [
+        format!("| {ours} µs, where a plain Pingora that carries the bytes takes {plain} |"),
+        format!("half of them {half} ms, 99 of 100 within {most} ms"),
+    ] {
+        assert!(readme.contains(&said), "{said}");
+    }
+}
+
+/// "Only events", as it stands there: the file, the two commands, and the first event by curl's words.
+#[test]
+fn only_events_are_taken_as_the_readme_says() {
+    let posthog = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let yaml = &blocks("Only events", "yaml")[0];
+    let yaml = yaml.replace("0.0.0.0:8080", &address.to_string());
+    let host = format!("host: http://{}", posthog.local_addr().unwrap());
+    std::fs::write(
+        folder.path().join("hedgerow.yaml"),
+        yaml.replace("host: us", &host),
+    )
+    .unwrap();
+    let shell = blocks("Only events", "sh");
+    let plain = |line: &str| line.split(" #").next().unwrap().trim().to_owned();
+    let [check, run] = shell[0]
+        .lines()
+        .map(plain)
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    let key = "phc_from_the_readme";
+    let sh = |line: &str| {
+        let binary = Path::new(env!("CARGO_BIN_EXE_hedgerow")).parent().unwrap();
+        let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new("sh");
+        // The shell becomes the command, so that its end is the command's.
+        let line = line.replace("phc_…", key);
+        let line = match line.split_once("hedgerow run") {
+            Some((variables, rest)) => format!("export {variables}; exec hedgerow run{rest}"),
+            None => line,
+        };
+        command.args(["-e", "-c", &line]).env("PATH", path);
+        command
+            .current_dir(folder.path())
+            .env("POSTHOG_API_KEY", key);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    assert!(sh(&check).status().unwrap().success(), "{check}");
+    let (came, arrived) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut stream, _) = posthog.accept().unwrap();
+        came.send(answered(&mut stream)).unwrap();
+    });
+    let mut process = sh(&run).spawn().unwrap();
+    let curl = shell[1].trim();
+    let rest = curl.strip_prefix("curl http://localhost:8080").unwrap();
+    let (path, body) = rest.split_once(" -d ").unwrap();
+    let answer = call(address, path, body.trim_matches('\''));
+    let arrived = arrived.recv_timeout(LONGEST);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let answer = answer.expect("an answer");
+    assert!(answer.ends_with(r#"{"success":true}"#), "{answer}");
+    let arrived = arrived.unwrap();
+    assert!(
+        arrived.contains(key) && arrived.contains("\"Hello\""),
+        "{arrived}"
+    );
+}

@@ -96,6 +96,7 @@ pub const USUAL: Plan<'static> = Plan {
 
 pub struct House {
     pub stand_in: Arc<StandIn>,
+    pub pages: Arc<Site>,
     pub yaml: PathBuf,
     /// Where Hedgerow listens, for the pages and for what they send.
     pub address: SocketAddr,
@@ -109,12 +110,7 @@ pub struct House {
 
 impl House {
     pub async fn open(plan: Plan<'_>) -> Self {
-        let stand_in = Arc::new(StandIn {
-            capture: Arc::new(Capture::new(Arc::new(Utc::now), Capacity::UNBOUNDED)),
-            scripts: Needed::PostHogJs(plan.posthog_js).path().join("dist"),
-            recordings: Default::default(),
-            seen: Default::default(),
-        });
+        let stand_in = stand_in(plan.posthog_js);
         let (posthog, serving) = start(Arc::clone(&stand_in) as _).await;
         let to_posthog = Relay::start(posthog).await;
         let pages = Arc::new(Site::default());
@@ -151,6 +147,7 @@ impl House {
         pages.page.set((snippet, policy)).unwrap();
         Self {
             stand_in,
+            pages,
             yaml,
             address,
             to_posthog,
@@ -309,7 +306,17 @@ async fn hedgerow(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-async fn start(handler: Arc<dyn Handler>) -> (SocketAddr, JoinHandle<()>) {
+/// A stand-in for PostHog that has this version of its library.
+pub fn stand_in(posthog_js: PostHogJs) -> Arc<StandIn> {
+    Arc::new(StandIn {
+        capture: Arc::new(Capture::new(Arc::new(Utc::now), Capacity::UNBOUNDED)),
+        scripts: Needed::PostHogJs(posthog_js).path().join("dist"),
+        recordings: Default::default(),
+        seen: Default::default(),
+    })
+}
+
+pub async fn start(handler: Arc<dyn Handler>) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (address, tokio::spawn(serve(listener, handler)))

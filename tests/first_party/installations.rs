@@ -53,6 +53,15 @@ pub fn settings_and_posthog_js(yaml: &Path) -> [String; 2] {
     ]
 }
 
+/// The path of posthog-js's requests, and those of its events and flags.
+pub fn posthog_calls(yaml: &Path) -> (String, Vec<String>) {
+    let text = std::fs::read_to_string(yaml).unwrap();
+    let own = installation(&text);
+    let calls = ["/e/", "/i/v0/e/", "/flags/", "/s/"];
+    let calls = calls.map(|path| own.names.disguise(path).into_owned());
+    (format!("/{}/", own.posthog), calls.to_vec())
+}
+
 /// The path of analytics.js itself.
 pub fn script(yaml: &Path) -> String {
     let text = std::fs::read_to_string(yaml).unwrap();

@@ -86,8 +86,9 @@ async fn carry(
     };
     let text = String::from_utf8_lossy(&bytes[..head]).into_owned();
     let target = text.split(' ').nth(1).unwrap_or_default();
+    let path = target.split('?').next().unwrap_or_default();
     let now = *way.borrow();
-    if now != Way::Passes && ends.iter().any(|end| target.ends_with(end)) {
+    if now != Way::Passes && ends.iter().any(|end| path.ends_with(end)) {
         held_up.fetch_add(1, Ordering::SeqCst);
         let (status, kind) = match now {
             Way::Fails => ("503 Service Unavailable", "text/plain"),

@@ -1,5 +1,7 @@
-//! A site: one page with the snippet and a strict policy, one page without anything.
+//! A site: one page with the snippet and a strict policy, one page without anything; and whatever else
+//! a test gives it.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use hedgerow::demo::http::{Handler, Request, Response};
@@ -13,10 +15,16 @@ pub const NONCE: &str = "bm9uY2U=";
 #[derive(Default)]
 pub struct Site {
     pub page: OnceLock<(String, String)>,
+    /// Type and text by path; pages among them have no policy.
+    pub files: OnceLock<BTreeMap<String, (&'static str, String)>>,
 }
 
 impl Handler for Site {
     fn handle(&self, request: &Request) -> Response {
+        let files = self.files.get();
+        if let Some((kind, text)) = files.and_then(|files| files.get(&request.path)) {
+            return Response::new(StatusCode::OK, kind, text.clone());
+        }
         let (snippet, policy) = match (request.path.as_str(), self.page.get()) {
             ("/", Some((snippet, policy))) => (snippet.as_str(), policy.as_str()),
             ("/plain", _) => ("", ""),

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::house::{House, Plan, PATIENCE, USUAL};
+use super::house::{House, Libraries, Plan, PATIENCE, USUAL};
 use super::line::{Line, Way};
-use super::visitor::{Visitor, ANALYTICS, TURN};
+use super::visitor::{Visitor, ANALYTICS, POSTHOG, TURN};
 use super::visits::{is_here, OLDER};
 
 /// One thing that fails, and how.
@@ -16,10 +16,11 @@ struct Failing {
     calls: Calls,
 }
 
-/// Whether analytics.js runs, and is called.
+/// Whether a library runs, and is called.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Calls {
-    Made,
+    OfAnalyticsJs,
+    OfPostHogJs,
     Waiting,
 }
 
@@ -37,9 +38,17 @@ fn failures(house: &House) -> Vec<Failing> {
         ends: vec![format!("{calls}/p"), format!("{calls}/t")],
         way,
         said: (calls.clone(), said),
-        calls: Calls::Made,
+        calls: Calls::OfAnalyticsJs,
+    };
+    let (posthog, ends) = super::installations::posthog_calls(&house.yaml);
+    let posthogs_own = Failing {
+        ends,
+        way: Way::NotThere,
+        said: (posthog, "with status 404"),
+        calls: Calls::OfPostHogJs,
     };
     vec![
+        posthogs_own,
         one(&settings, Way::NotThere, "with status 404"),
         one(&settings, Way::Fails, "with status 503"),
         one(&settings, Way::Cut, "without an answer"),
@@ -69,10 +78,20 @@ async fn each_is_said_once(test: &str, plan: Plan<'_>) {
         visitor.tab(tab).await;
         let page = format!("http://shop.test:{}", line.address.port());
         visitor.open(&format!("{page}/")).await;
-        if failing.calls == Calls::Made {
-            visitor.until(ANALYTICS).await;
-            let calls = "for (var i = 0; i < 4; i++) window.analytics.track('Said ' + i)";
-            visitor.run(&format!("(function () {{ {calls} }})()")).await;
+        match failing.calls {
+            Calls::Waiting => {}
+            Calls::OfAnalyticsJs => {
+                visitor.until(ANALYTICS).await;
+                let calls = "for (var i = 0; i < 4; i++) window.analytics.track('Said ' + i)";
+                let calls = format!("(function () {{ {calls} }})()");
+                visitor.run(&calls).await;
+            }
+            Calls::OfPostHogJs => {
+                visitor.until(POSTHOG).await;
+                // It sends several calls at once.
+                let calls = "void setInterval(() => window.posthog.capture('said'), 500)";
+                visitor.run(calls).await;
+            }
         }
         lines.push((line, page, failing));
     }
@@ -113,8 +132,8 @@ async fn each_is_said_once(test: &str, plan: Plan<'_>) {
         let (path, why) = &failing.said;
         let said = said_of(&report.errors, page);
         let right = |said: &String| {
-            said.starts_with(&format!("warning: Events do not get through: {page}{path}"))
-                && said.contains(&format!("asked three times in vain, at last {why}."))
+            said.starts_with("warning: Events do not get through: three requests were in vain")
+                && said.contains(&format!("the last one {why}, to {page}{path}"))
         };
         if said.len() != 1 || !said.iter().all(right) {
             wrong.push(format!("{page}{path}, {why}: {said:#?}"));
@@ -135,4 +154,35 @@ async fn a_page_says_once_which_address_does_not_answer() {
 async fn a_page_with_version_1_83_says_once_which_address_does_not_answer() {
     let test = "a_page_with_version_1_83_says_once_which_address_does_not_answer";
     each_is_said_once(test, OLDER).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_with_posthog_js_alone_says_that_it_does_not_come() {
+    let test = "a_page_with_posthog_js_alone_says_that_it_does_not_come";
+    let plan = Plan {
+        libraries: Libraries::PostHogJs,
+        ..USUAL
+    };
+    if !is_here(test, plan.version) {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let house = House::open(plan).await;
+    let [_, posthog_js] = super::installations::settings_and_posthog_js(&house.yaml);
+    let line = Line::to(house.address, vec![posthog_js.clone()]).await;
+    line.set(Way::NotThere);
+    let mut visitor = Visitor::with_chromium().await;
+    let page = format!("http://shop.test:{}", line.address.port());
+    visitor.open(&format!("{page}/")).await;
+    let deadline = Instant::now() + PATIENCE;
+    let said = format!("the last one without a script for an answer, to {page}{posthog_js} .");
+    loop {
+        let errors = visitor.seen().await.errors;
+        if errors.iter().any(|error| error.contains(&said)) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{said}\n{errors:#?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    visitor.leaves().await;
 }

@@ -2,6 +2,7 @@
 //! from outside. What it finds is judged in [`crate::doctor`].
 
 mod ask;
+mod key;
 mod machine;
 mod outside;
 
@@ -26,6 +27,8 @@ use super::upstream::Timeouts;
 use super::verdict::{Trouble, Verdict};
 use ask::Asking;
 
+pub use key::unknown_keys;
+
 /// The event that is sent to each project.
 pub const TEST_EVENT: &str = "hedgerow_doctor";
 
@@ -42,6 +45,7 @@ pub async fn examine(config: &Config, url: Option<&Host>) -> Vec<Finding> {
         let about = format!("project {}", project.name);
         if reach(&about, &project.host, config, &mut findings).await {
             findings.extend(event(project, config).await);
+            findings.extend(key::examine(project, config).await);
         }
     }
     for route in &config.routes {
@@ -175,8 +179,8 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
         None => Finding::well(
             about,
             format!(
-                "taken ({status}). A key that belongs to no project may be taken as well: look for \
-                 {TEST_EVENT} in PostHog's activity"
+                "taken ({status}), which is said to every key of the right form: look for {TEST_EVENT} \
+                 in PostHog's activity"
             ),
         ),
         Some((_, advice)) => {

@@ -55,6 +55,15 @@ pub enum LibraryError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// There is no such folder.
+    #[error(
+        "there is no folder {path}. In the folder of the configuration, `npm install \
+         @segment/analytics-next` makes it; or name another one in `library.folder`"
+    )]
+    NoFolder {
+        /// What was looked for.
+        path: PathBuf,
+    },
     /// Not the package's build for browsers.
     #[error("expected the folder dist/umd of the npm package @segment/analytics-next: {file} is missing")]
     Missing {
@@ -233,6 +242,11 @@ fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, LibraryError>
         move |source| LibraryError::Read { path, source }
     };
     let mut files = BTreeMap::new();
+    if !folder.exists() {
+        return Err(LibraryError::NoFolder {
+            path: folder.to_owned(),
+        });
+    }
     for entry in fs::read_dir(folder).map_err(failed(folder))? {
         let entry = entry.map_err(failed(folder))?;
         let Ok(name) = entry.file_name().into_string() else {

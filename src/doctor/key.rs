@@ -1,0 +1,78 @@
+//! What is said of a key that PostHog has been asked for.
+
+use super::Finding;
+
+/// Whether PostHog has a project with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// It has.
+    Yes,
+    /// It has none.
+    No,
+}
+
+/// Where a PostHog is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// One of PostHog's own regions.
+    Cloud,
+    /// A PostHog of one's own, which may be too old to be asked for keys.
+    Own,
+}
+
+/// Whether a project's key is known where its events go; `elsewhere` is the region that knows it
+/// instead.
+pub fn key(name: &str, here: Known, elsewhere: Option<&str>, place: Place) -> Finding {
+    let about = format!("project {name}, key");
+    match (here, elsewhere, place) {
+        (Known::Yes, ..) => Finding::well(about, "PostHog has a project with it"),
+        (Known::No, Some(region), _) => Finding::bad(
+            about,
+            format!(
+                "is that of a project in the other region, {region}: events are taken and gone"
+            ),
+            format!("write `host: {region}` for this project"),
+        ),
+        (Known::No, None, Place::Cloud) => Finding::bad(
+            about,
+            "PostHog has no project with it: events are taken and gone",
+            "copy the project API key from PostHog: Settings, Project",
+        ),
+        (Known::No, None, Place::Own) => Finding::odd(
+            about,
+            "no project's configuration is there under it, or this PostHog is too old to say",
+            "compare it with the project API key in PostHog: Settings, Project",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{render, Health};
+    use super::*;
+
+    #[test]
+    fn a_key_is_bad_where_it_is_surely_none() {
+        for (here, place, expected) in [
+            (Known::Yes, Place::Cloud, Health::Well),
+            (Known::Yes, Place::Own, Health::Well),
+            (Known::No, Place::Cloud, Health::Bad),
+            (Known::No, Place::Own, Health::Odd),
+        ] {
+            assert_eq!(
+                key("p", here, None, place).health,
+                expected,
+                "{here:?} {place:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_of_the_other_region_is_told_with_what_to_write() {
+        let found = key("shop", Known::No, Some("eu"), Place::Cloud);
+        assert_eq!(found.health, Health::Bad);
+        let said = render(&[found]);
+        assert!(said.contains("project in the other region, eu"), "{said}");
+        assert!(said.contains("-> write `host: eu`"), "{said}");
+    }
+}

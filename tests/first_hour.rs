@@ -1,0 +1,339 @@
+//! Each failure of docs/first-hour.md that Hedgerow tells of itself, played with the real binary on
+//! loopback: the words of the document are those that are said, within the time of a test.
+#![allow(
+    missing_docs,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What the first table of the document says of a failure.
+fn said_of(failure: &str) -> String {
+    let path = format!("{}/docs/first-hour.md", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let start = format!("| {failure} | `");
+    let row = text.split(&start).nth(1);
+    let row = row.unwrap_or_else(|| panic!("no row: {failure}"));
+    row.split('`').next().unwrap().to_owned()
+}
+
+/// As the document has it: without the marks around names.
+fn plain(log: &str) -> String {
+    log.replace('`', "")
+}
+
+struct Played {
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    prefix: String,
+    process: Option<Child>,
+}
+
+impl Drop for Played {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+impl Played {
+    /// A file as `init` writes it for this host, without a library of scripts, and changed.
+    fn with(host: &str, change: impl Fn(String) -> String) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = free();
+        let listen = address.to_string();
+        let made = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+            .args(["init", "--without-posthog-js", "--host", host])
+            .args(["--listen", &listen, "--write-key", "wk_first"])
+            .output()
+            .unwrap();
+        let yaml = String::from_utf8(made.stdout).unwrap();
+        let prefix = yaml.split("path: ").nth(1).unwrap();
+        let prefix = prefix.split_whitespace().next().unwrap().to_owned();
+        std::fs::write(folder.path().join("hedgerow.yaml"), change(yaml)).unwrap();
+        Self {
+            folder,
+            address,
+            prefix,
+            process: None,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hedgerow"));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_remove("HEDGEROW_CONFIG")
+            .env("POSTHOG_API_KEY", "phc_first_hour")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(self.path().join("log")).unwrap());
+        command
+    }
+
+    fn log(&self) -> String {
+        plain(&std::fs::read_to_string(self.path().join("log")).unwrap())
+    }
+
+    /// Runs, and sends one event with this key.
+    fn runs(&mut self, key: &str) {
+        self.process = Some(self.command(&["run"]).spawn().unwrap());
+        let deadline = Instant::now() + support::DEADLINE;
+        let mut stream = loop {
+            match TcpStream::connect(self.address) {
+                Ok(stream) => break stream,
+                Err(_) => assert!(Instant::now() < deadline, "{}", self.log()),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let body = format!("{{\"userId\":\"u\",\"event\":\"Hello\",\"writeKey\":\"{key}\"}}");
+        write!(
+            stream,
+            "POST {}v1/track HTTP/1.1\r\nhost: localhost\r\nx-forwarded-for: 198.51.100.7\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            self.prefix,
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        let status = if key == "wk_first" { "200" } else { "401" };
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}\n{}",
+            self.log()
+        );
+    }
+
+    /// Waits for the words of this failure's row.
+    fn says(&self, failure: &str) {
+        let said = said_of(failure);
+        let deadline = Instant::now() + support::DEADLINE;
+        while !self.log().contains(&said) {
+            assert!(
+                Instant::now() < deadline,
+                "{failure}: {said}\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// `run` ends by itself with these words.
+    fn ends(&self, failure: &str, mut command: Command) {
+        let status = command.status().unwrap();
+        assert_eq!(status.code(), Some(2), "{failure}\n{}", self.log());
+        let said = said_of(failure);
+        assert!(
+            self.log().contains(&said),
+            "{failure}: {said}\n{}",
+            self.log()
+        );
+    }
+}
+
+/// The route serves no scripts: what is played is the way of an event.
+fn without_library(yaml: String) -> String {
+    let start = yaml.find("      library:\n").unwrap();
+    let end = yaml.find("      # Left out:").unwrap();
+    format!("{}{}", &yaml[..start], &yaml[end..])
+}
+
+/// A neighbour that answers every request so, without looking at it twice.
+fn answering(answer: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let mut request = Vec::new();
+                let mut piece = [0; 4096];
+                while !request.ends_with(b"}") {
+                    match stream.read(&mut piece) {
+                        Ok(read) if read > 0 => request.extend_from_slice(&piece[..read]),
+                        _ => return,
+                    }
+                }
+                let _ = stream.write_all(answer.as_bytes());
+            });
+        }
+    });
+    address
+}
+
+const REFUSED: &str =
+    "HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-type: application/json\r\n\
+    content-length: 2\r\n\r\n{}";
+const PAGE: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
+
+#[test]
+fn what_keeps_run_from_starting_is_said_at_once() {
+    let played = Played::with("us", |yaml| yaml);
+    let mut command = played.command(&["run"]);
+    command.env_remove("POSTHOG_API_KEY");
+    played.ends("`POSTHOG_API_KEY` is not set", command);
+    played.ends("analytics.js is not there", played.command(&["run"]));
+    let played = Played::with("us", without_library);
+    let _taken = TcpListener::bind(played.address).unwrap();
+    played.ends("the port is taken", played.command(&["run"]));
+}
+
+#[test]
+fn what_posthogs_place_answers_is_said_with_the_first_event() {
+    for (failure, answer) in [
+        ("PostHog refuses the key", REFUSED),
+        ("another web server is there", PAGE),
+    ] {
+        let host = format!("http://{}", answering(answer));
+        let mut played = Played::with(&host, without_library);
+        played.runs("wk_first");
+        played.says(failure);
+    }
+}
+
+#[test]
+fn a_way_to_posthog_that_is_none_is_said_with_the_first_event() {
+    // Takes connections into its queue, and no program there takes them out.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = (silent.local_addr().unwrap(), silent);
+    // Its queue is full, so that a connection is neither taken nor refused.
+    let dropping = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        None,
+    )
+    .unwrap();
+    rustix::net::bind(&dropping, &"127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
+    rustix::net::listen(&dropping, 0).unwrap();
+    let dropping = TcpListener::from(dropping);
+    let full = dropping.local_addr().unwrap();
+    let patience = Duration::from_millis(300);
+    let waiting: Vec<_> = (0..8)
+        .map(|_| TcpStream::connect_timeout(&full, patience))
+        .collect();
+    assert!(waiting.iter().any(Result::is_err), "its queue is not full");
+    for (failure, host) in [
+        (
+            "`host` is misspelt",
+            "http://no-such-name.invalid".to_owned(),
+        ),
+        (
+            "connections to PostHog are refused",
+            format!("http://{}", free()),
+        ),
+        (
+            "connections to PostHog are dropped without a word",
+            format!("http://{full}"),
+        ),
+        (
+            "PostHog's address takes connections and says nothing",
+            format!("http://{}", silent.0),
+        ),
+    ] {
+        let mut played = Played::with(&host, |yaml| {
+            without_library(yaml).replace("timeout: 15s", "timeout: 2s")
+        });
+        played.runs("wk_first");
+        played.says(failure);
+    }
+}
+
+/// A certificate for localhost that has expired, and its key.
+fn expired(folder: &Path) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let mut parameters = rcgen::CertificateParams::new(names).unwrap();
+    parameters.not_before = rcgen::date_time_ymd(2001, 1, 1);
+    parameters.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    let signed = parameters.self_signed(&key).unwrap();
+    std::fs::write(folder.join("old.pem"), signed.pem()).unwrap();
+    std::fs::write(folder.join("old.key"), key.serialize_pem()).unwrap();
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_said_on_both_sides() {
+    // As PostHog's own: a Hedgerow that serves with it.
+    let mut theirs = Played::with("us", without_library);
+    expired(theirs.path());
+    let listen = theirs.address.to_string();
+    let yaml = std::fs::read_to_string(theirs.path().join("hedgerow.yaml")).unwrap();
+    let secure = format!("{{address: {listen}, tls: {{certificate: old.pem, key: old.key}}}}");
+    let yaml = yaml.replace(&format!("- {listen}"), &format!("- {secure}"));
+    std::fs::write(theirs.path().join("hedgerow.yaml"), yaml).unwrap();
+    let looked = theirs.command(&["doctor"]).stdout(Stdio::piped()).output();
+    let found = String::from_utf8(looked.unwrap().stdout).unwrap();
+    let said = said_of("Hedgerow's own certificate has expired");
+    let mut bad = found.lines().filter(|line| line.starts_with("BAD"));
+    let of_it = |line: &str| line.contains("certificate old.pem") && line.contains(&said);
+    assert!(bad.any(of_it), "{found}");
+    theirs.process = Some(theirs.command(&["run"]).spawn().unwrap());
+    let ca = theirs.path().join("old.pem").display().to_string();
+    let mut ours = Played::with(
+        &format!("https://localhost:{}", theirs.address.port()),
+        |yaml| {
+            let key = "api_key: env:POSTHOG_API_KEY";
+            without_library(yaml).replace(key, &format!("{key}\n    ca_file: '{ca}'"))
+        },
+    );
+    ours.runs("wk_first");
+    ours.says("PostHog's certificate has expired, or its authority is not trusted");
+}
+
+#[test]
+fn a_caller_that_is_not_known_and_a_proxy_that_is_not_trusted_are_said() {
+    let host = format!("http://{}", answering(REFUSED));
+    let mut played = Played::with(&host, |yaml| {
+        without_library(yaml).replace("[127.0.0.1, \"::1\"]", "[]")
+    });
+    played.runs("wk_of_another_source");
+    played.says("an SDK sends another write key");
+    played.says("a proxy in front is not in `trusted_proxies`");
+}
+
+#[test]
+fn the_words_for_the_page_are_those_of_the_page() {
+    let read = |path: &str| {
+        let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    };
+    let document = read("docs/first-hour.md");
+    let (_, section) = document.split_once("\n## The page says it\n").unwrap();
+    let spoken = read("src/site/unanswered.js") + &read("src/site/snippet/html.rs");
+    let mut looked = 0;
+    for words in section.split('`').skip(1).step_by(2) {
+        let Some((_, words)) = words.split_once("the last one ") else {
+            continue;
+        };
+        // A status stands there as a number.
+        let words = words.trim_end_matches(", to");
+        let words = words.trim_end_matches(|one: char| one.is_ascii_digit());
+        assert!(spoken.contains(words.trim()), "{words}");
+        looked += 1;
+    }
+    assert!(looked >= 6, "{looked}");
+}
