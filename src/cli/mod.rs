@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod file;
 mod greeting;
+mod health;
 mod init;
 mod output;
 mod pages;
@@ -51,6 +52,9 @@ enum Command {
     /// --url the way from outside. Sends an event named hedgerow_doctor.
     #[command(after_help = pages::DOCTOR)]
     Doctor(doctor::Options),
+    /// Ask the proxy that runs here how it is: for health checks where there is no curl.
+    #[command(after_help = pages::HEALTH)]
+    Health(health::Options),
     /// Rewrite messages, from files or standard input, to events on standard output.
     #[command(after_help = pages::CONVERT)]
     Convert(convert::Options),
@@ -107,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(config, &options),
         Command::Check(options) => check::check(config, &options),
         Command::Doctor(options) => doctor::doctor(config, &options),
+        Command::Health(options) => health::health(config, &options),
         Command::Convert(options) => convert::convert(config, &options),
         Command::Spool(options) => spool::spool(config, &options),
         Command::Snippet(options) => snippet::snippet(config, &options),
