@@ -156,17 +156,27 @@ fn start_log(format: LogFormat) -> Option<LastLines> {
     if !asked {
         builder.filter_module("pingora", log::LevelFilter::Off);
     }
-    if format == LogFormat::Json {
-        builder.format(|out, record| {
-            let line = serde_json::json!({
-                "time": out.timestamp_millis().to_string(),
-                "level": record.level().as_str().to_lowercase(),
-                "target": record.target(),
-                "message": record.args().to_string(),
-            });
-            writeln!(out, "{line}")
-        });
-    }
+    builder.format(move |out, record| {
+        let now = chrono::Utc::now();
+        match format {
+            LogFormat::Text => {
+                let time = now.format("%Y-%m-%dT%H:%M:%SZ");
+                let (level, target) = (record.level(), record.target());
+                // What follows a line break belongs to the same line of the log.
+                let message = record.args().to_string().replace('\n', "\n    ");
+                writeln!(out, "[{time} {level:<5} {target}] {message}")
+            }
+            LogFormat::Json => {
+                let line = serde_json::json!({
+                    "time": now.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+                    "level": record.level().as_str().to_lowercase(),
+                    "target": record.target(),
+                    "message": record.args().to_string(),
+                });
+                writeln!(out, "{line}")
+            }
+        }
+    });
     let started = LineWriter::start(std::io::stderr());
     let last = started.ok().map(|(writer, last)| {
         builder.target(env_logger::Target::Pipe(Box::new(writer)));
