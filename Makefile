@@ -13,7 +13,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
+.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -32,13 +32,13 @@ demo: cmake
 	touch $@
 
 check: cmake
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 
-test: check supply-chain clients nats-server web-servers blocker-lists
-	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --no-fail-fast
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+test: check supply-chain clients nats-server prometheus faketime web-servers blocker-lists
+	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --workspace --no-fail-fast
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	$(MAKE) instructions
 	$(TRY_BLOCKERS)
 
@@ -93,10 +93,19 @@ chromium:
 nats-server:
 	@PATH="$$PATH:/usr/sbin" scripts/need nats-server nats-server --version
 
+# The rules are tested with promtool, and the alerts with the server itself.
+prometheus:
+	@scripts/need prometheus sh -c 'prometheus --version && promtool --version'
+
+# A clock that is set while the binary runs.
+faketime:
+	@scripts/need faketime faketime --version
+
 # In front of the real binary, as docs/behind has them.
 web-servers:
 	@PATH="$$PATH:/usr/sbin" scripts/need nginx nginx -v
 	@PATH="$$PATH:/usr/sbin" scripts/need haproxy haproxy -v
+	@scripts/need caddy caddy version
 
 # Firefox, and uBlock Origin as Debian has it: the extension with its lists, for Firefox's tests and
 # for those of the lists. Where they cannot be had, these tests are left out, loudly.

@@ -39,11 +39,10 @@ pub mod doctor;
 pub mod logging;
 mod masked;
 pub mod plain;
-pub mod posthog;
 pub mod proxy;
-pub mod rewrite;
-pub mod segment;
 pub mod site;
+
+pub use hedgerow_rewrite::{posthog, rewrite, segment};
 
 pub use config::Config;
 pub use proxy::Hedgerow;

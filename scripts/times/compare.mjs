@@ -5,7 +5,7 @@
 //   TZ=UTC node compare.mjs > ../../tests/data/times.tsv
 //
 // One line for each: the form, the time as JSON, and Segment's milliseconds since 1970 (`-` where
-// it reads none). The test in src/rewrite/time/difference.rs holds Hedgerow's reader against it.
+// it reads none). The test in crates/hedgerow-rewrite/src/rewrite/time/difference.rs holds Hedgerow's reader against it.
 import newDate from 'new-date'
 
 const MOMENTS = [

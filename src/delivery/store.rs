@@ -178,6 +178,9 @@ pub trait Store: Send + Sync + 'static {
 pub struct Gauges {
     projects: RwLock<HashMap<String, Arc<Gauge>>>,
     changed: Notify,
+    used: AtomicU64,
+    /// Zero as long as nothing is known.
+    limit: AtomicU64,
 }
 
 /// Whether all that waits is on its way: when that has arrived, the way is free.
@@ -193,6 +196,9 @@ pub(super) enum Last {
 pub struct Gauge {
     events: AtomicU64,
     bytes: AtomicU64,
+    /// Milliseconds since 1970; zero while it is not known.
+    oldest: AtomicU64,
+    dead_letters: AtomicU64,
     last: watch::Sender<Last>,
     #[cfg(feature = "nats")]
     additions: std::sync::Mutex<u64>,
@@ -237,6 +243,29 @@ impl Gauges {
             .collect()
     }
 
+    /// The bytes in use of those that may be, once they are known.
+    pub fn size(&self) -> Option<(u64, u64)> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        (limit > 0).then(|| (self.used.load(Ordering::Relaxed), limit))
+    }
+
+    pub(super) fn set_size(&self, used: u64, limit: u64) {
+        self.used.store(used, Ordering::Relaxed);
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Sets how many dead letters there are of each project: none of those that are not named.
+    pub(super) fn set_dead_letters(&self, letters: &HashMap<String, u64>) {
+        for name in letters.keys() {
+            self.of(name);
+        }
+        let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
+        for (name, gauge) in projects.iter() {
+            let number = letters.get(name).copied().unwrap_or_default();
+            gauge.dead_letters.store(number, Ordering::Relaxed);
+        }
+    }
+
     /// Returns when something was appended; may return without.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -256,6 +285,24 @@ impl Gauge {
     /// Their JSON in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Acquire)
+    }
+
+    /// When the oldest event that waits arrived, where this process drains them.
+    pub fn oldest(&self) -> Option<SystemTime> {
+        let millis = self.oldest.load(Ordering::Relaxed);
+        let is_known = self.events() > 0 && millis > 0;
+        is_known.then(|| SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+    }
+
+    /// Events that PostHog refused for good and that the spool keeps.
+    pub fn dead_letters(&self) -> u64 {
+        self.dead_letters.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_oldest(&self, oldest: Option<SystemTime>) {
+        let since = oldest.and_then(|oldest| oldest.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let millis = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+        self.oldest.store(millis, Ordering::Relaxed);
     }
 
     pub(super) fn set_last(&self, last: Last) {

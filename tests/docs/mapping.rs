@@ -113,7 +113,7 @@ fn no_property_is_added_that_is_not_documented() {
 #[test]
 fn every_parameter_that_is_read_from_urls_is_documented() {
     let document = file(MAPPING);
-    let source = file("src/rewrite/enrich/url/parameters.rs");
+    let source = file("crates/hedgerow-rewrite/src/rewrite/enrich/url/parameters.rs");
     let names: Vec<&str> = source
         .lines()
         .filter_map(|line| line.trim().strip_prefix("(\"")?.split_once("\", Privacy::"))

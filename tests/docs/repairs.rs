@@ -10,7 +10,7 @@ const REPAIRS: &str = "docs/repairs.md";
 /// The codes that a `fn code` of this type gives, read from the source: a new variant cannot be
 /// forgotten here.
 fn codes_of(name: &str) -> BTreeSet<String> {
-    let source = file("src/rewrite/outcome.rs");
+    let source = file("crates/hedgerow-rewrite/src/rewrite/outcome.rs");
     let (_, from) = source.split_once(&format!("impl {name} {{")).unwrap();
     let (_, from) = from.split_once("fn code(").unwrap();
     let (body, _) = from.split_once("\n    }\n").unwrap();

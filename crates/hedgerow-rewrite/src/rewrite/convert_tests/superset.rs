@@ -1,0 +1,154 @@
+//! The enriched mode never says less than the reference, whatever a message holds.
+//! `tests/capture_takes_all.rs` gives the events of such messages to the stand-in for PostHog.
+
+use proptest::prelude::*;
+
+use super::enriched::is_superset;
+use super::messages::message;
+use super::*;
+use crate::rewrite::enrich::ids::{number_as_text, usable};
+use crate::rewrite::rules::PERSON_EVENTS;
+use crate::rewrite::usable::is_nothing;
+
+const RECEIVED_AT: &str = "2026-11-23T12:00:01.500Z";
+
+/// Whether the enriched mode takes an id otherwise than the reference does: one that stands for
+/// nobody, has space around it, is too long, is a number that JavaScript prints otherwise, or is
+/// neither text nor a number (mapping 5.4).
+fn is_odd_id(id: &Json) -> bool {
+    match id {
+        Json::String(text) => usable(text).as_deref() != Some(text),
+        Json::Number(number) => {
+            let written = number.to_string();
+            number_as_text(&written) != written || usable(&written).is_none()
+        }
+        Json::Null => false,
+        _ => true,
+    }
+}
+
+/// Whether a group's key leaves otherwise than the reference has it: PostHog makes texts of numbers
+/// itself, but for those with more digits than a double holds.
+fn is_odd_group(id: &Json) -> bool {
+    let many_digits = id.is_number() && id.to_string().len() > 15;
+    is_odd_id(id) || many_digits
+}
+
+/// Whether a value is a text that says something.
+fn says_something(value: &Json) -> bool {
+    value.as_str().is_some_and(|text| !is_nothing(text))
+}
+
+/// What the enriched mode is allowed to take away from the reference's event; each of these is in
+/// docs/fields.md.
+pub(super) fn allow_exceptions(message: &Json, event: &mut Json) {
+    if !says_something(&message["messageId"]) {
+        event.as_object_mut().unwrap().remove("uuid");
+    }
+    let name = event["event"].as_str().unwrap_or_default().to_owned();
+    let Some(properties) = event["properties"].as_object_mut() else {
+        return;
+    };
+    let takes_properties = !matches!(message["type"].as_str(), Some("group" | "alias"));
+    let callers = |key: &str| message["properties"].get(key).filter(|_| takes_properties);
+    let context = &message["context"];
+    // PostHog drops what changes persons and carries this (posthog-ingestion 4.4).
+    if PERSON_EVENTS.contains(&&*name)
+        && properties.get("$process_person_profile") == Some(&json!(false))
+    {
+        properties.remove("$process_person_profile");
+    }
+    // A previousId that is none is as if it were missing.
+    if message["type"] == "alias" && !usable_id(&message["previousId"]) {
+        properties.remove("alias");
+    }
+    // What is no object sets nothing, and an empty one does not hide the context's traits.
+    for key in ["$set", "$group_set"] {
+        let own = callers(key).is_some() && message["type"] != "identify";
+        let set = properties.get(key).and_then(Json::as_object);
+        if !own && set.is_none_or(serde_json::Map::is_empty) {
+            properties.remove(key);
+        }
+    }
+    // Only an address hides another one.
+    if callers("$ip").is_some_and(|ip| !says_something(ip)) || !says_something(&context["ip"]) {
+        properties.remove("$ip");
+        if callers("segment_ip").is_none() {
+            properties.remove("segment_ip");
+        }
+    }
+    // Nor does a system that is none hide that of the user agent.
+    for key in ["$os", "$pathname", "$device_type"] {
+        if callers(key).is_none() && properties.get(key).is_some_and(|v| !says_something(v)) {
+            properties.remove(key);
+        }
+    }
+    // Nor does a campaign's value that is none hide that of the URL.
+    properties.retain(|key, value| {
+        let is_missing = value.is_null() || value.is_string() && !says_something(value);
+        !key.starts_with("utm_") || callers(key).is_some() || !is_missing
+    });
+    // Ids have one form, by whatever name they go.
+    if properties
+        .get("$anon_distinct_id")
+        .is_some_and(|id| !id.is_string() || is_odd_id(id))
+    {
+        properties.remove("$anon_distinct_id");
+    }
+    if message["groupId"].is_null() || is_odd_group(&message["groupId"]) {
+        properties.remove("$group_key");
+    }
+    if is_odd_group(&context["groupId"]) {
+        properties.remove("$groups");
+    }
+    let groups = properties.get_mut("$groups").and_then(Json::as_object_mut);
+    if let Some(groups) = groups {
+        groups.retain(|_, id| !(id.is_string() || id.is_number()) || !is_odd_group(id));
+        // The caller's group wins over the context's of the same type (mapping 5.5).
+        let group_type = Mapping::default().group_type;
+        if callers("$groups").is_some_and(|groups| groups.get(&group_type).is_some()) {
+            groups.remove(&group_type);
+        }
+    }
+}
+
+fn usable_id(id: &Json) -> bool {
+    !id.is_null() && !is_odd_id(id)
+}
+
+fn mapped(mapping: Mapping, message: &Json) -> Outcome {
+    let rewriter = Rewriter::new(mapping, Bounds::default());
+    let body = message.to_string();
+    let arrival = arrival(Call::Batch, Some(RECEIVED_AT));
+    rewrite_as(rewriter, arrival, &[body.as_bytes()]).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_that_the_reference_says_of_any_message_is_lost(message in message()) {
+        let mut less = mapped(Mapping::reference(), &message);
+        let more = mapped(Mapping::default(), &message);
+        let odd = ["userId", "anonymousId", "previousId"].iter().any(|id| is_odd_id(&message[id]));
+        if odd {
+            // Whose event it is may differ, and with it what is merged. All else stays.
+            for outcome in [&mut less] {
+                for event in &mut outcome.events {
+                    event["event"] = more.events.first().map_or(Json::Null, |more| more["event"].clone());
+                    let properties = event["properties"].as_object_mut().unwrap();
+                    properties.retain(|key, _| key != "distinct_id" && key != "$anon_distinct_id");
+                }
+            }
+            if more.events.is_empty() || less.events.is_empty() {
+                prop_assert_eq!(more.left.len() + more.events.len(), 1);
+                return Ok(());
+            }
+        }
+        prop_assert_eq!(less.events.len(), more.events.len(), "{} {:?} {:?}", &message, &less.left, &more.left);
+        for (less, more) in less.events.iter_mut().zip(&more.events) {
+            allow_exceptions(&message, less);
+            prop_assert!(is_superset(more, less), "{}\n  less {}\n  more {}", &message, less, more);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What becomes of messages and bodies, in names that a user can look up.
+
+use thiserror::Error;
+
+use super::json::Malformed;
+
+/// Sees each message as it came and what became of it.
+pub trait Watch {
+    /// Called once for each message of a body, in order, counted from 0.
+    fn message(&mut self, index: usize, came: &[u8], fate: Fate<'_>);
+
+    /// Called before [`message`](Self::message) with the same index, for a message that became an
+    /// event, where [`Rewrite::explain`](super::Rewrite::explain) has been asked for: a JSON object
+    /// from property to where it came from. A later one for the same index takes its place.
+    fn explained(&mut self, _index: usize, _explanation: &[u8]) {}
+
+    /// Called for what whoever runs the proxy should know, besides the fate of a message.
+    fn notice(&mut self, _: Notice<'_>) {}
+}
+
+/// What whoever runs the proxy should know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Notice<'a> {
+    /// Events name a sixth type of groups. Said once for each project; the name is the sender's.
+    #[error(
+        "events name a sixth type of groups; PostHog keeps the five that it saw first in a project \
+         and ignores every other one silently"
+    )]
+    SixthGroupType {
+        /// The type.
+        group_type: &'a str,
+    },
+    /// `sentAt` stands behind `batch` in a body larger than `limits.window`: the messages have
+    /// left by then, and it corrects none of them.
+    #[error(
+        "sentAt stands behind batch in a body larger than limits.window, and does not correct the \
+         times of its messages"
+    )]
+    LateSentAt,
+    /// A message's time cannot be read or used; its event has the time of its arrival.
+    #[error(
+        "the time of a message cannot be read; its event has the time of its arrival, and what \
+         stood there as segment_original_timestamp"
+    )]
+    UnreadableTime,
+    /// A `sentAt` cannot be read; the times of its messages are not corrected.
+    #[error("sentAt cannot be read; times are not corrected by the sender's clock")]
+    UnreadableSentAt,
+}
+
+impl Notice<'_> {
+    /// A short stable name, for counters and logs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::SixthGroupType { .. } => "sixth_group_type",
+            Self::LateSentAt => "late_sent_at",
+            Self::UnreadableTime => "unreadable_time",
+            Self::UnreadableSentAt => "unreadable_sent_at",
+        }
+    }
+}
+
+/// Nobody watches.
+impl Watch for () {
+    fn message(&mut self, _: usize, _: &[u8], _: Fate<'_>) {}
+}
+
+/// What became of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate<'a> {
+    /// It left as this PostHog event (JSON text).
+    Event(&'a [u8]),
+    /// It was left out on purpose; nothing is wrong with it.
+    LeftOut(Omission),
+    /// Capture would refuse it, and with it the whole batch.
+    Refused(Fault),
+}
+
+/// Why a message makes no event although nothing is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Omission {
+    /// Its `integrations` keep it from PostHog.
+    #[error("its integrations keep it from PostHog; `mapping.integrations: ignore` would send it")]
+    Integrations,
+    /// An alias of an id onto itself, which merges nothing.
+    #[error("it is an alias of an id onto itself")]
+    SelfAlias,
+    /// `mapping.person_profiles` is `never`, and it could only change a profile or a group.
+    #[error("person profiles are switched off, and it could do nothing else")]
+    PersonProfiles,
+    /// PostHog has accepted the same message before, and `mapping.repeats` is `suppress`.
+    #[error("PostHog has accepted it before")]
+    Repeat,
+    /// The request says `Sec-GPC: 1`, and `privacy.global_privacy_control` is `drop`.
+    #[error("the visitor's browser asks for it with Sec-GPC: 1")]
+    GlobalPrivacyControl,
+    /// The request says `DNT: 1`, and `privacy.do_not_track` is `drop`.
+    #[error("the visitor's browser asks for it with DNT: 1")]
+    DoNotTrack,
+    /// The visitor has not consented to a category of `privacy.consent` that is set to `drop`.
+    #[error("the visitor has not consented to it")]
+    Consent,
+    /// The visitor is to stay anonymous, and the message could only say who it is.
+    #[error("the visitor is to stay anonymous, and it only says who it is")]
+    Anonymous,
+    /// A rule of the site's own.
+    #[error("a rule leaves it out")]
+    Rule,
+}
+
+impl Omission {
+    /// A short stable name, for counters and logs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Integrations => "integrations",
+            Self::SelfAlias => "self_alias",
+            Self::PersonProfiles => "person_profiles",
+            Self::Repeat => "repeat",
+            Self::GlobalPrivacyControl => "global_privacy_control",
+            Self::DoNotTrack => "do_not_track",
+            Self::Consent => "consent",
+            Self::Anonymous => "anonymous",
+            Self::Rule => "rule",
+        }
+    }
+}
+
+/// Why a message cannot become an event that PostHog takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// An item of a batch that is not an object.
+    #[error("the message is not an object")]
+    NotAnObject,
+    /// A message in a batch must say what it is.
+    #[error("the message has no type")]
+    MissingType,
+    /// A type that is none of Segment's six calls.
+    #[error("the type is none of track, page, screen, identify, group and alias")]
+    UnknownType,
+    /// Neither a usable `userId` nor a usable `anonymousId`.
+    #[error("neither userId nor anonymousId can be used")]
+    MissingDistinctId,
+    /// A track call without an event name.
+    #[error("a track call needs an event name")]
+    MissingEvent,
+    /// An event name that is not a string.
+    #[error("the event name is not a string")]
+    EventNotText,
+    /// A `previousId` that is neither a string nor a number.
+    #[error("previousId is neither a string nor a number")]
+    PreviousIdNotText,
+    /// Capture refuses a `$cookieless_mode` that is not a boolean.
+    #[error("$cookieless_mode is not a boolean")]
+    CookielessNotBoolean,
+    /// More nested arrays and objects than capture's parser takes.
+    #[error("arrays and objects are nested too deeply")]
+    TooDeep,
+    /// Larger than `limits.event`.
+    #[error("the event is larger than limits.event")]
+    TooLarge,
+    /// PostHog was asked and refused it for good. Never found by the rewriting itself.
+    #[error("PostHog itself refuses the event for good")]
+    RefusedByPostHog,
+}
+
+impl Fault {
+    /// A short stable name, for counters and logs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotAnObject => "not_an_object",
+            Self::MissingType => "missing_type",
+            Self::UnknownType => "unknown_type",
+            Self::MissingDistinctId => "missing_distinct_id",
+            Self::MissingEvent => "missing_event",
+            Self::EventNotText => "event_not_text",
+            Self::PreviousIdNotText => "previous_id_not_text",
+            Self::CookielessNotBoolean => "cookieless_not_boolean",
+            Self::TooDeep => "too_deep",
+            Self::TooLarge => "too_large",
+            Self::RefusedByPostHog => "refused_by_posthog",
+        }
+    }
+}
+
+/// Why no event is made of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    LeftOut(Omission),
+    Refused(Fault),
+}
+
+impl From<Omission> for Verdict {
+    fn from(omission: Omission) -> Self {
+        Self::LeftOut(omission)
+    }
+}
+
+impl From<Fault> for Verdict {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(fault)
+    }
+}
+
+impl Verdict {
+    pub(super) fn fate(self) -> Fate<'static> {
+        match self {
+            Self::LeftOut(omission) => Fate::LeftOut(omission),
+            Self::Refused(fault) => Fate::Refused(fault),
+        }
+    }
+}
+
+/// Why a whole body cannot be rewritten. Each of them is final: the same body fails again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum RewriteError {
+    /// Nothing but white space.
+    #[error("the body is empty")]
+    Empty,
+    /// Not JSON, not even with what is forgiven.
+    #[error("the body is not valid JSON")]
+    InvalidJson,
+    /// An array, a string, a number …
+    #[error("the body is not a JSON object")]
+    NotAnObject,
+    /// `batch` is there and is no array.
+    #[error("batch is not an array")]
+    BatchNotAnArray,
+    /// `context` or `integrations` behind `batch` in a body larger than `limits.window`.
+    #[error(
+        "in a body larger than limits.window, context and integrations must stand before batch"
+    )]
+    LateBatchKey,
+    /// So many of its messages were refused that the sender cannot mean it.
+    #[error("more messages of the body were refused than any sender would send")]
+    TooManyRefused,
+    /// One message or one value of the envelope is larger than what is held.
+    #[error("the body, one message or a batch-level value is larger than the limit")]
+    TooLarge,
+}
+
+impl RewriteError {
+    /// A short stable name, for the answer's `code`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Empty => "empty_body",
+            Self::InvalidJson => "invalid_json",
+            Self::NotAnObject => "not_an_object",
+            Self::BatchNotAnArray => "batch_not_an_array",
+            Self::LateBatchKey => "late_batch_key",
+            Self::TooManyRefused => "too_many_refused",
+            Self::TooLarge => "too_large",
+        }
+    }
+
+    /// The sentence for the answer's `message`.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Empty => "the body is empty",
+            Self::InvalidJson => "the body is not valid JSON",
+            Self::NotAnObject => "the body is not a JSON object",
+            Self::BatchNotAnArray => "batch is not an array",
+            Self::LateBatchKey => {
+                "in a body this large, context and integrations must stand before batch"
+            }
+            Self::TooManyRefused => "too many messages of the body were refused",
+            Self::TooLarge => {
+                "the body, one message or a batch-level value is larger than the limit"
+            }
+        }
+    }
+}
+
+impl From<Malformed> for RewriteError {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::Syntax => Self::InvalidJson,
+            Malformed::TooDeep => Self::TooLarge,
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! The body as it comes from the wire: plain or gzip, by header or by its first bytes
+//! (segment-tracking 1.4), with a bound on what it may inflate to.
+
+use flate2::{Decompress, FlushDecompress, Status};
+use thiserror::Error;
+
+/// Why a body cannot be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum BodyError {
+    /// An encoding that no Segment SDK uses.
+    #[error("the content encoding is not gzip or identity")]
+    UnknownEncoding,
+    /// Bad or truncated gzip data.
+    #[error("the gzip data is damaged or cut short")]
+    Damaged,
+    /// More bytes than the limit, on the wire or inflated.
+    #[error("the body is larger than the limit")]
+    TooLarge,
+}
+
+/// Decodes one body, chunk by chunk.
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+    wire_left: usize,
+    left: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing seen yet. Holds the first bytes until gzip's magic can be told from JSON.
+    Start {
+        seen: Vec<u8>,
+        declared: Declared,
+    },
+    Plain,
+    Gzip(Box<Gzip>),
+    /// A gzip member has ended; another may follow (RFC 1952, 2.2).
+    Between,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Declared {
+    Nothing,
+    Gzip,
+}
+
+impl Declared {
+    fn by(content_encoding: &str) -> Result<Self, BodyError> {
+        /// The codings of IANA's registry that no SDK uses and that are not undone here.
+        const OTHERS: [&str; 10] = [
+            "aes128gcm",
+            "br",
+            "compress",
+            "dcb",
+            "dcz",
+            "deflate",
+            "exi",
+            "pack200-gzip",
+            "x-compress",
+            "zstd",
+        ];
+        let mut declared = Self::Nothing;
+        for name in content_encoding.split(',').map(str::trim) {
+            let is = |coding: &&str| name.eq_ignore_ascii_case(coding);
+            if OTHERS.iter().any(is) {
+                return Err(BodyError::UnknownEncoding);
+            }
+            if ["gzip", "x-gzip"].iter().any(is) {
+                declared = Self::Gzip;
+            }
+        }
+        Ok(declared)
+    }
+}
+
+#[derive(Debug)]
+struct Gzip {
+    inflate: Decompress,
+    fed: bool,
+}
+
+/// How much is inflated in one step, in bytes.
+const STEP: usize = 16 * 1024;
+const MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// So much white space before a body that is declared gzip is looked at, in bytes.
+const BLANKS: usize = 1024;
+
+impl Decoder {
+    /// A decoder for a body with this `Content-Encoding` (several lines of it as one list), that
+    /// takes at most `limit` bytes of wire and hands out at most `limit` bytes.
+    ///
+    /// The first bytes decide. A name that is no coding (`utf-8`, `none`, `binary`) says nothing of
+    /// them; one that is a coding other than gzip is refused.
+    pub fn new(content_encoding: Option<&str>, limit: usize) -> Result<Self, BodyError> {
+        let declared = Declared::by(content_encoding.unwrap_or_default())?;
+        Ok(Self {
+            state: State::Start {
+                seen: Vec::new(),
+                declared,
+            },
+            wire_left: limit,
+            left: limit,
+        })
+    }
+
+    /// Decodes a chunk and hands what comes out to `sink`, in pieces.
+    pub fn decode<E>(
+        &mut self,
+        chunk: &[u8],
+        sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E>
+    where
+        E: From<BodyError>,
+    {
+        self.wire_left = self
+            .wire_left
+            .checked_sub(chunk.len())
+            .ok_or(BodyError::TooLarge)?;
+        let State::Start { seen, declared } = &mut self.state else {
+            return self.run(chunk, sink);
+        };
+        if seen.is_empty() {
+            if let Some(state) = begin(*declared, chunk)? {
+                self.state = state;
+                return self.run(chunk, sink);
+            }
+        }
+        seen.extend_from_slice(chunk);
+        if let Some(state) = begin(*declared, seen)? {
+            let held = std::mem::take(seen);
+            self.state = state;
+            return self.run(&held, sink);
+        }
+        Ok(())
+    }
+
+    /// Ends the body: a gzip stream that is cut short is an error.
+    pub fn finish<E>(&mut self, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>
+    where
+        E: From<BodyError>,
+    {
+        match &mut self.state {
+            State::Start { seen, declared } => {
+                let begins = seen.iter().find(|byte| !byte.is_ascii_whitespace());
+                if *declared == Declared::Gzip && begins.is_some_and(|byte| !may_be_json(*byte)) {
+                    return Err(BodyError::Damaged.into());
+                }
+                let held = std::mem::take(seen);
+                self.state = State::Plain;
+                self.run(&held, sink)
+            }
+            State::Plain | State::Between => Ok(()),
+            State::Gzip(gzip) if !gzip.fed => Ok(()),
+            State::Gzip(_) => Err(BodyError::Damaged.into()),
+        }
+    }
+
+    fn run<E>(
+        &mut self,
+        mut input: &[u8],
+        sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E>
+    where
+        E: From<BodyError>,
+    {
+        while !input.is_empty() {
+            match &mut self.state {
+                State::Start { .. } | State::Plain => {
+                    self.left = self
+                        .left
+                        .checked_sub(input.len())
+                        .ok_or(BodyError::TooLarge)?;
+                    return sink(input);
+                }
+                State::Between => {
+                    // Zero padding after a member is tolerated, as gzip itself does.
+                    if input.iter().all(|byte| *byte == 0) {
+                        return Ok(());
+                    }
+                    self.state = State::Gzip(Box::new(Gzip::new()));
+                }
+                State::Gzip(gzip) => {
+                    let mut out = [0_u8; STEP];
+                    let (read, written, ended) = gzip.step(input, &mut out)?;
+                    self.left = self.left.checked_sub(written).ok_or(BodyError::TooLarge)?;
+                    if let Some(piece) = out.get(..written).filter(|piece| !piece.is_empty()) {
+                        sink(piece)?;
+                    }
+                    input = input.get(read..).unwrap_or_default();
+                    if ended {
+                        self.state = State::Between;
+                    }
+                }
+            }
+        }
+        self.drain(sink)
+    }
+
+    /// Takes out what zlib still holds when its input is used up but its output was full.
+    fn drain<E>(&mut self, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>
+    where
+        E: From<BodyError>,
+    {
+        while let State::Gzip(gzip) = &mut self.state {
+            let mut out = [0_u8; STEP];
+            let (_, written, ended) = gzip.step(&[], &mut out)?;
+            self.left = self.left.checked_sub(written).ok_or(BodyError::TooLarge)?;
+            if let Some(piece) = out.get(..written).filter(|piece| !piece.is_empty()) {
+                sink(piece)?;
+            }
+            if ended {
+                self.state = State::Between;
+            } else if written == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gzip is believed when its magic stands there. Declared but not there (a proxy in front has
+/// inflated the body and left the header) means plain: the JSON parser has the last word. Nothing
+/// is said as long as too little has come.
+fn begin(declared: Declared, first: &[u8]) -> Result<Option<State>, BodyError> {
+    if first.len() < MAGIC.len() {
+        return Ok(None);
+    }
+    if first.starts_with(&MAGIC) {
+        return Ok(Some(State::Gzip(Box::new(Gzip::new()))));
+    }
+    if declared == Declared::Nothing {
+        return Ok(Some(State::Plain));
+    }
+    match first.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None if first.len() < BLANKS => Ok(None),
+        Some(byte) if !may_be_json(*byte) => Err(BodyError::Damaged),
+        _ => Ok(Some(State::Plain)),
+    }
+}
+
+/// Whether a body in JSON, perhaps behind a byte order mark, may begin like this.
+fn may_be_json(first: u8) -> bool {
+    matches!(first, b'{' | b'[' | 0xef)
+}
+
+impl Gzip {
+    fn new() -> Self {
+        Self {
+            // 15 window bits: the largest that gzip knows.
+            inflate: Decompress::new_gzip(15),
+            fed: false,
+        }
+    }
+
+    fn step(&mut self, input: &[u8], out: &mut [u8]) -> Result<(usize, usize, bool), BodyError> {
+        let (before_in, before_out) = (self.inflate.total_in(), self.inflate.total_out());
+        self.fed |= !input.is_empty();
+        let status = match self.inflate.decompress(input, out, FlushDecompress::None) {
+            Ok(status) => status,
+            Err(_) => return Err(BodyError::Damaged),
+        };
+        let read = usize::try_from(self.inflate.total_in() - before_in).unwrap_or(0);
+        let written = usize::try_from(self.inflate.total_out() - before_out).unwrap_or(0);
+        let ended = status == Status::StreamEnd;
+        if !input.is_empty() && read == 0 && written == 0 && !ended {
+            return Err(BodyError::Damaged);
+        }
+        Ok((read, written, ended))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn decode(
+        encoding: Option<&str>,
+        limit: usize,
+        chunks: &[&[u8]],
+    ) -> Result<Vec<u8>, BodyError> {
+        let mut out = Vec::new();
+        let mut sink = |piece: &[u8]| {
+            out.extend_from_slice(piece);
+            Ok::<(), BodyError>(())
+        };
+        let mut decoder = Decoder::new(encoding, limit)?;
+        for chunk in chunks {
+            decoder.decode(chunk, &mut sink)?;
+        }
+        decoder.finish(&mut sink)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn gzip_is_found_by_header_and_by_magic_and_every_split_gives_the_same() {
+        let plain = br#"{"batch":[{"type":"track","event":"A","userId":"u"}]}"#.repeat(40);
+        let packed = gzip(&plain);
+        for cut in 0..=packed.len() {
+            let (a, b) = packed.split_at(cut);
+            for encoding in [None, Some("gzip"), Some("GZIP")] {
+                assert_eq!(
+                    decode(encoding, 1 << 20, &[a, b]).as_deref(),
+                    Ok(&plain[..])
+                );
+            }
+        }
+        let (a, b) = plain.split_at(1);
+        assert_eq!(decode(None, 1 << 20, &[a, b]).as_deref(), Ok(&plain[..]));
+        assert_eq!(
+            decode(Some("gzip"), 1 << 20, &[a, b]).as_deref(),
+            Ok(&plain[..])
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_no_coding_leaves_it_to_the_first_bytes() {
+        let plain = b" \n{\"type\":\"track\",\"event\":\"A\",\"userId\":\"u\"}";
+        let packed = gzip(plain);
+        for name in [
+            "",
+            "utf-8",
+            "UTF8",
+            "none",
+            "binary",
+            "8bit",
+            "identity",
+            "identity, gzip",
+            "gzip, utf-8",
+            " gzip , ",
+            "x-GZIP",
+            "application/json",
+        ] {
+            for body in [&plain[..], &packed] {
+                for cut in 0..=body.len() {
+                    let (a, b) = body.split_at(cut);
+                    let got = decode(Some(name), 1 << 20, &[a, b]);
+                    assert_eq!(got.as_deref(), Ok(&plain[..]), "{name:?} cut at {cut}");
+                }
+            }
+        }
+        let blank = vec![b' '; 3 * BLANKS];
+        for size in [1, 7, BLANKS, blank.len()] {
+            let pieces: Vec<&[u8]> = blank.chunks(size).collect();
+            let got = decode(Some("gzip"), 1 << 20, &pieces);
+            assert_eq!(got.as_deref(), Ok(&blank[..]), "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn members_that_follow_each_other_are_one_body() {
+        let both = [gzip(b"{\"a\":"), gzip(b"1}")].concat();
+        assert_eq!(
+            decode(None, 100, &[&both]).as_deref(),
+            Ok(&b"{\"a\":1}"[..])
+        );
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_at_the_limit_and_not_after() {
+        let packed = gzip(&vec![b' '; 1 << 20]);
+        assert_eq!(
+            decode(None, 1 << 20, &[&packed]).map(|body| body.len()),
+            Ok(1 << 20)
+        );
+        assert_eq!(
+            decode(None, (1 << 20) - 1, &[&packed]),
+            Err(BodyError::TooLarge)
+        );
+        assert_eq!(decode(None, 3, &[b"{}  "]), Err(BodyError::TooLarge));
+    }
+
+    #[test]
+    fn damaged_and_unknown_encodings_are_told_apart() {
+        let packed = gzip(b"{}");
+        assert_eq!(
+            decode(None, 100, &[&packed[..packed.len() - 1]]),
+            Err(BodyError::Damaged)
+        );
+        assert_eq!(
+            decode(Some("gzip"), 100, &[b"\x00\x01"]),
+            Err(BodyError::Damaged)
+        );
+        for name in ["br", "BR", "deflate", "gzip, zstd", "x-compress"] {
+            let got = decode(Some(name), 100, &[b"{}"]);
+            assert_eq!(got, Err(BodyError::UnknownEncoding), "{name}");
+        }
+        for cut in 0..=2 {
+            let (a, b) = b"x{".split_at(cut);
+            let got = decode(Some("gzip"), 100, &[a, b]);
+            assert_eq!(got, Err(BodyError::Damaged), "cut at {cut}");
+        }
+        assert_eq!(
+            decode(Some("gzip"), 100, &[b"\x1f"]),
+            Err(BodyError::Damaged)
+        );
+        assert_eq!(decode(Some("gzip"), 100, &[b"{"]).as_deref(), Ok(&b"{"[..]));
+        assert_eq!(decode(Some("gzip"), 100, &[]).as_deref(), Ok(&b""[..]));
+    }
+}

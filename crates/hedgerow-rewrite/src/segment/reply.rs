@@ -1,0 +1,306 @@
+//! What a Segment client is told (segment-tracking 1.5 and 1.6).
+//!
+//! Success is exactly `200` with a JSON object: PHP loops on any other status below 400, Ruby
+//! sends again on an empty body, Java on one that is not JSON. Never a redirect, never 204 for a
+//! POST, and never 408, which Chromium itself repeats.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::StatusCode;
+
+use super::pixel::GIF;
+
+/// The answer to a request on a Segment route, before it is turned into a response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The events are safe.
+    Accepted,
+    /// A pixel: the GIF, whatever became of the event.
+    Pixel,
+    /// A preflight; the header names that the browser asked for.
+    Preflight {
+        /// The value of `Access-Control-Request-Headers`, if any.
+        requested_headers: Option<String>,
+    },
+    /// A request that can never succeed.
+    Refused(Refusal),
+    /// The events are not safe yet: try again after so many seconds (1 to 300).
+    Busy {
+        /// Whole seconds, because some clients read nothing else.
+        retry_after: u32,
+    },
+}
+
+/// Why a request can never succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The body is not what the call takes; a word that names the fault, and a sentence.
+    Malformed {
+        /// Short and stable, for programs: `invalid_json`, `late_batch_key` …
+        code: &'static str,
+        /// For people: what was expected.
+        message: &'static str,
+    },
+    /// No write key, or one that this route does not take.
+    UnknownWriteKey,
+    /// The body, or its only event, is larger than the limit.
+    TooLarge,
+    /// A path that is not Segment's.
+    UnknownPath,
+    /// A method that this path does not have, and those it has.
+    MethodNotAllowed(&'static str),
+}
+
+/// What a cross-origin request needs in its answer: the `Origin` header, if it is one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cors {
+    origin: Option<HeaderValue>,
+}
+
+impl Cors {
+    /// From the request's `Origin` header.
+    pub fn from_origin(origin: Option<&HeaderValue>) -> Self {
+        Self {
+            origin: origin.cloned(),
+        }
+    }
+}
+
+/// A response as plain values; the proxy room turns it into its framework's types.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// All headers but the framing ones, which follow from the body.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body; empty for a preflight.
+    pub body: Bytes,
+}
+
+const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+impl Reply {
+    /// The response, with CORS headers on every kind of it: a browser hides an error reply
+    /// without them, and its SDK then ignores `Retry-After`.
+    pub fn answer(&self, cors: &Cors) -> Answer {
+        let mut answer = match self {
+            Self::Accepted => json(StatusCode::OK, Bytes::from_static(b"{\"success\":true}")),
+            Self::Pixel => pixel(),
+            Self::Preflight { requested_headers } => preflight(requested_headers.as_deref()),
+            Self::Refused(refusal) => refused(*refusal),
+            Self::Busy { retry_after } => busy(*retry_after),
+        };
+        cors.add_to(&mut answer.headers);
+        answer
+    }
+}
+
+impl Cors {
+    fn add_to(&self, headers: &mut Vec<(HeaderName, HeaderValue)>) {
+        let Some(origin) = &self.origin else {
+            return;
+        };
+        headers.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()));
+        headers.push((
+            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            HeaderValue::from_static("true"),
+        ));
+        headers.push((
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("Retry-After, X-RateLimit-Reset"),
+        ));
+        headers.push((header::VARY, HeaderValue::from_static("Origin")));
+    }
+}
+
+fn json(status: StatusCode, body: Bytes) -> Answer {
+    Answer {
+        status,
+        headers: vec![
+            (
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            ),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ],
+        body,
+    }
+}
+
+fn error(status: StatusCode, code: &str, message: &str) -> Answer {
+    // Both texts are ours: ASCII without quotes or backslashes.
+    let body = format!("{{\"success\":false,\"code\":\"{code}\",\"message\":\"{message}\"}}");
+    json(status, Bytes::from(body))
+}
+
+fn pixel() -> Answer {
+    Answer {
+        status: StatusCode::OK,
+        headers: vec![
+            (header::CONTENT_TYPE, HeaderValue::from_static("image/gif")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ],
+        body: Bytes::from_static(GIF),
+    }
+}
+
+fn busy(retry_after: u32) -> Answer {
+    let seconds = HeaderValue::from(retry_after.clamp(1, 300));
+    let mut answer = error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "try_again",
+        "the events could not be delivered yet; send them again later",
+    );
+    answer.headers.push((header::RETRY_AFTER, seconds.clone()));
+    answer.headers.push((X_RATELIMIT_RESET, seconds));
+    answer
+}
+
+fn refused(refusal: Refusal) -> Answer {
+    match refusal {
+        Refusal::Malformed { code, message } => error(StatusCode::BAD_REQUEST, code, message),
+        Refusal::UnknownWriteKey => error(
+            StatusCode::UNAUTHORIZED,
+            "unknown_write_key",
+            "the write key is missing or not accepted here",
+        ),
+        Refusal::TooLarge => error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            "the body or its only event is larger than the limit",
+        ),
+        Refusal::UnknownPath => error(
+            StatusCode::NOT_FOUND,
+            "unknown_path",
+            "there is no such call",
+        ),
+        Refusal::MethodNotAllowed(methods) => {
+            let mut answer = error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this call takes another method",
+            );
+            answer
+                .headers
+                .push((header::ALLOW, HeaderValue::from_static(methods)));
+            answer
+        }
+    }
+}
+
+/// `*` does not cover `Authorization` (Fetch standard), so the names are listed; what else the
+/// browser asked for is a site's own header and is allowed as well.
+fn preflight(requested: Option<&str>) -> Answer {
+    let mut allowed = String::from("authorization, content-type, x-retry-count");
+    for name in requested.unwrap_or("").split(',').map(str::trim) {
+        let known = ["authorization", "content-type", "x-retry-count"]
+            .iter()
+            .any(|listed| name.eq_ignore_ascii_case(listed));
+        let fits = allowed.len() + name.len() <= 1024;
+        if !known && fits && HeaderName::from_bytes(name.as_bytes()).is_ok() {
+            allowed.push_str(", ");
+            allowed.push_str(&name.to_ascii_lowercase());
+        }
+    }
+    let mut headers = vec![
+        (
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("POST, PUT, GET, OPTIONS"),
+        ),
+        (
+            header::ACCESS_CONTROL_MAX_AGE,
+            HeaderValue::from_static("86400"),
+        ),
+    ];
+    if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+        headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, allowed));
+    }
+    Answer {
+        status: StatusCode::NO_CONTENT,
+        headers,
+        body: Bytes::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+        let found = answer.headers.iter().find(|(key, _)| key.as_str() == name);
+        found.map(|(_, value)| value.to_str().unwrap())
+    }
+
+    fn every_reply() -> Vec<Reply> {
+        vec![
+            Reply::Accepted,
+            Reply::Pixel,
+            Reply::Busy { retry_after: 5 },
+            Reply::Refused(Refusal::UnknownWriteKey),
+            Reply::Refused(Refusal::TooLarge),
+            Reply::Refused(Refusal::UnknownPath),
+            Reply::Refused(Refusal::MethodNotAllowed("POST, PUT, OPTIONS")),
+            Reply::Refused(Refusal::Malformed {
+                code: "invalid_json",
+                message: "no",
+            }),
+        ]
+    }
+
+    #[test]
+    fn every_reply_is_one_that_no_sdk_misreads() {
+        for reply in every_reply() {
+            let answer = reply.answer(&Cors::default());
+            let status = answer.status.as_u16();
+            assert!(
+                [200, 400, 401, 404, 405, 413, 503].contains(&status),
+                "{reply:?}"
+            );
+            if reply != Reply::Pixel {
+                let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+                assert_eq!(body["success"], status == 200, "{reply:?}");
+            }
+            assert_eq!(header(&answer, "retry-after").is_some(), status == 503);
+        }
+    }
+
+    #[test]
+    fn cors_headers_stand_on_every_reply_to_a_cross_origin_request() {
+        let origin = HeaderValue::from_static("https://shop.example.test");
+        for reply in every_reply() {
+            let answer = reply.answer(&Cors::from_origin(Some(&origin)));
+            assert_eq!(
+                header(&answer, "access-control-allow-origin"),
+                Some("https://shop.example.test"),
+                "{reply:?}"
+            );
+            assert_eq!(
+                header(&answer, "access-control-expose-headers"),
+                Some("Retry-After, X-RateLimit-Reset")
+            );
+            assert_eq!(header(&reply.answer(&Cors::default()), "vary"), None);
+        }
+    }
+
+    #[test]
+    fn a_preflight_names_what_was_asked_for() {
+        let reply = Reply::Preflight {
+            requested_headers: Some("authorization,x-retry-count, X-Own,bad name".into()),
+        };
+        let answer = reply.answer(&Cors::from_origin(Some(&HeaderValue::from_static("null"))));
+        assert_eq!(answer.status, 204);
+        assert_eq!(
+            header(&answer, "access-control-allow-headers"),
+            Some("authorization, content-type, x-retry-count, x-own")
+        );
+    }
+
+    #[test]
+    fn retry_after_is_whole_seconds_within_what_clients_honour() {
+        for (asked, told) in [(0, "1"), (7, "7"), (4000, "300")] {
+            let answer = Reply::Busy { retry_after: asked }.answer(&Cors::default());
+            assert_eq!(header(&answer, "retry-after"), Some(told));
+            assert_eq!(header(&answer, "x-ratelimit-reset"), Some(told));
+        }
+    }
+}
