@@ -1,4 +1,4 @@
-# make demo    the whole thing on this machine, without keys or accounts
+# make demo    the whole thing on this machine, without keys or accounts; PORT=8080 is the shop's
 # make test    everything that must hold, with Segment's real libraries and a real browser
 # make check   formatting and lints
 # make supply-chain  the dependencies, against deny.toml
@@ -17,6 +17,8 @@ SHELL := /bin/bash
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
+# The demo's shop; make demo PORT=0 takes a free one.
+PORT ?= 8080
 # What site_files looks into: the newest version that is known, and the oldest.
 LIBRARIES := $(CURDIR)/$(CLIENTS)/node_modules/@segment/analytics-next/dist/umd:$(CURDIR)/$(CLIENTS)/node_modules/@segment/analytics-next-1.83.0/dist/umd
 NPM_INSTALL := --no-audit --no-fund --loglevel=error
@@ -24,7 +26,8 @@ NPM_INSTALL := --no-audit --no-fund --loglevel=error
 demo: cmake
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory .deps/demo.done; \
 	else echo "npm is missing: the page will do without analytics.js."; fi
-	cargo run --release --locked -- demo
+	@[ -e target/debug/hedgerow ] || echo "The first build compiles Hedgerow and all of its libraries: a few minutes on a fast machine, ten on two cores. Later ones take seconds."
+	cargo run --locked -- demo --port $(PORT)
 
 .deps/demo.done: Makefile
 	mkdir -p .deps/demo
@@ -106,6 +109,7 @@ web-servers:
 	@PATH="$$PATH:/usr/sbin" scripts/need nginx nginx -v
 	@PATH="$$PATH:/usr/sbin" scripts/need haproxy haproxy -v
 	@scripts/need caddy caddy version
+	@scripts/need curl curl --version
 
 # Firefox, and uBlock Origin as Debian has it: the extension with its lists, for Firefox's tests and
 # for those of the lists. Where they cannot be had, these tests are left out, loudly.

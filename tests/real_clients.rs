@@ -22,8 +22,12 @@ mod events;
 mod house;
 #[path = "real_clients/installed.rs"]
 mod installed;
+#[path = "real_clients/live_view.rs"]
+mod live_view;
 #[path = "real_clients/origin.rs"]
 mod origin;
+#[path = "real_clients/page.rs"]
+mod page;
 #[path = "real_clients/servers.rs"]
 mod servers;
 #[path = "real_clients/shop.rs"]

@@ -4,10 +4,12 @@
 //! values, and what it tells is handed in as a [`State`].
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -28,14 +30,14 @@ mod state;
 use access::names_an_address;
 pub use access::{LiveView, Token};
 pub use health::{Health, Question, Unready};
-use live::{Clock, Live};
+use live::{Came, Clock, Live};
 pub(crate) use page::SHARED;
 pub use requests::{key_end, Answered, Asked, RequestCount, Requests, Takes, TurnedAway};
 use samples::Samples;
 pub use samples::EVERY as SAMPLED_EVERY;
 pub use state::{
-    Answers, CertificateState, Condition, ConnectionCounts, Forwarded, LastError, ProjectState,
-    RouteState, SpoolSize, SpoolState, Stalled, State, Trouble, UpstreamState,
+    Answers, CertificateState, Condition, ConfigState, ConnectionCounts, Forwarded, LastError,
+    ProjectState, RouteState, SpoolSize, SpoolState, Stalled, State, Trouble, UpstreamState,
 };
 
 /// The pages of the admin address.
@@ -49,10 +51,12 @@ pub use state::{
 pub struct Admin {
     state: Box<dyn Fn() -> State + Send + Sync>,
     live: Arc<Live>,
-    view: LiveView,
+    view: ArcSwap<LiveView>,
     samples: Samples,
     sampling: AtomicBool,
     clock: Clock,
+    /// The file of the configuration.
+    file: Option<PathBuf>,
 }
 
 impl Admin {
@@ -66,16 +70,30 @@ impl Admin {
         Self {
             state: Box::new(state),
             live,
-            view,
+            view: ArcSwap::from_pointee(view),
             samples: Samples::default(),
             sampling: AtomicBool::new(false),
             clock,
+            file: None,
         }
+    }
+
+    /// Says in which file the configuration stands, for the commands that the live view gives.
+    #[must_use]
+    pub fn configured_in(mut self, file: Option<PathBuf>) -> Self {
+        self.file = file;
+        self
     }
 
     /// What the live view shows; none when it is off, and then there is nothing to record.
     pub fn live(&self) -> Option<&Arc<Live>> {
-        (self.view != LiveView::Off).then_some(&self.live)
+        (**self.view.load() != LiveView::Off).then_some(&self.live)
+    }
+
+    /// Lets in whom `view` lets in, and shows messages as `came` allows, from now on.
+    pub fn show(&self, view: LiveView, came: Came) {
+        self.view.store(Arc::new(view));
+        self.live.show(came);
     }
 
     /// Notes how long a request of a Segment route took until its answer.
@@ -122,7 +140,7 @@ impl Admin {
 
     /// An answer of the live view, for who may see it.
     fn shown(&self, request: &Request, answer: impl Fn(&Self) -> Response) -> Response {
-        match &self.view {
+        match &**self.view.load() {
             LiveView::Off => page::off(),
             // What people did is for the address that was configured.
             LiveView::Open if !names_an_address(request) => page::elsewhere(),
@@ -136,7 +154,8 @@ impl Admin {
 
     /// Takes the token from the form and gives the cookie.
     fn admit(&self, request: &Request) -> Response {
-        let LiveView::Token(token) = &self.view else {
+        let view = self.view.load();
+        let LiveView::Token(token) = &**view else {
             return Response::empty(StatusCode::NOT_FOUND);
         };
         let cookie = token.admit(&request.body);
@@ -149,7 +168,8 @@ impl Admin {
     }
 
     fn overview(&self) -> Response {
-        let overview = overview::overview(&(self.state)(), &self.samples, self.now());
+        let file = self.file.as_deref();
+        let overview = overview::overview(&(self.state)(), &self.samples, file, self.now());
         Response::new(StatusCode::OK, "application/json", overview.to_string())
     }
 
@@ -166,6 +186,10 @@ impl Admin {
             "status": if stalled.is_empty() { "ok" } else { "not_draining" },
             "not_draining": stalled,
             "waiting": waiting,
+            "config": {
+                "generation": state.config.generation,
+                "last_refusal": state.config.last_refusal,
+            },
             "posthog": state.projects.iter().map(|project| {
                 (project.name.clone(), json!(project.posthog.word()))
             }).collect::<serde_json::Map<_, _>>(),

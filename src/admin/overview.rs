@@ -1,24 +1,25 @@
 //! The strip on top of the live view.
 
+use std::path::Path;
+
 use serde_json::{json, Value};
 
 use super::samples::Samples;
 use super::state::{Condition, ProjectState, State};
 
 /// What it shows, at `now` in seconds since 1970.
-pub(super) fn overview(state: &State, samples: &Samples, now: i64) -> Value {
+pub(super) fn overview(state: &State, samples: &Samples, file: Option<&Path>, now: i64) -> Value {
     let waiting = samples.waiting_for(state, now);
     let projects = state.projects.iter().map(|project| {
         let since = waiting.get(&project.name);
         project_of(project, since.copied())
     });
-    let dead = state.spool.as_ref().map(|spool| spool.buried);
     json!({
         "now": now,
+        "file": file.map(|file| file.display().to_string()),
         "version": env!("CARGO_PKG_VERSION"),
         "projects": projects.collect::<Vec<_>>(),
         "spool": state.spool.is_some(),
-        "dead_letters": dead,
         "unready": state.unready.iter().map(|reason| reason.word()).collect::<Vec<_>>(),
         "refused_lately": samples.refused_lately(state),
         "hour": samples.hour(),
@@ -43,7 +44,9 @@ fn project_of(project: &ProjectState, waiting_for: Option<i64>) -> Value {
         "accepted": project.answers.accepted,
         "waiting": project.waiting,
         "waiting_bytes": project.waiting_bytes,
+        "oldest": project.oldest.map(|age| age.as_secs()),
         "waiting_for": waiting_for,
+        "dead_letters": project.dead_letters,
         "stalled": project.stalled.as_ref().map(|stalled| stalled.reason.as_str()),
     })
 }

@@ -7,7 +7,7 @@ use crate::plain::Response;
 
 /// The page runs its own scripts and talks to its own address, nothing else.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+     connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 const PAGE: &str = include_str!("assets/live.html");
 const TOKEN: &str = include_str!("assets/token.html");
@@ -22,7 +22,12 @@ pub(crate) const SHARED: [(&str, &str, &str); 3] = [
     ("/json.js", JAVASCRIPT, include_str!("assets/json.js")),
 ];
 
-const OWN: [(&str, &str, &str); 9] = [
+const OWN: [(&str, &str, &str); 10] = [
+    (
+        "/hedgerow.svg",
+        "image/svg+xml",
+        include_str!("assets/hedgerow.svg"),
+    ),
     ("/live.css", CSS, include_str!("assets/live.css")),
     ("/list.css", CSS, include_str!("assets/list.css")),
     ("/live.js", JAVASCRIPT, include_str!("assets/live.js")),

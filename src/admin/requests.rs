@@ -2,6 +2,7 @@
 //! that are there from the start.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::metrics::Timing;
@@ -169,8 +170,14 @@ answered! {
     MethodNotAllowed = "405" "method_not_allowed",
     /// `TRACE`.
     Trace = "405" "trace",
+    /// `CONNECT`.
+    Connect = "405" "connect",
     /// The body, or its only message, is too large.
     TooLarge = "413" "too_large",
+    /// One address made more requests than `limits.requests_per_client`.
+    ClientRate = "429" "client_rate",
+    /// More requests came with one write key than `limits.requests_per_key`.
+    KeyRate = "429" "key_rate",
     /// A transfer coding besides `chunked`.
     TransferCoding = "501" "transfer_coding",
     /// PostHog did not take the events, and nothing keeps them.
@@ -216,7 +223,9 @@ impl Answered {
     pub fn is_refusal(self) -> bool {
         let later = matches!(
             self,
-            Self::PostHog
+            Self::ClientRate
+                | Self::KeyRate
+                | Self::PostHog
                 | Self::Spool
                 | Self::Memory
                 | Self::SlowBody
@@ -294,8 +303,8 @@ pub enum Takes {
 /// All requests. Counting costs one atomic addition.
 #[derive(Debug)]
 pub struct Requests {
-    routes: Vec<Tally>,
-    nowhere: Tally,
+    routes: Vec<Arc<Tally>>,
+    nowhere: Arc<Tally>,
 }
 
 /// Requests of one kind.
@@ -370,9 +379,25 @@ impl Requests {
     pub fn new(routes: impl Iterator<Item = (String, Takes)>) -> Self {
         Self {
             routes: routes
-                .map(|(name, takes)| Tally::new(name, takes))
+                .map(|(name, takes)| Arc::new(Tally::new(name, takes)))
                 .collect(),
-            nowhere: Tally::new("none".to_owned(), Takes::Other),
+            nowhere: Arc::new(Tally::new("none".to_owned(), Takes::Other)),
+        }
+    }
+
+    /// Counters for the routes of a configuration that follows: those of the same name go on.
+    pub fn after(before: &Self, routes: impl Iterator<Item = (String, Takes)>) -> Self {
+        let mut left = before.routes.clone();
+        let tally = |(name, takes): (String, Takes)| {
+            let known = |known: &Arc<Tally>| known.route == name && known.takes == takes;
+            match left.iter().position(known) {
+                Some(place) => left.swap_remove(place),
+                None => Arc::new(Tally::new(name, takes)),
+            }
+        };
+        Self {
+            routes: routes.map(tally).collect(),
+            nowhere: Arc::clone(&before.nowhere),
         }
     }
 
@@ -500,6 +525,32 @@ mod tests {
             .iter()
             .filter(|count| count.answered.status() == "503");
         assert_eq!(later.count(), 21, "{counts:?}");
+    }
+
+    #[test]
+    fn routes_of_the_same_name_go_on_counting() {
+        let routes = |names: &[&str]| {
+            let named = names.iter().map(|name| (name.to_string(), Takes::Other));
+            named.collect::<Vec<_>>()
+        };
+        let before = Requests::new(routes(&["/a/", "/b/"]).into_iter());
+        let count = |requests: &Requests, route| {
+            requests.count(Some(route), Asked::Batch, Answered::Well);
+        };
+        count(&before, 0);
+        count(&before, 1);
+        let after = Requests::after(&before, routes(&["/b/", "/c/"]).into_iter());
+        // A request that began earlier ends later.
+        count(&before, 1);
+        count(&after, 0);
+        count(&after, 1);
+        let counts = after.read();
+        let mut counts: Vec<_> = counts
+            .iter()
+            .map(|count| (count.route.as_str(), count.number))
+            .collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [("/b/", 3), ("/c/", 1)]);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct State {
     pub certificates: Vec<CertificateState>,
     /// The process itself, where its system tells.
     pub process: Option<ProcessState>,
+    /// The configuration at work.
+    pub config: ConfigState,
 }
 
 /// The requests of one route.
@@ -68,6 +70,21 @@ pub struct CertificateState {
     pub file: String,
     /// When it, or the first of its chain, ends, in seconds since 1970.
     pub expires: i64,
+}
+
+/// The configuration at work, and the changes of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigState {
+    /// 1 at the start, and one more with each that came into force.
+    pub generation: u64,
+    /// How many came into force after the first.
+    pub applied: u64,
+    /// How many were refused as a whole.
+    pub refused: u64,
+    /// When the last one came into force, in seconds since 1970.
+    pub since: u64,
+    /// Why the last change was refused; none if it came into force.
+    pub last_refusal: Option<String>,
 }
 
 /// Connections of clients to the listeners.

@@ -21,6 +21,10 @@ pub(super) struct Options {
     /// Look at everything around it as well, as `doctor` does. Sends an event to each project.
     #[arg(long, conflicts_with = "no_secrets")]
     online: bool,
+    /// Say what is different from this configuration, such as the one that is at work, instead of
+    /// printing the routes.
+    #[arg(long, value_name = "FILE", conflicts_with = "online")]
+    against: Option<PathBuf>,
 }
 
 /// Prints the routes as a table, or every mistake with its place.
@@ -29,11 +33,14 @@ pub(super) fn check(config: Option<&Path>, options: &Options) -> End {
         true => Keys::Spared,
         false => Keys::Needed,
     };
-    let loaded =
-        file::find(config, options.file.as_deref()).and_then(|path| super::load(&path, keys));
+    let loaded = file::find(config, options.file.as_deref())
+        .and_then(|path| Ok((super::load(&path, keys)?, path)));
     match loaded {
-        Ok(config) => {
-            let printed = print(&config::render_table(&config));
+        Ok((config, path)) => {
+            let printed = match &options.against {
+                None => print(&config::render_table(&config)),
+                Some(other) => against(other, &path),
+            };
             match startable(config.clone()) {
                 Ok(()) if options.online => doctor::look(&config, None),
                 Ok(()) => printed,
@@ -46,6 +53,29 @@ pub(super) fn check(config: Option<&Path>, options: &Options) -> End {
             }
         }
         Err(end) => end,
+    }
+}
+
+/// Prints what changes from one file to another.
+fn against(before: &Path, after: &Path) -> End {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| {
+            complain!("hedgerow: {}: {error}", path.display());
+            End::Unable
+        })
+    };
+    let texts = read(before).and_then(|before| Ok((before, read(after)?)));
+    let (old, new) = match texts {
+        Ok(texts) => texts,
+        Err(end) => return end,
+    };
+    match config::differences(&old, &new) {
+        Ok(found) => print(&config::render_differences(&found)),
+        Err(problems) => {
+            let name = before.display().to_string();
+            super::remark(&config::render_problems(&problems, &name));
+            End::Unable
+        }
     }
 }
 

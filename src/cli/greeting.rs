@@ -41,7 +41,7 @@ pub(super) fn lines(hedgerow: &Hedgerow, addresses: &[SocketAddr]) -> Vec<String
             });
         }
     }
-    lines.extend(trial(config, addresses));
+    lines.extend(trial(&config, addresses));
     lines
 }
 

@@ -10,7 +10,9 @@ mod health;
 mod init;
 mod output;
 mod pages;
+mod reload;
 mod run;
+mod schema;
 mod snippet;
 mod spool;
 mod supervisor;
@@ -23,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use hedgerow::config::{self, Config, ConfigError, Warning};
+use hedgerow::config::{self, Config, ConfigError};
 use hedgerow::logging::{self, Bounded, LastLines, LineWriter, Tell};
 use hedgerow::proxy::{fetch_libraries, FetchError};
 
@@ -46,6 +48,9 @@ enum Command {
     /// Serve.
     #[command(after_help = pages::RUN)]
     Run(run::Options),
+    /// Let the process that serves read its configuration again, and say what came of it.
+    #[command(after_help = pages::RELOAD)]
+    Reload(reload::Options),
     /// Look a configuration over: every mistake with line and column, or else the routes.
     #[command(after_help = pages::CHECK)]
     Check(check::Options),
@@ -71,6 +76,9 @@ enum Command {
     /// Print what goes on a page for a configuration.
     #[command(after_help = pages::SNIPPET)]
     Snippet(snippet::Options),
+    /// Print the JSON Schema of the configuration, for editors that complete and check it.
+    #[command(after_help = pages::SCHEMA)]
+    Schema,
     /// Print what completes this command line in a shell.
     #[command(after_help = pages::COMPLETIONS)]
     Completions(pages::Completions),
@@ -110,6 +118,7 @@ pub fn main() -> ExitCode {
     let config = config.as_deref();
     match command {
         Command::Run(options) => run::run(config, &options),
+        Command::Reload(options) => reload::reload(config, &options),
         Command::Check(options) => check::check(config, &options),
         Command::Doctor(options) => doctor::doctor(config, &options),
         Command::Health(options) => health::health(config, &options),
@@ -118,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Snippet(options) => snippet::snippet(config, &options),
         Command::Demo(options) => without(config, "demo", || demo::demo(&options)),
         Command::Init(options) => without(config, "init", || init::init(&options)),
+        Command::Schema => without(config, "schema", schema::schema),
         Command::Completions(options) => {
             without(config, "completions", || pages::completions(&options))
         }
@@ -292,11 +302,6 @@ fn load(path: &Path, keys: Keys) -> Result<Config, End> {
     )?;
     remark(&config::render_warnings(&warnings, &name));
     Ok(config)
-}
-
-/// The same, for a command that has something of its own to do with what is worth a word.
-fn load_with_warnings(path: &Path) -> Result<(Config, Vec<Warning>), End> {
-    told(path, Config::load(path))
 }
 
 /// Tells what is wrong.

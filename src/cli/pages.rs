@@ -49,12 +49,35 @@ Exit codes:
   2  it cannot start"
 );
 
+/// Of `reload`.
+pub(super) const RELOAD: &str = concat!(
+    "Example:
+  hedgerow reload hedgerow.yaml
+
+The process is found at `server.upgrade_socket`. Without one, send it SIGHUP; a file that changes is
+read again by itself, unless `server.watch` is off.
+
+",
+    environment!(),
+    "
+Exit codes:
+  0  the configuration has come into force
+  1  the process refuses it, and serves as before
+  2  no process answers, or the file has mistakes"
+);
+/// Of `schema`.
+pub(super) const SCHEMA: &str = "Examples:
+  hedgerow schema > hedgerow.schema.json
+  and as the first line of hedgerow.yaml, for editors with a YAML language server:
+  # yaml-language-server: $schema=hedgerow.schema.json";
+
 /// Of `check`.
 pub(super) const CHECK: &str = concat!(
     "Examples:
   hedgerow check hedgerow.yaml
   hedgerow check --no-secrets conf/hedgerow.yaml
   hedgerow check --online hedgerow.yaml
+  hedgerow check --against hedgerow.yaml new.yaml
 
 ",
     environment!(),

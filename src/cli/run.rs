@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hedgerow::proxy::{outlive_signals, FetchError, Server};
+use hedgerow::proxy::{outlive_signals, ConfigFile, FetchError, Server};
 use hedgerow::Hedgerow;
 
 use super::output::complain;
@@ -50,7 +50,7 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
         Ok(path) => path,
         Err(end) => return end,
     };
-    let (config, warnings) = match super::load_with_warnings(&path) {
+    let (followed, config, warnings) = match super::told(&path, ConfigFile::load(&path)) {
         Ok(loaded) => loaded,
         Err(end) => return end,
     };
@@ -82,7 +82,8 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
             Ok((server, hedgerow))
         });
     match server {
-        Ok((server, hedgerow)) => {
+        Ok((mut server, hedgerow)) => {
+            server.follow(followed);
             supervisor::tell_ready();
             for line in greeting::lines(&hedgerow, server.addresses()) {
                 log::info!("{line}");

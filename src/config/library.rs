@@ -37,6 +37,21 @@ pub enum PreviousLibrary {
     Kept(KeptArchive),
 }
 
+impl LibraryFiles {
+    /// The files and folders that it is read from.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let current = match &self.current {
+            LibrarySource::Folder(folder) => folder.clone(),
+            LibrarySource::Url(_, kept) => kept.file(),
+        };
+        let previous = self.previous.iter().map(|previous| match previous {
+            PreviousLibrary::Folder(folder) => folder.clone(),
+            PreviousLibrary::Kept(kept) => kept.file(),
+        });
+        std::iter::once(current).chain(previous).collect()
+    }
+}
+
 /// An npm package that is kept on disk as one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptArchive {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::model::{Listener, Tls, DEFAULT_LISTENER};
+use super::model::{H2c, Listener, Redirect, Tls, DEFAULT_LISTENER};
 use super::path_prefix::PathPrefix;
 use super::reader::{Field, Reader, Section};
 use super::schema;
@@ -17,11 +17,7 @@ const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080 (IPv6 in quo
 pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = Vec::new();
     let Some(field) = top.get("listen") else {
-        return vec![Listener {
-            address: DEFAULT_LISTENER,
-            tls: None,
-            health: None,
-        }];
+        return vec![Listener::plain(DEFAULT_LISTENER)];
     };
     let entries = field.each();
     if entries.is_empty() {
@@ -60,28 +56,45 @@ pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 
 fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
     if !matches!(entry.node.kind, Kind::Mapping(_)) {
-        return Some(Listener {
-            address: address(reader, entry)?,
-            tls: None,
-            health: None,
-        });
+        return Some(Listener::plain(address(reader, entry)?));
     }
     let section = reader.section(entry, schema::LISTENER)?;
     let address = section
         .require(reader, "address")
         .cloned()
         .and_then(|field| address(reader, &field));
-    let tls = match section.get("tls") {
-        Some(field) => Some(tls(reader, &field.clone())?),
+    let secured = section.get("tls").cloned();
+    let mut certificates = match &secured {
+        Some(field) => certificates(reader, field)?.into_iter(),
+        None => Vec::new().into_iter(),
+    };
+    let networks = section.get("proxy_protocol").cloned();
+    let proxy_protocol = networks.map(|field| networks_of(reader, &field));
+    let mut h2c = H2c::Off;
+    if let Some(said) = reader.choice(&section, "h2c", &[("on", H2c::On), ("off", H2c::Off)]) {
+        h2c = said;
+    }
+    let redirect = match section.get("redirect").cloned() {
+        Some(field) => Some(redirect(reader, &field)?),
         None => None,
     };
+    for key in ["h2c", "redirect"] {
+        let field = section.get(key).filter(|field| field.text() != Some("off"));
+        if let (Some(_), Some(field)) = (&secured, field) {
+            reader.wrong_key(field, "is for listeners without `tls`");
+        }
+    }
     let health = match section.get("health") {
         Some(field) => Some(health_path(reader, &field.clone())?),
         None => None,
     };
     Some(Listener {
         address: address?,
-        tls,
+        tls: certificates.next(),
+        more_certificates: certificates.collect(),
+        proxy_protocol: proxy_protocol.unwrap_or_default(),
+        h2c,
+        redirect,
         health,
     })
 }
@@ -99,6 +112,38 @@ fn health_path(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<PathPrefix>
             None
         }
     }
+}
+
+/// `https`, or `https:PORT`.
+fn redirect(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Redirect> {
+    const EXPECTED: &str = "https, or https: and a port";
+    let text = reader.text(field, EXPECTED)?;
+    let port = match text.strip_prefix("https") {
+        Some("") => Some(443),
+        Some(rest) => rest.strip_prefix(':').and_then(|port| port.parse().ok()),
+        None => None,
+    };
+    match port.filter(|port| *port > 0) {
+        Some(port) => Some(Redirect { port }),
+        None => {
+            reader.wrong(field, format!("expected {EXPECTED}"));
+            None
+        }
+    }
+}
+
+/// One certificate, or a list of several.
+fn certificates(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<Tls>> {
+    if !matches!(field.node.kind, Kind::List(_)) {
+        return Some(vec![tls(reader, field)?]);
+    }
+    let entries = field.each();
+    if entries.is_empty() {
+        reader.expected(field, "at least one certificate");
+        return None;
+    }
+    let read: Vec<_> = entries.iter().map(|entry| tls(reader, entry)).collect();
+    read.into_iter().collect()
 }
 
 fn tls(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Tls> {
@@ -183,10 +228,14 @@ pub(super) fn health(
 
 /// Networks, or single addresses, whose `X-Forwarded-For` is believed.
 pub(super) fn trusted_proxies(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<IpNet> {
+    match top.get("trusted_proxies") {
+        Some(field) => networks_of(reader, field),
+        None => Vec::new(),
+    }
+}
+
+fn networks_of(reader: &mut Reader<'_>, field: &Field<'_>) -> Vec<IpNet> {
     const NETWORK: &str = "a network such as 10.0.0.0/8, or an address";
-    let Some(field) = top.get("trusted_proxies") else {
-        return Vec::new();
-    };
     let mut networks = Vec::new();
     for entry in field.each() {
         let Some(text) = reader.text(&entry, NETWORK) else {

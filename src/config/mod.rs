@@ -9,9 +9,12 @@
 
 mod admin;
 mod delivery;
+mod difference;
 mod first_party;
+mod json_schema;
 mod library;
 mod listeners;
+mod marks;
 mod model;
 mod page;
 mod path_prefix;
@@ -34,11 +37,14 @@ mod words;
 
 use std::path::Path;
 
+pub use difference::{differences, render_differences, Difference, Force};
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
+pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
+pub use marks::Marks;
 pub use model::{
-    Action, CaFile, Config, Delivery, Limits, Listener, Nats, NatsLogin, NatsServer, OriginServer,
-    Project, Route, Server, Spool, SpoolPlace, Tls, UpstreamHttp,
+    Action, CaFile, Config, Delivery, H2c, Limits, Listener, Nats, NatsLogin, NatsServer,
+    OriginServer, Project, Redirect, Route, Server, Spool, SpoolPlace, Tls, UpstreamHttp, Watching,
 };
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
 pub use path_prefix::PathPrefix;
@@ -74,12 +80,7 @@ pub fn parse(text: &str, secrets: &dyn SecretSource) -> Result<(Config, Vec<Warn
     let mut mistakes = Vec::new();
     let source = Source::new(text, &root, &mut mistakes);
     let mut reader = Reader::new(secrets, mistakes);
-    let file = Field {
-        node: &root,
-        key_span: root.span,
-        path: String::new(),
-    };
-    let config = compile(&mut reader, &file);
+    let config = compile(&mut reader, &whole(&root));
     match config {
         Some(config) if reader.mistakes.is_empty() => {
             Ok((config, source.problems(reader.warnings).list))
@@ -96,6 +97,28 @@ impl Config {
     /// [`ConfigError::Unreadable`] for the file itself, else [`ConfigError::Invalid`].
     pub fn load(path: &Path) -> Result<(Self, Vec<Warning>), ConfigError> {
         Self::load_with(path, |folder| Environment::new(folder))
+    }
+
+    /// The same, with the marks of every file that has a part in it: what they are not any more has
+    /// changed since. They are there for a file with mistakes as well.
+    pub fn load_marked(path: &Path) -> (Result<(Self, Vec<Warning>), ConfigError>, Marks) {
+        let mut marks = Marks::of([path.to_owned()]);
+        let mut source = None;
+        let loaded = Self::load_with(path, |folder| {
+            source.insert(Environment::new(folder)).clone()
+        });
+        if let Some(source) = source {
+            marks.join(source.marks());
+        }
+        if let Ok((config, _)) = &loaded {
+            for route in &config.routes {
+                if let Action::Segment { files, .. } = &route.action {
+                    let library = files.library.iter();
+                    marks.join(Marks::of(library.flat_map(LibraryFiles::paths)));
+                }
+            }
+        }
+        (loaded, marks)
     }
 
     /// The same where the secrets may be missing ([`WithoutSecrets`]): enough to look at it, and
@@ -126,7 +149,18 @@ impl Config {
             Err(error) => return Err(invalid(not_text(&error))),
         };
         let folder = path.parent().unwrap_or(Path::new(""));
-        parse(&text, &secrets(folder)).map_err(invalid)
+        let (mut config, warnings) = parse(&text, &secrets(folder)).map_err(invalid)?;
+        config.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        Ok((config, warnings))
+    }
+}
+
+/// The file as one value.
+fn whole(root: &tree::Node) -> Field<'_> {
+    Field {
+        node: root,
+        key_span: root.span,
+        path: String::new(),
     }
 }
 
@@ -151,6 +185,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     warn_of_large_events(reader, &top, &delivery, bounds.event);
     let server = sections::server(reader, &top);
     Some(Config {
+        file: None,
         listen,
         admin,
         live: live.unwrap_or_default(),

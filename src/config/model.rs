@@ -25,6 +25,8 @@ use crate::site::snippet::Home;
 /// It never changes: a reload makes another one, and a request holds the one it began with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// The file that it was read from, if it was one.
+    pub file: Option<PathBuf>,
     /// Where requests come in; at least one.
     pub listen: Vec<Listener>,
     /// Where health, metrics and the live view are served; none when turned off.
@@ -58,10 +60,56 @@ pub struct Config {
 pub struct Listener {
     /// Address and port; port 0 takes any free one.
     pub address: SocketAddr,
-    /// The certificate, where TLS is spoken.
+    /// The certificate, where TLS is spoken; of several the first, which clients get that name no
+    /// host or an unknown one.
     pub tls: Option<Tls>,
+    /// The others, each for the names in it.
+    pub more_certificates: Vec<Tls>,
+    /// The balancers in front that say with the PROXY protocol whose connection it is.
+    pub proxy_protocol: Vec<IpNet>,
+    /// Whether HTTP/2 is spoken without TLS as well.
+    pub h2c: H2c,
+    /// Where requests for the site go that come without TLS; nowhere if nothing is said.
+    pub redirect: Option<Redirect>,
     /// The path on it that says whether requests should come here, if it has one.
     pub health: Option<PathPrefix>,
+}
+
+impl Listener {
+    /// A listener without TLS.
+    pub(super) fn plain(address: SocketAddr) -> Self {
+        Self {
+            address,
+            tls: None,
+            more_certificates: Vec::new(),
+            proxy_protocol: Vec::new(),
+            h2c: H2c::Off,
+            redirect: None,
+            health: None,
+        }
+    }
+
+    /// All of its certificates, the first one first.
+    pub fn certificates(&self) -> impl Iterator<Item = &Tls> {
+        self.tls.iter().chain(&self.more_certificates)
+    }
+}
+
+/// Whether HTTP/2 is spoken on connections without TLS, with prior knowledge (RFC 9113, 3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum H2c {
+    /// It is, beside HTTP/1.
+    On,
+    /// It is not.
+    #[default]
+    Off,
+}
+
+/// The `https` address of the same host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Redirect {
+    /// Its port.
+    pub port: u16,
 }
 
 /// The files of a listener's certificate, readable when the configuration was read.
@@ -204,6 +252,11 @@ pub struct Limits {
     pub connections: usize,
     /// Those of one address (of one /64 with IPv6) that is not in `trusted_proxies`.
     pub connections_per_client: usize,
+    /// Requests a second of one address (of one /64 with IPv6) that is not in `trusted_proxies`;
+    /// without a number as many as come.
+    pub requests_per_client: Option<usize>,
+    /// Requests a second with one write key; without a number as many as come.
+    pub requests_per_key: Option<usize>,
 }
 
 impl Default for Limits {
@@ -213,6 +266,8 @@ impl Default for Limits {
             memory: 256 << 20,
             connections: 10_000,
             connections_per_client: 2_500,
+            requests_per_client: None,
+            requests_per_key: None,
         }
     }
 }
@@ -329,6 +384,18 @@ pub struct Server {
     pub grace: Duration,
     /// Where a successor asks for the listening sockets; nowhere if nothing is said.
     pub upgrade_socket: Option<PathBuf>,
+    /// Whether files that change are read again without being asked.
+    pub watch: Watching,
+}
+
+/// Whether files that change are read again without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Watching {
+    /// They are.
+    #[default]
+    On,
+    /// Only when asked.
+    Off,
 }
 
 impl Default for Server {
@@ -337,6 +404,7 @@ impl Default for Server {
             threads: 2,
             grace: Duration::from_secs(5),
             upgrade_socket: None,
+            watch: Watching::On,
         }
     }
 }
@@ -399,11 +467,8 @@ impl Config {
             })
         });
         Self {
-            listen: vec![Listener {
-                address: DEFAULT_LISTENER,
-                tls: None,
-                health: None,
-            }],
+            listen: vec![Listener::plain(DEFAULT_LISTENER)],
+            file: None,
             admin: None,
             live: LiveView::Off,
             health: None,

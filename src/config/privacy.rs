@@ -165,6 +165,7 @@ fn consent(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<(String, Treat
 
 fn word<T: Copy>(reader: &mut Reader<'_>, field: &Field<'_>, words: &[(&str, T)]) -> Option<T> {
     let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+    reader.asks_for_words(field, &names);
     let text = reader.text(field, &names.join(" or "))?;
     let found = words.iter().find(|(name, _)| *name == text);
     if found.is_none() {

@@ -14,6 +14,21 @@ pub(super) struct Reader<'a> {
     pub secrets: &'a dyn SecretSource,
     pub mistakes: Vec<Finding>,
     pub warnings: Vec<Finding>,
+    /// What was asked for, by the path of the value: the JSON Schema says the same.
+    pub seen: Vec<(String, Seen)>,
+}
+
+/// What a key may be, as it is asked for.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// One of these words.
+    Words(Vec<String>),
+    /// Bytes from, and up to.
+    Size(u64, u64),
+    /// This at least.
+    Duration(Duration),
+    /// From, and up to.
+    Number(usize, usize),
 }
 
 /// One value and the keys that lead to it.
@@ -107,6 +122,7 @@ impl<'a> Reader<'a> {
             secrets,
             mistakes,
             warnings: Vec::new(),
+            seen: Vec::new(),
         }
     }
 
@@ -206,6 +222,12 @@ impl<'a> Reader<'a> {
         text
     }
 
+    /// Remembers the words that a value may be.
+    pub fn asks_for_words(&mut self, field: &Field<'_>, words: &[&str]) {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        self.seen.push((field.path.clone(), Seen::Words(words)));
+    }
+
     /// Reads one of a few words.
     pub fn choice<T: Copy>(
         &mut self,
@@ -215,6 +237,7 @@ impl<'a> Reader<'a> {
     ) -> Option<T> {
         let field = section.get(key)?;
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        self.asks_for_words(field, &names);
         let text = self.text(field, &names.join(" or "))?;
         let found = choices.iter().find(|(name, _)| *name == text);
         if found.is_none() {
@@ -233,6 +256,8 @@ impl<'a> Reader<'a> {
     ) -> Option<u64> {
         const EXPECTED: &str = "a size such as 10MiB, 900kB or a whole number of bytes";
         let field = section.get(key)?;
+        let bounds = Seen::Size(*range.start(), *range.end());
+        self.seen.push((field.path.clone(), bounds));
         let text = self.text(field, EXPECTED)?;
         let Some(size) = units::size(text) else {
             self.wrong(field, format!("expected {EXPECTED}"));
@@ -251,6 +276,8 @@ impl<'a> Reader<'a> {
     ) -> Option<Duration> {
         const EXPECTED: &str = "a whole number with its unit (ms, s, m, h or d) such as 3s";
         let field = section.get(key)?;
+        let least = Seen::Duration(*range.start());
+        self.seen.push((field.path.clone(), least));
         let text = self.text(field, EXPECTED)?;
         let Some(duration) = units::duration(text) else {
             self.wrong(field, format!("expected {EXPECTED}"));
@@ -268,6 +295,8 @@ impl<'a> Reader<'a> {
         range: std::ops::RangeInclusive<usize>,
     ) -> Option<usize> {
         let field = section.get(key)?;
+        let bounds = Seen::Number(*range.start(), *range.end());
+        self.seen.push((field.path.clone(), bounds));
         let text = self.text(field, "a whole number")?;
         let Ok(number) = text.parse() else {
             self.wrong(field, "expected a whole number");

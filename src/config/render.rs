@@ -9,6 +9,7 @@ use super::problem::{Problem, Problems, Warning};
 use super::sessions::Sessions;
 use super::units::{print_duration, print_size};
 use super::{privacy, rules};
+use crate::admin::LiveView;
 use crate::delivery;
 use crate::rewrite::{Integrations, Mode, Repeats};
 use crate::segment::WriteKeys;
@@ -69,7 +70,12 @@ pub fn render_table(config: &Config) -> String {
         line(&mut text, &format!("  {}", listener_text(listener)));
     }
     if let Some(address) = config.admin {
-        line(&mut text, &format!("  http://{address} (admin)"));
+        let view = match &config.live {
+            LiveView::Off => "no live view",
+            LiveView::Open => "live view",
+            LiveView::Token(_) => "live view with a token",
+        };
+        line(&mut text, &format!("  http://{address} (admin, {view})"));
     }
     if let Some(address) = config.health {
         line(&mut text, &format!("  http://{address} (health)"));

@@ -18,7 +18,14 @@ pub(super) const FILE: &[&str] = &[
 /// An `admin` that is more than an address.
 pub(super) const ADMIN: &[&str] = &["address", "live", "token"];
 /// An entry of `listen` that is more than an address.
-pub(super) const LISTENER: &[&str] = &["address", "tls", "health"];
+pub(super) const LISTENER: &[&str] = &[
+    "address",
+    "tls",
+    "health",
+    "proxy_protocol",
+    "h2c",
+    "redirect",
+];
 /// Its `tls`.
 pub(super) const TLS: &[&str] = &["certificate", "key"];
 /// One of `projects`.
@@ -102,6 +109,8 @@ pub(super) const LIMITS: &[&str] = &[
     "memory",
     "connections",
     "connections_per_client",
+    "requests_per_client",
+    "requests_per_key",
 ];
 /// `delivery`.
 pub(super) const DELIVERY: &[&str] = &[
@@ -119,7 +128,7 @@ pub(super) const NATS: &[&str] = &[
     "url", "stream", "user", "password", "token", "ca_file", "replicas",
 ];
 /// `server`.
-pub(super) const SERVER: &[&str] = &["threads", "grace", "upgrade_socket"];
+pub(super) const SERVER: &[&str] = &["threads", "grace", "upgrade_socket", "watch"];
 
 /// Every section by what it is called in a message.
 pub(super) const ALL: &[(&str, &[&str])] = &[

@@ -3,7 +3,9 @@
 use std::env::VarError;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::marks::Marks;
 use super::reader::{Field, Reader};
 
 /// The largest key, certificate or CA file that is read, in bytes.
@@ -32,6 +34,8 @@ pub trait SecretSource {
 #[derive(Debug, Clone)]
 pub struct Environment {
     folder: PathBuf,
+    /// The files that were asked for, as they were then.
+    marks: Arc<Mutex<Marks>>,
 }
 
 impl Environment {
@@ -39,7 +43,14 @@ impl Environment {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
+            marks: Arc::default(),
         }
+    }
+
+    /// What the files that were asked for were then, those among them that are not there too.
+    pub fn marks(&self) -> Marks {
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.clone()
     }
 }
 
@@ -49,6 +60,10 @@ impl SecretSource for Environment {
     }
 
     fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let marks = self.marks.lock();
+        marks
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(path.to_owned());
         read_bounded(path, FILE_LIMIT)
     }
 

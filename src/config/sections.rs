@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::model::{Limits, Server};
+use super::model::{Limits, Server, Watching};
 use super::reader::{Field, Reader, Section};
 use super::schema;
 use super::sessions::{self, Sessions};
@@ -176,6 +176,13 @@ pub(super) fn limits(reader: &mut Reader<'_>, top: &Section<'_>) -> (Limits, Bou
     let of_one = reader.number(&section, "connections_per_client", 1..=1_000_000);
     limits.connections = most.unwrap_or(limits.connections);
     limits.connections_per_client = of_one.unwrap_or((limits.connections / 4).max(1));
+    let mut rate = |key| {
+        let said = section.get(key);
+        let off = said.is_none_or(|field| field.text() == Some("off"));
+        (!off).then(|| reader.number(&section, key, 1..=1_000_000))?
+    };
+    limits.requests_per_client = rate("requests_per_client");
+    limits.requests_per_key = rate("requests_per_key");
     let beyond = limits.connections_per_client > limits.connections;
     if let (Some(field), true) = (section.get("connections_per_client"), beyond) {
         reader.wrong(
@@ -211,6 +218,10 @@ pub(super) fn server(reader: &mut Reader<'_>, top: &Section<'_>) -> Server {
     let range = Duration::ZERO..=Duration::from_secs(3600);
     if let Some(grace) = reader.duration(&section, "grace", range) {
         server.grace = grace;
+    }
+    let words = [("on", Watching::On), ("off", Watching::Off)];
+    if let Some(watch) = reader.choice(&section, "watch", &words) {
+        server.watch = watch;
     }
     let said = section.get("upgrade_socket").cloned();
     server.upgrade_socket =

@@ -212,7 +212,7 @@ enum Secrecy {
 
 /// `api_key`, `write_keys`, `secret`, `password`, `token` and every misspelling of them. The `key` of
 /// a certificate is a path.
-fn is_secret_key(key: &str) -> bool {
+pub(super) fn is_secret_key(key: &str) -> bool {
     let letters: String = words::plain(key).into_iter().collect();
     letters != "key"
         && (["key", "secret", "password", "token"]
@@ -226,7 +226,7 @@ fn is_secret_key(key: &str) -> bool {
 }
 
 /// Whether a URL may have a login in it.
-fn holds_login(text: &str) -> bool {
+pub(super) fn holds_login(text: &str) -> bool {
     text.contains("://") && text.contains('@')
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,34 @@ pub(super) enum Fate {
     Withheld,
 }
 
+/// What became of the requests of all accounts, those of earlier configurations among them.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    counts: [AtomicU64; 5],
+    under_way: AtomicUsize,
+}
+
+impl Accounts {
+    pub(super) fn counts(&self) -> ForwardCounts {
+        let count = |fate: Fate| {
+            let counter = self.counts.get(fate as usize);
+            counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
+        };
+        ForwardCounts {
+            delivered: count(Fate::Delivered),
+            refused: count(Fate::Refused),
+            expired: count(Fate::Expired),
+            full: count(Fate::Full),
+            withheld: count(Fate::Withheld),
+        }
+    }
+
+    /// Requests that are neither delivered nor given up yet.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Acquire)
+    }
+}
+
 /// One account.
 pub(super) struct Account {
     forward: Forward,
@@ -56,7 +84,8 @@ pub(super) struct Account {
     bounds: Bounds,
     load: Mutex<Load>,
     places: Semaphore,
-    counts: [AtomicU64; 5],
+    connect: Duration,
+    accounts: Arc<Accounts>,
     gate: Arc<Gate>,
     copies: Mutex<HashMap<String, Copied>>,
 }
@@ -91,6 +120,7 @@ impl Place {
             return None;
         }
         load.requests += 1;
+        account.accounts.under_way.fetch_add(1, Ordering::AcqRel);
         Some(Self {
             account: Arc::clone(account),
             bytes: 0,
@@ -117,6 +147,8 @@ impl Drop for Place {
         let mut load = lock(&self.account.load);
         load.requests = load.requests.saturating_sub(1);
         load.bytes = load.bytes.saturating_sub(self.bytes);
+        let accounts = &self.account.accounts;
+        accounts.under_way.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -218,6 +250,7 @@ impl Account {
         forward: &Forward,
         [api, cdn]: [Arc<Connections>; 2],
         connect: Duration,
+        accounts: Arc<Accounts>,
         gate: Arc<Gate>,
     ) -> Self {
         let timeouts = Timeouts {
@@ -231,7 +264,8 @@ impl Account {
             bounds: Bounds::default(),
             load: Mutex::default(),
             places: Semaphore::new(AT_ONCE),
-            counts: Default::default(),
+            connect,
+            accounts,
             copies: Mutex::default(),
             gate,
         }
@@ -242,32 +276,18 @@ impl Account {
         self.forward.write_key.as_ref()
     }
 
+    /// Whether it does what one made of these would do.
+    pub(super) fn is_as_good(&self, forward: &Forward, connect: Duration) -> bool {
+        self.forward == *forward && self.connect == connect
+    }
+
     pub(super) fn device_mode(&self) -> DeviceMode {
         self.forward.device_mode
     }
 
-    pub(super) fn counts(&self) -> ForwardCounts {
-        let count = |fate: Fate| {
-            let counter = self.counts.get(fate as usize);
-            counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
-        };
-        ForwardCounts {
-            delivered: count(Fate::Delivered),
-            refused: count(Fate::Refused),
-            expired: count(Fate::Expired),
-            full: count(Fate::Full),
-            withheld: count(Fate::Withheld),
-        }
-    }
-
-    /// Requests that are neither delivered nor given up yet.
-    pub(super) fn under_way(&self) -> usize {
-        lock(&self.load).requests
-    }
-
     /// Counts a request, and tells the operator of one that is lost for Segment.
     pub(super) fn count(&self, fate: Fate) {
-        if let Some(counter) = self.counts.get(fate as usize) {
+        if let Some(counter) = self.accounts.counts.get(fate as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         let (kind, reason) = match fate {
@@ -425,7 +445,7 @@ impl std::fmt::Debug for Account {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Account")
-            .field("counts", &self.counts())
+            .field("accounts", &self.accounts)
             .finish_non_exhaustive()
     }
 }

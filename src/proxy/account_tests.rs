@@ -19,7 +19,13 @@ fn account(bounds: Bounds) -> Arc<Account> {
     };
     let connections = [Arc::clone(&connections), connections];
     let connect = Duration::from_secs(1);
-    let account = Account::new(&forward, connections, connect, Arc::default());
+    let account = Account::new(
+        &forward,
+        connections,
+        connect,
+        Arc::default(),
+        Arc::default(),
+    );
     Arc::new(Account { bounds, ..account })
 }
 
@@ -53,7 +59,7 @@ fn the_queue_holds_no_more_than_it_may_and_counts_what_it_lets_go() {
     assert!(original(&account, &[b'x'; 100]).is_some());
     let load = *lock(&account.load);
     assert_eq!(load, Load::default(), "everything is given back");
-    assert_eq!(account.counts().full, 3);
+    assert_eq!(account.accounts.counts().full, 3);
 }
 
 #[tokio::test]

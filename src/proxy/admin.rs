@@ -1,7 +1,7 @@
 //! What the admin page is told of the proxy.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
@@ -17,7 +17,7 @@ use crate::rewrite::privacy::Privacy;
 use super::process;
 use super::recovery::Recovery;
 use super::verdict::Verdict;
-use super::{Config, Hedgerow, Inner};
+use super::{Clock, Config, Hedgerow, Inner, Shared};
 
 /// What PostHog said to the batches of a project.
 #[derive(Debug, Default)]
@@ -81,21 +81,17 @@ impl Hedgerow {
     /// The pages of `admin`, unless it is off. The `hedgerow` binary serves them on their address;
     /// another proxy does it with [`Plain`](super::Plain), where it wants them.
     pub fn admin(&self) -> Option<Arc<Admin>> {
-        self.inner.admin.clone()
+        self.current().admin.clone()
     }
 
     /// Takes a sample of the state from time to time, for the plots of the live view. The first call
     /// on a Tokio runtime begins it.
     pub(super) fn start_sampling(&self) {
-        let Some(admin) = self
-            .inner
-            .admin
-            .as_ref()
-            .filter(|admin| admin.begins_sampling())
-        else {
+        let admin = self.current().admin.clone();
+        let Some(admin) = admin.filter(|admin| admin.begins_sampling()) else {
             return;
         };
-        let admin = Arc::downgrade(admin);
+        let admin = Arc::downgrade(&admin);
         tokio::spawn(async move {
             while let Some(admin) = admin.upgrade() {
                 admin.sample();
@@ -107,7 +103,7 @@ impl Hedgerow {
 
     /// The state at this moment, as the admin page tells it.
     pub fn state(&self) -> State {
-        self.inner.state()
+        self.current().state()
     }
 }
 
@@ -185,9 +181,10 @@ impl Inner {
             unready: self.unready(),
             projects,
             spool,
-            forwarded: self.forward_counts(),
+            forwarded: self.accounts.counts(),
             certificates: self.certificates.clone(),
             process: process::state(),
+            config: self.reloads.state(),
         }
     }
 }
@@ -207,7 +204,7 @@ fn stalled(draining: delivery::Draining) -> Option<Stalled> {
 impl Hedgerow {
     /// Why no requests should come here at the moment; empty when they should.
     pub fn unready(&self) -> Vec<Unready> {
-        self.inner.unready()
+        self.current().unready()
     }
 
     /// Health on an address of its own, without what the admin page shows.
@@ -249,28 +246,63 @@ impl Inner {
     }
 }
 
-/// The admin page for a proxy that is being built, with this ring for its live view or one of its
-/// own.
-pub(super) fn admin(
-    config: &Config,
-    clock: &super::Clock,
-    live: Option<Arc<Live>>,
-    inner: &Weak<Inner>,
-) -> Option<Arc<Admin>> {
-    config.admin?;
-    let came = match config.mapping.privacy == Privacy::default() {
+/// The admin page, from when a configuration first has one.
+#[derive(Default)]
+pub(super) struct AdminPages {
+    pages: OnceLock<Arc<Admin>>,
+    /// The ring of the live view, where something else shows it as well.
+    ring: Option<Arc<Live>>,
+    /// What they tell of; known a moment after the first is made.
+    shared: Arc<OnceLock<Weak<Shared>>>,
+}
+
+impl AdminPages {
+    /// Pages that record in this ring, or in one of their own.
+    pub(super) fn recording_in(ring: Option<Arc<Live>>) -> Self {
+        Self {
+            ring,
+            ..Self::default()
+        }
+    }
+
+    /// Tells of this Hedgerow.
+    pub(super) fn tell_of(&self, shared: Weak<Shared>) {
+        // It is told once.
+        let _ = self.shared.set(shared);
+    }
+
+    /// The page, if the configuration has one.
+    pub(super) fn of(&self, config: &Config, clock: &Clock) -> Option<Arc<Admin>> {
+        config.admin?;
+        let pages = self.pages.get_or_init(|| {
+            let (clock, shared) = (Arc::clone(clock), Arc::clone(&self.shared));
+            let state = move || {
+                let shared = shared.get().and_then(Weak::upgrade);
+                let inner = shared.map(|shared| shared.current.load_full());
+                inner.map(|inner| inner.state()).unwrap_or_default()
+            };
+            let now: crate::admin::live::Clock = Arc::new(move || DateTime::<Utc>::from(clock()));
+            let ring = self.ring.clone().unwrap_or_else(|| {
+                let recording = Recording::WhileWatched;
+                Arc::new(Live::new(Arc::clone(&now), came(config), recording))
+            });
+            let admin = Admin::new(state, ring, config.live.clone(), now);
+            Arc::new(admin.configured_in(config.file.clone()))
+        });
+        Some(Arc::clone(pages))
+    }
+
+    /// Shows no more than the configuration of the moment lets it.
+    pub(super) fn settle(&self, config: &Config) {
+        if let Some(pages) = self.pages.get() {
+            pages.show(config.live.clone(), came(config));
+        }
+    }
+}
+
+fn came(config: &Config) -> Came {
+    match config.mapping.privacy == Privacy::default() {
         true => Came::Shown,
         false => Came::Redacted,
-    };
-    let (clock, inner) = (Arc::clone(clock), Weak::clone(inner));
-    let state = move || {
-        inner
-            .upgrade()
-            .map(|inner| inner.state())
-            .unwrap_or_default()
-    };
-    let now: crate::admin::live::Clock = Arc::new(move || DateTime::<Utc>::from(clock()));
-    let live = live
-        .unwrap_or_else(|| Arc::new(Live::new(Arc::clone(&now), came, Recording::WhileWatched)));
-    Some(Arc::new(Admin::new(state, live, config.live.clone(), now)))
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// The bytes that all requests may hold at once.
 #[derive(Debug)]
 pub(super) struct Budget {
-    limit: usize,
+    limit: AtomicUsize,
     held: AtomicUsize,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Reservation {
 impl Budget {
     pub(super) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
-            limit,
+            limit: AtomicUsize::new(limit),
             held: AtomicUsize::new(0),
         })
     }
@@ -40,7 +40,12 @@ impl Budget {
 
     /// The bytes that all requests may hold.
     pub(super) fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets the bound anew. What is held already stays.
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Bytes held at the moment.
@@ -71,7 +76,7 @@ impl Reservation {
         }
         let more = bytes - self.held;
         let before = self.budget.held.fetch_add(more, Ordering::Relaxed);
-        if before.saturating_add(more) > self.budget.limit {
+        if before.saturating_add(more) > self.budget.limit.load(Ordering::Relaxed) {
             self.budget.held.fetch_sub(more, Ordering::Relaxed);
             return Err(UsedUp);
         }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
@@ -17,10 +18,7 @@ use super::gate::Gate;
 
 /// Everybody's connections.
 pub(super) struct Crowd {
-    most: usize,
-    most_of_one: usize,
-    /// Whose connections are many clients'.
-    trusted: Vec<IpNet>,
+    bounds: ArcSwap<Bounds>,
     here: AtomicUsize,
     of_one: Mutex<HashMap<IpAddr, usize>>,
     /// Wakes the connection that has waited longest for its next request: it ends.
@@ -29,6 +27,24 @@ pub(super) struct Crowd {
     one_too_many: AtomicU64,
     closed: AtomicU64,
     gate: Arc<Gate>,
+}
+
+/// How many there may be.
+struct Bounds {
+    most: usize,
+    most_of_one: usize,
+    /// Whose connections are many clients'.
+    trusted: Vec<IpNet>,
+}
+
+impl Bounds {
+    fn new(limits: &Limits, trusted: &[IpNet]) -> Self {
+        Self {
+            most: limits.connections,
+            most_of_one: limits.connections_per_client,
+            trusted: trusted.to_vec(),
+        }
+    }
 }
 
 /// One connection among the others; its place is free again when this goes.
@@ -47,9 +63,7 @@ enum Refused {
 impl Crowd {
     pub(super) fn new(limits: &Limits, trusted: &[IpNet], gate: Arc<Gate>) -> Self {
         Self {
-            most: limits.connections,
-            most_of_one: limits.connections_per_client,
-            trusted: trusted.to_vec(),
+            bounds: ArcSwap::from_pointee(Bounds::new(limits, trusted)),
             here: AtomicUsize::new(0),
             of_one: Mutex::default(),
             room: Notify::new(),
@@ -60,21 +74,27 @@ impl Crowd {
         }
     }
 
+    /// Sets the bounds anew. Connections that are open stay.
+    pub(super) fn bound(&self, limits: &Limits, trusted: &[IpNet]) {
+        self.bounds.store(Arc::new(Bounds::new(limits, trusted)));
+    }
+
     /// A place for a connection from this address; none when there are too many.
     ///
     /// From seven eighths of the bound on, each new one sends away the one that has been idle
     /// longest: so the bound itself is met only where all of them are busy.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
-        match self.try_enter(peer) {
+        let bounds = self.bounds.load();
+        match self.try_enter(peer, &bounds) {
             Ok(place) => Some(place),
             Err(refused) => {
                 let (counter, kind, key, bound) = match refused {
-                    Refused::Full => (&self.full, "full", "connections", self.most),
+                    Refused::Full => (&self.full, "full", "connections", bounds.most),
                     Refused::OneTooMany => (
                         &self.one_too_many,
                         "one_too_many",
                         "connections_per_client",
-                        self.most_of_one,
+                        bounds.most_of_one,
                     ),
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
@@ -89,13 +109,13 @@ impl Crowd {
         }
     }
 
-    fn try_enter(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Refused> {
+    fn try_enter(self: &Arc<Self>, peer: IpAddr, bounds: &Bounds) -> Result<Place, Refused> {
         let client =
-            Some(network(peer)).filter(|_| !is_trusted(peer.to_canonical(), &self.trusted));
+            Some(network(peer)).filter(|_| !is_trusted(peer.to_canonical(), &bounds.trusted));
         if let Some(client) = client {
             let mut of_one = self.of_one.lock().unwrap_or_else(PoisonError::into_inner);
             let count = of_one.entry(client).or_default();
-            if *count >= self.most_of_one {
+            if *count >= bounds.most_of_one {
                 return Err(Refused::OneTooMany);
             }
             *count += 1;
@@ -106,10 +126,10 @@ impl Crowd {
             client,
         };
         let here = self.here.fetch_add(1, Ordering::AcqRel) + 1;
-        if here > self.most - self.most / 8 {
+        if here > bounds.most - bounds.most / 8 {
             self.make_room();
         }
-        match here > self.most {
+        match here > bounds.most {
             true => Err(Refused::Full),
             false => Ok(place),
         }
@@ -129,7 +149,7 @@ impl Crowd {
     pub(super) fn counts(&self) -> ConnectionCounts {
         ConnectionCounts {
             open: self.here.load(Ordering::Relaxed) as u64,
-            limit: self.most as u64,
+            limit: self.bounds.load().most as u64,
             refused_full: self.full.load(Ordering::Relaxed),
             refused_for_one_client: self.one_too_many.load(Ordering::Relaxed),
             closed_for_room: self.closed.load(Ordering::Relaxed),
@@ -155,7 +175,7 @@ impl Drop for Place {
 
 /// What counts as one client: an IPv4 address, or the 64 bits that one customer of a network has of
 /// an IPv6 address at least.
-fn network(peer: IpAddr) -> IpAddr {
+pub(super) fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() & (u128::MAX << 64);

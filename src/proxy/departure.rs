@@ -1,8 +1,10 @@
-//! How a server leaves: no new connections, what is under way ends, idle connections are closed,
-//! and nobody waits for a clock when there is nothing left to wait for.
+//! How a server leaves, or closes one of its listeners: no new connections, what is under way ends,
+//! idle connections are closed, and nobody waits for a clock when there is nothing left to wait for.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -26,8 +28,15 @@ pub(super) enum Stage {
     Stopping,
 }
 
-/// What listeners, connections and the one who waits for their end share.
+/// What the listeners of a server and the one who waits for their end share.
 pub(super) struct Departure {
+    doors: Mutex<Vec<Arc<Door>>>,
+    /// Turns true when connections without a request are to be closed everywhere.
+    closing: watch::Sender<bool>,
+}
+
+/// A listener, and the connections that came in there.
+pub(super) struct Door {
     stage: watch::Sender<Stage>,
     /// The framework's own word for it: answers close their connections once it is true.
     leaving: watch::Sender<bool>,
@@ -35,9 +44,11 @@ pub(super) struct Departure {
     unaware: watch::Receiver<bool>,
     /// Turns true when connections without a request are to be closed.
     closing: watch::Sender<bool>,
+    /// The socket once more, for a successor, until the departure begins.
+    socket: Mutex<Option<OwnedFd>>,
+    /// Whether it may still take connections.
+    open: AtomicBool,
     connections: AtomicUsize,
-    /// Listeners that may still take connections.
-    doors: AtomicUsize,
     /// Connections that are not ready for a request yet.
     opening: AtomicUsize,
     /// When the newest one was ready, in milliseconds since `begun`.
@@ -47,21 +58,95 @@ pub(super) struct Departure {
 
 impl Departure {
     pub(super) fn new() -> Arc<Self> {
-        let (leaving, unaware) = watch::channel(false);
         Arc::new(Self {
+            doors: Mutex::default(),
+            closing: watch::Sender::new(false),
+        })
+    }
+
+    /// Returns once connections without a request are to be closed everywhere.
+    pub(super) async fn closing(&self) {
+        let mut closing = self.closing.subscribe();
+        // An error means that nobody is left to say anything.
+        let _ = closing.wait_for(|closing| *closing).await;
+    }
+
+    /// A listener more, with its socket once more.
+    pub(super) fn door(&self, socket: OwnedFd) -> Arc<Door> {
+        let (leaving, unaware) = watch::channel(false);
+        let door = Arc::new(Door {
             stage: watch::Sender::new(Stage::Serving),
             leaving,
             unaware,
             closing: watch::Sender::new(false),
+            socket: Mutex::new(Some(socket)),
+            open: AtomicBool::new(true),
             connections: AtomicUsize::new(0),
-            doors: AtomicUsize::new(0),
             opening: AtomicUsize::new(0),
             newest: AtomicU64::new(0),
             begun: Instant::now(),
-        })
+        });
+        self.doors().push(Arc::clone(&door));
+        door
     }
 
-    /// For a listener: returns once it must not wait for connections any longer.
+    /// Leaves, in `grace` at most. Besides connections, whatever `rest` counts is waited for.
+    pub(super) async fn leave(&self, stage: Stage, grace: Duration, rest: impl Fn() -> usize) {
+        let start = Instant::now();
+        let end = start + grace;
+        let doors = self.doors().clone();
+        let here = || doors.iter().map(|door| door.here()).sum::<usize>();
+        log::info!(
+            "leaving: {} connections are open, {} requests to Segment accounts under way; at most \
+             {} s",
+            here(),
+            rest(),
+            grace.as_secs()
+        );
+        for door in &doors {
+            door.begin(stage);
+        }
+        while doors.iter().any(|door| !door.is_empty()) || rest() > 0 {
+            if Instant::now() >= end {
+                log::warn!(
+                    "server.grace is over: {} connections are cut, {} requests to Segment accounts \
+                     given up",
+                    here(),
+                    rest()
+                );
+                return;
+            }
+            // All at once: one that closes early must not be the last that is listened to.
+            if doors.iter().all(|door| door.has_called(start)) {
+                for door in &doors {
+                    door.closing.send_replace(true);
+                }
+                self.closing.send_replace(true);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Closes one listener while the server goes on. Requests under way end as they would anyway.
+    pub(super) async fn close(&self, door: &Arc<Door>) {
+        let start = Instant::now();
+        door.begin(Stage::Stopping);
+        while !door.is_empty() {
+            if door.has_called(start) {
+                door.closing.send_replace(true);
+            }
+            sleep(LOOK).await;
+        }
+        self.doors().retain(|other| !Arc::ptr_eq(other, door));
+    }
+
+    fn doors(&self) -> MutexGuard<'_, Vec<Arc<Door>>> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Door {
+    /// Returns once the listener must not wait for connections any longer.
     pub(super) fn stage(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
     }
@@ -76,17 +161,9 @@ impl Departure {
         self.closing.subscribe()
     }
 
-    /// Returns once connections without a request are to be closed.
-    pub(super) async fn closing(&self) {
-        let mut closing = self.when_closing();
-        // An error means that nobody is left to say anything.
-        let _ = closing.wait_for(|closing| *closing).await;
-    }
-
-    /// A listener that is open until the guard goes.
-    pub(super) fn door(self: &Arc<Self>) -> Door {
-        self.doors.fetch_add(1, Ordering::AcqRel);
-        Door(Arc::clone(self))
+    /// No connection is taken here any more.
+    pub(super) fn is_closed(&self) {
+        self.open.store(false, Ordering::Release);
     }
 
     /// A connection that is open until the guard goes.
@@ -94,58 +171,49 @@ impl Departure {
         self.connections.fetch_add(1, Ordering::AcqRel);
         self.opening.fetch_add(1, Ordering::AcqRel);
         Connection {
-            departure: Arc::clone(self),
+            door: Arc::clone(self),
             ready: false,
         }
     }
 
-    /// Leaves, in `grace` at most. Besides connections, whatever `rest` counts is waited for.
-    pub(super) async fn leave(&self, stage: Stage, grace: Duration, rest: impl Fn() -> usize) {
-        let start = Instant::now();
-        let end = start + grace;
-        log::info!(
-            "leaving: {} connections are open, {} requests to Segment accounts under way; at most \
-             {} s",
-            self.connections.load(Ordering::Acquire),
-            rest(),
-            grace.as_secs()
-        );
-        self.leaving.send_replace(true);
-        self.stage.send_replace(stage);
-        let here = |count: &AtomicUsize| count.load(Ordering::Acquire);
-        while here(&self.doors) > 0 || here(&self.connections) > 0 || rest() > 0 {
-            let now = Instant::now();
-            if now >= end {
-                log::warn!(
-                    "server.grace is over: {} connections are cut, {} requests to Segment accounts \
-                     given up",
-                    here(&self.connections),
-                    rest()
-                );
-                return;
-            }
-            let newest = self.begun + Duration::from_millis(self.newest.load(Ordering::Acquire));
-            let called = here(&self.doors) == 0 && here(&self.opening) == 0;
-            if called && now >= start.max(newest) + LAST_CALL {
-                self.closing.send_replace(true);
-            }
-            sleep(LOOK).await;
+    /// Its socket once more, while it serves.
+    pub(super) fn socket(&self) -> io::Result<OwnedFd> {
+        match self.held_socket().as_ref() {
+            Some(socket) => socket.try_clone(),
+            None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
-}
 
-/// A listener.
-pub(super) struct Door(Arc<Departure>);
+    fn held_socket(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-impl Drop for Door {
-    fn drop(&mut self) {
-        self.0.doors.fetch_sub(1, Ordering::AcqRel);
+    fn begin(&self, stage: Stage) {
+        *self.held_socket() = None;
+        self.leaving.send_replace(true);
+        self.stage.send_replace(stage);
+    }
+
+    fn here(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.open.load(Ordering::Acquire) && self.here() == 0
+    }
+
+    /// Whether every connection has had the time for one request more since the departure began.
+    fn has_called(&self, start: Instant) -> bool {
+        let newest = self.begun + Duration::from_millis(self.newest.load(Ordering::Acquire));
+        !self.open.load(Ordering::Acquire)
+            && self.opening.load(Ordering::Acquire) == 0
+            && Instant::now() >= start.max(newest) + LAST_CALL
     }
 }
 
 /// One connection of a client.
 pub(super) struct Connection {
-    departure: Arc<Departure>,
+    door: Arc<Door>,
     ready: bool,
 }
 
@@ -154,10 +222,10 @@ impl Connection {
     pub(super) fn ready(&mut self) {
         if !self.ready {
             self.ready = true;
-            let age = self.departure.begun.elapsed().as_millis();
+            let age = self.door.begun.elapsed().as_millis();
             let age = u64::try_from(age).unwrap_or(u64::MAX);
-            self.departure.newest.fetch_max(age, Ordering::AcqRel);
-            self.departure.opening.fetch_sub(1, Ordering::AcqRel);
+            self.door.newest.fetch_max(age, Ordering::AcqRel);
+            self.door.opening.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
@@ -165,8 +233,8 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if !self.ready {
-            self.departure.opening.fetch_sub(1, Ordering::AcqRel);
+            self.door.opening.fetch_sub(1, Ordering::AcqRel);
         }
-        self.departure.connections.fetch_sub(1, Ordering::AcqRel);
+        self.door.connections.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -36,6 +36,24 @@ pub struct Gathered<S: IO> {
     beginning: Option<Box<Beginning>>,
 }
 
+/// How the framework marks the answers that it writes by itself: to heads that it cannot read.
+const MARK: &[u8] = b"\r\nServer: Pingora\r\n";
+/// Such an answer is shorter.
+const ERROR: usize = 512;
+
+/// A write that is nothing but an answer of the framework's own, without its mark. There is no hook
+/// for these: they are written before there is a request that could be handed on.
+fn without_mark(bytes: &[u8]) -> Option<Vec<u8>> {
+    if bytes.len() > ERROR || !bytes.starts_with(b"HTTP/1.") || !bytes.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let place = memchr::memmem::find(bytes, MARK)?;
+    let empty = memchr::memmem::find(bytes, b"\r\nContent-Length: 0\r\n").is_some();
+    let (before, rest) = bytes.split_at_checked(place)?;
+    let after = rest.get(MARK.len() - 2..)?;
+    empty.then(|| [before, after].concat())
+}
+
 /// The first bytes of a connection.
 #[derive(Debug)]
 struct Beginning {
@@ -125,7 +143,7 @@ impl<S: IO> AsyncWrite for Gathered<S> {
     ) -> Poll<io::Result<usize>> {
         if self.turn == Turn::First && bytes.len() <= HEADER {
             self.turn = Turn::Later;
-            self.held = bytes.to_vec();
+            self.held = without_mark(bytes).unwrap_or_else(|| bytes.to_vec());
             return Poll::Ready(Ok(bytes.len()));
         }
         self.turn = Turn::Later;
@@ -243,3 +261,26 @@ impl<S: IO> Peek for Gathered<S> {
 #[cfg(test)]
 #[path = "gathered_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod mark_tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_of_the_frameworks_own_loses_its_mark() {
+        let own = b"HTTP/1.1 400 Bad Request\r\nServer: Pingora\r\nDate: Thu, 26 Nov 2026 12:00:00 GMT\r\n\
+            Content-Length: 0\r\nConnection: close\r\n\r\n";
+        let left = without_mark(own).unwrap();
+        let left = String::from_utf8(left).unwrap();
+        assert!(left.starts_with("HTTP/1.1 400 Bad Request\r\nDate: "));
+        assert!(left.ends_with("close\r\n\r\n"));
+        for other in [
+            &b"HTTP/1.1 200 OK\r\nServer: Pingora\r\nContent-Length: 2\r\n\r\n"[..],
+            b"HTTP/1.1 200 OK\r\nServer: Pingora\r\nContent-Length: 0\r\n\r\nbody",
+            b"a body with \r\nServer: Pingora\r\nContent-Length: 0\r\n\r\n",
+            b"",
+        ] {
+            assert!(without_mark(other).is_none());
+        }
+    }
+}

@@ -26,6 +26,7 @@ use super::keeping::{Holder, Keeping};
 use super::passage::Stop;
 use super::sender::Destination;
 use super::verdict::{Then, Trouble, Verdict};
+use super::Destinations;
 
 /// Groups of a project under way at once. What comes while so many wait for their answers leaves
 /// in larger groups afterwards.
@@ -38,7 +39,7 @@ type Outcome = Result<(Holder, Vec<Culprit>), Stop>;
 /// The requests of one project that wait to leave together.
 pub(super) struct Gathering {
     project: String,
-    destinations: Arc<HashMap<String, Destination>>,
+    destinations: Arc<Destinations>,
     keeping: Option<Arc<Keeping>>,
     gate: Arc<Gate>,
     state: Mutex<State>,
@@ -97,7 +98,7 @@ impl Gathering {
     /// Those of the projects whose mode is `group`, by the projects' names.
     pub(super) fn of(
         config: &config::Config,
-        destinations: &Arc<HashMap<String, Destination>>,
+        destinations: &Arc<Destinations>,
         keeping: Option<&Arc<Keeping>>,
         gate: &Arc<Gate>,
     ) -> HashMap<String, Arc<Self>> {

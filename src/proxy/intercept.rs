@@ -29,6 +29,7 @@ use super::account::{Copy, Fate, Original};
 use super::body::Incoming;
 use super::files::joined;
 use super::passage::{KeySearch, Keys, Passage, Stop};
+use super::rates::{Pace, RETRY_AFTER};
 use super::refusals::{of_refusal, Asking};
 use super::{client, random_bits, reply, visitor, Inner};
 
@@ -80,6 +81,17 @@ impl Inner {
             route: Some(number),
             asked: recognised.into(),
         };
+        if self.is_too_fast(session, recognised) {
+            self.answered(session, asking, Answered::ClientRate, None);
+            let too_many = Reply::TooMany {
+                retry_after: RETRY_AFTER,
+            };
+            let cors = Cors::from_origin(session.get_header(header::ORIGIN));
+            let mut incoming = Incoming::begin(session, self.idle_seconds);
+            incoming.discard(session, self.config.limits.body).await;
+            self.answer(session, too_many.answer(&cors)).await;
+            return Ok(true);
+        }
         let account = files.and_then(|files| files.account.as_ref());
         let mut copy = account
             .filter(|_| path_for(recognised).is_some())
@@ -173,6 +185,18 @@ impl Inner {
         self.answer(session, answer).await;
         self.ended(session, asking, answered, began, incoming.received());
         Ok(true)
+    }
+
+    /// Whether this is an event of a client that sends too many.
+    fn is_too_fast(&self, session: &Session, recognised: Recognised) -> bool {
+        let limited = self.config.limits.requests_per_client.is_some();
+        let counts = matches!(recognised, Recognised::Ingest(_) | Recognised::Pixel(_));
+        limited
+            && counts
+            && self
+                .rates
+                .of_client(&self.config, self.client(session), &self.gate)
+                == Pace::TooFast
     }
 
     async fn answer(&self, session: &mut Session, answer: Answer) {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
@@ -15,8 +16,8 @@ use tokio::task::JoinHandle;
 use crate::admin::live::Live;
 use crate::config::{self, SpoolPlace};
 use crate::delivery::{
-    self, Arrived, BreakerSettings, Delivery, Encoding, Held, Mode, Parcel, Project, Rank, Refusal,
-    Replay, ReplaySettings, Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
+    self, Arrived, BreakerSettings, Delivery, Encoding, Held, Mode, Parcel, Rank, Refusal, Replay,
+    ReplaySettings, Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
 };
 #[cfg(feature = "nats")]
 use crate::delivery::{NatsSettings, NatsSpool};
@@ -26,7 +27,9 @@ use super::gate::Gate;
 use super::outbound::CONNECTS;
 use super::recovery::spoken;
 use super::sender::Destination;
+use super::sharing::{give_way, wait_to_be_seen, Projects, LOOK};
 use super::verdict::{Then, Verdict};
+use super::Destinations;
 
 /// How long a live batch waits for the replay's last request.
 const HOLD: Duration = Duration::from_secs(2);
@@ -60,12 +63,11 @@ pub(super) struct Keeping {
     settings: ReplaySettings,
     replay: Mutex<Course>,
     begun: AtomicBool,
-    /// Waits for the end of another process that drains the spool.
+    /// Whether it is the first by now.
+    first: Arc<AtomicBool>,
+    /// Waits for the end of another process that drains the spool, and then for one that comes.
     waiting: Mutex<Option<JoinHandle<()>>>,
 }
-
-/// How often it is looked whether the predecessor has ended.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Where the replay is in its life.
 enum Course {
@@ -76,7 +78,7 @@ enum Course {
 
 /// Brings the batches of the replay to PostHog.
 struct Carrier {
-    destinations: Arc<HashMap<String, Destination>>,
+    destinations: ArcSwap<Destinations>,
     gate: Arc<Gate>,
     /// The live view, which is made later.
     live: OnceLock<Arc<Live>>,
@@ -97,18 +99,15 @@ impl Keeping {
         spool: &config::Spool,
         settings: &config::Delivery,
         terms: Terms,
-        destinations: Arc<HashMap<String, Destination>>,
+        destinations: Arc<Destinations>,
         gate: Arc<Gate>,
     ) -> Result<Self, SpoolError> {
         // Connections one after the other, then the request, the answer and its body.
         let longest = settings.connect_timeout * CONNECTS as u32 + settings.timeout * 3;
         let (store, folder) = open(spool, longest, terms)?;
         let delivery = Arc::new(Delivery::new(store, BreakerSettings::default(), HOLD));
-        let project = |(name, destination): (&String, &Destination)| {
-            let project = delivery.project(name);
-            (name.clone(), (project, destination.project().mode))
-        };
-        let projects = Projects(destinations.iter().map(project).collect());
+        let projects = Projects::default();
+        projects.serve(&delivery, &destinations);
         // What a predecessor keeps or has under way was there before whatever comes here.
         let opened = folder.as_ref().map_or(Rank::First, Spool::rank);
         match opened {
@@ -117,6 +116,9 @@ impl Keeping {
                     "another process drains the spool: until it leaves, all goes through it"
                 );
                 projects.all_through_the_spool();
+                if let Some(spool) = &folder {
+                    wait_to_be_seen(spool);
+                }
             }
             Rank::First => projects.as_configured(),
         }
@@ -126,7 +128,7 @@ impl Keeping {
             folder,
             opened,
             carrier: Arc::new(Carrier {
-                destinations,
+                destinations: ArcSwap::new(destinations),
                 gate,
                 live: OnceLock::new(),
                 drained: Mutex::default(),
@@ -137,8 +139,15 @@ impl Keeping {
             },
             replay: Mutex::new(Course::NotBegun),
             begun: AtomicBool::new(false),
+            first: Arc::default(),
             waiting: Mutex::new(None),
         })
+    }
+
+    /// Brings batches to these projects from now on. What waits for another one goes on waiting.
+    pub(super) fn serve(&self, destinations: Arc<Destinations>) {
+        self.projects.serve(&self.delivery, &destinations);
+        self.carrier.destinations.store(destinations);
     }
 
     /// Shows what becomes of kept events in the live view.
@@ -174,29 +183,30 @@ impl Keeping {
     /// Whether this process drains the spool. A second successor would not know which of its two
     /// predecessors keeps what.
     pub(super) fn is_first(&self) -> bool {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting
-            .as_ref()
-            .map_or(self.opened == Rank::First, JoinHandle::is_finished)
+        self.opened == Rank::First || self.first.load(Ordering::Acquire)
     }
 
-    /// As long as another process drains the spool, this one only appends to it.
+    /// As long as another process uses the spool, this one only appends to it: what either has kept
+    /// or is sending the other does not know, so neither streams.
     fn follow(&self) {
         let Some(spool) = self.folder.clone() else {
             return;
         };
         // The other one may have left since: what it did until then is still to be learnt.
-        if self.opened == Rank::First && spool.rank() == Rank::First {
-            return;
-        }
-        let projects = Arc::clone(&self.projects);
+        let behind = self.opened == Rank::Behind || spool.rank() == Rank::Behind;
+        let (projects, first) = (Arc::clone(&self.projects), Arc::clone(&self.first));
         let waiting = tokio::spawn(async move {
-            while spool.rank() == Rank::Behind {
-                tokio::time::sleep(LOOK).await;
+            if behind {
+                while spool.rank() == Rank::Behind {
+                    tokio::time::sleep(LOOK).await;
+                }
+                spool.learn().await;
+                spool.leave_line();
+                projects.as_configured();
+                log::info!("the other process has left the spool to this one");
             }
-            spool.learn().await;
-            projects.as_configured();
-            log::info!("the other process has left the spool to this one");
+            first.store(true, Ordering::Release);
+            give_way(&spool, &projects).await;
         });
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
     }
@@ -228,6 +238,10 @@ impl Keeping {
         }
         self.follow_no_more();
         self.delivery.store().resign().await;
+        if let Some(spool) = &self.folder {
+            spool.leave_line();
+            spool.step_forth();
+        }
     }
 
     fn follow_no_more(&self) {
@@ -260,10 +274,7 @@ impl Keeping {
         from: Option<IpAddr>,
         events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<Holder, Unkept> {
-        let name = &destination.project().name;
-        let Some((project, _)) = self.projects.0.get(name) else {
-            return Err(Unkept::ForNow);
-        };
+        let project = self.delivery.project(&destination.project().name);
         if project.admit().await == Route::Stream {
             let said = destination.deliver(batch, Encoding::Identity, from).await;
             destination.note(said.verdict);
@@ -284,9 +295,7 @@ impl Keeping {
         events: Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<Holder, Unkept> {
         let name = &destination.project().name;
-        let Some((project, _)) = self.projects.0.get(name) else {
-            return Err(Unkept::ForNow);
-        };
+        let project = self.delivery.project(name);
         let kept = match events {
             Ok(events) => project.keep(events).await,
             Err(error) => Err(error),
@@ -314,23 +323,6 @@ impl Keeping {
 impl Drop for Keeping {
     fn drop(&mut self) {
         self.follow_no_more();
-    }
-}
-
-/// The projects, each with when its events are acknowledged by the configuration.
-struct Projects(HashMap<String, (Project, Mode)>);
-
-impl Projects {
-    fn as_configured(&self) {
-        for (project, mode) in self.0.values() {
-            project.set_mode(*mode);
-        }
-    }
-
-    fn all_through_the_spool(&self) {
-        for (project, _) in self.0.values() {
-            project.set_mode(Mode::Spool);
-        }
     }
 }
 
@@ -377,14 +369,15 @@ fn open(spool: &config::Spool, longest: Duration, terms: Terms) -> Result<Opened
 #[async_trait]
 impl Upstream for Carrier {
     fn envelope(&self, project: &str) -> Option<Envelope> {
-        let destination = self.destinations.get(project)?;
-        Some(destination.envelope().clone())
+        let destinations = self.destinations.load();
+        Some(destinations.get(project)?.envelope().clone())
     }
 
     /// Sends without a client's address: the events of one request have many clients, and those
     /// that need an address carry it as `$ip` since they were kept.
     async fn deliver(&self, project: &str, parcel: Parcel) -> delivery::Verdict {
-        let Some(destination) = self.destinations.get(project) else {
+        let destination = self.destinations.load().get(project).cloned();
+        let Some(destination) = destination else {
             return delivery::Verdict::TryLater {
                 retry_after: None,
                 why: "the project is not configured".to_owned(),
@@ -408,7 +401,8 @@ impl Upstream for Carrier {
             live.left_the_spool(project, events.iter().map(|held| held.body.as_ref()));
         }
         // Where all goes through the spool, it is empty again every moment.
-        let destination = self.destinations.get(project);
+        let destinations = self.destinations.load();
+        let destination = destinations.get(project);
         if destination.is_none_or(|known| known.project().mode == Mode::Spool) {
             return;
         }

@@ -10,12 +10,15 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
-use crate::config::{Action, Config, KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
+use crate::config::{
+    Action, Config, KeptArchive, LibraryFiles, LibrarySource, Marks, PreviousLibrary,
+};
 use crate::site::{Layout, Library, LibraryError, PageSessions, Sha256, LARGEST_ARCHIVE};
 
 use super::fetch::Source;
+use super::pools::Pools;
 use super::upstream::Timeouts;
-use super::{connections, random_bits, BuildError};
+use super::{random_bits, BuildError};
 
 /// For fetching an archive as a whole.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -112,7 +115,7 @@ async fn fetch(library: &LibraryFiles, connect: Duration) -> Result<(), FetchErr
         exchange: PATIENCE,
     };
     // Connections of its own: this may be the only request ever, on a runtime that ends with it.
-    let connections = connections(&mut std::collections::HashMap::new(), host, None)?;
+    let connections = Pools::default().of(host, None)?;
     let source = Source::new(host, connections, timeouts);
     let (headers, none) = (HeaderMap::new(), Bytes::new());
     let fetched = source.fetch("GET", "", &headers, none, LARGEST_ARCHIVE);
@@ -216,6 +219,8 @@ pub(super) struct Script {
     sessions: PageSessions,
     connect: Duration,
     loaded: ArcSwapOption<Library>,
+    /// What the files were when they were read.
+    marks: Marks,
     /// When the last fetch began.
     begun: Mutex<Option<Instant>>,
 }
@@ -231,6 +236,7 @@ impl Script {
         layout: &Layout,
         sessions: PageSessions,
         connect: Duration,
+        marks: Marks,
     ) -> Result<Self, BuildError> {
         let loaded = load(files, layout, sessions)?;
         Ok(Self {
@@ -239,8 +245,29 @@ impl Script {
             sessions,
             connect,
             loaded: ArcSwapOption::from(loaded.map(Arc::new)),
+            marks,
             begun: Mutex::new(None),
         })
+    }
+
+    /// What its files are now.
+    pub(super) fn marks(files: &LibraryFiles) -> Marks {
+        Marks::of(files.paths())
+    }
+
+    /// Whether it was made of these files as they are now.
+    pub(super) fn is_of(
+        &self,
+        files: &LibraryFiles,
+        layout: &Layout,
+        sessions: PageSessions,
+        marks: &Marks,
+    ) -> bool {
+        self.files == *files
+            && self.layout == *layout
+            && self.sessions == sessions
+            && self.marks == *marks
+            && self.loaded.load().is_some()
     }
 
     /// The library. While it is not there, this begins to fetch it, at most twice a minute, and

@@ -4,10 +4,12 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use ipnet::IpNet;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as L4Stream;
@@ -15,15 +17,19 @@ use pingora::protocols::{Ssl, Stream, ALPN};
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at, Instant};
 
+use super::client::is_trusted;
 use super::connection::{self, Ends};
 use super::crowd::Crowd;
-use super::departure::{Connection, Departure, Stage};
+use super::departure::{Connection, Departure, Door, Stage};
 use super::gate::Gate;
 use super::gathered::Gathered;
+use super::preamble::{begins, proxied, Begins};
 use super::serve::accepted;
-use super::HEAD;
+use super::{ServerError, HEAD};
 
 /// Connections that the kernel keeps for us until we take them; it cuts this to its own limit.
 const BACKLOG: i32 = 65_535;
@@ -38,11 +44,29 @@ const EMPTYING: Duration = Duration::from_millis(200);
 /// After an accept that failed for lack of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How connections are spoken to on an address.
+#[derive(Default)]
+pub(super) struct Manner {
+    pub(super) tls: Option<Arc<Acceptor>>,
+    /// Those who say with the PROXY protocol whose connection it is.
+    pub(super) balancers: Vec<IpNet>,
+    /// What is spoken without TLS.
+    pub(super) plain: Plainly,
+}
+
+/// What is spoken on connections without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Plainly {
+    #[default]
+    Http1,
+    /// HTTP/1, and HTTP/2 with prior knowledge.
+    Both,
+}
+
 /// An address that is listened on.
 pub(super) struct Entrance {
     pub(super) address: SocketAddr,
     listener: TcpListener,
-    tls: Option<Arc<Acceptor>>,
 }
 
 impl Entrance {
@@ -63,29 +87,8 @@ impl Entrance {
         Ok(Self {
             address: listener.local_addr()?,
             listener,
-            tls: None,
         })
     }
-
-    pub(super) fn secured(mut self, acceptor: Acceptor) -> Self {
-        self.tls = Some(Arc::new(acceptor));
-        self
-    }
-
-    /// The socket once more, for a successor.
-    pub(super) fn socket(&self) -> io::Result<OwnedFd> {
-        Ok(self.listener.try_clone()?.into())
-    }
-}
-
-/// An application of the framework behind doors of ours.
-pub(super) struct Listening<A> {
-    name: String,
-    app: Arc<A>,
-    entrances: Vec<Entrance>,
-    departure: Arc<Departure>,
-    idle: u64,
-    bounds: Bounds,
 }
 
 /// What clients may take, beside `idle`.
@@ -97,31 +100,212 @@ pub(super) struct Bounds {
     pub(super) head: Duration,
 }
 
-impl<A: HttpServerApp + Send + Sync + 'static> Listening<A> {
-    /// Connections may wait `idle` seconds for their next request.
-    pub(super) fn new(
-        name: &str,
-        app: A,
-        entrances: Vec<Entrance>,
-        departure: Arc<Departure>,
-        idle: u64,
-    ) -> Self {
+/// An application of the framework behind doors of ours, which open and close while it serves.
+pub(super) struct Hall<A> {
+    app: Arc<A>,
+    departure: Arc<Departure>,
+    idle: u64,
+    bounds: Bounds,
+    doors: Mutex<Vec<Doorway>>,
+    /// Where its connections are served, once they are.
+    runtime: OnceLock<Handle>,
+}
+
+/// One address of a hall.
+struct Doorway {
+    /// As the configuration has it: its port may be 0.
+    configured: SocketAddr,
+    address: SocketAddr,
+    manner: Arc<ArcSwap<Manner>>,
+    state: DoorState,
+}
+
+enum DoorState {
+    /// It listens, and here is its socket once more; connections wait until the server runs.
+    Waiting(TcpListener, OwnedFd),
+    Open(Arc<Door>),
+    /// For a moment, between the two.
+    Closed,
+}
+
+impl DoorState {
+    fn socket(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Waiting(_, socket) => socket.try_clone(),
+            Self::Open(door) => door.socket(),
+            Self::Closed => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+/// What a hall is to have: what is there stays, what is new listens already.
+pub(super) struct Plan {
+    doors: Vec<(SocketAddr, Manner, Option<Entrance>)>,
+}
+
+impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
+    /// A hall without doors. Connections may wait `idle` seconds for their next request.
+    pub(super) fn new(app: A, departure: Arc<Departure>, idle: u64) -> Self {
         Self {
-            name: name.to_owned(),
             app: Arc::new(app),
-            entrances,
             departure,
             idle,
             bounds: Bounds {
                 crowd: None,
                 head: HEAD,
             },
+            doors: Mutex::default(),
+            runtime: OnceLock::new(),
         }
     }
 
     /// Bounds what clients take.
-    pub(super) fn bounded(&mut self, bounds: Bounds) {
+    pub(super) fn bounded(mut self, bounds: Bounds) -> Self {
         self.bounds = bounds;
+        self
+    }
+
+    /// Where it listens, in order.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.doors().iter().map(|door| door.address).collect()
+    }
+
+    /// Its sockets once more, for a successor.
+    pub(super) fn sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+        let doors = self.doors();
+        let sockets = doors.iter();
+        let sockets = sockets.map(|door| Ok((door.address, door.state.socket()?)));
+        sockets.collect()
+    }
+
+    /// Makes ready for these addresses; `enter` listens on one that is not there yet.
+    ///
+    /// # Errors
+    ///
+    /// The first address that cannot be listened on. Nothing has changed then.
+    pub(super) fn plan(
+        &self,
+        wanted: Vec<(SocketAddr, Manner)>,
+        mut enter: impl FnMut(SocketAddr) -> io::Result<Entrance>,
+    ) -> Result<Plan, ServerError> {
+        let mut there: Vec<SocketAddr> = self.doors().iter().map(|door| door.configured).collect();
+        let doors = wanted.into_iter().map(|(address, manner)| {
+            let known = there.iter().position(|known| *known == address);
+            let entrance = match known {
+                Some(place) => {
+                    there.swap_remove(place);
+                    None
+                }
+                None => {
+                    let entrance = enter(address);
+                    Some(entrance.map_err(|source| ServerError::Listen { address, source })?)
+                }
+            };
+            Ok((address, manner, entrance))
+        });
+        Ok(Plan {
+            doors: doors.collect::<Result<_, ServerError>>()?,
+        })
+    }
+
+    /// Opens, keeps and closes doors by the plan.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptor left for a new door. Those before it are open then.
+    pub(super) fn adopt(&self, plan: Plan) -> io::Result<()> {
+        let mut doors = self.doors();
+        let mut before = std::mem::take(&mut *doors);
+        let mut failed = None;
+        for (configured, manner, entrance) in plan.doors {
+            let Some(entrance) = entrance else {
+                let place = before.iter().position(|door| door.configured == configured);
+                if let Some(place) = place {
+                    let door = before.remove(place);
+                    door.manner.store(Arc::new(manner));
+                    doors.push(door);
+                }
+                continue;
+            };
+            let socket = match entrance.listener.try_clone() {
+                Ok(socket) => socket.into(),
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
+            };
+            let mut door = Doorway {
+                configured,
+                address: entrance.address,
+                manner: Arc::new(ArcSwap::from_pointee(manner)),
+                state: DoorState::Waiting(entrance.listener, socket),
+            };
+            if let Some(runtime) = self.runtime.get() {
+                self.open(&mut door, runtime);
+            }
+            doors.push(door);
+        }
+        for gone in before {
+            let address = gone.address;
+            if let DoorState::Open(door) = gone.state {
+                log::info!("{address} is listened on no more: its connections end");
+                let departure = Arc::clone(&self.departure);
+                if let Some(runtime) = self.runtime.get() {
+                    runtime.spawn(async move { departure.close(&door).await });
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Serves on this runtime from now on.
+    pub(super) fn begin(&self, runtime: &Handle) {
+        let runtime = self.runtime.get_or_init(|| runtime.clone());
+        for door in self.doors().iter_mut() {
+            self.open(door, runtime);
+        }
+    }
+
+    fn open(&self, doorway: &mut Doorway, runtime: &Handle) {
+        let (listener, socket) = match std::mem::replace(&mut doorway.state, DoorState::Closed) {
+            DoorState::Waiting(listener, socket) => (listener, socket),
+            open => {
+                doorway.state = open;
+                return;
+            }
+        };
+        let door = self.departure.door(socket);
+        doorway.state = DoorState::Open(Arc::clone(&door));
+        let reception = Reception {
+            app: Arc::clone(&self.app),
+            manner: Arc::clone(&doorway.manner),
+            door: Arc::clone(&door),
+            idle: self.idle,
+            bounds: self.bounds.clone(),
+        };
+        let address = doorway.address;
+        runtime.spawn(async move {
+            if let Err(error) = reception.take(listener).await {
+                log::error!("{address} is listened on no more: {error}");
+            }
+            door.is_closed();
+        });
+    }
+
+    fn doors(&self) -> MutexGuard<'_, Vec<Doorway>> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A hall as a service of the framework.
+pub(super) struct Listening<A> {
+    name: &'static str,
+    hall: Arc<Hall<A>>,
+}
+
+impl<A> Listening<A> {
+    pub(super) fn new(name: &'static str, hall: Arc<Hall<A>>) -> Self {
+        Self { name, hall }
     }
 }
 
@@ -133,28 +317,17 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Listening<A> {
         mut shutdown: ShutdownWatch,
         _listeners_per_fd: usize,
     ) {
-        for entrance in self.entrances.drain(..) {
-            let (app, departure) = (Arc::clone(&self.app), Arc::clone(&self.departure));
-            let address = entrance.address;
-            let door = departure.door();
-            let taking = take(entrance, app, departure, self.idle, self.bounds.clone());
-            tokio::spawn(async move {
-                if let Err(error) = taking.await {
-                    log::error!("nobody listens on {address} any more: {error}");
-                }
-                drop(door);
-            });
-        }
+        self.hall.begin(&Handle::current());
         tokio::select! {
-            () = self.departure.closing() => {}
+            () = self.hall.departure.closing() => {}
             _ = shutdown.wait_for(|over| *over) => {}
         }
         // Connections that wait for a request are closed by this.
-        self.app.cleanup().await;
+        self.hall.app.cleanup().await;
     }
 
     fn name(&self) -> &str {
-        &self.name
+        self.name
     }
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
@@ -162,82 +335,151 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Listening<A> {
     }
 }
 
-/// Takes connections until the server leaves.
-async fn take<A: HttpServerApp + Send + Sync + 'static>(
-    entrance: Entrance,
+/// Where the connections of one door are received.
+struct Reception<A> {
     app: Arc<A>,
-    departure: Arc<Departure>,
+    manner: Arc<ArcSwap<Manner>>,
+    door: Arc<Door>,
     idle: u64,
     bounds: Bounds,
-) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(entrance.listener)?;
-    let mut stage = departure.stage();
-    let gate = Gate::default();
-    let welcome = |socket: TcpStream, peer: SocketAddr| {
-        let place = match &bounds.crowd {
-            None => None,
-            Some(crowd) => match crowd.enter(peer.ip()) {
-                None => return,
-                place => place,
-            },
-        };
-        let (app, tls) = (Arc::clone(&app), entrance.tls.clone());
-        let connection = departure.connection();
-        let ends = Ends {
-            idle,
-            closing: departure.when_closing(),
-            leaving: departure.leaving(),
-            head: bounds.head,
-            crowd: bounds.crowd.clone(),
-            _place: place,
-        };
-        let socket = accepted(socket, peer);
-        tokio::spawn(serve(socket, tls, app, connection, ends));
-    };
-    loop {
-        let came = tokio::select! {
-            came = listener.accept() => came,
-            _ = stage.wait_for(|stage| *stage != Stage::Serving) => break,
-        };
-        match came {
-            Ok((socket, peer)) => welcome(socket, peer),
-            Err(error) => {
-                if let Some(more) = gate.pass("accept", "accept") {
-                    log::warn!("a connection could not be accepted: {error}{more}");
-                }
-                if let Some(crowd) = &bounds.crowd {
-                    crowd.make_room();
-                }
-                // Of those that have gone again, the next may be there already.
-                if !matches!(error.kind(), io::ErrorKind::ConnectionAborted) {
-                    tokio::time::sleep(PAUSE).await;
+}
+
+impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
+    /// Takes connections until the door is closed.
+    async fn take(&self, listener: TcpListener) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let mut stage = self.door.stage();
+        let gate = Gate::default();
+        loop {
+            let came = tokio::select! {
+                came = listener.accept() => came,
+                _ = stage.wait_for(|stage| *stage != Stage::Serving) => break,
+            };
+            match came {
+                Ok((socket, peer)) => self.welcome(socket, peer),
+                Err(error) => {
+                    if let Some(more) = gate.pass("accept", "accept") {
+                        log::warn!("a connection could not be accepted: {error}{more}");
+                    }
+                    if let Some(crowd) = &self.bounds.crowd {
+                        crowd.make_room();
+                    }
+                    // Of those that have gone again, the next may be there already.
+                    if !matches!(error.kind(), io::ErrorKind::ConnectionAborted) {
+                        tokio::time::sleep(PAUSE).await;
+                    }
                 }
             }
         }
+        if *self.door.stage().borrow() == Stage::Stopping {
+            // Closing the socket would reset those who have come and stand in its queue.
+            let end = Instant::now() + EMPTYING;
+            while let Ok(Ok(Ok((socket, peer)))) =
+                timeout_at(end, timeout(QUIET, listener.accept())).await
+            {
+                self.welcome(socket, peer);
+            }
+        }
+        Ok(())
     }
-    if *departure.stage().borrow() == Stage::Stopping {
-        // Closing the socket would reset those who have come and stand in its queue.
-        let end = Instant::now() + EMPTYING;
-        while let Ok(Ok(Ok((socket, peer)))) =
-            timeout_at(end, timeout(QUIET, listener.accept())).await
-        {
-            welcome(socket, peer);
+
+    fn welcome(&self, socket: TcpStream, peer: SocketAddr) {
+        let manner = self.manner.load_full();
+        let arrival = Arrival {
+            app: Arc::clone(&self.app),
+            connection: self.door.connection(),
+            idle: self.idle,
+            closing: self.door.when_closing(),
+            leaving: self.door.leaving(),
+            bounds: self.bounds.clone(),
+        };
+        if is_trusted(peer.ip().to_canonical(), &manner.balancers) {
+            tokio::spawn(arrival.through_a_balancer(socket, peer, manner));
+        } else if let Some(ends) = arrival.ends(peer) {
+            let Arrival {
+                app, connection, ..
+            } = arrival;
+            let socket = accepted(socket, peer);
+            tokio::spawn(serve(socket, manner, app, connection, ends));
         }
     }
-    Ok(())
+}
+
+/// A connection that has come.
+struct Arrival<A> {
+    app: Arc<A>,
+    connection: Connection,
+    idle: u64,
+    closing: watch::Receiver<bool>,
+    leaving: ShutdownWatch,
+    bounds: Bounds,
+}
+
+impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
+    /// When it ends, if there is a place for a client at this address.
+    fn ends(&self, client: SocketAddr) -> Option<Ends> {
+        let crowd = self.bounds.crowd.as_ref();
+        let place = match crowd {
+            None => None,
+            Some(crowd) => Some(crowd.enter(client.ip())?),
+        };
+        Some(Ends {
+            idle: self.idle,
+            closing: self.closing.clone(),
+            leaving: self.leaving.clone(),
+            head: self.bounds.head,
+            crowd: crowd.cloned(),
+            _place: place,
+        })
+    }
+
+    /// Learns from a balancer whose connection it is, and serves it. Places are for clients, so the
+    /// balancer itself takes none.
+    async fn through_a_balancer(
+        self,
+        mut socket: TcpStream,
+        peer: SocketAddr,
+        manner: Arc<Manner>,
+    ) {
+        let client = match timeout(self.bounds.head, proxied(&mut socket)).await {
+            Ok(Ok(client)) => client.unwrap_or(peer),
+            Ok(Err(error)) => {
+                log::debug!("a connection from the balancer {peer} was closed: {error}");
+                return;
+            }
+            Err(_) => {
+                log::debug!("the balancer {peer} did not say in time whose connection it brings");
+                return;
+            }
+        };
+        if let Some(ends) = self.ends(client) {
+            let socket = accepted(socket, client);
+            serve(socket, manner, self.app, self.connection, ends).await;
+        }
+    }
 }
 
 /// One connection from its handshake to its end.
 async fn serve<A: HttpServerApp + Send + Sync + 'static>(
-    socket: L4Stream,
-    tls: Option<Arc<Acceptor>>,
+    mut socket: L4Stream,
+    manner: Arc<Manner>,
     app: Arc<A>,
     mut connection: Connection,
-    ends: Ends,
+    mut ends: Ends,
 ) {
     let head = ends.head;
-    let stream: Stream = match tls {
-        None => Box::new(Gathered::new(socket)),
+    let mut speaks = Begins::Http1;
+    let stream: Stream = match &manner.tls {
+        None => {
+            if manner.plain == Plainly::Both {
+                connection.ready();
+                match beginning(&mut socket, &mut ends).await {
+                    Some(begins) => speaks = begins,
+                    None => return,
+                }
+            }
+            Box::new(Gathered::new(socket))
+        }
         // Boxed, so that a connection does not hold the room for its handshake all its life.
         Some(tls) => match Box::pin(timeout(HANDSHAKE, tls.tls_handshake(socket))).await {
             Ok(Ok(stream)) => {
@@ -245,7 +487,10 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                 let stream = Gathered::new(stream);
                 match is_h2 {
                     // The framework waits for the first bytes of HTTP/2 as long as they take.
-                    true => Box::new(stream.begun_within(PREFACE, head)),
+                    true => {
+                        speaks = Begins::Http2;
+                        Box::new(stream.begun_within(PREFACE, head))
+                    }
                     false => Box::new(stream),
                 }
             }
@@ -259,11 +504,30 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             }
         },
     };
+    drop(manner);
     connection.ready();
-    if stream.selected_alpn_proto() == Some(ALPN::H2) {
-        app.process_new(stream, &ends.leaving).await;
-    } else {
-        connection::serve(stream, &app, ends).await;
+    match speaks {
+        Begins::Http2 => {
+            app.process_new(stream, &ends.leaving).await;
+        }
+        Begins::Http1 => connection::serve(stream, &app, ends).await,
     }
     drop(connection);
+}
+
+/// What a client without TLS begins with; nothing where it does not begin before it has to go.
+async fn beginning(socket: &mut L4Stream, ends: &mut Ends) -> Option<Begins> {
+    let crowd = ends.crowd.clone();
+    let sent_away = async {
+        match &crowd {
+            Some(crowd) => crowd.sent_away().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased; // what has come already is served
+        begun = timeout(Duration::from_secs(ends.idle), begins(socket)) => begun.ok()?.ok(),
+        _ = ends.closing.wait_for(|closing| *closing) => None,
+        () = sent_away => None,
+    }
 }

@@ -11,6 +11,7 @@ mod admin;
 mod body;
 mod budget;
 mod client;
+mod compile;
 mod connection;
 mod crowd;
 mod culprits;
@@ -21,6 +22,7 @@ mod files;
 mod gate;
 mod gathered;
 mod group;
+mod halls;
 mod hops;
 mod intercept;
 mod keepalive;
@@ -30,19 +32,25 @@ mod listening;
 mod origin;
 mod outbound;
 mod passage;
+mod pools;
 mod posthog;
+mod preamble;
 mod process;
 mod random;
+mod rates;
 mod recovery;
 mod refusals;
+mod reload;
 mod reply;
 mod sender;
 mod serve;
 mod server;
+mod sharing;
 mod site;
 mod startable;
 mod stream;
 mod succession;
+mod tls;
 mod upstream;
 mod verdict;
 mod visitor;
@@ -51,34 +59,36 @@ mod watcher;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use pingora::proxy::Session;
 use pingora::tls::RootCertStore;
 use thiserror::Error;
 
 use crate::admin::live::Live;
-use crate::admin::{Admin, CertificateState, Requests, Takes};
-use crate::config::{Action, Config, Sessions};
+use crate::admin::{Admin, CertificateState, Requests};
+use crate::config::Config;
 use crate::delivery::SpoolError;
-use crate::posthog::{Host, Scheme};
-use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
 use crate::site::LibraryError;
 
-use account::Account;
+use account::Accounts;
+use admin::AdminPages;
 use budget::Budget;
+use compile::Lasting;
 use crowd::Crowd;
 use culprits::Cautions;
 use files::Files;
 use gate::Gate;
 use group::Gathering;
-use keeping::{Keeping, Terms};
-use outbound::Connections;
+use keeping::Keeping;
+use pools::Pools;
 use random::random_bits;
+use rates::Rates;
+use reload::Reloads;
 use sender::Destination;
-use upstream::Timeouts;
 use watcher::Counters;
 
 pub use crate::admin::Forwarded as ForwardCounts;
@@ -86,10 +96,12 @@ pub use doctor::{examine, TEST_EVENT};
 pub use gathered::Gathered;
 pub use library::{check_libraries, fetch_libraries, FetchError};
 pub use origin::Balancer;
+pub use reload::{ConfigFile, ReloadError};
 pub use serve::{accepted, serve, Plain};
 pub use server::{outlive_signals, Server, ServerError};
 pub use site::{Context, Site};
 pub use startable::{check_server, Startable};
+pub use succession::ask_to_reload;
 pub use watcher::{Counts, Observer};
 
 /// How long a client's connection waits for its next request, unless told otherwise.
@@ -121,36 +133,48 @@ const HEAD: Duration = Duration::from_secs(30);
 /// ```
 #[derive(Clone)]
 pub struct Hedgerow {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
 }
 
+/// What all clones share: the configuration of the moment, and what outlives it.
+struct Shared {
+    current: ArcSwap<Inner>,
+    lasting: Lasting,
+}
+
+/// One configuration at work. A request holds the one that it began with.
 struct Inner {
-    config: Config,
+    config: Arc<Config>,
     rewriter: Arc<Rewriter>,
-    destinations: Arc<HashMap<String, Destination>>,
+    destinations: Arc<Destinations>,
     keeping: Option<Arc<Keeping>>,
     /// By the name of the project, where its requests leave together.
     gathering: HashMap<String, Arc<Gathering>>,
     /// By the number of the route.
     files: HashMap<usize, Files>,
     budget: Arc<Budget>,
-    counters: Counters,
+    counters: Arc<Counters>,
     /// The connections of clients, where the listeners are ours.
     crowd: Arc<Crowd>,
-    /// How long the head of a request may take.
-    head: Duration,
     requests: Requests,
     /// Those that the listeners serve, as they were when this was built.
     certificates: Vec<CertificateState>,
-    cautions: Cautions,
+    cautions: Arc<Cautions>,
     gate: Arc<Gate>,
     observer: Option<Arc<dyn Observer>>,
     admin: Option<Arc<Admin>>,
     idle_seconds: u64,
     clock: Clock,
     /// Whether the server that this is in leaves: connections end with the next answer.
-    leaving: AtomicBool,
+    leaving: Arc<AtomicBool>,
+    accounts: Arc<Accounts>,
+    rates: Arc<Rates>,
+    reloads: Arc<Reloads>,
+    pools: Pools,
 }
+
+/// Projects as places to send batches to, by name.
+type Destinations = HashMap<String, Arc<Destination>>;
 
 /// Where the time of day comes from.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -243,7 +267,8 @@ impl Hedgerow {
     /// that of `request_filter`, so that the call can end in `?` or stand alone.
     pub async fn intercept(&self, session: &mut Session) -> pingora::Result<bool> {
         self.start_replay();
-        self.inner.intercept(session).await
+        let inner = self.current();
+        inner.intercept(session).await
     }
 
     /// Begins to send what waits in the spool, on the current Tokio runtime. The first
@@ -252,7 +277,7 @@ impl Hedgerow {
     /// without a spool, or when it has begun already.
     pub fn start_replay(&self) {
         self.start_sampling();
-        if let Some(keeping) = &self.inner.keeping {
+        if let Some(keeping) = &self.shared.lasting.keeping {
             keeping.start();
         }
     }
@@ -260,70 +285,59 @@ impl Hedgerow {
     /// Ends the replay for good, once the request that it has under way is through. What waits
     /// stays in the spool; batches that PostHog does not take are kept as before.
     pub async fn stop_replay(&self) {
-        if let Some(keeping) = &self.inner.keeping {
+        if let Some(keeping) = &self.shared.lasting.keeping {
             keeping.stop().await;
         }
     }
 
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.inner.config
+    /// The configuration of the moment.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.current().config)
+    }
+
+    fn current(&self) -> Arc<Inner> {
+        self.shared.current.load_full()
     }
 
     /// What became of requests that went on to real Segment accounts, all routes together.
     pub fn forward_counts(&self) -> ForwardCounts {
-        self.inner.forward_counts()
+        self.shared.lasting.accounts.counts()
     }
 
     /// Lets connections end with their next answer.
     fn set_leaving(&self) {
-        self.inner.leaving.store(true, Ordering::Relaxed);
+        self.shared.lasting.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Requests on their way to real Segment accounts, behind the backs of their clients.
     fn forwards_under_way(&self) -> usize {
-        let accounts = self.inner.files.values();
-        let counts = accounts.filter_map(|files| Some(files.account.as_ref()?.under_way()));
-        counts.sum()
+        self.shared.lasting.accounts.under_way()
     }
 
     /// Whether no predecessor uses the spool any more.
     fn is_first(&self) -> bool {
-        let keeping = self.inner.keeping.as_ref();
+        let keeping = self.shared.lasting.keeping.as_ref();
         keeping.is_none_or(|keeping| keeping.is_first())
     }
 
     /// Puts whatever comes from now on behind what waits in the spool.
     fn step_back(&self) {
-        if let Some(keeping) = &self.inner.keeping {
+        if let Some(keeping) = &self.shared.lasting.keeping {
             keeping.step_back();
         }
     }
 
     /// Takes that back: there is no successor after all.
     fn step_forward(&self) {
-        if let Some(keeping) = &self.inner.keeping {
+        if let Some(keeping) = &self.shared.lasting.keeping {
             keeping.step_forward();
         }
     }
 
     /// How many messages there were since the start.
     pub fn counts(&self) -> Counts {
-        self.inner.counters.read(self.inner.budget.held())
-    }
-}
-
-impl Inner {
-    fn forward_counts(&self) -> ForwardCounts {
-        let accounts = self.files.values();
-        let counts = accounts.filter_map(|files| Some(files.account.as_ref()?.counts()));
-        counts.fold(ForwardCounts::default(), |sum, more| ForwardCounts {
-            delivered: sum.delivered + more.delivered,
-            refused: sum.refused + more.refused,
-            expired: sum.expired + more.expired,
-            full: sum.full + more.full,
-            withheld: sum.withheld + more.withheld,
-        })
+        let lasting = &self.shared.lasting;
+        lasting.counters.read(lasting.budget.held())
     }
 }
 
@@ -391,95 +405,32 @@ impl Builder {
     /// When a project's host is to be verified and there is nothing to verify it with, or when
     /// sessions need a secret and the system has no random bits to make one of.
     pub fn build(self) -> Result<Hedgerow, BuildError> {
-        let config = self.config;
-        let timeouts = Timeouts {
-            connect: config.delivery.connect_timeout,
-            exchange: config.delivery.timeout,
-        };
-        let mut known = HashMap::new();
-        let mut destinations = HashMap::new();
-        for project in &config.projects {
-            let authorities = project.ca_file.as_ref().map(|file| file.path.as_path());
-            let connections = connections(&mut known, &project.host, authorities)?;
-            let destination = Destination::new(project, connections, timeouts)?;
-            destinations.insert(project.name.clone(), destination);
-        }
-        let gate = Arc::new(Gate::default());
-        let mut files = HashMap::new();
-        for (number, route) in config.routes.iter().enumerate() {
-            let Action::Segment { files: said, .. } = &route.action else {
-                continue;
-            };
-            let account = match &said.forward {
-                None => None,
-                Some(forward) => {
-                    let hosts = [
-                        connections(&mut known, &forward.api, None)?,
-                        connections(&mut known, &forward.cdn, None)?,
-                    ];
-                    let gate = Arc::clone(&gate);
-                    let account = Account::new(forward, hosts, timeouts.connect, gate);
-                    Some(Arc::new(account))
-                }
-            };
-            files.insert(
-                number,
-                Files::new(said, account, config.page_sessions(), timeouts.connect)?,
-            );
-        }
-        let destinations = Arc::new(destinations);
-        let keeping = match &config.delivery.spool {
-            Some(spool) => Some(Arc::new(Keeping::open(
-                spool,
-                &config.delivery,
-                Terms {
-                    #[cfg(feature = "nats")]
-                    largest_event: config.bounds.event,
-                    clock: Arc::clone(&self.clock),
-                },
-                Arc::clone(&destinations),
-                Arc::clone(&gate),
-            )?)),
-            None => None,
-        };
-        let gathering = Gathering::of(&config, &destinations, keeping.as_ref(), &gate);
-        let rewriter = Arc::new(rewriter(&config)?);
-        let crowd = Crowd::new(&config.limits, &config.trusted_proxies, Arc::clone(&gate));
-        let routes = config.routes.iter().map(|route| {
-            let takes = match route.action {
-                Action::Segment { .. } => Takes::Calls,
-                Action::PostHog(_) | Action::Origin(_) => Takes::Other,
-            };
-            (route.name(), takes)
-        });
-        let requests = Requests::new(routes);
-        let inner = Arc::new_cyclic(|inner| Inner {
-            admin: admin::admin(&config, &self.clock, self.live, inner),
-            requests,
-            certificates: process::certificates(&config),
-            files,
-            rewriter,
-            budget: Budget::new(config.limits.memory),
-            destinations,
-            counters: Counters::default(),
+        let gate = Arc::<Gate>::default();
+        let crowd = Crowd::new(
+            &self.config.limits,
+            &self.config.trusted_proxies,
+            Arc::clone(&gate),
+        );
+        let lasting = Lasting {
+            keeping: None,
+            counters: Arc::default(),
+            budget: Budget::new(self.config.limits.memory),
             crowd: Arc::new(crowd),
             head: self.head,
-            cautions: Cautions::default(),
+            cautions: Arc::default(),
             gate,
-            keeping,
-            gathering,
             observer: self.observer,
             // Zero would mean for ever.
             idle_seconds: self.idle.as_secs().max(1),
             clock: self.clock,
-            leaving: AtomicBool::new(false),
-            config,
-        });
-        let live = inner.admin.as_ref().and_then(|admin| admin.live());
-        if let (Some(keeping), Some(live)) = (&inner.keeping, live) {
-            keeping.show_to(Arc::clone(live));
-        }
-        Ok(Hedgerow { inner })
+            leaving: Arc::default(),
+            accounts: Arc::default(),
+            rates: Arc::default(),
+            reloads: Arc::default(),
+            admin: AdminPages::recording_in(self.live),
+            made_up: OnceLock::new(),
+        };
+        lasting.build(self.config)
     }
 }
 
@@ -489,44 +440,9 @@ impl std::fmt::Debug for Builder {
     }
 }
 
-/// The rewriting that a configuration asks for.
-fn rewriter(config: &Config) -> Result<Rewriter, BuildError> {
-    let rewriter = Rewriter::new(config.mapping.clone(), config.bounds).remembering();
-    let Sessions::Cookie(sessions) = &config.sessions else {
-        return Ok(rewriter);
-    };
-    let mut made_up = [0; SECRET_BYTES];
-    if sessions.lacks_secret() {
-        getrandom::fill(&mut made_up).map_err(|error| BuildError::Sessions(error.to_string()))?;
-    }
-    let keeper = sessions.keeper(&made_up);
-    let keeper = keeper.map_err(|error| BuildError::Sessions(error.to_string()))?;
-    Ok(rewriter.with_sessions(keeper))
-}
-
 /// A file without certificates: nothing is verified with it, because it is only used for hosts
 /// without TLS, whose machine may have no certificates at all.
 const NO_AUTHORITIES: &str = "/dev/null";
-
-/// The same connections for all hosts with the same authorities.
-fn connections(
-    known: &mut HashMap<Option<PathBuf>, Arc<Connections>>,
-    host: &Host,
-    authorities: Option<&Path>,
-) -> Result<Arc<Connections>, BuildError> {
-    let file = match host.scheme() {
-        Scheme::Http => Some(PathBuf::from(NO_AUTHORITIES)),
-        Scheme::Https => authorities.map(Path::to_owned),
-    };
-    if let Some(connections) = known.get(&file) {
-        return Ok(Arc::clone(connections));
-    }
-    // The framework panics on what this checks first.
-    check_authorities(file.as_deref(), &host.to_string())?;
-    let connections = Arc::new(Connections::new(file.as_deref()));
-    known.insert(file, Arc::clone(&connections));
-    Ok(connections)
-}
 
 /// Whether the file, or else the machine, has certificates to verify `host` with.
 fn check_authorities(file: Option<&Path>, host: &str) -> Result<(), BuildError> {

@@ -2,7 +2,7 @@
 //! pages on their way with the snippet.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use pingora::lb::{Backend, Backends, Extensions, LoadBalancer};
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::Result;
 use sha1::{Digest, Sha1};
+use tokio::sync::watch;
 
 use crate::config::{Health, Origin, OriginServer, UpstreamHttp};
 use crate::posthog::{Host, Scheme};
@@ -38,9 +39,14 @@ pub type Balancer = LoadBalancer<RoundRobin>;
 
 /// The servers of one origin.
 pub(super) struct Servers {
+    /// What it was made of.
+    made_of: (Origin, Timeouts, Option<String>),
     list: Vec<Arc<Upstream>>,
     next: AtomicUsize,
     balancer: Option<Arc<Balancer>>,
+    /// Ends the look at the servers' health.
+    over: watch::Sender<bool>,
+    looked_after: AtomicBool,
     snippet: Option<Snippet>,
     /// The host of a request that names none.
     authority: String,
@@ -59,6 +65,12 @@ impl std::fmt::Debug for Servers {
             .debug_struct("Servers")
             .field("list", &self.list)
             .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.over.send_replace(true);
     }
 }
 
@@ -88,6 +100,9 @@ impl Servers {
             (health, _) => Some(Arc::new(balancer(&origin.servers, &list, health))),
         };
         Ok(Self {
+            made_of: (origin.clone(), timeouts, page.as_ref().map(snippet::script)),
+            over: watch::Sender::new(false),
+            looked_after: AtomicBool::new(false),
             authority: hosts.first().map_or_else(String::new, Host::authority),
             underscores: origin.underscores,
             list,
@@ -107,6 +122,28 @@ impl Servers {
 
     pub(super) fn balancer(&self) -> Option<&Arc<Balancer>> {
         self.balancer.as_ref()
+    }
+
+    /// Whether it does what one made of these would do.
+    pub(super) fn is_as_good(
+        &self,
+        origin: &Origin,
+        timeouts: Timeouts,
+        page: Option<&Page>,
+    ) -> bool {
+        let (known, times, kept) = &self.made_of;
+        known == origin && *times == timeouts && *kept == page.map(snippet::script)
+    }
+
+    /// Looks after the servers' health on the current runtime, until this is dropped.
+    pub(super) fn look_after(&self) {
+        let Some(balancer) = &self.balancer else {
+            return;
+        };
+        if !self.looked_after.swap(true, Ordering::AcqRel) {
+            let (balancer, over) = (Arc::clone(balancer), self.over.subscribe());
+            tokio::spawn(async move { balancer.run(over, None).await });
+        }
     }
 
     /// The next healthy server; as long as nothing is known of their health, the next in turn

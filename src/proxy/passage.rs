@@ -20,6 +20,7 @@ use super::culprits::{blames_events, deliver_without, Culprit};
 use super::group::{Gathering, Request};
 use super::keeping::{Holder, Unkept};
 use super::outbound::PIECE;
+use super::rates::{Pace, RETRY_AFTER};
 use super::refusals::Asking;
 use super::sender::Destination;
 use super::stream::Outgoing;
@@ -37,6 +38,8 @@ pub(super) enum Stop {
     Encoding(BodyError),
     Rewrite(RewriteError),
     UnknownWriteKey,
+    /// Too many requests come with this write key.
+    KeyRate,
     /// All requests together hold as much as they may.
     Memory,
     /// PostHog did not take a batch.
@@ -92,6 +95,11 @@ impl Stop {
                 return Some(Reply::Busy { retry_after: 5 })
             }
             Self::Verdict(verdict) => return Some(verdict.reply()),
+            Self::KeyRate => {
+                return Some(Reply::TooMany {
+                    retry_after: RETRY_AFTER,
+                })
+            }
             Self::Spool => return Some(Reply::Busy { retry_after: 10 }),
             Self::UnknownWriteKey => Refusal::UnknownWriteKey,
             Self::Encoding(BodyError::TooLarge) | Self::Rewrite(RewriteError::TooLarge) => {
@@ -400,7 +408,10 @@ impl<'a> Passage<'a> {
         let route = self.keys.route;
         let of = |key: &Option<WriteKey>| key.as_ref().and_then(|key| route.target(Some(key)));
         let mut found = of(&self.keys.header).map(|project| (project, KeyFrom::Header));
-        let wants_key = self.keys.search == KeySearch::ForTheAccount || route.depends_on_key();
+        let limited = self.inner.config.limits.requests_per_key.is_some();
+        let wants_key =
+            limited || self.keys.search == KeySearch::ForTheAccount || route.depends_on_key();
+        let mut named = self.keys.header.clone().filter(|_| found.is_some());
         if found.is_none() && wants_key {
             let body = match self.rewrite.write_key()? {
                 WrittenKey::NotYetKnown => return Ok(None),
@@ -411,13 +422,26 @@ impl<'a> Passage<'a> {
             found = of(&body)
                 .map(|project| (project, KeyFrom::Body))
                 .or_else(query);
+            named = match &found {
+                Some((_, KeyFrom::Body)) => body,
+                Some(_) => self.keys.query.clone(),
+                None => None,
+            };
         }
         let (project, key) = found
             .or_else(|| Some((route.target(None)?, KeyFrom::Nowhere)))
             .ok_or(Stop::UnknownWriteKey)?;
         self.key = key;
+        if let Some(named) = named.filter(|_| limited) {
+            let inner = self.inner;
+            if inner.rates.of_key(&inner.config, &named, &inner.gate) == Pace::TooFast {
+                return Err(Stop::KeyRate);
+            }
+        }
         let destination = self.inner.destinations.get(&project.name);
-        destination.map(Some).ok_or(Stop::UnknownWriteKey)
+        destination
+            .map(|destination| Some(destination.as_ref()))
+            .ok_or(Stop::UnknownWriteKey)
     }
 
     /// Sends what the batch holds, over a request that stays open until the batch is large.

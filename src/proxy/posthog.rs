@@ -35,6 +35,8 @@ const SCRIPT: usize = 16 << 20;
 /// A `posthog:` route at work.
 pub(super) struct Passed {
     said: PostHogJs,
+    prefix: PathPrefix,
+    timeouts: Timeouts,
     /// Where PostHog's addresses stand on the site's host.
     below: Below,
     pub(super) upstream: Upstream,
@@ -82,6 +84,8 @@ impl Passed {
         };
         Self {
             said: said.clone(),
+            prefix: prefix.clone(),
+            timeouts,
             below: Below::new(prefix, host, said.names.as_ref()),
             upstream: Upstream::new(host, http, patient),
             authority: host.authority(),
@@ -91,6 +95,16 @@ impl Passed {
             assets: Source::new(&host.assets(), connections, timeouts),
             cache: Mutex::new(Cache::new(said.cache)),
         }
+    }
+
+    /// Whether it does what one made of these would do.
+    pub(super) fn is_as_good(
+        &self,
+        prefix: &PathPrefix,
+        said: &PostHogJs,
+        timeouts: Timeouts,
+    ) -> bool {
+        self.prefix == *prefix && self.said == *said && self.timeouts == timeouts
     }
 
     /// Decides about a request whose path below the prefix, without its slash, is `tail`.

@@ -90,6 +90,7 @@ impl Stop {
         match self {
             Self::Client(super::body::Interrupted::Slow) => Answered::SlowBody,
             Self::Memory => Answered::Memory,
+            Self::KeyRate => Answered::KeyRate,
             Self::Verdict(_) => Answered::PostHog,
             Self::Spool => Answered::Spool,
             _ => match self.reply() {
@@ -120,6 +121,7 @@ pub(super) fn of_head(fault: HeadFault) -> Answered {
         HeadFault::NoHost => Answered::NoHost,
         HeadFault::Host => Answered::BadHost,
         HeadFault::Trace => Answered::Trace,
+        HeadFault::Connect => Answered::Connect,
         HeadFault::TransferCoding => Answered::TransferCoding,
     }
 }

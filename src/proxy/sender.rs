@@ -46,8 +46,10 @@ pub(super) struct Destination {
     /// As many as connections are kept: more would open some that could never be used again.
     whole: Semaphore,
     streams: Semaphore,
-    tally: Tally,
-    traffic: Traffic,
+    tally: Arc<Tally>,
+    traffic: Arc<Traffic>,
+    connections: Arc<Connections>,
+    timeouts: Timeouts,
     /// The request without what depends on the batch: its length and the client's address.
     template: Template,
 }
@@ -57,6 +59,15 @@ pub(super) struct Destination {
 struct Traffic {
     times: Timing,
     bytes: AtomicU64,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            times: Timing::of_waiting(),
+            bytes: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Traffic {
@@ -85,11 +96,17 @@ impl From<Verdict> for Said {
 }
 
 impl Destination {
+    /// With counts that go on from those of `before`.
     pub(super) fn new(
         project: &Arc<Project>,
         connections: Arc<Connections>,
         timeouts: Timeouts,
+        before: Option<&Self>,
     ) -> Result<Self, BuildError> {
+        let (tally, traffic) = match before {
+            Some(before) => (Arc::clone(&before.tally), Arc::clone(&before.traffic)),
+            None => Default::default(),
+        };
         let host = &project.host;
         let path = format!("{}{BATCH_PATH}", host.base_path());
         let template = template(&path, &host.authority()).map_err(|_| BuildError::Host {
@@ -99,16 +116,30 @@ impl Destination {
             project: Arc::clone(project),
             envelope: Envelope::new(&project.api_key),
             recipient: Arc::new(project.recipient()),
-            client: Client::new(Upstream::new(host, project.http, timeouts), connections),
+            client: Client::new(
+                Upstream::new(host, project.http, timeouts),
+                Arc::clone(&connections),
+            ),
             whole: Semaphore::new(POOL),
             streams: Semaphore::new(STREAMS),
-            tally: Tally::default(),
-            traffic: Traffic {
-                times: Timing::of_waiting(),
-                bytes: AtomicU64::new(0),
-            },
+            tally,
+            traffic,
+            connections,
+            timeouts,
             template,
         })
+    }
+
+    /// Whether it does what one made of these would do.
+    pub(super) fn is_as_good(
+        &self,
+        project: &Project,
+        timeouts: Timeouts,
+        connections: &Arc<Connections>,
+    ) -> bool {
+        *self.project == *project
+            && self.timeouts == timeouts
+            && Arc::ptr_eq(&self.connections, connections)
     }
 
     pub(super) fn project(&self) -> &Project {
@@ -130,7 +161,7 @@ impl Destination {
     }
 
     /// What PostHog said to batches so far.
-    pub(super) fn tally(&self) -> &Tally {
+    pub(super) fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }
 

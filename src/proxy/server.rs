@@ -1,29 +1,30 @@
 //! A whole server: listeners, threads, signals.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
-use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{
     RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
     UnixShutdownSignalWatch,
 };
-use pingora::services::background::{background_service, BackgroundService, GenBackgroundService};
+use pingora::services::background::{background_service, BackgroundService};
 use thiserror::Error;
 use tokio::signal::unix::{signal, SignalKind};
 
-use crate::config::{Action, Config, Tls};
+use crate::config::{Action, Config};
 use crate::demo::http::Handler;
 use crate::posthog::Scheme;
 
 use super::departure::{Departure, Stage};
-use super::listening::{Bounds, Entrance, Listening};
+use super::halls::Halls;
+use super::listening::{Entrance, Hall, Listening, Manner};
+use super::reload::{Asking, ConfigFile, Reloader, Reloading};
 use super::serve::Plain;
 use super::site::Site;
 use super::succession::{Estate, Inheritance};
@@ -44,7 +45,9 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     hedgerow: Hedgerow,
     departure: Arc<Departure>,
-    estate: Option<Estate>,
+    estate: Option<Arc<Estate>>,
+    reloader: Arc<Reloader>,
+    asking: Asking,
 }
 
 /// Why a server cannot run.
@@ -59,6 +62,12 @@ pub enum ServerError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The system has no room for the sockets.
+    #[error("the listening sockets: {source}")]
+    Sockets {
         /// What the system says.
         source: std::io::Error,
     },
@@ -131,8 +140,8 @@ impl Server {
 
     /// Lets successors ask this process.
     fn publish(&self) -> Result<(), ServerError> {
-        let path = &self.hedgerow.config().server.upgrade_socket;
-        let (Some(estate), Some(path)) = (&self.estate, path) else {
+        let config = self.hedgerow.config();
+        let (Some(estate), Some(path)) = (&self.estate, &config.server.upgrade_socket) else {
             return Ok(());
         };
         estate
@@ -148,85 +157,74 @@ impl Server {
         inheritance: &mut Option<Inheritance>,
     ) -> Result<Self, ServerError> {
         let config = hedgerow.config();
-        let secure = secure_origin(config);
-        if let Some(origin) = &secure {
-            check_authorities(None, origin)?;
-        }
-        let conf = conf(config, secure.is_some());
-        let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
+        let verifies = match secure_origin(&config) {
+            Some(origin) => {
+                check_authorities(None, &origin)?;
+                true
+            }
+            // A configuration that comes later may need them.
+            None => check_authorities(None, "").is_ok(),
+        };
+        let mut server = PingoraServer::new_with_opt_and_conf(None, conf(&config, verifies));
         server.bootstrap();
         let conf = Arc::clone(&server.configuration);
         let departure = Departure::new();
-        let idle = hedgerow.inner.idle_seconds;
         server.add_service(background_service("replay", Replaying(hedgerow.clone())));
         server.add_service(background_service("signals", Unmeant));
         let site = Site::new(hedgerow.clone())?;
-        for balancer in site.balancers() {
-            let name = "the health of a site's servers".to_owned();
-            server.add_service(GenBackgroundService::new(name, balancer));
-        }
-        let mut proxy = http_proxy(&conf, site);
+        let mut proxy = http_proxy(&conf, site.clone());
         proxy.server_options = Some(options());
-        let (mut addresses, mut entrances, mut sockets) = (Vec::new(), Vec::new(), Vec::new());
-        let mut enter = |address: SocketAddr| {
+        let halls = Arc::new(Halls::new(proxy, &hedgerow, &departure));
+        let plans = halls.plan(&config, |address| {
             let inherited = inheritance
                 .as_mut()
                 .and_then(|inheritance| inheritance.take(address));
-            let entrance = match inherited {
+            match inherited {
                 Some(socket) => Entrance::inherited(socket),
                 None => Entrance::open(address),
-            };
-            let shared = entrance.and_then(|entrance| Ok((entrance.socket()?, entrance)));
-            let (socket, entrance) =
-                shared.map_err(|source| ServerError::Listen { address, source })?;
-            sockets.push((entrance.address, socket));
-            Ok::<_, ServerError>(entrance)
-        };
-        for listener in &config.listen {
-            let tls = listener.tls.as_ref().map(settings).transpose()?;
-            let entrance = enter(listener.address)?;
-            addresses.push(entrance.address);
-            entrances.push(match tls {
-                None => entrance,
-                Some(tls) => entrance.secured(tls.build()),
-            });
+            }
+        })?;
+        let system = |source| ServerError::Sockets { source };
+        halls.adopt(plans).map_err(system)?;
+        server.add_service(Listening::new("site", Arc::clone(&halls.site)));
+        if config.admin.is_some() {
+            server.add_service(Listening::new("admin", Arc::clone(&halls.admin)));
         }
-        let mut listening = Listening::new("site", proxy, entrances, Arc::clone(&departure), idle);
-        listening.bounded(Bounds {
-            crowd: Some(Arc::clone(&hedgerow.inner.crowd)),
-            head: hedgerow.inner.head,
-        });
-        server.add_service(listening);
-        if let Some((address, pages)) = config.admin.zip(hedgerow.admin()) {
-            let entrances = vec![enter(address)?];
-            let pages = Plain::new(pages);
-            let listening = Listening::new("admin", pages, entrances, Arc::clone(&departure), idle);
-            server.add_service(listening);
-        }
-        if let Some(address) = config.health {
-            let entrances = vec![enter(address)?];
-            let health = Plain::new(hedgerow.health());
-            let departure = Arc::clone(&departure);
-            let listening = Listening::new("health", health, entrances, departure, idle);
-            server.add_service(listening);
+        if config.health.is_some() {
+            server.add_service(Listening::new("health", Arc::clone(&halls.health)));
         }
         let estate = match &config.server.upgrade_socket {
             None => None,
             Some(path) => {
-                let opened = Estate::open(path, sockets);
-                Some(opened.map_err(|source| ServerError::UpgradeSocket {
-                    path: path.clone(),
-                    source,
-                })?)
+                let opened = Estate::open(path, halls.sockets().map_err(system)?);
+                Some(Arc::new(opened.map_err(|source| {
+                    ServerError::UpgradeSocket {
+                        path: path.clone(),
+                        source,
+                    }
+                })?))
             }
         };
+        let (reloader, asking) =
+            Reloader::new(hedgerow.clone(), site, Arc::clone(&halls), estate.clone());
+        let reloader = Arc::new(reloader);
+        let service = Reloading(Arc::clone(&reloader));
+        server.add_service(background_service("reload", service));
         Ok(Self {
             server,
-            addresses,
+            addresses: halls.site.addresses(),
             hedgerow,
             departure,
             estate,
+            reloader,
+            asking,
         })
+    }
+
+    /// Reads this file again when it, or one that it names, has changed, on `SIGHUP`, and when
+    /// `hedgerow reload` asks for it; it is the one that the configuration was read from.
+    pub fn follow(&mut self, file: ConfigFile) {
+        self.reloader.follow(file);
     }
 
     /// Where it listens, in the order of the configuration, with the ports that were free
@@ -242,17 +240,19 @@ impl Server {
     /// When the address cannot be listened on.
     pub fn serve(
         &mut self,
-        name: &str,
+        name: &'static str,
         address: SocketAddr,
         handler: Arc<dyn Handler>,
     ) -> Result<SocketAddr, ServerError> {
-        let entrance =
-            Entrance::open(address).map_err(|source| ServerError::Listen { address, source })?;
-        let address = entrance.address;
         let departure = Arc::clone(&self.departure);
-        let idle = self.hedgerow.inner.idle_seconds;
-        let service = Listening::new(name, Plain::new(handler), vec![entrance], departure, idle);
-        self.server.add_service(service);
+        let idle = self.hedgerow.shared.lasting.idle_seconds;
+        let hall = Hall::new(Plain::new(handler), departure, idle);
+        let plan = hall.plan(vec![(address, Manner::default())], Entrance::open)?;
+        let adopted = hall.adopt(plan);
+        adopted.map_err(|source| ServerError::Sockets { source })?;
+        let address = hall.addresses().first().copied().unwrap_or(address);
+        self.server
+            .add_service(Listening::new(name, Arc::new(hall)));
         Ok(address)
     }
 
@@ -270,6 +270,7 @@ impl Server {
             hedgerow: self.hedgerow,
             departure: self.departure,
             estate: self.estate,
+            asking: self.asking,
         };
         self.server.run(RunArgs {
             shutdown_signal: Box::new(leaving),
@@ -287,12 +288,11 @@ impl std::fmt::Debug for Server {
 }
 
 /// Signals that would end the process by default, although no one who sends them means that: some
-/// tools ask every service with them to open its logs anew.
+/// tools ask every service with them to open its logs anew. `SIGHUP` is the reloader's.
 struct Unmeant;
 
 impl Unmeant {
-    const SIGNALS: [(SignalKind, &'static str); 3] = [
-        (SignalKind::hangup(), "SIGHUP"),
+    const SIGNALS: [(SignalKind, &'static str); 2] = [
         (SignalKind::user_defined1(), "SIGUSR1"),
         (SignalKind::user_defined2(), "SIGUSR2"),
     ];
@@ -303,10 +303,7 @@ impl Unmeant {
             Err(error) => return log::warn!("{name} would end this process: {error}"),
         };
         while signals.recv().await.is_some() {
-            log::warn!(
-                "{name} changes nothing: the configuration is read once; start a new process with \
-                 `hedgerow run --upgrade` to change it"
-            );
+            log::warn!("{name} changes nothing: SIGHUP reads the configuration again");
         }
     }
 }
@@ -323,15 +320,16 @@ pub fn outlive_signals() -> std::io::Result<()> {
         .enable_all()
         .build()?;
     // A handler stays for the life of the process, whether or not this stream does.
-    let catch = |(kind, _)| signal(kind).map(drop);
-    runtime.block_on(async { Unmeant::SIGNALS.into_iter().try_for_each(catch) })
+    let unmeant = Unmeant::SIGNALS.into_iter().map(|(kind, _)| kind);
+    let mut all = unmeant.chain([SignalKind::hangup()]);
+    runtime.block_on(async { all.try_for_each(|kind| signal(kind).map(drop)) })
 }
 
 #[async_trait]
 impl BackgroundService for Unmeant {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let [one, two, three] = Self::SIGNALS.map(|(kind, name)| Self::answer(kind, name));
-        let answers = async { tokio::join!(one, two, three) };
+        let [one, two] = Self::SIGNALS.map(|(kind, name)| Self::answer(kind, name));
+        let answers = async { tokio::join!(one, two) };
         tokio::select! {
             _ = answers => {}
             _ = shutdown.wait_for(|over| *over) => {}
@@ -357,7 +355,8 @@ struct Leaving {
     signal: Box<dyn ShutdownSignalWatch + Send + Sync>,
     hedgerow: Hedgerow,
     departure: Arc<Departure>,
-    estate: Option<Estate>,
+    estate: Option<Arc<Estate>>,
+    asking: Asking,
 }
 
 #[async_trait]
@@ -368,6 +367,9 @@ impl ShutdownSignalWatch for Leaving {
             () = self.succeeded() => Some(Stage::HandedOver),
         };
         let Some(stage) = stage else {
+            if let Some(estate) = &self.estate {
+                estate.close();
+            }
             return ShutdownSignal::FastShutdown;
         };
         tokio::select! {
@@ -406,7 +408,13 @@ impl Leaving {
             || self.hedgerow.step_back(),
             || self.hedgerow.step_forward(),
         );
-        estate.handed_over(before, undo).await;
+        let reload = || async {
+            match self.asking.reload().await {
+                Ok(said) => format!("ok: {said}"),
+                Err(error) => format!("refused: {error}"),
+            }
+        };
+        estate.handed_over(before, undo, reload).await;
         log::info!("a successor serves now");
     }
 
@@ -417,17 +425,15 @@ impl Leaving {
         }
         self.hedgerow.set_leaving();
         let rest = || self.hedgerow.forwards_under_way();
-        let leaving = self.departure.leave(stage, grace, rest);
-        let replay = async {
-            if stage == Stage::Stopping {
-                let _ = tokio::time::timeout(grace, self.hedgerow.stop_replay()).await;
-            }
+        let start = Instant::now();
+        self.departure.leave(stage, grace, rest).await;
+        // Last of all: with the end of the replay another process drains the spool, and nothing that
+        // it sends may overtake what was under way here.
+        let left = match stage {
+            Stage::HandedOver => grace,
+            _ => grace.saturating_sub(start.elapsed()),
         };
-        tokio::join!(leaving, replay);
-        if stage == Stage::HandedOver {
-            // Last of all: with the end of the replay the successor need not wait any more.
-            let _ = tokio::time::timeout(grace, self.hedgerow.stop_replay()).await;
-        }
+        let _ = tokio::time::timeout(left, self.hedgerow.stop_replay()).await;
     }
 }
 
@@ -463,38 +469,14 @@ fn conf(config: &Config, verifies: bool) -> ServerConf {
     }
 }
 
-/// Every connection ends some time (pingora 2.4). HTTP/2 is for TLS only: without it, a silent
-/// connection would never be closed.
+/// Every connection ends some time (pingora 2.4).
 pub(super) fn options() -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     options.keepalive_request_limit = Some(REQUESTS);
     options.h2_idle_timeout = Some(IDLE);
+    // Listeners have looked which of the two is spoken when they hand a connection on.
+    options.h2c = true;
+    // The site proxy refuses it, in words of its own.
+    options.allow_connect_method_proxying = true;
     options
-}
-
-pub(super) fn settings(tls: &Tls) -> Result<TlsSettings, ServerError> {
-    let refuse = |reason: String| ServerError::Certificate {
-        certificate: tls.certificate.display().to_string(),
-        reason,
-    };
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let (certificate, key) = (text(&tls.certificate), text(&tls.key));
-    check_pair(&certificate, &key).map_err(refuse)?;
-    let mut settings =
-        TlsSettings::intermediate(&certificate, &key).map_err(|error| refuse(error.to_string()))?;
-    settings.enable_h2();
-    Ok(settings)
-}
-
-/// The framework panics on a bad pair when it is too late to say which.
-fn check_pair(certificate: &str, key: &str) -> Result<(), String> {
-    pingora::tls::install_default_crypto_provider();
-    let loaded = pingora::tls::load_certs_and_key_files(certificate, key)
-        .map_err(|error| error.to_string())?;
-    let (certificates, key) = loaded.ok_or("no certificate or no private key in the files")?;
-    pingora::tls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .map(drop)
-        .map_err(|error| error.to_string())
 }

@@ -6,8 +6,9 @@ use std::net::{SocketAddr, TcpListener};
 use crate::config::{Config, Spool, SpoolPlace};
 use crate::delivery::{look_at_spool, SpoolError};
 
-use super::server::{secure_origin, settings};
+use super::server::secure_origin;
 use super::site::Site;
+use super::tls;
 use super::{check_authorities, BuildError, Hedgerow, ServerError};
 
 /// What would become of a start.
@@ -36,10 +37,10 @@ pub fn check_server(mut config: Config) -> Startable {
     let pairs = config
         .listen
         .iter()
-        .filter_map(|listener| listener.tls.as_ref());
+        .flat_map(|listener| listener.certificates());
     found
         .refusals
-        .extend(pairs.filter_map(|tls| settings(tls).err()));
+        .extend(pairs.filter_map(|tls| tls::acceptor(std::iter::once(tls)).err()));
     let authorities = secure_origin(&config).map(|origin| check_authorities(None, &origin));
     if let Some(Err(error)) = authorities {
         found.refusals.push(error.into());

@@ -7,9 +7,11 @@
 //!
 //! New: connects. Old: `hedgerow 1`, a line for each address, an empty line, with the sockets in
 //! the same order. New: `ready`. Old: `go`, from when on the new one takes connections.
+//! `hedgerow reload` says `reload` instead of `ready`, and gets one answer.
 
 use std::collections::HashMap;
 use std::fs;
+use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -31,6 +33,16 @@ use tokio::time::timeout;
 const GREETING: &str = "hedgerow 1\n";
 const READY: &[u8] = b"ready\n";
 const GO: &[u8] = b"go\n";
+/// In the place of `ready`, and as long.
+const RELOAD: [u8; READY.len()] = *b"reload";
+/// The longest answer to it, in bytes.
+const ANSWER: u64 = 1 << 20;
+
+/// What another process came for.
+enum Asked {
+    Sockets,
+    Reload,
+}
 
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,6 +63,29 @@ pub(super) struct Estate {
     file: Mutex<Option<(u64, u64)>>,
     listener: Mutex<Option<std::os::unix::net::UnixListener>>,
     sockets: Mutex<Vec<(SocketAddr, OwnedFd)>>,
+}
+
+/// Asks the process that listens at this `server.upgrade_socket` to read its configuration again.
+/// What it says: that it has come into force, or else why not.
+///
+/// # Errors
+///
+/// When there is no such process, or it does not answer in time.
+pub fn ask_to_reload(path: &Path) -> io::Result<Result<String, String>> {
+    // The sockets come first and are let go.
+    let Inheritance {
+        mut stream,
+        sockets,
+    } = Inheritance::ask(path)?;
+    drop(sockets);
+    stream.write_all(&RELOAD)?;
+    let mut said = String::new();
+    (&stream).take(ANSWER).read_to_string(&mut said)?;
+    match said.split_once(": ") {
+        Some(("ok", said)) => Ok(Ok(said.to_owned())),
+        Some(("refused", why)) => Ok(Err(why.to_owned())),
+        _ => Err(io::Error::other("the other process cannot reload")),
+    }
 }
 
 /// The new process's side, with what it was given.
@@ -96,7 +131,14 @@ impl Estate {
 
     /// Returns when a successor has the sockets and is ready. `before` is called before it begins
     /// to serve, and `undo` when it did not come to that.
-    pub(super) async fn handed_over(&self, before: impl Fn(), undo: impl Fn()) {
+    ///
+    /// Whoever asks for a reload here instead gets the answer of `reload`.
+    pub(super) async fn handed_over<R: Future<Output = String>>(
+        &self,
+        before: impl Fn(),
+        undo: impl Fn(),
+        reload: impl Fn() -> R,
+    ) {
         let listener = lock(&self.listener).take();
         let listener = listener.map(UnixListener::from_std);
         let Some(Ok(listener)) = listener else {
@@ -111,8 +153,9 @@ impl Estate {
                     continue;
                 }
             };
-            match timeout(PATIENCE, self.hand_over(came, &before)).await {
-                Ok(Ok(())) => return,
+            match timeout(PATIENCE, self.hand_over(came, &before, &reload)).await {
+                Ok(Ok(Asked::Sockets)) => return,
+                Ok(Ok(Asked::Reload)) => continue,
                 Ok(Err(error)) => log::error!(
                     "the sockets were not handed over, this process goes on serving: {error}"
                 ),
@@ -122,7 +165,12 @@ impl Estate {
         }
     }
 
-    async fn hand_over(&self, mut stream: Asking, before: &impl Fn()) -> io::Result<()> {
+    async fn hand_over<R: Future<Output = String>>(
+        &self,
+        mut stream: Asking,
+        before: &impl Fn(),
+        reload: &impl Fn() -> R,
+    ) -> io::Result<Asked> {
         check_peer(stream.as_fd())?;
         let sockets: Vec<(SocketAddr, OwnedFd)> = {
             let sockets = lock(&self.sockets);
@@ -146,13 +194,22 @@ impl Estate {
         drop(sockets);
         let mut said = [0; READY.len()];
         stream.read_exact(&mut said).await?;
+        if said == RELOAD {
+            stream.write_all(reload().await.as_bytes()).await?;
+            return Ok(Asked::Reload);
+        }
         if said != READY {
             return Err(io::Error::other("the successor is no Hedgerow"));
         }
         before();
         stream.write_all(GO).await?;
         *lock(&self.file) = None;
-        Ok(())
+        Ok(Asked::Sockets)
+    }
+
+    /// Holds these sockets from now on.
+    pub(super) fn hold(&self, sockets: Vec<(SocketAddr, OwnedFd)>) {
+        *lock(&self.sockets) = sockets;
     }
 
     /// Lets go of everything: the sockets end with their listeners.
@@ -366,7 +423,8 @@ mod tests {
             let path = path.clone();
             std::thread::spawn(move || Inheritance::ask(&path).and_then(Inheritance::ready))
         };
-        old.handed_over(|| {}, || {}).await;
+        old.handed_over(|| {}, || {}, || async { String::new() })
+            .await;
         asks.join().unwrap().unwrap();
         let place = identity(&path).unwrap();
         // The successor may publish its own at any moment from now on: here it has not yet.

@@ -29,7 +29,7 @@ pub(super) const IDLE: Duration = Duration::from_secs(40);
 const ALONE: u64 = 1 << 63;
 
 /// The timeouts of an upstream.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Timeouts {
     /// For TCP and TLS together.
     pub(super) connect: Duration,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use crate::admin::live::{Live, Of, Outcome};
 use crate::admin::metrics::Timing;
@@ -67,17 +67,39 @@ impl Default for Counters {
     }
 }
 
-/// Messages by the code of a reason.
-#[derive(Debug, Default)]
-struct Reasons(Mutex<BTreeMap<&'static str, u64>>);
+/// Codes that one kind of reasons can have; there are fewer.
+const CODES: usize = 32;
+
+/// Messages by the code of a reason. Counting takes no lock: a code keeps the place that it has taken
+/// when it came first.
+#[derive(Debug)]
+struct Reasons([(OnceLock<&'static str>, AtomicU64); CODES]);
+
+impl Default for Reasons {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| {
+            (OnceLock::new(), AtomicU64::new(0))
+        }))
+    }
+}
 
 impl Reasons {
     fn count(&self, code: &'static str) {
-        *self.list().entry(code).or_default() += 1;
+        let place = self.0.iter().find(|(known, _)| {
+            // Set by somebody else meanwhile, it is compared all the same.
+            *known.get_or_init(|| code) == code
+        });
+        if let Some((_, number)) = place {
+            number.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    fn list(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> BTreeMap<&'static str, u64> {
+        let taken = self.0.iter().filter_map(|(code, number)| {
+            let number = number.load(Ordering::Relaxed);
+            Some((*code.get()?, number))
+        });
+        taken.collect()
     }
 }
 
@@ -101,13 +123,13 @@ impl Counters {
     }
 
     pub(super) fn read(&self, held: usize) -> Counts {
-        let left_out_for = self.left_out.list().clone();
+        let left_out_for = self.left_out.read();
         Counts {
             events: self.events.load(Ordering::Relaxed),
             left_out: left_out_for.values().sum(),
             left_out_for,
-            refused: self.refused.list().clone(),
-            notices: self.notices.list().clone(),
+            refused: self.refused.read(),
+            notices: self.notices.read(),
             busy: self.busy.load(Ordering::Relaxed),
             held,
         }
@@ -243,5 +265,29 @@ impl Watch for Watcher<'_> {
         if self.gate.first(self.project, code) {
             log::warn!("project {}: {code}: {notice}", self.project);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_is_counted_from_many_threads_at_once() {
+        const ALL: [&str; 5] = ["a", "b", "c", "d", "e"];
+        let reasons = Reasons::default();
+        assert!(reasons.read().is_empty());
+        std::thread::scope(|scope| {
+            for start in 0..4 {
+                let reasons = &reasons;
+                scope.spawn(move || {
+                    for number in 0..1_000 {
+                        reasons.count(ALL[(start + number) % ALL.len()]);
+                    }
+                });
+            }
+        });
+        let expected: BTreeMap<&str, u64> = ALL.into_iter().map(|code| (code, 800)).collect();
+        assert_eq!(reasons.read(), expected);
     }
 }

@@ -17,6 +17,8 @@ pub enum HeadFault {
     Host,
     /// `TRACE` returns a request's own cookies in a body that scripts can read.
     Trace,
+    /// `CONNECT` asks for a tunnel, which a server in front of sites does not dig.
+    Connect,
     /// A transfer coding besides `chunked`.
     TransferCoding,
 }
@@ -26,7 +28,7 @@ impl HeadFault {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Target | Self::DotSegment | Self::NoHost | Self::Host => StatusCode::BAD_REQUEST,
-            Self::Trace => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Trace | Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
         }
     }
@@ -57,6 +59,9 @@ impl Head<'_> {
         // Microsoft's servers know the same method as TRACK.
         if *self.method == Method::TRACE || self.method.as_str() == "TRACK" {
             return Err(HeadFault::Trace);
+        }
+        if *self.method == Method::CONNECT {
+            return Err(HeadFault::Connect);
         }
         self.check_target()?;
         self.check_host()?;

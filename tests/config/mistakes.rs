@@ -155,9 +155,29 @@ fn each_kind_of_mistake_has_its_place() {
                 6,
                 9,
                 "limits",
-                "expected a mapping of body, window, event, memory, connections or \
-                 connections_per_client",
+                "expected a mapping of body, window, event, memory, connections, \
+                 connections_per_client, requests_per_client or requests_per_key",
             )],
+        ),
+        (
+            "limits: {requests_per_client: 0}",
+            &[(6, 31, "limits.requests_per_client", "from 1 to 1000000")],
+        ),
+        (
+            "listen: {address: \"127.0.0.1:1\", redirect: http}",
+            &[(6, 44, "listen.redirect", "expected https, or https:")],
+        ),
+        (
+            "listen: {address: \"127.0.0.1:1\", h2c: yes}",
+            &[(6, 39, "listen.h2c", "on or off")],
+        ),
+        (
+            "listen: {address: \"127.0.0.1:1\", proxy_protocol: all}",
+            &[(6, 50, "listen.proxy_protocol", "expected a network")],
+        ),
+        (
+            "server: {watch: sometimes}",
+            &[(6, 17, "server.watch", "on or off")],
         ),
         (
             "limits: {connections: 0}",
@@ -435,6 +455,26 @@ fn what_goes_together_is_held_to_it() {
         ),
         ("admin: on", &[(6, 8, "admin", "expected an address")]),
         (
+            "admin: {live: on}",
+            &[(6, 8, "admin", "`address` is missing")],
+        ),
+        (
+            "admin: {address: \"0.0.0.0:9090\", live: on}",
+            &[(6, 18, "admin.address", "needs a `token`")],
+        ),
+        (
+            "admin: {address: 127.0.0.1:9090, live: maybe}",
+            &[(6, 40, "admin.live", "expected on or off")],
+        ),
+        (
+            "admin: {address: 127.0.0.1:9090, token: short}",
+            &[(6, 41, "admin.token", "at least 16")],
+        ),
+        (
+            "admin: {address: 127.0.0.1:8080, live: off}",
+            &[(6, 18, "admin.address", "takes this address already")],
+        ),
+        (
             "delivery: {mode: spool}",
             &[(6, 18, "delivery.mode", "needs a `spool`")],
         ),
@@ -453,6 +493,9 @@ fn what_goes_together_is_held_to_it() {
         "admin: \"off\"",
         "admin: 127.0.0.1:9090",
         "admin: \"[::1]:9090\"",
+        "admin: {address: 127.0.0.1:9090, live: off}",
+        "admin: {address: \"0.0.0.0:9090\", live: off}",
+        "admin: {address: \"0.0.0.0:9090\", live: on, token: 0123456789abcdef}",
         "delivery: {spool: off}",
         "mapping: {mode: reference}",
     ] {

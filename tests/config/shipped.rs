@@ -194,3 +194,28 @@ fn what_works_but_is_hardly_meant_is_a_warning() {
         );
     }
 }
+
+#[test]
+fn the_live_view_is_open_to_this_machine_alone() {
+    use hedgerow::admin::LiveView;
+    for (admin, expected) in [
+        ("127.0.0.1:9090", "Open"),
+        ("{address: \"[::1]:9090\", live: on}", "Open"),
+        ("{address: 127.0.0.1:9090, live: off}", "Off"),
+        ("0.0.0.0:9090", "Off"),
+        ("{address: \"10.0.0.5:9090\"}", "Off"),
+        (
+            "{address: 10.0.0.5:9090, token: 0123456789abcdef}",
+            "Token(Token(…))",
+        ),
+        (
+            "{address: 127.0.0.1:9090, token: 0123456789abcdef}",
+            "Token(Token(…))",
+        ),
+    ] {
+        let (config, _) = read(&with(&format!("admin: {admin}"))).unwrap();
+        assert!(config.admin.is_some(), "{admin}");
+        assert_eq!(format!("{:?}", config.live), expected, "{admin}");
+    }
+    assert_eq!(read(&with("admin: off")).unwrap().0.live, LiveView::Off);
+}

@@ -111,6 +111,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
     let document = file(CONFIGURATION);
     for (heading, yaml) in [
         ("The top level", "QQQQQQQQQ: 1"),
+        ("admin", "admin: {QQQQQQQQQ: 1}"),
         ("listen", "listen: [{QQQQQQQQQ: 1}]"),
         ("tls", "listen: [{tls: {QQQQQQQQQ: 1}}]"),
         ("projects", "projects: {shop: {QQQQQQQQQ: 1}}"),

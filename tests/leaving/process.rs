@@ -1,5 +1,7 @@
 //! The real binary as a line of processes: each is told to stop, or succeeded by the next.
 
+#![allow(dead_code)] // each test binary uses a part of it
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -36,6 +38,10 @@ impl Process {
         };
         process.serving().await;
         process
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal.

@@ -10,6 +10,7 @@ use hedgerow::delivery::{
 use hedgerow::demo::capture::Fault;
 use http::StatusCode;
 
+use super::process::Process;
 use super::spooling;
 use super::support::client::{post, Client};
 use super::support::proxy::{PostHog, Proxy};
@@ -147,6 +148,81 @@ async fn a_successor_overtakes_nothing_that_its_predecessor_has_kept() {
         }
         assert!(start.elapsed() < DEADLINE, "it does not stream again");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_live_neither_overtakes_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let posthog = PostHog::start().await;
+    let yaml = spooling(&posthog.url(), folder.path());
+    let old = Proxy::start(&yaml).await;
+    send(&old, "0").await;
+    posthog.events(1).await;
+    let new = Proxy::start(&yaml).await;
+    // A client whose connections lead to either.
+    let mut expected = vec!["u-0".to_owned()];
+    for number in 1..=20 {
+        let proxy = if number % 2 == 0 { &old } else { &new };
+        send(proxy, &number.to_string()).await;
+        expected.push(format!("u-{number}"));
+    }
+    let events = posthog.events(expected.len() as u64).await;
+    let ids: Vec<_> = events.iter().map(|event| &event.distinct_id).collect();
+    assert_eq!(ids, expected.iter().collect::<Vec<_>>());
+    // With the other one gone it streams again.
+    new.hedgerow.stop_replay().await;
+    drop(new);
+    let start = Instant::now();
+    for number in 0.. {
+        let before = posthog.capture.stored();
+        send(&old, &format!("streamed-{number}")).await;
+        if posthog.capture.stored() == before + 1 {
+            break;
+        }
+        assert!(start.elapsed() < DEADLINE, "it does not stream again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_starts_beside_a_stopped_one_keeps_the_order_of_the_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let posthog = PostHog::start().await;
+    let rest = spooling(&posthog.url(), folder.path());
+    let place = |name: &str| {
+        let place = folder.path().join(name);
+        std::fs::create_dir(&place).unwrap();
+        place
+    };
+    let mut old = Process::start(&place("old"), "[{address}]", &rest).await;
+    let whole = post("/hr/v1/t", "", track("first", 300).as_bytes());
+    let mut slow = Client::connect(old.address).await;
+    slow.send(&whole[..whole.len() - 50]).await;
+    // What came before this has come.
+    let mut other = Client::connect(old.address).await;
+    let request = post("/hr/v1/t", "", track("before", 300).as_bytes());
+    assert_eq!(other.exchange(&request).await.status, 200);
+    drop(other);
+    old.signal("-TERM");
+    let mut new = Process::start(&place("new"), "[{address}]", &rest).await;
+    let mut client = Client::connect(new.address).await;
+    let mut expected = vec!["u-before".to_owned()];
+    for number in 0..40 {
+        let request = post("/hr/v1/t", "", track(&number.to_string(), 300).as_bytes());
+        assert_eq!(client.exchange(&request).await.status, 200);
+        expected.push(format!("u-{number}"));
+    }
+    slow.send(&whole[whole.len() - 50..]).await;
+    assert_eq!(slow.answer().await.status, 200);
+    expected.push("u-first".to_owned());
+    let request = post("/hr/v1/t", "", track("last", 300).as_bytes());
+    assert_eq!(client.exchange(&request).await.status, 200);
+    expected.push("u-last".to_owned());
+    assert_eq!(old.end().await, Some(0));
+    let events = posthog.events(expected.len() as u64).await;
+    let ids: Vec<_> = events.iter().map(|event| &event.distinct_id).collect();
+    assert_eq!(ids, expected.iter().collect::<Vec<_>>());
+    new.signal("-TERM");
+    assert_eq!(new.end().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,7 @@ use chrono::Datelike;
 use hedgerow::demo::capture::Fault;
 use http::StatusCode;
 
+use super::support::disk::SmallDisk;
 use super::support::recorder::refused_port;
 use super::support::running::{call, get, until, Ended, Running, StandIn};
 use super::support::track;
@@ -86,15 +87,32 @@ impl Watching {
     }
 
     async fn fires(&self, name: &str) {
-        until(&format!("{name} fires"), || async {
-            let firing = self.firing().await;
-            match firing.contains(name) {
-                true => Ok(()),
-                false => Err(format!("{firing:?}")),
+        self.fires_while(name, || async {}).await;
+    }
+
+    /// Waits for an alert while the trouble goes on: a counter that grows once may do so between two
+    /// scrapes of a busy machine that are too far apart.
+    async fn fires_while<F>(&self, name: &str, mut goes_on: impl FnMut() -> F)
+    where
+        F: std::future::Future<Output = ()>,
+    {
+        until(&format!("{name} fires"), || {
+            let trouble = goes_on();
+            async move {
+                Box::pin(trouble).await;
+                self.fires_now(name).await
             }
         })
         .await;
         println!("{name} fires");
+    }
+
+    async fn fires_now(&self, name: &str) -> Result<(), String> {
+        let firing = self.firing().await;
+        match firing.contains(name) {
+            true => Ok(()),
+            false => Err(format!("{firing:?}")),
+        }
     }
 
     /// Waits until nothing fires but what lasts.
@@ -124,6 +142,19 @@ fn certificate(folder: &Path, days: i64) {
     std::fs::write(folder.join("key.pem"), key.serialize_pem()).expect("ours");
 }
 
+/// Writes a file until only so many bytes are free.
+fn leave_free(disk: &Path, file: &Path, free: u64) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(file).expect("ours");
+    let left = || {
+        let disk = rustix::fs::statvfs(disk).expect("a disk");
+        disk.f_bavail * disk.f_frsize
+    };
+    while left() > free {
+        file.write_all(&[0; 16 << 10]).expect("there is room");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_alerts_fire_and_end_under_a_real_prometheus() {
     let Some(program) = installed("prometheus") else {
@@ -138,6 +169,8 @@ async fn the_alerts_fire_and_end_under_a_real_prometheus() {
         refused_port().await,
         refused_port().await,
     );
+    let disk = SmallDisk::mount("24m");
+    let spool = disk.as_ref().map_or(folder, |disk| disk.at.as_path());
     let yaml = format!(
         "listen: [\"{site}\", {{address: \"{secure}\", tls: {{certificate: {:?}, key: {:?}}}}}]\n\
          admin: \"{admin}\"\n\
@@ -147,7 +180,7 @@ async fn the_alerts_fire_and_end_under_a_real_prometheus() {
         folder.join("certificate.pem"),
         folder.join("key.pem"),
         posthog.url(),
-        folder.join("spool"),
+        spool.join("spool"),
     );
     let hedgerow = Running::start(folder, &yaml, &[], admin).await;
     let watching = Watching::start(program, folder, admin).await;
@@ -170,14 +203,18 @@ async fn the_alerts_fire_and_end_under_a_real_prometheus() {
 
     // A site with a key that the route does not have.
     let wrong = track("wrong", 300).replacen('{', "{\"writeKey\":\"wk_wrong\",", 1);
-    assert_eq!(call(site, "/hr/v1/t", "", &wrong).await.status, 401);
-    watching.fires("HedgerowWriteKeyRefused").await;
+    watching
+        .fires_while("HedgerowWriteKeyRefused", || async {
+            assert_eq!(call(site, "/hr/v1/t", "", &wrong).await.status, 401);
+        })
+        .await;
     watching.only(&[ending]).await;
 
     // The project's own key is not PostHog's any more.
     let refused = Fault::Status(StatusCode::UNAUTHORIZED, None);
     posthog.capture.set_fault(refused);
     assert_eq!(send("key".to_owned(), 300).await, 200);
+    // The replay tries again by itself.
     watching.fires("HedgerowProjectKeyRefused").await;
     posthog.capture.set_fault(Fault::None);
     watching.only(&[ending]).await;
@@ -203,7 +240,27 @@ async fn the_alerts_fire_and_end_under_a_real_prometheus() {
         }
     }
     watching.fires("HedgerowSpoolNotWritable").await;
-    watching.fires("HedgerowRequestsUnavailable").await;
+    watching
+        .fires_while("HedgerowRequestsUnavailable", || async {
+            assert_eq!(send("full".to_owned(), 60_000).await, 503);
+        })
+        .await;
     posthog.resume();
     watching.only(&[ending]).await;
+
+    // Another program fills the disk, and gives it back.
+    if let Some(disk) = &disk {
+        let other = disk.at.join("other");
+        leave_free(&disk.at, &other, 200 << 10);
+        watching.fires("HedgerowDiskNearlyFull").await;
+        std::fs::remove_file(&other).expect("ours");
+        watching.only(&[ending]).await;
+    }
+
+    // The certificate is renewed.
+    drop(hedgerow);
+    certificate(folder, 90);
+    let hedgerow = Running::start(folder, &yaml, &[], admin).await;
+    watching.only(&[]).await;
+    drop(hedgerow);
 }

@@ -10,12 +10,14 @@ use hedgerow::demo::{Demo, DemoOptions};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use super::chromium::{is_here, Browser, Report, TURN};
 use super::events::{check, expected, Copies, Library};
 use super::house::{House, PATIENCE, WRITE_KEY};
 use super::installed::{Needed, Version};
+use super::page::Page;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_demo_shops_buttons_send_their_events() {
@@ -99,9 +101,15 @@ async fn listening(url: &str) {
     }
 }
 
-/// Runs `hedgerow demo` with this folder of analytics.js, presses the buttons, and checks that the
-/// page and the terminal show every event.
-async fn demo(analytics_js: &Path) -> Report {
+/// `hedgerow demo` as it runs, and what it prints.
+struct Running {
+    process: Child,
+    url: String,
+    terminal: JoinHandle<String>,
+}
+
+/// Runs `hedgerow demo` with this folder of analytics.js.
+async fn run(analytics_js: &Path) -> Running {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
         .args(["demo", "--port", "0", "--analytics-js"])
         .arg(analytics_js)
@@ -129,6 +137,20 @@ async fn demo(analytics_js: &Path) -> Report {
         printed
     });
     listening(&url).await;
+    Running {
+        process: demo,
+        url,
+        terminal,
+    }
+}
+
+/// Runs the demo, presses the buttons, and checks that the page and the terminal show every event.
+async fn demo(analytics_js: &Path) -> Report {
+    let Running {
+        process: mut demo,
+        url,
+        terminal,
+    } = run(analytics_js).await;
     let mut browser = Browser::open(&url, "watch");
     browser.done().await;
     let report = browser.close().await;
@@ -167,4 +189,87 @@ async fn the_demo_without_analytics_js_says_so_and_shows_the_same() {
     let report = demo(empty.path()).await;
     let note = report.note.unwrap_or_default();
     assert!(note.contains("analytics.js is not in use"), "{note}");
+}
+
+/// The numbers that the demo counts: sent, at PostHog, in the spool, refused, lost.
+const TALLY: &str = "['sent', 'has', 'kept', 'refused', 'lost'].map((id) => \
+    Number(document.getElementById(id).textContent)).join(' ')";
+
+/// Whether the newest event can be seen without scrolling, with as much of it as tells what it is.
+const IN_VIEW: &str = "(() => { const entry = document.querySelector('#list article'); \
+    const { top } = entry.getBoundingClientRect(); return top > 0 && top + 80 < innerHeight; })()";
+
+async fn told(page: &mut Page, numbers: &str) {
+    page.until(&format!("{TALLY} === '{numbers}'")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn in_the_demo_posthog_goes_away_and_comes_back_and_nothing_is_lost() {
+    if !is_here("the demo's switch", Version::Newest) {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let running = run(&Needed::AnalyticsJs(Version::Newest).path()).await;
+    let mut page = Page::open(&running.url).await;
+    told(&mut page, "1 1 0 0 0").await;
+
+    // Whatever is pressed, what became of it can be seen at once, on a phone too.
+    for (width, button, number) in [
+        (1280, "[data-product=\"DR-40\"] [data-add]", 2),
+        (1280, "[data-call=\"track\"]", 3),
+        (390, "[data-product=\"HW-60\"] [data-add]", 4),
+        (390, "[data-call=\"screen\"]", 5),
+    ] {
+        page.width(width).await;
+        page.click(button).await;
+        told(&mut page, &format!("{number} {number} 0 0 0")).await;
+        page.until("document.querySelector('#list article .side .added')")
+            .await;
+        assert_eq!(page.value(IN_VIEW).await, true, "{width} {button}");
+    }
+    for mark in ["renamed", "added", "used"] {
+        let marked = format!("document.querySelector('#list .line.{mark} .why')");
+        page.until(&marked).await;
+    }
+    page.width(1280).await;
+    page.click("[data-product=\"HZ-80\"] [data-add]").await;
+    told(&mut page, "6 6 0 0 0").await;
+    page.pictures("demo").await;
+
+    // Refused here, and refused by PostHog: each says why.
+    page.click("[data-bad=\"nameless\"]").await;
+    told(&mut page, "7 6 0 1 0").await;
+    page.until("document.querySelector('#list .reason')?.textContent.includes('missing_event')")
+        .await;
+    page.click("[data-bad=\"refused\"]").await;
+    told(&mut page, "8 6 0 2 0").await;
+    page.until("document.querySelector('#list').textContent.includes('PostHog’s answer: 400')")
+        .await;
+    page.pictures("demo-refused").await;
+
+    // Away: the spool fills, and the page is told yes. Back: it drains.
+    page.click("#switch").await;
+    page.until("document.querySelector('#switch').ariaChecked === 'false'")
+        .await;
+    for (button, kept) in [("track", 1), ("page", 2), ("group", 3)] {
+        page.click(&format!("[data-call=\"{button}\"]")).await;
+        told(&mut page, &format!("{} 6 {kept} 2 0", 8 + kept)).await;
+    }
+    page.until(
+        "document.querySelector('#story').textContent.startsWith('PostHog is away. 3 events wait')",
+    )
+    .await;
+    page.pictures("demo-away").await;
+    page.click("#switch").await;
+    told(&mut page, "11 9 0 2 0").await;
+    page.until("document.querySelector('#story').textContent.includes('all 3 events that waited have arrived. Nothing was lost.')").await;
+    page.pictures("demo-back").await;
+
+    // Rules of a blocker's list, asked about both addresses.
+    let verdicts = "[...document.querySelectorAll('#verdicts tr')].map((row) => row.textContent)";
+    let verdicts = page.value(verdicts).await;
+    let said = |place: usize| verdicts[place].as_str().unwrap().to_owned();
+    assert!(said(0).contains("stopped by ||segment.io^"), "{verdicts}");
+    assert!(said(1).contains("passes"), "{verdicts}");
+    page.close().await;
 }

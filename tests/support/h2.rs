@@ -270,3 +270,10 @@ pub async fn answer(response: h2::client::ResponseFuture) -> Answer {
         body,
     }
 }
+
+/// The answer to any request without a body, over a connection of its own.
+pub async fn ask(address: SocketAddr, request: Request<()>) -> Answer {
+    let mut client = Client::connect(address).await;
+    let (response, _) = client.send.send_request(request, true).expect("it is open");
+    answer(response).await
+}

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use hedgerow::proxy::accepted;
@@ -16,6 +17,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// How many authorities there are.
+static MADE: AtomicUsize = AtomicUsize::new(0);
+
 /// An authority, and a certificate that it signed.
 pub struct Certificates {
     folder: tempfile::TempDir,
@@ -27,6 +31,11 @@ impl Certificates {
         let folder = tempfile::tempdir().expect("a folder");
         let authority_key = rcgen::KeyPair::generate().expect("a key");
         let mut authority = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+        // Clients tell authorities apart by their names.
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("authority {number} of {}", std::process::id());
+        let common = rcgen::DnType::CommonName;
+        authority.distinguished_name.push(common, name);
         authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let authority_certificate = authority.self_signed(&authority_key).expect("it is signed");
         let issuer = rcgen::Issuer::new(authority, authority_key);

@@ -1,6 +1,6 @@
 // One message with everything: both sides, why, and how to do it again.
 import { FATES, OUTCOMES, clock, day, element, span } from '/words.js';
-import { coloured, legend, sides } from '/sides.js';
+import { coloured, legend, prose, sides } from '/sides.js';
 
 const KINDS = ['track', 'page', 'screen', 'identify', 'group', 'alias'];
 
@@ -8,12 +8,14 @@ function quoted(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-// The command that repeats the rewriting: the same message, project and call.
-export function command(detail) {
+// The command that repeats the rewriting: the same configuration, message, project and call. A
+// configuration that is no file the reader has to name.
+export function command(detail, file = 'hedgerow.yaml') {
+  const word = (text) => (/^[\w./-]+$/.test(text) ? text : quoted(text));
   const came = detail.came.replace(/\n\s*/g, ' ');
   const kind = KINDS.includes(detail.asked) ? ` --type ${detail.asked}` : '';
-  const project = detail.project ? ` --project ${/^[\w.-]+$/.test(detail.project) ? detail.project : quoted(detail.project)}` : '';
-  return `printf '%s' ${quoted(came)} | hedgerow convert --explain${project}${kind} --received-at ${detail.at}`;
+  const project = detail.project ? ` --project ${word(detail.project)}` : '';
+  return `printf '%s' ${quoted(came)} | hedgerow convert -c ${word(file)} --explain${project}${kind} --received-at ${detail.at}`;
 }
 
 function copier(label, text, told) {
@@ -40,19 +42,13 @@ function copier(label, text, told) {
   return button;
 }
 
-// Markdown's code spans and links, as far as the documents use them in tables.
-function prose(text) {
-  const made = element('p');
-  const parts = text.replace(/\[([^\]]+)\]\([^)]*\)/g, '$1').split('`');
-  parts.forEach((part, place) => made.append(place % 2 ? element('code', '', part) : part));
-  return made;
-}
-
 export class Detail {
   #place;
   #told;
   #closed;
   number = null;
+  // The file of the configuration, where there is one.
+  file = undefined;
 
   constructor({ place, told, closed }) {
     this.#place = place;
@@ -101,7 +97,8 @@ export class Detail {
   }
 
   #outcome(row) {
-    const [label, sentence] = OUTCOMES[row.outcome] || [row.outcome, ''];
+    const [label, words] = OUTCOMES[row.outcome] || [row.outcome, ''];
+    const sentence = row.fate === 'turned_away' ? 'The request was refused, and became no message.' : words;
     const answer = row.outcome === 'dropped_here' ? row.code : row.answer;
     const said = element('p', 'outcome', element('b', `said ${row.outcome}`, label), ` ${sentence}`);
     if (answer) said.append(' ', element('span', 'soft', row.outcome === 'dropped_here' ? 'Code ' : 'Answer '), element('code', '', answer));
@@ -146,7 +143,7 @@ export class Detail {
     if (both.counts) parts.push(legend(both.counts));
     parts.push(pair);
     if (!turnedAway && !detail.came.includes('(hidden: privacy)') && !/… \d+ more bytes$/.test(detail.came)) {
-      const line = command(detail);
+      const line = command(detail, this.file);
       const again = element('section', 'half again',
         element('header', '', element('h3', '', 'Do it again'), copier('Copy the command', line, this.#told)), element('pre', 'side', line));
       if (detail.asked === 'batch') again.append(element('p', 'soft', 'What the batch itself says for all of its messages is not in it.'));

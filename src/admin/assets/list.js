@@ -132,6 +132,8 @@ export class List {
   fewer() {
     this.#limit = STEP;
     this.#scroll.scrollTop = 0;
+    // Where the window is narrow, the page scrolls in place of the list.
+    if (this.#body.getBoundingClientRect().top < 0) this.#scroll.scrollIntoView();
   }
 
   #key(event) {

@@ -122,7 +122,11 @@ async function ask() {
 async function askState() {
   try {
     const answer = await fetch('/live/state', { cache: 'no-store' });
-    if (answer.ok) strip.draw(await answer.json());
+    if (answer.ok) {
+      const state = await answer.json();
+      detail.file = state.file ?? undefined;
+      strip.draw(state);
+    }
   } catch {
     // The other question says so.
   }
@@ -139,7 +143,9 @@ of('older').addEventListener('click', () => {
   list.more();
   draw();
 });
-of('scroll').addEventListener('scroll', () => setStill('scrolled', of('scroll').scrollTop > 60), { passive: true });
+// Where the window is narrow, the page scrolls in place of the list.
+const scrolled = () => setStill('scrolled', of('scroll').scrollTop > 60 || of('list').getBoundingClientRect().top < -60);
+for (const place of [of('scroll'), document]) place.addEventListener('scroll', scrolled, { passive: true });
 of('rows').addEventListener('pointerdown', () => { pressed = true; });
 for (const end of ['pointerup', 'pointercancel']) {
   addEventListener(end, () => setTimeout(() => { pressed = false; }, 50));

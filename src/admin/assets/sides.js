@@ -28,7 +28,7 @@ function fieldOrigin(name, came) {
   switch (name) {
     case 'uuid': return [first('messageId'), 'from what the message holds'];
     case 'event': return [first('event', 'type'), 'from the call'];
-    case 'timestamp': return [first('timestamp', 'originalTimestamp', 'sentAt'), 'when it arrived'];
+    case 'timestamp': return [first('timestamp', 'originalTimestamp'), 'when it arrived'];
     default: return [undefined, ''];
   }
 }
@@ -114,7 +114,9 @@ function lines(tree, marked, words) {
   const draw = (node, path, depth, head, tail, inherited) => {
     const own = marked.get(path) || inherited;
     const flat = short(node);
-    if (node.kind === 'scalar' || flat.length + depth * 2 < 64 || depth > 12) {
+    const inside = path && [...marked.keys()].some((one) => one.startsWith(`${path}.`));
+    const fits = flat.length + depth * 2 < 64 && !inside && depth > 0;
+    if (node.kind === 'scalar' || fits || depth > 12) {
       const text = node.kind === 'scalar' ? scalar(node.raw) : span('flat', flat);
       line(depth, own, ...head, text, tail);
       return;
@@ -189,5 +191,17 @@ export function legend(counts) {
     one.append(`${counts[mark]} ${words}`);
     made.append(one, ' ');
   }
+  return made;
+}
+
+// Markdown's code spans and links, as far as the documents use them in tables.
+export function prose(text) {
+  const made = document.createElement('p');
+  const parts = text.replace(/\[([^\]]+)\]\([^)]*\)/g, '$1').split('`');
+  parts.forEach((part, place) => {
+    const code = document.createElement('code');
+    code.textContent = part;
+    made.append(place % 2 ? code : part);
+  });
   return made;
 }

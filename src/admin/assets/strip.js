@@ -45,13 +45,17 @@ function plot(at, now, curves, label) {
 function show(figure, headline, picture, top) {
   figure.querySelector('b').textContent = headline;
   figure.querySelectorAll('svg, .axis').forEach((old) => old.remove());
-  figure.append(picture, element('div', 'axis', element('span', '', 'an hour ago'), element('span', '', top)));
+  figure.append(picture, element('div', 'axis', element('span', '', '1 h ago'), element('span', '', top)));
 }
 
 function project(one, now, hasSpool) {
   const head = element('h2', '', one.name, element('span', `is-${one.posthog}`, element('span', 'dot'), `PostHog ${STANDING[one.posthog]}`));
   const made = element('div', 'project', head);
-  const say = (...text) => made.append(element('p', '', ...text));
+  const say = (...text) => {
+    const line = element('p', '', ...text);
+    line.title = line.textContent;
+    made.append(line);
+  };
   if (one.failing_since) {
     say(`failing for ${span((now - one.failing_since) * 1000)}, ${plural(one.failed, 'batch', 'batches')}`);
   }
@@ -60,10 +64,13 @@ function project(one, now, hasSpool) {
     say('last error: ', ago, one.last_error.says);
   }
   if (one.waiting) {
-    say(`${plural(one.waiting, 'event', 'events')} in the spool, ${bytes(one.waiting_bytes)}, not empty for ${span((one.waiting_for ?? 0) * 1000)}`);
+    // How old the oldest is, is known where this process drains them.
+    const [words, seconds] = one.oldest === null ? ['not empty for', one.waiting_for ?? 0] : ['the oldest for', one.oldest];
+    say(`${plural(one.waiting, 'event', 'events')} in the spool, ${bytes(one.waiting_bytes)}, ${words} ${span(Math.max(1, seconds) * 1000)}`);
   } else if (hasSpool) {
     say('spool empty');
   }
+  if (one.dead_letters) say(`${plural(one.dead_letters, 'dead letter', 'dead letters')}: `, element('code', '', 'hedgerow spool'));
   if (one.stalled) say(`not drained: ${one.stalled}`);
   return made;
 }
@@ -74,10 +81,10 @@ export class Strip {
   draw(state) {
     const { now, hour, projects, refused_lately: refused } = state;
     const of = (id) => document.getElementById(id);
-    const cards = projects.map((one) => project(one, now, state.spool));
-    if (state.dead_letters) {
-      cards.push(element('div', 'project', element('p', '', `${plural(state.dead_letters, 'dead letter', 'dead letters')} since the start: `, element('code', '', 'hedgerow spool'))));
-    }
+    // What is not well comes first.
+    const order = ['away', 'failing', 'well'];
+    const sorted = projects.toSorted((one, other) => order.indexOf(one.posthog) - order.indexOf(other.posthog));
+    const cards = sorted.map((one) => project(one, now, state.spool));
     if (state.unready.length) cards.push(element('div', 'project', element('p', 'is-away', `not ready: ${state.unready.join(', ')}`)));
     // What has not changed is not drawn again: it may be selected, or just read out.
     const text = cards.map((card) => card.textContent).join('\n');
@@ -90,7 +97,7 @@ export class Strip {
     const most = Math.max(0, ...hour.events);
     show(of('rate'), rate === null ? '–' : brief(rate),
       plot(hour.at, now, [hour.events], begun ? `Events a second in the last hour: now ${brief(rate)}, at most ${brief(most)}` : 'No sample yet'),
-      begun ? `at most ${brief(most)}` : `first sample within ${hour.every} s`);
+      begun ? `at most ${brief(most)}` : `first in ${hour.every} s`);
     const [median, slow] = [last(hour.median), last(hour.slow)];
     const timed = median !== undefined;
     show(of('latency'), timed ? `≤ ${span(median)}` : '–',

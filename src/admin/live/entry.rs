@@ -254,6 +254,14 @@ impl Entry {
         }
     }
 
+    /// What the message is: as the path of its request says, else as it says itself.
+    fn kind<'e>(&'e self, brief: &'e Brief) -> &'e str {
+        match (self.call.as_str(), &brief.call) {
+            ("" | "batch" | "pixel", Some(call)) => call,
+            (call, _) => call,
+        }
+    }
+
     /// As a row of the list: everything but the two sides.
     pub(super) fn row(&self) -> Value {
         let brief = self.brief.get_or_init(|| {
@@ -271,7 +279,7 @@ impl Entry {
             "at": self.at.to_rfc3339_opts(SecondsFormat::Millis, true),
             "project": self.project,
             "route": self.route,
-            "call": brief.call.as_deref().unwrap_or(&self.call),
+            "call": self.kind(brief),
             "asked": self.call,
             "name": brief.name,
             "becomes": brief.becomes,

@@ -1,6 +1,6 @@
 //! The last messages, each as it came and as it left.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -61,7 +61,8 @@ pub enum Recording {
 /// for a server that others use.
 pub struct Live {
     clock: Clock,
-    came: Came,
+    /// [`Came::Redacted`].
+    redacted: AtomicBool,
     recording: Recording,
     /// Until when events are recorded, in seconds since 1970.
     watched: AtomicU64,
@@ -80,11 +81,24 @@ impl Live {
     pub fn with_capacity(clock: Clock, came: Came, recording: Recording, entries: usize) -> Self {
         Self {
             clock,
-            came,
+            redacted: AtomicBool::new(came == Came::Redacted),
             recording,
             watched: AtomicU64::new(0),
             unseen: AtomicU64::new(0),
             ring: Mutex::new(Ring::new(entries, BYTES)),
+        }
+    }
+
+    /// Shows what comes from now on as `came` allows.
+    pub fn show(&self, came: Came) {
+        self.redacted
+            .store(came == Came::Redacted, Ordering::Relaxed);
+    }
+
+    fn came(&self) -> Came {
+        match self.redacted.load(Ordering::Relaxed) {
+            true => Came::Redacted,
+            false => Came::Shown,
         }
     }
 
@@ -127,7 +141,7 @@ impl Live {
             self.unseen.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let entry = Entry::of_message(of, (self.clock)(), (self.came, came), fate, explanation);
+        let entry = Entry::of_message(of, (self.clock)(), (self.came(), came), fate, explanation);
         let number = self.ring().add(entry);
         is_event.then_some(number)
     }
@@ -138,7 +152,7 @@ impl Live {
         if request.asked == super::Asked::Nothing && !self.is_watched() {
             return;
         }
-        let path = match self.came {
+        let path = match self.came() {
             Came::Shown => request.path,
             Came::Redacted => "(hidden: privacy is configured)",
         };

@@ -25,6 +25,33 @@ pub const METRICS: &[Metric] = &[
         read: |state, samples| samples.count(&[], u64::from(state.unready.is_empty())),
     },
     Metric {
+        name: "hedgerow_config_generation",
+        kind: Gauge,
+        labels: &[],
+        help: "The configuration at work: 1 at the start, one more with each reload.",
+        action: "compare it between machines that should have the same",
+        read: |state, samples| samples.count(&[], state.config.generation),
+    },
+    Metric {
+        name: "hedgerow_config_last_reload_timestamp_seconds",
+        kind: Gauge,
+        labels: &[],
+        help: "When the configuration at work came into force.",
+        action: "as above",
+        read: |state, samples| samples.count(&[], state.config.since),
+    },
+    Metric {
+        name: "hedgerow_config_reloads_total",
+        kind: Counter,
+        labels: &["result"],
+        help: "Changes of the configuration, by whether they came into force.",
+        action: "`refused`: the log says why; the configuration before it is at work",
+        read: |state, samples| {
+            samples.count(&["applied"], state.config.applied);
+            samples.count(&["refused"], state.config.refused);
+        },
+    },
+    Metric {
         name: "hedgerow_requests_total",
         kind: Counter,
         labels: &["route", "call", "status", "code"],

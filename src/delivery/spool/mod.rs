@@ -134,6 +134,36 @@ impl Spool {
         self.inner.lease.rank()
     }
 
+    /// Says to the process that drains this spool that another one is there.
+    pub fn stand_in_line(&self) {
+        self.inner.lease.stand_in_line();
+    }
+
+    /// Takes that back.
+    pub fn leave_line(&self) {
+        self.inner.lease.leave_line();
+    }
+
+    /// Whether another process uses this spool beside the one that drains it.
+    pub fn is_awaited(&self) -> bool {
+        self.inner.lease.is_awaited()
+    }
+
+    /// Says that this process knows of another one, and appends whatever comes to it.
+    pub fn step_aside(&self) {
+        self.inner.lease.step_aside();
+    }
+
+    /// Takes that back.
+    pub fn step_forth(&self) {
+        self.inner.lease.step_forth();
+    }
+
+    /// Whether the process that drains this spool appends whatever comes to it.
+    pub fn is_aside(&self) -> bool {
+        self.inner.lease.is_aside()
+    }
+
     /// Learns from the file what waits and what does not any more. What another process has done
     /// with it is otherwise seen within a second, and its deliveries not at all.
     pub async fn learn(&self) {

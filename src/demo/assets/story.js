@@ -1,5 +1,5 @@
 // What became of each message: the list, the counts, and one sentence that says what can be seen.
-import { coloured, legend, sides } from '/sides.js';
+import { coloured, legend, prose, sides } from '/sides.js';
 
 const by = (id) => document.getElementById(id);
 const KEPT = 100;
@@ -66,7 +66,10 @@ function body(article, detail) {
   const half = (words, side) => element('div', 'half', element('h3', '', words), side);
   const parts = [];
   if (both.counts) parts.push(legend(both.counts));
-  if (detail.advice) parts.push(element('p', 'reason', `${detail.code}: ${detail.advice.says.replaceAll('`', '')} (${detail.advice.document})`));
+  if (detail.advice) {
+    const source = element('p', 'soft', `${detail.advice.document}, ${detail.code}`);
+    parts.push(element('div', 'reason', prose(detail.advice.says), source));
+  }
   if (detail.fate === 'refused' && detail.answer) parts.push(element('p', 'reason', `PostHog’s answer: ${detail.answer}`));
   parts.push(element('div', 'pair', half('As it came: Segment', both.came), half(isEvent ? 'As it left: PostHog' : 'It did not leave', left)));
   article.querySelector('.body').replaceChildren(...parts);
@@ -135,7 +138,7 @@ function tell({ kept }, away) {
       : 'PostHog is back.';
   }
   if (outage?.words) return outage.words;
-  return 'Each event twice: as the page sent it to Segment, and as PostHog gets it. The marks say what has changed.';
+  return 'Each event twice: as the page sent it, and as PostHog gets it. The marks say what has changed.';
 }
 
 let seen = 0;

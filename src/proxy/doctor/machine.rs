@@ -32,7 +32,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         )),
     }
     for listener in &config.listen {
-        if let Some(tls) = &listener.tls {
+        for tls in listener.certificates() {
             findings.extend(certificate(&tls.certificate));
         }
     }

@@ -20,9 +20,10 @@ use crate::config::{Action, Config, Project};
 use crate::doctor::{self, milliseconds, Finding};
 use crate::posthog::{Batch, Envelope, Host, BATCH_PATH};
 
+use super::pools::Pools;
+use super::random_bits;
 use super::upstream::Timeouts;
 use super::verdict::{Trouble, Verdict};
-use super::{connections, random_bits};
 use ask::Asking;
 
 /// The event that is sent to each project.
@@ -131,8 +132,8 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
         format!("project {}, event", project.name),
     );
     let authorities = project.ca_file.as_ref().map(|file| file.path.as_path());
-    let mut known = std::collections::HashMap::new();
-    let connections = match connections(&mut known, &project.host, authorities) {
+    let mut known = Pools::default();
+    let connections = match known.of(&project.host, authorities) {
         Ok(connections) => connections,
         Err(error) => {
             let advice = "install ca-certificates, or name the authority in `ca_file`";

@@ -1,7 +1,5 @@
 //! The way from outside, as a page's requests take it.
 
-use std::collections::HashMap;
-
 use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::Engine as _;
 use bytes::Bytes;
@@ -13,7 +11,7 @@ use crate::posthog::Host;
 use crate::segment::WriteKeys;
 use crate::site::Layout;
 
-use super::super::connections;
+use super::super::pools::Pools;
 use super::ask::{Answer, Asking};
 use super::{timeouts, uuid, TEST_EVENT};
 
@@ -28,7 +26,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
         let advice = "give the URL that visitors use, or name its host in a route";
         return vec![Finding::bad(ABOUT, said, advice)];
     };
-    let connections = match connections(&mut HashMap::new(), url, None) {
+    let connections = match Pools::default().of(url, None) {
         Ok(connections) => connections,
         Err(error) => {
             let advice = "install ca-certificates";
@@ -139,7 +137,7 @@ async fn came_from(
         });
     }
     let host: Host = format!("http://{admin}").parse().ok()?;
-    let connections = connections(&mut HashMap::new(), &host, None).ok()?;
+    let connections = Pools::default().of(&host, None).ok()?;
     let live = Asking::new(&host, connections, timeouts(config));
     // From now on the live view remembers.
     let news = live.ask("GET", "/live", &[], Bytes::new()).await.ok()?;

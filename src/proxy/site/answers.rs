@@ -6,6 +6,8 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
+use crate::proxy::posthog;
+use crate::proxy::rates::RETRY_AFTER;
 use crate::site::head::{Head, HeadFault};
 
 /// The status for a request that could not be proxied; 0 when nobody is left to read it.
@@ -39,22 +41,40 @@ pub(super) fn head(session: &Session) -> Head<'_> {
 /// would begin is what such heads are sent to confuse.
 pub(super) async fn refuse_head(session: &mut Session, fault: HeadFault) -> Result<()> {
     session.set_keepalive(None);
-    let allowed = (fault == HeadFault::Trace).then_some(METHODS);
+    let allowed = (fault.status() == http::StatusCode::METHOD_NOT_ALLOWED)
+        .then_some((header::ALLOW, METHODS));
     write_page(session, fault.status().as_u16(), allowed).await
 }
 
-/// The methods that a refused `TRACE` is told of (RFC 9110, 15.5.6).
+/// The methods that a refused `TRACE` or `CONNECT` is told of (RFC 9110, 15.5.6).
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Tells a client of posthog-js's when to come back.
+pub(super) async fn too_many(session: &mut Session) -> Result<()> {
+    let code = http::StatusCode::TOO_MANY_REQUESTS;
+    let (mut headers, body) = posthog::own_answer(code, &session.req_header().headers);
+    headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
+    posthog::write(session, code, &headers, body).await
+}
 
 /// A plain page that names neither the framework nor Hedgerow.
 pub(super) async fn page(session: &mut Session, code: u16) -> Result<()> {
     write_page(session, code, None).await
 }
 
-async fn write_page(session: &mut Session, code: u16, allowed: Option<&'static str>) -> Result<()> {
+/// Sends a client to another address.
+pub(super) async fn redirect(session: &mut Session, code: u16, location: &str) -> Result<()> {
+    write_page(session, code, Some((header::LOCATION, location))).await
+}
+
+async fn write_page(
+    session: &mut Session,
+    code: u16,
+    field: Option<(header::HeaderName, &str)>,
+) -> Result<()> {
     let mut head = ResponseHeader::build(code, Some(5))?;
-    if let Some(allowed) = allowed {
-        head.insert_header(header::ALLOW, allowed)?;
+    if let Some((name, value)) = field {
+        head.insert_header(name, value)?;
     }
     let reason = head.status.canonical_reason().unwrap_or("Error");
     let body = Bytes::from(format!("{code} {reason}\n"));

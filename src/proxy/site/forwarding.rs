@@ -12,7 +12,7 @@ use crate::proxy::intercept::authority;
 use crate::proxy::keepalive::Repeat;
 use crate::site::claims::{forged, Peer, Underscores};
 
-use super::Site;
+use super::Context;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(in crate::proxy) const X_FORWARDED_HOST: HeaderName =
@@ -38,7 +38,7 @@ pub(super) fn repeat(session: &mut Session) -> Repeat {
     }
 }
 
-impl Site {
+impl Context {
     /// Says in a request who sent it, to which host and how, and takes out what the client said of
     /// itself, unless it is a proxy that is believed.
     pub(super) fn say_who_asks(
@@ -87,7 +87,7 @@ impl Site {
     /// The peer's address, and whether its headers are believed.
     fn peer(&self, session: &Session) -> Option<(IpAddr, bool)> {
         let address = session.client_addr()?.as_inet()?.ip().to_canonical();
-        let trusted = &self.hedgerow.config().trusted_proxies;
+        let trusted = &self.house.inner.config.trusted_proxies;
         Some((address, client::is_trusted(address, trusted)))
     }
 }

@@ -5,12 +5,12 @@ use pingora::proxy::Session;
 
 use crate::admin::Question;
 use crate::config::Listener;
-use crate::proxy::Hedgerow;
+use crate::proxy::Inner;
 use crate::segment::Answer;
 
 /// The answer, if the request asks for health at a listener that has a path for it.
-pub(super) fn asked(hedgerow: &Hedgerow, session: &Session) -> Option<Answer> {
-    let listeners = &hedgerow.config().listen;
+pub(super) fn asked(inner: &Inner, session: &Session) -> Option<Answer> {
+    let listeners = &inner.config.listen;
     if listeners.iter().all(|listener| listener.health.is_none()) {
         return None;
     }
@@ -23,7 +23,7 @@ pub(super) fn asked(hedgerow: &Hedgerow, session: &Session) -> Option<Answer> {
         let question = Question::below(listener.health.as_ref()?.tail(path)?)?;
         came_in(session, listener).then_some(question)
     });
-    let response = asked.next()?.answer(|| hedgerow.unready());
+    let response = asked.next()?.answer(|| inner.unready());
     let headers = response.headers.iter();
     Some(Answer {
         status: response.status,
@@ -35,7 +35,7 @@ pub(super) fn asked(hedgerow: &Hedgerow, session: &Session) -> Option<Answer> {
 }
 
 /// Whether the request came in at this listener.
-fn came_in(session: &Session, listener: &Listener) -> bool {
+pub(super) fn came_in(session: &Session, listener: &Listener) -> bool {
     let local = session.server_addr().and_then(|local| local.as_inet());
     let Some(local) = local else {
         return false;

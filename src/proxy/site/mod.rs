@@ -3,12 +3,14 @@
 mod answers;
 mod forwarding;
 mod health;
+mod house;
+mod redirect;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -18,40 +20,47 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
 
 use crate::admin::{Answered, Asked};
-use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, SiteHost};
+use crate::config::{Action, Config};
 use crate::proxy::body::{end_when_idle, linger};
 use crate::proxy::intercept::authority;
 use crate::proxy::origin::{inject_into, Balancer, Servers};
 use crate::proxy::outbound::CONNECTS;
 use crate::proxy::posthog::{self, Passed, Passing, Step};
+use crate::proxy::rates::Pace;
 use crate::proxy::refusals::{of_head, Asking};
-use crate::proxy::upstream::{Addresses, Timeouts, Upstream};
-use crate::proxy::{connections, hops, reply, BuildError, Hedgerow};
+use crate::proxy::reload::keep_fixed;
+use crate::proxy::upstream::{Addresses, Upstream};
+use crate::proxy::{hops, reply, BuildError, Hedgerow};
 use crate::site::claims::Underscores;
 use crate::site::inject::PageStream;
-use crate::site::snippet::{Home, Page};
 
 use answers::{page, status};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
+pub(in crate::proxy) use house::House;
 
 /// How long a site may take for an answer. The framework counts this while the client is still
 /// uploading (pingora 2.4), so it must be longer than the slowest upload.
 pub(in crate::proxy) const SITE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The site proxy: Segment routes are Hedgerow's, `posthog` and `origin` routes are proxied, the
-/// rest is 404.
-#[derive(Debug)]
+/// rest is 404. All clones are one.
+#[derive(Debug, Clone)]
 pub struct Site {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     hedgerow: Hedgerow,
-    /// By the number of the route.
-    origins: HashMap<usize, Servers>,
-    passed: HashMap<usize, Passed>,
+    house: ArcSwap<House>,
 }
 
 /// What is known of one request of a site.
 pub struct Context {
     began: Instant,
+    /// The configuration that it began with.
+    house: Arc<House>,
     way: Way,
     /// What an answer of our own to it was, in the place of an upstream's.
     answered: Option<Answered>,
@@ -64,24 +73,10 @@ pub struct Context {
     page: PageState,
 }
 
-impl Default for Context {
-    fn default() -> Self {
-        Self {
-            began: Instant::now(),
-            way: Way::Nowhere,
-            answered: None,
-            addresses: None,
-            server: None,
-            tried: Vec::new(),
-            body: 0,
-            page: PageState::No,
-        }
-    }
-}
-
 /// Where a request goes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Way {
+    #[default]
     Nowhere,
     /// To the servers of the route of this number.
     Origin(usize),
@@ -107,7 +102,9 @@ impl Way {
 }
 
 /// Whether an answer gets the snippet.
+#[derive(Default)]
 enum PageState {
+    #[default]
     No,
     Asked,
     Injecting(Box<PageStream>),
@@ -130,55 +127,60 @@ impl Site {
     /// When an origin's name cannot stand in a URL, its pages' snippet has no route, or there is
     /// nothing to verify PostHog's host with.
     pub fn new(hedgerow: Hedgerow) -> Result<Self, BuildError> {
-        let (mut origins, mut passed) = (HashMap::new(), HashMap::new());
-        let mut known = HashMap::new();
-        let config = hedgerow.config();
-        let connect = config.delivery.connect_timeout;
-        for (number, route) in config.routes.iter().enumerate() {
-            match &route.action {
-                Action::Origin(origin) => {
-                    let page = match &origin.inject {
-                        None => None,
-                        Some(path) => Some(page_of(config, path, route.host.as_ref(), origin)?),
-                    };
-                    let timeouts = Timeouts {
-                        connect,
-                        exchange: SITE_PATIENCE,
-                    };
-                    origins.insert(number, Servers::new(origin, timeouts, page)?);
-                }
-                Action::PostHog(said) => {
-                    let project = &said.project;
-                    let file = project.ca_file.as_ref().map(|file| file.path.as_path());
-                    let connections = connections(&mut known, &project.host, file)?;
-                    let timeouts = Timeouts {
-                        connect,
-                        exchange: config.delivery.timeout,
-                    };
-                    let passing = Passed::new(&route.path, said, connections, timeouts);
-                    passed.insert(number, passing);
-                }
-                Action::Segment { .. } => {}
-            }
-        }
+        let house = House::new(hedgerow.current(), None)?;
         Ok(Self {
-            hedgerow,
-            origins,
-            passed,
+            shared: Arc::new(Shared {
+                hedgerow,
+                house: ArcSwap::from_pointee(house),
+            }),
         })
     }
 
-    /// What has to run as a background service: the balancers of origins with several servers.
-    pub fn balancers(&self) -> Vec<Arc<Balancer>> {
-        let servers = self.origins.values();
-        servers
-            .filter_map(|servers| servers.balancer().cloned())
-            .collect()
+    /// Serves another configuration from now on. Requests that have begun end with the one they
+    /// began with; what stays the same (the spool, counters, connections, kept scripts) goes on.
+    /// Gives back what does not come into force before a new process is started. Reads files, so
+    /// not to be called where requests are served.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new) and of [`Hedgerow::new`]. Nothing has changed then.
+    pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>, BuildError> {
+        let kept = keep_fixed(&mut config, &self.shared.hedgerow.config());
+        let next = self.prepare(config)?;
+        self.adopt(next);
+        Ok(kept)
     }
 
+    /// Another configuration, made ready beside the one that is at work.
+    pub(in crate::proxy) fn prepare(&self, config: Config) -> Result<Arc<House>, BuildError> {
+        let inner = self.shared.hedgerow.shared.prepare(config)?;
+        let before = self.shared.house.load_full();
+        Ok(Arc::new(House::new(inner, Some(&before))?))
+    }
+
+    /// Puts it in the place of the other.
+    pub(in crate::proxy) fn adopt(&self, next: Arc<House>) {
+        let hedgerow = &self.shared.hedgerow.shared;
+        hedgerow.adopt(Arc::clone(&next.inner));
+        self.shared.house.store(next);
+    }
+
+    /// Looks after the health of origins' servers on the current runtime.
+    pub(in crate::proxy) fn look_after(&self) {
+        self.shared.house.load().look_after();
+    }
+
+    /// What has to run as a background service where no [`Server`](crate::proxy::Server) runs it:
+    /// the balancers of origins with several servers.
+    pub fn balancers(&self) -> Vec<Arc<Balancer>> {
+        self.shared.house.load().balancers()
+    }
+}
+
+impl Context {
     /// Tells the operator why a request could not be proxied: which route, and the kind of fault.
-    fn report(&self, error: &Error, context: &Context, code: u16) {
-        let number = match context.way {
+    fn report(&self, error: &Error, code: u16) {
+        let number = match self.way {
             Way::Origin(number) | Way::PostHog(number, _) => number,
             Way::Nowhere | Way::Answered => return,
         };
@@ -186,16 +188,12 @@ impl Site {
             log::debug!("a client was lost: {}", error.etype().as_str());
             return;
         }
-        let route = self.hedgerow.config().routes.get(number);
+        let inner = &self.house.inner;
+        let route = inner.config.routes.get(number);
         let route = route.map_or_else(String::new, |route| route.path.to_string());
         let kind = error.etype().as_str();
-        if let Some(more) = self
-            .hedgerow
-            .inner
-            .gate
-            .pass(&format!("{route} {kind}"), "route")
-        {
-            let words = match context.way {
+        if let Some(more) = inner.gate.pass(&format!("{route} {kind}"), "route") {
+            let words = match self.way {
                 Way::PostHog(..) => "PostHog",
                 _ => "the site's server",
             };
@@ -206,30 +204,28 @@ impl Site {
     }
 
     /// Counts a request that could not be proxied.
-    fn count(&self, session: &Session, context: &mut Context, code: u16) {
-        let Some(asking) = context.way.asking() else {
+    fn count(&mut self, session: &Session, code: u16) {
+        let Some(asking) = self.way.asking() else {
             return;
         };
         let answered = Answered::of_status(code);
-        context.answered = Some(answered);
-        self.hedgerow
-            .inner
-            .answered(session, asking, answered, None);
+        self.answered = Some(answered);
+        self.house.inner.answered(session, asking, answered, None);
     }
 
     /// Notes the end of a request that was answered from here.
-    fn ended(&self, session: &Session, context: &Context, asking: Asking, answered: Answered) {
-        let inner = &self.hedgerow.inner;
-        inner.ended(session, asking, answered, context.began, 0);
+    fn ended(&self, session: &Session, asking: Asking, answered: Answered) {
+        let inner = &self.house.inner;
+        inner.ended(session, asking, answered, self.began, 0);
     }
 
     /// Notes the end of a request that was proxied, and counts it unless that has been done.
-    fn relayed(&self, session: &Session, context: &Context) {
-        let Some(asking) = context.way.asking() else {
+    fn relayed(&self, session: &Session) {
+        let Some(asking) = self.way.asking() else {
             return;
         };
-        let inner = &self.hedgerow.inner;
-        let answered = context.answered.unwrap_or_else(|| {
+        let inner = &self.house.inner;
+        let answered = self.answered.unwrap_or_else(|| {
             let written = session.response_written();
             let answered = written.map_or(Answered::ClientGone, |response| {
                 Answered::relayed(response.status.as_u16())
@@ -237,41 +233,20 @@ impl Site {
             inner.requests.count(asking.route, asking.asked, answered);
             answered
         });
-        let received = context.body as u64;
-        inner.ended(session, asking, answered, context.began, received);
+        let received = self.body as u64;
+        inner.ended(session, asking, answered, self.began, received);
     }
 
-    fn servers(&self, context: &Context) -> Option<&Servers> {
-        match &context.way {
-            Way::Origin(number) => self.origins.get(number),
+    fn servers(&self) -> Option<Arc<Servers>> {
+        match &self.way {
+            Way::Origin(number) => self.house.origins.get(number).cloned(),
             _ => None,
         }
     }
-}
 
-/// What goes into the pages of an origin.
-fn page_of(
-    config: &Config,
-    path: &PathPrefix,
-    host: Option<&SiteHost>,
-    origin: &Origin,
-) -> Result<Page, BuildError> {
-    let path = path.to_string();
-    let host = host.map_or(PageHost::Every, PageHost::Named);
-    let page = config.page(
-        Some(&path),
-        host,
-        Libraries::All,
-        None,
-        Some(Home::SameHost),
-    );
-    page.map_err(|error| BuildError::Snippet {
-        origin: origin
-            .servers
-            .first()
-            .map_or_else(String::new, ToString::to_string),
-        reason: error.to_string(),
-    })
+    fn passed(&self, number: usize) -> Option<Arc<Passed>> {
+        self.house.passed.get(&number).cloned()
+    }
 }
 
 #[async_trait]
@@ -279,7 +254,17 @@ impl ProxyHttp for Site {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::default()
+        Context {
+            began: Instant::now(),
+            house: self.shared.house.load_full(),
+            way: Way::default(),
+            answered: None,
+            addresses: None,
+            server: None,
+            tried: Vec::new(),
+            body: 0,
+            page: PageState::default(),
+        }
     }
 
     /// None: the framework would put its compression here, switched off, and ask it about every
@@ -287,33 +272,58 @@ impl ProxyHttp for Site {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        end_when_idle(session, self.hedgerow.inner.idle_seconds);
+        let house = Arc::clone(&context.house);
+        let inner = &house.inner;
+        end_when_idle(session, inner.idle_seconds);
         if let Err(fault) = answers::head(session).check() {
             log::debug!("a request was refused for its head: {fault:?}");
-            let inner = &self.hedgerow.inner;
             inner.answered(session, Asking::NOTHING, of_head(fault), None);
             answers::refuse_head(session, fault).await?;
-            self.ended(session, context, Asking::NOTHING, of_head(fault));
+            context.ended(session, Asking::NOTHING, of_head(fault));
             return Ok(true);
         }
-        if let Some(answer) = health::asked(&self.hedgerow, session) {
+        if let Some(answer) = health::asked(inner, session) {
             reply::write(session, answer).await?;
             return Ok(true);
         }
-        if self.hedgerow.intercept(session).await? {
+        self.shared.hedgerow.start_replay();
+        if inner.intercept(session).await? {
             return Ok(true);
         }
-        let config = self.hedgerow.config();
+        let config = &inner.config;
         let head = session.req_header();
         let route = config.numbered_route(authority(head), head.uri.path());
         match route.map(|(number, route, tail)| (number, &route.action, tail)) {
             Some((number, Action::Origin(_), _)) => {
+                if let Some((status, location)) = redirect::elsewhere(inner, session) {
+                    answers::redirect(session, status, &location).await?;
+                    let asking = Asking {
+                        route: Some(number),
+                        asked: Asked::Site,
+                    };
+                    let answered = Answered::relayed(status);
+                    inner.requests.count(asking.route, asking.asked, answered);
+                    context.ended(session, asking, answered);
+                    return Ok(true);
+                }
                 context.way = Way::Origin(number);
                 return Ok(false);
             }
             Some((number, Action::PostHog(_), tail)) => {
-                if let Some(passed) = self.passed.get(&number) {
-                    let client = self.hedgerow.inner.shown(session);
+                if let Some(passed) = house.passed.get(&number) {
+                    let address = inner.client(session);
+                    let pace = inner.rates.of_client(&inner.config, address, &inner.gate);
+                    if pace == Pace::TooFast {
+                        let asking = Asking {
+                            route: Some(number),
+                            asked: Asked::PostHog,
+                        };
+                        context.way = Way::Answered;
+                        inner.answered(session, asking, Answered::ClientRate, None);
+                        answers::too_many(session).await?;
+                        return Ok(true);
+                    }
+                    let client = inner.shown(session);
                     match passed.step(session, tail, client).await {
                         Step::Pass(passing) => {
                             // A page that closes has sent its last events all the same.
@@ -328,10 +338,9 @@ impl ProxyHttp for Site {
                                 asked: Asked::PostHog,
                             };
                             let answered = Answered::of_status(status.as_u16());
-                            let inner = &self.hedgerow.inner;
                             inner.answered(session, asking, answered, None);
                             posthog::write(session, status, &headers, body).await?;
-                            self.ended(session, context, asking, answered);
+                            context.ended(session, asking, answered);
                             return Ok(true);
                         }
                     }
@@ -339,10 +348,9 @@ impl ProxyHttp for Site {
             }
             _ => {}
         }
-        let inner = &self.hedgerow.inner;
         inner.answered(session, Asking::NOTHING, Answered::NoRoute, None);
         page(session, 404).await?;
-        self.ended(session, context, Asking::NOTHING, Answered::NoRoute);
+        context.ended(session, Asking::NOTHING, Answered::NoRoute);
         Ok(true)
     }
 
@@ -358,13 +366,13 @@ impl ProxyHttp for Site {
             )
         };
         if let Way::PostHog(number, _) = &context.way {
-            let passed = self.passed.get(number).ok_or_else(nowhere)?;
+            let passed = context.passed(*number).ok_or_else(nowhere)?;
             let known = passed.upstream.addresses().await.map_err(|_| nowhere())?;
             let address = passed.upstream.pick(&known, &context.tried);
             context.addresses = Some(known);
             return Ok(Box::new(passed.peer(address.ok_or_else(nowhere)?)));
         }
-        let servers = self.servers(context).ok_or_else(nowhere)?;
+        let servers = context.servers().ok_or_else(nowhere)?;
         let next = servers.next(&context.tried).await;
         let (upstream, address, known) = next.ok_or_else(nowhere)?;
         context.addresses = known;
@@ -406,13 +414,13 @@ impl ProxyHttp for Site {
         context.body = 0;
         say_length_once(request)?;
         if let Way::PostHog(number, passing) = &context.way {
-            let client = self.hedgerow.inner.shown(session);
-            return match self.passed.get(number) {
+            let client = context.house.inner.shown(session);
+            return match context.passed(*number) {
                 Some(passed) => passed.request(passing, request, client),
                 None => Ok(()),
             };
         }
-        let (asked, underscores) = match self.servers(context) {
+        let (asked, underscores) = match context.servers() {
             Some(servers) => {
                 servers.name_host(request, authority(session.req_header()))?;
                 (servers.ask_for_page(request)?, servers.underscores())
@@ -426,7 +434,7 @@ impl ProxyHttp for Site {
         };
         ask_for_path(request)?;
         join_cookies(request)?;
-        self.say_who_asks(session, request, underscores)
+        context.say_who_asks(session, request, underscores)
     }
 
     async fn response_filter(
@@ -435,21 +443,21 @@ impl ProxyHttp for Site {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        self.hedgerow.inner.close_when_leaving(session);
+        context.house.inner.close_when_leaving(session);
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
             let status = ErrorType::HTTPStatus(502);
             let why = "the server changed the protocol unasked";
             return Err(Error::explain(status, why).into_up());
         }
         if let Way::PostHog(number, passing) = &context.way {
-            if let Some(passed) = self.passed.get(number) {
+            if let Some(passed) = context.passed(*number) {
                 passed.clean(passing, response)?;
             }
         }
         if let Some(server) = &context.server {
             server.keepalive().learn(&response.headers);
         }
-        if let Some(servers) = self.servers(context) {
+        if let Some(servers) = context.servers() {
             servers.vary(response)?;
             if let PageState::Asked = &context.page {
                 if let Some(page) = servers.page(response, session.req_header())? {
@@ -531,13 +539,13 @@ impl ProxyHttp for Site {
         context: &mut Context,
     ) -> FailToProxy {
         let mut code = status(error);
-        self.report(error, context, code);
+        context.report(error, code);
         if session.response_written().is_some() {
             // An answer that has begun breaks off: words of ours would end it as if it were whole.
             log::debug!("an answer broke off: {error}");
             session.set_keepalive(None);
         } else if code > 0 {
-            self.count(session, context, code);
+            context.count(session, code);
             session.set_keepalive(None);
             let written = if matches!(context.way, Way::PostHog(..)) {
                 // posthog-js tries again after these (posthog-ingestion 6.5).
@@ -560,7 +568,7 @@ impl ProxyHttp for Site {
 
     /// After the answer, ours or an upstream's.
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
-        self.relayed(session, context);
+        context.relayed(session);
         // Recordings are large, and PostHog says no to a large one before it has ended.
         if matches!(context.way, Way::PostHog(..) | Way::Answered) {
             // A client that expects a word first reads before it sends.

@@ -224,3 +224,26 @@ fn no_address_of_two_hundred_installations_is_blocked() {
         names.join(", ")
     );
 }
+
+#[test]
+fn the_rules_that_the_demo_shows_stand_in_easyprivacy() {
+    let Some(lists) = lists() else {
+        return missing("lists (HEDGEROW_BLOCKER_LISTS names their folder)");
+    };
+    let easyprivacy = lists
+        .iter()
+        .find(|(name, _)| name.starts_with("easyprivacy"));
+    let Some((_, easyprivacy)) = easyprivacy else {
+        return missing("easyprivacy");
+    };
+    let script = include_str!("../../../src/demo/assets/blocker.js");
+    let (_, rules) = script
+        .split_once("const RULES = [")
+        .expect("they are there");
+    let (rules, _) = rules.split_once(']').expect("they end");
+    let rules: Vec<&str> = rules.split('\'').skip(1).step_by(2).collect();
+    assert_eq!(rules.len(), 3, "{rules:?}");
+    for rule in rules {
+        assert!(easyprivacy.lines().any(|line| line == rule), "{rule}");
+    }
+}

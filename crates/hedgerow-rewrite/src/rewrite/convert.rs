@@ -448,7 +448,7 @@ fn event(
     };
     // A visitor who stays anonymous has no session, and gets no cookie.
     let mut no_sessions = Sessions::default();
-    let repeats = request.rewriter.repeats.as_ref();
+    let repeats = request.rewriter.repeats.as_deref();
     let settled = settle(
         source,
         &mut Settling {

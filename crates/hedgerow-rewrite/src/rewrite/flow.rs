@@ -30,7 +30,7 @@ pub struct Rewriter {
     pub(super) user_agents: UserAgents,
     pub(super) group_types: GroupTypes,
     sessions: Option<Arc<SessionKeeper>>,
-    pub(super) repeats: Option<Repeats>,
+    pub(super) repeats: Option<Arc<Repeats>>,
     spare: Spare,
     nobody: Arc<Recipient>,
 }
@@ -86,9 +86,20 @@ impl Rewriter {
     #[must_use]
     pub fn remembering(mut self) -> Self {
         self.repeats = match self.mapping.mode {
-            Mode::Enriched => Some(Repeats::new(self.mapping.repeats)),
+            Mode::Enriched => Some(Arc::new(Repeats::new(self.mapping.repeats))),
             Mode::Reference => None,
         };
+        self
+    }
+
+    /// Remembers on what another one remembers, where both remember in the same way: a message that
+    /// came before the configuration changed is known again.
+    #[must_use]
+    pub fn with_memory_of(mut self, before: &Self) -> Self {
+        let same = self.mapping.repeats == before.mapping.repeats;
+        if let (true, Some(_), Some(known)) = (same, &self.repeats, &before.repeats) {
+            self.repeats = Some(Arc::clone(known));
+        }
         self
     }
 

@@ -29,6 +29,11 @@ pub enum Reply {
         /// Whole seconds, because some clients read nothing else.
         retry_after: u32,
     },
+    /// Requests come too fast: try again after so many seconds (1 to 300).
+    TooMany {
+        /// Whole seconds.
+        retry_after: u32,
+    },
 }
 
 /// Why a request can never succeed.
@@ -88,7 +93,18 @@ impl Reply {
             Self::Pixel => pixel(),
             Self::Preflight { requested_headers } => preflight(requested_headers.as_deref()),
             Self::Refused(refusal) => refused(*refusal),
-            Self::Busy { retry_after } => busy(*retry_after),
+            Self::Busy { retry_after } => later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "try_again",
+                "the events could not be delivered yet; send them again later",
+                *retry_after,
+            ),
+            Self::TooMany { retry_after } => later(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "requests come too fast; send this one again later",
+                *retry_after,
+            ),
         };
         cors.add_to(&mut answer.headers);
         answer
@@ -144,13 +160,9 @@ fn pixel() -> Answer {
     }
 }
 
-fn busy(retry_after: u32) -> Answer {
+fn later(status: StatusCode, code: &str, message: &str, retry_after: u32) -> Answer {
     let seconds = HeaderValue::from(retry_after.clamp(1, 300));
-    let mut answer = error(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "try_again",
-        "the events could not be delivered yet; send them again later",
-    );
+    let mut answer = error(status, code, message);
     answer.headers.push((header::RETRY_AFTER, seconds.clone()));
     answer.headers.push((X_RATELIMIT_RESET, seconds));
     answer

@@ -1,0 +1,17 @@
+//! `hedgerow schema`: the JSON Schema of the configuration.
+
+use hedgerow::config::json_schema;
+
+use super::output::{complain, print};
+use super::End;
+
+/// Prints it.
+pub(super) fn schema() -> End {
+    match serde_json::to_string_pretty(&json_schema()) {
+        Ok(text) => print(&format!("{text}\n")),
+        Err(error) => {
+            complain!("hedgerow: the schema cannot be written: {error}");
+            End::Unable
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The JSON Schema of the YAML (`hedgerow schema`), for editors that complete and check.
+//!
+//! Keys are the reader's tables; words and bounds are those that the reader itself asks for while it
+//! reads an example that has every key; what a key means is its row in docs/configuration.md.
+
+mod table;
+
+use std::collections::BTreeMap;
+use std::env::VarError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{json, Map, Value};
+
+use super::reader::{Reader, Seen};
+use super::secret::SecretSource;
+use super::source::Source;
+use super::tree;
+use table::{SectionShape, SECTIONS};
+
+/// The reference page.
+const PAGE: &str = include_str!("../../../docs/configuration.md");
+/// Every key, and where keys exclude each other, all of them: it is read for what the reader asks,
+/// not for what it makes of it.
+const EVERYTHING: &str = include_str!("everything.yaml");
+
+/// What a key takes.
+enum Shape {
+    /// One of the words, or a size, duration or number within the bounds, that the reader asks for.
+    Read,
+    /// The same, where the example has it.
+    ReadAt(&'static str),
+    /// A single value of any text.
+    Text,
+    /// A single value or nothing: a constant of a project.
+    Value,
+    /// A text of this form.
+    Pattern(&'static str),
+    /// One of these.
+    Words(&'static [&'static str]),
+    /// The word `off`.
+    Off,
+    /// Nothing behind the key.
+    Nothing,
+    /// A section.
+    Section(&'static str),
+    /// A section, or nothing.
+    Optional(&'static str),
+    /// A mapping that is not ours.
+    Mapping,
+    /// A mapping with names of the writer's own; at most so many, or 0 for any number.
+    MapOf(&'static Shape, usize),
+    /// A list of so many at least, and at most; 0 for no bound.
+    ListOf(&'static Shape, usize, usize),
+    /// One, or a list of one or more.
+    OneOrMore(&'static Shape),
+    /// Any of these.
+    AnyOf(&'static [Shape]),
+}
+
+/// The schema (draft 2020-12).
+pub fn json_schema() -> Value {
+    let seen = seen();
+    let meanings = meanings();
+    let mut definitions = Map::new();
+    let mut schema = Map::new();
+    schema.insert(
+        "$schema".to_owned(),
+        json!("https://json-schema.org/draft/2020-12/schema"),
+    );
+    schema.insert("title".to_owned(), json!("Hedgerow"));
+    for section in SECTIONS {
+        let object = object(section, &seen, &meanings);
+        match section.at {
+            "" => schema.extend(object),
+            _ => {
+                definitions.insert(definition(section.name), Value::Object(object));
+            }
+        }
+    }
+    schema.insert("$defs".to_owned(), Value::Object(definitions));
+    Value::Object(schema)
+}
+
+type Asked = BTreeMap<String, Seen>;
+
+/// What the reader asks for, by the path of the value.
+fn seen() -> Asked {
+    let Ok(root) = tree::read(EVERYTHING) else {
+        return Asked::new();
+    };
+    let mut mistakes = Vec::new();
+    Source::new(EVERYTHING, &root, &mut mistakes);
+    let mut reader = Reader::new(&Anything, mistakes);
+    super::compile(&mut reader, &super::whole(&root));
+    reader.seen.into_iter().collect()
+}
+
+/// Has every variable and every file.
+struct Anything;
+
+impl SecretSource for Anything {
+    fn variable(&self, _: &str) -> Result<String, VarError> {
+        Ok("phc_a_value_that_is_long_enough_for_a_secret".to_owned())
+    }
+
+    fn file(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Ok(b"-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n".to_vec())
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
+}
+
+/// The name of a section among the definitions.
+fn definition(name: &str) -> String {
+    name.replace(' ', "_")
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/$defs/{}", definition(name))})
+}
+
+fn object(section: &SectionShape, seen: &Asked, meanings: &Meanings<'_>) -> Map<String, Value> {
+    let mut properties = Map::new();
+    for key in section.keys {
+        let shape = section.shapes.iter().find(|(name, _)| name == key);
+        let path = match section.at {
+            "" => (*key).to_owned(),
+            at => format!("{at}.{key}"),
+        };
+        let mut value = shape.map_or(json!({}), |(_, shape)| shape.schema(&path, seen));
+        if let (Some(object), Some(meaning)) =
+            (value.as_object_mut(), meanings.get(&(section.name, *key)))
+        {
+            object.insert("description".to_owned(), json!(meaning));
+        }
+        properties.insert((*key).to_owned(), value);
+    }
+    let mut all: Vec<Value> = Vec::new();
+    for keys in section.one_of {
+        let each = keys.iter().map(|key| json!({"required": [key]}));
+        all.push(json!({"oneOf": each.collect::<Vec<_>>()}));
+    }
+    for (one, other) in section.excludes {
+        all.push(json!({"not": {"required": [one, other]}}));
+    }
+    if section.name == "segment" {
+        // A map of write keys names the projects itself.
+        let is_map = json!({
+            "required": ["write_keys"],
+            "properties": {"write_keys": {"type": "object"}},
+        });
+        all.push(json!({"anyOf": [{"required": ["project"]}, is_map]}));
+    }
+    let mut object = Map::new();
+    object.insert("type".to_owned(), json!("object"));
+    object.insert("additionalProperties".to_owned(), json!(false));
+    object.insert("properties".to_owned(), Value::Object(properties));
+    if !section.required.is_empty() {
+        object.insert("required".to_owned(), json!(section.required));
+    }
+    if !section.needs.is_empty() {
+        let mut needs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (key, needed) in section.needs {
+            needs.entry(key).or_default().push(needed);
+        }
+        object.insert("dependentRequired".to_owned(), json!(needs));
+    }
+    if !all.is_empty() {
+        object.insert("allOf".to_owned(), json!(all));
+    }
+    object
+}
+
+impl Shape {
+    fn schema(&self, path: &str, seen: &Asked) -> Value {
+        let list = |shape: &Shape, least: usize, most: usize| {
+            let mut list = json!({"type": "array", "items": shape.schema(path, seen)});
+            if let Some(list) = list.as_object_mut() {
+                for (key, bound) in [("minItems", least), ("maxItems", most)] {
+                    if bound > 0 {
+                        list.insert(key.to_owned(), json!(bound));
+                    }
+                }
+            }
+            list
+        };
+        match self {
+            Self::Read => seen.get(path).map_or(json!({}), asked),
+            Self::ReadAt(other) => seen.get(*other).map_or(json!({}), asked),
+            // A name or key that looks like a number is text to us.
+            Self::Text => json!({"type": ["string", "number"], "minLength": 1}),
+            Self::Value => json!({"type": ["string", "number", "boolean"]}),
+            Self::Pattern(pattern) => json!({"type": "string", "pattern": pattern}),
+            Self::Words(words) => of_words(words),
+            Self::Off => of_words(&["off"]),
+            Self::Nothing => json!({"type": "null"}),
+            Self::Section(name) => reference(name),
+            Self::Optional(name) => json!({"anyOf": [reference(name), {"type": "null"}]}),
+            Self::Mapping => json!({"type": "object"}),
+            Self::MapOf(shape, most) => {
+                let mut map = json!({
+                    "type": "object",
+                    "additionalProperties": shape.schema(path, seen),
+                });
+                if let (Some(map), true) = (map.as_object_mut(), *most > 0) {
+                    map.insert("maxProperties".to_owned(), json!(most));
+                }
+                map
+            }
+            Self::ListOf(shape, least, most) => list(shape, *least, *most),
+            Self::OneOrMore(shape) => {
+                json!({"anyOf": [shape.schema(path, seen), list(shape, 1, 0)]})
+            }
+            Self::AnyOf(shapes) => {
+                let each = shapes.iter().map(|shape| shape.schema(path, seen));
+                json!({"anyOf": each.collect::<Vec<_>>()})
+            }
+        }
+    }
+}
+
+/// What the reader asks for, as a schema. It takes text for everything, so a number may stand in
+/// quotes.
+fn asked(seen: &Seen) -> Value {
+    match seen {
+        Seen::Words(words) => of_words(words),
+        Seen::Size(least, most) => json!({"anyOf": [
+            {"type": "integer", "minimum": least, "maximum": most},
+            {"type": "string", "pattern": "^[0-9]+ *(B|kB|KB|MB|GB|kiB|KiB|MiB|GiB)?$"},
+        ]}),
+        Seen::Duration(least) => {
+            let timed = json!({"type": "string", "pattern": "^([0-9]+ *(ms|s|m|h|d)|0)$"});
+            match least.is_zero() {
+                true => json!({"anyOf": [timed, {"const": 0}]}),
+                false => timed,
+            }
+        }
+        Seen::Number(least, most) => json!({"anyOf": [
+            {"type": "integer", "minimum": least, "maximum": most},
+            {"type": "string", "pattern": "^[0-9]+$"},
+        ]}),
+    }
+}
+
+/// One of these words, also as readers of YAML take them that know numbers, or the `on` and `off` of
+/// YAML 1.1.
+fn of_words<W: AsRef<str>>(words: &[W]) -> Value {
+    let mut values = Vec::new();
+    for word in words {
+        let word = word.as_ref();
+        values.push(json!(word));
+        match word {
+            "off" | "false" => values.push(json!(false)),
+            "on" | "true" => values.push(json!(true)),
+            other => values.extend(other.parse::<u64>().ok().map(|number| json!(number))),
+        }
+    }
+    json!({"enum": values})
+}
+
+type Meanings<'p> = BTreeMap<(&'p str, &'p str), String>;
+
+/// What the reference page says of each key: section and key to meaning and default.
+fn meanings() -> Meanings<'static> {
+    let mut meanings = Meanings::new();
+    let mut section = "";
+    for line in PAGE.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            section = heading.trim();
+        }
+        let Some(row) = line
+            .strip_prefix("| `")
+            .and_then(|row| row.strip_suffix('|'))
+        else {
+            continue;
+        };
+        let cells: Vec<&str> = row.splitn(4, '|').map(str::trim).collect();
+        if let [key, value, default, meaning] = *cells {
+            let key = key.trim_end_matches('`');
+            let mut text = String::new();
+            for (before, what) in [("", meaning), ("Takes: ", value), ("Default: ", default)] {
+                if !what.is_empty() {
+                    let space = if text.is_empty() { "" } else { " " };
+                    text.push_str(&format!("{space}{before}{what}."));
+                }
+            }
+            meanings.insert((section, key), text);
+        }
+    }
+    meanings
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! What files were when they were looked at, so that a change is seen: written in place, replaced by
+//! another file of the name, or reached through a link that leads elsewhere now.
+//!
+//! They are looked at again and again instead of being watched by the kernel. Its notices belong to
+//! what a name leads to, so that each link on the way and each folder would have to be watched, on
+//! network disks nothing comes, and a queue that is full forgets; a look costs a system call.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The entries of a folder that are looked at.
+const ENTRIES: usize = 2_000;
+
+/// The marks of some files and folders.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Marks {
+    /// What was asked for.
+    paths: Vec<PathBuf>,
+    /// What was there, in folders as well.
+    found: Vec<(PathBuf, Option<Mark>)>,
+}
+
+/// Which file it is, and when it was changed last. Also a write that keeps size and time of a file
+/// sets its time of change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mark {
+    file: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Marks {
+    /// The marks of these, of folders with what is in them. What is not there has none.
+    pub fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        let mut marks = Self::default();
+        for path in paths {
+            marks.add(path);
+        }
+        marks
+    }
+
+    /// Takes those of others in.
+    pub(super) fn join(&mut self, others: Self) {
+        // Of a file that stands in both, the earlier mark tells of more changes.
+        for path in others.paths {
+            if !self.paths.contains(&path) {
+                let below = others.found.iter();
+                let below = below.filter(|(found, _)| found.starts_with(&path));
+                self.found.extend(below.cloned());
+                self.paths.push(path);
+            }
+        }
+    }
+
+    /// The marks of the same files and folders as they are now.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::of(self.paths.iter().cloned())
+    }
+
+    /// One more. Added before it is read, it tells of every change after that.
+    pub fn add(&mut self, path: PathBuf) {
+        if self.paths.contains(&path) {
+            return;
+        }
+        self.found.push((path.clone(), mark(&path).ok()));
+        for entry in entries(&path) {
+            let mark = mark(&entry).ok();
+            self.found.push((entry, mark));
+        }
+        self.paths.push(path);
+    }
+}
+
+fn mark(path: &Path) -> io::Result<Mark> {
+    let about = fs::metadata(path)?;
+    Ok(Mark {
+        file: (about.dev(), about.ino()),
+        size: about.size(),
+        modified: (about.mtime(), about.mtime_nsec()),
+        changed: (about.ctime(), about.ctime_nsec()),
+    })
+}
+
+fn entries(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(path) else {
+        return Vec::new();
+    };
+    let entries = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut entries: Vec<PathBuf> = entries.take(ENTRIES).collect();
+    entries.sort_unstable();
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_change_a_file_changes_its_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("one")).unwrap();
+        fs::create_dir(at("two")).unwrap();
+        fs::write(at("one/file"), "text").unwrap();
+        fs::write(at("two/file"), "text").unwrap();
+        std::os::unix::fs::symlink("one", at("data")).unwrap();
+        let look = || Marks::of([at("data/file")]);
+        let before = look();
+        assert_eq!(before, look());
+        // As a ConfigMap does it.
+        std::os::unix::fs::symlink("two", at("new")).unwrap();
+        fs::rename(at("new"), at("data")).unwrap();
+        let swapped = look();
+        assert_ne!(before, swapped);
+        // As editors do it.
+        fs::write(at("two/new"), "text").unwrap();
+        fs::rename(at("two/new"), at("two/file")).unwrap();
+        let replaced = look();
+        assert_ne!(swapped, replaced);
+        fs::write(at("two/file"), "longer text").unwrap();
+        let written = look();
+        assert_ne!(replaced, written);
+        fs::remove_file(at("two/file")).unwrap();
+        assert_ne!(written, look());
+        let folder = Marks::of([at("two")]);
+        fs::write(at("two/more"), "").unwrap();
+        assert_ne!(folder, Marks::of([at("two")]));
+    }
+}

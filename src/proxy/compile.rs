@@ -1,0 +1,263 @@
+//! From a checked configuration to one at work; after a reload with all that stays the same.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::admin::{Requests, Takes};
+use crate::config::{Action, Config, Forward, Sessions};
+use crate::rewrite::enrich::edge_session::SECRET_BYTES;
+use crate::rewrite::Rewriter;
+
+use super::account::{Account, Accounts};
+use super::admin::AdminPages;
+use super::budget::Budget;
+use super::crowd::Crowd;
+use super::culprits::Cautions;
+use super::files::Files;
+use super::gate::Gate;
+use super::group::Gathering;
+use super::keeping::{Keeping, Terms};
+use super::pools::Pools;
+use super::process;
+use super::rates::Rates;
+use super::reload::Reloads;
+use super::sender::Destination;
+use super::upstream::Timeouts;
+use super::watcher::{Counters, Observer};
+use super::{BuildError, Clock, Destinations, Hedgerow, Inner, Shared};
+
+/// What outlives a configuration: the spool, counters, and what clients have taken.
+pub(super) struct Lasting {
+    pub(super) keeping: Option<Arc<Keeping>>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) crowd: Arc<Crowd>,
+    pub(super) head: Duration,
+    pub(super) cautions: Arc<Cautions>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) idle_seconds: u64,
+    pub(super) clock: Clock,
+    pub(super) leaving: Arc<AtomicBool>,
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) rates: Arc<Rates>,
+    pub(super) reloads: Arc<Reloads>,
+    pub(super) admin: AdminPages,
+    /// The secret of sessions for which the configuration has none.
+    pub(super) made_up: OnceLock<[u8; SECRET_BYTES]>,
+}
+
+/// What can fail of a configuration.
+struct Parts {
+    destinations: Arc<Destinations>,
+    files: HashMap<usize, Files>,
+    rewriter: Arc<Rewriter>,
+    pools: Pools,
+}
+
+impl Lasting {
+    /// The first configuration of a process. Opens the spool.
+    pub(super) fn build(mut self, config: Config) -> Result<Hedgerow, BuildError> {
+        let parts = self.parts(&config, None)?;
+        if let Some(spool) = &config.delivery.spool {
+            let keeping = Keeping::open(
+                spool,
+                &config.delivery,
+                Terms {
+                    #[cfg(feature = "nats")]
+                    largest_event: config.bounds.event,
+                    clock: Arc::clone(&self.clock),
+                },
+                Arc::clone(&parts.destinations),
+                Arc::clone(&self.gate),
+            );
+            self.keeping = Some(Arc::new(keeping?));
+        }
+        let inner = self.compiled(config, parts, None);
+        let shared = Arc::new(Shared {
+            current: ArcSwap::from_pointee(inner),
+            lasting: self,
+        });
+        shared.lasting.admin.tell_of(Arc::downgrade(&shared));
+        shared.settle();
+        Ok(Hedgerow { shared })
+    }
+
+    fn parts(&self, config: &Config, before: Option<&Inner>) -> Result<Parts, BuildError> {
+        let timeouts = timeouts(config);
+        let mut pools = before.map_or_else(Pools::default, |before| Pools::after(&before.pools));
+        let mut destinations = HashMap::new();
+        for project in &config.projects {
+            let authorities = project.ca_file.as_ref().map(|file| file.path.as_path());
+            let connections = pools.of(&project.host, authorities)?;
+            let known = before.and_then(|before| before.destinations.get(&project.name));
+            let destination = match known {
+                Some(known) if known.is_as_good(project, timeouts, &connections) => {
+                    Arc::clone(known)
+                }
+                known => {
+                    let known = known.map(AsRef::as_ref);
+                    Arc::new(Destination::new(project, connections, timeouts, known)?)
+                }
+            };
+            destinations.insert(project.name.clone(), destination);
+        }
+        let mut files = HashMap::new();
+        for (number, route) in config.routes.iter().enumerate() {
+            let Action::Segment { files: said, .. } = &route.action else {
+                continue;
+            };
+            let known = before.and_then(|before| {
+                let mut routes = before.config.routes.iter();
+                let place = routes.position(|known| known.name() == route.name())?;
+                before.files.get(&place)
+            });
+            let account = match &said.forward {
+                None => None,
+                Some(forward) => {
+                    let known = known.and_then(|known| known.account.as_ref());
+                    Some(self.account(forward, known, &mut pools, timeouts.connect)?)
+                }
+            };
+            let sessions = config.page_sessions();
+            let new = Files::new(said, account, sessions, timeouts.connect, known)?;
+            files.insert(number, new);
+        }
+        Ok(Parts {
+            destinations: Arc::new(destinations),
+            files,
+            rewriter: Arc::new(self.rewriter(config, before)?),
+            pools: pools.settled(),
+        })
+    }
+
+    fn account(
+        &self,
+        forward: &Forward,
+        known: Option<&Arc<Account>>,
+        pools: &mut Pools,
+        connect: Duration,
+    ) -> Result<Arc<Account>, BuildError> {
+        let hosts = [pools.of(&forward.api, None)?, pools.of(&forward.cdn, None)?];
+        let known = known.filter(|known| known.is_as_good(forward, connect));
+        Ok(known.map_or_else(
+            || {
+                let (accounts, gate) = (Arc::clone(&self.accounts), Arc::clone(&self.gate));
+                Arc::new(Account::new(forward, hosts, connect, accounts, gate))
+            },
+            Arc::clone,
+        ))
+    }
+
+    /// The rewriting that a configuration asks for.
+    fn rewriter(&self, config: &Config, before: Option<&Inner>) -> Result<Rewriter, BuildError> {
+        let mut rewriter = Rewriter::new(config.mapping.clone(), config.bounds).remembering();
+        if let Some(before) = before {
+            rewriter = rewriter.with_memory_of(&before.rewriter);
+        }
+        let Sessions::Cookie(sessions) = &config.sessions else {
+            return Ok(rewriter);
+        };
+        if sessions.lacks_secret() && self.made_up.get().is_none() {
+            let mut made_up = [0; SECRET_BYTES];
+            getrandom::fill(&mut made_up)
+                .map_err(|error| BuildError::Sessions(error.to_string()))?;
+            // Of two at once the first stands.
+            let _ = self.made_up.set(made_up);
+        }
+        let made_up = self.made_up.get().copied().unwrap_or_default();
+        let keeper = sessions.keeper(&made_up);
+        let keeper = keeper.map_err(|error| BuildError::Sessions(error.to_string()))?;
+        Ok(rewriter.with_sessions(keeper))
+    }
+
+    fn compiled(&self, config: Config, parts: Parts, before: Option<&Inner>) -> Inner {
+        let Parts {
+            destinations,
+            files,
+            rewriter,
+            pools,
+        } = parts;
+        let routes = config.routes.iter().map(|route| {
+            let takes = match route.action {
+                Action::Segment { .. } => Takes::Calls,
+                Action::PostHog(_) | Action::Origin(_) => Takes::Other,
+            };
+            (route.name(), takes)
+        });
+        let requests = match before {
+            None => Requests::new(routes),
+            Some(before) => Requests::after(&before.requests, routes),
+        };
+        let keeping = self.keeping.as_ref();
+        Inner {
+            admin: self.admin.of(&config, &self.clock),
+            requests,
+            certificates: process::certificates(&config),
+            files,
+            rewriter,
+            budget: Arc::clone(&self.budget),
+            gathering: Gathering::of(&config, &destinations, keeping, &self.gate),
+            destinations,
+            counters: Arc::clone(&self.counters),
+            crowd: Arc::clone(&self.crowd),
+            cautions: Arc::clone(&self.cautions),
+            gate: Arc::clone(&self.gate),
+            keeping: keeping.cloned(),
+            observer: self.observer.clone(),
+            idle_seconds: self.idle_seconds,
+            clock: Arc::clone(&self.clock),
+            leaving: Arc::clone(&self.leaving),
+            accounts: Arc::clone(&self.accounts),
+            rates: Arc::clone(&self.rates),
+            reloads: Arc::clone(&self.reloads),
+            pools,
+            config: Arc::new(config),
+        }
+    }
+}
+
+impl Shared {
+    /// Another configuration, made ready beside the one that is at work. Reads files.
+    pub(super) fn prepare(&self, config: Config) -> Result<Arc<Inner>, BuildError> {
+        let before = self.current.load_full();
+        let parts = self.lasting.parts(&config, Some(&before))?;
+        Ok(Arc::new(self.lasting.compiled(
+            config,
+            parts,
+            Some(&before),
+        )))
+    }
+
+    /// Puts it in the place of the other.
+    pub(super) fn adopt(&self, next: Arc<Inner>) {
+        self.current.store(next);
+        self.settle();
+    }
+
+    /// What outlives configurations does as the one of the moment says.
+    fn settle(&self) {
+        let (inner, lasting) = (self.current.load(), &self.lasting);
+        let config = &inner.config;
+        lasting.budget.set_limit(config.limits.memory);
+        lasting.crowd.bound(&config.limits, &config.trusted_proxies);
+        lasting.admin.settle(config);
+        if let Some(keeping) = &lasting.keeping {
+            keeping.serve(Arc::clone(&inner.destinations));
+            if let Some(live) = inner.admin.as_ref().and_then(|admin| admin.live()) {
+                keeping.show_to(Arc::clone(live));
+            }
+        }
+    }
+}
+
+fn timeouts(config: &Config) -> Timeouts {
+    Timeouts {
+        connect: config.delivery.connect_timeout,
+        exchange: config.delivery.timeout,
+    }
+}

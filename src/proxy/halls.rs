@@ -1,0 +1,150 @@
+//! The three kinds of listeners: for clients, for the operator, and for health alone.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use pingora::proxy::HttpProxy;
+
+use crate::config::{Config, H2c};
+use crate::demo::http::{Handler, Request, Response};
+
+use super::departure::Departure;
+use super::listening::{Bounds, Entrance, Hall, Manner, Plainly, Plan};
+use super::serve::Plain;
+use super::site::Site;
+use super::tls;
+use super::{Hedgerow, ServerError};
+
+/// How often an address is tried that a listener of this process may just be leaving.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// All listeners of a server.
+pub(super) struct Halls {
+    pub(super) site: Arc<Hall<HttpProxy<Site>>>,
+    pub(super) admin: Arc<Hall<Plain>>,
+    pub(super) health: Arc<Hall<Plain>>,
+}
+
+/// What they are to be.
+pub(super) struct Plans {
+    site: Plan,
+    admin: Plan,
+    health: Plan,
+}
+
+impl Halls {
+    /// No listeners yet.
+    pub(super) fn new(
+        app: HttpProxy<Site>,
+        hedgerow: &Hedgerow,
+        departure: &Arc<Departure>,
+    ) -> Self {
+        let lasting = &hedgerow.shared.lasting;
+        let idle = lasting.idle_seconds;
+        let plain = |handler| {
+            let hall = Hall::new(Plain::new(handler), Arc::clone(departure), idle);
+            Arc::new(hall)
+        };
+        let bounds = Bounds {
+            crowd: Some(Arc::clone(&lasting.crowd)),
+            head: lasting.head,
+        };
+        Self {
+            site: Arc::new(Hall::new(app, Arc::clone(departure), idle).bounded(bounds)),
+            admin: plain(Arc::new(Pages(hedgerow.clone()))),
+            health: plain(hedgerow.health()),
+        }
+    }
+
+    /// Makes ready for the listeners of a configuration.
+    ///
+    /// # Errors
+    ///
+    /// When an address cannot be listened on, or a certificate cannot be used. Nothing has changed
+    /// then.
+    pub(super) fn plan(
+        &self,
+        config: &Config,
+        mut enter: impl FnMut(SocketAddr) -> io::Result<Entrance>,
+    ) -> Result<Plans, ServerError> {
+        let listeners = config.listen.iter().map(|listener| {
+            let secured = listener.tls.is_some();
+            let acceptor = secured.then(|| tls::acceptor(listener.certificates()));
+            let manner = Manner {
+                tls: acceptor.transpose()?.map(Arc::new),
+                balancers: listener.proxy_protocol.clone(),
+                plain: match listener.h2c {
+                    H2c::On => Plainly::Both,
+                    H2c::Off => Plainly::Http1,
+                },
+            };
+            Ok((listener.address, manner))
+        });
+        let listeners = listeners.collect::<Result<Vec<_>, ServerError>>()?;
+        let plainly = |address: Option<SocketAddr>| {
+            let doors = address.map(|address| (address, Manner::default()));
+            doors.into_iter().collect()
+        };
+        Ok(Plans {
+            site: self.site.plan(listeners, &mut enter)?,
+            admin: self.admin.plan(plainly(config.admin), &mut enter)?,
+            health: self.health.plan(plainly(config.health), &mut enter)?,
+        })
+    }
+
+    /// The same while the server serves.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`plan`](Self::plan).
+    pub(super) fn plan_anew(&self, config: &Config) -> Result<Plans, ServerError> {
+        self.plan(config, |address| {
+            let mut tried = 0;
+            loop {
+                tried += 1;
+                match Entrance::open(address) {
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse && tried < TRIES => {
+                        std::thread::sleep(PAUSE);
+                    }
+                    outcome => return outcome,
+                }
+            }
+        })
+    }
+
+    /// Opens, keeps and closes listeners.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptor left.
+    pub(super) fn adopt(&self, plans: Plans) -> io::Result<()> {
+        self.site.adopt(plans.site)?;
+        self.admin.adopt(plans.admin)?;
+        self.health.adopt(plans.health)
+    }
+
+    /// Every socket once more, for a successor.
+    pub(super) fn sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+        let mut sockets = self.site.sockets()?;
+        sockets.extend(self.admin.sockets()?);
+        sockets.extend(self.health.sockets()?);
+        Ok(sockets)
+    }
+}
+
+/// The admin pages, as long as the configuration has some.
+struct Pages(Hedgerow);
+
+impl Handler for Pages {
+    fn handle(&self, request: &Request) -> Response {
+        match self.0.admin() {
+            Some(admin) => admin.handle(request),
+            None => Response::empty(StatusCode::NOT_FOUND),
+        }
+    }
+}

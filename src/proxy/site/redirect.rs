@@ -1,0 +1,69 @@
+//! Requests for a site that come without TLS where they should not.
+
+use http::Method;
+use pingora::proxy::Session;
+
+use crate::proxy::intercept::authority;
+use crate::proxy::Inner;
+use crate::rewrite::enrich::edge_session::Transport;
+
+use super::health::came_in;
+
+/// What authorities fetch over plain HTTP, before there is a certificate (RFC 8555, 8.3).
+const CHALLENGE: &str = "/.well-known/acme-challenge/";
+
+/// Where a request for the site is to be made instead, and the status that says so.
+///
+/// Only pages and files of a site are asked for here: a client of Segment's that is sent elsewhere
+/// loses its events.
+pub(super) fn elsewhere(inner: &Inner, session: &Session) -> Option<(u16, String)> {
+    let mut listeners = inner.config.listen.iter();
+    let redirect = listeners.find_map(|listener| {
+        let redirect = listener.redirect?;
+        came_in(session, listener).then_some(redirect)
+    })?;
+    let head = session.req_header();
+    let path = head.uri.path();
+    if inner.transport(session) == Transport::Tls || path.starts_with(CHALLENGE) {
+        return None;
+    }
+    let host = without_port(authority(head)?);
+    let port = match redirect.port {
+        443 => String::new(),
+        port => format!(":{port}"),
+    };
+    let query = head.uri.query().map(|query| format!("?{query}"));
+    let query = query.unwrap_or_default();
+    let status = match head.method {
+        Method::GET | Method::HEAD => 301,
+        // The method stays, and so does what is sent.
+        _ => 308,
+    };
+    let path = if path.is_empty() { "/" } else { path };
+    Some((status, format!("https://{host}{port}{path}{query}")))
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_cut_off_and_an_address_is_not() {
+        for (authority, host) in [
+            ("shop.example", "shop.example"),
+            ("shop.example:8080", "shop.example"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("shop.example:", "shop.example"),
+        ] {
+            assert_eq!(without_port(authority), host);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! One page in headless Chromium, driven step by step through `tests/clients/page.mjs`.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::{json, Value};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::house::PATIENCE;
+use super::installed::{clients, Needed};
+
+pub struct Page {
+    process: Child,
+    input: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+/// Where pictures go, to be looked at.
+pub fn pictures() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    target.expect("it is below target").join("screenshots")
+}
+
+impl Page {
+    pub async fn open(url: &str) -> Self {
+        let mut process = Command::new(Needed::Node.path())
+            .arg("page.mjs")
+            .arg(json!({"chromium": Needed::Chromium.path()}).to_string())
+            .current_dir(clients())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let input = process.stdin.take().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut page = Self {
+            process,
+            input,
+            lines,
+        };
+        page.tell(json!(["open", url])).await;
+        page
+    }
+
+    async fn tell(&mut self, command: Value) -> Value {
+        let line = format!("{command}\n");
+        self.input.write_all(line.as_bytes()).await.unwrap();
+        let answer = match tokio::time::timeout(PATIENCE, self.lines.next_line()).await {
+            Ok(Ok(Some(line))) => line,
+            other => panic!("no answer to {command}: {other:?}"),
+        };
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert!(answer.get("error").is_none(), "{answer:#}");
+        answer["value"].clone()
+    }
+
+    pub async fn go(&mut self, url: &str) {
+        self.tell(json!(["open", url])).await;
+    }
+
+    /// The value of an expression in the page.
+    pub async fn value(&mut self, script: &str) -> Value {
+        self.tell(json!(["evaluate", script])).await
+    }
+
+    /// Waits until an expression is true.
+    pub async fn until(&mut self, script: &str) {
+        self.tell(json!(["wait", script])).await;
+    }
+
+    pub async fn click(&mut self, selector: &str) {
+        self.tell(json!(["click", selector])).await;
+    }
+
+    pub async fn fill(&mut self, selector: &str, text: &str) {
+        self.tell(json!(["fill", selector, text])).await;
+    }
+
+    pub async fn choose(&mut self, selector: &str, value: &str) {
+        self.tell(json!(["choose", selector, value])).await;
+    }
+
+    pub async fn press(&mut self, key: &str) {
+        self.tell(json!(["press", key])).await;
+    }
+
+    pub async fn width(&mut self, width: u32) {
+        self.tell(json!(["width", width])).await;
+    }
+
+    /// Takes pictures under this name, 1280 and 390 wide, light and dark. Fails where a text is too
+    /// faint to be read or the page is wider than the window.
+    pub async fn pictures(&mut self, name: &str) {
+        let amiss = self.tell(json!(["pictures", pictures(), name])).await;
+        assert_eq!(amiss, json!([]), "{amiss:#}");
+    }
+
+    /// Ends it; none of the page's scripts has failed.
+    pub async fn close(self) {
+        self.close_after("no message says this").await;
+    }
+
+    /// The same, where errors with these words were to be expected.
+    pub async fn close_after(mut self, expected: &str) {
+        let errors = self.tell(json!(["errors"])).await;
+        let is_expected =
+            |error: &Value| error.as_str().is_some_and(|text| text.contains(expected));
+        let all_expected = errors.as_array().unwrap().iter().all(is_expected);
+        assert!(all_expected, "{errors:#}");
+        drop(self.input);
+        let status = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        assert!(status.expect("the browser ends").unwrap().success());
+    }
+}
