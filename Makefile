@@ -2,6 +2,8 @@
 # make test    everything that must hold, with Segment's real libraries and a real browser
 # make check   formatting and lints
 # make supply-chain  the dependencies, against deny.toml
+# make deb     the Debian package; make try-deb installs, starts, upgrades and removes it in a folder
+# make packages  looks the chart, the manifests, the Dockerfile and the workflow over
 # make bench   how long the rewriting takes
 # make compare CPU and latency beside nginx, HAProxy, Pingora and Node, into docs/performance.md
 #
@@ -11,7 +13,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists supply-chain
+.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -47,6 +49,19 @@ test: check supply-chain clients nats-server prometheus faketime web-servers blo
 # Licences, sources, duplicates and advisories of what we depend on (deny.toml).
 supply-chain:
 	@scripts/supply-chain
+
+# docs/packages.md
+deb: cmake cargo-deb
+	packaging/build-deb
+
+try-deb: cmake cargo-deb
+	packaging/try-deb
+
+packages: cmake
+	packaging/try
+
+cargo-deb:
+	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
 
 bench: cmake
 	cargo bench --locked --bench rewrite --bench instructions

@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod file;
 mod greeting;
+mod health;
 mod init;
 mod output;
 mod pages;
@@ -57,6 +58,9 @@ enum Command {
     /// --url the way from outside. Sends an event named hedgerow_doctor.
     #[command(after_help = pages::DOCTOR)]
     Doctor(doctor::Options),
+    /// Ask the proxy that runs here how it is: for health checks where there is no curl.
+    #[command(after_help = pages::HEALTH)]
+    Health(health::Options),
     /// Rewrite messages, from files or standard input, to events on standard output.
     #[command(after_help = pages::CONVERT)]
     Convert(convert::Options),
@@ -117,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Reload(options) => reload::reload(config, &options),
         Command::Check(options) => check::check(config, &options),
         Command::Doctor(options) => doctor::doctor(config, &options),
+        Command::Health(options) => health::health(config, &options),
         Command::Convert(options) => convert::convert(config, &options),
         Command::Spool(options) => spool::spool(config, &options),
         Command::Snippet(options) => snippet::snippet(config, &options),
@@ -217,13 +222,11 @@ fn text_line(
     out: &mut env_logger::fmt::Formatter,
     record: &log::Record<'_>,
 ) -> std::io::Result<()> {
-    let (time, level) = (out.timestamp_seconds(), record.level());
-    writeln!(
-        out,
-        "[{time} {level:<5} {}] {}",
-        record.target(),
-        record.args()
-    )
+    let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ");
+    let (level, target) = (record.level(), record.target());
+    // What follows a line break belongs to the same line of the log.
+    let message = record.args().to_string().replace('\n', "\n    ");
+    writeln!(out, "[{time} {level:<5} {target}] {message}")
 }
 
 /// One JSON object: what every line has, and the fields of its own.
@@ -233,7 +236,8 @@ fn json_line(
 ) -> std::io::Result<()> {
     let mut line = serde_json::Map::new();
     let level = record.level().as_str().to_lowercase();
-    line.insert("time".to_owned(), out.timestamp_millis().to_string().into());
+    let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
+    line.insert("time".to_owned(), time.to_string().into());
     line.insert("level".to_owned(), level.into());
     line.insert("target".to_owned(), record.target().into());
     line.insert("message".to_owned(), record.args().to_string().into());

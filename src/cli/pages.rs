@@ -103,6 +103,23 @@ Exit codes:
   2  the configuration cannot be read, or has mistakes"
 );
 
+/// Of `health`.
+pub(super) const HEALTH: &str = concat!(
+    "Examples:
+  hedgerow health
+  hedgerow health --ready -c /etc/hedgerow/hedgerow.yaml
+
+It asks `health`, else `admin`, else a listener that has a `health`, at the address of this machine.
+",
+    environment!(),
+    "  The projects' keys are not needed.
+
+Exit codes:
+  0  it serves; with --ready: requests should come here
+  1  it does not, or nothing answers within three seconds
+  2  the configuration cannot be read, has mistakes, or says nowhere to ask"
+);
+
 /// Of `convert`.
 pub(super) const CONVERT: &str = "Examples:
   hedgerow convert --explain < messages.jsonl

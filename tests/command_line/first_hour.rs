@@ -375,6 +375,7 @@ fn every_command_explains_itself_and_shells_and_man_know_all_of_them() {
         "run",
         "check",
         "doctor",
+        "health",
         "convert",
         "spool",
         "demo",

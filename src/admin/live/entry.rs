@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{json, Value};
 
 use crate::delivery::Refusal;
+use crate::masked;
 use crate::rewrite::Fate;
 
 use super::{pretty, redact, Came};
@@ -162,6 +163,7 @@ impl Entry {
     /// The entry of a request that became no message.
     pub(super) fn of_request(at: DateTime<Utc>, request: &TurnedAway<'_>) -> Self {
         let line = format!("{} {}", request.method, request.path);
+        let line = masked::text(&line).into_owned();
         let came = json!({
             "request": line,
             "route": request.route,

@@ -1,0 +1,114 @@
+//! `hedgerow health`: asks a running proxy on this machine how it is, for what has no `curl`.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use hedgerow::config::Config;
+
+use super::output::{complain, print};
+use super::{file, End};
+
+/// How long a connection and each read may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// More than any answer of ours has.
+const ANSWER: u64 = 64 * 1024;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The configuration, as with -c.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Ask whether a load balancer should send requests, not only whether the process serves.
+    #[arg(long)]
+    ready: bool,
+}
+
+/// Where a question is asked.
+#[derive(Debug, PartialEq, Eq)]
+struct Desk {
+    address: SocketAddr,
+    path: String,
+}
+
+/// Asks, and prints the answer.
+pub(super) fn health(config: Option<&Path>, options: &Options) -> End {
+    // What is only worth a word is not said again at every check.
+    let loaded = file::find(config, options.file.as_deref())
+        .and_then(|path| super::told(&path, Config::load_without_secrets(&path)));
+    let (config, _) = match loaded {
+        Ok(loaded) => loaded,
+        Err(end) => return end,
+    };
+    let Some(desk) = desk(&config, options.ready) else {
+        complain!(
+            "hedgerow: nothing of this configuration can be asked: it has no `health`, no `admin`, \
+             and no listener without TLS that has a `health`"
+        );
+        return End::Unable;
+    };
+    match ask(&desk) {
+        Ok((200, answer)) => print(&format!("{answer}\n")),
+        Ok((status, answer)) => {
+            complain!("hedgerow: {status} from {}: {answer}", desk.address);
+            End::Refused
+        }
+        Err(error) => {
+            complain!("hedgerow: no answer from {}: {error}", desk.address);
+            End::Refused
+        }
+    }
+}
+
+/// `health`, else `admin`, else a listener that has one.
+fn desk(config: &Config, ready: bool) -> Option<Desk> {
+    if let Some(address) = config.health.or(config.admin) {
+        let path = if ready { "/readyz" } else { "/healthz" };
+        return Some(Desk {
+            address: from_here(address),
+            path: path.to_owned(),
+        });
+    }
+    config.listen.iter().find_map(|listener| {
+        let path = listener.health.as_ref()?.to_string();
+        let path = path.trim_end_matches('/');
+        let question = if ready { "ready" } else { "live" };
+        listener.tls.is_none().then(|| Desk {
+            address: from_here(listener.address),
+            path: format!("{path}/{question}"),
+        })
+    })
+}
+
+/// An address that is listened on, as one that can be asked.
+fn from_here(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+/// The status, and the answer's first line.
+fn ask(desk: &Desk) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&desk.address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    // In one piece, which the formatting alone would not be.
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        desk.path, desk.address
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER).read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
+    let status = status.ok_or_else(|| io::Error::other("it is no answer in HTTP"))?;
+    Ok((status, body.lines().next().unwrap_or_default().to_owned()))
+}
