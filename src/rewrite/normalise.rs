@@ -210,7 +210,7 @@ fn kind(message: &Message, text: &[u8], naming: Naming) -> Result<Kind, Fault> {
     if !named.is_string() {
         return Err(Fault::UnknownType);
     }
-    match unescape(named.of(text)).as_ref() {
+    match named.says(text).as_ref() {
         "track" => Ok(Kind::Track),
         "page" => Ok(Kind::Page),
         "screen" => Ok(Kind::Screen),
@@ -331,7 +331,7 @@ pub(super) fn is_said(value: Value, text: &[u8]) -> bool {
 pub(super) fn moment(value: Value, text: &[u8]) -> Option<Reading> {
     match value.shape {
         Shape::Number => read_number(value.of(text)),
-        _ if value.is_string() => read(&unescape(value.of(text))),
+        _ if value.is_string() => read(&value.says(text)),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use super::enrich::edge_session::{CookieValue, EdgeSessions, SessionCookie};
 pub(super) use super::enrich::session::SenderClock;
 use super::enrich::session::{cookie, explicit_session, posthog_js_session, PosthogJsSession};
 use super::enrich::uuid7::Uuid7;
-use super::json::{name, unescape, Scratch, Shape, Value};
+use super::json::{name, Scratch, Shape, Value};
 use super::library::Library;
 use super::message::Part;
 use super::normalise::Source;
@@ -57,7 +57,7 @@ impl Sessions {
         arrival: &Arrival,
         recipient: &Recipient,
     ) -> Option<(Uuid7, &'static str)> {
-        let own = source.message.properties.get(source.text, "$session_id");
+        let own = source.message.properties.named(name!("$session_id"));
         if own.is_some_and(|own| own.shape != Shape::Null) {
             return None;
         }
@@ -125,7 +125,10 @@ fn explicit(
 ) -> Option<(Uuid7, &'static str)> {
     let visitor = visitor?;
     let text = source.text;
-    let amplitude = source.message.integrations.get(text, "Actions Amplitude");
+    let amplitude = source
+        .message
+        .integrations
+        .named(name!("Actions Amplitude"));
     if let Some(options) = amplitude.filter(|options| options.shape == Shape::Object) {
         let options_text = options.of(text);
         let mut part = Part::default();
@@ -147,14 +150,14 @@ fn explicit(
 pub(super) fn window(source: Source<'_>, session: Uuid7) -> Option<Uuid7> {
     let named = |key| {
         let text = source.context_text;
-        Uuid7::parse(&said(source.context.get(text, key)?, text)?)
+        Uuid7::parse(&said(source.context.named(key)?, text)?)
     };
-    (named("sessionId")? == session).then(|| named("windowId"))?
+    (named(name!("sessionId"))? == session).then(|| named(name!("windowId")))?
 }
 
 fn said(value: Value, text: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
     match value.shape {
-        Shape::Plain | Shape::Escaped => Some(unescape(value.of(text))),
+        Shape::Plain | Shape::Escaped => Some(value.says(text)),
         Shape::Number => Some(String::from_utf8_lossy(value.of(text))),
         _ => None,
     }

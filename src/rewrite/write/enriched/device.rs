@@ -6,7 +6,7 @@ use super::super::super::enrich::user_agent::{
 };
 use super::super::super::explain::Origin;
 use super::super::super::identity::Id;
-use super::super::super::json::{name, unescape, Scanner, Scratch, Shape, Value};
+use super::super::super::json::{name, Scanner, Scratch, Shape, Value};
 use super::super::super::library::Library;
 use super::super::super::message::{find, Inner};
 use super::super::super::{usable, DeviceTypes, Mode};
@@ -22,12 +22,12 @@ macro_rules! asked {
     };
 }
 
-impl<'t> Properties<'_, '_, 't> {
+impl<'t> Properties<'_, '_, '_, 't> {
     pub(super) fn write_device(&mut self) {
         self.write_device_type();
         let os_version = self.inner(Inner::Os, name!("version"));
         self.add_context(
-            "$os_version",
+            name!("$os_version"),
             os_version,
             Origin::Fixed("context.os.version"),
         );
@@ -38,18 +38,18 @@ impl<'t> Properties<'_, '_, 't> {
             (
                 Inner::Device,
                 asked!("manufacturer"),
-                "$device_manufacturer",
+                name!("$device_manufacturer"),
             ),
-            (Inner::Device, asked!("name"), "$device_name"),
-            (Inner::App, asked!("name"), "$app_name"),
-            (Inner::App, asked!("namespace"), "$app_namespace"),
-            (Inner::Network, asked!("carrier"), "$network_carrier"),
+            (Inner::Device, asked!("name"), name!("$device_name")),
+            (Inner::App, asked!("name"), name!("$app_name")),
+            (Inner::App, asked!("namespace"), name!("$app_namespace")),
+            (Inner::Network, asked!("carrier"), name!("$network_carrier")),
         ] {
             self.add_text(property, self.inner(inner, name), origin_of(inner, key));
         }
         for ((key, name), property) in [
-            (asked!("version"), "$app_version"),
-            (asked!("build"), "$app_build"),
+            (asked!("version"), name!("$app_version")),
+            (asked!("build"), name!("$app_build")),
         ] {
             let value = self.inner(Inner::App, name);
             self.add_context(property, value, origin_of(Inner::App, key));
@@ -57,38 +57,41 @@ impl<'t> Properties<'_, '_, 't> {
         let density = self.inner(Inner::Screen, name!("density"));
         let density = density.filter(|density| self.number(*density).is_some_and(|n| n > 0.0));
         self.add_context(
-            "$screen_density",
+            name!("$screen_density"),
             density,
             origin_of(Inner::Screen, "density"),
         );
         for ((key, name), property) in [
-            (asked!("wifi"), "$network_wifi"),
-            (asked!("cellular"), "$network_cellular"),
-            (asked!("bluetooth"), "$network_bluetooth"),
+            (asked!("wifi"), name!("$network_wifi")),
+            (asked!("cellular"), name!("$network_cellular")),
+            (asked!("bluetooth"), name!("$network_bluetooth")),
         ] {
             let switch = self.inner(Inner::Network, name);
             self.add_switch(property, switch, origin_of(Inner::Network, key));
         }
         for ((key, name), property) in [
-            (asked!("locale"), "$locale"),
-            (asked!("timezone"), "$timezone"),
+            (asked!("locale"), name!("$locale")),
+            (asked!("timezone"), name!("$timezone")),
         ] {
             let value = self.source.context.named(name);
             self.add_text(property, value, Origin::Under("context", key.as_bytes()));
         }
-        self.write_device_id();
     }
 
-    fn write_device_id(&mut self) {
+    pub(super) fn write_device_id(&mut self) {
         let text = self.source.context_text;
         let id = Id::of(self.inner(Inner::Device, name!("id")), text, Mode::Enriched);
         let id = id.says(text);
         if let Some(id) = id.as_deref().and_then(usable_device) {
-            return self.add("$device_id", &id, Origin::Fixed("context.device.id"));
+            return self.add(name!("$device_id"), &id, Origin::Fixed("context.device.id"));
         }
         if self.library == Library::Browser {
             if let Some(anonymous_id) = self.settled.visitor(self.source.text) {
-                self.add("$device_id", &anonymous_id, Origin::Fixed("anonymousId"));
+                self.add(
+                    name!("$device_id"),
+                    &anonymous_id,
+                    Origin::Fixed("anonymousId"),
+                );
             }
         }
     }
@@ -101,7 +104,7 @@ impl<'t> Properties<'_, '_, 't> {
         let said = said.as_deref();
         let Some(user_agent) = said.filter(|text| self.is_of_a_visitor(text)) else {
             self.add_context(
-                "$device_model",
+                name!("$device_model"),
                 model,
                 Origin::Fixed("context.device.model"),
             );
@@ -121,16 +124,16 @@ impl<'t> Properties<'_, '_, 't> {
         };
         self.see_brands(&mut hints);
         self.add_context(
-            "$device_model",
+            name!("$device_model"),
             model,
             Origin::Fixed("context.device.model"),
         );
         self.add_parsed(&parsed, &hints, has_os_version, model.is_some());
         if let Some(app) = parsed.webview_app {
-            self.add("$webview_app", app, USER_AGENT);
+            self.add(name!("$webview_app"), app, USER_AGENT);
         }
         if let Some(version) = &parsed.webview_app_version {
-            self.add("$webview_app_version", version, USER_AGENT);
+            self.add(name!("$webview_app_version"), version, USER_AGENT);
         }
         self.add_raw_user_agent(said);
     }
@@ -139,7 +142,11 @@ impl<'t> Properties<'_, '_, 't> {
     fn add_raw_user_agent(&mut self, user_agent: Option<&str>) {
         if let Some(user_agent) = user_agent {
             let raw = user_agent::raw(user_agent);
-            self.add("$raw_user_agent", &raw, Origin::Fixed("context.userAgent"));
+            self.add(
+                name!("$raw_user_agent"),
+                &raw,
+                Origin::Fixed("context.userAgent"),
+            );
         }
     }
 
@@ -154,27 +161,27 @@ impl<'t> Properties<'_, '_, 't> {
         // The SDK's own word on its system beats the user agent's.
         let sdk_knows_os = self.mapped.has(Target::Os);
         if let Some(browser) = known.browser {
-            self.add("$browser", browser, USER_AGENT);
+            self.add(name!("$browser"), browser, USER_AGENT);
         }
         // A version of another browser than the one that stands there would be a lie.
         if let (Some(version), None) = (known.browser_version, self.given.browser) {
-            self.add_json("$browser_version", format_args!("{version}"), USER_AGENT);
+            self.add_json(name!("$browser_version"), version, USER_AGENT);
         }
         if let (Some(os), false) = (known.os, sdk_knows_os) {
-            self.add("$os", os, USER_AGENT);
+            self.add(name!("$os"), os, USER_AGENT);
         }
         if let (Some(version), false, false) = (known.os_version, sdk_knows_os, has_os_version) {
-            self.add("$os_version", version, USER_AGENT);
+            self.add(name!("$os_version"), version, USER_AGENT);
         }
         if let Some(device) = known.device {
-            self.add("$device", device, USER_AGENT);
+            self.add(name!("$device"), device, USER_AGENT);
         }
         if let (Some(kind), false) = (known.device_type, self.overrides_device_type()) {
-            self.add("$device_type", kind, USER_AGENT);
+            self.add(name!("$device_type"), kind, USER_AGENT);
         }
         if let (Some(model), false) = (known.device_model, has_model) {
             self.add(
-                "$device_model",
+                name!("$device_model"),
                 model,
                 Origin::Fixed("context.userAgentData.model"),
             );
@@ -243,7 +250,7 @@ impl<'t> Properties<'_, '_, 't> {
                 return;
             }
             if let Some(brand) = find(&entries, text, "brand").filter(|brand| brand.is_string()) {
-                hints.see_brand(&unescape(brand.of(text)));
+                hints.see_brand(&brand.says(text));
             }
             before = scanner.expect(b',');
         }
@@ -277,7 +284,7 @@ impl<'t> Properties<'_, '_, 't> {
             _ => &said,
         };
         self.add(
-            "$device_type",
+            name!("$device_type"),
             kind,
             Origin::Fixed("context.device, in PostHog's words"),
         );
