@@ -219,6 +219,7 @@ impl Converter {
             Extent::Scanned(seen) => (seen.length, seen.scanned),
             _ => self.scan(text, extent)?,
         };
+        let behind = text.len().saturating_sub(length);
         let text = text.get(..length).unwrap_or_default();
         let text = match scanned {
             Scanned::NotAnObject => return Ok(refused(length, Fault::NotAnObject)),
@@ -292,6 +293,7 @@ impl Converter {
             context,
         };
         let memory = Memory {
+            behind,
             sheet: &mut self.sheet,
             scrubbed: &mut self.scrubbed,
             gift: (which, &mut self.gift),
@@ -437,6 +439,8 @@ pub(super) struct Request<'r> {
     pub(super) arrival: &'r Arrival,
     pub(super) naming: Naming,
     pub(super) recipient: &'r Recipient,
+    /// How many bytes more of events are wanted.
+    pub(super) room: usize,
     pub(super) shared: &'r Shared,
     pub(super) sessions: &'r mut Sessions,
     /// The visitor's group, as analytics.js keeps it in its cookie.
@@ -466,6 +470,8 @@ pub(super) struct Unreadable {
 
 /// Where one message's event is made.
 struct Memory<'m> {
+    /// How many bytes of other messages follow.
+    behind: usize,
     sheet: &'m mut Sheet,
     scrubbed: &'m mut Vec<u8>,
     gift: (Which, &'m mut Gift),
@@ -551,6 +557,7 @@ fn event(
         plan.distinct_id_from = "privacy: the visitor stays anonymous";
     }
     let Memory {
+        behind,
         sheet,
         scrubbed,
         gift,
@@ -594,6 +601,16 @@ fn event(
     }
     if is_too_large(written, request.rewriter.bounds.event) {
         return Err(Fault::TooLarge.into());
+    }
+    if out.capacity() - out.len() < written.len() {
+        // Those that are still to come grow as this one did, more or less; few grow fourfold.
+        let following = behind / source.text.len().max(1);
+        let following = (written.len() + 1).saturating_mul(following);
+        let most = request.room.min(behind.saturating_mul(4));
+        // And what ends the batch.
+        const BEHIND_ALL: usize = 64;
+        let following = following.saturating_add(following / 16).min(most);
+        out.reserve(written.len() + following + BEHIND_ALL);
     }
     out.extend_from_slice(written);
     request.unreadable = Unreadable {

@@ -418,7 +418,7 @@ impl Rewrite {
                     if self.index == 0 {
                         self.mark = Some(batch.mark());
                     }
-                    let length = self.message(range, extent, batch, watch)?;
+                    let length = self.message((range, extent), (batch, limit), watch)?;
                     self.body.consumed(length);
                     messages += 1;
                     bytes += length;
@@ -434,9 +434,8 @@ impl Rewrite {
 
     fn message(
         &mut self,
-        range: std::ops::Range<usize>,
-        extent: Extent,
-        batch: &mut Batch,
+        (range, extent): (Range<usize>, Extent),
+        (batch, limit): (&mut Batch, usize),
         watch: &mut dyn Watch,
     ) -> Result<usize, RewriteError> {
         let shared = match &mut self.shared {
@@ -467,6 +466,7 @@ impl Rewrite {
                 (Call::Batch, _) => Naming::ByMessage(None),
             },
             recipient: &self.recipient,
+            room: limit.saturating_sub(batch.held()),
             shared,
             sessions: &mut self.sessions,
             group_cookie: self.group_cookie.as_deref(),

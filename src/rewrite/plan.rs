@@ -3,7 +3,7 @@
 //! byte is written.
 
 use super::identity::Id;
-use super::json::{is_blank, name, Shape, Value};
+use super::json::{inner, is_blank, name, Shape, Value};
 use super::message::Message;
 use super::normalise::{moment, Settled, Source, Time};
 use super::rules::{decide, Rule, RuleAction, PERSON_EVENTS};
@@ -201,6 +201,13 @@ impl<'p> Plan<'p> {
     /// Whether the event is one by which PostHog changes persons and groups. It drops these if
     /// they carry `$process_person_profile: false` (posthog-ingestion 4.4).
     pub(super) fn changes_persons(&self, source: Source<'_>) -> bool {
+        // All of them begin with a dollar sign, which nearly no event of a caller's does.
+        if let Piece::Raw(value) = self.event {
+            let is_plain = value.shape == Shape::Plain;
+            if is_plain && !inner(value.of(source.text)).starts_with(b"$") {
+                return false;
+            }
+        }
         let event = self.event.says(source.text);
         event.is_some_and(|event| PERSON_EVENTS.contains(&event.as_ref()))
     }

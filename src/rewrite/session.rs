@@ -1,6 +1,8 @@
 //! Which session a message belongs to (mapping 5.3): what the client already knows, else what the
 //! edge keeps in a cookie of its own.
 
+use std::borrow::Cow;
+
 use super::enrich::edge_session::{CookieValue, EdgeSessions, SessionCookie};
 pub(super) use super::enrich::session::SenderClock;
 use super::enrich::session::{cookie, explicit_session, posthog_js_session, PosthogJsSession};
@@ -49,10 +51,10 @@ impl Sessions {
     ///
     /// What the client knows is held against the client's own clock, however wrong that is; only
     /// what the edge keeps itself is held against the corrected `moment`.
-    pub(super) fn find(
+    pub(super) fn find<'t>(
         &mut self,
-        source: Source<'_>,
-        visitor: Option<&str>,
+        source: Source<'t>,
+        visitor: impl Fn() -> Option<Cow<'t, str>>,
         (clock, moment): (Option<SenderClock>, Option<Timestamp>),
         arrival: &Arrival,
         recipient: &Recipient,
@@ -70,14 +72,15 @@ impl Sessions {
                 return Some((session, "posthog-js's cookie"));
             }
         }
-        let named = explicit(source, visitor, clock);
+        let named = explicit(source, &visitor, clock);
         if let Some(found) = named.filter(|(session, _)| session.is_found_at(moment)) {
             return Some(found);
         }
         if library != Library::Browser {
             return None;
         }
-        self.kept(visitor?, moment, arrival)
+        self.keeper.as_ref()?;
+        self.kept(&visitor()?, moment, arrival)
             .map(|session| (session, "the edge's session cookie"))
     }
 
@@ -118,12 +121,11 @@ impl Sessions {
 }
 
 /// A session that another library names (mapping 5.3, points 3 and 4).
-fn explicit(
-    source: Source<'_>,
-    visitor: Option<&str>,
+fn explicit<'t>(
+    source: Source<'t>,
+    visitor: impl Fn() -> Option<Cow<'t, str>>,
     clock: SenderClock,
 ) -> Option<(Uuid7, &'static str)> {
-    let visitor = visitor?;
     let text = source.text;
     let amplitude = source
         .message
@@ -135,13 +137,13 @@ fn explicit(
         part.scan_text(options_text, &mut Scratch::default()).ok()?;
         let named = part.get(options_text, "session_id");
         let session = named.and_then(|id| said(id, options_text));
-        if let Some(session) = session.and_then(|id| explicit_session(&id, visitor, clock)) {
+        if let Some(session) = session.and_then(|id| explicit_session(&id, &visitor()?, clock)) {
             return Some((session, "integrations.Actions Amplitude.session_id"));
         }
     }
     let context_text = source.context_text;
     let named = source.context.named(name!("sessionId"))?;
-    let session = explicit_session(&said(named, context_text)?, visitor, clock)?;
+    let session = explicit_session(&said(named, context_text)?, &visitor()?, clock)?;
     Some((session, "context.sessionId"))
 }
 

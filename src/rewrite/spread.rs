@@ -101,8 +101,10 @@ impl<'t> Strangers<'t> {
     }
 
     /// Whether one of them is the prefix and this.
+    #[inline(always)]
     pub(super) fn hold(&self, key: &[u8]) -> bool {
         match self {
+            Self::Few(keys) if keys.is_empty() => false,
             Self::Few(keys) => keys.contains(&key),
             Self::Many(keys) => keys.contains(key),
         }

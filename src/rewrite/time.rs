@@ -162,6 +162,14 @@ pub(super) fn read(text: &str) -> Option<Reading> {
     }
 }
 
+/// Reads a time that stands in clean JSON without escapes.
+pub(super) fn read_plain(text: &[u8]) -> Option<Reading> {
+    match parse_exact(text) {
+        Some(timestamp) => Some(Reading::Exact(timestamp)),
+        None => loose::read(&String::from_utf8_lossy(text)).map(Reading::Loose),
+    }
+}
+
 /// Reads a moment that is a JSON number.
 pub(super) fn read_number(number: &[u8]) -> Option<Reading> {
     epoch::number(number).map(Reading::Loose)

@@ -76,6 +76,18 @@ impl<'o> Pen<'o> {
         }
     }
 
+    /// Writes once more what has been written in this place.
+    pub(in crate::rewrite) fn again(&mut self, written: std::ops::Range<usize>) {
+        let end = self.at + written.len();
+        if self.bytes.len() < end {
+            self.make_room(written.len());
+        }
+        if written.end <= self.at {
+            self.bytes.copy_within(written, self.at);
+            self.at = end;
+        }
+    }
+
     /// Writes bytes in between those that have been written.
     pub(in crate::rewrite) fn insert(&mut self, at: usize, between: &[u8]) {
         self.at += between.len();
@@ -182,6 +194,8 @@ mod tests {
             assert_eq!(pen.since(6), &expected[6..]);
             pen.insert(3, b"between");
             expected.splice(3..3, *b"between");
+            pen.again(3..10);
+            expected.extend_from_within(3..10);
             let length = pen.at();
             assert_eq!(length, expected.len());
             assert_eq!(sheet.written(length), expected, "{room}");

@@ -140,6 +140,32 @@ enum After {
     End,
 }
 
+/// A short key without escapes that stands here, with its colon right behind it, as nearly every
+/// key is: its bytes, how many they are, and what is behind the colon.
+#[inline(always)]
+fn plain_key(rest: &[u8]) -> Option<(Word, usize, &[u8])> {
+    let Some([b'"', after @ ..]) = rest.first_chunk::<WINDOW>() else {
+        return None;
+    };
+    let block = after.first_chunk::<BLOCK>()?;
+    // The bit behind the block stands for a key that fills it.
+    let length = (special(block) | 1 << BLOCK).trailing_zeros() as usize;
+    match after.get(length..length + 2) {
+        Some(b"\":") => Some((word(block, length), length, rest.get(length + 3..)?)),
+        _ => None,
+    }
+}
+
+/// What is behind the string that stands here, if it is plain and does not end too close to the
+/// end of the text.
+#[inline(always)]
+fn behind_quoted(rest: &[u8]) -> Option<&[u8]> {
+    match rest {
+        [b'"', after @ ..] => behind_plain_string(after),
+        _ => None,
+    }
+}
+
 /// A key, its quotes and its colon are looked at together, if the text goes on for so long.
 const WINDOW: usize = BLOCK + 3;
 
@@ -337,6 +363,12 @@ impl<'t, 's> Scanner<'t, 's> {
                 }
             }
         }
+        self.left(outside)
+    }
+
+    /// Leaves an object. Says how deep it nests; outside of it this much was the most.
+    #[inline(always)]
+    fn left(&mut self, outside: usize) -> u16 {
         self.depth -= 1;
         let depth = self.deepest - self.depth;
         self.deepest = self.deepest.max(outside);
@@ -381,14 +413,90 @@ impl<'t, 's> Scanner<'t, 's> {
         if self.peek() != Some(b'{') {
             return (self.any(), Names::default());
         }
-        self.named_object(|scanner, key| {
-            let value = scanner.any();
-            entries.push(Entry {
-                key: key.span,
-                value,
-                name: key.name,
-            });
-        })
+        self.named_object_into(entries)
+    }
+
+    /// The same for each value of an object of which all entries are kept. What is left of the text
+    /// is a variable here, since it would be memory to the compiler otherwise.
+    #[inline(always)]
+    fn named_object_into(&mut self, entries: &mut Vec<Entry>) -> (Value, Names) {
+        let start = self.position();
+        let mut named = Named {
+            names: Names::default(),
+            others: self.scratch.hashes.open(),
+        };
+        self.skip(1);
+        self.open();
+        let outside = std::mem::replace(&mut self.deepest, self.depth);
+        if self.peek() == Some(b'}') {
+            self.skip(1);
+        } else {
+            let end = self.text.len();
+            let mut rest = self.rest;
+            loop {
+                let key = match plain_key(rest) {
+                    Some((word, length, behind)) => {
+                        let start = end - rest.len() + 1;
+                        let (name, novelty) = named.note(self.scratch, word, hash_of_word(word));
+                        if novelty == Novelty::Doubtful {
+                            self.clean = false;
+                        }
+                        rest = behind;
+                        let span = Span::new(start, start + length);
+                        Key { span, name }
+                    }
+                    None => {
+                        self.rest = rest;
+                        let key = self.any_key(&mut named);
+                        rest = self.rest;
+                        key
+                    }
+                };
+                match behind_quoted(rest) {
+                    Some(behind) => {
+                        let span = Span::new(end - rest.len(), end - behind.len());
+                        rest = behind;
+                        entries.push(Entry {
+                            key: key.span,
+                            value: Value {
+                                span,
+                                shape: Shape::Plain,
+                                depth: 0,
+                            },
+                            name: key.name,
+                        });
+                    }
+                    None => {
+                        self.rest = rest;
+                        self.other_entry(key, entries);
+                        rest = self.rest;
+                    }
+                }
+                match rest {
+                    [b',', after @ ..] => rest = after,
+                    _ => {
+                        self.rest = rest;
+                        match self.after_element(b'}') {
+                            After::Comma => rest = self.rest,
+                            After::End => break,
+                        }
+                    }
+                }
+            }
+        }
+        let depth = self.left(outside);
+        self.close(named.others);
+        (self.object_from(start, depth), named.names)
+    }
+
+    #[inline(never)]
+    fn other_entry(&mut self, key: Key, entries: &mut Vec<Entry>) {
+        let value = self.any_other();
+        entries.push(Entry {
+            key: key.span,
+            value,
+            name: key.name,
+        });
     }
 
     /// Scans one value of any kind.
@@ -441,28 +549,52 @@ impl<'t, 's> Scanner<'t, 's> {
         let mut deepest = outside + 1;
         let mut current = self.enter(first);
         let mut fresh = true;
+        // A variable here, since it would be memory to the compiler otherwise.
+        let mut rest = self.rest;
         loop {
-            if !(fresh && self.peek() == Some(current.container.end())) {
+            if !(fresh && self.first_of(&mut rest) == current.container.end()) {
                 if current.container == Container::Object {
-                    self.key(&mut current.seen);
-                }
-                match self.peek() {
-                    Some(b'"') => drop(self.string()),
-                    Some(byte @ (b'{' | b'[')) => {
-                        self.scratch.frames.push(current);
-                        current = self.enter(byte);
-                        deepest = deepest.max(self.depth);
-                        fresh = true;
-                        continue;
+                    match plain_key(rest) {
+                        Some((word, _, behind)) => {
+                            let hashes = &mut self.scratch.hashes;
+                            let novelty = hashes.note(&mut current.seen, hash_of_word(word));
+                            if novelty == Novelty::Doubtful {
+                                self.clean = false;
+                            }
+                            rest = behind;
+                        }
+                        None => {
+                            self.rest = rest;
+                            self.any_key(&mut current.seen);
+                            rest = self.rest;
+                        }
                     }
-                    byte => drop(self.bare(byte.unwrap_or(0))),
                 }
-                if self.after_element(current.container.end()) == After::Comma {
+                if let Some(behind) = behind_quoted(rest) {
+                    rest = behind;
+                } else {
+                    let first = self.first_of(&mut rest);
+                    self.rest = rest;
+                    match first {
+                        b'"' => drop(self.string()),
+                        b'{' | b'[' => {
+                            self.scratch.frames.push(current);
+                            current = self.enter(first);
+                            deepest = deepest.max(self.depth);
+                            fresh = true;
+                            rest = self.rest;
+                            continue;
+                        }
+                        first => drop(self.bare(first)),
+                    }
+                    rest = self.rest;
+                }
+                if self.comma_or_end(&mut rest, current.container) == After::Comma {
                     fresh = false;
                     continue;
                 }
             } else {
-                self.skip(1);
+                rest = rest.get(1..).unwrap_or_default();
             }
             // The innermost container has ended, and with it any number of others.
             loop {
@@ -474,15 +606,47 @@ impl<'t, 's> Scanner<'t, 's> {
                     Some(frame) if self.scratch.frames.len() >= base => current = frame,
                     _ => {
                         self.deepest = self.deepest.max(deepest);
+                        self.rest = rest;
                         return u16::try_from(deepest - outside).unwrap_or(u16::MAX);
                     }
                 }
-                if self.after_element(current.container.end()) == After::Comma {
+                if self.comma_or_end(&mut rest, current.container) == After::Comma {
                     fresh = false;
                     break;
                 }
             }
         }
+    }
+
+    /// The next byte of what is left, after white space; 0 at the end.
+    #[inline(always)]
+    fn first_of(&mut self, rest: &mut &'t [u8]) -> u8 {
+        match rest.first() {
+            Some(byte) if *byte > b' ' => *byte,
+            _ => {
+                self.rest = rest;
+                let byte = self.peek_further();
+                *rest = self.rest;
+                byte.unwrap_or(0)
+            }
+        }
+    }
+
+    /// What stands behind an element.
+    #[inline(always)]
+    fn comma_or_end(&mut self, rest: &mut &'t [u8], container: Container) -> After {
+        let (after, behind) = match rest {
+            [b',', behind @ ..] => (After::Comma, behind),
+            [byte, behind @ ..] if *byte == container.end() => (After::End, behind),
+            _ => {
+                self.rest = rest;
+                let after = self.after_element(container.end());
+                *rest = self.rest;
+                return after;
+            }
+        };
+        *rest = behind;
+        after
     }
 
     #[inline(always)]
@@ -518,22 +682,11 @@ impl<'t, 's> Scanner<'t, 's> {
     /// (so that it cannot be compared as bytes), makes the text unclean.
     #[inline(always)]
     fn key(&mut self, asked: &mut impl Asked) -> Key {
-        let Some([b'"', after @ ..]) = self.rest.first_chunk::<WINDOW>() else {
-            return self.any_key(asked);
-        };
-        let Some(block) = after.first_chunk::<BLOCK>() else {
-            return self.any_key(asked);
-        };
-        // The bit behind the block stands for a key that fills it.
-        let length = (special(block) | 1 << BLOCK).trailing_zeros() as usize;
-        // Nearly every key is short, plain, and has its colon right behind it.
-        let behind = after.get(length..length + 2);
-        let (Some(b"\":"), Some(rest)) = (behind, self.rest.get(length + 3..)) else {
+        let Some((word, length, rest)) = plain_key(self.rest) else {
             return self.any_key(asked);
         };
         let start = self.position() + 1;
         self.rest = rest;
-        let word = word(block, length);
         let (name, novelty) = asked.note(self.scratch, word, hash_of_word(word));
         if novelty == Novelty::Doubtful {
             self.clean = false;

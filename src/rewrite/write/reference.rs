@@ -323,12 +323,21 @@ impl<'t> Properties<'_, '_, '_, 't> {
             }
         }
         if let Some(ip) = self.settled.ip {
+            let mut written = None;
             for key in [name!("$ip"), name!("segment_ip")] {
-                if !self.caller_has(key) {
-                    self.key(key, Origin::Fixed("the address of the connection"));
-                    self.out.push(b'"');
-                    write_address(self.out, ip);
-                    self.out.push(b'"');
+                if self.caller_has(key) {
+                    continue;
+                }
+                self.key(key, Origin::Fixed("the address of the connection"));
+                let start = self.out.at();
+                match written {
+                    Some((start, end)) => self.out.again(start..end),
+                    None => {
+                        self.out.push(b'"');
+                        write_address(self.out, ip);
+                        self.out.push(b'"');
+                        written = Some((start, self.out.at()));
+                    }
                 }
             }
             self.note(Target::Ip);

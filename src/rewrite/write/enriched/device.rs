@@ -1,5 +1,7 @@
 //! Browser, system, device, app and network (mapping 5.2).
 
+use std::borrow::Cow;
+
 use super::super::super::enrich::ids::usable_device;
 use super::super::super::enrich::user_agent::{
     self, Brand, ClientHints, Mobile, Screen, UserAgent,
@@ -11,7 +13,7 @@ use super::super::super::library::Library;
 use super::super::super::message::{find, Inner};
 use super::super::super::{usable, DeviceTypes, Mode};
 use super::super::presence::Target;
-use super::Properties;
+use super::{Escapes, Properties};
 
 const USER_AGENT: Origin<'static> = Origin::Fixed("context.userAgent, parsed as posthog-js does");
 
@@ -83,13 +85,15 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let id = Id::of(self.inner(Inner::Device, name!("id")), text, Mode::Enriched);
         let id = id.says(text);
         if let Some(id) = id.as_deref().and_then(usable_device) {
-            return self.add(name!("$device_id"), &id, Origin::Fixed("context.device.id"));
+            return self.add_any(name!("$device_id"), &id, Origin::Fixed("context.device.id"));
         }
         if self.library == Library::Browser {
             if let Some(anonymous_id) = self.settled.visitor(self.source.text) {
+                let escapes = Escapes::of(&anonymous_id);
                 self.add(
                     name!("$device_id"),
                     &anonymous_id,
+                    escapes,
                     Origin::Fixed("anonymousId"),
                 );
             }
@@ -101,6 +105,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let model = self.inner(Inner::Device, name!("model"));
         let model = model.filter(|model| usable::is_text(*model, text));
         let said = self.user_agent_text();
+        let escapes = said.as_ref().map_or(Escapes::None, Escapes::of);
         let said = said.as_deref();
         let Some(user_agent) = said.filter(|text| self.is_of_a_visitor(text)) else {
             self.add_context(
@@ -108,7 +113,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 model,
                 Origin::Fixed("context.device.model"),
             );
-            return self.add_raw_user_agent(said);
+            return self.add_raw_user_agent(said, escapes);
         };
         let parsed = self.desk.user_agents.parse(user_agent);
         let platform = self.inner_text(Inner::UserAgentData, name!("platform"));
@@ -130,21 +135,22 @@ impl<'t> Properties<'_, '_, '_, 't> {
         );
         self.add_parsed(&parsed, &hints, has_os_version, model.is_some());
         if let Some(app) = parsed.webview_app {
-            self.add(name!("$webview_app"), app, USER_AGENT);
+            self.add(name!("$webview_app"), app, Escapes::None, USER_AGENT);
         }
         if let Some(version) = &parsed.webview_app_version {
-            self.add(name!("$webview_app_version"), version, USER_AGENT);
+            self.add_any(name!("$webview_app_version"), version, USER_AGENT);
         }
-        self.add_raw_user_agent(said);
+        self.add_raw_user_agent(said, escapes);
     }
 
     /// The user agent as it stands, a server's own as well: PostHog tells bots by it.
-    fn add_raw_user_agent(&mut self, user_agent: Option<&str>) {
+    fn add_raw_user_agent(&mut self, user_agent: Option<&str>, escapes: Escapes) {
         if let Some(user_agent) = user_agent {
             let raw = user_agent::raw(user_agent);
             self.add(
                 name!("$raw_user_agent"),
                 &raw,
+                escapes,
                 Origin::Fixed("context.userAgent"),
             );
         }
@@ -161,26 +167,26 @@ impl<'t> Properties<'_, '_, '_, 't> {
         // The SDK's own word on its system beats the user agent's.
         let sdk_knows_os = self.mapped.has(Target::Os);
         if let Some(browser) = known.browser {
-            self.add(name!("$browser"), browser, USER_AGENT);
+            self.add(name!("$browser"), browser, Escapes::None, USER_AGENT);
         }
         // A version of another browser than the one that stands there would be a lie.
         if let (Some(version), None) = (known.browser_version, self.given.browser) {
             self.add_json(name!("$browser_version"), version, USER_AGENT);
         }
         if let (Some(os), false) = (known.os, sdk_knows_os) {
-            self.add(name!("$os"), os, USER_AGENT);
+            self.add(name!("$os"), os, Escapes::None, USER_AGENT);
         }
         if let (Some(version), false, false) = (known.os_version, sdk_knows_os, has_os_version) {
-            self.add(name!("$os_version"), version, USER_AGENT);
+            self.add_any(name!("$os_version"), version, USER_AGENT);
         }
         if let Some(device) = known.device {
-            self.add(name!("$device"), device, USER_AGENT);
+            self.add(name!("$device"), device, Escapes::None, USER_AGENT);
         }
         if let (Some(kind), false) = (known.device_type, self.overrides_device_type()) {
-            self.add(name!("$device_type"), kind, USER_AGENT);
+            self.add(name!("$device_type"), kind, Escapes::None, USER_AGENT);
         }
         if let (Some(model), false) = (known.device_model, has_model) {
-            self.add(
+            self.add_any(
                 name!("$device_model"),
                 model,
                 Origin::Fixed("context.userAgentData.model"),
@@ -188,7 +194,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    fn user_agent_text(&self) -> Option<std::borrow::Cow<'t, str>> {
+    fn user_agent_text(&self) -> Option<Cow<'t, str>> {
         let own = self.context_text_of(name!("userAgent"));
         own.or_else(|| self.settled.user_agent.map(|text| text.to_owned().into()))
     }
@@ -232,12 +238,11 @@ impl<'t> Properties<'_, '_, '_, 't> {
             return;
         };
         let text = brands.of(self.source.context_text);
-        let mut capitals = text.iter().enumerate().filter(|(_, byte)| **byte == b'B');
         let names_brave = |at: usize| {
             text.get(at..)
                 .is_some_and(|rest| rest.starts_with(b"Brave\""))
         };
-        if brands.shape != Shape::Array || !capitals.any(|(at, _)| names_brave(at)) {
+        if brands.shape != Shape::Array || !memchr::memchr_iter(b'B', text).any(names_brave) {
             return;
         }
         let mut scratch = Scratch::default();
@@ -283,7 +288,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             "ios" | "android" => "Mobile",
             _ => &said,
         };
-        self.add(
+        self.add_any(
             name!("$device_type"),
             kind,
             Origin::Fixed("context.device, in PostHog's words"),

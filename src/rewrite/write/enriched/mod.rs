@@ -18,6 +18,25 @@ use super::presence::Target;
 use super::Properties;
 pub(super) use person::is_set;
 
+/// Whether a text may hold what JSON escapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Escapes {
+    /// It is a part of a string that stands in the message without any, or one of our own words.
+    None,
+    Perhaps,
+}
+
+impl Escapes {
+    /// Of what a string of the message says: one with escapes had to be copied.
+    #[allow(clippy::ptr_arg)]
+    fn of(said: &Cow<'_, str>) -> Self {
+        match said {
+            Cow::Borrowed(_) => Self::None,
+            Cow::Owned(_) => Self::Perhaps,
+        }
+    }
+}
+
 impl<'t> Properties<'_, '_, '_, 't> {
     pub(super) fn is_enriched(&self) -> bool {
         self.desk.mapping.mode == Mode::Enriched
@@ -78,12 +97,26 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// Adds a string.
-    pub(super) fn add(&mut self, key: Name, value: &str, origin: Origin<'_>) {
+    /// Adds a text, which may hold what JSON escapes.
+    pub(super) fn add_any(&mut self, key: Name, value: &str, origin: Origin<'_>) {
         if !value.is_empty() && !self.has(key) {
             self.claim(key);
             self.key(key, origin);
             write_string(self.out, value);
+        }
+    }
+
+    /// Adds a text.
+    pub(super) fn add(&mut self, key: Name, value: &str, escapes: Escapes, origin: Origin<'_>) {
+        if escapes == Escapes::Perhaps {
+            return self.add_any(key, value, origin);
+        }
+        if !value.is_empty() && !self.has(key) {
+            self.claim(key);
+            self.key(key, origin);
+            self.out.push(b'"');
+            self.out.extend_from_slice(value.as_bytes());
+            self.out.push(b'"');
         }
     }
 

@@ -31,7 +31,7 @@ impl Properties<'_, '_, '_, '_> {
 
     pub(super) fn write_session(&mut self) {
         if let Some((session, origin)) = self.settled.session {
-            self.add(
+            self.add_any(
                 name!("$session_id"),
                 &session.to_string(),
                 Origin::Fixed(origin),
@@ -39,7 +39,7 @@ impl Properties<'_, '_, '_, '_> {
         }
         if let Some(window) = self.settled.window {
             let origin = Origin::Fixed("context.windowId");
-            self.add(name!("$window_id"), &window.to_string(), origin);
+            self.add_any(name!("$window_id"), &window.to_string(), origin);
         }
     }
 
@@ -171,7 +171,7 @@ impl Properties<'_, '_, '_, '_> {
         }
         let message = self.source.message;
         let message_id = self.settled.message_id.as_ref();
-        self.add(
+        self.add_any(
             name!("segment_message_id"),
             message_id,
             Origin::Fixed("messageId"),

@@ -10,7 +10,7 @@ use super::super::super::json::{name, Shape, Value};
 use super::super::super::library::Library;
 use super::super::super::message::Inner;
 use super::super::super::usable;
-use super::Properties;
+use super::{Escapes, Properties};
 use crate::segment::Kind;
 
 impl<'t> Properties<'_, '_, '_, 't> {
@@ -32,6 +32,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             return;
         }
         let current_url = self.current_url();
+        let of_url = current_url.as_ref().map_or(Escapes::None, Escapes::of);
         let referrer = self.referrer();
         let page_title = self.inner(Inner::Page, name!("title"));
         self.add_text(
@@ -43,6 +44,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             self.add(
                 name!("$host"),
                 url.host(),
+                of_url,
                 Origin::Fixed("the host of $current_url"),
             );
             if self.plan.kind == Kind::Page {
@@ -53,24 +55,24 @@ impl<'t> Properties<'_, '_, '_, 't> {
                     Origin::Fixed("properties.path"),
                 );
             }
-            self.add_after_pathname(url.pathname());
+            self.add_after_pathname(url.pathname(), of_url);
         }
         if let Some(referrer) = referrer.as_deref() {
             if let Some(domain) = referring_domain(referrer) {
-                self.add(
+                self.add_any(
                     name!("$referring_domain"),
                     &domain,
                     Origin::Fixed("the host of $referrer"),
                 );
             }
             if let Some(engine) = SearchEngine::of(referrer) {
-                self.add(
+                self.add_any(
                     name!("$search_engine"),
                     engine.name(),
                     Origin::Fixed("the host of $referrer"),
                 );
                 if let Some(keyword) = search_keyword(engine, referrer) {
-                    self.add(
+                    self.add_any(
                         name!("ph_keyword"),
                         &keyword,
                         Origin::Fixed("the query of $referrer"),
@@ -78,19 +80,22 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 }
             }
         }
-        self.write_url_parameters(current_url.as_deref());
+        self.write_url_parameters(current_url.as_deref(), of_url);
         self.write_viewport();
         if self.library == Library::Browser {
             if let Some(locale) = self.context_text_of(name!("locale")) {
+                let escapes = Escapes::of(&locale);
                 self.add(
                     name!("$browser_language"),
                     &locale,
+                    escapes,
                     Origin::Fixed("context.locale"),
                 );
                 let prefix = locale.split('-').next().unwrap_or_default();
                 self.add(
                     name!("$browser_language_prefix"),
                     prefix,
+                    escapes,
                     Origin::Fixed("context.locale"),
                 );
             }
@@ -98,7 +103,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     /// `$pathname` from the URL, unless a page call's own path has just been written.
-    fn add_after_pathname(&mut self, pathname: &str) {
+    fn add_after_pathname(&mut self, pathname: &str, escapes: Escapes) {
         let own = self.plan.kind == Kind::Page
             && self
                 .callers(name!("path"))
@@ -107,6 +112,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             self.add(
                 name!("$pathname"),
                 pathname,
+                escapes,
                 Origin::Fixed("the path of $current_url"),
             );
         }
@@ -154,17 +160,20 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     /// Campaign parameters and click ids, of the URL or of the page's search.
-    fn write_url_parameters(&mut self, current_url: Option<&str>) {
+    fn write_url_parameters(&mut self, current_url: Option<&str>, mut escapes: Escapes) {
         let search;
         let mut query = Query::of(current_url.unwrap_or_default());
         let mut origin = Origin::Fixed("the query of $current_url");
         if query.pairs().next().is_none() {
             search = self.inner_text(Inner::Page, name!("search"));
             query = Query::of(search.as_deref().unwrap_or_default());
+            escapes = search.as_ref().map_or(Escapes::None, Escapes::of);
             origin = Origin::Fixed("context.page.search");
         }
         for parameter in query.campaign() {
-            self.add(parameter.property, &parameter.value, origin);
+            // What was decoded may hold anything.
+            let escapes = escapes.max(Escapes::of(&parameter.value));
+            self.add(parameter.property, &parameter.value, escapes, origin);
         }
     }
 
