@@ -283,7 +283,7 @@ impl Converter {
             (_, true) => (
                 shared.context_text.as_slice(),
                 &shared.context,
-                Which::Batchs,
+                Which::Shared,
             ),
         };
         let source = Source {

@@ -51,12 +51,16 @@ pub(in crate::rewrite) struct Pen<'o> {
 }
 
 impl<'o> Pen<'o> {
-    /// A pen at the beginning of a sheet.
-    pub(in crate::rewrite) fn new(sheet: &'o mut Sheet) -> Self {
-        Self {
+    /// A pen at the beginning of a sheet, for a text of about so many bytes.
+    pub(in crate::rewrite) fn new(sheet: &'o mut Sheet, bytes: usize) -> Self {
+        let mut pen = Self {
             bytes: &mut sheet.0,
             at: 0,
+        };
+        if pen.bytes.len() < bytes {
+            pen.make_room(bytes);
         }
+        pen
     }
 
     /// Where it is.
@@ -172,7 +176,7 @@ mod tests {
         for room in [0, 1, 31, 32, 47, 48, 100, 5000, 100_000] {
             let mut expected = b"before".to_vec();
             let mut sheet = Sheet(vec![b'?'; room]);
-            let mut pen = Pen::new(&mut sheet);
+            let mut pen = Pen::new(&mut sheet, 0);
             pen.extend_from_slice(b"before");
             for length in 0..60 {
                 for start in [0, 100, 200 - length] {

@@ -6,14 +6,18 @@
 //! again. So whoever reads entries may rely on: no key twice, keys that hold no needless escape,
 //! strings and numbers that capture's parser takes.
 
+mod asked;
+mod container;
+mod entries;
 mod scalars;
 
-use super::block::{special, BLOCK};
-use super::keys::{hash, hash_of_word, word, Hashes, Novelty, Seen, Word};
+use super::keys::{hash_of_word, Hashes, Novelty, Seen};
 use super::names::{Name, Names};
 use super::value::{Entry, Malformed, Shape, Span, Value};
 use crate::posthog::NESTING_LIMIT;
 
+use asked::{plain_key, Asked, Named};
+use container::Frame;
 use scalars::behind_plain_string;
 pub(super) use scalars::{fits_a_double, hex4};
 
@@ -39,29 +43,6 @@ pub(in crate::rewrite) enum Cleanliness {
     Unclean,
 }
 
-/// An array or object that is passed over, with what is known of its keys.
-#[derive(Debug, Clone, Copy)]
-struct Frame {
-    container: Container,
-    seen: Seen,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Container {
-    Array,
-    Object,
-}
-
-impl Container {
-    #[inline(always)]
-    fn end(self) -> u8 {
-        match self {
-            Self::Array => b']',
-            Self::Object => b'}',
-        }
-    }
-}
-
 /// A cursor over one text.
 pub(in crate::rewrite) struct Scanner<'t, 's> {
     text: &'t [u8],
@@ -85,89 +66,12 @@ pub(in crate::rewrite) struct Key {
     pub(in crate::rewrite) name: Name,
 }
 
-/// What is asked of the keys of an object.
-trait Asked {
-    /// Notes a key that fits a word.
-    fn note(&mut self, scratch: &mut Scratch, word: Word, hash: u32) -> (Name, Novelty);
-    /// Notes any key.
-    fn note_any(&mut self, scratch: &mut Scratch, key: &[u8]) -> (Name, Novelty);
-}
-
-/// Nothing but whether one is given twice.
-impl Asked for Seen {
-    #[inline(always)]
-    fn note(&mut self, scratch: &mut Scratch, _: Word, hash: u32) -> (Name, Novelty) {
-        (Name::OTHER, scratch.hashes.note(self, hash))
-    }
-
-    fn note_any(&mut self, scratch: &mut Scratch, key: &[u8]) -> (Name, Novelty) {
-        (Name::OTHER, scratch.hashes.note(self, hash(key)))
-    }
-}
-
-/// Which of those with a name they are.
-struct Named {
-    names: Names,
-    others: Seen,
-}
-
-impl Named {
-    #[inline(always)]
-    fn note_named(&mut self, scratch: &mut Scratch, name: Name, hash: u32) -> (Name, Novelty) {
-        if name == Name::OTHER {
-            return (name, scratch.hashes.note(&mut self.others, hash));
-        }
-        (name, self.names.note(name))
-    }
-}
-
-impl Asked for Named {
-    #[inline(always)]
-    fn note(&mut self, scratch: &mut Scratch, word: Word, hash: u32) -> (Name, Novelty) {
-        self.note_named(scratch, Name::of_word(word, hash), hash)
-    }
-
-    fn note_any(&mut self, scratch: &mut Scratch, key: &[u8]) -> (Name, Novelty) {
-        let hash = hash(key);
-        self.note_named(scratch, Name::of(key, hash), hash)
-    }
-}
-
 /// What stands behind an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Comma,
     End,
 }
-
-/// A short key without escapes that stands here, with its colon right behind it, as nearly every
-/// key is: its bytes, how many they are, and what is behind the colon.
-#[inline(always)]
-fn plain_key(rest: &[u8]) -> Option<(Word, usize, &[u8])> {
-    let Some([b'"', after @ ..]) = rest.first_chunk::<WINDOW>() else {
-        return None;
-    };
-    let block = after.first_chunk::<BLOCK>()?;
-    // The bit behind the block stands for a key that fills it.
-    let length = (special(block) | 1 << BLOCK).trailing_zeros() as usize;
-    match after.get(length..length + 2) {
-        Some(b"\":") => Some((word(block, length), length, rest.get(length + 3..)?)),
-        _ => None,
-    }
-}
-
-/// What is behind the string that stands here, if it is plain and does not end too close to the
-/// end of the text.
-#[inline(always)]
-fn behind_quoted(rest: &[u8]) -> Option<&[u8]> {
-    match rest {
-        [b'"', after @ ..] => behind_plain_string(after),
-        _ => None,
-    }
-}
-
-/// A key, its quotes and its colon are looked at together, if the text goes on for so long.
-const WINDOW: usize = BLOCK + 3;
 
 impl<'t, 's> Scanner<'t, 's> {
     /// A scanner at the start of `text`, which must be valid UTF-8.
@@ -416,89 +320,6 @@ impl<'t, 's> Scanner<'t, 's> {
         self.named_object_into(entries)
     }
 
-    /// The same for each value of an object of which all entries are kept. What is left of the text
-    /// is a variable here, since it would be memory to the compiler otherwise.
-    #[inline(always)]
-    fn named_object_into(&mut self, entries: &mut Vec<Entry>) -> (Value, Names) {
-        let start = self.position();
-        let mut named = Named {
-            names: Names::default(),
-            others: self.scratch.hashes.open(),
-        };
-        self.skip(1);
-        self.open();
-        let outside = std::mem::replace(&mut self.deepest, self.depth);
-        if self.peek() == Some(b'}') {
-            self.skip(1);
-        } else {
-            let end = self.text.len();
-            let mut rest = self.rest;
-            loop {
-                let key = match plain_key(rest) {
-                    Some((word, length, behind)) => {
-                        let start = end - rest.len() + 1;
-                        let (name, novelty) = named.note(self.scratch, word, hash_of_word(word));
-                        if novelty == Novelty::Doubtful {
-                            self.clean = false;
-                        }
-                        rest = behind;
-                        let span = Span::new(start, start + length);
-                        Key { span, name }
-                    }
-                    None => {
-                        self.rest = rest;
-                        let key = self.any_key(&mut named);
-                        rest = self.rest;
-                        key
-                    }
-                };
-                match behind_quoted(rest) {
-                    Some(behind) => {
-                        let span = Span::new(end - rest.len(), end - behind.len());
-                        rest = behind;
-                        entries.push(Entry {
-                            key: key.span,
-                            value: Value {
-                                span,
-                                shape: Shape::Plain,
-                                depth: 0,
-                            },
-                            name: key.name,
-                        });
-                    }
-                    None => {
-                        self.rest = rest;
-                        self.other_entry(key, entries);
-                        rest = self.rest;
-                    }
-                }
-                match rest {
-                    [b',', after @ ..] => rest = after,
-                    _ => {
-                        self.rest = rest;
-                        match self.after_element(b'}') {
-                            After::Comma => rest = self.rest,
-                            After::End => break,
-                        }
-                    }
-                }
-            }
-        }
-        let depth = self.left(outside);
-        self.close(named.others);
-        (self.object_from(start, depth), named.names)
-    }
-
-    #[inline(never)]
-    fn other_entry(&mut self, key: Key, entries: &mut Vec<Entry>) {
-        let value = self.any_other();
-        entries.push(Entry {
-            key: key.span,
-            value,
-            name: key.name,
-        });
-    }
-
     /// Scans one value of any kind.
     pub(in crate::rewrite) fn value(&mut self) -> Result<Value, Malformed> {
         let value = self.any();
@@ -538,127 +359,6 @@ impl<'t, 's> Scanner<'t, 's> {
             span: Span::new(start, self.position()),
             shape,
             depth,
-        }
-    }
-
-    /// A whole array or object, without recursion: how deep it may nest is decided by the input.
-    #[inline(never)]
-    fn container(&mut self, first: u8) -> u16 {
-        let base = self.scratch.frames.len();
-        let outside = self.depth;
-        let mut deepest = outside + 1;
-        let mut current = self.enter(first);
-        let mut fresh = true;
-        // A variable here, since it would be memory to the compiler otherwise.
-        let mut rest = self.rest;
-        loop {
-            if !(fresh && self.first_of(&mut rest) == current.container.end()) {
-                if current.container == Container::Object {
-                    match plain_key(rest) {
-                        Some((word, _, behind)) => {
-                            let hashes = &mut self.scratch.hashes;
-                            let novelty = hashes.note(&mut current.seen, hash_of_word(word));
-                            if novelty == Novelty::Doubtful {
-                                self.clean = false;
-                            }
-                            rest = behind;
-                        }
-                        None => {
-                            self.rest = rest;
-                            self.any_key(&mut current.seen);
-                            rest = self.rest;
-                        }
-                    }
-                }
-                if let Some(behind) = behind_quoted(rest) {
-                    rest = behind;
-                } else {
-                    let first = self.first_of(&mut rest);
-                    self.rest = rest;
-                    match first {
-                        b'"' => drop(self.string()),
-                        b'{' | b'[' => {
-                            self.scratch.frames.push(current);
-                            current = self.enter(first);
-                            deepest = deepest.max(self.depth);
-                            fresh = true;
-                            rest = self.rest;
-                            continue;
-                        }
-                        first => drop(self.bare(first)),
-                    }
-                    rest = self.rest;
-                }
-                if self.comma_or_end(&mut rest, current.container) == After::Comma {
-                    fresh = false;
-                    continue;
-                }
-            } else {
-                rest = rest.get(1..).unwrap_or_default();
-            }
-            // The innermost container has ended, and with it any number of others.
-            loop {
-                self.depth -= 1;
-                if current.container == Container::Object {
-                    self.close(current.seen);
-                }
-                match self.scratch.frames.pop() {
-                    Some(frame) if self.scratch.frames.len() >= base => current = frame,
-                    _ => {
-                        self.deepest = self.deepest.max(deepest);
-                        self.rest = rest;
-                        return u16::try_from(deepest - outside).unwrap_or(u16::MAX);
-                    }
-                }
-                if self.comma_or_end(&mut rest, current.container) == After::Comma {
-                    fresh = false;
-                    break;
-                }
-            }
-        }
-    }
-
-    /// The next byte of what is left, after white space; 0 at the end.
-    #[inline(always)]
-    fn first_of(&mut self, rest: &mut &'t [u8]) -> u8 {
-        match rest.first() {
-            Some(byte) if *byte > b' ' => *byte,
-            _ => {
-                self.rest = rest;
-                let byte = self.peek_further();
-                *rest = self.rest;
-                byte.unwrap_or(0)
-            }
-        }
-    }
-
-    /// What stands behind an element.
-    #[inline(always)]
-    fn comma_or_end(&mut self, rest: &mut &'t [u8], container: Container) -> After {
-        let (after, behind) = match rest {
-            [b',', behind @ ..] => (After::Comma, behind),
-            [byte, behind @ ..] if *byte == container.end() => (After::End, behind),
-            _ => {
-                self.rest = rest;
-                let after = self.after_element(container.end());
-                *rest = self.rest;
-                return after;
-            }
-        };
-        *rest = behind;
-        after
-    }
-
-    #[inline(always)]
-    fn enter(&mut self, first: u8) -> Frame {
-        self.skip(1);
-        self.open();
-        Frame {
-            container: match first {
-                b'{' => Container::Object,
-                _ => Container::Array,
-            },
-            seen: self.scratch.hashes.open(),
         }
     }
 

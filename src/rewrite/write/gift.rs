@@ -15,7 +15,7 @@ pub(in crate::rewrite) enum Which {
     /// None.
     Absent,
     /// The batch's.
-    Batchs,
+    Shared,
     /// Its own, of this generation, with the batch's merged into it.
     Own(u64),
 }

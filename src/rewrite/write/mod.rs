@@ -5,6 +5,7 @@
 //! each key is written once, after looking whether a stronger one takes its place. What the
 //! enriched mode adds comes last and gives way to everything else.
 
+mod campaign;
 mod enriched;
 mod gift;
 mod groups;
@@ -64,7 +65,8 @@ pub(super) fn write_event(
     let text = source.text;
     static UUID: Chunk = Chunk::of([b"{", b"\"uuid\":", b"\""]);
     static PROPERTIES: Chunk = Chunk::of([b",", b"\"properties\":", b""]);
-    let mut out = Pen::new(sheet);
+    // Most of a message goes out as it came, some of it twice.
+    let mut out = Pen::new(sheet, text.len() + text.len() / 2 + 1024);
     out.chunk(&UUID);
     settled.uuid.write(&mut out);
     out.push(b'"');

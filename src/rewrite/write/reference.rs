@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 
 use super::super::explain::Origin;
-use super::super::json::{is_truthy, name, write_string, Entry, Name, Names, Shape, Sink, Value};
+use super::super::json::{name, write_string, Entry, Name, Names, Shape, Sink, Value};
 use super::super::message::{named, Inner};
 use super::super::plan::Piece;
 use super::super::spread::{write_spread, Strangers};
 use super::super::{usable, DeviceTypes, Noise};
+use super::campaign::Turn;
 use super::presence::Target;
-use super::{write_piece, Prefix, Prefixed, Properties, Source, SEGMENT, UTM};
+use super::{write_piece, Prefix, Prefixed, Properties, Source, SEGMENT};
 use crate::segment::Kind;
 
 /// A path of the context that has a property of its own: the literal key that is preferred to the
@@ -41,14 +42,6 @@ const MAPPED: [Path; 8] = [
     path!("screen.height", Screen, "height", ScreenHeight),
     path!("device.type", Device, "type", DeviceType),
 ];
-
-/// When the context's values are written: those that say nothing come last, if nothing has taken
-/// their place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    First,
-    Left,
-}
 
 /// A time that PostHog could not read, as the sender wrote it.
 const ORIGINAL_TIMESTAMP: Name = name!("segment_original_timestamp");
@@ -200,86 +193,13 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// `utm_*` (mapping 1.3, point 2).
-    pub(super) fn write_campaign(&mut self) {
-        let Some(campaign) = self.campaign() else {
-            return;
-        };
-        self.write_campaign_values(campaign, Turn::First);
-        if campaign.shape != Shape::Object {
-            let strangers = self.strangers(&UTM, campaign, &[]);
-            self.spread(b"utm_", &strangers, self.source.context_text, campaign);
-        }
-    }
-
-    fn write_campaign_values(&mut self, campaign: Value, turn: Turn) {
-        let text = self.source.context_text;
-        let taken = match turn {
-            Turn::First => None,
-            Turn::Left => self.campaign_left.take(),
-        };
-        let entries = self.source.context.inner(Inner::Campaign);
-        let strangers = self.strangers(&UTM, campaign, entries);
-        for (index, entry) in entries.iter().enumerate() {
-            let (is_campaign, property) = campaign_property(entry.name);
-            let twice = is_campaign == Is::Campaign
-                && entries
-                    .iter()
-                    .skip(index + 1)
-                    .any(|later| campaign_property(later.name).0 == Is::Campaign);
-            let outdone = is_campaign == Is::Campaign && self.given.utm_name.is_some();
-            let gives_way = self.is_enriched() && usable::is_missing(entry.value, text);
-            let is_due = match turn {
-                Turn::First if gives_way => {
-                    self.campaign_left.get_or_insert_default();
-                    false
-                }
-                Turn::First => {
-                    self.note_campaign(entry.name, property);
-                    true
-                }
-                Turn::Left => {
-                    let is_left = property
-                        .is_none_or(|property| !taken.is_some_and(|taken| taken.has(property)));
-                    gives_way && is_left && !usable::says_undefined(entry.value, text)
-                }
-            };
-            if !is_due || twice || outdone {
-                continue;
-            }
-            if is_campaign == Is::Campaign {
-                if !strangers.hold(b"campaign") {
-                    let key = entry.key.of(text);
-                    let origin = Origin::Under("context.campaign", key);
-                    self.key(name!("utm_campaign"), origin);
-                    self.out.span(text, entry.value.span);
-                }
-            } else if !strangers.hold(entry.key.of(text)) {
-                self.entry_of(&UTM, entry, "context.campaign");
-            }
-        }
-    }
-
-    /// Notes that the campaign gives a property.
-    fn note_campaign(&mut self, key: Name, property: Option<Name>) {
-        if let Some(property) = property {
-            self.taken.add(property);
-            // Under its own name it is no property, but it stands in the way of one all the same.
-            if key == name!("name") {
-                self.taken.add(name!("utm_name"));
-            }
-        }
-    }
-
-    /// The campaign, if it is one that is taken apart rather than kept.
-    pub(super) fn campaign(&self) -> Option<Value> {
-        let text = self.source.context_text;
-        let campaign = self.source.context.named(name!("campaign"))?;
-        is_truthy(campaign, text).then_some(campaign)
-    }
-
     /// The keys of the caller's that begin like those the context gives by this value.
-    fn strangers(&self, prefix: &Prefix, value: Value, entries: &[Entry]) -> Strangers<'t> {
+    pub(super) fn strangers(
+        &self,
+        prefix: &Prefix,
+        value: Value,
+        entries: &[Entry],
+    ) -> Strangers<'t> {
         if self.prefixed == Prefixed::None {
             return Strangers::none();
         }
@@ -292,7 +212,13 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     /// What spreading a value that is not an object adds, where the caller gives no such key.
-    fn spread(&mut self, prefix: &[u8], strangers: &Strangers<'_>, text: &[u8], value: Value) {
+    pub(super) fn spread(
+        &mut self,
+        prefix: &[u8],
+        strangers: &Strangers<'_>,
+        text: &[u8],
+        value: Value,
+    ) {
         let before = self.out.at();
         write_spread(self.out, (prefix, strangers), text, value);
         if let Some(trace) = &mut self.trace {
@@ -484,35 +410,6 @@ fn write_address(out: &mut impl Sink, address: IpAddr) {
         }
         out.push(b'0' + octet % 10);
     }
-}
-
-/// Whether a value of the campaign is the one that names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Is {
-    Campaign,
-    Else,
-}
-
-/// The property that a value of the campaign becomes (mapping 1.3, point 2), if it is one that is
-/// asked for.
-fn campaign_property(key: Name) -> (Is, Option<Name>) {
-    const NAME: Name = name!("name");
-    const CAMPAIGN: Name = name!("campaign");
-    const SOURCE: Name = name!("source");
-    const MEDIUM: Name = name!("medium");
-    const CONTENT: Name = name!("content");
-    const TERM: Name = name!("term");
-    const ID: Name = name!("id");
-    let property = match key {
-        NAME | CAMPAIGN => return (Is::Campaign, Some(name!("utm_campaign"))),
-        SOURCE => name!("utm_source"),
-        MEDIUM => name!("utm_medium"),
-        CONTENT => name!("utm_content"),
-        TERM => name!("utm_term"),
-        ID => name!("utm_id"),
-        _ => return (Is::Else, None),
-    };
-    (Is::Else, Some(property))
 }
 
 #[cfg(test)]
