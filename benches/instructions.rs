@@ -6,6 +6,9 @@
 //! writes them down. Each case runs twice with different counts of rounds; the difference leaves out
 //! what is done once.
 //!
+//! An event must not cost more in a large batch than in a small one either; this is compared within
+//! one run, whatever is written down.
+//!
 //! Another compiler makes other code of the same source, so the file names the one that it is of.
 #![allow(
     missing_docs,
@@ -20,10 +23,18 @@ mod support;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{cases, Case, Way, Work};
+use support::{batch_of, cases, Case, Way, Work};
 
-/// Set for the runs that are counted: way, case and rounds.
+/// Set for the runs that are counted: way, case and rounds. A case is a number, or [`MANY`] and how
+/// many events.
 const RUN: &str = "HEDGEROW_BENCH_RUN";
+
+const MANY: &str = "many-";
+
+/// The sizes of the batches in which an event must cost the same, and how much more it may cost in
+/// the larger ones than in the smaller ones, in hundredths.
+const SIZES: [usize; 5] = [1, 10, 100, 1000, 10_000];
+const UNEVEN: u64 = 5;
 
 /// Where they are written down.
 const WRITTEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
@@ -41,7 +52,7 @@ fn main() {
     );
     let mut counted = Vec::new();
     for (index, case) in cases().iter().enumerate() {
-        let counts = Way::ALL.map(|(_, way)| instructions(way, index, case.events));
+        let counts = Way::ALL.map(|(_, way)| instructions(way, &index.to_string(), case.events));
         let [reference, rest @ ..] = counts;
         let ratio = |count: u64| format!("{count} ({:.2})", count as f64 / reference as f64);
         let [enriched, sessions] = rest.map(ratio);
@@ -57,12 +68,40 @@ fn main() {
     println!("one observation of the metrics: {observation}");
     counted.push((OBSERVATIONS.to_owned(), observation));
     let asked = |flag: &str| std::env::args().any(|argument| argument == flag);
+    let uneven = uneven();
     if asked("--write") {
         write(&counted);
     }
     if asked("--check") {
         check(&counted);
     }
+    if uneven > 0 {
+        std::process::exit(1);
+    }
+}
+
+/// Prints what an event costs in batches of all sizes, and says how often it costs more in one than
+/// in a smaller one.
+fn uneven() -> usize {
+    let mut uneven = 0;
+    // With sessions a batch of one has the visitor of its cookie, and a larger one has others too.
+    let ways = Way::ALL
+        .into_iter()
+        .filter(|(way, _)| *way != Way::Sessions);
+    for (_, way) in ways {
+        let count = |size: &usize| instructions(way, &format!("{MANY}{size}"), *size);
+        let counts: Vec<u64> = SIZES.iter().map(count).collect();
+        println!("a short event in a batch of {SIZES:?}, {way}: {counts:?}");
+        for (at, count) in counts.iter().enumerate() {
+            let smaller = counts.iter().take(at);
+            let least = smaller.min().unwrap_or(count);
+            if count * 100 > least * (100 + UNEVEN) {
+                println!("{way}: {count} in a batch of {}, and {least}", SIZES[at]);
+                uneven += 1;
+            }
+        }
+    }
+    uneven
 }
 
 fn compiler() -> String {
@@ -129,20 +168,24 @@ fn rounds(run: &str) {
         .into_iter()
         .find(|(_, name)| *name == parts[0])
         .unwrap();
-    let case: &Case = &cases()[parts[1].parse::<usize>().unwrap()];
-    let work = Work::new(way, case);
+    let case: Case = match parts[1].strip_prefix(MANY) {
+        Some(events) => batch_of(events.parse().unwrap()),
+        None => cases().swap_remove(parts[1].parse().unwrap()),
+    };
+    let work = Work::new(way, &case);
     for _ in 0..parts[2].parse::<u32>().unwrap() {
-        std::hint::black_box(work.run(std::hint::black_box(case)));
+        std::hint::black_box(work.run(std::hint::black_box(&case)));
     }
 }
 
-fn instructions(way: &str, case: usize, events: usize) -> u64 {
+fn instructions(way: &str, case: &str, events: usize) -> u64 {
     counted_by_valgrind(&format!("{way} {case}"), events)
 }
 
 /// Instructions of one round of this run, for each of its events.
 fn counted_by_valgrind(run: &str, events: usize) -> u64 {
-    let (few, many) = (20, 20 + 600 / events as u64);
+    let few = 20.min(1 + 6000 / events as u64);
+    let many = few + (600 / events as u64).max(1);
     let count = |rounds: u64| {
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])

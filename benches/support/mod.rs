@@ -73,6 +73,25 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
+/// A batch of so many short events, each with ids and a context of its own.
+pub fn batch_of(events: usize) -> Case {
+    let event = |number: usize| {
+        format!(
+            r#"{{"type":"track","event":"Item Counted","messageId":"m-{number}","userId":"u-{number}","timestamp":"2026-11-23T20:44:51.383Z","properties":{{"item":"i-{number}","count":{number}}},"context":{{"library":{{"name":"analytics.js","version":"2.0.{number}"}},"locale":"en-US"}}}}"#
+        )
+    };
+    let messages: Vec<String> = (0..events).map(event).collect();
+    Case {
+        name: "short events",
+        call: Call::Batch,
+        body: format!(
+            r#"{{"batch":[{}],"sentAt":"2026-11-23T21:01:34.498Z"}}"#,
+            messages.join(",")
+        ),
+        events,
+    }
+}
+
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {

@@ -12,7 +12,6 @@ use crate::rewrite::Fate;
 use super::{pretty, redact, Came};
 use crate::admin::advice;
 use crate::admin::requests::TurnedAway;
-use crate::masked;
 
 /// The most bytes of one side of an entry; what is longer is cut and says so.
 pub(super) const SIDE_LIMIT: usize = 32 << 10;

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hasher};
 
+use super::json::name;
 use super::message::Message;
 use super::normalise::{Settled, Source};
 use super::plan::{Piece, Plan};
@@ -22,7 +23,7 @@ pub(super) fn bearing(plan: &Plan<'_>, settled: &Settled<'_>, source: Source<'_>
     let Source { text, message, .. } = source;
     // Without an address of the connection, or with one that the sender names as well, PostHog
     // may look at the request's.
-    let own_address = settled.ip.is_some() && message.properties.get(text, "$ip").is_none();
+    let own_address = settled.ip.is_some() && message.properties.named(name!("$ip")).is_none();
     EventBearing {
         person: piece(plan.distinct_id, text),
         joined: joined(plan, message, text),

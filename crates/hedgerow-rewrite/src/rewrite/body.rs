@@ -110,12 +110,26 @@ impl Body {
         self.state = State::Open;
     }
 
+    /// Says that a [`Next::MessageOrBatch`] is a message.
+    pub(super) fn is_message(&mut self) {
+        self.envelope = Envelope::Absent;
+        self.state = State::Done;
+    }
+
+    /// Says that a [`Next::MessageOrBatch`] cannot be told as it stands.
+    pub(super) fn seek_batch(&mut self) {
+        match self.may_be_batch() {
+            true => self.seek(),
+            false => self.envelope = Envelope::Absent,
+        }
+    }
+
     /// Whether it is worth looking: the name of the key stands in the body, or might in disguise.
     fn may_be_batch(&self) -> bool {
         static PLAIN: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"batch\""));
         static DISGUISED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\\u00"));
         let has = |name: &Finder<'_>| name.find(&self.buffer).is_some();
-        self.envelope == Envelope::Possible && (has(&PLAIN) || has(&DISGUISED))
+        has(&PLAIN) || has(&DISGUISED)
     }
 
     fn is_not_an_envelope(&mut self) {
@@ -238,7 +252,7 @@ impl Body {
         loop {
             match self.state {
                 State::Done => return Ok(Next::Done),
-                State::Single if self.ended == Ended::Yes && self.may_be_batch() => self.seek(),
+                State::Single if self.ended == Ended::No => return self.starved(),
                 State::Single => return self.single(),
                 State::Item => {
                     if let Some(next) = self.item()? {
@@ -314,9 +328,6 @@ impl Body {
     }
 
     fn single(&mut self) -> Result<Next, RewriteError> {
-        if self.ended == Ended::No {
-            return self.starved();
-        }
         const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
         let from = if self.buffer.starts_with(BYTE_ORDER_MARK) {
             BYTE_ORDER_MARK.len()
@@ -326,6 +337,9 @@ impl Body {
         let body = self.bytes(from..self.buffer.len());
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(RewriteError::Empty);
+        }
+        if self.envelope == Envelope::Possible {
+            return Ok(Next::MessageOrBatch(from..self.buffer.len()));
         }
         self.state = State::Done;
         Ok(Next::Message(from..self.buffer.len()))

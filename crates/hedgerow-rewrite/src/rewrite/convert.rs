@@ -6,7 +6,7 @@ use super::bearing::bearing;
 use super::body::Heading;
 use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
-use super::json::{repair, Cleanliness, Malformed, Scratch, Shape};
+use super::json::{repair, Cleanliness, Malformed, Scratch, Shape, Sheet};
 use super::merge::{merge, Tree};
 use super::message::{Context, Message, Part};
 use super::normalise::{is_said, moment, passes_gate, settle, Naming, SentAt, Settling, Source};
@@ -16,7 +16,7 @@ use super::repeats::Tag;
 use super::session::Sessions;
 use super::spread::spreads_beyond;
 use super::time::Reading;
-use super::write::{write_event, Aside, Desk};
+use super::write::{write_event, Aside, Desk, Gift, Which};
 use super::{
     Arrival, Fault, Integrations, Mode, Omission, Recipient, RewriteError, Rewriter, Timestamp,
     Verdict,
@@ -110,6 +110,10 @@ pub(super) struct Converter {
     repaired: Vec<u8>,
     merged_text: Vec<u8>,
     aside: Part,
+    /// An event as it is written.
+    sheet: Sheet,
+    /// What the context gave the event before.
+    gift: Gift,
     /// An event out of which something had to be taken.
     scrubbed: Vec<u8>,
 }
@@ -187,13 +191,20 @@ impl Converter {
     fn held(&self) -> usize {
         let texts =
             self.repaired.capacity() + self.merged_text.capacity() + self.scrubbed.capacity();
-        texts + self.scratch.held() + self.message.held() + self.merged.held() + self.aside.held()
+        texts
+            + self.sheet.held()
+            + self.gift.held()
+            + self.scratch.held()
+            + self.message.held()
+            + self.merged.held()
+            + self.aside.held()
     }
 
     /// Forgets what is only kept from one message of a body to the next.
     pub(super) fn forget(&mut self) {
         self.message.context.forget();
         self.merged_with = None;
+        self.gift.forget();
     }
 
     /// Converts the message at the start of `text`, and appends its event to `out`.
@@ -208,6 +219,7 @@ impl Converter {
             Extent::Scanned(seen) => (seen.length, seen.scanned),
             _ => self.scan(text, extent)?,
         };
+        let behind = text.len().saturating_sub(length);
         let text = text.get(..length).unwrap_or_default();
         let text = match scanned {
             Scanned::NotAnObject => return Ok(refused(length, Fault::NotAnObject)),
@@ -245,11 +257,14 @@ impl Converter {
             None => &self.none,
         };
         let own_text = own.text(text);
-        let (context_text, context) = match (own.value, shared.has_context()) {
-            (_, false) => (own_text, own),
-            (Some(_), true) if self.merged_with == Some(own.generation()) => {
-                (self.merged_text.as_slice(), &self.merged)
-            }
+        let (context_text, context, which) = match (own.value, shared.has_context()) {
+            (Some(_), false) => (own_text, own, Which::Own(own.generation())),
+            (None, false) => (own_text, own, Which::Absent),
+            (Some(_), true) if self.merged_with == Some(own.generation()) => (
+                self.merged_text.as_slice(),
+                &self.merged,
+                Which::Own(own.generation()),
+            ),
             (Some(value), true) if value.shape == Shape::Object => {
                 self.merged_with = None;
                 self.merged_text.clear();
@@ -262,9 +277,14 @@ impl Converter {
                 self.merged
                     .scan_text(&self.merged_text, &mut self.scratch)?;
                 self.merged_with = Some(own.generation());
-                (self.merged_text.as_slice(), &self.merged)
+                let which = Which::Own(own.generation());
+                (self.merged_text.as_slice(), &self.merged, which)
             }
-            (_, true) => (shared.context_text.as_slice(), &shared.context),
+            (_, true) => (
+                shared.context_text.as_slice(),
+                &shared.context,
+                Which::Shared,
+            ),
         };
         let source = Source {
             text,
@@ -272,15 +292,15 @@ impl Converter {
             context_text,
             context,
         };
-        let before = out.len();
-        let memory = (&mut self.scrubbed, &mut self.aside, &mut self.scratch);
-        let verdict = match event(request, source, index, out, memory) {
-            Ok(()) => None,
-            Err(verdict) => {
-                out.truncate(before);
-                Some(verdict)
-            }
+        let memory = Memory {
+            behind,
+            sheet: &mut self.sheet,
+            scrubbed: &mut self.scrubbed,
+            gift: (which, &mut self.gift),
+            aside: &mut self.aside,
+            scratch: &mut self.scratch,
         };
+        let verdict = event(request, source, index, out, memory).err();
         Ok(Converted { length, verdict })
     }
 
@@ -294,7 +314,7 @@ impl Converter {
             },
         };
         let key = self.message.write_key.filter(|key| key.is_string());
-        let key = key.map(|key| super::json::unescape(key.of(text)).into_owned());
+        let key = key.map(|key| key.says(text).into_owned());
         (extent, key)
     }
 
@@ -302,6 +322,21 @@ impl Converter {
     pub(super) fn see(&mut self, text: &[u8]) -> Option<Seen> {
         let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
         let scanned = self.judge(text, (cleanliness, length), Following::Messages);
+        Some(Seen { length, scanned })
+    }
+
+    /// Scans a whole body, if it is one clean message and has no key that could make it a batch.
+    pub(super) fn see_alone(&mut self, text: &[u8]) -> Option<Seen> {
+        let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
+        let rest = text.get(length..).unwrap_or_default();
+        // A key that is not clean may say anything.
+        if cleanliness == Cleanliness::Unclean
+            || self.message.batch.is_some()
+            || !rest.iter().all(u8::is_ascii_whitespace)
+        {
+            return None;
+        }
+        let scanned = self.judge(text, (cleanliness, length), Following::Nothing);
         Some(Seen { length, scanned })
     }
 
@@ -404,6 +439,8 @@ pub(super) struct Request<'r> {
     pub(super) arrival: &'r Arrival,
     pub(super) naming: Naming,
     pub(super) recipient: &'r Recipient,
+    /// How many bytes more of events are wanted.
+    pub(super) room: usize,
     pub(super) shared: &'r Shared,
     pub(super) sessions: &'r mut Sessions,
     /// The visitor's group, as analytics.js keeps it in its cookie.
@@ -431,13 +468,24 @@ pub(super) struct Unreadable {
     pub(super) sent_at: bool,
 }
 
+/// Where one message's event is made.
+struct Memory<'m> {
+    /// How many bytes of other messages follow.
+    behind: usize,
+    sheet: &'m mut Sheet,
+    scrubbed: &'m mut Vec<u8>,
+    gift: (Which, &'m mut Gift),
+    aside: &'m mut Part,
+    scratch: &'m mut Scratch,
+}
+
 /// The steps behind the scan: normalise, map, check, write, and take out what must not leave.
 fn event(
     request: &mut Request<'_>,
     source: Source<'_>,
     index: usize,
     out: &mut Vec<u8>,
-    (scrubbed, aside, scratch): (&mut Vec<u8>, &mut Part, &mut Scratch),
+    memory: Memory<'_>,
 ) -> Result<(), Verdict> {
     let mapping = &request.rewriter.mapping;
     let decision = mapping.privacy.of_message(request.arrival.signals, source);
@@ -508,7 +556,14 @@ fn event(
         plan.distinct_id = Piece::Spelled(&stranger);
         plan.distinct_id_from = "privacy: the visitor stays anonymous";
     }
-    let before = out.len();
+    let Memory {
+        behind,
+        sheet,
+        scrubbed,
+        gift,
+        aside,
+        scratch,
+    } = memory;
     let desk = Desk {
         mapping,
         user_agents: &request.rewriter.user_agents,
@@ -520,12 +575,13 @@ fn event(
             .meta_ids
             .filter(|_| subject == Subject::Kept && mapping.privacy.click_ids == ClickIds::Keep),
     };
-    request.sixth_group_type = write_event(
+    let (length, sixth) = write_event(
         (
-            out,
+            &mut *sheet,
             Aside {
                 part: aside,
                 scratch: &mut *scratch,
+                gift,
             },
         ),
         desk,
@@ -534,18 +590,29 @@ fn event(
         source,
         request.trace.as_deref_mut(),
     );
+    request.sixth_group_type = sixth;
+    let mut written = sheet.written(length);
     if subject == Subject::Removed || mapping.privacy.scrubs() {
         let trace = request.trace.as_deref_mut();
         let shape = (plan.kind, request.rewriter.bounds.event);
         let scrub = Scrub::new(&mapping.privacy, subject, shape, trace);
-        scrub.run(out.get(before..).unwrap_or_default(), scrubbed, scratch)?;
-        out.truncate(before);
-        out.extend_from_slice(scrubbed);
+        scrub.run(written, scrubbed, scratch)?;
+        written = scrubbed;
     }
-    let written = out.get(before..).unwrap_or_default();
     if is_too_large(written, request.rewriter.bounds.event) {
         return Err(Fault::TooLarge.into());
     }
+    if out.capacity() - out.len() < written.len() {
+        // Those that are still to come grow as this one did, more or less; few grow fourfold.
+        let following = behind / source.text.len().max(1);
+        let following = (written.len() + 1).saturating_mul(following);
+        let most = request.room.min(behind.saturating_mul(4));
+        // And what ends the batch.
+        const BEHIND_ALL: usize = 64;
+        let following = following.saturating_add(following / 16).min(most);
+        out.reserve(written.len() + following + BEHIND_ALL);
+    }
+    out.extend_from_slice(written);
     request.unreadable = Unreadable {
         time: settled.unusable_time.is_some(),
         sent_at: settled.sent_at == SentAt::Unreadable,

@@ -269,6 +269,15 @@ impl Rewrite {
         loop {
             return Ok(match self.body.next()? {
                 Next::Message(range) => Found::Message(range, Extent::Whole),
+                Next::MessageOrBatch(range) => {
+                    let converter = self.converter.get_or_insert_default();
+                    let Some(seen) = converter.see_alone(self.body.bytes(range.clone())) else {
+                        self.body.seek_batch();
+                        continue;
+                    };
+                    self.body.is_message();
+                    Found::Message(range, Extent::Scanned(seen))
+                }
                 Next::MessageWithin(range) => Found::Message(range, Extent::Open),
                 Next::MessagePerhapsWithin(range) => {
                     let converter = self.converter.get_or_insert_default();
@@ -420,7 +429,7 @@ impl Rewrite {
                     if self.index == 0 {
                         self.mark = Some(batch.mark());
                     }
-                    let length = self.message(range, extent, batch, watch)?;
+                    let length = self.message((range, extent), (batch, limit), watch)?;
                     self.body.consumed(length);
                     messages += 1;
                     bytes += length;
@@ -436,14 +445,13 @@ impl Rewrite {
 
     fn message(
         &mut self,
-        range: std::ops::Range<usize>,
-        extent: Extent,
-        batch: &mut Batch,
+        (range, extent): (Range<usize>, Extent),
+        (batch, limit): (&mut Batch, usize),
         watch: &mut dyn Watch,
     ) -> Result<usize, RewriteError> {
-        let shared = match self.shared.take() {
-            Some(shared) => shared,
-            None => {
+        let shared = match &mut self.shared {
+            Some(shared) => &*shared,
+            none => {
                 let converter = self.converter.get_or_insert_default();
                 let shared = Shared::new(self.body.heading(), &mut converter.scratch)?;
                 if shared.said_sent_at == SentAt::Unreadable {
@@ -452,7 +460,7 @@ impl Rewrite {
                         false => watch.notice(Notice::UnreadableSentAt),
                     }
                 }
-                shared
+                none.insert(shared)
             }
         };
         let text = self.body.bytes(range.clone());
@@ -469,7 +477,8 @@ impl Rewrite {
                 (Call::Batch, _) => Naming::ByMessage(None),
             },
             recipient: &self.recipient,
-            shared: &shared,
+            room: limit.saturating_sub(batch.held()),
+            shared,
             sessions: &mut self.sessions,
             group_cookie: self.group_cookie.as_deref(),
             meta_ids: self.meta_ids.as_ref(),
@@ -542,7 +551,6 @@ impl Rewrite {
         if let Gathered::Yes(Some(event)) = request.bearing {
             batch.bear(event);
         }
-        self.shared = Some(shared);
         self.index += 1;
         result.map(|converted| converted.length)
     }

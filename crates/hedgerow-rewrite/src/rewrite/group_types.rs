@@ -15,7 +15,7 @@ const PROJECTS: usize = 1024;
 
 /// The types that were seen since the start, project by project.
 #[derive(Debug, Default)]
-pub(super) struct GroupTypes(RwLock<HashMap<String, Seen>>);
+pub(super) struct GroupTypes(RwLock<HashMap<String, Seen, ahash::RandomState>>);
 
 #[derive(Debug, Default)]
 struct Seen {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::enrich::ids::{number_as_text, usable};
-use super::json::{is_blank, is_truthy, unescape, Shape, Value};
+use super::json::{is_blank, is_truthy, Shape, Value};
 use super::Mode;
 
 /// An id of a message.
@@ -29,7 +29,7 @@ impl Id {
             return Self::as_written(Some(value), text);
         }
         let said = match value.shape {
-            Shape::Plain | Shape::Escaped => unescape(value.of(text)),
+            Shape::Plain | Shape::Escaped => value.says(text),
             Shape::Number => number(value, text),
             _ => return Self::default(),
         };
@@ -79,7 +79,7 @@ impl Id {
             return Some(Cow::Owned(spelled.clone()));
         }
         match value.shape {
-            Shape::Plain | Shape::Escaped => Some(unescape(value.of(text))),
+            Shape::Plain | Shape::Escaped => Some(value.says(text)),
             Shape::Number => Some(String::from_utf8_lossy(value.of(text))),
             _ => None,
         }

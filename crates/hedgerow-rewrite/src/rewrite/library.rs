@@ -79,7 +79,6 @@ impl Family {
     /// By a name in any case. Whatever is not known is somebody's server: its address says nothing
     /// of the user's.
     fn named(name: &str) -> Self {
-        let name = name.trim();
         let known = NAMES
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name));
@@ -90,11 +89,15 @@ impl Family {
 impl Library {
     /// By `context.library.name`, and for those that run in several places by what else they say.
     pub(super) fn of(context: &Context, text: &[u8]) -> Self {
+        context.library_once(|| Self::told(context, text))
+    }
+
+    fn told(context: &Context, text: &[u8]) -> Self {
         let name = named(context.inner(Inner::Library), name!("name"));
         let Some(name) = name.and_then(|name| usable::text(name, text)) else {
             return Self::Unknown;
         };
-        match Family::named(&name) {
+        match Family::named(usable::trimmed(&name)) {
             Family::In(library) => library,
             Family::PhoneOrServer if describes_device(context, text) => Self::Mobile,
             Family::DotNet if is_app(context, text) => Self::Mobile,

@@ -1,6 +1,9 @@
 //! One Segment message as an index into its text: nothing is copied.
 
+use std::cell::Cell;
 use std::ops::Range;
+
+use super::library::Library;
 
 use super::json::{
     name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Shape, Value,
@@ -26,6 +29,8 @@ pub(super) struct Message {
     pub(super) sent_at: Option<Value>,
     pub(super) write_key: Option<Value>,
     pub(super) metadata: Option<Value>,
+    /// What makes a body a batch rather than a message.
+    pub(super) batch: Option<Value>,
     pub(super) properties: Part,
     pub(super) integrations: Part,
     pub(super) context: Context,
@@ -55,6 +60,8 @@ pub(super) struct Context {
     names: Names,
     inner: Vec<Entry>,
     objects: [Range<usize>; INNERS],
+    /// Which library sent it, once it has been asked.
+    library: Cell<Option<Library>>,
 }
 
 /// An object of the context that is looked into.
@@ -162,6 +169,7 @@ impl Message {
         const SENT_AT: Name = name!("sentAt");
         const WRITE_KEY: Name = name!("writeKey");
         const METADATA: Name = name!("_metadata");
+        const BATCH: Name = name!("batch");
         Some(match name {
             KIND => &mut self.kind,
             EVENT => &mut self.event,
@@ -179,6 +187,7 @@ impl Message {
             SENT_AT => &mut self.sent_at,
             WRITE_KEY => &mut self.write_key,
             METADATA => &mut self.metadata,
+            BATCH => &mut self.batch,
             _ => return None,
         })
     }
@@ -194,20 +203,53 @@ impl Message {
     }
 
     fn clear(&mut self) {
-        // Takes the vectors out and back in, so that their memory is used again.
-        let mut properties = std::mem::take(&mut self.properties);
-        let mut integrations = std::mem::take(&mut self.integrations);
-        let mut context = std::mem::take(&mut self.context);
+        let Self {
+            kind,
+            event,
+            name,
+            category,
+            user_id,
+            anonymous_id,
+            previous_id,
+            group_id,
+            traits,
+            message_id,
+            timestamp,
+            original_timestamp,
+            received_at,
+            sent_at,
+            write_key,
+            metadata,
+            batch,
+            properties,
+            integrations,
+            context,
+        } = self;
+        for value in [
+            kind,
+            event,
+            name,
+            category,
+            user_id,
+            anonymous_id,
+            previous_id,
+            group_id,
+            traits,
+            message_id,
+            timestamp,
+            original_timestamp,
+            received_at,
+            sent_at,
+            write_key,
+            metadata,
+            batch,
+        ] {
+            *value = None;
+        }
         properties.clear();
         integrations.clear();
         // What else there is of it belongs to the text that it has kept.
         context.value = None;
-        *self = Self {
-            properties,
-            integrations,
-            context,
-            ..Self::default()
-        };
     }
 }
 
@@ -248,6 +290,18 @@ impl Part {
     pub(super) fn get(&self, text: &[u8], key: &str) -> Option<Value> {
         find(&self.entries, text, key)
     }
+
+    /// The value of a key of the first level that is asked for.
+    #[inline(always)]
+    pub(super) fn named(&self, name: Name) -> Option<Value> {
+        let has = self.names.has(name);
+        has.then(|| named(&self.entries, name)).flatten()
+    }
+
+    /// Which of the keys of the first level are asked for.
+    pub(super) fn names(&self) -> Names {
+        self.names
+    }
 }
 
 /// The value of a key that is asked for among entries, none of which stands there twice.
@@ -281,6 +335,14 @@ impl Context {
         self.names = Names::default();
         self.inner.clear();
         self.objects = Default::default();
+        self.library.set(None);
+    }
+
+    /// Which library sent it; found out once.
+    pub(super) fn library_once(&self, find_out: impl FnOnce() -> Library) -> Library {
+        let library = self.library.get().unwrap_or_else(find_out);
+        self.library.set(Some(library));
+        library
     }
 
     /// Its text, in that of its message.
@@ -373,8 +435,16 @@ impl Context {
     }
 
     /// The value of a key of the first level that is asked for.
+    #[inline(always)]
     pub(super) fn named(&self, name: Name) -> Option<Value> {
-        named(&self.entries, name)
+        let has = self.names.has(name);
+        has.then(|| named(&self.entries, name)).flatten()
+    }
+
+    /// Whether it has a key of the first level that is asked for.
+    #[inline(always)]
+    pub(super) fn has(&self, name: Name) -> bool {
+        self.names.has(name)
     }
 
     /// The entries of one of its objects; none if it is missing or something else.

@@ -3,8 +3,8 @@
 
 use sha1::{Digest, Sha1};
 
-use super::enrich::uuid7::Uuid7;
-use super::json::{unescape, Value};
+use super::enrich::uuid7::{hyphenated, Uuid7};
+use super::json::{Sink, Value};
 use super::message::Message;
 use super::normalise::moment;
 use super::{usable, Mode};
@@ -36,13 +36,8 @@ impl EventUuid {
     }
 
     /// Appends its 36 characters.
-    pub(super) fn write(self, out: &mut Vec<u8>) {
-        for (place, byte) in self.0.iter().enumerate() {
-            if matches!(place, 4 | 6 | 8 | 10) {
-                out.push(b'-');
-            }
-            out.extend_from_slice(&hex(*byte));
-        }
+    pub(super) fn write(self, out: &mut impl Sink) {
+        out.extend_from_slice(&hyphenated(self.0));
     }
 }
 
@@ -68,7 +63,7 @@ pub(super) fn given(
 ) -> Option<std::borrow::Cow<'_, str>> {
     let id = id.filter(|id| id.is_string())?;
     match mode {
-        Mode::Reference => Some(unescape(id.of(text))),
+        Mode::Reference => Some(id.says(text)),
         Mode::Enriched => usable::text(id, text),
     }
 }

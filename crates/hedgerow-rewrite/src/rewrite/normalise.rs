@@ -5,13 +5,13 @@ use std::net::IpAddr;
 
 use super::enrich::uuid7::{event_uuid, Uuid7};
 use super::identity::Id;
-use super::json::{is_blank, is_truthy, name, unescape, Shape, Value};
+use super::json::{inner, is_blank, is_truthy, name, unescape, Shape, Value};
 use super::library::Library;
 use super::message::{Context, Message, Part};
 use super::message_id::{given, made, EventUuid, Place};
 use super::repeats::{Repeats, Tag};
 use super::session::{SenderClock, Sessions};
-use super::time::{read, read_number, Reading};
+use super::time::{read, read_number, read_plain, Reading};
 use super::usable;
 use super::{Arrival, EventUuidForm, Fault, Mapping, Mode, Recipient, Timestamp};
 use crate::segment::Kind;
@@ -156,10 +156,9 @@ pub(super) fn settle<'t>(
             .filter(|_| !has_user_agent(source, mode)),
     };
     if mode == Mode::Enriched {
-        let visitor = settled.visitor(text).or_else(|| settled.user(text));
         settled.session = settling.sessions.find(
             source,
-            visitor.as_deref(),
+            || settled.visitor(text).or_else(|| settled.user(text)),
             (timing.clock, timing.moment),
             arrival,
             settling.recipient,
@@ -210,7 +209,7 @@ fn kind(message: &Message, text: &[u8], naming: Naming) -> Result<Kind, Fault> {
     if !named.is_string() {
         return Err(Fault::UnknownType);
     }
-    match unescape(named.of(text)).as_ref() {
+    match named.says(text).as_ref() {
         "track" => Ok(Kind::Track),
         "page" => Ok(Kind::Page),
         "screen" => Ok(Kind::Screen),
@@ -331,7 +330,8 @@ pub(super) fn is_said(value: Value, text: &[u8]) -> bool {
 pub(super) fn moment(value: Value, text: &[u8]) -> Option<Reading> {
     match value.shape {
         Shape::Number => read_number(value.of(text)),
-        _ if value.is_string() => read(&unescape(value.of(text))),
+        Shape::Plain => read_plain(inner(value.of(text))),
+        _ if value.is_string() => read(&value.says(text)),
         _ => None,
     }
 }
@@ -402,6 +402,16 @@ pub(super) fn passes_gate(own: &Part, text: &[u8], batch: &Part, batch_text: &[u
 
 /// Whether a key is `All` to a reader that looks at letters, digits and dots alone, in any case.
 fn is_all(key: &[u8]) -> bool {
+    // Nearly every key has other letters or digits among its first four.
+    if key
+        .iter()
+        .take(4)
+        .filter(|byte| byte.is_ascii_alphanumeric())
+        .any(|byte| !matches!(byte, b'a' | b'A' | b'l' | b'L'))
+        && !key.contains(&b'\\')
+    {
+        return false;
+    }
     let plain = match key.contains(&b'\\') {
         true => unescape(key),
         false => String::from_utf8_lossy(key),

@@ -3,7 +3,7 @@
 //! byte is written.
 
 use super::identity::Id;
-use super::json::{is_blank, unescape, Shape, Value};
+use super::json::{inner, is_blank, name, Shape, Value};
 use super::message::Message;
 use super::normalise::{moment, Settled, Source, Time};
 use super::rules::{decide, Rule, RuleAction, PERSON_EVENTS};
@@ -58,7 +58,7 @@ impl<'p> Piece<'p> {
         'p: 's,
     {
         match self {
-            Self::Raw(value) if value.is_string() => Some(unescape(value.of(text))),
+            Self::Raw(value) if value.is_string() => Some(value.says(text)),
             Self::Digits(value) => Some(String::from_utf8_lossy(value.of(text))),
             Self::Name(name) => Some(name.into()),
             Self::Spelled(id) => Some(id.into()),
@@ -90,7 +90,7 @@ pub(super) struct Plan<'p> {
 /// (posthog-ingestion, section 7).
 fn sent_by_posthog_js(source: Source<'_>) -> bool {
     let properties = &source.message.properties;
-    let lib = properties.get(source.text, "$lib");
+    let lib = properties.named(name!("$lib"));
     lib.is_some_and(|lib| lib.of(source.text) == b"\"web\"")
 }
 
@@ -201,6 +201,13 @@ impl<'p> Plan<'p> {
     /// Whether the event is one by which PostHog changes persons and groups. It drops these if
     /// they carry `$process_person_profile: false` (posthog-ingestion 4.4).
     pub(super) fn changes_persons(&self, source: Source<'_>) -> bool {
+        // All of them begin with a dollar sign, which nearly no event of a caller's does.
+        if let Piece::Raw(value) = self.event {
+            let is_plain = value.shape == Shape::Plain;
+            if is_plain && !inner(value.of(source.text)).starts_with(b"$") {
+                return false;
+            }
+        }
         let event = self.event.says(source.text);
         event.is_some_and(|event| PERSON_EVENTS.contains(&event.as_ref()))
     }
@@ -320,7 +327,7 @@ fn check_cookieless(kind: Kind, source: Source<'_>) -> Result<(), Verdict> {
         return Ok(());
     }
     let properties = &source.message.properties;
-    match properties.get(source.text, "$cookieless_mode") {
+    match properties.named(name!("$cookieless_mode")) {
         Some(mode) if !matches!(mode.shape, Shape::True | Shape::False) => {
             Err(Fault::CookielessNotBoolean.into())
         }

@@ -13,8 +13,10 @@
 //! or comes through another process, is taken for a new one: its event keeps its uuid, name and
 //! distinct id, and its time is right to within some milliseconds.
 
-use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::message::Message;
 use super::normalise::Source;
@@ -38,7 +40,8 @@ pub(super) struct Tag([u64; 2]);
 /// What is remembered of messages.
 #[derive(Debug)]
 pub(super) struct Repeats {
-    keys: [RandomState; 2],
+    /// Under its random key, with 128 bits of a hash.
+    hasher: SipHasher13,
     times: Table,
     /// Those that PostHog has accepted; only where repeats are suppressed.
     accepted: Option<Table>,
@@ -50,7 +53,7 @@ pub(super) use super::mapping::Repeats as Treatment;
 impl Repeats {
     pub(super) fn new(treatment: Treatment) -> Self {
         Self {
-            keys: [RandomState::new(), RandomState::new()],
+            hasher: SipHasher13::new_with_keys(random(), random()),
             times: Table::new(),
             accepted: match treatment {
                 Treatment::Send => None,
@@ -131,9 +134,14 @@ impl Repeats {
     }
 }
 
+/// Random bits, from where the standard library has those of its own keys.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
 /// What is hashed, gathered in large pieces: many small ones cost the hash more than their bytes.
 struct Gathered {
-    hashers: [DefaultHasher; 2],
+    hasher: SipHasher13,
     piece: [u8; 512],
     filled: usize,
 }
@@ -141,7 +149,7 @@ struct Gathered {
 impl Gathered {
     fn new(repeats: &Repeats) -> Self {
         Self {
-            hashers: repeats.keys.each_ref().map(BuildHasher::build_hasher),
+            hasher: repeats.hasher,
             piece: [0; 512],
             filled: 0,
         }
@@ -161,22 +169,19 @@ impl Gathered {
             return;
         }
         self.flush();
-        for hasher in &mut self.hashers {
-            hasher.write(bytes);
-        }
+        self.hasher.write(bytes);
     }
 
     fn flush(&mut self) {
         let piece = self.piece.get(..self.filled).unwrap_or_default();
-        for hasher in &mut self.hashers {
-            hasher.write(piece);
-        }
+        self.hasher.write(piece);
         self.filled = 0;
     }
 
     fn tag(mut self) -> Tag {
         self.flush();
-        Tag(self.hashers.each_ref().map(Hasher::finish))
+        let hash = self.hasher.finish128();
+        Tag([hash.h1, hash.h2])
     }
 }
 

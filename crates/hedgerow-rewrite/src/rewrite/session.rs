@@ -1,11 +1,13 @@
 //! Which session a message belongs to (mapping 5.3): what the client already knows, else what the
 //! edge keeps in a cookie of its own.
 
+use std::borrow::Cow;
+
 use super::enrich::edge_session::{CookieValue, EdgeSessions, SessionCookie};
 pub(super) use super::enrich::session::SenderClock;
 use super::enrich::session::{cookie, explicit_session, posthog_js_session, PosthogJsSession};
 use super::enrich::uuid7::Uuid7;
-use super::json::{name, unescape, Scratch, Shape, Value};
+use super::json::{name, Scratch, Shape, Value};
 use super::library::Library;
 use super::message::Part;
 use super::normalise::Source;
@@ -49,15 +51,15 @@ impl Sessions {
     ///
     /// What the client knows is held against the client's own clock, however wrong that is; only
     /// what the edge keeps itself is held against the corrected `moment`.
-    pub(super) fn find(
+    pub(super) fn find<'t>(
         &mut self,
-        source: Source<'_>,
-        visitor: Option<&str>,
+        source: Source<'t>,
+        visitor: impl Fn() -> Option<Cow<'t, str>>,
         (clock, moment): (Option<SenderClock>, Option<Timestamp>),
         arrival: &Arrival,
         recipient: &Recipient,
     ) -> Option<(Uuid7, &'static str)> {
-        let own = source.message.properties.get(source.text, "$session_id");
+        let own = source.message.properties.named(name!("$session_id"));
         if own.is_some_and(|own| own.shape != Shape::Null) {
             return None;
         }
@@ -70,14 +72,15 @@ impl Sessions {
                 return Some((session, "posthog-js's cookie"));
             }
         }
-        let named = explicit(source, visitor, clock);
+        let named = explicit(source, &visitor, clock);
         if let Some(found) = named.filter(|(session, _)| session.is_found_at(moment)) {
             return Some(found);
         }
         if library != Library::Browser {
             return None;
         }
-        self.kept(visitor?, moment, arrival)
+        self.keeper.as_ref()?;
+        self.kept(&visitor()?, moment, arrival)
             .map(|session| (session, "the edge's session cookie"))
     }
 
@@ -118,27 +121,29 @@ impl Sessions {
 }
 
 /// A session that another library names (mapping 5.3, points 3 and 4).
-fn explicit(
-    source: Source<'_>,
-    visitor: Option<&str>,
+fn explicit<'t>(
+    source: Source<'t>,
+    visitor: impl Fn() -> Option<Cow<'t, str>>,
     clock: SenderClock,
 ) -> Option<(Uuid7, &'static str)> {
-    let visitor = visitor?;
     let text = source.text;
-    let amplitude = source.message.integrations.get(text, "Actions Amplitude");
+    let amplitude = source
+        .message
+        .integrations
+        .named(name!("Actions Amplitude"));
     if let Some(options) = amplitude.filter(|options| options.shape == Shape::Object) {
         let options_text = options.of(text);
         let mut part = Part::default();
         part.scan_text(options_text, &mut Scratch::default()).ok()?;
         let named = part.get(options_text, "session_id");
         let session = named.and_then(|id| said(id, options_text));
-        if let Some(session) = session.and_then(|id| explicit_session(&id, visitor, clock)) {
+        if let Some(session) = session.and_then(|id| explicit_session(&id, &visitor()?, clock)) {
             return Some((session, "integrations.Actions Amplitude.session_id"));
         }
     }
     let context_text = source.context_text;
     let named = source.context.named(name!("sessionId"))?;
-    let session = explicit_session(&said(named, context_text)?, visitor, clock)?;
+    let session = explicit_session(&said(named, context_text)?, &visitor()?, clock)?;
     Some((session, "context.sessionId"))
 }
 
@@ -147,14 +152,14 @@ fn explicit(
 pub(super) fn window(source: Source<'_>, session: Uuid7) -> Option<Uuid7> {
     let named = |key| {
         let text = source.context_text;
-        Uuid7::parse(&said(source.context.get(text, key)?, text)?)
+        Uuid7::parse(&said(source.context.named(key)?, text)?)
     };
-    (named("sessionId")? == session).then(|| named("windowId"))?
+    (named(name!("sessionId"))? == session).then(|| named(name!("windowId")))?
 }
 
 fn said(value: Value, text: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
     match value.shape {
-        Shape::Plain | Shape::Escaped => Some(unescape(value.of(text))),
+        Shape::Plain | Shape::Escaped => Some(value.says(text)),
         Shape::Number => Some(String::from_utf8_lossy(value.of(text))),
         _ => None,
     }

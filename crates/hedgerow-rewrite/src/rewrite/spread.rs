@@ -3,27 +3,23 @@
 
 use std::collections::HashSet;
 
-use super::json::{unescape, write_string, Entry, Scanner, Scratch, Shape, Value};
+use super::json::{write_string, Entry, Scanner, Scratch, Shape, Sink, Value};
 
 /// Writes what spreading a value that is not an object yields: an array's elements and a string's
 /// UTF-16 units by index, and nothing of anything else (mapping 1.8). What strangers hold stays
-/// theirs.
-pub(super) fn write_spread(
-    out: &mut Vec<u8>,
-    empty: &mut bool,
+/// theirs. Each entry begins with its comma.
+pub(super) fn write_spread<S: Sink>(
+    out: &mut S,
     (prefix, strangers): (&[u8], &Strangers<'_>),
     text: &[u8],
     value: Value,
 ) {
-    let mut write = |out: &mut Vec<u8>, index: usize, written: &[u8]| {
+    let write = |out: &mut S, index: usize, written: &[u8]| {
         let index = index.to_string();
         if strangers.hold(index.as_bytes()) {
             return;
         }
-        if !std::mem::replace(empty, false) {
-            out.push(b',');
-        }
-        out.push(b'"');
+        out.extend_from_slice(b",\"");
         out.extend_from_slice(prefix);
         out.extend_from_slice(index.as_bytes());
         out.extend_from_slice(b"\":");
@@ -32,7 +28,7 @@ pub(super) fn write_spread(
     match value.shape {
         Shape::Plain | Shape::Escaped => {
             let mut sign_text = Vec::new();
-            for (index, unit) in unescape(value.of(text)).encode_utf16().enumerate() {
+            for (index, unit) in value.says(text).encode_utf16().enumerate() {
                 // Half of a character cannot stand alone; capture takes none (posthog-ingestion 1.6).
                 let sign = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
                 sign_text.clear();
@@ -105,8 +101,10 @@ impl<'t> Strangers<'t> {
     }
 
     /// Whether one of them is the prefix and this.
+    #[inline(always)]
     pub(super) fn hold(&self, key: &[u8]) -> bool {
         match self {
+            Self::Few(keys) if keys.is_empty() => false,
             Self::Few(keys) => keys.contains(&key),
             Self::Many(keys) => keys.contains(key),
         }

@@ -3,6 +3,8 @@
 mod epoch;
 mod loose;
 
+use super::json::Sink;
+
 /// A moment, in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -71,25 +73,24 @@ impl Timestamp {
     }
 
     /// Appends it as RFC 3339 in UTC with milliseconds: 24 bytes.
-    pub(super) fn write(self, out: &mut Vec<u8>) {
+    pub(super) fn write(self, out: &mut impl Sink) {
         let seconds = self.0.div_euclid(MICROS_PER_SECOND);
         let millis = self.0.rem_euclid(MICROS_PER_SECOND) / MICROS_PER_MILLI;
         let (year, month, day) = civil(seconds.div_euclid(86_400));
         let second = seconds.rem_euclid(86_400);
-        digits(out, year, 4);
-        out.push(b'-');
-        digits(out, month, 2);
-        out.push(b'-');
-        digits(out, day, 2);
-        out.push(b'T');
-        digits(out, second / 3600, 2);
-        out.push(b':');
-        digits(out, second / 60 % 60, 2);
-        out.push(b':');
-        digits(out, second % 60, 2);
-        out.push(b'.');
-        digits(out, millis, 3);
-        out.push(b'Z');
+        let [y1, y2] = two(year / 100);
+        let [y3, y4] = two(year % 100);
+        let [n1, n2] = two(month);
+        let [d1, d2] = two(day);
+        let [h1, h2] = two(second / 3600);
+        let [m1, m2] = two(second / 60 % 60);
+        let [s1, s2] = two(second % 60);
+        let [f1, f2] = two(millis / 10);
+        let [_, f3] = two(millis % 10);
+        out.extend_from_slice(&[
+            y1, y2, y3, y4, b'-', n1, n2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2,
+            b'.', f1, f2, f3, b'Z',
+        ]);
     }
 }
 
@@ -101,11 +102,11 @@ impl std::fmt::Display for Timestamp {
     }
 }
 
-fn digits(out: &mut Vec<u8>, value: i64, width: u32) {
-    for place in (0..width).rev() {
-        let digit = value / 10_i64.pow(place) % 10;
-        out.push(b'0' + u8::try_from(digit).unwrap_or(0));
-    }
+/// A number below a hundred as two digits.
+#[inline(always)]
+fn two(number: i64) -> [u8; 2] {
+    let number = number as u8;
+    [b'0' + number / 10, b'0' + number % 10]
 }
 
 /// The date of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
@@ -161,6 +162,14 @@ pub(super) fn read(text: &str) -> Option<Reading> {
     }
 }
 
+/// Reads a time that stands in clean JSON without escapes.
+pub(super) fn read_plain(text: &[u8]) -> Option<Reading> {
+    match parse_exact(text) {
+        Some(timestamp) => Some(Reading::Exact(timestamp)),
+        None => loose::read(&String::from_utf8_lossy(text)).map(Reading::Loose),
+    }
+}
+
 /// Reads a moment that is a JSON number.
 pub(super) fn read_number(number: &[u8]) -> Option<Reading> {
     epoch::number(number).map(Reading::Loose)
@@ -177,9 +186,37 @@ fn number(text: &[u8]) -> Option<i64> {
     })
 }
 
+/// The form that JavaScript writes, and nearly everybody sends: `2026-11-23T21:05:57.793Z`.
+#[inline(always)]
+fn parse_javascript(text: &[u8; 24]) -> Option<Timestamp> {
+    let mut is_other = 0;
+    let mut digit = |at: usize| {
+        let digit = text.get(at).copied().unwrap_or(0).wrapping_sub(b'0');
+        is_other |= u8::from(digit > 9);
+        i64::from(digit)
+    };
+    let mut two = |at: usize| digit(at) * 10 + digit(at + 1);
+    let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
+    let (hour, minute, second) = (two(11), two(14), two(17));
+    let millis = two(20) * 10 + digit(22);
+    let [_, _, _, _, b'-', _, _, b'-', _, _, b'T', _, _, b':', _, _, b':', _, _, b'.', _, _, _, b'Z'] =
+        text
+    else {
+        return None;
+    };
+    if is_other != 0 || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let seconds = days(year, month, day)? * 86_400 + hour * 3600 + minute * 60 + second;
+    Timestamp(seconds * MICROS_PER_SECOND + millis * MICROS_PER_MILLI).stored()
+}
+
 /// RFC 3339: `2026-11-23T21:05:57.793+00:00`. Any number of decimals; those past microseconds
 /// are dropped.
 fn parse_exact(text: &[u8]) -> Option<Timestamp> {
+    if let Some(read) = <&[u8; 24]>::try_from(text).ok().and_then(parse_javascript) {
+        return Some(read);
+    }
     let field = |from: usize, to: usize| text.get(from..to).and_then(number);
     let sign = |at: usize, wanted: u8| (text.get(at) == Some(&wanted)).then_some(());
     sign(4, b'-')?;

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::json::{inner, unescape, Shape, Value};
+use super::json::{inner, Shape, Value};
 
 /// What languages print for nothing, in whatever case.
 const NOTHING_IN_ANY_CASE: &[&str] = &["undefined", "null", "none"];
@@ -18,9 +18,19 @@ const NOTHING: &[&str] = &["nil", "<nil>", "NaN", "(null)", "<null>", "[object O
 /// The length of the longest of them; nearly every other text is longer, or begins otherwise.
 const LONGEST: usize = 15;
 
+/// A text without the space around it. That nearly no text has any is told by its ends.
+#[inline]
+pub(super) fn trimmed(text: &str) -> &str {
+    let bytes = text.as_bytes();
+    match (bytes.first(), bytes.last()) {
+        (Some(first), Some(last)) if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim(),
+    }
+}
+
 /// Whether a text is blank, or what a language prints for nothing.
 pub(super) fn is_nothing(text: &str) -> bool {
-    let text = text.trim();
+    let text = trimmed(text);
     text.is_empty() || is_placeholder(text)
 }
 
@@ -40,7 +50,8 @@ fn is_placeholder(text: &str) -> bool {
 }
 
 /// Whether a string's ends and length alone show that it says something: it has no escapes, no
-/// space around it, and is longer than all that languages print for nothing or begins otherwise.
+/// space around it, and is not as long as anything that languages print for nothing, or begins
+/// otherwise.
 /// Most strings are told by this, without a look at what is between their ends.
 fn plainly_says(value: Value, source: &[u8]) -> bool {
     let inside = match value.shape {
@@ -50,19 +61,33 @@ fn plainly_says(value: Value, source: &[u8]) -> bool {
     let (Some(first), Some(last)) = (inside.first(), inside.last()) else {
         return false;
     };
+    // A bit for each length that one of them has.
+    const LENGTHS: u32 = {
+        let mut lengths = 0;
+        let mut rest = NOTHING_IN_ANY_CASE;
+        while let [nothing, others @ ..] = rest {
+            lengths |= 1 << nothing.len();
+            rest = others;
+        }
+        let mut rest = NOTHING;
+        while let [nothing, others @ ..] = rest {
+            lengths |= 1 << nothing.len();
+            rest = others;
+        }
+        lengths
+    };
+    let is_otherwise_long = inside.len() > LONGEST || LENGTHS >> inside.len() & 1 == 0;
     let begins_otherwise = !matches!(first, b'u' | b'U' | b'n' | b'N' | b'<' | b'(' | b'[');
-    first.is_ascii_graphic()
-        && last.is_ascii_graphic()
-        && (begins_otherwise || inside.len() > LONGEST)
+    first.is_ascii_graphic() && last.is_ascii_graphic() && (begins_otherwise || is_otherwise_long)
 }
 
 /// What a text says, if it says anything.
 pub(super) fn text(value: Value, source: &[u8]) -> Option<Cow<'_, str>> {
     if plainly_says(value, source) {
-        return Some(unescape(value.of(source)));
+        return Some(value.says(source));
     }
     let said = match value.shape {
-        Shape::Plain | Shape::Escaped => unescape(value.of(source)),
+        Shape::Plain | Shape::Escaped => value.says(source),
         _ => return None,
     };
     (!is_nothing(&said)).then_some(said)
@@ -81,9 +106,7 @@ pub(super) fn is_word(value: Value, source: &[u8]) -> bool {
 
 /// Whether a value is a text that stands for nothing without being blank.
 pub(super) fn says_undefined(value: Value, source: &[u8]) -> bool {
-    value.is_string()
-        && !plainly_says(value, source)
-        && is_placeholder(unescape(value.of(source)).trim())
+    value.is_string() && !plainly_says(value, source) && is_placeholder(value.says(source).trim())
 }
 
 /// Whether a value is null, or a text that says nothing.

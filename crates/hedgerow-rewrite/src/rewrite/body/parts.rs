@@ -18,6 +18,9 @@ pub(in crate::rewrite) struct Heading {
 pub(in crate::rewrite) enum Next {
     /// A message that ends with this range.
     Message(Range<usize>),
+    /// The whole body, whose path names one message, and which may be a batch all the same: say so
+    /// with [`Body::is_message`], or have it looked for with [`Body::seek_batch`].
+    MessageOrBatch(Range<usize>),
     /// A message that begins with this range and ends somewhere in it: say where with
     /// [`Body::consumed`].
     MessageWithin(Range<usize>),

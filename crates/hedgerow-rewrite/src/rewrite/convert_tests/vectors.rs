@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use super::super::super::enrich::cache::UserAgents;
 use super::super::super::identity::Id;
-use super::super::super::json::{Scratch, Value};
+use super::super::super::json::{Scratch, Sheet, Value};
 use super::super::super::message::Part;
 use super::super::super::message_id::{self, EventUuid};
 use super::super::super::normalise::{SentAt, Settled, Time};
-use super::super::super::write::Aside;
+use super::super::super::write::{Aside, Gift, Which};
 use super::*;
 
 /// The text of a key's value in a JSON file.
@@ -90,7 +90,7 @@ fn mapped(text: &str) -> Vec<u8> {
         user_agent: None,
     };
     let plan = Plan::reference(source, &settled);
-    let mut out = Vec::new();
+    let (mut sheet, mut gift) = (Sheet::default(), Gift::default());
     let desk = Desk {
         mapping: &Mapping::reference(),
         user_agents: &UserAgents::default(),
@@ -102,9 +102,10 @@ fn mapped(text: &str) -> Vec<u8> {
     let aside = Aside {
         part: &mut Part::default(),
         scratch: &mut Scratch::default(),
+        gift: (Which::Absent, &mut gift),
     };
-    write_event((&mut out, aside), desk, &plan, &settled, source, None);
-    out
+    let (length, _) = write_event((&mut sheet, aside), desk, &plan, &settled, source, None);
+    sheet.written(length).to_vec()
 }
 
 #[test]

@@ -6,8 +6,9 @@
 //! so that nobody can choose user agents that collide.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ahash::RandomState;
 
 use super::user_agent::UserAgent;
 
@@ -45,7 +46,7 @@ impl Default for Capacity {
     }
 }
 
-type Generation = HashMap<Box<str>, Arc<UserAgent>>;
+type Generation = HashMap<Box<str>, Arc<UserAgent>, RandomState>;
 
 #[derive(Debug)]
 struct Shard {

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use ring::digest::{digest, SHA256};
 
 use super::session::cookie;
-use crate::rewrite::usable::{is_nothing, is_printed_nothing};
+use crate::rewrite::usable::{is_nothing, is_printed_nothing, trimmed};
 
 /// The longest id that PostHog keeps whole, in characters. It cuts longer ones, and two that begin
 /// alike would become one person.
@@ -38,7 +38,7 @@ const ILLEGAL: &[&str] = &["[object Object]", "NaN", "None", "none", "null", "0"
 /// is too long, or has a NUL that PostHog would replace, becomes `sha256:` and its hash in
 /// hexadecimal: the same id gives the same person, and different ids different ones.
 pub fn usable(id: &str) -> Option<Cow<'_, str>> {
-    let id = id.trim();
+    let id = trimmed(id);
     if is_illegal(id) || is_nil(id) || is_printed_nothing(id) {
         return None;
     }
@@ -61,7 +61,7 @@ pub fn is_illegal(id: &str) -> bool {
         .into_iter()
         .find_map(|quote| id.strip_prefix(quote)?.strip_suffix(quote))
         .unwrap_or(id);
-    bare.trim().is_empty()
+    trimmed(bare).is_empty()
         || ILLEGAL.contains(&bare)
         || ILLEGAL_IN_ANY_CASE
             .iter()

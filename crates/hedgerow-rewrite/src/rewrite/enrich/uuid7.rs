@@ -122,13 +122,7 @@ impl Uuid7 {
 
 impl fmt::Display for Uuid7 {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            if matches!(at, 4 | 6 | 8 | 10) {
-                formatter.write_str("-")?;
-            }
-            write!(formatter, "{byte:02x}")?;
-        }
-        Ok(())
+        formatter.write_str(std::str::from_utf8(&hyphenated(self.0)).unwrap_or_default())
     }
 }
 
@@ -136,6 +130,34 @@ impl fmt::Debug for Uuid7 {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
     }
+}
+
+/// The 36 characters of a uuid.
+pub(in crate::rewrite) fn hyphenated(uuid: [u8; 16]) -> [u8; 36] {
+    let whole = u128::from_be_bytes(uuid);
+    let part = |shift: u32| hexadecimal((whole >> shift) as u32);
+    let (first, second, third, fourth) = (part(96), part(64), part(32), part(0));
+    let mut text = [b'-'; 36];
+    text[0..8].copy_from_slice(&first);
+    text[9..13].copy_from_slice(&second[0..4]);
+    text[14..18].copy_from_slice(&second[4..8]);
+    text[19..23].copy_from_slice(&third[0..4]);
+    text[24..28].copy_from_slice(&third[4..8]);
+    text[28..36].copy_from_slice(&fourth);
+    text
+}
+
+/// The eight digits of a number, all at once.
+fn hexadecimal(number: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let spread = u64::from(number);
+    let spread = (spread << 16 | spread) & 0x0000_ffff_0000_ffff;
+    let spread = (spread << 8 | spread) & 0x00ff_00ff_00ff_00ff;
+    let spread = (spread << 4 | spread) & 0x0f0f_0f0f_0f0f_0f0f;
+    // One for each digit that is a letter.
+    let letters = (spread + 6 * ONES) >> 4 & ONES;
+    let above = u64::from(b'a' - b'9' - 1);
+    (spread + u64::from(b'0') * ONES + above * letters).to_be_bytes()
 }
 
 /// The uuid of an event made from a Segment message (posthog-ingestion 3.4).

@@ -28,6 +28,34 @@ pub(super) fn word(block: &[u8; BLOCK], length: usize) -> Word {
     Word::from_le_bytes(*block) & mask.unwrap_or(Word::MAX)
 }
 
+/// The word of a key, if it fits one.
+#[inline(always)]
+pub(super) fn word_of(key: &[u8]) -> Option<Word> {
+    // The first and the last bytes overlap, and where they do they are the same.
+    let behind = |last: Word, size: usize| last << (8 * (key.len() - size));
+    Some(match (key.len(), key) {
+        (17.., _) => return None,
+        (8.., _) => {
+            let first = u64::from_le_bytes(*key.first_chunk()?);
+            let last = u64::from_le_bytes(*key.last_chunk()?);
+            Word::from(first) | behind(Word::from(last), 8)
+        }
+        (4.., _) => {
+            let first = u32::from_le_bytes(*key.first_chunk()?);
+            let last = u32::from_le_bytes(*key.last_chunk()?);
+            Word::from(first) | behind(Word::from(last), 4)
+        }
+        (_, [first, .., last]) => {
+            let middle = key.get(key.len() / 2).copied()?;
+            Word::from(*first)
+                | Word::from(middle) << (8 * (key.len() / 2))
+                | behind(Word::from(*last), 1)
+        }
+        (_, [only]) => Word::from(*only),
+        _ => 0,
+    })
+}
+
 /// A quick hash of a short key. Two keys with one hash only cost the detour over `repair`.
 #[inline(always)]
 pub(super) const fn hash_of_word(word: Word) -> u32 {
@@ -143,9 +171,11 @@ mod tests {
     #[test]
     fn a_short_key_has_one_hash_however_it_is_read() {
         let text = b"abcdefghijklmnopqrstuvwxyz";
+        assert_eq!(word_of(text), None);
         for length in 0..=BLOCK {
             let word = word(text.first_chunk().unwrap(), length);
             assert_eq!(hash_of_word(word), hash(&text[..length]), "{length}");
+            assert_eq!(word_of(&text[..length]), Some(word), "{length}");
         }
     }
 

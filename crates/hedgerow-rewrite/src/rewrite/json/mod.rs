@@ -3,13 +3,15 @@
 mod block;
 mod keys;
 mod names;
+mod pen;
 mod repair;
 mod scan;
 mod skim;
 mod text;
 mod value;
 
-pub(super) use names::{name, Name, Names};
+pub(super) use names::{name, Chunk, Name, Names};
+pub(super) use pen::{Pen, Sheet, Sink};
 pub(super) use repair::repair;
 pub(super) use scan::{Cleanliness, Scanner, Scratch};
 pub(super) use skim::{Ended, Skim, Skimmed};

@@ -2,7 +2,7 @@
 //!
 //! A key is recognised once, when it is scanned; to ask for it afterwards is to compare a number.
 
-use super::keys::{hash, Novelty, Word};
+use super::keys::{hash, hash_of_word, word_of, Novelty, Word};
 
 /// The name of a key, if it is one that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,6 +14,7 @@ const NAMES: &[&str] = &[
     // Of a message.
     "_metadata",
     "anonymousId",
+    "batch",
     "category",
     "context",
     "event",
@@ -43,7 +44,10 @@ const NAMES: &[&str] = &[
     "direct",
     "ip",
     "library",
+    "library_name",
+    "library_version",
     "locale",
+    "message_id",
     "network",
     "original_timestamp",
     "os",
@@ -55,10 +59,12 @@ const NAMES: &[&str] = &[
     "screen",
     "screen.height",
     "screen.width",
+    "sent_at",
     "sessionId",
     "timezone",
     "userAgent",
     "userAgentData",
+    "windowId",
     // Of the objects in it.
     "bluetooth",
     "brands",
@@ -110,6 +116,9 @@ const NAMES: &[&str] = &[
     "$device_type",
     "$geoip_disable",
     "$groups",
+    "$group_key",
+    "$group_set",
+    "$group_type",
     "$host",
     "$initialization_time",
     "$insert_id",
@@ -139,8 +148,13 @@ const NAMES: &[&str] = &[
     "$set_once",
     "$time",
     "$timezone",
+    "$unset",
     "$viewport_height",
     "$viewport_width",
+    "$webview_app",
+    "$webview_app_version",
+    "$window_id",
+    "alias",
     "browser",
     "distinct_id",
     "ph_keyword",
@@ -161,6 +175,28 @@ const NAMES: &[&str] = &[
     "utm_term",
     "viewport_height",
     "viewport_width",
+    // Of a page's address, and so of the event's properties.
+    "_kx",
+    "bfcid",
+    "dclid",
+    "epik",
+    "fbclid",
+    "gad_source",
+    "gbraid",
+    "gclid",
+    "gclsrc",
+    "igshid",
+    "irclid",
+    "li_fat_id",
+    "mc_cid",
+    "msclkid",
+    "oppref",
+    "qclid",
+    "rdt_cid",
+    "sccid",
+    "ttclid",
+    "twclid",
+    "wbraid",
 ];
 
 /// A [`Name`] that is known when this is compiled.
@@ -186,6 +222,34 @@ impl Name {
             index += 1;
         }
         panic!("a name that is asked for stands in the list")
+    }
+
+    /// How many there can be.
+    pub(in crate::rewrite) const COUNT: usize = 256;
+
+    /// Its number, below [`COUNT`](Self::COUNT).
+    #[inline(always)]
+    pub(in crate::rewrite) const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The name of any text.
+    pub(in crate::rewrite) fn said(text: &[u8]) -> Self {
+        match word_of(text) {
+            Some(word) => Self::of_word(word, hash_of_word(word)),
+            None => Self::of(text, hash(text)),
+        }
+    }
+
+    /// What it says.
+    pub(in crate::rewrite) fn text(self) -> &'static str {
+        NAMES.get(usize::from(self.0)).copied().unwrap_or_default()
+    }
+
+    /// How it is written behind the entry before it: a comma, the name in its quotes, a colon.
+    #[inline(always)]
+    pub(in crate::rewrite) fn entry(self) -> &'static Chunk {
+        WRITTEN.get(usize::from(self.0)).unwrap_or(&NOTHING)
     }
 
     /// The name of a key that fits a word.
@@ -221,6 +285,55 @@ impl Name {
     }
 }
 
+/// A short text with room behind it, so that it is copied in one go however long it is.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::rewrite) struct Chunk {
+    pub(in crate::rewrite) bytes: [u8; Chunk::ROOM],
+    pub(in crate::rewrite) length: u8,
+}
+
+impl Chunk {
+    /// The longest there is, in bytes.
+    pub(in crate::rewrite) const ROOM: usize = 48;
+
+    /// These two and this third one together.
+    #[allow(clippy::indexing_slicing)]
+    pub(in crate::rewrite) const fn of(texts: [&[u8]; 3]) -> Self {
+        let mut piece = Self {
+            bytes: [0; Self::ROOM],
+            length: 0,
+        };
+        let mut text = 0;
+        while text < texts.len() {
+            let mut at = 0;
+            while at < texts[text].len() {
+                piece.bytes[piece.length as usize] = texts[text][at];
+                piece.length += 1;
+                at += 1;
+            }
+            text += 1;
+        }
+        piece
+    }
+}
+
+static NOTHING: Chunk = Chunk {
+    bytes: [0; Chunk::ROOM],
+    length: 0,
+};
+
+/// How each name is written as a key.
+#[allow(clippy::indexing_slicing)]
+static WRITTEN: [Chunk; 256] = {
+    let mut written = [Chunk::of([b""; 3]); 256];
+    let mut index = 0;
+    while index < NAMES.len() {
+        written[index] = Chunk::of([b",\"", NAMES[index].as_bytes(), b"\":"]);
+        index += 1;
+    }
+    written
+};
+
 /// A set of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::rewrite) struct Names([u64; 4]);
@@ -228,10 +341,45 @@ pub(in crate::rewrite) struct Names([u64; 4]);
 impl Names {
     /// Whether it holds a name.
     #[inline(always)]
-    #[cfg(test)]
     pub(in crate::rewrite) fn has(&self, name: Name) -> bool {
         let word = self.0.get(usize::from(name.0 >> 6)).copied();
         word.unwrap_or(0) >> (name.0 & 63) & 1 == 1
+    }
+
+    /// Whether the two have a name in common.
+    #[inline(always)]
+    pub(in crate::rewrite) fn meets(&self, other: &Self) -> bool {
+        let both = self.0.iter().zip(other.0);
+        both.fold(0, |common, (one, other)| common | one & other) != 0
+    }
+
+    /// The names that the two have in common.
+    #[inline(always)]
+    pub(in crate::rewrite) fn common(&self, other: &Self) -> Self {
+        let mut common = *self;
+        for (word, other) in common.0.iter_mut().zip(other.0) {
+            *word &= other;
+        }
+        common
+    }
+
+    /// These names; for constants.
+    #[allow(clippy::indexing_slicing)]
+    pub(in crate::rewrite) const fn of(names: &[&str]) -> Self {
+        let mut set = Self([0; 4]);
+        let mut index = 0;
+        while index < names.len() {
+            let Name(name) = Name::known(names[index]);
+            set.0[(name >> 6) as usize] |= 1 << (name & 63);
+            index += 1;
+        }
+        set
+    }
+
+    /// Adds a name.
+    #[inline(always)]
+    pub(in crate::rewrite) fn add(&mut self, name: Name) {
+        self.note(name);
     }
 
     /// Adds a name, and says whether it is new.
@@ -316,7 +464,7 @@ const fn is_same(one: &[u8], other: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::block::BLOCK;
-    use super::super::keys::{hash_of_word, word};
+    use super::super::keys::word;
     use super::*;
 
     #[test]
@@ -326,6 +474,7 @@ mod tests {
             let told = Name(index as u8);
             assert_eq!(Name::of(name.as_bytes(), hash(name.as_bytes())), told);
             assert_eq!(Name::known(name), told, "{name} stands there twice");
+            assert_eq!(Name::said(name.as_bytes()), told);
             for other in [format!("{name}x"), name[1..].to_owned(), format!("{name} ")] {
                 let expected = NAMES.iter().skip(1).position(|name| *name == other);
                 let expected = Name(expected.map_or(0, |index| index as u8 + 1));

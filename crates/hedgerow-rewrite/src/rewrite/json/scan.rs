@@ -6,14 +6,18 @@
 //! again. So whoever reads entries may rely on: no key twice, keys that hold no needless escape,
 //! strings and numbers that capture's parser takes.
 
+mod asked;
+mod container;
+mod entries;
 mod scalars;
 
-use super::block::{special, BLOCK};
-use super::keys::{hash, hash_of_word, word, Hashes, Novelty, Seen, Word};
+use super::keys::{hash_of_word, Hashes, Novelty, Seen};
 use super::names::{Name, Names};
 use super::value::{Entry, Malformed, Shape, Span, Value};
 use crate::posthog::NESTING_LIMIT;
 
+use asked::{plain_key, Asked, Named};
+use container::Frame;
 use scalars::behind_plain_string;
 pub(super) use scalars::{fits_a_double, hex4};
 
@@ -39,29 +43,6 @@ pub(in crate::rewrite) enum Cleanliness {
     Unclean,
 }
 
-/// An array or object that is passed over, with what is known of its keys.
-#[derive(Debug, Clone, Copy)]
-struct Frame {
-    container: Container,
-    seen: Seen,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Container {
-    Array,
-    Object,
-}
-
-impl Container {
-    #[inline(always)]
-    fn end(self) -> u8 {
-        match self {
-            Self::Array => b']',
-            Self::Object => b'}',
-        }
-    }
-}
-
 /// A cursor over one text.
 pub(in crate::rewrite) struct Scanner<'t, 's> {
     text: &'t [u8],
@@ -85,63 +66,12 @@ pub(in crate::rewrite) struct Key {
     pub(in crate::rewrite) name: Name,
 }
 
-/// What is asked of the keys of an object.
-trait Asked {
-    /// Notes a key that fits a word.
-    fn note(&mut self, scratch: &mut Scratch, word: Word, hash: u32) -> (Name, Novelty);
-    /// Notes any key.
-    fn note_any(&mut self, scratch: &mut Scratch, key: &[u8]) -> (Name, Novelty);
-}
-
-/// Nothing but whether one is given twice.
-impl Asked for Seen {
-    #[inline(always)]
-    fn note(&mut self, scratch: &mut Scratch, _: Word, hash: u32) -> (Name, Novelty) {
-        (Name::OTHER, scratch.hashes.note(self, hash))
-    }
-
-    fn note_any(&mut self, scratch: &mut Scratch, key: &[u8]) -> (Name, Novelty) {
-        (Name::OTHER, scratch.hashes.note(self, hash(key)))
-    }
-}
-
-/// Which of those with a name they are.
-struct Named {
-    names: Names,
-    others: Seen,
-}
-
-impl Named {
-    #[inline(always)]
-    fn note_named(&mut self, scratch: &mut Scratch, name: Name, hash: u32) -> (Name, Novelty) {
-        if name == Name::OTHER {
-            return (name, scratch.hashes.note(&mut self.others, hash));
-        }
-        (name, self.names.note(name))
-    }
-}
-
-impl Asked for Named {
-    #[inline(always)]
-    fn note(&mut self, scratch: &mut Scratch, word: Word, hash: u32) -> (Name, Novelty) {
-        self.note_named(scratch, Name::of_word(word, hash), hash)
-    }
-
-    fn note_any(&mut self, scratch: &mut Scratch, key: &[u8]) -> (Name, Novelty) {
-        let hash = hash(key);
-        self.note_named(scratch, Name::of(key, hash), hash)
-    }
-}
-
 /// What stands behind an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Comma,
     End,
 }
-
-/// A key, its quotes and its colon are looked at together, if the text goes on for so long.
-const WINDOW: usize = BLOCK + 3;
 
 impl<'t, 's> Scanner<'t, 's> {
     /// A scanner at the start of `text`, which must be valid UTF-8.
@@ -337,6 +267,12 @@ impl<'t, 's> Scanner<'t, 's> {
                 }
             }
         }
+        self.left(outside)
+    }
+
+    /// Leaves an object. Says how deep it nests; outside of it this much was the most.
+    #[inline(always)]
+    fn left(&mut self, outside: usize) -> u16 {
         self.depth -= 1;
         let depth = self.deepest - self.depth;
         self.deepest = self.deepest.max(outside);
@@ -381,14 +317,7 @@ impl<'t, 's> Scanner<'t, 's> {
         if self.peek() != Some(b'{') {
             return (self.any(), Names::default());
         }
-        self.named_object(|scanner, key| {
-            let value = scanner.any();
-            entries.push(Entry {
-                key: key.span,
-                value,
-                name: key.name,
-            });
-        })
+        self.named_object_into(entries)
     }
 
     /// Scans one value of any kind.
@@ -433,71 +362,6 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
-    /// A whole array or object, without recursion: how deep it may nest is decided by the input.
-    #[inline(never)]
-    fn container(&mut self, first: u8) -> u16 {
-        let base = self.scratch.frames.len();
-        let outside = self.depth;
-        let mut deepest = outside + 1;
-        let mut current = self.enter(first);
-        let mut fresh = true;
-        loop {
-            if !(fresh && self.peek() == Some(current.container.end())) {
-                if current.container == Container::Object {
-                    self.key(&mut current.seen);
-                }
-                match self.peek() {
-                    Some(b'"') => drop(self.string()),
-                    Some(byte @ (b'{' | b'[')) => {
-                        self.scratch.frames.push(current);
-                        current = self.enter(byte);
-                        deepest = deepest.max(self.depth);
-                        fresh = true;
-                        continue;
-                    }
-                    byte => drop(self.bare(byte.unwrap_or(0))),
-                }
-                if self.after_element(current.container.end()) == After::Comma {
-                    fresh = false;
-                    continue;
-                }
-            } else {
-                self.skip(1);
-            }
-            // The innermost container has ended, and with it any number of others.
-            loop {
-                self.depth -= 1;
-                if current.container == Container::Object {
-                    self.close(current.seen);
-                }
-                match self.scratch.frames.pop() {
-                    Some(frame) if self.scratch.frames.len() >= base => current = frame,
-                    _ => {
-                        self.deepest = self.deepest.max(deepest);
-                        return u16::try_from(deepest - outside).unwrap_or(u16::MAX);
-                    }
-                }
-                if self.after_element(current.container.end()) == After::Comma {
-                    fresh = false;
-                    break;
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn enter(&mut self, first: u8) -> Frame {
-        self.skip(1);
-        self.open();
-        Frame {
-            container: match first {
-                b'{' => Container::Object,
-                _ => Container::Array,
-            },
-            seen: self.scratch.hashes.open(),
-        }
-    }
-
     #[inline(always)]
     fn open(&mut self) {
         // The envelope and its array stand around every event, and properties may move one level.
@@ -518,22 +382,11 @@ impl<'t, 's> Scanner<'t, 's> {
     /// (so that it cannot be compared as bytes), makes the text unclean.
     #[inline(always)]
     fn key(&mut self, asked: &mut impl Asked) -> Key {
-        let Some([b'"', after @ ..]) = self.rest.first_chunk::<WINDOW>() else {
-            return self.any_key(asked);
-        };
-        let Some(block) = after.first_chunk::<BLOCK>() else {
-            return self.any_key(asked);
-        };
-        // The bit behind the block stands for a key that fills it.
-        let length = (special(block) | 1 << BLOCK).trailing_zeros() as usize;
-        // Nearly every key is short, plain, and has its colon right behind it.
-        let behind = after.get(length..length + 2);
-        let (Some(b"\":"), Some(rest)) = (behind, self.rest.get(length + 3..)) else {
+        let Some((word, length, rest)) = plain_key(self.rest) else {
             return self.any_key(asked);
         };
         let start = self.position() + 1;
         self.rest = rest;
-        let word = word(block, length);
         let (name, novelty) = asked.note(self.scratch, word, hash_of_word(word));
         if novelty == Novelty::Doubtful {
             self.clean = false;

@@ -1,6 +1,7 @@
 //! Strings and truth: what a JSON value means to JavaScript, and text between its two forms.
 
 use super::block::plain_run;
+use super::pen::Sink;
 use super::value::{Shape, Value};
 
 /// Whether JavaScript takes the value for true (mapping 1.8).
@@ -48,15 +49,20 @@ pub(in crate::rewrite) fn inner(string: &[u8]) -> &[u8] {
         .unwrap_or_default()
 }
 
+/// Bytes of a clean text, which is UTF-8. Asking outright is much quicker than looking for what to
+/// replace.
+pub(super) fn as_text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
 /// What a (clean) string value says.
 pub(in crate::rewrite) fn unescape(string: &[u8]) -> std::borrow::Cow<'_, str> {
     let raw = inner(string);
     if memchr::memchr(b'\\', raw).is_none() {
-        // Clean text is UTF-8. Asking outright is much quicker than looking for what to replace.
-        return match std::str::from_utf8(raw) {
-            Ok(text) => text.into(),
-            Err(_) => String::from_utf8_lossy(raw),
-        };
+        return as_text(raw);
     }
     serde_json::from_slice::<String>(string)
         .unwrap_or_default()
@@ -64,13 +70,13 @@ pub(in crate::rewrite) fn unescape(string: &[u8]) -> std::borrow::Cow<'_, str> {
 }
 
 /// Appends a text as a JSON string, escaping only what must be escaped.
-pub(in crate::rewrite) fn write_string(out: &mut Vec<u8>, text: &str) {
+pub(in crate::rewrite) fn write_string(out: &mut impl Sink, text: &str) {
     out.push(b'"');
     write_escaped(out, text);
     out.push(b'"');
 }
 
-pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
+pub(super) fn write_escaped(out: &mut impl Sink, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut rest = text.as_bytes();
     loop {

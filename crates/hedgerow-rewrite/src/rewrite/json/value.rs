@@ -1,6 +1,7 @@
 //! Where a value stands in a text, and what it is.
 
 use super::names::Name;
+use super::text::{as_text, inner, unescape};
 
 /// Why a text is not JSON, not even in spirit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,14 @@ impl Span {
     pub(in crate::rewrite) fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.start as usize..self.end as usize)
             .unwrap_or_default()
+    }
+
+    /// From its beginning to the end of another.
+    pub(in crate::rewrite) fn to(self, other: Self) -> Self {
+        Self {
+            start: self.start,
+            end: other.end,
+        }
     }
 
     /// Where it begins.
@@ -72,6 +81,16 @@ impl Value {
     /// Its bytes.
     pub(in crate::rewrite) fn of(self, text: &[u8]) -> &[u8] {
         self.span.of(text)
+    }
+
+    /// What it says, if it is a (clean) string.
+    #[inline(always)]
+    pub(in crate::rewrite) fn says(self, text: &[u8]) -> std::borrow::Cow<'_, str> {
+        match self.shape {
+            // It has no escapes.
+            Shape::Plain => as_text(inner(self.of(text))),
+            _ => unescape(self.of(text)),
+        }
     }
 
     /// Whether it is a string.

@@ -5,9 +5,11 @@ use std::borrow::Cow;
 use super::super::explain::Origin;
 use super::super::group_types::News;
 use super::super::identity::Id;
-use super::super::json::{unescape, write_string, Entry, Scratch, Shape, Value};
+use super::super::json::{
+    name, unescape, write_string, Entry, Name, Pen, Scratch, Shape, Sink, Value,
+};
 use super::super::library::Library;
-use super::super::message::{find, Part};
+use super::super::message::{named, Part};
 use super::super::normalise::Source;
 use super::super::plan::Piece;
 use super::super::{usable, GroupTypeFrom, Mode};
@@ -38,18 +40,18 @@ impl<'p> Group<'p> {
         entries: &[Entry],
     ) -> Option<Self> {
         let text = source.context_text;
-        let named = source.context.get(text, "groupId");
+        let group_id = source.context.named(name!("groupId"));
         if mode == Mode::Reference {
-            let id = Id::as_written(named, text);
+            let id = Id::as_written(group_id, text);
             return id.if_truthy(text).is_some().then_some(Self::Context(id));
         }
-        let id = Id::of(named, text, mode);
+        let id = Id::of(group_id, text, mode);
         if id.value().is_some() {
             return Some(Self::Context(id));
         }
         let cookie = cookie?;
         let counts = library == Library::Browser && !matches!(kind, Kind::Group | Kind::Alias);
-        let given = find(entries, source.text, "$groups");
+        let given = named(entries, name!("$groups"));
         let adds = given.is_none_or(|given| given.shape == Shape::Object);
         (counts && adds).then_some(Self::Cookie(cookie))
     }
@@ -93,7 +95,7 @@ fn is_respelled(id: &Id, text: &[u8]) -> bool {
 
 /// Writes a group's key. PostHog makes a text of a number; of one with more digits than a double
 /// holds, only as a text does it get every digit.
-fn write_group_key(out: &mut Vec<u8>, id: &Id, text: &[u8]) {
+fn write_group_key(out: &mut Pen<'_>, id: &Id, text: &[u8]) {
     match id.value() {
         Some(value) if id.spelled().is_none() && is_safe(value, text) => {
             out.extend_from_slice(value.of(text));
@@ -102,22 +104,25 @@ fn write_group_key(out: &mut Vec<u8>, id: &Id, text: &[u8]) {
     }
 }
 
-impl Properties<'_, '_, '_> {
+impl Properties<'_, '_, '_, '_> {
     /// An id that the caller gives by PostHog's own names, if it is not in its one form: what
     /// merges must be text as well, or PostHog drops the event (posthog-ingestion 4.2).
-    pub(super) fn respelled(&self, key: &[u8], value: Value) -> Option<Id> {
-        let text = self.source.text;
-        let names_id = match key {
-            b"$anon_distinct_id" => true,
-            b"alias" => self.is_event(&["$create_alias", "$merge_dangerously"]),
-            b"$group_key" => self.is_event(&["$groupidentify"]),
+    pub(super) fn respelled(&self, entry: &Entry) -> Option<Id> {
+        const ANONYMOUS: Name = name!("$anon_distinct_id");
+        const ALIAS: Name = name!("alias");
+        const GROUP_KEY: Name = name!("$group_key");
+        let (text, value) = (self.source.text, entry.value);
+        let names_id = match entry.name {
+            ANONYMOUS => true,
+            ALIAS => self.is_event(&["$create_alias", "$merge_dangerously"]),
+            GROUP_KEY => self.is_event(&["$groupidentify"]),
             _ => return None,
         };
         if !names_id || !self.is_enriched() || value.shape == Shape::Null {
             return None;
         }
         let id = Id::of(Some(value), text, Mode::Enriched);
-        let is_number = value.shape == Shape::Number && key != b"$group_key";
+        let is_number = value.shape == Shape::Number && entry.name != GROUP_KEY;
         (is_number || is_respelled(&id, text)).then_some(id)
     }
 
@@ -129,7 +134,7 @@ impl Properties<'_, '_, '_> {
     /// Writes such an id, unless it names no person.
     pub(super) fn write_respelled(&mut self, key: &[u8], id: &Id) {
         if id.value().is_some() {
-            self.key_of(b"", key, Origin::Under("properties", key));
+            self.key_of(key, Origin::Under("properties", key));
             write_piece(self.out, Piece::of(id).digits(), self.source.text);
         }
     }
@@ -151,11 +156,12 @@ impl Properties<'_, '_, '_> {
 
     fn write_groups_of(&mut self, group: Option<&Group<'_>>, origin: Origin<'_>) {
         let group_type = &self.desk.mapping.group_type;
-        let given = find(self.entries, self.source.text, "$groups")
+        let given = self
+            .callers(name!("$groups"))
             .filter(|given| self.is_enriched() && given.shape == Shape::Object);
         let given_text = given.map_or(&b""[..], |given| given.of(self.source.text));
         let callers = self.look_into(given_text);
-        self.key("$groups", origin);
+        self.key(name!("$groups"), origin);
         self.out.push(b'{');
         let mut first = true;
         let names_type = |entry: &Entry| says(entry.key.of(given_text), group_type);
@@ -198,7 +204,7 @@ impl Properties<'_, '_, '_> {
 
     /// Whether a key in the caller's `$groups` is not spelled as PostHog shall get it.
     pub(super) fn respells_groups(&mut self) -> bool {
-        let given = self.callers("$groups");
+        let given = self.callers(name!("$groups"));
         let Some(given) = given.filter(|given| given.shape == Shape::Object) else {
             return false;
         };
@@ -244,11 +250,11 @@ impl Properties<'_, '_, '_> {
                 return None;
             }
         }
-        if !self.caller_has("$groups") {
+        if !self.caller_has(name!("$groups")) {
             return None;
         }
         let text = self.source.text;
-        let groups = find(self.entries, text, "$groups")?.of(text);
+        let groups = self.callers(name!("$groups"))?.of(text);
         let part = self.look_into(groups);
         let sixth = part.entries.iter().find_map(|entry| {
             let key = entry.key.of(groups);
@@ -267,7 +273,7 @@ impl Properties<'_, '_, '_> {
         let settled = self.settled;
         if settled.group_id.value().is_some() {
             let group_type = self.group_type();
-            self.key("$groups", Origin::Fixed("groupId"));
+            self.key(name!("$groups"), Origin::Fixed("groupId"));
             self.out.push(b'{');
             write_string(self.out, &group_type);
             self.out.push(b':');
@@ -280,10 +286,13 @@ impl Properties<'_, '_, '_> {
     pub(super) fn write_group(&mut self) {
         let message = self.source.message;
         let group_type = self.group_type();
-        self.key("$geoip_disable", Origin::Fixed("always on a group call"));
+        self.key(
+            name!("$geoip_disable"),
+            Origin::Fixed("always on a group call"),
+        );
         self.out.extend_from_slice(b"true");
         self.key(
-            "$group_type",
+            name!("$group_type"),
             Origin::Fixed("mapping.group_type, or traits where it may"),
         );
         write_string(self.out, &group_type);
@@ -293,7 +302,7 @@ impl Properties<'_, '_, '_> {
         } else {
             let traits = message.traits;
             let traits = traits.filter(|traits| !self.is_enriched() || is_set(*traits));
-            self.copy("$group_set", traits, Origin::Fixed("traits"));
+            self.copy(name!("$group_set"), traits, Origin::Fixed("traits"));
         }
     }
 
@@ -301,10 +310,10 @@ impl Properties<'_, '_, '_> {
         let settled = self.settled;
         if !self.is_enriched() {
             let group_id = self.source.message.group_id;
-            return self.copy("$group_key", group_id, Origin::Fixed("groupId"));
+            return self.copy(name!("$group_key"), group_id, Origin::Fixed("groupId"));
         }
         if settled.group_id.value().is_some() {
-            self.key("$group_key", Origin::Fixed("groupId"));
+            self.key(name!("$group_key"), Origin::Fixed("groupId"));
             write_group_key(self.out, &settled.group_id, self.source.text);
         }
     }
@@ -321,7 +330,7 @@ impl Properties<'_, '_, '_> {
                 .get(text, trait_name)
                 .filter(|name| usable::is_text(*name, text))
         });
-        named.map_or_else(setting, |name| unescape(name.of(text)).into_owned())
+        named.map_or_else(setting, |name| name.says(text).into_owned())
     }
 
     fn traits(&self) -> (Part, &[u8]) {
@@ -337,7 +346,7 @@ impl Properties<'_, '_, '_> {
         let is_object = traits.is_some_and(|traits| traits.shape == Shape::Object);
         if !is_object {
             let traits = traits.filter(|traits| !self.is_enriched() || is_set(*traits));
-            return self.copy("$group_set", traits, Origin::Fixed("traits"));
+            return self.copy(name!("$group_set"), traits, Origin::Fixed("traits"));
         }
         let mut set = Vec::new();
         let (traits, text) = self.traits();
@@ -356,7 +365,7 @@ impl Properties<'_, '_, '_> {
             set.push(b'{');
         }
         set.push(b'}');
-        self.key("$group_set", Origin::Fixed("traits"));
+        self.key(name!("$group_set"), Origin::Fixed("traits"));
         self.out.extend_from_slice(&set);
     }
 }

@@ -5,7 +5,9 @@
 //! each key is written once, after looking whether a stronger one takes its place. What the
 //! enriched mode adds comes last and gives way to everything else.
 
+mod campaign;
 mod enriched;
+mod gift;
 mod groups;
 mod presence;
 mod reference;
@@ -14,15 +16,19 @@ use super::enrich::cache::UserAgents;
 use super::enrich::meta_ids::MetaIds;
 use super::explain::{Origin, Trace};
 use super::group_types::GroupTypes;
-use super::json::{is_truthy, write_string, Entry, Scratch, Value};
+use super::json::{
+    is_truthy, name, write_string, Chunk, Entry, Name, Names, Pen, Scratch, Sheet, Sink, Value,
+};
 use super::library::Library;
-use super::message::{find, Part};
+use super::message::{find, named, Part};
 use super::normalise::{Settled, Source, Time};
 use super::plan::{Piece, Plan};
 use super::{Mapping, Mode, Recipient};
 use crate::segment::Kind;
+use gift::Giving;
+pub(super) use gift::{Gift, Which};
 use groups::Group;
-use presence::{Mapped, Presence};
+use presence::Mapped;
 
 /// What an event is written from besides its message.
 #[derive(Clone, Copy)]
@@ -42,55 +48,60 @@ pub(super) struct Desk<'d> {
 pub(super) struct Aside<'a> {
     pub(super) part: &'a mut Part,
     pub(super) scratch: &'a mut Scratch,
+    /// Which context the message has, and what one gave before.
+    pub(super) gift: (Which, &'a mut Gift),
 }
 
-/// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`. Gives back a
-/// type of groups that is one too many for the project.
+/// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`. Gives back its
+/// length, and a type of groups that is one too many for the project.
 pub(super) fn write_event(
-    (out, aside): (&mut Vec<u8>, Aside<'_>),
+    (sheet, aside): (&mut Sheet, Aside<'_>),
     desk: Desk<'_>,
     plan: &Plan<'_>,
     settled: &Settled<'_>,
     source: Source<'_>,
     trace: Option<&mut Trace>,
-) -> Option<String> {
+) -> (usize, Option<String>) {
     let text = source.text;
+    static UUID: Chunk = Chunk::of([b"{", b"\"uuid\":", b"\""]);
+    static PROPERTIES: Chunk = Chunk::of([b",", b"\"properties\":", b""]);
     // Most of a message goes out as it came, some of it twice.
-    out.reserve(text.len() + text.len() / 2 + 1024);
-    out.extend_from_slice(b"{\"uuid\":\"");
-    settled.uuid.write(out);
+    let mut out = Pen::new(sheet, text.len() + text.len() / 2 + 1024);
+    out.chunk(&UUID);
+    settled.uuid.write(&mut out);
     out.push(b'"');
     if plan.event != Piece::Absent {
-        out.extend_from_slice(b",\"event\":");
-        write_piece(out, plan.event, text);
+        out.chunk(name!("event").entry());
+        write_piece(&mut out, plan.event, text);
     }
     match plan.timestamp {
         Time::Unknown => {}
         Time::AsWritten(value) => {
-            out.extend_from_slice(b",\"timestamp\":");
-            out.extend_from_slice(value.of(text));
+            out.chunk(name!("timestamp").entry());
+            out.span(text, value.span);
         }
         Time::At(timestamp) => {
-            out.extend_from_slice(b",\"timestamp\":\"");
-            timestamp.write(out);
+            out.chunk(name!("timestamp").entry());
+            out.push(b'"');
+            timestamp.write(&mut out);
             out.push(b'"');
         }
     }
-    out.extend_from_slice(b",\"properties\":");
-    let mut properties = Properties::open((out, aside), desk, plan, settled, source, trace);
+    out.chunk(&PROPERTIES);
+    let mut properties = Properties::open((&mut out, aside), desk, plan, settled, source, trace);
     properties.write();
     let sixth = properties.sixth_group_type();
     out.push(b'}');
-    sixth
+    (out.at(), sixth)
 }
 
-fn write_piece(out: &mut Vec<u8>, piece: Piece<'_>, text: &[u8]) {
+fn write_piece(out: &mut Pen<'_>, piece: Piece<'_>, text: &[u8]) {
     match piece {
         Piece::Absent => {}
-        Piece::Raw(value) => out.extend_from_slice(value.of(text)),
+        Piece::Raw(value) => out.span(text, value.span),
         Piece::Digits(value) => {
             out.push(b'"');
-            out.extend_from_slice(value.of(text));
+            out.span(text, value.span);
             out.push(b'"');
         }
         Piece::Name(name) => {
@@ -122,8 +133,8 @@ struct Yielding {
 }
 
 /// The properties of one event while they are written.
-struct Properties<'o, 'p, 't> {
-    out: &'o mut Vec<u8>,
+struct Properties<'o, 'b, 'p, 't> {
+    out: &'o mut Pen<'b>,
     aside: Aside<'o>,
     desk: Desk<'p>,
     plan: &'p Plan<'p>,
@@ -133,52 +144,79 @@ struct Properties<'o, 'p, 't> {
     library: Library,
     /// The caller's properties that count; none on group and alias calls.
     entries: &'t [Entry],
-    presence: Presence,
+    /// Which of those that are asked for are among them.
+    callers: Names,
+    /// What the context has given by now.
+    taken: Names,
+    /// Whether a key of the caller's may be one that the context gives by a prefix.
+    prefixed: Prefixed,
     /// Which of the context's values have been written to a property of their own.
     mapped: Mapped,
     given: Given,
     /// Where values of the campaign have given way because they say nothing: what has taken the
     /// place of any.
-    campaign_left: Option<Vec<String>>,
+    campaign_left: Option<Names>,
     yielding: Yielding,
     group: Option<Group<'p>>,
     /// Whether it is an event by which PostHog changes persons and groups.
     changes_persons: bool,
     /// Which of the project's constants have been written already: a bit for each.
     constants: u64,
-    empty: bool,
+    giving: Giving,
 }
 
-impl<'o, 'p, 't> Properties<'o, 'p, 't> {
+/// Whether the caller has given any `utm_*` or `segment_*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prefixed {
+    None,
+    Some,
+}
+
+impl Prefixed {
+    fn of(entries: &[Entry], text: &[u8]) -> Self {
+        let begins = |entry: &Entry| {
+            let key = text.get(entry.key.start()..).unwrap_or_default();
+            matches!(key.first_chunk(), Some(b"utm_" | b"segm"))
+        };
+        match entries.iter().any(begins) {
+            true => Self::Some,
+            false => Self::None,
+        }
+    }
+}
+
+impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     fn open(
-        (out, aside): (&'o mut Vec<u8>, Aside<'o>),
+        (out, aside): (&'o mut Pen<'b>, Aside<'o>),
         desk: Desk<'p>,
         plan: &'p Plan<'p>,
         settled: &'p Settled<'t>,
         source: Source<'t>,
         trace: Option<&'o mut Trace>,
     ) -> Self {
-        let entries: &[Entry] = match plan.kind {
-            Kind::Group | Kind::Alias => &[],
-            _ => &source.message.properties.entries,
+        let properties = &source.message.properties;
+        let (entries, callers): (&[Entry], _) = match plan.kind {
+            Kind::Group | Kind::Alias => (&[], Names::default()),
+            _ => (&properties.entries, properties.names()),
         };
         let text = source.text;
-        let truthy = |value: Value| Some(value).filter(|value| is_truthy(*value, text));
-        let mut given = Given::default();
-        let mut presence = Presence::default();
-        for entry in entries {
-            let key = entry.key.of(text);
-            match key {
-                b"url" => given.url = truthy(entry.value),
-                b"utm_name" => given.utm_name = truthy(entry.value),
-                b"browser" => given.browser = truthy(entry.value),
-                _ => {}
-            }
-            presence.note(key);
-        }
-        for (moved, property) in [(given.url, "$current_url"), (given.browser, "$browser")] {
+        let truthy = |name: Name| {
+            let value = callers.has(name).then(|| named(entries, name)).flatten();
+            value.filter(|value| is_truthy(*value, text))
+        };
+        let given = Given {
+            url: truthy(name!("url")),
+            utm_name: truthy(name!("utm_name")),
+            browser: truthy(name!("browser")),
+        };
+        let mut taken = Names::default();
+        for (moved, property) in [
+            (given.url, name!("$current_url")),
+            (given.utm_name, name!("utm_campaign")),
+            (given.browser, name!("$browser")),
+        ] {
             if moved.is_some() {
-                presence.note(property.as_bytes());
+                taken.add(property);
             }
         }
         let context = source.context;
@@ -190,7 +228,6 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             source,
             entries,
         );
-        out.push(b'{');
         let mut properties = Self {
             out,
             aside,
@@ -201,7 +238,9 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             trace,
             library,
             entries,
-            presence,
+            callers,
+            taken,
+            prefixed: Prefixed::of(entries, text),
             mapped: Mapped::default(),
             given,
             campaign_left: None,
@@ -209,7 +248,7 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             group,
             changes_persons: plan.changes_persons(source),
             constants: 0,
-            empty: true,
+            giving: Giving::No,
         };
         if mode == Mode::Enriched {
             properties.yielding = Yielding {
@@ -221,87 +260,106 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
         properties
     }
 
+    /// Each entry is written behind a comma, of which the first becomes the brace.
     fn write(&mut self) {
+        let start = self.out.at();
         self.write_callers();
         self.write_calls_own();
         self.write_groups();
-        self.write_campaign();
-        self.write_mapped();
-        self.write_context();
+        self.write_name();
+        self.write_gift();
         self.write_unusable_time();
         if self.desk.mapping.mode == Mode::Enriched {
             self.write_enriched();
         }
         self.write_constants();
         if self.plan.distinct_id != Piece::Absent {
-            self.key("distinct_id", Origin::Fixed(self.plan.distinct_id_from));
+            self.key(
+                name!("distinct_id"),
+                Origin::Fixed(self.plan.distinct_id_from),
+            );
             write_piece(self.out, self.plan.distinct_id, self.source.text);
         }
         self.key(
-            "$lib",
+            name!("$lib"),
             Origin::Fixed("always Segment, as in PostHog's own destination"),
         );
         self.out.extend_from_slice(b"\"Segment\"}");
+        self.out.put_over(start, b'{');
     }
 
-    fn comma(&mut self) {
-        if self.empty {
-            self.empty = false;
-        } else {
-            self.out.push(b',');
+    #[inline(always)]
+    fn key(&mut self, key: Name, origin: Origin<'_>) {
+        self.out.chunk(key.entry());
+        if !self.desk.recipient.properties.is_empty() || self.trace.is_some() {
+            self.note_key(b"", key.text().as_bytes(), origin);
         }
     }
 
-    fn key(&mut self, key: &str, origin: Origin<'_>) {
-        self.key_of(b"", key.as_bytes(), origin);
-    }
-
-    /// A key out of two parts, each of which is JSON text already.
-    fn key_of(&mut self, prefix: &[u8], key: &[u8], origin: Origin<'_>) {
-        // Some forty keys an event: what is not there is not copied, and what is goes in few pieces.
-        match std::mem::take(&mut self.empty) {
-            true => self.out.push(b'"'),
-            false => self.out.extend_from_slice(b",\""),
-        }
-        if !prefix.is_empty() {
-            self.out.extend_from_slice(prefix);
-        }
+    /// A key that is JSON text already.
+    fn key_of(&mut self, key: &[u8], origin: Origin<'_>) {
+        self.out.extend_from_slice(b",\"");
         self.out.extend_from_slice(key);
         self.out.extend_from_slice(b"\":");
-        if !self.desk.recipient.properties.is_empty() {
-            self.note_constant(prefix, key);
+        self.note_key(b"", key, origin);
+    }
+
+    /// An entry of the context under a key that begins with a prefix.
+    fn entry_of(&mut self, prefix: &'static Prefix, entry: &Entry, part: &'static str) {
+        let text = self.source.context_text;
+        self.out.chunk(&prefix.opening);
+        // Nearly always its colon stands right behind its key, and its value right behind that.
+        if entry.value.span.start() == entry.key.end() + 2 {
+            self.out.span(text, entry.key.to(entry.value.span));
+        } else {
+            self.out.span(text, entry.key);
+            self.out.extend_from_slice(b"\":");
+            self.out.span(text, entry.value.span);
         }
+        if !self.desk.recipient.properties.is_empty() || self.trace.is_some() {
+            let key = entry.key.of(text);
+            self.note_key(prefix.text, key, Origin::Under(part, key));
+        }
+    }
+
+    #[inline(never)]
+    fn note_key(&mut self, prefix: &[u8], key: &[u8], origin: Origin<'_>) {
+        self.note_constant(prefix, key);
         if let Some(trace) = &mut self.trace {
             trace.note(prefix, key, origin);
         }
     }
 
     /// Copies a value of the message, if it is there.
-    fn copy(&mut self, key: &str, value: Option<Value>, origin: Origin<'_>) {
+    fn copy(&mut self, key: Name, value: Option<Value>, origin: Origin<'_>) {
         if let Some(value) = value {
             self.key(key, origin);
-            self.out.extend_from_slice(value.of(self.source.text));
+            self.out.span(self.source.text, value.span);
         }
     }
 
     /// Whether the caller has given this key, so that others give way.
-    fn caller_has(&self, key: &str) -> bool {
-        self.callers(key).is_some_and(|_| !self.is_yielding(key))
+    #[inline(always)]
+    fn caller_has(&self, key: Name) -> bool {
+        debug_assert!(self.giving == Giving::No || gift::is_asked(key));
+        self.callers.has(key) && !self.is_yielding(key)
     }
 
     /// The caller's value of a key.
-    fn callers(&self, key: &str) -> Option<Value> {
-        if !self.presence.may_have(key.as_bytes()) {
-            return None;
-        }
-        find(self.entries, self.source.text, key)
+    fn callers(&self, key: Name) -> Option<Value> {
+        debug_assert!(self.giving == Giving::No || gift::is_weighed(key));
+        let has = self.callers.has(key);
+        has.then(|| named(self.entries, key)).flatten()
     }
 
     /// Whether the caller's value of a key gives way to others.
-    fn is_yielding(&self, key: &str) -> bool {
+    #[inline(always)]
+    fn is_yielding(&self, key: Name) -> bool {
+        const IP: Name = name!("$ip");
+        const SET: Name = name!("$set");
         match key {
-            "$ip" => self.yielding.ip,
-            "$set" => self.yielding.set,
+            IP => self.yielding.ip,
+            SET => self.yielding.set,
             _ => false,
         }
     }
@@ -314,13 +372,25 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
             let is_harmful = self.changes_persons && is_no_profile(key, value);
             let is_taken = self.constants & constant_bit(index) != 0
                 || is_harmful
-                || self.caller_has(key)
+                || self.caller_has_any(key)
                 || matches!(key.as_str(), "distinct_id" | "$lib");
             if !is_taken {
-                self.key(key, Origin::Fixed("the project's constant properties"));
+                self.key_of(
+                    key.as_bytes(),
+                    Origin::Fixed("the project's constant properties"),
+                );
                 self.out.extend_from_slice(value.as_bytes());
             }
         }
+    }
+
+    /// The same of a key that is perhaps not one of those that are asked for.
+    fn caller_has_any(&self, key: &str) -> bool {
+        find(self.entries, self.source.text, key).is_some_and(|_| match key {
+            "$ip" => !self.yielding.ip,
+            "$set" => !self.yielding.set,
+            _ => true,
+        })
     }
 
     fn note_constant(&mut self, prefix: &[u8], key: &[u8]) {
@@ -332,6 +402,29 @@ impl<'o, 'p, 't> Properties<'o, 'p, 't> {
         }
     }
 }
+
+/// What stands before the keys of a part of the context.
+#[derive(Debug)]
+struct Prefix {
+    text: &'static [u8],
+    /// It, and what comes before it.
+    opening: Chunk,
+}
+
+impl Prefix {
+    const fn of(text: &'static [u8]) -> Self {
+        Self {
+            text,
+            opening: Chunk::of([b",\"", text, b""]),
+        }
+    }
+}
+
+/// Of the campaign's.
+static UTM: Prefix = Prefix::of(b"utm_");
+
+/// Of the context's own.
+static SEGMENT: Prefix = Prefix::of(b"segment_");
 
 /// Whether a property keeps PostHog from making a profile, and from changing persons at all.
 fn is_no_profile(key: &str, value: &str) -> bool {

@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 
 use super::super::explain::Origin;
-use super::super::json::{is_truthy, name, write_string, Entry, Name, Shape, Value};
+use super::super::json::{name, write_string, Entry, Name, Names, Shape, Sink, Value};
 use super::super::message::{named, Inner};
 use super::super::plan::Piece;
 use super::super::spread::{write_spread, Strangers};
 use super::super::{usable, DeviceTypes, Noise};
+use super::campaign::Turn;
 use super::presence::Target;
-use super::{write_piece, Properties, Source};
+use super::{write_piece, Prefix, Prefixed, Properties, Source, SEGMENT};
 use crate::segment::Kind;
 
 /// A path of the context that has a property of its own: the literal key that is preferred to the
@@ -42,29 +43,71 @@ const MAPPED: [Path; 8] = [
     path!("device.type", Device, "type", DeviceType),
 ];
 
-/// When the context's values are written: those that say nothing come last, if nothing has taken
-/// their place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    First,
-    Left,
-}
-
 /// A time that PostHog could not read, as the sender wrote it.
-const ORIGINAL_TIMESTAMP: &str = "segment_original_timestamp";
+const ORIGINAL_TIMESTAMP: Name = name!("segment_original_timestamp");
 
-impl<'t> Properties<'_, '_, 't> {
+/// The caller's properties that are left out, moved or spelled otherwise, under some condition.
+const MOVED: Names = Names::of(&[
+    "distinct_id",
+    "$lib",
+    "url",
+    "$current_url",
+    "utm_campaign",
+    "$browser",
+    "$groups",
+    "$ip",
+    "$screen_name",
+    "$set",
+    "$anon_distinct_id",
+    "$process_person_profile",
+    "alias",
+    "$group_key",
+]);
+
+impl<'t> Properties<'_, '_, '_, 't> {
     /// The caller's properties, in runs as long as nothing stands in between that has to go.
     pub(super) fn write_callers(&mut self) {
+        if !self.callers.meets(&MOVED) && !self.strips_noise() && self.trace.is_none() {
+            let ends = (self.entries.first(), self.entries.last());
+            if let (Some(first), Some(last)) = ends {
+                self.write_run(Some((first.key.start() - 1, last.value.span.end())));
+            }
+        } else {
+            self.write_callers_one_by_one();
+        }
+        let properties = self.source.message.properties.value;
+        if let (Some(value), false) = (properties, self.takes_no_properties()) {
+            if value.shape != Shape::Object {
+                self.spread(b"", &Strangers::none(), self.source.text, value);
+            }
+        }
+        self.copy(
+            name!("$current_url"),
+            self.given.url,
+            Origin::Fixed("properties.url"),
+        );
+        self.copy(
+            name!("utm_campaign"),
+            self.given.utm_name,
+            Origin::Fixed("properties.utm_name"),
+        );
+        self.copy(
+            name!("$browser"),
+            self.given.browser,
+            Origin::Fixed("properties.browser"),
+        );
+    }
+
+    fn write_callers_one_by_one(&mut self) {
         let text = self.source.text;
         let mut run: Option<(usize, usize)> = None;
         for entry in self.entries {
             let key = entry.key.of(text);
-            if self.is_replaced(key, entry.value) {
+            if self.is_replaced(entry) {
                 self.write_run(run.take());
                 continue;
             }
-            if let Some(id) = self.respelled(key, entry.value) {
+            if let Some(id) = self.respelled(entry) {
                 self.write_run(run.take());
                 self.write_respelled(key, &id);
                 continue;
@@ -77,25 +120,6 @@ impl<'t> Properties<'_, '_, 't> {
             }
         }
         self.write_run(run);
-        let properties = self.source.message.properties.value;
-        if let (Some(value), false) = (properties, self.takes_no_properties()) {
-            self.spread(b"", &Strangers::none(), text, value);
-        }
-        self.copy(
-            "$current_url",
-            self.given.url,
-            Origin::Fixed("properties.url"),
-        );
-        self.copy(
-            "utm_campaign",
-            self.given.utm_name,
-            Origin::Fixed("properties.utm_name"),
-        );
-        self.copy(
-            "$browser",
-            self.given.browser,
-            Origin::Fixed("properties.browser"),
-        );
     }
 
     fn takes_no_properties(&self) -> bool {
@@ -104,35 +128,38 @@ impl<'t> Properties<'_, '_, 't> {
 
     fn write_run(&mut self, run: Option<(usize, usize)>) {
         if let Some((start, end)) = run {
-            self.comma();
+            self.out.push(b',');
             let entries = self.source.text.get(start..end).unwrap_or_default();
             self.out.extend_from_slice(entries);
         }
     }
 
     /// Whether a key of the caller's gives way (mapping 1.4, 1.5 and 1.6), or is not wanted.
-    fn is_replaced(&self, key: &[u8], value: Value) -> bool {
-        match key {
-            b"distinct_id" | b"$lib" => true,
-            b"url" | b"$current_url" => self.given.url.is_some(),
-            b"utm_campaign" => self.given.utm_name.is_some(),
-            b"$browser" => self.given.browser.is_some(),
-            b"$groups" => self.group.is_some() || self.yielding.groups,
-            b"$ip" => self.yielding.ip,
-            b"$screen_name" => self.plan.kind == Kind::Screen,
-            b"$set" => self.plan.kind == Kind::Identify || self.yielding.set,
-            b"$anon_distinct_id" => self.plan.anon_distinct_id != Piece::Absent,
+    fn is_replaced(&self, entry: &Entry) -> bool {
+        match entry.name.text() {
+            "distinct_id" | "$lib" => true,
+            "url" | "$current_url" => self.given.url.is_some(),
+            "utm_campaign" => self.given.utm_name.is_some(),
+            "$browser" => self.given.browser.is_some(),
+            "$groups" => self.group.is_some() || self.yielding.groups,
+            "$ip" => self.yielding.ip,
+            "$screen_name" => self.plan.kind == Kind::Screen,
+            "$set" => self.plan.kind == Kind::Identify || self.yielding.set,
+            "$anon_distinct_id" => self.plan.anon_distinct_id != Piece::Absent,
             // PostHog drops what changes persons when it carries this (posthog-ingestion 4.4).
-            b"$process_person_profile" => {
-                self.is_enriched() && self.changes_persons && value.shape == Shape::False
+            "$process_person_profile" => {
+                self.is_enriched() && self.changes_persons && entry.value.shape == Shape::False
             }
-            b"token"
-            | b"$configured_session_timeout_ms"
-            | b"$initialization_time"
-            | b"$config_defaults"
-            | b"$insert_id"
-            | b"$time" => self.strips_noise(),
-            _ => key.starts_with(b"$sdk_debug_") && self.strips_noise(),
+            "token"
+            | "$configured_session_timeout_ms"
+            | "$initialization_time"
+            | "$config_defaults"
+            | "$insert_id"
+            | "$time" => self.strips_noise(),
+            _ => {
+                let key = entry.key.of(self.source.text);
+                key.starts_with(b"$sdk_debug_") && self.strips_noise()
+            }
         }
     }
 
@@ -146,99 +173,56 @@ impl<'t> Properties<'_, '_, 't> {
         let message = self.source.message;
         match self.plan.kind {
             Kind::Track | Kind::Page => {}
-            Kind::Screen => self.copy("$screen_name", message.name, Origin::Fixed("name")),
+            Kind::Screen => self.copy(name!("$screen_name"), message.name, Origin::Fixed("name")),
             Kind::Identify => {
-                let start = self.out.len();
+                let start = self.out.at();
                 self.write_set();
                 self.add_meta_ids(start);
                 if self.plan.anon_distinct_id != Piece::Absent {
-                    self.key("$anon_distinct_id", Origin::Fixed("anonymousId"));
+                    self.key(name!("$anon_distinct_id"), Origin::Fixed("anonymousId"));
                     write_piece(self.out, self.plan.anon_distinct_id, text);
                 }
             }
             Kind::Group => self.write_group(),
             Kind::Alias => {
                 if self.plan.alias != Piece::Absent {
-                    self.key("alias", Origin::Fixed(self.plan.alias_from));
+                    self.key(name!("alias"), Origin::Fixed(self.plan.alias_from));
                     write_piece(self.out, self.plan.alias, text);
                 }
             }
         }
     }
 
-    /// `utm_*` (mapping 1.3, point 2).
-    pub(super) fn write_campaign(&mut self) {
-        let Some(campaign) = self.campaign() else {
-            return;
-        };
-        self.write_campaign_values(campaign, Turn::First);
-        if campaign.shape != Shape::Object {
-            let strangers = self.strangers(b"utm_", campaign, &[]);
-            self.spread(b"utm_", &strangers, self.source.context_text, campaign);
-        }
-    }
-
-    fn write_campaign_values(&mut self, campaign: Value, turn: Turn) {
-        let text = self.source.context_text;
-        let taken = match turn {
-            Turn::First => None,
-            Turn::Left => self.campaign_left.take(),
-        };
-        let entries = self.source.context.inner(Inner::Campaign);
-        let strangers = self.strangers(b"utm_", campaign, entries);
-        for (index, entry) in entries.iter().enumerate() {
-            let name = campaign_name(entry.key.of(text));
-            let twice = name == b"campaign"
-                && entries
-                    .iter()
-                    .skip(index + 1)
-                    .any(|later| campaign_name(later.key.of(text)) == name);
-            let outdone = name == b"campaign" && self.given.utm_name.is_some();
-            let gives_way = self.is_enriched() && usable::is_missing(entry.value, text);
-            let is_due = match turn {
-                Turn::First if gives_way => {
-                    self.campaign_left.get_or_insert_default();
-                    false
-                }
-                Turn::First => true,
-                Turn::Left => {
-                    let taken = taken.iter().flatten();
-                    let mut names = taken.filter_map(|key| key.strip_prefix("utm_"));
-                    let is_left = !names.any(|taken| taken.as_bytes() == name);
-                    gives_way && is_left && !usable::says_undefined(entry.value, text)
-                }
-            };
-            if is_due && !twice && !outdone && !strangers.hold(name) {
-                let key = entry.key.of(text);
-                self.key_of(b"utm_", name, Origin::Under("context.campaign", key));
-                self.out.extend_from_slice(entry.value.of(text));
-            }
-        }
-    }
-
-    /// The campaign, if it is one that is taken apart rather than kept.
-    pub(super) fn campaign(&self) -> Option<Value> {
-        let text = self.source.context_text;
-        let campaign = self.source.context.named(name!("campaign"))?;
-        is_truthy(campaign, text).then_some(campaign)
-    }
-
     /// The keys of the caller's that begin like those the context gives by this value.
-    fn strangers(&self, prefix: &'static [u8], value: Value, entries: &[Entry]) -> Strangers<'t> {
+    pub(super) fn strangers(
+        &self,
+        prefix: &Prefix,
+        value: Value,
+        entries: &[Entry],
+    ) -> Strangers<'t> {
+        if self.prefixed == Prefixed::None {
+            return Strangers::none();
+        }
         let questions = match value.shape {
             Shape::Object => entries.len(),
             // One that is spread has at most as many parts as bytes.
             _ => value.span.end() - value.span.start(),
         };
-        Strangers::with_prefix(prefix, self.entries, self.source.text, questions)
+        Strangers::with_prefix(prefix.text, self.entries, self.source.text, questions)
     }
 
     /// What spreading a value that is not an object adds, where the caller gives no such key.
-    fn spread(&mut self, prefix: &[u8], strangers: &Strangers<'_>, text: &[u8], value: Value) {
-        let before = self.out.len();
-        write_spread(self.out, &mut self.empty, (prefix, strangers), text, value);
+    pub(super) fn spread(
+        &mut self,
+        prefix: &[u8],
+        strangers: &Strangers<'_>,
+        text: &[u8],
+        value: Value,
+    ) {
+        let before = self.out.at();
+        write_spread(self.out, (prefix, strangers), text, value);
         if let Some(trace) = &mut self.trace {
-            let written = self.out.get(before..).unwrap_or_default();
+            let written = self.out.since(before);
             trace.note_all(
                 written,
                 Origin::Fixed("a part of a value that is no object"),
@@ -261,16 +245,25 @@ impl<'t> Properties<'_, '_, 't> {
             if !self.caller_has(property) {
                 self.note(target);
                 self.key(property, Origin::Under("context", literal.as_bytes()));
-                self.out.extend_from_slice(value.of(context_text));
+                self.out.span(context_text, value.span);
             }
         }
         if let Some(ip) = self.settled.ip {
-            for key in ["$ip", "segment_ip"] {
-                if !self.caller_has(key) {
-                    self.key(key, Origin::Fixed("the address of the connection"));
-                    self.out.push(b'"');
-                    write_address(self.out, ip);
-                    self.out.push(b'"');
+            let mut written = None;
+            for key in [name!("$ip"), name!("segment_ip")] {
+                if self.caller_has(key) {
+                    continue;
+                }
+                self.key(key, Origin::Fixed("the address of the connection"));
+                let start = self.out.at();
+                match written {
+                    Some((start, end)) => self.out.again(start..end),
+                    None => {
+                        self.out.push(b'"');
+                        write_address(self.out, ip);
+                        self.out.push(b'"');
+                        written = Some((start, self.out.at()));
+                    }
                 }
             }
             self.note(Target::Ip);
@@ -316,14 +309,14 @@ impl<'t> Properties<'_, '_, 't> {
             if let Some(value) = value.filter(|value| !usable::says_undefined(*value, text)) {
                 self.note(target);
                 self.key(property, Origin::Under("context", literal.as_bytes()));
-                self.out.extend_from_slice(value.of(text));
+                self.out.span(text, value.span);
             }
         }
     }
 
     pub(super) fn note(&mut self, target: Target) {
         self.mapped.note(target);
-        self.presence.note(target.property().as_bytes());
+        self.taken.add(target.property());
     }
 
     /// Whether something else takes the place of the context's value.
@@ -344,9 +337,9 @@ impl<'t> Properties<'_, '_, 't> {
             self.write_context_of(value);
         }
         if let Some(user_agent) = self.settled.user_agent {
-            if !self.caller_has("segment_userAgent") {
+            if !self.caller_has(name!("segment_userAgent")) {
                 self.key(
-                    "segment_userAgent",
+                    name!("segment_userAgent"),
                     Origin::Fixed("the request's user agent"),
                 );
                 write_string(self.out, user_agent);
@@ -361,21 +354,24 @@ impl<'t> Properties<'_, '_, 't> {
             ..
         } = self.source;
         let campaign_gone = self.campaign().is_some();
-        let strangers = self.strangers(b"segment_", value, &context.entries);
+        const CAMPAIGN: Name = name!("campaign");
+        const IP: Name = name!("ip");
+        const USER_AGENT: Name = name!("userAgent");
+        let strangers = self.strangers(&SEGMENT, value, &context.entries);
         for entry in &context.entries {
-            let key = entry.key.of(context_text);
-            let gone = match key {
-                b"campaign" => campaign_gone,
-                b"ip" => self.settled.ip.is_some(),
-                b"userAgent" => self.settled.user_agent.is_some(),
+            let gone = match entry.name {
+                CAMPAIGN => campaign_gone,
+                IP => self.settled.ip.is_some(),
+                USER_AGENT => self.settled.user_agent.is_some(),
                 _ => false,
             };
-            if !gone && !strangers.hold(key) {
-                self.key_of(b"segment_", key, Origin::Under("context", key));
-                self.out.extend_from_slice(entry.value.of(context_text));
+            if !gone && !strangers.hold(entry.key.of(context_text)) {
+                self.entry_of(&SEGMENT, entry, "context");
             }
         }
-        self.spread(b"segment_", &strangers, context_text, value);
+        if value.shape != Shape::Object {
+            self.spread(b"segment_", &strangers, context_text, value);
+        }
     }
 
     pub(super) fn write_unusable_time(&mut self) {
@@ -398,11 +394,9 @@ impl<'t> Properties<'_, '_, 't> {
 
 /// Appends an address. An IPv4 one without the machinery of formatting, which takes many times as
 /// long, and nearly every event of a browser has one twice.
-fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+fn write_address(out: &mut impl Sink, address: IpAddr) {
     let IpAddr::V4(address) = address else {
-        // Writing to a vector cannot fail.
-        let _ = std::io::Write::write_fmt(out, format_args!("{address}"));
-        return;
+        return out.extend_from_slice(address.to_string().as_bytes());
     };
     for (number, octet) in address.octets().into_iter().enumerate() {
         if number > 0 {
@@ -415,14 +409,6 @@ fn write_address(out: &mut Vec<u8>, address: IpAddr) {
             out.push(b'0' + octet / 10 % 10);
         }
         out.push(b'0' + octet % 10);
-    }
-}
-
-/// What follows `utm_` (mapping 1.3, point 2).
-fn campaign_name(key: &[u8]) -> &[u8] {
-    match key {
-        b"name" => b"campaign",
-        key => key,
     }
 }
 

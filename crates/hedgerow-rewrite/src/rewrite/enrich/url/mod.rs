@@ -103,32 +103,50 @@ impl<'a> Normal<'a> {
             Some(rest) => (rest, "443"),
             None => (text.strip_prefix("http://")?, "80"),
         };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let is_end = |byte: u8| matches!(byte, b'/' | b'?' | b'#');
+        let end = rest.bytes().position(is_end).unwrap_or(rest.len());
         let (host, rest) = rest.split_at(end);
         let (name, port) = match host.split_once(':') {
             Some((name, port)) => (name, Some(port)),
             None => (host, None),
         };
-        let is_plain = name.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)
-        });
-        // What ends in a number is an address, and `xn--` stands for characters to be checked.
-        let last = name.rsplit('.').next().unwrap_or_default();
-        let is_name = last.starts_with(|first: char| first.is_ascii_lowercase());
-        if !is_plain || !is_name || name.contains("xn--") {
+        // What ends in a number is an address, and `xn--` stands for characters to be checked. What
+        // holds two hyphens may hold that.
+        let (mut before, mut starts_with_letter) = (b'.', false);
+        for byte in name.bytes() {
+            match byte {
+                b'a'..=b'z' if before == b'.' => starts_with_letter = true,
+                b'a'..=b'z' => {}
+                b'0'..=b'9' if before == b'.' => starts_with_letter = false,
+                b'0'..=b'9' => {}
+                b'-' if before != b'-' && before != b'.' => {}
+                b'.' => starts_with_letter = false,
+                _ => return None,
+            }
+            before = byte;
+        }
+        if !starts_with_letter {
             return None;
         }
         if port.is_some_and(|port| port == default_port || !is_plain_port(port)) {
             return None;
         }
-        let end = rest.find(['?', '#']).unwrap_or(rest.len());
+        let end = rest.bytes().position(|byte| matches!(byte, b'?' | b'#'));
+        let end = end.unwrap_or(rest.len());
         let pathname = rest.get(..end).filter(|path| !path.is_empty());
         let pathname = pathname.unwrap_or("/");
         // Dots, encoded or not, may be steps between folders. Spaces at the very end of a URL and
         // control characters are no part of it.
-        let has_steps = pathname.contains("/.") || pathname.contains("/%2");
-        let is_odd = |byte: u8| byte == b'\\' || byte.is_ascii_control();
-        if has_steps || pathname.bytes().any(is_odd) || text.ends_with(' ') {
+        let mut bytes = pathname.as_bytes();
+        loop {
+            match bytes {
+                [b'/', b'.', ..] | [b'/', b'%', b'2', ..] | [b'\\', ..] => return None,
+                [byte, ..] if byte.is_ascii_control() => return None,
+                [_, rest @ ..] => bytes = rest,
+                [] => break,
+            }
+        }
+        if text.ends_with(' ') {
             return None;
         }
         Some(Self { host, pathname })

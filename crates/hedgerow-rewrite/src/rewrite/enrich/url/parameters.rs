@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::rewrite::json::{name, Name};
+
 /// Whether a parameter tells something about one person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privacy {
@@ -13,35 +15,35 @@ pub enum Privacy {
 
 /// The parameters that become properties of the same name. First posthog-js's own, then two
 /// which PostHog lifts to the person as well or that are in common use.
-const PARAMETERS: &[(&str, Privacy)] = &[
-    ("utm_source", Privacy::Campaign),
-    ("utm_medium", Privacy::Campaign),
-    ("utm_campaign", Privacy::Campaign),
-    ("utm_content", Privacy::Campaign),
-    ("utm_term", Privacy::Campaign),
-    ("gad_source", Privacy::Campaign),
-    ("mc_cid", Privacy::Campaign),
-    ("gclid", Privacy::Personal),
-    ("gclsrc", Privacy::Personal),
-    ("dclid", Privacy::Personal),
-    ("gbraid", Privacy::Personal),
-    ("wbraid", Privacy::Personal),
-    ("fbclid", Privacy::Personal),
-    ("msclkid", Privacy::Personal),
-    ("twclid", Privacy::Personal),
-    ("li_fat_id", Privacy::Personal),
-    ("igshid", Privacy::Personal),
-    ("ttclid", Privacy::Personal),
-    ("rdt_cid", Privacy::Personal),
-    ("epik", Privacy::Personal),
-    ("qclid", Privacy::Personal),
-    ("sccid", Privacy::Personal),
-    ("oppref", Privacy::Personal),
-    ("bfcid", Privacy::Personal),
-    ("irclid", Privacy::Personal),
-    ("_kx", Privacy::Personal),
-    ("utm_name", Privacy::Campaign),
-    ("utm_id", Privacy::Campaign),
+const PARAMETERS: &[(Name, Privacy)] = &[
+    (name!("utm_source"), Privacy::Campaign),
+    (name!("utm_medium"), Privacy::Campaign),
+    (name!("utm_campaign"), Privacy::Campaign),
+    (name!("utm_content"), Privacy::Campaign),
+    (name!("utm_term"), Privacy::Campaign),
+    (name!("gad_source"), Privacy::Campaign),
+    (name!("mc_cid"), Privacy::Campaign),
+    (name!("gclid"), Privacy::Personal),
+    (name!("gclsrc"), Privacy::Personal),
+    (name!("dclid"), Privacy::Personal),
+    (name!("gbraid"), Privacy::Personal),
+    (name!("wbraid"), Privacy::Personal),
+    (name!("fbclid"), Privacy::Personal),
+    (name!("msclkid"), Privacy::Personal),
+    (name!("twclid"), Privacy::Personal),
+    (name!("li_fat_id"), Privacy::Personal),
+    (name!("igshid"), Privacy::Personal),
+    (name!("ttclid"), Privacy::Personal),
+    (name!("rdt_cid"), Privacy::Personal),
+    (name!("epik"), Privacy::Personal),
+    (name!("qclid"), Privacy::Personal),
+    (name!("sccid"), Privacy::Personal),
+    (name!("oppref"), Privacy::Personal),
+    (name!("bfcid"), Privacy::Personal),
+    (name!("irclid"), Privacy::Personal),
+    (name!("_kx"), Privacy::Personal),
+    (name!("utm_name"), Privacy::Campaign),
+    (name!("utm_id"), Privacy::Campaign),
 ];
 
 /// One campaign parameter or click id of a query.
@@ -49,6 +51,7 @@ const PARAMETERS: &[(&str, Privacy)] = &[
 pub struct Parameter<'a> {
     /// Its name, which is also the property's.
     pub name: &'static str,
+    pub(in crate::rewrite) property: Name,
     /// Its value, decoded; never empty.
     pub value: Cow<'a, str>,
     /// Whether it tells something about one person.
@@ -58,10 +61,8 @@ pub struct Parameter<'a> {
 impl Parameter<'_> {
     /// Whether a property of this name is taken from queries, and how private it is.
     pub fn privacy_of(name: &str) -> Option<Privacy> {
-        PARAMETERS
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, privacy)| *privacy)
+        let index = index_of(name)?;
+        PARAMETERS.get(index).map(|(_, privacy)| *privacy)
     }
 }
 
@@ -85,11 +86,33 @@ impl<'a> Query<'a> {
 
     /// Names and values in order, as they stand.
     pub fn pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let parts = (!self.0.is_empty()).then(|| self.0.split('&'));
-        parts
-            .into_iter()
-            .flatten()
-            .map(|part| split_at(part, b'=').unwrap_or((part, "")))
+        let mut rest = (!self.0.is_empty()).then_some(self.0);
+        std::iter::from_fn(move || {
+            let text = rest?;
+            let (mut end, mut equals) = (text.len(), None);
+            // The parts are so short that a look at each byte is the quickest.
+            for (at, byte) in text.bytes().enumerate() {
+                match byte {
+                    b'&' => {
+                        end = at;
+                        break;
+                    }
+                    b'=' if equals.is_none() => equals = Some(at),
+                    _ => {}
+                }
+            }
+            rest = text.get(end + 1..);
+            let part = text.get(..end)?;
+            Some(match equals {
+                Some(at) => (part.get(..at)?, part.get(at + 1..)?),
+                None => (part, ""),
+            })
+        })
+    }
+
+    /// Whether its values stand there as they are.
+    fn is_plain(self) -> bool {
+        memchr::memchr2(b'+', b'%', self.0.as_bytes()).is_none()
     }
 
     /// The decoded value of the first parameter of this name; none if it is missing or empty.
@@ -104,24 +127,41 @@ impl<'a> Query<'a> {
 
     /// Campaign parameters and click ids, in the query's order, each the first time it occurs.
     pub fn campaign(self) -> impl Iterator<Item = Parameter<'a>> {
-        let mut seen = 0u32;
+        let (mut seen, is_plain) = (0u32, self.is_plain());
         self.pairs().filter_map(move |(name, value)| {
-            // All known names begin with one of these; most others need no further look.
-            let first = *name.as_bytes().first()?;
-            b"_bdefgilmoqrstuw".contains(&first).then_some(())?;
-            let is_this = |known: &str| known.as_bytes().first() == Some(&first) && known == name;
-            let index = PARAMETERS.iter().position(|(known, _)| is_this(known))?;
-            let (name, privacy) = *PARAMETERS.get(index)?;
+            let index = index_of(name)?;
+            let (property, privacy) = *PARAMETERS.get(index)?;
             let is_first = seen & (1 << index) == 0;
             seen |= 1 << index;
-            let value = decode(value);
+            let value = match is_plain {
+                true => Cow::Borrowed(value),
+                false => decode(value),
+            };
             (is_first && !value.is_empty()).then_some(Parameter {
-                name,
+                name: property.text(),
+                property,
                 value,
                 privacy,
             })
         })
     }
+}
+
+/// Where a parameter of this name stands in the list, if it is one of them.
+fn index_of(name: &str) -> Option<usize> {
+    /// For each name its place, counted from 1.
+    #[allow(clippy::indexing_slicing)]
+    static PLACES: [u8; Name::COUNT] = {
+        let mut places = [0; Name::COUNT];
+        let mut index = 0;
+        while index < PARAMETERS.len() {
+            places[PARAMETERS[index].0.index()] = index as u8 + 1;
+            index += 1;
+        }
+        places
+    };
+    let place = PLACES.get(Name::said(name.as_bytes()).index()).copied();
+    usize::from(place.unwrap_or(0)).checked_sub(1)
 }
 
 /// The parts before and behind the first such byte, which is an ASCII one.
@@ -221,14 +261,15 @@ mod tests {
     fn every_known_parameter_is_found() {
         let url = PARAMETERS
             .iter()
-            .map(|(name, _)| format!("{name}=v_{name}"))
+            .map(|(name, _)| format!("{0}=v_{0}", name.text()))
             .collect::<Vec<_>>()
             .join("&");
         let url = format!("https://a.test/?{url}");
         let found: Vec<_> = Query::of(&url).campaign().collect();
         assert_eq!(found.len(), PARAMETERS.len());
         for (parameter, (name, privacy)) in found.iter().zip(PARAMETERS) {
-            assert_eq!(parameter.name, *name);
+            let name = name.text();
+            assert_eq!(parameter.name, name);
             assert_eq!(parameter.value, format!("v_{name}"));
             assert_eq!(Parameter::privacy_of(name), Some(*privacy));
         }

@@ -1,17 +1,19 @@
 //! Browser, system, device, app and network (mapping 5.2).
 
+use std::borrow::Cow;
+
 use super::super::super::enrich::ids::usable_device;
 use super::super::super::enrich::user_agent::{
     self, Brand, ClientHints, Mobile, Screen, UserAgent,
 };
 use super::super::super::explain::Origin;
 use super::super::super::identity::Id;
-use super::super::super::json::{name, unescape, Scanner, Scratch, Shape, Value};
+use super::super::super::json::{name, Scanner, Scratch, Shape, Value};
 use super::super::super::library::Library;
 use super::super::super::message::{find, Inner};
 use super::super::super::{usable, DeviceTypes, Mode};
 use super::super::presence::Target;
-use super::Properties;
+use super::{Escapes, Properties};
 
 const USER_AGENT: Origin<'static> = Origin::Fixed("context.userAgent, parsed as posthog-js does");
 
@@ -22,12 +24,12 @@ macro_rules! asked {
     };
 }
 
-impl<'t> Properties<'_, '_, 't> {
+impl<'t> Properties<'_, '_, '_, 't> {
     pub(super) fn write_device(&mut self) {
         self.write_device_type();
         let os_version = self.inner(Inner::Os, name!("version"));
         self.add_context(
-            "$os_version",
+            name!("$os_version"),
             os_version,
             Origin::Fixed("context.os.version"),
         );
@@ -38,18 +40,18 @@ impl<'t> Properties<'_, '_, 't> {
             (
                 Inner::Device,
                 asked!("manufacturer"),
-                "$device_manufacturer",
+                name!("$device_manufacturer"),
             ),
-            (Inner::Device, asked!("name"), "$device_name"),
-            (Inner::App, asked!("name"), "$app_name"),
-            (Inner::App, asked!("namespace"), "$app_namespace"),
-            (Inner::Network, asked!("carrier"), "$network_carrier"),
+            (Inner::Device, asked!("name"), name!("$device_name")),
+            (Inner::App, asked!("name"), name!("$app_name")),
+            (Inner::App, asked!("namespace"), name!("$app_namespace")),
+            (Inner::Network, asked!("carrier"), name!("$network_carrier")),
         ] {
             self.add_text(property, self.inner(inner, name), origin_of(inner, key));
         }
         for ((key, name), property) in [
-            (asked!("version"), "$app_version"),
-            (asked!("build"), "$app_build"),
+            (asked!("version"), name!("$app_version")),
+            (asked!("build"), name!("$app_build")),
         ] {
             let value = self.inner(Inner::App, name);
             self.add_context(property, value, origin_of(Inner::App, key));
@@ -57,38 +59,43 @@ impl<'t> Properties<'_, '_, 't> {
         let density = self.inner(Inner::Screen, name!("density"));
         let density = density.filter(|density| self.number(*density).is_some_and(|n| n > 0.0));
         self.add_context(
-            "$screen_density",
+            name!("$screen_density"),
             density,
             origin_of(Inner::Screen, "density"),
         );
         for ((key, name), property) in [
-            (asked!("wifi"), "$network_wifi"),
-            (asked!("cellular"), "$network_cellular"),
-            (asked!("bluetooth"), "$network_bluetooth"),
+            (asked!("wifi"), name!("$network_wifi")),
+            (asked!("cellular"), name!("$network_cellular")),
+            (asked!("bluetooth"), name!("$network_bluetooth")),
         ] {
             let switch = self.inner(Inner::Network, name);
             self.add_switch(property, switch, origin_of(Inner::Network, key));
         }
         for ((key, name), property) in [
-            (asked!("locale"), "$locale"),
-            (asked!("timezone"), "$timezone"),
+            (asked!("locale"), name!("$locale")),
+            (asked!("timezone"), name!("$timezone")),
         ] {
             let value = self.source.context.named(name);
             self.add_text(property, value, Origin::Under("context", key.as_bytes()));
         }
-        self.write_device_id();
     }
 
-    fn write_device_id(&mut self) {
+    pub(super) fn write_device_id(&mut self) {
         let text = self.source.context_text;
         let id = Id::of(self.inner(Inner::Device, name!("id")), text, Mode::Enriched);
         let id = id.says(text);
         if let Some(id) = id.as_deref().and_then(usable_device) {
-            return self.add("$device_id", &id, Origin::Fixed("context.device.id"));
+            return self.add_any(name!("$device_id"), &id, Origin::Fixed("context.device.id"));
         }
         if self.library == Library::Browser {
             if let Some(anonymous_id) = self.settled.visitor(self.source.text) {
-                self.add("$device_id", &anonymous_id, Origin::Fixed("anonymousId"));
+                let escapes = Escapes::of(&anonymous_id);
+                self.add(
+                    name!("$device_id"),
+                    &anonymous_id,
+                    escapes,
+                    Origin::Fixed("anonymousId"),
+                );
             }
         }
     }
@@ -98,14 +105,15 @@ impl<'t> Properties<'_, '_, 't> {
         let model = self.inner(Inner::Device, name!("model"));
         let model = model.filter(|model| usable::is_text(*model, text));
         let said = self.user_agent_text();
+        let escapes = said.as_ref().map_or(Escapes::None, Escapes::of);
         let said = said.as_deref();
         let Some(user_agent) = said.filter(|text| self.is_of_a_visitor(text)) else {
             self.add_context(
-                "$device_model",
+                name!("$device_model"),
                 model,
                 Origin::Fixed("context.device.model"),
             );
-            return self.add_raw_user_agent(said);
+            return self.add_raw_user_agent(said, escapes);
         };
         let parsed = self.desk.user_agents.parse(user_agent);
         let platform = self.inner_text(Inner::UserAgentData, name!("platform"));
@@ -121,25 +129,30 @@ impl<'t> Properties<'_, '_, 't> {
         };
         self.see_brands(&mut hints);
         self.add_context(
-            "$device_model",
+            name!("$device_model"),
             model,
             Origin::Fixed("context.device.model"),
         );
         self.add_parsed(&parsed, &hints, has_os_version, model.is_some());
         if let Some(app) = parsed.webview_app {
-            self.add("$webview_app", app, USER_AGENT);
+            self.add(name!("$webview_app"), app, Escapes::None, USER_AGENT);
         }
         if let Some(version) = &parsed.webview_app_version {
-            self.add("$webview_app_version", version, USER_AGENT);
+            self.add_any(name!("$webview_app_version"), version, USER_AGENT);
         }
-        self.add_raw_user_agent(said);
+        self.add_raw_user_agent(said, escapes);
     }
 
     /// The user agent as it stands, a server's own as well: PostHog tells bots by it.
-    fn add_raw_user_agent(&mut self, user_agent: Option<&str>) {
+    fn add_raw_user_agent(&mut self, user_agent: Option<&str>, escapes: Escapes) {
         if let Some(user_agent) = user_agent {
             let raw = user_agent::raw(user_agent);
-            self.add("$raw_user_agent", &raw, Origin::Fixed("context.userAgent"));
+            self.add(
+                name!("$raw_user_agent"),
+                &raw,
+                escapes,
+                Origin::Fixed("context.userAgent"),
+            );
         }
     }
 
@@ -154,34 +167,34 @@ impl<'t> Properties<'_, '_, 't> {
         // The SDK's own word on its system beats the user agent's.
         let sdk_knows_os = self.mapped.has(Target::Os);
         if let Some(browser) = known.browser {
-            self.add("$browser", browser, USER_AGENT);
+            self.add(name!("$browser"), browser, Escapes::None, USER_AGENT);
         }
         // A version of another browser than the one that stands there would be a lie.
         if let (Some(version), None) = (known.browser_version, self.given.browser) {
-            self.add_json("$browser_version", format_args!("{version}"), USER_AGENT);
+            self.add_json(name!("$browser_version"), version, USER_AGENT);
         }
         if let (Some(os), false) = (known.os, sdk_knows_os) {
-            self.add("$os", os, USER_AGENT);
+            self.add(name!("$os"), os, Escapes::None, USER_AGENT);
         }
         if let (Some(version), false, false) = (known.os_version, sdk_knows_os, has_os_version) {
-            self.add("$os_version", version, USER_AGENT);
+            self.add_any(name!("$os_version"), version, USER_AGENT);
         }
         if let Some(device) = known.device {
-            self.add("$device", device, USER_AGENT);
+            self.add(name!("$device"), device, Escapes::None, USER_AGENT);
         }
         if let (Some(kind), false) = (known.device_type, self.overrides_device_type()) {
-            self.add("$device_type", kind, USER_AGENT);
+            self.add(name!("$device_type"), kind, Escapes::None, USER_AGENT);
         }
         if let (Some(model), false) = (known.device_model, has_model) {
-            self.add(
-                "$device_model",
+            self.add_any(
+                name!("$device_model"),
                 model,
                 Origin::Fixed("context.userAgentData.model"),
             );
         }
     }
 
-    fn user_agent_text(&self) -> Option<std::borrow::Cow<'t, str>> {
+    fn user_agent_text(&self) -> Option<Cow<'t, str>> {
         let own = self.context_text_of(name!("userAgent"));
         own.or_else(|| self.settled.user_agent.map(|text| text.to_owned().into()))
     }
@@ -225,12 +238,11 @@ impl<'t> Properties<'_, '_, 't> {
             return;
         };
         let text = brands.of(self.source.context_text);
-        let mut capitals = text.iter().enumerate().filter(|(_, byte)| **byte == b'B');
         let names_brave = |at: usize| {
             text.get(at..)
                 .is_some_and(|rest| rest.starts_with(b"Brave\""))
         };
-        if brands.shape != Shape::Array || !capitals.any(|(at, _)| names_brave(at)) {
+        if brands.shape != Shape::Array || !memchr::memchr_iter(b'B', text).any(names_brave) {
             return;
         }
         let mut scratch = Scratch::default();
@@ -243,7 +255,7 @@ impl<'t> Properties<'_, '_, 't> {
                 return;
             }
             if let Some(brand) = find(&entries, text, "brand").filter(|brand| brand.is_string()) {
-                hints.see_brand(&unescape(brand.of(text)));
+                hints.see_brand(&brand.says(text));
             }
             before = scanner.expect(b',');
         }
@@ -276,8 +288,8 @@ impl<'t> Properties<'_, '_, 't> {
             "ios" | "android" => "Mobile",
             _ => &said,
         };
-        self.add(
-            "$device_type",
+        self.add_any(
+            name!("$device_type"),
             kind,
             Origin::Fixed("context.device, in PostHog's words"),
         );

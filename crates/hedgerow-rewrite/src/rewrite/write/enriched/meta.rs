@@ -5,21 +5,21 @@
 
 use super::super::super::enrich::url::Query;
 use super::super::super::explain::Origin;
-use super::super::super::json::write_string;
+use super::super::super::json::{name, write_string, Sink};
 use super::super::super::library::Library;
 use super::super::super::message::find;
 use super::Properties;
 use crate::segment::Kind;
 
-impl Properties<'_, '_, '_> {
+impl Properties<'_, '_, '_, '_> {
     /// `$set` with the ids on calls that have none of their own.
     pub(super) fn write_meta_ids(&mut self) {
         let calls = matches!(self.plan.kind, Kind::Track | Kind::Page | Kind::Screen);
         let is_identified = self.settled.user_id.value().is_some();
         // PostHog drops what sets something and wants no profile, or leaves it undone.
-        let has_profile =
-            !self.caller_has("$process_person_profile") && !self.wants_no_profile(is_identified);
-        if !calls || !has_profile || self.has("$set") || self.sets_context_traits() {
+        let has_profile = !self.caller_has(name!("$process_person_profile"))
+            && !self.wants_no_profile(is_identified);
+        if !calls || !has_profile || self.has(name!("$set")) || self.sets_context_traits() {
             return;
         }
         self.set_meta_ids();
@@ -31,7 +31,7 @@ impl Properties<'_, '_, '_> {
         if self.desk.meta_ids.is_none() {
             return;
         }
-        let written = self.out.get(start..).unwrap_or_default();
+        let written = self.out.since(start);
         if written.is_empty() {
             return self.set_meta_ids();
         }
@@ -48,14 +48,14 @@ impl Properties<'_, '_, '_> {
                 ids.push(b',');
             }
             let at = start + value + 1;
-            self.out.splice(at..at, ids);
+            self.out.insert(at, &ids);
         }
     }
 
     fn set_meta_ids(&mut self) {
         let ids = self.meta_ids(b"{}");
         if !ids.is_empty() {
-            self.key("$set", Origin::Fixed("the cookies _fbc and _fbp"));
+            self.key(name!("$set"), Origin::Fixed("the cookies _fbc and _fbp"));
             self.out.push(b'{');
             self.out.extend_from_slice(&ids);
             self.out.push(b'}');

@@ -9,25 +9,41 @@ mod person;
 mod web;
 
 use std::borrow::Cow;
-use std::io::Write;
 
 use super::super::explain::Origin;
-use super::super::json::{write_string, Name, Shape, Value};
-use super::super::message::{find, named, Inner};
+use super::super::json::{name, write_string, Name, Shape, Sink, Value};
+use super::super::message::{named, Inner};
 use super::super::{usable, Mode};
 use super::presence::Target;
 use super::Properties;
 pub(super) use person::is_set;
 
-impl<'t> Properties<'_, '_, 't> {
+/// Whether a text may hold what JSON escapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Escapes {
+    /// It is a part of a string that stands in the message without any, or one of our own words.
+    None,
+    Perhaps,
+}
+
+impl Escapes {
+    /// Of what a string of the message says: one with escapes had to be copied.
+    #[allow(clippy::ptr_arg)]
+    fn of(said: &Cow<'_, str>) -> Self {
+        match said {
+            Cow::Borrowed(_) => Self::None,
+            Cow::Owned(_) => Self::Perhaps,
+        }
+    }
+}
+
+impl<'t> Properties<'_, '_, '_, 't> {
     pub(super) fn is_enriched(&self) -> bool {
         self.desk.mapping.mode == Mode::Enriched
     }
 
     pub(super) fn write_enriched(&mut self) {
-        self.write_page();
-        self.write_device();
-        self.write_library();
+        self.write_device_id();
         self.write_session();
         self.write_person();
         self.write_meta_ids();
@@ -36,61 +52,53 @@ impl<'t> Properties<'_, '_, 't> {
     }
 
     /// Notes that a property takes the place of a value of the context that says nothing.
-    fn claim(&mut self, key: &str) {
+    #[inline(always)]
+    fn claim(&mut self, key: Name) {
         if self.mapped.has_left() {
             if let Some(target) = Target::from_property(key) {
                 self.note(target);
             }
         }
-        if let Some(taken) = self.campaign_left.as_mut() {
-            if key.starts_with("utm_") {
-                taken.push(key.to_owned());
-            }
+        if let Some(left) = self.campaign_left.as_mut() {
+            left.add(key);
         }
     }
 
     /// Whether a key is taken, by the caller or by the reference.
-    pub(super) fn has(&self, key: &str) -> bool {
-        // All that the caller and the reference have given is noted, but for names that the
-        // context gives by a prefix.
-        let has_prefix = key.starts_with("utm_") || key.starts_with("segment_");
-        if !has_prefix && !self.presence.may_have(key.as_bytes()) {
-            return false;
-        }
-        if Target::from_property(key).is_some_and(|target| self.mapped.has(target)) {
-            return true;
-        }
-        match key {
-            "$current_url" if self.given.url.is_some() => true,
-            "$browser" if self.given.browser.is_some() => true,
-            "utm_campaign" if self.given.utm_name.is_some() => true,
-            _ if key.starts_with("utm_") => self.campaign_has(key) || self.caller_has(key),
-            _ if key.starts_with("segment_") => self.context_has(key) || self.caller_has(key),
-            _ => self.caller_has(key),
+    #[inline(always)]
+    pub(super) fn has(&self, key: Name) -> bool {
+        self.taken.has(key) || self.caller_has(key)
+    }
+
+    /// What follows from the context alone, unless the caller has given it.
+    pub(super) fn write_enriched_of_context(&mut self) {
+        self.note_context();
+        self.write_page();
+        self.write_device();
+        self.write_library();
+    }
+
+    /// Notes what the context gives under `segment_` of what is asked for.
+    fn note_context(&mut self) {
+        let context = self.source.context;
+        for (given, property) in [
+            (name!("library_name"), name!("segment_library_name")),
+            (name!("library_version"), name!("segment_library_version")),
+            (name!("message_id"), name!("segment_message_id")),
+            (
+                name!("original_timestamp"),
+                name!("segment_original_timestamp"),
+            ),
+            (name!("sent_at"), name!("segment_sent_at")),
+        ] {
+            if context.has(given) {
+                self.taken.add(property);
+            }
         }
     }
 
-    fn campaign_has(&self, key: &str) -> bool {
-        let text = self.source.context_text;
-        let name = key.strip_prefix("utm_").unwrap_or(key);
-        let campaign = self.source.context.inner(Inner::Campaign);
-        let has = |name: &str| {
-            let value = find(campaign, text, name);
-            value.is_some_and(|value| !usable::is_missing(value, text))
-        };
-        has(name) || name == "campaign" && has("name")
-    }
-
-    fn context_has(&self, key: &str) -> bool {
-        let name = key.strip_prefix("segment_").unwrap_or(key);
-        self.source
-            .context
-            .get(self.source.context_text, name)
-            .is_some()
-    }
-
-    /// Adds a string.
-    pub(super) fn add(&mut self, key: &str, value: &str, origin: Origin<'_>) {
+    /// Adds a text, which may hold what JSON escapes.
+    pub(super) fn add_any(&mut self, key: Name, value: &str, origin: Origin<'_>) {
         if !value.is_empty() && !self.has(key) {
             self.claim(key);
             self.key(key, origin);
@@ -98,54 +106,62 @@ impl<'t> Properties<'_, '_, 't> {
         }
     }
 
+    /// Adds a text.
+    pub(super) fn add(&mut self, key: Name, value: &str, escapes: Escapes, origin: Origin<'_>) {
+        if escapes == Escapes::Perhaps {
+            return self.add_any(key, value, origin);
+        }
+        if !value.is_empty() && !self.has(key) {
+            self.claim(key);
+            self.key(key, origin);
+            self.out.push(b'"');
+            self.out.extend_from_slice(value.as_bytes());
+            self.out.push(b'"');
+        }
+    }
+
     /// Adds JSON text that is not a string of the message.
-    pub(super) fn add_json(
-        &mut self,
-        key: &str,
-        value: std::fmt::Arguments<'_>,
-        origin: Origin<'_>,
-    ) {
+    pub(super) fn add_json(&mut self, key: Name, value: &str, origin: Origin<'_>) {
         if !self.has(key) {
             self.claim(key);
             self.key(key, origin);
-            // Writing to a vector cannot fail.
-            let _ = self.out.write_fmt(value);
+            self.out.extend_from_slice(value.as_bytes());
         }
     }
 
     /// Adds a text or number of the context as it stands.
-    pub(super) fn add_context(&mut self, key: &str, value: Option<Value>, origin: Origin<'_>) {
+    pub(super) fn add_context(&mut self, key: Name, value: Option<Value>, origin: Origin<'_>) {
         let text = self.source.context_text;
         let value = value.filter(|value| usable::is_word(*value, text));
-        self.add_value(key, value.map(|value| value.of(text)), origin);
+        self.add_value(key, (text, value), origin);
     }
 
     /// Adds a text of the context as it stands.
-    pub(super) fn add_text(&mut self, key: &str, value: Option<Value>, origin: Origin<'_>) {
+    pub(super) fn add_text(&mut self, key: Name, value: Option<Value>, origin: Origin<'_>) {
         let value = value.filter(|value| value.is_string());
         self.add_context(key, value, origin);
     }
 
     /// Adds a boolean of the context.
-    pub(super) fn add_switch(&mut self, key: &str, value: Option<Value>, origin: Origin<'_>) {
+    pub(super) fn add_switch(&mut self, key: Name, value: Option<Value>, origin: Origin<'_>) {
         let value = value.filter(|value| matches!(value.shape, Shape::True | Shape::False));
         let text = self.source.context_text;
-        self.add_value(key, value.map(|value| value.of(text)), origin);
+        self.add_value(key, (text, value), origin);
     }
 
     /// Adds a text or number of the message as it stands.
-    pub(super) fn add_own(&mut self, key: &str, value: Option<Value>, origin: Origin<'_>) {
+    pub(super) fn add_own(&mut self, key: Name, value: Option<Value>, origin: Origin<'_>) {
         let text = self.source.text;
         let value = value.filter(|value| usable::is_word(*value, text));
-        self.add_value(key, value.map(|value| value.of(text)), origin);
+        self.add_value(key, (text, value), origin);
     }
 
-    fn add_value(&mut self, key: &str, value: Option<&[u8]>, origin: Origin<'_>) {
+    fn add_value(&mut self, key: Name, (text, value): (&[u8], Option<Value>), origin: Origin<'_>) {
         if let Some(value) = value {
             if !self.has(key) {
                 self.claim(key);
                 self.key(key, origin);
-                self.out.extend_from_slice(value);
+                self.out.span(text, value.span);
             }
         }
     }

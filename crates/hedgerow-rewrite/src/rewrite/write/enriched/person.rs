@@ -1,29 +1,29 @@
 //! Sessions, persons, the sending library and the books (mapping 5.3, 5.4 and 5.6).
 
 use super::super::super::explain::Origin;
-use super::super::super::json::{name, Shape, Value};
+use super::super::super::json::{name, Name, Shape, Value};
 use super::super::super::library::Library;
 use super::super::super::message::Inner;
 use super::super::super::{usable, Bookkeeping, ContextTraits, PersonProfiles};
 use super::Properties;
 use crate::segment::Kind;
 
-impl Properties<'_, '_, '_> {
+impl Properties<'_, '_, '_, '_> {
     pub(super) fn write_library(&mut self) {
         let version = self.inner(Inner::Library, name!("version"));
         let name = self.inner(Inner::Library, name!("name"));
         self.add_context(
-            "$lib_version",
+            name!("$lib_version"),
             version,
             Origin::Fixed("context.library.version"),
         );
         self.add_text(
-            "segment_library_name",
+            name!("segment_library_name"),
             name,
             Origin::Fixed("context.library.name"),
         );
         self.add_context(
-            "segment_library_version",
+            name!("segment_library_version"),
             version,
             Origin::Fixed("context.library.version"),
         );
@@ -31,15 +31,15 @@ impl Properties<'_, '_, '_> {
 
     pub(super) fn write_session(&mut self) {
         if let Some((session, origin)) = self.settled.session {
-            self.add_json(
-                "$session_id",
-                format_args!("\"{session}\""),
+            self.add_any(
+                name!("$session_id"),
+                &session.to_string(),
                 Origin::Fixed(origin),
             );
         }
         if let Some(window) = self.settled.window {
             let origin = Origin::Fixed("context.windowId");
-            self.add_json("$window_id", format_args!("\"{window}\""), origin);
+            self.add_any(name!("$window_id"), &window.to_string(), origin);
         }
     }
 
@@ -47,28 +47,29 @@ impl Properties<'_, '_, '_> {
         let is_identified = self.settled.user_id.value().is_some();
         if !matches!(self.plan.kind, Kind::Group | Kind::Alias) {
             let origin = Origin::Fixed("whether there is a userId");
-            self.add_json("$is_identified", format_args!("{is_identified}"), origin);
+            let text = if is_identified { "true" } else { "false" };
+            self.add_json(name!("$is_identified"), text, origin);
         }
         if self.wants_no_profile(is_identified) {
             let origin = Origin::Fixed("mapping.person_profiles");
-            self.add_json("$process_person_profile", format_args!("false"), origin);
+            self.add_json(name!("$process_person_profile"), "false", origin);
         }
         let wants_place = self.library != Library::Server || self.plan.kind == Kind::Group;
         if !wants_place && !self.has_address() {
             let origin = Origin::Fixed("a server's address is not the user's");
-            self.add_json("$geoip_disable", format_args!("true"), origin);
+            self.add_json(name!("$geoip_disable"), "true", origin);
         }
         if self.sets_context_traits() {
             let traits = self.context_traits();
-            self.add_object("$set", traits);
+            self.add_object(name!("$set"), traits);
         }
     }
 
     /// Whether an address leaves that PostHog can look up. For any other `$ip` it takes that of
     /// the connection, or none.
     fn has_address(&self) -> bool {
-        if self.caller_has("$ip") {
-            let own = self.callers("$ip");
+        if self.caller_has(name!("$ip")) {
+            let own = self.callers(name!("$ip"));
             return own.is_some_and(|ip| usable::is_address(ip, self.source.text));
         }
         let text = self.source.context_text;
@@ -79,7 +80,7 @@ impl Properties<'_, '_, '_> {
     /// Whether the caller's `$ip` is none, and there is another one. A text that is no address
     /// stays: many a site writes one there to keep the real one out.
     pub(in crate::rewrite::write) fn yields_ip(&self) -> bool {
-        let own = self.callers("$ip");
+        let own = self.callers(name!("$ip"));
         if own.is_none_or(|ip| usable::is_text(ip, self.source.text)) {
             return false;
         }
@@ -90,7 +91,7 @@ impl Properties<'_, '_, '_> {
 
     /// Whether the caller's `$set` is no object, and the context's traits are to be set.
     pub(in crate::rewrite::write) fn yields_set(&self) -> bool {
-        let own = self.callers("$set");
+        let own = self.callers(name!("$set"));
         own.is_some_and(|set| set.shape != Shape::Object) && self.sets_context_traits()
     }
 
@@ -122,10 +123,12 @@ impl Properties<'_, '_, '_> {
     /// Whether the caller changes the person's properties.
     fn caller_sets(&self) -> bool {
         let text = self.source.text;
-        ["$set", "$set_once", "$unset"].into_iter().any(|key| {
+        const UNSET: Name = name!("$unset");
+        let keys = [name!("$set"), name!("$set_once"), UNSET];
+        keys.into_iter().any(|key| {
             let value = self.callers(key);
             value.is_some_and(|value| match value.shape {
-                Shape::Array => key == "$unset" && !usable::is_empty(value, text),
+                Shape::Array => key == UNSET && !usable::is_empty(value, text),
                 _ => usable::is_object(value, text),
             })
         })
@@ -139,14 +142,13 @@ impl Properties<'_, '_, '_> {
         let lacking = traits.is_none_or(|traits| !usable::is_object(traits, text));
         if lacking && self.is_enriched() {
             if let Some(traits) = self.context_traits() {
-                self.key("$set", Origin::Fixed("context.traits"));
-                self.out
-                    .extend_from_slice(traits.of(self.source.context_text));
+                self.key(name!("$set"), Origin::Fixed("context.traits"));
+                self.out.span(self.source.context_text, traits.span);
                 return;
             }
             traits = traits.filter(|traits| is_set(*traits));
         }
-        self.copy("$set", traits, Origin::Fixed("traits"));
+        self.copy(name!("$set"), traits, Origin::Fixed("traits"));
     }
 
     fn context_traits(&self) -> Option<Value> {
@@ -156,11 +158,10 @@ impl Properties<'_, '_, '_> {
             .filter(|traits| usable::is_object(*traits, self.source.context_text))
     }
 
-    fn add_object(&mut self, key: &str, value: Option<Value>) {
+    fn add_object(&mut self, key: Name, value: Option<Value>) {
         if let (Some(value), false) = (value, self.has(key)) {
             self.key(key, Origin::Fixed("context.traits"));
-            self.out
-                .extend_from_slice(value.of(self.source.context_text));
+            self.out.span(self.source.context_text, value.span);
         }
     }
 
@@ -170,16 +171,24 @@ impl Properties<'_, '_, '_> {
         }
         let message = self.source.message;
         let message_id = self.settled.message_id.as_ref();
-        self.add("segment_message_id", message_id, Origin::Fixed("messageId"));
+        self.add_any(
+            name!("segment_message_id"),
+            message_id,
+            Origin::Fixed("messageId"),
+        );
         if self.plan.unusable_time.is_none() {
             let written = message.original_timestamp.or(message.timestamp);
             self.add_own(
-                "segment_original_timestamp",
+                name!("segment_original_timestamp"),
                 written,
                 Origin::Fixed("timestamp"),
             );
         }
-        self.add_own("segment_sent_at", message.sent_at, Origin::Fixed("sentAt"));
+        self.add_own(
+            name!("segment_sent_at"),
+            message.sent_at,
+            Origin::Fixed("sentAt"),
+        );
     }
 }
 

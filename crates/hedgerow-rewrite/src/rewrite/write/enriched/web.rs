@@ -6,79 +6,96 @@ use super::super::super::enrich::url::{
     referring_domain, search_keyword, Query, SearchEngine, Url,
 };
 use super::super::super::explain::Origin;
-use super::super::super::json::{name, unescape, Shape, Value};
+use super::super::super::json::{name, Shape, Value};
 use super::super::super::library::Library;
-use super::super::super::message::{named, Inner};
+use super::super::super::message::Inner;
 use super::super::super::usable;
-use super::Properties;
+use super::{Escapes, Properties};
 use crate::segment::Kind;
 
-impl<'t> Properties<'_, '_, 't> {
-    pub(super) fn write_page(&mut self) {
+impl<'t> Properties<'_, '_, '_, 't> {
+    /// The page's own name, and that of its kind.
+    pub(in crate::rewrite::write) fn write_name(&mut self) {
         let message = self.source.message;
-        if matches!(self.plan.kind, Kind::Page | Kind::Screen) {
-            self.add_own("name", message.name, Origin::Fixed("name"));
-            self.add_own("category", message.category, Origin::Fixed("category"));
+        if self.is_enriched() && matches!(self.plan.kind, Kind::Page | Kind::Screen) {
+            self.add_own(name!("name"), message.name, Origin::Fixed("name"));
+            self.add_own(
+                name!("category"),
+                message.category,
+                Origin::Fixed("category"),
+            );
         }
+    }
+
+    pub(super) fn write_page(&mut self) {
         if matches!(self.plan.kind, Kind::Group | Kind::Alias) {
             return;
         }
         let current_url = self.current_url();
+        let of_url = current_url.as_ref().map_or(Escapes::None, Escapes::of);
         let referrer = self.referrer();
         let page_title = self.inner(Inner::Page, name!("title"));
-        self.add_text("title", page_title, Origin::Fixed("context.page.title"));
+        self.add_text(
+            name!("title"),
+            page_title,
+            Origin::Fixed("context.page.title"),
+        );
         if let Some(url) = current_url.as_deref().and_then(Url::parse) {
             self.add(
-                "$host",
+                name!("$host"),
                 url.host(),
+                of_url,
                 Origin::Fixed("the host of $current_url"),
             );
             if self.plan.kind == Kind::Page {
-                let path = named(self.entries, name!("path"));
+                let path = self.callers(name!("path"));
                 self.add_own(
-                    "$pathname",
+                    name!("$pathname"),
                     path.filter(|path| path.is_string()),
                     Origin::Fixed("properties.path"),
                 );
             }
-            self.add_after_pathname(url.pathname());
+            self.add_after_pathname(url.pathname(), of_url);
         }
         if let Some(referrer) = referrer.as_deref() {
             if let Some(domain) = referring_domain(referrer) {
-                self.add(
-                    "$referring_domain",
+                self.add_any(
+                    name!("$referring_domain"),
                     &domain,
                     Origin::Fixed("the host of $referrer"),
                 );
             }
             if let Some(engine) = SearchEngine::of(referrer) {
-                self.add(
-                    "$search_engine",
+                self.add_any(
+                    name!("$search_engine"),
                     engine.name(),
                     Origin::Fixed("the host of $referrer"),
                 );
                 if let Some(keyword) = search_keyword(engine, referrer) {
-                    self.add(
-                        "ph_keyword",
+                    self.add_any(
+                        name!("ph_keyword"),
                         &keyword,
                         Origin::Fixed("the query of $referrer"),
                     );
                 }
             }
         }
-        self.write_url_parameters(current_url.as_deref());
+        self.write_url_parameters(current_url.as_deref(), of_url);
         self.write_viewport();
         if self.library == Library::Browser {
             if let Some(locale) = self.context_text_of(name!("locale")) {
+                let escapes = Escapes::of(&locale);
                 self.add(
-                    "$browser_language",
+                    name!("$browser_language"),
                     &locale,
+                    escapes,
                     Origin::Fixed("context.locale"),
                 );
                 let prefix = locale.split('-').next().unwrap_or_default();
                 self.add(
-                    "$browser_language_prefix",
+                    name!("$browser_language_prefix"),
                     prefix,
+                    escapes,
                     Origin::Fixed("context.locale"),
                 );
             }
@@ -86,14 +103,16 @@ impl<'t> Properties<'_, '_, 't> {
     }
 
     /// `$pathname` from the URL, unless a page call's own path has just been written.
-    fn add_after_pathname(&mut self, pathname: &str) {
+    fn add_after_pathname(&mut self, pathname: &str, escapes: Escapes) {
         let own = self.plan.kind == Kind::Page
-            && named(self.entries, name!("path"))
+            && self
+                .callers(name!("path"))
                 .is_some_and(|path| usable::is_text(path, self.source.text));
         if !own {
             self.add(
-                "$pathname",
+                name!("$pathname"),
                 pathname,
+                escapes,
                 Origin::Fixed("the path of $current_url"),
             );
         }
@@ -102,76 +121,76 @@ impl<'t> Properties<'_, '_, 't> {
     /// The URL that `$current_url` says in the end.
     pub(super) fn current_url(&self) -> Option<Cow<'t, str>> {
         let text: &'t [u8] = self.source.text;
-        let own = |value: Value| value.is_string().then(|| unescape(value.of(text)));
+        let own = |value: Value| value.is_string().then(|| value.says(text));
         if let Some(url) = self.given.url {
             return own(url);
         }
-        if let Some(url) = named(self.entries, name!("$current_url")) {
+        if let Some(url) = self.callers(name!("$current_url")) {
             return own(url);
         }
         let context_text: &'t [u8] = self.source.context_text;
         let literal = self.source.context.named(name!("page.url"));
         let url = literal.or_else(|| self.inner(Inner::Page, name!("url")))?;
-        url.is_string().then(|| unescape(url.of(context_text)))
+        url.is_string().then(|| url.says(context_text))
     }
 
     /// What `$referrer` says in the end; a page call's own referrer is added if there is no other.
     fn referrer(&mut self) -> Option<Cow<'t, str>> {
         let text: &'t [u8] = self.source.text;
-        if let Some(referrer) = named(self.entries, name!("$referrer")) {
-            return referrer.is_string().then(|| unescape(referrer.of(text)));
+        if let Some(referrer) = self.callers(name!("$referrer")) {
+            return referrer.is_string().then(|| referrer.says(text));
         }
         let context_text: &'t [u8] = self.source.context_text;
         let literal = self.source.context.named(name!("page.referrer"));
         if let Some(referrer) = literal.or_else(|| self.inner(Inner::Page, name!("referrer"))) {
-            return referrer
-                .is_string()
-                .then(|| unescape(referrer.of(context_text)));
+            return referrer.is_string().then(|| referrer.says(context_text));
         }
         if self.plan.kind != Kind::Page {
             return None;
         }
-        let referrer =
-            named(self.entries, name!("referrer")).filter(|referrer| referrer.is_string())?;
+        let referrer = self
+            .callers(name!("referrer"))
+            .filter(|referrer| referrer.is_string())?;
         self.add_own(
-            "$referrer",
+            name!("$referrer"),
             Some(referrer),
             Origin::Fixed("properties.referrer"),
         );
-        Some(unescape(referrer.of(text)))
+        Some(referrer.says(text))
     }
 
     /// Campaign parameters and click ids, of the URL or of the page's search.
-    fn write_url_parameters(&mut self, current_url: Option<&str>) {
+    fn write_url_parameters(&mut self, current_url: Option<&str>, mut escapes: Escapes) {
         let search;
         let mut query = Query::of(current_url.unwrap_or_default());
         let mut origin = Origin::Fixed("the query of $current_url");
         if query.pairs().next().is_none() {
             search = self.inner_text(Inner::Page, name!("search"));
             query = Query::of(search.as_deref().unwrap_or_default());
+            escapes = search.as_ref().map_or(Escapes::None, Escapes::of);
             origin = Origin::Fixed("context.page.search");
         }
         for parameter in query.campaign() {
-            self.add(parameter.name, &parameter.value, origin);
+            // What was decoded may hold anything.
+            let escapes = escapes.max(Escapes::of(&parameter.value));
+            self.add(parameter.property, &parameter.value, escapes, origin);
         }
     }
 
     fn write_viewport(&mut self) {
-        for (key, inner, own, own_name) in [
+        for (key, inner, own) in [
             (
-                "$viewport_width",
+                name!("$viewport_width"),
                 name!("innerWidth"),
-                "viewport_width",
                 name!("viewport_width"),
             ),
             (
-                "$viewport_height",
+                name!("$viewport_height"),
                 name!("innerHeight"),
-                "viewport_height",
                 name!("viewport_height"),
             ),
         ] {
-            let given = named(self.entries, own_name).filter(|value| is_number(*value));
+            let given = self.callers(own).filter(|value| is_number(*value));
             let screen = self
                 .inner(Inner::Screen, inner)
                 .filter(|value| is_number(*value));
@@ -179,7 +198,11 @@ impl<'t> Properties<'_, '_, 't> {
                 Some(screen) => {
                     self.add_context(key, Some(screen), Origin::Fixed("context.screen"))
                 }
-                None => self.add_own(key, given, Origin::Under("properties", own.as_bytes())),
+                None => self.add_own(
+                    key,
+                    given,
+                    Origin::Under("properties", own.text().as_bytes()),
+                ),
             }
         }
     }

@@ -1,0 +1,208 @@
+//! Writing in place: room is made first, and what is short is copied in one go.
+//!
+//! An event is some two hundred short texts. To append each of them to a vector is a call to copy a
+//! few bytes, and those calls cost more than the bytes.
+
+use super::names::Chunk;
+use super::value::Span;
+
+/// Where text is written to.
+pub(in crate::rewrite) trait Sink {
+    /// Appends a byte.
+    fn push(&mut self, byte: u8);
+    /// Appends bytes.
+    fn extend_from_slice(&mut self, bytes: &[u8]);
+}
+
+impl Sink for Vec<u8> {
+    fn push(&mut self, byte: u8) {
+        self.push(byte);
+    }
+
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// What is copied in one go.
+const BLOCK: usize = 32;
+
+/// Memory that is written over from text to text.
+#[derive(Debug, Default)]
+pub(in crate::rewrite) struct Sheet(Vec<u8>);
+
+impl Sheet {
+    /// The memory it holds, in bytes.
+    pub(in crate::rewrite) fn held(&self) -> usize {
+        self.0.capacity()
+    }
+
+    /// What was written last, of which the pen has said the length.
+    pub(in crate::rewrite) fn written(&self, length: usize) -> &[u8] {
+        self.0.get(..length).unwrap_or_default()
+    }
+}
+
+/// A place on a sheet. What is behind it is room.
+#[derive(Debug)]
+pub(in crate::rewrite) struct Pen<'o> {
+    bytes: &'o mut Vec<u8>,
+    at: usize,
+}
+
+impl<'o> Pen<'o> {
+    /// A pen at the beginning of a sheet, for a text of about so many bytes.
+    pub(in crate::rewrite) fn new(sheet: &'o mut Sheet, bytes: usize) -> Self {
+        let mut pen = Self {
+            bytes: &mut sheet.0,
+            at: 0,
+        };
+        if pen.bytes.len() < bytes {
+            pen.make_room(bytes);
+        }
+        pen
+    }
+
+    /// Where it is.
+    pub(in crate::rewrite) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// What has been written since it was at this place.
+    pub(in crate::rewrite) fn since(&self, start: usize) -> &[u8] {
+        self.bytes.get(start..self.at).unwrap_or_default()
+    }
+
+    /// Writes over a byte that has been written.
+    pub(in crate::rewrite) fn put_over(&mut self, at: usize, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(at) {
+            *place = byte;
+        }
+    }
+
+    /// Writes once more what has been written in this place.
+    pub(in crate::rewrite) fn again(&mut self, written: std::ops::Range<usize>) {
+        let end = self.at + written.len();
+        if self.bytes.len() < end {
+            self.make_room(written.len());
+        }
+        if written.end <= self.at {
+            self.bytes.copy_within(written, self.at);
+            self.at = end;
+        }
+    }
+
+    /// Writes bytes in between those that have been written.
+    pub(in crate::rewrite) fn insert(&mut self, at: usize, between: &[u8]) {
+        self.at += between.len();
+        self.bytes.splice(at..at, between.iter().copied());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_room(&mut self, bytes: usize) {
+        const LEAST: usize = 4096;
+        let room = self.at + bytes.max(self.at).max(LEAST);
+        self.bytes.resize(room, 0);
+    }
+
+    /// Writes a text that is known when this is compiled.
+    #[inline(always)]
+    pub(in crate::rewrite) fn chunk(&mut self, chunk: &Chunk) {
+        loop {
+            let rest = self.bytes.get_mut(self.at..);
+            if let Some(place) = rest.and_then(|rest| rest.first_chunk_mut()) {
+                *place = chunk.bytes;
+                self.at += usize::from(chunk.length);
+                return;
+            }
+            self.make_room(Chunk::ROOM);
+        }
+    }
+
+    /// Copies a part of a text, which is short as a rule.
+    #[inline(always)]
+    pub(in crate::rewrite) fn span(&mut self, text: &[u8], span: Span) {
+        let length = span.end().wrapping_sub(span.start());
+        if length <= BLOCK {
+            let block = text.get(span.start()..);
+            let block = block.and_then(|block| block.first_chunk::<BLOCK>());
+            let rest = self.bytes.get_mut(self.at..);
+            let place = rest.and_then(|rest| rest.first_chunk_mut::<BLOCK>());
+            if let (Some(block), Some(place)) = (block, place) {
+                *place = *block;
+                self.at += length;
+                return;
+            }
+        }
+        self.extend_from_slice(span.of(text));
+    }
+}
+
+impl Sink for Pen<'_> {
+    #[inline(always)]
+    fn push(&mut self, byte: u8) {
+        loop {
+            if let Some(place) = self.bytes.get_mut(self.at) {
+                *place = byte;
+                self.at += 1;
+                return;
+            }
+            self.make_room(1);
+        }
+    }
+
+    #[inline(never)]
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        loop {
+            let end = self.at + bytes.len();
+            if let Some(place) = self.bytes.get_mut(self.at..end) {
+                place.copy_from_slice(bytes);
+                self.at = end;
+                return;
+            }
+            self.make_room(bytes.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_in_place_is_what_would_be_appended_however_little_room_there_is() {
+        let text: Vec<u8> = (0..200).map(|byte| b'a' + byte % 26).collect();
+        for room in [0, 1, 31, 32, 47, 48, 100, 5000, 100_000] {
+            let mut expected = b"before".to_vec();
+            let mut sheet = Sheet(vec![b'?'; room]);
+            let mut pen = Pen::new(&mut sheet, 0);
+            pen.extend_from_slice(b"before");
+            for length in 0..60 {
+                for start in [0, 100, 200 - length] {
+                    let span = Span::new(start, start + length);
+                    pen.span(&text, span);
+                    expected.extend_from_slice(span.of(&text));
+                    pen.push(b'-');
+                    expected.push(b'-');
+                    pen.extend_from_slice(span.of(&text));
+                    expected.extend_from_slice(span.of(&text));
+                    let chunk = Chunk::of([b",\"", b"name", b"\":"]);
+                    pen.chunk(&chunk);
+                    expected.extend_from_slice(b",\"name\":");
+                }
+            }
+            pen.put_over(0, b'B');
+            let first = expected.first_mut().unwrap();
+            *first = b'B';
+            assert_eq!(pen.since(6), &expected[6..]);
+            pen.insert(3, b"between");
+            expected.splice(3..3, *b"between");
+            pen.again(3..10);
+            expected.extend_from_within(3..10);
+            let length = pen.at();
+            assert_eq!(length, expected.len());
+            assert_eq!(sheet.written(length), expected, "{room}");
+        }
+    }
+}

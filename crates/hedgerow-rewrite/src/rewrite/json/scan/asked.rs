@@ -1,0 +1,84 @@
+//! Keys as they are met, and what is asked of them.
+
+use super::super::block::{special, BLOCK};
+use super::super::keys::{hash, word, Novelty, Seen, Word};
+use super::super::names::{Name, Names};
+use super::scalars::behind_plain_string;
+use super::Scratch;
+
+/// What is asked of the keys of an object.
+pub(super) trait Asked {
+    /// Notes a key that fits a word.
+    fn note(&mut self, scratch: &mut Scratch, word: Word, hash: u32) -> (Name, Novelty);
+    /// Notes any key.
+    fn note_any(&mut self, scratch: &mut Scratch, key: &[u8]) -> (Name, Novelty);
+}
+
+/// Nothing but whether one is given twice.
+impl Asked for Seen {
+    #[inline(always)]
+    fn note(&mut self, scratch: &mut Scratch, _: Word, hash: u32) -> (Name, Novelty) {
+        (Name::OTHER, scratch.hashes.note(self, hash))
+    }
+
+    fn note_any(&mut self, scratch: &mut Scratch, key: &[u8]) -> (Name, Novelty) {
+        (Name::OTHER, scratch.hashes.note(self, hash(key)))
+    }
+}
+
+/// Which of those with a name they are.
+pub(super) struct Named {
+    pub(super) names: Names,
+    pub(super) others: Seen,
+}
+
+impl Named {
+    #[inline(always)]
+    fn note_named(&mut self, scratch: &mut Scratch, name: Name, hash: u32) -> (Name, Novelty) {
+        if name == Name::OTHER {
+            return (name, scratch.hashes.note(&mut self.others, hash));
+        }
+        (name, self.names.note(name))
+    }
+}
+
+impl Asked for Named {
+    #[inline(always)]
+    fn note(&mut self, scratch: &mut Scratch, word: Word, hash: u32) -> (Name, Novelty) {
+        self.note_named(scratch, Name::of_word(word, hash), hash)
+    }
+
+    fn note_any(&mut self, scratch: &mut Scratch, key: &[u8]) -> (Name, Novelty) {
+        let hash = hash(key);
+        self.note_named(scratch, Name::of(key, hash), hash)
+    }
+}
+
+/// A short key without escapes that stands here, with its colon right behind it, as nearly every
+/// key is: its bytes, how many they are, and what is behind the colon.
+#[inline(always)]
+pub(super) fn plain_key(rest: &[u8]) -> Option<(Word, usize, &[u8])> {
+    let Some([b'"', after @ ..]) = rest.first_chunk::<WINDOW>() else {
+        return None;
+    };
+    let block = after.first_chunk::<BLOCK>()?;
+    // The bit behind the block stands for a key that fills it.
+    let length = (special(block) | 1 << BLOCK).trailing_zeros() as usize;
+    match after.get(length..length + 2) {
+        Some(b"\":") => Some((word(block, length), length, rest.get(length + 3..)?)),
+        _ => None,
+    }
+}
+
+/// What is behind the string that stands here, if it is plain and does not end too close to the
+/// end of the text.
+#[inline(always)]
+pub(super) fn behind_quoted(rest: &[u8]) -> Option<&[u8]> {
+    match rest {
+        [b'"', after @ ..] => behind_plain_string(after),
+        _ => None,
+    }
+}
+
+/// A key, its quotes and its colon are looked at together, if the text goes on for so long.
+const WINDOW: usize = BLOCK + 3;

@@ -1,0 +1,151 @@
+//! Arrays and objects of which nothing is asked but whether they are well-formed.
+
+use super::super::keys::{hash_of_word, Novelty, Seen};
+use super::asked::{behind_quoted, plain_key};
+use super::{After, Scanner};
+
+/// An array or object that is passed over, with what is known of its keys.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame {
+    container: Container,
+    seen: Seen,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Container {
+    Array,
+    Object,
+}
+
+impl Container {
+    #[inline(always)]
+    fn end(self) -> u8 {
+        match self {
+            Self::Array => b']',
+            Self::Object => b'}',
+        }
+    }
+}
+
+impl<'t> Scanner<'t, '_> {
+    /// A whole array or object, without recursion: how deep it may nest is decided by the input.
+    #[inline(never)]
+    pub(super) fn container(&mut self, first: u8) -> u16 {
+        let base = self.scratch.frames.len();
+        let outside = self.depth;
+        let mut deepest = outside + 1;
+        let mut current = self.enter(first);
+        let mut fresh = true;
+        // A variable here, since it would be memory to the compiler otherwise.
+        let mut rest = self.rest;
+        loop {
+            if !(fresh && self.first_of(&mut rest) == current.container.end()) {
+                if current.container == Container::Object {
+                    match plain_key(rest) {
+                        Some((word, _, behind)) => {
+                            let hashes = &mut self.scratch.hashes;
+                            let novelty = hashes.note(&mut current.seen, hash_of_word(word));
+                            if novelty == Novelty::Doubtful {
+                                self.clean = false;
+                            }
+                            rest = behind;
+                        }
+                        None => {
+                            self.rest = rest;
+                            self.any_key(&mut current.seen);
+                            rest = self.rest;
+                        }
+                    }
+                }
+                if let Some(behind) = behind_quoted(rest) {
+                    rest = behind;
+                } else {
+                    let first = self.first_of(&mut rest);
+                    self.rest = rest;
+                    match first {
+                        b'"' => drop(self.string()),
+                        b'{' | b'[' => {
+                            self.scratch.frames.push(current);
+                            current = self.enter(first);
+                            deepest = deepest.max(self.depth);
+                            fresh = true;
+                            rest = self.rest;
+                            continue;
+                        }
+                        first => drop(self.bare(first)),
+                    }
+                    rest = self.rest;
+                }
+                if self.comma_or_end(&mut rest, current.container) == After::Comma {
+                    fresh = false;
+                    continue;
+                }
+            } else {
+                rest = rest.get(1..).unwrap_or_default();
+            }
+            // The innermost container has ended, and with it any number of others.
+            loop {
+                self.depth -= 1;
+                if current.container == Container::Object {
+                    self.close(current.seen);
+                }
+                match self.scratch.frames.pop() {
+                    Some(frame) if self.scratch.frames.len() >= base => current = frame,
+                    _ => {
+                        self.deepest = self.deepest.max(deepest);
+                        self.rest = rest;
+                        return u16::try_from(deepest - outside).unwrap_or(u16::MAX);
+                    }
+                }
+                if self.comma_or_end(&mut rest, current.container) == After::Comma {
+                    fresh = false;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The next byte of what is left, after white space; 0 at the end.
+    #[inline(always)]
+    fn first_of(&mut self, rest: &mut &'t [u8]) -> u8 {
+        match rest.first() {
+            Some(byte) if *byte > b' ' => *byte,
+            _ => {
+                self.rest = rest;
+                let byte = self.peek_further();
+                *rest = self.rest;
+                byte.unwrap_or(0)
+            }
+        }
+    }
+
+    /// What stands behind an element.
+    #[inline(always)]
+    fn comma_or_end(&mut self, rest: &mut &'t [u8], container: Container) -> After {
+        let (after, behind) = match rest {
+            [b',', behind @ ..] => (After::Comma, behind),
+            [byte, behind @ ..] if *byte == container.end() => (After::End, behind),
+            _ => {
+                self.rest = rest;
+                let after = self.after_element(container.end());
+                *rest = self.rest;
+                return after;
+            }
+        };
+        *rest = behind;
+        after
+    }
+
+    #[inline(always)]
+    fn enter(&mut self, first: u8) -> Frame {
+        self.skip(1);
+        self.open();
+        Frame {
+            container: match first {
+                b'{' => Container::Object,
+                _ => Container::Array,
+            },
+            seen: self.scratch.hashes.open(),
+        }
+    }
+}
