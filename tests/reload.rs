@@ -273,6 +273,39 @@ async fn a_request_ends_with_the_configuration_that_it_began_with() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_get_the_snippet_of_the_configuration_of_the_moment() {
+    let posthog = PostHog::start().await;
+    let page = "<!doctype html><html><head></head><body>page</body></html>";
+    let site = Recorder::that(move |_| {
+        let html = "Content-Type: text/html\r\n";
+        Act::Answer(response("200 OK", html, page))
+    })
+    .await;
+    let text = yaml(&posthog.url()).replace(
+        "delivery:",
+        &format!(
+            "  - {{path: /ph/, posthog: shop}}\n  \
+             - {{path: /, origin: {{servers: \"{}\", inject: /ph/}}}}\ndelivery:",
+            site.url()
+        ),
+    );
+    let mut running = Running::start(&text).await;
+    for key in ["phc_test", "phc_second", "phc_third"] {
+        if key != "phc_test" {
+            running.replace(&text.replace("phc_test", key));
+            let (code, said) = running.reload();
+            assert_eq!(code, Some(0), "{said}");
+        }
+        let mut client = Client::connect(running.process.address).await;
+        let asked = "GET / HTTP/1.1\r\nHost: shop.example\r\nAccept: text/html\r\n\
+                     Sec-Fetch-Dest: document\r\n\r\n";
+        let answer = client.exchange(asked.as_bytes()).await;
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(body.contains(key) && body.contains("page"), "{key}: {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_takes_a_new_process_is_said_by_name_and_stays() {
     let posthog = PostHog::start().await;
     let mut running = Running::start(&yaml(&posthog.url())).await;
