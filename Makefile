@@ -1,6 +1,7 @@
 # make demo    the whole thing on this machine, without keys or accounts
 # make test    everything that must hold, with Segment's real libraries and a real browser
 # make check   formatting and lints
+# make supply-chain  the dependencies, against deny.toml
 # make bench   how long the rewriting takes
 # make compare CPU and latency beside nginx, HAProxy, Pingora and Node, into docs/performance.md
 #
@@ -10,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server web-servers blocker-lists
+.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists supply-chain
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -34,11 +35,15 @@ check: cmake
 	cargo clippy --locked --no-default-features -- -D warnings
 	cargo clippy --locked --no-default-features --features nats -- -D warnings
 
-test: check clients nats-server web-servers blocker-lists
+test: check supply-chain clients nats-server prometheus faketime web-servers blocker-lists
 	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --workspace --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	$(MAKE) instructions
 	$(TRY_BLOCKERS)
+
+# Licences, sources, duplicates and advisories of what we depend on (deny.toml).
+supply-chain:
+	@scripts/supply-chain
 
 bench: cmake
 	cargo bench --locked --bench rewrite --bench instructions
@@ -74,10 +79,19 @@ chromium:
 nats-server:
 	@PATH="$$PATH:/usr/sbin" scripts/need nats-server nats-server --version
 
+# The rules are tested with promtool, and the alerts with the server itself.
+prometheus:
+	@scripts/need prometheus sh -c 'prometheus --version && promtool --version'
+
+# A clock that is set while the binary runs.
+faketime:
+	@scripts/need faketime faketime --version
+
 # In front of the real binary, as docs/behind has them.
 web-servers:
 	@PATH="$$PATH:/usr/sbin" scripts/need nginx nginx -v
 	@PATH="$$PATH:/usr/sbin" scripts/need haproxy haproxy -v
+	@scripts/need caddy caddy version
 
 # Firefox, and uBlock Origin as Debian has it: the extension with its lists, for Firefox's tests and
 # for those of the lists. Where they cannot be had, these tests are left out, loudly.

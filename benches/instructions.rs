@@ -18,6 +18,7 @@
 mod support;
 
 use std::process::Command;
+use std::time::Duration;
 
 use support::{cases, Case, Way, Work};
 
@@ -52,6 +53,9 @@ fn main() {
             counted.push((format!("{}, {way}", case.name), count));
         }
     }
+    let observation = counted_by_valgrind(OBSERVATIONS, 1);
+    println!("one observation of the metrics: {observation}");
+    counted.push((OBSERVATIONS.to_owned(), observation));
     let asked = |flag: &str| std::env::args().any(|argument| argument == flag);
     if asked("--write") {
         write(&counted);
@@ -108,8 +112,19 @@ fn check(counted: &[(String, u64)]) {
     }
 }
 
+/// What is counted beside the rewriting: a duration that goes into a histogram of the metrics.
+const OBSERVATIONS: &str = "observation";
+
 fn rounds(run: &str) {
     let parts: Vec<&str> = run.split(' ').collect();
+    if parts[0] == OBSERVATIONS {
+        let timing = hedgerow::admin::metrics::Timing::of_waiting();
+        for round in 0..parts[1].parse::<u64>().unwrap() {
+            timing.observe(Duration::from_millis(std::hint::black_box(round % 100)));
+        }
+        assert!(timing.read().number() > 0);
+        return;
+    }
     let (way, _) = Way::ALL
         .into_iter()
         .find(|(_, name)| *name == parts[0])
@@ -122,12 +137,17 @@ fn rounds(run: &str) {
 }
 
 fn instructions(way: &str, case: usize, events: usize) -> u64 {
+    counted_by_valgrind(&format!("{way} {case}"), events)
+}
+
+/// Instructions of one round of this run, for each of its events.
+fn counted_by_valgrind(run: &str, events: usize) -> u64 {
     let (few, many) = (20, 20 + 600 / events as u64);
     let count = |rounds: u64| {
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
             .arg(std::env::current_exe().unwrap())
-            .env(RUN, format!("{way} {case} {rounds}"))
+            .env(RUN, format!("{run} {rounds}"))
             .output()
             .expect("valgrind is needed to count instructions");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -38,6 +38,7 @@ pub mod delivery;
 pub mod demo;
 pub mod doctor;
 pub mod logging;
+mod masked;
 pub mod plain;
 pub mod proxy;
 pub mod site;

@@ -18,6 +18,9 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// How long the end of the process waits for the last lines.
 const LAST: Duration = Duration::from_secs(1);
 
+/// The target of the lines of the access log: one for each request, at debug.
+pub const ACCESS: &str = "hedgerow::access";
+
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Lines that were dropped since the start because what the log is written to did not take them.
@@ -132,6 +135,15 @@ struct Place {
     since: Instant,
     lines: u64,
     left_out: u64,
+    /// The last line that was left out.
+    last: Option<LeftOut>,
+}
+
+/// A line that was left out.
+struct LeftOut {
+    level: Level,
+    target: String,
+    text: String,
 }
 
 impl<L: Log> Bounded<L> {
@@ -158,6 +170,7 @@ impl<L: Log> Bounded<L> {
             since: now,
             lines: 0,
             left_out: 0,
+            last: None,
         });
         if now.saturating_duration_since(place.since) >= INTERVAL {
             place.since = now;
@@ -165,11 +178,65 @@ impl<L: Log> Bounded<L> {
         }
         if place.lines >= LINES {
             place.left_out += 1;
+            place.last = Some(LeftOut {
+                level: record.level(),
+                target: record.target().to_owned(),
+                text: record.args().to_string(),
+            });
             return None;
         }
         place.lines += 1;
+        place.last = None;
         Some(std::mem::take(&mut place.left_out))
     }
+}
+
+impl<L: Log> Bounded<L> {
+    /// Says how many lines were left out where no later line has said it, once their interval is
+    /// over or, with [`Tell::All`], now. To be called from time to time, and at the end.
+    pub fn tell_left_out(&self, tell: Tell) {
+        self.tell_at(tell, Instant::now());
+    }
+
+    fn tell_at(&self, tell: Tell, now: Instant) {
+        let untold: Vec<(LeftOut, u64)> = {
+            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            let over = |place: &Place| now.saturating_duration_since(place.since) >= INTERVAL;
+            let due = places
+                .values_mut()
+                .filter(|place| tell == Tell::All || over(place));
+            due.filter_map(|place| Some((place.last.take()?, std::mem::take(&mut place.left_out))))
+                .collect()
+        };
+        for (
+            LeftOut {
+                level,
+                target,
+                text,
+            },
+            number,
+        ) in untold
+        {
+            self.log.log(
+                &Record::builder()
+                    .level(level)
+                    .target(&target)
+                    .args(format_args!(
+                        "{text} (the last of {number} lines like this that were left out)"
+                    ))
+                    .build(),
+            );
+        }
+    }
+}
+
+/// Of which places the lines that were left out are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tell {
+    /// Those where the interval is over.
+    Over,
+    /// All.
+    All,
 }
 
 impl<L: Log> Log for Bounded<L> {
@@ -223,6 +290,47 @@ mod tests {
         }
         fn log(&self, _: &Record<'_>) {}
         fn flush(&self) {}
+    }
+
+    /// Keeps the text of each line.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<String>>);
+
+    impl Log for Kept {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &Record<'_>) {
+            self.0.lock().unwrap().push(record.args().to_string());
+        }
+        fn flush(&self) {}
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_even_where_no_line_follows() {
+        let bounded = Bounded::new(Kept::default(), "hedgerow::cli");
+        let start = Instant::now();
+        for number in 0..17 {
+            bounded.log(
+                &Record::builder()
+                    .level(Level::Error)
+                    .target("hedgerow::proxy")
+                    .file(Some("src/x.rs"))
+                    .line(Some(1))
+                    .args(format_args!("dead letter {number}"))
+                    .build(),
+            );
+        }
+        let told = |tell, at| {
+            bounded.log.0.lock().unwrap().clear();
+            bounded.tell_at(tell, at);
+            bounded.log.0.lock().unwrap().clone()
+        };
+        assert_eq!(bounded.log.0.lock().unwrap().len() as u64, LINES);
+        assert!(told(Tell::Over, start).is_empty());
+        let text = "dead letter 16 (the last of 12 lines like this that were left out)";
+        assert_eq!(told(Tell::Over, Instant::now() + INTERVAL), [text]);
+        assert!(told(Tell::All, Instant::now() + INTERVAL).is_empty());
     }
 
     #[test]

@@ -64,19 +64,26 @@ async fn what_happens_is_counted_shown_and_said() {
     }
     let nobody = post("/hr/v1/t", "", b"{\"event\":\"Nobody's\"}");
     assert_eq!(client.exchange(&nobody).await.status, 200);
-    assert_eq!(metric(admin, "hedgerow_events_total").await, 2);
-    let refused = "hedgerow_refused_total{code=\"missing_distinct_id\"}";
+    assert_eq!(
+        metric(
+            admin,
+            "hedgerow_messages_total{outcome=\"converted\",reason=\"ok\"}"
+        )
+        .await,
+        2
+    );
+    let refused = "hedgerow_messages_total{outcome=\"refused\",reason=\"missing_distinct_id\"}";
     assert_eq!(metric(admin, refused).await, 1);
-    let batches = "hedgerow_batches_total{project=\"shop\",answer=";
+    let batches = "hedgerow_batches_total{project=\"shop\",outcome=";
     assert_eq!(metric(admin, &format!("{batches}\"accepted\"}}")).await, 2);
     let news = get(admin, "/live?after=0").await.json();
     let fates: Vec<_> = news["entries"].as_array().unwrap().iter().collect();
     assert_eq!(fates.len(), 3, "{news}");
     assert_eq!(fates[2]["fate"], "refused");
-    assert!(fates[0]["left"]
-        .as_str()
-        .unwrap()
-        .contains("\"distinct_id\": \"u-1\""));
+    let detail = get(admin, "/live/message?number=1").await.json();
+    assert_eq!(detail["explain"]["distinct_id"], "userId", "{detail}");
+    let left = detail["left"].as_str().unwrap();
+    assert!(left.contains("\"distinct_id\": \"u-1\""), "{left}");
     // PostHog goes away, and it shows.
     posthog
         .capture
@@ -94,7 +101,7 @@ async fn what_happens_is_counted_shown_and_said() {
     assert_eq!(metric(admin, waiting).await, 4);
     assert!(metric(admin, &format!("{batches}\"busy\"}}")).await > 0);
     assert_eq!(
-        metric(admin, "hedgerow_spool_events_total{what=\"appended\"}").await,
+        metric(admin, "hedgerow_spool_events_total{outcome=\"stored\"}").await,
         4
     );
     // None of it on the site's own address.

@@ -1,13 +1,19 @@
-//! The recipes of docs/behind with the real web servers in front of the real binary. A server that is
-//! not installed is left out, loudly; with `HEDGEROW_CLIENTS=required` its test fails instead.
+//! The recipes of docs/behind with the real web servers in front of the real binary, and with stand-ins
+//! for platforms that cannot be had. A server that is not installed is left out, loudly; with
+//! `HEDGEROW_CLIENTS=required` its test fails instead.
 #![allow(
     missing_docs,
+    dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing
 )]
 
+#[path = "real_clients/installed.rs"]
+mod installed;
+#[path = "behind/platforms.rs"]
+mod platforms;
 mod support;
 
 use std::net::SocketAddr;
@@ -31,7 +37,7 @@ fn block(recipe: &str, language: &str) -> String {
 }
 
 /// Where the program is; Debian keeps it where only root's path looks.
-fn installed(name: &str) -> Option<String> {
+fn server(name: &str) -> Option<String> {
     let found = [name.to_owned(), format!("/usr/sbin/{name}")];
     let found = found.into_iter().find(|program| {
         let mut asking = std::process::Command::new(program);
@@ -57,6 +63,8 @@ fn start(program: &str, arguments: &[&str], folder: &Path) -> Child {
         .args(arguments)
         .current_dir(folder)
         .env("POSTHOG_API_KEY", "phc_behind")
+        // Caddy keeps its files there.
+        .env("HOME", folder)
         .stdout(Stdio::null())
         .stderr(log)
         .kill_on_drop(true)
@@ -76,7 +84,12 @@ async fn until_it_listens(address: SocketAddr) {
 async fn hedgerow(recipe: &str, posthog: &PostHog, folder: &Path) -> (Child, SocketAddr) {
     let address = refused_port().await;
     let yaml = block(recipe, "yaml");
-    let yaml = replaced(&yaml, "127.0.0.1:8080", &address.to_string());
+    // TLS, and the addresses of what is in front, are those of the recipe's own place.
+    let (listen, rest) = yaml.split_once('\n').unwrap();
+    assert!(listen.starts_with("listen: "), "{yaml}");
+    let (trusted, rest) = rest.split_once("projects:").unwrap();
+    assert!(trusted.starts_with("trusted_proxies: "), "{yaml}");
+    let yaml = format!("listen: {address}\ntrusted_proxies: [127.0.0.1]\nprojects:{rest}");
     let yaml = replaced(&yaml, "host: us", &format!("host: '{}'", posthog.url()));
     std::fs::write(folder.join("hedgerow.yaml"), yaml).unwrap();
     let child = start(env!("CARGO_BIN_EXE_hedgerow"), &["run"], folder);
@@ -150,6 +163,13 @@ async fn holds(front: SocketAddr, posthog: &PostHog) {
             "the visitor's, not a claim and not the proxy's"
         );
     }
+    // analytics.js learns to send its calls to the page's own host.
+    let (head, settings) = exchange(&mut stream, "GET /hr/v1/projects/any/settings", b"").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(
+        settings.contains("\"apiHost\":\"shop.example.com/hr"),
+        "{settings}"
+    );
     // A recording's body: what the stand-in answers to it comes back, and no limit before it.
     let recording = vec![b'x'; 20 << 20];
     let (head, _) = exchange(&mut stream, "POST /hr/ph/s/", &recording).await;
@@ -159,7 +179,7 @@ async fn holds(front: SocketAddr, posthog: &PostHog) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_hands_over_a_path_as_its_recipe_says() {
-    let Some(nginx) = installed("nginx") else {
+    let Some(nginx) = server("nginx") else {
         return;
     };
     let posthog = PostHog::start().await;
@@ -193,7 +213,7 @@ async fn nginx_hands_over_a_path_as_its_recipe_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn haproxy_hands_over_a_path_as_its_recipe_says() {
-    let Some(haproxy) = installed("haproxy") else {
+    let Some(haproxy) = server("haproxy") else {
         return;
     };
     let posthog = PostHog::start().await;
@@ -206,6 +226,30 @@ async fn haproxy_hands_over_a_path_as_its_recipe_says() {
     let whole = replaced(&whole, "127.0.0.1:8080", &address.to_string());
     std::fs::write(folder.path().join("haproxy.cfg"), whole).unwrap();
     let _front = start(&haproxy, &["-db", "-f", "haproxy.cfg"], folder.path());
+    until_it_listens(front).await;
+    holds(front, &posthog).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caddy_hands_over_a_path_as_its_recipe_says() {
+    let Some(caddy) = server("caddy") else {
+        return;
+    };
+    let posthog = PostHog::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (_served, address) = hedgerow("caddy", &posthog, folder.path()).await;
+    let front = refused_port().await;
+    let whole = block("caddy", "caddyfile");
+    let plainly = format!(
+        "http://shop.example.com:{} {{\n    bind 127.0.0.1",
+        front.port()
+    );
+    let whole = replaced(&whole, "shop.example.com {", &plainly);
+    let whole = replaced(&whole, "127.0.0.1:8080", &address.to_string());
+    let whole = format!("{{\n    admin off\n}}\n{whole}");
+    std::fs::write(folder.path().join("Caddyfile"), whole).unwrap();
+    let arguments = ["run", "--config", "Caddyfile", "--adapter", "caddyfile"];
+    let _front = start(&caddy, &arguments, folder.path());
     until_it_listens(front).await;
     holds(front, &posthog).await;
 }

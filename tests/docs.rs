@@ -12,6 +12,10 @@
 mod configuration;
 #[path = "docs/mapping.rs"]
 mod mapping;
+#[path = "docs/metrics.rs"]
+mod metrics;
+#[path = "docs/protocols.rs"]
+mod protocols;
 #[path = "docs/quick_start.rs"]
 mod quick_start;
 #[path = "docs/repairs.rs"]

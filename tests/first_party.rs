@@ -19,6 +19,8 @@ mod absences;
 mod check;
 #[path = "first_party/early.rs"]
 mod early;
+#[path = "first_party/frameworks.rs"]
+mod frameworks;
 #[path = "first_party/house.rs"]
 mod house;
 #[path = "first_party/installations.rs"]
@@ -41,6 +43,8 @@ mod started;
 mod tls;
 #[path = "first_party/ublock.rs"]
 mod ublock;
+#[path = "first_party/unanswered.rs"]
+mod unanswered;
 #[path = "first_party/vendors.rs"]
 mod vendors;
 #[path = "first_party/visitor.rs"]

@@ -9,6 +9,8 @@
 
 #[path = "limits/connections.rs"]
 mod connections;
+#[path = "limits/recording.rs"]
+mod recording;
 #[path = "support/started.rs"]
 mod started;
 mod support;

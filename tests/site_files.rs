@@ -57,6 +57,11 @@ fn every_known_version_loads_and_names_no_vendor_host() {
                 folder.display()
             );
         }
+        assert_eq!(
+            code.matches("servedFrom.seen(").count(),
+            1,
+            "failures are told"
+        );
         let manifest = folder.join("../../package.json");
         let manifest: serde_json::Value =
             serde_json::from_slice(&fs::read(manifest).unwrap()).unwrap();

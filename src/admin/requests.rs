@@ -2,7 +2,10 @@
 //! that are there from the start.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use super::metrics::Timing;
+use super::RouteState;
 use crate::segment::{self, Kind, Recognised};
 
 /// What a request asked for, as far as Hedgerow tells calls apart.
@@ -49,6 +52,11 @@ impl Asked {
         Self::Nothing,
     ];
 
+    /// Everything that can be asked for.
+    pub fn all() -> &'static [Self] {
+        &Self::ALL
+    }
+
     /// The value of the label.
     pub fn word(self) -> &'static str {
         match self {
@@ -88,7 +96,12 @@ macro_rules! answered {
         }
 
         impl Answered {
-            const ALL: &'static [Self] = &[$(Self::$name,)*];
+            pub(super) const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Everything that can become of a request.
+            pub fn all() -> &'static [Self] {
+                Self::ALL
+            }
 
             /// The status, as the label has it; `none` where nobody was left to be answered.
             pub fn status(self) -> &'static str {
@@ -132,6 +145,8 @@ answered! {
     UnknownEncoding = "400" "unknown_encoding",
     /// Damaged gzip.
     DamagedGzip = "400" "damaged_gzip",
+    /// More of its messages are refused than a body may have.
+    TooManyRefused = "400" "too_many_refused",
     /// Chunks that are none.
     MalformedChunk = "400" "malformed_chunk",
     /// A fault of the body that has no name here.
@@ -174,6 +189,14 @@ answered! {
     Unavailable = "503" "upstream",
     /// The server behind the route took too long.
     GatewayTimeout = "504" "upstream",
+    /// The answer of the server behind the route: a yes.
+    Relayed2xx = "2xx" "relayed",
+    /// Its redirect, or its word that nothing has changed.
+    Relayed3xx = "3xx" "relayed",
+    /// Its refusal.
+    Relayed4xx = "4xx" "relayed",
+    /// Its failure.
+    Relayed5xx = "5xx" "relayed",
     /// The client was gone before its answer.
     ClientGone = "none" "client_gone",
     /// Any other answer.
@@ -183,7 +206,10 @@ answered! {
 impl Answered {
     /// Whether the request got what it asked for.
     pub fn is_well(self) -> bool {
-        matches!(self, Self::Well | Self::NoContent | Self::NotModified)
+        matches!(
+            self,
+            Self::Well | Self::NoContent | Self::NotModified | Self::Relayed2xx | Self::Relayed3xx
+        )
     }
 
     /// A refusal for good, as opposed to what may succeed later.
@@ -198,6 +224,8 @@ impl Answered {
                 | Self::BadGateway
                 | Self::Unavailable
                 | Self::GatewayTimeout
+                | Self::Relayed4xx
+                | Self::Relayed5xx
                 | Self::ClientGone
                 | Self::Other
         );
@@ -230,16 +258,40 @@ impl Answered {
             _ => Self::Other,
         }
     }
+
+    /// The answer of a server behind the route, by its status.
+    pub fn relayed(status: u16) -> Self {
+        match status {
+            200..=299 => Self::Relayed2xx,
+            300..=399 => Self::Relayed3xx,
+            400..=499 => Self::Relayed4xx,
+            500..=599 => Self::Relayed5xx,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// The requests of one route by what they asked for and were answered.
 #[derive(Debug)]
 struct Tally {
     route: String,
+    takes: Takes,
     counts: Box<[AtomicU64]>,
+    times: Timing,
+    received: AtomicU64,
 }
 
-/// All requests that Hedgerow itself has answered. Counting costs one atomic addition.
+/// What a route is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Segment's calls. What alerts watch is shown from the start, at zero: they can tell the first
+    /// one only from a counter that was there before.
+    Calls,
+    /// Something else.
+    Other,
+}
+
+/// All requests. Counting costs one atomic addition.
 #[derive(Debug)]
 pub struct Requests {
     routes: Vec<Tally>,
@@ -260,12 +312,29 @@ pub struct RequestCount {
 }
 
 impl Tally {
-    fn new(route: String) -> Self {
+    fn new(route: String, takes: Takes) -> Self {
         let places = Asked::ALL.len() * Answered::ALL.len();
         Self {
             route,
+            takes,
             counts: (0..places).map(|_| AtomicU64::new(0)).collect(),
+            times: Timing::of_waiting(),
+            received: AtomicU64::new(0),
         }
+    }
+
+    /// Whether a kind of request is shown before the first one has come.
+    fn is_shown_at_zero(&self, asked: Asked, answered: Answered) -> bool {
+        let is_call = matches!(asked, Asked::One(_) | Asked::Batch);
+        let is_watched = matches!(
+            answered,
+            Answered::Well
+                | Answered::UnknownWriteKey
+                | Answered::PostHog
+                | Answered::Spool
+                | Answered::Memory
+        );
+        self.takes == Takes::Calls && is_call && is_watched
     }
 
     fn count(&self, asked: Asked, answered: Answered) {
@@ -284,7 +353,7 @@ impl Tally {
         });
         for ((asked, answered), count) in kinds.zip(&self.counts) {
             let number = count.load(Ordering::Relaxed);
-            if number > 0 {
+            if number > 0 || self.is_shown_at_zero(asked, answered) {
                 into.push(RequestCount {
                     route: self.route.clone(),
                     asked,
@@ -298,11 +367,34 @@ impl Tally {
 
 impl Requests {
     /// Counters for these routes, in the order of the configuration.
-    pub fn new(routes: impl Iterator<Item = String>) -> Self {
+    pub fn new(routes: impl Iterator<Item = (String, Takes)>) -> Self {
         Self {
-            routes: routes.map(Tally::new).collect(),
-            nowhere: Tally::new("none".to_owned()),
+            routes: routes
+                .map(|(name, takes)| Tally::new(name, takes))
+                .collect(),
+            nowhere: Tally::new("none".to_owned(), Takes::Other),
         }
+    }
+
+    /// Notes the end of a request: how long it took, and how many bytes its body had. Takes no lock
+    /// and allocates nothing.
+    pub fn ended(&self, route: Option<usize>, took: Duration, received: u64) {
+        let tally = self.tally(route);
+        tally.times.observe(took);
+        if received > 0 {
+            tally.received.fetch_add(received, Ordering::Relaxed);
+        }
+    }
+
+    /// What the requests of each route took, those on none last.
+    pub fn routes(&self) -> Vec<RouteState> {
+        let all = self.routes.iter().chain([&self.nowhere]);
+        let states = all.map(|tally| RouteState {
+            name: tally.route.clone(),
+            times: tally.times.read(),
+            received_bytes: tally.received.load(Ordering::Relaxed),
+        });
+        states.collect()
     }
 
     /// Counts a request on the route of this number, or on none.
@@ -315,7 +407,7 @@ impl Requests {
         &self.tally(route).route
     }
 
-    /// What has been counted; kinds that never came are left out.
+    /// What has been counted. Kinds that never came are left out, but for what alerts watch.
     pub fn read(&self) -> Vec<RequestCount> {
         let mut counts = Vec::new();
         for tally in self.routes.iter().chain([&self.nowhere]) {
@@ -351,12 +443,7 @@ pub struct TurnedAway<'r> {
 /// The last four characters of a write key: enough to know it again, not enough to use it. A key
 /// that is hardly longer gives none of them away.
 pub fn key_end(key: &str) -> String {
-    let start = key.char_indices().rev().nth(3).map(|(start, _)| start);
-    let end = start.filter(|start| *start > 0);
-    let end = end.and_then(|start| key.get(start..)).unwrap_or_default();
-    // It is the sender's text.
-    let printable = |sign: char| if sign.is_ascii_graphic() { sign } else { '?' };
-    format!("…{}", end.chars().map(printable).collect::<String>())
+    crate::masked::end(key)
 }
 
 #[cfg(test)]
@@ -365,7 +452,8 @@ mod tests {
 
     #[test]
     fn each_kind_of_request_has_a_place_of_its_own() {
-        let requests = Requests::new(["/hr/".to_owned(), "shop.test/".to_owned()].into_iter());
+        let routes = ["/hr/", "shop.test/"].map(|name| (name.to_owned(), Takes::Other));
+        let requests = Requests::new(routes.into_iter());
         let mut number = 0;
         for asked in Asked::ALL {
             for answered in Answered::ALL {
@@ -400,6 +488,21 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_write_key_is_there_to_be_watched_before_the_first_one() {
+        let requests = Requests::new([("/hr/".to_owned(), Takes::Calls)].into_iter());
+        let counts = requests.read();
+        assert!(counts.iter().all(|count| count.number == 0), "{counts:?}");
+        let keys = counts
+            .iter()
+            .filter(|count| count.answered == Answered::UnknownWriteKey);
+        assert_eq!(keys.count(), 7, "{counts:?}");
+        let later = counts
+            .iter()
+            .filter(|count| count.answered.status() == "503");
+        assert_eq!(later.count(), 21, "{counts:?}");
+    }
+
+    #[test]
     fn every_fault_of_a_body_has_a_code_of_its_own() {
         use crate::rewrite::RewriteError::*;
         for error in [
@@ -408,6 +511,7 @@ mod tests {
             NotAnObject,
             BatchNotAnArray,
             LateBatchKey,
+            TooManyRefused,
         ] {
             assert_eq!(Answered::malformed(error.code()).code(), error.code());
         }

@@ -1,9 +1,12 @@
 //! What the admin page tells, as plain values.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::metrics::{ProcessState, Times};
 
 /// The state of the proxy at one moment. All counts are since the start.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
     /// Messages that became events.
     pub events: u64,
@@ -17,10 +20,18 @@ pub struct State {
     pub notices: BTreeMap<&'static str, u64>,
     /// Requests by route, call and what they were answered.
     pub requests: Vec<super::RequestCount>,
+    /// What the requests of each route took, those on none included.
+    pub routes: Vec<RouteState>,
+    /// How long the rewriting of bodies took.
+    pub rewrite_times: Times,
+    /// Answers that set the cookie of a visitor's session.
+    pub session_cookies: u64,
     /// Requests whose client was told to come back later.
     pub busy: u64,
     /// Bytes that all requests hold at the moment.
     pub held: usize,
+    /// The bytes that they may hold (`limits.memory`).
+    pub held_limit: usize,
     /// Lines of the log that were dropped because nothing read them.
     pub log_dropped: u64,
     /// The connections of clients.
@@ -33,6 +44,30 @@ pub struct State {
     pub spool: Option<SpoolState>,
     /// What became of requests that went on to a Segment account.
     pub forwarded: Forwarded,
+    /// The certificates that listeners serve.
+    pub certificates: Vec<CertificateState>,
+    /// The process itself, where its system tells.
+    pub process: Option<ProcessState>,
+}
+
+/// The requests of one route.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteState {
+    /// Host and path as the configuration has them; `none` for requests on no route.
+    pub name: String,
+    /// From the head of a request to the end of its answer.
+    pub times: Times,
+    /// Bytes of bodies as they came.
+    pub received_bytes: u64,
+}
+
+/// A certificate that listeners serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateState {
+    /// Its file.
+    pub file: String,
+    /// When it, or the first of its chain, ends, in seconds since 1970.
+    pub expires: i64,
 }
 
 /// Connections of clients to the listeners.
@@ -40,6 +75,8 @@ pub struct State {
 pub struct ConnectionCounts {
     /// Open at the moment.
     pub open: u64,
+    /// As many may be open (`limits.connections`).
+    pub limit: u64,
     /// Refused because `limits.connections` were open.
     pub refused_full: u64,
     /// Refused because one address had `limits.connections_per_client` open.
@@ -49,7 +86,7 @@ pub struct ConnectionCounts {
 }
 
 /// One project.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProjectState {
     /// Its name.
     pub name: String,
@@ -61,8 +98,72 @@ pub struct ProjectState {
     pub waiting: u64,
     /// Their JSON in bytes.
     pub waiting_bytes: u64,
+    /// How long ago the oldest of them arrived, where this process drains them.
+    pub oldest: Option<Duration>,
+    /// Events that PostHog refused for good and that the spool keeps.
+    pub dead_letters: u64,
+    /// The way to its PostHog.
+    pub upstream: UpstreamState,
     /// Since when the spool does not let them be drained, and what it says; none while it does.
     pub stalled: Option<Stalled>,
+    /// The trouble that there is with its PostHog; none since a batch has last been taken.
+    pub trouble: Option<Trouble>,
+    /// The last error of its PostHog since the start, over or not.
+    pub last_error: Option<LastError>,
+}
+
+impl ProjectState {
+    /// A project for which nothing waits, and whose PostHog gives no trouble.
+    pub fn new(name: impl Into<String>, posthog: Condition, answers: Answers) -> Self {
+        Self {
+            name: name.into(),
+            posthog,
+            answers,
+            waiting: 0,
+            waiting_bytes: 0,
+            oldest: None,
+            dead_letters: 0,
+            upstream: UpstreamState::default(),
+            stalled: None,
+            trouble: None,
+            last_error: None,
+        }
+    }
+}
+
+/// Batches do not get through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trouble {
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+    /// How many have not.
+    pub failed: u64,
+}
+
+/// Why a batch did not get through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastError {
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// What it was, and what to do.
+    pub says: String,
+}
+
+/// The way to the PostHog of a project.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UpstreamState {
+    /// From sending a batch to PostHog's answer, or to giving up.
+    pub times: Times,
+    /// Bytes of batches that were sent.
+    pub sent_bytes: u64,
+    /// Connections that were opened.
+    pub opened: u64,
+    /// Batches that found an open connection.
+    pub reused: u64,
+    /// Lookups of its name that gave addresses.
+    pub resolved: u64,
+    /// Those that gave none.
+    pub unresolved: u64,
 }
 
 /// What waits is not drained, and that is not PostHog's doing.
@@ -98,7 +199,9 @@ impl Condition {
 pub struct Answers {
     /// Taken.
     pub accepted: u64,
-    /// Refused: the key, the path, or something in the batch.
+    /// Refused for the project's key.
+    pub key_refused: u64,
+    /// Refused: the path, or something in the batch.
     pub refused: u64,
     /// Put off: 408, 429, 5xx.
     pub busy: u64,
@@ -123,6 +226,21 @@ pub struct SpoolState {
     pub crowded_out: u64,
     /// Not kept: the spool was full or could not be written.
     pub refused: u64,
+    /// Whether it takes events.
+    pub writable: bool,
+    /// The disk that it uses, where that is known.
+    pub size: Option<SpoolSize>,
+    /// Bytes that are free on the disk of its folder.
+    pub disk_free: Option<u64>,
+}
+
+/// What a spool uses of what it may use, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpoolSize {
+    /// In use.
+    pub used: u64,
+    /// At most.
+    pub limit: u64,
 }
 
 /// Requests that went on to a Segment account.

@@ -1,10 +1,7 @@
-use std::sync::atomic::AtomicI64;
-
 use chrono::DateTime;
 use serde_json::Value;
 
 use super::*;
-use crate::rewrite::Fault;
 
 fn state() -> State {
     State {
@@ -12,15 +9,24 @@ fn state() -> State {
         refused: [("missing_event", 2)].into(),
         notices: [("unreadable_time", 3)].into(),
         projects: vec![ProjectState {
-            name: "a \"shop\"".to_owned(),
-            posthog: Condition::Away,
-            answers: Answers {
-                accepted: 3,
-                ..Answers::default()
-            },
             waiting: 5,
             waiting_bytes: 900,
-            stalled: None,
+            trouble: Some(Trouble {
+                since: 1_795_166_100,
+                failed: 4,
+            }),
+            last_error: Some(LastError {
+                at: 1_795_166_120,
+                says: "is in trouble (503)".to_owned(),
+            }),
+            ..ProjectState::new(
+                "a \"shop\"",
+                Condition::Away,
+                Answers {
+                    accepted: 3,
+                    ..Answers::default()
+                },
+            )
         }],
         spool: Some(SpoolState {
             appended: 5,
@@ -30,12 +36,15 @@ fn state() -> State {
     }
 }
 
-fn admin(came: Came) -> (Admin, Arc<AtomicI64>) {
-    let now = Arc::new(AtomicI64::new(1_795_166_130));
-    let clock = Arc::clone(&now);
-    let clock: Clock =
-        Arc::new(move || DateTime::from_timestamp(clock.load(Ordering::Relaxed), 0).unwrap());
-    (Admin::new(state, came, clock), now)
+fn admin_with(view: LiveView) -> Admin {
+    let clock: Clock = Arc::new(|| DateTime::from_timestamp(1_795_166_130, 0).unwrap());
+    let recording = live::Recording::WhileWatched;
+    let live = Live::new(Arc::clone(&clock), live::Came::Shown, recording);
+    Admin::new(state, Arc::new(live), view, clock)
+}
+
+fn admin() -> Admin {
+    admin_with(LiveView::Open)
 }
 
 fn get(admin: &Admin, target: &str, host: &'static str) -> Response {
@@ -50,27 +59,21 @@ fn body(answer: &Response) -> String {
     String::from_utf8(answer.body.to_vec()).unwrap()
 }
 
-fn entries(admin: &Admin) -> Vec<Value> {
-    let answer = get(admin, "/live?after=0", "127.0.0.1:9090");
-    let news: Value = serde_json::from_str(&body(&answer)).unwrap();
-    news["entries"].as_array().unwrap().clone()
-}
-
 #[test]
 fn metrics_are_in_prometheus_form_with_escaped_labels() {
-    let (admin, _) = admin(Came::Shown);
+    let admin = admin();
     let answer = get(&admin, "/metrics", "metrics.internal");
     assert_eq!(answer.status, StatusCode::OK);
     let text = body(&answer);
     for line in [
-        "hedgerow_events_total 7",
-        "hedgerow_refused_total{code=\"missing_event\"} 2",
+        "hedgerow_messages_total{outcome=\"converted\",reason=\"ok\"} 7",
+        "hedgerow_messages_total{outcome=\"refused\",reason=\"missing_event\"} 2",
         "hedgerow_notices_total{code=\"unreadable_time\"} 3",
-        "hedgerow_batches_total{project=\"a \\\"shop\\\"\",answer=\"accepted\"} 3",
-        "hedgerow_posthog_available{project=\"a \\\"shop\\\"\"} 0",
+        "hedgerow_batches_total{project=\"a \\\"shop\\\"\",outcome=\"accepted\"} 3",
+        "hedgerow_posthog_up{project=\"a \\\"shop\\\"\"} 0",
         "hedgerow_spool_waiting_events{project=\"a \\\"shop\\\"\"} 5",
         "hedgerow_spool_not_draining_since_timestamp_seconds{project=\"a \\\"shop\\\"\"} 0",
-        "hedgerow_spool_events_total{what=\"appended\"} 5",
+        "hedgerow_spool_events_total{outcome=\"stored\"} 5",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }
@@ -91,7 +94,7 @@ fn metrics_are_in_prometheus_form_with_escaped_labels() {
 
 #[test]
 fn health_says_what_waits_and_what_is_away() {
-    let (admin, _) = admin(Came::Shown);
+    let admin = admin();
     let answer: Value = serde_json::from_str(&body(&get(&admin, "/health", "x"))).unwrap();
     assert_eq!(answer["status"], "ok");
     assert_eq!(answer["waiting"], 5);
@@ -108,8 +111,8 @@ fn a_spool_that_cannot_be_drained_is_in_health_and_metrics() {
         });
         state
     };
-    let clock: Clock = Arc::new(|| DateTime::from_timestamp(1_795_166_130, 0).unwrap());
-    let admin = Admin::new(stalled, Came::Shown, clock);
+    let mut admin = admin();
+    admin.state = Box::new(stalled);
     let health = get(&admin, "/health", "x");
     assert_eq!(health.status, StatusCode::OK);
     let health: Value = serde_json::from_str(&body(&health)).unwrap();
@@ -123,35 +126,8 @@ fn a_spool_that_cannot_be_drained_is_in_health_and_metrics() {
 }
 
 #[test]
-fn events_are_recorded_only_while_somebody_watches_and_refusals_always() {
-    let (admin, now) = admin(Came::Shown);
-    admin.message(b"{}", Fate::Event(b"{\"event\":\"unseen\"}"));
-    admin.message(b"{}", Fate::Refused(Fault::MissingDistinctId));
-    assert_eq!(entries(&admin).len(), 1, "and now it is watched");
-    admin.message(b"{\"n\":1}", Fate::Event(b"{\"event\":\"seen\"}"));
-    now.fetch_add(WATCHED + 1, Ordering::Relaxed);
-    admin.message(b"{}", Fate::Event(b"{\"event\":\"unseen\"}"));
-    let entries = entries(&admin);
-    assert_eq!(entries.len(), 2, "{entries:?}");
-    assert_eq!(entries[1]["fate"], "event");
-    assert!(entries[1]["came"].as_str().unwrap().contains("\"n\": 1"));
-}
-
-#[test]
-fn with_privacy_configured_nobody_sees_what_came() {
-    let (admin, _) = admin(Came::Hidden);
-    admin.message(
-        b"{\"email\":\"a@b.c\"}",
-        Fate::Refused(Fault::MissingDistinctId),
-    );
-    let entries = entries(&admin);
-    assert!(!entries[0]["came"].as_str().unwrap().contains("a@b.c"));
-    assert_eq!(entries[0]["fate"], "refused");
-}
-
-#[test]
 fn the_live_view_answers_to_addresses_and_not_to_names_that_lead_here() {
-    let (admin, _) = admin(Came::Shown);
+    let admin = admin();
     for (host, expected) in [
         ("127.0.0.1:9090", StatusCode::OK),
         ("127.0.0.1", StatusCode::OK),
@@ -164,7 +140,7 @@ fn the_live_view_answers_to_addresses_and_not_to_names_that_lead_here() {
             StatusCode::MISDIRECTED_REQUEST,
         ),
     ] {
-        for path in ["/", "/live?after=0"] {
+        for path in ["/", "/live?after=0", "/live/state"] {
             assert_eq!(get(&admin, path, host).status, expected, "{path} of {host}");
         }
         assert_eq!(get(&admin, "/health", host).status, StatusCode::OK);
@@ -174,4 +150,122 @@ fn the_live_view_answers_to_addresses_and_not_to_names_that_lead_here() {
     let posted = admin.handle(&Request::new(Method::POST, "/metrics"));
     assert_eq!(posted.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(get(&admin, "/other", "[::1]").status, StatusCode::NOT_FOUND);
+}
+
+fn with(admin: &Admin, target: &str, name: &'static str, value: &str) -> Response {
+    let mut request = Request::new(Method::GET, target);
+    let host = HeaderValue::from_static("hedgerow.internal");
+    request.headers.insert(header::HOST, host);
+    request.headers.insert(name, value.parse().unwrap());
+    admin.handle(&request)
+}
+
+fn give(admin: &Admin, form: &'static str) -> Response {
+    let mut request = Request::new(Method::POST, "/session");
+    request.body = bytes::Bytes::from_static(form.as_bytes());
+    admin.handle(&request)
+}
+
+#[test]
+fn with_a_token_the_live_view_opens_to_who_knows_it_and_to_nobody_else() {
+    let token = Token::new("0123456789abcdef+/").unwrap();
+    assert_eq!(format!("{token:?}"), "Token(…)");
+    let admin = admin_with(LiveView::Token(token));
+    for path in ["/", "/live", "/live/message?number=1", "/live/state"] {
+        for (name, value) in [
+            ("x-none", ""),
+            ("authorization", "Bearer 0123456789abcdef"),
+            ("authorization", "Basic 0123456789abcdef+/"),
+            ("cookie", "hedgerow_live=0123456789abcdef+/"),
+        ] {
+            let answer = with(&admin, path, name, value);
+            assert_eq!(
+                answer.status,
+                StatusCode::UNAUTHORIZED,
+                "{path} {name}: {value}"
+            );
+        }
+        let bearer = with(&admin, path, "authorization", "Bearer 0123456789abcdef+/");
+        assert_ne!(bearer.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let form = body(&get(&admin, "/", "hedgerow.internal"));
+    assert!(
+        form.contains("action=\"/session\"") && !form.contains("0123456789"),
+        "{form}"
+    );
+    for wrong in [
+        "",
+        "token=",
+        "token=0123456789abcdef",
+        "other=0123456789abcdef%2B%2F",
+    ] {
+        let answer = give(&admin, wrong);
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{wrong}");
+        assert!(answer.headers.get(header::SET_COOKIE).is_none());
+    }
+    let answer = give(&admin, "token=0123456789abcdef%2B%2F");
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    let cookie = answer.headers[header::SET_COOKIE].to_str().unwrap();
+    assert!(cookie.contains("; HttpOnly; SameSite=Strict"), "{cookie}");
+    let pass = cookie.split(';').next().unwrap();
+    let cookies = format!("other=1; {pass}");
+    assert_eq!(with(&admin, "/", "cookie", &cookies).status, StatusCode::OK);
+    // What shows nothing of visitors needs none.
+    for path in ["/health", "/metrics", "/healthz", "/live.css", "/live.js"] {
+        assert_eq!(get(&admin, path, "x").status, StatusCode::OK, "{path}");
+    }
+}
+
+#[test]
+fn a_live_view_that_is_off_shows_and_records_nothing() {
+    let admin = admin_with(LiveView::Off);
+    assert!(admin.live().is_none());
+    for path in ["/", "/live", "/live/message?number=1", "/live/state"] {
+        let answer = get(&admin, path, "127.0.0.1");
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    assert!(body(&get(&admin, "/", "127.0.0.1")).contains("token"));
+    assert_eq!(give(&admin, "token=").status, StatusCode::NOT_FOUND);
+    assert_eq!(get(&admin, "/metrics", "x").status, StatusCode::OK);
+}
+
+#[test]
+fn the_strip_tells_of_each_projects_posthog_and_spool() {
+    let admin = admin();
+    let strip: Value = serde_json::from_str(&body(&get(&admin, "/live/state", "[::1]"))).unwrap();
+    let project = &strip["projects"][0];
+    assert_eq!(project["posthog"], "away");
+    assert_eq!(project["failing_since"], 1_795_166_100);
+    assert_eq!(project["last_error"]["says"], "is in trouble (503)");
+    assert_eq!(
+        (&project["waiting"], &project["waiting_for"]),
+        (&5.into(), &0.into())
+    );
+    assert_eq!(strip["refused_lately"][0]["code"], "missing_event");
+    assert!(admin.begins_sampling() && !admin.begins_sampling());
+}
+
+#[test]
+fn the_page_asks_for_nothing_from_elsewhere() {
+    let admin = admin();
+    let mut asked = vec!["/".to_owned()];
+    let mut read = 0;
+    while let Some(path) = asked.get(read) {
+        assert!(path.starts_with('/') && !path.starts_with("//"), "{path}");
+        let answer = get(&admin, path, "localhost");
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        let text = body(&answer);
+        // The links to metrics and health are of the same address; what they show is no file.
+        for mark in ["src=\"", "href=\"", "from '", "import('", "url("] {
+            for found in text.split(mark).skip(1) {
+                let end = found.find(['"', '\'', ')']).unwrap();
+                let one = found[..end].to_owned();
+                if !asked.contains(&one) && !one.starts_with(['#']) && !one.starts_with("data:") {
+                    asked.push(one);
+                }
+            }
+        }
+        read += 1;
+    }
+    assert!(asked.len() > 10, "{asked:?}");
 }

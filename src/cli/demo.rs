@@ -3,11 +3,13 @@
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
+use chrono::Utc;
 use clap::Args;
 use hedgerow::config::{self, Environment};
-use hedgerow::demo::live::{render_terminal, Live};
+use hedgerow::demo::live::{render_terminal, Entry};
 use hedgerow::demo::shop::Library;
 use hedgerow::demo::{Demo, DemoOptions, API_KEY};
 use hedgerow::proxy::{Observer, Server};
@@ -44,27 +46,33 @@ pub(super) fn demo(options: &Options) -> End {
 }
 
 fn serve(options: &Options) -> Result<(), String> {
+    let (shop, posthog, admin) = (free_port(0)?, free_port(0)?, free_port(0)?);
+    let site = free_port(options.port)?;
     let parts = DemoOptions {
         analytics_js: Some(options.analytics_js.clone()),
+        live_view: Some(admin),
         ..DemoOptions::default()
     };
     let demo = Demo::new(&parts);
-    let (shop, posthog) = (free_port(0)?, free_port(0)?);
-    let site = free_port(options.port)?;
+    let spool = Folder::make()?;
     let yaml = format!(
         "listen: {site}\n\
+         admin: {admin}\n\
+         delivery: {{spool: {{path: {spool:?}, max_size: 64MB}}}}\n\
          projects:\n  demo: {{host: 'http://{posthog}', api_key: {API_KEY}}}\n\
          routes:\n  - path: {prefix}\n    segment: {{project: demo}}\n  - path: /\n    origin: http://{shop}\n",
         prefix = parts.prefix,
+        spool = spool.0.display().to_string(),
     );
     let (config, _) = config::parse(&yaml, &Environment::new(Path::new(".")))
         .map_err(|problems| config::render_problems(&problems, "the demo's configuration"))?;
     let observer = Arc::new(Terminal {
-        live: Arc::clone(&demo.live),
+        seen: AtomicU64::new(0),
         width: terminal_width(),
     });
     let hedgerow = Hedgerow::builder(config)
         .watch(observer)
+        .live(Arc::clone(&demo.live))
         .build()
         .map_err(|error| error.to_string())?;
     let mut server = Server::new(hedgerow).map_err(|error| error.to_string())?;
@@ -75,6 +83,7 @@ fn serve(options: &Options) -> Result<(), String> {
         .serve("shop", shop, demo.shop.clone())
         .map_err(|error| error.to_string())?;
     println!("The shop, behind Hedgerow:   http://{site}/");
+    println!("Hedgerow's own live view:    http://{admin}/");
     println!("A stand-in for PostHog:      http://{posthog}/batch/");
     println!(
         "Segment's calls go to:       http://{site}{}v1/…",
@@ -97,15 +106,35 @@ fn free_port(port: u16) -> Result<SocketAddr, String> {
         .map_err(|error| format!("cannot listen on {wanted}: {error}; choose another with --port"))
 }
 
-/// Shows each message here, and remembers it for the page.
+/// The folder of the spool, which goes with the demo.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> Result<Self, String> {
+        let path = std::env::temp_dir().join(format!("hedgerow-demo-{}", std::process::id()));
+        let made = std::fs::create_dir(&path);
+        made.map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left behind is a small folder among the temporary ones.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Shows each message here; the page shows what the live view records.
 struct Terminal {
-    live: Arc<Live>,
+    seen: AtomicU64,
     width: usize,
 }
 
 impl Observer for Terminal {
     fn message(&self, came: &[u8], fate: Fate<'_>) {
-        let entry = self.live.record(came, fate);
+        let number = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
+        let entry = Entry::alone(number, Utc::now(), came, fate);
         println!("{}", render_terminal(&entry, self.width));
     }
 }

@@ -18,11 +18,12 @@ mod texts;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use hedgerow::config::{self, Config, ConfigError, Warning};
-use hedgerow::logging::{Bounded, LastLines, LineWriter};
+use hedgerow::logging::{self, Bounded, LastLines, LineWriter, Tell};
 use hedgerow::proxy::{fetch_libraries, FetchError};
 
 use output::complain;
@@ -99,8 +100,8 @@ impl From<End> for ExitCode {
 pub fn main() -> ExitCode {
     let Cli { config, command } = Cli::parse();
     let _last_lines = match &command {
-        Command::Run(options) => start_log(options.log_format()),
-        _ => start_log(LogFormat::Text),
+        Command::Run(options) => start_log(options.log_format(), options.access()),
+        _ => start_log(LogFormat::Text, Access::NotLogged),
     };
     let config = config.as_deref();
     match command {
@@ -143,7 +144,7 @@ fn without(config: Option<&Path>, command: &str, run: impl FnOnce() -> End) -> E
 /// The framework's own lines hold heads of requests and answers, with cookies and keys, so they are
 /// left out unless `RUST_LOG` names `pingora` itself. The lines are bounded by kind and written from
 /// a thread of their own; what comes back waits for the last of them.
-fn start_log(format: LogFormat) -> Option<LastLines> {
+fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     const FILTER: &str = "RUST_LOG";
     let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
     let mut builder = env_logger::Builder::from_env(default);
@@ -151,17 +152,13 @@ fn start_log(format: LogFormat) -> Option<LastLines> {
     if !asked {
         builder.filter_module("pingora", log::LevelFilter::Off);
     }
-    if format == LogFormat::Json {
-        builder.format(|out, record| {
-            let line = serde_json::json!({
-                "time": out.timestamp_millis().to_string(),
-                "level": record.level().as_str().to_lowercase(),
-                "target": record.target(),
-                "message": record.args().to_string(),
-            });
-            writeln!(out, "{line}")
-        });
+    if access == Access::Logged {
+        builder.filter_module(logging::ACCESS, log::LevelFilter::Debug);
     }
+    match format {
+        LogFormat::Json => builder.format(json_line),
+        LogFormat::Text => builder.format(text_line),
+    };
     let started = LineWriter::start(std::io::stderr());
     let last = started.ok().map(|(writer, last)| {
         builder.target(env_logger::Target::Pipe(Box::new(writer)));
@@ -169,11 +166,96 @@ fn start_log(format: LogFormat) -> Option<LastLines> {
     });
     let logger = builder.build();
     let most = logger.filter();
+    let bounded = Arc::new(Bounded::new(logger, "hedgerow::cli"));
     // It is set once, here.
-    if log::set_boxed_logger(Box::new(Bounded::new(logger, "hedgerow::cli"))).is_ok() {
+    if log::set_boxed_logger(Box::new(Arc::clone(&bounded))).is_ok() {
         log::set_max_level(most);
     }
-    last
+    let teller = Arc::downgrade(&bounded);
+    let telling = std::thread::Builder::new().name("log-bound".to_owned());
+    // Where the system starts no thread, the next line of the kind says it.
+    let _ = telling.spawn(move || {
+        while let Some(bounded) = teller.upgrade() {
+            bounded.tell_left_out(Tell::Over);
+            drop(bounded);
+            std::thread::sleep(TELLING);
+        }
+    });
+    Some(LogEnd {
+        bounded,
+        _last: last?,
+    })
+}
+
+/// How often it is looked for lines that were left out and that nothing has told of.
+const TELLING: Duration = Duration::from_secs(2);
+
+/// Says what was left out and waits for the last lines when it goes.
+struct LogEnd {
+    bounded: Arc<Bounded<env_logger::Logger>>,
+    _last: LastLines,
+}
+
+impl Drop for LogEnd {
+    fn drop(&mut self) {
+        self.bounded.tell_left_out(Tell::All);
+    }
+}
+
+/// A line for people.
+fn text_line(
+    out: &mut env_logger::fmt::Formatter,
+    record: &log::Record<'_>,
+) -> std::io::Result<()> {
+    let (time, level) = (out.timestamp_seconds(), record.level());
+    writeln!(
+        out,
+        "[{time} {level:<5} {}] {}",
+        record.target(),
+        record.args()
+    )
+}
+
+/// One JSON object: what every line has, and the fields of its own.
+fn json_line(
+    out: &mut env_logger::fmt::Formatter,
+    record: &log::Record<'_>,
+) -> std::io::Result<()> {
+    let mut line = serde_json::Map::new();
+    let level = record.level().as_str().to_lowercase();
+    line.insert("time".to_owned(), out.timestamp_millis().to_string().into());
+    line.insert("level".to_owned(), level.into());
+    line.insert("target".to_owned(), record.target().into());
+    line.insert("message".to_owned(), record.args().to_string().into());
+    let mut fields = Fields(line);
+    // Taking them in cannot fail.
+    let _ = record.key_values().visit(&mut fields);
+    writeln!(out, "{}", serde_json::Value::Object(fields.0))
+}
+
+struct Fields(serde_json::Map<String, serde_json::Value>);
+
+impl<'k> log::kv::VisitSource<'k> for Fields {
+    fn visit_pair(
+        &mut self,
+        key: log::kv::Key<'k>,
+        value: log::kv::Value<'k>,
+    ) -> Result<(), log::kv::Error> {
+        let value = match (value.to_u64(), value.to_f64()) {
+            (Some(number), _) => number.into(),
+            (None, Some(number)) => number.into(),
+            (None, None) => value.to_string().into(),
+        };
+        self.0.insert(key.to_string(), value);
+        Ok(())
+    }
+}
+
+/// Whether there is a line for each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Logged,
+    NotLogged,
 }
 
 /// How the lines of the log look.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hedgerow::proxy::{FetchError, Server};
+use hedgerow::proxy::{outlive_signals, FetchError, Server};
 use hedgerow::Hedgerow;
 
 use super::output::complain;
@@ -21,6 +21,9 @@ pub(super) struct Options {
     /// How the lines of the log look.
     #[arg(long, value_enum, default_value = "text")]
     log_format: super::LogFormat,
+    /// Write a line for each request to the log: method, route, call, answer, bytes, time and trace.
+    #[arg(long)]
+    access_log: bool,
 }
 
 impl Options {
@@ -28,10 +31,21 @@ impl Options {
     pub(super) fn log_format(&self) -> super::LogFormat {
         self.log_format
     }
+
+    /// Whether there is a line for each request.
+    pub(super) fn access(&self) -> super::Access {
+        match self.access_log {
+            true => super::Access::Logged,
+            false => super::Access::NotLogged,
+        }
+    }
 }
 
 /// Serves until it is told to stop.
 pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
+    if let Err(error) = outlive_signals() {
+        log::warn!("SIGHUP, SIGUSR1 and SIGUSR2 would end this process: {error}");
+    }
     let path = match file::find(config, options.file.as_deref()) {
         Ok(path) => path,
         Err(end) => return end,
@@ -47,6 +61,7 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
         outlive_file_size_limit();
     }
     allow_descriptors(config.limits.connections);
+    write_no_core();
     match super::fetch(&config) {
         Ok(()) => {}
         Err(error @ FetchError::Wrong { .. }) => {
@@ -72,6 +87,7 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
             for line in greeting::lines(&hedgerow, server.addresses()) {
                 log::info!("{line}");
             }
+            tell_of_certificates(&hedgerow);
             drop(hedgerow);
             server.run();
             log::info!("it has left");
@@ -80,6 +96,27 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
         Err(reason) => {
             complain!("hedgerow: {reason}");
             End::Unable
+        }
+    }
+}
+
+/// Days before the end of a certificate from which on it is told at the start.
+const ENDING: i64 = 14;
+
+/// Says which certificates have ended, or end soon.
+fn tell_of_certificates(hedgerow: &Hedgerow) {
+    let now = chrono::Utc::now().timestamp();
+    for certificate in hedgerow.state().certificates {
+        let (file, left) = (certificate.file, certificate.expires - now);
+        let days = left / (24 * 3600);
+        if left <= 0 {
+            log::error!(
+                "the certificate {file} has ended {} days ago: clients refuse it. Renew it, and \
+                 restart",
+                -days
+            );
+        } else if days < ENDING {
+            log::warn!("the certificate {file} ends in {days} days");
         }
     }
 }
@@ -110,6 +147,18 @@ fn allow_descriptors(connections: usize) {
             "{allowed} descriptors are allowed, which is too few for {connections} connections \
              (`limits.connections`); raise LimitNOFILE or `ulimit -n` to {wanted}"
         );
+    }
+}
+
+/// A crash leaves no file with keys and events in it.
+fn write_no_core() {
+    use rustix::process::{setrlimit, Resource, Rlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        log::warn!("a crash may write memory to a core file: {error}");
     }
 }
 

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use hedgerow::config::{page_paths, Config, Libraries, PageHost, Reach, SiteHost};
 use hedgerow::site::hand_over::{nginx, Here, Tls};
 use hedgerow::site::snippet::{
-    content_security_policy, next_js, npm, tag, tag_of_template, Home, Page,
+    content_security_policy, snippet_for, tag_of_template, Home, Kind as PageKind, Page,
 };
 
 use super::output::{complain, print};
@@ -36,7 +36,7 @@ pub(super) struct Options {
     /// The write key that the page sends; without it the first one of the route.
     #[arg(long, value_name = "KEY")]
     write_key: Option<String>,
-    /// The nonce of the tag, or what stands for it in a template.
+    /// The nonce of the HTML tag, or what stands for it in a template.
     #[arg(long, value_name = "NONCE")]
     nonce: Option<String>,
     /// Print the page's Content-Security-Policy instead.
@@ -52,6 +52,31 @@ enum Kind {
     Npm,
     /// A component for Next.js.
     Next,
+    /// A plug-in for Nuxt.
+    Nuxt,
+    /// A module for Vue.
+    Vue,
+    /// A module for SvelteKit.
+    Svelte,
+    /// A tag for Google Tag Manager.
+    Gtm,
+    /// A plug-in for WordPress.
+    Wordpress,
+}
+
+impl Kind {
+    fn of_page(self) -> PageKind {
+        match self {
+            Self::Html => PageKind::Html,
+            Self::Npm => PageKind::Npm,
+            Self::Next => PageKind::Next,
+            Self::Nuxt => PageKind::Nuxt,
+            Self::Vue => PageKind::Vue,
+            Self::Svelte => PageKind::Svelte,
+            Self::Gtm => PageKind::Gtm,
+            Self::Wordpress => PageKind::WordPress,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -89,6 +114,16 @@ pub(super) fn snippet(config: Option<&Path>, options: &Options) -> End {
         Ok(page) => match text(options, &page) {
             Some(text) => {
                 let printed = print(&text);
+                let pasted = matches!(
+                    config.reach(&page, host),
+                    Reach::HandedOver | Reach::OwnHost
+                );
+                if pasted && matches!(options.kind, Kind::Html) && !options.csp {
+                    complain!(
+                        "hedgerow: this goes into the <head> of every page, in front of the scripts \
+                         that use it"
+                    );
+                }
                 say_what_is_left(&config, &page, host);
                 printed
             }
@@ -111,9 +146,7 @@ fn text(options: &Options, page: &Page) -> Option<String> {
     }
     match (options.kind, &options.nonce) {
         (Kind::Html, Some(nonce)) => tag_of_template(page, nonce),
-        (Kind::Html, None) => Some(tag(page, None)),
-        (Kind::Npm, _) => Some(npm(page)),
-        (Kind::Next, _) => Some(next_js(page)),
+        (kind, _) => Some(snippet_for(page, kind.of_page())),
     }
 }
 

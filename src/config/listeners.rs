@@ -1,4 +1,4 @@
-//! `listen`, `admin` and `trusted_proxies`.
+//! `listen`, `health` and `trusted_proxies`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener
 
 /// Whether only one of two addresses can be listened on: 0.0.0.0 takes every IPv4 address, and [::]
 /// those of IPv4 as well.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let takes = |wide: IpAddr, narrow: IpAddr| {
         wide == narrow || (wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4()))
     };
@@ -146,7 +146,7 @@ pub(super) fn pem(
     }
 }
 
-fn address(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<SocketAddr> {
+pub(super) fn address(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<SocketAddr> {
     let text = reader.text(field, ADDRESS)?;
     match text.parse() {
         Ok(address) => Some(address),
@@ -155,35 +155,6 @@ fn address(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<SocketAddr> {
             None
         }
     }
-}
-
-/// The address of the admin listener, unless it is `off`.
-pub(super) fn admin(
-    reader: &mut Reader<'_>,
-    top: &Section<'_>,
-    listen: &[Listener],
-) -> Option<SocketAddr> {
-    let field = top.get("admin")?;
-    if field.text() == Some("off") {
-        return None;
-    }
-    let address = address(reader, field)?;
-    let taken = |listener: &&Listener| overlap(listener.address, address);
-    if let Some(listener) = listen.iter().find(taken) {
-        let listener = listener.address;
-        reader.wrong(
-            field,
-            format!("{listener} of `listen` takes this address already"),
-        );
-        return None;
-    }
-    if !address.ip().is_loopback() {
-        reader.warn(
-            field,
-            "whoever reaches this address sees what visitors do; keep it inside",
-        );
-    }
-    Some(address)
 }
 
 /// The address of health alone, unless it is `off`.

@@ -7,6 +7,7 @@
 //!
 //! Relative paths in a file start at the folder of that file.
 
+mod admin;
 mod delivery;
 mod first_party;
 mod library;
@@ -132,7 +133,7 @@ impl Config {
 fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     let top = reader.section(file, schema::FILE)?;
     let listen = listeners::listen(reader, &top);
-    let admin = listeners::admin(reader, &top, &listen);
+    let (admin, live) = admin::read(reader, &top, &listen).unzip();
     let health = listeners::health(reader, &top, &listen, admin);
     let trusted_proxies = listeners::trusted_proxies(reader, &top);
     let (delivery, spool) = delivery::read(reader, &top);
@@ -152,6 +153,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     Some(Config {
         listen,
         admin,
+        live: live.unwrap_or_default(),
         health,
         trusted_proxies,
         projects: declared.compiled(),

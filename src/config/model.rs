@@ -12,6 +12,7 @@ use super::first_party::{Origin, PostHogJs, SegmentFiles};
 use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
+use crate::admin::LiveView;
 use crate::posthog::{ApiKey, Host, Scheme};
 use crate::rewrite::enrich::session::posthog_js_cookie_name;
 use crate::rewrite::{Bounds, Mapping, Recipient};
@@ -39,6 +40,8 @@ pub struct Config {
     pub listen: Vec<Listener>,
     /// Where health, metrics and the live view are served; none when turned off.
     pub admin: Option<SocketAddr>,
+    /// Whether the live view is among them, and for whom.
+    pub live: LiveView,
     /// Where health alone is served; nowhere when turned off.
     pub health: Option<SocketAddr>,
     /// Whose `X-Forwarded-For` is believed.
@@ -413,6 +416,7 @@ impl Config {
                 health: None,
             }],
             admin: None,
+            live: LiveView::Off,
             health: None,
             trusted_proxies: Vec::new(),
             projects: projects.into_iter().collect(),

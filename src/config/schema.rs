@@ -15,6 +15,8 @@ pub(super) const FILE: &[&str] = &[
     "delivery",
     "server",
 ];
+/// An `admin` that is more than an address.
+pub(super) const ADMIN: &[&str] = &["address", "live", "token"];
 /// An entry of `listen` that is more than an address.
 pub(super) const LISTENER: &[&str] = &["address", "tls", "health"];
 /// Its `tls`.

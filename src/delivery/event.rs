@@ -80,8 +80,8 @@ impl SpooledEvent {
     ///
     /// What capture would have taken from that request is written into the event here: the time,
     /// if it has none of its own (posthog-ingestion 3.5), and the address, if it has no `$ip` and
-    /// does not ask for no location (2.2, 2.3). So it lands where it would have landed without the
-    /// spool. Everything else stays byte for byte.
+    /// does not ask for no location (posthog-ingestion 2.2, 2.3). So it lands where it would have
+    /// landed without the spool. Everything else stays byte for byte.
     ///
     /// # Errors
     /// [`SpoolError::NotAnEvent`] for anything but a JSON object.

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::breaker::{Admission, Breaker, BreakerSettings, Condition};
 use super::stall::{Draining, Stall};
@@ -61,6 +61,10 @@ pub struct ProjectStatus {
     pub events: u64,
     /// Their JSON in bytes.
     pub bytes: u64,
+    /// When the oldest of them arrived, where this process drains them.
+    pub oldest: Option<SystemTime>,
+    /// Events that PostHog refused for good and that the spool keeps.
+    pub dead_letters: u64,
     /// Whether PostHog is believed to be there.
     pub breaker: Condition,
     /// Whether the spool lets what waits be drained.
@@ -122,6 +126,8 @@ impl Delivery {
                 project: project.inner.name.clone(),
                 events: project.inner.gauge.events(),
                 bytes: project.inner.gauge.bytes(),
+                oldest: project.inner.gauge.oldest(),
+                dead_letters: project.inner.gauge.dead_letters(),
                 breaker: project.inner.breaker.condition(),
                 draining: match project.inner.gauge.events() {
                     0 => Draining::Undisturbed,

@@ -63,6 +63,35 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// How capture begins its refusals (posthog-ingestion 1.7).
+const REFUSALS: [&str; 14] = [
+    "failed to decode request",
+    "failed to parse request",
+    "failed to hydrate events from request",
+    "Failed to deserialize query string",
+    "request missing data payload",
+    "request holds no event",
+    "event submitted with an empty event name",
+    "event submitted without a distinct_id",
+    "event submitted with invalid cookieless mode",
+    "event submitted without an api_key",
+    "batch submitted with inconsistent api_key values",
+    "invalid event",
+    "API key is not valid",
+    "maximum event size exceeded",
+];
+
+impl Refusal {
+    /// The reason as a log may have it: what capture itself says. Another answer may repeat the
+    /// event, and so is only for those who look at events.
+    pub fn for_log(&self) -> &'static str {
+        let known = REFUSALS
+            .iter()
+            .find(|known| self.reason.starts_with(**known));
+        known.copied().unwrap_or("with words of its own")
+    }
+}
+
 /// An event that PostHog refused for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -170,6 +199,9 @@ pub trait Store: Send + Sync + 'static {
 pub struct Gauges {
     projects: RwLock<HashMap<String, Arc<Gauge>>>,
     changed: Notify,
+    used: AtomicU64,
+    /// Zero as long as nothing is known.
+    limit: AtomicU64,
 }
 
 /// Whether all that waits is on its way: when that has arrived, the way is free.
@@ -185,6 +217,9 @@ pub(super) enum Last {
 pub struct Gauge {
     events: AtomicU64,
     bytes: AtomicU64,
+    /// Milliseconds since 1970; zero while it is not known.
+    oldest: AtomicU64,
+    dead_letters: AtomicU64,
     last: watch::Sender<Last>,
     #[cfg(feature = "nats")]
     additions: std::sync::Mutex<u64>,
@@ -229,6 +264,29 @@ impl Gauges {
             .collect()
     }
 
+    /// The bytes in use of those that may be, once they are known.
+    pub fn size(&self) -> Option<(u64, u64)> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        (limit > 0).then(|| (self.used.load(Ordering::Relaxed), limit))
+    }
+
+    pub(super) fn set_size(&self, used: u64, limit: u64) {
+        self.used.store(used, Ordering::Relaxed);
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Sets how many dead letters there are of each project: none of those that are not named.
+    pub(super) fn set_dead_letters(&self, letters: &HashMap<String, u64>) {
+        for name in letters.keys() {
+            self.of(name);
+        }
+        let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
+        for (name, gauge) in projects.iter() {
+            let number = letters.get(name).copied().unwrap_or_default();
+            gauge.dead_letters.store(number, Ordering::Relaxed);
+        }
+    }
+
     /// Returns when something was appended; may return without.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -248,6 +306,24 @@ impl Gauge {
     /// Their JSON in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Acquire)
+    }
+
+    /// When the oldest event that waits arrived, where this process drains them.
+    pub fn oldest(&self) -> Option<SystemTime> {
+        let millis = self.oldest.load(Ordering::Relaxed);
+        let is_known = self.events() > 0 && millis > 0;
+        is_known.then(|| SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+    }
+
+    /// Events that PostHog refused for good and that the spool keeps.
+    pub fn dead_letters(&self) -> u64 {
+        self.dead_letters.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_oldest(&self, oldest: Option<SystemTime>) {
+        let since = oldest.and_then(|oldest| oldest.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let millis = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+        self.oldest.store(millis, Ordering::Relaxed);
     }
 
     pub(super) fn set_last(&self, last: Last) {

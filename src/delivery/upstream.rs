@@ -6,7 +6,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Held, Refusal};
+use crate::masked;
 use crate::posthog::Envelope;
+
+/// So many characters of an answer are kept.
+const REASON: usize = 200;
 
 /// A batch on its way to PostHog.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +54,14 @@ impl Verdict {
     /// about the body. All else is about the moment or the set-up (a wrong key, a wrong region, a
     /// page of somebody else's proxy): the events are good, and wait until it is put right.
     ///
-    /// `answer` is the start of the answer's body; its first 200 characters are kept as the reason.
+    /// `answer` is the start of the answer's body; its first 200 characters are kept as the reason,
+    /// without keys.
     pub fn of_status(status: u16, answer: &str, retry_after: Option<Duration>) -> Self {
         let reason = || -> String {
             let line = answer.lines().next().unwrap_or_default().trim();
-            line.chars()
-                .filter(|character| !character.is_control())
-                .take(200)
-                .collect()
+            let line = line.chars().filter(|character| !character.is_control());
+            let line: String = line.take(REASON).collect();
+            masked::text(&line).into_owned()
         };
         match status {
             200..=299 => Self::Accepted,

@@ -11,13 +11,14 @@
 //!
 //! Nothing here listens: both are a [`Handler`](http::Handler) on plain values.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::Utc;
 
-use capture::{Capacity, Capture, Clock};
-use live::Live;
+use capture::{Capacity, Capture, Clock, Fault};
+use live::{Came, Live, Recording};
 use shop::Shop;
 
 pub mod capture;
@@ -38,6 +39,8 @@ pub struct DemoOptions {
     pub prefix: String,
     /// The Segment write key that the page uses.
     pub write_key: String,
+    /// Where Hedgerow's own live view is served, for a link on the page.
+    pub live_view: Option<SocketAddr>,
 }
 
 impl Default for DemoOptions {
@@ -46,12 +49,17 @@ impl Default for DemoOptions {
             analytics_js: None,
             prefix: "/hr/".to_owned(),
             write_key: "demo-shop".to_owned(),
+            live_view: None,
         }
     }
 }
 
+/// The name of an event that the stand-in refuses for good, as PostHog would one that breaks its
+/// rules.
+pub const REFUSED_EVENT: &str = "Unwelcome Event";
+
 /// The parts of the demo, to be served and fed: [`capture`](Self::capture) is PostHog's host,
-/// [`shop`](Self::shop) the site's origin, and [`live`](Self::live) wants to see each message.
+/// [`shop`](Self::shop) the site's origin, and [`live`](Self::live) the ring of Hedgerow's live view.
 #[derive(Debug, Clone)]
 pub struct Demo {
     /// The stand-in for PostHog.
@@ -67,15 +75,13 @@ impl Demo {
     /// [`Shop::library`] whether they were found.
     pub fn new(options: &DemoOptions) -> Self {
         let clock: Clock = Arc::new(Utc::now);
-        let live = Arc::new(Live::new(Arc::clone(&clock)));
+        let live = Live::new(Arc::clone(&clock), Came::Shown, Recording::Always);
+        let live = Arc::new(live);
+        let capture = Arc::new(Capture::new(clock, Capacity::default()));
+        capture.set_fault(Fault::Poison(REFUSED_EVENT.to_owned()));
         Self {
-            capture: Arc::new(Capture::new(clock, Capacity::default())),
-            shop: Arc::new(Shop::new(
-                Arc::clone(&live),
-                options.analytics_js.as_deref(),
-                &options.prefix,
-                &options.write_key,
-            )),
+            shop: Arc::new(Shop::new(Arc::clone(&live), Arc::clone(&capture), options)),
+            capture,
             live,
         }
     }

@@ -2,16 +2,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 
+use crate::admin::live::{Came, Live, Recording};
 use crate::admin::{
-    Admin, Answers, Came, Condition, Health, ProjectState, SpoolState, Stalled, State, Unready,
+    Admin, Answers, Condition, Health, LastError, ProjectState, SpoolSize, SpoolState, Stalled,
+    State, Trouble, Unready, SAMPLED_EVERY,
 };
 use crate::delivery::{self, Standing};
 use crate::rewrite::privacy::Privacy;
 
+use super::process;
 use super::recovery::Recovery;
 use super::verdict::Verdict;
 use super::{Config, Hedgerow, Inner};
@@ -20,6 +23,7 @@ use super::{Config, Hedgerow, Inner};
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     accepted: AtomicU64,
+    key_refused: AtomicU64,
     refused: AtomicU64,
     busy: AtomicU64,
     unreachable: AtomicU64,
@@ -32,7 +36,8 @@ impl Tally {
         self.recovery.note(project, verdict);
         let counter = match verdict {
             Verdict::Accepted => &self.accepted,
-            Verdict::KeyRefused(_) | Verdict::Rejected(_) => &self.refused,
+            Verdict::KeyRefused(_) => &self.key_refused,
+            Verdict::Rejected(_) => &self.refused,
             Verdict::Busy { .. } => &self.busy,
             Verdict::Unreachable(_) => &self.unreachable,
         };
@@ -43,9 +48,28 @@ impl Tally {
         self.recovery.is_away()
     }
 
+    /// The trouble that there is and the last error there was, for a moment that is `now`.
+    fn troubles(&self, now: SystemTime) -> (Option<Trouble>, Option<LastError>) {
+        let record = self.recovery.record();
+        let before = |ago: Duration| {
+            let at = now.checked_sub(ago)?.duration_since(UNIX_EPOCH).ok()?;
+            Some(at.as_secs())
+        };
+        let trouble = record.trouble.and_then(|(lasts, failed)| {
+            let since = before(lasts)?;
+            Some(Trouble { since, failed })
+        });
+        let last_error = record.last_error.and_then(|(ago, verdict)| {
+            let (at, (_, says)) = (before(ago)?, verdict.advice()?);
+            Some(LastError { at, says })
+        });
+        (trouble, last_error)
+    }
+
     fn read(&self) -> Answers {
         Answers {
             accepted: self.accepted.load(Ordering::Relaxed),
+            key_refused: self.key_refused.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             busy: self.busy.load(Ordering::Relaxed),
             unreachable: self.unreachable.load(Ordering::Relaxed),
@@ -60,6 +84,27 @@ impl Hedgerow {
         self.inner.admin.clone()
     }
 
+    /// Takes a sample of the state from time to time, for the plots of the live view. The first call
+    /// on a Tokio runtime begins it.
+    pub(super) fn start_sampling(&self) {
+        let Some(admin) = self
+            .inner
+            .admin
+            .as_ref()
+            .filter(|admin| admin.begins_sampling())
+        else {
+            return;
+        };
+        let admin = Arc::downgrade(admin);
+        tokio::spawn(async move {
+            while let Some(admin) = admin.upgrade() {
+                admin.sample();
+                drop(admin);
+                tokio::time::sleep(Duration::from_secs(SAMPLED_EVERY)).await;
+            }
+        });
+    }
+
     /// The state at this moment, as the admin page tells it.
     pub fn state(&self) -> State {
         self.inner.state()
@@ -69,19 +114,23 @@ impl Hedgerow {
 impl Inner {
     fn state(&self) -> State {
         let counts = self.counters.read(self.budget.held());
+        let now = (self.clock)();
         let mut projects: Vec<ProjectState> = self
             .destinations
             .iter()
-            .map(|(name, destination)| ProjectState {
-                name: name.clone(),
-                posthog: match destination.tally().is_away() {
+            .map(|(name, destination)| {
+                let tally = destination.tally();
+                let posthog = match tally.is_away() {
                     true => Condition::Away,
                     false => Condition::Available,
-                },
-                answers: destination.tally().read(),
-                waiting: 0,
-                waiting_bytes: 0,
-                stalled: None,
+                };
+                let (trouble, last_error) = tally.troubles(now);
+                ProjectState {
+                    trouble,
+                    last_error,
+                    upstream: destination.upstream(),
+                    ..ProjectState::new(name, posthog, tally.read())
+                }
             })
             .collect();
         projects.sort_unstable_by(|one, other| one.name.cmp(&other.name));
@@ -94,13 +143,21 @@ impl Inner {
                 project.posthog = Condition::Available;
                 project.waiting = status.events;
                 project.waiting_bytes = status.bytes;
+                project.oldest = status
+                    .oldest
+                    .map(|oldest| (self.clock)().duration_since(oldest).unwrap_or_default());
+                project.dead_letters = status.dead_letters;
                 project.stalled = stalled(status.draining);
                 if status.breaker == delivery::Condition::Open {
                     project.posthog = Condition::Away;
                 }
             }
-            let counters = keeping.delivery().store().counters();
+            let store = keeping.delivery().store();
+            let (counters, size) = (store.counters(), store.gauges().size());
             SpoolState {
+                writable: store.standing() == Standing::Takes,
+                size: size.map(|(used, limit)| SpoolSize { used, limit }),
+                disk_free: keeping.folder().and_then(process::free_of),
                 appended: counters.appended.load(Ordering::Relaxed),
                 collapsed: counters.collapsed.load(Ordering::Relaxed),
                 settled: counters.settled.load(Ordering::Relaxed),
@@ -117,14 +174,20 @@ impl Inner {
             refused: counts.refused,
             notices: counts.notices,
             requests: self.requests.read(),
+            routes: self.requests.routes(),
+            rewrite_times: self.counters.rewriting().read(),
+            session_cookies: self.counters.session_cookies(),
             busy: counts.busy,
             held: counts.held,
+            held_limit: self.budget.limit(),
             log_dropped: crate::logging::dropped(),
             connections: self.crowd.counts(),
             unready: self.unready(),
             projects,
             spool,
             forwarded: self.forward_counts(),
+            certificates: self.certificates.clone(),
+            process: process::state(),
         }
     }
 }
@@ -186,16 +249,18 @@ impl Inner {
     }
 }
 
-/// The admin page for a proxy that is being built.
+/// The admin page for a proxy that is being built, with this ring for its live view or one of its
+/// own.
 pub(super) fn admin(
     config: &Config,
     clock: &super::Clock,
+    live: Option<Arc<Live>>,
     inner: &Weak<Inner>,
 ) -> Option<Arc<Admin>> {
     config.admin?;
     let came = match config.mapping.privacy == Privacy::default() {
         true => Came::Shown,
-        false => Came::Hidden,
+        false => Came::Redacted,
     };
     let (clock, inner) = (Arc::clone(clock), Weak::clone(inner));
     let state = move || {
@@ -204,6 +269,8 @@ pub(super) fn admin(
             .map(|inner| inner.state())
             .unwrap_or_default()
     };
-    let now = move || DateTime::<Utc>::from(clock());
-    Some(Arc::new(Admin::new(state, came, Arc::new(now))))
+    let now: crate::admin::live::Clock = Arc::new(move || DateTime::<Utc>::from(clock()));
+    let live = live
+        .unwrap_or_else(|| Arc::new(Live::new(Arc::clone(&now), came, Recording::WhileWatched)));
+    Some(Arc::new(Admin::new(state, live, config.live.clone(), now)))
 }

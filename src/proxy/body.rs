@@ -39,6 +39,8 @@ pub(super) struct Incoming {
     expects: Expects,
     deadline: Instant,
     keepalive: Option<u64>,
+    /// Bytes so far.
+    received: u64,
 }
 
 /// Whether the client waits for `100 Continue` before it sends its body.
@@ -70,7 +72,13 @@ impl Incoming {
             },
             deadline: Instant::now() + WHOLE,
             keepalive: session.get_keepalive(),
+            received: 0,
         }
+    }
+
+    /// Bytes of the body so far, as they came.
+    pub(super) fn received(&self) -> u64 {
+        self.received
     }
 
     /// What the client says the length is.
@@ -101,7 +109,9 @@ impl Incoming {
             }
             Err(_) => return Err(Interrupted::Slow),
         };
-        if chunk.is_none() {
+        if let Some(chunk) = &chunk {
+            self.received += chunk.len() as u64;
+        } else {
             // The interim answer has turned this off, because the body was not through then.
             session.set_keepalive(self.keepalive);
         }

@@ -38,6 +38,11 @@ impl Budget {
         }
     }
 
+    /// The bytes that all requests may hold.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Bytes held at the moment.
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)

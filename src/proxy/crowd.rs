@@ -129,6 +129,7 @@ impl Crowd {
     pub(super) fn counts(&self) -> ConnectionCounts {
         ConnectionCounts {
             open: self.here.load(Ordering::Relaxed) as u64,
+            limit: self.most as u64,
             refused_full: self.full.load(Ordering::Relaxed),
             refused_for_one_client: self.one_too_many.load(Ordering::Relaxed),
             closed_for_room: self.closed.load(Ordering::Relaxed),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use http::{header, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
@@ -52,6 +52,7 @@ impl Inner {
         let Action::Segment { write_keys, .. } = &route.action else {
             return Ok(false);
         };
+        let began = Instant::now();
         let tail = &*single_slashes(tail);
         let files = self.files.get(&number);
         let tail = match files.map(|files| (files, files.recognise(tail))) {
@@ -70,6 +71,7 @@ impl Inner {
                 };
                 self.answered(session, asking, answered, None);
                 self.answer(session, answer).await;
+                self.ended(session, asking, answered, began, 0);
                 return Ok(true);
             }
         };
@@ -95,7 +97,9 @@ impl Inner {
                 Some(_) => KeySearch::ForTheAccount,
                 None => KeySearch::ForTheProject,
             },
+            asking,
         };
+        let begun = Instant::now();
         let mut incoming = Incoming::begin(session, self.idle_seconds);
         let Ended {
             reply,
@@ -129,8 +133,12 @@ impl Inner {
             Recognised::Unknown => Ended::refused(Refusal::UnknownPath),
         };
         self.answered(session, asking, answered, key.as_ref());
+        if let Some(admin) = &self.admin {
+            admin.took(begun.elapsed());
+        }
         let Some(reply) = reply else {
             session.set_keepalive(None);
+            self.ended(session, asking, answered, began, incoming.received());
             return Ok(true);
         };
         // Twice the limit, as capture does for its own clients (posthog-ingestion 5.1).
@@ -157,9 +165,13 @@ impl Inner {
         }
         let mut answer = reply.answer(&cors);
         if taken {
+            if set_cookie.is_some() {
+                self.counters.session_cookie();
+            }
             answer.headers.extend(set_cookie);
         }
         self.answer(session, answer).await;
+        self.ended(session, asking, answered, began, incoming.received());
         Ok(true)
     }
 
@@ -208,6 +220,7 @@ impl Inner {
             copy.as_deref_mut(),
         );
         let outcome = through.await;
+        passage.time();
         if let Some(copy) = copy {
             copy.found(passage.key());
         }
@@ -215,7 +228,7 @@ impl Inner {
             Ok(()) if passage.only_message_too_large() => Ended::refused(Refusal::TooLarge),
             Ok(()) => Ended::well(Reply::Accepted),
             Err(stop) => {
-                passage.abort().await;
+                passage.abort(stop).await;
                 if stop == Stop::Memory {
                     self.report_memory();
                 }
@@ -271,11 +284,12 @@ impl Inner {
         if outcome.is_ok() {
             outcome = passage.finish().await;
         }
+        passage.time();
         if let Some(copy) = copy {
             copy.found(passage.key());
         }
         if let Err(stop) = outcome {
-            passage.abort().await;
+            passage.abort(stop).await;
             if let Some(more) = self.gate.pass("pixel", "pixel") {
                 let reason = stop.refusal_code().unwrap_or("not delivered");
                 log::warn!("a pixel's message was lost: {reason}{more}");

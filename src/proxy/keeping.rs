@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use crate::admin::Admin;
+use crate::admin::live::Live;
 use crate::config::{self, SpoolPlace};
 use crate::delivery::{
     self, Arrived, BreakerSettings, Delivery, Encoding, Held, Mode, Parcel, Project, Rank, Refusal,
@@ -78,7 +79,7 @@ struct Carrier {
     destinations: Arc<HashMap<String, Destination>>,
     gate: Arc<Gate>,
     /// The live view, which is made later.
-    admin: OnceLock<Arc<Admin>>,
+    live: OnceLock<Arc<Live>>,
     /// What has left the spool since something waited in it, by project.
     drained: Mutex<HashMap<String, Drained>>,
 }
@@ -127,7 +128,7 @@ impl Keeping {
             carrier: Arc::new(Carrier {
                 destinations,
                 gate,
-                admin: OnceLock::new(),
+                live: OnceLock::new(),
                 drained: Mutex::default(),
             }),
             settings: ReplaySettings {
@@ -141,8 +142,13 @@ impl Keeping {
     }
 
     /// Shows what becomes of kept events in the live view.
-    pub(super) fn show_to(&self, admin: Arc<Admin>) {
-        let _ = self.carrier.admin.set(admin);
+    pub(super) fn show_to(&self, live: Arc<Live>) {
+        let _ = self.carrier.live.set(live);
+    }
+
+    /// The folder of the spool, where it has one.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(Spool::folder)
     }
 
     /// What is delivered, and how.
@@ -398,8 +404,8 @@ impl Upstream for Carrier {
     }
 
     fn delivered(&self, project: &str, events: &[Held], waiting: u64) {
-        if let Some(admin) = self.admin.get() {
-            admin.left_the_spool(events.iter().map(|held| held.body.as_ref()));
+        if let Some(live) = self.live.get() {
+            live.left_the_spool(project, events.iter().map(|held| held.body.as_ref()));
         }
         // Where all goes through the spool, it is empty again every moment.
         let destination = self.destinations.get(project);
@@ -428,15 +434,15 @@ impl Upstream for Carrier {
     }
 
     fn buried(&self, project: &str, event: &Bytes, refusal: &Refusal) {
-        if let Some(admin) = self.admin.get() {
-            admin.refused_by_posthog(event, refusal);
+        if let Some(live) = self.live.get() {
+            live.refused_by_posthog(project, event, refusal);
         }
         if let Some(more) = self.gate.pass(project, "buried") {
             log::error!(
                 "project {project}: PostHog refuses an event for good ({}: {}); it is a dead letter \
                  now, and `hedgerow spool` shows it{more}",
                 refusal.status,
-                refusal.reason
+                refusal.for_log()
             );
         }
     }

@@ -5,6 +5,7 @@
 //! sent to PostHog over the framework's connectors, and answered. Nothing of it passes through the
 //! proxying phases, so none of their traps can hit it.
 
+mod access;
 mod account;
 mod admin;
 mod body;
@@ -30,6 +31,7 @@ mod origin;
 mod outbound;
 mod passage;
 mod posthog;
+mod process;
 mod random;
 mod recovery;
 mod refusals;
@@ -57,7 +59,8 @@ use pingora::proxy::Session;
 use pingora::tls::RootCertStore;
 use thiserror::Error;
 
-use crate::admin::{Admin, Requests};
+use crate::admin::live::Live;
+use crate::admin::{Admin, CertificateState, Requests, Takes};
 use crate::config::{Action, Config, Route, Sessions};
 use crate::delivery::SpoolError;
 use crate::posthog::{Host, Scheme};
@@ -86,7 +89,7 @@ pub use gathered::Gathered;
 pub use library::{check_libraries, fetch_libraries, FetchError};
 pub use origin::Balancer;
 pub use serve::{accepted, serve, Plain};
-pub use server::{Server, ServerError};
+pub use server::{outlive_signals, Server, ServerError};
 pub use site::{Context, Site};
 pub use startable::{check_server, Startable};
 pub use watcher::{Counts, Observer};
@@ -141,6 +144,8 @@ struct Inner {
     /// How long the head of a request may take.
     head: Duration,
     requests: Requests,
+    /// Those that the listeners serve, as they were when this was built.
+    certificates: Vec<CertificateState>,
     cautions: Cautions,
     gate: Arc<Gate>,
     observer: Option<Arc<dyn Observer>>,
@@ -238,6 +243,7 @@ impl Hedgerow {
             idle: IDLE,
             head: HEAD,
             clock: Arc::new(SystemTime::now),
+            live: None,
         }
     }
 
@@ -295,6 +301,7 @@ impl Hedgerow {
     /// earlier process left goes out without waiting for a request, calls this. Does nothing
     /// without a spool, or when it has begun already.
     pub fn start_replay(&self) {
+        self.start_sampling();
         if let Some(keeping) = &self.inner.keeping {
             keeping.start();
         }
@@ -383,6 +390,7 @@ pub struct Builder {
     idle: Duration,
     head: Duration,
     clock: Clock,
+    live: Option<Arc<Live>>,
 }
 
 impl Builder {
@@ -390,6 +398,14 @@ impl Builder {
     #[must_use]
     pub fn watch(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// Records for the live view in this ring, where `admin` has one, so that something else can show
+    /// it as well.
+    #[must_use]
+    pub fn live(mut self, live: Arc<Live>) -> Self {
+        self.live = Some(live);
         self
     }
 
@@ -488,10 +504,18 @@ impl Builder {
         let gathering = Gathering::of(&config, &destinations, keeping.as_ref(), &gate);
         let rewriter = Arc::new(rewriter(&config)?);
         let crowd = Crowd::new(&config.limits, &config.trusted_proxies, Arc::clone(&gate));
-        let requests = Requests::new(config.routes.iter().map(Route::name));
+        let routes = config.routes.iter().map(|route| {
+            let takes = match route.action {
+                Action::Segment { .. } => Takes::Calls,
+                Action::PostHog(_) | Action::Origin(_) => Takes::Other,
+            };
+            (route.name(), takes)
+        });
+        let requests = Requests::new(routes);
         let inner = Arc::new_cyclic(|inner| Inner {
-            admin: admin::admin(&config, &self.clock, inner),
+            admin: admin::admin(&config, &self.clock, self.live, inner),
             requests,
+            certificates: process::certificates(&config),
             files,
             passed,
             rewriter,
@@ -511,8 +535,9 @@ impl Builder {
             leaving: AtomicBool::new(false),
             config,
         });
-        if let (Some(keeping), Some(admin)) = (&inner.keeping, &inner.admin) {
-            keeping.show_to(Arc::clone(admin));
+        let live = inner.admin.as_ref().and_then(|admin| admin.live());
+        if let (Some(keeping), Some(live)) = (&inner.keeping, live) {
+            keeping.show_to(Arc::clone(live));
         }
         Ok(Hedgerow { inner })
     }

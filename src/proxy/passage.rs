@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -19,6 +20,7 @@ use super::culprits::{blames_events, deliver_without, Culprit};
 use super::group::{Gathering, Request};
 use super::keeping::{Holder, Unkept};
 use super::outbound::PIECE;
+use super::refusals::Asking;
 use super::sender::Destination;
 use super::stream::Outgoing;
 use super::verdict::{Then, Verdict};
@@ -131,6 +133,8 @@ pub(super) struct Keys<'a> {
     pub(super) header: Option<WriteKey>,
     pub(super) query: Option<WriteKey>,
     pub(super) search: KeySearch,
+    /// The request that they are of.
+    pub(super) asking: Asking,
 }
 
 /// How far the request's key is looked for.
@@ -155,6 +159,8 @@ pub(super) struct Passage<'a> {
     flow: Flow,
     key: KeyFrom,
     target: Option<Target<'a>>,
+    /// Time that the rewriting has taken so far.
+    rewriting: Duration,
 }
 
 /// How the events of a body leave while it is still coming.
@@ -183,11 +189,14 @@ impl<'a> Passage<'a> {
         inner: &'a Inner,
         keys: Keys<'a>,
         client: Option<IpAddr>,
-        rewrite: Rewrite,
+        mut rewrite: Rewrite,
     ) -> Self {
+        let live = inner.admin.as_ref().and_then(|admin| admin.live());
+        if live.is_some_and(|live| live.is_watched()) {
+            rewrite.explain();
+        }
         Self {
             inner,
-            keys,
             arrived: Arrived {
                 at: (inner.clock)(),
                 from: client,
@@ -197,16 +206,21 @@ impl<'a> Passage<'a> {
                 counters: &inner.counters,
                 gate: &inner.gate,
                 observer: inner.observer.as_ref(),
-                admin: inner.admin.as_ref(),
+                live,
+                route: inner.requests.route(keys.asking.route),
+                call: keys.asking.asked.word(),
+                explanations: Vec::new(),
                 project: "?",
                 seen: 0,
                 fault: None,
                 open: Vec::new(),
             },
+            keys,
             reservation: inner.budget.reserve(),
             flow: Flow::Held,
             key: KeyFrom::Nowhere,
             target: None,
+            rewriting: Duration::ZERO,
         }
     }
 
@@ -216,7 +230,10 @@ impl<'a> Passage<'a> {
             // Only inflation comes here twice without `flow` in between.
             while self.pull(usize::MAX)? == Pulled::Paused {}
         }
-        self.flow = self.rewrite.push(piece)?;
+        let began = Instant::now();
+        let flow = self.rewrite.push(piece);
+        self.rewriting += began.elapsed();
+        self.flow = flow?;
         self.account()
     }
 
@@ -278,9 +295,9 @@ impl<'a> Passage<'a> {
         }
     }
 
-    /// Gives up a batch that is on its way, so that nothing of it is stored.
-    pub(super) async fn abort(&mut self) {
-        self.watcher.settle(&Outcome::SentAgain);
+    /// Gives up a batch that is on its way, so that nothing of it is stored, because of this.
+    pub(super) async fn abort(&mut self, stop: Stop) {
+        self.watcher.settle(&stop.outcome());
         let outgoing = self
             .target
             .as_mut()
@@ -293,6 +310,11 @@ impl<'a> Passage<'a> {
     /// The `Set-Cookie` header that keeps the visitor's session, if there is one to keep.
     pub(super) fn set_cookie(&self, transport: Transport) -> Option<String> {
         self.rewrite.set_cookie(transport)
+    }
+
+    /// Notes how long the rewriting of this body took, once it is through.
+    pub(super) fn time(&self) {
+        self.inner.counters.rewriting().observe(self.rewriting);
     }
 
     /// Where the key was found that decided for the project.
@@ -343,9 +365,12 @@ impl<'a> Passage<'a> {
         let Some(target) = &mut self.target else {
             return Ok(Pulled::Starved);
         };
-        Ok(self
+        let began = Instant::now();
+        let pulled = self
             .rewrite
-            .pull(&mut target.batch, limit, &mut self.watcher)?)
+            .pull(&mut target.batch, limit, &mut self.watcher);
+        self.rewriting += began.elapsed();
+        Ok(pulled?)
     }
 
     /// Where the events go; nowhere as long as the key that decides may yet come.

@@ -15,6 +15,7 @@ pub(super) struct Recovery {
     /// Batches that did not get through since the trouble began; zero when there is none.
     failed: AtomicU64,
     since: Mutex<Option<Spell>>,
+    last_error: Mutex<Option<(Instant, Verdict)>>,
     gate: Gate,
 }
 
@@ -23,6 +24,15 @@ pub(super) struct Recovery {
 struct Spell {
     began: Instant,
     last: Instant,
+}
+
+/// A trouble that is not over, and the last error that there was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record {
+    /// For how long batches have not got through, and how many.
+    pub(super) trouble: Option<(Duration, u64)>,
+    /// How long ago it was, and what.
+    pub(super) last_error: Option<(Duration, Verdict)>,
 }
 
 /// So many failures in a row are no accident.
@@ -44,6 +54,18 @@ impl Recovery {
         let spell = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         let telling = spell.is_some_and(|spell| spell.last.elapsed() < TELLING);
         telling && self.failed.load(Ordering::Relaxed) >= IN_ROW
+    }
+
+    /// What there is to be told of troubles.
+    pub(super) fn record(&self) -> Record {
+        let spell = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_error = self.last_error.lock();
+        let last_error = *last_error.unwrap_or_else(PoisonError::into_inner);
+        let failed = self.failed.load(Ordering::Relaxed);
+        Record {
+            trouble: spell.map(|spell| (spell.began.elapsed(), failed)),
+            last_error: last_error.map(|(at, verdict)| (at.elapsed(), verdict)),
+        }
     }
 
     /// Notes what became of a batch, and tells the operator when a trouble is over.
@@ -73,6 +95,8 @@ impl Recovery {
                 failed: self.failed.swap(0, Ordering::Relaxed),
             });
         }
+        let last_error = self.last_error.lock();
+        *last_error.unwrap_or_else(PoisonError::into_inner) = Some((now, verdict));
         // A refused event says nothing of PostHog itself.
         if !blames_events(verdict) {
             let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);

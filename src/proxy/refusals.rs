@@ -3,6 +3,7 @@
 
 use pingora::proxy::Session;
 
+use crate::admin::live::Outcome;
 use crate::admin::{key_end, Answered, Asked, TurnedAway};
 use crate::segment::{Refusal, Reply, WriteKey};
 use crate::site::head::HeadFault;
@@ -44,8 +45,8 @@ impl Inner {
         let name = self.requests.route(route);
         let end = key.map(|key| key_end(key.expose()));
         let head = session.req_header();
-        if let Some(admin) = &self.admin {
-            admin.turned_away(&TurnedAway {
+        if let Some(live) = self.admin.as_ref().and_then(|admin| admin.live()) {
+            live.turned_away(&TurnedAway {
                 route: name,
                 asked,
                 answered,
@@ -67,6 +68,23 @@ impl Inner {
 }
 
 impl Stop {
+    /// Where the messages are whose request stopped like this, for the live view.
+    pub(super) fn outcome(self) -> Outcome {
+        if let Some(code) = self.refusal_code() {
+            return Outcome::DroppedWith(code);
+        }
+        Outcome::SentAgain(match self {
+            Self::Verdict(verdict) => match (verdict.status(), verdict.advice()) {
+                (Some(status), _) => status.to_string(),
+                (None, advice) => {
+                    let kind = advice.map_or("", |(kind, _)| kind);
+                    format!("no answer: {kind}")
+                }
+            },
+            stop => stop.answered().code().to_owned(),
+        })
+    }
+
     /// How a request that stopped like this was answered, for the counters.
     pub(super) fn answered(self) -> Answered {
         match self {

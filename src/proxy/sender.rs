@@ -1,8 +1,9 @@
 //! Carries whole batches to PostHog.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header;
@@ -10,6 +11,8 @@ use pingora::http::RequestHeader;
 use pingora::BError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::admin::metrics::Timing;
+use crate::admin::UpstreamState;
 use crate::config::Project;
 use crate::delivery::Encoding;
 use crate::posthog::{Envelope, BATCH_PATH};
@@ -44,8 +47,24 @@ pub(super) struct Destination {
     whole: Semaphore,
     streams: Semaphore,
     tally: Tally,
+    traffic: Traffic,
     /// The request without what depends on the batch: its length and the client's address.
     template: Template,
+}
+
+/// What went to PostHog, for the metrics.
+#[derive(Debug)]
+struct Traffic {
+    times: Timing,
+    bytes: AtomicU64,
+}
+
+impl Traffic {
+    /// Notes the end of a batch that was begun then, and the bytes that it had.
+    fn note(&self, began: Instant, bytes: usize) {
+        self.times.observe(began.elapsed());
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
 }
 
 /// What became of a whole batch, and how PostHog put it.
@@ -84,6 +103,10 @@ impl Destination {
             whole: Semaphore::new(POOL),
             streams: Semaphore::new(STREAMS),
             tally: Tally::default(),
+            traffic: Traffic {
+                times: Timing::of_waiting(),
+                bytes: AtomicU64::new(0),
+            },
             template,
         })
     }
@@ -111,6 +134,19 @@ impl Destination {
         &self.tally
     }
 
+    /// The way to this project's PostHog, for the metrics.
+    pub(super) fn upstream(&self) -> UpstreamState {
+        let used = self.client.used();
+        UpstreamState {
+            times: self.traffic.times.read(),
+            sent_bytes: self.traffic.bytes.load(Ordering::Relaxed),
+            opened: used.opened,
+            reused: used.reused,
+            resolved: used.resolved,
+            unresolved: used.unresolved,
+        }
+    }
+
     /// The longest that one read or one write may take.
     pub(super) fn patience(&self) -> Duration {
         self.client.patience()
@@ -127,6 +163,13 @@ impl Destination {
         encoding: Encoding,
         client: Option<IpAddr>,
     ) -> Said {
+        let began = Instant::now();
+        let said = self.exchange(batch, encoding, client).await;
+        self.traffic.note(began, batch.len());
+        said
+    }
+
+    async fn exchange(&self, batch: &Bytes, encoding: Encoding, client: Option<IpAddr>) -> Said {
         let _place = match self.place(&self.whole).await {
             Ok(place) => place,
             Err(trouble) => return Verdict::Unreachable(trouble).into(),
@@ -148,6 +191,7 @@ impl Destination {
 
     /// Opens a request for a batch that is still being made.
     pub(super) async fn open(&self, client: Option<IpAddr>) -> Result<Opened<'_>, Trouble> {
+        let began = Instant::now();
         let place = self.place(&self.streams).await?;
         let client = client.map(|client| client.to_string());
         let fields = on_behalf_of(client.as_deref());
@@ -157,6 +201,9 @@ impl Destination {
         };
         Ok(Opened {
             sending: self.client.open(request, Fields::Few).await?,
+            traffic: &self.traffic,
+            began,
+            bytes: 0,
             _place: place,
         })
     }
@@ -176,8 +223,37 @@ impl Destination {
 
 /// A request whose batch is still being made. Its place is held until it is through.
 pub(super) struct Opened<'a> {
-    pub(super) sending: Sending<'a>,
+    sending: Sending<'a>,
+    traffic: &'a Traffic,
+    began: Instant,
+    bytes: usize,
     _place: SemaphorePermit<'a>,
+}
+
+impl Opened<'_> {
+    /// Writes the next piece, waiting for PostHog to take it; its answer when that is there already,
+    /// and then it is no yes.
+    pub(super) async fn write(&mut self, piece: Bytes) -> Result<Option<Head>, Trouble> {
+        self.bytes += piece.len();
+        self.sending.write(piece).await
+    }
+
+    /// Writes the last piece and waits for the answer.
+    pub(super) async fn finish(self, piece: Bytes) -> Verdict {
+        let bytes = self.bytes + piece.len();
+        let verdict = match self.sending.finish(piece).await {
+            Ok(answering) => said(answering).await.verdict,
+            Err(trouble) => Verdict::Unreachable(trouble),
+        };
+        self.traffic.note(self.began, bytes);
+        verdict
+    }
+
+    /// Ends the request without ending its body, so that nothing of it is stored.
+    pub(super) async fn abort(self) {
+        self.traffic.note(self.began, self.bytes);
+        self.sending.abort().await;
+    }
 }
 
 /// The field for whose batch it is: nothing of the client's own request goes upstream but its
@@ -187,7 +263,7 @@ fn on_behalf_of(client: Option<&str>) -> Option<(&'static str, &str)> {
 }
 
 /// What PostHog says in its answer.
-pub(super) async fn said(answering: Answering<'_>) -> Said {
+async fn said(answering: Answering<'_>) -> Said {
     let verdict = verdict(&answering.head);
     let kept = match verdict {
         Verdict::Accepted => 0,

@@ -311,6 +311,22 @@ impl Unmeant {
     }
 }
 
+/// Lets the process live on when it gets a signal that tools send to every service (`SIGHUP`,
+/// `SIGUSR1`, `SIGUSR2`), from now on and not only when the server runs: a script that has just
+/// started it may send one at once. To be called first.
+///
+/// # Errors
+///
+/// When the system does not let the process catch signals.
+pub fn outlive_signals() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // A handler stays for the life of the process, whether or not this stream does.
+    let catch = |(kind, _)| signal(kind).map(drop);
+    runtime.block_on(async { Unmeant::SIGNALS.into_iter().try_for_each(catch) })
+}
+
 #[async_trait]
 impl BackgroundService for Unmeant {
     async fn start(&self, mut shutdown: ShutdownWatch) {

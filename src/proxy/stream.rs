@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use super::sender::{said, verdict, Destination, Opened};
+use super::sender::{verdict, Destination, Opened};
 use super::verdict::Verdict;
 
 /// One request to PostHog whose body is still being written. Dropping it without
@@ -25,7 +25,7 @@ impl<'a> Outgoing<'a> {
     /// Writes the next piece, waiting for PostHog to take it. Fails with PostHog's answer when
     /// that has come already, and is then not to be used again.
     pub(super) async fn write(&mut self, piece: Vec<u8>) -> Result<(), Verdict> {
-        match self.0.sending.write(Bytes::from(piece)).await {
+        match self.0.write(Bytes::from(piece)).await {
             Ok(None) => Ok(()),
             Ok(Some(head)) => Err(verdict(&head)),
             Err(trouble) => Err(Verdict::Unreachable(trouble)),
@@ -34,14 +34,11 @@ impl<'a> Outgoing<'a> {
 
     /// Writes the last piece, ends the body, and waits for the answer.
     pub(super) async fn finish(self, piece: Vec<u8>) -> Verdict {
-        match self.0.sending.finish(Bytes::from(piece)).await {
-            Ok(answering) => said(answering).await.verdict,
-            Err(trouble) => Verdict::Unreachable(trouble),
-        }
+        self.0.finish(Bytes::from(piece)).await
     }
 
     /// Ends the request without ending its body, so that PostHog stores nothing of it.
     pub(super) async fn abort(self) {
-        self.0.sending.abort().await;
+        self.0.abort().await;
     }
 }

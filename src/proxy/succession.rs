@@ -46,7 +46,9 @@ pub(super) struct Estate {
     path: PathBuf,
     /// Its name until it is published.
     new: PathBuf,
-    file: (u64, u64),
+    /// Device and inode of the socket, while it is for this process to remove. A successor puts its
+    /// own socket in the place of this one, and may do it at any moment.
+    file: Mutex<Option<(u64, u64)>>,
     listener: Mutex<Option<std::os::unix::net::UnixListener>>,
     sockets: Mutex<Vec<(SocketAddr, OwnedFd)>>,
 }
@@ -80,7 +82,7 @@ impl Estate {
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
         Ok(Self {
             path: path.to_owned(),
-            file: identity(&new)?,
+            file: Mutex::new(Some(identity(&new)?)),
             new,
             listener: Mutex::new(Some(listener)),
             sockets: Mutex::new(sockets),
@@ -148,19 +150,37 @@ impl Estate {
             return Err(io::Error::other("the successor is no Hedgerow"));
         }
         before();
-        stream.write_all(GO).await
+        stream.write_all(GO).await?;
+        *lock(&self.file) = None;
+        Ok(())
     }
 
     /// Lets go of everything: the sockets end with their listeners.
     pub(super) fn close(&self) {
         lock(&self.sockets).clear();
-        // A successor's socket at the same path stays.
-        for path in [&self.path, &self.new] {
-            if identity(path).is_ok_and(|file| file == self.file) {
-                if let Err(error) = fs::remove_file(path) {
-                    log::debug!("{} is left behind: {error}", path.display());
-                }
-            }
+        let Some(file) = lock(&self.file).take() else {
+            return;
+        };
+        if let Err(error) = remove(&self.new).and_then(|()| self.withdraw(file)) {
+            log::debug!("{} is left behind: {error}", self.path.display());
+        }
+    }
+
+    /// Removes this process's socket from its place. A process that was started at the same moment
+    /// may put its own there between a look and a removal: so the file is first moved to a name that
+    /// is this process's alone, and moved back when it is another's.
+    fn withdraw(&self, file: (u64, u64)) -> io::Result<()> {
+        if !identity(&self.path).is_ok_and(|there| there == file) {
+            return Ok(());
+        }
+        fs::rename(&self.path, &self.new)?;
+        if identity(&self.new)? == file {
+            return fs::remove_file(&self.new);
+        }
+        match fs::hard_link(&self.new, &self.path) {
+            // A still newer one is there by now.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => fs::remove_file(&self.new),
         }
     }
 }
@@ -313,4 +333,44 @@ fn remove(path: &Path) -> io::Result<()> {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_removes_its_own_socket_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upgrade.sock");
+        let first = Estate::open(&path, Vec::new()).unwrap();
+        first.publish().unwrap();
+        let second = Estate::open(&path, Vec::new()).unwrap();
+        second.publish().unwrap();
+        let file = identity(&path).unwrap();
+        first.close();
+        assert_eq!(identity(&path).unwrap(), file);
+        second.close();
+        assert!(!path.exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_has_handed_over_leaves_the_place_to_its_successor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upgrade.sock");
+        let old = Estate::open(&path, Vec::new()).unwrap();
+        old.publish().unwrap();
+        let asks = {
+            let path = path.clone();
+            std::thread::spawn(move || Inheritance::ask(&path).and_then(Inheritance::ready))
+        };
+        old.handed_over(|| {}, || {}).await;
+        asks.join().unwrap().unwrap();
+        let place = identity(&path).unwrap();
+        // The successor may publish its own at any moment from now on: here it has not yet.
+        old.close();
+        assert_eq!(identity(&path).unwrap(), place);
+    }
 }

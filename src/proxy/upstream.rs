@@ -97,6 +97,17 @@ impl Upstream {
         Self { keepalive, ..self }
     }
 
+    /// Lookups of its name that gave addresses, and those that gave none.
+    pub(super) fn lookups(&self) -> (u64, u64) {
+        match &self.names {
+            Names::Literal(_) => (0, 0),
+            Names::Resolved(resolver) => (
+                resolver.resolved.load(Ordering::Relaxed),
+                resolver.unresolved.load(Ordering::Relaxed),
+            ),
+        }
+    }
+
     /// What is known of how long its idle connections live.
     pub(super) fn keepalive(&self) -> &KeepAlive {
         &self.keepalive
@@ -233,6 +244,8 @@ struct Resolver {
     known: ArcSwapOption<Addresses>,
     refreshing: AtomicBool,
     waiting: tokio::sync::Mutex<Option<Instant>>,
+    resolved: AtomicU64,
+    unresolved: AtomicU64,
 }
 
 impl Resolver {
@@ -243,6 +256,8 @@ impl Resolver {
             known: ArcSwapOption::empty(),
             refreshing: AtomicBool::new(false),
             waiting: tokio::sync::Mutex::new(None),
+            resolved: AtomicU64::new(0),
+            unresolved: AtomicU64::new(0),
         }
     }
 
@@ -313,11 +328,13 @@ impl Resolver {
         let looked_up = tokio::net::lookup_host((self.name.as_str(), self.port));
         let sockets: Vec<SocketAddr> = match tokio::time::timeout(patience, looked_up).await {
             Ok(Ok(sockets)) => sockets.collect(),
-            Ok(Err(_)) | Err(_) => return Err(Unresolved),
+            Ok(Err(_)) | Err(_) => Vec::new(),
         };
         if sockets.is_empty() {
+            self.unresolved.fetch_add(1, Ordering::Relaxed);
             return Err(Unresolved);
         }
+        self.resolved.fetch_add(1, Ordering::Relaxed);
         let addresses = Arc::new(Addresses::new(sockets, fresh_for()));
         self.known.store(Some(Arc::clone(&addresses)));
         Ok(addresses)

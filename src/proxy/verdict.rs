@@ -77,6 +77,17 @@ impl Verdict {
         }
     }
 
+    /// PostHog's status; none without an answer.
+    pub(super) fn status(self) -> Option<u16> {
+        match self {
+            Self::Accepted => Some(200),
+            Self::KeyRefused(status) | Self::Rejected(status) | Self::Busy { status, .. } => {
+                Some(status)
+            }
+            Self::Unreachable(_) => None,
+        }
+    }
+
     /// What the client is told: yes only when PostHog said yes. Anything else may succeed later,
     /// once PostHog or the configuration is well again, so no SDK is told to drop its events.
     pub(super) fn reply(self) -> Reply {

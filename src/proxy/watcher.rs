@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::admin::live::Outcome;
-use crate::admin::Admin;
+use crate::admin::live::{Live, Of, Outcome};
+use crate::admin::metrics::Timing;
 use crate::delivery::Refusal;
 use crate::rewrite::{Fate, Fault, Notice, Omission, Watch};
 
@@ -42,13 +42,29 @@ pub struct Counts {
 }
 
 /// The counters behind [`Counts`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counters {
     events: AtomicU64,
     left_out: Reasons,
     refused: Reasons,
     notices: Reasons,
     busy: AtomicU64,
+    session_cookies: AtomicU64,
+    rewriting: Timing,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            events: AtomicU64::new(0),
+            left_out: Reasons::default(),
+            refused: Reasons::default(),
+            notices: Reasons::default(),
+            busy: AtomicU64::new(0),
+            session_cookies: AtomicU64::new(0),
+            rewriting: Timing::of_computing(),
+        }
+    }
 }
 
 /// Messages by the code of a reason.
@@ -70,6 +86,20 @@ impl Counters {
         self.busy.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts an answer that sets the cookie of a visitor's session.
+    pub(super) fn session_cookie(&self) {
+        self.session_cookies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn session_cookies(&self) -> u64 {
+        self.session_cookies.load(Ordering::Relaxed)
+    }
+
+    /// How long the rewriting of bodies takes.
+    pub(super) fn rewriting(&self) -> &Timing {
+        &self.rewriting
+    }
+
     pub(super) fn read(&self, held: usize) -> Counts {
         let left_out_for = self.left_out.list().clone();
         Counts {
@@ -89,7 +119,13 @@ pub(super) struct Watcher<'a> {
     pub(super) counters: &'a Counters,
     pub(super) gate: &'a Gate,
     pub(super) observer: Option<&'a Arc<dyn Observer>>,
-    pub(super) admin: Option<&'a Arc<Admin>>,
+    pub(super) live: Option<&'a Arc<Live>>,
+    /// The route's name and the call, for the live view.
+    pub(super) route: &'a str,
+    pub(super) call: &'static str,
+    /// Where the properties of events came from, by the number of the message; while the live view
+    /// is open.
+    pub(super) explanations: Vec<(usize, Vec<u8>)>,
     /// The project's name, for the log.
     pub(super) project: &'a str,
     /// Messages seen so far, and the last fault among them.
@@ -100,13 +136,13 @@ pub(super) struct Watcher<'a> {
 }
 
 /// The live view keeps no more entries, so the outcome of the others is shown nowhere.
-const OPEN: usize = 200;
+const OPEN: usize = 4000;
 
 impl Watcher<'_> {
     /// Says in the live view where the events since the last word are.
     pub(super) fn settle(&mut self, outcome: &Outcome) {
-        if let Some(admin) = self.admin.filter(|_| !self.open.is_empty()) {
-            admin.settle(&self.open, outcome);
+        if let Some(live) = self.live.filter(|_| !self.open.is_empty()) {
+            live.settle(&self.open, outcome);
             self.open.clear();
         }
     }
@@ -122,23 +158,33 @@ impl Watcher<'_> {
                  others of its batch have arrived. The admin page shows it{more}",
                 self.project,
                 refusal.status,
-                refusal.reason
+                refusal.for_log()
             );
         }
-        if let Some(admin) = self.admin {
-            admin.refused_by_posthog(event, refusal);
+        if let Some(live) = self.live {
+            live.refused_by_posthog(self.project, event, refusal);
         }
         if let Some(observer) = self.observer {
             observer.message(event, Fate::Refused(fault));
         }
     }
 
-    fn show(&mut self, came: &[u8], fate: Fate<'_>) {
-        if let Some(number) = self.admin.and_then(|admin| admin.message(came, fate)) {
-            if self.open.len() >= OPEN {
-                self.open.remove(0);
+    fn show(&mut self, index: usize, came: &[u8], fate: Fate<'_>) {
+        if let Some(live) = self.live {
+            let of = Of {
+                project: self.project,
+                route: self.route,
+                call: self.call,
+            };
+            let of_it = |(number, _): &(usize, Vec<u8>)| *number == index;
+            let place = self.explanations.iter().rposition(of_it);
+            let explanation = place.map(|place| self.explanations.swap_remove(place).1);
+            if let Some(number) = live.message(of, came, fate, explanation.as_deref()) {
+                if self.open.len() >= OPEN {
+                    self.open.remove(0);
+                }
+                self.open.push(number);
             }
-            self.open.push(number);
         }
         if let Some(observer) = self.observer {
             observer.message(came, fate);
@@ -180,7 +226,13 @@ impl Watch for Watcher<'_> {
                 }
             }
         }
-        self.show(came, fate);
+        self.show(index, came, fate);
+    }
+
+    fn explained(&mut self, index: usize, explanation: &[u8]) {
+        // A batch whose messages are taken back and done again is explained again.
+        self.explanations.retain(|(number, _)| *number != index);
+        self.explanations.push((index, explanation.to_vec()));
     }
 
     /// Counts each, and says each kind once for a project. The name in it is the sender's, and so

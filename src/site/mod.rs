@@ -23,6 +23,8 @@ mod posthog_location;
 mod posthog_routes;
 mod settings;
 pub mod snippet;
+pub mod trace;
+mod unanswered;
 
 pub use layout::{Layout, LayoutError, SiteFile};
 pub use library::{

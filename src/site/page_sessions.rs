@@ -60,7 +60,7 @@ impl PageSessions {
         match self {
             Self::Off => None,
             Self::Kept => Some((
-                FUNCTIONS.replace("/*", "").replace("*/", ""),
+                with_types(FUNCTIONS),
                 format!(
                     "analytics.on('{CALL}', function (this: any, call: any) {{
     edgeTry(() => edgeSession(this, call.event))
@@ -71,8 +71,13 @@ impl PageSessions {
     }
 }
 
+/// The text with what stands between comment marks, for TypeScript.
+pub(in crate::site) fn with_types(text: &str) -> String {
+    text.replace("/*", "").replace("*/", "")
+}
+
 /// The text without what stands between comment marks.
-fn without_types(text: &str) -> String {
+pub(in crate::site) fn without_types(text: &str) -> String {
     let mut parts = text.split("/*");
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {

@@ -1,11 +1,13 @@
 //! Which headers go on a `posthog` route, either way (posthog-ingestion 1.10, 2.1 and 6.3).
 
+use super::trace::trace_id;
 use super::Authorization;
 
 /// The headers of a request that PostHog or its framing needs. The site's own domain carries much
 /// more, and a browser adds new ones every year, so everything that does not stand here stays here:
 /// cookies, addresses that a visitor wrote (`X-Forwarded-*`, `Forwarded`, `X-PostHog-Client-IP*`,
-/// `CF-*` …), trace ids, client hints, tokens under names of the site's own.
+/// `CF-*` …), what tracers write of the
+/// site (`tracestate`, `baggage`), client hints, tokens under names of the site's own.
 const REQUEST: &[&str] = &[
     "accept",
     "accept-encoding",
@@ -52,6 +54,8 @@ pub fn keeps_request_header(name: &str, value: &[u8], authorization: Authorizati
     let bearers = authorization == Authorization::Bearer;
     match name {
         "authorization" => bearers && is_bearer(value),
+        // It holds numbers alone, so that a trace goes on at PostHog.
+        "traceparent" => trace_id(value).is_some(),
         name if REQUEST_V1.contains(&name) => bearers,
         name => REQUEST.contains(&name),
     }
@@ -169,6 +173,7 @@ mod tests {
             "x-api-key",
             "x-request-id",
             "traceparent",
+            "tracestate",
             "baggage",
             "sec-ch-ua",
             "sec-gpc",
@@ -180,6 +185,12 @@ mod tests {
                 assert!(!keeps_request_header(name, b"x", authorization), "{name}");
             }
         }
+        let trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert!(keeps_request_header(
+            "traceparent",
+            trace,
+            Authorization::Removed
+        ));
         for name in REQUEST_V1 {
             assert!(keeps_request_header(name, b"x", Authorization::Bearer));
             assert!(!keeps_request_header(name, b"x", Authorization::Removed));

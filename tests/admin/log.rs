@@ -96,6 +96,118 @@ async fn the_start_says_where_and_what_and_how_to_try_it_as_text_or_as_json() {
     }
 }
 
+/// Requests of each kind of route, with what must never be in a log.
+async fn requests_with_secrets(address: std::net::SocketAddr, trace: &str) {
+    let body = track("secret-payload", 200);
+    let headers = format!("traceparent: {trace}\r\n");
+    let get = |path: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n{headers}\r\n").into_bytes()
+    };
+    for (request, status) in [
+        (
+            post("/hr/v1/t?writeKey=wk_secret", &headers, body.as_bytes()),
+            200,
+        ),
+        (post("/hr/v1/projects/wk_secret/none", &headers, b"{}"), 404),
+        (get("/ph/array/phc_secret/config?token=phc_secret"), 200),
+        (
+            post("/ph/e/?token=phc_secret", &headers, body.as_bytes()),
+            200,
+        ),
+        (get("/account/reset?code=secret-code"), 200),
+    ] {
+        let mut client = Client::connect(address).await;
+        assert_eq!(client.exchange(&request).await.status, status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_request_has_one_line_with_its_trace_and_nothing_of_what_it_said() {
+    use super::support::recorder::Recorder;
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let (posthog, site) = (Recorder::start().await, Recorder::start().await);
+    let routes = format!(
+        "routes:\n  - {{path: /ph/, posthog: shop}}\n  - {{path: /account/, origin: \"{}\"}}\n",
+        site.url()
+    );
+    let text = yaml(&posthog.url()).replace("routes:\n", &routes);
+    for (flags, filter, number) in [
+        (
+            &["--access-log", "--log-format", "json"][..],
+            "hedgerow=info",
+            5,
+        ),
+        (&["--access-log"], "hedgerow=info", 5),
+        (&[], "hedgerow=debug", 5),
+        (&[], "hedgerow=info", 0),
+    ] {
+        let (process, address) = Process::start(&text, filter, flags).await;
+        requests_with_secrets(address, TRACE).await;
+        let log = process.end().await;
+        let lines: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("hedgerow::access"))
+            .collect();
+        assert_eq!(lines.len(), number, "{flags:?} {filter}\n{log}");
+        for secret in [
+            "secret",
+            "phc_",
+            "/array",
+            "shop.example",
+            "?",
+            "00f067aa0ba902b7",
+        ] {
+            let told = lines.iter().find(|line| line.contains(secret));
+            assert_eq!(told, None, "{secret}");
+        }
+        let expected = [
+            "POST /hr/ track: 200 ok, ",
+            "POST /hr/ unknown: 404 unknown_path, ",
+            "GET /ph/ posthog: 200 ok, ",
+            "POST /ph/ posthog: 200 relayed, ",
+            "GET /account/ site: 200 relayed, ",
+        ];
+        for said in expected.iter().take(number) {
+            let of_it = lines.iter().filter(|line| line.contains(said));
+            assert_eq!(of_it.count(), 1, "{said} in {lines:#?}");
+        }
+        for line in &lines {
+            assert!(
+                line.contains("trace 4bf92f3577b34da6a3ce929d0e0e4736"),
+                "{line}"
+            );
+            if flags.contains(&"json") {
+                let line: serde_json::Value = serde_json::from_str(line).expect(line);
+                assert_eq!(line["trace"], "4bf92f3577b34da6a3ce929d0e0e4736");
+                assert!(
+                    line["milliseconds"].is_number() && line["received"].is_u64(),
+                    "{line}"
+                );
+            }
+        }
+    }
+    // The trace goes on to both of them, and with an event no header of its sender's does.
+    for (server, path) in [
+        (&posthog, "GET /array/"),
+        (&posthog, "POST /e/"),
+        (&site, "GET /account/reset"),
+    ] {
+        let seen = server.seen();
+        let of_path: Vec<_> = seen
+            .iter()
+            .filter(|one| one.head.starts_with(path))
+            .collect();
+        assert_eq!(of_path.len(), 4, "{path}");
+        for request in of_path {
+            assert_eq!(
+                request.header("traceparent").as_deref(),
+                Some(TRACE),
+                "{path}"
+            );
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_nobody_reads_holds_no_request_up_and_what_is_lost_is_counted() {
     let posthog = PostHog::start().await;

@@ -23,7 +23,10 @@ fn asked(admin: &Arc<Admin>, target: &str) -> String {
 
 fn live(admin: &Arc<Admin>) -> Vec<Value> {
     let news: Value = serde_json::from_str(&asked(admin, "/live?after=0")).expect("JSON");
-    news["entries"].as_array().expect("a list").clone()
+    let rows = news["entries"].as_array().expect("a list").iter();
+    let detail = |row: &Value| asked(admin, &format!("/live/message?number={}", row["number"]));
+    rows.map(|row| serde_json::from_str(&detail(row)).expect("JSON"))
+        .collect()
 }
 
 fn yaml(host: &str, name: &str, more: &str) -> String {

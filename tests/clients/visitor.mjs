@@ -76,5 +76,5 @@ for await (const line of input) {
 }
 for (const tab of tabs) await tab.goto('about:blank').catch(() => null);
 const asked = await close();
-console.log(JSON.stringify({ ...seen, asked }));
-process.exit(0);
+// A pipe takes a long line in pieces.
+process.stdout.write(`${JSON.stringify({ ...seen, asked })}\n`, () => process.exit(0));

@@ -53,6 +53,12 @@ pub fn settings_and_posthog_js(yaml: &Path) -> [String; 2] {
     ]
 }
 
+/// The path of analytics.js itself.
+pub fn script(yaml: &Path) -> String {
+    let text = std::fs::read_to_string(yaml).unwrap();
+    installation(&text).layout.script_path()
+}
+
 fn random(seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {

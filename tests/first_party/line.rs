@@ -17,6 +17,10 @@ pub enum Way {
     Fails,
     /// The connection ends without an answer.
     Cut,
+    /// A web server without a rule for the path says 404.
+    NotThere,
+    /// One that answers every path with the site's first page.
+    APage,
 }
 
 pub struct Line {
@@ -85,11 +89,17 @@ async fn carry(
     let now = *way.borrow();
     if now != Way::Passes && ends.iter().any(|end| target.ends_with(end)) {
         held_up.fetch_add(1, Ordering::SeqCst);
-        if now == Way::Fails {
-            let answer = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\
-                Cache-Control: no-store\r\nConnection: close\r\n\r\naway";
-            socket.write_all(answer).await?;
-        }
+        let (status, kind) = match now {
+            Way::Fails => ("503 Service Unavailable", "text/plain"),
+            Way::NotThere => ("404 Not Found", "text/html"),
+            Way::APage => ("200 OK", "text/html"),
+            Way::Cut | Way::Passes => return socket.shutdown().await,
+        };
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: 4\r\n\
+             Cache-Control: no-store\r\nConnection: close\r\n\r\n<p>x"
+        );
+        socket.write_all(answer.as_bytes()).await?;
         return socket.shutdown().await;
     }
     let kept = text

@@ -108,7 +108,8 @@ pub fn write(file: &Path, address: SocketAddr, socket: &Path, listen: &str, rest
 
 fn run(file: &Path, more: &[&str]) -> Child {
     command(file, more)
-        .stderr(Stdio::null())
+        // The test's own: what a process says before it ends is the reason to look for.
+        .stderr(Stdio::inherit())
         .spawn()
         .expect("it is built")
 }

@@ -92,6 +92,7 @@ async fn asks(stream: &mut TcpStream, id: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_drips_ends_whatever_it_is_and_a_slow_one_is_served() {
+    let _alone = super::ALONE.lock().await;
     let posthog = PostHog::start().await;
     let running = Running::new(&listening(&posthog.url(), ""), Duration::from_millis(400));
     let head = b"POST /hr/v1/t HTTP/1.1\r\nHost: shop.example.com\r\nX-Filler: ";
@@ -162,6 +163,7 @@ async fn a_head_that_drips_ends_whatever_it_is_and_a_slow_one_is_served() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_http2_connection_that_does_not_begin_ends() {
+    let _alone = super::ALONE.lock().await;
     let posthog = PostHog::start().await;
     let certificates = Certificates::new(&["localhost"]);
     let text = format!(
@@ -189,6 +191,7 @@ async fn an_http2_connection_that_does_not_begin_ends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_make_room_and_one_address_cannot_take_all_places() {
+    let _alone = super::ALONE.lock().await;
     let posthog = PostHog::start().await;
     let limits = "limits: {connections: 40, connections_per_client: 30}\n";
     let running = Running::new(&listening(&posthog.url(), limits), Duration::from_secs(30));

@@ -20,6 +20,10 @@ pub enum Needed {
     PostHogJs(PostHogJs),
     Firefox,
     Puppeteer,
+    TypeScript,
+    /// The server that Nuxt is made with.
+    H3,
+    Yaml,
     /// The extension, unpacked.
     UBlock,
 }
@@ -77,6 +81,9 @@ impl Needed {
                 None => on_path("firefox-esr"),
             },
             Self::Puppeteer => modules.join("puppeteer-core"),
+            Self::TypeScript => modules.join("typescript"),
+            Self::H3 => modules.join("h3"),
+            Self::Yaml => modules.join("yaml"),
             Self::UBlock => deps.join("ublock"),
             Self::PostHogJs(PostHogJs::Newest) => modules.join("posthog-js"),
             Self::PostHogJs(PostHogJs::V1_418) => modules.join("posthog-js-1.418"),

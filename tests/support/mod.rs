@@ -10,6 +10,7 @@ pub mod h2;
 pub mod log;
 pub mod proxy;
 pub mod recorder;
+pub mod running;
 pub mod tls;
 
 use std::time::{Duration, Instant};

@@ -109,6 +109,20 @@ pub async fn exchange(
     path: &str,
     body: &str,
 ) -> (ResponseHeader, http::Version) {
+    exchange_with(address, certificates, offers, path, &[], body)
+        .await
+        .expect("an answer")
+}
+
+/// The same with these further headers; nothing if the connection ends without an answer.
+pub async fn exchange_with(
+    address: SocketAddr,
+    certificates: &Certificates,
+    offers: Offers,
+    path: &str,
+    headers: &[(&'static str, String)],
+    body: &str,
+) -> Option<(ResponseHeader, http::Version)> {
     let mut options = ConnectorOptions::new(1);
     options.ca_file = certificates.file("ca.pem").to_str().map(str::to_owned);
     let connector = Connector::new(Some(options));
@@ -125,17 +139,16 @@ pub async fn exchange(
     head.insert_header("Host", "localhost").expect("a header");
     head.insert_header("Content-Length", body.len())
         .expect("a header");
+    for (name, value) in headers {
+        head.insert_header(*name, value).expect("a header");
+    }
     session
         .write_request_header(Box::new(head))
         .await
         .expect("it is open");
     let body = bytes::Bytes::copy_from_slice(body.as_bytes());
-    session
-        .write_request_body(body, true)
-        .await
-        .expect("it is open");
-    session.finish_request_body().await.expect("it is open");
-    session.read_response_header().await.expect("an answer");
-    let head = session.response_header().expect("an answer").clone();
-    (head, version)
+    session.write_request_body(body, true).await.ok()?;
+    session.finish_request_body().await.ok()?;
+    session.read_response_header().await.ok()?;
+    Some((session.response_header()?.clone(), version))
 }

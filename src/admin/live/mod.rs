@@ -1,35 +1,59 @@
 //! The last messages, each as it came and as it left.
 
-use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use http::header::{HeaderValue, CACHE_CONTROL};
 use http::StatusCode;
 use serde_json::{json, Value};
 
 use crate::delivery::Refusal;
 use crate::plain::{pairs, Response};
-use crate::rewrite::{Fate, Fault, Watch};
+use crate::rewrite::{Fate, Fault};
 
 use super::requests::TurnedAway;
 
 /// The time of day.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
+mod entry;
 mod pretty;
+mod redact;
+mod ring;
 mod terminal;
 
+pub use entry::{Entry, Left, Of, Outcome};
+use ring::Ring;
 pub use terminal::render_terminal;
 
 /// How many entries are kept by default.
-const ENTRIES: usize = 200;
+const ENTRIES: usize = 4000;
 
-/// The most bytes of one side of an entry; what is longer is cut and says so.
-const SIDE_LIMIT: usize = 32 << 10;
+/// How many bytes all entries together hold by default.
+const BYTES: usize = 16 << 20;
 
-/// The most entries in one answer to the page.
-const ANSWER_LIMIT: usize = 100;
+/// Seconds that events are recorded for after a page has last asked for them. Nobody looks most of
+/// the time, and then an event costs one load and one addition.
+const WATCHED: i64 = 15;
+
+/// Whether a message may be shown as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// It may.
+    Shown,
+    /// Only what has left of it: the configuration takes things out of events that nobody is to see.
+    Redacted,
+}
+
+/// When events are recorded. What is left out, refused or turned away always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recording {
+    /// While a page asks for them.
+    WhileWatched,
+    /// All the time.
+    Always,
+}
 
 /// The last messages and what became of them, shared between threads.
 ///
@@ -37,227 +61,207 @@ const ANSWER_LIMIT: usize = 100;
 /// for a server that others use.
 pub struct Live {
     clock: Clock,
-    capacity: usize,
+    came: Came,
+    recording: Recording,
+    /// Until when events are recorded, in seconds since 1970.
+    watched: AtomicU64,
+    /// Events that were not recorded because no page asked for them.
+    unseen: AtomicU64,
     ring: Mutex<Ring>,
-}
-
-#[derive(Default)]
-struct Ring {
-    /// The number of the newest entry.
-    last: u64,
-    /// Counts entries and changes of them.
-    version: u64,
-    entries: VecDeque<Arc<Entry>>,
-}
-
-/// One message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its number, from 1.
-    pub number: u64,
-    /// When it was recorded.
-    pub at: DateTime<Utc>,
-    /// The Segment message, as it stood in its body.
-    pub came: String,
-    /// What became of it here.
-    pub left: Left,
-    /// What became of it after that.
-    pub outcome: Outcome,
-    /// Grows with each new entry and each change of one: what a page that has seen as much knows.
-    pub version: u64,
-}
-
-/// What became of a message here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Left {
-    /// It left as this PostHog event (JSON text).
-    Event(String),
-    /// It was left out on purpose, for this reason.
-    LeftOut(String),
-    /// It was refused, for this reason.
-    Refused(String),
-    /// It never became a message: the request was answered like this.
-    TurnedAway(String),
-}
-
-/// Where a message is in the end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// On its way to PostHog, or not known.
-    UnderWay,
-    /// PostHog has it.
-    Delivered,
-    /// It waits in the spool.
-    InSpool,
-    /// PostHog did not take it, and its client was told to send it again.
-    SentAgain,
-    /// PostHog refused it for good.
-    RefusedByPostHog(Refusal),
-    /// It was left out or refused here.
-    DroppedHere,
-}
-
-impl Outcome {
-    fn word(&self) -> &'static str {
-        match self {
-            Self::UnderWay => "under_way",
-            Self::Delivered => "delivered",
-            Self::InSpool => "in_spool",
-            Self::SentAgain => "sent_again",
-            Self::RefusedByPostHog(_) => "refused_by_posthog",
-            Self::DroppedHere => "dropped_here",
-        }
-    }
 }
 
 impl Live {
     /// An empty ring of the default size.
-    pub fn new(clock: Clock) -> Self {
-        Self::with_capacity(clock, ENTRIES)
+    pub fn new(clock: Clock, came: Came, recording: Recording) -> Self {
+        Self::with_capacity(clock, came, recording, ENTRIES)
     }
 
-    /// An empty ring that keeps this many entries, each of at most 64 KiB.
-    pub fn with_capacity(clock: Clock, capacity: usize) -> Self {
+    /// An empty ring that keeps this many entries, and no more than 16 MiB of them.
+    pub fn with_capacity(clock: Clock, came: Came, recording: Recording, entries: usize) -> Self {
         Self {
             clock,
-            capacity,
-            ring: Mutex::default(),
+            came,
+            recording,
+            watched: AtomicU64::new(0),
+            unseen: AtomicU64::new(0),
+            ring: Mutex::new(Ring::new(entries, BYTES)),
         }
     }
 
-    /// Records one message and what became of it, and gives the entry back.
-    pub fn record(&self, came: &[u8], fate: Fate<'_>) -> Arc<Entry> {
-        let left = match fate {
-            Fate::Event(event) => Left::Event(cut(event)),
-            Fate::LeftOut(omission) => Left::LeftOut(omission.to_string()),
-            Fate::Refused(fault) => Left::Refused(fault.to_string()),
-        };
-        let outcome = match &left {
-            Left::Event(_) => Outcome::UnderWay,
-            _ => Outcome::DroppedHere,
-        };
-        self.add(cut(came), left, outcome)
-    }
-
-    /// Records a request that became no message.
-    pub fn turn_away(&self, request: &TurnedAway<'_>) {
-        let came = json!({
-            "request": format!("{} {}", request.method, request.path),
-            "route": request.route,
-            "call": request.asked.word(),
-            "write_key": request.key,
-        });
-        let answer = format!("{} {}", request.answered.status(), request.answered.code());
-        self.add(
-            cut(came.to_string().as_bytes()),
-            Left::TurnedAway(answer),
-            Outcome::DroppedHere,
-        );
-    }
-
-    /// Says where the entries of these numbers are in the end, those of them that are kept.
-    pub fn settle(&self, numbers: &[u64], outcome: &Outcome) {
-        let Some(first) = numbers.first() else {
-            return;
-        };
-        let mut ring = self.ring();
-        let from = ring.entries.partition_point(|entry| entry.number < *first);
-        for place in from..ring.entries.len() {
-            let entry = ring.entries.get(place);
-            let under_way = entry.filter(|entry| entry.outcome == Outcome::UnderWay);
-            if under_way.is_some_and(|entry| numbers.contains(&entry.number)) {
-                ring.change(place, outcome.clone());
+    /// Whether events are recorded at the moment.
+    pub fn is_watched(&self) -> bool {
+        if self.recording == Recording::Always {
+            return true;
+        }
+        match self.watched.load(Ordering::Relaxed) {
+            // Most of the time; the clock is not even asked.
+            0 => false,
+            until => {
+                let now = (self.clock)().timestamp();
+                let watched = i64::try_from(until).is_ok_and(|until| now <= until);
+                if !watched {
+                    self.watched.store(0, Ordering::Relaxed);
+                }
+                watched
             }
         }
     }
 
-    /// Says where an event is in the end, which is known again by its uuid; whether it is kept.
-    pub fn settle_event(&self, event: &[u8], outcome: Outcome) -> bool {
-        let Some(uuid) = uuid(event) else {
-            return false;
-        };
-        let mut ring = self.ring();
-        let is_it = |entry: &Arc<Entry>| match &entry.left {
-            Left::Event(event) => self::uuid(event.as_bytes()) == Some(uuid),
-            _ => false,
-        };
-        let place = ring.entries.iter().rposition(is_it);
-        if let Some(place) = place {
-            ring.change(place, outcome);
+    fn look(&self) {
+        let until = (self.clock)().timestamp().saturating_add(WATCHED);
+        self.watched
+            .store(u64::try_from(until).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Hands over one message and what became of it. An event is recorded while a page asks for
+    /// them, anything else always. The number of the entry, if its outcome is open.
+    pub fn message(
+        &self,
+        of: Of<'_>,
+        came: &[u8],
+        fate: Fate<'_>,
+        explanation: Option<&[u8]>,
+    ) -> Option<u64> {
+        let is_event = matches!(fate, Fate::Event(_));
+        if is_event && !self.is_watched() {
+            self.unseen.fetch_add(1, Ordering::Relaxed);
+            return None;
         }
-        place.is_some()
+        let entry = Entry::of_message(of, (self.clock)(), (self.came, came), fate, explanation);
+        let number = self.ring().add(entry);
+        is_event.then_some(number)
+    }
+
+    /// Hands over a request that became no message. One that no route was found for is recorded
+    /// while a page asks: with a route for part of a site alone, most requests are of that kind.
+    pub fn turned_away(&self, request: &TurnedAway<'_>) {
+        if request.asked == super::Asked::Nothing && !self.is_watched() {
+            return;
+        }
+        let path = match self.came {
+            Came::Shown => request.path,
+            Came::Redacted => "(hidden: privacy is configured)",
+        };
+        let entry = Entry::of_request((self.clock)(), &TurnedAway { path, ..*request });
+        self.ring().add(entry);
+    }
+
+    /// Says where the entries of these numbers are in the end, those of them that are kept.
+    pub fn settle(&self, numbers: &[u64], outcome: &Outcome) {
+        if numbers.is_empty() {
+            return;
+        }
+        let now = (self.clock)();
+        let mut ring = self.ring();
+        for number in numbers {
+            let under_way = ring.get(*number);
+            if under_way.is_some_and(|entry| entry.outcome == Outcome::UnderWay) {
+                ring.change(*number, outcome.clone(), now);
+            }
+        }
+    }
+
+    /// Says where an event of this project is in the end, which is known again by its uuid; whether
+    /// it is kept.
+    pub fn settle_event(&self, project: &str, event: &[u8], outcome: Outcome) -> bool {
+        let now = (self.clock)();
+        let mut ring = self.ring();
+        let number = ring.number_of(project, event);
+        if let Some(number) = number {
+            ring.change(number, outcome, now);
+        }
+        number.is_some()
+    }
+
+    /// Says that these events have left the spool for PostHog.
+    pub fn left_the_spool<'e>(&self, project: &str, events: impl Iterator<Item = &'e [u8]>) {
+        if self.is_watched() {
+            for event in events {
+                self.settle_event(project, event, Outcome::Delivered);
+            }
+        }
     }
 
     /// Records an event that PostHog has refused for good: in the entry of its message, or in one
     /// of its own, with the event in the place of its message, which is gone.
-    pub fn refused_by_posthog(&self, event: &[u8], refusal: &Refusal) {
+    pub fn refused_by_posthog(&self, project: &str, event: &[u8], refusal: &Refusal) {
         let outcome = Outcome::RefusedByPostHog(refusal.clone());
-        if !self.settle_event(event, outcome.clone()) {
-            let reason = Fault::RefusedByPostHog.to_string();
-            self.add(cut(event), Left::Refused(reason), outcome);
+        if !self.settle_event(project, event, outcome.clone()) {
+            let of = Of {
+                project,
+                ..Of::default()
+            };
+            let fate = Fate::Refused(Fault::RefusedByPostHog);
+            // What has left may be shown.
+            let came = (Came::Shown, event);
+            let mut entry = Entry::of_message(of, (self.clock)(), came, fate, None);
+            entry.outcome = outcome;
+            self.ring().add(entry);
         }
     }
 
-    fn add(&self, came: String, left: Left, outcome: Outcome) -> Arc<Entry> {
-        let at = (self.clock)();
-        let mut ring = self.ring();
-        ring.last += 1;
-        ring.version += 1;
-        let entry = Arc::new(Entry {
-            number: ring.last,
-            at,
-            came,
-            left,
-            outcome,
-            version: ring.version,
-        });
-        ring.entries.push_back(Arc::clone(&entry));
-        while ring.entries.len() > self.capacity {
-            ring.entries.pop_front();
-        }
-        entry
-    }
-
-    /// The entries with a version above this one that are kept, in the order of their versions.
-    pub fn after(&self, version: u64) -> Vec<Arc<Entry>> {
+    /// The entries with a version above this one that are kept, in the order of their versions, and
+    /// the versions and entries there have been.
+    fn after(&self, version: u64) -> (Vec<Arc<Entry>>, u64, u64) {
         let ring = self.ring();
-        let new = ring.entries.iter().filter(|entry| entry.version > version);
-        let mut new: Vec<Arc<Entry>> = new.cloned().collect();
-        new.sort_unstable_by_key(|entry| entry.version);
-        new
-    }
-
-    /// What the page asks for:
-    /// `{"latest":n,"recorded":n,"entries":[{number, at, came, fate, left, outcome, answer}…]}`, the
-    /// newest hundred that are new or have changed since `version`, oldest first. `came` and `left`
-    /// are indented JSON text or a reason; `fate` is `event`, `left_out`, `refused` or
-    /// `turned_away`; `answer` is PostHog's to an event that it refused. A `latest` below what the
-    /// page has seen means that the counting began anew; then everything is sent.
-    pub fn json_after(&self, version: u64) -> String {
-        let (latest, recorded) = {
-            let ring = self.ring();
-            (ring.version, ring.last)
+        let after = match version > ring.version() {
+            // It has seen those of another process.
+            true => 0,
+            false => version,
         };
-        let entries = self.after(if version > latest { 0 } else { version });
-        let from = entries.len().saturating_sub(ANSWER_LIMIT);
-        let entries: Vec<Value> = entries
-            .iter()
-            .skip(from)
-            .map(|entry| entry.json())
+        let mut new: Vec<Arc<Entry>> = ring
+            .entries()
+            .filter(|entry| entry.version > after)
+            .cloned()
             .collect();
-        json!({"latest": latest, "recorded": recorded, "entries": entries}).to_string()
+        new.sort_unstable_by_key(|entry| entry.version);
+        (new, ring.version(), ring.last())
     }
 
-    /// The answer to a request whose query says `after=NUMBER`; without it, all that is kept.
+    /// What the page asks for: `{"latest":n,"recorded":n,"unseen":n,"entries":[row…]}`, a row for
+    /// each entry that is new or has changed since `version`. `recorded` counts entries, so that a
+    /// page knows how many it has missed; `unseen` counts events that came while no page asked. A
+    /// `latest` below what the page has seen means that the counting began anew; then everything is
+    /// sent. With a text to find, each row says as `found` whether the entry holds it.
+    pub fn json_after(&self, version: u64, find: Option<&str>) -> String {
+        let (entries, latest, recorded) = self.after(version);
+        let row = |entry: &Arc<Entry>| {
+            let mut row = entry.row();
+            if let (Some(text), Some(row)) = (find, row.as_object_mut()) {
+                row.insert("found".to_owned(), json!(entry.holds(text)));
+            }
+            row
+        };
+        let rows: Vec<Value> = entries.iter().map(row).collect();
+        json!({
+            "latest": latest,
+            "recorded": recorded,
+            "unseen": self.unseen.load(Ordering::Relaxed),
+            "entries": rows,
+        })
+        .to_string()
+    }
+
+    /// The answer to a request whose query says `after=NUMBER`, without it all that is kept, and
+    /// perhaps `find=TEXT`. From now on events are recorded for a while.
     pub(crate) fn news(&self, query: Option<&str>) -> Response {
-        let after = pairs(query.unwrap_or_default())
-            .into_iter()
-            .find(|(name, _)| name == "after")
-            .and_then(|(_, value)| value.parse::<u64>().ok())
-            .unwrap_or_default();
-        let text = self.json_after(after);
-        Response::new(StatusCode::OK, "application/json", text)
-            .with(CACHE_CONTROL, HeaderValue::from_static("no-store"))
+        self.look();
+        let after = number("after", query).unwrap_or_default();
+        let text = self.json_after(after, value("find", query).as_deref());
+        no_store(Response::new(StatusCode::OK, "application/json", text))
+    }
+
+    /// The answer to a request whose query says `number=NUMBER`: one entry with what came and what
+    /// left; 404 for one that is not kept any more.
+    pub(crate) fn detail(&self, query: Option<&str>) -> Response {
+        let entry = number("number", query).and_then(|number| self.ring().get(number).cloned());
+        no_store(match entry {
+            Some(entry) => {
+                let text = entry.detail().to_string();
+                Response::new(StatusCode::OK, "application/json", text)
+            }
+            None => Response::empty(StatusCode::NOT_FOUND),
+        })
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -265,188 +269,29 @@ impl Live {
     }
 }
 
+fn no_store(response: Response) -> Response {
+    response.with(CACHE_CONTROL, HeaderValue::from_static("no-store"))
+}
+
+fn value(wanted: &str, query: Option<&str>) -> Option<String> {
+    let pairs = pairs(query.unwrap_or_default());
+    let mut named = pairs.into_iter().filter(|(name, _)| name == wanted);
+    named.next().map(|(_, value)| value)
+}
+
+fn number(wanted: &str, query: Option<&str>) -> Option<u64> {
+    value(wanted, query)?.parse().ok()
+}
+
 impl std::fmt::Debug for Live {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Entries hold what people did; a debug print shows only how many there were.
         formatter
             .debug_struct("Live")
-            .field("recorded", &self.ring().last)
+            .field("recorded", &self.ring().last())
             .finish_non_exhaustive()
     }
 }
 
-/// Lets a rewriting be watched: `rewrite.pull(batch, limit, &mut &*live)`.
-impl Watch for &Live {
-    fn message(&mut self, _index: usize, came: &[u8], fate: Fate<'_>) {
-        self.record(came, fate);
-    }
-}
-
-impl Entry {
-    fn json(&self) -> Value {
-        let (fate, left) = match &self.left {
-            Left::Event(event) => match self.outcome {
-                Outcome::RefusedByPostHog(_) => ("refused", pretty::indent(event)),
-                _ => ("event", pretty::indent(event)),
-            },
-            Left::LeftOut(reason) => ("left_out", reason.clone()),
-            Left::Refused(reason) => ("refused", reason.clone()),
-            Left::TurnedAway(answer) => ("turned_away", answer.clone()),
-        };
-        let answer = match &self.outcome {
-            Outcome::RefusedByPostHog(Refusal { status, reason }) => {
-                Some(format!("{status}: {reason}"))
-            }
-            _ => None,
-        };
-        json!({
-            "number": self.number,
-            "at": self.at.to_rfc3339_opts(SecondsFormat::Millis, true),
-            "came": pretty::indent(&self.came),
-            "fate": fate,
-            "left": left,
-            "outcome": self.outcome.word(),
-            "answer": answer,
-        })
-    }
-}
-
-impl Ring {
-    fn change(&mut self, place: usize, outcome: Outcome) {
-        self.version += 1;
-        let version = self.version;
-        if let Some(entry) = self.entries.get_mut(place) {
-            let entry = Arc::make_mut(entry);
-            entry.outcome = outcome;
-            entry.version = version;
-        }
-    }
-}
-
-/// The uuid of an event, which stands at its beginning.
-fn uuid(event: &[u8]) -> Option<&[u8]> {
-    event.strip_prefix(b"{\"uuid\":\"")?.get(..36)
-}
-
-fn cut(bytes: &[u8]) -> String {
-    match bytes.get(..SIDE_LIMIT) {
-        Some(head) if bytes.len() > SIDE_LIMIT => {
-            let rest = bytes.len() - SIDE_LIMIT;
-            format!("{} … {rest} more bytes", String::from_utf8_lossy(head))
-        }
-        _ => String::from_utf8_lossy(bytes).into_owned(),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rewrite::{Fault, Omission};
-
-    fn live(capacity: usize) -> Live {
-        let clock: Clock = Arc::new(|| DateTime::from_timestamp_millis(1_795_166_130_250).unwrap());
-        Live::with_capacity(clock, capacity)
-    }
-
-    #[test]
-    fn the_newest_entries_are_kept_and_asked_for_by_number() {
-        let live = live(3);
-        for number in 1..=5 {
-            let came = format!("{{\"n\":{number}}}");
-            live.record(came.as_bytes(), Fate::Event(b"{}"));
-        }
-        let numbers = |after| -> Vec<u64> {
-            let entries = live.after(after);
-            entries.iter().map(|entry| entry.number).collect()
-        };
-        assert_eq!(numbers(0), [3, 4, 5]);
-        assert_eq!(numbers(4), [5]);
-        assert_eq!(numbers(5), [0u64; 0]);
-        assert_eq!(live.after(4)[0].came, "{\"n\":5}");
-    }
-
-    #[test]
-    fn the_page_learns_what_became_of_each_message() {
-        let live = live(10);
-        live.record(b"{\"price\":1.50}", Fate::Event(b"{\"event\":\"a\"}"));
-        live.record(b"{}", Fate::LeftOut(Omission::SelfAlias));
-        live.record(b"\xff", Fate::Refused(Fault::MissingDistinctId));
-        let answer: Value = serde_json::from_str(&live.json_after(0)).unwrap();
-        assert_eq!(answer["latest"], 3);
-        let entries = answer["entries"].as_array().unwrap();
-        let told: Vec<_> = entries.iter().map(|entry| &entry["fate"]).collect();
-        assert_eq!(told, ["event", "left_out", "refused"]);
-        assert_eq!(entries[0]["came"], "{\n  \"price\": 1.50\n}");
-        assert_eq!(entries[0]["at"], "2026-11-20T09:15:30.250Z");
-        assert_eq!(entries[1]["left"], "it is an alias of an id onto itself");
-        assert_eq!(entries[2]["left"], Fault::MissingDistinctId.to_string());
-        // A page that has seen more than there is starts over.
-        let anew: Value = serde_json::from_str(&live.json_after(99)).unwrap();
-        assert_eq!(anew, answer);
-        let nothing: Value = serde_json::from_str(&live.json_after(3)).unwrap();
-        assert_eq!(nothing["entries"].as_array().unwrap().len(), 0);
-    }
-
-    #[test]
-    fn what_becomes_of_an_event_later_is_told_once_more() {
-        let event = |digit: u8| {
-            let digit = char::from(digit);
-            let uuid = "01234567-89ab-cdef-0123-456789abcde";
-            format!("{{\"uuid\":\"{uuid}{digit}\",\"event\":\"a\"}}")
-        };
-        let live = live(10);
-        let numbers: Vec<u64> = (b'0'..b'5')
-            .map(|digit| live.record(b"{}", Fate::Event(event(digit).as_bytes())))
-            .map(|entry| entry.number)
-            .collect();
-        let told = |after| -> Vec<(u64, String)> {
-            let news: Value = serde_json::from_str(&live.json_after(after)).unwrap();
-            let entries = news["entries"].as_array().unwrap().iter();
-            let outcome = |entry: &Value| entry["outcome"].as_str().unwrap().to_owned();
-            entries
-                .map(|entry| (entry["number"].as_u64().unwrap(), outcome(entry)))
-                .collect()
-        };
-        assert!(told(0).iter().all(|(_, outcome)| outcome == "under_way"));
-        live.settle(&numbers[..2], &Outcome::Delivered);
-        live.settle(&numbers[2..4], &Outcome::InSpool);
-        let said = |number: u64, outcome: &str| (number, outcome.to_owned());
-        assert_eq!(
-            told(5),
-            [
-                said(1, "delivered"),
-                said(2, "delivered"),
-                said(3, "in_spool"),
-                said(4, "in_spool")
-            ]
-        );
-        let refusal = Refusal {
-            status: 400,
-            reason: "no".to_owned(),
-        };
-        // It is known again although the spool has changed it, and not taken back by its batch.
-        let changed = event(b'3').replace("\"a\"", "\"a\",\"$ip\":\"192.0.2.1\"");
-        live.refused_by_posthog(changed.as_bytes(), &refusal);
-        live.settle(&numbers, &Outcome::Delivered);
-        live.refused_by_posthog(event(b'9').as_bytes(), &refusal);
-        let refused = "refused_by_posthog";
-        assert_eq!(
-            told(9),
-            [said(4, refused), said(5, "delivered"), said(6, refused)]
-        );
-        let news: Value = serde_json::from_str(&live.json_after(0)).unwrap();
-        let answers = news["entries"].as_array().unwrap().iter();
-        let answers = answers.filter(|entry| entry["answer"] == "400: no").count();
-        assert_eq!((answers, &news["recorded"]), (2, &Value::from(6)));
-    }
-
-    #[test]
-    fn a_huge_message_is_cut() {
-        let live = live(1);
-        live.record(&vec![b'['; SIDE_LIMIT + 9], Fate::Event(b"{}"));
-        let came = live.after(0)[0].came.clone();
-        assert!(came.ends_with("… 9 more bytes"));
-        // Depth must not turn 32 KiB into many megabytes of indentation.
-        assert!(live.json_after(0).len() < 100 * SIDE_LIMIT);
-    }
-}
+mod tests;

@@ -1,7 +1,9 @@
-//! JSON text with line breaks and indentation, every other byte as it was.
+//! JSON text with line breaks and indentation, every other byte as it was, but for keys.
 //!
 //! It works on the text, not on values: numbers keep their digits, duplicate keys stay, and text
 //! that is no JSON comes out readable too.
+
+use crate::masked;
 
 /// Beyond this depth lines are not indented further: the output must stay near the input's size.
 const DEEPEST: usize = 24;
@@ -11,20 +13,22 @@ pub(super) fn indent(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     let mut depth = 0usize;
     let mut rest = text.chars().peekable();
+    // Whether what comes is the value of `writeKey`.
+    let mut is_key = false;
     while let Some(letter) = rest.next() {
         match letter {
             '"' => {
                 out.push(letter);
-                let mut escaped = false;
-                for letter in rest.by_ref() {
-                    out.push(letter);
-                    match letter {
-                        _ if escaped => escaped = false,
-                        '\\' => escaped = true,
-                        '"' => break,
-                        _ => {}
-                    }
+                let (string, closed) = string(&mut rest);
+                match is_key {
+                    true => out.push_str(&masked::end(&string)),
+                    false => out.push_str(&masked::text(&string)),
                 }
+                if closed {
+                    out.push('"');
+                }
+                is_key = !is_key && string == masked::WRITE_KEY;
+                continue;
             }
             '{' | '[' => {
                 out.push(letter);
@@ -46,7 +50,10 @@ pub(super) fn indent(text: &str) -> String {
                 out.push(letter);
                 line(&mut out, depth);
             }
-            ':' => out.push_str(": "),
+            ':' => {
+                out.push_str(": ");
+                continue;
+            }
             // Whitespace around punctuation is ours to choose; elsewhere it keeps words apart.
             _ if letter.is_ascii_whitespace() => {
                 let ends_word = !out.is_empty() && !out.ends_with([' ', '\n', '{', '[', ',']);
@@ -58,8 +65,23 @@ pub(super) fn indent(text: &str) -> String {
             }
             _ => out.push(letter),
         }
+        is_key &= letter.is_ascii_whitespace();
     }
     out
+}
+
+/// What stands in a string up to its end, and whether it has one.
+fn string(rest: &mut impl Iterator<Item = char>) -> (String, bool) {
+    let mut string = String::new();
+    let mut escaped = false;
+    for letter in rest {
+        match letter {
+            '"' if !escaped => return (string, true),
+            _ => string.push(letter),
+        }
+        escaped = letter == '\\' && !escaped;
+    }
+    (string, false)
 }
 
 fn line(out: &mut String, depth: usize) {
@@ -91,6 +113,22 @@ mod tests {
         );
         // Doing it twice changes nothing.
         assert_eq!(indent(&indented), indented);
+    }
+
+    #[test]
+    fn of_a_write_key_only_the_end_is_shown() {
+        let text =
+            r#"{"writeKey" : "wk_0123456789","a":"writeKey","b":"c","p":{"writeKey":7,"d":"e"}}"#;
+        let indented = indent(text);
+        assert!(indented.contains(r#""writeKey": "…6789""#), "{indented}");
+        for kept in [
+            r#""a": "writeKey""#,
+            r#""b": "c""#,
+            r#""writeKey": 7"#,
+            r#""d": "e""#,
+        ] {
+            assert!(indented.contains(kept), "{kept} in {indented}");
+        }
     }
 
     #[test]

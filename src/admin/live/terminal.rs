@@ -16,9 +16,9 @@ pub fn render_terminal(entry: &Entry, width: usize) -> String {
     let came = pretty::indent(&entry.came);
     let (heading, left) = match &entry.left {
         Left::Event(event) => ("as it left", pretty::indent(event)),
-        Left::LeftOut(reason) => ("left out on purpose", reason.clone()),
-        Left::Refused(reason) => ("refused", reason.clone()),
-        Left::TurnedAway(answer) => ("answered", answer.clone()),
+        Left::LeftOut(_, reason) => ("left out on purpose", reason.clone()),
+        Left::Refused(_, reason) => ("refused", reason.clone()),
+        Left::TurnedAway(status, code) => ("answered", format!("{status} {code}")),
     };
     let mut out = rule(
         &format!("#{} {}", entry.number, entry.at.format("%H:%M:%S%.3f")),
@@ -113,22 +113,18 @@ mod tests {
     use super::*;
     use chrono::DateTime;
 
-    fn entry(came: &str, left: Left) -> Entry {
-        Entry {
-            number: 7,
-            at: DateTime::from_timestamp_millis(1_795_166_130_250).unwrap(),
-            came: came.to_owned(),
-            left,
-            outcome: crate::admin::live::Outcome::UnderWay,
-            version: 7,
-        }
+    use crate::rewrite::{Fate, Fault, Omission};
+
+    fn entry(came: &str, fate: Fate<'_>) -> Entry {
+        let at = DateTime::from_timestamp_millis(1_795_166_130_250).unwrap();
+        Entry::alone(7, at, came.as_bytes(), fate)
     }
 
     #[test]
     fn both_sides_stand_in_their_columns() {
         let entry = entry(
             r#"{"type":"track","event":"Hedge Bought"}"#,
-            Left::Event(r#"{"event":"Hedge Bought"}"#.to_owned()),
+            Fate::Event(br#"{"event":"Hedge Bought"}"#),
         );
         assert_eq!(
             render_terminal(&entry, 63),
@@ -148,7 +144,7 @@ as it came                     │ as it left
         let long = "é世界🌿abc ".repeat(40);
         let entry = entry(
             &format!("{{\"x\":{{\"y\":\"{long}\"}}}}"),
-            Left::Refused("neither userId nor anonymousId can be used".to_owned()),
+            Fate::Refused(Fault::MissingDistinctId),
         );
         for width in [0, 20, 33, 59, 60, 61, 80, 200] {
             let out = render_terminal(&entry, width);
@@ -167,7 +163,7 @@ as it came                     │ as it left
     fn a_message_cannot_steer_the_terminal() {
         let entry = entry(
             "{\"x\":\"\u{1b}[2J\u{9b}31m\u{202e}\u{7f}\"}",
-            Left::LeftOut("self alias".to_owned()),
+            Fate::LeftOut(Omission::SelfAlias),
         );
         for width in [30, 80] {
             let out = render_terminal(&entry, width);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use async_nats::Subscriber;
 use futures_util::StreamExt;
 
+use super::streams::Streams;
 use super::{remote, Inner};
 use crate::delivery::store::Last;
 use crate::delivery::SpoolError;
@@ -238,6 +239,28 @@ impl Inner {
                 });
         }
         self.gauges.announce();
+        let info = &subjects.info;
+        if let Ok(limit) = u64::try_from(info.config.max_bytes) {
+            self.gauges.set_size(info.state.bytes, limit);
+        }
+        self.count_dead_letters(&streams).await
+    }
+
+    async fn count_dead_letters(&self, streams: &Streams) -> Result<(), SpoolError> {
+        let mut subjects = streams
+            .dead
+            .info_with_subjects(streams.all_dead())
+            .await
+            .map_err(|error| remote("say how many dead letters there are", error))?;
+        let mut letters = HashMap::new();
+        while let Some(subject) = subjects.next().await {
+            let (subject, number) =
+                subject.map_err(|error| remote("say how many dead letters there are", error))?;
+            if let Some(project) = streams.project_of(&subject) {
+                letters.insert(project, number as u64);
+            }
+        }
+        self.gauges.set_dead_letters(&letters);
         Ok(())
     }
 }

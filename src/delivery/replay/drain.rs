@@ -123,6 +123,8 @@ impl Drain {
             }
         };
         let mut held = taken.events;
+        let oldest = held.first().map(|held| held.first_arrival);
+        self.project.gauge().set_oldest(oldest);
         let Some(first) = held.first() else {
             self.project.flows();
             if self.last == Last::UnderWay {

@@ -340,6 +340,28 @@ impl Database {
         Ok(all)
     }
 
+    /// How many dead letters there are of each project.
+    pub(crate) fn letter_counts(&self) -> Result<HashMap<String, u64>, SpoolError> {
+        let mut counts = HashMap::new();
+        self.each(
+            "SELECT name, count(*) FROM letter JOIN project ON project.id = letter.project
+             GROUP BY letter.project",
+            [],
+            |row| {
+                counts.insert(row.get(0)?, row.get(1)?);
+                Ok(Next::Row)
+            },
+        )?;
+        Ok(counts)
+    }
+
+    /// A number that changes when another process has written the file.
+    pub(crate) fn foreign_version(&self) -> Result<i64, SpoolError> {
+        self.connection
+            .pragma_query_value(None, "data_version", |row| row.get(0))
+            .map_err(|error| self.fault(error))
+    }
+
     /// Moves what the log holds into the file, so that the log begins anew. It fails when the file
     /// has to grow and cannot; what the log holds stays safe in it.
     pub(crate) fn checkpoint(&self) -> Result<(), SpoolError> {

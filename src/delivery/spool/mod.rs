@@ -8,6 +8,7 @@ mod packing;
 mod passing;
 mod reserve;
 mod salvage;
+mod stock;
 mod tidy;
 mod worker;
 mod writing;

@@ -30,6 +30,7 @@ impl Worker {
         self.expire();
         self.crowd_out();
         self.measure();
+        self.take_stock();
         if let Err(error) = self.shrink() {
             log::debug!("the spool's file cannot be shortened: {error}");
         }

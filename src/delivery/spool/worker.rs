@@ -16,6 +16,7 @@ use super::database::{Database, Found};
 use super::packing::{pack, Append, Part};
 use super::passing::Passing;
 use super::reserve::Reserve;
+use super::stock::Stock;
 use super::SpoolSettings;
 use crate::delivery::store::{Counters, Gauges, Portion, Position, Standing};
 use crate::delivery::{Clock, Refusal, SpoolError, SpooledEvent};
@@ -106,6 +107,7 @@ pub(super) struct Worker {
     pub(super) logged: usize,
     pub(super) failed: Option<(Instant, SpoolError)>,
     pub(super) letters: Letters,
+    pub(super) stock: Stock,
     pub(super) passing: Passing,
 }
 
@@ -146,6 +148,7 @@ impl Worker {
             logged: LOG_BYTES,
             failed: None,
             letters: Letters::Changed,
+            stock: Stock::default(),
         }
     }
 

@@ -110,6 +110,12 @@ impl Capture {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = (fault, None);
     }
 
+    /// The trouble that it makes at the moment.
+    pub fn fault(&self) -> Fault {
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        fault.0.clone()
+    }
+
     /// Makes this trouble for the next requests, then none.
     pub fn set_fault_for(&self, fault: Fault, requests: u64) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = (fault, Some(requests));

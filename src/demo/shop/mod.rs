@@ -1,28 +1,47 @@
-//! The demo shop: one page with buttons that track, and a live list of what came of it.
+//! The demo shop: one page with buttons that track, a live list of what came of it, and a switch that
+//! takes PostHog away.
 //!
 //! It tracks with the real analytics.js when the files of the npm package
 //! `@segment/analytics-next` are at hand, else with plain requests of the same messages, and says
 //! on the page which of the two it is. The files are read once, when the shop is made: a request
 //! can only name what is in memory, so no path leads out of the folder.
 
-use std::path::Path;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
 use http::{header, Method, StatusCode};
 use serde_json::json;
 
+use super::capture::{Capture, Fault};
 use super::http::{Handler, Request, Response};
 use super::live::Live;
+use super::{DemoOptions, REFUSED_EVENT};
+use crate::admin::SHARED;
 
 mod files;
 
 pub use files::{Library, LibraryError};
 
 const PAGE: &str = include_str!("../assets/shop.html");
-const STYLE: &str = include_str!("../assets/shop.css");
-const SCRIPT: &str = include_str!("../assets/shop.js");
 const ICON: &str = include_str!("../assets/icon.svg");
+
+const CSS: &str = "text/css; charset=utf-8";
+
+/// The page's own files: path, type and text.
+const FILES: [(&str, &str, &str); 7] = [
+    ("/shop.css", CSS, include_str!("../assets/shop.css")),
+    ("/shelf.css", CSS, include_str!("../assets/shelf.css")),
+    ("/shop.js", JAVASCRIPT, include_str!("../assets/shop.js")),
+    ("/send.js", JAVASCRIPT, include_str!("../assets/send.js")),
+    ("/story.js", JAVASCRIPT, include_str!("../assets/story.js")),
+    (
+        "/blocker.js",
+        JAVASCRIPT,
+        include_str!("../assets/blocker.js"),
+    ),
+    ("/icon.svg", "image/svg+xml", ICON),
+];
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
@@ -35,33 +54,31 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 #[derive(Debug)]
 pub struct Shop {
     live: Arc<Live>,
+    capture: Arc<Capture>,
     library: Library,
     prefix: String,
     write_key: String,
+    live_view: Option<SocketAddr>,
 }
 
 impl Shop {
     /// A shop whose page posts to `<host of the request><prefix>v1/…`, for example with the
-    /// prefix `/hr/`, and shows `live`. `analytics_js` is the folder of the npm package or its
-    /// `dist/umd`; without it, or if its files cannot be read, the page falls back to plain
-    /// requests.
-    pub fn new(
-        live: Arc<Live>,
-        analytics_js: Option<&Path>,
-        prefix: &str,
-        write_key: &str,
-    ) -> Self {
+    /// prefix `/hr/`, shows `live`, and can take `capture` away. Without the folder of analytics.js, or
+    /// if its files cannot be read, the page falls back to plain requests.
+    pub fn new(live: Arc<Live>, capture: Arc<Capture>, options: &DemoOptions) -> Self {
         Self {
             live,
-            library: match analytics_js {
+            capture,
+            library: match options.analytics_js.as_deref() {
                 Some(folder) => Library::read(folder),
                 None => Library::Absent(LibraryError::NotGiven),
             },
-            prefix: match prefix.trim_matches('/') {
+            prefix: match options.prefix.trim_matches('/') {
                 "" => "/".to_owned(),
                 inner => format!("/{inner}/"),
             },
-            write_key: write_key.to_owned(),
+            write_key: options.write_key.clone(),
+            live_view: options.live_view,
         }
     }
 
@@ -74,11 +91,15 @@ impl Shop {
         let path = request.path.as_str();
         match path {
             "/" => return self.page(),
-            "/shop.css" => return text("text/css; charset=utf-8", STYLE),
-            "/shop.js" => return text(JAVASCRIPT, SCRIPT),
-            "/icon.svg" | "/favicon.ico" => return text("image/svg+xml", ICON),
+            "/favicon.ico" => return text("image/svg+xml", ICON),
             "/live" => return self.live.news(request.query.as_deref()),
+            "/live/message" => return self.live.detail(request.query.as_deref()),
+            "/demo/posthog" => return self.posthog(),
             _ => {}
+        }
+        if let Some((_, kind, file)) = FILES.iter().chain(&SHARED).find(|(name, ..)| *name == path)
+        {
+            return text(kind, file);
         }
         if let Some(rest) = path.strip_prefix("/analytics.js/v1/") {
             if let Some((_, "analytics.min.js")) = rest.split_once('/') {
@@ -100,10 +121,15 @@ impl Shop {
             Library::Present(_) => ("analytics.js", String::new()),
             Library::Absent(reason) => ("fetch", reason.to_string()),
         };
+        let live_view = self
+            .live_view
+            .map_or_else(String::new, |address| format!("http://{address}/"));
         let page = PAGE
             .replace("{{library}}", library)
             .replace("{{reason}}", &escape(&reason))
             .replace("{{prefix}}", &escape(&self.prefix))
+            .replace("{{refused_event}}", REFUSED_EVENT)
+            .replace("{{live_view}}", &live_view)
             .replace("{{write_key}}", &escape(&self.write_key));
         Response::new(StatusCode::OK, "text/html; charset=utf-8", page)
             .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
@@ -111,6 +137,29 @@ impl Shop {
                 header::CONTENT_SECURITY_POLICY,
                 HeaderValue::from_static(CONTENT_SECURITY_POLICY),
             )
+    }
+
+    /// What the stand-in has, for the page's count.
+    fn posthog(&self) -> Response {
+        let is_away = matches!(self.capture.fault(), Fault::Status(..));
+        let text = json!({"has": self.capture.stored(), "away": is_away}).to_string();
+        Response::new(StatusCode::OK, "application/json", text)
+            .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
+    }
+
+    /// Takes PostHog away, or brings it back.
+    fn switch(&self, request: &Request) -> Response {
+        match request.body.as_ref() {
+            b"away" => {
+                let fault = Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None);
+                self.capture.set_fault(fault);
+            }
+            b"back" => self
+                .capture
+                .set_fault(Fault::Poison(REFUSED_EVENT.to_owned())),
+            _ => return Response::empty(StatusCode::BAD_REQUEST),
+        }
+        self.posthog()
     }
 
     fn script(&self, name: &str, caching: &'static str) -> Response {
@@ -145,6 +194,7 @@ impl Handler for Shop {
     fn handle(&self, request: &Request) -> Response {
         let answer = match request.method {
             Method::GET | Method::HEAD => self.answer(request),
+            Method::POST if request.path == "/demo/posthog" => self.switch(request),
             _ => Response::empty(StatusCode::METHOD_NOT_ALLOWED)
                 .with(header::ALLOW, HeaderValue::from_static("GET, HEAD")),
         };

@@ -1,13 +1,32 @@
 use super::*;
+use crate::admin::live::{Came, Of, Recording};
+use crate::demo::capture::Capacity;
+use crate::rewrite::Fate;
 use chrono::Utc;
 use serde_json::Value;
+use std::path::Path;
 
 fn live() -> Arc<Live> {
-    Arc::new(Live::new(Arc::new(Utc::now)))
+    Arc::new(Live::new(
+        Arc::new(Utc::now),
+        Came::Shown,
+        Recording::Always,
+    ))
+}
+
+fn shop_with(live: Arc<Live>, folder: Option<&Path>, prefix: &str, write_key: &str) -> Shop {
+    let options = DemoOptions {
+        analytics_js: folder.map(Path::to_owned),
+        prefix: prefix.to_owned(),
+        write_key: write_key.to_owned(),
+        live_view: Some("127.0.0.1:9090".parse().unwrap()),
+    };
+    let capture = Capture::new(Arc::new(Utc::now), Capacity::default());
+    Shop::new(live, Arc::new(capture), &options)
 }
 
 fn shop(folder: Option<&Path>) -> Shop {
-    Shop::new(live(), folder, "/hr/", "shop-key")
+    shop_with(live(), folder, "/hr/", "shop-key")
 }
 
 fn package() -> tempfile::TempDir {
@@ -154,7 +173,7 @@ fn without_the_package_the_page_falls_back_and_says_so() {
 
 #[test]
 fn the_page_is_whole_and_carries_its_settings() {
-    let shop = Shop::new(live(), None, "hr", "a\"<key>");
+    let shop = shop_with(live(), None, "hr", "a\"<key>");
     let answer = get(&shop, "/", &[]);
     let page = body(&answer);
     assert!(!page.contains("{{"), "a placeholder was left over");
@@ -162,7 +181,13 @@ fn the_page_is_whole_and_carries_its_settings() {
     assert!(page.contains("data-write-key=\"a&quot;&lt;key&gt;\""));
     // Its policy allows no inline code, so there must be none.
     assert!(!page.contains("<script>") && !page.contains("style=\"") && !page.contains("onclick"));
-    for path in ["/shop.css", "/shop.js", "/icon.svg"] {
+    for path in [
+        "/shop.css",
+        "/shelf.css",
+        "/sides.css",
+        "/shop.js",
+        "/icon.svg",
+    ] {
         assert!(page.contains(path), "{path}");
         assert_eq!(get(&shop, path, &[]).status, 200, "{path}");
     }
@@ -176,15 +201,10 @@ fn the_page_is_whole_and_carries_its_settings() {
 #[test]
 fn the_page_is_fed_from_the_live_ring() {
     let live = live();
-    let shop = Shop::new(live.clone(), None, "/hr/", "key");
-    live.record(
-        b"{\"n\":1}",
-        crate::rewrite::Fate::Event(b"{\"event\":\"a\"}"),
-    );
-    live.record(
-        b"{\"n\":2}",
-        crate::rewrite::Fate::Event(b"{\"event\":\"b\"}"),
-    );
+    let shop = shop_with(live.clone(), None, "/hr/", "key");
+    for event in [&b"{\"event\":\"a\"}"[..], b"{\"event\":\"b\"}"] {
+        live.message(Of::default(), b"{}", Fate::Event(event), None);
+    }
     for (target, expected) in [
         ("/live", &[1, 2][..]),
         ("/live?after=1", &[2]),
@@ -211,4 +231,23 @@ fn only_reading_is_allowed() {
         assert_eq!(shop.handle(&Request::new(method, "/")).status, 405);
     }
     assert_eq!(shop.handle(&Request::new(Method::HEAD, "/")).status, 200);
+}
+
+#[test]
+fn the_switch_takes_posthog_away_and_brings_it_back() {
+    let shop = shop(None);
+    let turn = |word: &'static str| {
+        let mut request = Request::new(Method::POST, "/demo/posthog");
+        request.body = bytes::Bytes::from_static(word.as_bytes());
+        let answer = shop.handle(&request);
+        let away: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        (answer.status.as_u16(), away["away"].as_bool())
+    };
+    assert_eq!(turn("away"), (200, Some(true)));
+    let away = Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None);
+    assert_eq!(shop.capture.fault(), away);
+    assert_eq!(turn("else"), (400, None));
+    assert_eq!(turn("back"), (200, Some(false)));
+    let asked: Value = serde_json::from_slice(&get(&shop, "/demo/posthog", &[]).body).unwrap();
+    assert_eq!(asked, json!({"has": 0, "away": false}));
 }

@@ -14,6 +14,7 @@ mod session;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +69,20 @@ pub(super) struct Client {
     connections: Arc<Connections>,
     /// To whom: scheme, name and port.
     to: Arc<str>,
+    /// Connections that were opened, and requests that found one.
+    opened: AtomicU64,
+    reused: AtomicU64,
+}
+
+/// What a client has used so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Used {
+    /// Connections that were opened, and requests that found one.
+    pub(super) opened: u64,
+    pub(super) reused: u64,
+    /// Lookups of the host's name that gave addresses, and those that gave none.
+    pub(super) resolved: u64,
+    pub(super) unresolved: u64,
 }
 
 /// An exchange that broke off.
@@ -152,7 +167,28 @@ impl Client {
             to: upstream.identity().into(),
             upstream,
             connections,
+            opened: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
         }
+    }
+
+    /// What has been used so far.
+    pub(super) fn used(&self) -> Used {
+        let (resolved, unresolved) = self.upstream.lookups();
+        Used {
+            opened: self.opened.load(Ordering::Relaxed),
+            reused: self.reused.load(Ordering::Relaxed),
+            resolved,
+            unresolved,
+        }
+    }
+
+    fn count(&self, reused: Reused) {
+        let counter = match reused {
+            Reused::Yes => &self.reused,
+            Reused::No => &self.opened,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The longest that one read or one write may take.
@@ -228,6 +264,7 @@ impl Client {
         let first = self.upstream.pick(&known, &[]).ok_or(Trouble::Connect)?;
         if pool == Pool::Shared {
             if let Some(session) = self.connections.idle.take(&self.to, first) {
+                self.count(Reused::Yes);
                 return Ok(Line {
                     session: Session::Http1(session),
                     reused: Reused::Yes,
@@ -264,9 +301,11 @@ impl Client {
                         }
                         session => Session::Http2(Box::new(session), None),
                     };
+                    let reused = if reused { Reused::Yes } else { Reused::No };
+                    self.count(reused);
                     return Ok(Line {
                         session,
-                        reused: if reused { Reused::Yes } else { Reused::No },
+                        reused,
                         address,
                     });
                 }

@@ -7,7 +7,7 @@ mod health;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -50,9 +50,11 @@ pub struct Site {
 }
 
 /// What is known of one request of a site.
-#[derive(Default)]
 pub struct Context {
+    began: Instant,
     way: Way,
+    /// What an answer of our own to it was, in the place of an upstream's.
+    answered: Option<Answered>,
     addresses: Option<Arc<Addresses>>,
     /// The server of the site that has the request now.
     server: Option<Arc<Upstream>>,
@@ -62,10 +64,24 @@ pub struct Context {
     page: PageState,
 }
 
+impl Default for Context {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            way: Way::Nowhere,
+            answered: None,
+            addresses: None,
+            server: None,
+            tried: Vec::new(),
+            body: 0,
+            page: PageState::No,
+        }
+    }
+}
+
 /// Where a request goes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 enum Way {
-    #[default]
     Nowhere,
     /// To the servers of the route of this number.
     Origin(usize),
@@ -75,10 +91,23 @@ enum Way {
     Answered,
 }
 
+impl Way {
+    /// The route that a proxied request is on, and what it asks for.
+    fn asking(&self) -> Option<Asking> {
+        let (number, asked) = match self {
+            Self::Origin(number) => (*number, Asked::Site),
+            Self::PostHog(number, _) => (*number, Asked::PostHog),
+            Self::Nowhere | Self::Answered => return None,
+        };
+        Some(Asking {
+            route: Some(number),
+            asked,
+        })
+    }
+}
+
 /// Whether an answer gets the snippet.
-#[derive(Default)]
 enum PageState {
-    #[default]
     No,
     Asked,
     Injecting(Box<PageStream>),
@@ -161,16 +190,39 @@ impl Site {
     }
 
     /// Counts a request that could not be proxied.
-    fn count(&self, session: &Session, context: &Context, code: u16) {
-        let (number, asked) = match context.way {
-            Way::Origin(number) => (number, Asked::Site),
-            Way::PostHog(number, _) => (number, Asked::PostHog),
-            Way::Nowhere | Way::Answered => return,
+    fn count(&self, session: &Session, context: &mut Context, code: u16) {
+        let Some(asking) = context.way.asking() else {
+            return;
         };
-        let route = Some(number);
         let answered = Answered::of_status(code);
+        context.answered = Some(answered);
+        self.hedgerow
+            .inner
+            .answered(session, asking, answered, None);
+    }
+
+    /// Notes the end of a request that was answered from here.
+    fn ended(&self, session: &Session, context: &Context, asking: Asking, answered: Answered) {
         let inner = &self.hedgerow.inner;
-        inner.answered(session, Asking { route, asked }, answered, None);
+        inner.ended(session, asking, answered, context.began, 0);
+    }
+
+    /// Notes the end of a request that was proxied, and counts it unless that has been done.
+    fn relayed(&self, session: &Session, context: &Context) {
+        let Some(asking) = context.way.asking() else {
+            return;
+        };
+        let inner = &self.hedgerow.inner;
+        let answered = context.answered.unwrap_or_else(|| {
+            let written = session.response_written();
+            let answered = written.map_or(Answered::ClientGone, |response| {
+                Answered::relayed(response.status.as_u16())
+            });
+            inner.requests.count(asking.route, asking.asked, answered);
+            answered
+        });
+        let received = context.body as u64;
+        inner.ended(session, asking, answered, context.began, received);
     }
 
     fn servers(&self, context: &Context) -> Option<&Servers> {
@@ -225,6 +277,7 @@ impl ProxyHttp for Site {
             let inner = &self.hedgerow.inner;
             inner.answered(session, Asking::NOTHING, of_head(fault), None);
             answers::refuse_head(session, fault).await?;
+            self.ended(session, context, Asking::NOTHING, of_head(fault));
             return Ok(true);
         }
         if let Some(answer) = health::asked(&self.hedgerow, session) {
@@ -262,6 +315,7 @@ impl ProxyHttp for Site {
                             let inner = &self.hedgerow.inner;
                             inner.answered(session, asking, answered, None);
                             posthog::write(session, status, &headers, body).await?;
+                            self.ended(session, context, asking, answered);
                             return Ok(true);
                         }
                     }
@@ -272,6 +326,7 @@ impl ProxyHttp for Site {
         let inner = &self.hedgerow.inner;
         inner.answered(session, Asking::NOTHING, Answered::NoRoute, None);
         page(session, 404).await?;
+        self.ended(session, context, Asking::NOTHING, Answered::NoRoute);
         Ok(true)
     }
 
@@ -309,9 +364,9 @@ impl ProxyHttp for Site {
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<()> {
-        if let (Way::PostHog(..), Some(body)) = (&context.way, body.as_ref()) {
+        if let Some(body) = body.as_ref() {
             context.body = context.body.saturating_add(body.len());
-            if context.body > posthog::BODY {
+            if matches!(context.way, Way::PostHog(..)) && context.body > posthog::BODY {
                 let status = ErrorType::HTTPStatus(413);
                 return Err(Error::explain(status, "a body over 64 MB").into_down());
             }
@@ -489,6 +544,7 @@ impl ProxyHttp for Site {
 
     /// After the answer, ours or an upstream's.
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
+        self.relayed(session, context);
         // Recordings are large, and PostHog says no to a large one before it has ended.
         if matches!(context.way, Way::PostHog(..) | Way::Answered) {
             // A client that expects a word first reads before it sends.

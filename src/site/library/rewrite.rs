@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::layout::Layout;
 use super::super::names::derive;
 use super::super::page_sessions::{PageSessions, CALL};
+use super::super::unanswered;
 use super::{LibraryError, LOADER};
 
 /// The name under which the rewritten file knows where it came from. It must not be in use there.
@@ -102,8 +103,9 @@ pub(super) fn rewrite(
     Ok(Rewritten {
         version,
         loader: format!(
-            "{}!function({HOME}){{{code}\n}}({});\n",
+            "{}!function({HOME}){{{}\n}}({});\n",
             sessions.in_front_of_the_loader(),
+            unanswered::counting(&code, HOME),
             home(layout, &calls)
         ),
         chunks: done,

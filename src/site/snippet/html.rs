@@ -1,5 +1,6 @@
 //! The tag for plain HTML.
 
+use super::super::unanswered;
 use super::{literal, options, AnalyticsPart, HandOver, Page, PostHogPart, Types};
 
 /// The methods of analytics.js that may be called before it is there (its `PreInitMethodName`).
@@ -61,6 +62,7 @@ fn is_nonce(text: &str) -> bool {
 pub fn script(page: &Page) -> String {
     let mut text = String::from("!function (window, document) {\n");
     text.push_str(LOAD);
+    text.push_str(&unanswered::in_a_script());
     if let Some(analytics) = &page.analytics {
         text.push_str(&analytics_part(page, analytics));
     }
@@ -83,7 +85,8 @@ pub fn script(page: &Page) -> String {
 /// `load` adds a script to the page, with the nonce of the one that runs. `queue` gives `target` the
 /// methods of a library that is not there yet, which `said` remembers; `now` tells what stands in
 /// the library's place, and once that is the library, a method that the page has kept calls it.
-/// `insistent` gives a function that does something again later, and later still each time.
+/// `insistent` gives a function that does something again later, and later still each time; it is told
+/// which URL has failed, and how.
 const LOAD: &str = "  var self = document.currentScript
   function load(address, failed) {
     var script = document.createElement('script')
@@ -96,7 +99,8 @@ const LOAD: &str = "  var self = document.currentScript
   }
   function insistent(attempt) {
     var wait = 1000
-    return function () {
+    return function (url, why) {
+      fails(url, url, why)
       setTimeout(attempt, wait)
       wait = Math.min(2 * wait, 60000)
     }
@@ -138,11 +142,16 @@ fn analytics_part(page: &Page, analytics: &AnalyticsPart) -> String {
   }})
   var startAgain = insistent(start)
   function start() {{
-    function begin() {{ load({script}, startAgain) }}
+    function begin() {{
+      load({script}, function () {{ startAgain({script}, 'without a script for an answer') }})
+    }}
     if (!window.fetch) return begin()
     fetch({settings}).then(function (answer) {{
-      return answer.ok ? answer.text() : Promise.reject(answer.status)
-    }}).then(begin, startAgain)
+      return answer.ok ? answer.json() : Promise.reject('with status ' + answer.status)
+    }}).then(begin, function (why) {{
+      startAgain({settings}, why.name === 'SyntaxError' ? 'with something else for an answer'
+        : why.name ? 'without an answer' : why)
+    }})
   }}
   start()
 ",
@@ -199,13 +208,24 @@ fn init_call(posthog: &PostHogPart, options: &str) -> String {
     format!("posthog._i.unshift([{key}, {options}, 'posthog'])")
 }
 
+/// The statement that counts posthog-js's own requests; analytics.js's are counted by its loader.
+fn watch(page: &Page, posthog: &PostHogPart) -> String {
+    format!(
+        "  watchAnswers({})\n",
+        page.home.place(&format!("{}/", posthog.prefix))
+    )
+}
+
 fn alone(page: &Page, posthog: &PostHogPart) -> String {
     format!(
         "  {init}
-  function loadPostHog() {{ load({script}, loadAgain) }}
+{watch}  function loadPostHog() {{
+    load({script}, function () {{ loadAgain({script}, 'without a script for an answer') }})
+  }}
   var loadAgain = insistent(loadPostHog)
   loadPostHog()
 ",
+        watch = watch(page, posthog),
         init = init_call(posthog, &options(page, posthog, None, Types::None, "  ")),
         script = literal(&posthog.address(&page.home, "/static/array.js")),
     )
@@ -223,7 +243,7 @@ fn together(page: &Page, posthog: &PostHogPart) -> String {
     };
     let options = options(page, posthog, Some(hand_over), Types::None, "    ");
     format!(
-        "  var seen = false
+        "{watch}  var seen = false
   function first() {{
     if (!seen) {{
       seen = true
@@ -233,7 +253,7 @@ fn together(page: &Page, posthog: &PostHogPart) -> String {
   function loadPostHog() {{
     load({script}, function () {{
       first()
-      loadAgain()
+      loadAgain({script}, 'without a script for an answer')
     }})
   }}
   var loadAgain = insistent(loadPostHog)
@@ -244,6 +264,7 @@ fn together(page: &Page, posthog: &PostHogPart) -> String {
   if (window.fetch) fetch({script}).then(function (answer) {{ return answer.text() }}).then(null, function () {{}})
   setTimeout(first, 3000)
 ",
+        watch = watch(page, posthog),
         script = literal(&posthog.address(&page.home, "/static/array.js")),
         init = init_call(posthog, &options),
     )

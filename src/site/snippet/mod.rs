@@ -1,4 +1,4 @@
-//! What goes on a page: the tag for plain HTML, and the modules for npm and Next.js.
+//! What goes on a page: the tag for plain HTML, and the modules for bundlers and frameworks.
 //!
 //! Everything here is our own text. It names no vendor's host, except PostHog's app, which links
 //! and the toolbar open and which is never asked for by itself.
@@ -6,6 +6,7 @@
 mod csp;
 mod html;
 mod modules;
+mod places;
 
 use super::layout::Layout;
 use super::page_sessions::PageSessions;
@@ -14,7 +15,7 @@ use super::settings::KeyForm;
 
 pub use csp::content_security_policy;
 pub use html::{script, tag, tag_of_template};
-pub use modules::{next_js, npm};
+pub use places::{snippet_for, Kind};
 
 /// What a page needs to know about its installation.
 #[derive(Debug, Clone)]
@@ -42,6 +43,19 @@ impl Home {
         let host = text.parse::<crate::posthog::Host>().ok()?;
         let plain = text.contains("://") && host.base_path().is_empty();
         plain.then(|| Self::OtherHost(text.trim_end_matches('/').to_owned()))
+    }
+
+    /// An expression of JavaScript for the host and a path on it, without a scheme.
+    fn place(&self, path: &str) -> String {
+        match self {
+            Self::SameHost => format!("location.host + {}", literal(path)),
+            Self::OtherHost(origin) => {
+                let host = origin
+                    .split_once("://")
+                    .map_or(origin.as_str(), |(_, host)| host);
+                literal(&format!("{}{path}", host.trim_end_matches('/')))
+            }
+        }
     }
 
     /// What stands in front of a path: nothing on the page's own host.

@@ -2,43 +2,58 @@
 
 use super::super::page_sessions::PageSessions;
 use super::super::settings::KeyForm;
+use super::super::unanswered;
+use super::places::report_page;
 use super::{literal, options, AnalyticsPart, HandOver, Home, Page, PostHogPart, Types};
 
-/// A module for npm, in TypeScript: `@segment/analytics-next` and `posthog-js` from the site's own
-/// bundle. It reports the first page itself.
+/// The module itself, in TypeScript: `@segment/analytics-next` and `posthog-js` from the site's own
+/// bundle, and `reportPage`, which starts them.
 ///
 /// The settings stand in the module, so that nothing has to be asked for before events can go, and
 /// no write key appears in an address.
-pub fn npm(page: &Page) -> String {
-    let call = page_call(page).map_or(String::new(), |call| {
-        format!("\nstart().then(() => {call})\n")
-    });
-    format!("{}\n{}{}{call}", imports(page), start(page), sessions(page))
+pub(super) fn module(page: &Page, more_imports: &str) -> String {
+    format!(
+        "{more_imports}{imports}
+{start}{helpers}{report}",
+        imports = imports(page),
+        start = start(page),
+        helpers = helpers(page),
+        report = report_page(page),
+    )
 }
 
-/// A file for Next.js with the app router, `app/analytics.tsx`: put `<Analytics />` into the root
-/// layout. It runs in the browser only and reports a page for every route.
-pub fn next_js(page: &Page) -> String {
-    let call = page_call(page).unwrap_or("undefined");
+/// The module for Next.js: a component that reports a page for every route. It runs in the browser only.
+pub(super) fn next_module(page: &Page) -> String {
     format!(
-        "'use client'
-
-import {{ useEffect }} from 'react'
+        "import {{ useEffect }} from 'react'
 import {{ usePathname }} from 'next/navigation'
 {imports}
-{start}{sessions}
+{start}{helpers}
 export function Analytics() {{
   const pathname = usePathname()
   useEffect(() => {{
-    start().then(() => {call})
+    {report}
   }}, [pathname])
   return null
 }}
 ",
         imports = imports(page),
         start = start(page),
-        sessions = sessions(page),
+        helpers = helpers(page),
+        report = page_report(page),
     )
+}
+
+/// The command that installs what the module imports.
+pub(super) fn installs(page: &Page) -> String {
+    let mut text = "npm install".to_owned();
+    if page.analytics.is_some() {
+        text.push_str(" @segment/analytics-next");
+    }
+    if page.posthog.is_some() {
+        text.push_str(" posthog-js");
+    }
+    text
 }
 
 fn imports(page: &Page) -> String {
@@ -52,21 +67,23 @@ fn imports(page: &Page) -> String {
     text
 }
 
-/// What keeps the visitor's session; a bundled library has no loader of ours that does.
-fn sessions(page: &Page) -> String {
+/// What counts failures, and what keeps the visitor's session; a bundled library has no loader of ours
+/// that does.
+fn helpers(page: &Page) -> String {
+    let mut text = format!("\n{}", unanswered::in_a_module());
     let module = page.analytics.as_ref().map(|part| part.sessions);
-    match module.and_then(PageSessions::in_a_module) {
-        Some((functions, _)) => format!("\n{functions}"),
-        None => String::new(),
+    if let Some((functions, _)) = module.and_then(PageSessions::in_a_module) {
+        text.push_str(&format!("\n{functions}"));
     }
+    text
 }
 
-/// The call that reports a page.
-fn page_call(page: &Page) -> Option<&'static str> {
+/// The statement that reports a page.
+pub(super) fn page_report(page: &Page) -> &'static str {
     match (&page.analytics, &page.posthog) {
-        (Some(_), _) => Some("analytics.page()"),
+        (Some(_), _) => "start().then(() => analytics.page())",
         // posthog-js alone sees pages by itself.
-        _ => None,
+        _ => "start()",
     }
 }
 
@@ -83,6 +100,10 @@ fn start(page: &Page) -> String {
             text.push_str(&format!("  {listens}\n"));
         }
         text.push_str(&load_analytics(page, analytics));
+    }
+    if let Some(posthog) = &page.posthog {
+        let place = page.home.place(&format!("{}/", posthog.prefix));
+        text.push_str(&format!("  watchAnswers({place})\n"));
     }
     match (&page.analytics, &page.posthog) {
         (Some(_), Some(posthog)) => {
@@ -112,24 +133,18 @@ fn start(page: &Page) -> String {
         }
     }
     text.push_str("  return started\n}\n");
-    if page.analytics.is_none() {
-        text.push_str("\nstart()\n");
-    }
     text
 }
 
 fn load_analytics(page: &Page, analytics: &AnalyticsPart) -> String {
-    let calls = analytics.layout.calls_path();
-    let (host, protocol) = match &page.home {
-        Home::SameHost => (
-            format!("location.host + {}", literal(&calls)),
-            "location.protocol.slice(0, -1) as 'http' | 'https'".to_owned(),
+    let host = page.home.place(&analytics.layout.calls_path());
+    let protocol = match &page.home {
+        Home::SameHost => "location.protocol.slice(0, -1) as 'http' | 'https'".to_owned(),
+        Home::OtherHost(origin) => literal(
+            origin
+                .split_once("://")
+                .map_or("https", |(scheme, _)| scheme),
         ),
-        Home::OtherHost(origin) => {
-            let (scheme, host) = origin.split_once("://").unwrap_or(("https", origin));
-            let host = host.trim_end_matches('/');
-            (literal(&format!("{host}{calls}")), literal(scheme))
-        }
     };
     let api_key = match analytics.key_form {
         KeyForm::Sent => format!("apiKey: {}, ", literal(&analytics.write_key)),
@@ -138,6 +153,7 @@ fn load_analytics(page: &Page, analytics: &AnalyticsPart) -> String {
     format!(
         "  const apiHost = {host}
   const protocol = {protocol}
+  watchAnswers(apiHost + '/')
   analytics.load({{
     writeKey: {key},
     cdnURL: {cdn},

@@ -24,6 +24,24 @@ fn page(analytics: bool, posthog: bool, home: Home) -> Page {
     }
 }
 
+/// Every kind but plain HTML.
+const EVERYWHERE_ELSE: [Kind; 7] = [
+    Kind::Npm,
+    Kind::Next,
+    Kind::Nuxt,
+    Kind::Vue,
+    Kind::Svelte,
+    Kind::Gtm,
+    Kind::WordPress,
+];
+
+/// The kinds whose pages bundle the libraries.
+const MODULES: [Kind; 5] = [Kind::Npm, Kind::Next, Kind::Nuxt, Kind::Vue, Kind::Svelte];
+
+fn npm(page: &Page) -> String {
+    snippet_for(page, Kind::Npm)
+}
+
 fn all_texts() -> Vec<(String, String)> {
     let mut texts = Vec::new();
     for home in [
@@ -34,8 +52,9 @@ fn all_texts() -> Vec<(String, String)> {
             let page = page(analytics, posthog, home.clone());
             let name = format!("{analytics} {posthog} {home:?}");
             texts.push((format!("html {name}"), tag(&page, None)));
-            texts.push((format!("npm {name}"), npm(&page)));
-            texts.push((format!("next {name}"), next_js(&page)));
+            for kind in EVERYWHERE_ELSE {
+                texts.push((format!("{kind:?} {name}"), snippet_for(&page, kind)));
+            }
         }
     }
     texts
@@ -64,7 +83,7 @@ fn each_text_has_what_its_libraries_need_and_nothing_of_the_other() {
     for needed in [
         "analytics._writeKey = \"wk5t8d2z\"",
         "analytics._cdn = \"/k3v9x2mn\"",
-        "load(\"/k3v9x2mn/fq7dk2.js\", startAgain)",
+        "load(\"/k3v9x2mn/fq7dk2.js\", function () { startAgain(",
         "fetch(\"/k3v9x2mn/sz4mwp/wk5t8d2z\")",
         "segment: window.analytics",
         "api_host: \"/k3v9x2mn/bz7kq4\"",
@@ -155,15 +174,29 @@ fn modules_keep_the_settings_inside_and_name_the_home_host_at_run_time() {
         "{}",
         npm(&keyless)
     );
-    let next = next_js(&page(true, true, Home::SameHost));
-    assert_eq!(next.matches("new AnalyticsBrowser()").count(), 1, "{next}");
+    for kind in MODULES {
+        let module = snippet_for(&page(true, true, Home::SameHost), kind);
+        let made = module.matches("new AnalyticsBrowser()").count();
+        assert_eq!(made, 1, "{kind:?}: {module}");
+        assert!(
+            module.contains("npm install @segment/analytics-next posthog-js\n"),
+            "{module}"
+        );
+        for place in [
+            "watchAnswers(apiHost + '/')",
+            "watchAnswers(location.host + \"/k3v9x2mn/bz7kq4/\")",
+        ] {
+            assert!(module.contains(place), "{kind:?}: {module}");
+        }
+    }
+    let next = snippet_for(&page(true, true, Home::SameHost), Kind::Next);
     assert!(next.starts_with("'use client'"));
 }
 
 #[test]
 fn a_module_keeps_sessions_itself_and_a_tag_leaves_it_to_the_loader() {
     let mut page = page(true, true, Home::SameHost);
-    for text in [npm(&page), next_js(&page)] {
+    for text in MODULES.map(|kind| snippet_for(&page, kind)) {
         assert_eq!(text.matches("function edgeSession(").count(), 1, "{text}");
         let listens = text.find("analytics.on('dispatch_start'").unwrap();
         assert!(listens < text.find("analytics.load(").unwrap(), "{text}");
@@ -172,7 +205,7 @@ fn a_module_keeps_sessions_itself_and_a_tag_leaves_it_to_the_loader() {
     if let Some(analytics) = &mut page.analytics {
         analytics.sessions = PageSessions::Off;
     }
-    for text in [npm(&page), next_js(&page)] {
+    for text in MODULES.map(|kind| snippet_for(&page, kind)) {
         assert!(
             !text.contains("edge") && !text.contains("analytics.on("),
             "{text}"
@@ -207,5 +240,43 @@ fn the_app_of_a_project_is_known_for_the_clouds_and_the_same_host_elsewhere() {
         ("https://ph.example.com/", "https://ph.example.com"),
     ] {
         assert_eq!(PostHogPart::ui_host_of(host), expected);
+    }
+}
+
+#[test]
+fn a_page_says_once_which_address_does_not_answer() {
+    let both = tag(&page(true, true, Home::SameHost), None);
+    for needed in [
+        "fails(url, url, why)",
+        "watchAnswers(location.host + \"/k3v9x2mn/bz7kq4/\")",
+    ] {
+        assert_eq!(both.matches(needed).count(), 1, "{needed}: {both}");
+    }
+    let home = Home::OtherHost("https://t.shop.example:8443/".to_owned());
+    let other = tag(&page(false, true, home), None);
+    let place = "watchAnswers(\"t.shop.example:8443/k3v9x2mn/bz7kq4/\")";
+    assert!(other.contains(place), "{other}");
+    // analytics.js's loader counts its calls itself.
+    let alone = tag(&page(true, false, Home::SameHost), None);
+    assert_eq!(alone.matches("watchAnswers(").count(), 1, "{alone}");
+}
+
+#[test]
+fn what_tag_manager_and_wordpress_read_themselves_is_not_in_the_tag() {
+    for posthog in [true, false] {
+        let page = page(true, posthog, Home::SameHost);
+        let manager = snippet_for(&page, Kind::Gtm);
+        // Tag Manager takes `{{name}}` for a variable of its own, and the oldest JavaScript only.
+        for wrong in ["{{", "}}", "=>", "const ", "let ", "`"] {
+            assert!(!manager.contains(wrong), "{wrong}: {manager}");
+        }
+        let plug_in = snippet_for(&page, Kind::WordPress);
+        assert!(
+            plug_in.starts_with("<?php\n/*\n * Plugin Name: "),
+            "{plug_in}"
+        );
+        assert!(plug_in.contains(&tag(&page, None)), "{plug_in}");
+        let mark = |line: &&str| line.trim_start().starts_with("PAGE");
+        assert_eq!(plug_in.lines().filter(mark).count(), 1, "{plug_in}");
     }
 }

@@ -1,7 +1,7 @@
 //! What leaves: PostHog's hosts, its project keys, the batch envelope and capture's limits.
 //!
 //! Pure: nothing here opens a connection. Source of the facts: PostHog's capture service, as
-//! written down for this project (posthog-ingestion, sections 1 to 5).
+//! docs/protocols has it (posthog-ingestion, sections 1 to 5).
 
 mod api_key;
 mod batch;

@@ -508,6 +508,11 @@ impl Rewrite {
                 }
                 Some(_) => Keep::Nothing,
             };
+            if let (None, Some(trace)) = (verdict, request.trace.as_deref()) {
+                let mut explanation = Vec::new();
+                trace.write(&mut explanation);
+                watch.explained(index, &explanation);
+            }
             if provisional {
                 let fate = match verdict {
                     None => HeldFate::Event(before..out.len()),

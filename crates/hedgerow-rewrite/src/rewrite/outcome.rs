@@ -9,6 +9,11 @@ pub trait Watch {
     /// Called once for each message of a body, in order, counted from 0.
     fn message(&mut self, index: usize, came: &[u8], fate: Fate<'_>);
 
+    /// Called before [`message`](Self::message) with the same index, for a message that became an
+    /// event, where [`Rewrite::explain`](super::Rewrite::explain) has been asked for: a JSON object
+    /// from property to where it came from. A later one for the same index takes its place.
+    fn explained(&mut self, _index: usize, _explanation: &[u8]) {}
+
     /// Called for what whoever runs the proxy should know, besides the fate of a message.
     fn notice(&mut self, _: Notice<'_>) {}
 }

@@ -1,7 +1,7 @@
 //! What arrives: Segment's routes, write keys, encodings, and the reply each client expects.
 //!
 //! Pure: nothing here opens a connection or reads a clock. Source of the facts: Segment's tracking
-//! API and its SDKs, as written down for this project (segment-tracking, sections 1 and 2).
+//! API and its SDKs, as docs/protocols has them (segment-tracking, sections 1 and 2).
 
 mod body;
 mod keys;

@@ -1,0 +1,119 @@
+//! Who may see the live view: on a loopback address anybody on the machine, elsewhere who knows the
+//! token.
+
+use std::fmt;
+
+use http::header;
+use ring::digest::{digest, SHA256};
+use ring::hmac;
+
+use crate::plain::{pairs, Request};
+
+/// The cookie of who has given the token.
+const COOKIE: &str = "hedgerow_live";
+
+/// The least characters of a token: too many to be guessed over a network.
+const LEAST: usize = 16;
+
+/// What opens the live view from elsewhere. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// A token of at least 16 printable ASCII characters.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, without the text.
+    pub fn new(text: &str) -> Result<Self, &'static str> {
+        match text.len() >= LEAST && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            true => Ok(Self(text.to_owned())),
+            false => Err("expected at least 16 printable ASCII characters without blanks"),
+        }
+    }
+
+    /// The value of the cookie. Who reads it can see the live view, but does not know the token.
+    fn pass(&self) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());
+        let pass = hmac::sign(&key, b"the live view");
+        pass.as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// The `Set-Cookie` header for a form that holds the token.
+    pub(super) fn admit(&self, form: &[u8]) -> Option<String> {
+        let form = String::from_utf8_lossy(form);
+        let given = pairs(&form).into_iter().find(|(name, _)| name == "token")?;
+        same(given.1.trim(), &self.0).then(|| {
+            format!(
+                "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict",
+                self.pass()
+            )
+        })
+    }
+
+    /// Whether a request shows the token (`Authorization: Bearer`) or the cookie.
+    pub(super) fn lets_in(&self, request: &Request) -> bool {
+        let bearer = request.header(header::AUTHORIZATION);
+        let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
+        if bearer.is_some_and(|given| same(given.trim(), &self.0)) {
+            return true;
+        }
+        let pass = self.pass();
+        let cookies = request.headers.get_all(header::COOKIE).iter();
+        let mut cookies = cookies
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(';'));
+        cookies.any(|cookie| {
+            let named = cookie.trim().split_once('=');
+            named.is_some_and(|(name, value)| name == COOKIE && same(value, &pass))
+        })
+    }
+}
+
+/// Equal, found out in a time that says nothing of where they differ.
+fn same(one: &str, other: &str) -> bool {
+    let (one, other) = (
+        digest(&SHA256, one.as_bytes()),
+        digest(&SHA256, other.as_bytes()),
+    );
+    let pairs = one.as_ref().iter().zip(other.as_ref());
+    pairs.fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Token(…)")
+    }
+}
+
+/// Whether the live view is served, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum LiveView {
+    /// Not at all.
+    #[default]
+    Off,
+    /// To who reaches the address, which is this machine's alone.
+    Open,
+    /// To who knows the token.
+    Token(Token),
+}
+
+/// Whether the request was made to an IP address or to this machine by its own name. A page in a
+/// browser that has been told that some name of its own leads here makes it to that name.
+pub(super) fn names_an_address(request: &Request) -> bool {
+    let Some(host) = request.header(header::HOST) else {
+        return false;
+    };
+    if host.parse::<std::net::SocketAddr>().is_ok() {
+        return true;
+    }
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok()
+}

@@ -1,0 +1,91 @@
+//! What the documents say of a code, for who sees it in the live view.
+
+/// The document, compiled in so that the page needs nothing from elsewhere.
+const REPAIRS: &str = include_str!("../../docs/repairs.md");
+
+/// Where it lies in the repository.
+const PLACE: &str = "docs/repairs.md";
+
+/// What a document says of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Advice {
+    /// A quote, in Markdown.
+    pub(super) says: &'static str,
+    /// The document.
+    pub(super) document: &'static str,
+}
+
+/// What is said of a code where a message or a request had this fate; a code may mean one thing for
+/// a message and another for a body.
+pub(super) fn of(fate: &str, code: &str) -> Option<Advice> {
+    let heading = match fate {
+        "left_out" => "## Left out",
+        "refused" => "## Refused messages",
+        _ => "## Refused bodies",
+    };
+    let section = REPAIRS
+        .split_once(heading)
+        .and_then(|(_, behind)| row(behind.split("\n## ").next()?, code));
+    let says = section.or_else(|| row(REPAIRS, code))?;
+    Some(Advice {
+        says,
+        document: PLACE,
+    })
+}
+
+/// The second cell of the first table row that begins with this code.
+fn row(text: &'static str, code: &str) -> Option<&'static str> {
+    text.lines().find_map(|line| {
+        let line = line.strip_prefix("| `")?;
+        let cells = line.strip_prefix(code)?.strip_prefix("` | ")?;
+        cells.split(" | ").next()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::Answered;
+    use crate::rewrite::{Fault, Omission};
+
+    #[test]
+    fn the_documents_explain_every_code_that_the_live_view_shows() {
+        use Omission::*;
+        let left_out = [
+            Integrations,
+            SelfAlias,
+            PersonProfiles,
+            Repeat,
+            GlobalPrivacyControl,
+            DoNotTrack,
+            Consent,
+            Anonymous,
+            Rule,
+        ];
+        let refused = [
+            Fault::NotAnObject,
+            Fault::MissingType,
+            Fault::UnknownType,
+            Fault::MissingDistinctId,
+            Fault::MissingEvent,
+            Fault::EventNotText,
+            Fault::PreviousIdNotText,
+            Fault::CookielessNotBoolean,
+            Fault::TooDeep,
+            Fault::TooLarge,
+            Fault::RefusedByPostHog,
+        ];
+        let mut codes: Vec<_> = left_out.map(|one| ("left_out", one.code())).to_vec();
+        codes.extend(refused.map(|fault| ("refused", fault.code())));
+        let answered = Answered::ALL.iter().filter(|answer| answer.is_refusal());
+        codes.extend(answered.map(|answer| ("turned_away", answer.code())));
+        codes.push(("event", "try_again"));
+        codes.retain(|(fate, code)| of(fate, code).is_none());
+        assert!(
+            codes.is_empty(),
+            "docs/repairs.md says nothing of {codes:?}"
+        );
+        let body = of("turned_away", "not_an_object").unwrap();
+        assert_ne!(body, of("refused", "not_an_object").unwrap());
+    }
+}

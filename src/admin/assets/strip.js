@@ -1,0 +1,105 @@
+// The strip on top: projects, two plots of the last hour, what was refused lately.
+import { bytes, element, number, plural, span } from '/words.js';
+
+const HOUR = 3600;
+const SVG = 'http://www.w3.org/2000/svg';
+const STANDING = { well: 'well', failing: 'failing', away: 'away' };
+
+function shape(name, attributes) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+// One number for the eye: three digits.
+function brief(value) {
+  if (value >= 100) return number(Math.round(value));
+  return String(Number(value.toPrecision(2)));
+}
+
+// Curves over the last hour; a value that is null leaves a gap.
+function plot(at, now, curves, label) {
+  const top = Math.max(1, ...curves.flat().filter((value) => value !== null));
+  const x = (time) => (360 * (1 - Math.min(HOUR, now - time) / HOUR)).toFixed(1);
+  const y = (value) => (38 - 36 * (value / top)).toFixed(1);
+  const picture = shape('svg', { viewBox: '0 0 360 40', preserveAspectRatio: 'none', role: 'img', 'aria-label': label });
+  picture.append(shape('line', { class: 'base', x1: 0, x2: 360, y1: 39, y2: 39 }));
+  curves.forEach((values, place) => {
+    let run = [];
+    const runs = [run];
+    values.forEach((value, index) => {
+      if (value === null) runs.push(run = []);
+      else run.push([x(at[index]), y(value)]);
+    });
+    for (const points of runs.filter((points) => points.length)) {
+      // A single sample is a short line, or nobody would see it.
+      const drawn = points.length > 1 ? points : [[Number(points[0][0]) - 1.5, points[0][1]], points[0]];
+      const line = drawn.map((point) => point.join(' ')).join(' L ');
+      if (place === 0) picture.append(shape('path', { class: 'area', d: `M ${drawn[0][0]} 39 L ${line} L ${drawn.at(-1)[0]} 39 Z` }));
+      picture.append(shape('path', { class: place ? 'curve second' : 'curve', d: `M ${line}` }));
+    }
+  });
+  return picture;
+}
+
+function show(figure, headline, picture, top) {
+  figure.querySelector('b').textContent = headline;
+  figure.querySelectorAll('svg, .axis').forEach((old) => old.remove());
+  figure.append(picture, element('div', 'axis', element('span', '', 'an hour ago'), element('span', '', top)));
+}
+
+function project(one, now, hasSpool) {
+  const head = element('h2', '', one.name, element('span', `is-${one.posthog}`, element('span', 'dot'), `PostHog ${STANDING[one.posthog]}`));
+  const made = element('div', 'project', head);
+  const say = (...text) => made.append(element('p', '', ...text));
+  if (one.failing_since) {
+    say(`failing for ${span((now - one.failing_since) * 1000)}, ${plural(one.failed, 'batch', 'batches')}`);
+  }
+  if (one.last_error) {
+    const ago = one.failing_since ? '' : `${span((now - one.last_error.at) * 1000)} ago: `;
+    say('last error: ', ago, one.last_error.says);
+  }
+  if (one.waiting) {
+    say(`${plural(one.waiting, 'event', 'events')} in the spool, ${bytes(one.waiting_bytes)}, not empty for ${span((one.waiting_for ?? 0) * 1000)}`);
+  } else if (hasSpool) {
+    say('spool empty');
+  }
+  if (one.stalled) say(`not drained: ${one.stalled}`);
+  return made;
+}
+
+export class Strip {
+  #last = '';
+
+  draw(state) {
+    const { now, hour, projects, refused_lately: refused } = state;
+    const of = (id) => document.getElementById(id);
+    const cards = projects.map((one) => project(one, now, state.spool));
+    if (state.dead_letters) {
+      cards.push(element('div', 'project', element('p', '', `${plural(state.dead_letters, 'dead letter', 'dead letters')} since the start: `, element('code', '', 'hedgerow spool'))));
+    }
+    if (state.unready.length) cards.push(element('div', 'project', element('p', 'is-away', `not ready: ${state.unready.join(', ')}`)));
+    // What has not changed is not drawn again: it may be selected, or just read out.
+    const text = cards.map((card) => card.textContent).join('\n');
+    if (text !== this.#last) of('projects').replaceChildren(...cards);
+    this.#last = text;
+
+    const last = (values) => values.filter((value) => value !== null).at(-1);
+    const begun = hour.at.length > 0;
+    const rate = begun ? last(hour.events) : null;
+    const most = Math.max(0, ...hour.events);
+    show(of('rate'), rate === null ? '–' : brief(rate),
+      plot(hour.at, now, [hour.events], begun ? `Events a second in the last hour: now ${brief(rate)}, at most ${brief(most)}` : 'No sample yet'),
+      begun ? `at most ${brief(most)}` : `first sample within ${hour.every} s`);
+    const [median, slow] = [last(hour.median), last(hour.slow)];
+    const timed = median !== undefined;
+    show(of('latency'), timed ? `≤ ${span(median)}` : '–',
+      plot(hour.at, now, [hour.median, hour.slow], timed ? `Time to answer in the last hour: half within ${span(median)}, 95 % within ${span(slow)}` : 'No sample yet'),
+      timed ? `95 % ≤ ${span(slow)}` : '');
+    const all = refused.reduce((sum, { number: count }) => sum + count, 0);
+    of('refused').querySelector('h2').textContent = all ? `${plural(all, 'refusal', 'refusals')} in 5 minutes` : 'Refused in 5 minutes';
+    of('refused').querySelector('p').replaceChildren(...(all
+      ? refused.map(({ code, number: count }) => element('span', 'chip', element('b', '', number(count)), ` ${code}`))
+      : [element('span', 'soft', 'nothing')]));
+  }
+}

@@ -1,0 +1,361 @@
+//! One entry: what it holds, and as a page gets it.
+
+use std::sync::OnceLock;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{json, Value};
+
+use crate::delivery::Refusal;
+use crate::rewrite::Fate;
+
+use super::{pretty, redact, Came};
+use crate::admin::advice;
+use crate::admin::requests::TurnedAway;
+
+/// The most bytes of one side of an entry; what is longer is cut and says so.
+pub(super) const SIDE_LIMIT: usize = 32 << 10;
+
+/// The most characters of a name in a row.
+const NAME: usize = 120;
+
+/// Whose message it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Of<'a> {
+    /// The project's name; empty if it is not known.
+    pub project: &'a str,
+    /// Host and path of the route; empty if it is not known.
+    pub route: &'a str,
+    /// The call of its request, such as `track` or `batch`.
+    pub call: &'a str,
+}
+
+/// One message, or a request that became none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number, from 1.
+    pub number: u64,
+    /// When it was recorded.
+    pub at: DateTime<Utc>,
+    /// Whose it is.
+    pub project: String,
+    /// Over which route it came.
+    pub route: String,
+    /// The call of its request.
+    pub call: String,
+    /// The Segment message, as it stood in its body.
+    pub came: String,
+    /// What became of it here.
+    pub left: Left,
+    /// Where each property of the event came from, as `convert --explain` has it.
+    pub explanation: Option<String>,
+    /// What became of it after that.
+    pub outcome: Outcome,
+    /// When that was known.
+    pub settled: Option<DateTime<Utc>>,
+    /// Grows with each new entry and each change of one: what a page that has seen as much knows.
+    pub version: u64,
+    brief: OnceLock<Brief>,
+}
+
+/// What became of a message here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Left {
+    /// It left as this PostHog event (JSON text).
+    Event(String),
+    /// It was left out on purpose: the code, and the reason.
+    LeftOut(&'static str, String),
+    /// It was refused: the code, and the reason.
+    Refused(&'static str, String),
+    /// It never became a message: the request was answered with this status and code.
+    TurnedAway(&'static str, &'static str),
+}
+
+/// Where a message is in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// On its way to PostHog, or not known.
+    UnderWay,
+    /// PostHog has it.
+    Delivered,
+    /// It waits in the spool.
+    InSpool,
+    /// PostHog did not take it, for this reason, and its client was told to send it again.
+    SentAgain(String),
+    /// PostHog refused it for good.
+    RefusedByPostHog(Refusal),
+    /// It was left out or refused here.
+    DroppedHere,
+    /// Its request was refused with this code, behind the message.
+    DroppedWith(&'static str),
+}
+
+impl Outcome {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::UnderWay => "under_way",
+            Self::Delivered => "delivered",
+            Self::InSpool => "in_spool",
+            Self::SentAgain(_) => "sent_again",
+            Self::RefusedByPostHog(_) => "refused_by_posthog",
+            Self::DroppedHere | Self::DroppedWith(_) => "dropped_here",
+        }
+    }
+}
+
+/// What a row tells of the two sides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Brief {
+    call: Option<String>,
+    name: Option<String>,
+    becomes: Option<String>,
+    person: Option<String>,
+}
+
+impl Entry {
+    /// The entry of a message. Its number is given by the ring.
+    pub(super) fn of_message(
+        of: Of<'_>,
+        at: DateTime<Utc>,
+        (shown, came): (Came, &[u8]),
+        fate: Fate<'_>,
+        explanation: Option<&[u8]>,
+    ) -> Self {
+        let event = match fate {
+            Fate::Event(event) => Some(event),
+            _ => None,
+        };
+        let redacted = match shown {
+            Came::Shown => None,
+            Came::Redacted => Some(redact::redacted(came, event)),
+        };
+        let came = redacted.as_deref().map_or(came, str::as_bytes);
+        let brief = OnceLock::new();
+        if came.len() > SIDE_LIMIT || event.is_some_and(|event| event.len() > SIDE_LIMIT) {
+            // What is cut cannot be read later.
+            let _ = brief.set(Brief::of(came, event));
+        }
+        let left = match fate {
+            Fate::Event(event) => Left::Event(cut(event)),
+            Fate::LeftOut(omission) => Left::LeftOut(omission.code(), omission.to_string()),
+            Fate::Refused(fault) => Left::Refused(fault.code(), fault.to_string()),
+        };
+        Self {
+            number: 0,
+            at,
+            project: of.project.to_owned(),
+            route: of.route.to_owned(),
+            call: of.call.to_owned(),
+            came: cut(came),
+            outcome: match &left {
+                Left::Event(_) => Outcome::UnderWay,
+                _ => Outcome::DroppedHere,
+            },
+            left,
+            explanation: explanation.map(cut),
+            settled: None,
+            version: 0,
+            brief,
+        }
+    }
+
+    /// The entry of a request that became no message.
+    pub(super) fn of_request(at: DateTime<Utc>, request: &TurnedAway<'_>) -> Self {
+        let line = format!("{} {}", request.method, request.path);
+        let came = json!({
+            "request": line,
+            "route": request.route,
+            "call": request.asked.word(),
+            "write_key": request.key,
+        });
+        Self {
+            number: 0,
+            at,
+            project: String::new(),
+            route: request.route.to_owned(),
+            call: request.asked.word().to_owned(),
+            came: cut(came.to_string().as_bytes()),
+            left: Left::TurnedAway(request.answered.status(), request.answered.code()),
+            explanation: None,
+            outcome: Outcome::DroppedHere,
+            settled: None,
+            version: 0,
+            brief: OnceLock::from(Brief {
+                name: Some(shortened(&line)),
+                ..Brief::default()
+            }),
+        }
+    }
+
+    /// An entry for a terminal alone.
+    pub fn alone(number: u64, at: DateTime<Utc>, came: &[u8], fate: Fate<'_>) -> Self {
+        let came = (Came::Shown, came);
+        Self {
+            number,
+            ..Self::of_message(Of::default(), at, came, fate, None)
+        }
+    }
+
+    /// How much it holds, roughly.
+    pub(super) fn size(&self) -> usize {
+        let left = match &self.left {
+            Left::Event(text) | Left::LeftOut(_, text) | Left::Refused(_, text) => text.len(),
+            Left::TurnedAway(..) => 0,
+        };
+        let explanation = self.explanation.as_ref().map_or(0, String::len);
+        self.came.len() + left + explanation + size_of::<Self>()
+    }
+
+    /// Whether a text stands in either of the two sides, in any case of its letters.
+    pub(super) fn holds(&self, text: &str) -> bool {
+        let left = match &self.left {
+            Left::Event(text) | Left::LeftOut(_, text) | Left::Refused(_, text) => text,
+            Left::TurnedAway(_, code) => *code,
+        };
+        let text = text.to_lowercase();
+        [self.came.as_str(), left]
+            .iter()
+            .any(|side| side.to_lowercase().contains(&text))
+    }
+
+    fn fate(&self) -> &'static str {
+        match (&self.left, &self.outcome) {
+            (Left::Event(_), Outcome::RefusedByPostHog(_)) => "refused",
+            (Left::Event(_), _) => "event",
+            (Left::LeftOut(..), _) => "left_out",
+            (Left::Refused(..), _) => "refused",
+            (Left::TurnedAway(..), _) => "turned_away",
+        }
+    }
+
+    fn code(&self) -> Option<&'static str> {
+        match (&self.outcome, &self.left) {
+            (Outcome::RefusedByPostHog(_), _) => Some("refused_by_posthog"),
+            (Outcome::DroppedWith(code), _) => Some(code),
+            (_, Left::LeftOut(code, _) | Left::Refused(code, _) | Left::TurnedAway(_, code)) => {
+                Some(code)
+            }
+            (Outcome::SentAgain(_), Left::Event(_)) => Some("try_again"),
+            (_, Left::Event(_)) => None,
+        }
+    }
+
+    /// What PostHog, or Hedgerow itself, answered.
+    fn answer(&self) -> Option<String> {
+        match (&self.outcome, &self.left) {
+            (Outcome::Delivered, _) => Some("200".to_owned()),
+            (Outcome::RefusedByPostHog(Refusal { status, reason }), _) => {
+                Some(format!("{status}: {reason}"))
+            }
+            (Outcome::SentAgain(why), _) => Some(why.clone()),
+            (_, Left::TurnedAway(status, _)) => Some((*status).to_owned()),
+            _ => None,
+        }
+    }
+
+    /// As a row of the list: everything but the two sides.
+    pub(super) fn row(&self) -> Value {
+        let brief = self.brief.get_or_init(|| {
+            let event = match &self.left {
+                Left::Event(event) => Some(event.as_bytes()),
+                _ => None,
+            };
+            Brief::of(self.came.as_bytes(), event)
+        });
+        let took = self
+            .settled
+            .map(|settled| (settled - self.at).num_milliseconds().max(0));
+        json!({
+            "number": self.number,
+            "at": self.at.to_rfc3339_opts(SecondsFormat::Millis, true),
+            "project": self.project,
+            "route": self.route,
+            "call": brief.call.as_deref().unwrap_or(&self.call),
+            "asked": self.call,
+            "name": brief.name,
+            "becomes": brief.becomes,
+            "person": brief.person,
+            "fate": self.fate(),
+            "outcome": self.outcome.word(),
+            "code": self.code(),
+            "answer": self.answer(),
+            "took": took,
+        })
+    }
+
+    /// With everything: `came` and `left` are indented JSON text or a reason, `explain` is an object
+    /// from property to origin, `advice` what the documents say of the code.
+    pub(super) fn detail(&self) -> Value {
+        let mut detail = self.row();
+        let left = match &self.left {
+            Left::Event(event) => pretty::indent(event),
+            Left::LeftOut(_, reason) | Left::Refused(_, reason) => reason.clone(),
+            Left::TurnedAway(status, code) => format!("{status} {code}"),
+        };
+        let explain: Option<Value> = self
+            .explanation
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok());
+        let advice = self
+            .code()
+            .and_then(|code| advice::of(self.fate(), code))
+            .map(|advice| json!({"says": advice.says, "document": advice.document}));
+        if let Some(detail) = detail.as_object_mut() {
+            for (key, value) in [
+                ("came", json!(pretty::indent(&self.came))),
+                ("left", json!(left)),
+                ("explain", json!(explain)),
+                ("advice", json!(advice)),
+            ] {
+                detail.insert(key.to_owned(), value);
+            }
+        }
+        detail
+    }
+}
+
+impl Brief {
+    /// What the two sides tell; nothing of what cannot be read.
+    fn of(came: &[u8], event: Option<&[u8]>) -> Self {
+        let came: Value = serde_json::from_slice(came).unwrap_or_default();
+        let left: Value = event
+            .and_then(|event| serde_json::from_slice(event).ok())
+            .unwrap_or_default();
+        let text = |value: &Value, key: &str| value.get(key).and_then(short);
+        // An event that PostHog refused stands in the place of its message.
+        let properties = left.get("properties").or_else(|| came.get("properties"));
+        let person = properties.and_then(|properties| text(properties, "distinct_id"));
+        Self {
+            call: text(&came, "type"),
+            name: text(&came, "event").or_else(|| text(&came, "name")),
+            becomes: text(&left, "event"),
+            person: person
+                .or_else(|| text(&came, "userId"))
+                .or_else(|| text(&came, "anonymousId")),
+        }
+    }
+}
+
+fn short(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(shortened(text)),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(NAME) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+fn cut(bytes: &[u8]) -> String {
+    match bytes.get(..SIDE_LIMIT) {
+        Some(head) if bytes.len() > SIDE_LIMIT => {
+            let rest = bytes.len() - SIDE_LIMIT;
+            format!("{} … {rest} more bytes", String::from_utf8_lossy(head))
+        }
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}

@@ -1,0 +1,158 @@
+//! A message as it came, for a configuration with something under `privacy`: what did not leave is
+//! not shown either. A value stands there only if the event has the same one, a name only if it is
+//! Segment's own or the event has it too.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+/// What stands in the place of a value.
+const HIDDEN: &str = "(hidden: privacy)";
+
+/// Names that Segment's own libraries write, in which nothing of a visitor can stand.
+const OWN: &[&str] = &[
+    "type",
+    "event",
+    "name",
+    "category",
+    "userId",
+    "anonymousId",
+    "previousId",
+    "groupId",
+    "messageId",
+    "timestamp",
+    "originalTimestamp",
+    "sentAt",
+    "receivedAt",
+    "writeKey",
+    "channel",
+    "version",
+    "integrations",
+    "properties",
+    "traits",
+    "context",
+    "_metadata",
+    "library",
+    "page",
+    "path",
+    "referrer",
+    "search",
+    "title",
+    "url",
+    "userAgent",
+    "userAgentData",
+    "ip",
+    "locale",
+    "timezone",
+    "campaign",
+    "app",
+    "device",
+    "os",
+    "network",
+    "screen",
+    "location",
+    "email",
+];
+
+/// The message as JSON text. One that cannot be read is hidden whole.
+pub(super) fn redacted(came: &[u8], event: Option<&[u8]>) -> String {
+    let mut left = Left::default();
+    let event = event.and_then(|event| serde_json::from_slice(event).ok());
+    left.take(&event.unwrap_or_default());
+    let shown = match serde_json::from_slice(came) {
+        Ok(came @ Value::Object(_)) => left.what_is_left_of(&came),
+        _ => Value::String(HIDDEN.to_owned()),
+    };
+    shown.to_string()
+}
+
+/// Names and values of the event.
+#[derive(Default)]
+struct Left {
+    names: HashSet<String>,
+    values: HashSet<String>,
+}
+
+impl Left {
+    fn take(&mut self, value: &Value) {
+        match value {
+            Value::Object(object) => {
+                for (name, value) in object {
+                    self.names.insert(name.clone());
+                    self.take(value);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.take(item)),
+            leaf => {
+                self.values.insert(leaf.to_string());
+            }
+        }
+    }
+
+    fn what_is_left_of(&self, came: &Value) -> Value {
+        match came {
+            Value::Object(object) => {
+                let mut shown = Map::new();
+                let mut hidden = 0;
+                for (name, value) in object {
+                    if self.names.contains(name) || OWN.contains(&name.as_str()) {
+                        shown.insert(name.clone(), self.what_is_left_of(value));
+                    } else {
+                        hidden += 1;
+                    }
+                }
+                if hidden > 0 {
+                    let names = Value::String(format!("{hidden} names"));
+                    shown.insert(HIDDEN.to_owned(), names);
+                }
+                Value::Object(shown)
+            }
+            Value::Array(items) => items
+                .iter()
+                .map(|item| self.what_is_left_of(item))
+                .collect(),
+            Value::Null => Value::Null,
+            leaf if self.values.contains(&leaf.to_string()) => leaf.clone(),
+            _ => Value::String(HIDDEN.to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_left_can_be_seen_of_what_came() {
+        let came =
+            br#"{"type":"track","event":"Bought","userId":"ada","context":{"ip":"203.0.113.77",
+            "traits":{"email":"ada@example.com"},"page":{"url":"https://x.test/?token=s"}},
+            "properties":{"total":5,"card":"4111","ada@example.com":true,"list":["a","secret"]}}"#;
+        let event =
+            br#"{"event":"Bought","properties":{"total":5,"list":["a"],"distinct_id":"p-77",
+            "$ip":"203.0.113.0","$current_url":"https://x.test/"}}"#;
+        let shown = redacted(came, Some(event));
+        for gone in ["203.0.113.77", "ada", "4111", "token", "secret", "card"] {
+            assert!(!shown.contains(gone), "{gone} in {shown}");
+        }
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(shown["event"], "Bought");
+        assert_eq!(shown["properties"]["total"], 5);
+        assert_eq!(shown["properties"]["list"], json!(["a", HIDDEN]));
+        assert_eq!(shown["properties"][HIDDEN], "2 names");
+        assert_eq!(shown["context"]["ip"], HIDDEN);
+    }
+
+    #[test]
+    fn of_a_message_that_did_not_leave_nothing_can_be_seen() {
+        for came in [
+            &b"{\"event\":\"ada@example.com\",\"x\":{\"4111\":5}}"[..],
+            b"\"4111\"",
+            b"4111 {",
+        ] {
+            let shown = redacted(came, None);
+            assert!(!shown.contains("ada") && !shown.contains("4111"), "{shown}");
+        }
+    }
+}

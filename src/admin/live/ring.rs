@@ -1,0 +1,119 @@
+//! The entries in the order in which they came, bounded in number and bytes, found again by number
+//! and by the event's uuid.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::entry::{Entry, Left, Outcome};
+
+/// The uuid of an event as it is written.
+type Uuid = [u8; 36];
+
+/// The entries.
+#[derive(Debug)]
+pub(super) struct Ring {
+    most: usize,
+    most_bytes: usize,
+    bytes: usize,
+    /// The number of the newest entry.
+    last: u64,
+    /// Counts entries and changes of them.
+    version: u64,
+    /// Their numbers have no gaps.
+    entries: VecDeque<Arc<Entry>>,
+    /// The newest entry of each uuid that is kept.
+    by_uuid: HashMap<Uuid, u64>,
+}
+
+impl Ring {
+    pub(super) fn new(most: usize, most_bytes: usize) -> Self {
+        Self {
+            most,
+            most_bytes,
+            bytes: 0,
+            last: 0,
+            version: 0,
+            entries: VecDeque::new(),
+            by_uuid: HashMap::new(),
+        }
+    }
+
+    /// Adds an entry, gives it its number, and lets the oldest ones go.
+    pub(super) fn add(&mut self, mut entry: Entry) -> u64 {
+        self.last += 1;
+        self.version += 1;
+        (entry.number, entry.version) = (self.last, self.version);
+        if let Some(uuid) = uuid_of(&entry) {
+            self.by_uuid.insert(uuid, entry.number);
+        }
+        self.bytes += entry.size();
+        self.entries.push_back(Arc::new(entry));
+        while self.entries.len() > self.most || self.bytes > self.most_bytes {
+            let Some(gone) = self.entries.pop_front() else {
+                break;
+            };
+            self.bytes = self.bytes.saturating_sub(gone.size());
+            if let Some(uuid) = uuid_of(&gone) {
+                if self.by_uuid.get(&uuid) == Some(&gone.number) {
+                    self.by_uuid.remove(&uuid);
+                }
+            }
+        }
+        self.last
+    }
+
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.iter()
+    }
+
+    fn place(&self, number: u64) -> Option<usize> {
+        let first = self.entries.front()?.number;
+        usize::try_from(number.checked_sub(first)?).ok()
+    }
+
+    pub(super) fn get(&self, number: u64) -> Option<&Arc<Entry>> {
+        self.entries.get(self.place(number)?)
+    }
+
+    /// The entry of an event, which the spool may have changed but for its uuid.
+    pub(super) fn number_of(&self, project: &str, event: &[u8]) -> Option<u64> {
+        let number = *self.by_uuid.get(&uuid(event)?)?;
+        let entry = self.get(number)?;
+        (entry.project == project).then_some(number)
+    }
+
+    /// Says where an entry is now.
+    pub(super) fn change(&mut self, number: u64, outcome: Outcome, now: DateTime<Utc>) {
+        let place = self.place(number);
+        if let Some(entry) = place.and_then(|place| self.entries.get_mut(place)) {
+            self.version += 1;
+            let entry = Arc::make_mut(entry);
+            entry.outcome = outcome;
+            entry.settled = Some(now);
+            entry.version = self.version;
+        }
+    }
+}
+
+fn uuid_of(entry: &Entry) -> Option<Uuid> {
+    match &entry.left {
+        Left::Event(event) => uuid(event.as_bytes()),
+        _ => None,
+    }
+}
+
+/// The uuid of an event, which stands at its beginning.
+fn uuid(event: &[u8]) -> Option<Uuid> {
+    let text = event.strip_prefix(b"{\"uuid\":\"")?.get(..36)?;
+    text.try_into().ok()
+}

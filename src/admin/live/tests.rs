@@ -1,0 +1,287 @@
+use std::sync::atomic::AtomicI64;
+
+use super::*;
+use crate::rewrite::Omission;
+
+/// A ring and its clock, in milliseconds.
+fn timed(entries: usize, came: Came, recording: Recording) -> (Live, Arc<AtomicI64>) {
+    let now = Arc::new(AtomicI64::new(1_795_166_130_250));
+    let at = Arc::clone(&now);
+    let clock: Clock =
+        Arc::new(move || DateTime::from_timestamp_millis(at.load(Ordering::Relaxed)).unwrap());
+    (Live::with_capacity(clock, came, recording, entries), now)
+}
+
+fn live(entries: usize) -> Live {
+    timed(entries, Came::Shown, Recording::Always).0
+}
+
+const OF: Of<'_> = Of {
+    project: "shop",
+    route: "/hr/",
+    call: "track",
+};
+
+fn add(live: &Live, came: &[u8], fate: Fate<'_>) -> Option<u64> {
+    live.message(OF, came, fate, None)
+}
+
+fn event(digit: u8) -> String {
+    let digit = char::from(digit);
+    format!("{{\"uuid\":\"01234567-89ab-cdef-0123-456789abcde{digit}\",\"event\":\"a\"}}")
+}
+
+fn news(live: &Live, after: u64) -> Value {
+    serde_json::from_str(&live.json_after(after, None)).unwrap()
+}
+
+fn rows(live: &Live, after: u64) -> Vec<Value> {
+    news(live, after)["entries"].as_array().unwrap().clone()
+}
+
+fn detail(live: &Live, number: u64) -> Value {
+    let answer = live.detail(Some(&format!("number={number}")));
+    serde_json::from_slice(&answer.body).unwrap_or_default()
+}
+
+#[test]
+fn the_newest_entries_are_kept_and_a_page_can_tell_how_many_it_missed() {
+    let live = live(3);
+    for number in 1..=5 {
+        add(
+            &live,
+            format!("{{\"n\":{number}}}").as_bytes(),
+            Fate::Event(b"{}"),
+        );
+    }
+    let numbers = |after| -> Vec<u64> {
+        let rows = rows(&live, after);
+        rows.iter()
+            .map(|row| row["number"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(numbers(0), [3, 4, 5]);
+    assert_eq!(numbers(4), [5]);
+    assert_eq!(numbers(5), [0u64; 0]);
+    // A page that has seen more than there is starts over.
+    assert_eq!(numbers(99), [3, 4, 5]);
+    assert_eq!(news(&live, 0)["recorded"], 5);
+    assert_eq!(detail(&live, 5)["came"], "{\n  \"n\": 5\n}");
+    assert_eq!(detail(&live, 2), Value::Null);
+    assert_eq!(live.detail(Some("number=6")).status, StatusCode::NOT_FOUND);
+}
+
+#[test]
+fn no_more_bytes_are_kept_than_there_is_room_for() {
+    let live = live(100_000);
+    let came = vec![b'7'; entry::SIDE_LIMIT];
+    for _ in 0..2000 {
+        add(&live, &came, Fate::Event(b"{}"));
+    }
+    let kept = rows(&live, 0).len();
+    assert!((300..BYTES / entry::SIDE_LIMIT).contains(&kept), "{kept}");
+}
+
+#[test]
+fn a_row_tells_what_it_was_and_became_and_its_detail_both_sides_and_why() {
+    let live = live(10);
+    let came = br#"{"type":"page","name":"Shop","anonymousId":"a-1","price":1.50}"#;
+    let left = br#"{"uuid":"01234567-89ab-cdef-0123-456789abcdef","event":"$pageview",
+        "properties":{"distinct_id":"a-1"}}"#;
+    let of = Of {
+        call: "batch",
+        ..OF
+    };
+    live.message(
+        of,
+        came,
+        Fate::Event(left),
+        Some(b"{\"distinct_id\":\"anonymousId\"}"),
+    );
+    add(
+        &live,
+        b"{\"type\":\"alias\"}",
+        Fate::LeftOut(Omission::SelfAlias),
+    );
+    add(&live, b"\xff", Fate::Refused(Fault::MissingDistinctId));
+    let rows = rows(&live, 0);
+    let first = &rows[0];
+    for (key, expected) in [
+        ("project", "shop"),
+        ("route", "/hr/"),
+        ("call", "page"),
+        ("asked", "batch"),
+        ("name", "Shop"),
+        ("becomes", "$pageview"),
+        ("person", "a-1"),
+        ("fate", "event"),
+        ("outcome", "under_way"),
+        ("at", "2026-11-20T09:15:30.250Z"),
+    ] {
+        assert_eq!(first[key], expected, "{key}");
+    }
+    assert!(first.get("came").is_none(), "{first}");
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (row["fate"].as_str().unwrap(), row["code"].as_str()))
+        .collect();
+    let expected = [
+        ("event", None),
+        ("left_out", Some("self_alias")),
+        ("refused", Some("missing_distinct_id")),
+    ];
+    assert_eq!(told, expected);
+    let detail_of = |number| detail(&live, number);
+    assert_eq!(detail_of(1)["explain"]["distinct_id"], "anonymousId");
+    assert!(detail_of(1)["came"]
+        .as_str()
+        .unwrap()
+        .contains("\"price\": 1.50"));
+    assert_eq!(detail_of(2)["left"], "it is an alias of an id onto itself");
+    assert_eq!(detail_of(3)["left"], Fault::MissingDistinctId.to_string());
+    let advice = &detail_of(3)["advice"];
+    assert_eq!(advice["document"], "docs/repairs.md");
+    assert_eq!(
+        advice["says"],
+        "neither `userId` nor `anonymousId` can be used"
+    );
+}
+
+#[test]
+fn what_becomes_of_an_event_later_is_told_once_more_with_the_time_it_took() {
+    let (live, now) = timed(10, Came::Shown, Recording::Always);
+    let numbers: Vec<u64> = (b'0'..b'6')
+        .filter_map(|digit| add(&live, b"{}", Fate::Event(event(digit).as_bytes())))
+        .collect();
+    let told = |after| -> Vec<(u64, String)> {
+        let outcome = |row: &Value| row["outcome"].as_str().unwrap().to_owned();
+        rows(&live, after)
+            .iter()
+            .map(|row| (row["number"].as_u64().unwrap(), outcome(row)))
+            .collect()
+    };
+    assert!(told(0).iter().all(|(_, outcome)| outcome == "under_way"));
+    now.fetch_add(12, Ordering::Relaxed);
+    live.settle(&numbers[..2], &Outcome::Delivered);
+    live.settle(&numbers[2..4], &Outcome::InSpool);
+    live.settle(&numbers[4..5], &Outcome::DroppedWith("invalid_json"));
+    let said = |number: u64, outcome: &str| (number, outcome.to_owned());
+    let (delivered, spool) = ("delivered", "in_spool");
+    assert_eq!(
+        told(6),
+        [
+            said(1, delivered),
+            said(2, delivered),
+            said(3, spool),
+            said(4, spool),
+            said(5, "dropped_here"),
+        ]
+    );
+    assert_eq!(rows(&live, 6)[0]["took"], 12);
+    assert_eq!(rows(&live, 6)[4]["code"], "invalid_json");
+    let refusal = Refusal {
+        status: 400,
+        reason: "no".to_owned(),
+    };
+    // It is known again although the spool has changed it, and not taken back by its batch; an event
+    // with its uuid in another project is another one.
+    let changed = event(b'3').replace("\"a\"", "\"a\",\"$ip\":\"192.0.2.1\"");
+    assert!(!live.settle_event("other", changed.as_bytes(), Outcome::Delivered));
+    live.refused_by_posthog("shop", changed.as_bytes(), &refusal);
+    live.left_the_spool("shop", [event(b'2').as_bytes()].into_iter());
+    live.settle(&numbers, &Outcome::SentAgain("503".to_owned()));
+    live.refused_by_posthog("shop", event(b'9').as_bytes(), &refusal);
+    let refused = "refused_by_posthog";
+    assert_eq!(
+        told(11),
+        [
+            said(4, refused),
+            said(3, delivered),
+            said(6, "sent_again"),
+            said(7, refused)
+        ]
+    );
+    let all = rows(&live, 0);
+    let answered = |answer: &str| all.iter().filter(|row| row["answer"] == answer).count();
+    assert_eq!(
+        (answered("400: no"), answered("503"), answered("200")),
+        (2, 1, 3)
+    );
+}
+
+#[test]
+fn events_are_recorded_only_while_somebody_watches_and_refusals_always() {
+    let (live, now) = timed(10, Came::Shown, Recording::WhileWatched);
+    let unseen = |live: &Live| news(live, 0)["unseen"].as_u64().unwrap();
+    add(&live, b"{}", Fate::Event(b"{\"event\":\"unseen\"}"));
+    add(&live, b"{}", Fate::Refused(Fault::MissingDistinctId));
+    assert_eq!((rows(&live, 0).len(), unseen(&live)), (1, 1));
+    live.news(None);
+    add(&live, b"{\"n\":1}", Fate::Event(b"{\"event\":\"seen\"}"));
+    now.fetch_add((WATCHED + 1) * 1000, Ordering::Relaxed);
+    add(&live, b"{}", Fate::Event(b"{\"event\":\"unseen\"}"));
+    assert_eq!((rows(&live, 0).len(), unseen(&live)), (2, 2));
+    assert_eq!(rows(&live, 0)[1]["becomes"], "seen");
+}
+
+#[test]
+fn with_privacy_configured_nothing_is_shown_that_did_not_leave() {
+    let (live, _) = timed(10, Came::Redacted, Recording::Always);
+    let came = br#"{"type":"track","event":"E","userId":"ada","context":{"ip":"203.0.113.77"}}"#;
+    add(&live, came, Fate::Refused(Fault::MissingDistinctId));
+    let left = br#"{"event":"E","properties":{"distinct_id":"p-7","$ip":"203.0.113.0"}}"#;
+    add(&live, came, Fate::Event(left));
+    let shown = format!(
+        "{}{}{}",
+        live.json_after(0, None),
+        detail(&live, 1),
+        detail(&live, 2)
+    );
+    assert!(
+        !shown.contains("ada") && !shown.contains("203.0.113.77"),
+        "{shown}"
+    );
+    assert!(shown.contains("203.0.113.0"), "{shown}");
+    assert_eq!(rows(&live, 0)[1]["person"], "p-7");
+}
+
+#[test]
+fn a_huge_message_is_cut_and_its_row_tells_as_much_as_any() {
+    let live = live(2);
+    add(
+        &live,
+        &vec![b'['; entry::SIDE_LIMIT + 9],
+        Fate::Event(b"{}"),
+    );
+    let came = detail(&live, 1)["came"].as_str().unwrap().to_owned();
+    assert!(came.ends_with("… 9 more bytes"));
+    // Depth must not turn 32 KiB into many megabytes of indentation.
+    assert!(came.len() < 100 * entry::SIDE_LIMIT);
+    let large = format!(
+        "{{\"event\":\"E\",\"x\":\"{}\"}}",
+        "x".repeat(entry::SIDE_LIMIT)
+    );
+    add(&live, large.as_bytes(), Fate::Refused(Fault::TooLarge));
+    assert_eq!(rows(&live, 1)[0]["name"], "E");
+}
+
+#[test]
+fn a_search_looks_into_both_sides() {
+    let live = live(3);
+    add(
+        &live,
+        b"{\"plan\":\"Club\"}",
+        Fate::Event(b"{\"event\":\"a\"}"),
+    );
+    add(
+        &live,
+        b"{}",
+        Fate::Event(b"{\"properties\":{\"$set\":{\"plan\":\"club\"}}}"),
+    );
+    add(&live, b"{\"plan\":\"none\"}", Fate::LeftOut(Omission::Rule));
+    let answer = live.news(Some("after=0&find=CLUB"));
+    let news: Value = serde_json::from_slice(&answer.body).unwrap();
+    let rows = news["entries"].as_array().unwrap().iter();
+    let found: Vec<_> = rows.map(|row| row["found"].as_bool().unwrap()).collect();
+    assert_eq!(found, [true, true, false]);
+}

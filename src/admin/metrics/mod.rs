@@ -1,0 +1,148 @@
+//! Metrics in Prometheus's text format (exposition format 0.0.4): one table says which there are,
+//! what each is for and where its values come from; the page of the reference is made of it too.
+
+use prometheus::proto;
+use prometheus::TextEncoder;
+
+use super::state::State;
+
+mod process;
+mod reference;
+mod table;
+mod times;
+
+pub use process::ProcessState;
+pub use reference::reference;
+pub use table::METRICS;
+pub use times::{Times, Timing};
+
+/// One metric: what it is called, what it means, and what to do about it.
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What its values are.
+    pub kind: Kind,
+    /// The names of its labels, in their order.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+    /// What an operator does with it.
+    pub action: &'static str,
+    read: fn(&State, &mut Samples),
+}
+
+/// What the values of a metric are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows, and begins at zero with the process.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// How long things took, in cumulative buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// Prometheus's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+
+    fn of_the_library(self) -> proto::MetricType {
+        match self {
+            Self::Counter => proto::MetricType::COUNTER,
+            Self::Gauge => proto::MetricType::GAUGE,
+            Self::Histogram => proto::MetricType::HISTOGRAM,
+        }
+    }
+}
+
+impl std::fmt::Debug for Metric {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Metric").field(&self.name).finish()
+    }
+}
+
+/// The values of one metric as they are read.
+struct Samples {
+    kind: Kind,
+    names: &'static [&'static str],
+    metrics: Vec<proto::Metric>,
+}
+
+impl Samples {
+    /// Adds a value with these values of the labels.
+    fn add(&mut self, labels: &[&str], value: f64) {
+        let mut metric = proto::Metric::from_label(self.pairs(labels));
+        match self.kind {
+            Kind::Counter => {
+                let mut counter = proto::Counter::default();
+                counter.set_value(value);
+                metric.set_counter(counter);
+            }
+            Kind::Gauge | Kind::Histogram => {
+                let mut gauge = proto::Gauge::default();
+                gauge.set_value(value);
+                metric.set_gauge(gauge);
+            }
+        }
+        self.metrics.push(metric);
+    }
+
+    /// The same for a count, which is exact up to 2^53.
+    fn count(&mut self, labels: &[&str], value: u64) {
+        self.add(labels, value as f64);
+    }
+
+    /// Adds a histogram.
+    fn times(&mut self, labels: &[&str], times: &Times) {
+        if let Some(histogram) = times.of_the_library() {
+            let mut metric = proto::Metric::from_label(self.pairs(labels));
+            metric.set_histogram(histogram);
+            self.metrics.push(metric);
+        }
+    }
+
+    fn pairs(&self, labels: &[&str]) -> Vec<proto::LabelPair> {
+        debug_assert_eq!(self.names.len(), labels.len(), "{:?}", self.names);
+        let pairs = self.names.iter().zip(labels).map(|(name, value)| {
+            let mut pair = proto::LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        pairs.collect()
+    }
+}
+
+/// The text of all metrics that have a value.
+pub(super) fn render(state: &State) -> String {
+    let mut families = Vec::with_capacity(METRICS.len());
+    for metric in METRICS {
+        let mut samples = Samples {
+            kind: metric.kind,
+            names: metric.labels,
+            metrics: Vec::new(),
+        };
+        (metric.read)(state, &mut samples);
+        // The library takes a metric without values for a mistake.
+        if samples.metrics.is_empty() {
+            continue;
+        }
+        let mut family = proto::MetricFamily::default();
+        family.set_name(metric.name.to_owned());
+        family.set_help(metric.help.to_owned());
+        family.set_field_type(metric.kind.of_the_library());
+        family.set_metric(samples.metrics);
+        families.push(family);
+    }
+    let mut text = String::with_capacity(16 * 1024);
+    if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
+        log::error!("the metrics cannot be written: {error}");
+    }
+    text
+}

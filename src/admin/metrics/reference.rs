@@ -1,0 +1,61 @@
+//! The generated part of docs/metrics.md.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use super::METRICS;
+use crate::admin::requests::{Answered, Asked};
+
+/// The metrics, and the values of the labels of `hedgerow_requests_total`, as tables in Markdown.
+pub fn reference() -> String {
+    let mut page = String::from(
+        "| Metric | Type | Labels | Meaning | What to do |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for metric in METRICS {
+        let labels: Vec<String> = metric
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        // Writing into a string cannot fail.
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} | {} |",
+            metric.name,
+            metric.kind.word(),
+            labels.join(", "),
+            metric.help,
+            metric.action
+        );
+    }
+    page.push_str("\n| Label of `hedgerow_requests_total` | Values |\n| --- | --- |\n");
+    let quoted = |words: &mut dyn Iterator<Item = &'static str>| {
+        let mut known = BTreeSet::new();
+        let words: Vec<String> = words
+            .filter(|word| known.insert(*word))
+            .map(|word| format!("`{word}`"))
+            .collect();
+        words.join(", ")
+    };
+    for (label, values) in [
+        (
+            "route",
+            "host and path of the route as the configuration has them, or `none`".to_owned(),
+        ),
+        (
+            "call",
+            quoted(&mut Asked::all().iter().map(|asked| asked.word())),
+        ),
+        (
+            "status",
+            quoted(&mut Answered::all().iter().map(|answered| answered.status())),
+        ),
+        (
+            "code",
+            quoted(&mut Answered::all().iter().map(|answered| answered.code())),
+        ),
+    ] {
+        let _ = writeln!(page, "| `{label}` | {values} |");
+    }
+    page
+}

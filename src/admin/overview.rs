@@ -1,0 +1,49 @@
+//! The strip on top of the live view.
+
+use serde_json::{json, Value};
+
+use super::samples::Samples;
+use super::state::{Condition, ProjectState, State};
+
+/// What it shows, at `now` in seconds since 1970.
+pub(super) fn overview(state: &State, samples: &Samples, now: i64) -> Value {
+    let waiting = samples.waiting_for(state, now);
+    let projects = state.projects.iter().map(|project| {
+        let since = waiting.get(&project.name);
+        project_of(project, since.copied())
+    });
+    let dead = state.spool.as_ref().map(|spool| spool.buried);
+    json!({
+        "now": now,
+        "version": env!("CARGO_PKG_VERSION"),
+        "projects": projects.collect::<Vec<_>>(),
+        "spool": state.spool.is_some(),
+        "dead_letters": dead,
+        "unready": state.unready.iter().map(|reason| reason.word()).collect::<Vec<_>>(),
+        "refused_lately": samples.refused_lately(state),
+        "hour": samples.hour(),
+    })
+}
+
+fn project_of(project: &ProjectState, waiting_for: Option<i64>) -> Value {
+    let trouble = project.trouble.as_ref();
+    let standing = match (project.posthog, trouble) {
+        (Condition::Away, _) => "away",
+        (Condition::Available, Some(_)) => "failing",
+        (Condition::Available, None) => "well",
+    };
+    json!({
+        "name": project.name,
+        "posthog": standing,
+        "failing_since": trouble.map(|trouble| trouble.since),
+        "failed": trouble.map(|trouble| trouble.failed),
+        "last_error": project.last_error.as_ref().map(|error| {
+            json!({"at": error.at, "says": error.says})
+        }),
+        "accepted": project.answers.accepted,
+        "waiting": project.waiting,
+        "waiting_bytes": project.waiting_bytes,
+        "waiting_for": waiting_for,
+        "stalled": project.stalled.as_ref().map(|stalled| stalled.reason.as_str()),
+    })
+}

@@ -1,0 +1,98 @@
+//! `admin`: an address, or a section with what else can be said of it.
+
+use std::net::SocketAddr;
+
+use super::listeners::{address, overlap};
+use super::model::Listener;
+use super::reader::{Field, Reader, Section};
+use super::schema;
+use super::secret;
+use super::tree::Kind;
+use crate::admin::{LiveView, Token};
+
+/// Whether the live view has been asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// By name.
+    Yes,
+    /// Nothing is said: it is there where it can be.
+    WherePossible,
+    No,
+}
+
+/// The address of the admin listener and its live view, unless it is `off`.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    top: &Section<'_>,
+    listen: &[Listener],
+) -> Option<(SocketAddr, LiveView)> {
+    let field = top.get("admin")?.clone();
+    if field.text() == Some("off") {
+        return None;
+    }
+    let (at, wanted, token) = match field.node.kind {
+        Kind::Mapping(_) => section(reader, &field)?,
+        _ => (field.clone(), Wanted::WherePossible, None),
+    };
+    let address = address(reader, &at)?;
+    let taken = |listener: &&Listener| overlap(listener.address, address);
+    if let Some(listener) = listen.iter().find(taken) {
+        let listener = listener.address;
+        let message = format!("{listener} of `listen` takes this address already");
+        reader.wrong(&at, message);
+        return None;
+    }
+    let view = match (wanted, token) {
+        (Wanted::No, _) => LiveView::Off,
+        (_, Some(token)) => LiveView::Token(token),
+        (_, None) if address.ip().is_loopback() => LiveView::Open,
+        (Wanted::Yes, None) => {
+            reader.wrong(
+                &at,
+                "the live view shows what visitors do, and more than this machine reaches this \
+                 address: it needs a `token`, or `live: off`",
+            );
+            return None;
+        }
+        (Wanted::WherePossible, None) => {
+            reader.warn(
+                &at,
+                "the live view is off: more than this machine reaches this address, and there is no \
+                 token; `admin: {address: …, token: env:NAME}` turns it on, `live: off` ends this \
+                 warning",
+            );
+            LiveView::Off
+        }
+    };
+    Some((address, view))
+}
+
+fn section<'t>(
+    reader: &mut Reader<'_>,
+    field: &Field<'t>,
+) -> Option<(Field<'t>, Wanted, Option<Token>)> {
+    let section = reader.section(field, schema::ADMIN)?;
+    let address = section.require(reader, "address").cloned();
+    let choices = [("on", Wanted::Yes), ("off", Wanted::No)];
+    let wanted = match section.get("live") {
+        None => Wanted::WherePossible,
+        Some(_) => reader.choice(&section, "live", &choices)?,
+    };
+    let token = match section.get("token").cloned() {
+        None => None,
+        Some(field) => Some(token(reader, &field)?),
+    };
+    Some((address?, wanted, token))
+}
+
+fn token(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Token> {
+    const EXPECTED: &str = "env:NAME, file:PATH or the token itself";
+    let (text, origin) = secret::named(reader, field, EXPECTED)?;
+    match Token::new(text.trim()) {
+        Ok(token) => Some(token),
+        Err(message) => {
+            reader.wrong(field, format!("{origin}{message}"));
+            None
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Keys in what is logged, shown or kept of others' texts: of each only its end.
+
+use std::borrow::Cow;
+
+/// The name that Segment's libraries give their key in a message.
+pub(crate) const WRITE_KEY: &str = "writeKey";
+
+/// How PostHog's keys begin, those of projects and those of persons.
+const PREFIXES: [&str; 2] = ["phc_", "phx_"];
+/// What stands before a write key in the paths of Segment's files.
+const FOLDERS: [&str; 2] = ["/projects/", "/analytics.js/v1/"];
+
+/// A text of a message, a path or an answer, without the keys that stand in it.
+pub(crate) fn text(text: &str) -> Cow<'_, str> {
+    let mut masked = Cow::Borrowed(text);
+    for prefix in PREFIXES {
+        masked = each(masked, prefix, "", |sign| {
+            sign.is_ascii_alphanumeric() || sign == '_'
+        });
+    }
+    for folder in FOLDERS {
+        masked = each(masked, folder, folder, |sign| {
+            !matches!(sign, '/' | '?' | '#' | ' ')
+        });
+    }
+    masked
+}
+
+/// The last four characters of a key: enough to know it again, not enough to use it. A key that is
+/// hardly longer gives none of them away.
+pub(crate) fn end(key: &str) -> String {
+    let start = key.char_indices().rev().nth(3).map(|(start, _)| start);
+    let end = start.filter(|start| *start > 0);
+    let end = end.and_then(|start| key.get(start..)).unwrap_or_default();
+    // It is the sender's text.
+    let printable = |sign: char| if sign.is_ascii_graphic() { sign } else { '?' };
+    format!("…{}", end.chars().map(printable).collect::<String>())
+}
+
+/// Puts its end in the place of each key: what follows `mark` while it belongs to a key. What is
+/// `kept` of the mark stays in front.
+fn each<'a>(text: Cow<'a, str>, mark: &str, kept: &str, belongs: fn(char) -> bool) -> Cow<'a, str> {
+    if !text.contains(mark) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_ref();
+    while let Some((before, after)) = rest.split_once(mark) {
+        let length = after.find(|sign| !belongs(sign)).unwrap_or(after.len());
+        let (key, next) = after.split_at(length);
+        out.push_str(before);
+        match key {
+            "" => out.push_str(mark),
+            _ => {
+                out.push_str(kept);
+                out.push_str(&end(key));
+            }
+        }
+        rest = next;
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn of_a_key_only_its_end_is_left() {
+        for (shown, wanted) in [
+            ("nothing", "nothing"),
+            ("phc_0123456789abcdef", "…cdef"),
+            ("a phc_0123456789abcdef, b", "a …cdef, b"),
+            (
+                "/ph/array/phc_0123456789abcdef/config",
+                "/ph/array/…cdef/config",
+            ),
+            ("phc_ phx_personal01 phc_", "phc_ …al01 phc_"),
+            (
+                "GET /hr/v1/projects/wk_0123456789/settings",
+                "GET /hr/v1/projects/…6789/settings",
+            ),
+            ("/projects//x", "/projects//x"),
+            (
+                "/analytics.js/v1/wk_0123456789/analytics.min.js",
+                "/analytics.js/v1/…6789/analytics.min.js",
+            ),
+            ("phc_ü", "phc_ü"),
+        ] {
+            assert_eq!(super::text(shown), wanted);
+        }
+    }
+}

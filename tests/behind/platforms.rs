@@ -1,0 +1,150 @@
+//! Platforms that cannot be run here: the recipe's own code or rules in a stand-in
+//! (`tests/clients/behind.mjs`), or the form of its file.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+
+use serde_json::{json, Value};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::installed::{all_here, clients, Needed};
+use super::support::proxy::PostHog;
+use super::{block, exchange, hedgerow, holds};
+
+/// The stand-in for a platform, and where it listens.
+async fn platform(name: &str, language: &str, hedgerow: SocketAddr) -> (Child, SocketAddr) {
+    let order = json!({
+        "platform": name,
+        "code": block(name, language),
+        "hedgerow": hedgerow.to_string(),
+    });
+    let mut process = Command::new(Needed::Node.path())
+        .arg("behind.mjs")
+        .arg(order.to_string())
+        .current_dir(clients())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let port = lines.next_line().await.unwrap().expect("its port");
+    let port: u16 = port.parse().unwrap();
+    (process, ([127, 0, 0, 1], port).into())
+}
+
+async fn stands_in_for(test: &str, name: &str, language: &str, needed: &[Needed]) {
+    if !all_here(test, needed) {
+        return;
+    }
+    let posthog = PostHog::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (_served, address) = hedgerow(name, &posthog, folder.path()).await;
+    let (_platform, front) = platform(name, language, address).await;
+    holds(front, &posthog).await;
+}
+
+macro_rules! platforms {
+    ($($test:ident: $name:literal, $language:literal, $needed:expr;)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $test() {
+            stands_in_for(stringify!($test), $name, $language, $needed).await;
+        }
+    )*};
+}
+
+platforms! {
+    a_worker_of_cloudflare_hands_over_a_path_as_its_recipe_says: "cloudflare", "js", &[Needed::Node];
+    a_rewrite_of_vercel_hands_over_a_path_as_its_recipe_says: "vercel", "json", &[Needed::Node];
+    a_rewrite_of_netlify_hands_over_a_path_as_its_recipe_says: "netlify", "text", &[Needed::Node];
+    a_rewrite_of_next_hands_over_a_path_as_its_recipe_says: "next", "js", &[Needed::Node];
+    a_route_of_nuxt_hands_over_a_path_as_its_recipe_says: "nuxt", "js", &[Needed::Node, Needed::H3];
+}
+
+/// The YAML blocks of a recipe for what cannot be run, as JSON.
+fn forms(name: &str, language: &str) -> Vec<Value> {
+    let path = format!("{}/docs/behind/{name}.md", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let start = format!("```yaml {language}\n");
+    let blocks = text.split(&start).skip(1);
+    let blocks = blocks.map(|rest| rest.split("```").next().unwrap());
+    let read = |block: &str| {
+        let script = "const yaml = require('yaml'); \
+             console.log(JSON.stringify(yaml.parse(process.argv[1], { strict: true })))";
+        let output = std::process::Command::new(Needed::Node.path())
+            .args(["-e", script, block])
+            .current_dir(clients())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}\n{block}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    blocks.map(read).collect()
+}
+
+#[test]
+fn the_files_for_what_cannot_be_run_have_the_form_that_they_need() {
+    let test = "the_files_for_what_cannot_be_run_have_the_form_that_they_need";
+    if !all_here(test, &[Needed::Node, Needed::Yaml]) {
+        return;
+    }
+    let traefik = &forms("traefik", "traefik")[0]["http"];
+    let routers = traefik["routers"].as_object().unwrap();
+    let length = |router: &str| routers[router]["rule"].as_str().unwrap().len();
+    assert!(length("hedgerow") > length("shop"), "the longer rule wins");
+    assert_eq!(routers.len(), 2);
+    for (name, router) in routers {
+        let service = &traefik["services"][router["service"].as_str().unwrap()];
+        let url = service["loadBalancer"]["servers"][0]["url"].as_str();
+        assert!(
+            url.is_some_and(|url| url.starts_with("http://127.0.0.1:")),
+            "{name}"
+        );
+    }
+    let kubernetes = forms("kubernetes", "kubernetes");
+    let [route, ingress] = kubernetes.as_slice() else {
+        panic!("{kubernetes:#?}");
+    };
+    let rule = &route["spec"]["rules"][0];
+    assert_eq!(route["kind"], "HTTPRoute");
+    assert_eq!(
+        rule["matches"][0]["path"],
+        json!({"type": "PathPrefix", "value": "/hr/"})
+    );
+    assert_eq!(
+        rule["backendRefs"],
+        json!([{"name": "hedgerow", "port": 8080}])
+    );
+    assert_eq!(ingress["kind"], "Ingress");
+    let path = &ingress["spec"]["rules"][0]["http"]["paths"][0];
+    assert_eq!(path["path"], "/hr/");
+    let service = json!({"name": "hedgerow", "port": {"number": 8080}});
+    assert_eq!(path["backend"]["service"], service);
+    let annotations = ingress["metadata"]["annotations"].as_object().unwrap();
+    assert!(
+        annotations.values().all(Value::is_string),
+        "{annotations:?}"
+    );
+    let cloudfront = &forms("cloudfront", "cloudfront")[0];
+    let behaviour = &cloudfront["CacheBehaviors"][0];
+    assert_eq!(behaviour["TargetOriginId"], cloudfront["Origins"][0]["Id"]);
+    assert_eq!(behaviour["PathPattern"], "/hr/*");
+    assert_eq!(behaviour["AllowedMethods"].as_array().unwrap().len(), 7);
+}
+
+/// Hedgerow's own block of the recipes whose servers cannot be run here.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_other_recipes_give_hedgerow_takes_calls() {
+    for name in ["traefik", "kubernetes", "cloudfront"] {
+        let posthog = PostHog::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let (_served, address) = hedgerow(name, &posthog, folder.path()).await;
+        let message = br#"{"event":"Behind","userId":"u-1"}"#;
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (head, body) = exchange(&mut stream, "POST /hr/v1/t", message).await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{name}: {head}\n{body}");
+        posthog.events(1).await;
+    }
+}

@@ -1,0 +1,138 @@
+//! What a page says on the console when something that it asks for does not answer.
+
+use std::time::{Duration, Instant};
+
+use super::house::{House, Plan, PATIENCE, USUAL};
+use super::line::{Line, Way};
+use super::visitor::{Visitor, ANALYTICS, TURN};
+use super::visits::{is_here, OLDER};
+
+/// One thing that fails, and how.
+struct Failing {
+    ends: Vec<String>,
+    way: Way,
+    /// The path that is named, and what is said of it.
+    said: (String, &'static str),
+    calls: Calls,
+}
+
+/// Whether analytics.js runs, and is called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    Made,
+    Waiting,
+}
+
+fn failures(house: &House) -> Vec<Failing> {
+    let [settings, posthog_js] = super::installations::settings_and_posthog_js(&house.yaml);
+    let script = super::installations::script(&house.yaml);
+    let calls = super::installations::calls(&house.yaml);
+    let one = |path: &str, way, said| Failing {
+        ends: vec![path.to_owned()],
+        way,
+        said: (path.to_owned(), said),
+        calls: Calls::Waiting,
+    };
+    let call = |way, said| Failing {
+        ends: vec![format!("{calls}/p"), format!("{calls}/t")],
+        way,
+        said: (calls.clone(), said),
+        calls: Calls::Made,
+    };
+    vec![
+        one(&settings, Way::NotThere, "with status 404"),
+        one(&settings, Way::Fails, "with status 503"),
+        one(&settings, Way::Cut, "without an answer"),
+        one(&settings, Way::APage, "with something else for an answer"),
+        one(&script, Way::NotThere, "without a script for an answer"),
+        one(&script, Way::Cut, "without a script for an answer"),
+        one(&posthog_js, Way::Fails, "without a script for an answer"),
+        call(Way::NotThere, "with status 404"),
+        call(Way::Fails, "with status 503"),
+        call(Way::Cut, "without an answer"),
+        call(Way::APage, "with a web page for an answer"),
+    ]
+}
+
+async fn each_is_said_once(test: &str, plan: Plan<'_>) {
+    if !is_here(test, plan.version) {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let house = House::open(plan).await;
+    let mut visitor = Visitor::with_chromium().await;
+    let mut lines = Vec::new();
+    // Each on a line of its own, so that each page has a storage of its own.
+    for (tab, failing) in failures(&house).into_iter().enumerate() {
+        let line = Line::to(house.address, failing.ends.clone()).await;
+        line.set(failing.way);
+        visitor.tab(tab).await;
+        let page = format!("http://shop.test:{}", line.address.port());
+        visitor.open(&format!("{page}/")).await;
+        if failing.calls == Calls::Made {
+            visitor.until(ANALYTICS).await;
+            let calls = "for (var i = 0; i < 4; i++) window.analytics.track('Said ' + i)";
+            visitor.run(&format!("(function () {{ {calls} }})()")).await;
+        }
+        lines.push((line, page, failing));
+    }
+    // One where all is well.
+    let well = Line::to(house.address, Vec::new()).await;
+    visitor.tab(lines.len()).await;
+    let page = format!("http://shop.test:{}/", well.address.port());
+    visitor.open_with_both(&page).await;
+    let deadline = Instant::now() + PATIENCE;
+    let said_of = |errors: &[String], page: &str| {
+        let mine = errors
+            .iter()
+            .filter(|said| said.contains("do not get through"));
+        let mine = mine.filter(|said| said.contains(&format!("{page}/")));
+        mine.cloned().collect::<Vec<_>>()
+    };
+    let errors = loop {
+        let errors = visitor.seen().await.errors;
+        let all = lines
+            .iter()
+            .all(|(_, page, _)| !said_of(&errors, page).is_empty());
+        if all || Instant::now() > deadline {
+            break errors;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    // Until each has failed again and again: it is not said a second time.
+    for (line, ..) in &lines {
+        while line.held_up.load(std::sync::atomic::Ordering::SeqCst) < 4
+            && Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let report = visitor.leaves().await;
+    let mut wrong = Vec::new();
+    for (_, page, failing) in &lines {
+        let (path, why) = &failing.said;
+        let said = said_of(&report.errors, page);
+        let right = |said: &String| {
+            said.starts_with(&format!("warning: Events do not get through: {page}{path}"))
+                && said.contains(&format!("asked three times in vain, at last {why}."))
+        };
+        if said.len() != 1 || !said.iter().all(right) {
+            wrong.push(format!("{page}{path}, {why}: {said:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{errors:#?}", wrong.join("\n"));
+    let of_well = report.errors.iter().filter(|said| said.contains(&page));
+    assert_eq!(of_well.count(), 0, "{:#?}", report.errors);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_says_once_which_address_does_not_answer() {
+    let test = "a_page_says_once_which_address_does_not_answer";
+    each_is_said_once(test, USUAL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_with_version_1_83_says_once_which_address_does_not_answer() {
+    let test = "a_page_with_version_1_83_says_once_which_address_does_not_answer";
+    each_is_said_once(test, OLDER).await;
+}

@@ -1,0 +1,336 @@
+//! What is secret goes where it must and nowhere else: cookies, credentials, keys and personal data are
+//! planted in requests, answers and the configuration of the real binary, every path is driven, and
+//! all that leaves the process is searched for them.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[path = "leaks/configuration.rs"]
+mod configuration;
+#[path = "leaks/paths.rs"]
+mod paths;
+#[path = "leaks/secrets.rs"]
+mod secrets;
+mod support;
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Arc;
+
+use secrets::{Out, Sink};
+use support::client::{Answer, Client};
+use support::recorder::{refused_port, Act, Recorder, OK};
+use support::{eventually, DEADLINE};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_hedgerow");
+
+/// How an upstream behaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Mood {
+    Well,
+    /// 503 with a cookie, and a page that repeats the request.
+    Away,
+    /// 400, and a text that repeats the request.
+    Refuses,
+    /// An answer that is none, with a cookie in it.
+    Babbles,
+    HangsUp,
+}
+
+/// An upstream whose mood can be changed.
+struct Upstream {
+    recorder: Recorder,
+    mood: Arc<AtomicU8>,
+}
+
+impl Upstream {
+    async fn start() -> Self {
+        let mood = Arc::new(AtomicU8::new(Mood::Well as u8));
+        let now = Arc::clone(&mood);
+        let recorder = Recorder::that(move |request| {
+            let mood = now.load(Ordering::SeqCst);
+            // The replay compresses its batches.
+            let body = inflated(&request.body).unwrap_or_else(|| request.body.clone());
+            let echo = format!("{}{}", String::from_utf8_lossy(&body), request.head);
+            let page = |status: &str, body: &str| {
+                let cookie = format!("Set-Cookie: up={}\r\n", secrets::UPSTREAM_COOKIE);
+                let length = body.len();
+                format!("HTTP/1.1 {status}\r\n{cookie}Content-Length: {length}\r\n\r\n{body}")
+            };
+            match mood {
+                _ if mood == Mood::Away as u8 => Act::Answer(page("503 Away", &echo).into_bytes()),
+                _ if mood == Mood::Refuses as u8 => {
+                    Act::Answer(page("400 Bad Request", &echo).into_bytes())
+                }
+                _ if mood == Mood::Babbles as u8 => Act::AnswerAndClose(
+                    format!(
+                        "HTTP/1.1 200 OK\r\nSet-Cookie: up={0}\r\nno colon {0} {echo}\r\n\u{1}\r\n\r\n",
+                        secrets::UPSTREAM_COOKIE
+                    )
+                    .into_bytes(),
+                ),
+                _ if mood == Mood::HangsUp as u8 => Act::Close,
+                _ => Act::Answer(OK.to_vec()),
+            }
+        })
+        .await;
+        Self { recorder, mood }
+    }
+
+    fn now(&self, mood: Mood) {
+        self.mood.store(mood as u8, Ordering::SeqCst);
+    }
+
+    fn url(&self) -> String {
+        self.recorder.url()
+    }
+
+    /// All that it was sent.
+    fn got(&self) -> Vec<u8> {
+        let requests = self.recorder.seen().into_iter();
+        requests
+            .flat_map(|request| [request.head.into_bytes(), request.body].concat())
+            .collect()
+    }
+}
+
+fn inflated(body: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(body)
+        .read_to_end(&mut plain)
+        .ok()?;
+    Some(plain)
+}
+
+/// The binary, its neighbours, and all that it has said.
+struct World {
+    process: Child,
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    secure: SocketAddr,
+    admin: SocketAddr,
+    certificates: support::tls::Certificates,
+    posthog: Upstream,
+    site: Upstream,
+    segment: Upstream,
+    outs: Vec<Out>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl World {
+    /// Starts it with this filter for the log, the default for none.
+    async fn start(filter: Option<&str>) -> Self {
+        let (posthog, site, segment) = (
+            Upstream::start().await,
+            Upstream::start().await,
+            Upstream::start().await,
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let certificates = support::tls::Certificates::new(&["localhost"]);
+        let (address, secure, admin) = (
+            refused_port().await,
+            refused_port().await,
+            refused_port().await,
+        );
+        let yaml = format!(
+            "listen:\n  - \"{address}\"\n  - {{address: \"{secure}\", tls: {{certificate: \"{}\", key: \"{}\"}}}}\n\
+             admin: \"{admin}\"\n\
+             trusted_proxies: [127.0.0.1]\n\
+             projects:\n  shop: {{host: \"{}\", api_key: env:LEAKS_KEY}}\n\
+             routes:\n\
+             \x20 - path: /hr/\n    segment: {{project: shop, write_keys: [env:LEAKS_WRITE_KEY, \"file:account.key\"], \
+             forward: {{api: \"{}\", write_key: \"file:account.key\"}}}}\n\
+             \x20 - path: /ph/\n    posthog: shop\n\
+             \x20 - path: /\n    origin: \"{}\"\n\
+             mapping: {{sessions: {{cookie: {{secret: env:LEAKS_SECRET}}}}}}\n\
+             limits: {{body: 200kB, event: 50kB}}\n\
+             delivery: {{connect_timeout: 2s, timeout: 5s, spool: {{path: spool/}}}}\n\
+             server: {{grace: 1s}}\n",
+            certificates.file("certificate.pem").display(),
+            certificates.file("key.pem").display(),
+            posthog.url(),
+            segment.url(),
+            site.url(),
+        );
+        std::fs::write(folder.path().join("hedgerow.yaml"), yaml).unwrap();
+        std::fs::write(folder.path().join("account.key"), secrets::ACCOUNT_KEY).unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = Self::command(folder.path());
+        command.args(["run"]).stderr(log).stdout(Stdio::null());
+        if let Some(filter) = filter {
+            command.env("RUST_LOG", filter);
+        }
+        let mut world = Self {
+            process: command.spawn().unwrap(),
+            folder,
+            address,
+            secure,
+            admin,
+            certificates,
+            posthog,
+            site,
+            segment,
+            outs: Vec::new(),
+        };
+        world.listens().await;
+        world
+    }
+
+    async fn listens(&mut self) {
+        for address in [self.address, self.secure, self.admin] {
+            let start = std::time::Instant::now();
+            while tokio::net::TcpStream::connect(address).await.is_err() {
+                let ended = self.process.try_wait().unwrap();
+                assert!(
+                    ended.is_none() && start.elapsed() < DEADLINE,
+                    "{}",
+                    self.log()
+                );
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        }
+    }
+
+    /// The binary with the secrets of its configuration.
+    fn command(folder: &Path) -> Command {
+        let mut command = Command::new(BINARY);
+        command
+            .arg("-c")
+            .arg(folder.join("hedgerow.yaml"))
+            .env("LEAKS_KEY", secrets::PROJECT_KEY)
+            .env("LEAKS_WRITE_KEY", secrets::WRITE_KEY)
+            .env("LEAKS_SECRET", secrets::SESSION_SECRET)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// Sends these bytes, and keeps what comes back until the connection ends or has answered.
+    async fn send(&mut self, sink: Sink, bytes: &[u8]) -> Option<Answer> {
+        let mut client = Client::connect(self.address).await;
+        client.send(bytes).await;
+        let answer = client.next().await;
+        if let Some(answer) = &answer {
+            let said = [answer.head.as_bytes(), &answer.body].concat();
+            self.outs.push(Out::new(sink, said));
+        }
+        answer
+    }
+
+    /// What a path of the admin address says.
+    async fn admin(&mut self, path: &str, sink: Sink) -> String {
+        let mut client = Client::connect(self.admin).await;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin);
+        let answer = client.exchange(request.as_bytes()).await;
+        let said = String::from_utf8_lossy(&answer.body).into_owned();
+        self.outs.push(Out::new(sink, said.clone().into_bytes()));
+        said
+    }
+
+    /// What another command of the binary says of the same configuration.
+    fn run(&mut self, arguments: &[&str], sink: Sink) -> String {
+        let output = Self::command(self.folder.path()).args(arguments).output();
+        let output = output.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&said).into_owned();
+        self.outs.push(Out::new(sink, said));
+        text
+    }
+
+    /// Waits until an event has been refused for good.
+    async fn dead_letter(&mut self) {
+        let start = std::time::Instant::now();
+        while !self
+            .run(&["spool", "show", "1"], Sink::DeadLetter)
+            .contains("\"event\"")
+        {
+            assert!(
+                start.elapsed() < DEADLINE,
+                "no dead letter:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Ends the process, gathers what is left, and looks for secrets in all of it.
+    async fn judge(mut self) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(sent.unwrap().success());
+        let process = &mut self.process;
+        eventually("its end", || process.try_wait().unwrap()).await;
+        let log = self.log();
+        self.outs
+            .push(Out::new(Sink::Log, log.clone().into_bytes()));
+        for file in files(&self.folder.path().join("spool")) {
+            self.outs
+                .push(Out::new(Sink::Disk, std::fs::read(file).unwrap()));
+        }
+        self.outs.push(Out::new(Sink::PostHog, self.posthog.got()));
+        self.outs.push(Out::new(Sink::Site, self.site.got()));
+        self.outs.push(Out::new(Sink::Segment, self.segment.got()));
+        let leaks = secrets::leaks(&self.outs);
+        assert!(leaks.is_empty(), "\n{}", leaks.join("\n"));
+        let missing = secrets::missing(&self.outs);
+        assert!(
+            missing.is_empty(),
+            "did not get there:\n{}\n{log}",
+            missing.join("\n")
+        );
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+async fn drive(filter: Option<&str>) {
+    let mut world = World::start(filter).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", world.process.id())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let core: Vec<&str> = core.unwrap().split_whitespace().collect();
+    assert_eq!(
+        core[4..6],
+        ["0", "0"],
+        "a crash would write its memory to disk"
+    );
+    paths::drive(&mut world).await;
+    world.judge().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_leaves_at_the_default_level_of_the_log() {
+    drive(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_leaves_when_our_own_lines_are_debugged() {
+    drive(Some("hedgerow=debug")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_leaves_when_everything_is_traced() {
+    drive(Some("trace")).await;
+}
