@@ -1,5 +1,6 @@
 # make demo    the whole thing on this machine, without keys or accounts; PORT=8080 is the shop's
 # make test    everything that must hold, with Segment's real libraries and a real browser
+# make quick   the unit tests and the fast files of tests
 # make check   formatting and lints
 # make supply-chain  the dependencies, against deny.toml
 # make deb     the Debian package; make try-deb installs, starts, upgrades and removes it in a folder
@@ -13,7 +14,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
+.PHONY: demo test quick check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -45,6 +46,10 @@ test: check supply-chain clients nats-server prometheus faketime web-servers blo
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	$(MAKE) instructions
 	$(TRY_BLOCKERS)
+
+# After each step: nothing here waits for a browser, a server or a disk.
+quick: cmake
+	cargo test --locked --workspace --lib --bins --test capture_cases --test docs --test plug_in --test recordings
 
 # Licences, sources, duplicates and advisories of what we depend on (deny.toml).
 supply-chain:

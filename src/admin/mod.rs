@@ -31,6 +31,7 @@ use access::names_an_address;
 pub use access::{LiveView, Token};
 pub use health::{Health, Question, Unready};
 use live::{Came, Clock, Live};
+#[cfg(feature = "demo")]
 pub(crate) use page::SHARED;
 pub use requests::{key_end, Answered, Asked, RequestCount, Requests, Takes, TurnedAway};
 use samples::Samples;

@@ -70,6 +70,11 @@ mod none {
             Err(NOT_BUILT_IN)
         }
 
+        /// The folder.
+        pub fn folder(&self) -> &Path {
+            match *self {}
+        }
+
         /// Whether this process drains the spool.
         pub fn rank(&self) -> Rank {
             match *self {}

@@ -1,14 +1,15 @@
-//! The rewriting of [Hedgerow]: bodies of Segment's tracking API in, batches for PostHog out.
-//!
-//! - [`segment`] is what arrives: routes, write keys, encodings, and the reply a client expects.
-//! - [`rewrite`] is the way from one to the other.
-//! - [`posthog`] is what leaves: hosts, project keys, the batch and capture's limits.
-//!
-//! Pure: no network, no clock, no framework and no configuration file. Time, client address and
-//! random bits are handed in.
-//!
-//! [Hedgerow]: https://crates.io/crates/hedgerow
+#![doc = include_str!("../README.md")]
 
+#[doc(hidden)]
 pub mod posthog;
+#[doc(hidden)]
 pub mod rewrite;
+#[doc(hidden)]
 pub mod segment;
+
+pub use posthog::{ApiKey, ApiKeyError, Batch, Envelope};
+pub use rewrite::{
+    Arrival, Bounds, Fate, Fault, Flow, Mapping, Mode, Notice, Omission, Pulled, Recipient,
+    Rewrite, RewriteError, Rewriter, Signals, Timestamp, Watch,
+};
+pub use segment::{Call, Kind};
