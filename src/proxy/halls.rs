@@ -10,7 +10,7 @@ use http::StatusCode;
 use pingora::proxy::HttpProxy;
 
 use crate::config::{Config, H2c};
-use crate::demo::http::{Handler, Request, Response};
+use crate::plain::{Handler, Request, Response};
 
 use super::departure::Departure;
 use super::listening::{Bounds, Entrance, Hall, Manner, Plainly, Plan};
