@@ -80,6 +80,36 @@ mod none {
             match *self {}
         }
 
+        /// Says that this process waits to drain the spool.
+        pub fn stand_in_line(&self) {
+            match *self {}
+        }
+
+        /// Whether the process that drains it knows of this one.
+        pub fn is_aside(&self) -> bool {
+            match *self {}
+        }
+
+        /// Takes back that another process is there.
+        pub fn leave_line(&self) {
+            match *self {}
+        }
+
+        /// Whether another process uses this spool beside the one that drains it.
+        pub fn is_awaited(&self) -> bool {
+            match *self {}
+        }
+
+        /// Says that this process knows of another one.
+        pub fn step_aside(&self) {
+            match *self {}
+        }
+
+        /// Takes that back.
+        pub fn step_forth(&self) {
+            match *self {}
+        }
+
         /// Learns from the file what waits.
         pub async fn learn(&self) {
             match *self {}

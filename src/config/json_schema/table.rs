@@ -93,10 +93,17 @@ pub(super) const SECTIONS: &[SectionShape] = &[
         keys: schema::LISTENER,
         at: "listen[0]",
         required: &["address"],
+        excludes: &[("h2c", "tls"), ("redirect", "tls")],
         shapes: &[
             ("address", ADDRESS),
-            ("tls", Section("tls")),
+            ("tls", OneOrMore(&Section("tls"))),
             ("health", Pattern("^/.")),
+            (
+                "proxy_protocol",
+                AnyOf(&[OneOrMore(&NETWORK), ListOf(&NETWORK, 0, 0), Nothing]),
+            ),
+            ("h2c", Read),
+            ("redirect", Pattern("^https(:[0-9]{1,5})?$")),
         ],
         ..PLAIN
     },
@@ -344,6 +351,8 @@ pub(super) const SECTIONS: &[SectionShape] = &[
             ("memory", Read),
             ("connections", Read),
             ("connections_per_client", Read),
+            ("requests_per_client", AnyOf(&[Read, Off])),
+            ("requests_per_key", AnyOf(&[Read, Off])),
         ],
         ..PLAIN
     },
@@ -379,15 +388,29 @@ pub(super) const SECTIONS: &[SectionShape] = &[
         keys: schema::NATS,
         at: "delivery.spool.nats",
         required: &["url"],
-        needs: &[("user", "password"), ("password", "user")],
-        excludes: &[("user", "token"), ("password", "token")],
+        needs: &[
+            ("user", "password"),
+            ("password", "user"),
+            ("certificate", "key"),
+            ("key", "certificate"),
+        ],
+        excludes: &[
+            ("user", "token"),
+            ("password", "token"),
+            ("credentials", "user"),
+            ("credentials", "password"),
+            ("credentials", "token"),
+        ],
         shapes: &[
             ("url", OneOrMore(&Pattern("^(nats://|tls://|env:|file:).+"))),
             ("stream", Pattern("^[A-Za-z0-9_-]{1,64}$")),
             ("user", SECRET),
             ("password", SECRET),
             ("token", SECRET),
+            ("credentials", Text),
             ("ca_file", Text),
+            ("certificate", Text),
+            ("key", Text),
             ("replicas", Read),
         ],
         ..PLAIN
@@ -400,6 +423,7 @@ pub(super) const SECTIONS: &[SectionShape] = &[
             ("threads", Read),
             ("grace", Read),
             ("upgrade_socket", AnyOf(&[Text, Off, Nothing])),
+            ("watch", Read),
         ],
         ..PLAIN
     },

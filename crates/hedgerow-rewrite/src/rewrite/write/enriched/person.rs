@@ -1,11 +1,12 @@
 //! Sessions, persons, the sending library and the books (mapping 5.3, 5.4 and 5.6).
 
+use super::super::super::enrich::uuid7::{hyphenated, Uuid7};
 use super::super::super::explain::Origin;
 use super::super::super::json::{name, Name, Shape, Value};
 use super::super::super::library::Library;
 use super::super::super::message::Inner;
 use super::super::super::{usable, Bookkeeping, ContextTraits, PersonProfiles};
-use super::Properties;
+use super::{Escapes, Properties};
 use crate::segment::Kind;
 
 impl Properties<'_, '_, '_, '_> {
@@ -31,16 +32,18 @@ impl Properties<'_, '_, '_, '_> {
 
     pub(super) fn write_session(&mut self) {
         if let Some((session, origin)) = self.settled.session {
-            self.add_any(
-                name!("$session_id"),
-                &session.to_string(),
-                Origin::Fixed(origin),
-            );
+            self.add_uuid(name!("$session_id"), session, Origin::Fixed(origin));
         }
         if let Some(window) = self.settled.window {
             let origin = Origin::Fixed("context.windowId");
-            self.add_any(name!("$window_id"), &window.to_string(), origin);
+            self.add_uuid(name!("$window_id"), window, origin);
         }
+    }
+
+    fn add_uuid(&mut self, key: Name, uuid: Uuid7, origin: Origin<'_>) {
+        let text = hyphenated(*uuid.as_bytes());
+        let text = std::str::from_utf8(&text).unwrap_or_default();
+        self.add(key, text, Escapes::None, origin);
     }
 
     pub(super) fn write_person(&mut self) {
