@@ -32,6 +32,11 @@ impl Token {
         }
     }
 
+    /// The value of an `Authorization` header that shows it.
+    pub(crate) fn bearer(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+
     /// The value of the cookie. Who reads it can see the live view, but does not know the token.
     fn pass(&self) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());

@@ -114,8 +114,8 @@ fn tell_of_certificates(hedgerow: &Hedgerow) {
         let days = left / (24 * 3600);
         if left <= 0 {
             log::error!(
-                "the certificate {file} has ended {} days ago: clients refuse it. Renew it, and \
-                 restart",
+                "the certificate {file} has ended {} days ago: clients refuse it. Renew it: \
+                 the new file is taken up by itself",
                 -days
             );
         } else if days < ENDING {

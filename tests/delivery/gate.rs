@@ -32,7 +32,7 @@ async fn what_integrations_keep_back_is_said_once_and_counted_with_the_switch_th
         let counts = proxy.hedgerow.counts();
         let admin = proxy.hedgerow.admin().expect("it is on");
         let metrics = super::culprits::asked(&admin, "/metrics");
-        let live = super::culprits::asked(&admin, "/live");
+        let live = super::culprits::asked(&admin, "/live/message?number=1");
         if arrives {
             assert_eq!((counts.events, counts.left_out), (4, 0));
             continue;

@@ -116,7 +116,11 @@ fn every_parameter_that_is_read_from_urls_is_documented() {
     let source = file("crates/hedgerow-rewrite/src/rewrite/enrich/url/parameters.rs");
     let names: Vec<&str> = source
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("(\"")?.split_once("\", Privacy::"))
+        .filter_map(|line| {
+            line.trim()
+                .strip_prefix("(name!(\"")?
+                .split_once("\"), Privacy::")
+        })
         .map(|(name, _)| name)
         .collect();
     assert!(names.len() > 20, "{names:?}");

@@ -456,7 +456,7 @@ pub const METRICS: &[Metric] = &[
         labels: &["certificate"],
         help: "When the certificate that is served, or the first of its chain, ends, in seconds \
                since 1970; by its file.",
-        action: "days left: `(value - time()) / 86400`. Renew the file and restart",
+        action: "days left: `(value - time()) / 86400`. Renew the file: it is taken up by itself, or with `hedgerow reload`",
         read: |state, samples| {
             for certificate in &state.certificates {
                 samples.add(&[&certificate.file], certificate.expires as f64);

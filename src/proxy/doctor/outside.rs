@@ -5,6 +5,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use serde_json::{json, Value};
 
+use crate::admin::LiveView;
 use crate::config::{Action, Config, Libraries, PageHost, SiteHost};
 use crate::doctor::{self, Finding, Seen};
 use crate::posthog::Host;
@@ -139,10 +140,21 @@ async fn came_from(
     let host: Host = format!("http://{admin}").parse().ok()?;
     let connections = Pools::default().of(&host, None).ok()?;
     let live = Asking::new(&host, connections, timeouts(config));
-    // From now on the live view remembers.
-    let news = live.ask("GET", "/live", &[], Bytes::new()).await.ok()?;
-    let news: Value = serde_json::from_str(&news.body).ok()?;
-    let latest = news.get("latest")?.as_u64()?;
+    let bearer = match &config.live {
+        LiveView::Off => return None,
+        LiveView::Open => None,
+        LiveView::Token(token) => Some(token.bearer()),
+    };
+    let fields: Vec<_> = bearer
+        .iter()
+        .map(|bearer| ("authorization", bearer.as_str()))
+        .collect();
+    let asked = async |path: &str| -> Option<Value> {
+        let answer = live.ask("GET", path, &fields, Bytes::new()).await.ok()?;
+        serde_json::from_str(&answer.body).ok()
+    };
+    // From now on the live view records.
+    let latest = asked("/live").await?.get("latest")?.as_u64()?;
     let id = uuid();
     let mut message = json!({
         "type": "track",
@@ -156,16 +168,21 @@ async fn came_from(
     }
     let body = Bytes::from(message.to_string());
     outside.ask("POST", track, &[JSON], body).await.ok()?;
-    let path = format!("/live?after={latest}");
-    let news = live.ask("GET", &path, &[], Bytes::new()).await.ok()?;
-    let news: Value = serde_json::from_str(&news.body).ok()?;
-    let entries = news.get("entries")?.as_array()?;
-    entries.iter().find_map(|entry| {
-        let left = entry.get("left")?.as_str()?;
-        let event: Value = serde_json::from_str(left).ok()?;
-        let properties = event.get("properties")?;
-        let ours = properties.get("distinct_id")?.as_str()? == id;
-        let address = properties.get("$ip")?.as_str()?;
-        ours.then(|| address.to_owned())
-    })
+    let news = asked(&format!("/live?after={latest}")).await?;
+    for entry in news.get("entries")?.as_array()? {
+        let number = entry.get("number")?.as_u64()?;
+        let Some(detail) = asked(&format!("/live/message?number={number}")).await else {
+            continue;
+        };
+        let left = detail.get("left").and_then(Value::as_str);
+        let event = left.and_then(|left| serde_json::from_str::<Value>(left).ok());
+        let Some(properties) = event.as_ref().and_then(|event| event.get("properties")) else {
+            continue;
+        };
+        let text = |name| properties.get(name).and_then(Value::as_str);
+        if text("distinct_id") == Some(id.as_str()) {
+            return text("$ip").map(str::to_owned);
+        }
+    }
+    None
 }
