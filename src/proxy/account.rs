@@ -22,7 +22,7 @@ use crate::site::forward::{
 use crate::site::{keeps_response_header, DeviceMode};
 
 use super::fetch::Source;
-use super::gate::Gate;
+use super::log_limit::LogLimit;
 use super::outbound::Connections;
 use super::random_bits;
 use super::upstream::Timeouts;
@@ -86,7 +86,7 @@ pub(super) struct Account {
     places: Semaphore,
     connect: Duration,
     accounts: Arc<Accounts>,
-    gate: Arc<Gate>,
+    log_limit: Arc<LogLimit>,
     copies: Mutex<HashMap<String, Copied>>,
 }
 
@@ -251,7 +251,7 @@ impl Account {
         [api, cdn]: [Arc<Connections>; 2],
         connect: Duration,
         accounts: Arc<Accounts>,
-        gate: Arc<Gate>,
+        log_limit: Arc<LogLimit>,
     ) -> Self {
         let timeouts = Timeouts {
             connect,
@@ -267,7 +267,7 @@ impl Account {
             connect,
             accounts,
             copies: Mutex::default(),
-            gate,
+            log_limit,
         }
     }
 
@@ -296,7 +296,7 @@ impl Account {
             Fate::Expired => ("forward_expired", "Segment did not take it in time"),
             Fate::Full => ("forward_full", "too many requests wait for Segment"),
         };
-        if let Some(more) = self.gate.pass("", kind) {
+        if let Some(more) = self.log_limit.pass("", kind) {
             log::warn!("a request did not get to the Segment account: {reason}{more}");
         }
     }
@@ -395,7 +395,7 @@ impl Account {
             _ => None,
         };
         let Some(settings) = settings else {
-            if let Some(more) = self.gate.pass("", "account_settings") {
+            if let Some(more) = self.log_limit.pass("", "account_settings") {
                 log::warn!("the settings of a Segment account could not be fetched{more}");
             }
             return None;

@@ -130,8 +130,8 @@ impl Inner {
             })
             .collect();
         projects.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        let spool = self.keeping.as_ref().map(|keeping| {
-            for status in keeping.delivery().status() {
+        let spool = self.backlog.as_ref().map(|backlog| {
+            for status in backlog.delivery().status() {
                 let known = projects
                     .iter_mut()
                     .find(|known| known.name == status.project);
@@ -148,12 +148,12 @@ impl Inner {
                     project.posthog = Condition::Away;
                 }
             }
-            let store = keeping.delivery().store();
+            let store = backlog.delivery().store();
             let (counters, size) = (store.counters(), store.gauges().size());
             SpoolState {
                 writable: store.standing() == Standing::Takes,
                 size: size.map(|(used, limit)| SpoolSize { used, limit }),
-                disk_free: keeping.folder().and_then(process::free_of),
+                disk_free: backlog.folder().and_then(process::free_of),
                 appended: counters.appended.load(Ordering::Relaxed),
                 collapsed: counters.collapsed.load(Ordering::Relaxed),
                 settled: counters.settled.load(Ordering::Relaxed),
@@ -177,7 +177,7 @@ impl Inner {
             held: counts.held,
             held_limit: self.budget.limit(),
             log_dropped: crate::logging::dropped(),
-            connections: self.crowd.counts(),
+            connections: self.connection_limits.counts(),
             unready: self.unready(),
             projects,
             spool,
@@ -220,9 +220,9 @@ impl Inner {
         if self.leaving.load(Ordering::Relaxed) {
             reasons.push(Unready::Leaving);
         }
-        let (keeps, any_there) = match &self.keeping {
-            Some(keeping) => {
-                let delivery = keeping.delivery();
+        let (keeps, any_there) = match &self.backlog {
+            Some(backlog) => {
+                let delivery = backlog.delivery();
                 let keeps = delivery.store().standing() == Standing::Takes;
                 let status = delivery.status();
                 let mut there = status

@@ -14,13 +14,13 @@ use crate::rewrite::Rewriter;
 
 use super::account::{Account, Accounts};
 use super::admin::AdminPages;
+use super::backlog::{Backlog, Terms};
 use super::budget::Budget;
-use super::crowd::Crowd;
+use super::connection_limits::ConnectionLimits;
 use super::culprits::Cautions;
 use super::files::Files;
-use super::gate::Gate;
 use super::group::Gathering;
-use super::keeping::{Keeping, Terms};
+use super::log_limit::LogLimit;
 use super::pools::Pools;
 use super::posthog::Passed;
 use super::process;
@@ -33,13 +33,13 @@ use super::{BuildError, Clock, Destinations, Hedgerow, Inner, Shared};
 
 /// What outlives a configuration: the spool, counters, and what clients have taken.
 pub(super) struct Lasting {
-    pub(super) keeping: Option<Arc<Keeping>>,
+    pub(super) backlog: Option<Arc<Backlog>>,
     pub(super) counters: Arc<Counters>,
     pub(super) budget: Arc<Budget>,
-    pub(super) crowd: Arc<Crowd>,
+    pub(super) connection_limits: Arc<ConnectionLimits>,
     pub(super) head: Duration,
     pub(super) cautions: Arc<Cautions>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) log_limit: Arc<LogLimit>,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) idle_seconds: u64,
     pub(super) clock: Clock,
@@ -66,7 +66,7 @@ impl Lasting {
     pub(super) fn build(mut self, config: Config) -> Result<Hedgerow, BuildError> {
         let parts = self.parts(&config, None)?;
         if let Some(spool) = &config.delivery.spool {
-            let keeping = Keeping::open(
+            let backlog = Backlog::open(
                 spool,
                 &config.delivery,
                 Terms {
@@ -75,9 +75,9 @@ impl Lasting {
                     clock: Arc::clone(&self.clock),
                 },
                 Arc::clone(&parts.destinations),
-                Arc::clone(&self.gate),
+                Arc::clone(&self.log_limit),
             );
-            self.keeping = Some(Arc::new(keeping?));
+            self.backlog = Some(Arc::new(backlog?));
         }
         let inner = self.compiled(config, parts, None);
         let shared = Arc::new(Shared {
@@ -165,8 +165,9 @@ impl Lasting {
         let known = known.filter(|known| known.is_as_good(forward, connect));
         Ok(known.map_or_else(
             || {
-                let (accounts, gate) = (Arc::clone(&self.accounts), Arc::clone(&self.gate));
-                Arc::new(Account::new(forward, hosts, connect, accounts, gate))
+                let (accounts, log_limit) =
+                    (Arc::clone(&self.accounts), Arc::clone(&self.log_limit));
+                Arc::new(Account::new(forward, hosts, connect, accounts, log_limit))
             },
             Arc::clone,
         ))
@@ -213,7 +214,7 @@ impl Lasting {
             None => Requests::new(routes),
             Some(before) => Requests::after(&before.requests, routes),
         };
-        let keeping = self.keeping.as_ref();
+        let backlog = self.backlog.as_ref();
         Inner {
             admin: self.admin.of(&config, &self.clock),
             requests,
@@ -222,13 +223,13 @@ impl Lasting {
             passed,
             rewriter,
             budget: Arc::clone(&self.budget),
-            gathering: Gathering::of(&config, &destinations, keeping, &self.gate),
+            gathering: Gathering::of(&config, &destinations, backlog, &self.log_limit),
             destinations,
             counters: Arc::clone(&self.counters),
-            crowd: Arc::clone(&self.crowd),
+            connection_limits: Arc::clone(&self.connection_limits),
             cautions: Arc::clone(&self.cautions),
-            gate: Arc::clone(&self.gate),
-            keeping: keeping.cloned(),
+            log_limit: Arc::clone(&self.log_limit),
+            backlog: backlog.cloned(),
             observer: self.observer.clone(),
             idle_seconds: self.idle_seconds,
             clock: Arc::clone(&self.clock),
@@ -265,12 +266,14 @@ impl Shared {
         let (inner, lasting) = (self.current.load(), &self.lasting);
         let config = &inner.config;
         lasting.budget.set_limit(config.limits.memory);
-        lasting.crowd.bound(&config.limits, &config.trusted_proxies);
+        lasting
+            .connection_limits
+            .bound(&config.limits, &config.trusted_proxies);
         lasting.admin.settle(config);
-        if let Some(keeping) = &lasting.keeping {
-            keeping.serve(Arc::clone(&inner.destinations));
+        if let Some(backlog) = &lasting.backlog {
+            backlog.serve(Arc::clone(&inner.destinations));
             if let Some(live) = inner.admin.as_ref().and_then(|admin| admin.live()) {
-                keeping.show_to(Arc::clone(live));
+                backlog.show_to(Arc::clone(live));
             }
         }
     }

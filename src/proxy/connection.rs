@@ -20,7 +20,7 @@ use pingora::time::timeout;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::watch;
 
-use super::crowd::{Crowd, Place};
+use super::connection_limits::{ConnectionLimits, Place};
 
 /// What is read at once while nothing is known of a request: most of them whole. No more than the
 /// framework would read, which loses what it has read beyond a body.
@@ -40,7 +40,7 @@ pub(super) struct Ends {
     /// When the head of a request has taken so long.
     pub(super) head: Duration,
     /// When others need its place.
-    pub(super) crowd: Option<Arc<Crowd>>,
+    pub(super) connection_limits: Option<Arc<ConnectionLimits>>,
     pub(super) _place: Option<Place>,
 }
 
@@ -75,10 +75,10 @@ where
 /// The first bytes of the next request; nothing when there is none.
 async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
     let idle = Duration::from_secs(ends.idle);
-    let crowd = ends.crowd.as_deref();
+    let connection_limits = ends.connection_limits.as_deref();
     let sent_away = async {
-        match crowd {
-            Some(crowd) => crowd.sent_away().await,
+        match connection_limits {
+            Some(connection_limits) => connection_limits.sent_away().await,
             None => std::future::pending().await,
         }
     };

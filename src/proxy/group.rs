@@ -19,12 +19,12 @@ use crate::delivery::{
 };
 use crate::posthog::{events_within, join, Bearing};
 
+use super::backlog::{Backlog, Holder};
 use super::budget::Reservation;
 use super::culprits::{blames_events, deliver_without, Culprit};
-use super::gate::Gate;
-use super::keeping::{Holder, Keeping};
-use super::passage::Stop;
+use super::log_limit::LogLimit;
 use super::sender::Destination;
+use super::upload::Stop;
 use super::verdict::{Then, Trouble, Verdict};
 use super::Destinations;
 
@@ -40,8 +40,8 @@ type Outcome = Result<(Holder, Vec<Culprit>), Stop>;
 pub(super) struct Gathering {
     project: String,
     destinations: Arc<Destinations>,
-    keeping: Option<Arc<Keeping>>,
-    gate: Arc<Gate>,
+    backlog: Option<Arc<Backlog>>,
+    log_limit: Arc<LogLimit>,
     state: Mutex<State>,
 }
 
@@ -99,8 +99,8 @@ impl Gathering {
     pub(super) fn of(
         config: &config::Config,
         destinations: &Arc<Destinations>,
-        keeping: Option<&Arc<Keeping>>,
-        gate: &Arc<Gate>,
+        backlog: Option<&Arc<Backlog>>,
+        log_limit: &Arc<LogLimit>,
     ) -> HashMap<String, Arc<Self>> {
         let bounds = Bounds {
             linger: config.delivery.linger,
@@ -113,8 +113,8 @@ impl Gathering {
             let gathering = Self {
                 project: project.name.clone(),
                 destinations: Arc::clone(destinations),
-                keeping: keeping.cloned(),
-                gate: Arc::clone(gate),
+                backlog: backlog.cloned(),
+                log_limit: Arc::clone(log_limit),
                 state: Mutex::new(State {
                     queue: Queue::new(bounds),
                     timer: Timer::Idle,
@@ -130,11 +130,11 @@ impl Gathering {
     /// It waits for its turn as long as for a place among the batches under way, and no longer.
     pub(super) async fn deliver(self: &Arc<Self>, request: Request) -> Outcome {
         let Some(destination) = self.destinations.get(&self.project) else {
-            return Err(lost(self.keeping.as_deref()));
+            return Err(lost(self.backlog.as_deref()));
         };
         let (answer, mut answered) = oneshot::channel();
         let number = self.enter(request, answer);
-        let closed = |_| Err(lost(self.keeping.as_deref()));
+        let closed = |_| Err(lost(self.backlog.as_deref()));
         if let Ok(outcome) = tokio::time::timeout(destination.patience(), &mut answered).await {
             return outcome.unwrap_or_else(closed);
         }
@@ -212,13 +212,13 @@ impl Gathering {
     /// A request whose turn did not come in time.
     async fn crowded(&self, destination: &Destination, entry: Entry) -> Outcome {
         let verdict = Verdict::Unreachable(Trouble::Crowded);
-        let Some(keeping) = &self.keeping else {
-            verdict.report(destination.project(), &self.gate, Then::SentAgain);
+        let Some(backlog) = &self.backlog else {
+            verdict.report(destination.project(), &self.log_limit, Then::SentAgain);
             return Err(Stop::Verdict(verdict));
         };
-        verdict.report(destination.project(), &self.gate, Then::Kept);
+        verdict.report(destination.project(), &self.log_limit, Then::Kept);
         let events = SpooledEvent::of_batch(&entry.batch, entry.ticket.arrived);
-        let kept = keeping.keep(destination, events).await;
+        let kept = backlog.keep(destination, events).await;
         kept.map(|holder| (holder, Vec::new())).map_err(Stop::from)
     }
 
@@ -227,7 +227,7 @@ impl Gathering {
         let Some(destination) = self.destinations.get(&self.project) else {
             return;
         };
-        let Some(keeping) = &self.keeping else {
+        let Some(backlog) = &self.backlog else {
             return match self.stream(destination, &load).await {
                 Verdict::Accepted => load.tell(|_| Ok((Holder::PostHog, Vec::new()))),
                 verdict if blames_events(verdict) => self.halve(destination, load, verdict).await,
@@ -235,7 +235,7 @@ impl Gathering {
             };
         };
         let events = || load.events(destination);
-        let kept = keeping.bring(destination, &load.batch, load.client, events);
+        let kept = backlog.bring(destination, &load.batch, load.client, events);
         match kept.await {
             Ok(holder) => load.tell(|_| Ok((holder, Vec::new()))),
             Err(unkept) => load.tell(|_| Err(Stop::from(unkept))),
@@ -247,7 +247,7 @@ impl Gathering {
         let verdict = sent.await.verdict;
         destination.note(verdict);
         if !blames_events(verdict) {
-            verdict.report(destination.project(), &self.gate, Then::SentAgain);
+            verdict.report(destination.project(), &self.log_limit, Then::SentAgain);
         }
         verdict
     }
@@ -270,7 +270,7 @@ impl Gathering {
                 });
             }
             Err(verdict) => {
-                verdict.report(destination.project(), &self.gate, Then::SentAgain);
+                verdict.report(destination.project(), &self.log_limit, Then::SentAgain);
                 load.tell(|_| Err(Stop::Verdict(verdict)));
             }
         }
@@ -394,8 +394,8 @@ impl Load {
 
 /// What becomes of a request whose group ended without a word, which only the end of the process
 /// does.
-fn lost(keeping: Option<&Keeping>) -> Stop {
-    match keeping {
+fn lost(backlog: Option<&Backlog>) -> Stop {
+    match backlog {
         Some(_) => Stop::Spool,
         None => Stop::Verdict(Verdict::Unreachable(Trouble::Closed)),
     }

@@ -28,9 +28,9 @@ use crate::site::SiteFile;
 use super::account::{Copy, Fate, Original};
 use super::body::Incoming;
 use super::files::joined;
-use super::passage::{KeySearch, Keys, Passage, Stop};
 use super::rates::{Pace, RETRY_AFTER};
 use super::refusals::{of_refusal, Asking};
+use super::upload::{KeySearch, Keys, Stop, Upload};
 use super::{client, random_bits, reply, visitor, Inner};
 
 /// A chunk is inflated in slices of this many bytes. Gzip turns one byte into at most 1032, so
@@ -195,7 +195,7 @@ impl Inner {
             && counts
             && self
                 .rates
-                .of_client(&self.config, self.client(session), &self.gate)
+                .of_client(&self.config, self.client(session), &self.log_limit)
                 == Pace::TooFast
     }
 
@@ -235,47 +235,47 @@ impl Inner {
             Ok(decoder) => decoder,
             Err(error) => return Ended::stopped(Stop::Encoding(error)),
         };
-        let mut passage = self.passage(session, call, keys);
+        let mut upload = self.upload(session, call, keys);
         let through = through(
             session,
             incoming,
             &mut decoder,
-            &mut passage,
+            &mut upload,
             copy.as_deref_mut(),
         );
         let outcome = through.await;
-        passage.time();
+        upload.time();
         if let Some(copy) = copy {
-            copy.found(passage.key());
+            copy.found(upload.key());
         }
         let mut ended = match outcome {
-            Ok(()) if passage.only_message_too_large() => Ended::refused(Refusal::TooLarge),
+            Ok(()) if upload.only_message_too_large() => Ended::refused(Refusal::TooLarge),
             Ok(()) => Ended::well(Reply::Accepted),
             Err(stop) => {
-                passage.abort(stop).await;
+                upload.abort(stop).await;
                 if stop == Stop::Memory {
                     self.report_memory();
                 }
                 Ended {
-                    key: passage.key_of_refusal(stop),
+                    key: upload.key_of_refusal(stop),
                     ..Ended::stopped(stop)
                 }
             }
         };
-        ended.set_cookie = set_cookie(&passage, self.transport(session));
+        ended.set_cookie = set_cookie(&upload, self.transport(session));
         ended
     }
 
     /// The way of a body, before its first byte. Apart from what waits for the body, whose future
     /// would carry the parts beside the whole.
-    fn passage<'a>(&'a self, session: &Session, call: Call, keys: Keys<'a>) -> Passage<'a> {
+    fn upload<'a>(&'a self, session: &Session, call: Call, keys: Keys<'a>) -> Upload<'a> {
         let client = self.client(session);
         let arrival = self.arrival(session, call, client);
         let forwarded = self.forwarded(client, arrival.signals);
         let mut rewrite = self.rewriter.begin(arrival);
         let expected = Incoming::announced(session).unwrap_or_default();
         rewrite.expect(expected.min(EXPECTED));
-        Passage::new(self, keys, forwarded, rewrite)
+        Upload::new(self, keys, forwarded, rewrite)
     }
 
     /// Delivers the message of a pixel. Whatever becomes of it, the answer is the picture.
@@ -303,18 +303,18 @@ impl Inner {
             ..self.arrival(session, Call::One(kind), client)
         };
         let forwarded = self.forwarded(client, arrival.signals);
-        let mut passage = Passage::new(self, keys, forwarded, self.rewriter.begin(arrival));
-        let mut outcome = passage.push(&message);
+        let mut upload = Upload::new(self, keys, forwarded, self.rewriter.begin(arrival));
+        let mut outcome = upload.push(&message);
         if outcome.is_ok() {
-            outcome = passage.finish().await;
+            outcome = upload.finish().await;
         }
-        passage.time();
+        upload.time();
         if let Some(copy) = copy {
-            copy.found(passage.key());
+            copy.found(upload.key());
         }
         if let Err(stop) = outcome {
-            passage.abort(stop).await;
-            if let Some(more) = self.gate.pass("pixel", "pixel") {
+            upload.abort(stop).await;
+            if let Some(more) = self.log_limit.pass("pixel", "pixel") {
                 let reason = stop.refusal_code().unwrap_or("not delivered");
                 log::warn!("a pixel's message was lost: {reason}{more}");
             }
@@ -323,12 +323,12 @@ impl Inner {
                     Stop::UnknownWriteKey => Answered::PixelUnknownKey,
                     _ => Answered::PixelLost,
                 },
-                key: passage.key_of_refusal(stop),
+                key: upload.key_of_refusal(stop),
                 ..Ended::well(Reply::Pixel)
             };
         }
         Ended {
-            set_cookie: set_cookie(&passage, self.transport(session)),
+            set_cookie: set_cookie(&upload, self.transport(session)),
             ..Ended::well(Reply::Pixel)
         }
     }
@@ -373,7 +373,7 @@ impl Inner {
     /// that header as they like; from an inner one it is most often the proxy's.
     fn tell_of_untrusted(&self, peer: IpAddr) {
         let trusted = client::is_trusted(peer, &self.config.trusted_proxies);
-        if !trusted && is_inner(peer) && self.gate.first("", "untrusted_proxy") {
+        if !trusted && is_inner(peer) && self.log_limit.first("", "untrusted_proxy") {
             log::warn!(
                 "X-Forwarded-For comes from {peer}, which is not in `trusted_proxies`: if that is the \
                  proxy in front, every visitor has its address in PostHog, for good. Add it there; \
@@ -394,7 +394,7 @@ impl Inner {
     }
 
     fn report_memory(&self) {
-        if let Some(more) = self.gate.pass("", "memory") {
+        if let Some(more) = self.log_limit.pass("", "memory") {
             log::warn!(
                 "requests hold {} bytes, so one was told to try again later; \
                  `limits.memory` is the bound{more}",
@@ -409,7 +409,7 @@ async fn through(
     session: &mut Session,
     incoming: &mut Incoming,
     decoder: &mut Decoder,
-    passage: &mut Passage<'_>,
+    upload: &mut Upload<'_>,
     mut copy: Option<&mut Copy>,
 ) -> Result<(), Stop> {
     while let Some(chunk) = incoming.next(session).await? {
@@ -417,13 +417,13 @@ async fn through(
             copy.push(&chunk);
         }
         for slice in chunk.chunks(SLICE) {
-            decoder.decode(slice, &mut |piece: &[u8]| passage.push(piece))?;
-            passage.flow().await?;
+            decoder.decode(slice, &mut |piece: &[u8]| upload.push(piece))?;
+            upload.flow().await?;
         }
     }
-    decoder.finish(&mut |piece: &[u8]| passage.push(piece))?;
-    passage.flow().await?;
-    passage.finish().await
+    decoder.finish(&mut |piece: &[u8]| upload.push(piece))?;
+    upload.flow().await?;
+    upload.finish().await
 }
 
 /// How a request ended.
@@ -467,8 +467,8 @@ impl Ended {
 type SetCookie = (HeaderName, HeaderValue);
 
 /// The cookie that keeps the visitor's session, if it has to be set.
-fn set_cookie(passage: &Passage<'_>, transport: Transport) -> Option<SetCookie> {
-    let value = HeaderValue::try_from(passage.set_cookie(transport)?).ok()?;
+fn set_cookie(upload: &Upload<'_>, transport: Transport) -> Option<SetCookie> {
+    let value = HeaderValue::try_from(upload.set_cookie(transport)?).ok()?;
     Some((header::SET_COOKIE, value))
 }
 

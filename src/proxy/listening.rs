@@ -23,10 +23,10 @@ use tokio::time::{timeout, timeout_at, Instant};
 
 use super::client::is_trusted;
 use super::connection::{self, Ends};
-use super::crowd::Crowd;
-use super::departure::{Connection, Departure, Door, Stage};
-use super::gate::Gate;
+use super::connection_limits::ConnectionLimits;
+use super::drain::{Connection, Door, Drain, Stage};
 use super::gathered::Gathered;
+use super::log_limit::LogLimit;
 use super::preamble::{begins, proxied, Begins};
 use super::serve::accepted;
 use super::{ServerError, HEAD};
@@ -64,12 +64,12 @@ pub(super) enum Plainly {
 }
 
 /// An address that is listened on.
-pub(super) struct Entrance {
+pub(super) struct BoundSocket {
     pub(super) address: SocketAddr,
     listener: TcpListener,
 }
 
-impl Entrance {
+impl BoundSocket {
     /// Listens on an address; on a free port for port 0.
     pub(super) fn open(address: SocketAddr) -> io::Result<Self> {
         Self::of(TcpListener::bind(address)?)
@@ -95,7 +95,7 @@ impl Entrance {
 #[derive(Clone)]
 pub(super) struct Bounds {
     /// What the connections are counted with; nothing where only the operator comes in.
-    pub(super) crowd: Option<Arc<Crowd>>,
+    pub(super) connection_limits: Option<Arc<ConnectionLimits>>,
     /// How long the head of a request may take.
     pub(super) head: Duration,
 }
@@ -103,7 +103,7 @@ pub(super) struct Bounds {
 /// An application of the framework behind doors of ours, which open and close while it serves.
 pub(super) struct Hall<A> {
     app: Arc<A>,
-    departure: Arc<Departure>,
+    drain: Arc<Drain>,
     idle: u64,
     bounds: Bounds,
     doors: Mutex<Vec<Doorway>>,
@@ -140,18 +140,18 @@ impl DoorState {
 
 /// What a hall is to have: what is there stays, what is new listens already.
 pub(super) struct Plan {
-    doors: Vec<(SocketAddr, Manner, Option<Entrance>)>,
+    doors: Vec<(SocketAddr, Manner, Option<BoundSocket>)>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
     /// A hall without doors. Connections may wait `idle` seconds for their next request.
-    pub(super) fn new(app: A, departure: Arc<Departure>, idle: u64) -> Self {
+    pub(super) fn new(app: A, drain: Arc<Drain>, idle: u64) -> Self {
         Self {
             app: Arc::new(app),
-            departure,
+            drain,
             idle,
             bounds: Bounds {
-                crowd: None,
+                connection_limits: None,
                 head: HEAD,
             },
             doors: Mutex::default(),
@@ -186,22 +186,22 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
     pub(super) fn plan(
         &self,
         wanted: Vec<(SocketAddr, Manner)>,
-        mut enter: impl FnMut(SocketAddr) -> io::Result<Entrance>,
+        mut enter: impl FnMut(SocketAddr) -> io::Result<BoundSocket>,
     ) -> Result<Plan, ServerError> {
         let mut there: Vec<SocketAddr> = self.doors().iter().map(|door| door.configured).collect();
         let doors = wanted.into_iter().map(|(address, manner)| {
             let known = there.iter().position(|known| *known == address);
-            let entrance = match known {
+            let bound_socket = match known {
                 Some(place) => {
                     there.swap_remove(place);
                     None
                 }
                 None => {
-                    let entrance = enter(address);
-                    Some(entrance.map_err(|source| ServerError::Listen { address, source })?)
+                    let bound_socket = enter(address);
+                    Some(bound_socket.map_err(|source| ServerError::Listen { address, source })?)
                 }
             };
-            Ok((address, manner, entrance))
+            Ok((address, manner, bound_socket))
         });
         Ok(Plan {
             doors: doors.collect::<Result<_, ServerError>>()?,
@@ -217,8 +217,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
         let mut doors = self.doors();
         let mut before = std::mem::take(&mut *doors);
         let mut failed = None;
-        for (configured, manner, entrance) in plan.doors {
-            let Some(entrance) = entrance else {
+        for (configured, manner, bound_socket) in plan.doors {
+            let Some(bound_socket) = bound_socket else {
                 let place = before.iter().position(|door| door.configured == configured);
                 if let Some(place) = place {
                     let door = before.remove(place);
@@ -227,7 +227,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
                 }
                 continue;
             };
-            let socket = match entrance.listener.try_clone() {
+            let socket = match bound_socket.listener.try_clone() {
                 Ok(socket) => socket.into(),
                 Err(error) => {
                     failed = Some(error);
@@ -236,9 +236,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
             };
             let mut door = Doorway {
                 configured,
-                address: entrance.address,
+                address: bound_socket.address,
                 manner: Arc::new(ArcSwap::from_pointee(manner)),
-                state: DoorState::Waiting(entrance.listener, socket),
+                state: DoorState::Waiting(bound_socket.listener, socket),
             };
             if let Some(runtime) = self.runtime.get() {
                 self.open(&mut door, runtime);
@@ -249,9 +249,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
             let address = gone.address;
             if let DoorState::Open(door) = gone.state {
                 log::info!("{address} is listened on no more: its connections end");
-                let departure = Arc::clone(&self.departure);
+                let drain = Arc::clone(&self.drain);
                 if let Some(runtime) = self.runtime.get() {
-                    runtime.spawn(async move { departure.close(&door).await });
+                    runtime.spawn(async move { drain.close(&door).await });
                 }
             }
         }
@@ -274,7 +274,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
                 return;
             }
         };
-        let door = self.departure.door(socket);
+        let door = self.drain.door(socket);
         doorway.state = DoorState::Open(Arc::clone(&door));
         let reception = Reception {
             app: Arc::clone(&self.app),
@@ -319,7 +319,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Listening<A> {
     ) {
         self.hall.begin(&Handle::current());
         tokio::select! {
-            () = self.hall.departure.closing() => {}
+            () = self.hall.drain.closing() => {}
             _ = shutdown.wait_for(|over| *over) => {}
         }
         // Connections that wait for a request are closed by this.
@@ -349,7 +349,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
     async fn take(&self, listener: TcpListener) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let mut stage = self.door.stage();
-        let gate = Gate::default();
+        let log_limit = LogLimit::default();
         loop {
             let came = tokio::select! {
                 came = listener.accept() => came,
@@ -358,11 +358,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
             match came {
                 Ok((socket, peer)) => self.welcome(socket, peer),
                 Err(error) => {
-                    if let Some(more) = gate.pass("accept", "accept") {
+                    if let Some(more) = log_limit.pass("accept", "accept") {
                         log::warn!("a connection could not be accepted: {error}{more}");
                     }
-                    if let Some(crowd) = &self.bounds.crowd {
-                        crowd.make_room();
+                    if let Some(connection_limits) = &self.bounds.connection_limits {
+                        connection_limits.make_room();
                     }
                     // Of those that have gone again, the next may be there already.
                     if !matches!(error.kind(), io::ErrorKind::ConnectionAborted) {
@@ -418,17 +418,17 @@ struct Arrival<A> {
 impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
     /// When it ends, if there is a place for a client at this address.
     fn ends(&self, client: SocketAddr) -> Option<Ends> {
-        let crowd = self.bounds.crowd.as_ref();
-        let place = match crowd {
+        let connection_limits = self.bounds.connection_limits.as_ref();
+        let place = match connection_limits {
             None => None,
-            Some(crowd) => Some(crowd.enter(client.ip())?),
+            Some(connection_limits) => Some(connection_limits.enter(client.ip())?),
         };
         Some(Ends {
             idle: self.idle,
             closing: self.closing.clone(),
             leaving: self.leaving.clone(),
             head: self.bounds.head,
-            crowd: crowd.cloned(),
+            connection_limits: connection_limits.cloned(),
             _place: place,
         })
     }
@@ -517,10 +517,10 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
 
 /// What a client without TLS begins with; nothing where it does not begin before it has to go.
 async fn beginning(socket: &mut L4Stream, ends: &mut Ends) -> Option<Begins> {
-    let crowd = ends.crowd.clone();
+    let connection_limits = ends.connection_limits.clone();
     let sent_away = async {
-        match &crowd {
-            Some(crowd) => crowd.sent_away().await,
+        match &connection_limits {
+            Some(connection_limits) => connection_limits.sent_away().await,
             None => std::future::pending().await,
         }
     };

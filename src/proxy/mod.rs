@@ -8,30 +8,29 @@
 mod access;
 mod account;
 mod admin;
+mod backlog;
 mod body;
 mod budget;
 mod client;
 mod compile;
 mod connection;
-mod crowd;
+mod connection_limits;
 mod culprits;
-mod departure;
 mod doctor;
+mod drain;
 mod fetch;
 mod files;
-mod gate;
 mod gathered;
 mod group;
-mod halls;
 mod hops;
 mod intercept;
 mod keepalive;
-mod keeping;
 mod library;
+mod listener_set;
 mod listening;
+mod log_limit;
 mod origin;
 mod outbound;
-mod passage;
 mod pools;
 mod posthog;
 mod preamble;
@@ -50,8 +49,9 @@ mod sharing;
 mod site;
 mod startable;
 mod stream;
-mod succession;
 mod tls;
+mod upgrade;
+mod upload;
 mod upstream;
 mod verdict;
 mod visitor;
@@ -77,14 +77,14 @@ use crate::site::LibraryError;
 
 use account::Accounts;
 use admin::AdminPages;
+use backlog::Backlog;
 use budget::Budget;
 use compile::Lasting;
-use crowd::Crowd;
+use connection_limits::ConnectionLimits;
 use culprits::Cautions;
 use files::Files;
-use gate::Gate;
 use group::Gathering;
-use keeping::Keeping;
+use log_limit::LogLimit;
 use pools::Pools;
 use posthog::Passed;
 use random::random_bits;
@@ -103,7 +103,7 @@ pub use serve::{accepted, serve, Plain};
 pub use server::{outlive_signals, Server, ServerError};
 pub use site::{Context, Site};
 pub use startable::{check_server, Startable};
-pub use succession::ask_to_reload;
+pub use upgrade::ask_to_reload;
 pub use watcher::{Counts, Observer};
 
 /// How long a client's connection waits for its next request, unless told otherwise.
@@ -149,7 +149,7 @@ struct Inner {
     config: Arc<Config>,
     rewriter: Arc<Rewriter>,
     destinations: Arc<Destinations>,
-    keeping: Option<Arc<Keeping>>,
+    backlog: Option<Arc<Backlog>>,
     /// By the name of the project, where its requests leave together.
     gathering: HashMap<String, Arc<Gathering>>,
     /// By the number of the route.
@@ -159,12 +159,12 @@ struct Inner {
     budget: Arc<Budget>,
     counters: Arc<Counters>,
     /// The connections of clients, where the listeners are ours.
-    crowd: Arc<Crowd>,
+    connection_limits: Arc<ConnectionLimits>,
     requests: Requests,
     /// Those that the listeners serve, as they were when this was built.
     certificates: Vec<CertificateState>,
     cautions: Arc<Cautions>,
-    gate: Arc<Gate>,
+    log_limit: Arc<LogLimit>,
     observer: Option<Arc<dyn Observer>>,
     admin: Option<Arc<Admin>>,
     idle_seconds: u64,
@@ -331,16 +331,16 @@ impl Hedgerow {
     /// without a spool, or when it has begun already.
     pub fn start_replay(&self) {
         self.start_sampling();
-        if let Some(keeping) = &self.shared.lasting.keeping {
-            keeping.start();
+        if let Some(backlog) = &self.shared.lasting.backlog {
+            backlog.start();
         }
     }
 
     /// Ends the replay for good, once the request that it has under way is through. What waits
     /// stays in the spool; batches that PostHog does not take are kept as before.
     pub async fn stop_replay(&self) {
-        if let Some(keeping) = &self.shared.lasting.keeping {
-            keeping.stop().await;
+        if let Some(backlog) = &self.shared.lasting.backlog {
+            backlog.stop().await;
         }
     }
 
@@ -370,21 +370,21 @@ impl Hedgerow {
 
     /// Whether no predecessor uses the spool any more.
     fn is_first(&self) -> bool {
-        let keeping = self.shared.lasting.keeping.as_ref();
-        keeping.is_none_or(|keeping| keeping.is_first())
+        let backlog = self.shared.lasting.backlog.as_ref();
+        backlog.is_none_or(|backlog| backlog.is_first())
     }
 
     /// Puts whatever comes from now on behind what waits in the spool.
     fn step_back(&self) {
-        if let Some(keeping) = &self.shared.lasting.keeping {
-            keeping.step_back();
+        if let Some(backlog) = &self.shared.lasting.backlog {
+            backlog.step_back();
         }
     }
 
     /// Takes that back: there is no successor after all.
     fn step_forward(&self) {
-        if let Some(keeping) = &self.shared.lasting.keeping {
-            keeping.step_forward();
+        if let Some(backlog) = &self.shared.lasting.backlog {
+            backlog.step_forward();
         }
     }
 
@@ -459,20 +459,20 @@ impl Builder {
     /// When a project's host is to be verified and there is nothing to verify it with, or when
     /// sessions need a secret and the system has no random bits to make one of.
     pub fn build(self) -> Result<Hedgerow, BuildError> {
-        let gate = Arc::<Gate>::default();
-        let crowd = Crowd::new(
+        let log_limit = Arc::<LogLimit>::default();
+        let connection_limits = ConnectionLimits::new(
             &self.config.limits,
             &self.config.trusted_proxies,
-            Arc::clone(&gate),
+            Arc::clone(&log_limit),
         );
         let lasting = Lasting {
-            keeping: None,
+            backlog: None,
             counters: Arc::default(),
             budget: Budget::new(self.config.limits.memory),
-            crowd: Arc::new(crowd),
+            connection_limits: Arc::new(connection_limits),
             head: self.head,
             cautions: Arc::default(),
-            gate,
+            log_limit,
             observer: self.observer,
             // Zero would mean for ever.
             idle_seconds: self.idle.as_secs().max(1),

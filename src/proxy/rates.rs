@@ -14,8 +14,8 @@ use crate::config::Config;
 use crate::segment::WriteKey;
 
 use super::client::is_trusted;
-use super::crowd::network;
-use super::gate::Gate;
+use super::connection_limits::network;
+use super::log_limit::LogLimit;
 
 /// What is counted at a time. A client that is told to come back in a second finds a new one.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -39,7 +39,12 @@ pub(super) enum Pace {
 impl Rates {
     /// Counts a request of this client. Those of `trusted_proxies` are many clients', and have no
     /// bound.
-    pub(super) fn of_client(&self, config: &Config, client: Option<IpAddr>, gate: &Gate) -> Pace {
+    pub(super) fn of_client(
+        &self,
+        config: &Config,
+        client: Option<IpAddr>,
+        log_limit: &LogLimit,
+    ) -> Pace {
         let (Some(most), Some(client)) = (config.limits.requests_per_client, client) else {
             return Pace::Within;
         };
@@ -48,19 +53,19 @@ impl Rates {
         }
         let pace = count(&self.by_client, &network(client), most);
         if pace == Pace::TooFast {
-            tell(gate, "requests_per_client", "an address", most);
+            tell(log_limit, "requests_per_client", "an address", most);
         }
         pace
     }
 
     /// Counts a request with this write key.
-    pub(super) fn of_key(&self, config: &Config, key: &WriteKey, gate: &Gate) -> Pace {
+    pub(super) fn of_key(&self, config: &Config, key: &WriteKey, log_limit: &LogLimit) -> Pace {
         let Some(most) = config.limits.requests_per_key else {
             return Pace::Within;
         };
         let pace = count(&self.by_key, &key.expose(), most);
         if pace == Pace::TooFast {
-            tell(gate, "requests_per_key", "a write key", most);
+            tell(log_limit, "requests_per_key", "a write key", most);
         }
         pace
     }
@@ -75,8 +80,8 @@ fn count<T: std::hash::Hash>(rate: &OnceLock<Rate>, of: &T, most: usize) -> Pace
     }
 }
 
-fn tell(gate: &Gate, limit: &'static str, of: &str, most: usize) {
-    if let Some(more) = gate.pass("rates", limit) {
+fn tell(log_limit: &LogLimit, limit: &'static str, of: &str, most: usize) {
+    if let Some(more) = log_limit.pass("rates", limit) {
         log::warn!(
             "{of} makes more than {most} requests a second (`limits.{limit}`): it was told to come \
              back{more}"

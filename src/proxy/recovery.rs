@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::culprits::blames_events;
-use super::gate::Gate;
+use super::log_limit::LogLimit;
 use super::verdict::Verdict;
 
 /// The troubles of one project's PostHog.
@@ -16,7 +16,7 @@ pub(super) struct Recovery {
     failed: AtomicU64,
     since: Mutex<Option<Spell>>,
     last_error: Mutex<Option<(Instant, Verdict)>>,
-    gate: Gate,
+    log_limit: LogLimit,
 }
 
 /// When a trouble began, and when it showed last.
@@ -73,7 +73,7 @@ impl Recovery {
         let Some(Recovered { after, failed }) = self.noted(verdict, Instant::now()) else {
             return;
         };
-        if let Some(more) = self.gate.pass(project, "recovered") {
+        if let Some(more) = self.log_limit.pass(project, "recovered") {
             log::info!(
                 "project {project}: PostHog takes events again, after {}; {failed} batches did not \
                  get through{more}",

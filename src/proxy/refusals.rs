@@ -8,7 +8,7 @@ use crate::admin::{key_end, Answered, Asked, TurnedAway};
 use crate::segment::{Refusal, Reply, WriteKey};
 use crate::site::head::HeadFault;
 
-use super::passage::Stop;
+use super::upload::Stop;
 use super::Inner;
 
 /// One request, from when its route is known.
@@ -60,7 +60,10 @@ impl Inner {
             return;
         }
         let (call, status, code) = (asked.word(), answered.status(), answered.code());
-        if let Some(more) = self.gate.pass(&format!("{name} {call} {status}"), code) {
+        if let Some(more) = self
+            .log_limit
+            .pass(&format!("{name} {call} {status}"), code)
+        {
             let key = end.map_or_else(String::new, |end| format!(", write key {end}"));
             log::warn!("route {name}: {call} was refused: {status} {code}{key}{more}");
         }

@@ -78,7 +78,7 @@ impl Inner {
         }
         let pace = self
             .rates
-            .of_client(&self.config, self.client(session), &self.gate);
+            .of_client(&self.config, self.client(session), &self.log_limit);
         if pace == Pace::TooFast {
             self.answered(session, asking, Answered::ClientRate, None);
             let status = StatusCode::TOO_MANY_REQUESTS;
@@ -237,7 +237,10 @@ impl Inner {
     fn report_relay(&self, number: usize, trouble: Trouble) {
         let route = self.config.routes.get(number);
         let route = route.map_or_else(String::new, |route| route.path.to_string());
-        if let Some(more) = self.gate.pass(&format!("{route} {trouble:?}"), "route") {
+        if let Some(more) = self
+            .log_limit
+            .pass(&format!("{route} {trouble:?}"), "route")
+        {
             log::warn!("route {route}: PostHog did not answer as it should: {trouble:?}{more}");
         }
     }

@@ -19,10 +19,10 @@ use tokio::time::timeout;
 use crate::admin::ConfigState;
 use crate::config::{Config, ConfigError, Marks, Warning, Watching};
 
-use super::halls::{Halls, Plans};
 use super::library::{fetch_libraries, FetchError};
-use super::site::{House, Site};
-use super::succession::Estate;
+use super::listener_set::{ListenerSet, Plans};
+use super::site::{Site, SiteState};
+use super::upgrade::UpgradeServer;
 use super::{BuildError, Hedgerow, ServerError};
 
 /// How often files are looked at. A change is taken up when a second look finds nothing new: who
@@ -234,8 +234,8 @@ impl Asking {
 pub(super) struct Reloader {
     pub(super) hedgerow: Hedgerow,
     pub(super) site: Site,
-    pub(super) halls: Arc<Halls>,
-    pub(super) estate: Option<Arc<Estate>>,
+    pub(super) listener_set: Arc<ListenerSet>,
+    pub(super) upgrade_server: Option<Arc<UpgradeServer>>,
     file: StdMutex<Option<ConfigFile>>,
     questions: StdMutex<Option<mpsc::Receiver<Question>>>,
 }
@@ -245,15 +245,15 @@ impl Reloader {
     pub(super) fn new(
         hedgerow: Hedgerow,
         site: Site,
-        halls: Arc<Halls>,
-        estate: Option<Arc<Estate>>,
+        listener_set: Arc<ListenerSet>,
+        upgrade_server: Option<Arc<UpgradeServer>>,
     ) -> (Self, Asking) {
         let (ask, questions) = mpsc::channel(4);
         let reloader = Self {
             hedgerow,
             site,
-            halls,
-            estate,
+            listener_set,
+            upgrade_server,
             file: StdMutex::default(),
             questions: StdMutex::new(Some(questions)),
         };
@@ -307,18 +307,18 @@ impl Reloader {
         let kept = keep_fixed(&mut config, &self.hedgerow.config());
         let fetching = timeout(FETCH, fetch_libraries(&config)).await;
         fetching.unwrap_or(Err(FetchError::Late))?;
-        let (site, halls) = (self.site.clone(), Arc::clone(&self.halls));
+        let (site, listener_set) = (self.site.clone(), Arc::clone(&self.listener_set));
         // Compressing a library takes a second or so.
-        let prepared = spawn_blocking(move || prepare(&site, &halls, config));
-        let (house, plans) = prepared.await??;
+        let prepared = spawn_blocking(move || prepare(&site, &listener_set, config));
+        let (site_state, plans) = prepared.await??;
         if self.hedgerow.is_leaving() {
             return Err(ReloadError::Leaving);
         }
-        self.halls.adopt(plans)?;
-        self.site.adopt(house);
+        self.listener_set.adopt(plans)?;
+        self.site.adopt(site_state);
         self.site.look_after();
-        if let Some(estate) = &self.estate {
-            estate.hold(self.halls.sockets()?);
+        if let Some(upgrade_server) = &self.upgrade_server {
+            upgrade_server.hold(self.listener_set.sockets()?);
         }
         for warning in warnings {
             log::warn!("{}:{warning}", file.path.display());
@@ -360,10 +360,14 @@ impl Reloader {
     }
 }
 
-fn prepare(site: &Site, halls: &Halls, config: Config) -> Result<(Arc<House>, Plans), ServerError> {
-    let plans = halls.plan_anew(&config)?;
-    let house = site.prepare(config).map_err(ServerError::from)?;
-    Ok((house, plans))
+fn prepare(
+    site: &Site,
+    listener_set: &ListenerSet,
+    config: Config,
+) -> Result<(Arc<SiteState>, Plans), ServerError> {
+    let plans = listener_set.plan_anew(&config)?;
+    let site_state = site.prepare(config).map_err(ServerError::from)?;
+    Ok((site_state, plans))
 }
 
 /// Whether a file has changed and is the same for the second time since.

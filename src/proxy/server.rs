@@ -21,13 +21,13 @@ use crate::config::{Action, Config};
 use crate::plain::Handler;
 use crate::posthog::Scheme;
 
-use super::departure::{Departure, Stage};
-use super::halls::Halls;
-use super::listening::{Entrance, Hall, Listening, Manner};
+use super::drain::{Drain, Stage};
+use super::listener_set::ListenerSet;
+use super::listening::{BoundSocket, Hall, Listening, Manner};
 use super::reload::{Asking, ConfigFile, Reloader, Reloading};
 use super::serve::Plain;
 use super::site::Site;
-use super::succession::{Estate, Inheritance};
+use super::upgrade::{UpgradeClient, UpgradeServer};
 use super::{check_authorities, BuildError, Hedgerow, NO_AUTHORITIES};
 
 /// Requests on one connection before it is closed, so that a connection does not live for ever.
@@ -44,8 +44,8 @@ pub struct Server {
     server: PingoraServer,
     addresses: Vec<SocketAddr>,
     hedgerow: Hedgerow,
-    departure: Arc<Departure>,
-    estate: Option<Arc<Estate>>,
+    drain: Arc<Drain>,
+    upgrade_server: Option<Arc<UpgradeServer>>,
     reloader: Arc<Reloader>,
     asking: Asking,
 }
@@ -129,10 +129,10 @@ impl Server {
             path: path.clone(),
             source,
         };
-        let mut inheritance = Some(Inheritance::ask(&path).map_err(failed)?);
-        let server = Self::build(hedgerow, &mut inheritance)?;
-        if let Some(inheritance) = inheritance {
-            inheritance.ready().map_err(failed)?;
+        let mut upgrade_client = Some(UpgradeClient::ask(&path).map_err(failed)?);
+        let server = Self::build(hedgerow, &mut upgrade_client)?;
+        if let Some(upgrade_client) = upgrade_client {
+            upgrade_client.ready().map_err(failed)?;
         }
         server.publish()?;
         Ok(server)
@@ -141,10 +141,12 @@ impl Server {
     /// Lets successors ask this process.
     fn publish(&self) -> Result<(), ServerError> {
         let config = self.hedgerow.config();
-        let (Some(estate), Some(path)) = (&self.estate, &config.server.upgrade_socket) else {
+        let (Some(upgrade_server), Some(path)) =
+            (&self.upgrade_server, &config.server.upgrade_socket)
+        else {
             return Ok(());
         };
-        estate
+        upgrade_server
             .publish()
             .map_err(|source| ServerError::UpgradeSocket {
                 path: path.clone(),
@@ -154,7 +156,7 @@ impl Server {
 
     fn build(
         hedgerow: Hedgerow,
-        inheritance: &mut Option<Inheritance>,
+        upgrade_client: &mut Option<UpgradeClient>,
     ) -> Result<Self, ServerError> {
         let config = hedgerow.config();
         let verifies = match secure_origin(&config) {
@@ -168,35 +170,35 @@ impl Server {
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf(&config, verifies));
         server.bootstrap();
         let conf = Arc::clone(&server.configuration);
-        let departure = Departure::new();
+        let drain = Drain::new();
         server.add_service(background_service("replay", Replaying(hedgerow.clone())));
-        server.add_service(background_service("signals", Unmeant));
+        server.add_service(background_service("signals", IgnoredSignals));
         let site = Site::new(hedgerow.clone())?;
         let mut proxy = http_proxy(&conf, site.clone());
         proxy.server_options = Some(options());
-        let halls = Arc::new(Halls::new(proxy, &hedgerow, &departure));
-        let plans = halls.plan(&config, |address| {
-            let inherited = inheritance
+        let listener_set = Arc::new(ListenerSet::new(proxy, &hedgerow, &drain));
+        let plans = listener_set.plan(&config, |address| {
+            let inherited = upgrade_client
                 .as_mut()
-                .and_then(|inheritance| inheritance.take(address));
+                .and_then(|upgrade_client| upgrade_client.take(address));
             match inherited {
-                Some(socket) => Entrance::inherited(socket),
-                None => Entrance::open(address),
+                Some(socket) => BoundSocket::inherited(socket),
+                None => BoundSocket::open(address),
             }
         })?;
         let system = |source| ServerError::Sockets { source };
-        halls.adopt(plans).map_err(system)?;
-        server.add_service(Listening::new("site", Arc::clone(&halls.site)));
+        listener_set.adopt(plans).map_err(system)?;
+        server.add_service(Listening::new("site", Arc::clone(&listener_set.site)));
         if config.admin.is_some() {
-            server.add_service(Listening::new("admin", Arc::clone(&halls.admin)));
+            server.add_service(Listening::new("admin", Arc::clone(&listener_set.admin)));
         }
         if config.health.is_some() {
-            server.add_service(Listening::new("health", Arc::clone(&halls.health)));
+            server.add_service(Listening::new("health", Arc::clone(&listener_set.health)));
         }
-        let estate = match &config.server.upgrade_socket {
+        let upgrade_server = match &config.server.upgrade_socket {
             None => None,
             Some(path) => {
-                let opened = Estate::open(path, halls.sockets().map_err(system)?);
+                let opened = UpgradeServer::open(path, listener_set.sockets().map_err(system)?);
                 Some(Arc::new(opened.map_err(|source| {
                     ServerError::UpgradeSocket {
                         path: path.clone(),
@@ -205,17 +207,21 @@ impl Server {
                 })?))
             }
         };
-        let (reloader, asking) =
-            Reloader::new(hedgerow.clone(), site, Arc::clone(&halls), estate.clone());
+        let (reloader, asking) = Reloader::new(
+            hedgerow.clone(),
+            site,
+            Arc::clone(&listener_set),
+            upgrade_server.clone(),
+        );
         let reloader = Arc::new(reloader);
         let service = Reloading(Arc::clone(&reloader));
         server.add_service(background_service("reload", service));
         Ok(Self {
             server,
-            addresses: halls.site.addresses(),
+            addresses: listener_set.site.addresses(),
             hedgerow,
-            departure,
-            estate,
+            drain,
+            upgrade_server,
             reloader,
             asking,
         })
@@ -244,10 +250,10 @@ impl Server {
         address: SocketAddr,
         handler: Arc<dyn Handler>,
     ) -> Result<SocketAddr, ServerError> {
-        let departure = Arc::clone(&self.departure);
+        let drain = Arc::clone(&self.drain);
         let idle = self.hedgerow.shared.lasting.idle_seconds;
-        let hall = Hall::new(Plain::new(handler), departure, idle);
-        let plan = hall.plan(vec![(address, Manner::default())], Entrance::open)?;
+        let hall = Hall::new(Plain::new(handler), drain, idle);
+        let plan = hall.plan(vec![(address, Manner::default())], BoundSocket::open)?;
         let adopted = hall.adopt(plan);
         adopted.map_err(|source| ServerError::Sockets { source })?;
         let address = hall.addresses().first().copied().unwrap_or(address);
@@ -268,8 +274,8 @@ impl Server {
         let leaving = Leaving {
             signal,
             hedgerow: self.hedgerow,
-            departure: self.departure,
-            estate: self.estate,
+            drain: self.drain,
+            upgrade_server: self.upgrade_server,
             asking: self.asking,
         };
         self.server.run(RunArgs {
@@ -289,9 +295,9 @@ impl std::fmt::Debug for Server {
 
 /// Signals that would end the process by default, although no one who sends them means that: some
 /// tools ask every service with them to open its logs anew. `SIGHUP` is the reloader's.
-struct Unmeant;
+struct IgnoredSignals;
 
-impl Unmeant {
+impl IgnoredSignals {
     const SIGNALS: [(SignalKind, &'static str); 2] = [
         (SignalKind::user_defined1(), "SIGUSR1"),
         (SignalKind::user_defined2(), "SIGUSR2"),
@@ -320,13 +326,13 @@ pub fn outlive_signals() -> std::io::Result<()> {
         .enable_all()
         .build()?;
     // A handler stays for the life of the process, whether or not this stream does.
-    let unmeant = Unmeant::SIGNALS.into_iter().map(|(kind, _)| kind);
+    let unmeant = IgnoredSignals::SIGNALS.into_iter().map(|(kind, _)| kind);
     let mut all = unmeant.chain([SignalKind::hangup()]);
     runtime.block_on(async { all.try_for_each(|kind| signal(kind).map(drop)) })
 }
 
 #[async_trait]
-impl BackgroundService for Unmeant {
+impl BackgroundService for IgnoredSignals {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let [one, two] = Self::SIGNALS.map(|(kind, name)| Self::answer(kind, name));
         let answers = async { tokio::join!(one, two) };
@@ -354,8 +360,8 @@ impl BackgroundService for Replaying {
 struct Leaving {
     signal: Box<dyn ShutdownSignalWatch + Send + Sync>,
     hedgerow: Hedgerow,
-    departure: Arc<Departure>,
-    estate: Option<Arc<Estate>>,
+    drain: Arc<Drain>,
+    upgrade_server: Option<Arc<UpgradeServer>>,
     asking: Asking,
 }
 
@@ -367,8 +373,8 @@ impl ShutdownSignalWatch for Leaving {
             () = self.succeeded() => Some(Stage::HandedOver),
         };
         let Some(stage) = stage else {
-            if let Some(estate) = &self.estate {
-                estate.close();
+            if let Some(upgrade_server) = &self.upgrade_server {
+                upgrade_server.close();
             }
             return ShutdownSignal::FastShutdown;
         };
@@ -397,7 +403,7 @@ impl Leaving {
 
     /// Returns when a successor has the sockets.
     async fn succeeded(&self) {
-        let Some(estate) = &self.estate else {
+        let Some(upgrade_server) = &self.upgrade_server else {
             return std::future::pending().await;
         };
         while !self.hedgerow.is_first() {
@@ -414,19 +420,19 @@ impl Leaving {
                 Err(error) => format!("refused: {error}"),
             }
         };
-        estate.handed_over(before, undo, reload).await;
+        upgrade_server.handed_over(before, undo, reload).await;
         log::info!("a successor serves now");
     }
 
     async fn leave(&self, stage: Stage) {
         let grace = self.hedgerow.config().server.grace;
-        if let Some(estate) = &self.estate {
-            estate.close();
+        if let Some(upgrade_server) = &self.upgrade_server {
+            upgrade_server.close();
         }
         self.hedgerow.set_leaving();
         let rest = || self.hedgerow.forwards_under_way();
         let start = Instant::now();
-        self.departure.leave(stage, grace, rest).await;
+        self.drain.leave(stage, grace, rest).await;
         // Last of all: with the end of the replay another process drains the spool, and nothing that
         // it sends may overtake what was under way here.
         let left = match stage {

@@ -9,7 +9,7 @@ use crate::config::Project;
 use crate::delivery;
 use crate::segment::Reply;
 
-use super::gate::Gate;
+use super::log_limit::LogLimit;
 
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,11 +123,11 @@ impl Verdict {
 
     /// Tells the operator what happened and what to do, at most once per project and kind in a
     /// while.
-    pub(super) fn report(self, project: &Project, gate: &Gate, then: Then) {
+    pub(super) fn report(self, project: &Project, log_limit: &LogLimit, then: Then) {
         let Some((kind, advice)) = self.advice() else {
             return;
         };
-        if let Some(more) = gate.pass(&project.name, kind) {
+        if let Some(more) = log_limit.pass(&project.name, kind) {
             log::error!(
                 "project {}: {}: {advice}. {}{more}",
                 project.name,

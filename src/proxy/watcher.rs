@@ -10,7 +10,7 @@ use crate::admin::metrics::Timing;
 use crate::delivery::Refusal;
 use crate::rewrite::{Fate, Fault, Notice, Omission, Watch};
 
-use super::gate::Gate;
+use super::log_limit::LogLimit;
 
 /// Sees each message as it came and what became of it. Called while the request is worked on,
 /// so it must be quick.
@@ -139,7 +139,7 @@ impl Counters {
 /// Watches one request.
 pub(super) struct Watcher<'a> {
     pub(super) counters: &'a Counters,
-    pub(super) gate: &'a Gate,
+    pub(super) log_limit: &'a LogLimit,
     pub(super) observer: Option<&'a Arc<dyn Observer>>,
     pub(super) live: Option<&'a Arc<Live>>,
     /// The route's name and the call, for the live view.
@@ -174,7 +174,7 @@ impl Watcher<'_> {
     pub(super) fn culprit(&mut self, event: &[u8], refusal: &Refusal) {
         let fault = Fault::RefusedByPostHog;
         self.counters.refused.count(fault.code());
-        if let Some(more) = self.gate.pass(self.project, fault.code()) {
+        if let Some(more) = self.log_limit.pass(self.project, fault.code()) {
             log::error!(
                 "project {}: PostHog refuses an event for good ({}: {}); it is left out, and the \
                  others of its batch have arrived. The admin page shows it{more}",
@@ -224,7 +224,7 @@ impl Watch for Watcher<'_> {
             Fate::LeftOut(omission) => {
                 self.counters.left_out.count(omission.code());
                 if omission == Omission::Integrations
-                    && self.gate.first(self.project, omission.code())
+                    && self.log_limit.first(self.project, omission.code())
                 {
                     log::warn!(
                         "project {}: `integrations` of messages (`All: false`, or `PostHog: false`) \
@@ -239,7 +239,7 @@ impl Watch for Watcher<'_> {
                 self.fault = Some(fault);
                 let code = fault.code();
                 self.counters.refused.count(code);
-                if let Some(more) = self.gate.pass(self.project, code) {
+                if let Some(more) = self.log_limit.pass(self.project, code) {
                     log::warn!(
                         "project {}: message {} of a request was refused: {code}{more}",
                         self.project,
@@ -262,7 +262,7 @@ impl Watch for Watcher<'_> {
     fn notice(&mut self, notice: Notice<'_>) {
         let code = notice.code();
         self.counters.notices.count(code);
-        if self.gate.first(self.project, code) {
+        if self.log_limit.first(self.project, code) {
             log::warn!("project {}: {code}: {notice}", self.project);
         }
     }

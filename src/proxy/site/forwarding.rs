@@ -87,7 +87,7 @@ impl Context {
     /// The peer's address, and whether its headers are believed.
     fn peer(&self, session: &Session) -> Option<(IpAddr, bool)> {
         let address = session.client_addr()?.as_inet()?.ip().to_canonical();
-        let trusted = &self.house.inner.config.trusted_proxies;
+        let trusted = &self.site_state.inner.config.trusted_proxies;
         Some((address, client::is_trusted(address, trusted)))
     }
 }

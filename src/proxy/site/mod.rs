@@ -3,9 +3,9 @@
 mod answers;
 mod forwarding;
 mod health;
-mod house;
-mod mending;
 mod redirect;
+mod route_health;
+mod site_state;
 mod telling;
 
 use std::net::SocketAddr;
@@ -40,7 +40,7 @@ pub(in crate::proxy) use answers::head;
 use answers::{page, status};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
-pub(in crate::proxy) use house::House;
+pub(in crate::proxy) use site_state::SiteState;
 
 /// How long a site may take for an answer. The framework counts this while the client is still
 /// uploading (pingora 2.4), so it must be longer than the slowest upload.
@@ -56,14 +56,14 @@ pub struct Site {
 #[derive(Debug)]
 struct Shared {
     hedgerow: Hedgerow,
-    house: ArcSwap<House>,
+    site_state: ArcSwap<SiteState>,
 }
 
 /// What is known of one request of a site.
 pub struct Context {
     began: Instant,
     /// The configuration that it began with.
-    house: Arc<House>,
+    site_state: Arc<SiteState>,
     way: Way,
     /// What an answer of our own to it was, in the place of an upstream's.
     answered: Option<Answered>,
@@ -123,11 +123,11 @@ impl Site {
     /// When an origin's name cannot stand in a URL, its pages' snippet has no route, or there is
     /// nothing to verify PostHog's host with.
     pub fn new(hedgerow: Hedgerow) -> Result<Self, BuildError> {
-        let house = House::new(hedgerow.current(), None)?;
+        let site_state = SiteState::new(hedgerow.current(), None)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 hedgerow,
-                house: ArcSwap::from_pointee(house),
+                site_state: ArcSwap::from_pointee(site_state),
             }),
         })
     }
@@ -148,41 +148,41 @@ impl Site {
     }
 
     /// Another configuration, made ready beside the one that is at work.
-    pub(in crate::proxy) fn prepare(&self, config: Config) -> Result<Arc<House>, BuildError> {
+    pub(in crate::proxy) fn prepare(&self, config: Config) -> Result<Arc<SiteState>, BuildError> {
         let inner = self.shared.hedgerow.shared.prepare(config)?;
-        let before = self.shared.house.load_full();
-        Ok(Arc::new(House::new(inner, Some(&before))?))
+        let before = self.shared.site_state.load_full();
+        Ok(Arc::new(SiteState::new(inner, Some(&before))?))
     }
 
     /// Puts it in the place of the other.
-    pub(in crate::proxy) fn adopt(&self, next: Arc<House>) {
+    pub(in crate::proxy) fn adopt(&self, next: Arc<SiteState>) {
         let hedgerow = &self.shared.hedgerow.shared;
         hedgerow.adopt(Arc::clone(&next.inner));
-        self.shared.house.store(next);
+        self.shared.site_state.store(next);
     }
 
     /// Looks after the health of origins' servers on the current runtime.
     pub(in crate::proxy) fn look_after(&self) {
-        self.shared.house.load().look_after();
+        self.shared.site_state.load().look_after();
     }
 
     /// What has to run as a background service where no [`Server`](crate::proxy::Server) runs it:
     /// the balancers of origins with several servers.
     pub fn balancers(&self) -> Vec<Arc<Balancer>> {
-        self.shared.house.load().balancers()
+        self.shared.site_state.load().balancers()
     }
 }
 
 impl Context {
     fn servers(&self) -> Option<Arc<Servers>> {
         match &self.way {
-            Way::Origin(number) => self.house.origins.get(number).cloned(),
+            Way::Origin(number) => self.site_state.origins.get(number).cloned(),
             _ => None,
         }
     }
 
     fn passed(&self, number: usize) -> Option<Arc<Passed>> {
-        self.house.inner.passed.get(&number).cloned()
+        self.site_state.inner.passed.get(&number).cloned()
     }
 }
 
@@ -193,7 +193,7 @@ impl ProxyHttp for Site {
     fn new_ctx(&self) -> Context {
         Context {
             began: Instant::now(),
-            house: self.shared.house.load_full(),
+            site_state: self.shared.site_state.load_full(),
             way: Way::default(),
             answered: None,
             upstream: Answering::Well,
@@ -210,8 +210,8 @@ impl ProxyHttp for Site {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        let house = Arc::clone(&context.house);
-        let inner = &house.inner;
+        let site_state = Arc::clone(&context.site_state);
+        let inner = &site_state.inner;
         end_when_idle(session, inner.idle_seconds);
         if let Err(fault) = answers::head(session).check() {
             log::debug!("a request was refused for its head: {fault:?}");
@@ -250,7 +250,9 @@ impl ProxyHttp for Site {
             Some((number, Action::PostHog(_), tail)) => {
                 if let Some(passed) = inner.passed.get(&number) {
                     let address = inner.client(session);
-                    let pace = inner.rates.of_client(&inner.config, address, &inner.gate);
+                    let pace = inner
+                        .rates
+                        .of_client(&inner.config, address, &inner.log_limit);
                     if pace == Pace::TooFast {
                         let asking = Asking {
                             route: Some(number),
@@ -352,7 +354,7 @@ impl ProxyHttp for Site {
         context.body = 0;
         say_length_once(request)?;
         if let Way::PostHog(number, passing) = &context.way {
-            let client = context.house.inner.shown(session);
+            let client = context.site_state.inner.shown(session);
             return match context.passed(*number) {
                 Some(passed) => passed.request(passing, request, client),
                 None => Ok(()),
@@ -381,7 +383,7 @@ impl ProxyHttp for Site {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        context.house.inner.close_when_leaving(session);
+        context.site_state.inner.close_when_leaving(session);
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
             let status = ErrorType::HTTPStatus(502);
             let why = "the server changed the protocol unasked";

@@ -9,7 +9,7 @@ use crate::admin::{Answered, Asked};
 use crate::proxy::recovery::spoken;
 use crate::proxy::refusals::Asking;
 
-use super::mending::Mended;
+use super::route_health::RouteRecovered;
 use super::{Answering, Context, Way};
 
 impl Context {
@@ -24,15 +24,15 @@ impl Context {
             return;
         }
         self.upstream = Answering::Failed;
-        if let Some(trouble) = self.house.troubles.get(&number) {
+        if let Some(trouble) = self.site_state.troubles.get(&number) {
             trouble.failed(Instant::now());
         }
         let route = self.route(number);
         let kind = error.etype().as_str();
         if let Some(more) = self
-            .house
+            .site_state
             .inner
-            .gate
+            .log_limit
             .pass(&format!("{route} {kind}"), "route")
         {
             let words = self.way.words();
@@ -44,20 +44,20 @@ impl Context {
 
     /// The path of a route, for the log.
     pub(super) fn route(&self, number: usize) -> String {
-        let route = self.house.inner.config.routes.get(number);
+        let route = self.site_state.inner.config.routes.get(number);
         route.map_or_else(String::new, |route| route.path.to_string())
     }
 
     /// Tells the operator that the server behind a route answers again, if it did not before.
     pub(super) fn tell_of_recovery(&self, number: usize) {
-        let trouble = self.house.troubles.get(&number);
+        let trouble = self.site_state.troubles.get(&number);
         let mended = trouble.and_then(|trouble| trouble.answered(Instant::now()));
-        let Some(Mended { after, failed }) = mended else {
+        let Some(RouteRecovered { after, failed }) = mended else {
             return;
         };
         let route = self.route(number);
-        let gate = &self.house.inner.gate;
-        if let Some(more) = gate.pass(&route, "route recovered") {
+        let log_limit = &self.site_state.inner.log_limit;
+        if let Some(more) = log_limit.pass(&route, "route recovered") {
             log::info!(
                 "route {route}: {} answers again, after {}; {failed} requests were not answered \
                  as they should be{more}",
@@ -74,12 +74,14 @@ impl Context {
         };
         let answered = Answered::of_status(code);
         self.answered = Some(answered);
-        self.house.inner.answered(session, asking, answered, None);
+        self.site_state
+            .inner
+            .answered(session, asking, answered, None);
     }
 
     /// Notes the end of a request that was answered from here.
     pub(super) fn ended(&self, session: &Session, asking: Asking, answered: Answered) {
-        let inner = &self.house.inner;
+        let inner = &self.site_state.inner;
         inner.ended(session, asking, answered, self.began, 0);
     }
 
@@ -88,7 +90,7 @@ impl Context {
         let Some(asking) = self.way.asking() else {
             return;
         };
-        let inner = &self.house.inner;
+        let inner = &self.site_state.inner;
         let answered = self.answered.unwrap_or_else(|| {
             let written = session.response_written();
             let answered = written.map_or(Answered::ClientGone, |response| {

@@ -16,7 +16,7 @@ use super::repeats::Tag;
 use super::session::Sessions;
 use super::spread::spreads_beyond;
 use super::time::Reading;
-use super::write::{write_event, Aside, Desk, Gift, Which};
+use super::write::{write_event, Aside, Gift, Which, WriteBuffers};
 use super::{
     Arrival, Fault, Integrations, Mode, Omission, Recipient, RewriteError, Rewriter, Timestamp,
     Verdict,
@@ -124,9 +124,9 @@ pub(super) struct Converter {
 /// A converter is large, and moves from hand to hand as a pointer.
 #[derive(Debug, Default)]
 #[allow(clippy::vec_box)]
-pub(super) struct Spare(Mutex<Vec<Box<Converter>>>);
+pub(super) struct SpareBuffers(Mutex<Vec<Box<Converter>>>);
 
-impl Spare {
+impl SpareBuffers {
     /// As many as are worth their memory: 2 MiB at most.
     const MOST: usize = 32;
     /// One that had to grow further is let go, or it would hold the memory for ever. In bytes.
@@ -564,7 +564,7 @@ fn event(
         aside,
         scratch,
     } = memory;
-    let desk = Desk {
+    let desk = WriteBuffers {
         mapping,
         user_agents: &request.rewriter.user_agents,
         recipient: request.recipient,

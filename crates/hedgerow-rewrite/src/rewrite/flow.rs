@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::body::{Body, Next};
-use super::convert::{Converted, Converter, Extent, Gathered, Request, Shared, Spare, Unreadable};
+use super::convert::{
+    Converted, Converter, Extent, Gathered, Request, Shared, SpareBuffers, Unreadable,
+};
 use super::enrich::cache::{Capacity, UserAgents};
 use super::enrich::edge_session::Transport;
 use super::enrich::ids::group_in_cookie;
@@ -31,7 +33,7 @@ pub struct Rewriter {
     pub(super) group_types: GroupTypes,
     sessions: Option<Arc<SessionKeeper>>,
     pub(super) repeats: Option<Arc<Repeats>>,
-    spare: Spare,
+    spare: SpareBuffers,
     nobody: Arc<Recipient>,
 }
 
@@ -68,7 +70,7 @@ impl Rewriter {
             group_types: GroupTypes::default(),
             sessions: None,
             repeats: None,
-            spare: Spare::default(),
+            spare: SpareBuffers::default(),
             nobody: Arc::default(),
         }
     }

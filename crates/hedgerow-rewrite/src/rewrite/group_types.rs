@@ -33,7 +33,7 @@ enum Reported {
 
 /// Whether a group type is news for whoever runs the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum NewGroupTypes {
     None,
     /// It is the sixth of its project.
     Sixth,
@@ -41,9 +41,9 @@ pub(super) enum News {
 
 impl GroupTypes {
     /// Notes a type of a project. The sixth is news, once.
-    pub(super) fn note(&self, project: &str, group_type: &str) -> News {
+    pub(super) fn note(&self, project: &str, group_type: &str) -> NewGroupTypes {
         if group_type.is_empty() || group_type.len() > NAME_BYTES {
-            return News::None;
+            return NewGroupTypes::None;
         }
         let is_settled = |seen: &Seen| {
             seen.reported == Reported::Yes || seen.types.iter().any(|known| known == group_type)
@@ -51,23 +51,23 @@ impl GroupTypes {
         {
             let projects = self.0.read().unwrap_or_else(PoisonError::into_inner);
             if projects.get(project).is_some_and(is_settled) {
-                return News::None;
+                return NewGroupTypes::None;
             }
         }
         let mut projects = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if projects.len() >= PROJECTS && !projects.contains_key(project) {
-            return News::None;
+            return NewGroupTypes::None;
         }
         let seen = projects.entry(project.to_owned()).or_default();
         if is_settled(seen) {
-            return News::None;
+            return NewGroupTypes::None;
         }
         if seen.types.len() < GROUP_TYPES {
             seen.types.push(group_type.to_owned());
-            return News::None;
+            return NewGroupTypes::None;
         }
         seen.reported = Reported::Yes;
-        News::Sixth
+        NewGroupTypes::Sixth
     }
 }
 
@@ -80,14 +80,21 @@ mod tests {
         let types = GroupTypes::default();
         for project in ["shop", "blog"] {
             for name in ["a", "b", "a", "c", "d", "e", "e", "a", ""] {
-                assert_eq!(types.note(project, name), News::None, "{project} {name}");
+                assert_eq!(
+                    types.note(project, name),
+                    NewGroupTypes::None,
+                    "{project} {name}"
+                );
             }
         }
-        assert_eq!(types.note("shop", &"x".repeat(NAME_BYTES + 1)), News::None);
-        assert_eq!(types.note("shop", "f"), News::Sixth);
-        assert_eq!(types.note("shop", "f"), News::None);
-        assert_eq!(types.note("shop", "g"), News::None);
-        assert_eq!(types.note("blog", "g"), News::Sixth);
+        assert_eq!(
+            types.note("shop", &"x".repeat(NAME_BYTES + 1)),
+            NewGroupTypes::None
+        );
+        assert_eq!(types.note("shop", "f"), NewGroupTypes::Sixth);
+        assert_eq!(types.note("shop", "f"), NewGroupTypes::None);
+        assert_eq!(types.note("shop", "g"), NewGroupTypes::None);
+        assert_eq!(types.note("blog", "g"), NewGroupTypes::Sixth);
     }
 
     #[test]
@@ -99,7 +106,7 @@ mod tests {
                     scope.spawn(|| {
                         let names = (0..100).map(|number| format!("type {number}"));
                         names
-                            .filter(|name| types.note("shop", name) == News::Sixth)
+                            .filter(|name| types.note("shop", name) == NewGroupTypes::Sixth)
                             .count()
                     })
                 })

@@ -10,7 +10,7 @@ use super::json::{write_string, Entry, Scanner, Scratch, Shape, Sink, Value};
 /// theirs. Each entry begins with its comma.
 pub(super) fn write_spread<S: Sink>(
     out: &mut S,
-    (prefix, strangers): (&[u8], &Strangers<'_>),
+    (prefix, strangers): (&[u8], &UnknownKeys<'_>),
     text: &[u8],
     value: Value,
 ) {
@@ -69,7 +69,7 @@ pub(super) fn spreads_beyond(value: Value, limit: usize) -> bool {
 }
 
 /// The caller's keys that begin with a prefix, to be asked for by what follows it.
-pub(super) enum Strangers<'t> {
+pub(super) enum UnknownKeys<'t> {
     Few(Vec<&'t [u8]>),
     Many(HashSet<&'t [u8]>),
 }
@@ -77,7 +77,7 @@ pub(super) enum Strangers<'t> {
 /// So many comparisons are cheaper than a set, and cannot be made to hurt.
 const COMPARED: usize = 4096;
 
-impl<'t> Strangers<'t> {
+impl<'t> UnknownKeys<'t> {
     /// None at all.
     pub(super) fn none() -> Self {
         Self::Few(Vec::new())

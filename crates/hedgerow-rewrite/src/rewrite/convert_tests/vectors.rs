@@ -91,7 +91,7 @@ fn mapped(text: &str) -> Vec<u8> {
     };
     let plan = Plan::reference(source, &settled);
     let (mut sheet, mut gift) = (Sheet::default(), Gift::default());
-    let desk = Desk {
+    let desk = WriteBuffers {
         mapping: &Mapping::reference(),
         user_agents: &UserAgents::default(),
         recipient: &Recipient::default(),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::explain::Origin;
-use super::super::group_types::News;
+use super::super::group_types::NewGroupTypes;
 use super::super::identity::Id;
 use super::super::json::{
     name, unescape, write_string, Entry, Name, Pen, Scratch, Shape, Sink, Value,
@@ -233,7 +233,7 @@ impl Properties<'_, '_, '_, '_> {
     pub(super) fn sixth_group_type(&mut self) -> Option<String> {
         let group_types = self.desk.group_types?;
         let project = &self.desk.recipient.posthog_cookie;
-        let is_sixth = |name: &str| group_types.note(project, name) == News::Sixth;
+        let is_sixth = |name: &str| group_types.note(project, name) == NewGroupTypes::Sixth;
         if self.plan.kind == Kind::Group {
             let group_type = self.group_type();
             if is_sixth(&group_type) {

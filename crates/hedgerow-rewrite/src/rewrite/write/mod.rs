@@ -32,7 +32,7 @@ use presence::Mapped;
 
 /// What an event is written from besides its message.
 #[derive(Clone, Copy)]
-pub(super) struct Desk<'d> {
+pub(super) struct WriteBuffers<'d> {
     pub(super) mapping: &'d Mapping,
     pub(super) user_agents: &'d UserAgents,
     pub(super) recipient: &'d Recipient,
@@ -56,7 +56,7 @@ pub(super) struct Aside<'a> {
 /// length, and a type of groups that is one too many for the project.
 pub(super) fn write_event(
     (sheet, aside): (&mut Sheet, Aside<'_>),
-    desk: Desk<'_>,
+    desk: WriteBuffers<'_>,
     plan: &Plan<'_>,
     settled: &Settled<'_>,
     source: Source<'_>,
@@ -136,7 +136,7 @@ struct Yielding {
 struct Properties<'o, 'b, 'p, 't> {
     out: &'o mut Pen<'b>,
     aside: Aside<'o>,
-    desk: Desk<'p>,
+    desk: WriteBuffers<'p>,
     plan: &'p Plan<'p>,
     settled: &'p Settled<'t>,
     source: Source<'t>,
@@ -188,7 +188,7 @@ impl Prefixed {
 impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     fn open(
         (out, aside): (&'o mut Pen<'b>, Aside<'o>),
-        desk: Desk<'p>,
+        desk: WriteBuffers<'p>,
         plan: &'p Plan<'p>,
         settled: &'p Settled<'t>,
         source: Source<'t>,

@@ -6,7 +6,7 @@ use super::super::explain::Origin;
 use super::super::json::{name, write_string, Entry, Name, Names, Shape, Sink, Value};
 use super::super::message::{named, Inner};
 use super::super::plan::Piece;
-use super::super::spread::{write_spread, Strangers};
+use super::super::spread::{write_spread, UnknownKeys};
 use super::super::{usable, DeviceTypes, Noise};
 use super::campaign::Turn;
 use super::presence::Target;
@@ -78,7 +78,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let properties = self.source.message.properties.value;
         if let (Some(value), false) = (properties, self.takes_no_properties()) {
             if value.shape != Shape::Object {
-                self.spread(b"", &Strangers::none(), self.source.text, value);
+                self.spread(b"", &UnknownKeys::none(), self.source.text, value);
             }
         }
         self.copy(
@@ -199,23 +199,23 @@ impl<'t> Properties<'_, '_, '_, 't> {
         prefix: &Prefix,
         value: Value,
         entries: &[Entry],
-    ) -> Strangers<'t> {
+    ) -> UnknownKeys<'t> {
         if self.prefixed == Prefixed::None {
-            return Strangers::none();
+            return UnknownKeys::none();
         }
         let questions = match value.shape {
             Shape::Object => entries.len(),
             // One that is spread has at most as many parts as bytes.
             _ => value.span.end() - value.span.start(),
         };
-        Strangers::with_prefix(prefix.text, self.entries, self.source.text, questions)
+        UnknownKeys::with_prefix(prefix.text, self.entries, self.source.text, questions)
     }
 
     /// What spreading a value that is not an object adds, where the caller gives no such key.
     pub(super) fn spread(
         &mut self,
         prefix: &[u8],
-        strangers: &Strangers<'_>,
+        strangers: &UnknownKeys<'_>,
         text: &[u8],
         value: Value,
     ) {

@@ -29,7 +29,7 @@ pub(super) enum Stage {
 }
 
 /// What the listeners of a server and the one who waits for their end share.
-pub(super) struct Departure {
+pub(super) struct Drain {
     doors: Mutex<Vec<Arc<Door>>>,
     /// Turns true when connections without a request are to be closed everywhere.
     closing: watch::Sender<bool>,
@@ -56,7 +56,7 @@ pub(super) struct Door {
     begun: Instant,
 }
 
-impl Departure {
+impl Drain {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             doors: Mutex::default(),

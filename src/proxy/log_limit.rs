@@ -9,7 +9,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Lets one line of each kind through per interval.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(super) struct LogLimit {
     lines: Mutex<HashMap<(String, &'static str), Line>>,
     /// What has been said once and for all: a few kinds for each project.
     said: Mutex<Vec<(String, &'static str)>>,
@@ -21,7 +21,7 @@ struct Line {
     suppressed: u64,
 }
 
-impl Gate {
+impl LogLimit {
     /// Whether a line may be written now: the words to add to it (empty, or how many were left
     /// out since the last one). `None` counts the line instead.
     pub(super) fn pass(&self, subject: &str, kind: &'static str) -> Option<String> {
@@ -69,28 +69,30 @@ mod tests {
 
     #[test]
     fn the_first_of_each_subject_and_kind_is_told_from_the_rest() {
-        let gate = Gate::default();
-        assert!(gate.first("shop", "unreadable_time"));
-        assert!(!gate.first("shop", "unreadable_time"));
-        assert!(gate.first("blog", "unreadable_time"));
-        assert!(gate.first("shop", "late_sent_at"));
-        assert!(!gate.first("shop", "unreadable_time"));
+        let log_limit = LogLimit::default();
+        assert!(log_limit.first("shop", "unreadable_time"));
+        assert!(!log_limit.first("shop", "unreadable_time"));
+        assert!(log_limit.first("blog", "unreadable_time"));
+        assert!(log_limit.first("shop", "late_sent_at"));
+        assert!(!log_limit.first("shop", "unreadable_time"));
     }
 
     #[test]
     fn one_line_per_subject_and_kind_passes_and_the_rest_is_counted() {
-        let gate = Gate::default();
+        let log_limit = LogLimit::default();
         let start = Instant::now();
         let later = start + INTERVAL;
-        assert_eq!(gate.pass_at("shop", "tls", start).as_deref(), Some(""));
-        assert_eq!(gate.pass_at("shop", "tls", start), None);
-        assert_eq!(gate.pass_at("shop", "tls", start), None);
-        assert_eq!(gate.pass_at("blog", "tls", start).as_deref(), Some(""));
-        assert_eq!(gate.pass_at("shop", "dns", start).as_deref(), Some(""));
-        let text = gate.pass_at("shop", "tls", later).unwrap();
+        assert_eq!(log_limit.pass_at("shop", "tls", start).as_deref(), Some(""));
+        assert_eq!(log_limit.pass_at("shop", "tls", start), None);
+        assert_eq!(log_limit.pass_at("shop", "tls", start), None);
+        assert_eq!(log_limit.pass_at("blog", "tls", start).as_deref(), Some(""));
+        assert_eq!(log_limit.pass_at("shop", "dns", start).as_deref(), Some(""));
+        let text = log_limit.pass_at("shop", "tls", later).unwrap();
         assert!(text.contains("2 more"), "{text}");
         assert_eq!(
-            gate.pass_at("shop", "tls", later + INTERVAL).as_deref(),
+            log_limit
+                .pass_at("shop", "tls", later + INTERVAL)
+                .as_deref(),
             Some("")
         );
     }

@@ -14,10 +14,10 @@ use crate::admin::ConnectionCounts;
 use crate::config::Limits;
 
 use super::client::is_trusted;
-use super::gate::Gate;
+use super::log_limit::LogLimit;
 
 /// Everybody's connections.
-pub(super) struct Crowd {
+pub(super) struct ConnectionLimits {
     bounds: ArcSwap<Bounds>,
     here: AtomicUsize,
     of_one: Mutex<HashMap<IpAddr, usize>>,
@@ -26,7 +26,7 @@ pub(super) struct Crowd {
     full: AtomicU64,
     one_too_many: AtomicU64,
     closed: AtomicU64,
-    gate: Arc<Gate>,
+    log_limit: Arc<LogLimit>,
 }
 
 /// How many there may be.
@@ -49,7 +49,7 @@ impl Bounds {
 
 /// One connection among the others; its place is free again when this goes.
 pub(super) struct Place {
-    crowd: Arc<Crowd>,
+    connection_limits: Arc<ConnectionLimits>,
     client: Option<IpAddr>,
 }
 
@@ -60,8 +60,8 @@ enum Refused {
     OneTooMany,
 }
 
-impl Crowd {
-    pub(super) fn new(limits: &Limits, trusted: &[IpNet], gate: Arc<Gate>) -> Self {
+impl ConnectionLimits {
+    pub(super) fn new(limits: &Limits, trusted: &[IpNet], log_limit: Arc<LogLimit>) -> Self {
         Self {
             bounds: ArcSwap::from_pointee(Bounds::new(limits, trusted)),
             here: AtomicUsize::new(0),
@@ -70,7 +70,7 @@ impl Crowd {
             full: AtomicU64::new(0),
             one_too_many: AtomicU64::new(0),
             closed: AtomicU64::new(0),
-            gate,
+            log_limit,
         }
     }
 
@@ -98,7 +98,7 @@ impl Crowd {
                     ),
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
-                if let Some(more) = self.gate.pass("connections", kind) {
+                if let Some(more) = self.log_limit.pass("connections", kind) {
                     log::warn!(
                         "a connection was refused: {bound} are open, and `limits.{key}` is the \
                          bound{more}"
@@ -122,7 +122,7 @@ impl Crowd {
         }
         // Counted from here on, whatever comes.
         let place = Place {
-            crowd: Arc::clone(self),
+            connection_limits: Arc::clone(self),
             client,
         };
         let here = self.here.fetch_add(1, Ordering::AcqRel) + 1;
@@ -159,9 +159,9 @@ impl Crowd {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.crowd.here.fetch_sub(1, Ordering::AcqRel);
+        self.connection_limits.here.fetch_sub(1, Ordering::AcqRel);
         let Some(client) = self.client else { return };
-        let of_one = self.crowd.of_one.lock();
+        let of_one = self.connection_limits.of_one.lock();
         let mut of_one = of_one.unwrap_or_else(PoisonError::into_inner);
         let left = of_one.get_mut(&client).map(|count| {
             *count = count.saturating_sub(1);
@@ -189,48 +189,57 @@ pub(super) fn network(peer: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn crowd(most: usize, of_one: usize, trusted: &[&str]) -> Arc<Crowd> {
+    fn connection_limits(most: usize, of_one: usize, trusted: &[&str]) -> Arc<ConnectionLimits> {
         let limits = Limits {
             connections: most,
             connections_per_client: of_one,
             ..Limits::default()
         };
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        Arc::new(Crowd::new(&limits, &trusted, Arc::default()))
+        Arc::new(ConnectionLimits::new(&limits, &trusted, Arc::default()))
     }
 
     #[test]
     fn one_client_cannot_take_the_places_of_the_others() {
-        let crowd = crowd(100, 3, &["10.0.0.0/8"]);
+        let connection_limits = connection_limits(100, 3, &["10.0.0.0/8"]);
         for (address, also, others) in [
             ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),
             ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1"),
         ] {
             let [address, also, others] = [address, also, others].map(|text| text.parse().unwrap());
-            let places: Vec<_> = (0..3).map(|_| crowd.enter(address).unwrap()).collect();
-            assert!(crowd.enter(address).is_none() && crowd.enter(also).is_none());
-            assert!(crowd.enter(others).is_some());
+            let places: Vec<_> = (0..3)
+                .map(|_| connection_limits.enter(address).unwrap())
+                .collect();
+            assert!(
+                connection_limits.enter(address).is_none()
+                    && connection_limits.enter(also).is_none()
+            );
+            assert!(connection_limits.enter(others).is_some());
             drop(places);
-            assert!(crowd.enter(address).is_some());
+            assert!(connection_limits.enter(address).is_some());
         }
         let proxy = "10.1.2.3".parse().unwrap();
-        let many: Vec<_> = (0..50).map(|_| crowd.enter(proxy).unwrap()).collect();
-        assert_eq!(crowd.counts().open, 50);
+        let many: Vec<_> = (0..50)
+            .map(|_| connection_limits.enter(proxy).unwrap())
+            .collect();
+        assert_eq!(connection_limits.counts().open, 50);
         drop(many);
-        let counts = crowd.counts();
+        let counts = connection_limits.counts();
         assert_eq!((counts.open, counts.refused_for_one_client), (0, 4));
-        assert!(crowd.of_one.lock().unwrap().is_empty());
+        assert!(connection_limits.of_one.lock().unwrap().is_empty());
     }
 
     #[test]
     fn no_more_connections_are_open_than_the_bound_says() {
-        let crowd = crowd(10, 100, &[]);
+        let connection_limits = connection_limits(10, 100, &[]);
         let address = "192.0.2.1".parse().unwrap();
-        let mut places: Vec<_> = (0..10).map(|_| crowd.enter(address).unwrap()).collect();
-        assert!(crowd.enter(address).is_none());
-        assert_eq!(crowd.counts().open, 10);
+        let mut places: Vec<_> = (0..10)
+            .map(|_| connection_limits.enter(address).unwrap())
+            .collect();
+        assert!(connection_limits.enter(address).is_none());
+        assert_eq!(connection_limits.counts().open, 10);
         places.pop();
-        assert!(crowd.enter(address).is_some());
-        assert_eq!(crowd.counts().refused_full, 1);
+        assert!(connection_limits.enter(address).is_some());
+        assert_eq!(connection_limits.counts().refused_full, 1);
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// The trouble of one route with the server behind it.
 #[derive(Debug, Default)]
-pub(super) struct Mending {
+pub(super) struct RouteHealth {
     /// Requests that it did not answer since the trouble began; zero when there is none.
     failed: AtomicU64,
     since: Mutex<Option<Instant>>,
@@ -14,12 +14,12 @@ pub(super) struct Mending {
 
 /// The end of a trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mended {
+pub(super) struct RouteRecovered {
     pub(super) after: Duration,
     pub(super) failed: u64,
 }
 
-impl Mending {
+impl RouteHealth {
     /// A request was not answered as it should be.
     pub(super) fn failed(&self, now: Instant) {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -28,14 +28,14 @@ impl Mending {
     }
 
     /// A request was answered; whether that ends a trouble.
-    pub(super) fn answered(&self, now: Instant) -> Option<Mended> {
+    pub(super) fn answered(&self, now: Instant) -> Option<RouteRecovered> {
         // All that a good answer costs.
         if self.failed.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         let began = since.take()?;
-        Some(Mended {
+        Some(RouteRecovered {
             after: now.saturating_duration_since(began),
             failed: self.failed.swap(0, Ordering::Relaxed),
         })
@@ -48,14 +48,17 @@ mod tests {
 
     #[test]
     fn the_end_of_a_trouble_is_told_once_with_its_length_and_cost() {
-        let mending = Mending::default();
+        let route_health = RouteHealth::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(mending.answered(at(0)), None);
-        mending.failed(at(1));
-        mending.failed(at(5));
+        assert_eq!(route_health.answered(at(0)), None);
+        route_health.failed(at(1));
+        route_health.failed(at(5));
         let (after, failed) = (Duration::from_secs(9), 2);
-        assert_eq!(mending.answered(at(10)), Some(Mended { after, failed }));
-        assert_eq!(mending.answered(at(11)), None);
+        assert_eq!(
+            route_health.answered(at(10)),
+            Some(RouteRecovered { after, failed })
+        );
+        assert_eq!(route_health.answered(at(11)), None);
     }
 }

@@ -54,7 +54,7 @@ const MOST: usize = 250;
 const LIST: usize = 64 * (MOST + 2);
 
 /// The old process's side: who asks here gets the sockets.
-pub(super) struct Estate {
+pub(super) struct UpgradeServer {
     path: PathBuf,
     /// Its name until it is published.
     new: PathBuf,
@@ -73,10 +73,10 @@ pub(super) struct Estate {
 /// When there is no such process, or it does not answer in time.
 pub fn ask_to_reload(path: &Path) -> io::Result<Result<String, String>> {
     // The sockets come first and are let go.
-    let Inheritance {
+    let UpgradeClient {
         mut stream,
         sockets,
-    } = Inheritance::ask(path)?;
+    } = UpgradeClient::ask(path)?;
     drop(sockets);
     stream.write_all(&RELOAD)?;
     let mut said = String::new();
@@ -89,12 +89,12 @@ pub fn ask_to_reload(path: &Path) -> io::Result<Result<String, String>> {
 }
 
 /// The new process's side, with what it was given.
-pub(super) struct Inheritance {
+pub(super) struct UpgradeClient {
     stream: UnixStream,
     sockets: HashMap<SocketAddr, OwnedFd>,
 }
 
-impl Estate {
+impl UpgradeServer {
     /// Makes the socket that will be at `path`. Its folder is made if it is not there, and must be
     /// closed to others.
     pub(super) fn open(path: &Path, sockets: Vec<(SocketAddr, OwnedFd)>) -> io::Result<Self> {
@@ -242,13 +242,13 @@ impl Estate {
     }
 }
 
-impl Drop for Estate {
+impl Drop for UpgradeServer {
     fn drop(&mut self) {
         self.close();
     }
 }
 
-impl Inheritance {
+impl UpgradeClient {
     /// Asks the process that serves now for its listening sockets.
     pub(super) fn ask(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
@@ -401,9 +401,9 @@ mod tests {
     fn a_process_removes_its_own_socket_and_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("upgrade.sock");
-        let first = Estate::open(&path, Vec::new()).unwrap();
+        let first = UpgradeServer::open(&path, Vec::new()).unwrap();
         first.publish().unwrap();
-        let second = Estate::open(&path, Vec::new()).unwrap();
+        let second = UpgradeServer::open(&path, Vec::new()).unwrap();
         second.publish().unwrap();
         let file = identity(&path).unwrap();
         first.close();
@@ -417,11 +417,11 @@ mod tests {
     async fn a_process_that_has_handed_over_leaves_the_place_to_its_successor() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("upgrade.sock");
-        let old = Estate::open(&path, Vec::new()).unwrap();
+        let old = UpgradeServer::open(&path, Vec::new()).unwrap();
         old.publish().unwrap();
         let asks = {
             let path = path.clone();
-            std::thread::spawn(move || Inheritance::ask(&path).and_then(Inheritance::ready))
+            std::thread::spawn(move || UpgradeClient::ask(&path).and_then(UpgradeClient::ready))
         };
         old.handed_over(|| {}, || {}, || async { String::new() })
             .await;

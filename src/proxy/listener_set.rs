@@ -12,8 +12,8 @@ use pingora::proxy::HttpProxy;
 use crate::config::{Config, H2c};
 use crate::plain::{Handler, Request, Response};
 
-use super::departure::Departure;
-use super::listening::{Bounds, Entrance, Hall, Manner, Plainly, Plan};
+use super::drain::Drain;
+use super::listening::{BoundSocket, Bounds, Hall, Manner, Plainly, Plan};
 use super::serve::Plain;
 use super::site::Site;
 use super::tls;
@@ -24,7 +24,7 @@ const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// All listeners of a server.
-pub(super) struct Halls {
+pub(super) struct ListenerSet {
     pub(super) site: Arc<Hall<HttpProxy<Site>>>,
     pub(super) admin: Arc<Hall<Plain>>,
     pub(super) health: Arc<Hall<Plain>>,
@@ -37,25 +37,21 @@ pub(super) struct Plans {
     health: Plan,
 }
 
-impl Halls {
+impl ListenerSet {
     /// No listeners yet.
-    pub(super) fn new(
-        app: HttpProxy<Site>,
-        hedgerow: &Hedgerow,
-        departure: &Arc<Departure>,
-    ) -> Self {
+    pub(super) fn new(app: HttpProxy<Site>, hedgerow: &Hedgerow, drain: &Arc<Drain>) -> Self {
         let lasting = &hedgerow.shared.lasting;
         let idle = lasting.idle_seconds;
         let plain = |handler| {
-            let hall = Hall::new(Plain::new(handler), Arc::clone(departure), idle);
+            let hall = Hall::new(Plain::new(handler), Arc::clone(drain), idle);
             Arc::new(hall)
         };
         let bounds = Bounds {
-            crowd: Some(Arc::clone(&lasting.crowd)),
+            connection_limits: Some(Arc::clone(&lasting.connection_limits)),
             head: lasting.head,
         };
         Self {
-            site: Arc::new(Hall::new(app, Arc::clone(departure), idle).bounded(bounds)),
+            site: Arc::new(Hall::new(app, Arc::clone(drain), idle).bounded(bounds)),
             admin: plain(Arc::new(Pages(hedgerow.clone()))),
             health: plain(hedgerow.health()),
         }
@@ -70,7 +66,7 @@ impl Halls {
     pub(super) fn plan(
         &self,
         config: &Config,
-        mut enter: impl FnMut(SocketAddr) -> io::Result<Entrance>,
+        mut enter: impl FnMut(SocketAddr) -> io::Result<BoundSocket>,
     ) -> Result<Plans, ServerError> {
         let listeners = config.listen.iter().map(|listener| {
             let secured = listener.tls.is_some();
@@ -107,7 +103,7 @@ impl Halls {
             let mut tried = 0;
             loop {
                 tried += 1;
-                match Entrance::open(address) {
+                match BoundSocket::open(address) {
                     Err(error) if error.kind() == io::ErrorKind::AddrInUse && tried < TRIES => {
                         std::thread::sleep(PAUSE);
                     }

@@ -9,28 +9,28 @@ use crate::proxy::upstream::Timeouts;
 use crate::proxy::{BuildError, Inner};
 use crate::site::snippet::{Home, Page};
 
-use super::mending::Mending;
+use super::route_health::RouteHealth;
 use super::SITE_PATIENCE;
 
 /// A configuration at work, with its site. A request holds the one that it began with.
-pub(in crate::proxy) struct House {
+pub(in crate::proxy) struct SiteState {
     pub(in crate::proxy) inner: Arc<Inner>,
     /// By the number of the route.
     pub(super) origins: HashMap<usize, Arc<Servers>>,
     /// The troubles of the servers behind routes, by the number of the route.
-    pub(super) troubles: HashMap<usize, Arc<Mending>>,
+    pub(super) troubles: HashMap<usize, Arc<RouteHealth>>,
 }
 
-impl std::fmt::Debug for House {
+impl std::fmt::Debug for SiteState {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
-            .debug_struct("House")
+            .debug_struct("SiteState")
             .field("origins", &self.origins)
             .finish_non_exhaustive()
     }
 }
 
-impl House {
+impl SiteState {
     /// # Errors
     ///
     /// When an origin's name cannot stand in a URL, its pages' snippet has no route, or there is

@@ -23,7 +23,7 @@ use crate::delivery::{
 use crate::delivery::{NatsSettings, NatsSpool};
 use crate::posthog::Envelope;
 
-use super::gate::Gate;
+use super::log_limit::LogLimit;
 use super::outbound::CONNECTS;
 use super::recovery::spoken;
 use super::sender::Destination;
@@ -43,7 +43,7 @@ pub(super) enum Holder {
 
 /// Neither PostHog nor the spool has the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unkept {
+pub(super) enum NotSpooled {
     /// It may be kept, or delivered, when it comes again.
     ForNow,
     /// Its events are larger than the spool takes, and the spool is the only way they have.
@@ -51,7 +51,7 @@ pub(super) enum Unkept {
 }
 
 /// The spool, its projects, and the replay.
-pub(super) struct Keeping {
+pub(super) struct Backlog {
     delivery: Arc<Delivery>,
     projects: Arc<Projects>,
     /// The spool where it is a folder: two processes on one have to agree who drains it. On a
@@ -79,7 +79,7 @@ enum Course {
 /// Brings the batches of the replay to PostHog.
 struct Carrier {
     destinations: ArcSwap<Destinations>,
-    gate: Arc<Gate>,
+    log_limit: Arc<LogLimit>,
     /// The live view, which is made later.
     live: OnceLock<Arc<Live>>,
     /// What has left the spool since something waited in it, by project.
@@ -92,7 +92,7 @@ struct Drained {
     events: u64,
 }
 
-impl Keeping {
+impl Backlog {
     /// Opens the spool. A disk that cannot be written now, or a server that does not answer, is no
     /// error: clients get 503 until it does.
     pub(super) fn open(
@@ -100,7 +100,7 @@ impl Keeping {
         settings: &config::Delivery,
         terms: Terms,
         destinations: Arc<Destinations>,
-        gate: Arc<Gate>,
+        log_limit: Arc<LogLimit>,
     ) -> Result<Self, SpoolError> {
         // Connections one after the other, then the request, the answer and its body.
         let longest = settings.connect_timeout * CONNECTS as u32 + settings.timeout * 3;
@@ -129,7 +129,7 @@ impl Keeping {
             opened,
             carrier: Arc::new(Carrier {
                 destinations: ArcSwap::new(destinations),
-                gate,
+                log_limit,
                 live: OnceLock::new(),
                 drained: Mutex::default(),
             }),
@@ -261,7 +261,7 @@ impl Keeping {
         destination: &Destination,
         batch: Bytes,
         arrived: Arrived,
-    ) -> Result<Holder, Unkept> {
+    ) -> Result<Holder, NotSpooled> {
         let events = || SpooledEvent::of_batch(&batch, arrived);
         self.bring(destination, &batch, arrived.from, events).await
     }
@@ -273,7 +273,7 @@ impl Keeping {
         batch: &Bytes,
         from: Option<IpAddr>,
         events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
-    ) -> Result<Holder, Unkept> {
+    ) -> Result<Holder, NotSpooled> {
         let project = self.delivery.project(&destination.project().name);
         if project.admit().await == Route::Stream {
             let said = destination.deliver(batch, Encoding::Identity, from).await;
@@ -282,8 +282,9 @@ impl Keeping {
             if said.verdict == Verdict::Accepted {
                 return Ok(Holder::PostHog);
             }
-            let gate = &self.carrier.gate;
-            said.verdict.report(destination.project(), gate, Then::Kept);
+            let log_limit = &self.carrier.log_limit;
+            said.verdict
+                .report(destination.project(), log_limit, Then::Kept);
         }
         self.keep(destination, events()).await
     }
@@ -293,7 +294,7 @@ impl Keeping {
         &self,
         destination: &Destination,
         events: Result<Vec<SpooledEvent>, SpoolError>,
-    ) -> Result<Holder, Unkept> {
+    ) -> Result<Holder, NotSpooled> {
         let name = &destination.project().name;
         let project = self.delivery.project(name);
         let kept = match events {
@@ -309,18 +310,21 @@ impl Keeping {
                 ("They are dropped; the others are kept", Ok(Holder::Spool))
             }
             SpoolError::TooLarge { .. } if project.mode() == Mode::Spool => {
-                ("They are refused", Err(Unkept::TooLarge))
+                ("They are refused", Err(NotSpooled::TooLarge))
             }
-            _ => ("Clients are told to send again later", Err(Unkept::ForNow)),
+            _ => (
+                "Clients are told to send again later",
+                Err(NotSpooled::ForNow),
+            ),
         };
-        if let Some(more) = self.carrier.gate.pass(name, error.code()) {
+        if let Some(more) = self.carrier.log_limit.pass(name, error.code()) {
             log::error!("project {name}: {error}. {then}{more}");
         }
         result
     }
 }
 
-impl Drop for Keeping {
+impl Drop for Backlog {
     fn drop(&mut self) {
         self.follow_no_more();
     }
@@ -390,8 +394,9 @@ impl Upstream for Carrier {
         // Refusals of single events are what the dead letters tell.
         let verdict = said.verdict.for_delivery(&said.words);
         if let delivery::Verdict::TryLater { .. } = verdict {
-            let gate = &self.gate;
-            said.verdict.report(destination.project(), gate, Then::Kept);
+            let log_limit = &self.log_limit;
+            said.verdict
+                .report(destination.project(), log_limit, Then::Kept);
         }
         verdict
     }
@@ -418,7 +423,7 @@ impl Upstream for Carrier {
         let Some(Drained { since, events }) = drained.remove(project) else {
             return;
         };
-        if let Some(more) = self.gate.pass(project, "drained") {
+        if let Some(more) = self.log_limit.pass(project, "drained") {
             log::info!(
                 "project {project}: the spool is empty again: {events} events have gone to PostHog \
                  in {}{more}",
@@ -431,7 +436,7 @@ impl Upstream for Carrier {
         if let Some(live) = self.live.get() {
             live.refused_by_posthog(project, event, refusal);
         }
-        if let Some(more) = self.gate.pass(project, "buried") {
+        if let Some(more) = self.log_limit.pass(project, "buried") {
             log::error!(
                 "project {project}: PostHog refuses an event for good ({}: {}); it is a dead letter \
                  now, and `hedgerow spool` shows it{more}",

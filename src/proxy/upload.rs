@@ -14,11 +14,11 @@ use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError, WrittenKey};
 use crate::segment::{BodyError, KeyFrom, Refusal, Reply, WriteKey, WriteKeys};
 
+use super::backlog::{Holder, NotSpooled};
 use super::body::Interrupted;
 use super::budget::{Reservation, UsedUp};
 use super::culprits::{blames_events, deliver_without, Culprit};
 use super::group::{Gathering, Request};
-use super::keeping::{Holder, Unkept};
 use super::outbound::PIECE;
 use super::rates::{Pace, RETRY_AFTER};
 use super::refusals::Asking;
@@ -66,11 +66,11 @@ impl From<Interrupted> for Stop {
     }
 }
 
-impl From<Unkept> for Stop {
-    fn from(unkept: Unkept) -> Self {
+impl From<NotSpooled> for Stop {
+    fn from(unkept: NotSpooled) -> Self {
         match unkept {
-            Unkept::ForNow => Self::Spool,
-            Unkept::TooLarge => Self::Rewrite(RewriteError::TooLarge),
+            NotSpooled::ForNow => Self::Spool,
+            NotSpooled::TooLarge => Self::Rewrite(RewriteError::TooLarge),
         }
     }
 }
@@ -156,7 +156,7 @@ pub(super) enum KeySearch {
 
 /// One body on its way. The bytes come in with [`push`](Self::push), the batches leave with
 /// [`flow`](Self::flow) and [`finish`](Self::finish).
-pub(super) struct Passage<'a> {
+pub(super) struct Upload<'a> {
     inner: &'a Inner,
     keys: Keys<'a>,
     /// When the request arrived, and from which address as PostHog may see it.
@@ -192,7 +192,7 @@ struct Target<'a> {
     outgoing: Option<Outgoing<'a>>,
 }
 
-impl<'a> Passage<'a> {
+impl<'a> Upload<'a> {
     pub(super) fn new(
         inner: &'a Inner,
         keys: Keys<'a>,
@@ -212,7 +212,7 @@ impl<'a> Passage<'a> {
             rewrite,
             watcher: Watcher {
                 counters: &inner.counters,
-                gate: &inner.gate,
+                log_limit: &inner.log_limit,
                 observer: inner.observer.as_ref(),
                 live,
                 route: inner.requests.route(keys.asking.route),
@@ -277,7 +277,7 @@ impl<'a> Passage<'a> {
         };
         let streams = target.outgoing.is_some();
         let careful = || inner.cautions.hold(&target.destination.project().name);
-        Ok(match inner.keeping.is_some() || (!streams && careful()) {
+        Ok(match inner.backlog.is_some() || (!streams && careful()) {
             true => Leaving::InBatches,
             false => Leaving::InPieces,
         })
@@ -434,7 +434,7 @@ impl<'a> Passage<'a> {
         self.key = key;
         if let Some(named) = named.filter(|_| limited) {
             let inner = self.inner;
-            if inner.rates.of_key(&inner.config, &named, &inner.gate) == Pace::TooFast {
+            if inner.rates.of_key(&inner.config, &named, &inner.log_limit) == Pace::TooFast {
                 return Err(Stop::KeyRate);
             }
         }
@@ -463,7 +463,7 @@ impl<'a> Passage<'a> {
             if blames_events(verdict) {
                 self.inner.cautions.begin(&project.name);
             }
-            verdict.report(project, &self.inner.gate, Then::SentAgain);
+            verdict.report(project, &self.inner.log_limit, Then::SentAgain);
             return Err(Stop::Verdict(verdict));
         }
         if target.batch.size() >= BATCH_LIMIT {
@@ -509,8 +509,8 @@ impl<'a> Passage<'a> {
                     return Ok(());
                 }
                 let destination = target.destination;
-                if let Some(keeping) = &self.inner.keeping {
-                    let kept = keeping.deliver(destination, body, self.arrived);
+                if let Some(backlog) = &self.inner.backlog {
+                    let kept = backlog.deliver(destination, body, self.arrived);
                     let holder = kept.await?;
                     self.watcher.settle(outcome_of(holder));
                     self.rewrite.confirm();
@@ -534,7 +534,7 @@ impl<'a> Passage<'a> {
                 }
             }
         };
-        verdict.report(project, &self.inner.gate, Then::SentAgain);
+        verdict.report(project, &self.inner.log_limit, Then::SentAgain);
         match verdict {
             Verdict::Accepted => {
                 self.watcher.settle(&Outcome::Delivered);
