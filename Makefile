@@ -14,7 +14,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test quick check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
+.PHONY: demo test announce quick check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -41,11 +41,17 @@ check: cmake
 	cargo clippy --locked --no-default-features -- -D warnings
 	cargo clippy --locked --no-default-features --features nats -- -D warnings
 
-test: check supply-chain clients nats-server prometheus faketime web-servers blocker-lists
-	HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --workspace --no-fail-fast
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
-	$(MAKE) instructions
-	$(TRY_BLOCKERS)
+test: announce check supply-chain clients nats-server prometheus faketime web-servers blocker-lists
+	@scripts/parts \
+	  tests 'HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --workspace --no-fail-fast' \
+	  documentation 'RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps' \
+	  instructions 'make --no-print-directory instructions' \
+	  blockers '$(TRY_BLOCKERS)'
+
+announce:
+	@echo "What is missing of these will be installed. Debian's packages: cmake, valgrind, chromium, firefox-esr with uBlock"
+	@echo "Origin, nats-server, prometheus, faketime, nginx, haproxy, caddy, curl. Below .deps/ and tests/clients/node_modules/:"
+	@echo "the npm, Python and Rust packages of Segment's clients, cargo-deny, the blockers' lists."
 
 # After each step: nothing here waits for a browser, a server or a disk.
 quick: cmake
