@@ -63,8 +63,11 @@ fn purpose(route: &Route) -> String {
                     keys.values().map(|project| project.name.as_str()).collect();
                 names.sort_unstable();
                 names.dedup();
-                let (number, names) = (keys.len(), names.join(", "));
-                format!("segment, project {names}, {number} write keys")
+                let names = names.join(", ");
+                match keys.len() {
+                    1 => format!("segment, project {names}, 1 write key"),
+                    number => format!("segment, project {names}, {number} write keys"),
+                }
             }
         },
         Action::PostHog(said) => format!("posthog, project {}", said.project.name),

@@ -1,7 +1,7 @@
 //! How many requests a second one client and one write key may make.
 //!
 //! Counts are estimates in a fixed room: two clients are taken for one only when four hashes of theirs
-//! meet (pingora 6). So one of very many may be told to come back a second early, and none is let
+//! meet (pingora 6). So one of very many may be limited a second early, and none is let
 //! through beyond its bound.
 
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use super::client::is_trusted;
 use super::connection_limits::network;
 use super::log_limit::LogLimit;
 
-/// What is counted at a time. A client that is told to come back in a second finds a new one.
+/// What is counted at a time. A client that waits a second, as 429 tells it to, finds a new one.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Seconds until a client may come again.
 pub(super) const RETRY_AFTER: u32 = 1;
@@ -83,8 +83,8 @@ fn count<T: std::hash::Hash>(rate: &OnceLock<Rate>, of: &T, most: usize) -> Pace
 fn tell(log_limit: &LogLimit, limit: &'static str, of: &str, most: usize) {
     if let Some(more) = log_limit.pass("rates", limit) {
         log::warn!(
-            "{of} makes more than {most} requests a second (`limits.{limit}`): it was told to come \
-             back{more}"
+            "{of} makes more than {most} requests a second (`limits.{limit}`): the others got 429 with \
+             Retry-After{more}"
         );
     }
 }

@@ -49,6 +49,14 @@ impl Process {
     /// Ends it with SIGTERM; all that it has logged.
     async fn end(mut self) -> String {
         let pid = self.0.id().to_string();
+        // It answers a moment before it catches signals.
+        eventually("it catches SIGTERM", || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let caught = status.split("SigCgt:").nth(1)?.split_whitespace().next()?;
+            let caught = u64::from_str_radix(caught, 16).ok()?;
+            (caught & (1 << 14) != 0).then_some(())
+        })
+        .await;
         let sent = Command::new("kill").args(["-TERM", &pid]).status();
         assert!(sent.expect("there is a kill").success());
         let mut pipe = self.0.stderr.take().expect("it is piped");

@@ -1,0 +1,44 @@
+use super::super::block::BLOCK;
+use super::super::keys::word;
+use super::*;
+
+#[test]
+fn every_name_is_told_and_no_other_key_is() {
+    assert!(NAMES.len() <= 256);
+    for (index, name) in NAMES.iter().enumerate().skip(1) {
+        let told = Name(index as u8);
+        assert_eq!(Name::of(name.as_bytes(), hash(name.as_bytes())), told);
+        assert_eq!(Name::known(name), told, "{name} stands there twice");
+        assert_eq!(Name::said(name.as_bytes()), told);
+        for other in [format!("{name}x"), name[1..].to_owned(), format!("{name} ")] {
+            let expected = NAMES.iter().skip(1).position(|name| *name == other);
+            let expected = Name(expected.map_or(0, |index| index as u8 + 1));
+            for key in [*name, other.as_str()] {
+                let expected = if key == *name { told } else { expected };
+                assert_eq!(
+                    Name::of(key.as_bytes(), hash(key.as_bytes())),
+                    expected,
+                    "{key}"
+                );
+                if key.len() <= BLOCK {
+                    let mut block = [b'"'; BLOCK];
+                    block[..key.len()].copy_from_slice(key.as_bytes());
+                    let word = word(&block, key.len());
+                    assert_eq!(Name::of_word(word, hash_of_word(word)), expected, "{key}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_set_holds_what_was_added_and_nothing_else() {
+    for added in 1..NAMES.len() {
+        let mut names = Names::default();
+        assert_eq!(names.note(Name(added as u8)), Novelty::New);
+        assert_eq!(names.note(Name(added as u8)), Novelty::Doubtful);
+        for asked in 1..NAMES.len() {
+            assert_eq!(names.has(Name(asked as u8)), asked == added);
+        }
+    }
+}
