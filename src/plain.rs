@@ -53,7 +53,7 @@ impl Request {
 pub struct Response {
     /// The status.
     pub status: StatusCode,
-    /// The headers; `Content-Length` is added by whoever serves it.
+    /// The headers; `Content-Length` is added by the server.
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,

@@ -1,4 +1,4 @@
-//! Who may see the live view: on a loopback address anybody on the machine, elsewhere who knows the
+//! Who may see the live view: on a loopback address each user of the machine, elsewhere clients with the
 //! token.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! For whoever runs the proxy, on an address of its own: health, metrics, and the live view.
+//! For the operator, on an address of its own: health, metrics, and the live view.
 //!
 //! Nothing here listens and nothing names the framework: [`Admin`] is a [`Handler`] on plain
 //! values, and what it tells is handed in as a [`State`].
@@ -61,7 +61,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// An admin page that asks `state` whenever somebody asks it, and shows `live` to who may see it.
+    /// An admin page that asks `state` for each request, and shows `live` to clients that may see it.
     pub fn new(
         state: impl Fn() -> State + Send + Sync + 'static,
         live: Arc<Live>,

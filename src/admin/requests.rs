@@ -104,7 +104,7 @@ macro_rules! answered {
                 Self::ALL
             }
 
-            /// The status, as the label has it; `none` where nobody was left to be answered.
+            /// The status, as the label has it; `none` where the client had gone.
             pub fn status(self) -> &'static str {
                 match self {
                     $(Self::$name => $status,)*

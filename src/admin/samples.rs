@@ -1,4 +1,4 @@
-//! The last hour in samples of ten seconds, and what was refused lately: taken whether somebody
+//! The last hour in samples of ten seconds, and what was refused lately: taken whether a page
 //! looks or not, so that who looks sees what has been.
 
 use std::collections::{BTreeMap, VecDeque};

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// Says that this process serves, and that it is the main one: after an upgrade it was not started
-/// by the supervisor. Does nothing where nobody wants to know.
+/// by the supervisor. Does nothing without a supervisor.
 pub(super) fn tell_ready() {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
         return;

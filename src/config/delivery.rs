@@ -203,7 +203,7 @@ fn credentials(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NatsLogin> 
     const EXPECTED: &str = "the path of a credentials file (.creds)";
     const PARTS: [&str; 2] = ["BEGIN NATS USER JWT", "BEGIN USER NKEY SEED"];
     let text = reader.text(field, EXPECTED)?;
-    // Whoever pastes the file itself in must not find it in a log.
+    // A file that is pasted in place of its path must not get into a log.
     if text.is_empty() || text.len() > 1024 || text.contains('\n') {
         reader.wrong(field, format!("expected {EXPECTED}"));
         return None;

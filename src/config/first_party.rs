@@ -232,7 +232,7 @@ fn forward(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Option<Forward>
 }
 
 /// Whether the account would know whose the events are. Segment answers 200 for a key that it does
-/// not know, so nobody would notice.
+/// not know, so the mistake would go unnoticed.
 fn check_keys(
     reader: &mut Reader<'_>,
     field: &Field<'_>,

@@ -165,7 +165,7 @@ pub(super) fn pem(
     holding: &str,
 ) -> Option<(PathBuf, Vec<u8>)> {
     let text = reader.text(field, "the path of a PEM file")?;
-    // Whoever pastes the file itself in must not find it in a log.
+    // A file that is pasted in place of its path must not get into a log.
     if text.is_empty() || text.len() > 1024 || text.contains('\n') {
         reader.wrong(field, "expected the path of a PEM file");
         return None;

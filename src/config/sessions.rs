@@ -11,7 +11,7 @@ use crate::rewrite::SessionKeeper;
 /// to be one that the site uses itself.
 const NAME: &str = "edge_visit";
 
-/// More secrets than this are none that anybody is still replacing.
+/// More secrets than this are more than one replacement needs.
 const SECRETS: usize = 8;
 
 /// Who keeps visitors' sessions (mapping 5.3, point 5).

@@ -27,7 +27,7 @@ pub(super) struct Source<'t> {
     masks: BTreeMap<usize, BTreeSet<(usize, usize)>>,
     /// Where values begin that are masked already: aliases lead to the same one many times.
     masked: HashSet<Place>,
-    /// Without a tree nobody knows what is secret, and lines are masked word by word.
+    /// Without a tree it is unknown what is secret, and lines are masked word by word.
     parsed: bool,
 }
 
@@ -77,7 +77,7 @@ impl<'t> Source<'t> {
             Kind::Text(text) => {
                 let harmless =
                     text == "any" || ["env:", "file:"].iter().any(|how| text.starts_with(how));
-                // Whoever pastes a private key in place of its path must not find it in a log.
+                // A private key that is pasted in place of its path must not get into a log.
                 let pasted = text.contains("-----BEGIN") || holds_login(text);
                 if pasted || (secrecy == Secrecy::Secret && !harmless) {
                     self.mask(node.span);

@@ -45,7 +45,7 @@ struct State {
 pub enum Admission {
     /// Whatever there is.
     Go,
-    /// One small request, to see whether PostHog is back. Whoever is told so does it; the others
+    /// One small request, to see whether PostHog is back. The caller that is told so sends it; the others
     /// are told to wait meanwhile.
     Probe,
     /// Nothing, for so long.

@@ -39,7 +39,7 @@ impl Sign {
         }
     }
 
-    /// Holds it from now on. Where no lock can be had, nobody learns of this.
+    /// Holds it from now on. Where no lock can be had, no other process learns of this.
     fn raise(&self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
@@ -106,7 +106,7 @@ impl FileLease {
     }
 
     /// # Errors
-    /// When the file is there and cannot be opened or locked, so that nobody can say who drains.
+    /// When the file is there and cannot be opened or locked, so that it is unknown which process drains.
     pub(super) fn try_take(&self) -> Result<Lead, SpoolError> {
         let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_some() {
@@ -114,7 +114,7 @@ impl FileLease {
         }
         let file = match open(&self.path) {
             Ok(file) => file,
-            // It is not there and cannot be made: on a read-only disk nobody can have locked it.
+            // It is not there and cannot be made: on a read-only disk no process can have locked it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lead::Ours(HELD)),
             Err(error) => return Err(error.into()),
         };
@@ -127,7 +127,7 @@ impl FileLease {
         Ok(Lead::Ours(HELD))
     }
 
-    /// Takes the lock if nobody else has it. Where there is no file to lock, nobody has.
+    /// Takes the lock if no other process has it. Where there is no file to lock, none has.
     pub(super) fn rank(&self) -> Rank {
         let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_some() {

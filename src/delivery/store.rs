@@ -41,7 +41,7 @@ pub enum Rest {
     /// That was all.
     #[default]
     Nothing,
-    /// There is more, or nobody can say.
+    /// There is more, or that is unknown.
     More,
 }
 
@@ -126,7 +126,7 @@ pub enum Lead {
 /// Whether this process is the one that drains a spool which several processes fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rank {
-    /// It is, or nobody else can be seen.
+    /// It is, or no other process can be seen.
     First,
     /// Another process is. What arrives here has to go behind what that one keeps.
     Behind,

@@ -40,7 +40,7 @@ pub enum Verdict {
     Accepted,
     /// The same bytes will be refused again: 400 or 413.
     RefusedForGood(Refusal),
-    /// It may be taken later, or nobody knows whether it was taken.
+    /// It may be taken later, or it is unknown whether it was taken.
     TryLater {
         /// How long PostHog asks to wait.
         retry_after: Option<Duration>,
@@ -52,7 +52,7 @@ pub enum Verdict {
 impl Verdict {
     /// The verdict of a status (posthog-ingestion 1.7 and 1.8): 200 to 299 is yes, 400 and 413 are
     /// about the body. All else is about the moment or the set-up (a wrong key, a wrong region, a
-    /// page of somebody else's proxy): the events are good, and wait until it is put right.
+    /// page of another proxy): the events are good, and wait until it is put right.
     ///
     /// `answer` is the start of the answer's body; its first 200 characters are kept as the reason,
     /// without keys.

@@ -33,7 +33,7 @@ const AT_ONCE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a page's first settings wait for the account's.
 const FIRST: Duration = Duration::from_secs(2);
-/// Write keys whose settings are kept: with `write_keys: any` everybody may name one.
+/// Write keys whose settings are kept: with `write_keys: any` each client may name one.
 const COPIES: usize = 64;
 /// The largest settings and the largest code of a destination, in bytes.
 const LARGEST: usize = 4 << 20;
@@ -367,7 +367,7 @@ impl Account {
             if settings_copy(age, failed) == SettingsCopy::Fresh {
                 return before.settings;
             }
-            // One fetch at a time: whoever comes meanwhile takes what is there.
+            // One fetch at a time: a request that comes meanwhile takes what is there.
             copy.failed = Some(Instant::now());
             before
         };

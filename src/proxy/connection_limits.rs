@@ -16,7 +16,7 @@ use crate::config::Limits;
 use super::client::is_trusted;
 use super::log_limit::LogLimit;
 
-/// Everybody's connections.
+/// The connections of all clients.
 pub(super) struct ConnectionLimits {
     bounds: ArcSwap<Bounds>,
     here: AtomicUsize,

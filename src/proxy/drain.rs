@@ -1,5 +1,5 @@
 //! How a server leaves, or closes one of its listeners: no new connections, what is under way ends,
-//! idle connections are closed, and nobody waits for a clock when there is nothing left to wait for.
+//! idle connections are closed, and no fixed time is waited for when there is nothing left to wait for.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,7 +24,7 @@ pub(super) enum Stage {
     Serving,
     /// Another process has the listening sockets; what still waits in them is its.
     HandedOver,
-    /// Nobody else has them: what waits in them is taken before they are closed.
+    /// No other process has them: what waits in them is taken before they are closed.
     Stopping,
 }
 
@@ -67,7 +67,7 @@ impl Drain {
     /// Returns once connections without a request are to be closed everywhere.
     pub(super) async fn closing(&self) {
         let mut closing = self.closing.subscribe();
-        // An error means that nobody is left to say anything.
+        // An error means that the sender is gone.
         let _ = closing.wait_for(|closing| *closing).await;
     }
 

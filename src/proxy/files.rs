@@ -42,7 +42,7 @@ enum KeptBy {
     /// A CDN in front too: what stands in them follows from the address.
     Anybody,
     /// The browser alone. Not every CDN takes out an `X-Forwarded-Host` or `X-Forwarded-Proto` that
-    /// a client made up, and one that kept the answer would send everybody's events there.
+    /// a client made up, and one that kept the answer would send the events of all visitors there.
     Browser,
 }
 
@@ -216,7 +216,7 @@ impl Inner {
     }
 }
 
-/// For a library that is still to be fetched: nobody may keep this answer.
+/// For a library that is still to be fetched: no cache may keep this answer.
 fn not_yet() -> Answer {
     Answer {
         status: StatusCode::SERVICE_UNAVAILABLE,

@@ -382,7 +382,7 @@ impl Inner {
         }
     }
 
-    /// The client's address as it may be shown to whoever gets this request.
+    /// The client's address as it may be shown to the receiver of this request.
     pub(super) fn shown(&self, session: &Session) -> Option<IpAddr> {
         self.forwarded(self.client(session), self.signals(session))
     }

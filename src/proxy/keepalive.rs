@@ -2,7 +2,7 @@
 //! one at all.
 //!
 //! A server closes what has been idle for long. A request that crosses that closing gets no answer,
-//! and nobody can tell whether the server has begun with it: a GET is sent again, an order is not.
+//! and it is unknown whether the server has begun with it: a GET is sent again, an order is not.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

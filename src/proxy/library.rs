@@ -38,7 +38,7 @@ pub enum FetchError {
         /// Its address.
         url: String,
     },
-    /// Whoever waited has no more patience.
+    /// The client that waited has given up.
     #[error("it did not come in time")]
     Late,
     /// An answer that is not the archive.

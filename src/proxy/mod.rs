@@ -326,7 +326,7 @@ impl Hedgerow {
     }
 
     /// Begins to send what waits in the spool, on the current Tokio runtime. The first
-    /// [`intercept`](Self::intercept) does it by itself; whoever wants it sooner, so that what an
+    /// [`intercept`](Self::intercept) does it by itself; a host that wants it sooner, so that what an
     /// earlier process left goes out without waiting for a request, calls this. Does nothing
     /// without a spool, or when it has begun already.
     pub fn start_replay(&self) {

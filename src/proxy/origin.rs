@@ -303,7 +303,7 @@ fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
 ///
 /// # Errors
 ///
-/// When a compressed page is broken. Then its answer breaks off, so that nobody takes it for whole.
+/// When a compressed page is broken. Then its answer breaks off, so that it is not taken for whole.
 pub(super) fn inject_into(
     page: &mut PageStream,
     body: &mut Option<Bytes>,

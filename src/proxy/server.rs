@@ -350,7 +350,7 @@ struct Replaying(Hedgerow);
 impl BackgroundService for Replaying {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         self.0.start_replay();
-        // An error means that nobody is left to say anything.
+        // An error means that the sender is gone.
         let _ = shutdown.wait_for(|over| *over).await;
     }
 }

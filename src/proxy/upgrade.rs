@@ -2,7 +2,7 @@
 //! user can open.
 //!
 //! The framework has a hand-over of its own (pingora 2.5). There the old process leaves whatever
-//! becomes of the new one, waits five seconds, and everybody may open the socket. Here the old one
+//! becomes of the new one, waits five seconds, and each user may open the socket. Here the old one
 //! leaves when the new one has said that it is ready, and goes on serving otherwise.
 //!
 //! New: connects. Old: `hedgerow 1`, a line for each address, an empty line, with the sockets in
@@ -132,7 +132,7 @@ impl UpgradeServer {
     /// Returns when a successor has the sockets and is ready. `before` is called before it begins
     /// to serve, and `undo` when it did not come to that.
     ///
-    /// Whoever asks for a reload here instead gets the answer of `reload`.
+    /// A process that asks for a reload here instead gets the answer of `reload`.
     pub(super) async fn handed_over<R: Future<Output = String>>(
         &self,
         before: impl Fn(),
@@ -282,7 +282,7 @@ impl UpgradeClient {
     /// Says that this process can serve. When this returns `Ok`, the predecessor keeps what it
     /// still gets behind what this process keeps, and leaves.
     pub(super) fn ready(mut self) -> io::Result<()> {
-        // Nobody would take connections from those that are not listened on any more.
+        // No process would take connections from those that are not listened on any more.
         self.sockets.clear();
         self.stream.write_all(READY)?;
         let mut said = [0; GO.len()];

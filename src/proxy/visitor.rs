@@ -15,7 +15,7 @@ use super::{client, Inner};
 const COOKIE_BYTES: usize = 16 * 1024;
 
 /// The cookies of a request as one list: HTTP/2 sends them one by one (RFC 9113, 8.2.3). None if
-/// there are none, or more than anybody means.
+/// there are none, or more than a person can have meant.
 pub(super) fn cookies(headers: &HeaderMap) -> Option<String> {
     let values = || headers.get_all(header::COOKIE).iter();
     let length: usize = values().map(|value| value.len() + 2).sum();

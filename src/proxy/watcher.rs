@@ -86,7 +86,7 @@ impl Default for Reasons {
 impl Reasons {
     fn count(&self, code: &'static str) {
         let place = self.0.iter().find(|(known, _)| {
-            // Set by somebody else meanwhile, it is compared all the same.
+            // Set by another thread meanwhile, it is compared all the same.
             *known.get_or_init(|| code) == code
         });
         if let Some((_, number)) = place {

@@ -138,7 +138,7 @@ impl<'a> Names<'a> {
 }
 
 /// The neutral name of a word in a deployment that has this seed: always the same 7 characters,
-/// which tell nothing about the word to somebody who has not the seed.
+/// which tell nothing about the word without the seed.
 pub fn derive(seed: &str, word: &str) -> String {
     let mut attempt = 0u32;
     loop {

@@ -106,7 +106,7 @@ impl fmt::Debug for PathNames {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PathNamesError {
-    /// A seed that anybody could guess.
+    /// A seed that is easily guessed.
     #[error("expected a seed of 8 to 64 letters and digits")]
     Seed,
     /// Two words have one name; practically impossible by chance.

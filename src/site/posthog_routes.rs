@@ -97,7 +97,7 @@ fn first_part(path: &str) -> &str {
 /// Paths whose callers name themselves by `Authorization` (posthog-ingestion 1.1, 1.10 and 6.2).
 fn authorization(path: &str, query: &str) -> Authorization {
     let path = path.trim_end_matches('/');
-    /// The query names the project here, the token whoever may read its flags.
+    /// The query names the project here, the token says that its flags may be read.
     const FLAGS: &[&str] = &["/flags/definitions", "/api/feature_flag/local_evaluation"];
     /// The token is the project's, and a page puts it into the query instead.
     const EVENTS: &[&str] = &[

@@ -33,7 +33,7 @@ const ENTRIES: usize = 4000;
 /// How many bytes all entries together hold by default.
 const BYTES: usize = 16 << 20;
 
-/// Seconds that events are recorded for after a page has last asked for them. Nobody looks most of
+/// Seconds that events are recorded for after a page has last asked for them. No page is open most of
 /// the time, and then an event costs one load and one addition.
 const WATCHED: i64 = 15;
 
@@ -42,7 +42,7 @@ const WATCHED: i64 = 15;
 pub enum Came {
     /// It may.
     Shown,
-    /// Only what has left of it: the configuration takes things out of events that nobody is to see.
+    /// Only what has left of it: the configuration takes things out of events that must not be seen.
     Redacted,
 }
 

@@ -135,7 +135,7 @@ impl Drainage {
         self.lead = Some(lead);
         let made = streams::made(&streams.waiting);
         if !held || self.feed.as_ref().is_none_or(|feed| feed.made != made) {
-            // Nobody knows what happened since: begin with the oldest that is there.
+            // What happened since is unknown: begin with the oldest that is there.
             self.forget();
             self.feed = Some(Feed::new(streams.consumer(project).await?, made));
         }

@@ -177,7 +177,7 @@ impl Inner {
     async fn publish(&self, project: &str, run: &Run, until: Instant) -> Result<(), SpoolError> {
         let mut tries = 0_u32;
         let published = loop {
-            // Commands that nobody takes would wait for ever in the client's queue.
+            // Commands that are not taken would wait for ever in the client's queue.
             let tried = tokio::time::timeout(ANSWER * 2, self.try_publish(project, run)).await;
             let tried = tried.unwrap_or_else(|late| {
                 let error = remote("keep events", late);

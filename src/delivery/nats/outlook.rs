@@ -127,7 +127,7 @@ pub(super) async fn look(inner: Arc<Inner>) {
 }
 
 impl Inner {
-    /// Tells the others; whoever does not hear it goes on as before.
+    /// Tells the others; a process that misses it goes on as before.
     pub(super) async fn tell(&self, project: &str, end: End) {
         let Ok(streams) = self.streams().await else {
             return;

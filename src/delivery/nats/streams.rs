@@ -89,7 +89,7 @@ impl Streams {
             subjects: vec![format!("{}.{subject}.*", settings.stream)],
             storage: StorageType::File,
             duplicate_window: DUPLICATES,
-            // Asked only now: before the first answer nobody knows whether it is a cluster.
+            // Asked only now: before the first answer it is unknown whether it is a cluster.
             num_replicas: settings
                 .replicas
                 .unwrap_or(match client.server_info().cluster {
@@ -141,7 +141,7 @@ impl Streams {
             waiting,
             dead,
             name: settings.stream.clone(),
-            // What the stream says counts, whoever made it.
+            // What the stream says counts, whichever process made it.
             lead: kept.max_age,
             leads: Some(lead),
         })

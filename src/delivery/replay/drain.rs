@@ -53,7 +53,7 @@ enum Outcome {
 #[derive(PartialEq, Eq)]
 enum Step {
     Next,
-    /// Nothing waits, or somebody else is in charge.
+    /// Nothing waits, or another process is the leader.
     Done,
 }
 
@@ -221,7 +221,7 @@ impl Drain {
             };
             let bytes: usize = part.iter().map(|held| held.body.len()).sum();
             let before = self.project.condition();
-            // Each read and write has its timeout, but many slow ones add up: whoever has the lead
+            // Each read and write has its timeout, but many slow ones add up: the process that leads
             // after this process must not be overtaken by what it still sends.
             let sent = tokio::time::timeout(left, self.send(envelope, &part)).await;
             match sent.unwrap_or_else(|_| too_slow()) {

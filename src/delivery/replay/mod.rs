@@ -87,7 +87,7 @@ impl Replay {
     }
 }
 
-/// A replay that nobody holds any more ends as if it had been stopped, without anybody waiting.
+/// A replay whose last handle is dropped ends as if it had been stopped, and is not waited for.
 impl Drop for Replay {
     fn drop(&mut self) {
         let _ = self.course.send(Course::Stopping);

@@ -28,7 +28,7 @@ const FRAME: usize = 8192 + 24;
 const BUSY: Duration = Duration::from_secs(5);
 
 // `event_order` carries the collapse number, so that what is known at the start is read without
-// the bodies. AUTOINCREMENT: a position is never given twice, so a late settle hits nobody else.
+// the bodies. AUTOINCREMENT: a position is never given twice, so a late settle hits no other event.
 const SCHEMA: &str = "
     CREATE TABLE project (
         id INTEGER PRIMARY KEY,

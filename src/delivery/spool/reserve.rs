@@ -48,7 +48,7 @@ impl Reserve {
         file.sync_all()
     }
 
-    /// Gives the space to whoever needs it now.
+    /// Gives the space to the write that needs it now.
     pub(super) fn release(&self) {
         if let Err(error) = fs::remove_file(&self.file) {
             log::debug!("there is no reserve to give up: {error}");

@@ -305,7 +305,7 @@ impl Worker {
                 let events = append.events.len() as u64;
                 Counters::add(&self.shared.counters.refused, events);
             }
-            // Nobody listens any more if the client has left; its events are kept all the same.
+            // The answer has no receiver if the client has left; its events are kept all the same.
             let _ = append.reply.send(result);
         }
     }

@@ -10,7 +10,7 @@ use crate::proxy::posthog;
 use crate::proxy::rates::RETRY_AFTER;
 use crate::site::head::{Head, HeadFault};
 
-/// The status for a request that could not be proxied; 0 when nobody is left to read it.
+/// The status for a request that could not be proxied; 0 when the client has gone.
 pub(super) fn status(error: &Error) -> u16 {
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(code), _) => *code,

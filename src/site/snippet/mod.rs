@@ -87,7 +87,7 @@ pub struct AnalyticsPart {
 pub struct PostHogPart {
     /// The route's prefix without the slash at its end.
     pub prefix: String,
-    /// The project's key; a page shows it to everybody.
+    /// The project's key; each page shows it.
     pub api_key: String,
     /// Where people look at PostHog: `https://us.posthog.com`.
     pub ui_host: String,
@@ -176,7 +176,7 @@ fn options(
         };
         lines.push(format!("segment: {analytics},"));
         // posthog-js takes Segment's id over only with the first event, by a reset; a new visitor's
-        // first flags and replay would belong to somebody else.
+        // first flags and replay would belong to another person.
         lines.push(format!(
             "get_device_id: function ({uuid}) {{ return {anonymous_id} || uuid }},"
         ));

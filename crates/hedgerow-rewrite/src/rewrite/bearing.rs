@@ -134,7 +134,7 @@ mod tests {
                     [track("\"ada\""), track("\"bob\""), track("\"ada\"")].join(","),
                     vec![ada, bob],
                 ),
-                // What is no event is of nobody.
+                // What is no event belongs to no person.
                 (r#"{"type":"track","userId":"bob"}"#.to_owned(), vec![]),
             ] {
                 assert_eq!(

@@ -451,7 +451,7 @@ pub(super) struct Request<'r> {
     pub(super) unconfirmed: &'r mut Vec<Tag>,
     /// The messages whose times have been noted.
     pub(super) noted: &'r mut Vec<Tag>,
-    /// Notes where each property came from, if anybody wants to know.
+    /// Notes where each property came from, if an explanation is asked for.
     pub(super) trace: Option<&'r mut Trace>,
     /// The type of groups that is one too many.
     pub(super) sixth_group_type: Option<String>,

@@ -209,7 +209,7 @@ pub enum Pulled {
 }
 
 impl Rewrite {
-    /// Makes room for a body of so many bytes; more or fewer may come. Whoever says so has to keep
+    /// Makes room for a body of so many bytes; more or fewer may come. The caller has to keep
     /// it within bounds, because a client may announce what it never sends.
     pub fn expect(&mut self, bytes: usize) {
         self.body.expect(bytes);

@@ -7,7 +7,7 @@ use std::sync::{PoisonError, RwLock};
 /// How many types of groups a project of PostHog's has.
 pub const GROUP_TYPES: usize = 5;
 
-/// A longer name is looked at no further: names come from whoever sends events.
+/// A longer name is looked at no further: names come from clients.
 const NAME_BYTES: usize = 200;
 
 /// Projects that are told apart. There are as many as the configuration has.
@@ -31,7 +31,7 @@ enum Reported {
     Yes,
 }
 
-/// Whether a group type is news for whoever runs the proxy.
+/// Whether a group type is new to the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NewGroupTypes {
     None,

@@ -76,7 +76,7 @@ const NAMES: &[(&str, Family)] = &[
 ];
 
 impl Family {
-    /// By a name in any case. Whatever is not known is somebody's server: its address says nothing
+    /// By a name in any case. A library that is not known runs on a server: its address says nothing
     /// of the user's.
     fn named(name: &str) -> Self {
         let known = NAMES

@@ -337,7 +337,7 @@ pub(super) fn moment(value: Value, text: &[u8]) -> Option<Reading> {
 }
 
 /// Whether the client's address is to be filled in: Segment does it for what runs on a visitor's
-/// own device, and for whoever asks by `context.direct`; a server's address would move all of its
+/// own device, and for senders that ask by `context.direct`; a server's address would move all of its
 /// users to a data centre (segment-tracking 4.3).
 fn wants_ip(source: Source<'_>, arrival: &Arrival, mode: Mode) -> bool {
     let Source {

@@ -14,11 +14,11 @@ pub trait Watch {
     /// from property to where it came from. A later one for the same index takes its place.
     fn explained(&mut self, _index: usize, _explanation: &[u8]) {}
 
-    /// Called for what whoever runs the proxy should know, besides the fate of a message.
+    /// Called for what the operator should know, besides the fate of a message.
     fn notice(&mut self, _: Notice<'_>) {}
 }
 
-/// What whoever runs the proxy should know.
+/// What the operator should know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Notice<'a> {
@@ -61,7 +61,7 @@ impl Notice<'_> {
     }
 }
 
-/// Nobody watches.
+/// No observer.
 impl Watch for () {
     fn message(&mut self, _: usize, _: &[u8], _: Fate<'_>) {}
 }

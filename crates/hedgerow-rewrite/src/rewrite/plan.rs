@@ -227,7 +227,7 @@ impl<'p> Plan<'p> {
         Ok(())
     }
 
-    /// Whether the event says anything besides who somebody is.
+    /// Whether the event says anything besides who the person is.
     pub(super) fn check_anonymous(&self, source: Source<'_>) -> Result<(), Verdict> {
         let says_who = matches!(self.kind, Kind::Identify | Kind::Group | Kind::Alias);
         if says_who || self.changes_persons(source) {
@@ -296,7 +296,7 @@ impl<'p> Plan<'p> {
     }
 }
 
-/// Whether a value is neither text, a number nor null, so that it can be nobody's id.
+/// Whether a value is neither text, a number nor null, so that it can be no id.
 fn is_no_id(value: Value) -> bool {
     !value.is_string() && !matches!(value.shape, Shape::Null | Shape::Number)
 }

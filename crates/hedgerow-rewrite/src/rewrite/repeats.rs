@@ -32,7 +32,7 @@ const SHARDS: usize = 64;
 /// Pairs of slots in a shard. All slots together take 1 MiB and hold 32,768 messages.
 const PAIRS: usize = 256;
 
-/// A hash under keys that are made at random for each process: nobody can choose messages that
+/// A hash under keys that are made at random for each process: no client can choose messages that
 /// are taken for each other, or that push others out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tag([u64; 2]);

@@ -186,7 +186,7 @@ fn number(text: &[u8]) -> Option<i64> {
     })
 }
 
-/// The form that JavaScript writes, and nearly everybody sends: `2026-11-23T21:05:57.793Z`.
+/// The form that JavaScript writes, and nearly all clients send: `2026-11-23T21:05:57.793Z`.
 #[inline(always)]
 fn parse_javascript(text: &[u8; 24]) -> Option<Timestamp> {
     let mut is_other = 0;

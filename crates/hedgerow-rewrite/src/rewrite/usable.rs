@@ -35,7 +35,7 @@ pub(super) fn is_nothing(text: &str) -> bool {
 }
 
 /// Whether a text, without space around it, is what some language prints for nothing and nothing
-/// else is called: it cannot be anybody's id either.
+/// else is called: it cannot be an id either.
 pub(super) fn is_printed_nothing(text: &str) -> bool {
     NOTHING.contains(&text)
 }

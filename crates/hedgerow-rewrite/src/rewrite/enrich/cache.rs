@@ -3,7 +3,7 @@
 //! A hit costs two hashes, one lock of one shard and one reference count; it allocates nothing.
 //! Memory is bounded whatever clients send: entries and bytes are counted, and user agents that
 //! are longer than real ones are parsed each time. The hash is keyed at random for each process,
-//! so that nobody can choose user agents that collide.
+//! so that no client can choose user agents that collide.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

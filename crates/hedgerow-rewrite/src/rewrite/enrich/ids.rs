@@ -32,7 +32,7 @@ const ILLEGAL: &[&str] = &["[object Object]", "NaN", "None", "none", "null", "0"
 
 /// The id as PostHog shall get it. None for one that names no person: blank, the
 /// `undefined` and `(null)` of broken tracking code, or a UUID of zeros, which would make
-/// one person of everybody who has it.
+/// one person of all visitors that have it.
 ///
 /// Space around an id is taken off, since PostHog would take it for another person's. An id that
 /// is too long, or has a NUL that PostHog would replace, becomes `sha256:` and its hash in

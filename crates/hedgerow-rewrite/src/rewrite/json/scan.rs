@@ -3,7 +3,7 @@
 //!
 //! Text that is JSON only in spirit (`NaN`, lone surrogates, a key given twice …) is not refused
 //! but marked [unclean](Cleanliness::Unclean); `repair` then writes a clean copy, which is scanned
-//! again. So whoever reads entries may rely on: no key twice, keys that hold no needless escape,
+//! again. So readers of entries may rely on: no key twice, keys that hold no needless escape,
 //! strings and numbers that capture's parser takes.
 
 mod asked;

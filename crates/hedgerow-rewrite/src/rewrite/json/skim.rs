@@ -99,7 +99,7 @@ impl Skim {
                             return Some(Skimmed::End(self.at));
                         }
                         b'"' => self.step(Mode::Inside),
-                        // A control character, which is somebody else's to judge.
+                        // A control character, which the scanner judges later.
                         _ => self.at += 1,
                     }
                 }

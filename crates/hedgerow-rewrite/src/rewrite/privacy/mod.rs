@@ -73,7 +73,7 @@ pub enum Pseudonym {
     #[default]
     Event,
     /// A stranger for each visitor and day (UTC), so that visitors can be counted. Needs the
-    /// secret: without it, nobody can tell who it was or connect two days.
+    /// secret: without it, it cannot be told who it was, nor two days connected.
     Day,
 }
 
@@ -164,7 +164,7 @@ impl Privacy {
     }
 
     /// The client's address as it may stand in a header of a batch with the messages of a request.
-    /// Where consent, which stands in each message, can make one of them anonymous, it is nobody's.
+    /// Where consent, which stands in each message, can make one of them anonymous, it belongs to no person.
     pub fn forwarded(&self, client: IpAddr, signals: Signals) -> IpAddr {
         let by_consent = self.consent.iter().map(|(_, without)| *without);
         let strictest = by_consent.max().unwrap_or_default();

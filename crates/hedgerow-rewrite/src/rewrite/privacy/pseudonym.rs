@@ -13,7 +13,7 @@ use crate::rewrite::{Mapping, Recipient, Timestamp};
 /// this (posthog-ingestion 3.3).
 const STRANGER: &str = "anonymous:";
 
-/// What a value is hashed for, so that a property's hash is never somebody's pseudonym.
+/// What a value is hashed for, so that a property's hash is never a person's pseudonym.
 const OF_VALUE: &[u8] = b"hedgerow value\0";
 const OF_VISITOR: &[u8] = b"hedgerow visitor\0";
 
@@ -27,7 +27,7 @@ struct Traces<'a> {
     visitor: Option<&'a str>,
     /// When the event happened.
     moment: Option<Timestamp>,
-    /// The project: nobody is the same stranger in two of them.
+    /// The project: one visitor has different pseudonyms in two of them.
     project: &'a str,
     /// The message's id, which a retry has too.
     message_id: &'a str,

@@ -218,7 +218,7 @@ impl Properties<'_, '_, '_, '_> {
         respells
     }
 
-    /// The entries of an object of the message, or none. Whoever asks gives the part back.
+    /// The entries of an object of the message, or none. The caller gives the part back.
     pub(super) fn look_into(&mut self, text: &[u8]) -> Part {
         let mut part = std::mem::take(self.aside.part);
         // It has been scanned as a part of the message; it can be scanned again.

@@ -8,7 +8,7 @@
 //! answered, and perhaps to different proxies. A random id would make each of them a session of
 //! its own. So a new session's id is derived, with the secret, from the visitor (the anonymous id)
 //! and the half-hour in which it begins: all of them compute the same. Each visitor's half-hours
-//! begin at a moment of their own, or a campaign mailed at nine sharp would meet everybody's
+//! begin at a moment of their own, or a campaign mailed at nine sharp would meet all visitors'
 //! border. Two visits of one visitor never share a half-hour, because 30 idle minutes lie between
 //! them, and so they never share an id.
 //!
@@ -24,7 +24,7 @@
 //!
 //! **What is in the cookie** is the session's id and its last activity, authenticated with
 //! HMAC-SHA-256 together with the visitor it was made for. A visitor can neither make one up nor
-//! use somebody else's, and a login that changes the anonymous id begins a new session, as
+//! use another visitor's, and a login that changes the anonymous id begins a new session, as
 //! posthog-js's reset does. SHA-256 is `ring`'s, which rustls brings along anyway and which
 //! compares in constant time; SHA-1, which the event ids use, would do for an HMAC, but should not
 //! guard anything new.
@@ -115,7 +115,7 @@ pub enum EdgeSessionError {
 
 impl EdgeSessions {
     /// With these secrets. The first one makes cookies; the others are still accepted, so that a
-    /// secret can be replaced without ending everybody's session.
+    /// secret can be replaced without ending the sessions of all visitors.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, EdgeSessionError> {
         let mut keys = Vec::new();
         for secret in secrets {
