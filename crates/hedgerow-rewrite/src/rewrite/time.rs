@@ -77,7 +77,9 @@ impl Timestamp {
         let seconds = self.0.div_euclid(MICROS_PER_SECOND);
         let millis = self.0.rem_euclid(MICROS_PER_SECOND) / MICROS_PER_MILLI;
         let (year, month, day) = civil(seconds.div_euclid(86_400));
-        let second = seconds.rem_euclid(86_400);
+        // Numbers that are not negative from here on, and small.
+        let (year, month, day) = (year as u32, month as u32, day as u32);
+        let (second, millis) = (seconds.rem_euclid(86_400) as u32, millis as u32);
         let [y1, y2] = two(year / 100);
         let [y3, y4] = two(year % 100);
         let [n1, n2] = two(month);
@@ -104,9 +106,10 @@ impl std::fmt::Display for Timestamp {
 
 /// A number below a hundred as two digits.
 #[inline(always)]
-fn two(number: i64) -> [u8; 2] {
-    let number = number as u8;
-    [b'0' + number / 10, b'0' + number % 10]
+fn two(number: u32) -> [u8; 2] {
+    let tens = number.wrapping_mul(103) >> 10;
+    let ones = number.wrapping_sub(tens.wrapping_mul(10));
+    [tens as u8, ones as u8].map(|digit| digit.wrapping_add(b'0'))
 }
 
 /// The date of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
