@@ -447,13 +447,20 @@ impl Context {
         self.names.has(name)
     }
 
+    /// Which of the keys of the first level are asked for.
+    #[inline(always)]
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// The entries of one of its objects; none if it is missing or something else.
+    #[inline(always)]
     pub(super) fn inner(&self, which: Inner) -> &[Entry] {
-        let range = self
-            .objects
-            .get(which as usize)
-            .cloned()
-            .unwrap_or_default();
-        self.inner.get(range).unwrap_or_default()
+        match self.objects.get(which as usize) {
+            Some(range) if range.start < range.end => {
+                self.inner.get(range.clone()).unwrap_or_default()
+            }
+            _ => &[],
+        }
     }
 }

@@ -160,7 +160,7 @@ impl Properties<'_, '_, '_, '_> {
             .callers(name!("$groups"))
             .filter(|given| self.is_enriched() && given.shape == Shape::Object);
         let given_text = given.map_or(&b""[..], |given| given.of(self.source.text));
-        let callers = self.look_into(given_text);
+        let callers = self.look_into(given);
         self.key(name!("$groups"), origin);
         self.out.push(b'{');
         let mut first = true;
@@ -209,7 +209,7 @@ impl Properties<'_, '_, '_, '_> {
             return false;
         };
         let text = given.of(self.source.text);
-        let groups = self.look_into(text);
+        let groups = self.look_into(Some(given));
         let respells = groups
             .entries
             .iter()
@@ -218,8 +218,21 @@ impl Properties<'_, '_, '_, '_> {
         respells
     }
 
-    /// The entries of an object of the message, or none. The caller gives the part back.
-    pub(super) fn look_into(&mut self, text: &[u8]) -> Part {
+    /// The entries of the caller's groups, or none. They are looked into once; the one who asks
+    /// gives the part back.
+    fn look_into(&mut self, given: Option<Value>) -> Part {
+        if self.looked_into == Some(given) {
+            return std::mem::take(self.aside.part);
+        }
+        let text = given.map_or(&b""[..], |given| given.of(self.source.text));
+        let part = self.look_into_text(text);
+        self.looked_into = Some(given);
+        part
+    }
+
+    /// The entries of any object of clean JSON, or none, likewise.
+    pub(super) fn look_into_text(&mut self, text: &[u8]) -> Part {
+        self.looked_into = None;
         let mut part = std::mem::take(self.aside.part);
         // It has been scanned as a part of the message; it can be scanned again.
         if part.scan_text(text, self.aside.scratch).is_err() {
@@ -254,8 +267,9 @@ impl Properties<'_, '_, '_, '_> {
             return None;
         }
         let text = self.source.text;
-        let groups = self.callers(name!("$groups"))?.of(text);
-        let part = self.look_into(groups);
+        let given = self.callers(name!("$groups"))?;
+        let groups = given.of(text);
+        let part = self.look_into(Some(given));
         let sixth = part.entries.iter().find_map(|entry| {
             let key = entry.key.of(groups);
             let name = match std::str::from_utf8(key) {

@@ -74,7 +74,7 @@ impl Properties<'_, '_, '_, '_> {
         };
         let url = self.current_url();
         let fbclid = Query::of(url.as_deref().unwrap_or_default()).get("fbclid");
-        let own = self.look_into(traits);
+        let own = self.look_into_text(traits);
         for (name, id) in [
             ("$fbc", ids.click(fbclid.as_deref())),
             ("$fbp", ids.browser()),
