@@ -352,26 +352,16 @@ pub(super) const DEFAULT_LISTENER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
 impl Config {
-    /// The route of a request, and its path after the route's prefix and slash.
+    /// The route of a request, and its path after the route's prefix and slash. Each route is asked in
+    /// turn; [`RouteTable`](super::RouteTable) is for what looks often.
     ///
     /// `host` is the request's authority, with or without a port; `path` is its path as it was
     /// sent, without the query.
-    pub fn route<'p>(&self, host: Option<&str>, path: &'p str) -> Option<(&Route, &'p str)> {
-        let (_, route, tail) = self.numbered_route(host, path)?;
-        Some((route, tail))
-    }
-
-    /// The same, with the route's place in [`routes`](Self::routes) in front.
     ///
     /// On `segment` routes slashes that follow each other count once; what else there is gets its
     /// paths as they were sent.
-    pub fn numbered_route<'p>(
-        &self,
-        host: Option<&str>,
-        path: &'p str,
-    ) -> Option<(usize, &Route, &'p str)> {
-        let mut routes = self.routes.iter().enumerate();
-        routes.find_map(|(number, route)| {
+    pub fn route<'p>(&self, host: Option<&str>, path: &'p str) -> Option<(&Route, &'p str)> {
+        self.routes.iter().find_map(|route| {
             let host_matches = match &route.host {
                 Some(wanted) => host.is_some_and(|host| wanted.matches(host)),
                 None => true,
@@ -380,7 +370,7 @@ impl Config {
                 Action::Segment { .. } => route.path.lenient_tail(path),
                 Action::PostHog(_) | Action::Origin(_) => route.path.tail(path),
             };
-            Some((number, route, tail.filter(|_| host_matches)?))
+            Some((route, tail.filter(|_| host_matches)?))
         })
     }
 
