@@ -17,7 +17,7 @@ use super::SpoolError;
 pub struct SpooledEvent {
     body: Bytes,
     first_arrival: SystemTime,
-    collapse: u128,
+    dedup_key: u128,
     uuid: String,
     name: String,
 }
@@ -25,7 +25,7 @@ pub struct SpooledEvent {
 /// When and from where the request of an event came: what capture itself would have taken from that
 /// request, and cannot take from the one that brings the event out of the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arrived {
+pub struct Received {
     /// When it arrived.
     pub at: SystemTime,
     /// The client's address as `X-Forwarded-For` would have shown it to PostHog; none where no
@@ -34,7 +34,7 @@ pub struct Arrived {
 }
 
 /// At this moment, from an address that PostHog is not told.
-impl From<SystemTime> for Arrived {
+impl From<SystemTime> for Received {
     fn from(at: SystemTime) -> Self {
         Self { at, from: None }
     }
@@ -85,7 +85,7 @@ impl SpooledEvent {
     ///
     /// # Errors
     /// [`SpoolError::NotAnEvent`] for anything but a JSON object.
-    pub fn new(body: Bytes, arrived: impl Into<Arrived>) -> Result<Self, SpoolError> {
+    pub fn new(body: Bytes, arrived: impl Into<Received>) -> Result<Self, SpoolError> {
         let arrived = arrived.into();
         let text = std::str::from_utf8(&body).map_err(|_| SpoolError::NotAnEvent)?;
         let outer: &RawValue = serde_json::from_str(text).map_err(|_| SpoolError::NotAnEvent)?;
@@ -95,7 +95,7 @@ impl SpooledEvent {
         // An event that says a field twice is capture's to refuse; here it is only kept.
         let Ok((seen, properties)) = look(text) else {
             return Ok(Self {
-                collapse: digest(&[&body]),
+                dedup_key: digest(&[&body]),
                 body,
                 first_arrival: arrived.at,
                 uuid: String::new(),
@@ -124,8 +124,8 @@ impl SpooledEvent {
         let uuid = seen.uuid.unwrap_or_default();
         let name = seen.event.unwrap_or_default();
         // PostHog collapses what agrees in UTC day, name, distinct_id and uuid (posthog-ingestion
-        // 3.4), so only that may be collapsed here. Without a uuid only the same bytes are the same.
-        let collapse = if uuid.is_empty() {
+        // 3.4), so only that may be deduplicated here. Without a uuid only the same bytes are the same.
+        let dedup_key = if uuid.is_empty() {
             digest(&[text.as_bytes()])
         } else {
             let day = timestamp.get(..10).unwrap_or(&timestamp);
@@ -140,7 +140,7 @@ impl SpooledEvent {
         Ok(Self {
             body: replaced.map_or(body, Bytes::from),
             first_arrival: arrived.at,
-            collapse,
+            dedup_key,
             uuid,
             name,
         })
@@ -151,7 +151,7 @@ impl SpooledEvent {
     ///
     /// # Errors
     /// [`SpoolError::NotAnEvent`] if the body is not such a batch.
-    pub fn of_batch(body: &Bytes, arrived: impl Into<Arrived>) -> Result<Vec<Self>, SpoolError> {
+    pub fn of_batch(body: &Bytes, arrived: impl Into<Received>) -> Result<Vec<Self>, SpoolError> {
         let arrived = arrived.into();
         let events = events_of(body)?.into_iter();
         events.map(|event| Self::new(event, arrived)).collect()
@@ -178,8 +178,8 @@ impl SpooledEvent {
     }
 
     /// Equal for two events exactly if PostHog would collapse them (posthog-ingestion 3.4).
-    pub fn collapse(&self) -> u128 {
-        self.collapse
+    pub fn dedup_key(&self) -> u128 {
+        self.dedup_key
     }
 }
 
@@ -345,7 +345,7 @@ mod tests {
     /// What becomes of an event with these properties that came from an address.
     fn from(address: &str, properties: &str) -> String {
         let text = format!("{{\"timestamp\":\"t\",\"properties\":{properties},\"uuid\":\"a\"}}");
-        let arrived = Arrived {
+        let arrived = Received {
             at: time_of(0),
             from: Some(address.parse().unwrap()),
         };
@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn time_and_address_are_stamped_at_once() {
-        let arrived = Arrived {
+        let arrived = Received {
             at: time_of(1_000),
             from: Some("203.0.113.7".parse().unwrap()),
         };
@@ -425,15 +425,15 @@ mod tests {
         ];
         for (what, other, same) in rows {
             assert_eq!(
-                event(base).collapse() == event(&other).collapse(),
+                event(base).dedup_key() == event(&other).dedup_key(),
                 same,
                 "{what}"
             );
         }
         let without = r#"{"event":"x","timestamp":"2026-11-23T10:00:00Z","n":1}"#;
         assert_ne!(
-            event(without).collapse(),
-            event(&without.replace("1}", "2}")).collapse()
+            event(without).dedup_key(),
+            event(&without.replace("1}", "2}")).dedup_key()
         );
     }
 

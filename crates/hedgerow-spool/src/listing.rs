@@ -128,7 +128,7 @@ fn size(bytes: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
-/// An event's name is whatever a client sent: it must not move the cursor of a terminal.
+/// An event's name is what a client sent: it must not move the cursor of a terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|character| {

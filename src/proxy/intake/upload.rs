@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::admin::live::Outcome;
 use crate::config::Project;
-use crate::delivery::{Arrived, Encoding};
+use crate::delivery::{Encoding, Received};
 use crate::posthog::{Batch, BATCH_LIMIT};
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError, WrittenKey};
@@ -160,7 +160,7 @@ pub(crate) struct Upload<'a> {
     inner: &'a Inner,
     keys: Keys<'a>,
     /// When the request arrived, and from which address as PostHog may see it.
-    arrived: Arrived,
+    arrived: Received,
     rewrite: Rewrite,
     watcher: Watcher<'a>,
     reservation: Reservation,
@@ -205,7 +205,7 @@ impl<'a> Upload<'a> {
         }
         Self {
             inner,
-            arrived: Arrived {
+            arrived: Received {
                 at: (inner.clock)(),
                 from: client,
             },
