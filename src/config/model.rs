@@ -49,7 +49,7 @@ pub enum DeliveryMode {
 /// for problem in &problems {
 ///     println!("{}:{}: {}", problem.place.line, problem.path, problem.message);
 /// }
-/// assert!(problems.to_string().contains("did you mean `segment`?"), "{problems}");
+/// assert!(problems.to_string().contains("did you mean segment?"), "{problems}");
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
