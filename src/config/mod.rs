@@ -29,6 +29,7 @@ mod schema;
 mod secret;
 mod sections;
 mod sessions;
+mod shape;
 mod site_host;
 mod source;
 mod tree;
@@ -168,7 +169,7 @@ fn whole(root: &tree::Node) -> Field<'_> {
 }
 
 fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
-    let top = reader.section(file, schema::FILE)?;
+    let top = reader.section(file, &schema::FILE)?;
     let listen = listeners::listen(reader, &top);
     let (admin, live) = admin::read(reader, &top, &listen).unzip();
     let health = listeners::health(reader, &top, &listen, admin);
