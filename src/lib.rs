@@ -39,9 +39,6 @@ pub mod admin;
 // What a configuration holds, field by field: for the binary, which prints and checks it.
 #[doc(hidden)]
 pub mod config;
-// The spool's inside, for `hedgerow spool`.
-#[doc(hidden)]
-pub mod delivery;
 // The stand-in for PostHog, for `hedgerow demo` and the tests.
 #[cfg(feature = "demo")]
 #[doc(hidden)]
@@ -66,14 +63,17 @@ pub mod site;
 // The inside of the rewriting, under the names that the binary and the tests use.
 #[doc(hidden)]
 pub use hedgerow_rewrite::{posthog, rewrite, segment};
+// The spool, under the name that the binary and the tests use.
+#[doc(hidden)]
+pub use hedgerow_spool as delivery;
 
 pub use admin::{Admin, Health, Unready};
 pub use config::{
     Config, ConfigError, Environment, Place, Problem, Problems, SecretSource, Warning,
     WithoutSecrets,
 };
-pub use delivery::SpoolError;
 pub use hedgerow_rewrite::{Fate, Fault, Omission, Rewriter};
+pub use hedgerow_spool::SpoolError;
 pub use plain::Handler;
 pub use proxy::{
     fetch_libraries, BuildError, Builder, Counts, FetchError, ForwardCounts, Hedgerow, Observer,
