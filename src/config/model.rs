@@ -20,38 +20,69 @@ use crate::rewrite::{Bounds, Mapping, Recipient};
 use crate::segment::WriteKeys;
 use crate::site::snippet::Home;
 
-/// One configuration, checked and compiled.
+/// One configuration, checked and compiled: what `docs/configuration.md` describes key by key.
 ///
-/// It never changes: a reload makes another one, and a request holds the one it began with.
+/// It never changes: a reload makes another one, and a request holds the one that it began with.
+///
+/// ```
+/// use hedgerow::{Config, Environment};
+///
+/// let yaml = "
+/// projects:
+///   shop: {host: us, api_key: phc_of_the_shop}
+/// routes:
+///   - path: /hr/
+///     segmnt: {project: shop}
+/// ";
+/// let problems = Config::parse(yaml, &Environment::new(".")).unwrap_err();
+/// for problem in &problems {
+///     println!("{}:{}: {}", problem.place.line, problem.path, problem.message);
+/// }
+/// assert!(problems.to_string().contains("did you mean segment?"), "{problems}");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The file that it was read from, if it was one.
+    #[doc(hidden)]
     pub file: Option<PathBuf>,
     /// Where requests come in; at least one.
+    #[doc(hidden)]
     pub listen: Vec<Listener>,
     /// Where health, metrics and the live view are served; none when turned off.
+    #[doc(hidden)]
     pub admin: Option<SocketAddr>,
     /// Whether the live view is among them, and for whom.
+    #[doc(hidden)]
     pub live: LiveView,
     /// Where health alone is served; nowhere when turned off.
+    #[doc(hidden)]
     pub health: Option<SocketAddr>,
     /// Whose `X-Forwarded-For` is believed.
+    #[doc(hidden)]
     pub trusted_proxies: Vec<IpNet>,
     /// The projects in the order of the file.
+    #[doc(hidden)]
     pub projects: Vec<Arc<Project>>,
     /// The routes in the order of the file: the first that matches has the request.
+    #[doc(hidden)]
     pub routes: Vec<Route>,
     /// How messages are mapped.
+    #[doc(hidden)]
     pub mapping: Mapping,
     /// Who keeps sessions.
+    #[doc(hidden)]
     pub sessions: Sessions,
     /// Bounds on what one request may take, for the rewriting.
+    #[doc(hidden)]
     pub bounds: Bounds,
     /// Bounds on bodies, one by one and together.
+    #[doc(hidden)]
     pub limits: Limits,
     /// How long PostHog may take, and what happens when it takes longer.
+    #[doc(hidden)]
     pub delivery: Delivery,
     /// The process.
+    #[doc(hidden)]
     pub server: Server,
 }
 
@@ -351,6 +382,15 @@ impl Default for Server {
 pub(super) const DEFAULT_LISTENER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
+impl Config {
+    /// Addresses and ports of `listen`, in the order of the file; at least one, which is
+    /// 127.0.0.1:8080 if the file names none. A host proxy need not listen there.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.listen.iter().map(|listener| listener.address)
+    }
+}
+
+#[doc(hidden)]
 impl Config {
     /// The route of a request, and its path after the route's prefix and slash. Each route is asked in
     /// turn; [`RouteTable`](super::RouteTable) is for what looks often.

@@ -383,6 +383,7 @@ impl Builder {
 
     /// Records for the live view in this ring, where `admin` has one, so that something else can show
     /// it as well.
+    #[doc(hidden)]
     #[must_use]
     pub fn live(mut self, live: Arc<Live>) -> Self {
         self.live = Some(live);

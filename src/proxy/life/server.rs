@@ -39,7 +39,18 @@ const TRIES: usize = 4;
 /// How often it is looked whether a predecessor has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A server that is ready to run: it listens, its certificates have been read.
+/// A server that is ready to run: it listens, its certificates have been read. The `hedgerow` binary
+/// is this and a command line.
+///
+/// ```no_run
+/// use hedgerow::{Config, Hedgerow, Server};
+///
+/// let (config, _warnings) = Config::load("hedgerow.yaml".as_ref())?;
+/// let server = Server::new(Hedgerow::new(config)?)?;
+/// println!("listening on {:?}", server.addresses());
+/// server.run();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Server {
     server: PingoraServer,
     addresses: Vec<SocketAddr>,
@@ -229,6 +240,7 @@ impl Server {
 
     /// Reads this file again when it, or one that it names, has changed, on `SIGHUP`, and when
     /// `hedgerow reload` asks for it; it is the one that the configuration was read from.
+    #[doc(hidden)]
     pub fn follow(&mut self, file: ConfigFile) {
         self.reloader.follow(file);
     }

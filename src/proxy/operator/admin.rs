@@ -102,6 +102,7 @@ impl Hedgerow {
     }
 
     /// The state at this moment, as the admin page tells it.
+    #[doc(hidden)]
     pub fn state(&self) -> State {
         self.current().state()
     }

@@ -16,6 +16,26 @@ use crate::proxy::operator::log_limit::LogLimit;
 /// so it must be quick.
 ///
 /// An event that is shown here may still fail to be delivered; the client then sends it again.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use hedgerow::{Config, Fate, Hedgerow, Observer};
+///
+/// struct Refused;
+///
+/// impl Observer for Refused {
+///     fn message(&self, came: &[u8], fate: Fate<'_>) {
+///         if let Fate::Refused(fault) = fate {
+///             eprintln!("{} bytes became no event: {}", came.len(), fault.code());
+///         }
+///     }
+/// }
+///
+/// fn hedgerow(config: Config) -> Result<Hedgerow, hedgerow::BuildError> {
+///     Hedgerow::builder(config).watch(Arc::new(Refused)).build()
+/// }
+/// ```
 pub trait Observer: Send + Sync {
     /// One message: its bytes as they came, and the event it became or why it became none. One that
     /// PostHog itself refuses is shown once more, as the event that it had become.

@@ -50,7 +50,7 @@ impl<'p> Group<'p> {
             return Some(Self::Context(id));
         }
         let cookie = cookie?;
-        let counts = library == Library::Browser && !matches!(kind, Kind::Group | Kind::Alias);
+        let counts = library == Library::Browser && kind.has_properties();
         let given = named(entries, name!("$groups"));
         let adds = given.is_none_or(|given| given.shape == Shape::Object);
         (counts && adds).then_some(Self::Cookie(cookie))

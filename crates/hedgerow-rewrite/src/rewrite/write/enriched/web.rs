@@ -28,7 +28,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     pub(super) fn write_page(&mut self) {
-        if matches!(self.plan.kind, Kind::Group | Kind::Alias) {
+        if !self.plan.kind.has_properties() {
             return;
         }
         let current_url = self.current_url();
