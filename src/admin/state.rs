@@ -100,6 +100,10 @@ pub struct ConnectionCounts {
     pub refused_for_one_client: u64,
     /// Closed while they were idle, so that others could be taken.
     pub closed_for_room: u64,
+    /// Ended because the head of a request took too long.
+    pub slow_heads: u64,
+    /// Ended because the handshake of TLS took too long.
+    pub slow_handshakes: u64,
 }
 
 /// One project.

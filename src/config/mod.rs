@@ -43,8 +43,8 @@ pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
 pub use marks::Marks;
 pub use model::{
-    Action, CaFile, Config, Delivery, DeliveryMode, H2c, Limits, Listener, Nats, NatsLogin,
-    NatsServer, OriginServer, Project, Redirect, Route, Server, Spool, SpoolPlace, Tls,
+    Action, BodyRate, CaFile, Config, Delivery, DeliveryMode, H2c, Limits, Listener, Nats,
+    NatsLogin, NatsServer, OriginServer, Project, Redirect, Route, Server, Spool, SpoolPlace, Tls,
     UpstreamHttp, Watching,
 };
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};

@@ -268,6 +268,28 @@ pub struct Limits {
     pub requests_per_client: Option<usize>,
     /// Requests a second with one write key; without a number as many as come.
     pub requests_per_key: Option<usize>,
+    /// How long the head of a request may take, from its first byte to its last.
+    pub head_timeout: Duration,
+    /// How fast a body has to come; as slowly as it likes if nothing is said.
+    pub body_rate: Option<BodyRate>,
+}
+
+/// The least speed of a body: in each stretch of `grace`, so many bytes a second on average.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyRate {
+    /// Bytes a second; at least one.
+    pub bytes: u64,
+    /// How long a body is let be before it is measured.
+    pub grace: Duration,
+}
+
+impl Default for BodyRate {
+    fn default() -> Self {
+        Self {
+            bytes: 250,
+            grace: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -279,6 +301,8 @@ impl Default for Limits {
             connections_per_client: 2_500,
             requests_per_client: None,
             requests_per_key: None,
+            head_timeout: Duration::from_secs(30),
+            body_rate: Some(BodyRate::default()),
         }
     }
 }

@@ -111,6 +111,9 @@ pub(super) const LIMITS: &[&str] = &[
     "connections_per_client",
     "requests_per_client",
     "requests_per_key",
+    "head_timeout",
+    "body_rate",
+    "body_grace",
 ];
 /// `delivery`.
 pub(super) const DELIVERY: &[&str] = &[

@@ -353,6 +353,9 @@ pub(super) const SECTIONS: &[SectionShape] = &[
             ("connections_per_client", Read),
             ("requests_per_client", AnyOf(&[Read, Off])),
             ("requests_per_key", AnyOf(&[Read, Off])),
+            ("head_timeout", Read),
+            ("body_rate", AnyOf(&[Read, Off])),
+            ("body_grace", Read),
         ],
         ..PLAIN
     },

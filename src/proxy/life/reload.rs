@@ -20,6 +20,7 @@ use crate::admin::ConfigState;
 use crate::config::{Config, ConfigError, Marks, Warning, Watching};
 
 use crate::proxy::first_party::library::{fetch_libraries, FetchError};
+use crate::proxy::life::descriptors::allow_descriptors;
 use crate::proxy::life::upgrade::UpgradeServer;
 use crate::proxy::listen::listener_set::{ListenerSet, Plans};
 use crate::proxy::site::{Site, SiteState};
@@ -317,6 +318,7 @@ impl Reloader {
         self.listener_set.adopt(plans)?;
         self.site.adopt(site_state);
         self.site.look_after();
+        allow_descriptors(self.hedgerow.config().limits.connections);
         if let Some(upgrade_server) = &self.upgrade_server {
             upgrade_server.hold(self.listener_set.sockets()?);
         }
