@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::first_party::{Origin, PostHogJs, SegmentFiles};
+use super::outline::Outline;
 use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
@@ -38,6 +39,8 @@ pub enum DeliveryMode {
 pub struct Config {
     /// The file that it was read from, if it was one.
     pub file: Option<PathBuf>,
+    /// What that file says, key by key, as far as it is in force.
+    pub outline: Option<Arc<Outline>>,
     /// Where requests come in; at least one.
     pub listen: Vec<Listener>,
     /// Where health, metrics and the live view are served; none when turned off.
@@ -508,6 +511,7 @@ impl Config {
         Self {
             listen: vec![Listener::plain(DEFAULT_LISTENER)],
             file: None,
+            outline: None,
             admin: None,
             live: LiveView::Off,
             health: None,

@@ -62,6 +62,7 @@ pub use life::startable::{check_server, Startable};
 pub use life::upgrade::ask_to_reload;
 pub use listen::gathered::Gathered;
 pub use operator::doctor::{examine, unknown_keys, TEST_EVENT};
+pub use operator::running::{compare_with_running, Running, RunningError};
 pub use operator::serve::{accepted, serve, Plain};
 pub use operator::watcher::{Counts, Observer};
 pub use site::origin::Balancer;
