@@ -16,6 +16,7 @@ mod library;
 mod listeners;
 mod marks;
 mod model;
+mod outline;
 mod page;
 mod path_prefix;
 mod privacy;
@@ -38,20 +39,22 @@ mod units;
 mod words;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use hedgerow_spool::{
     DeliveryMode, NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace,
 };
 
-pub use difference::{differences, render_differences, Difference, Force};
+pub use difference::{differences, differences_of, render_differences, Difference, Force};
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
 pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
 pub use marks::Marks;
 pub use model::{
-    Action, CaFile, Config, Delivery, H2c, Limits, Listener, OriginServer, Project, Redirect,
-    Route, Server, Spool, Tls, UpstreamHttp, Watching,
+    Action, BodyRate, CaFile, Config, Delivery, H2c, Limits, Listener, OriginServer, Project,
+    Redirect, Route, Server, Spool, Tls, UpstreamHttp, Watching,
 };
+pub use outline::{Outline, SealedOutline};
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
 pub use path_prefix::PathPrefix;
 pub use problem::{ConfigError, Place, Problem, Problems, Warning};
@@ -160,6 +163,7 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         let (mut config, warnings) = Self::parse(&text, &secrets(folder)).map_err(invalid)?;
         config.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        config.outline = Outline::of(&text).ok().map(Arc::new);
         Ok((config, warnings))
     }
 }
@@ -195,6 +199,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     let server = sections::server(reader, &top);
     Some(Config {
         file: None,
+        outline: None,
         listen,
         admin,
         live: live.unwrap_or_default(),

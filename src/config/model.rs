@@ -10,6 +10,7 @@ use hedgerow_spool::{DeliveryMode, SpoolPlace};
 use ipnet::IpNet;
 
 use super::first_party::{Origin, PostHogJs, SegmentFiles};
+use super::outline::Outline;
 use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
@@ -45,6 +46,8 @@ pub struct Config {
     /// The file that it was read from, if it was one.
     #[doc(hidden)]
     pub file: Option<PathBuf>,
+    /// What that file says, key by key, as far as it is in force.
+    pub outline: Option<Arc<Outline>>,
     /// Where requests come in; at least one.
     #[doc(hidden)]
     pub listen: Vec<Listener>,
@@ -288,6 +291,28 @@ pub struct Limits {
     pub requests_per_client: Option<usize>,
     /// Requests a second with one write key; without a number as many as come.
     pub requests_per_key: Option<usize>,
+    /// How long the head of a request may take, from its first byte to its last.
+    pub head_timeout: Duration,
+    /// How fast a body has to come; as slowly as it likes if nothing is said.
+    pub body_rate: Option<BodyRate>,
+}
+
+/// The least speed of a body: in each stretch of `grace`, so many bytes a second on average.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyRate {
+    /// Bytes a second; at least one.
+    pub bytes: u64,
+    /// How long a body is let be before it is measured.
+    pub grace: Duration,
+}
+
+impl Default for BodyRate {
+    fn default() -> Self {
+        Self {
+            bytes: 250,
+            grace: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -299,6 +324,8 @@ impl Default for Limits {
             connections_per_client: 2_500,
             requests_per_client: None,
             requests_per_key: None,
+            head_timeout: Duration::from_secs(30),
+            body_rate: Some(BodyRate::default()),
         }
     }
 }
@@ -437,6 +464,7 @@ impl Config {
         Self {
             listen: vec![Listener::plain(DEFAULT_LISTENER)],
             file: None,
+            outline: None,
             admin: None,
             live: LiveView::Off,
             health: None,

@@ -366,6 +366,9 @@ pub(super) const LIMITS: SectionSchema = SectionSchema {
         ("connections_per_client", Read),
         ("requests_per_client", AnyOf(&[Read, Off])),
         ("requests_per_key", AnyOf(&[Read, Off])),
+        ("head_timeout", Read),
+        ("body_rate", AnyOf(&[Read, Off])),
+        ("body_grace", Read),
     ],
     ..PLAIN
 };

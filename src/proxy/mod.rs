@@ -55,12 +55,14 @@ use spool::backlog::Backlog;
 
 pub use crate::admin::Forwarded as ForwardCounts;
 pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
+pub use life::descriptors::allow_descriptors;
 pub use life::reload::{ConfigFile, ReloadError};
 pub use life::server::{outlive_signals, Server, ServerError};
 pub use life::startable::{check_server, Startable};
 pub use life::upgrade::ask_to_reload;
 pub use listen::gathered::Gathered;
 pub use operator::doctor::{examine, unknown_keys, TEST_EVENT};
+pub use operator::running::{compare_with_running, Running, RunningError};
 pub use operator::serve::{accepted, serve, Plain};
 pub use operator::watcher::{Counts, Observer};
 pub use site::origin::Balancer;
@@ -68,7 +70,7 @@ pub use site::{Context, Site};
 
 /// How long a client's connection waits for its next request, unless told otherwise.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long the head of a request may take, unless told otherwise.
+/// How long the head of a request to the operator's own listeners may take.
 const HEAD: Duration = Duration::from_secs(30);
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
@@ -227,7 +229,6 @@ impl Hedgerow {
             config,
             observer: None,
             idle: IDLE,
-            head: HEAD,
             clock: Arc::new(SystemTime::now),
             live: None,
         }
@@ -368,7 +369,6 @@ pub struct Builder {
     config: Config,
     observer: Option<Arc<dyn Observer>>,
     idle: Duration,
-    head: Duration,
     clock: Clock,
     live: Option<Arc<Live>>,
 }
@@ -398,12 +398,12 @@ impl Builder {
         self
     }
 
-    /// How long the head of a request over HTTP/1 may take from its first byte to its last, 30
-    /// seconds if nothing is said; and how long the first bytes of HTTP/2 may take. For listeners
-    /// of [`Server`]; another server has bounds of its own.
+    /// How long the head of a request over HTTP/1 may take from its first byte to its last, instead
+    /// of what the configuration says (`limits.head_timeout`); and how long the first bytes of HTTP/2
+    /// may take. For listeners of [`Server`]; another server has bounds of its own.
     #[must_use]
     pub fn head_timeout(mut self, head: Duration) -> Self {
-        self.head = head;
+        self.config.limits.head_timeout = head;
         self
     }
 
@@ -433,7 +433,6 @@ impl Builder {
             counters: Arc::default(),
             budget: Budget::new(self.config.limits.memory),
             connection_limits: Arc::new(connection_limits),
-            head: self.head,
             cautions: Arc::default(),
             log_limit,
             observer: self.observer,

@@ -37,7 +37,6 @@ pub(crate) struct Lasting {
     pub(crate) counters: Arc<Counters>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) connection_limits: Arc<ConnectionLimits>,
-    pub(crate) head: Duration,
     pub(crate) cautions: Arc<Cautions>,
     pub(crate) log_limit: Arc<LogLimit>,
     pub(crate) observer: Option<Arc<dyn Observer>>,

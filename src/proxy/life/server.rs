@@ -200,12 +200,9 @@ impl Server {
         let system = |source| ServerError::Sockets { source };
         listener_set.adopt(plans).map_err(system)?;
         server.add_service(Listening::new("site", Arc::clone(&listener_set.site)));
-        if config.admin.is_some() {
-            server.add_service(Listening::new("admin", Arc::clone(&listener_set.admin)));
-        }
-        if config.health.is_some() {
-            server.add_service(Listening::new("health", Arc::clone(&listener_set.health)));
-        }
+        // A configuration that comes later may have an address for these.
+        server.add_service(Listening::new("admin", Arc::clone(&listener_set.admin)));
+        server.add_service(Listening::new("health", Arc::clone(&listener_set.health)));
         let upgrade_server = match &config.server.upgrade_socket {
             None => None,
             Some(path) => {

@@ -17,10 +17,10 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
-use crate::proxy::limits::connection_limits::{ConnectionLimits, Place};
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Place, Slow};
 
 /// What is read at once while nothing is known of a request: most of them whole. No more than the
 /// framework would read, which loses what it has read beyond a body.
@@ -42,6 +42,36 @@ pub(crate) struct Ends {
     /// When others need its place.
     pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
     pub(crate) _place: Option<Place>,
+}
+
+impl Ends {
+    /// Notes that it ends because its client was too slow.
+    pub(super) fn too_slow(&self, slow: Slow) {
+        match &self.connection_limits {
+            Some(connection_limits) => connection_limits.too_slow(slow),
+            None => log::debug!("a connection was ended: {slow:?} took too long"),
+        }
+    }
+}
+
+/// What a client is told whose head takes too long (RFC 9110, 15.5.9). No browser and no SDK repeats
+/// it: none of theirs takes so long.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// How long a client may take to read that.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Tells a client that it was too slow. What it sends meanwhile is read, as a connection that is closed
+/// with unread bytes is reset, and the client might not see why.
+async fn turn_away(stream: &mut Stream) {
+    let told = async {
+        stream.write_all(TOO_SLOW).await?;
+        AsyncWriteExt::shutdown(stream).await?;
+        while !first_bytes(stream).await?.is_empty() {}
+        Ok::<(), io::Error>(())
+    };
+    // One that still sends after that has had its time.
+    let _ = tokio::time::timeout(FAREWELL, told).await;
 }
 
 /// Serves HTTP/1.x until one of the two sides has enough.
@@ -104,7 +134,8 @@ async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
                     None
                 }
                 Err(_) => {
-                    log::debug!("the head of a request took too long");
+                    ends.too_slow(Slow::Head);
+                    turn_away(stream).await;
                     None
                 }
             }
