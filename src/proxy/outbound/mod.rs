@@ -7,10 +7,16 @@
 //! patience.
 
 mod answer;
+pub(crate) mod culprits;
+pub(crate) mod fetch;
 mod http1;
 mod idle;
+pub(crate) mod pools;
+pub(crate) mod recovery;
 mod request;
+pub(crate) mod sender;
 mod session;
+pub(crate) mod upstream;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,8 +32,8 @@ use pingora::time::timeout;
 use pingora::{Error, ErrorType};
 
 use super::random_bits;
-use super::upstream::{Addresses, Upstream, IDLE};
-use super::verdict::Trouble;
+use crate::proxy::intake::verdict::Trouble;
+use crate::proxy::outbound::upstream::{Addresses, Upstream, IDLE};
 
 use answer::NotHttp;
 use http1::Http1;

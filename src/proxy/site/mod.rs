@@ -3,6 +3,9 @@
 mod answers;
 mod forwarding;
 mod health;
+pub(crate) mod hops;
+pub(crate) mod keepalive;
+pub(crate) mod origin;
 mod redirect;
 mod route_health;
 mod site_state;
@@ -23,16 +26,17 @@ use pingora::{Error, ErrorType, Result, RetryType};
 
 use crate::admin::{Answered, Asked};
 use crate::config::{Action, Config};
-use crate::proxy::body::{end_when_idle, linger};
-use crate::proxy::intercept::authority;
-use crate::proxy::origin::{inject_into, Balancer, Servers};
+use crate::proxy::first_party::posthog::{self, Passed, Passing, Step};
+use crate::proxy::intake::body::{end_when_idle, linger};
+use crate::proxy::intake::intercept::authority;
+use crate::proxy::intake::refusals::{of_head, Asking};
+use crate::proxy::intake::reply;
+use crate::proxy::life::reload::keep_fixed;
+use crate::proxy::limits::rates::Pace;
+use crate::proxy::outbound::upstream::{Addresses, Upstream};
 use crate::proxy::outbound::CONNECTS;
-use crate::proxy::posthog::{self, Passed, Passing, Step};
-use crate::proxy::rates::Pace;
-use crate::proxy::refusals::{of_head, Asking};
-use crate::proxy::reload::keep_fixed;
-use crate::proxy::upstream::{Addresses, Upstream};
-use crate::proxy::{hops, reply, BuildError, Hedgerow};
+use crate::proxy::site::origin::{inject_into, Balancer, Servers};
+use crate::proxy::{BuildError, Hedgerow};
 use crate::site::claims::Underscores;
 use crate::site::inject::PageStream;
 

@@ -6,8 +6,8 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource};
 
 use crate::admin::{Answered, Asked};
-use crate::proxy::recovery::spoken;
-use crate::proxy::refusals::Asking;
+use crate::proxy::intake::refusals::Asking;
+use crate::proxy::outbound::recovery::spoken;
 
 use super::route_health::RouteRecovered;
 use super::{Answering, Context, Way};

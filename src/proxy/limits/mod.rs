@@ -1,0 +1,5 @@
+//! What a client, and all of them together, may take: requests, connections, memory.
+
+pub(crate) mod budget;
+pub(crate) mod connection_limits;
+pub(crate) mod rates;

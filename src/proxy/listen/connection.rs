@@ -1,0 +1,194 @@
+//! One connection of a client: its requests over HTTP/1.x one after the other, and hardly any
+//! memory while it waits for the next.
+//!
+//! The framework waits for a request inside everything that a request may need. Here its first
+//! bytes are read on the stack, and the framework begins with them.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::ready;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::Stream;
+use pingora::server::ShutdownWatch;
+use pingora::time::timeout;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::watch;
+
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Place};
+
+/// What is read at once while nothing is known of a request: most of them whole. No more than the
+/// framework would read, which loses what it has read beyond a body.
+const FIRST: usize = 4 * 1024;
+
+/// The longest head that the framework takes, in bytes.
+const LONGEST: usize = 1 << 20;
+
+/// When a connection ends between two requests.
+pub(crate) struct Ends {
+    /// After so many seconds without one.
+    pub(crate) idle: u64,
+    /// When this turns true.
+    pub(crate) closing: watch::Receiver<bool>,
+    /// The framework's word for leaving: the answer to a request that is under way is the last.
+    pub(crate) leaving: ShutdownWatch,
+    /// When the head of a request has taken so long.
+    pub(crate) head: Duration,
+    /// When others need its place.
+    pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
+    pub(crate) _place: Option<Place>,
+}
+
+/// Serves HTTP/1.x until one of the two sides has enough.
+pub(crate) async fn serve<A>(mut stream: Stream, app: &Arc<A>, mut ends: Ends)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let mut settings: Option<HttpPersistentSettings> = None;
+    while let Some(begun) = request(&mut stream, &mut ends).await {
+        let mut session = ServerSession::new_http1(stream);
+        match settings {
+            Some(settings) => settings.apply_to_session(&mut session),
+            None => {
+                session.set_keepalive(Some(ends.idle));
+                let limit = app.server_options();
+                let limit = limit.and_then(|options| options.keepalive_request_limit);
+                session.set_keepalive_reuses_remaining(limit);
+            }
+        }
+        if *ends.leaving.borrow() {
+            session.set_keepalive(None);
+        }
+        session.set_pipelined_prefix(begun);
+        let Some(reused) = app.process_new_http(session, &ends.leaving).await else {
+            return;
+        };
+        (stream, settings) = reused.consume();
+    }
+}
+
+/// The first bytes of the next request; nothing when there is none.
+async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
+    let idle = Duration::from_secs(ends.idle);
+    let connection_limits = ends.connection_limits.as_deref();
+    let sent_away = async {
+        match connection_limits {
+            Some(connection_limits) => connection_limits.sent_away().await,
+            None => std::future::pending().await,
+        }
+    };
+    let came = tokio::select! {
+        biased; // what has come already is served
+        came = timeout(idle, first_bytes(stream)) => came,
+        _ = ends.closing.wait_for(|closing| *closing) => return None,
+        () = sent_away => {
+            log::debug!("a client's idle connection was closed for others");
+            return None;
+        }
+    };
+    match came {
+        Ok(Ok(bytes)) if is_whole(&bytes) => Some(bytes),
+        Ok(Ok(bytes)) if !bytes.is_empty() => {
+            // Boxed, so that a connection does not hold the room for it all its life.
+            let rest = rest_of_head(stream, bytes);
+            let rest = Box::pin(tokio::time::timeout(ends.head, rest));
+            match rest.await {
+                Ok(Ok(bytes)) => Some(bytes),
+                Ok(Err(error)) => {
+                    log::debug!("a client's connection broke in the head of a request: {error}");
+                    None
+                }
+                Err(_) => {
+                    log::debug!("the head of a request took too long");
+                    None
+                }
+            }
+        }
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => {
+            log::debug!("a client's connection broke between two requests: {error}");
+            None
+        }
+        Err(_) => {
+            log::debug!("a client's connection was idle");
+            None
+        }
+    }
+}
+
+/// Reads on until a head is whole, or longer than the framework takes one; it says so then. A
+/// client that has hung up is the framework's to answer as well.
+async fn rest_of_head(stream: &mut Stream, mut head: BytesMut) -> io::Result<BytesMut> {
+    loop {
+        // Empty lines in front would be taken for its end.
+        let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+        drop(head.split_to(begins.unwrap_or(head.len())));
+        let known = head.len();
+        let more = first_bytes(stream).await?;
+        if more.is_empty() && head.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        head.extend_from_slice(&more);
+        let ends = match known {
+            0 => is_whole(&head),
+            known => ends_behind(&head, known.saturating_sub(3)),
+        };
+        if ends || more.is_empty() || head.len() >= LONGEST {
+            return Ok(head);
+        }
+    }
+}
+
+/// Whether the bytes hold the head of a request to its end: an empty line behind others. Empty
+/// lines before it are passed over (RFC 9112, 2.2).
+fn is_whole(bytes: &[u8]) -> bool {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+    start.is_some_and(|start| ends_behind(bytes, start))
+}
+
+/// Whether an empty line stands somewhere behind this place.
+fn ends_behind(bytes: &[u8], start: usize) -> bool {
+    let head = bytes.get(start..).unwrap_or_default();
+    memchr::memchr_iter(b'\n', head).any(|end| {
+        let next = head.get(end + 1..).unwrap_or_default();
+        next.starts_with(b"\n") || next.starts_with(b"\r\n")
+    })
+}
+
+async fn first_bytes(stream: &mut Stream) -> io::Result<BytesMut> {
+    std::future::poll_fn(|context| {
+        let mut bytes = [MaybeUninit::uninit(); FIRST];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+        Ok(BytesMut::from(buffer.filled())).into()
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_ends_with_an_empty_line_behind_others() {
+        for (bytes, whole) in [
+            ("", false),
+            ("GET / HTTP/1.1\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: h\r\n\r", false),
+            ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", true),
+            ("GET / HTTP/1.1\nHost: h\n\n", true),
+            ("GET / HTTP/1.1\nHost: h\n\r\nbody", true),
+            ("GET / HTTP/1.1\r\n\r\nbody", true),
+            ("\r\n\r\n", false),
+            ("\r\n\r\nGET / HTTP/1.1\r\n", false),
+            ("\n\nGET / HTTP/1.1\r\n\r\n", true),
+        ] {
+            assert_eq!(is_whole(bytes.as_bytes()), whole, "{bytes:?}");
+        }
+    }
+}
