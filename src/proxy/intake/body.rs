@@ -99,7 +99,9 @@ impl Incoming {
                 .await
                 .map_err(|error| interrupted(&error))?;
         }
-        let read = timeout_at(self.deadline, session.read_request_body()).await;
+        // Over HTTP/2 the framework itself waits for ever.
+        let silent = self.deadline.min(Instant::now() + SILENCE);
+        let read = timeout_at(silent, session.read_request_body()).await;
         let chunk = match read {
             Ok(Ok(chunk)) => chunk,
             Ok(Err(error)) => {
@@ -107,7 +109,10 @@ impl Incoming {
                 session.set_keepalive(None);
                 return Err(interrupted(&error));
             }
-            Err(_) => return Err(Interrupted::Slow),
+            Err(_) => {
+                session.set_keepalive(None);
+                return Err(Interrupted::Slow);
+            }
         };
         if let Some(chunk) = &chunk {
             self.received += chunk.len() as u64;
