@@ -33,7 +33,6 @@
 
 pub mod admin;
 pub mod config;
-pub mod delivery;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod doctor;
@@ -44,6 +43,7 @@ pub mod proxy;
 pub mod site;
 
 pub use hedgerow_rewrite::{posthog, rewrite, segment};
+pub use hedgerow_spool as delivery;
 
 pub use config::Config;
 pub use proxy::Hedgerow;

@@ -22,9 +22,9 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use hedgerow::delivery::{
-    BreakerSettings, Condition, Delivery, Encoding, Form, Letters, Mode, Parcel, Refusal, Replay,
-    ReplaySettings, Route, Spool, SpoolCommand, SpoolSettings, SpooledEvent, Store, Upstream,
-    Verdict,
+    BreakerSettings, Condition, Delivery, DeliveryMode, Encoding, Form, Letters, Parcel, Refusal,
+    Replay, ReplaySettings, Route, Spool, SpoolCommand, SpoolSettings, SpooledEvent, Store,
+    Upstream, Verdict,
 };
 use hedgerow::posthog::{ApiKey, Envelope};
 
@@ -333,7 +333,7 @@ async fn live_batches_never_overtake_what_waits_and_the_way_gets_free_under_load
 async fn spool_mode_forwards_fewer_and_larger_batches() {
     let house = House::new();
     let project = house.delivery.project("shop");
-    project.set_mode(Mode::Spool);
+    project.set_mode(DeliveryMode::Spool);
     let upstream = Scripted::new(|_, _| Verdict::Accepted);
     let replay = house.replay(&upstream, ReplaySettings::default());
     let ids = names(0..200);
@@ -353,7 +353,7 @@ async fn spool_mode_forwards_fewer_and_larger_batches() {
 async fn an_event_that_arrived_before_the_clock_was_put_back_does_not_wait_for_its_time() {
     let house = House::new();
     let project = house.delivery.project("shop");
-    project.set_mode(Mode::Spool);
+    project.set_mode(DeliveryMode::Spool);
     let upstream = Scripted::new(|_, _| Verdict::Accepted);
     let replay = house.replay(&upstream, ReplaySettings::default());
     let body = event("n0", 50).body().clone();

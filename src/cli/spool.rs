@@ -95,7 +95,8 @@ pub(super) fn spool(config: Option<&Path>, options: &Options) -> End {
         }
         #[cfg(feature = "nats")]
         SpoolPlace::Nats(nats) => {
-            let settings = hedgerow::delivery::NatsSettings::of(nats, spool);
+            let settings =
+                hedgerow::delivery::NatsSettings::of(nats, spool.max_size, spool.max_age);
             command.run_on_nats(&settings, &mut out)
         }
         #[cfg(not(feature = "nats"))]
@@ -119,7 +120,7 @@ pub(super) fn spool(config: Option<&Path>, options: &Options) -> End {
 
 /// Whether a part of the login was made up.
 #[cfg(feature = "nats")]
-fn lacks_login(nats: &hedgerow::config::Nats) -> bool {
+fn lacks_login(nats: &hedgerow::config::NatsPlace) -> bool {
     use hedgerow::config::{NatsLogin, WithoutSecrets};
     match &nats.login {
         None => false,

@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use hedgerow_spool::{DeliveryMode, NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace};
+
 use super::listeners::pem;
-use super::model::{Delivery, DeliveryMode, Nats, NatsLogin, NatsServer, Spool, SpoolPlace, Tls};
+use super::model::{Delivery, Spool};
 use super::reader::{Field, Reader, Section};
 use super::secret::WithoutSecrets;
 use super::{schema, secret};
@@ -135,7 +137,7 @@ fn place(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SpoolPlace> {
     }
 }
 
-fn nats(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Nats> {
+fn nats(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NatsPlace> {
     let section = reader.section(field, schema::NATS)?;
     let url = section.require(reader, "url").cloned();
     let found = url.and_then(|field| servers(reader, &field));
@@ -158,7 +160,7 @@ fn nats(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Nats> {
         Some(pem(reader, &field, "CERTIFICATE")?.0)
     });
     let certificate = client_certificate(reader, &section, &servers)?;
-    Some(Nats {
+    Some(NatsPlace {
         servers,
         stream: stream?,
         login: given.or(in_url),
@@ -173,7 +175,7 @@ fn client_certificate(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
     servers: &[NatsServer],
-) -> Option<Option<Tls>> {
+) -> Option<Option<NatsCertificate>> {
     let fields = ["certificate", "key"].map(|key| section.get(key).cloned());
     let (certificate, key) = match fields {
         [None, None] => return Some(None),
@@ -192,7 +194,7 @@ fn client_certificate(
     }
     let certificate = pem(reader, &certificate, "CERTIFICATE");
     let key = pem(reader, &key, "PRIVATE KEY");
-    Some(Some(Tls {
+    Some(Some(NatsCertificate {
         certificate: certificate?.0,
         key: key?.0,
     }))

@@ -37,15 +37,18 @@ mod words;
 
 use std::path::Path;
 
+pub use hedgerow_spool::{
+    DeliveryMode, NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace,
+};
+
 pub use difference::{differences, render_differences, Difference, Force};
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
 pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
 pub use marks::Marks;
 pub use model::{
-    Action, CaFile, Config, Delivery, DeliveryMode, H2c, Limits, Listener, Nats, NatsLogin,
-    NatsServer, OriginServer, Project, Redirect, Route, Server, Spool, SpoolPlace, Tls,
-    UpstreamHttp, Watching,
+    Action, CaFile, Config, Delivery, H2c, Limits, Listener, OriginServer, Project, Redirect,
+    Route, Server, Spool, Tls, UpstreamHttp, Watching,
 };
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
 pub use path_prefix::PathPrefix;

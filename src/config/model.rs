@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hedgerow_spool::{DeliveryMode, SpoolPlace};
 use ipnet::IpNet;
 
 use super::first_party::{Origin, PostHogJs, SegmentFiles};
@@ -18,18 +19,6 @@ use crate::rewrite::enrich::session::posthog_js_cookie_name;
 use crate::rewrite::{Bounds, Mapping, Recipient};
 use crate::segment::WriteKeys;
 use crate::site::snippet::Home;
-
-/// When a project's events are acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DeliveryMode {
-    /// When PostHog has them; the spool is used on trouble only.
-    #[default]
-    Stream,
-    /// The same, where the requests that come within a moment go to PostHog together.
-    Group,
-    /// When they are durable; they go to PostHog a moment later, in larger batches.
-    Spool,
-}
 
 /// One configuration, checked and compiled.
 ///
@@ -322,72 +311,6 @@ pub struct Spool {
     pub max_size: u64,
     /// The longest a batch waits.
     pub max_age: Duration,
-}
-
-/// Where a spool is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SpoolPlace {
-    /// A folder on this machine's disk.
-    Folder(PathBuf),
-    /// Streams of NATS JetStream, shared by all proxies that name them.
-    Nats(Nats),
-}
-
-/// The streams of a shared spool.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nats {
-    /// The servers; at least one.
-    pub servers: Vec<NatsServer>,
-    /// The stream's name, and the first token of its subjects.
-    pub stream: String,
-    /// Who we are.
-    pub login: Option<NatsLogin>,
-    /// The authority that the servers' certificates are checked against, instead of the public
-    /// ones: a PEM file.
-    pub ca_file: Option<PathBuf>,
-    /// What the servers know us by, where they ask for a certificate.
-    pub certificate: Option<Tls>,
-    /// Copies of each message; without a number three in a cluster, else one.
-    pub replicas: Option<usize>,
-}
-
-/// A NATS server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NatsServer {
-    /// `nats` or `tls`.
-    pub scheme: &'static str,
-    /// Its name or address, IPv6 in brackets. Never empty.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-}
-
-impl fmt::Display for NatsServer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}://{}:{}", self.scheme, self.host, self.port)
-    }
-}
-
-/// Who we are to NATS. Shown by no `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub enum NatsLogin {
-    /// A user.
-    User {
-        /// The name.
-        name: String,
-        /// The password.
-        password: String,
-    },
-    /// A token.
-    Token(String),
-    /// The text of a credentials file: a JWT, and the seed that signs for it.
-    Credentials(String),
-}
-
-impl fmt::Debug for NatsLogin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("NatsLogin")
-    }
 }
 
 /// The process.

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::config;
 use crate::delivery::{
-    Arrived, Bounds, Encoding, Landed, Marks, Mode, Number, Queue, SpoolError, SpooledEvent,
+    Arrived, Bounds, DeliveryMode, Encoding, Landed, Marks, Number, Queue, SpoolError, SpooledEvent,
 };
 use crate::posthog::{events_within, join, Bearing};
 
@@ -108,7 +108,7 @@ impl Gathering {
             under_way: UNDER_WAY,
         };
         let projects = config.projects.iter();
-        let gathering = projects.filter(|project| project.mode == Mode::Group);
+        let gathering = projects.filter(|project| project.mode == DeliveryMode::Group);
         let gathering = gathering.map(|project| {
             let gathering = Self {
                 project: project.name.clone(),

@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use crate::admin::live::Live;
 use crate::config::{self, SpoolPlace};
 use crate::delivery::{
-    self, Arrived, BreakerSettings, Delivery, Encoding, Held, Mode, Parcel, Rank, Refusal, Replay,
-    ReplaySettings, Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
+    self, Arrived, BreakerSettings, Delivery, DeliveryMode, Encoding, Held, Parcel, Rank, Refusal,
+    Replay, ReplaySettings, Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
 };
 #[cfg(feature = "nats")]
 use crate::delivery::{NatsSettings, NatsSpool};
@@ -309,7 +309,7 @@ impl Backlog {
             SpoolError::TooLarge { events, of, .. } if events < of => {
                 ("They are dropped; the others are kept", Ok(Holder::Spool))
             }
-            SpoolError::TooLarge { .. } if project.mode() == Mode::Spool => {
+            SpoolError::TooLarge { .. } if project.mode() == DeliveryMode::Spool => {
                 ("They are refused", Err(NotSpooled::TooLarge))
             }
             _ => (
@@ -358,7 +358,7 @@ fn open(spool: &config::Spool, longest: Duration, terms: Terms) -> Result<Opened
             let settings = NatsSettings {
                 lead: NatsSettings::lead_for(longest),
                 largest_event: Some(terms.largest_event),
-                ..NatsSettings::of(nats, spool)
+                ..NatsSettings::of(nats, spool.max_size, spool.max_age)
             };
             Ok((Arc::new(NatsSpool::open(settings)?), None))
         }
@@ -408,7 +408,7 @@ impl Upstream for Carrier {
         // Where all goes through the spool, it is empty again every moment.
         let destinations = self.destinations.load();
         let destination = destinations.get(project);
-        if destination.is_none_or(|known| known.project().mode == Mode::Spool) {
+        if destination.is_none_or(|known| known.project().mode == DeliveryMode::Spool) {
             return;
         }
         let mut drained = self.drained.lock().unwrap_or_else(PoisonError::into_inner);

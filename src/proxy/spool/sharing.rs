@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::delivery::{Delivery, Mode, Project, Rank, Spool};
+use crate::delivery::{Delivery, DeliveryMode, Project, Rank, Spool};
 
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::Destinations;
@@ -52,7 +52,7 @@ pub(crate) struct Projects(Mutex<Modes>);
 
 #[derive(Default)]
 struct Modes {
-    configured: HashMap<String, (Project, Mode)>,
+    configured: HashMap<String, (Project, DeliveryMode)>,
     way: Detour,
 }
 
@@ -96,7 +96,7 @@ impl Modes {
         for (project, mode) in self.configured.values() {
             project.set_mode(match self.way {
                 Detour::None => *mode,
-                Detour::ThroughTheSpool => Mode::Spool,
+                Detour::ThroughTheSpool => DeliveryMode::Spool,
             });
         }
     }

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::outline::{EventParts, Outline};
 use super::ApiKey;
 
 /// The path of capture's batch endpoint, below the host's base path.
@@ -49,6 +50,7 @@ pub struct Batch {
     events: usize,
     left: usize,
     bearing: Option<Bearing>,
+    outline: Option<Outline>,
 }
 
 /// What has to be known of the events of a batch that leaves together with others.
@@ -89,6 +91,7 @@ impl Batch {
             events: 0,
             left: 0,
             bearing: None,
+            outline: None,
         }
     }
 
@@ -97,6 +100,34 @@ impl Batch {
         Self {
             bearing: Some(Bearing::default()),
             ..Self::open(envelope)
+        }
+    }
+
+    /// The same batch, which takes note of where the parts of its events stand. To be said while it
+    /// is empty.
+    #[must_use]
+    pub fn outlined(self) -> Self {
+        Self {
+            outline: Some(Outline::default()),
+            ..self
+        }
+    }
+
+    /// Takes out what was noted of where its events stand; nothing of a batch that is not
+    /// [`outlined`](Self::outlined). Only events of the rewriting are among them.
+    pub fn take_outline(&mut self) -> Option<Outline> {
+        self.outline.take()
+    }
+
+    /// Takes note of the parts of the event that was appended last; more events of its length follow
+    /// in so many bytes.
+    pub(crate) fn outline(&mut self, parts: EventParts, following: usize) {
+        let end = self.size();
+        if let Some(outline) = &mut self.outline {
+            if outline.is_empty() {
+                outline.reserve(1 + following / (parts.length as usize).max(1));
+            }
+            outline.push(end.saturating_sub(parts.length as usize), parts);
         }
     }
 
@@ -176,6 +207,9 @@ impl Batch {
             bearing.people.truncate(mark.people);
             bearing.address = mark.address;
         }
+        if let Some(outline) = &mut self.outline {
+            outline.truncate(mark.events);
+        }
     }
 
     /// Some of the bytes that are still here; none if they are not.
@@ -216,6 +250,7 @@ pub fn join<'b>(
         events: 0,
         left: 0,
         bearing: None,
+        outline: None,
     };
     joined.bytes.extend_from_slice(envelope.head());
     let mut places = Vec::new();

@@ -104,8 +104,8 @@ fn mapped(text: &str) -> Vec<u8> {
         scratch: &mut Scratch::default(),
         gift: (Which::Absent, &mut gift),
     };
-    let (length, _) = write_event((&mut sheet, aside), desk, &plan, &settled, source, None);
-    sheet.written(length).to_vec()
+    let written = write_event((&mut sheet, aside), desk, &plan, &settled, source, None);
+    sheet.written(written.parts.length as usize).to_vec()
 }
 
 #[test]

@@ -24,6 +24,7 @@ use super::message::{find, named, Part};
 use super::normalise::{Settled, Source, Time};
 use super::plan::{Piece, Plan};
 use super::{Mapping, Mode, Recipient};
+use crate::posthog::{EventParts, Location};
 use crate::segment::Kind;
 use gift::Giving;
 pub(super) use gift::{Gift, Which};
@@ -52,8 +53,14 @@ pub(super) struct Aside<'a> {
     pub(super) gift: (Which, &'a mut Gift),
 }
 
-/// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`. Gives back its
-/// length, and a type of groups that is one too many for the project.
+/// What was written.
+pub(super) struct Written {
+    pub(super) parts: EventParts,
+    /// A type of groups that is one too many for the project.
+    pub(super) sixth_group_type: Option<String>,
+}
+
+/// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
 pub(super) fn write_event(
     (sheet, aside): (&mut Sheet, Aside<'_>),
     desk: WriteBuffers<'_>,
@@ -61,7 +68,7 @@ pub(super) fn write_event(
     settled: &Settled<'_>,
     source: Source<'_>,
     trace: Option<&mut Trace>,
-) -> (usize, Option<String>) {
+) -> Written {
     let text = source.text;
     static UUID: Chunk = Chunk::of([b"{", b"\"uuid\":", b"\""]);
     static PROPERTIES: Chunk = Chunk::of([b",", b"\"properties\":", b""]);
@@ -70,29 +77,47 @@ pub(super) fn write_event(
     out.chunk(&UUID);
     settled.uuid.write(&mut out);
     out.push(b'"');
+    let mut event = out.at();
     if plan.event != Piece::Absent {
         out.chunk(name!("event").entry());
+        event = out.at();
         write_piece(&mut out, plan.event, text);
     }
+    let event = out.at() - event;
+    let mut time = out.at();
     match plan.timestamp {
         Time::Unknown => {}
         Time::AsWritten(value) => {
             out.chunk(name!("timestamp").entry());
+            time = out.at();
             out.span(text, value.span);
         }
         Time::At(timestamp) => {
             out.chunk(name!("timestamp").entry());
+            time = out.at();
             out.push(b'"');
             timestamp.write(&mut out);
             out.push(b'"');
         }
     }
+    let timestamp = out.at() - time;
     out.chunk(&PROPERTIES);
     let mut properties = Properties::open((&mut out, aside), desk, plan, settled, source, trace);
-    properties.write();
-    let sixth = properties.sixth_group_type();
+    let (from, to) = properties.write();
+    let location = properties.location;
+    let sixth_group_type = properties.sixth_group_type();
     out.push(b'}');
-    (out.at(), sixth)
+    Written {
+        // Events are bounded far below 4 GiB.
+        parts: EventParts {
+            length: out.at() as u32,
+            event: event as u32,
+            timestamp: timestamp as u32,
+            distinct_id: (from as u32, to as u32),
+            location,
+        },
+        sixth_group_type,
+    }
 }
 
 fn write_piece(out: &mut Pen<'_>, piece: Piece<'_>, text: &[u8]) {
@@ -163,6 +188,7 @@ struct Properties<'o, 'b, 'p, 't> {
     /// Which of the project's constants have been written already: a bit for each.
     constants: u64,
     giving: Giving,
+    location: Location,
 }
 
 /// Whether the caller has given any `utm_*` or `segment_*`.
@@ -249,6 +275,11 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             changes_persons: plan.changes_persons(source),
             constants: 0,
             giving: Giving::No,
+            // An address of the connection leaves as `$ip` unless the caller has given another.
+            location: match (settled.ip, callers.has(name!("$ip"))) {
+                (Some(_), false) => Location::Settled,
+                _ => Location::Open,
+            },
         };
         if mode == Mode::Enriched {
             properties.yielding = Yielding {
@@ -260,8 +291,9 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         properties
     }
 
-    /// Each entry is written behind a comma, of which the first becomes the brace.
-    fn write(&mut self) {
+    /// Each entry is written behind a comma, of which the first becomes the brace. Says where the
+    /// `distinct_id` begins and ends.
+    fn write(&mut self) -> (usize, usize) {
         let start = self.out.at();
         self.write_callers();
         self.write_calls_own();
@@ -273,19 +305,23 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             self.write_enriched();
         }
         self.write_constants();
+        let mut distinct_id = self.out.at();
         if self.plan.distinct_id != Piece::Absent {
             self.key(
                 name!("distinct_id"),
                 Origin::Fixed(self.plan.distinct_id_from),
             );
+            distinct_id = self.out.at();
             write_piece(self.out, self.plan.distinct_id, self.source.text);
         }
+        let behind = self.out.at();
         self.key(
             name!("$lib"),
             Origin::Fixed("always Segment, as in PostHog's own destination"),
         );
         self.out.extend_from_slice(b"\"Segment\"}");
         self.out.put_over(start, b'{');
+        (distinct_id, behind)
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@ use super::super::super::library::Library;
 use super::super::super::message::Inner;
 use super::super::super::{usable, Bookkeeping, ContextTraits, PersonProfiles};
 use super::{Escapes, Properties};
+use crate::posthog::Location;
 use crate::segment::Kind;
 
 impl Properties<'_, '_, '_, '_> {
@@ -60,6 +61,9 @@ impl Properties<'_, '_, '_, '_> {
         let wants_place = self.library != Library::Server || self.plan.kind == Kind::Group;
         if !wants_place && !self.has_address() {
             let origin = Origin::Fixed("a server's address is not the user's");
+            if !self.has(name!("$geoip_disable")) {
+                self.location = Location::Settled;
+            }
             self.add_json(name!("$geoip_disable"), "true", origin);
         }
         if self.sets_context_traits() {

@@ -1,0 +1,257 @@
+//! Requests of one project that wait to leave together, and the rule for which of them may.
+//!
+//! A group leaves when its oldest request has waited for the linger, or when it is full. Several
+//! may be under way, so that one slow answer holds up no other; but what is of a person who has
+//! events under way waits until those have arrived, and what came behind it of the same persons
+//! waits as well. So the events of a person reach PostHog in the order in which they came, also
+//! where `$identify` or an alias joins two ids: such an event is of both.
+
+use std::collections::{HashSet, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use hedgerow_rewrite::posthog::{Address, Bearing};
+
+/// How long requests wait for others, and how many go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// How long the oldest waits at most, if nothing else keeps it.
+    pub linger: Duration,
+    /// The size of a group in bytes: from it on it is full. A single request may be larger.
+    pub bytes: usize,
+    /// Groups under way at once.
+    pub under_way: usize,
+}
+
+/// What the rule has to know of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marks {
+    /// Its size in bytes.
+    pub bytes: usize,
+    /// Its events.
+    pub bearing: Bearing,
+    /// The address of its client as PostHog may be told it.
+    pub client: Option<IpAddr>,
+}
+
+/// A request in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Number(u64);
+
+/// Requests that leave together.
+#[derive(Debug)]
+pub struct Group<T> {
+    /// The requests in the order in which they came.
+    pub requests: Vec<T>,
+    /// The client's address that PostHog is told, if it is told one. All events that depend on it
+    /// are of this client.
+    pub client: Option<IpAddr>,
+    people: Vec<u64>,
+}
+
+/// The requests of one project.
+#[derive(Debug)]
+pub struct Queue<T> {
+    bounds: Bounds,
+    waiting: VecDeque<Waiting<T>>,
+    /// Whose events are under way. No two groups share a person.
+    people_under_way: HashSet<u64>,
+    under_way: usize,
+    /// Bytes that came since it was looked last who may leave.
+    fresh: usize,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    number: Number,
+    request: T,
+    marks: Marks,
+    due: Instant,
+}
+
+/// A group while it is chosen.
+#[derive(Default)]
+struct Choice {
+    places: Vec<usize>,
+    bytes: usize,
+    people: HashSet<u64>,
+    told: Told,
+}
+
+/// What PostHog is told of the clients' address.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// No event depends on it.
+    #[default]
+    Whatever,
+    This(Option<IpAddr>),
+}
+
+impl Told {
+    /// What it has to be for this request as well; nothing if both cannot be.
+    fn and(self, marks: &Marks) -> Option<Self> {
+        match (self, marks.bearing.address) {
+            (told, Address::InTheEvent) => Some(told),
+            (Self::Whatever, Address::OfTheRequest) => Some(Self::This(marks.client)),
+            (Self::This(told), Address::OfTheRequest) => (told == marks.client).then_some(self),
+        }
+    }
+}
+
+impl<T> Queue<T> {
+    /// An empty one.
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            waiting: VecDeque::new(),
+            people_under_way: HashSet::new(),
+            under_way: 0,
+            fresh: 0,
+            next: 0,
+        }
+    }
+
+    /// Puts a request behind the others.
+    pub fn push(&mut self, request: T, marks: Marks, now: Instant) -> Number {
+        let number = Number(self.next);
+        self.next += 1;
+        self.fresh = self.fresh.saturating_add(marks.bytes);
+        self.waiting.push_back(Waiting {
+            number,
+            request,
+            marks,
+            due: now + self.bounds.linger,
+        });
+        number
+    }
+
+    /// Whether so much has come that a group may be full before anyone has waited long enough.
+    pub fn may_be_full(&self) -> bool {
+        self.fresh >= self.bounds.bytes
+    }
+
+    /// When [`depart`](Self::depart) is to be asked for the sake of time: the moment at which the
+    /// next request has waited long enough. Those that wait for others to arrive do not count.
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        let at = self.waiting.partition_point(|waiting| waiting.due <= now);
+        self.waiting.get(at).map(|waiting| waiting.due)
+    }
+
+    /// The next group, if one may leave now. To be asked again until there is none; when requests
+    /// are due, when one may be full, and when one has arrived.
+    pub fn depart(&mut self, now: Instant) -> Option<Group<T>> {
+        self.fresh = 0;
+        if self.under_way >= self.bounds.under_way {
+            return None;
+        }
+        let choice = self.choose(now)?;
+        let Choice { people, told, .. } = choice;
+        let requests = self.take(&choice.places);
+        self.under_way += 1;
+        self.people_under_way.extend(&people);
+        Some(Group {
+            requests,
+            client: match told {
+                Told::Whatever => None,
+                Told::This(client) => client,
+            },
+            people: people.into_iter().collect(),
+        })
+    }
+
+    fn choose(&self, now: Instant) -> Option<Choice> {
+        let mut choice = Choice::default();
+        let mut due = false;
+        let mut full = false;
+        // Whose events stand further ahead and stay.
+        let mut held_up: HashSet<u64> = HashSet::new();
+        for (place, waiting) in self.waiting.iter().enumerate() {
+            let Marks { bytes, bearing, .. } = &waiting.marks;
+            let people = &bearing.people;
+            let is_free =
+                |person: &u64| !self.people_under_way.contains(person) && !held_up.contains(person);
+            let told = choice.told.and(&waiting.marks);
+            let (true, Some(told)) = (people.iter().all(is_free), told) else {
+                held_up.extend(people);
+                continue;
+            };
+            if !choice.places.is_empty() && choice.bytes + bytes > self.bounds.bytes {
+                full = true;
+                break;
+            }
+            due |= waiting.due <= now;
+            choice.told = told;
+            choice.bytes += bytes;
+            choice.people.extend(people);
+            choice.places.push(place);
+            full = choice.bytes >= self.bounds.bytes;
+            if full {
+                break;
+            }
+        }
+        let leaves = !choice.places.is_empty() && (due || full);
+        leaves.then_some(choice)
+    }
+
+    /// Takes out the requests at these places, which ascend.
+    fn take(&mut self, places: &[usize]) -> Vec<T> {
+        if places.last().is_some_and(|last| last + 1 == places.len()) {
+            // The usual case: none of the first stays.
+            let first = self.waiting.drain(..places.len());
+            return first.map(|waiting| waiting.request).collect();
+        }
+        let mut taken = Vec::with_capacity(places.len());
+        let mut places = places.iter().copied().peekable();
+        let mut left = VecDeque::with_capacity(self.waiting.len());
+        for (place, waiting) in self.waiting.drain(..).enumerate() {
+            if places.next_if_eq(&place).is_some() {
+                taken.push(waiting.request);
+            } else {
+                left.push_back(waiting);
+            }
+        }
+        self.waiting = left;
+        taken
+    }
+
+    /// A group has arrived, or will not: what waits for its persons may leave.
+    pub fn land(&mut self, landed: Landed) {
+        self.under_way = self.under_way.saturating_sub(1);
+        for person in &landed.0 {
+            self.people_under_way.remove(person);
+        }
+    }
+
+    /// Takes a request out again, if it has not left yet.
+    pub fn withdraw(&mut self, number: Number) -> Option<T> {
+        let find = |waiting: &Waiting<T>| waiting.number.cmp(&number);
+        let place = self.waiting.binary_search_by(find).ok()?;
+        self.waiting.remove(place).map(|waiting| waiting.request)
+    }
+
+    /// Requests that wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+/// The persons of a group that is through; only what left can land.
+#[derive(Debug)]
+pub struct Landed(Vec<u64>);
+
+impl<T> Group<T> {
+    /// The requests, and what is to be said to [`Queue::land`] once they are through.
+    pub fn part(self) -> (Vec<T>, Landed) {
+        (self.requests, Landed(self.people))
+    }
+}
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;
