@@ -298,12 +298,5 @@ impl<'t> Properties<'_, '_, '_, 't> {
 }
 
 fn origin_of(inner: Inner, key: &str) -> Origin<'_> {
-    let part = match inner {
-        Inner::Device => "context.device",
-        Inner::App => "context.app",
-        Inner::Network => "context.network",
-        Inner::Screen => "context.screen",
-        _ => "context",
-    };
-    Origin::Under(part, key.as_bytes())
+    Origin::Under(inner.path(), key.as_bytes())
 }
