@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hedgerow::config::Config;
-use hedgerow::proxy::{outlive_signals, unknown_keys, ConfigFile, FetchError, Server};
+use hedgerow::proxy::{
+    allow_descriptors, outlive_signals, unknown_keys, ConfigFile, FetchError, Server,
+};
 use hedgerow::Hedgerow;
 
 use super::output::complain;
@@ -138,35 +140,6 @@ fn look_at_keys(config: Config) {
             log::error!("{warning}");
         }
     });
-}
-
-/// Descriptors for anything but clients' connections: connections to PostHog, files.
-const OTHERS: u64 = 512;
-
-/// Raises the bound on descriptors as far as this process may, and says when it is not enough for
-/// the connections that are allowed.
-fn allow_descriptors(connections: usize) {
-    use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
-    let wanted = connections as u64 + OTHERS;
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let allowed = maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let raised = Rlimit {
-        current: Some(allowed),
-        maximum,
-    };
-    let allowed = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => allowed,
-        Err(_) => current.unwrap_or_default(),
-    };
-    if allowed < wanted {
-        log::warn!(
-            "{allowed} descriptors are allowed, which is too few for {connections} connections \
-             (`limits.connections`); raise LimitNOFILE or `ulimit -n` to {wanted}"
-        );
-    }
 }
 
 /// A crash leaves no file with keys and events in it.

@@ -202,6 +202,19 @@ pub const METRICS: &[Metric] = &[
         read: |state, samples| samples.count(&[], state.connections.closed_for_room),
     },
     Metric {
+        name: "hedgerow_connections_timed_out_total",
+        kind: Counter,
+        labels: &["part"],
+        help: "Connections that were ended because the client took too long, by what it was at. \
+               Bodies that come too slowly are requests with the code `slow_body`.",
+        action: "`head`: `limits.head_timeout`; many of them are an attack, or a balancer that opens \
+                 connections to look whether the port answers",
+        read: |state, samples| {
+            samples.count(&["handshake"], state.connections.slow_handshakes);
+            samples.count(&["head"], state.connections.slow_heads);
+        },
+    },
+    Metric {
         name: "hedgerow_posthog_up",
         kind: Gauge,
         labels: &["project"],

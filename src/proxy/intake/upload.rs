@@ -459,17 +459,26 @@ impl<'a> Upload<'a> {
             }
         };
         if let Err(verdict) = outgoing.write(target.batch.take()).await {
-            let project = target.destination.project();
-            if blames_events(verdict) {
-                self.inner.cautions.begin(&project.name);
-            }
-            verdict.report(project, &self.inner.log_limit, Then::SentAgain);
-            return Err(Stop::Verdict(verdict));
+            return Err(self.inner.refused_early(target.destination, verdict));
         }
         if target.batch.size() >= BATCH_LIMIT {
             return self.close_batch().await;
         }
         Ok(())
+    }
+
+    /// Waits for PostHog's no to a batch that streams, while the client sends nothing; for ever where
+    /// nothing has left. Giving this up loses nothing.
+    pub(super) async fn refused(&mut self) -> Stop {
+        let Some(target) = &mut self.target else {
+            return std::future::pending().await;
+        };
+        let Some(outgoing) = &mut target.outgoing else {
+            return std::future::pending().await;
+        };
+        // Boxed: few bodies stream.
+        let verdict = Box::pin(outgoing.refused()).await;
+        self.inner.refused_early(target.destination, verdict)
     }
 
     /// Ends the batch and waits for PostHog's answer to it; an empty one is not sent.
@@ -545,6 +554,18 @@ impl<'a> Upload<'a> {
             }
             verdict => Err(Stop::Verdict(verdict)),
         }
+    }
+}
+
+impl Inner {
+    /// What PostHog says to a batch that is not through ends its request.
+    fn refused_early(&self, destination: &Destination, verdict: Verdict) -> Stop {
+        let project = destination.project();
+        if blames_events(verdict) {
+            self.cautions.begin(&project.name);
+        }
+        verdict.report(project, &self.log_limit, Then::SentAgain);
+        Stop::Verdict(verdict)
     }
 }
 

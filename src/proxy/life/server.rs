@@ -39,7 +39,18 @@ const TRIES: usize = 4;
 /// How often it is looked whether a predecessor has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A server that is ready to run: it listens, its certificates have been read.
+/// A server that is ready to run: it listens, its certificates have been read. The `hedgerow` binary
+/// is this and a command line.
+///
+/// ```no_run
+/// use hedgerow::{Config, Hedgerow, Server};
+///
+/// let (config, _warnings) = Config::load("hedgerow.yaml".as_ref())?;
+/// let server = Server::new(Hedgerow::new(config)?)?;
+/// println!("listening on {:?}", server.addresses());
+/// server.run();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Server {
     server: PingoraServer,
     addresses: Vec<SocketAddr>,
@@ -189,12 +200,9 @@ impl Server {
         let system = |source| ServerError::Sockets { source };
         listener_set.adopt(plans).map_err(system)?;
         server.add_service(Listening::new("site", Arc::clone(&listener_set.site)));
-        if config.admin.is_some() {
-            server.add_service(Listening::new("admin", Arc::clone(&listener_set.admin)));
-        }
-        if config.health.is_some() {
-            server.add_service(Listening::new("health", Arc::clone(&listener_set.health)));
-        }
+        // A configuration that comes later may have an address for these.
+        server.add_service(Listening::new("admin", Arc::clone(&listener_set.admin)));
+        server.add_service(Listening::new("health", Arc::clone(&listener_set.health)));
         let upgrade_server = match &config.server.upgrade_socket {
             None => None,
             Some(path) => {
@@ -229,6 +237,7 @@ impl Server {
 
     /// Reads this file again when it, or one that it names, has changed, on `SIGHUP`, and when
     /// `hedgerow reload` asks for it; it is the one that the configuration was read from.
+    #[doc(hidden)]
     pub fn follow(&mut self, file: ConfigFile) {
         self.reloader.follow(file);
     }

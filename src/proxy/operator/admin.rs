@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 
 use crate::admin::live::{Came, Live, Recording};
 use crate::admin::{
-    Admin, Answers, Condition, Health, LastError, ProjectState, SpoolSize, SpoolState, Stalled,
-    State, Trouble, Unready, SAMPLED_EVERY,
+    Admin, Answers, Condition, ConfigState, Health, LastError, ProjectState, SpoolSize, SpoolState,
+    Stalled, State, Trouble, Unready, SAMPLED_EVERY,
 };
 use crate::delivery::{self, Availability};
 use crate::rewrite::privacy::Privacy;
@@ -102,6 +102,7 @@ impl Hedgerow {
     }
 
     /// The state at this moment, as the admin page tells it.
+    #[doc(hidden)]
     pub fn state(&self) -> State {
         self.current().state()
     }
@@ -184,7 +185,10 @@ impl Inner {
             forwarded: self.accounts.counts(),
             certificates: self.certificates.clone(),
             process: process::state(),
-            config: self.reloads.state(),
+            config: ConfigState {
+                outline: self.config.outline.clone(),
+                ..self.reloads.state()
+            },
         }
     }
 }

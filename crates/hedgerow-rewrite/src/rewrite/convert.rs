@@ -6,7 +6,7 @@ use super::bearing::bearing;
 use super::body::Heading;
 use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
-use super::json::{repair, Cleanliness, Malformed, Scratch, Shape, Sheet};
+use super::json::{is_ascii, repair, Cleanliness, Malformed, Scratch, Shape, Sheet};
 use super::merge::{merge, Tree};
 use super::message::{Context, Message, Part};
 use super::normalise::{is_said, moment, passes_gate, settle, Naming, SentAt, Settling, Source};
@@ -408,7 +408,7 @@ impl Converter {
 
 /// Whether a text is UTF-8; nearly all of them are ASCII, which is told sooner.
 fn is_utf8(text: &[u8]) -> bool {
-    text.is_ascii() || std::str::from_utf8(text).is_ok()
+    is_ascii(text) || std::str::from_utf8(text).is_ok()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
