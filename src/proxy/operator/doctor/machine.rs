@@ -5,13 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{getrlimit, Resource};
 
-use crate::config::{Config, Spool, SpoolPlace};
-use crate::delivery::{inspect_folder, FolderState};
+use crate::config::{Config, Spool};
+use crate::delivery::{Examination, Trouble};
 use crate::doctor::{self, Finding};
 
 use crate::proxy::{check_server, BuildError, ServerError};
 
-/// Looks at it. Opens no connection.
+/// Looks at it. Opens no connection, except to a spool that several machines share.
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let start = check_server(config.clone());
@@ -63,25 +63,30 @@ fn remedy(refusal: &ServerError) -> &'static str {
 }
 
 fn spool(spool: &Spool) -> Vec<Finding> {
-    let SpoolPlace::Folder(folder) = &spool.place else {
-        return Vec::new();
+    // A thread of its own: a shared spool is asked over a connection, which takes a runtime of its own.
+    let examined = std::thread::scope(|scope| {
+        let examining = scope.spawn(|| spool.place.backend().examine(spool.limits()));
+        examining.join()
+    });
+    let Ok(Examination { about, found }) = examined else {
+        return vec![Finding::bad(
+            "spool",
+            "looking at it ended in a panic",
+            "report it",
+        )];
     };
-    let name = folder.display().to_string();
-    let about = format!("spool {name}");
-    let mut findings = vec![match inspect_folder(folder) {
-        Ok(FolderState::Usable) => Finding::well(about, "is there and can be used"),
-        Ok(FolderState::Empty) => Finding::well(about, "is not there yet and can be made"),
-        Err(error) => Finding::bad(
-            about,
-            error.to_string(),
-            "give the user that Hedgerow runs as a folder it can write in",
-        ),
+    let mut findings = vec![match found {
+        Ok(well) => Finding::well(about, well),
+        Err(Trouble { what, advice }) => Finding::bad(about, what, advice),
     }];
-    let there = folder.ancestors().find(|folder| folder.exists());
-    let disk = rustix::fs::statvfs(there.unwrap_or(Path::new(".")));
-    if let Ok(disk) = disk {
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        findings.push(doctor::space(&name, free, spool.max_size));
+    if let Some(folder) = spool.place.backend().folder() {
+        let there = folder.ancestors().find(|folder| folder.exists());
+        let disk = rustix::fs::statvfs(there.unwrap_or(Path::new(".")));
+        if let Ok(disk) = disk {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let name = folder.display().to_string();
+            findings.push(doctor::space(&name, free, spool.max_size));
+        }
     }
     findings
 }

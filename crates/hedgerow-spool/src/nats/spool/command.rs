@@ -30,7 +30,7 @@ impl SpoolCommand {
     /// [`SpoolError::Away`] when no server answers, [`SpoolError::NoStream`] where no proxy has
     /// made the streams, [`SpoolError::NoSuchDeadLetter`] for a number that no letter has (then nothing
     /// has been changed), else [`SpoolError::Remote`].
-    pub fn run_on_nats(
+    pub(super) fn run_on_nats(
         &self,
         settings: &NatsSettings,
         out: &mut dyn Write,
