@@ -74,6 +74,22 @@ impl Body {
         }
     }
 
+    /// The same, held in memory that has been used before.
+    pub(super) fn in_memory(self, mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self { buffer, ..self }
+    }
+
+    /// Takes out the memory of a body that is through, if it is worth keeping for the next one.
+    pub(super) fn take_memory(&mut self) -> Vec<u8> {
+        /// In bytes. Most bodies are of one message.
+        const LARGEST: usize = 16 * 1024;
+        if self.buffer.capacity() > LARGEST {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.buffer)
+    }
+
     /// The same, with `batch` followed to its end whatever it costs.
     pub(super) fn followed(call: Call, bounds: Bounds) -> Self {
         Self {

@@ -121,6 +121,8 @@ pub(super) struct Converter {
     gift: Gift,
     /// An event out of which something had to be taken.
     scrubbed: Vec<u8>,
+    /// Where the next body is held, while there is none.
+    pub(super) body: Vec<u8>,
 }
 
 /// Converters of requests that are through, for those that come: their memory has grown to what
@@ -197,6 +199,7 @@ impl Converter {
         let texts =
             self.repaired.capacity() + self.merged_text.capacity() + self.scrubbed.capacity();
         texts
+            + self.body.capacity()
             + self.sheet.held()
             + self.gift.held()
             + self.scratch.held()
@@ -253,10 +256,8 @@ impl Converter {
         let text = said.as_bytes();
         if rewriter.mapping.integrations == Integrations::Respect
             && !passes_gate(
-                &self.message.integrations,
-                text,
-                &shared.integrations,
-                &shared.integrations_text,
+                (&self.message.integrations, text),
+                shared.map(|shared| (&shared.integrations, &*shared.integrations_text)),
             )
         {
             return Ok(Converted {
@@ -270,34 +271,35 @@ impl Converter {
         };
         let own_said = own.text(said);
         let own_text = own_said.as_bytes();
-        let (context_said, context, which) = match (own.value, shared.has_context()) {
-            (Some(_), false) => (own_said, own, Which::Own(own.generation())),
-            (None, false) => (own_said, own, Which::Absent),
-            (Some(_), true) if self.merged_with == Some(own.generation()) => (
-                self.merged_text.as_str(),
-                &self.merged,
-                Which::Own(own.generation()),
-            ),
-            (Some(value), true) if value.shape == Shape::Object => {
-                self.merged_with = None;
-                let mut merged = std::mem::take(&mut self.merged_text).into_bytes();
-                merged.clear();
-                self.own_context.read(own_text, &mut self.scratch)?;
-                merge(
-                    (shared.context_text.as_bytes(), &shared.context_tree),
-                    (own_text, &self.own_context),
-                    &mut merged,
-                );
-                self.merged.scan_text(&merged, &mut self.scratch)?;
-                // Made of two that are UTF-8.
-                let merged = String::from_utf8(merged);
-                self.merged_text = merged.map_err(|_| RewriteError::InvalidJson)?;
-                self.merged_with = Some(own.generation());
-                let which = Which::Own(own.generation());
-                (self.merged_text.as_str(), &self.merged, which)
-            }
-            (_, true) => (shared.context_text.as_str(), &shared.context, Which::Shared),
-        };
+        let (context_said, context, which) =
+            match (own.value, shared.filter(|shared| shared.has_context())) {
+                (Some(_), None) => (own_said, own, Which::Own(own.generation())),
+                (None, None) => (own_said, own, Which::Absent),
+                (Some(_), Some(_)) if self.merged_with == Some(own.generation()) => (
+                    self.merged_text.as_str(),
+                    &self.merged,
+                    Which::Own(own.generation()),
+                ),
+                (Some(value), Some(shared)) if value.shape == Shape::Object => {
+                    self.merged_with = None;
+                    let mut merged = std::mem::take(&mut self.merged_text).into_bytes();
+                    merged.clear();
+                    self.own_context.read(own_text, &mut self.scratch)?;
+                    merge(
+                        (shared.context_text.as_bytes(), &shared.context_tree),
+                        (own_text, &self.own_context),
+                        &mut merged,
+                    );
+                    self.merged.scan_text(&merged, &mut self.scratch)?;
+                    // Made of two that are UTF-8.
+                    let merged = String::from_utf8(merged);
+                    self.merged_text = merged.map_err(|_| RewriteError::InvalidJson)?;
+                    self.merged_with = Some(own.generation());
+                    let which = Which::Own(own.generation());
+                    (self.merged_text.as_str(), &self.merged, which)
+                }
+                (_, Some(shared)) => (shared.context_text.as_str(), &shared.context, Which::Shared),
+            };
         let source = Source {
             text,
             message: &self.message,
@@ -451,7 +453,8 @@ pub(super) struct Request<'r> {
     pub(super) recipient: &'r Recipient,
     /// How many bytes more of events are wanted.
     pub(super) room: usize,
-    pub(super) shared: &'r Shared,
+    /// What the batch says of all of them, if anything.
+    pub(super) shared: Option<&'r Shared>,
     pub(super) sessions: &'r mut Sessions,
     /// The visitor's group, as analytics.js keeps it in its cookie.
     pub(super) group_cookie: Option<&'r str>,
@@ -517,7 +520,7 @@ fn event(
             arrival: request.arrival,
             naming: request.naming,
             recipient: request.recipient,
-            batch_sent_at: request.shared.sent_at,
+            batch_sent_at: request.shared.and_then(|shared| shared.sent_at),
             index,
             sessions: match subject {
                 Subject::Kept => &mut *request.sessions,
@@ -533,8 +536,9 @@ fn event(
             settled.kind,
             settled.message_id.as_ref(),
         );
-        let shared = request.shared;
-        let texts = [shared.context_text.as_bytes(), &shared.integrations_text];
+        let texts = request.shared.map_or([&[][..]; 2], |shared| {
+            [shared.context_text.as_bytes(), &shared.integrations_text]
+        });
         let content = repeats.content(message, source, texts)?;
         Some((
             content,

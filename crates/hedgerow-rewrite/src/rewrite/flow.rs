@@ -109,19 +109,21 @@ impl Rewriter {
     pub fn begin(self: &Arc<Self>, arrival: Arrival) -> Rewrite {
         let cookies = arrival.cookies.as_deref();
         let cookies = cookies.filter(|_| self.mapping.mode == Mode::Enriched);
+        let mut converter = self.spare.take();
+        let memory = std::mem::take(&mut converter.body);
         Rewrite {
             rewriter: Arc::clone(self),
             group_cookie: cookies.and_then(group_in_cookie),
             meta_ids: cookies.and_then(MetaIds::in_cookies),
-            body: Body::new(arrival.call, self.bounds),
+            body: Body::new(arrival.call, self.bounds).in_memory(memory),
             arrival,
             recipient: Arc::clone(&self.nobody),
             sessions: Sessions::new(self.sessions.clone()),
             unconfirmed: Vec::new(),
             noted: Vec::new(),
             trace: None,
-            converter: Some(self.spare.take()),
-            shared: None,
+            converter: Some(converter),
+            shared: Heads::Unread,
             pending: None,
             held_back: HeldBack::default(),
             mark: None,
@@ -152,7 +154,7 @@ pub struct Rewrite {
     body: Body,
     /// Given back when the body is through.
     converter: Option<Box<Converter>>,
-    shared: Option<Shared>,
+    shared: Heads,
     /// A message that was found, and perhaps scanned, and whose turn comes next.
     pending: Option<Found>,
     /// What is told once it is certain where the messages of a held batch end.
@@ -165,6 +167,16 @@ pub struct Rewrite {
     pushed: usize,
     /// What the body has grown to; a message that is refused counts with its batch's values.
     grown: usize,
+}
+
+/// What the envelope says of all messages.
+#[derive(Debug)]
+enum Heads {
+    /// It has not been read.
+    Unread,
+    /// It says nothing, as that of a single message.
+    Silent,
+    Read(Box<Shared>),
 }
 
 /// What was found of a message.
@@ -386,7 +398,7 @@ impl Rewrite {
                 repeats.forget(tag);
             }
         }
-        self.shared = None;
+        self.shared = Heads::Unread;
         self.refused = 0;
         self.index = 0;
         self.grown = 0;
@@ -445,26 +457,40 @@ impl Rewrite {
         self.body.held()
     }
 
+    /// Reads what the envelope says, before the first message.
+    #[inline(never)]
+    fn read_heads(&mut self, watch: &mut dyn Watch) -> Result<(), RewriteError> {
+        let heading = self.body.heading();
+        if heading.is_silent() {
+            self.shared = Heads::Silent;
+            return Ok(());
+        }
+        let converter = self.converter.get_or_insert_default();
+        let shared = Shared::new(heading, &mut converter.scratch)?;
+        if shared.said_sent_at == SentAt::Unreadable {
+            match self.body.is_provisional() {
+                true => self.held_back.notice(Notice::UnreadableSentAt),
+                false => watch.notice(Notice::UnreadableSentAt),
+            }
+        }
+        self.shared = Heads::Read(Box::new(shared));
+        Ok(())
+    }
+
     fn message(
         &mut self,
         (range, extent): (Range<usize>, Extent),
         (batch, limit): (&mut Batch, usize),
         watch: &mut dyn Watch,
     ) -> Result<usize, RewriteError> {
-        let shared = match &mut self.shared {
-            Some(shared) => &*shared,
-            none => {
-                let converter = self.converter.get_or_insert_default();
-                let shared = Shared::new(self.body.heading(), &mut converter.scratch)?;
-                if shared.said_sent_at == SentAt::Unreadable {
-                    match self.body.is_provisional() {
-                        true => self.held_back.notice(Notice::UnreadableSentAt),
-                        false => watch.notice(Notice::UnreadableSentAt),
-                    }
-                }
-                none.insert(shared)
-            }
+        if matches!(self.shared, Heads::Unread) {
+            self.read_heads(watch)?;
+        }
+        let shared = match &self.shared {
+            Heads::Read(shared) => Some(&**shared),
+            Heads::Unread | Heads::Silent => None,
         };
+        let weight = shared.map_or(0, Shared::weight);
         let text = self.body.bytes(range.clone());
         if let Some(trace) = &mut self.trace {
             *trace = Trace::default();
@@ -503,7 +529,7 @@ impl Rewrite {
         let provisional = self.body.is_provisional();
         let result = batch.append(|out| {
             let before = out.len();
-            *grown += shared.weight();
+            *grown += weight;
             let converted = converter.convert(&mut request, (text, extent, index), out);
             let mut notice = |notice: Notice<'_>| match provisional {
                 true => held_back.notice(notice),
@@ -526,7 +552,7 @@ impl Rewrite {
             }
             let keep = match verdict {
                 None => {
-                    *grown += (out.len() - before).saturating_sub(shared.weight());
+                    *grown += (out.len() - before).saturating_sub(weight);
                     Keep::Event
                 }
                 Some(_) => Keep::Nothing,
@@ -571,7 +597,8 @@ enum Step {
 
 impl Drop for Rewrite {
     fn drop(&mut self) {
-        if let Some(converter) = self.converter.take() {
+        if let Some(mut converter) = self.converter.take() {
+            converter.body = self.body.take_memory();
             self.rewriter.spare.give_back(converter);
         }
     }

@@ -83,6 +83,12 @@ impl Value {
         self.span.of(text)
     }
 
+    /// The same of a text that is known to be UTF-8.
+    pub(in crate::rewrite) fn part_of(self, text: &str) -> &str {
+        let part = text.get(self.span.start()..self.span.end());
+        part.unwrap_or_default()
+    }
+
     /// What it says, if it is a (clean) string.
     #[inline(always)]
     pub(in crate::rewrite) fn says(self, text: &[u8]) -> std::borrow::Cow<'_, str> {

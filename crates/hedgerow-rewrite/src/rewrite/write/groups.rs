@@ -74,9 +74,9 @@ fn says(key: &[u8], name: &str) -> bool {
 
 /// A group's key in `$groups` in the one form of an id. None for what is neither text nor a number,
 /// of which nothing is known.
-fn group_key(value: Value, text: &[u8]) -> Option<Id> {
+fn group_key(value: Value, text: &str) -> Option<Id> {
     let is_key = value.is_string() || value.shape == Shape::Number;
-    is_key.then(|| Id::of(Some(value), text, Mode::Enriched))
+    is_key.then(|| Id::of_said(Some(value), text, Mode::Enriched))
 }
 
 /// Whether a number stays the same in every program that reads it as a double.
@@ -159,7 +159,8 @@ impl Properties<'_, '_, '_, '_> {
         let given = self
             .callers(name!("$groups"))
             .filter(|given| self.is_enriched() && given.shape == Shape::Object);
-        let given_text = given.map_or(&b""[..], |given| given.of(self.source.text));
+        let given_said = given.map_or("", |given| given.part_of(self.source.said));
+        let given_text = given_said.as_bytes();
         let callers = self.look_into(given);
         self.key(name!("$groups"), origin);
         self.out.push(b'{');
@@ -175,7 +176,7 @@ impl Properties<'_, '_, '_, '_> {
             }
         }
         for entry in &callers.entries {
-            let id = group_key(entry.value, given_text);
+            let id = group_key(entry.value, given_said);
             if id.as_ref().is_some_and(|id| id.value().is_none()) {
                 continue;
             }
@@ -208,12 +209,13 @@ impl Properties<'_, '_, '_, '_> {
         let Some(given) = given.filter(|given| given.shape == Shape::Object) else {
             return false;
         };
-        let text = given.of(self.source.text);
+        let said = given.part_of(self.source.said);
+        let text = said.as_bytes();
         let groups = self.look_into(Some(given));
         let respells = groups
             .entries
             .iter()
-            .any(|entry| group_key(entry.value, text).is_some_and(|id| is_respelled(&id, text)));
+            .any(|entry| group_key(entry.value, said).is_some_and(|id| is_respelled(&id, text)));
         *self.aside.part = groups;
         respells
     }

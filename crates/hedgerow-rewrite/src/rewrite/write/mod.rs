@@ -166,6 +166,7 @@ struct Properties<'o, 'b, 'p, 't> {
     settled: &'p Settled<'t>,
     source: Source<'t>,
     trace: Option<&'o mut Trace>,
+    noting: Noting,
     library: Library,
     /// The caller's properties that count; none on group and alias calls.
     entries: &'t [Entry],
@@ -191,6 +192,14 @@ struct Properties<'o, 'b, 'p, 't> {
     constants: u64,
     giving: Giving,
     location: Location,
+}
+
+/// What is noted of what is written: its keys where the project has constants, which give way to
+/// them, or where an explanation is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Noting {
+    Nothing,
+    Keys,
 }
 
 /// Whether the caller has given any `utm_*` or `segment_*`.
@@ -248,6 +257,10 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
                 taken.add(property);
             }
         }
+        let noting = match desk.recipient.properties.is_empty() && trace.is_none() {
+            true => Noting::Nothing,
+            false => Noting::Keys,
+        };
         let context = source.context;
         let library = Library::of(context, source.context_text);
         let mode = desk.mapping.mode;
@@ -265,6 +278,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             settled,
             source,
             trace,
+            noting,
             library,
             entries,
             callers,
@@ -330,7 +344,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     #[inline(always)]
     fn key(&mut self, key: Name, origin: Origin<'_>) {
         self.out.chunk(key.entry());
-        if !self.desk.recipient.properties.is_empty() || self.trace.is_some() {
+        if self.noting == Noting::Keys {
             self.note_key(b"", key.text().as_bytes(), origin);
         }
     }
@@ -354,7 +368,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         } else {
             self.entry_in_pieces(entry);
         }
-        if !self.desk.recipient.properties.is_empty() || self.trace.is_some() {
+        if self.noting == Noting::Keys {
             let key = entry.key.of(text);
             self.note_key(prefix.text, key, Origin::Under(part, key));
         }
