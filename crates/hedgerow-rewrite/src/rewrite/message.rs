@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::library::Library;
 
 use super::json::{
-    name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Shape, Value,
+    name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Shape, Value, Whose,
 };
 
 /// The fields of a message that are looked into. A key given twice at the top level counts with
@@ -136,10 +136,10 @@ impl Message {
     ) -> Result<(Cleanliness, usize), Malformed> {
         self.clear();
         let mut scanner = Scanner::new(text, scratch);
-        scanner.named_object(|scanner, key| match key.name {
-            PROPERTIES => self.properties.scan(scanner),
+        scanner.named_object(Whose::Message, |scanner, key| match key.name {
+            PROPERTIES => self.properties.scan(scanner, Whose::Properties),
             CONTEXT => self.context.scan(scanner),
-            INTEGRATIONS => self.integrations.scan(scanner),
+            INTEGRATIONS => self.integrations.scan(scanner, Whose::Integrations),
             name => {
                 let value = scanner.any();
                 if let Some(slot) = self.slot(name) {
@@ -265,9 +265,9 @@ impl Part {
         self.names = Names::default();
     }
 
-    fn scan(&mut self, scanner: &mut Scanner<'_, '_>) {
+    fn scan(&mut self, scanner: &mut Scanner<'_, '_>, whose: Whose) {
         self.clear();
-        let (value, names) = scanner.any_with_entries(&mut self.entries);
+        let (value, names) = scanner.any_with_entries(whose, &mut self.entries);
         (self.value, self.names) = (Some(value), names);
     }
 
@@ -278,7 +278,7 @@ impl Part {
         scratch: &mut Scratch,
     ) -> Result<Cleanliness, Malformed> {
         let mut scanner = Scanner::new(text, scratch);
-        self.scan(&mut scanner);
+        self.scan(&mut scanner, Whose::Other);
         let cleanliness = scanner.cleanliness()?;
         if !scanner.at_end() {
             return Err(Malformed::Syntax);
@@ -393,12 +393,13 @@ impl Context {
             self.value = Some(scanner.any());
             return;
         }
-        let (value, names) = scanner.named_object(|scanner, key| {
+        let (value, names) = scanner.named_object(Whose::Context, |scanner, key| {
             let value = match Inner::from_name(key.name) {
                 None => scanner.any(),
                 Some(inner) => {
                     let start = self.inner.len();
-                    let (value, _) = scanner.any_with_entries(&mut self.inner);
+                    let whose = Whose::Inner(inner as u8);
+                    let (value, _) = scanner.any_with_entries(whose, &mut self.inner);
                     if let Some(range) = self.objects.get_mut(inner as usize) {
                         *range = start..self.inner.len();
                     }

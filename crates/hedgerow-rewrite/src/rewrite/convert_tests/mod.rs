@@ -14,6 +14,7 @@ mod clock;
 mod enriched;
 mod flow;
 mod gifts;
+mod habits;
 mod identities;
 mod messages;
 mod outline;
