@@ -136,10 +136,10 @@ impl Message {
     ) -> Result<(Cleanliness, usize), Malformed> {
         self.clear();
         let mut scanner = Scanner::new(text, scratch);
-        scanner.named_object(Whose::Message, |scanner, key| match key.name {
-            PROPERTIES => self.properties.scan(scanner, Whose::Properties),
+        scanner.named_object(Whose::MESSAGE, |scanner, key| match key.name {
+            PROPERTIES => self.properties.scan(scanner, Whose::PROPERTIES),
             CONTEXT => self.context.scan(scanner),
-            INTEGRATIONS => self.integrations.scan(scanner, Whose::Integrations),
+            INTEGRATIONS => self.integrations.scan(scanner, Whose::INTEGRATIONS),
             name => {
                 let value = scanner.any();
                 if let Some(slot) = self.slot(name) {
@@ -278,7 +278,7 @@ impl Part {
         scratch: &mut Scratch,
     ) -> Result<Cleanliness, Malformed> {
         let mut scanner = Scanner::new(text, scratch);
-        self.scan(&mut scanner, Whose::Other);
+        self.scan(&mut scanner, Whose::OTHER);
         let cleanliness = scanner.cleanliness()?;
         if !scanner.at_end() {
             return Err(Malformed::Syntax);
@@ -393,12 +393,12 @@ impl Context {
             self.value = Some(scanner.any());
             return;
         }
-        let (value, names) = scanner.named_object(Whose::Context, |scanner, key| {
+        let (value, names) = scanner.named_object(Whose::CONTEXT, |scanner, key| {
             let value = match Inner::from_name(key.name) {
                 None => scanner.any(),
                 Some(inner) => {
                     let start = self.inner.len();
-                    let whose = Whose::Inner(inner as u8);
+                    let whose = Whose::inner(inner as u8);
                     let (value, _) = scanner.any_with_entries(whose, &mut self.inner);
                     if let Some(range) = self.objects.get_mut(inner as usize) {
                         *range = start..self.inner.len();

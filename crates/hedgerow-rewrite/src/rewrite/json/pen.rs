@@ -134,6 +134,20 @@ impl<'o> Pen<'o> {
         }
     }
 
+    /// Writes a text in quotes, which needs no escape.
+    pub(in crate::rewrite) fn quoted(&mut self, text: &[u8]) {
+        loop {
+            let end = self.at + text.len() + 2;
+            if let Some([before, place @ .., behind]) = self.bytes.get_mut(self.at..end) {
+                (*before, *behind) = (b'"', b'"');
+                copy(place, text);
+                self.at = end;
+                return;
+            }
+            self.make_room(text.len() + 2);
+        }
+    }
+
     /// Copies a part of a text, which is short as a rule.
     #[inline(always)]
     pub(in crate::rewrite) fn span(&mut self, text: &[u8], span: Span) {
@@ -233,6 +247,8 @@ mod tests {
                     let chunk = Chunk::of([b",\"", b"name", b"\":"]);
                     pen.chunk(&chunk);
                     expected.extend_from_slice(b",\"name\":");
+                    pen.quoted(span.of(&text));
+                    expected.extend([b"\"", span.of(&text), b"\""].concat());
                     pen.short(b"0123456789abcdef", 7);
                     expected.extend_from_slice(b"0123456");
                 }

@@ -321,7 +321,7 @@ impl<'t, 's> Scanner<'t, 's> {
         &mut self,
         entries: &mut Vec<Entry>,
     ) -> Result<(Value, Names), Malformed> {
-        let found = self.any_with_entries(Whose::Other, entries);
+        let found = self.any_with_entries(Whose::OTHER, entries);
         self.judge()?;
         Ok(found)
     }

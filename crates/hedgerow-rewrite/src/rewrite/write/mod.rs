@@ -124,16 +124,8 @@ fn write_piece(out: &mut Pen<'_>, piece: Piece<'_>, text: &[u8]) {
     match piece {
         Piece::Absent => {}
         Piece::Raw(value) => out.span(text, value.span),
-        Piece::Digits(value) => {
-            out.push(b'"');
-            out.span(text, value.span);
-            out.push(b'"');
-        }
-        Piece::Name(name) => {
-            out.push(b'"');
-            out.extend_from_slice(name.as_bytes());
-            out.push(b'"');
-        }
+        Piece::Digits(value) => out.quoted(value.of(text)),
+        Piece::Name(name) => out.quoted(name.as_bytes()),
         Piece::Spelled(id) => write_string(out, id),
     }
 }

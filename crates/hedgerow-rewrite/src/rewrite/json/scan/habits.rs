@@ -13,32 +13,22 @@ use super::Work;
 
 /// Which of a message's objects it is; their keys differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::rewrite) enum Whose {
-    Message,
-    Context,
-    Properties,
-    Integrations,
-    /// One of the context's, of this number.
-    Inner(u8),
-    /// Any other, of which nothing is remembered.
-    Other,
-}
+pub(in crate::rewrite) struct Whose(u8);
 
 /// How many kinds there are of which something is remembered.
 const KINDS: usize = 4 + 9;
 
 impl Whose {
-    /// Its place among the kinds; behind all of them, if nothing is remembered.
-    #[inline(always)]
-    fn index(self) -> usize {
-        match self {
-            Self::Message => 0,
-            Self::Context => 1,
-            Self::Properties => 2,
-            Self::Integrations => 3,
-            Self::Inner(number) => 4 + usize::from(number),
-            Self::Other => usize::MAX,
-        }
+    pub(in crate::rewrite) const MESSAGE: Self = Self(0);
+    pub(in crate::rewrite) const CONTEXT: Self = Self(1);
+    pub(in crate::rewrite) const PROPERTIES: Self = Self(2);
+    pub(in crate::rewrite) const INTEGRATIONS: Self = Self(3);
+    /// Any other, of which nothing is remembered.
+    pub(in crate::rewrite) const OTHER: Self = Self(u8::MAX);
+
+    /// One of the context's, of this number.
+    pub(in crate::rewrite) const fn inner(number: u8) -> Self {
+        Self(4 + number)
     }
 }
 
@@ -217,7 +207,7 @@ enum Learning {
 impl<'h> Named<'h> {
     #[inline(always)]
     pub(super) fn of(whose: Whose, habits: &'h Habits, work: &mut Work) -> Self {
-        let kind = whose.index();
+        let kind = usize::from(whose.0);
         let mut named = Self {
             names: Names::default(),
             others: work.hashes.open(),
