@@ -345,7 +345,7 @@ impl Context {
     }
 
     /// Its text, in that of its message.
-    pub(super) fn text<'t>(&self, message: &'t [u8]) -> &'t [u8] {
+    pub(super) fn text<'t>(&self, message: &'t str) -> &'t str {
         let length = self.value.map_or(0, |value| value.span.end());
         let text = message.get(self.at..).unwrap_or_default();
         text.get(..length).unwrap_or_default()
