@@ -63,6 +63,7 @@ pub struct Admin {
     file: Option<PathBuf>,
 }
 
+#[doc(hidden)]
 impl Admin {
     /// An admin page that asks `state` for each request, and shows `live` to clients that may see it.
     pub fn new(

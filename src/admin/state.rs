@@ -249,15 +249,15 @@ pub struct SpoolState {
     /// Made durable.
     pub appended: u64,
     /// Not stored because the same event was waiting already.
-    pub collapsed: u64,
+    pub deduplicated: u64,
     /// Delivered from it.
-    pub settled: u64,
+    pub replayed: u64,
     /// Moved to the dead letters.
-    pub buried: u64,
+    pub dead_lettered: u64,
     /// Dropped because they were too old.
     pub expired: u64,
     /// Dead letters dropped for lack of room.
-    pub crowded_out: u64,
+    pub dead_letters_evicted: u64,
     /// Not kept: the spool was full or could not be written.
     pub refused: u64,
     /// Whether it takes events.

@@ -19,7 +19,7 @@ const MINUTES: Duration = Duration::from_secs(300);
 /// Reads `mapping`.
 pub(super) fn mapping(reader: &mut Reader<'_>, top: &Section<'_>) -> (Mapping, Sessions) {
     let mut mapping = Mapping::default();
-    let Some(section) = reader.optional_section(top, "mapping", schema::MAPPING) else {
+    let Some(section) = reader.optional_section(top, "mapping", &schema::MAPPING) else {
         return (mapping, Sessions::Off);
     };
     let mut choose = Chooser {
@@ -98,7 +98,7 @@ pub(super) fn mapping(reader: &mut Reader<'_>, top: &Section<'_>) -> (Mapping, S
     if let Some(group_type) = group_type(reader, &section) {
         mapping.group_type = group_type;
     }
-    if let Some(posthog_js) = reader.optional_section(&section, "posthog_js", schema::POSTHOG_JS) {
+    if let Some(posthog_js) = reader.optional_section(&section, "posthog_js", &schema::POSTHOG_JS) {
         let mut choose = Chooser {
             reader,
             section: &posthog_js,
@@ -182,7 +182,7 @@ pub(super) fn limits(reader: &mut Reader<'_>, top: &Section<'_>) -> (Limits, Bou
     const MOST: u64 = 1 << 30;
     let mut limits = Limits::default();
     let mut bounds = Bounds::default();
-    let Some(section) = reader.optional_section(top, "limits", schema::LIMITS) else {
+    let Some(section) = reader.optional_section(top, "limits", &schema::LIMITS) else {
         return (limits, bounds);
     };
     let mut read = |key, most| {
@@ -235,7 +235,7 @@ pub(super) fn limits(reader: &mut Reader<'_>, top: &Section<'_>) -> (Limits, Bou
 /// Reads `server`.
 pub(super) fn server(reader: &mut Reader<'_>, top: &Section<'_>) -> Server {
     let mut server = Server::default();
-    let Some(section) = reader.optional_section(top, "server", schema::SERVER) else {
+    let Some(section) = reader.optional_section(top, "server", &schema::SERVER) else {
         return server;
     };
     if let Some(threads) = reader.number(&section, "threads", 1..=1024) {

@@ -30,7 +30,7 @@ use thiserror::Error;
 
 use crate::admin::live::Live;
 use crate::admin::{Admin, CertificateState, Requests};
-use crate::config::{Action, Config, Route};
+use crate::config::{Action, Config, Route, RouteTable};
 use crate::delivery::SpoolError;
 use crate::rewrite::Rewriter;
 use crate::site::LibraryError;
@@ -110,6 +110,8 @@ struct Shared {
 /// One configuration at work. A request holds the one that it began with.
 struct Inner {
     config: Arc<Config>,
+    /// Which of its routes a request is on.
+    route_table: RouteTable,
     rewriter: Arc<Rewriter>,
     destinations: Arc<Destinations>,
     backlog: Option<Arc<Backlog>>,
@@ -268,7 +270,7 @@ impl Hedgerow {
         }
         let head = session.req_header();
         let (authority, path) = (intake::intercept::authority(head), head.uri.path());
-        let Some((number, _, tail)) = inner.config.numbered_route(authority, path) else {
+        let Some((number, tail)) = inner.route_table.find(authority, path) else {
             return Ok(false);
         };
         let Some(passed) = inner.passed.get(&number) else {
@@ -382,6 +384,7 @@ impl Builder {
 
     /// Records for the live view in this ring, where `admin` has one, so that something else can show
     /// it as well.
+    #[doc(hidden)]
     #[must_use]
     pub fn live(mut self, live: Arc<Live>) -> Self {
         self.live = Some(live);

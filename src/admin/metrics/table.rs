@@ -585,11 +585,11 @@ fn of_spool(state: &State, add: impl FnMut(&ProjectState)) {
 fn spool_events(spool: &SpoolState) -> [(&'static str, u64); 7] {
     [
         ("stored", spool.appended),
-        ("deduplicated", spool.collapsed),
-        ("replayed", spool.settled),
-        ("dead_letter", spool.buried),
+        ("deduplicated", spool.deduplicated),
+        ("replayed", spool.replayed),
+        ("dead_letter", spool.dead_lettered),
         ("expired", spool.expired),
-        ("dead_letter_dropped", spool.crowded_out),
+        ("dead_letter_dropped", spool.dead_letters_evicted),
         ("refused", spool.refused),
     ]
 }

@@ -49,10 +49,11 @@ impl Inner {
     pub(crate) async fn intercept(&self, session: &mut Session) -> Result<bool> {
         let head = session.req_header();
         let path = head.uri.path();
-        let Some((number, route, tail)) = self.config.numbered_route(authority(head), path) else {
+        let Some((number, tail)) = self.route_table.find(authority(head), path) else {
             return Ok(false);
         };
-        let Action::Segment { write_keys, .. } = &route.action else {
+        let action = self.config.routes.get(number).map(|route| &route.action);
+        let Some(Action::Segment { write_keys, .. }) = action else {
             return Ok(false);
         };
         let began = Instant::now();
@@ -416,7 +417,13 @@ async fn through(
     upload: &mut Upload<'_>,
     mut copy: Option<&mut Copy>,
 ) -> Result<(), Stop> {
-    while let Some(chunk) = incoming.next(session).await? {
+    loop {
+        let chunk = tokio::select! {
+            biased; // what has come is taken first
+            chunk = incoming.next(session) => chunk?,
+            stop = upload.refused() => return Err(stop),
+        };
+        let Some(chunk) = chunk else { break };
         if let Some(copy) = &mut copy {
             copy.push(&chunk);
         }

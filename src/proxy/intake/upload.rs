@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::admin::live::Outcome;
 use crate::config::Project;
-use crate::delivery::{Arrived, Encoding};
+use crate::delivery::{Encoding, Received};
 use crate::posthog::{Batch, BATCH_LIMIT};
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError, WrittenKey};
@@ -160,7 +160,7 @@ pub(crate) struct Upload<'a> {
     inner: &'a Inner,
     keys: Keys<'a>,
     /// When the request arrived, and from which address as PostHog may see it.
-    arrived: Arrived,
+    arrived: Received,
     rewrite: Rewrite,
     watcher: Watcher<'a>,
     reservation: Reservation,
@@ -205,7 +205,7 @@ impl<'a> Upload<'a> {
         }
         Self {
             inner,
-            arrived: Arrived {
+            arrived: Received {
                 at: (inner.clock)(),
                 from: client,
             },
@@ -459,17 +459,26 @@ impl<'a> Upload<'a> {
             }
         };
         if let Err(verdict) = outgoing.write(target.batch.take()).await {
-            let project = target.destination.project();
-            if blames_events(verdict) {
-                self.inner.cautions.begin(&project.name);
-            }
-            verdict.report(project, &self.inner.log_limit, Then::SentAgain);
-            return Err(Stop::Verdict(verdict));
+            return Err(self.inner.refused_early(target.destination, verdict));
         }
         if target.batch.size() >= BATCH_LIMIT {
             return self.close_batch().await;
         }
         Ok(())
+    }
+
+    /// Waits for PostHog's no to a batch that streams, while the client sends nothing; for ever where
+    /// nothing has left. Giving this up loses nothing.
+    pub(super) async fn refused(&mut self) -> Stop {
+        let Some(target) = &mut self.target else {
+            return std::future::pending().await;
+        };
+        let Some(outgoing) = &mut target.outgoing else {
+            return std::future::pending().await;
+        };
+        // Boxed: few bodies stream.
+        let verdict = Box::pin(outgoing.refused()).await;
+        self.inner.refused_early(target.destination, verdict)
     }
 
     /// Ends the batch and waits for PostHog's answer to it; an empty one is not sent.
@@ -543,6 +552,18 @@ impl<'a> Upload<'a> {
             }
             verdict => Err(Stop::Verdict(verdict)),
         }
+    }
+}
+
+impl Inner {
+    /// What PostHog says to a batch that is not through ends its request.
+    fn refused_early(&self, destination: &Destination, verdict: Verdict) -> Stop {
+        let project = destination.project();
+        if blames_events(verdict) {
+            self.cautions.begin(&project.name);
+        }
+        verdict.report(project, &self.log_limit, Then::SentAgain);
+        Stop::Verdict(verdict)
     }
 }
 

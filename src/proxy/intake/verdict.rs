@@ -7,6 +7,7 @@ use pingora::{Error, ErrorType};
 
 use crate::config::Project;
 use crate::delivery;
+use crate::masked;
 use crate::segment::Reply;
 
 use crate::proxy::operator::log_limit::LogLimit;
@@ -111,7 +112,7 @@ impl Verdict {
             // A web page with a status of 200 is no yes.
             Self::Rejected(status @ 200..=299) => later(format!("a web page with {status}"), None),
             Self::Rejected(status) | Self::KeyRefused(status) => {
-                delivery::Verdict::of_status(status, words, None)
+                delivery::Verdict::of_status(status, &masked::text(words), None)
             }
             Self::Busy {
                 status,
@@ -284,6 +285,17 @@ mod tests {
                 delivery::Verdict::Accepted => panic!("{status} with a page is no yes"),
             }
         }
+    }
+
+    #[test]
+    fn a_key_that_an_answer_repeats_is_not_kept_as_its_reason() {
+        let said = "API key is not valid: phc_0123456789abcdef";
+        let delivery::Verdict::RefusedForGood(refusal) =
+            Verdict::from_response(400, false, None).for_delivery(said)
+        else {
+            panic!("400 is final");
+        };
+        assert_eq!(refusal.reason, "API key is not valid: …cdef");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::admin::{Requests, Takes};
-use crate::config::{Action, Config, Forward, Sessions};
+use crate::config::{Action, Config, Forward, RouteTable, Sessions};
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
 
@@ -237,6 +237,7 @@ impl Lasting {
             rates: Arc::clone(&self.rates),
             reloads: Arc::clone(&self.reloads),
             pools,
+            route_table: RouteTable::new(&config.routes),
             config: Arc::new(config),
         }
     }

@@ -41,7 +41,18 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long a server that is told to stop at its start waits for its own listeners.
 const OPENING: Duration = Duration::from_secs(5);
 
-/// A server that is ready to run: it listens, its certificates have been read.
+/// A server that is ready to run: it listens, its certificates have been read. The `hedgerow` binary
+/// is this and a command line.
+///
+/// ```no_run
+/// use hedgerow::{Config, Hedgerow, Server};
+///
+/// let (config, _warnings) = Config::load("hedgerow.yaml".as_ref())?;
+/// let server = Server::new(Hedgerow::new(config)?)?;
+/// println!("listening on {:?}", server.addresses());
+/// server.run();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Server {
     server: PingoraServer,
     addresses: Vec<SocketAddr>,
@@ -228,6 +239,7 @@ impl Server {
 
     /// Reads this file again when it, or one that it names, has changed, on `SIGHUP`, and when
     /// `hedgerow reload` asks for it; it is the one that the configuration was read from.
+    #[doc(hidden)]
     pub fn follow(&mut self, file: ConfigFile) {
         self.reloader.follow(file);
     }

@@ -58,11 +58,11 @@ pub(crate) async fn deliver_without(
     let mut culprits = Vec::new();
     let mut accepted = Accepted::Nothing;
     // The whole batch has been asked for already.
-    if let Some(whole) = halving.next() {
+    if let Some(whole) = halving.next_part() {
         halving.refused(whole);
     }
     for _ in 0..REQUESTS {
-        let Some(part) = halving.next() else {
+        let Some(part) = halving.next_part() else {
             return match accepted {
                 Accepted::Something => Ok(culprits),
                 Accepted::Nothing => Err(verdict),

@@ -239,7 +239,9 @@ impl ProxyHttp for Site {
         }
         let config = &inner.config;
         let head = session.req_header();
-        let route = config.numbered_route(authority(head), head.uri.path());
+        let found = inner.route_table.find(authority(head), head.uri.path());
+        let route =
+            found.and_then(|(number, tail)| Some((number, config.routes.get(number)?, tail)));
         match route.map(|(number, route, tail)| (number, &route.action, tail)) {
             Some((number, Action::Origin(_), _)) => {
                 if let Some((status, location)) = redirect::elsewhere(inner, session) {

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::outline::{EventParts, Outline};
 use super::ApiKey;
 
 /// The path of capture's batch endpoint, below the host's base path.
@@ -49,6 +50,7 @@ pub struct Batch {
     events: usize,
     left: usize,
     bearing: Option<Bearing>,
+    outline: Option<Outline>,
 }
 
 /// What has to be known of the events of a batch that leaves together with others.
@@ -84,15 +86,21 @@ pub struct EventBearing {
 impl Batch {
     /// An empty batch in its envelope.
     pub fn open(envelope: &Envelope) -> Self {
+        /// Most batches are of one event, and end within this: they never have to be moved.
+        const ROOM: usize = 4096;
+        let mut bytes = Vec::with_capacity(envelope.head().len().max(ROOM));
+        bytes.extend_from_slice(envelope.head());
         Self {
-            bytes: envelope.head().to_vec(),
+            bytes,
             events: 0,
             left: 0,
             bearing: None,
+            outline: None,
         }
     }
 
     /// One that takes note of what has to be known to let it leave together with others.
+    #[doc(hidden)]
     pub fn open_to_gather(envelope: &Envelope) -> Self {
         Self {
             bearing: Some(Bearing::default()),
@@ -100,12 +108,42 @@ impl Batch {
         }
     }
 
+    /// The same batch, which takes note of where the parts of its events stand. To be said while it
+    /// is empty.
+    #[must_use]
+    pub fn outlined(self) -> Self {
+        Self {
+            outline: Some(Outline::default()),
+            ..self
+        }
+    }
+
+    /// Takes out what was noted of where its events stand; nothing of a batch that is not
+    /// [`outlined`](Self::outlined). Only events of the rewriting are among them.
+    pub fn take_outline(&mut self) -> Option<Outline> {
+        self.outline.take()
+    }
+
+    /// Takes note of the parts of the event that was appended last; more events of its length follow
+    /// in so many bytes.
+    pub(crate) fn outline(&mut self, parts: EventParts, following: usize) {
+        let end = self.size();
+        if let Some(outline) = &mut self.outline {
+            if outline.is_empty() {
+                outline.reserve(1 + following / (parts.length as usize).max(1));
+            }
+            outline.push(end.saturating_sub(parts.length as usize), parts);
+        }
+    }
+
     /// Whether [`bear`](Self::bear) is to be told of every event.
+    #[doc(hidden)]
     pub fn gathers(&self) -> bool {
         self.bearing.is_some()
     }
 
     /// Takes note of the event that was appended last.
+    #[doc(hidden)]
     pub fn bear(&mut self, event: EventBearing) {
         if let Some(bearing) = &mut self.bearing {
             // Most batches are of one person.
@@ -120,6 +158,7 @@ impl Batch {
     }
 
     /// Takes out what was noted of its events; nothing of a batch that takes no notes.
+    #[doc(hidden)]
     pub fn take_bearing(&mut self) -> Option<Bearing> {
         self.bearing.take()
     }
@@ -158,6 +197,7 @@ impl Batch {
     }
 
     /// What is here now, to come back to with [`rewind`](Self::rewind).
+    #[doc(hidden)]
     pub fn mark(&self) -> Mark {
         let bearing = self.bearing.as_ref();
         Mark {
@@ -169,12 +209,16 @@ impl Batch {
     }
 
     /// Takes back all events since the mark. To be called only if nothing has been taken out since.
+    #[doc(hidden)]
     pub fn rewind(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
         self.events = mark.events;
         if let Some(bearing) = &mut self.bearing {
             bearing.people.truncate(mark.people);
             bearing.address = mark.address;
+        }
+        if let Some(outline) = &mut self.outline {
+            outline.truncate(mark.events);
         }
     }
 
@@ -191,6 +235,7 @@ impl Batch {
 
     /// Writes one event: `write` appends it and says whether it stays. One that does not stay
     /// leaves no trace.
+    #[doc(hidden)]
     pub fn append<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> (Keep, R)) -> R {
         let before = self.bytes.len();
         if self.events > 0 {
@@ -216,6 +261,7 @@ pub fn join<'b>(
         events: 0,
         left: 0,
         bearing: None,
+        outline: None,
     };
     joined.bytes.extend_from_slice(envelope.head());
     let mut places = Vec::new();

@@ -6,12 +6,15 @@
 mod api_key;
 mod batch;
 mod host;
+mod outline;
 
 pub use api_key::{ApiKey, ApiKeyError};
 pub use batch::{
     events_within, join, Address, Batch, Bearing, Envelope, EventBearing, Keep, Mark, BATCH_PATH,
 };
 pub use host::{Host, HostError, Misdirection, Scheme};
+pub(crate) use outline::EventParts;
+pub use outline::{EventView, Location, Outline};
 
 /// Capture's default limit for one event in its queue, less a margin, in bytes
 /// (posthog-ingestion 5.1: budget for a proxy).

@@ -6,7 +6,7 @@ use super::bearing::bearing;
 use super::body::Heading;
 use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
-use super::json::{repair, Cleanliness, Malformed, Scratch, Shape, Sheet};
+use super::json::{is_ascii, repair, Cleanliness, Malformed, Scratch, Shape, Sheet};
 use super::merge::{merge, Tree};
 use super::message::{Context, Message, Part};
 use super::normalise::{is_said, moment, passes_gate, settle, Naming, SentAt, Settling, Source};
@@ -16,12 +16,12 @@ use super::repeats::Tag;
 use super::session::Sessions;
 use super::spread::spreads_beyond;
 use super::time::Reading;
-use super::write::{write_event, Aside, Gift, Which, WriteBuffers};
+use super::write::{write_event, Aside, Gift, Which, WriteBuffers, Written};
 use super::{
     Arrival, Fault, Integrations, Mode, Omission, Recipient, RewriteError, Rewriter, Timestamp,
     Verdict,
 };
-use crate::posthog::{Address, EventBearing};
+use crate::posthog::{Address, EventBearing, EventParts};
 
 /// The batch's own values, ready to be used for every message of it.
 #[derive(Debug, Default)]
@@ -408,7 +408,7 @@ impl Converter {
 
 /// Whether a text is UTF-8; nearly all of them are ASCII, which is told sooner.
 fn is_utf8(text: &[u8]) -> bool {
-    text.is_ascii() || std::str::from_utf8(text).is_ok()
+    is_ascii(text) || std::str::from_utf8(text).is_ok()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -459,6 +459,9 @@ pub(super) struct Request<'r> {
     pub(super) unreadable: Unreadable,
     /// What has to be known of the event to send it together with others', where that is done.
     pub(super) bearing: Gathered,
+    /// Where the event's parts stand, once it has been written, and how many bytes of other messages
+    /// follow.
+    pub(super) parts: Option<(EventParts, usize)>,
 }
 
 /// Times of one message that could not be read.
@@ -575,7 +578,7 @@ fn event(
             .meta_ids
             .filter(|_| subject == Subject::Kept && mapping.privacy.click_ids == ClickIds::Keep),
     };
-    let (length, sixth) = write_event(
+    let written = write_event(
         (
             &mut *sheet,
             Aside {
@@ -590,13 +593,17 @@ fn event(
         source,
         request.trace.as_deref_mut(),
     );
-    request.sixth_group_type = sixth;
-    let mut written = sheet.written(length);
+    let Written {
+        mut parts,
+        sixth_group_type,
+    } = written;
+    request.sixth_group_type = sixth_group_type;
+    let mut written = sheet.written(parts.length as usize);
     if subject == Subject::Removed || mapping.privacy.scrubs() {
         let trace = request.trace.as_deref_mut();
         let shape = (plan.kind, request.rewriter.bounds.event);
         let scrub = Scrub::new(&mapping.privacy, subject, shape, trace);
-        scrub.run(written, scrubbed, scratch)?;
+        parts = scrub.run((written, parts), scrubbed, scratch)?;
         written = scrubbed;
     }
     if is_too_large(written, request.rewriter.bounds.event) {
@@ -613,6 +620,7 @@ fn event(
         out.reserve(written.len() + following + BEHIND_ALL);
     }
     out.extend_from_slice(written);
+    request.parts = Some((parts, behind));
     request.unreadable = Unreadable {
         time: settled.unusable_time.is_some(),
         sent_at: settled.sent_at == SentAt::Unreadable,

@@ -494,6 +494,7 @@ impl Rewrite {
             } else {
                 Gathered::No
             },
+            parts: None,
         };
         let index = self.index;
         let grown = &mut self.grown;
@@ -552,6 +553,9 @@ impl Rewrite {
         });
         if let Gathered::Yes(Some(event)) = request.bearing {
             batch.bear(event);
+        }
+        if let Some((parts, behind)) = request.parts {
+            batch.outline(parts, behind);
         }
         self.index += 1;
         result.map(|converted| converted.length)

@@ -13,9 +13,11 @@ use crate::segment::{Call, Kind};
 mod clock;
 mod enriched;
 mod flow;
+mod found;
 mod gifts;
 mod identities;
 mod messages;
+mod outline;
 mod privacy;
 mod profiles;
 mod repairs;
@@ -166,7 +168,7 @@ fn rewrite_through(
         ..Recipient::default()
     }));
     let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
-    let mut batch = Batch::open(&envelope);
+    let mut batch = Batch::open(&envelope).outlined();
     let mut seen = Seen::default();
     for chunk in chunks {
         if rewrite.push(chunk)? == Flow::Open {
@@ -184,9 +186,12 @@ fn rewrite_through(
     if posthog == Answer::Yes {
         rewrite.confirm();
     }
+    let outline = batch.take_outline().unwrap();
     let text = batch.close();
     let value =
         strict(&text).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&text)));
+    let wrong = outline::differences(&outline, &text, &value);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(Outcome {
         events: value["batch"].as_array().unwrap().clone(),
         left: seen.0,

@@ -66,15 +66,7 @@ fn mapped(text: &str) -> Vec<u8> {
     let message_id =
         message_id::given(message.message_id, text.as_bytes(), Mode::Reference).unwrap();
     let settled = Settled {
-        kind: Kind::from_name(
-            named
-                .trim_ascii()
-                .strip_prefix(b"\"")
-                .unwrap()
-                .strip_suffix(b"\"")
-                .unwrap(),
-        )
-        .unwrap(),
+        kind: Kind::of_type(serde_json::from_slice(named).unwrap()).unwrap(),
         uuid: EventUuid::v5(&message_id),
         message_id,
         time: message.timestamp.map_or(Time::Unknown, Time::AsWritten),
@@ -104,8 +96,8 @@ fn mapped(text: &str) -> Vec<u8> {
         scratch: &mut Scratch::default(),
         gift: (Which::Absent, &mut gift),
     };
-    let (length, _) = write_event((&mut sheet, aside), desk, &plan, &settled, source, None);
-    sheet.written(length).to_vec()
+    let written = write_event((&mut sheet, aside), desk, &plan, &settled, source, None);
+    sheet.written(written.parts.length as usize).to_vec()
 }
 
 #[test]

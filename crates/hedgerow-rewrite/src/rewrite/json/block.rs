@@ -34,6 +34,25 @@ pub(super) fn plain_run(text: &[u8]) -> usize {
     text.len() - rest.len() + stop.unwrap_or(rest.len())
 }
 
+/// Whether there is nothing but ASCII.
+pub(in crate::rewrite) fn is_ascii(text: &[u8]) -> bool {
+    // So many blocks are looked at together.
+    const BLOCKS: usize = 8;
+    let mut rest = text;
+    while let Some((blocks, after)) = rest.split_first_chunk::<{ BLOCKS * BLOCK }>() {
+        let mut any = u8x16::splat(0);
+        let (blocks, _) = blocks.as_chunks::<BLOCK>();
+        for block in blocks {
+            any |= u8x16::new(*block);
+        }
+        if any.to_bitmask() != 0 {
+            return false;
+        }
+        rest = after;
+    }
+    rest.is_ascii()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +66,19 @@ mod tests {
                 let is_special = matches!(byte, b'"' | b'\\' | 0..=0x1f);
                 let expected = u32::from(is_special) << place;
                 assert_eq!(special(&block), expected, "{byte:#x} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_byte_that_is_no_ascii_is_found_wherever_it_stands() {
+        for length in 0..300 {
+            let mut text = vec![0x7f; length];
+            assert!(is_ascii(&text), "{length}");
+            for place in 0..length {
+                text[place] = 0x80;
+                assert!(!is_ascii(&text), "{place} of {length}");
+                text[place] = 0;
             }
         }
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use super::decide::{is_said, says};
 use super::names::{IDENTITY, OPEN_CONTEXT, PROTECTED};
 use super::{ClickIds, IpMask, Privacy};
+use crate::posthog::EventParts;
 use crate::rewrite::enrich::privacy::{
     is_click_id, mask_click_ids, Hit, PathPattern, Progress, MASKED,
 };
@@ -45,6 +46,8 @@ pub(in crate::rewrite) struct Scrub<'p> {
     limit: usize,
     /// How far each pattern has come, level by level: those of `drop`, then those of `hash`.
     progress: Vec<Progress>,
+    /// Where the `distinct_id` stands now.
+    distinct_id: (usize, usize),
 }
 
 /// What stands around a value.
@@ -78,25 +81,31 @@ impl<'p> Scrub<'p> {
             trace,
             limit,
             progress: Vec::new(),
+            distinct_id: (0, 0),
         }
     }
 
-    /// Writes `event`, an event as it is written, without what must not leave. One that cannot be
-    /// looked through must not leave at all.
+    /// Writes `event`, an event as it is written, without what must not leave, and says where its
+    /// parts stand then. One that cannot be looked through must not leave at all.
     pub(in crate::rewrite) fn run(
         self,
-        event: &[u8],
+        (event, parts): (&[u8], EventParts),
         out: &mut Vec<u8>,
         scratch: &mut Scratch,
-    ) -> Result<(), Fault> {
+    ) -> Result<EventParts, Fault> {
         out.clear();
         let limit = self.limit;
-        self.copy(event, out, scratch).map_err(|_| {
-            if out.len() > limit {
-                Fault::TooLarge
-            } else {
-                Fault::TooDeep
-            }
+        let copied = self.copy(event, out, scratch);
+        let (from, to) = copied.map_err(|_| match out.len() > limit {
+            true => Fault::TooLarge,
+            false => Fault::TooDeep,
+        })?;
+        // What stands before the properties stays, and a location that is settled stays so: an
+        // address is masked, never taken away.
+        Ok(EventParts {
+            length: out.len() as u32,
+            distinct_id: (from as u32, to as u32),
+            ..parts
         })
     }
 
@@ -105,7 +114,7 @@ impl<'p> Scrub<'p> {
         event: &[u8],
         out: &mut Vec<u8>,
         scratch: &mut Scratch,
-    ) -> Result<(), Malformed> {
+    ) -> Result<(usize, usize), Malformed> {
         let mut scanner = Scanner::new(event, scratch);
         let mut copied = 0;
         scanner.object(|scanner, key| {
@@ -119,7 +128,7 @@ impl<'p> Scrub<'p> {
             Ok(())
         })?;
         out.extend_from_slice(event.get(copied..).unwrap_or_default());
-        Ok(())
+        Ok(self.distinct_id)
     }
 
     fn patterns(&self) -> impl Iterator<Item = &'p PathPattern> {
@@ -154,7 +163,11 @@ impl<'p> Scrub<'p> {
                 PROTECTED.contains(&name.as_ref()) || name == "alias" && self.kind == Kind::Alias;
             if is_protected {
                 comma.key(out, raw);
+                let from = out.len();
                 out.extend_from_slice(scanner.value()?.of(event));
+                if name == "distinct_id" {
+                    self.distinct_id = (from, out.len());
+                }
                 return Ok(());
             }
             let (inner, drops) = self.enter(place, &name);

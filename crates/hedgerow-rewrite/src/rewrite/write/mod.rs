@@ -24,7 +24,7 @@ use super::message::{find, named, Part};
 use super::normalise::{Settled, Source, Time};
 use super::plan::{Piece, Plan};
 use super::{Mapping, Mode, Recipient};
-use crate::segment::Kind;
+use crate::posthog::{EventParts, Location};
 use gift::Giving;
 pub(super) use gift::{Gift, Which};
 use groups::Group;
@@ -52,8 +52,14 @@ pub(super) struct Aside<'a> {
     pub(super) gift: (Which, &'a mut Gift),
 }
 
-/// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`. Gives back its
-/// length, and a type of groups that is one too many for the project.
+/// What was written.
+pub(super) struct Written {
+    pub(super) parts: EventParts,
+    /// A type of groups that is one too many for the project.
+    pub(super) sixth_group_type: Option<String>,
+}
+
+/// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
 pub(super) fn write_event(
     (sheet, aside): (&mut Sheet, Aside<'_>),
     desk: WriteBuffers<'_>,
@@ -61,7 +67,7 @@ pub(super) fn write_event(
     settled: &Settled<'_>,
     source: Source<'_>,
     trace: Option<&mut Trace>,
-) -> (usize, Option<String>) {
+) -> Written {
     let text = source.text;
     static UUID: Chunk = Chunk::of([b"{", b"\"uuid\":", b"\""]);
     static PROPERTIES: Chunk = Chunk::of([b",", b"\"properties\":", b""]);
@@ -70,29 +76,47 @@ pub(super) fn write_event(
     out.chunk(&UUID);
     settled.uuid.write(&mut out);
     out.push(b'"');
+    let mut event = out.at();
     if plan.event != Piece::Absent {
         out.chunk(name!("event").entry());
+        event = out.at();
         write_piece(&mut out, plan.event, text);
     }
+    let event = out.at() - event;
+    let mut time = out.at();
     match plan.timestamp {
         Time::Unknown => {}
         Time::AsWritten(value) => {
             out.chunk(name!("timestamp").entry());
+            time = out.at();
             out.span(text, value.span);
         }
         Time::At(timestamp) => {
             out.chunk(name!("timestamp").entry());
+            time = out.at();
             out.push(b'"');
             timestamp.write(&mut out);
             out.push(b'"');
         }
     }
+    let timestamp = out.at() - time;
     out.chunk(&PROPERTIES);
     let mut properties = Properties::open((&mut out, aside), desk, plan, settled, source, trace);
-    properties.write();
-    let sixth = properties.sixth_group_type();
+    let (from, to) = properties.write();
+    let location = properties.location;
+    let sixth_group_type = properties.sixth_group_type();
     out.push(b'}');
-    (out.at(), sixth)
+    Written {
+        // Events are bounded far below 4 GiB.
+        parts: EventParts {
+            length: out.at() as u32,
+            event: event as u32,
+            timestamp: timestamp as u32,
+            distinct_id: (from as u32, to as u32),
+            location,
+        },
+        sixth_group_type,
+    }
 }
 
 fn write_piece(out: &mut Pen<'_>, piece: Piece<'_>, text: &[u8]) {
@@ -158,11 +182,14 @@ struct Properties<'o, 'b, 'p, 't> {
     campaign_left: Option<Names>,
     yielding: Yielding,
     group: Option<Group<'p>>,
+    /// The caller's groups of which the entries are in the part aside.
+    looked_into: Option<Option<Value>>,
     /// Whether it is an event by which PostHog changes persons and groups.
     changes_persons: bool,
     /// Which of the project's constants have been written already: a bit for each.
     constants: u64,
     giving: Giving,
+    location: Location,
 }
 
 /// Whether the caller has given any `utm_*` or `segment_*`.
@@ -186,6 +213,7 @@ impl Prefixed {
 }
 
 impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
+    #[inline(always)]
     fn open(
         (out, aside): (&'o mut Pen<'b>, Aside<'o>),
         desk: WriteBuffers<'p>,
@@ -195,9 +223,9 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         trace: Option<&'o mut Trace>,
     ) -> Self {
         let properties = &source.message.properties;
-        let (entries, callers): (&[Entry], _) = match plan.kind {
-            Kind::Group | Kind::Alias => (&[], Names::default()),
-            _ => (&properties.entries, properties.names()),
+        let (entries, callers): (&[Entry], _) = match plan.kind.has_properties() {
+            true => (&properties.entries, properties.names()),
+            false => (&[], Names::default()),
         };
         let text = source.text;
         let truthy = |name: Name| {
@@ -228,7 +256,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             source,
             entries,
         );
-        let mut properties = Self {
+        Self {
             out,
             aside,
             desk,
@@ -246,23 +274,29 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             campaign_left: None,
             yielding: Yielding::default(),
             group,
+            looked_into: None,
             changes_persons: plan.changes_persons(source),
             constants: 0,
             giving: Giving::No,
-        };
-        if mode == Mode::Enriched {
-            properties.yielding = Yielding {
-                ip: properties.yields_ip(),
-                set: properties.yields_set(),
-                groups: properties.respells_groups(),
-            };
+            // An address of the connection leaves as `$ip` unless the caller has given another.
+            location: match (settled.ip, callers.has(name!("$ip"))) {
+                (Some(_), false) => Location::Settled,
+                _ => Location::Open,
+            },
         }
-        properties
     }
 
-    /// Each entry is written behind a comma, of which the first becomes the brace.
-    fn write(&mut self) {
+    /// Each entry is written behind a comma, of which the first becomes the brace. Says where the
+    /// `distinct_id` begins and ends.
+    fn write(&mut self) -> (usize, usize) {
         let start = self.out.at();
+        if self.is_enriched() {
+            self.yielding = Yielding {
+                ip: self.yields_ip(),
+                set: self.yields_set(),
+                groups: self.respells_groups(),
+            };
+        }
         self.write_callers();
         self.write_calls_own();
         self.write_groups();
@@ -273,19 +307,23 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             self.write_enriched();
         }
         self.write_constants();
+        let mut distinct_id = self.out.at();
         if self.plan.distinct_id != Piece::Absent {
             self.key(
                 name!("distinct_id"),
                 Origin::Fixed(self.plan.distinct_id_from),
             );
+            distinct_id = self.out.at();
             write_piece(self.out, self.plan.distinct_id, self.source.text);
         }
+        let behind = self.out.at();
         self.key(
             name!("$lib"),
             Origin::Fixed("always Segment, as in PostHog's own destination"),
         );
         self.out.extend_from_slice(b"\"Segment\"}");
         self.out.put_over(start, b'{');
+        (distinct_id, behind)
     }
 
     #[inline(always)]
@@ -305,21 +343,28 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     }
 
     /// An entry of the context under a key that begins with a prefix.
+    #[inline(always)]
     fn entry_of(&mut self, prefix: &'static Prefix, entry: &Entry, part: &'static str) {
         let text = self.source.context_text;
-        self.out.chunk(&prefix.opening);
+        self.out.short(&prefix.opening, prefix.length);
         // Nearly always its colon stands right behind its key, and its value right behind that.
         if entry.value.span.start() == entry.key.end() + 2 {
             self.out.span(text, entry.key.to(entry.value.span));
         } else {
-            self.out.span(text, entry.key);
-            self.out.extend_from_slice(b"\":");
-            self.out.span(text, entry.value.span);
+            self.entry_in_pieces(entry);
         }
         if !self.desk.recipient.properties.is_empty() || self.trace.is_some() {
             let key = entry.key.of(text);
             self.note_key(prefix.text, key, Origin::Under(part, key));
         }
+    }
+
+    #[inline(never)]
+    fn entry_in_pieces(&mut self, entry: &Entry) {
+        let text = self.source.context_text;
+        self.out.span(text, entry.key);
+        self.out.extend_from_slice(b"\":");
+        self.out.span(text, entry.value.span);
     }
 
     #[inline(never)]
@@ -407,15 +452,25 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
 #[derive(Debug)]
 struct Prefix {
     text: &'static [u8],
-    /// It, and what comes before it.
-    opening: Chunk,
+    /// It, and what comes before it: so many bytes of these.
+    opening: [u8; 16],
+    length: usize,
 }
 
 impl Prefix {
+    #[allow(clippy::indexing_slicing)]
     const fn of(text: &'static [u8]) -> Self {
+        let mut opening = [0; 16];
+        (opening[0], opening[1]) = (b',', b'"');
+        let mut at = 0;
+        while at < text.len() {
+            opening[2 + at] = text[at];
+            at += 1;
+        }
         Self {
             text,
-            opening: Chunk::of([b",\"", text, b""]),
+            opening,
+            length: 2 + at,
         }
     }
 }

@@ -1,0 +1,124 @@
+//! What a batch says of its events is what a parser finds in it. Every batch that these tests make
+//! is compared, whatever it is of.
+
+use super::vectors::vectors;
+use super::*;
+use crate::posthog::{EventView, Location, Outline};
+use crate::rewrite::privacy::{ClickIds, IpMask, Privacy};
+
+/// What of an outline is not as the batch has it.
+pub(super) fn differences(outline: &Outline, batch: &[u8], parsed: &Json) -> Vec<String> {
+    let events = parsed["batch"].as_array().unwrap();
+    let views: Vec<EventView<'_>> = outline.events(batch).collect();
+    if (views.len(), outline.len()) != (events.len(), events.len()) {
+        return vec![format!("{} of {} events", views.len(), events.len())];
+    }
+    let differing = views.iter().zip(events).filter(|(view, event)| {
+        let of = |json: &str| serde_json::from_str::<Json>(json).unwrap_or_default();
+        let whole = std::str::from_utf8(&batch[view.place.clone()]).map(of);
+        let inside = std::str::from_utf8(&batch[view.properties..view.place.end - 1]).map(of);
+        let properties = &event["properties"];
+        let says = |key: &str| {
+            !matches!(&properties[key], Json::Null | Json::Bool(false)) && properties[key] != ""
+        };
+        let is_right = whole.as_ref() == Ok(event)
+            && inside.as_ref() == Ok(properties)
+            && event["uuid"] == view.uuid
+            && event["event"] == of(view.event_json)
+            && event["event"] == view.name().as_ref()
+            && event.get("timestamp").cloned() == view.timestamp_json.map(of)
+            && event["timestamp"].as_str() == view.timestamp().as_deref()
+            && properties["distinct_id"] == of(view.distinct_id_json)
+            && (view.location == Location::Open || says("$ip") || says("$geoip_disable"));
+        !is_right
+    });
+    let shown = differing.map(|(view, event)| format!("{view:?}\n  of {event}"));
+    shown.collect()
+}
+
+/// Every vector in every mode that writes events differently, one by one and all in one batch.
+#[test]
+fn an_outline_says_what_a_parser_finds_in_every_vector() {
+    let scrubbing = |ip, click_ids| Mapping {
+        privacy: Privacy {
+            ip,
+            click_ids,
+            ..Privacy::default()
+        },
+        ..Mapping::default()
+    };
+    let mappings = [
+        Mapping::reference(),
+        Mapping::default(),
+        scrubbing(IpMask::All, ClickIds::Mask),
+        scrubbing(IpMask::LastOctet, ClickIds::Keep),
+    ];
+    let vectors = vectors();
+    let messages: Vec<&str> = vectors
+        .iter()
+        .map(|vector| vector.message.as_str())
+        .collect();
+    let batch = format!("{{\"batch\":[{}]}}", messages.join(","));
+    for mapping in mappings {
+        for received_at in [None, Some("2026-11-23T12:00:00Z")] {
+            for body in messages.iter().copied().chain([batch.as_str()]) {
+                let rewriter = Rewriter::new(mapping.clone(), Bounds::default());
+                let arrival = arrival(Call::Batch, received_at);
+                // It compares.
+                rewrite_as(rewriter, arrival, &[body.as_bytes()]).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_location_is_settled_where_the_event_says_it_or_wants_none() {
+    let of = |library: &str| {
+        format!(
+            r#"{{"type":"track","event":"E","userId":"u","context":{{"library":{{"name":"{library}"}}}},"properties":{{}}}}"#
+        )
+    };
+    let own = of("analytics.js").replace("{}", r#"{"$ip":""}"#);
+    let (browser, server) = (of("analytics.js"), of("analytics-node"));
+    for (mapping, expected) in [
+        (Mapping::reference(), "Settled Open Open"),
+        // An empty address yields to that of the connection; a look into the properties tells.
+        (Mapping::default(), "Settled Open Settled"),
+    ] {
+        let body = format!("{{\"batch\":[{browser},{own},{server}]}}");
+        let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
+        let mut rewrite = rewriter.begin(arrival(Call::Batch, None));
+        rewrite.push(body.as_bytes()).unwrap();
+        rewrite.end();
+        let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
+        let mut batch = Batch::open(&envelope).outlined();
+        rewrite.pull(&mut batch, usize::MAX, &mut ()).unwrap();
+        let outline = batch.take_outline().unwrap();
+        let text = batch.close();
+        let locations = outline
+            .events(&text)
+            .map(|event| format!("{:?}", event.location));
+        assert_eq!(locations.collect::<Vec<_>>().join(" "), expected);
+    }
+}
+
+#[test]
+fn an_outline_counts_from_the_beginning_of_a_batch_of_which_parts_have_left() {
+    let body = r#"{"batch":[{"type":"track","event":"A\n","userId":"a"},{"type":"page","userId":2},{"type":"track","userId":"c"},{"type":"track","event":"D","userId":"d","timestamp":"2026-11-23T12:00:00Z"}]}"#;
+    let rewriter = Arc::new(Rewriter::new(Mapping::reference(), Bounds::default()));
+    let mut rewrite = rewriter.begin(arrival(Call::Batch, None));
+    rewrite.push(body.as_bytes()).unwrap();
+    rewrite.end();
+    let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
+    let mut batch = Batch::open(&envelope).outlined();
+    let mut text = Vec::new();
+    while rewrite.pull(&mut batch, 1, &mut ()).unwrap() != Pulled::Done {
+        text.extend(batch.take());
+    }
+    let outline = batch.take_outline().unwrap();
+    text.extend(batch.close());
+    let value: Json = serde_json::from_slice(&text).unwrap();
+    assert_eq!(value["batch"].as_array().unwrap().len(), 3);
+    assert_eq!(differences(&outline, &text, &value), Vec::<String>::new());
+    assert_eq!(outline.events(&text[..text.len() / 2]).count(), 1);
+}
