@@ -255,6 +255,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
         }
     }
 
+    /// Whether each door is open, so that what comes in is served.
+    pub(crate) fn is_open(&self) -> bool {
+        let doors = self.doors();
+        let mut doors = doors.iter();
+        doors.all(|door| matches!(door.state, DoorState::Open(_)))
+    }
+
     fn open(&self, doorway: &mut Doorway, runtime: &Handle) {
         let (listener, socket) = match std::mem::replace(&mut doorway.state, DoorState::Closed) {
             DoorState::Waiting(listener, socket) => (listener, socket),
