@@ -1,6 +1,6 @@
 //! What `hedgerow doctor` says: each thing that was looked at, what is wrong with it, and what to do.
 //!
-//! Pure: what was seen is handed in. `proxy::doctor` looks.
+//! Pure: what was seen is handed in. `proxy::operator::doctor` looks.
 
 use std::fmt::Write;
 use std::net::IpAddr;

@@ -77,7 +77,7 @@ fn shared_spool(config: &Config) -> Option<Finding> {
     {
         use hedgerow::delivery::{CommandError, Form, NatsSettings, SpoolCommand, SpoolError};
         const ABOUT: &str = "spool on NATS";
-        let settings = NatsSettings::of(nats, spool);
+        let settings = NatsSettings::of(nats, spool.max_size, spool.max_age);
         let listed = SpoolCommand::Ls(Form::default()).run_on_nats(&settings, &mut Vec::new());
         Some(match listed {
             Ok(()) => Finding::well(ABOUT, "answers, and has its streams"),

@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use hedgerow_spool::{DeliveryMode, NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace};
+
 use super::listeners::pem;
-use super::model::{Delivery, DeliveryMode, Nats, NatsLogin, NatsServer, Spool, SpoolPlace, Tls};
+use super::model::{Delivery, Spool};
 use super::reader::{Field, Reader, Section};
 use super::secret::WithoutSecrets;
 use super::{schema, secret};
@@ -26,7 +28,7 @@ pub(super) enum SpoolNamed {
 /// Reads `delivery`.
 pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> (Delivery, SpoolNamed) {
     let mut delivery = Delivery::default();
-    let Some(section) = reader.optional_section(top, "delivery", schema::DELIVERY) else {
+    let Some(section) = reader.optional_section(top, "delivery", &schema::DELIVERY) else {
         return (delivery, SpoolNamed::No);
     };
     let range = Duration::from_millis(1)..=Duration::from_secs(600);
@@ -60,7 +62,7 @@ pub(super) fn of_project(
     project: &Section<'_>,
     named: SpoolNamed,
 ) -> Option<DeliveryMode> {
-    let section = reader.optional_section(project, "delivery", schema::PROJECT_DELIVERY)?;
+    let section = reader.optional_section(project, "delivery", &schema::PROJECT_DELIVERY)?;
     mode(reader, &section, named)
 }
 
@@ -85,7 +87,7 @@ fn spool(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Spool> {
         }
         None => {}
     }
-    let section = reader.section(field, schema::SPOOL)?;
+    let section = reader.section(field, &schema::SPOOL)?;
     let place = place(reader, &section);
     let max_size = reader.size(&section, "max_size", 1 << 20..=1 << 50);
     let max_age = reader.duration(&section, "max_age", Duration::from_secs(1)..=DAY * 366);
@@ -135,8 +137,8 @@ fn place(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SpoolPlace> {
     }
 }
 
-fn nats(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Nats> {
-    let section = reader.section(field, schema::NATS)?;
+fn nats(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NatsPlace> {
+    let section = reader.section(field, &schema::NATS)?;
     let url = section.require(reader, "url").cloned();
     let found = url.and_then(|field| servers(reader, &field));
     let stream = match section.get("stream").cloned() {
@@ -158,7 +160,7 @@ fn nats(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Nats> {
         Some(pem(reader, &field, "CERTIFICATE")?.0)
     });
     let certificate = client_certificate(reader, &section, &servers)?;
-    Some(Nats {
+    Some(NatsPlace {
         servers,
         stream: stream?,
         login: given.or(in_url),
@@ -173,7 +175,7 @@ fn client_certificate(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
     servers: &[NatsServer],
-) -> Option<Option<Tls>> {
+) -> Option<Option<NatsCertificate>> {
     let fields = ["certificate", "key"].map(|key| section.get(key).cloned());
     let (certificate, key) = match fields {
         [None, None] => return Some(None),
@@ -192,7 +194,7 @@ fn client_certificate(
     }
     let certificate = pem(reader, &certificate, "CERTIFICATE");
     let key = pem(reader, &key, "PRIVATE KEY");
-    Some(Some(Tls {
+    Some(Some(NatsCertificate {
         certificate: certificate?.0,
         key: key?.0,
     }))

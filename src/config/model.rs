@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hedgerow_spool::{DeliveryMode, SpoolPlace};
 use ipnet::IpNet;
 
 use super::first_party::{Origin, PostHogJs, SegmentFiles};
+use super::outline::Outline;
 use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
@@ -19,50 +21,71 @@ use crate::rewrite::{Bounds, Mapping, Recipient};
 use crate::segment::WriteKeys;
 use crate::site::snippet::Home;
 
-/// When a project's events are acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DeliveryMode {
-    /// When PostHog has them; the spool is used on trouble only.
-    #[default]
-    Stream,
-    /// The same, where the requests that come within a moment go to PostHog together.
-    Group,
-    /// When they are durable; they go to PostHog a moment later, in larger batches.
-    Spool,
-}
-
-/// One configuration, checked and compiled.
+/// One configuration, checked and compiled: what `docs/configuration.md` describes key by key.
 ///
-/// It never changes: a reload makes another one, and a request holds the one it began with.
+/// It never changes: a reload makes another one, and a request holds the one that it began with.
+///
+/// ```
+/// use hedgerow::{Config, Environment};
+///
+/// let yaml = "
+/// projects:
+///   shop: {host: us, api_key: phc_of_the_shop}
+/// routes:
+///   - path: /hr/
+///     segmnt: {project: shop}
+/// ";
+/// let problems = Config::parse(yaml, &Environment::new(".")).unwrap_err();
+/// for problem in &problems {
+///     println!("{}:{}: {}", problem.place.line, problem.path, problem.message);
+/// }
+/// assert!(problems.to_string().contains("did you mean segment?"), "{problems}");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The file that it was read from, if it was one.
+    #[doc(hidden)]
     pub file: Option<PathBuf>,
+    /// What that file says, key by key, as far as it is in force.
+    pub outline: Option<Arc<Outline>>,
     /// Where requests come in; at least one.
+    #[doc(hidden)]
     pub listen: Vec<Listener>,
     /// Where health, metrics and the live view are served; none when turned off.
+    #[doc(hidden)]
     pub admin: Option<SocketAddr>,
     /// Whether the live view is among them, and for whom.
+    #[doc(hidden)]
     pub live: LiveView,
     /// Where health alone is served; nowhere when turned off.
+    #[doc(hidden)]
     pub health: Option<SocketAddr>,
     /// Whose `X-Forwarded-For` is believed.
+    #[doc(hidden)]
     pub trusted_proxies: Vec<IpNet>,
     /// The projects in the order of the file.
+    #[doc(hidden)]
     pub projects: Vec<Arc<Project>>,
     /// The routes in the order of the file: the first that matches has the request.
+    #[doc(hidden)]
     pub routes: Vec<Route>,
     /// How messages are mapped.
+    #[doc(hidden)]
     pub mapping: Mapping,
     /// Who keeps sessions.
+    #[doc(hidden)]
     pub sessions: Sessions,
     /// Bounds on what one request may take, for the rewriting.
+    #[doc(hidden)]
     pub bounds: Bounds,
     /// Bounds on bodies, one by one and together.
+    #[doc(hidden)]
     pub limits: Limits,
     /// How long PostHog may take, and what happens when it takes longer.
+    #[doc(hidden)]
     pub delivery: Delivery,
     /// The process.
+    #[doc(hidden)]
     pub server: Server,
 }
 
@@ -268,6 +291,28 @@ pub struct Limits {
     pub requests_per_client: Option<usize>,
     /// Requests a second with one write key; without a number as many as come.
     pub requests_per_key: Option<usize>,
+    /// How long the head of a request may take, from its first byte to its last.
+    pub head_timeout: Duration,
+    /// How fast a body has to come; as slowly as it likes if nothing is said.
+    pub body_rate: Option<BodyRate>,
+}
+
+/// The least speed of a body: in each stretch of `grace`, so many bytes a second on average.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyRate {
+    /// Bytes a second; at least one.
+    pub bytes: u64,
+    /// How long a body is let be before it is measured.
+    pub grace: Duration,
+}
+
+impl Default for BodyRate {
+    fn default() -> Self {
+        Self {
+            bytes: 250,
+            grace: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -279,6 +324,8 @@ impl Default for Limits {
             connections_per_client: 2_500,
             requests_per_client: None,
             requests_per_key: None,
+            head_timeout: Duration::from_secs(30),
+            body_rate: Some(BodyRate::default()),
         }
     }
 }
@@ -324,72 +371,6 @@ pub struct Spool {
     pub max_age: Duration,
 }
 
-/// Where a spool is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SpoolPlace {
-    /// A folder on this machine's disk.
-    Folder(PathBuf),
-    /// Streams of NATS JetStream, shared by all proxies that name them.
-    Nats(Nats),
-}
-
-/// The streams of a shared spool.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nats {
-    /// The servers; at least one.
-    pub servers: Vec<NatsServer>,
-    /// The stream's name, and the first token of its subjects.
-    pub stream: String,
-    /// Who we are.
-    pub login: Option<NatsLogin>,
-    /// The authority that the servers' certificates are checked against, instead of the public
-    /// ones: a PEM file.
-    pub ca_file: Option<PathBuf>,
-    /// What the servers know us by, where they ask for a certificate.
-    pub certificate: Option<Tls>,
-    /// Copies of each message; without a number three in a cluster, else one.
-    pub replicas: Option<usize>,
-}
-
-/// A NATS server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NatsServer {
-    /// `nats` or `tls`.
-    pub scheme: &'static str,
-    /// Its name or address, IPv6 in brackets. Never empty.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-}
-
-impl fmt::Display for NatsServer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}://{}:{}", self.scheme, self.host, self.port)
-    }
-}
-
-/// Who we are to NATS. Shown by no `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub enum NatsLogin {
-    /// A user.
-    User {
-        /// The name.
-        name: String,
-        /// The password.
-        password: String,
-    },
-    /// A token.
-    Token(String),
-    /// The text of a credentials file: a JWT, and the seed that signs for it.
-    Credentials(String),
-}
-
-impl fmt::Debug for NatsLogin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("NatsLogin")
-    }
-}
-
 /// The process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -429,26 +410,25 @@ pub(super) const DEFAULT_LISTENER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
 impl Config {
-    /// The route of a request, and its path after the route's prefix and slash.
+    /// Addresses and ports of `listen`, in the order of the file; at least one, which is
+    /// 127.0.0.1:8080 if the file names none. A host proxy need not listen there.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.listen.iter().map(|listener| listener.address)
+    }
+}
+
+#[doc(hidden)]
+impl Config {
+    /// The route of a request, and its path after the route's prefix and slash. Each route is asked in
+    /// turn; [`RouteTable`](super::RouteTable) is for what looks often.
     ///
     /// `host` is the request's authority, with or without a port; `path` is its path as it was
     /// sent, without the query.
-    pub fn route<'p>(&self, host: Option<&str>, path: &'p str) -> Option<(&Route, &'p str)> {
-        let (_, route, tail) = self.numbered_route(host, path)?;
-        Some((route, tail))
-    }
-
-    /// The same, with the route's place in [`routes`](Self::routes) in front.
     ///
     /// On `segment` routes slashes that follow each other count once; what else there is gets its
     /// paths as they were sent.
-    pub fn numbered_route<'p>(
-        &self,
-        host: Option<&str>,
-        path: &'p str,
-    ) -> Option<(usize, &Route, &'p str)> {
-        let mut routes = self.routes.iter().enumerate();
-        routes.find_map(|(number, route)| {
+    pub fn route<'p>(&self, host: Option<&str>, path: &'p str) -> Option<(&Route, &'p str)> {
+        self.routes.iter().find_map(|route| {
             let host_matches = match &route.host {
                 Some(wanted) => host.is_some_and(|host| wanted.matches(host)),
                 None => true,
@@ -457,7 +437,7 @@ impl Config {
                 Action::Segment { .. } => route.path.lenient_tail(path),
                 Action::PostHog(_) | Action::Origin(_) => route.path.tail(path),
             };
-            Some((number, route, tail.filter(|_| host_matches)?))
+            Some((route, tail.filter(|_| host_matches)?))
         })
     }
 
@@ -484,6 +464,7 @@ impl Config {
         Self {
             listen: vec![Listener::plain(DEFAULT_LISTENER)],
             file: None,
+            outline: None,
             admin: None,
             live: LiveView::Off,
             health: None,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::first_party::PostHogJs;
-use super::model::{Action, Config, DeliveryMode, Listener, Project, Route, SpoolPlace};
+use hedgerow_spool::{DeliveryMode, SpoolPlace};
+
+use super::model::{Action, Config, Listener, Project, Route};
 use super::problem::{Problem, Problems, Warning};
 use super::sessions::Sessions;
 use super::units::{print_duration, print_size};

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 /// only when the peer is a trusted proxy, and then from the right: each trusted address vouches
 /// for the one before it. The first that is not trusted is the client; everything further left
 /// is the client's own claim. An entry that is no address ends the walk.
-pub(super) fn address<'a>(
+pub(crate) fn address<'a>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'a str>,
     trusted: &[IpNet],
@@ -32,7 +32,7 @@ pub(super) fn address<'a>(
 }
 
 /// Whether this address is a proxy whose headers are believed.
-pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 

@@ -5,57 +5,17 @@
 //! sent to PostHog over the framework's connectors, and answered. Nothing of it passes through the
 //! proxying phases, so none of their traps can hit it.
 
-mod access;
-mod account;
-mod admin;
-mod backlog;
-mod body;
-mod budget;
 mod client;
-mod compile;
-mod connection;
-mod connection_limits;
-mod culprits;
-mod doctor;
-mod drain;
-mod fetch;
-mod files;
-mod gathered;
-mod group;
-mod hops;
-mod intercept;
-mod keepalive;
-mod library;
-mod listener_set;
-mod listening;
-mod log_limit;
-mod origin;
+mod first_party;
+mod intake;
+mod life;
+mod limits;
+mod listen;
+mod operator;
 mod outbound;
-mod pools;
-mod posthog;
-mod preamble;
-mod process;
 mod random;
-mod rates;
-mod recovery;
-mod refusals;
-mod relay;
-mod reload;
-mod reply;
-mod sender;
-mod serve;
-mod server;
-mod sharing;
 mod site;
-mod startable;
-mod stream;
-mod tls;
-mod upgrade;
-mod upload;
-mod upstream;
-mod verdict;
-mod visitor;
-mod watcher;
+mod spool;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -70,45 +30,48 @@ use thiserror::Error;
 
 use crate::admin::live::Live;
 use crate::admin::{Admin, CertificateState, Requests};
-use crate::config::{Action, Config, Route};
+use crate::config::{Action, Config, Route, RouteTable};
 use crate::delivery::SpoolError;
 use crate::rewrite::Rewriter;
 use crate::site::LibraryError;
 
-use account::Accounts;
-use admin::AdminPages;
-use backlog::Backlog;
-use budget::Budget;
-use compile::Lasting;
-use connection_limits::ConnectionLimits;
-use culprits::Cautions;
-use files::Files;
-use group::Gathering;
-use log_limit::LogLimit;
-use pools::Pools;
-use posthog::Passed;
+use first_party::files::Files;
+use first_party::posthog::Passed;
+use intake::account::Accounts;
+use intake::group::Gathering;
+use life::compile::Lasting;
+use life::reload::Reloads;
+use limits::budget::Budget;
+use limits::connection_limits::ConnectionLimits;
+use limits::rates::Rates;
+use operator::admin::AdminPages;
+use operator::log_limit::LogLimit;
+use operator::watcher::Counters;
+use outbound::culprits::Cautions;
+use outbound::pools::Pools;
+use outbound::sender::Destination;
 use random::random_bits;
-use rates::Rates;
-use reload::Reloads;
-use sender::Destination;
-use watcher::Counters;
+use spool::backlog::Backlog;
 
 pub use crate::admin::Forwarded as ForwardCounts;
-pub use doctor::{examine, unknown_keys, TEST_EVENT};
-pub use gathered::Gathered;
-pub use library::{check_libraries, fetch_libraries, FetchError};
-pub use origin::Balancer;
-pub use reload::{ConfigFile, ReloadError};
-pub use serve::{accepted, serve, Plain};
-pub use server::{outlive_signals, Server, ServerError};
+pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
+pub use life::descriptors::allow_descriptors;
+pub use life::reload::{ConfigFile, ReloadError};
+pub use life::server::{outlive_signals, Server, ServerError};
+pub use life::signals::Signals;
+pub use life::startable::{check_server, Startable};
+pub use life::upgrade::ask_to_reload;
+pub use listen::gathered::Gathered;
+pub use operator::doctor::{examine, unknown_keys, TEST_EVENT};
+pub use operator::running::{compare_with_running, Running, RunningError};
+pub use operator::serve::{accepted, serve, Plain};
+pub use operator::watcher::{Counts, Observer};
+pub use site::origin::Balancer;
 pub use site::{Context, Site};
-pub use startable::{check_server, Startable};
-pub use upgrade::ask_to_reload;
-pub use watcher::{Counts, Observer};
 
 /// How long a client's connection waits for its next request, unless told otherwise.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long the head of a request may take, unless told otherwise.
+/// How long the head of a request to the operator's own listeners may take.
 const HEAD: Duration = Duration::from_secs(30);
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
@@ -147,6 +110,8 @@ struct Shared {
 /// One configuration at work. A request holds the one that it began with.
 struct Inner {
     config: Arc<Config>,
+    /// Which of its routes a request is on.
+    route_table: RouteTable,
     rewriter: Arc<Rewriter>,
     destinations: Arc<Destinations>,
     backlog: Option<Arc<Backlog>>,
@@ -265,7 +230,6 @@ impl Hedgerow {
             config,
             observer: None,
             idle: IDLE,
-            head: HEAD,
             clock: Arc::new(SystemTime::now),
             live: None,
         }
@@ -305,8 +269,8 @@ impl Hedgerow {
             return Ok(false);
         }
         let head = session.req_header();
-        let (authority, path) = (intercept::authority(head), head.uri.path());
-        let Some((number, _, tail)) = inner.config.numbered_route(authority, path) else {
+        let (authority, path) = (intake::intercept::authority(head), head.uri.path());
+        let Some((number, tail)) = inner.route_table.find(authority, path) else {
             return Ok(false);
         };
         let Some(passed) = inner.passed.get(&number) else {
@@ -406,7 +370,6 @@ pub struct Builder {
     config: Config,
     observer: Option<Arc<dyn Observer>>,
     idle: Duration,
-    head: Duration,
     clock: Clock,
     live: Option<Arc<Live>>,
 }
@@ -421,6 +384,7 @@ impl Builder {
 
     /// Records for the live view in this ring, where `admin` has one, so that something else can show
     /// it as well.
+    #[doc(hidden)]
     #[must_use]
     pub fn live(mut self, live: Arc<Live>) -> Self {
         self.live = Some(live);
@@ -435,12 +399,12 @@ impl Builder {
         self
     }
 
-    /// How long the head of a request over HTTP/1 may take from its first byte to its last, 30
-    /// seconds if nothing is said; and how long the first bytes of HTTP/2 may take. For listeners
-    /// of [`Server`]; another server has bounds of its own.
+    /// How long the head of a request over HTTP/1 may take from its first byte to its last, instead
+    /// of what the configuration says (`limits.head_timeout`); and how long the first bytes of HTTP/2
+    /// may take. For listeners of [`Server`]; another server has bounds of its own.
     #[must_use]
     pub fn head_timeout(mut self, head: Duration) -> Self {
-        self.head = head;
+        self.config.limits.head_timeout = head;
         self
     }
 
@@ -470,7 +434,6 @@ impl Builder {
             counters: Arc::default(),
             budget: Budget::new(self.config.limits.memory),
             connection_limits: Arc::new(connection_limits),
-            head: self.head,
             cautions: Arc::default(),
             log_limit,
             observer: self.observer,

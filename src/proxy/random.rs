@@ -15,7 +15,7 @@ thread_local! {
 
 /// Random bits. Where the system has none to give, the clock's: they tell requests apart and
 /// guard nothing.
-pub(super) fn random_bits() -> u128 {
+pub(crate) fn random_bits() -> u128 {
     let drawn = LEFT.try_with(|left| draw(&mut left.borrow_mut()));
     drawn.ok().flatten().unwrap_or_else(|| {
         SystemTime::now()

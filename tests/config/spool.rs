@@ -215,35 +215,35 @@ fn a_spool_on_nats_is_what_its_section_says() {
 #[test]
 fn a_project_has_the_mode_that_it_names_or_that_of_all() {
     use hedgerow::config::render_table;
-    use hedgerow::delivery::Mode;
+    use hedgerow::delivery::DeliveryMode;
     let file = |own: &str, all: &str| {
         SHORTEST.replace("api_key: env:KEY", &format!("api_key: env:KEY{own}"))
             + &format!("\ndelivery: {all}\n")
     };
     let spool = "delivery: {mode: spool}";
     for (own, all, mode) in [
-        ("", "{spool: {path: s}}", Mode::Stream),
-        ("", "{mode: spool, spool: {path: s}}", Mode::Spool),
-        (spool, "{spool: {path: s}}", Mode::Spool),
+        ("", "{spool: {path: s}}", DeliveryMode::Stream),
+        ("", "{mode: spool, spool: {path: s}}", DeliveryMode::Spool),
+        (spool, "{spool: {path: s}}", DeliveryMode::Spool),
         (
             "delivery: {mode: stream}",
             "{mode: spool, spool: {path: s}}",
-            Mode::Stream,
+            DeliveryMode::Stream,
         ),
         (
             "delivery: {}",
             "{mode: spool, spool: {path: s}}",
-            Mode::Spool,
+            DeliveryMode::Spool,
         ),
-        ("delivery: {mode: stream}", "{}", Mode::Stream),
+        ("delivery: {mode: stream}", "{}", DeliveryMode::Stream),
         // Requests can go together with a spool and without one.
-        ("delivery: {mode: group}", "{}", Mode::Group),
-        ("", "{mode: group}", Mode::Group),
-        ("", "{mode: group, spool: {path: s}}", Mode::Group),
+        ("delivery: {mode: group}", "{}", DeliveryMode::Group),
+        ("", "{mode: group}", DeliveryMode::Group),
+        ("", "{mode: group, spool: {path: s}}", DeliveryMode::Group),
         (
             "delivery: {mode: stream}",
             "{mode: group, linger: 0s, group_size: 4MiB}",
-            Mode::Stream,
+            DeliveryMode::Stream,
         ),
     ] {
         let own = if own.is_empty() {
@@ -256,7 +256,7 @@ fn a_project_has_the_mode_that_it_names_or_that_of_all() {
         let says = render_table(&config).contains("delivery of shop: acknowledged when");
         assert_eq!(says, mode != config.delivery.mode, "{own} {all}");
         let together = render_table(&config).contains("requests in groups of 5ms or 1MiB");
-        assert_eq!(together, mode == Mode::Group, "{own} {all}");
+        assert_eq!(together, mode == DeliveryMode::Group, "{own} {all}");
     }
     let path = "projects.shop.delivery.mode";
     let column = SHORTEST.lines().nth(1).unwrap().find("env:KEY").unwrap() + 1;

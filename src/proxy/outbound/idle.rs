@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::proxy::upstream::IDLE;
+use crate::proxy::outbound::upstream::IDLE;
 
 use super::http1::Http1;
 

@@ -7,10 +7,16 @@
 //! patience.
 
 mod answer;
+pub(crate) mod culprits;
+pub(crate) mod fetch;
 mod http1;
 mod idle;
+pub(crate) mod pools;
+pub(crate) mod recovery;
 mod request;
+pub(crate) mod sender;
 mod session;
+pub(crate) mod upstream;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,8 +32,8 @@ use pingora::time::timeout;
 use pingora::{Error, ErrorType};
 
 use super::random_bits;
-use super::upstream::{Addresses, Upstream, IDLE};
-use super::verdict::Trouble;
+use crate::proxy::intake::verdict::Trouble;
+use crate::proxy::outbound::upstream::{Addresses, Upstream, IDLE};
 
 use answer::NotHttp;
 use http1::Http1;
@@ -446,6 +452,16 @@ impl<'a> Sending<'a> {
         match written {
             Ok(()) => Ok(None),
             Err(failed) => self.last_words(failed).await.map(Some),
+        }
+    }
+
+    /// Waits for an answer that does not wait for the rest of the body; what is written then is not
+    /// read any more. Giving this up loses nothing.
+    pub(super) async fn refused(&mut self) -> Result<Head, Trouble> {
+        let session = &mut self.line.session;
+        match session.refused(self.fields).await {
+            Ok(()) => session.take_head().ok_or(Trouble::Closed),
+            Err(Failed::Read(broken) | Failed::Write(broken)) => Err(broken.trouble()),
         }
     }
 

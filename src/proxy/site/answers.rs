@@ -6,8 +6,8 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-use crate::proxy::posthog;
-use crate::proxy::rates::RETRY_AFTER;
+use crate::proxy::first_party::posthog;
+use crate::proxy::limits::rates::RETRY_AFTER;
 use crate::site::head::{Head, HeadFault};
 
 /// The status for a request that could not be proxied; 0 when the client has gone.
@@ -18,6 +18,7 @@ pub(super) fn status(error: &Error) -> u16 {
             ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
             ErrorSource::Downstream,
         ) => 0,
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => 408,
         (_, ErrorSource::Downstream) => 400,
         (ErrorType::ReadTimedout | ErrorType::ConnectTimedout, ErrorSource::Upstream) => 504,
         (_, ErrorSource::Upstream) => 502,

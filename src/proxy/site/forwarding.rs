@@ -8,8 +8,8 @@ use pingora::proxy::Session;
 use pingora::Result;
 
 use crate::proxy::client;
-use crate::proxy::intercept::authority;
-use crate::proxy::keepalive::Repeat;
+use crate::proxy::intake::intercept::authority;
+use crate::proxy::site::keepalive::Repeat;
 use crate::site::claims::{forged, Peer, Underscores};
 
 use super::Context;

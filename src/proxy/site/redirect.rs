@@ -3,7 +3,7 @@
 use http::Method;
 use pingora::proxy::Session;
 
-use crate::proxy::intercept::authority;
+use crate::proxy::intake::intercept::authority;
 use crate::proxy::Inner;
 use crate::rewrite::enrich::edge_session::Transport;
 

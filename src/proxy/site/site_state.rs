@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, SiteHost};
-use crate::proxy::origin::{Balancer, Servers};
-use crate::proxy::upstream::Timeouts;
+use crate::proxy::outbound::upstream::Timeouts;
+use crate::proxy::site::origin::{Balancer, Servers};
 use crate::proxy::{BuildError, Inner};
 use crate::site::snippet::{Home, Page};
 

@@ -6,8 +6,8 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource};
 
 use crate::admin::{Answered, Asked};
-use crate::proxy::recovery::spoken;
-use crate::proxy::refusals::Asking;
+use crate::proxy::intake::refusals::Asking;
+use crate::proxy::outbound::recovery::spoken;
 
 use super::route_health::RouteRecovered;
 use super::{Answering, Context, Way};
@@ -72,7 +72,7 @@ impl Context {
         let Some(asking) = self.way.asking() else {
             return;
         };
-        let answered = Answered::of_status(code);
+        let answered = self.answered.unwrap_or(Answered::of_status(code));
         self.answered = Some(answered);
         self.site_state
             .inner

@@ -216,15 +216,7 @@ fn kind(message: &Message, text: &[u8], naming: Naming) -> Result<Kind, Fault> {
     if !named.is_string() {
         return Err(Fault::UnknownType);
     }
-    match named.says(text).as_ref() {
-        "track" => Ok(Kind::Track),
-        "page" => Ok(Kind::Page),
-        "screen" => Ok(Kind::Screen),
-        "identify" => Ok(Kind::Identify),
-        "group" => Ok(Kind::Group),
-        "alias" => Ok(Kind::Alias),
-        _ => Err(Fault::UnknownType),
-    }
+    Kind::of_type(named.says(text).as_ref()).ok_or(Fault::UnknownType)
 }
 
 /// When an event happened, and how that is known.

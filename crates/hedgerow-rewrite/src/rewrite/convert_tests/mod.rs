@@ -18,6 +18,7 @@ use crate::segment::{Call, Kind};
 mod clock;
 mod enriched;
 mod flow;
+mod found;
 mod gifts;
 mod habits;
 mod identities;

@@ -50,7 +50,7 @@ impl<'p> Group<'p> {
             return Some(Self::Context(id));
         }
         let cookie = cookie?;
-        let counts = library == Library::Browser && !matches!(kind, Kind::Group | Kind::Alias);
+        let counts = library == Library::Browser && kind.has_properties();
         let given = named(entries, name!("$groups"));
         let adds = given.is_none_or(|given| given.shape == Shape::Object);
         (counts && adds).then_some(Self::Cookie(cookie))
@@ -72,11 +72,9 @@ fn says(key: &[u8], name: &str) -> bool {
     unescape(&[b"\"", key, b"\""].concat()) == name
 }
 
-/// A group's key in `$groups` in the one form of an id. None for what is neither text nor a number,
-/// of which nothing is known.
-fn group_key(value: Value, text: &str) -> Option<Id> {
-    let is_key = value.is_string() || value.shape == Shape::Number;
-    is_key.then(|| Id::of_said(Some(value), text, Mode::Enriched))
+/// A group's key in `$groups` in the one form of an id; without a value for what names no group.
+fn group_key(value: Value, text: &str) -> Id {
+    Id::of_said(Some(value), text, Mode::Enriched)
 }
 
 /// Whether a number stays the same in every program that reads it as a double.
@@ -118,7 +116,7 @@ impl Properties<'_, '_, '_, '_> {
             GROUP_KEY => self.is_event(&["$groupidentify"]),
             _ => return None,
         };
-        if !names_id || !self.is_enriched() || value.shape == Shape::Null {
+        if !names_id || !self.is_enriched() {
             return None;
         }
         let id = Id::of(Some(value), text, Mode::Enriched);
@@ -165,7 +163,10 @@ impl Properties<'_, '_, '_, '_> {
         self.key(name!("$groups"), origin);
         self.out.push(b'{');
         let mut first = true;
-        let names_type = |entry: &Entry| says(entry.key.of(given_text), group_type);
+        let names_type = |entry: &Entry| {
+            says(entry.key.of(given_text), group_type)
+                && group_key(entry.value, given_said).value().is_some()
+        };
         if let Some(group) = group.filter(|_| !callers.entries.iter().any(names_type)) {
             first = false;
             write_string(self.out, group_type);
@@ -177,7 +178,7 @@ impl Properties<'_, '_, '_, '_> {
         }
         for entry in &callers.entries {
             let id = group_key(entry.value, given_said);
-            if id.as_ref().is_some_and(|id| id.value().is_none()) {
+            if id.value().is_none() {
                 continue;
             }
             if !std::mem::replace(&mut first, false) {
@@ -186,10 +187,7 @@ impl Properties<'_, '_, '_, '_> {
             self.out.push(b'"');
             self.out.extend_from_slice(entry.key.of(given_text));
             self.out.extend_from_slice(b"\":");
-            match id {
-                Some(id) => write_group_key(self.out, &id, given_text),
-                None => self.out.extend_from_slice(entry.value.of(given_text)),
-            }
+            write_group_key(self.out, &id, given_text);
         }
         self.out.push(b'}');
         *self.aside.part = callers;
@@ -215,7 +213,7 @@ impl Properties<'_, '_, '_, '_> {
         let respells = groups
             .entries
             .iter()
-            .any(|entry| group_key(entry.value, said).is_some_and(|id| is_respelled(&id, text)));
+            .any(|entry| is_respelled(&group_key(entry.value, said), text));
         *self.aside.part = groups;
         respells
     }
@@ -368,7 +366,7 @@ impl Properties<'_, '_, '_, '_> {
         let (traits, text) = self.traits();
         for entry in &traits.entries {
             let key = entry.key.of(text);
-            if TYPE_TRAITS.iter().any(|name| name.as_bytes() == key) {
+            if TYPE_TRAITS.iter().any(|name| says(key, name)) {
                 continue;
             }
             set.push(if set.is_empty() { b'{' } else { b',' });

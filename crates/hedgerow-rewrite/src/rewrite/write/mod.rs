@@ -25,7 +25,6 @@ use super::normalise::{Settled, Source, Time};
 use super::plan::{Piece, Plan};
 use super::{Mapping, Mode, Recipient};
 use crate::posthog::{EventParts, Location};
-use crate::segment::Kind;
 use gift::Giving;
 pub(super) use gift::{Gift, Which};
 use groups::Group;
@@ -225,9 +224,9 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         trace: Option<&'o mut Trace>,
     ) -> Self {
         let properties = &source.message.properties;
-        let (entries, callers): (&[Entry], _) = match plan.kind {
-            Kind::Group | Kind::Alias => (&[], Names::default()),
-            _ => (&properties.entries, properties.names()),
+        let (entries, callers): (&[Entry], _) = match plan.kind.has_properties() {
+            true => (&properties.entries, properties.names()),
+            false => (&[], Names::default()),
         };
         let text = source.text;
         let truthy = |name: Name| {

@@ -162,7 +162,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     fn takes_no_properties(&self) -> bool {
-        matches!(self.plan.kind, Kind::Group | Kind::Alias)
+        !self.plan.kind.has_properties()
     }
 
     fn write_run(&mut self, run: Option<(usize, usize)>) {

@@ -175,13 +175,14 @@ impl<'t> Properties<'_, '_, '_, 't> {
         has_model: bool,
     ) {
         let known = parsed.refined(hints);
-        // The SDK's own word on its system beats the user agent's.
-        let sdk_knows_os = self.mapped.has(Target::Os);
+        // The SDK's own word on its system beats the user agent's, and so does the caller's.
+        let sdk_knows_os = self.mapped.has(Target::Os) || self.caller_has(name!("$os"));
+        let names_browser = self.given.browser.is_some() || self.caller_has(name!("$browser"));
         if let Some(browser) = known.browser {
             self.add(name!("$browser"), browser, Escapes::None, USER_AGENT);
         }
         // A version of another browser than the one that stands there would be a lie.
-        if let (Some(version), None) = (known.browser_version, self.given.browser) {
+        if let (Some(version), false) = (known.browser_version, names_browser) {
             self.add_json(name!("$browser_version"), version, USER_AGENT);
         }
         if let (Some(os), false) = (known.os, sdk_knows_os) {
@@ -308,12 +309,5 @@ impl<'t> Properties<'_, '_, '_, 't> {
 }
 
 fn origin_of(inner: Inner, key: &str) -> Origin<'_> {
-    let part = match inner {
-        Inner::Device => "context.device",
-        Inner::App => "context.app",
-        Inner::Network => "context.network",
-        Inner::Screen => "context.screen",
-        _ => "context",
-    };
-    Origin::Under(part, key.as_bytes())
+    Origin::Under(inner.path(), key.as_bytes())
 }

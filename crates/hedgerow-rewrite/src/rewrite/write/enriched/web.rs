@@ -28,7 +28,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     pub(super) fn write_page(&mut self) {
-        if matches!(self.plan.kind, Kind::Group | Kind::Alias) {
+        if !self.plan.kind.has_properties() {
             return;
         }
         let current_url = self.current_url();
@@ -142,7 +142,9 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
         let context_said: &'t str = self.source.context_said;
         let literal = self.source.context.named(name!("page.referrer"));
-        if let Some(referrer) = literal.or_else(|| self.inner(Inner::Page, name!("referrer"))) {
+        let of_page = literal.or_else(|| self.inner(Inner::Page, name!("referrer")));
+        let of_page = of_page.filter(|it| !usable::says_undefined(*it, context_said.as_bytes()));
+        if let Some(referrer) = of_page {
             return referrer.is_string().then(|| referrer.reads(context_said));
         }
         if self.plan.kind != Kind::Page {

@@ -1,0 +1,66 @@
+//! What `hedgerow spool` can do with a spool, while the proxy runs. `spool::command` does it in a
+//! folder, `nats::command` on NATS.
+
+use std::io::{self, Write};
+
+use thiserror::Error;
+
+use super::listing::Listing;
+use super::SpoolError;
+
+/// What `hedgerow spool` can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpoolCommand {
+    /// What waits, per project, and the dead letters: number, project, time, status, reason.
+    Ls(Form),
+    /// The event of a dead letter as JSON, on one line.
+    Show {
+        /// The number that `ls` shows.
+        number: i64,
+    },
+    /// Puts dead letters at the end of the queue; their first arrival and uuid stay.
+    Retry(Selection),
+    /// Deletes dead letters.
+    Drop(Selection),
+}
+
+/// How `ls` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// Headings and a line for each, with tabs between the columns.
+    #[default]
+    Lines,
+    /// One JSON object: `waiting`, `dead`, and `bytes` in use.
+    Json,
+}
+
+/// Which dead letters are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Those with the numbers that `ls` shows.
+    Numbers(Vec<i64>),
+    /// All of them.
+    All,
+}
+
+/// Why a command could not be carried out.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The spool could not be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The answer could not be written.
+    #[error("the answer cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Form {
+    /// Writes a listing.
+    pub(super) fn write(&self, listing: &Listing, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Json => listing.json(out),
+            Self::Lines => listing.lines(out),
+        }
+    }
+}

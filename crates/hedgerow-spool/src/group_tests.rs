@@ -1,0 +1,217 @@
+use super::*;
+
+const LINGER: Duration = Duration::from_millis(5);
+
+fn queue(bytes: usize, under_way: usize) -> Queue<&'static str> {
+    Queue::new(Bounds {
+        linger: LINGER,
+        bytes,
+        under_way,
+    })
+}
+
+fn of(people: &[u64], bytes: usize) -> RequestInfo {
+    RequestInfo {
+        bytes,
+        bearing: Bearing {
+            people: people.to_vec(),
+            address: Address::InTheEvent,
+        },
+        client: None,
+    }
+}
+
+fn from(client: Option<&str>, person: u64) -> RequestInfo {
+    let mut info = of(&[person], 1);
+    info.bearing.address = Address::OfTheRequest;
+    info.client = client.map(|client| client.parse().unwrap());
+    info
+}
+
+#[test]
+fn requests_leave_together_once_the_oldest_has_lingered() {
+    let start = Instant::now();
+    let mut queue = queue(1_000, 8);
+    assert_eq!(queue.due(start), None);
+    queue.push("a", of(&[1], 10), start);
+    queue.push("b", of(&[2], 10), start + LINGER / 2);
+    queue.push("c", of(&[1], 10), start + LINGER / 2);
+    assert_eq!(queue.due(start), Some(start + LINGER));
+    assert!(queue.next_group(start + LINGER / 2).is_none());
+    let group = queue.next_group(start + LINGER).unwrap();
+    assert_eq!(group.requests, ["a", "b", "c"]);
+    assert!(queue.next_group(start + LINGER * 9).is_none());
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn a_full_group_leaves_at_once_and_never_holds_more_than_it_may() {
+    let start = Instant::now();
+    let mut queue = queue(100, 8);
+    for (request, bytes) in [("a", 40), ("b", 40)] {
+        queue.push(request, of(&[1], bytes), start);
+        assert!(!queue.may_be_full());
+    }
+    queue.push("c", of(&[2], 40), start);
+    assert!(queue.may_be_full());
+    let group = queue.next_group(start).unwrap();
+    assert_eq!(group.requests, ["a", "b"]);
+    assert!(queue.next_group(start).is_none(), "the rest has to linger");
+    // A request that is larger by itself goes alone, behind what came before it.
+    queue.push("d", of(&[3], 500), start);
+    assert_eq!(queue.next_group(start).unwrap().requests, ["c"]);
+    assert_eq!(queue.next_group(start).unwrap().requests, ["d"]);
+}
+
+#[test]
+fn a_slow_answer_holds_up_its_own_persons_and_nobody_else() {
+    let start = Instant::now();
+    let mut queue = queue(1_000, 8);
+    queue.push("a", of(&[1], 10), start);
+    let slow = queue.next_group(start + LINGER).unwrap();
+    queue.push("b", of(&[1], 10), start);
+    queue.push("c", of(&[2], 10), start);
+    // It joins 2 with 1, so it waits, and what comes of 3 behind it waits for it.
+    queue.push("d", of(&[1, 3], 10), start);
+    queue.push("e", of(&[3], 10), start);
+    queue.push("f", of(&[4], 10), start);
+    let second = queue.next_group(start + LINGER).unwrap();
+    assert_eq!(second.requests, ["c", "f"]);
+    assert!(queue.next_group(start + LINGER).is_none());
+    assert_eq!(queue.due(start + LINGER), None, "they wait for no time");
+    let (_, finished) = second.part();
+    queue.finish(finished);
+    assert!(queue.next_group(start + LINGER).is_none());
+    let (_, finished) = slow.part();
+    queue.finish(finished);
+    let group = queue.next_group(start + LINGER).unwrap();
+    assert_eq!(group.requests, ["b", "d", "e"]);
+}
+
+#[test]
+fn no_more_groups_are_under_way_than_may_be() {
+    let start = Instant::now();
+    let mut queue = queue(1_000, 2);
+    let leave = |queue: &mut Queue<_>, request, person| {
+        queue.push(request, of(&[person], 10), start);
+        queue.next_group(start + LINGER)
+    };
+    let first = leave(&mut queue, "a", 1).unwrap();
+    let _second = leave(&mut queue, "b", 2).unwrap();
+    assert!(leave(&mut queue, "c", 3).is_none());
+    assert!(leave(&mut queue, "d", 4).is_none());
+    let (_, finished) = first.part();
+    queue.finish(finished);
+    assert_eq!(
+        queue.next_group(start + LINGER).unwrap().requests,
+        ["c", "d"]
+    );
+}
+
+#[test]
+fn an_address_is_told_only_of_the_client_whose_it_is() {
+    let start = Instant::now();
+    let mut queue = queue(1_000, 8);
+    queue.push("a", of(&[1], 1), start);
+    queue.push("b", from(Some("203.0.113.7"), 2), start);
+    queue.push("c", from(Some("203.0.113.8"), 3), start);
+    queue.push("d", from(None, 4), start);
+    queue.push("e", of(&[5], 1), start);
+    queue.push("f", from(Some("203.0.113.7"), 6), start);
+    // Behind c, for it is the same person's.
+    queue.push("g", of(&[3], 1), start);
+    let now = start + LINGER;
+    let groups: Vec<_> = std::iter::from_fn(|| queue.next_group(now))
+        .map(|group| {
+            (
+                group.requests,
+                group.client.map(|client| client.to_string()),
+            )
+        })
+        .collect();
+    assert_eq!(
+        groups,
+        [
+            (vec!["a", "b", "e", "f"], Some("203.0.113.7".to_owned())),
+            (vec!["c", "g"], Some("203.0.113.8".to_owned())),
+            (vec!["d"], None),
+        ]
+    );
+}
+
+#[test]
+fn a_request_can_be_withdrawn_as_long_as_it_waits() {
+    let start = Instant::now();
+    let mut queue = queue(1_000, 8);
+    let a = queue.push("a", of(&[1], 10), start);
+    let first = queue.next_group(start + LINGER).unwrap();
+    let b = queue.push("b", of(&[1], 10), start);
+    let c = queue.push("c", of(&[1], 10), start);
+    assert_eq!(queue.withdraw(a), None);
+    assert_eq!(queue.withdraw(b), Some("b"));
+    assert_eq!(queue.withdraw(b), None);
+    let (_, finished) = first.part();
+    queue.finish(finished);
+    assert_eq!(queue.next_group(start + LINGER).unwrap().requests, ["c"]);
+    assert_eq!((queue.withdraw(c), queue.len()), (None, 0));
+}
+
+/// Whatever comes and however slow the answers are: each request leaves once, the persons' requests
+/// in their order, and none while an earlier one of the same person is under way.
+#[test]
+fn every_persons_order_holds_whatever_happens() {
+    let mut random = 7u64;
+    let mut next = move |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    for _ in 0..200 {
+        let start = Instant::now();
+        let mut queue: Queue<(u64, Vec<u64>)> = Queue::new(Bounds {
+            linger: LINGER,
+            bytes: 50,
+            under_way: 3,
+        });
+        let mut now = start;
+        let mut under_way: Vec<Group<(u64, Vec<u64>)>> = Vec::new();
+        let mut last = [0u64; 6];
+        let (mut left, mut pushed) = (0, 0);
+        while left < 200 {
+            match next(4) {
+                0 if !under_way.is_empty() => {
+                    let group = under_way.swap_remove(next(under_way.len() as u64) as usize);
+                    let (_, finished) = group.part();
+                    queue.finish(finished);
+                }
+                1 => now += LINGER / 2,
+                _ if pushed < 200 => {
+                    pushed += 1;
+                    let people: Vec<u64> = (0..=next(2)).map(|_| next(6)).collect();
+                    let info = of(&people, 1 + next(30) as usize);
+                    queue.push((pushed, people), info, now);
+                }
+                _ => now += LINGER,
+            }
+            while let Some(group) = queue.next_group(now) {
+                for (id, people) in &group.requests {
+                    left += 1;
+                    for person in people {
+                        let busy = under_way
+                            .iter()
+                            .flat_map(|group| &group.requests)
+                            .any(|(_, people)| people.contains(person));
+                        assert!(!busy, "{person} has events under way");
+                        let last = &mut last[*person as usize];
+                        assert!(*last <= *id, "{person}: {id} behind {last}");
+                        *last = *id;
+                    }
+                }
+                under_way.push(group);
+                assert!(under_way.len() <= 3);
+            }
+        }
+        assert_eq!((left, queue.len()), (200, 0));
+    }
+}

@@ -1,0 +1,171 @@
+//! What `hedgerow spool ls` shows, as lines and as JSON.
+
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use super::event::{labels, Labels};
+use super::DeadLetter;
+
+/// A spool's content, without the events' own.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Listing {
+    pub waiting: Vec<WaitingRow>,
+    pub dead: Vec<DeadRow>,
+    /// Bytes in use.
+    pub bytes: u64,
+}
+
+/// What waits for a project.
+#[derive(Debug, Serialize)]
+pub(super) struct WaitingRow {
+    pub project: String,
+    #[serde(flatten)]
+    pub amount: Amount,
+    /// The first arrival of the oldest, where it is known.
+    pub oldest: Option<String>,
+}
+
+/// How much waits.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Amount {
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+    Events { events: u64, bytes: u64 },
+    /// On NATS: messages of an event or more.
+    #[cfg_attr(not(feature = "nats"), allow(dead_code))]
+    Messages { messages: u64 },
+}
+
+/// A dead letter.
+#[derive(Debug, Serialize)]
+pub(super) struct DeadRow {
+    number: i64,
+    project: String,
+    first_arrival: String,
+    status: u16,
+    reason: String,
+    event: Option<String>,
+    uuid: Option<String>,
+}
+
+impl From<DeadLetter> for DeadRow {
+    fn from(letter: DeadLetter) -> Self {
+        let (event, uuid) = match labels(&letter.body) {
+            Some(Labels { event, uuid }) => (Some(event), Some(uuid)),
+            None => (None, None),
+        };
+        Self {
+            number: letter.number,
+            project: letter.project,
+            first_arrival: time(letter.first_arrival),
+            status: letter.refusal.status,
+            reason: letter.refusal.reason,
+            event,
+            uuid,
+        }
+    }
+}
+
+impl Listing {
+    /// One JSON object.
+    pub(super) fn json(&self, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, self)?;
+        writeln!(out)
+    }
+
+    /// A heading and a line for each, with tabs between the columns.
+    pub(super) fn lines(&self, out: &mut dyn Write) -> io::Result<()> {
+        if !self.waiting.is_empty() {
+            writeln!(out, "WAITING\tPROJECT\tAMOUNT\tSIZE\tOLDEST")?;
+        }
+        for row in &self.waiting {
+            let project = printable(&row.project);
+            let oldest = row.oldest.as_deref().unwrap_or("-");
+            let (amount, size) = match row.amount {
+                Amount::Events { events, bytes } => (format!("{events} events"), size(bytes)),
+                Amount::Messages { messages } => (format!("{messages} messages"), "-".to_owned()),
+            };
+            writeln!(out, "waiting\t{project}\t{amount}\t{size}\toldest {oldest}")?;
+        }
+        if !self.dead.is_empty() {
+            writeln!(out, "DEAD LETTER\tPROJECT\tARRIVED\tANSWER\tEVENT\tUUID")?;
+        }
+        for row in &self.dead {
+            writeln!(
+                out,
+                "dead {}\t{}\t{}\t{} {}\t{}\t{}",
+                row.number,
+                printable(&row.project),
+                row.first_arrival,
+                row.status,
+                printable(&row.reason),
+                printable(row.event.as_deref().unwrap_or("-")),
+                row.uuid.as_deref().unwrap_or("-"),
+            )?;
+        }
+        if self.waiting.is_empty() && self.dead.is_empty() {
+            writeln!(out, "the spool is empty")?;
+        }
+        writeln!(out, "in use\t{}", size(self.bytes))
+    }
+}
+
+/// A size with the unit that suits it.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        // What would be printed as 1024.0 is one of the next.
+        if value < 1023.95 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    format!("{value:.1} {unit}")
+}
+
+/// An event's name is what a client sent: it must not move the cursor of a terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|character| {
+            if character.is_control() {
+                '\u{fffd}'
+            } else {
+                character
+            }
+        })
+        .collect()
+}
+
+pub(super) fn time(time: SystemTime) -> String {
+    DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_the_unit_that_suits_them() {
+        for (bytes, expected) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_048_575, "1.0 MiB"),
+            (1_572_864, "1.5 MiB"),
+            (3 << 30, "3.0 GiB"),
+            (5 << 40, "5.0 TiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ] {
+            assert_eq!(size(bytes), expected, "{bytes}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Which way a live batch goes: straight to PostHog, or into the spool.
+//!
+//! The rule that keeps everyone's events in order: while anything of a project waits in the spool,
+//! all that arrives for it goes behind it into the spool. It holds for the whole project and not
+//! per `distinct_id`, because `$identify` and `$create_alias` join ids, and an order between two
+//! ids that turn out to be one person cannot be repaired later (posthog-ingestion 4.3).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::breaker::{Admission, Breaker, BreakerSettings, Condition};
+use super::drain_state::{DrainState, Draining};
+use super::store::{FinalBatch, Gauge, Store};
+use super::{SpoolError, SpooledEvent, Verdict};
+
+/// When a project's events are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeliveryMode {
+    /// When PostHog has them; the spool is used on trouble only.
+    #[default]
+    Stream,
+    /// The same, where the requests that come within a moment go to PostHog together.
+    Group,
+    /// When they are durable; they go to PostHog a moment later, in larger batches.
+    Spool,
+}
+
+/// Which way a batch goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// To PostHog now. The verdict has to be reported with [`Project::report`].
+    Stream,
+    /// Into the spool, with [`Project::keep`].
+    Spool,
+}
+
+/// Delivery of all projects: the live side and the replay share it.
+pub struct Delivery {
+    store: Arc<dyn Store>,
+    breaker: BreakerSettings,
+    hold: Duration,
+    projects: RwLock<HashMap<String, Project>>,
+}
+
+/// Delivery of one project. Clones share their state; keep one with the compiled configuration, so
+/// that a request costs no look-up.
+#[derive(Clone)]
+pub struct Project {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    store: Arc<dyn Store>,
+    gauge: Arc<Gauge>,
+    breaker: Breaker,
+    hold: Duration,
+    spool_mode: AtomicBool,
+    refused_in_row: AtomicU32,
+    drain_state: DrainState,
+}
+
+/// What an operator wants to know of a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectStatus {
+    /// Its name.
+    pub project: String,
+    /// Events that wait.
+    pub events: u64,
+    /// Their JSON in bytes.
+    pub bytes: u64,
+    /// When the oldest of them arrived, where this process drains them.
+    pub oldest: Option<SystemTime>,
+    /// Events that PostHog refused for good and that the spool keeps.
+    pub dead_letters: u64,
+    /// Whether PostHog is believed to be there.
+    pub breaker: Condition,
+    /// Whether the spool lets what waits be drained.
+    pub draining: Draining,
+}
+
+impl Delivery {
+    /// Delivery with this spool. `hold` is how long a live batch waits for the end of a replay
+    /// that is sending its last request, before it goes into the spool instead.
+    pub fn new(store: Arc<dyn Store>, breaker: BreakerSettings, hold: Duration) -> Self {
+        Self {
+            store,
+            breaker,
+            hold,
+            projects: RwLock::default(),
+        }
+    }
+
+    /// Delivery of a project.
+    pub fn project(&self, name: &str) -> Project {
+        let known = self
+            .projects
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned();
+        known.unwrap_or_else(|| {
+            let mut projects = self
+                .projects
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            let project = projects.entry(name.to_owned()).or_insert_with(|| Project {
+                inner: Arc::new(Inner {
+                    name: name.to_owned(),
+                    store: Arc::clone(&self.store),
+                    gauge: self.store.gauges().of(name),
+                    breaker: Breaker::new(self.breaker),
+                    hold: self.hold,
+                    spool_mode: AtomicBool::new(false),
+                    refused_in_row: AtomicU32::new(0),
+                    drain_state: DrainState::default(),
+                }),
+            });
+            project.clone()
+        })
+    }
+
+    /// The spool.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Every project that was ever used, by name.
+    pub fn status(&self) -> Vec<ProjectStatus> {
+        let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<ProjectStatus> = projects
+            .values()
+            .map(|project| ProjectStatus {
+                project: project.inner.name.clone(),
+                events: project.inner.gauge.events(),
+                bytes: project.inner.gauge.bytes(),
+                oldest: project.inner.gauge.oldest(),
+                dead_letters: project.inner.gauge.dead_letters(),
+                breaker: project.inner.breaker.condition(),
+                draining: match project.inner.gauge.events() {
+                    0 => Draining::Normal,
+                    _ => project.inner.drain_state.draining(),
+                },
+            })
+            .collect();
+        all.sort_unstable_by(|one, other| one.project.cmp(&other.project));
+        all
+    }
+}
+
+impl Project {
+    /// Sets when this project's events are acknowledged; from the next batch on.
+    pub fn set_mode(&self, mode: DeliveryMode) {
+        self.inner
+            .spool_mode
+            .store(mode == DeliveryMode::Spool, Ordering::Relaxed);
+    }
+
+    /// When this project's events are acknowledged: [`DeliveryMode::Spool`], or [`DeliveryMode::Stream`] also for
+    /// requests that go together.
+    pub fn mode(&self) -> DeliveryMode {
+        if self.inner.spool_mode.load(Ordering::Relaxed) {
+            DeliveryMode::Spool
+        } else {
+            DeliveryMode::Stream
+        }
+    }
+
+    /// Decides the way of the next batch. Comes back at once, except while the replay is sending
+    /// its last request: then it waits for that, at most as long as [`Delivery::new`] was told.
+    pub async fn admit(&self) -> Route {
+        if self.mode() == DeliveryMode::Spool {
+            return Route::Spool;
+        }
+        let gauge = &self.inner.gauge;
+        if gauge.events() > 0 {
+            let last = gauge.wait_for_final_batch(self.inner.hold).await;
+            if last == FinalBatch::InFlight || gauge.events() > 0 {
+                return Route::Spool;
+            }
+        }
+        match self.inner.breaker.admit(Instant::now()) {
+            // With nothing in the spool no replay would notice that PostHog is back.
+            Admission::Go | Admission::Probe => Route::Stream,
+            Admission::Wait(_) => Route::Spool,
+        }
+    }
+
+    /// The way that the next batch will probably go, for its writer to prepare for. Waits for
+    /// nothing, and promises nothing.
+    pub fn likely_route(&self) -> Route {
+        let inner = &self.inner;
+        let streams = self.mode() != DeliveryMode::Spool
+            && inner.gauge.events() == 0
+            && inner.breaker.condition() == Condition::Closed;
+        match streams {
+            true => Route::Stream,
+            false => Route::Spool,
+        }
+    }
+
+    /// Reports what became of a batch that was admitted to stream.
+    pub fn report(&self, verdict: &Verdict) {
+        match verdict {
+            // A refusal shows as well that PostHog is there.
+            Verdict::Accepted | Verdict::RefusedForGood(_) => self.inner.breaker.accepted(),
+            Verdict::TryLater { retry_after, .. } => {
+                self.inner
+                    .breaker
+                    .failed(Instant::now(), *retry_after, jitter());
+            }
+        }
+    }
+
+    /// Keeps events; when this returns `Ok`, they are durable and the client may be told so.
+    ///
+    /// # Errors
+    /// Those of [`Store::append`]: the client has to come back later.
+    pub async fn keep(&self, events: Vec<SpooledEvent>) -> Result<(), SpoolError> {
+        self.inner.store.append(&self.inner.name, events).await
+    }
+
+    /// Whether PostHog is believed to be there.
+    pub fn condition(&self) -> Condition {
+        self.inner.breaker.condition()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    pub(super) fn gauge(&self) -> &Gauge {
+        &self.inner.gauge
+    }
+
+    pub(super) fn breaker(&self) -> &Breaker {
+        &self.inner.breaker
+    }
+
+    /// Counts events that PostHog refused one after the other, none accepted between them.
+    pub(super) fn refused(&self) -> u32 {
+        self.inner.refused_in_row.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The spool could not do its part of the draining.
+    pub(super) fn drain_failed(&self, error: &SpoolError) {
+        let inner = &self.inner;
+        inner.drain_state.failed(&inner.name, error, Instant::now());
+    }
+
+    /// The spool has done its part.
+    pub(super) fn drain_succeeded(&self) {
+        self.inner.drain_state.end(&self.inner.name, Instant::now());
+    }
+
+    pub(super) fn not_refused(&self) {
+        self.inner.refused_in_row.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A random byte; without a source of randomness the middle.
+pub(super) fn jitter() -> u8 {
+    let mut byte = [128];
+    let _ = getrandom::fill(&mut byte);
+    let [byte] = byte;
+    byte
+}

@@ -1,0 +1,239 @@
+//! `hedgerow spool` on a distributed spool: the streams are asked directly, and the proxies go on.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
+use async_nats::jetstream::stream::RawMessageErrorKind;
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::connection::Connection;
+use super::message::{alone, arrival, FIRST_ARRIVAL, REASON, STATUS};
+use super::streams::Streams;
+use super::{names, remote, NatsSettings};
+use crate::listing::{time, Amount, Listing, WaitingRow};
+use crate::{CommandError, DeadLetter, Refusal, Selection, SpoolCommand, SpoolError};
+
+/// How long a server is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl SpoolCommand {
+    /// Works on the spool on NATS, and writes the answer as lines. The number of a dead letter is
+    /// that of its message. What waits is counted in messages, which hold an event or more.
+    ///
+    /// `retry` and `drop` go from letter to letter: after an error in the middle, those before it
+    /// are done, and the answer says how many.
+    ///
+    /// # Errors
+    /// [`SpoolError::Away`] when no server answers, [`SpoolError::NoStream`] where no proxy has
+    /// made the streams, [`SpoolError::NoSuchDeadLetter`] for a number that no letter has (then nothing
+    /// has been changed), else [`SpoolError::Remote`].
+    pub fn run_on_nats(
+        &self,
+        settings: &NatsSettings,
+        out: &mut dyn Write,
+    ) -> Result<(), CommandError> {
+        let (connection, _ending) = Connection::open(settings)?;
+        let runtime = connection.runtime.clone();
+        runtime.block_on(async {
+            connection.wait(PATIENCE).await?;
+            let streams = Streams::find(&connection, settings).await?;
+            self.carry_out(&streams, out).await
+        })
+    }
+
+    async fn carry_out(&self, streams: &Streams, out: &mut dyn Write) -> Result<(), CommandError> {
+        match self {
+            Self::Ls(form) => Ok(form.write(&list(streams).await?, out)?),
+            Self::Show { number } => {
+                let letter = streams.letter(*number).await?;
+                out.write_all(&letter.body)?;
+                writeln!(out)?;
+                Ok(())
+            }
+            Self::Retry(letters) => {
+                let numbers = streams.resolve(letters).await?;
+                let mut done = 0;
+                let result = streams.each(&numbers, &mut done, Action::Retry).await;
+                writeln!(out, "{done} back in the queue")?;
+                Ok(result?)
+            }
+            Self::Drop(letters) => {
+                let numbers = streams.resolve(letters).await?;
+                let mut done = 0;
+                let result = streams.each(&numbers, &mut done, Action::Drop).await;
+                writeln!(out, "{done} dropped")?;
+                Ok(result?)
+            }
+        }
+    }
+}
+
+/// What is done with a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Retry,
+    Drop,
+}
+
+impl Streams {
+    /// The letters from this number on, the first of them.
+    async fn letter_from(&self, number: u64) -> Result<Option<DeadLetter>, SpoolError> {
+        let asked = self
+            .dead
+            .get_first_raw_message_by_subject(self.all_dead(), number)
+            .await;
+        match asked {
+            Ok(message) => Ok(Some(self.letter_of(message))),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(remote("show its dead letters", error)),
+        }
+    }
+
+    async fn letter(&self, number: i64) -> Result<DeadLetter, SpoolError> {
+        let missing = SpoolError::NoSuchDeadLetter(number);
+        let Some(from) = u64::try_from(number).ok().filter(|from| *from > 0) else {
+            return Err(missing);
+        };
+        let found = self.letter_from(from).await?;
+        found
+            .filter(|letter| letter.number == number)
+            .ok_or(missing)
+    }
+
+    fn letter_of(&self, message: StreamMessage) -> DeadLetter {
+        let text = |name: &str| message.headers.get(name).map(|value| value.as_str());
+        let refused_at = SystemTime::from(message.time);
+        DeadLetter {
+            number: i64::try_from(message.sequence).unwrap_or(i64::MAX),
+            project: self.project_of(&message.subject).unwrap_or_default(),
+            first_arrival: first_arrival(&message.headers).unwrap_or(refused_at),
+            refused_at,
+            refusal: Refusal {
+                status: text(STATUS).and_then(|text| text.parse().ok()).unwrap_or(0),
+                reason: text(REASON).unwrap_or_default().to_owned(),
+            },
+            body: message.payload,
+        }
+    }
+
+    async fn resolve(&self, letters: &Selection) -> Result<Vec<i64>, SpoolError> {
+        if let Selection::Numbers(numbers) = letters {
+            let mut numbers = numbers.clone();
+            numbers.sort_unstable();
+            numbers.dedup();
+            for number in &numbers {
+                self.letter(*number).await?;
+            }
+            return Ok(numbers);
+        }
+        let mut numbers = Vec::new();
+        while let Some(letter) = self.letter_from(next(numbers.last())).await? {
+            numbers.push(letter.number);
+        }
+        Ok(numbers)
+    }
+
+    async fn each(
+        &self,
+        numbers: &[i64],
+        done: &mut usize,
+        action: Action,
+    ) -> Result<(), SpoolError> {
+        for number in numbers {
+            let letter = self.letter(*number).await?;
+            if action == Action::Retry {
+                self.requeue(&letter).await?;
+            }
+            // Only now: of a retry that breaks off, the letter is left.
+            self.dead
+                .delete_message(letter.number.unsigned_abs())
+                .await
+                .map_err(|error| remote("delete a dead letter", error))?;
+            *done += 1;
+        }
+        Ok(())
+    }
+
+    /// Puts a letter at the end of what waits.
+    async fn requeue(&self, letter: &DeadLetter) -> Result<(), SpoolError> {
+        let arrived = crate::event::milliseconds(letter.first_arrival);
+        let payload: Bytes = alone(&letter.body);
+        let token = names::token(&letter.project);
+        // Not the id of the first time: the stream may still remember it, and would drop this.
+        let refused_at = crate::event::milliseconds(letter.refused_at);
+        let message = PublishMessage::build()
+            .payload(payload)
+            .message_id(format!("{token}:letter:{}:{refused_at}", letter.number))
+            .header(FIRST_ARRIVAL, arrived.to_string());
+        let sent = self
+            .context
+            .send_publish(self.events_of(&letter.project), message)
+            .await;
+        let published = match sent {
+            Ok(acknowledged) => acknowledged.await,
+            Err(error) => Err(error),
+        };
+        published
+            .map(drop)
+            .map_err(|error| remote("put a dead letter back", error))
+    }
+}
+
+async fn list(streams: &Streams) -> Result<Listing, SpoolError> {
+    let failed = |error| remote("say what waits", error);
+    let asked = streams
+        .waiting
+        .info_with_subjects(streams.all_events())
+        .await;
+    let mut subjects = asked.map_err(|error| remote("say what waits", error))?;
+    let mut waiting = Vec::new();
+    while let Some(subject) = subjects.next().await {
+        let (subject, messages) = subject.map_err(failed)?;
+        if messages > 0 {
+            waiting.push((subject, messages));
+        }
+    }
+    waiting.sort_unstable();
+    let mut listing = Listing::default();
+    for (subject, messages) in waiting {
+        let project = streams.project_of(&subject).unwrap_or_default();
+        let first = streams
+            .waiting
+            .get_first_raw_message_by_subject(&subject, 1)
+            .await;
+        // It may have been delivered meanwhile.
+        let oldest = first.ok().and_then(|first| first_arrival(&first.headers));
+        listing.waiting.push(WaitingRow {
+            project,
+            amount: Amount::Messages {
+                messages: messages as u64,
+            },
+            oldest: oldest.map(time),
+        });
+    }
+    let mut number = None;
+    while let Some(letter) = streams.letter_from(next(number.as_ref())).await? {
+        number = Some(letter.number);
+        listing.dead.push(letter.into());
+    }
+    for stream in [&streams.waiting, &streams.dead] {
+        let info = stream.get_info().await;
+        listing.bytes += info
+            .map_err(|error| remote("say what it holds", error))?
+            .state
+            .bytes;
+    }
+    Ok(listing)
+}
+
+/// The number after this one.
+fn next(number: Option<&i64>) -> u64 {
+    number.map_or(1, |number| number.unsigned_abs() + 1)
+}
+
+fn first_arrival(headers: &HeaderMap) -> Option<SystemTime> {
+    arrival(headers.get(FIRST_ARRIVAL)?.as_str())
+}

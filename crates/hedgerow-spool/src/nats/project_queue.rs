@@ -1,0 +1,342 @@
+//! What this process has taken of one project, while it has the lead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant, SystemTime};
+
+use async_nats::jetstream::consumer::{pull, Consumer};
+use async_nats::jetstream::message::Acker;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::message::{arrival, unpack, FIRST_ARRIVAL};
+use super::streams::{self, Created, Streams, GIVEN_OUT};
+use crate::store::{Gauge, Lead, PeekLimit, Peeked, Position, QueuedEvent, Rest};
+use crate::SpoolError;
+
+/// How long the next message of those that were asked for may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// After this, what is here is enough: the lead goes on running.
+const LONGEST_TAKE: Duration = Duration::from_secs(1);
+
+/// Messages that are asked for at once.
+const MESSAGES: usize = 200;
+
+/// Until the server has seen acknowledgements that are on their way.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// A position is the number of the message, and the event's place in it: a message holds fewer
+/// events than this, because each takes more than two bytes of at most a mebibyte.
+const PLACES: i64 = 1 << 20;
+
+/// Delivered messages that are remembered, in case their acknowledgement was lost.
+const REMEMBERED: usize = 100_000;
+
+/// The part of a project's events that is in this process.
+#[derive(Default)]
+pub(super) struct ProjectQueue {
+    lead: Option<streams::HeldLead>,
+    feed: Option<Feed>,
+    messages: BTreeMap<i64, Message>,
+    done: BTreeSet<i64>,
+    /// What had been added from here when the stream was last found to hold no more than is here.
+    complete: Option<u64>,
+    /// The latest message that was ever here.
+    through: i64,
+}
+
+/// The consumer, and what it gives out.
+struct Feed {
+    consumer: Consumer<pull::Config>,
+    /// The stream that it belongs to.
+    made: Created,
+    /// Messages that it gives out before some of them are acknowledged.
+    most: usize,
+    /// Messages that may be asked for at once.
+    at_once: usize,
+}
+
+impl Feed {
+    fn new(consumer: Consumer<pull::Config>, made: Created) -> Self {
+        let config = &consumer.cached_info().config;
+        let bound = |said: i64, most: usize| match usize::try_from(said) {
+            Ok(said @ 1..) => said.min(most),
+            _ => most,
+        };
+        Self {
+            most: bound(config.max_ack_pending, GIVEN_OUT as usize),
+            at_once: bound(config.max_batch, MESSAGES),
+            consumer,
+            made,
+        }
+    }
+
+    /// Whether the stream may have more although it has just given nothing: a server that may not
+    /// give out many waits for acknowledgements first.
+    async fn withholds(&self) -> Result<bool, SpoolError> {
+        if self.most >= GIVEN_OUT as usize {
+            return Ok(false);
+        }
+        let info = self.consumer.get_info().await;
+        let info = info.map_err(|error| super::remote("say what it gives out", error))?;
+        Ok(info.num_pending > 0)
+    }
+}
+
+/// What the stream gave.
+enum Fetched {
+    Some,
+    /// Nothing, because it holds no more than is here.
+    Nothing,
+    /// Nothing, and more waits: it wants acknowledgements first.
+    NothingYet,
+}
+
+struct Message {
+    events: BTreeMap<i64, Bytes>,
+    first_arrival: SystemTime,
+    acker: Acker,
+}
+
+impl ProjectQueue {
+    pub(super) fn leads(&self) -> bool {
+        self.lead
+            .as_ref()
+            .is_some_and(|lead| !lead.left().is_zero())
+    }
+
+    /// Once nothing is left: everything up to this message has been delivered.
+    pub(super) fn through(&self) -> i64 {
+        self.through
+    }
+
+    /// Takes, renews or loses the lead.
+    pub(super) async fn lead(
+        &mut self,
+        streams: &Streams,
+        project: &str,
+    ) -> Result<Lead, SpoolError> {
+        let before = self.lead.take().filter(|lead| lead.is_valid(streams));
+        let held = before.is_some();
+        let lead = match before {
+            Some(lead) if !lead.is_to_be_renewed() => lead,
+            before => match streams.lead(project, before.as_ref()).await {
+                Ok(Some(lead)) => lead,
+                Ok(None) => {
+                    self.forget();
+                    return Ok(Lead::Theirs);
+                }
+                // Not renewed this time, but still ours for what is left of it.
+                Err(error) => before.ok_or(error)?,
+            },
+        };
+        let left = lead.left();
+        self.lead = Some(lead);
+        let made = streams::created(&streams.waiting);
+        if !held || self.feed.as_ref().is_none_or(|feed| feed.made != made) {
+            // What happened since is unknown: begin with the oldest that is there.
+            self.forget();
+            self.feed = Some(Feed::new(streams.consumer(project).await?, made));
+        }
+        Ok(Lead::Ours(left))
+    }
+
+    fn forget(&mut self) {
+        self.feed = None;
+        self.through = 0;
+        self.messages.clear();
+        self.done.clear();
+        self.complete = None;
+    }
+
+    /// The oldest events, fetched from the stream as far as they are not here yet.
+    pub(super) async fn peek(
+        &mut self,
+        limit: PeekLimit,
+        gauge: &Gauge,
+    ) -> Result<Peeked, SpoolError> {
+        let mut rest = Rest::More;
+        self.complete = None;
+        let begun = Instant::now();
+        while !self.holds(limit) {
+            if begun.elapsed() > LONGEST_TAKE && !self.messages.is_empty() {
+                break;
+            }
+            let most = self.feed.as_ref().map_or(0, |feed| feed.most);
+            if !self.messages.is_empty() && self.messages.len() >= most {
+                break;
+            }
+            let additions = gauge.additions();
+            match self.fetch().await {
+                Ok(Fetched::Some) => {}
+                Ok(Fetched::Nothing) => {
+                    rest = Rest::Nothing;
+                    self.complete = Some(additions);
+                    break;
+                }
+                Ok(Fetched::NothingYet) if !self.messages.is_empty() => break,
+                Ok(Fetched::NothingYet) if begun.elapsed() < PATIENCE => {
+                    tokio::time::sleep(MOMENT).await;
+                }
+                Ok(Fetched::NothingYet) => {
+                    // It has been given out, and is not here. A new consumer begins anew.
+                    self.feed = None;
+                    let why = "its consumer gives nothing out although something waits";
+                    return Err(SpoolError::Away(why.to_owned()));
+                }
+                Err(error) => {
+                    // It may be gone for good: the next lead makes it anew.
+                    self.feed = None;
+                    return Err(error);
+                }
+            }
+        }
+        self.tell(gauge);
+        let mut events: Vec<QueuedEvent> = Vec::new();
+        let mut bytes = 0;
+        'all: for (number, message) in &self.messages {
+            for (place, body) in &message.events {
+                bytes += body.len();
+                let enough = events.len() >= limit.events || bytes > limit.bytes;
+                if enough && !events.is_empty() {
+                    rest = Rest::More;
+                    break 'all;
+                }
+                events.push(QueuedEvent {
+                    position: Position(number * PLACES + place),
+                    body: body.clone(),
+                    first_arrival: message.first_arrival,
+                });
+            }
+        }
+        Ok(Peeked { events, rest })
+    }
+
+    /// Whether a limit is here without asking the stream.
+    fn holds(&self, limit: PeekLimit) -> bool {
+        let (mut events, mut bytes) = (0, 0);
+        self.messages.values().any(|message| {
+            events += message.events.len();
+            bytes += message.events.values().map(Bytes::len).sum::<usize>();
+            events >= limit.events || bytes > limit.bytes
+        })
+    }
+
+    /// Asks the stream for more; whether it gave messages that were not here yet.
+    async fn fetch(&mut self) -> Result<Fetched, SpoolError> {
+        let Some(feed) = &self.feed else {
+            return Err(SpoolError::Away("its consumer is not there".to_owned()));
+        };
+        let failed = |error| SpoolError::Remote {
+            doing: "give out events",
+            source: std::sync::Arc::from(error),
+        };
+        let room = feed.most.saturating_sub(self.messages.len()).max(1);
+        let mut messages = feed
+            .consumer
+            .fetch()
+            // No more than it may give out: it would wait for acknowledgements in the middle.
+            .max_messages(feed.at_once.min(room))
+            .messages()
+            .await
+            .map_err(|error| failed(error.into()))?;
+        let mut new = 0_u32;
+        let late = |late| super::remote("give out events", late);
+        while let Some(message) = timeout(PATIENCE, messages.next()).await.map_err(late)? {
+            let message = message.map_err(failed)?;
+            let Some(number) = message
+                .info()
+                .ok()
+                .and_then(|info| i64::try_from(info.stream_sequence).ok())
+            else {
+                continue;
+            };
+            let (message, acker) = message.split();
+            self.through = self.through.max(number);
+            if self.done.contains(&number) {
+                // Delivered before; its acknowledgement was lost.
+                acknowledge(&acker).await;
+                continue;
+            }
+            if let Some(known) = self.messages.get_mut(&number) {
+                // Given out again, because it has been here for long.
+                known.acker = acker;
+                continue;
+            }
+            let Some(events) = unpack(&message.payload) else {
+                log::error!("a message in the spool's stream is not one of ours; it is left out");
+                acknowledge(&acker).await;
+                continue;
+            };
+            let first_arrival = message
+                .headers
+                .as_ref()
+                .and_then(|headers| headers.get(FIRST_ARRIVAL))
+                .and_then(|text| arrival(text.as_str()))
+                .unwrap_or_else(SystemTime::now);
+            self.messages.insert(
+                number,
+                Message {
+                    events: (0..).zip(events).collect(),
+                    first_arrival,
+                    acker,
+                },
+            );
+            new += 1;
+        }
+        match (new, &self.feed) {
+            (1.., _) => Ok(Fetched::Some),
+            (0, Some(feed)) if feed.withholds().await? => Ok(Fetched::NothingYet),
+            _ => Ok(Fetched::Nothing),
+        }
+    }
+
+    /// The event at a position, if it is still here.
+    pub(super) fn find(&self, position: Position) -> Option<QueuedEvent> {
+        let message = self.messages.get(&(position.0 / PLACES))?;
+        Some(QueuedEvent {
+            position,
+            body: message.events.get(&(position.0 % PLACES))?.clone(),
+            first_arrival: message.first_arrival,
+        })
+    }
+
+    /// Says that nothing is left, if that is known.
+    fn tell(&self, gauge: &Gauge) {
+        if let (true, Some(additions)) = (self.messages.is_empty(), self.complete) {
+            gauge.correct(additions, |_| 0);
+        }
+    }
+
+    /// Forgets events, and acknowledges messages of which none is left.
+    pub(super) async fn acknowledge(&mut self, positions: Vec<Position>, gauge: &Gauge) {
+        let number = positions.len() as u64;
+        let mut bytes = 0;
+        for position in positions {
+            let number = position.0 / PLACES;
+            let Some(message) = self.messages.get_mut(&number) else {
+                continue;
+            };
+            if let Some(body) = message.events.remove(&(position.0 % PLACES)) {
+                bytes += body.len() as u64;
+            }
+            if message.events.is_empty() {
+                acknowledge(&message.acker).await;
+                self.messages.remove(&number);
+                self.done.insert(number);
+                if self.done.len() > REMEMBERED {
+                    self.done.pop_first();
+                }
+            }
+        }
+        gauge.subtract(number, bytes);
+        self.tell(gauge);
+    }
+}
+
+async fn acknowledge(acker: &Acker) {
+    if let Err(error) = acker.ack().await {
+        log::debug!("an acknowledgement could not be sent: {error}");
+    }
+}

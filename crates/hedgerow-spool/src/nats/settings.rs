@@ -1,0 +1,127 @@
+//! Where a distributed spool is, and its bounds.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_nats::{ConnectOptions, ServerAddr};
+
+use super::{remote, ANSWER};
+use crate::{NatsLogin, NatsPlace, SpoolError};
+
+/// Where a distributed spool is, and its bounds.
+#[derive(Clone)]
+pub struct NatsSettings {
+    /// Servers, `nats://host:port` or `tls://…`, several with commas between them.
+    pub url: String,
+    /// Who we are.
+    pub login: Option<NatsLogin>,
+    /// The authority that the servers' certificates are checked against, instead of the system's:
+    /// a PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// What the servers know us by, where they ask for a certificate: a PEM file, and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The stream's name, and the first token of its subjects. Two more streams have this name with
+    /// `_DEAD` and `_LEAD` at its end.
+    pub stream: String,
+    /// Copies of each message, used when the streams are made; without a number three in a
+    /// cluster, else one.
+    pub replicas: Option<usize>,
+    /// Bytes that may wait; used when the stream is made. Dead letters may hold a tenth of it.
+    pub max_size: u64,
+    /// How long an event waits before it is dropped; used when the stream is made.
+    pub max_age: Duration,
+    /// How long a proxy that has died keeps the others from draining in its place. Streams with a
+    /// shorter lead are changed; see [`lead_for`](Self::lead_for).
+    pub lead: Duration,
+    /// The largest event that may come, in bytes: the log says once if the servers take less.
+    pub largest_event: Option<usize>,
+}
+
+impl NatsSettings {
+    /// A spool of 1 GiB and 7 days, led for a minute at a time.
+    pub fn new(url: &str, stream: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            login: None,
+            ca_file: None,
+            certificate: None,
+            stream: stream.to_owned(),
+            replicas: None,
+            max_size: 1 << 30,
+            max_age: Duration::from_secs(7 * 24 * 3600),
+            lead: Duration::from_secs(60),
+            largest_event: None,
+        }
+    }
+
+    /// These streams with these bounds, led for a minute at a time.
+    pub fn of(nats: &NatsPlace, max_size: u64, max_age: Duration) -> Self {
+        let servers: Vec<_> = nats.servers.iter().map(ToString::to_string).collect();
+        Self {
+            login: nats.login.clone(),
+            ca_file: nats.ca_file.clone(),
+            certificate: nats
+                .certificate
+                .as_ref()
+                .map(|files| (files.certificate.clone(), files.key.clone())),
+            replicas: nats.replicas,
+            max_size,
+            max_age,
+            ..Self::new(&servers.join(","), &nats.stream)
+        }
+    }
+
+    /// The lead for deliveries that take at most `longest_delivery`. It is renewed when a sixth of it is gone,
+    /// and what is left then is enough for a delivery.
+    #[must_use]
+    pub fn lead_for(longest_delivery: Duration) -> Duration {
+        longest_delivery * 3 / 2 + Duration::from_secs(1)
+    }
+
+    pub(super) fn servers(&self) -> Result<Vec<ServerAddr>, SpoolError> {
+        let servers = self.url.split(',').map(|url| url.trim().parse());
+        servers
+            .collect::<Result<_, _>>()
+            .map_err(|error| remote("read its URL", error))
+    }
+
+    pub(super) fn options(&self) -> Result<ConnectOptions, SpoolError> {
+        let options = ConnectOptions::new()
+            .name("hedgerow")
+            .connection_timeout(ANSWER)
+            .request_timeout(Some(ANSWER))
+            .retry_on_initial_connect();
+        let options = match &self.login {
+            Some(NatsLogin::User { name, password }) => {
+                options.user_and_password(name.clone(), password.clone())
+            }
+            Some(NatsLogin::Token(token)) => options.token(token.clone()),
+            Some(NatsLogin::Credentials(text)) => options
+                .credentials(text)
+                .map_err(|error| remote("read its credentials", error))?,
+            None => options,
+        };
+        let options = match &self.ca_file {
+            Some(path) => options.add_root_certificates(path.clone()),
+            None => options,
+        };
+        Ok(match &self.certificate {
+            Some((certificate, key)) => {
+                options.add_client_certificate(certificate.clone(), key.clone())
+            }
+            None => options,
+        })
+    }
+}
+
+impl std::fmt::Debug for NatsSettings {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may hold a password.
+        formatter
+            .debug_struct("NatsSettings")
+            .field("stream", &self.stream)
+            .field("max_size", &self.max_size)
+            .field("max_age", &self.max_age)
+            .finish_non_exhaustive()
+    }
+}

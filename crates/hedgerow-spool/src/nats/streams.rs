@@ -1,0 +1,397 @@
+//! The three streams of a distributed spool: what waits, the dead letters, and who drains.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{pull, AckPolicy, Consumer, DeliverPolicy};
+use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{
+    Config, ConsumerErrorKind, DiscardPolicy, RetentionPolicy, StorageType, Stream,
+};
+use async_nats::jetstream::{Context, ErrorCode};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::{names, remote, NatsSettings};
+use crate::SpoolError;
+
+/// The server gives a message out again after this, unless it has been acknowledged. A new leader
+/// makes the consumer anew and need not wait for it.
+const ACK_WAIT: Duration = Duration::from_secs(300);
+
+/// Copies of each message in a cluster: one server may be lost.
+const REPLICAS: usize = 3;
+
+/// How long the streams recognise a message that is published again.
+const DUPLICATES: Duration = Duration::from_secs(300);
+
+/// Messages that a consumer may have given out and that are not acknowledged. More than the replay
+/// ever has at once.
+pub(super) const GIVEN_OUT: i64 = 100_000;
+
+/// Bytes of all leads: some hundred bytes for each project.
+const LEAD_BYTES: i64 = 256 << 10;
+
+pub(super) struct Streams {
+    pub(super) context: Context,
+    pub(super) waiting: Stream,
+    pub(super) dead: Stream,
+    name: String,
+    lead: Duration,
+    leads: Option<Stream>,
+}
+
+/// When a stream was made: one that was deleted and made anew holds nothing of what the one before held.
+pub(super) type Created = String;
+
+/// When this stream was made.
+pub(super) fn created(stream: &Stream) -> Created {
+    format!("{:?}", stream.cached_info().created)
+}
+
+/// A lead that this process holds.
+#[derive(Debug, Clone)]
+pub(super) struct HeldLead {
+    sequence: u64,
+    /// The stream that it was taken in.
+    made: Option<Created>,
+    until: Instant,
+    renew: Duration,
+}
+
+impl HeldLead {
+    pub(super) fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether it still means something: it is not over, and its stream is there.
+    pub(super) fn is_valid(&self, streams: &Streams) -> bool {
+        !self.left().is_zero() && self.made == streams.leads.as_ref().map(created)
+    }
+
+    pub(super) fn is_to_be_renewed(&self) -> bool {
+        self.left() < self.renew
+    }
+}
+
+impl Streams {
+    /// Finds the streams, or makes those that are not there. Streams that an operator has made are
+    /// used as they are.
+    pub(super) async fn open(
+        connection: &Connection,
+        settings: &NatsSettings,
+    ) -> Result<Self, SpoolError> {
+        let (client, context) = (&connection.client, &connection.context);
+        let base = |suffix: &str, subject: &str| Config {
+            name: format!("{}{suffix}", settings.stream),
+            subjects: vec![format!("{}.{subject}.*", settings.stream)],
+            storage: StorageType::File,
+            duplicate_window: DUPLICATES,
+            // Asked only now: before the first answer it is unknown whether it is a cluster.
+            num_replicas: settings
+                .replicas
+                .unwrap_or(match client.server_info().cluster {
+                    Some(_) => REPLICAS,
+                    None => 1,
+                }),
+            ..Config::default()
+        };
+        let max_bytes = i64::try_from(settings.max_size).unwrap_or(i64::MAX);
+        let max_bytes = match find(context, &settings.stream).await? {
+            Some(_) => max_bytes,
+            None => most_bytes(context, max_bytes).await,
+        };
+        let waiting = Config {
+            // What has been delivered leaves the stream; what does not fit is refused, not dropped.
+            retention: RetentionPolicy::WorkQueue,
+            discard: DiscardPolicy::New,
+            max_bytes,
+            max_age: settings.max_age,
+            ..base("", "events")
+        };
+        let dead = Config {
+            discard: DiscardPolicy::Old,
+            max_bytes: max_bytes / 10,
+            max_age: settings.max_age,
+            ..base("_DEAD", "dead")
+        };
+        let lead = Config {
+            discard: DiscardPolicy::Old,
+            max_messages_per_subject: 1,
+            // Some accounts require a bound.
+            max_bytes: LEAD_BYTES,
+            max_age: settings.lead,
+            duplicate_window: settings.lead,
+            ..base("_LEAD", "lead")
+        };
+        let waiting = find_or_make(context, waiting).await?;
+        let dead = find_or_make(context, dead).await?;
+        let lead = find_or_make(context, lead).await?;
+        let mut kept = lead.cached_info().config.clone();
+        if kept.max_age < settings.lead {
+            // Made for shorter deliveries than ours: with that, we could never lead.
+            kept.max_age = settings.lead;
+            let changed = context.update_stream(&kept).await;
+            changed.map_err(|error| remote("make its leads longer", error))?;
+        }
+        Ok(Self {
+            context: context.clone(),
+            waiting,
+            dead,
+            name: settings.stream.clone(),
+            // What the stream says counts, whichever process made it.
+            lead: kept.max_age,
+            leads: Some(lead),
+        })
+    }
+
+    /// Finds the streams, or says which one is not there.
+    pub(super) async fn find(
+        connection: &Connection,
+        settings: &NatsSettings,
+    ) -> Result<Self, SpoolError> {
+        let context = &connection.context;
+        let required = |suffix: &str| {
+            let name = format!("{}{suffix}", settings.stream);
+            async move {
+                let found = find(context, &name).await?;
+                found.ok_or(SpoolError::NoStream(name))
+            }
+        };
+        Ok(Self {
+            context: context.clone(),
+            waiting: required("").await?,
+            dead: required("_DEAD").await?,
+            name: settings.stream.clone(),
+            lead: settings.lead,
+            leads: None,
+        })
+    }
+
+    /// Whether all of them are still there, and the same. What was known of one that has been
+    /// deleted is void.
+    pub(super) async fn are_there(&self) -> Result<bool, SpoolError> {
+        for known in [Some(&self.waiting), Some(&self.dead), self.leads.as_ref()] {
+            let Some(known) = known else { continue };
+            let found = find(&self.context, &known.cached_info().config.name).await?;
+            if found.is_none_or(|found| created(&found) != created(known)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The largest message, its headers included, that the stream of what waits takes by itself.
+    pub(super) fn largest_message(&self) -> Option<usize> {
+        let bound = self.waiting.cached_info().config.max_message_size;
+        usize::try_from(bound).ok().filter(|bound| *bound > 0)
+    }
+
+    pub(super) fn events_of(&self, project: &str) -> String {
+        format!("{}.events.{}", self.name, names::token(project))
+    }
+
+    pub(super) fn dead_of(&self, project: &str) -> String {
+        format!("{}.dead.{}", self.name, names::token(project))
+    }
+
+    fn lead_of(&self, project: &str) -> String {
+        format!("{}.lead.{}", self.name, names::token(project))
+    }
+
+    /// Where the one that drains tells the others about its end.
+    pub(super) fn end_of(&self, project: &str) -> String {
+        format!("{}.end.{}", self.name, names::token(project))
+    }
+
+    /// All of these.
+    pub(super) fn all_ends(&self) -> String {
+        format!("{}.end.*", self.name)
+    }
+
+    /// All subjects of waiting events, for the count of what waits.
+    pub(super) fn all_events(&self) -> String {
+        format!("{}.events.*", self.name)
+    }
+
+    /// All subjects of dead letters.
+    pub(super) fn all_dead(&self) -> String {
+        format!("{}.dead.*", self.name)
+    }
+
+    /// The project of a subject.
+    pub(super) fn project_of(&self, subject: &str) -> Option<String> {
+        let kind_and_token = subject
+            .strip_prefix(self.name.as_str())?
+            .strip_prefix('.')?;
+        names::project(kind_and_token.split_once('.')?.1)
+    }
+
+    /// Takes the lead of a project, or renews it; nothing if another process has it.
+    ///
+    /// The last message of a subject is the lead, and it vanishes by its age. To be published, a
+    /// new one has to name the number of the one before, or 0 for none: the server lets only one
+    /// of two that try pass.
+    pub(super) async fn lead(
+        &self,
+        project: &str,
+        held: Option<&HeldLead>,
+    ) -> Result<Option<HeldLead>, SpoolError> {
+        // Counted from before the request: by the server's clock it lasts longer.
+        let until = Instant::now() + self.lead;
+        let message = PublishMessage::build()
+            .expected_last_subject_sequence(held.map_or(0, |held| held.sequence));
+        let published = match self
+            .context
+            .send_publish(self.lead_of(project), message)
+            .await
+        {
+            Ok(acknowledged) => acknowledged.await,
+            Err(error) => Err(error),
+        };
+        match published {
+            Ok(published) => Ok(Some(HeldLead {
+                sequence: published.sequence,
+                made: self.leads.as_ref().map(created),
+                until,
+                renew: self.lead / 6 * 5,
+            })),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
+            Err(error) => Err(remote("take the lead", error)),
+        }
+    }
+
+    /// Gives a lead up at once.
+    pub(super) async fn resign(&self, project: &str) -> Result<(), SpoolError> {
+        let stream = self
+            .context
+            .get_stream(format!("{}_LEAD", self.name))
+            .await
+            .map_err(|error| remote("give up the lead", error))?;
+        stream
+            .purge()
+            .filter(self.lead_of(project))
+            .await
+            .map_err(|error| remote("give up the lead", error))?;
+        Ok(())
+    }
+
+    /// The durable consumer of a project. A new leader makes it anew: what the one before had taken
+    /// and not acknowledged then comes first again, instead of after everything else.
+    pub(super) async fn consumer(
+        &self,
+        project: &str,
+    ) -> Result<Consumer<pull::Config>, SpoolError> {
+        let name = format!("replay-{}", names::token(project));
+        if let Err(error) = self.waiting.delete_consumer(&name).await {
+            log::debug!("there was no consumer before: {error}");
+        }
+        let mut given_out = match allowed(&self.context).await.max_ack_pending {
+            bound @ 1.. => bound.min(GIVEN_OUT),
+            _ => GIVEN_OUT,
+        };
+        loop {
+            let made = self
+                .waiting
+                .create_consumer(pull::Config {
+                    durable_name: Some(name.clone()),
+                    filter_subject: self.events_of(project),
+                    deliver_policy: DeliverPolicy::All,
+                    ack_policy: AckPolicy::Explicit,
+                    ack_wait: ACK_WAIT,
+                    max_ack_pending: given_out,
+                    ..pull::Config::default()
+                })
+                .await;
+            match made {
+                // The server's own limit, which the account does not show.
+                Err(error) if given_out > 1 && is_over_limit(&error.kind()) => given_out /= 2,
+                made => return made.map_err(|error| remote("make its consumer", error)),
+            }
+        }
+    }
+}
+
+fn is_over_limit(kind: &ConsumerErrorKind) -> bool {
+    match kind {
+        ConsumerErrorKind::JetStream(told) => {
+            told.error_code() == ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS
+        }
+        _ => false,
+    }
+}
+
+/// What an account allows; zero or less is no bound. Older servers say less than the client library
+/// wants to know.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Allowed {
+    max_ack_pending: i64,
+    max_storage: i64,
+    storage_max_stream_bytes: i64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Account {
+    limits: Allowed,
+}
+
+/// What the account allows, as far as the server says it.
+async fn allowed(context: &Context) -> Allowed {
+    match context.request("INFO", &serde_json::json!({})).await {
+        Ok(Response::Ok(Account { limits })) => limits,
+        Ok(Response::Err { error }) => {
+            log::debug!("the account's limits are not known: {error}");
+            Allowed::default()
+        }
+        Err(error) => {
+            log::debug!("the account's limits are not known: {error}");
+            Allowed::default()
+        }
+    }
+}
+
+/// The bytes of the largest stream: as many as are wanted, or as the account allows. A tenth is for
+/// the dead letters.
+async fn most_bytes(context: &Context, wanted: i64) -> i64 {
+    let allowed = allowed(context).await;
+    let in_all = allowed.max_storage.saturating_sub(LEAD_BYTES) / 11 * 10;
+    let bounds = [allowed.storage_max_stream_bytes, in_all];
+    let most = bounds.into_iter().filter(|bound| *bound > 0).min();
+    match most {
+        Some(most) if most < wanted => {
+            log::warn!("the account has room for {most} bytes of events, less than `max_size`");
+            most
+        }
+        _ => wanted,
+    }
+}
+
+async fn find_or_make(context: &Context, config: Config) -> Result<Stream, SpoolError> {
+    if let Some(stream) = find(context, &config.name).await? {
+        return Ok(stream);
+    }
+    let name = config.name.clone();
+    let made = context.create_stream(config).await;
+    let made = made.map_err(|error| remote("make its streams", error))?;
+    log::info!("the stream {name} was not there; it is made");
+    Ok(made)
+}
+
+/// The stream of this name, if there is one.
+pub(super) async fn find(context: &Context, name: &str) -> Result<Option<Stream>, SpoolError> {
+    match context.get_stream(name).await {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(told)
+                if told.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(None)
+            }
+            _ => Err(remote("find its streams", error)),
+        },
+    }
+}

@@ -1,0 +1,271 @@
+//! What the other proxies do: how much waits in the shared stream, and when it is empty.
+//!
+//! The proxy that drains tells the others when it is about to send all that waits. They hold what
+//! arrives for a moment, as it does itself; when nothing is left, it tells them that as well, and
+//! all of them stream again. Without that, a project with steady traffic would never be through.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::Subscriber;
+use futures_util::StreamExt;
+
+use super::streams::Streams;
+use super::{remote, Inner};
+use crate::store::FinalBatch;
+use crate::SpoolError;
+
+/// How often the streams are asked what waits.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The longest time between being told of an end that is near and being told that it is there.
+const NEAR: Duration = Duration::from_secs(2);
+
+/// What the one that drains tells the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// It is sending all that waits.
+    FinalBatch,
+    /// Everything up to this message of the stream has been delivered.
+    QueueEmpty { through: i64 },
+}
+
+impl Notice {
+    fn to_text(self) -> String {
+        match self {
+            Self::FinalBatch => "closing".to_owned(),
+            Self::QueueEmpty { through } => format!("open {through}"),
+        }
+    }
+
+    fn of_text(text: &[u8]) -> Option<Self> {
+        match std::str::from_utf8(text).ok()? {
+            "closing" => Some(Self::FinalBatch),
+            other => Some(Self::QueueEmpty {
+                through: other.strip_prefix("open ")?.parse().ok()?,
+            }),
+        }
+    }
+}
+
+/// Whether the spool can be used, for the log: it hears of changes only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Unknown,
+    /// The last look found nothing, which may be a change of the leader.
+    Doubtful,
+    Usable,
+    Reported,
+}
+
+impl Condition {
+    fn after(self, look: Result<(), SpoolError>) -> Self {
+        match (self, look) {
+            (Self::Reported, Ok(())) => {
+                log::info!("the distributed spool can be used again");
+                Self::Usable
+            }
+            (_, Ok(())) => Self::Usable,
+            (Self::Unknown | Self::Usable, Err(_)) => Self::Doubtful,
+            (Self::Doubtful, Err(error)) => {
+                log::error!("the spool cannot be used for now: {error}");
+                Self::Reported
+            }
+            (Self::Reported, Err(error)) => {
+                log::debug!("{error}");
+                Self::Reported
+            }
+        }
+    }
+}
+
+/// Looks until the task is ended.
+pub(super) async fn look(inner: Arc<Inner>) {
+    let mut near: HashMap<String, Instant> = HashMap::new();
+    let mut ends: Option<Subscriber> = None;
+    let mut looked: Option<Instant> = None;
+    let mut condition = Condition::Unknown;
+    let mut payload = None;
+    loop {
+        if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            let measured = inner.measure().await;
+            condition = condition.after(inner.recheck(measured).await);
+            let unusable = condition == Condition::Reported;
+            inner.unusable.store(unusable, Ordering::Relaxed);
+            inner.compare_sizes(&mut payload).await;
+            if ends.is_none() {
+                ends = inner.listen().await.ok();
+            }
+            looked = Some(Instant::now());
+        }
+        let told = async {
+            match &mut ends {
+                Some(ends) => ends.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        if let Ok(told) = tokio::time::timeout(LOOK / 10, told).await {
+            match told {
+                Some(message) => {
+                    inner
+                        .heard(&message.subject, &message.payload, &mut near)
+                        .await;
+                }
+                None => ends = None,
+            }
+        }
+        near.retain(|project, until| {
+            let goes_on = Instant::now() < *until;
+            if !goes_on {
+                inner.gauges.of(project).set_final_batch(FinalBatch::None);
+            }
+            goes_on
+        });
+    }
+}
+
+impl Inner {
+    /// Tells the others; a process that misses it goes on as before.
+    pub(super) async fn tell(&self, project: &str, end: Notice) {
+        let Ok(streams) = self.streams().await else {
+            return;
+        };
+        let told = self
+            .connection
+            .client
+            .publish(streams.end_of(project), end.to_text().into())
+            .await;
+        if let Err(error) = told {
+            log::debug!("the others could not be told: {error}");
+        }
+    }
+
+    async fn listen(&self) -> Result<Subscriber, SpoolError> {
+        let streams = self.streams().await?;
+        self.connection
+            .client
+            .subscribe(streams.all_ends())
+            .await
+            .map_err(|error| remote("listen to the others", error))
+    }
+
+    async fn heard(&self, subject: &str, text: &[u8], near: &mut HashMap<String, Instant>) {
+        let Ok(streams) = self.streams().await else {
+            return;
+        };
+        let (Some(project), Some(end)) = (streams.project_of(subject), Notice::of_text(text))
+        else {
+            return;
+        };
+        if self.leads(&project) {
+            return;
+        }
+        let gauge = self.gauges.of(&project);
+        match end {
+            Notice::FinalBatch => {
+                gauge.set_final_batch(FinalBatch::InFlight);
+                near.insert(project, Instant::now() + NEAR);
+            }
+            Notice::QueueEmpty { through } => {
+                // In this order: what is added after the first line makes the last one void.
+                let additions = gauge.additions();
+                let own = self
+                    .own
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get(&project)
+                    .copied();
+                if own.is_none_or(|own| own <= through) {
+                    gauge.correct(additions, |_| 0);
+                }
+                gauge.set_final_batch(FinalBatch::None);
+                near.remove(&project);
+            }
+        }
+    }
+
+    /// Says it when the servers take less at once than an event may have. Their limit can change
+    /// with the server that is connected.
+    async fn compare_sizes(&self, seen: &mut Option<usize>) {
+        let (Some(largest), Some(wanted)) =
+            (self.largest_event().await, self.settings.largest_event)
+        else {
+            return;
+        };
+        if seen.replace(largest) != Some(largest) && largest < wanted {
+            log::warn!(
+                "`limits.event` lets events of {wanted} bytes through, and the distributed spool \
+                 takes none above {largest}: they are refused when it is needed. Its servers' \
+                 `max_payload` bounds that"
+            );
+        }
+    }
+
+    /// Asks the stream how much waits, for all projects. Streams that are gone are made again.
+    async fn measure(&self) -> Result<(), SpoolError> {
+        let seen = self.gauges.snapshot();
+        let mut streams = self.streams().await?;
+        if !streams.are_there().await? {
+            self.forget_streams().await;
+            streams = self.streams().await?;
+        }
+        let mut subjects = streams
+            .waiting
+            .info_with_subjects(streams.all_events())
+            .await
+            .map_err(|error| remote("say what waits", error))?;
+        let mut messages = HashMap::new();
+        while let Some(subject) = subjects.next().await {
+            let (subject, number) = subject.map_err(|error| remote("say what waits", error))?;
+            if let Some(project) = streams.project_of(&subject) {
+                messages.insert(project, number as u64);
+            }
+        }
+        for project in seen.keys() {
+            messages.entry(project.clone()).or_insert(0);
+        }
+        for (project, messages) in messages {
+            let additions = seen.get(&project).copied().unwrap_or_default();
+            let leads = self.leads(&project);
+            self.gauges
+                .of(&project)
+                .correct(additions, |events| match messages {
+                    0 => 0,
+                    // A message holds one event or more; how many, only the proxy knows that
+                    // appended it.
+                    _ if leads => events.max(messages),
+                    _ => messages,
+                });
+        }
+        self.gauges.announce();
+        let info = &subjects.info;
+        if let Ok(limit) = u64::try_from(info.config.max_bytes) {
+            self.gauges.set_size(info.state.bytes, limit);
+        }
+        // What cannot be counted is no reason to take the spool for unusable.
+        if let Err(error) = self.count_dead_letters(&streams).await {
+            log::debug!("{error}");
+        }
+        Ok(())
+    }
+
+    async fn count_dead_letters(&self, streams: &Streams) -> Result<(), SpoolError> {
+        let mut subjects = streams
+            .dead
+            .info_with_subjects(streams.all_dead())
+            .await
+            .map_err(|error| remote("say how many dead letters there are", error))?;
+        let mut letters = HashMap::new();
+        while let Some(subject) = subjects.next().await {
+            let (subject, number) =
+                subject.map_err(|error| remote("say how many dead letters there are", error))?;
+            if let Some(project) = streams.project_of(&subject) {
+                letters.insert(project, number as u64);
+            }
+        }
+        self.gauges.set_dead_letters(&letters);
+        Ok(())
+    }
+}

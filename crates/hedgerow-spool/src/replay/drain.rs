@@ -1,0 +1,334 @@
+//! One project's events on their way from the spool to PostHog.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use flate2::write::GzEncoder;
+use flate2::Compression;
+use hedgerow_rewrite::posthog::{Batch, Envelope};
+use tokio::sync::watch;
+
+use super::{ReplaySettings, RunState};
+use crate::breaker::{Admission, Condition};
+use crate::live::{jitter, DeliveryMode, Project};
+use crate::rate_limit::RateLimit;
+use crate::store::{FinalBatch, Lead, PeekLimit, QueuedEvent, Rest, Store};
+use crate::{Encoding, Halving, OutgoingBatch, Refused, SpoolError, Upstream, Verdict};
+
+/// The wait after the spool itself could not be read or written.
+const SPOOL_PAUSE: Duration = Duration::from_secs(1);
+
+/// A request is not made smaller than this, in bytes: below it, the event is at fault for a 413.
+const LEAST_BATCH: usize = 64 << 10;
+
+/// The pause of one that does not drain, until it asks again whether it should.
+const LOOK: Duration = Duration::from_millis(500);
+
+pub(super) struct Drain {
+    project: Project,
+    store: Arc<dyn Store>,
+    upstream: Arc<dyn Upstream>,
+    settings: ReplaySettings,
+    state: watch::Receiver<RunState>,
+    rate_limit: RateLimit,
+    /// The largest batch that PostHog takes, as far as it has said.
+    most_bytes: usize,
+    /// The next batch: smaller after a failure, larger again with each success.
+    batch_bytes: usize,
+    last: FinalBatch,
+}
+
+/// What became of a delivery.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    /// All of it has left the spool.
+    Through,
+    /// Some of it has not.
+    Stuck,
+}
+
+/// Whether there is more to do.
+#[derive(PartialEq, Eq)]
+enum Step {
+    Next,
+    /// Nothing waits, or another process is the leader.
+    Done,
+}
+
+impl Drain {
+    pub(super) fn new(
+        project: Project,
+        store: Arc<dyn Store>,
+        upstream: Arc<dyn Upstream>,
+        settings: ReplaySettings,
+        state: watch::Receiver<RunState>,
+    ) -> Self {
+        Self {
+            project,
+            store,
+            upstream,
+            settings,
+            state,
+            rate_limit: RateLimit::new(settings.events_per_second, Instant::now()),
+            most_bytes: settings.batch_bytes,
+            batch_bytes: settings.batch_bytes,
+            last: FinalBatch::None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        while self.goes_on() && self.step().await == Step::Next {}
+        self.project.gauge().set_final_batch(FinalBatch::None);
+    }
+
+    fn goes_on(&self) -> bool {
+        *self.state.borrow() == RunState::Running
+    }
+
+    /// Sleeps, unless the replay is told to stop meanwhile.
+    async fn pause(&mut self, time: Duration) {
+        let mut state = self.state.clone();
+        let _ =
+            tokio::time::timeout(time, state.wait_for(|state| *state != RunState::Running)).await;
+    }
+
+    async fn step(&mut self) -> Step {
+        match self.leads().await {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                self.project.drain_succeeded();
+                self.pause(LOOK).await;
+                return Step::Done;
+            }
+            Err(error) => {
+                self.project.drain_failed(&error);
+                self.pause(SPOOL_PAUSE).await;
+                return Step::Done;
+            }
+        }
+        let Some(envelope) = self.upstream.envelope(self.project.name()) else {
+            return Step::Done;
+        };
+        let limit = PeekLimit {
+            events: self.settings.batch_events,
+            bytes: self.batch_bytes,
+        };
+        let taken = match self.store.peek(self.project.name(), limit).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.project.drain_failed(&error);
+                self.pause(SPOOL_PAUSE).await;
+                return Step::Next;
+            }
+        };
+        let mut held = taken.events;
+        let oldest = held.first().map(|held| held.first_arrival);
+        self.project.gauge().set_oldest(oldest);
+        let Some(first) = held.first() else {
+            self.project.drain_succeeded();
+            if self.last == FinalBatch::InFlight {
+                self.store.queue_is_empty(self.project.name()).await;
+            }
+            return Step::Done;
+        };
+        if let Some(wait) = self.lingers(&held, first.first_arrival) {
+            self.pause(wait).await;
+            return Step::Next;
+        }
+        let admission = self.project.breaker().admit(Instant::now());
+        match admission {
+            Admission::Wait(wait) => {
+                self.pause(wait).await;
+                return Step::Next;
+            }
+            Admission::Probe => held.truncate(1),
+            Admission::Go => {}
+        }
+        let wait = self.rate_limit.take(held.len(), Instant::now());
+        if !wait.is_zero() {
+            self.pause(wait).await;
+            if !self.goes_on() {
+                return Step::Done;
+            }
+        }
+        // What waits at this moment goes out whole. What arrives from now on waits for the end of
+        // it instead of going into the spool: so the spool runs empty under any load.
+        let whole = admission == Admission::Go && taken.rest == Rest::Nothing;
+        self.set_final_batch(if whole && self.project.mode() == DeliveryMode::Stream {
+            FinalBatch::InFlight
+        } else {
+            FinalBatch::None
+        });
+        if self.last == FinalBatch::InFlight {
+            self.store.final_batch_begins(self.project.name()).await;
+        }
+        if self.deliver(&envelope, held).await == Outcome::Stuck {
+            self.set_final_batch(FinalBatch::None);
+        }
+        Step::Next
+    }
+
+    /// For how long this process may drain, if that is enough for one delivery.
+    async fn leads(&self) -> Result<Option<Duration>, SpoolError> {
+        Ok(match self.store.lead(self.project.name()).await? {
+            Lead::Ours(left) => Some(left).filter(|left| *left >= self.settings.longest_delivery),
+            Lead::Theirs => None,
+        })
+    }
+
+    fn least(&self) -> usize {
+        LEAST_BATCH.min(self.settings.batch_bytes)
+    }
+
+    fn set_final_batch(&mut self, last: FinalBatch) {
+        self.last = last;
+        self.project.gauge().set_final_batch(last);
+    }
+
+    /// In mode `spool`, how long to wait for more events before a batch is worth its request.
+    fn lingers(&self, held: &[QueuedEvent], oldest: SystemTime) -> Option<Duration> {
+        if self.project.mode() != DeliveryMode::Spool || held.len() >= self.settings.batch_events {
+            return None;
+        }
+        let bytes: usize = held.iter().map(|held| held.body.len()).sum();
+        if bytes >= self.batch_bytes / 2 {
+            return None;
+        }
+        // An arrival that is still to come is a clock that was put back: waiting for it could take
+        // as long as that.
+        let age = SystemTime::now().duration_since(oldest).ok()?;
+        self.settings
+            .linger
+            .checked_sub(age)
+            .filter(|wait| !wait.is_zero())
+    }
+
+    /// Sends events in their order. When PostHog refuses several for good, halves are sent until
+    /// the culprit stands alone; the rest is delivered, in order as well.
+    async fn deliver(&mut self, envelope: &Envelope, held: Vec<QueuedEvent>) -> Outcome {
+        let mut halving = Halving::new(held);
+        while let Some(part) = halving.next_part() {
+            // Taking them, and each part before this one, took its time.
+            let left = match self.leads().await {
+                Ok(Some(left)) => left,
+                Ok(None) => return Outcome::Stuck,
+                Err(error) => {
+                    self.project.drain_failed(&error);
+                    self.pause(SPOOL_PAUSE).await;
+                    return Outcome::Stuck;
+                }
+            };
+            let bytes: usize = part.iter().map(|held| held.body.len()).sum();
+            let before = self.project.condition();
+            // Each read and write has its timeout, but many slow ones add up: the process that leads
+            // after this process must not be overtaken by what it still sends.
+            let sent = tokio::time::timeout(left, self.send(envelope, &part)).await;
+            match sent.unwrap_or_else(|_| too_slow()) {
+                Verdict::Accepted => {
+                    self.project.breaker().accepted();
+                    self.project.not_refused();
+                    self.batch_bytes = (self.batch_bytes * 2).min(self.most_bytes);
+                    let positions = part.iter().map(|held| held.position).collect();
+                    self.store.acknowledge(self.project.name(), positions).await;
+                    self.project.drain_succeeded();
+                    let waiting = self.project.gauge().events();
+                    self.upstream.delivered(self.project.name(), &part, waiting);
+                }
+                Verdict::RefusedForGood(refusal) => {
+                    let Refused::Culprit(culprit) = halving.refused(part) else {
+                        if refusal.status == 413 {
+                            self.most_bytes = self.most_bytes.min(bytes / 2).max(self.least());
+                            self.batch_bytes = self.batch_bytes.min(self.most_bytes);
+                        }
+                        if !self.goes_on() {
+                            return Outcome::Stuck;
+                        }
+                        continue;
+                    };
+                    let name = self.project.name();
+                    let moved = self
+                        .store
+                        .dead_letter(name, culprit.position, refusal.clone())
+                        .await;
+                    if let Err(error) = moved {
+                        self.project.drain_failed(&error);
+                        self.pause(SPOOL_PAUSE).await;
+                        return Outcome::Stuck;
+                    }
+                    self.project.drain_succeeded();
+                    self.upstream.dead_lettered(name, &culprit.body, &refusal);
+                    if self.project.refused() >= self.settings.refused_in_row {
+                        if before == Condition::Closed {
+                            log::error!(
+                                "PostHog refuses every event of {}: they wait now",
+                                self.project.name()
+                            );
+                        }
+                        self.project.breaker().trip(Instant::now(), jitter());
+                        return Outcome::Stuck;
+                    }
+                    self.project.breaker().accepted();
+                }
+                Verdict::TryLater { retry_after, why } => {
+                    self.project.drain_succeeded();
+                    // It may have been more than PostHog can do within the timeout, and the same
+                    // again would be too.
+                    if part.len() > 1 {
+                        self.batch_bytes = self.batch_bytes.min(bytes / 2).max(self.least());
+                    }
+                    self.project
+                        .breaker()
+                        .failed(Instant::now(), retry_after, jitter());
+                    if before == Condition::Closed {
+                        log::warn!(
+                            "PostHog cannot take events of {} ({why}); {} wait",
+                            self.project.name(),
+                            self.project.gauge().events()
+                        );
+                    }
+                    return Outcome::Stuck;
+                }
+            }
+        }
+        Outcome::Through
+    }
+
+    async fn send(&self, envelope: &Envelope, part: &[QueuedEvent]) -> Verdict {
+        let plain = Batch::of(envelope, part.iter().map(|held| &held.body));
+        let body = match self.settings.encoding {
+            Encoding::Identity => Some(plain),
+            // Megabytes take milliseconds: not on a thread that serves requests.
+            Encoding::Gzip => tokio::task::spawn_blocking(move || gzip(&plain))
+                .await
+                .ok()
+                .flatten(),
+        };
+        let Some(body) = body else {
+            return Verdict::TryLater {
+                retry_after: None,
+                why: "the batch cannot be compressed".to_owned(),
+            };
+        };
+        let batch = OutgoingBatch {
+            body: Bytes::from(body),
+            encoding: self.settings.encoding,
+            events: part.len(),
+        };
+        self.upstream.deliver(self.project.name(), batch).await
+    }
+}
+
+fn too_slow() -> Verdict {
+    Verdict::TryLater {
+        retry_after: None,
+        why: "a batch took longer than one proxy may drain the spool".to_owned(),
+    }
+}
+
+fn gzip(plain: &[u8]) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
+    encoder.write_all(plain).ok()?;
+    encoder.finish().ok()
+}

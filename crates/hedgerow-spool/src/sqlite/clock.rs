@@ -1,0 +1,149 @@
+//! The spool's own time, by which its events grow old.
+//!
+//! The time of day can be set, and what was acknowledged a moment ago would be a year old. So age is
+//! the time that has passed while a process had the spool open. The file remembers it from time to
+//! time; while nothing runs, nothing grows older.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::Clock;
+
+/// A difference of the two clocks within one look that is no jump: one that is slowly put right.
+const TOLERANCE: Duration = Duration::from_secs(10);
+
+/// The spool's own time. It begins with the time of day when the file is made, and from then on goes
+/// on by itself.
+pub(super) struct SpoolClock {
+    clock: Clock,
+    /// What it was then.
+    base: (SystemTime, Instant),
+    /// The time of day at the last look.
+    seen: (SystemTime, Instant),
+    /// Whether the file has been asked.
+    memory: Memory,
+    remembered: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    NotAsked,
+    Asked,
+}
+
+/// The time of day was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Jump {
+    Forward(Duration),
+    Back(Duration),
+}
+
+impl SpoolClock {
+    pub(super) fn new(clock: Clock) -> Self {
+        let (now, at) = (clock(), Instant::now());
+        Self {
+            clock,
+            base: (now, at),
+            seen: (now, at),
+            memory: Memory::NotAsked,
+            remembered: None,
+        }
+    }
+
+    pub(super) fn now(&self) -> SystemTime {
+        self.at(Instant::now())
+    }
+
+    fn at(&self, at: Instant) -> SystemTime {
+        let (time, since) = self.base;
+        time + at.saturating_duration_since(since)
+    }
+
+    /// Goes on where the file was left. A file that remembers nothing begins with the time of day.
+    pub(super) fn resume(&mut self, remembered: Option<SystemTime>) {
+        let at = Instant::now();
+        let time = match (self.memory, remembered) {
+            (_, None) => self.at(at),
+            (Memory::NotAsked, Some(time)) => time,
+            // Another process may have been ahead.
+            (Memory::Asked, Some(time)) => time.max(self.at(at)),
+        };
+        self.memory = Memory::Asked;
+        self.base = (time, at);
+    }
+
+    /// Looks at the time of day; whether it was set since the last look.
+    pub(super) fn look(&mut self) -> Option<Jump> {
+        self.look_at((self.clock)(), Instant::now())
+    }
+
+    fn look_at(&mut self, now: SystemTime, at: Instant) -> Option<Jump> {
+        let (before, since) = std::mem::replace(&mut self.seen, (now, at));
+        let expected = before + at.saturating_duration_since(since);
+        match now.duration_since(expected) {
+            Ok(ahead) if ahead > TOLERANCE => Some(Jump::Forward(ahead)),
+            Err(behind) if behind.duration() > TOLERANCE => Some(Jump::Back(behind.duration())),
+            _ => None,
+        }
+    }
+
+    /// Whether the file is to be told again. What a crash forgets is a small part of `max_age`.
+    pub(super) fn is_due(&self, max_age: Duration) -> bool {
+        let every = (max_age / 100).clamp(Duration::from_secs(1), Duration::from_secs(3600));
+        self.remembered.is_none_or(|at| at.elapsed() >= every)
+    }
+
+    pub(super) fn remembered(&mut self) {
+        self.remembered = Some(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[test]
+    fn a_clock_that_is_set_is_noticed_and_moves_nothing() {
+        let wall = UNIX_EPOCH + 20_000 * DAY;
+        let mut clock = SpoolClock::new(Arc::new(move || wall));
+        let start = clock.seen.1;
+        let second = Duration::from_secs(1);
+        assert_eq!(clock.look_at(wall + second, start + second), None);
+        let set = wall + 30 * DAY;
+        assert_eq!(
+            clock.look_at(set, start + 2 * second),
+            Some(Jump::Forward(30 * DAY - 2 * second))
+        );
+        // Once for each jump.
+        assert_eq!(clock.look_at(set + second, start + 3 * second), None);
+        assert_eq!(
+            clock.look_at(wall, start + 3 * second),
+            Some(Jump::Back(30 * DAY + second))
+        );
+        // Slowly put right: no jump.
+        let slow = wall + second + Duration::from_secs(5);
+        assert_eq!(clock.look_at(slow, start + 4 * second), None);
+        assert_eq!(clock.at(start + 4 * second), wall + 4 * second);
+    }
+
+    #[test]
+    fn it_goes_on_where_the_file_was_left_whatever_the_time_of_day_is() {
+        let (wall, left) = (UNIX_EPOCH + 20_000 * DAY, UNIX_EPOCH + 19_000 * DAY);
+        let mut clock = SpoolClock::new(Arc::new(move || wall));
+        clock.resume(Some(left));
+        let now = clock.now();
+        assert!(now >= left && now < left + DAY);
+        // Asked again, it never goes back.
+        clock.resume(Some(left - DAY));
+        assert!(clock.now() >= now);
+        clock.resume(Some(left + DAY));
+        assert!(clock.now() >= left + DAY);
+        let mut fresh = SpoolClock::new(Arc::new(move || wall));
+        fresh.resume(None);
+        assert!(fresh.now() >= wall);
+    }
+}

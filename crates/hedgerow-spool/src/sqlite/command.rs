@@ -1,0 +1,98 @@
+//! `hedgerow spool` on a spool in a folder. No line to the running proxy is needed: SQLite lets
+//! several processes into one file, each change is one transaction, and the replay finds a retried
+//! event within a second.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::database::{Database, Opener};
+use crate::listing::{time, Amount, DeadRow, Listing, WaitingRow};
+use crate::{CommandError, Selection, SpoolCommand, SpoolError};
+
+impl SpoolCommand {
+    /// Works on the spool in `folder`, and writes the answer as lines.
+    ///
+    /// # Errors
+    /// [`SpoolError::Missing`] without a spool there, [`SpoolError::NoSuchDeadLetter`] for a number
+    /// that no letter has (then nothing has been changed), else those of the storage.
+    pub fn run(&self, folder: &Path, out: &mut dyn Write) -> Result<(), CommandError> {
+        let mut database = Database::open(folder, Opener::Command)?;
+        match self {
+            Self::Ls(form) => Ok(form.write(&list(&database)?, out)?),
+            Self::Show { number } => {
+                let letters = database.dead_letters(Some(*number))?;
+                let letter = letters
+                    .first()
+                    .ok_or(SpoolError::NoSuchDeadLetter(*number))?;
+                out.write_all(&letter.body)?;
+                writeln!(out)?;
+                Ok(())
+            }
+            Self::Retry(letters) => {
+                let numbers = letters.resolve(&database)?;
+                let now = database.time()?.unwrap_or_else(SystemTime::now);
+                database.write(|writing| {
+                    numbers
+                        .iter()
+                        .try_for_each(|number| writing.requeue(*number, now).map(drop))
+                })?;
+                writeln!(out, "{} back in the queue", numbers.len())?;
+                Ok(())
+            }
+            Self::Drop(letters) => {
+                let numbers = letters.resolve(&database)?;
+                database.write(|writing| {
+                    numbers
+                        .iter()
+                        .try_for_each(|number| writing.delete_dead_letter(*number))
+                })?;
+                writeln!(out, "{} dropped", numbers.len())?;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Selection {
+    fn resolve(&self, database: &Database) -> Result<Vec<i64>, SpoolError> {
+        let mut numbers = match self {
+            Self::All => {
+                let letters = database.dead_letters(None)?;
+                return Ok(letters.iter().map(|letter| letter.number).collect());
+            }
+            Self::Numbers(numbers) => numbers.clone(),
+        };
+        numbers.sort_unstable();
+        numbers.dedup();
+        for number in &numbers {
+            if database.dead_letters(Some(*number))?.is_empty() {
+                return Err(SpoolError::NoSuchDeadLetter(*number));
+            }
+        }
+        Ok(numbers)
+    }
+}
+
+fn list(database: &Database) -> Result<Listing, SpoolError> {
+    let waiting = database.waiting()?.into_iter();
+    let waiting = waiting.filter(|waiting| waiting.events > 0);
+    Ok(Listing {
+        waiting: waiting
+            .map(|waiting| WaitingRow {
+                amount: Amount::Events {
+                    events: waiting.events,
+                    bytes: waiting.bytes,
+                },
+                oldest: waiting.oldest.map(time),
+                project: waiting.project,
+            })
+            .collect(),
+        dead: database
+            .dead_letters(None)?
+            .into_iter()
+            .map(DeadRow::from)
+            .collect(),
+        bytes: database.used()?,
+    })
+}

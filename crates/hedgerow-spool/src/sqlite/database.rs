@@ -1,0 +1,494 @@
+//! The spool's tables in SQLite, and how they are read. No policy and no threads in here.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use flate2::Crc;
+use rusqlite::config::DbConfig;
+use rusqlite::{params, Connection, ErrorCode, OpenFlags, Row};
+
+use super::migration::{self, OLD_FORMAT};
+use super::writing::Writing;
+use crate::event::time_of;
+use crate::lease::FileLease;
+use crate::store::{PeekLimit, Position, QueuedEvent, Rest};
+use crate::{DeadLetter, Leadership, Refusal, SpoolError};
+
+pub(super) const FILE: &str = "spool.db";
+pub(super) const FORMAT: i64 = 2;
+
+/// A page in the log: 8 KiB behind 24 bytes that say which one it is.
+const FRAME: usize = 8192 + 24;
+
+/// How long a statement waits for another process that is writing: the predecessor in an upgrade,
+/// or `hedgerow spool`.
+const BUSY: Duration = Duration::from_secs(5);
+
+// `event_order` carries the deduplication key, so that what is known at the start is read without
+// the bodies. AUTOINCREMENT: a position is never given twice, so a late settle hits no other event.
+const SCHEMA: &str = "
+    CREATE TABLE project (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        events INTEGER NOT NULL DEFAULT 0,
+        bytes INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE TABLE event (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        project INTEGER NOT NULL,
+        arrived INTEGER NOT NULL,
+        stored_at INTEGER NOT NULL,
+        crc INTEGER NOT NULL,
+        dedup_key BLOB NOT NULL,
+        body BLOB NOT NULL
+    );
+    CREATE INDEX event_order ON event (project, seq, dedup_key);
+    CREATE TABLE dead_letter (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        project INTEGER NOT NULL,
+        arrived INTEGER NOT NULL,
+        refused_at INTEGER NOT NULL,
+        status INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        body BLOB NOT NULL
+    );
+    CREATE TABLE clock (
+        id INTEGER PRIMARY KEY CHECK (id = 0),
+        time INTEGER NOT NULL
+    );
+";
+
+/// One connection to the spool's file.
+pub(crate) struct Database {
+    connection: Connection,
+    file: PathBuf,
+    inode: (u64, u64),
+    projects: HashMap<String, i64>,
+    damaged: Cell<bool>,
+}
+
+/// What waits for one project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The project.
+    pub project: String,
+    /// Events.
+    pub events: u64,
+    /// Their JSON in bytes.
+    pub bytes: u64,
+    /// The first arrival of the oldest.
+    pub oldest: Option<SystemTime>,
+}
+
+/// Which kind of process opens a spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opener {
+    /// A proxy: what is missing is made, and what is old is brought up to date.
+    Proxy,
+    /// A command beside one: a missing spool is an error, and so is an old one that a proxy uses. That
+    /// proxy would not find its tables again.
+    Command,
+}
+
+impl Database {
+    pub(crate) fn open(folder: &Path, opener: Opener) -> Result<Self, SpoolError> {
+        let file = folder.join(FILE);
+        if opener == Opener::Command && !file.exists() {
+            return Err(SpoolError::Missing(folder.to_owned()));
+        }
+        prepare(folder, &file).map_err(|source| match SpoolError::from(source) {
+            SpoolError::File(source) => SpoolError::Folder {
+                path: folder.to_owned(),
+                source,
+            },
+            other => other,
+        })?;
+        let connection = Connection::open_with_flags(
+            &file,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        connection.busy_timeout(BUSY)?;
+        // The log and its index stay when the last connection closes: on a disk that is full or
+        // read-only the next one could not make them, and so not even read.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if format == 0 {
+            // For a new file only: they write, and a read-only disk can still be read.
+            connection
+                .execute_batch("PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL;")?;
+        }
+        // FULL: in WAL mode this is what makes every commit wait for the disk.
+        connection.execute_batch(
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA wal_autocheckpoint = 0;
+             PRAGMA journal_size_limit = 8388608;
+             PRAGMA cache_size = -8192;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA trusted_schema = OFF;",
+        )?;
+        let mut database = Self {
+            connection,
+            inode: inode(&file).unwrap_or_default(),
+            file,
+            projects: HashMap::new(),
+            damaged: Cell::new(false),
+        };
+        match format {
+            FORMAT => {}
+            0 => database.write(|writing| writing.change_format(0, SCHEMA, FORMAT))?,
+            OLD_FORMAT if opener == Opener::Proxy || is_free(folder) => {
+                database.write(|writing| migration::run(writing, FORMAT))?;
+            }
+            found => {
+                return Err(SpoolError::Format {
+                    found,
+                    known: FORMAT,
+                })
+            }
+        }
+        Ok(database)
+    }
+
+    /// Whether the file under this connection is still the one at its path: writing into a file
+    /// that someone has deleted keeps nothing.
+    pub(crate) fn is_in_place(&self) -> bool {
+        inode(&self.file).is_ok_and(|inode| inode == self.inode)
+    }
+
+    /// Whether SQLite has found its file damaged since this connection was opened.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.get()
+    }
+
+    /// One transaction. It is durable when this returns `Ok`, and has left no trace otherwise.
+    pub(crate) fn write<R>(
+        &mut self,
+        work: impl FnOnce(&mut Writing<'_>) -> Result<R, rusqlite::Error>,
+    ) -> Result<R, SpoolError> {
+        // IMMEDIATE, because a transaction that begins by reading cannot wait for its turn later.
+        let result = self
+            .connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .and_then(|transaction| {
+                let mut writing = Writing::new(transaction, &mut self.projects);
+                let result = work(&mut writing)?;
+                writing.commit()?;
+                Ok(result)
+            });
+        result.map_err(|error| {
+            // A project's number may have been rolled back with the rest.
+            self.projects.clear();
+            self.fault(error)
+        })
+    }
+
+    fn fault(&self, error: rusqlite::Error) -> SpoolError {
+        if matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        ) {
+            self.damaged.set(true);
+        }
+        error.into()
+    }
+
+    /// Bytes in use: pages of the file that hold something.
+    pub(crate) fn used(&self) -> Result<u64, SpoolError> {
+        used(&self.connection).map_err(|error| self.fault(error))
+    }
+
+    /// The oldest events of a project after a position, in order, and those whose bytes are not
+    /// what was written.
+    pub(crate) fn peek(
+        &self,
+        project: &str,
+        limit: PeekLimit,
+        without: &dyn Fn(i64) -> bool,
+    ) -> Result<Found, SpoolError> {
+        let mut found = Found::default();
+        let mut bytes = 0;
+        self.each(
+            "SELECT seq, arrived, crc, body FROM event
+             WHERE project = (SELECT id FROM project WHERE name = ?1) ORDER BY seq",
+            params![project],
+            |row| {
+                let seq: i64 = row.get(0)?;
+                if without(seq) {
+                    return Ok(Next::Row);
+                }
+                let body: Vec<u8> = row.get(3)?;
+                if checksum(&body) != row.get::<_, u32>(2)? {
+                    found.damaged.push(Position(seq));
+                    return Ok(Next::Row);
+                }
+                bytes += body.len();
+                let enough = found.events.len() >= limit.events || bytes > limit.bytes;
+                if enough && !found.events.is_empty() {
+                    found.rest = Rest::More;
+                    return Ok(Next::Enough);
+                }
+                found.events.push(QueuedEvent {
+                    position: Position(seq),
+                    body: body.into(),
+                    first_arrival: time_of(row.get(1)?),
+                });
+                Ok(Next::Row)
+            },
+        )?;
+        Ok(found)
+    }
+
+    /// The spool's own time as it was last written down, or that of its newest event or dead letter.
+    pub(crate) fn time(&self) -> Result<Option<SystemTime>, SpoolError> {
+        let mut newest: Option<i64> = None;
+        let mut keep = |row: &Row<'_>| {
+            newest = newest.max(row.get(0)?);
+            Ok(Next::Row)
+        };
+        self.each("SELECT time FROM clock", [], &mut keep)?;
+        self.each(
+            "SELECT stored_at FROM event ORDER BY seq DESC LIMIT 1",
+            [],
+            &mut keep,
+        )?;
+        self.each(
+            "SELECT refused_at FROM dead_letter ORDER BY id DESC LIMIT 1",
+            [],
+            &mut keep,
+        )?;
+        Ok(newest.map(time_of))
+    }
+
+    /// Project, events and bytes, of all projects that were ever seen.
+    pub(crate) fn totals(&self) -> Result<Vec<(String, u64, u64)>, SpoolError> {
+        let mut totals = Vec::new();
+        self.each(
+            "SELECT name, events, bytes FROM project ORDER BY name",
+            [],
+            |row| {
+                totals.push((row.get(0)?, row.get(1)?, row.get(2)?));
+                Ok(Next::Row)
+            },
+        )?;
+        Ok(totals)
+    }
+
+    /// What waits, per project.
+    pub(crate) fn waiting(&self) -> Result<Vec<Waiting>, SpoolError> {
+        let mut all = Vec::new();
+        self.each(
+            "SELECT name, events, bytes, (SELECT arrived FROM event WHERE project = project.id
+             ORDER BY seq LIMIT 1) FROM project ORDER BY name",
+            [],
+            |row| {
+                all.push(Waiting {
+                    project: row.get(0)?,
+                    events: row.get(1)?,
+                    bytes: row.get(2)?,
+                    oldest: row.get::<_, Option<i64>>(3)?.map(time_of),
+                });
+                Ok(Next::Row)
+            },
+        )?;
+        Ok(all)
+    }
+
+    /// The deduplication keys of what waits, with their projects, at most `limit`.
+    pub(crate) fn dedup_keys(&self, limit: usize) -> Result<Vec<(String, u128)>, SpoolError> {
+        let mut all = Vec::new();
+        self.each(
+            "SELECT name, dedup_key FROM event INDEXED BY event_order
+             JOIN project ON project.id = event.project LIMIT ?1",
+            params![i64::try_from(limit).unwrap_or(i64::MAX)],
+            |row| {
+                all.push((row.get(0)?, u128::from_be_bytes(row.get(1)?)));
+                Ok(Next::Row)
+            },
+        )?;
+        Ok(all)
+    }
+
+    /// The dead letters in the order of their numbers, or only one.
+    pub(crate) fn dead_letters(&self, only: Option<i64>) -> Result<Vec<DeadLetter>, SpoolError> {
+        let mut all = Vec::new();
+        self.each(
+            "SELECT dead_letter.id, name, arrived, refused_at, status, reason, body
+             FROM dead_letter JOIN project ON project.id = dead_letter.project
+             WHERE ?1 IS NULL OR dead_letter.id = ?1 ORDER BY dead_letter.id",
+            params![only],
+            |row| {
+                all.push(DeadLetter {
+                    number: row.get(0)?,
+                    project: row.get(1)?,
+                    first_arrival: time_of(row.get(2)?),
+                    refused_at: time_of(row.get(3)?),
+                    refusal: Refusal {
+                        status: row.get(4)?,
+                        reason: row.get(5)?,
+                    },
+                    body: row.get::<_, Vec<u8>>(6)?.into(),
+                });
+                Ok(Next::Row)
+            },
+        )?;
+        Ok(all)
+    }
+
+    /// How many dead letters there are of each project.
+    pub(crate) fn dead_letter_counts(&self) -> Result<HashMap<String, u64>, SpoolError> {
+        let mut counts = HashMap::new();
+        self.each(
+            "SELECT name, count(*) FROM dead_letter JOIN project ON project.id = dead_letter.project
+             GROUP BY dead_letter.project",
+            [],
+            |row| {
+                counts.insert(row.get(0)?, row.get(1)?);
+                Ok(Next::Row)
+            },
+        )?;
+        Ok(counts)
+    }
+
+    /// A number that changes when another process has written the file.
+    pub(crate) fn foreign_version(&self) -> Result<i64, SpoolError> {
+        self.connection
+            .pragma_query_value(None, "data_version", |row| row.get(0))
+            .map_err(|error| self.fault(error))
+    }
+
+    /// Moves what the log holds into the file, so that the log begins anew. It fails when the file
+    /// has to grow and cannot; what the log holds stays safe in it.
+    pub(crate) fn checkpoint(&self) -> Result<(), SpoolError> {
+        self.each("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(Next::Row))
+    }
+
+    /// Bytes of the log while it has not all been moved into the file. Every commit logs whole
+    /// pages, so this is many times what the events in it have.
+    pub(crate) fn logged(&self) -> Result<usize, SpoolError> {
+        let mut frames = 0;
+        self.each("PRAGMA wal_checkpoint(NOOP)", [], |row| {
+            let (all, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
+            frames = if all == moved { 0 } else { all };
+            Ok(Next::Row)
+        })?;
+        Ok(usize::try_from(frames).unwrap_or(0) * FRAME)
+    }
+
+    /// Pages of the file that hold nothing.
+    pub(crate) fn free_pages(&self) -> Result<u64, SpoolError> {
+        self.connection
+            .pragma_query_value(None, "freelist_count", |row| row.get::<_, u64>(0))
+            .map_err(|error| self.fault(error))
+    }
+
+    /// Gives the pages that hold nothing back to the file system, in steps that need little log.
+    pub(crate) fn shrink(&self, steps: usize) -> Result<(), SpoolError> {
+        for _ in 0..steps {
+            if self.free_pages()? == 0 {
+                break;
+            }
+            // Each step of this statement frees one page, so it has to be stepped to its end.
+            self.each("PRAGMA incremental_vacuum(64)", [], |_| Ok(Next::Row))?;
+            self.checkpoint()?;
+        }
+        self.each("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(Next::Row))
+    }
+
+    fn each(
+        &self,
+        query: &str,
+        values: impl rusqlite::Params,
+        mut visit: impl FnMut(&Row<'_>) -> Result<Next, rusqlite::Error>,
+    ) -> Result<(), SpoolError> {
+        let run = || {
+            let mut statement = self.connection.prepare_cached(query)?;
+            let mut rows = statement.query(values)?;
+            while let Some(row) = rows.next()? {
+                match visit(row)? {
+                    Next::Row => {}
+                    Next::Enough => break,
+                }
+            }
+            Ok(())
+        };
+        run().map_err(|error| self.fault(error))
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// What was written is in the file itself afterwards, unless others use it or it cannot be written.
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Err(error) = self.checkpoint() {
+            log::debug!("the log stays beside the spool's file: {error}");
+        }
+    }
+}
+
+enum Next {
+    Row,
+    Enough,
+}
+
+/// What `take` found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) events: Vec<QueuedEvent>,
+    /// Their bytes are not what was written.
+    pub(crate) damaged: Vec<Position>,
+    pub(crate) rest: Rest,
+}
+
+pub(super) fn used(connection: &Connection) -> Result<u64, rusqlite::Error> {
+    let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    Ok((read("page_count")? - read("freelist_count")?) * read("page_size")?)
+}
+
+pub(super) fn size(body: &[u8]) -> i64 {
+    i64::try_from(body.len()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn checksum(body: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(body);
+    crc.sum()
+}
+
+/// Whether no other process drains the spool in this folder.
+fn is_free(folder: &Path) -> bool {
+    FileLease::new(folder).leadership() == Leadership::Leader
+}
+
+fn inode(file: &Path) -> io::Result<(u64, u64)> {
+    let about = fs::metadata(file)?;
+    Ok((about.dev(), about.ino()))
+}
+
+/// Makes the folder and an empty file, both for this user only: events hold personal data. SQLite
+/// gives the files beside it the same mode.
+fn prepare(folder: &Path, file: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    if !file.exists() {
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(file)?
+            .sync_all()?;
+        // The new name must outlive a power cut as well.
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}

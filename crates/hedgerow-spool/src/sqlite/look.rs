@@ -1,0 +1,80 @@
+//! A look at a spool that changes nothing, while another process may be at work on it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{access, Access};
+
+use super::database::{FILE, FORMAT};
+use super::migration::OLD_FORMAT;
+use crate::{FolderState, SpoolError};
+
+/// Whether [`Spool::open`](super::Spool::open) would have a spool to work with in this folder.
+/// Makes and changes nothing.
+///
+/// # Errors
+/// [`SpoolError::Format`], with which the process would not start; any other one means that it
+/// would start, and keep nothing until that has changed.
+pub fn inspect_folder(folder: &Path) -> Result<FolderState, SpoolError> {
+    let unusable = |source: io::Error| SpoolError::Folder {
+        path: folder.to_owned(),
+        source: Arc::new(source),
+    };
+    let needed = Access::WRITE_OK | Access::EXEC_OK;
+    let file = folder.join(FILE);
+    if !file.exists() {
+        // The first folder above it that is there has to take the others.
+        let there = folder.ancestors().find(|folder| folder.exists());
+        let there = there.unwrap_or(Path::new("."));
+        if !there.is_dir() {
+            return Err(unusable(io::ErrorKind::NotADirectory.into()));
+        }
+        access(there, needed).map_err(|error| unusable(error.into()))?;
+        return Ok(FolderState::Empty);
+    }
+    access(folder, needed).map_err(|error| unusable(error.into()))?;
+    access(&file, Access::READ_OK | Access::WRITE_OK).map_err(|error| unusable(error.into()))?;
+    if fs::metadata(&file).map_err(unusable)?.len() == 0 {
+        return Ok(FolderState::Empty);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(&file, flags)?;
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match found {
+        0 => Ok(FolderState::Empty),
+        FORMAT | OLD_FORMAT => Ok(FolderState::Usable),
+        found => Err(SpoolError::Format {
+            found,
+            known: FORMAT,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Spool, SpoolSettings};
+
+    #[test]
+    fn a_look_finds_what_opening_would_and_makes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = folder.path().join("a/b");
+        assert_eq!(inspect_folder(&spool).unwrap(), FolderState::Empty);
+        assert!(!folder.path().join("a").exists());
+        let open = Spool::open(&spool, SpoolSettings::default()).unwrap();
+        assert_eq!(inspect_folder(&spool).unwrap(), FolderState::Usable);
+        drop(open);
+        assert_eq!(inspect_folder(&spool).unwrap(), FolderState::Usable);
+        let newer = Connection::open(spool.join(FILE)).unwrap();
+        newer.execute_batch("PRAGMA user_version = 99").unwrap();
+        let found = inspect_folder(&spool);
+        assert!(matches!(found, Err(SpoolError::Format { found: 99, .. })));
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let found = inspect_folder(&file.join("spool"));
+        assert!(matches!(found, Err(SpoolError::Folder { .. })), "{found:?}");
+    }
+}

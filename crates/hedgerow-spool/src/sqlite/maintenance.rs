@@ -1,0 +1,137 @@
+//! What the spool does by itself once a second: age, the dead letters' share, the size of its file.
+
+use super::clock::Jump;
+use super::worker::{DeadLetterShare, Worker, LOG_BYTES, SMALL_STEP};
+use crate::store::Counters;
+use crate::SpoolError;
+
+/// Events or dead letters that one round drops for their age.
+const EXPIRED_AT_ONCE: usize = 10_000;
+
+/// Free pages that are worth shortening the file for.
+const FREE_PAGES: u64 = 64;
+
+/// Steps of a shortening in one round (each 64 pages): appends wait for it.
+const STEPS: usize = 32;
+
+impl Worker {
+    pub(super) fn tick(&mut self) {
+        self.look_at_the_clock();
+        if let Err(error) = self.open() {
+            log::debug!("the spool cannot be opened: {error}");
+            return;
+        }
+        if !self.delivered.is_empty() {
+            self.forget(Vec::new());
+        }
+        if self.clock.is_due(self.settings.max_age) {
+            self.remember();
+        }
+        self.expire();
+        self.evict_dead_letters();
+        self.measure();
+        self.update_gauges();
+        if let Err(error) = self.shrink() {
+            log::debug!("the spool's file cannot be shortened: {error}");
+        }
+    }
+
+    /// Gives free pages back: when nothing waits, and when the reserve has no other place.
+    fn shrink(&mut self) -> Result<(), SpoolError> {
+        let idle = self.shared.gauges.waiting().is_empty();
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        let free = database.free_pages()?;
+        if idle && free > FREE_PAGES || free > 0 && !self.reserve.is_kept() {
+            database.shrink(STEPS)?;
+        }
+        Ok(())
+    }
+
+    fn look_at_the_clock(&mut self) {
+        let (seconds, way) = match self.clock.look() {
+            None => return,
+            Some(Jump::Forward(by)) => (by.as_secs(), "forward"),
+            Some(Jump::Back(by)) => (by.as_secs(), "back"),
+        };
+        log::warn!(
+            "the time of day was set {way} by {seconds} s; what waits grows old by the time that \
+             passes, so nothing is dropped for it"
+        );
+    }
+
+    /// Writes down how old the spool is.
+    pub(super) fn remember(&mut self) {
+        // A log that grows on a full disk could never be emptied again.
+        if self.failed.is_some() || self.database.is_none() || self.checkpoint().is_err() {
+            return;
+        }
+        let now = self.clock.now();
+        let Some(database) = &mut self.database else {
+            return;
+        };
+        let written = database.write(|writing| writing.remember(now));
+        match written.and_then(|()| database.logged()) {
+            Ok(logged) => self.logged = logged,
+            Err(error) => log::debug!("the spool's time cannot be written down: {error}"),
+        }
+        self.clock.remembered();
+    }
+
+    fn evict_dead_letters(&mut self) {
+        let (DeadLetterShare::Unchecked, Some(database)) =
+            (self.dead_letter_share, &mut self.database)
+        else {
+            return;
+        };
+        let limit = self.settings.max_size / 10;
+        match database.write(|writing| writing.evict_dead_letters(limit)) {
+            Ok(number) => {
+                self.dead_letter_share = DeadLetterShare::Checked;
+                Counters::add(&self.shared.counters.dead_letters_evicted, number);
+                if number > 0 {
+                    log::error!(
+                        "{number} dead letters were dropped: they may hold a tenth of max_size"
+                    );
+                }
+            }
+            Err(error) => log::debug!("the spool cannot be tidied up: {error}"),
+        }
+    }
+
+    fn expire(&mut self) {
+        let Some(limit) = self.clock.now().checked_sub(self.settings.max_age) else {
+            return;
+        };
+        let Some(database) = &mut self.database else {
+            return;
+        };
+        let most = match self.failed {
+            Some(_) => SMALL_STEP,
+            None => EXPIRED_AT_ONCE,
+        };
+        match database.write(|writing| writing.expire(limit, most)) {
+            Ok(gone) => {
+                let events = gone.events.len() as u64;
+                if events + gone.letters > 0 {
+                    log::error!(
+                        "{events} events and {} dead letters were dropped: they are older than \
+                         max_age",
+                        gone.letters
+                    );
+                    Counters::add(&self.shared.counters.expired, events + gone.letters);
+                    self.forget_keys(gone.events);
+                }
+            }
+            Err(SpoolError::NoSpace) => {
+                self.reserve.release();
+                self.logged = LOG_BYTES;
+                if let Err(error) = self.checkpoint() {
+                    log::debug!("the spool cannot be tidied up: {error}");
+                }
+            }
+            Err(error) => log::debug!("the spool cannot be tidied up: {error}"),
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The spool on this machine's disk: SQLite as the storage, one thread that writes it.
+
+mod appending;
+mod clock;
+mod command;
+mod counting;
+mod database;
+mod look;
+mod maintenance;
+mod migration;
+mod opening;
+mod recovery;
+mod removing;
+mod reserve;
+mod transactions;
+mod worker;
+mod writing;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::sync::{mpsc, Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::lease::FileLease;
+use super::store::{
+    Availability, Counters, Gauges, Lead, Leadership, PeekLimit, Peeked, Position, Store,
+};
+use super::{Clock, Refusal, SpoolError, SpoolSettings, SpooledEvent};
+use worker::{Command, Shared, Worker};
+
+pub use database::Waiting;
+pub use look::inspect_folder;
+
+/// Lets a process live on when a file reaches its size limit (`ulimit -f`): without this the
+/// system ends it with a signal, and with it the write fails like one on a full disk. To be called
+/// once, on a runtime.
+///
+/// # Errors
+/// If the runtime has no signal driver.
+pub fn outlive_file_size_limit() -> std::io::Result<()> {
+    // SIGXFSZ on Linux and the BSDs. A handler stays for the life of the process.
+    const SIGXFSZ: i32 = 25;
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ)).map(drop)
+}
+
+/// A spool on disk. Clones share it; the last one that goes closes it.
+#[derive(Clone)]
+pub struct Spool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    commands: Sender<Command>,
+    shared: Arc<Shared>,
+    lease: FileLease,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    folder: PathBuf,
+}
+
+impl Spool {
+    /// Opens the spool in a folder, and makes both if they are not there.
+    ///
+    /// A disk that is full or read-only, or a folder that cannot be made, is no error here: the
+    /// proxy has to serve all the same. Appends answer with the error of the moment, and the spool
+    /// tries again by itself. A damaged file is set aside, and what can be read of it is kept.
+    ///
+    /// # Errors
+    /// [`SpoolError::Format`] if a newer version wrote it; [`SpoolError::Folder`] if no thread can
+    /// be started.
+    pub fn open(folder: &Path, settings: SpoolSettings) -> Result<Self, SpoolError> {
+        Self::open_with_clock(folder, settings, Arc::new(SystemTime::now))
+    }
+
+    /// The same with another time of day.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_with_clock(
+        folder: &Path,
+        settings: SpoolSettings,
+        clock: Clock,
+    ) -> Result<Self, SpoolError> {
+        let shared = Arc::new(Shared::default());
+        let mut worker = Worker::new(folder.to_owned(), settings, clock, Arc::clone(&shared));
+        match worker.open() {
+            Err(error @ SpoolError::Format { .. }) => return Err(error),
+            Err(error) => {
+                shared.unavailable.store(true, Ordering::Relaxed);
+                log::error!("the spool cannot be used for now: {error}");
+            }
+            Ok(_) => {}
+        }
+        let (commands, queue) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("spool".to_owned())
+            .spawn(move || worker.run(&queue))
+            .map_err(|source| SpoolError::Folder {
+                path: folder.to_owned(),
+                source: Arc::new(source),
+            })?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                commands,
+                shared,
+                lease: FileLease::new(folder),
+                thread: Mutex::new(Some(thread)),
+                folder: folder.to_owned(),
+            }),
+        })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.inner.folder
+    }
+
+    /// Whether this process leads: drains the spool. It does from now on if no other process does.
+    ///
+    /// A follower must stream nothing: it knows neither what the other one has just
+    /// kept nor what it is sending. It becomes the leader when the other one resigns or ends, and
+    /// then has to [`reload`](Self::reload) before it streams.
+    pub fn leadership(&self) -> Leadership {
+        self.inner.lease.leadership()
+    }
+
+    /// Tells the leader that a follower is there.
+    pub fn announce_follower(&self) {
+        self.inner.lease.announce_follower();
+    }
+
+    /// Takes that back.
+    pub fn withdraw_follower(&self) {
+        self.inner.lease.withdraw_follower();
+    }
+
+    /// Whether a follower uses this spool beside this process.
+    pub fn has_follower(&self) -> bool {
+        self.inner.lease.has_follower()
+    }
+
+    /// Tells the follower that this process knows of it, and only appends from now on.
+    pub fn acknowledge_follower(&self) {
+        self.inner.lease.acknowledge_follower();
+    }
+
+    /// Takes that back.
+    pub fn resume_leading(&self) {
+        self.inner.lease.resume_leading();
+    }
+
+    /// Whether the leader knows of a follower, and only appends.
+    pub fn is_follower_known(&self) -> bool {
+        self.inner.lease.is_follower_known()
+    }
+
+    /// Reads from the file what waits. What another process has done
+    /// with it is otherwise seen within a second, and its deliveries not at all.
+    pub async fn reload(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.send(Command::Reload { reply }).is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    /// The spool as any other.
+    pub fn as_store(&self) -> Arc<dyn Store> {
+        Arc::new(self.clone())
+    }
+
+    fn send(&self, command: Command) -> Result<(), SpoolError> {
+        self.inner
+            .commands
+            .send(command)
+            .map_err(|_| SpoolError::Closed)
+    }
+}
+
+#[async_trait]
+impl Store for Spool {
+    async fn append(&self, project: &str, events: Vec<SpooledEvent>) -> Result<(), SpoolError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Append {
+            project: project.to_owned(),
+            events,
+            reply,
+        })?;
+        answer.await.unwrap_or(Err(SpoolError::Closed))
+    }
+
+    async fn peek(&self, project: &str, limit: PeekLimit) -> Result<Peeked, SpoolError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Peek {
+            project: project.to_owned(),
+            limit,
+            reply,
+        })?;
+        let found = answer.await.unwrap_or(Err(SpoolError::Closed))?;
+        for position in found.damaged {
+            log::error!("an event in the spool is not what was written; it is a dead letter now");
+            let refusal = Refusal {
+                status: 0,
+                reason: "its bytes were damaged on disk".to_owned(),
+            };
+            self.dead_letter(project, position, refusal).await?;
+        }
+        Ok(Peeked {
+            events: found.events,
+            rest: found.rest,
+        })
+    }
+
+    async fn acknowledge(&self, project: &str, positions: Vec<Position>) {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.send(Command::Acknowledge {
+            project: project.to_owned(),
+            positions,
+            reply,
+        });
+        if sent.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    async fn dead_letter(
+        &self,
+        _project: &str,
+        position: Position,
+        refusal: Refusal,
+    ) -> Result<(), SpoolError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::DeadLetter {
+            position,
+            refusal,
+            reply,
+        })?;
+        answer.await.unwrap_or(Err(SpoolError::Closed))
+    }
+
+    async fn lead(&self, _project: &str) -> Result<Lead, SpoolError> {
+        self.inner.lease.try_take()
+    }
+
+    async fn resign(&self) {
+        self.inner.lease.release();
+    }
+
+    fn availability(&self) -> Availability {
+        self.inner.shared.availability()
+    }
+
+    fn gauges(&self) -> &Gauges {
+        &self.inner.shared.gauges
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.inner.shared.counters
+    }
+}
+
+impl From<rusqlite::Error> for SpoolError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::NoSpace,
+            Some(rusqlite::ErrorCode::ReadOnly) => Self::ReadOnly,
+            _ => Self::Storage(Arc::new(error)),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Close);
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // What was asked for before is done before: the thread works in order.
+            if thread.join().is_err() {
+                log::error!("the spool's thread ended in a panic");
+            }
+        }
+    }
+}

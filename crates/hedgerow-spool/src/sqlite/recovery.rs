@@ -1,0 +1,217 @@
+//! A damaged file is set aside, and what can still be read of it moves into a new one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rusqlite::{params, Connection, OpenFlags};
+
+use super::database::{Database, Opener};
+use super::migration::{OLD_DEAD_LETTERS, OLD_FORMAT};
+use crate::event::milliseconds;
+use crate::{SpoolError, SpooledEvent};
+
+/// Positions in a row that cannot be read before the rest is given up.
+const MOST_MISSES: u32 = 20_000;
+
+/// Rows that move in one transaction.
+const STEP: usize = 1_000;
+
+/// What became of a damaged spool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recovered {
+    /// Where the damaged files are now.
+    pub(crate) aside: PathBuf,
+    /// Events that moved into the new file.
+    pub(crate) events: u64,
+    /// Dead letters that moved.
+    pub(crate) letters: u64,
+}
+
+/// Moves the damaged files of `folder` aside and starts a new spool with what can be read.
+pub(crate) fn recover(folder: &Path, now: SystemTime) -> Result<(Database, Recovered), SpoolError> {
+    let aside = set_aside(folder, now).map_err(|source| SpoolError::Folder {
+        path: folder.to_owned(),
+        source: Arc::new(source),
+    })?;
+    let mut database = Database::open(folder, Opener::Proxy)?;
+    let mut recovered = Recovered {
+        aside,
+        events: 0,
+        letters: 0,
+    };
+    let opened = Connection::open_with_flags(
+        recovered.aside.join("spool.db"),
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    );
+    if let Ok(source) = opened {
+        recovered.events = copy_events(&source, &mut database, now)?;
+        recovered.letters = copy_letters(&source, &mut database)?;
+    }
+    Ok((database, recovered))
+}
+
+/// Copies everything from a database whose file has been deleted under it.
+pub(crate) fn copy_deleted(
+    source: &Database,
+    folder: &Path,
+    now: SystemTime,
+) -> Result<Database, SpoolError> {
+    let mut database = Database::open(folder, Opener::Proxy)?;
+    copy_events(source.connection(), &mut database, now)?;
+    copy_letters(source.connection(), &mut database)?;
+    Ok(database)
+}
+
+fn set_aside(folder: &Path, now: SystemTime) -> io::Result<PathBuf> {
+    let aside = folder.join(format!("damaged-{}", milliseconds(now)));
+    fs::create_dir_all(&aside)?;
+    // The log first: a log without its database is ignored, the other way round it would be lost.
+    for name in ["spool.db-wal", "spool.db-shm", "spool.db"] {
+        match fs::rename(folder.join(name), aside.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(aside)
+}
+
+fn copy_events(
+    source: &Connection,
+    target: &mut Database,
+    now: SystemTime,
+) -> Result<u64, SpoolError> {
+    let mut rows = Vec::new();
+    let mut copied = 0;
+    // A position that was taken from the old file must not be another event's in the new one.
+    if let Some(last) = last(source, "event") {
+        target.write(|writing| writing.begin_after(last))?;
+    }
+    // By position, not by index: an index may be what is damaged.
+    scan(source, "event", |seq| {
+        let found = source
+            .prepare_cached(
+                "SELECT seq, (SELECT name FROM project WHERE id = event.project), arrived, body
+                 FROM event NOT INDEXED WHERE seq > ?1 ORDER BY seq LIMIT 1",
+            )
+            .and_then(|mut statement| {
+                statement.query_row([seq], |row| {
+                    Ok((
+                        row.get::<_, i64>(0)?,
+                        row.get::<_, String>(1)?,
+                        row.get::<_, i64>(2)?,
+                        row.get::<_, Vec<u8>>(3)?,
+                    ))
+                })
+            });
+        let (seq, project, arrived, body) = found?;
+        let arrived = crate::event::time_of(arrived);
+        if let Ok(event) = SpooledEvent::new(body.into(), arrived) {
+            rows.push((project, event));
+            copied += 1;
+        }
+        if rows.len() >= STEP {
+            flush(target, &mut rows, now)?;
+        }
+        Ok(seq)
+    })?;
+    flush(target, &mut rows, now)?;
+    Ok(copied)
+}
+
+fn flush(
+    target: &mut Database,
+    rows: &mut Vec<(String, SpooledEvent)>,
+    now: SystemTime,
+) -> Result<(), SpoolError> {
+    target.write(|writing| {
+        for (project, event) in rows.iter() {
+            writing.append(project, [event], now)?;
+        }
+        Ok(())
+    })?;
+    rows.clear();
+    Ok(())
+}
+
+fn copy_letters(source: &Connection, target: &mut Database) -> Result<u64, SpoolError> {
+    let mut copied = 0;
+    let format = source.pragma_query_value(None, "user_version", |row| row.get(0));
+    let (table, refused_at) = match format {
+        Ok(OLD_FORMAT) => OLD_DEAD_LETTERS,
+        _ => ("dead_letter", "refused_at"),
+    };
+    let next = format!(
+        "SELECT id, (SELECT name FROM project WHERE id = {table}.project), arrived, {refused_at},
+         status, reason, body FROM {table} WHERE id > ?1 ORDER BY id LIMIT 1"
+    );
+    scan(source, table, |id| {
+        let found = source.prepare_cached(&next).and_then(|mut statement| {
+            statement.query_row([id], |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, i64>(2)?,
+                    row.get::<_, i64>(3)?,
+                    row.get::<_, i64>(4)?,
+                    row.get::<_, String>(5)?,
+                    row.get::<_, Vec<u8>>(6)?,
+                ))
+            })
+        });
+        let (id, project, arrived, refused_at, status, reason, body) = found?;
+        target.write(|writing| {
+            writing.insert_dead_letter(&project, params![arrived, refused_at, status, reason, body])
+        })?;
+        copied += 1;
+        Ok(id)
+    })?;
+    Ok(copied)
+}
+
+/// Why a scan could not go on from a position.
+enum Miss {
+    /// This row cannot be read.
+    Source(rusqlite::Error),
+    /// The new file cannot be written.
+    Target(SpoolError),
+}
+
+impl From<rusqlite::Error> for Miss {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl From<SpoolError> for Miss {
+    fn from(error: SpoolError) -> Self {
+        Self::Target(error)
+    }
+}
+
+/// The last position that was given in a table, if that can be read.
+fn last(source: &Connection, table: &str) -> Option<i64> {
+    let query = "SELECT seq FROM sqlite_sequence WHERE name = ?1";
+    source.query_row(query, [table], |row| row.get(0)).ok()
+}
+
+/// Calls `after` with a position to get the next one, and steps over what cannot be read.
+fn scan(
+    source: &Connection,
+    table: &str,
+    mut after: impl FnMut(i64) -> Result<i64, Miss>,
+) -> Result<(), SpoolError> {
+    let last = last(source, table);
+    let (mut position, mut misses) = (0, 0);
+    while misses < MOST_MISSES && last.is_none_or(|last| position < last) {
+        match after(position) {
+            Ok(next) => (position, misses) = (next, 0),
+            Err(Miss::Source(rusqlite::Error::QueryReturnedNoRows)) => break,
+            Err(Miss::Source(_)) => (position, misses) = (position + 1, misses + 1),
+            Err(Miss::Target(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! How appends are divided into transactions.
+
+use std::ops::Range;
+
+use tokio::sync::oneshot;
+
+use crate::{SpoolError, SpooledEvent};
+
+/// Bytes of events that go into one transaction: with the log's size, what the file may have to
+/// grow by on a disk that has just become full.
+pub(super) const PACK_BYTES: usize = 1 << 20;
+
+/// One request to keep events.
+pub(super) struct Append {
+    pub(super) project: String,
+    pub(super) events: Vec<SpooledEvent>,
+    pub(super) reply: oneshot::Sender<Result<(), SpoolError>>,
+}
+
+/// A run of events of one append.
+pub(super) struct Part {
+    pub(super) append: usize,
+    pub(super) events: Range<usize>,
+}
+
+/// Divides what was asked for into transactions. An append may be in several: it is answered when
+/// all of it is durable, and if a later part fails, the client sends all of it again.
+pub(super) fn pack(appends: &[Append]) -> Vec<Vec<Part>> {
+    let (mut packs, mut pack, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for (append, asked) in appends.iter().enumerate() {
+        let mut start = 0;
+        for (index, event) in asked.events.iter().enumerate() {
+            bytes += event.body().len();
+            if bytes >= PACK_BYTES {
+                let events = start..index + 1;
+                pack.push(Part { append, events });
+                packs.push(std::mem::take(&mut pack));
+                (start, bytes) = (index + 1, 0);
+            }
+        }
+        if start < asked.events.len() {
+            let events = start..asked.events.len();
+            pack.push(Part { append, events });
+        }
+    }
+    if !pack.is_empty() {
+        packs.push(pack);
+    }
+    packs
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn every_event_is_in_exactly_one_transaction_in_order_and_none_is_too_large() {
+        let sizes: [&[usize]; 6] = [
+            &[300_000; 9],
+            &[100],
+            &[],
+            &[2_000_000, 100, 2_000_000],
+            &[PACK_BYTES],
+            &[1; 3],
+        ];
+        let appends: Vec<Append> = sizes
+            .iter()
+            .map(|sizes| Append {
+                project: "shop".to_owned(),
+                events: sizes
+                    .iter()
+                    .map(|size| {
+                        let text = format!("{{\"p\":\"{}\"}}", "x".repeat(*size));
+                        SpooledEvent::new(Bytes::from(text), SystemTime::now()).unwrap()
+                    })
+                    .collect(),
+                reply: oneshot::channel().0,
+            })
+            .collect();
+        let packs = pack(&appends);
+        let mut seen = Vec::new();
+        for pack in &packs {
+            let mut bytes = 0;
+            for part in pack {
+                for event in part.events.clone() {
+                    seen.push((part.append, event));
+                    bytes += sizes[part.append][event];
+                }
+            }
+            assert!(bytes < PACK_BYTES + 2_000_000, "{bytes}");
+        }
+        let expected: Vec<(usize, usize)> = sizes
+            .iter()
+            .enumerate()
+            .flat_map(|(append, sizes)| (0..sizes.len()).map(move |event| (append, event)))
+            .collect();
+        assert_eq!(seen, expected);
+    }
+}

@@ -1,0 +1,305 @@
+//! The thread that owns the file: every wait for the disk happens here, none on the async workers.
+//!
+//! Group commit: what was asked for while the disk was busy goes into the next
+//! transaction together, and one fsync answers all of it.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::appending::Room;
+use super::clock::SpoolClock;
+use super::counting::LetterCount;
+use super::database::{Database, Found};
+use super::reserve::Reserve;
+use super::transactions::Append;
+use super::SpoolSettings;
+use crate::store::{Availability, Counters, Gauges, PeekLimit, Position};
+use crate::{Clock, Refusal, SpoolError, SpooledEvent};
+
+/// How often age, free pages and other processes' work are looked at.
+pub(super) const TICK: Duration = Duration::from_secs(1);
+
+/// Bytes of events that are taken from the queue at once.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// Requests that are taken from the queue at once.
+const GROUP: usize = 4_096;
+
+/// The size in bytes from which on the log is moved into the file.
+pub(super) const LOG_BYTES: usize = 1 << 20;
+
+/// Events that are removed at a time on a full disk: each step needs little log.
+pub(super) const SMALL_STEP: usize = 100;
+
+/// Events that are recognised when they come again while they wait (16 bytes each).
+pub(super) const KNOWN: usize = 500_000;
+
+/// What the thread is asked for.
+pub(super) enum Command {
+    Append {
+        project: String,
+        events: Vec<SpooledEvent>,
+        reply: oneshot::Sender<Result<(), SpoolError>>,
+    },
+    Acknowledge {
+        project: String,
+        positions: Vec<Position>,
+        reply: oneshot::Sender<()>,
+    },
+    DeadLetter {
+        position: Position,
+        refusal: Refusal,
+        reply: oneshot::Sender<Result<(), SpoolError>>,
+    },
+    Peek {
+        project: String,
+        limit: PeekLimit,
+        reply: oneshot::Sender<Result<Found, SpoolError>>,
+    },
+    Reload {
+        reply: oneshot::Sender<()>,
+    },
+    Close,
+}
+
+/// What the thread shares with the handles.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) gauges: Gauges,
+    pub(super) counters: Counters,
+    /// Whether an operator asks if events are taken; most installations never do.
+    asked: AtomicBool,
+    pub(super) unavailable: AtomicBool,
+}
+
+impl Shared {
+    /// What the last look has found. From the first question on there is one each second.
+    pub(super) fn availability(&self) -> Availability {
+        self.asked.store(true, Ordering::Relaxed);
+        match self.unavailable.load(Ordering::Relaxed) {
+            true => Availability::Unavailable,
+            false => Availability::Available,
+        }
+    }
+}
+
+pub(super) struct Worker {
+    pub(super) folder: PathBuf,
+    pub(super) settings: SpoolSettings,
+    pub(super) shared: Arc<Shared>,
+    pub(super) database: Option<Database>,
+    pub(super) reserve: Reserve,
+    /// Waiting events, to recognise one that comes again.
+    pub(super) known: HashSet<u128>,
+    /// Delivered, but not yet forgotten by the file.
+    pub(super) delivered: HashMap<Position, Arc<str>>,
+    pub(super) room: Room,
+    /// So many bytes of the log are not in the file yet.
+    pub(super) logged: usize,
+    pub(super) failed: Option<(Instant, SpoolError)>,
+    pub(super) dead_letter_share: DeadLetterShare,
+    pub(super) letter_count: LetterCount,
+    pub(super) clock: SpoolClock,
+}
+
+/// Whether the dead letters may have outgrown their share.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum DeadLetterShare {
+    Checked,
+    Unchecked,
+}
+
+impl Worker {
+    pub(super) fn new(
+        folder: PathBuf,
+        settings: SpoolSettings,
+        clock: Clock,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            clock: SpoolClock::new(clock),
+            reserve: Reserve::new(&folder),
+            folder,
+            settings,
+            shared,
+            database: None,
+            known: HashSet::new(),
+            delivered: HashMap::new(),
+            room: Room::Available,
+            logged: LOG_BYTES,
+            failed: None,
+            dead_letter_share: DeadLetterShare::Unchecked,
+            letter_count: LetterCount::default(),
+        }
+    }
+
+    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+        let mut ticked = Instant::now();
+        loop {
+            let first = match commands.recv_timeout(TICK.saturating_sub(ticked.elapsed())) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Command::Close),
+            };
+            let mut group = Vec::new();
+            let mut bytes = 0;
+            let mut next = first;
+            while let Some(command) = next {
+                if let Command::Append { events, .. } = &command {
+                    bytes += events.iter().map(|event| event.body().len()).sum::<usize>();
+                }
+                group.push(command);
+                next = if bytes < GROUP_BYTES && group.len() < GROUP {
+                    commands.try_recv().ok()
+                } else {
+                    None
+                };
+            }
+            if self.work(group) == Flow::End {
+                self.remember();
+                return;
+            }
+            if ticked.elapsed() >= TICK {
+                self.tick();
+                if self.shared.asked.load(Ordering::Relaxed) {
+                    let usable = self.usable();
+                    if let Err(error) = &usable {
+                        log::debug!("the spool takes nothing: {error}");
+                    }
+                    let flag = &self.shared.unavailable;
+                    flag.store(usable.is_err(), Ordering::Relaxed);
+                }
+                ticked = Instant::now();
+            }
+        }
+    }
+
+    fn work(&mut self, group: Vec<Command>) -> Flow {
+        let mut flow = Flow::Continue;
+        let (mut appends, mut acknowledged, mut refused, mut peeks) =
+            (vec![], vec![], vec![], vec![]);
+        let mut reloads = vec![];
+        for command in group {
+            match command {
+                Command::Append {
+                    project,
+                    events,
+                    reply,
+                } => appends.push(Append {
+                    project,
+                    events,
+                    reply,
+                }),
+                Command::Acknowledge {
+                    project,
+                    positions,
+                    reply,
+                } => {
+                    let before = self.delivered.len();
+                    let project: Arc<str> = project.into();
+                    self.delivered
+                        .extend(positions.into_iter().map(|at| (at, Arc::clone(&project))));
+                    let number = self.delivered.len() - before;
+                    Counters::add(&self.shared.counters.delivered, number as u64);
+                    acknowledged.push(reply);
+                }
+                Command::DeadLetter {
+                    position,
+                    refusal,
+                    reply,
+                } => refused.push((position, refusal, reply)),
+                Command::Peek {
+                    project,
+                    limit,
+                    reply,
+                } => peeks.push((project, limit, reply)),
+                Command::Reload { reply } => reloads.push(reply),
+                Command::Close => flow = Flow::End,
+            }
+        }
+        self.append(appends);
+        if !acknowledged.is_empty() || !refused.is_empty() {
+            self.forget(refused);
+        }
+        for reply in acknowledged {
+            let _ = reply.send(());
+        }
+        if !reloads.is_empty() {
+            self.reload();
+        }
+        for reply in reloads {
+            let _ = reply.send(());
+        }
+        for (project, limit, reply) in peeks {
+            let _ = reply.send(self.peek(&project, limit));
+        }
+        flow
+    }
+
+    fn peek(&mut self, project: &str, limit: PeekLimit) -> Result<Found, SpoolError> {
+        self.open()?;
+        let delivered = &self.delivered;
+        let database = self.database.as_ref().ok_or(SpoolError::Closed)?;
+        database.peek(project, limit, &|seq| {
+            delivered.contains_key(&Position(seq))
+        })
+    }
+
+    /// Moves the log into the file when it is time. As long as that fails, nothing is appended: a
+    /// log that takes the last of the disk could never be emptied again.
+    pub(super) fn checkpoint(&mut self) -> Result<(), SpoolError> {
+        if self.logged >= LOG_BYTES {
+            let database = self.database.as_ref().ok_or(SpoolError::Closed)?;
+            database.checkpoint()?;
+            self.logged = 0;
+        }
+        Ok(())
+    }
+
+    /// Whether an append would succeed: the file can be opened, there is room, and the disk takes
+    /// bytes. A disk that fails says so only when it is written to.
+    fn usable(&mut self) -> Result<(), SpoolError> {
+        self.open()?;
+        if self.room == Room::Full {
+            let max_size = self.settings.max_size;
+            let low_water = max_size / 100 * u64::from(self.settings.low_water_percent);
+            let database = self.database.as_mut().ok_or(SpoolError::Closed)?;
+            let used = database.write(|writing| writing.used())?;
+            if used > low_water {
+                return Err(SpoolError::Full { used, max_size });
+            }
+        }
+        let probe = self.folder.join("probe");
+        let written = std::fs::write(&probe, [0; 4096]);
+        let _ = std::fs::remove_file(&probe);
+        Ok(written?)
+    }
+
+    /// After a failure the connection is made anew, unless there is just no space: then SQLite has
+    /// rolled back and goes on.
+    pub(super) fn failed(&mut self, error: &SpoolError) {
+        self.failed = Some((Instant::now(), error.clone()));
+        if matches!(error, SpoolError::NoSpace | SpoolError::Full { .. }) {
+            return;
+        }
+        if self
+            .database
+            .as_ref()
+            .is_some_and(|database| !database.is_damaged() && database.is_in_place())
+        {
+            self.database = None;
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Flow {
+    Continue,
+    End,
+}

@@ -1,0 +1,298 @@
+//! What is done to the tables within one transaction.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use rusqlite::{params, OptionalExtension, Transaction};
+
+use super::database::{checksum, size, used};
+use crate::event::{milliseconds, time_of};
+use crate::store::Position;
+use crate::{Refusal, SpooledEvent};
+
+/// What left the spool.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Removed {
+    /// Projects and deduplication keys.
+    pub(crate) events: Vec<(String, u128)>,
+    pub(crate) letters: u64,
+}
+
+/// A transaction under way.
+pub(crate) struct Writing<'a> {
+    transaction: Transaction<'a>,
+    projects: &'a mut HashMap<String, i64>,
+}
+
+impl<'a> Writing<'a> {
+    pub(super) fn new(
+        transaction: Transaction<'a>,
+        projects: &'a mut HashMap<String, i64>,
+    ) -> Self {
+        Self {
+            transaction,
+            projects,
+        }
+    }
+
+    pub(super) fn commit(self) -> Result<(), rusqlite::Error> {
+        self.transaction.commit()
+    }
+
+    /// Brings the tables from one format to another, unless another process has been quicker.
+    pub(super) fn change_format(
+        &mut self,
+        from: i64,
+        statements: &str,
+        to: i64,
+    ) -> Result<(), rusqlite::Error> {
+        let found: i64 = self
+            .transaction
+            .pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if found == from {
+            self.transaction.execute_batch(statements)?;
+            self.transaction.pragma_update(None, "user_version", to)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the spool's own time down; it never goes back.
+    pub(crate) fn remember(&mut self, time: SystemTime) -> Result<(), rusqlite::Error> {
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO clock (id, time) VALUES (0, ?1)
+                 ON CONFLICT (id) DO UPDATE SET time = MAX(time, excluded.time)",
+            )?
+            .execute([milliseconds(time)])?;
+        Ok(())
+    }
+
+    /// Gives no event a position up to this one.
+    pub(crate) fn begin_after(&mut self, position: i64) -> Result<(), rusqlite::Error> {
+        let changed = self.transaction.execute(
+            "UPDATE sqlite_sequence SET seq = MAX(seq, ?1) WHERE name = 'event'",
+            [position],
+        )?;
+        if changed == 0 {
+            let query = "INSERT INTO sqlite_sequence (name, seq) VALUES ('event', ?1)";
+            self.transaction.execute(query, [position])?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn used(&self) -> Result<u64, rusqlite::Error> {
+        used(&self.transaction)
+    }
+
+    fn project(&mut self, name: &str) -> Result<i64, rusqlite::Error> {
+        if let Some(id) = self.projects.get(name) {
+            return Ok(*id);
+        }
+        self.transaction
+            .prepare_cached("INSERT OR IGNORE INTO project (name) VALUES (?1)")?
+            .execute([name])?;
+        let id = self
+            .transaction
+            .prepare_cached("SELECT id FROM project WHERE name = ?1")?
+            .query_row([name], |row| row.get(0))?;
+        self.projects.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    fn count(&self, project: i64, events: i64, bytes: i64) -> Result<(), rusqlite::Error> {
+        self.transaction
+            .prepare_cached(
+                "UPDATE project SET events = events + ?2, bytes = bytes + ?3 WHERE id = ?1",
+            )?
+            .execute([project, events, bytes])?;
+        Ok(())
+    }
+
+    pub(crate) fn append<'e>(
+        &mut self,
+        project: &str,
+        events: impl IntoIterator<Item = &'e SpooledEvent>,
+        now: SystemTime,
+    ) -> Result<(), rusqlite::Error> {
+        let project = self.project(project)?;
+        let (mut number, mut bytes) = (0, 0);
+        for event in events {
+            self.insert(
+                project,
+                milliseconds(event.first_arrival()),
+                now,
+                event.dedup_key(),
+                event.body(),
+            )?;
+            number += 1;
+            bytes += size(event.body());
+        }
+        self.count(project, number, bytes)
+    }
+
+    fn insert(
+        &self,
+        project: i64,
+        arrived: i64,
+        now: SystemTime,
+        dedup_key: u128,
+        body: &[u8],
+    ) -> Result<(), rusqlite::Error> {
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO event (project, arrived, stored_at, crc, dedup_key, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                project,
+                arrived,
+                milliseconds(now),
+                checksum(body),
+                dedup_key.to_be_bytes(),
+                body
+            ])?;
+        Ok(())
+    }
+
+    /// Removes an event; its project and deduplication key if it was there.
+    pub(crate) fn remove(
+        &mut self,
+        position: Position,
+    ) -> Result<Option<(String, u128)>, rusqlite::Error> {
+        let gone = self
+            .transaction
+            .prepare_cached(
+                "DELETE FROM event WHERE seq = ?1 RETURNING project, length(body), dedup_key,
+                 (SELECT name FROM project WHERE id = project)",
+            )?
+            .query_row([position.0], |row| {
+                Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get(2)?, row.get(3)?))
+            })
+            .optional()?;
+        let Some((project, bytes, dedup_key, name)) = gone else {
+            return Ok(None);
+        };
+        self.count(project, -1, -bytes)?;
+        Ok(Some((name, u128::from_be_bytes(dedup_key))))
+    }
+
+    /// Moves an event to the dead letters, if it is still there.
+    pub(crate) fn dead_letter(
+        &mut self,
+        position: Position,
+        refusal: &Refusal,
+        now: SystemTime,
+    ) -> Result<Option<(String, u128)>, rusqlite::Error> {
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO dead_letter (project, arrived, refused_at, status, reason, body)
+                 SELECT project, arrived, ?2, ?3, ?4, body FROM event WHERE seq = ?1",
+            )?
+            .execute(params![
+                position.0,
+                milliseconds(now),
+                refusal.status,
+                refusal.reason
+            ])?;
+        self.remove(position)
+    }
+
+    /// Puts a dead letter at the end of the queue again.
+    pub(crate) fn requeue(&mut self, number: i64, now: SystemTime) -> Result<(), rusqlite::Error> {
+        let found = self
+            .transaction
+            .prepare_cached("SELECT project, arrived, body FROM dead_letter WHERE id = ?1")?
+            .query_row([number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((project, arrived, body)) = found else {
+            return Ok(());
+        };
+        let body = Bytes::from(Vec::<u8>::clone(&body));
+        let bytes = size(&body);
+        // What is no event any more (its bytes were damaged) goes as it is; capture decides.
+        let dedup_key =
+            SpooledEvent::new(body.clone(), time_of(arrived)).map_or(0, |event| event.dedup_key());
+        self.insert(project, arrived, now, dedup_key, &body)?;
+        self.count(project, 1, bytes)?;
+        self.delete_dead_letter(number)
+    }
+
+    /// Inserts a dead letter as it was: arrived, refused_at, status, reason, body.
+    pub(crate) fn insert_dead_letter(
+        &mut self,
+        project: &str,
+        values: &[&dyn rusqlite::ToSql],
+    ) -> Result<(), rusqlite::Error> {
+        let project = self.project(project)?;
+        let mut all: Vec<&dyn rusqlite::ToSql> = vec![&project];
+        all.extend_from_slice(values);
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO dead_letter (project, arrived, refused_at, status, reason, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(&*all)?;
+        Ok(())
+    }
+
+    pub(crate) fn delete_dead_letter(&mut self, number: i64) -> Result<(), rusqlite::Error> {
+        self.transaction
+            .prepare_cached("DELETE FROM dead_letter WHERE id = ?1")?
+            .execute([number])?;
+        Ok(())
+    }
+
+    /// Drops what has been kept since before `limit`, at most `most` events and letters each.
+    pub(crate) fn expire(
+        &mut self,
+        limit: SystemTime,
+        most: usize,
+    ) -> Result<Removed, rusqlite::Error> {
+        let (limit, most) = (milliseconds(limit), i64::try_from(most).unwrap_or(i64::MAX));
+        let mut gone = Removed {
+            events: Vec::new(),
+            letters: self
+                .transaction
+                .prepare_cached(
+                    "DELETE FROM dead_letter WHERE id IN
+                     (SELECT id FROM dead_letter ORDER BY id LIMIT ?2) AND refused_at < ?1",
+                )?
+                .execute([limit, most])? as u64,
+        };
+        // Usually one look at the oldest is all there is to do.
+        let oldest: Option<i64> = self
+            .transaction
+            .prepare_cached("SELECT stored_at FROM event ORDER BY seq LIMIT 1")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        if oldest.is_none_or(|since| since >= limit) {
+            return Ok(gone);
+        }
+        let old: Vec<i64> = self
+            .transaction
+            .prepare_cached(
+                "SELECT seq FROM (SELECT seq, stored_at FROM event ORDER BY seq LIMIT ?2)
+                 WHERE stored_at < ?1",
+            )?
+            .query_map([limit, most], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        for seq in old {
+            gone.events.extend(self.remove(Position(seq))?);
+        }
+        Ok(gone)
+    }
+
+    /// Drops the oldest dead letters until the rest holds at most `limit` bytes of JSON.
+    pub(crate) fn evict_dead_letters(&mut self, limit: u64) -> Result<u64, rusqlite::Error> {
+        let dropped = self
+            .transaction
+            .prepare_cached(
+                "DELETE FROM dead_letter WHERE id IN (SELECT id FROM
+                   (SELECT id, SUM(length(body)) OVER (ORDER BY id DESC) AS held FROM dead_letter)
+                 WHERE held > ?1)",
+            )?
+            .execute([i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        Ok(dropped as u64)
+    }
+}

@@ -1,0 +1,304 @@
+//! analytics.js of a route: read at the start, or fetched once where it is not kept yet.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use thiserror::Error;
+
+use crate::config::{
+    Action, Config, KeptArchive, LibraryFiles, LibrarySource, Marks, PreviousLibrary,
+};
+use crate::site::{Layout, Library, LibraryError, PageSessions, Sha256, LARGEST_ARCHIVE};
+
+use crate::proxy::outbound::fetch::Source;
+use crate::proxy::outbound::pools::Pools;
+use crate::proxy::outbound::upstream::Timeouts;
+use crate::proxy::{random_bits, BuildError};
+
+/// For fetching an archive as a whole.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A fetch that failed is not begun again so soon.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// Why an archive is not there.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// There is nothing to verify its host with.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// No answer, or one that broke off.
+    #[error("{url} could not be fetched")]
+    Unreachable {
+        /// Its address.
+        url: String,
+    },
+    /// The client that waited has given up.
+    #[error("it did not come in time")]
+    Late,
+    /// An answer that is not the archive.
+    #[error("{url} could not be fetched: it answered {status}")]
+    Status {
+        /// Its address.
+        url: String,
+        /// The answer.
+        status: StatusCode,
+    },
+    /// Another file than the configuration says. It is thrown away.
+    #[error("{url} is not the file that is wanted: {source}")]
+    Wrong {
+        /// Its address.
+        url: String,
+        /// What is wrong with it.
+        source: LibraryError,
+    },
+    /// It cannot be written.
+    #[error("cannot keep {path}: {source}")]
+    Keep {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+/// Fetches what routes serve of analytics.js and is not kept yet. Uses no network when everything
+/// is there.
+///
+/// # Errors
+///
+/// The first archive that could not be fetched, or is not the one that is pinned.
+pub async fn fetch_libraries(config: &Config) -> Result<(), FetchError> {
+    for (library, _) in libraries(config) {
+        fetch(library, config.delivery.connect_timeout).await?;
+    }
+    Ok(())
+}
+
+/// Loads what routes serve of analytics.js, to see whether it can be. What is still to be fetched
+/// is left out.
+///
+/// # Errors
+///
+/// The first library that cannot be served.
+pub fn check_libraries(config: &Config) -> Result<(), BuildError> {
+    for (library, layout) in libraries(config) {
+        load(library, layout, config.page_sessions())?;
+    }
+    Ok(())
+}
+
+fn libraries(config: &Config) -> impl Iterator<Item = (&LibraryFiles, &Layout)> {
+    let routes = config.routes.iter();
+    routes.filter_map(|route| match &route.action {
+        Action::Segment { files, .. } => Some((files.library.as_ref()?, &files.layout)),
+        _ => None,
+    })
+}
+
+/// Makes sure that today's archive is kept.
+async fn fetch(library: &LibraryFiles, connect: Duration) -> Result<(), FetchError> {
+    let LibrarySource::Url(host, kept) = &library.current else {
+        return Ok(());
+    };
+    if is_kept(kept) {
+        return Ok(());
+    }
+    let url = host.to_string();
+    let timeouts = Timeouts {
+        connect,
+        exchange: PATIENCE,
+    };
+    // Connections of its own: this may be the only request ever, on a runtime that ends with it.
+    let connections = Pools::default().of(host, None)?;
+    let source = Source::new(host, connections, timeouts);
+    let (headers, none) = (HeaderMap::new(), Bytes::new());
+    let fetched = source.fetch("GET", "", &headers, none, LARGEST_ARCHIVE);
+    let Ok(fetched) = fetched.await else {
+        return Err(FetchError::Unreachable { url });
+    };
+    if fetched.status != StatusCode::OK {
+        let status = fetched.status;
+        return Err(FetchError::Status { url, status });
+    }
+    let found = Sha256::of(&fetched.body);
+    if found != kept.sha256 {
+        let expected = kept.sha256;
+        let source = LibraryError::Hash { expected, found };
+        return Err(FetchError::Wrong { url, source });
+    }
+    keep(kept, &fetched.body).map_err(|source| FetchError::Keep {
+        path: kept.file(),
+        source,
+    })?;
+    log::info!("{url} was fetched and is kept in {}", kept.file().display());
+    Ok(())
+}
+
+/// Whether the right file is there. One that was damaged is fetched again.
+fn is_kept(kept: &KeptArchive) -> bool {
+    std::fs::read(kept.file()).is_ok_and(|bytes| Sha256::of(&bytes) == kept.sha256)
+}
+
+/// Writes the file as a whole or not at all.
+fn keep(kept: &KeptArchive, bytes: &[u8]) -> std::io::Result<()> {
+    std::fs::create_dir_all(&kept.folder)?;
+    let file = kept.file();
+    // Several routes and processes may be at it at once.
+    let beside = file.with_extension(format!("{:x}.part", random_bits()));
+    let written = std::fs::File::create(&beside).and_then(|mut part| {
+        part.write_all(bytes)?;
+        part.sync_all()
+    });
+    let done = written.and_then(|()| std::fs::rename(&beside, &file));
+    if done.is_err() {
+        // Nothing more can be done about a file that cannot even be removed.
+        let _ = std::fs::remove_file(&beside);
+    }
+    done
+}
+
+/// Today's library with the chunks of those before it; `None` while it has to be fetched.
+fn load(
+    library: &LibraryFiles,
+    layout: &Layout,
+    sessions: PageSessions,
+) -> Result<Option<Library>, BuildError> {
+    let failed = |at: PathBuf| move |source| BuildError::Library { folder: at, source };
+    let mut loaded = match &library.current {
+        LibrarySource::Folder(folder) => {
+            Library::load(folder, layout, sessions).map_err(failed(folder.clone()))?
+        }
+        LibrarySource::Url(_, kept) => {
+            if !is_kept(kept) {
+                return Ok(None);
+            }
+            let read = Library::load_archive(&kept.file(), &kept.sha256, layout, sessions);
+            match read.map_err(failed(kept.file()))? {
+                Some(loaded) => loaded,
+                None => return Ok(None),
+            }
+        }
+    };
+    // Of those only the chunks are served.
+    for previous in &library.previous {
+        let before = match previous {
+            PreviousLibrary::Folder(folder) => {
+                let read = Library::load(folder, layout, PageSessions::Off);
+                Some(read.map_err(failed(folder.clone()))?)
+            }
+            PreviousLibrary::Kept(kept) => {
+                let off = PageSessions::Off;
+                let read = Library::load_archive(&kept.file(), &kept.sha256, layout, off);
+                let read = read.map_err(failed(kept.file()))?;
+                if read.is_none() {
+                    log::warn!(
+                        "{} is not there: pages from before the upgrade miss its chunks",
+                        kept.file().display()
+                    );
+                }
+                read
+            }
+        };
+        if let Some(before) = before {
+            loaded.add_chunks_of(&before);
+        }
+    }
+    Ok(Some(loaded))
+}
+
+/// The library of one route.
+pub(crate) struct Script {
+    files: LibraryFiles,
+    layout: Layout,
+    sessions: PageSessions,
+    connect: Duration,
+    loaded: ArcSwapOption<Library>,
+    /// What the files were when they were read.
+    marks: Marks,
+    /// When the last fetch began.
+    begun: Mutex<Option<Instant>>,
+}
+
+impl Script {
+    /// Loads it, unless it has to be fetched first.
+    ///
+    /// # Errors
+    ///
+    /// When what is there cannot be served.
+    pub(crate) fn new(
+        files: &LibraryFiles,
+        layout: &Layout,
+        sessions: PageSessions,
+        connect: Duration,
+        marks: Marks,
+    ) -> Result<Self, BuildError> {
+        let loaded = load(files, layout, sessions)?;
+        Ok(Self {
+            files: files.clone(),
+            layout: layout.clone(),
+            sessions,
+            connect,
+            loaded: ArcSwapOption::from(loaded.map(Arc::new)),
+            marks,
+            begun: Mutex::new(None),
+        })
+    }
+
+    /// What its files are now.
+    pub(crate) fn marks(files: &LibraryFiles) -> Marks {
+        Marks::of(files.paths())
+    }
+
+    /// Whether it was made of these files as they are now.
+    pub(crate) fn is_of(
+        &self,
+        files: &LibraryFiles,
+        layout: &Layout,
+        sessions: PageSessions,
+        marks: &Marks,
+    ) -> bool {
+        self.files == *files
+            && self.layout == *layout
+            && self.sessions == sessions
+            && self.marks == *marks
+            && self.loaded.load().is_some()
+    }
+
+    /// The library. While it is not there, this begins to fetch it, at most twice a minute, and
+    /// never waits for it.
+    pub(crate) fn get(self: &Arc<Self>) -> Option<Arc<Library>> {
+        if let Some(library) = self.loaded.load_full() {
+            return Some(library);
+        }
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if begun.is_some_and(|at| at.elapsed() < PAUSE) {
+            return None;
+        }
+        *begun = Some(Instant::now());
+        drop(begun);
+        let script = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = fetch(&script.files, script.connect).await {
+                log::error!("analytics.js: {error}");
+                return;
+            }
+            // Rewriting and compressing take a second or so.
+            let loading = Arc::clone(&script);
+            let loaded = tokio::task::spawn_blocking(move || {
+                load(&loading.files, &loading.layout, loading.sessions)
+            });
+            match loaded.await {
+                Ok(Ok(loaded)) => script.loaded.store(loaded.map(Arc::new)),
+                Ok(Err(error)) => log::error!("{error}"),
+                Err(error) => log::error!("analytics.js could not be loaded: {error}"),
+            }
+        });
+        None
+    }
+}

@@ -1,0 +1,6 @@
+//! posthog-js, its files and settings, and the files of analytics.js.
+
+pub(crate) mod files;
+pub(crate) mod library;
+pub(crate) mod posthog;
+pub(crate) mod relay;

@@ -1,0 +1,412 @@
+//! posthog-js passed through: which upstream, which headers, and kept copies of scripts and remote
+//! config (posthog-ingestion 6).
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::utils::tls::{parse_x509, WrappedX509};
+use pingora::Result;
+
+use crate::config::{CaFile, PathPrefix, PostHogJs, UpstreamHttp};
+use crate::site::cache::{Cache, CacheKey, Found, Stored};
+use crate::site::{
+    keeps_request_header, keeps_response_header, method_rule, posthog_route, Authorization, Below,
+    Caching, MethodRule, PostHogRoute, Upstream as To,
+};
+
+use crate::proxy::first_party::files::joined;
+use crate::proxy::outbound::fetch::{Fetched, NoAnswer, Source};
+use crate::proxy::outbound::upstream::{Timeouts, Upstream};
+use crate::proxy::outbound::{Client, Connections};
+use crate::proxy::site::hops::end_to_end;
+
+/// The largest body, as PostHog's documents ask for (posthog-ingestion 6.3).
+pub(crate) const BODY: usize = 64 << 20;
+/// The largest script, in bytes; the largest real one has less than 1 MB.
+const SCRIPT: usize = 16 << 20;
+
+/// A `posthog:` route at work.
+pub(crate) struct Passed {
+    said: PostHogJs,
+    prefix: PathPrefix,
+    timeouts: Timeouts,
+    /// Where PostHog's addresses stand on the site's host.
+    below: Below,
+    pub(crate) upstream: Upstream,
+    /// For what a host's call passes on.
+    pub(crate) client: Client,
+    authority: String,
+    base_path: String,
+    authorities: Option<Arc<[WrappedX509]>>,
+    api: Source,
+    assets: Source,
+    cache: Mutex<Cache>,
+}
+
+/// One request on its way.
+#[derive(Debug)]
+pub(crate) struct Passing {
+    /// Path and query with their real names, below the project's host.
+    path_and_query: String,
+    authorization: Authorization,
+}
+
+impl Passing {
+    /// Path and query as PostHog gets them.
+    pub(crate) fn path_and_query(&self) -> &str {
+        &self.path_and_query
+    }
+}
+
+/// What becomes of a request.
+pub(crate) enum Step {
+    /// It is streamed through.
+    Pass(Passing),
+    /// It is answered from here.
+    Answer(StatusCode, HeaderMap, Bytes),
+}
+
+impl Passed {
+    /// A route of this prefix.
+    pub(crate) fn new(
+        prefix: &PathPrefix,
+        said: &PostHogJs,
+        connections: Arc<Connections>,
+        timeouts: Timeouts,
+    ) -> Self {
+        let host = &said.project.host;
+        let http = match said.project.http {
+            // One connection a request needs no flow control between uploads.
+            UpstreamHttp::Auto | UpstreamHttp::Http1 => UpstreamHttp::Http1,
+            UpstreamHttp::Http2 => UpstreamHttp::Http2,
+        };
+        let patient = Timeouts {
+            exchange: crate::proxy::site::SITE_PATIENCE,
+            ..timeouts
+        };
+        Self {
+            said: said.clone(),
+            prefix: prefix.clone(),
+            timeouts,
+            below: Below::new(prefix, host, said.names.as_ref()),
+            upstream: Upstream::new(host, http, patient),
+            client: Client::new(Upstream::new(host, http, patient), Arc::clone(&connections)),
+            authority: host.authority(),
+            base_path: host.base_path().to_owned(),
+            authorities: said.project.ca_file.as_ref().map(certificates),
+            api: Source::new(host, Arc::clone(&connections), timeouts),
+            assets: Source::new(&host.assets(), connections, timeouts),
+            cache: Mutex::new(Cache::new(said.cache)),
+        }
+    }
+
+    /// Whether it does what one made of these would do.
+    pub(crate) fn is_as_good(
+        &self,
+        prefix: &PathPrefix,
+        said: &PostHogJs,
+        timeouts: Timeouts,
+    ) -> bool {
+        self.prefix == *prefix && self.said == *said && self.timeouts == timeouts
+    }
+
+    /// Decides about a request whose path below the prefix, without its slash, is `tail`.
+    pub(crate) async fn step(&self, session: &Session, tail: &str, client: Option<IpAddr>) -> Step {
+        let head = session.req_header();
+        let error = |status, head: &RequestHeader| {
+            let (headers, body) = own_answer(status, &head.headers);
+            Step::Answer(status, headers, body)
+        };
+        if method_rule(head.method.as_str()) == MethodRule::Refused {
+            return error(StatusCode::METHOD_NOT_ALLOWED, head);
+        }
+        let length = head.headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.trim().parse::<usize>().ok());
+        if length.is_some_and(|length| length > BODY) {
+            return error(StatusCode::PAYLOAD_TOO_LARGE, head);
+        }
+        let asked = match head.uri.query() {
+            Some(query) => format!("/{tail}?{query}"),
+            None => format!("/{tail}"),
+        };
+        let path_and_query = match &self.said.names {
+            Some(names) => names.restore(&asked).into_owned(),
+            None => asked,
+        };
+        let route = posthog_route(head.method.as_str(), &path_and_query);
+        match route.caching {
+            Caching::Never => Step::Pass(Passing {
+                path_and_query,
+                authorization: route.authorization,
+            }),
+            Caching::AsItsHeadersSay => {
+                let answer = self.kept(head, &path_and_query, route, client).await;
+                match answer {
+                    Ok((status, headers, body)) => Step::Answer(status, headers, body),
+                    Err(NoAnswer::Failed) => error(StatusCode::BAD_GATEWAY, head),
+                    Err(NoAnswer::Late) => error(StatusCode::SERVICE_UNAVAILABLE, head),
+                }
+            }
+        }
+    }
+
+    /// A script or remote config: the copy while it is fresh, else PostHog's answer, else the last
+    /// good copy.
+    async fn kept(
+        &self,
+        head: &RequestHeader,
+        path_and_query: &str,
+        route: PostHogRoute,
+        client: Option<IpAddr>,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), NoAnswer> {
+        let mut request = HeaderMap::new();
+        for (name, value) in &end_to_end(&head.headers) {
+            let conditional = name.as_str().starts_with("if-") || name == header::RANGE;
+            let ours = *name == header::HOST || *name == header::EXPECT;
+            let keeps = keeps_request_header(name.as_str(), value.as_bytes(), route.authorization);
+            if keeps && !conditional && !ours {
+                request.append(name.clone(), value.clone());
+            }
+        }
+        let key = CacheKey::new(self.api.authority(), path_and_query);
+        let found = lock(&self.cache).find(&key, &request, Instant::now());
+        let mut asking = request.clone();
+        let stale = match found {
+            Found::Fresh(stored) => return Ok(answer(head, &stored)),
+            Found::Stale(stored) => {
+                for (name, value) in stored.conditions() {
+                    asking.insert(name, value);
+                }
+                true
+            }
+            Found::Nothing => false,
+        };
+        if let Some(client) = client.and_then(|ip| HeaderValue::from_str(&ip.to_string()).ok()) {
+            asking.insert(X_FORWARDED_FOR, client);
+        }
+        let fetched = self.fetch(path_and_query, route.upstream, &asking).await;
+        let now = Instant::now();
+        match fetched {
+            Ok(fetched) if fetched.status == StatusCode::NOT_MODIFIED && stale => {
+                let renewed = self.filtered(path_and_query, &fetched.headers);
+                let stored = lock(&self.cache).renew(&key, &request, &renewed, now);
+                // Gone meanwhile, which happens only when the cache is full.
+                stored.map_or(Err(NoAnswer::Failed), |stored| Ok(answer(head, &stored)))
+            }
+            Ok(fetched) if !fetched.status.is_server_error() => {
+                let headers = self.filtered(path_and_query, &fetched.headers);
+                let Fetched { status, body, .. } = fetched;
+                let mut cache = lock(&self.cache);
+                cache.store(
+                    key.clone(),
+                    &request,
+                    status,
+                    headers.clone(),
+                    body.clone(),
+                    now,
+                );
+                Ok(match cache.find(&key, &request, now) {
+                    Found::Fresh(stored) if status == StatusCode::OK => answer(head, &stored),
+                    _ => (status, headers, body),
+                })
+            }
+            trouble => {
+                if let Some(stored) = lock(&self.cache).last_good(&key, &request, now) {
+                    return Ok(answer(head, &stored));
+                }
+                let fetched = trouble?;
+                let headers = self.filtered(path_and_query, &fetched.headers);
+                Ok((fetched.status, headers, fetched.body))
+            }
+        }
+    }
+
+    async fn fetch(
+        &self,
+        path_and_query: &str,
+        to: To,
+        headers: &HeaderMap,
+    ) -> Result<Fetched, NoAnswer> {
+        let first = match to {
+            To::Api => &self.api,
+            To::Assets | To::AssetsThenApi => &self.assets,
+        };
+        let none = Bytes::new();
+        let answer = first.fetch("GET", path_and_query, headers, none.clone(), SCRIPT);
+        let answer = answer.await;
+        let missing = matches!(&answer, Ok(answer) if answer.status == StatusCode::NOT_FOUND);
+        let same = self.api.authority() == self.assets.authority();
+        if to == To::AssetsThenApi && missing && !same {
+            let again = self.api.fetch("GET", path_and_query, headers, none, SCRIPT);
+            return again.await;
+        }
+        answer
+    }
+
+    /// How to connect to one of the project's addresses.
+    pub(crate) fn peer(&self, address: std::net::SocketAddr) -> HttpPeer {
+        let mut peer = self.upstream.peer(address);
+        peer.options.ca.clone_from(&self.authorities);
+        peer
+    }
+
+    /// The request as PostHog gets it.
+    pub(crate) fn request(
+        &self,
+        passing: &Passing,
+        request: &mut RequestHeader,
+        client: Option<IpAddr>,
+    ) -> Result<()> {
+        let keeps = |name: &HeaderName, value: &HeaderValue| {
+            let value = value.as_bytes();
+            keeps_request_header(name.as_str(), value, passing.authorization)
+        };
+        for name in names(&request.headers) {
+            let values: Vec<HeaderValue> = request.headers.get_all(&name).iter().cloned().collect();
+            if !values.iter().all(|value| keeps(&name, value)) {
+                request.remove_header(&name);
+            }
+        }
+        let path = format!("{}{}", self.base_path, passing.path_and_query);
+        request.set_raw_path(path.as_bytes())?;
+        request.insert_header(header::HOST, self.authority.as_str())?;
+        if let Some(client) = client {
+            request.insert_header(X_FORWARDED_FOR, client.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+impl Passed {
+    /// Takes out of PostHog's answer what does not belong on the site's host, and puts the
+    /// addresses in it below the route.
+    pub(crate) fn clean(&self, passing: &Passing, response: &mut ResponseHeader) -> Result<()> {
+        for name in names(&response.headers) {
+            let values: Vec<HeaderValue> =
+                response.headers.get_all(&name).iter().cloned().collect();
+            let kept = values
+                .iter()
+                .filter_map(|value| self.shown(&passing.path_and_query, &name, value));
+            let kept: Vec<HeaderValue> = kept.collect();
+            if kept != values {
+                response.remove_header(&name);
+                for value in kept {
+                    response.append_header(&name, value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The headers of PostHog's answer to this path and query as the page sees them.
+    pub(crate) fn filtered(&self, asked: &str, headers: &HeaderMap) -> HeaderMap {
+        let kept = headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.clone(), self.shown(asked, name, value)?)));
+        kept.collect()
+    }
+
+    /// A header of PostHog's answer to this path and query as the page sees it, if it does.
+    fn shown(&self, asked: &str, name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        if matches!(*name, header::LOCATION | header::CONTENT_LOCATION) {
+            if let Some(location) = self.below.location(asked, &text) {
+                return HeaderValue::try_from(location).ok();
+            }
+        }
+        keeps_response_header(name.as_str(), &text).then(|| value.clone())
+    }
+}
+
+fn names(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers.keys().cloned().collect()
+}
+
+/// A kept copy as the answer to this request.
+fn answer(head: &RequestHeader, stored: &Arc<Stored>) -> (StatusCode, HeaderMap, Bytes) {
+    let mut headers = stored.headers(Instant::now());
+    let known = joined(&head.headers, &header::IF_NONE_MATCH);
+    if known.is_some_and(|known| stored.is_known_to(&known)) {
+        headers.remove(header::CONTENT_TYPE);
+        headers.remove(header::CONTENT_ENCODING);
+        return (StatusCode::NOT_MODIFIED, headers, Bytes::new());
+    }
+    (StatusCode::OK, headers, stored.body().clone())
+}
+
+/// An answer of our own. A page on another host can read it too: what a browser hides, posthog-js
+/// takes for a broken network and gives up sooner (posthog-ingestion 6.5).
+pub(crate) fn own_answer(status: StatusCode, request: &HeaderMap) -> (HeaderMap, Bytes) {
+    let mut headers = HeaderMap::new();
+    let fixed = |text| HeaderValue::from_static(text);
+    headers.insert(header::CONTENT_TYPE, fixed("application/json"));
+    headers.insert(header::CACHE_CONTROL, fixed("no-store"));
+    if let Some(origin) = request.get(header::ORIGIN) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, fixed("true"));
+        headers.insert(header::VARY, fixed("Origin"));
+    }
+    let reason = status.canonical_reason().unwrap_or("Error");
+    (headers, Bytes::from(format!("{{\"error\":\"{reason}\"}}")))
+}
+
+/// Writes a whole answer.
+pub(crate) async fn write(
+    session: &mut Session,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<()> {
+    let mut head = ResponseHeader::build(status, Some(headers.len() + 1))?;
+    for (name, value) in headers {
+        head.append_header(name, value)?;
+    }
+    let empty = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !empty {
+        head.insert_header(header::CONTENT_LENGTH, body.len())?;
+    }
+    let bodiless = empty || session.req_header().method == Method::HEAD;
+    session
+        .write_response_header(Box::new(head), bodiless)
+        .await?;
+    session
+        .write_response_body((!bodiless).then_some(body), true)
+        .await
+}
+
+/// The certificates of a PEM file that was read with the configuration.
+fn certificates(file: &CaFile) -> Arc<[WrappedX509]> {
+    use base64::Engine;
+    let text = String::from_utf8_lossy(&file.pem);
+    let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
+    let decoded = blocks.filter_map(|block| {
+        let inner = block.split("-----END").next()?;
+        let inner: String = inner.split_whitespace().collect();
+        base64::engine::general_purpose::STANDARD.decode(inner).ok()
+    });
+    decoded
+        .map(|der| WrappedX509::new(der, parse_x509))
+        .collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::fmt::Debug for Passed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Passed")
+            .field("to", &self.authority)
+            .finish_non_exhaustive()
+    }
+}

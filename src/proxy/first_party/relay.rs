@@ -1,0 +1,400 @@
+//! A `posthog` route within a host's `request_filter`: posthog-js passed through by the one call of
+//! a plug-in. The `hedgerow` binary proxies these routes through the framework (`site`), which knows
+//! WebSockets too.
+//!
+//! A body within [`PIECE`] is sent with its length, over a connection of the pool, and once more if
+//! that one turns out to be closed. A longer one leaves while it comes, over a new connection, as
+//! does every answer.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap};
+use http::{Method, StatusCode, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use crate::admin::{Answered, Asked};
+
+use crate::proxy::first_party::posthog::{own_answer, write, Passed, Passing, Step, BODY};
+use crate::proxy::intake::body::{Incoming, Interrupted};
+use crate::proxy::intake::refusals::{of_head, Asking};
+use crate::proxy::intake::verdict::Trouble;
+use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
+use crate::proxy::outbound::{Answering, Fields, Head, Request, Template, PIECE};
+use crate::proxy::site::head;
+use crate::proxy::site::hops::end_to_end;
+use crate::proxy::Inner;
+
+/// What came of a request that was passed on.
+enum Relayed<'a> {
+    /// An answer, whose body is still to be read.
+    Answer(Answering<'a>),
+    /// An answer that did not wait for the body and is not read any further.
+    Early(Head),
+    /// None, and the client is told this.
+    Refused(StatusCode, Answered),
+    /// The client is not there any more.
+    ClientGone,
+}
+
+impl Relayed<'_> {
+    fn refused(status: StatusCode) -> Self {
+        Self::Refused(status, Answered::of_status(status.as_u16()))
+    }
+}
+
+/// One request on a `posthog` route.
+struct Course {
+    /// The number of its route.
+    number: usize,
+    /// What became of it; its client is gone as long as nothing else is known.
+    answered: Answered,
+    /// Bytes of its body.
+    received: u64,
+}
+
+impl Course {
+    fn asking(&self) -> Asking {
+        Asking {
+            route: Some(self.number),
+            asked: Asked::PostHog,
+        }
+    }
+}
+
+impl From<Interrupted> for Relayed<'_> {
+    fn from(interrupted: Interrupted) -> Self {
+        match interrupted {
+            Interrupted::Gone => Self::ClientGone,
+            Interrupted::Malformed => {
+                Self::Refused(StatusCode::BAD_REQUEST, Answered::MalformedChunk)
+            }
+            // Never 408, which Chromium itself repeats at once (segment-tracking 1.5).
+            Interrupted::Slow => Self::Refused(StatusCode::SERVICE_UNAVAILABLE, Answered::SlowBody),
+        }
+    }
+}
+
+impl Inner {
+    /// Answers a request on the `posthog` route of this number; `tail` is its path below the route.
+    ///
+    /// # Errors
+    ///
+    /// When PostHog's answer breaks off in its middle: the connection has to end with it, so that
+    /// the client does not take what it has for the whole.
+    pub(crate) async fn relay(
+        &self,
+        session: &mut Session,
+        number: usize,
+        passed: &Passed,
+        tail: &str,
+    ) -> Result<()> {
+        let began = Instant::now();
+        let mut course = Course {
+            number,
+            answered: Answered::ClientGone,
+            received: 0,
+        };
+        let through = self.pass(session, &mut course, passed, tail).await;
+        let (answered, received) = (course.answered, course.received);
+        self.ended(session, course.asking(), answered, began, received);
+        through
+    }
+
+    /// The same, and notes in `course` what becomes of it.
+    async fn pass(
+        &self,
+        session: &mut Session,
+        course: &mut Course,
+        passed: &Passed,
+        tail: &str,
+    ) -> Result<()> {
+        if let Err(fault) = head(session).check() {
+            session.set_keepalive(None);
+            self.becomes(session, course, of_head(fault));
+            let (headers, body) = own_answer(fault.status(), &session.req_header().headers);
+            return self
+                .write_own(session, fault.status(), &headers, body)
+                .await;
+        }
+        let pace = self
+            .rates
+            .of_client(&self.config, self.client(session), &self.log_limit);
+        if pace == Pace::TooFast {
+            self.becomes(session, course, Answered::ClientRate);
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let (mut headers, body) = own_answer(status, &session.req_header().headers);
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
+            session.set_keepalive(None);
+            return self.write_own(session, status, &headers, body).await;
+        }
+        let client = self.shown(session);
+        let step = passed.step(session, tail, client).await;
+        let mut incoming = Incoming::begin(session, self.idle_seconds, &self.config.limits);
+        let passing = match step {
+            Step::Pass(passing) => passing,
+            Step::Answer(status, headers, body) => {
+                self.becomes(session, course, Answered::of_status(status.as_u16()));
+                incoming.discard(session, 2 * BODY).await;
+                return self.write_own(session, status, &headers, body).await;
+            }
+        };
+        let request = match request(session.req_header(), passed, &passing, client) {
+            Ok(request) => request,
+            Err(error) => {
+                log::debug!("a request cannot go to PostHog: {error}");
+                let status = StatusCode::BAD_REQUEST;
+                self.becomes(session, course, Answered::of_status(400));
+                let (headers, body) = own_answer(status, &session.req_header().headers);
+                return self.write_own(session, status, &headers, body).await;
+            }
+        };
+        let exchanged = exchange(session, &mut incoming, passed, &request).await;
+        course.received = incoming.received();
+        let relayed = match exchanged {
+            Ok(relayed) => relayed,
+            Err(trouble) => {
+                self.report_relay(course.number, trouble);
+                match trouble {
+                    // posthog-js tries again after either (posthog-ingestion 6.5).
+                    Trouble::Timeout => Relayed::refused(StatusCode::SERVICE_UNAVAILABLE),
+                    _ => Relayed::refused(StatusCode::BAD_GATEWAY),
+                }
+            }
+        };
+        match relayed {
+            Relayed::Answer(answering) => {
+                let status = answering.head.status.as_u16();
+                self.becomes(session, course, Answered::relayed(status));
+                incoming.discard(session, 2 * BODY).await;
+                self.pass_on(session, passed, &passing, answering).await
+            }
+            Relayed::Early(early) => {
+                let status = early.status;
+                self.becomes(session, course, Answered::relayed(status.as_u16()));
+                incoming.discard(session, 2 * BODY).await;
+                session.set_keepalive(None);
+                let headers = end_to_end(&early.fields);
+                let headers = passed.filtered(passing.path_and_query(), &headers);
+                self.write_own(session, status, &headers, Bytes::new())
+                    .await
+            }
+            Relayed::Refused(status, answered) => {
+                self.becomes(session, course, answered);
+                incoming.discard(session, 2 * BODY).await;
+                session.set_keepalive(None);
+                let (headers, body) = own_answer(status, &session.req_header().headers);
+                self.write_own(session, status, &headers, body).await
+            }
+            Relayed::ClientGone => {
+                self.becomes(session, course, Answered::ClientGone);
+                session.set_keepalive(None);
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts the request by what it is answered.
+    fn becomes(&self, session: &Session, course: &mut Course, answered: Answered) {
+        course.answered = answered;
+        self.answered(session, course.asking(), answered, None);
+    }
+
+    /// Writes an answer that is here as a whole. A client that hangs up is no failure of the host's.
+    async fn write_own(
+        &self,
+        session: &mut Session,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<()> {
+        self.close_when_leaving(session);
+        if let Err(error) = write(session, status, headers, body).await {
+            gone(session, &error);
+        }
+        Ok(())
+    }
+
+    /// Streams PostHog's answer to the client.
+    async fn pass_on(
+        &self,
+        session: &mut Session,
+        passed: &Passed,
+        passing: &Passing,
+        mut answering: Answering<'_>,
+    ) -> Result<()> {
+        self.close_when_leaving(session);
+        let status = answering.head.status;
+        let bodiless = session.req_header().method == Method::HEAD
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let headers = end_to_end(&answering.head.fields);
+        let headers = passed.filtered(passing.path_and_query(), &headers);
+        let mut head = ResponseHeader::build(status, Some(headers.len() + 1))?;
+        for (name, value) in &headers {
+            head.append_header(name, value)?;
+        }
+        match length(&answering.head.fields) {
+            Some(length) if status != StatusCode::NO_CONTENT => {
+                head.insert_header(header::CONTENT_LENGTH, length)?;
+            }
+            None if !bodiless => match session.req_header().version {
+                Version::HTTP_11 => head.insert_header(header::TRANSFER_ENCODING, "chunked")?,
+                Version::HTTP_2 => {}
+                // Such a client knows no chunks: the connection's end is the body's.
+                _ => session.set_keepalive(None),
+            },
+            _ => {}
+        }
+        let written = session
+            .write_response_header(Box::new(head), bodiless)
+            .await;
+        if let Err(error) = written {
+            gone(session, &error);
+            answering.give_up().await;
+            return Ok(());
+        }
+        if bodiless {
+            // Over HTTP/1.1 the length of an answer to HEAD would be waited for.
+            answering.give_up().await;
+            return Ok(());
+        }
+        loop {
+            let piece = match answering.piece().await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break,
+                Err(broken) => {
+                    log::debug!("PostHog's answer broke off: {broken}");
+                    answering.give_up().await;
+                    session.set_keepalive(None);
+                    let why = "PostHog's answer broke off";
+                    return Err(Error::explain(ErrorType::ReadError, why).into_up());
+                }
+            };
+            if let Err(error) = session.write_response_body(Some(piece), false).await {
+                gone(session, &error);
+                answering.give_up().await;
+                return Ok(());
+            }
+        }
+        answering.through().await;
+        if let Err(error) = session.write_response_body(None, true).await {
+            gone(session, &error);
+        }
+        Ok(())
+    }
+
+    fn report_relay(&self, number: usize, trouble: Trouble) {
+        let route = self.config.routes.get(number);
+        let route = route.map_or_else(String::new, |route| route.path.to_string());
+        if let Some(more) = self
+            .log_limit
+            .pass(&format!("{route} {trouble:?}"), "route")
+        {
+            log::warn!("route {route}: PostHog did not answer as it should: {trouble:?}{more}");
+        }
+    }
+}
+
+fn gone(session: &mut Session, error: &Error) {
+    log::debug!("the client was gone before its answer: {error}");
+    session.set_keepalive(None);
+}
+
+/// The request as PostHog gets it, without a length: who writes the body states it.
+fn request(
+    asked: &RequestHeader,
+    passed: &Passed,
+    passing: &Passing,
+    client: Option<IpAddr>,
+) -> Result<Template> {
+    let mut request = RequestHeader::build(asked.method.clone(), b"/", None)?;
+    for (name, value) in &end_to_end(&asked.headers) {
+        // We have seen to what the client expects of its next hop.
+        if *name != header::EXPECT {
+            request.append_header(name, value)?;
+        }
+    }
+    passed.request(passing, &mut request, client)?;
+    let empty = asked.headers.get(header::CONTENT_LENGTH);
+    if empty.is_some_and(|length| length.as_bytes() == b"0") {
+        request.insert_header(header::CONTENT_LENGTH, "0")?;
+    }
+    Template::new(request)
+}
+
+/// The length that an answer states for its body, unless that comes in chunks.
+fn length(fields: &HeaderMap) -> Option<u64> {
+    if fields.contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
+    fields
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .split(',')
+        .next()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// Brings the request to PostHog, and its answer's head here.
+async fn exchange<'a>(
+    session: &mut Session,
+    incoming: &mut Incoming,
+    passed: &'a Passed,
+    template: &Template,
+) -> std::result::Result<Relayed<'a>, Trouble> {
+    let request = Request {
+        template,
+        fields: &[],
+    };
+    let mut held = BytesMut::new();
+    while held.len() <= PIECE {
+        match incoming.next(session).await {
+            Ok(Some(chunk)) => held.extend_from_slice(&chunk),
+            Ok(None) => {
+                let body = held.freeze();
+                let answering = passed.client.send(request, &body, Fields::All);
+                return Ok(Relayed::Answer(answering.await?));
+            }
+            Err(interrupted) => return Ok(interrupted.into()),
+        }
+    }
+    let mut sending = passed.client.open(request, Fields::All).await?;
+    let mut length = held.len();
+    let mut piece = held.freeze();
+    loop {
+        if let Some(early) = sending.write(piece).await? {
+            sending.abort().await;
+            return Ok(Relayed::Early(early));
+        }
+        let next = tokio::select! {
+            biased; // what has come is taken first
+            next = incoming.next(session) => next,
+            early = sending.refused() => {
+                let early = early?;
+                sending.abort().await;
+                return Ok(Relayed::Early(early));
+            }
+        };
+        match next {
+            Ok(Some(chunk)) if length + chunk.len() <= BODY => {
+                length += chunk.len();
+                piece = chunk;
+            }
+            Ok(Some(_)) => {
+                sending.abort().await;
+                return Ok(Relayed::refused(StatusCode::PAYLOAD_TOO_LARGE));
+            }
+            Ok(None) => return Ok(Relayed::Answer(sending.finish(Bytes::new()).await?)),
+            Err(interrupted) => {
+                sending.abort().await;
+                return Ok(interrupted.into());
+            }
+        }
+    }
+}

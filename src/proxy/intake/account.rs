@@ -1,0 +1,459 @@
+//! A real Segment account beside PostHog: the original requests go on to it, and its settings are
+//! fetched. Nothing here is ever waited for by PostHog's side, but a page's very first settings.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::admin::Forwarded as ForwardCounts;
+use crate::config::Forward;
+use crate::segment::{Answer, KeyFrom, Recognised, WriteKey};
+use crate::site::forward::{
+    headers_for, path_for, settings_copy, settings_path, Admission, Bounds, Load, Next, Outcome,
+    SettingsCopy,
+};
+use crate::site::{keeps_response_header, DeviceMode};
+
+use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::outbound::fetch::Source;
+use crate::proxy::outbound::upstream::Timeouts;
+use crate::proxy::outbound::Connections;
+use crate::proxy::random_bits;
+
+/// Requests to Segment that are on their way at once.
+const AT_ONCE: usize = 64;
+/// Segment's own limit of time, its own as well.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a page's first settings wait for the account's.
+const FIRST: Duration = Duration::from_secs(2);
+/// Write keys whose settings are kept: with `write_keys: any` each client may name one.
+const COPIES: usize = 64;
+/// The largest settings and the largest code of a destination, in bytes.
+const LARGEST: usize = 4 << 20;
+
+/// What became of a request that went on to Segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Delivered,
+    Refused,
+    Expired,
+    Full,
+    Withheld,
+}
+
+/// What became of the requests of all accounts, those of earlier configurations among them.
+#[derive(Debug, Default)]
+pub(crate) struct Accounts {
+    counts: [AtomicU64; 5],
+    under_way: AtomicUsize,
+}
+
+impl Accounts {
+    pub(crate) fn counts(&self) -> ForwardCounts {
+        let count = |fate: Fate| {
+            let counter = self.counts.get(fate as usize);
+            counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
+        };
+        ForwardCounts {
+            delivered: count(Fate::Delivered),
+            refused: count(Fate::Refused),
+            expired: count(Fate::Expired),
+            full: count(Fate::Full),
+            withheld: count(Fate::Withheld),
+        }
+    }
+
+    /// Requests that are neither delivered nor given up yet.
+    pub(crate) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Acquire)
+    }
+}
+
+/// One account.
+pub(crate) struct Account {
+    forward: Forward,
+    api: Source,
+    cdn: Source,
+    bounds: Bounds,
+    load: Mutex<Load>,
+    places: Semaphore,
+    connect: Duration,
+    accounts: Arc<Accounts>,
+    log_limit: Arc<LogLimit>,
+    copies: Mutex<HashMap<String, Copied>>,
+}
+
+#[derive(Clone, Default)]
+struct Copied {
+    settings: Option<Value>,
+    fetched: Option<Instant>,
+    failed: Option<Instant>,
+}
+
+/// A request as it came.
+pub(crate) struct Original {
+    method: &'static str,
+    path: String,
+    headers: HeaderMap,
+    body: Bytes,
+    arrived: Instant,
+    _place: Place,
+}
+
+/// A place in the queue, for one request and so many bytes; given back when it is dropped.
+struct Place {
+    account: Arc<Account>,
+    bytes: usize,
+}
+
+impl Place {
+    fn take(account: &Arc<Account>) -> Option<Self> {
+        let mut load = lock(&account.load);
+        if account.bounds.admit(*load, 0) == Admission::Full {
+            return None;
+        }
+        load.requests += 1;
+        account.accounts.under_way.fetch_add(1, Ordering::AcqRel);
+        Some(Self {
+            account: Arc::clone(account),
+            bytes: 0,
+        })
+    }
+
+    fn grow(&mut self, bytes: usize) -> Admission {
+        let mut load = lock(&self.account.load);
+        let held = Load {
+            requests: 0,
+            ..*load
+        };
+        let admission = self.account.bounds.admit(held, bytes);
+        if admission == Admission::Queued {
+            load.bytes += bytes;
+            self.bytes += bytes;
+        }
+        admission
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut load = lock(&self.account.load);
+        load.requests = load.requests.saturating_sub(1);
+        load.bytes = load.bytes.saturating_sub(self.bytes);
+        let accounts = &self.account.accounts;
+        accounts.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The body of a request that may go on, collected beside its rewriting. What does not fit into
+/// the queue is let go at once, so that slow uploads cannot hold more than it may.
+pub(crate) struct Copy {
+    place: Option<Place>,
+    pieces: Vec<Bytes>,
+    /// Where the request has its key; one that has none gets the account's.
+    key: KeyFrom,
+}
+
+impl Copy {
+    /// For a request that may go on to this account.
+    pub(crate) fn new(account: &Arc<Account>) -> Self {
+        Self {
+            place: Place::take(account),
+            pieces: Vec::new(),
+            key: KeyFrom::Nowhere,
+        }
+    }
+
+    /// Keeps a piece; it shares the bytes that were read anyway.
+    pub(crate) fn push(&mut self, piece: &Bytes) {
+        let Some(place) = &mut self.place else {
+            return;
+        };
+        match place.grow(piece.len()) {
+            Admission::Queued => self.pieces.push(piece.clone()),
+            Admission::Full => {
+                self.place = None;
+                self.pieces = Vec::new();
+            }
+        }
+    }
+
+    /// Says where the request had its key.
+    pub(crate) fn found(&mut self, key: KeyFrom) {
+        self.key = key;
+    }
+}
+
+fn whole(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.as_slice() {
+        [_] => pieces.pop().unwrap_or_default(),
+        pieces => {
+            let mut body = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+            for piece in pieces {
+                body.extend_from_slice(piece);
+            }
+            body.freeze()
+        }
+    }
+}
+
+impl Original {
+    /// The request that goes on for this call. `client` is the visitor's address as it may be
+    /// shown. `None`, and counted, where the queue had no room.
+    pub(crate) fn new(
+        account: &Account,
+        call: Recognised,
+        query: Option<&str>,
+        headers: &HeaderMap,
+        client: Option<IpAddr>,
+        copy: Copy,
+    ) -> Option<Self> {
+        let mut path = path_for(call)?;
+        let Some(place) = copy.place else {
+            account.count(Fate::Full);
+            return None;
+        };
+        if let Some(query) = query {
+            path = format!("{path}?{query}");
+        }
+        let method = match call {
+            Recognised::Pixel(_) => "GET",
+            _ => "POST",
+        };
+        let write_key = account.write_key().map(WriteKey::expose);
+        let mut headers = headers_for(headers, copy.key, write_key);
+        let client = client.and_then(|client| HeaderValue::from_str(&client.to_string()).ok());
+        if let Some(client) = client {
+            headers.insert(HeaderName::from_static("x-forwarded-for"), client);
+        }
+        Some(Self {
+            method,
+            path,
+            headers,
+            body: whole(copy.pieces),
+            arrived: Instant::now(),
+            _place: place,
+        })
+    }
+}
+
+impl Account {
+    /// With the connections to its two hosts.
+    pub(crate) fn new(
+        forward: &Forward,
+        [api, cdn]: [Arc<Connections>; 2],
+        connect: Duration,
+        accounts: Arc<Accounts>,
+        log_limit: Arc<LogLimit>,
+    ) -> Self {
+        let timeouts = Timeouts {
+            connect,
+            exchange: PATIENCE,
+        };
+        Self {
+            forward: forward.clone(),
+            api: Source::new(&forward.api, api, timeouts),
+            cdn: Source::new(&forward.cdn, cdn, timeouts),
+            bounds: Bounds::default(),
+            load: Mutex::default(),
+            places: Semaphore::new(AT_ONCE),
+            connect,
+            accounts,
+            copies: Mutex::default(),
+            log_limit,
+        }
+    }
+
+    /// The key under which the account knows what pages send, if it is not the one they load with.
+    pub(crate) fn write_key(&self) -> Option<&WriteKey> {
+        self.forward.write_key.as_ref()
+    }
+
+    /// Whether it does what one made of these would do.
+    pub(crate) fn is_as_good(&self, forward: &Forward, connect: Duration) -> bool {
+        self.forward == *forward && self.connect == connect
+    }
+
+    pub(crate) fn device_mode(&self) -> DeviceMode {
+        self.forward.device_mode
+    }
+
+    /// Counts a request, and tells the operator of one that is lost for Segment.
+    pub(crate) fn count(&self, fate: Fate) {
+        if let Some(counter) = self.accounts.counts.get(fate as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let (kind, reason) = match fate {
+            Fate::Delivered | Fate::Withheld => return,
+            Fate::Refused => ("forward_refused", "it was refused"),
+            Fate::Expired => ("forward_expired", "Segment did not take it in time"),
+            Fate::Full => ("forward_full", "too many requests wait for Segment"),
+        };
+        if let Some(more) = self.log_limit.pass("", kind) {
+            log::warn!("a request did not get to the Segment account: {reason}{more}");
+        }
+    }
+
+    /// Lets a request go on, behind the back of its client. Never waits.
+    pub(crate) fn send(self: &Arc<Self>, original: Original) {
+        let account = Arc::clone(self);
+        tokio::spawn(async move { account.deliver(&original).await });
+    }
+
+    async fn deliver(&self, original: &Original) {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let outcome = self.attempt(original).await;
+            let age = original.arrived.elapsed();
+            match self
+                .bounds
+                .next(attempt, age, outcome, random_bits() as u32)
+            {
+                Next::Delivered => return self.count(Fate::Delivered),
+                Next::Refused => return self.count(Fate::Refused),
+                Next::Expired => return self.count(Fate::Expired),
+                Next::Again(wait) => tokio::time::sleep(wait).await,
+            }
+        }
+    }
+
+    async fn attempt(&self, original: &Original) -> Outcome {
+        let Ok(_place) = self.places.acquire().await else {
+            return Outcome::Failed;
+        };
+        let Original {
+            method,
+            path,
+            headers,
+            body,
+            ..
+        } = original;
+        let fetch = self.api.fetch(method, path, headers, body.clone(), LARGEST);
+        match fetch.await {
+            Ok(fetched) => Outcome::Answered {
+                status: fetched.status,
+                retry_after: fetched
+                    .headers
+                    .get(header::RETRY_AFTER)
+                    .and_then(|value| value.to_str().ok()?.trim().parse().ok()),
+            },
+            Err(_) => Outcome::Failed,
+        }
+    }
+
+    /// The account's settings for a key: the copy, which is refreshed beside that. The first time
+    /// it is waited for, a little; without any, the caller makes settings of its own.
+    pub(crate) async fn settings(self: &Arc<Self>, write_key: &str) -> Option<Value> {
+        let copy = {
+            let mut copies = lock(&self.copies);
+            if !copies.contains_key(write_key) && copies.len() >= COPIES {
+                copies.retain(|_, copy| copy.settings.is_some());
+                if copies.len() >= COPIES {
+                    return None;
+                }
+            }
+            let copy = copies.entry(write_key.to_owned()).or_default();
+            let before = copy.clone();
+            let age = copy.fetched.map_or(Duration::MAX, |at| at.elapsed());
+            let failed = copy.failed.map(|at| at.elapsed());
+            if settings_copy(age, failed) == SettingsCopy::Fresh {
+                return before.settings;
+            }
+            // One fetch at a time: a request that comes meanwhile takes what is there.
+            copy.failed = Some(Instant::now());
+            before
+        };
+        let account = Arc::clone(self);
+        let key = write_key.to_owned();
+        let fetch = tokio::spawn(async move { account.fetch_settings(&key).await });
+        if copy.settings.is_some() {
+            return copy.settings;
+        }
+        tokio::time::timeout(FIRST, fetch).await.ok()?.ok()?
+    }
+
+    async fn fetch_settings(&self, write_key: &str) -> Option<Value> {
+        let encoded =
+            percent_encoding::utf8_percent_encode(write_key, percent_encoding::NON_ALPHANUMERIC);
+        let path = settings_path(&encoded.to_string());
+        let headers = HeaderMap::new();
+        let fetched = self
+            .cdn
+            .fetch("GET", &path, &headers, Bytes::new(), LARGEST);
+        let settings = match fetched.await {
+            Ok(answer) if answer.status.is_success() => {
+                serde_json::from_slice::<Value>(&answer.body).ok()
+            }
+            _ => None,
+        };
+        let Some(settings) = settings else {
+            if let Some(more) = self.log_limit.pass("", "account_settings") {
+                log::warn!("the settings of a Segment account could not be fetched{more}");
+            }
+            return None;
+        };
+        let mut copies = lock(&self.copies);
+        let copy = copies.entry(write_key.to_owned()).or_default();
+        *copy = Copied {
+            settings: Some(settings.clone()),
+            fetched: Some(Instant::now()),
+            failed: None,
+        };
+        Some(settings)
+    }
+
+    /// The code of a destination that runs in the page, from Segment's CDN.
+    pub(crate) async fn destination(&self, path: &str, request: &HeaderMap) -> Option<Answer> {
+        if self.forward.device_mode == DeviceMode::Removed {
+            return None;
+        }
+        let mut headers = HeaderMap::new();
+        for name in [header::ACCEPT_ENCODING, header::IF_NONE_MATCH] {
+            if let Some(value) = request.get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        let path = format!("/{}", path.trim_start_matches('/'));
+        let fetch = self
+            .cdn
+            .fetch("GET", &path, &headers, Bytes::new(), LARGEST);
+        let answer = fetch.await.ok()?;
+        let kept = answer.headers.iter().filter(|(name, value)| {
+            value
+                .to_str()
+                .is_ok_and(|value| keeps_response_header(name.as_str(), value))
+        });
+        Some(Answer {
+            status: answer.status,
+            headers: kept
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            body: answer.body,
+        })
+    }
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Account")
+            .field("accounts", &self.accounts)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "account_tests.rs"]
+mod tests;

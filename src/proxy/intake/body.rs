@@ -1,0 +1,198 @@
+//! The request's body as it arrives: with patience for slow clients, and with an end to it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{header, Version};
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
+use tokio::time::{timeout_at, Instant};
+
+use crate::config::Limits;
+
+use crate::proxy::limits::body_rate::Tempo;
+
+/// The longest silence in the middle of a body.
+const SILENCE: Duration = Duration::from_secs(30);
+/// The longest that a whole body may take: a client that drips a byte now and then ends here.
+const WHOLE: Duration = Duration::from_secs(300);
+/// How long a refused body is read on before the answer. A connection that is closed with unread
+/// bytes is reset, and the client might never see why.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+/// How long a body is read on after an answer that did not wait for it, in all and in one silence,
+/// as web servers usually do it.
+const LINGERING: Duration = Duration::from_secs(30);
+const LINGERING_SILENCE: Duration = Duration::from_secs(5);
+
+/// The framework's name of a chunk that is none; it keeps the kind itself to itself.
+const INVALID_CHUNK: &str = "InvalidChunk";
+
+/// Why a body did not arrive as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interrupted {
+    /// The client went away.
+    Gone,
+    /// The chunks of its body are not as HTTP has them.
+    Malformed,
+    /// The client stopped sending, or took too long.
+    Slow,
+}
+
+/// The body of a request that is ours to read.
+pub(crate) struct Incoming {
+    expects: Expects,
+    deadline: Instant,
+    tempo: Tempo,
+    keepalive: Option<u64>,
+    /// Bytes so far.
+    received: u64,
+}
+
+/// Whether the client waits for `100 Continue` before it sends its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expects {
+    Nothing,
+    Continue,
+}
+
+impl Incoming {
+    /// Takes over a request. Only its body is read from here on, so a client that hangs up right
+    /// after it, as browsers do when a page closes, disturbs nothing.
+    ///
+    /// `idle` is how long its connection may wait for the next request, in seconds; `limits` say how
+    /// slowly it may come.
+    pub(crate) fn begin(session: &mut Session, idle: u64, limits: &Limits) -> Self {
+        session.set_read_timeout(Some(SILENCE));
+        end_when_idle(session, idle);
+        let header = session.req_header();
+        let expects = header.version == Version::HTTP_11
+            && header
+                .headers
+                .get(header::EXPECT)
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        Self {
+            expects: if expects {
+                Expects::Continue
+            } else {
+                Expects::Nothing
+            },
+            deadline: Instant::now() + WHOLE,
+            tempo: Tempo::new(limits.body_rate),
+            keepalive: session.get_keepalive(),
+            received: 0,
+        }
+    }
+
+    /// Bytes of the body so far, as they came.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// What the client says the length is.
+    pub(crate) fn announced(session: &Session) -> Option<usize> {
+        let value = session.get_header(header::CONTENT_LENGTH)?;
+        value.to_str().ok()?.trim().parse().ok()
+    }
+
+    /// The next bytes, or nothing at the end of the body.
+    pub(crate) async fn next(
+        &mut self,
+        session: &mut Session,
+    ) -> Result<Option<Bytes>, Interrupted> {
+        if self.expects == Expects::Continue {
+            self.expects = Expects::Nothing;
+            session
+                .write_continue_response()
+                .await
+                .map_err(|error| interrupted(&error))?;
+        }
+        let asked = Instant::now();
+        // Over HTTP/2 the framework itself waits for ever.
+        let silent = self.deadline.min(asked + SILENCE);
+        let until = match self.tempo.patience() {
+            Some(patience) => silent.min(asked + patience),
+            None => silent,
+        };
+        let read = timeout_at(until, session.read_request_body()).await;
+        let chunk = match read {
+            Ok(Ok(chunk)) => chunk,
+            Ok(Err(error)) => {
+                // Where the next request would begin is not known any more.
+                session.set_keepalive(None);
+                return Err(interrupted(&error));
+            }
+            Err(_) => return Err(too_slow(session)),
+        };
+        if let Some(chunk) = &chunk {
+            self.received += chunk.len() as u64;
+            let noted = self.tempo.note(asked.elapsed(), chunk.len());
+            if noted.is_err() {
+                return Err(too_slow(session));
+            }
+        } else {
+            // The interim answer has turned this off, because the body was not through then.
+            session.set_keepalive(self.keepalive);
+        }
+        Ok(chunk)
+    }
+
+    /// Reads on for a bounded while and up to `limit` bytes, so that a client that is still sending
+    /// can read the answer.
+    pub(crate) async fn discard(&mut self, session: &mut Session, limit: usize) {
+        if self.expects == Expects::Continue || session.is_body_done() {
+            // Such a client reads before it sends.
+            return;
+        }
+        let mut left = limit;
+        let reading = async {
+            while let Ok(Some(chunk)) = session.read_request_body().await {
+                left = left.saturating_sub(chunk.len());
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        if tokio::time::timeout(DISCARD_TIME, reading).await.is_err() {
+            log::debug!("a refused body was not read to its end");
+        }
+    }
+}
+
+/// Reads on and up to `limit` bytes after an answer that did not wait for the body, so that a client
+/// that sends all of it first finds the answer, and not a connection that was reset.
+pub(crate) async fn linger(session: &mut Session, limit: usize) {
+    let mut left = limit;
+    let reading = async {
+        while left > 0 && !session.is_body_done() {
+            let read = tokio::time::timeout(LINGERING_SILENCE, session.read_request_body());
+            match read.await {
+                Ok(Ok(Some(chunk))) => left = left.saturating_sub(chunk.len()),
+                _ => break,
+            }
+        }
+    };
+    // Whatever is left after that is the client's own affair.
+    let _ = tokio::time::timeout(LINGERING, reading).await;
+}
+
+/// Lets the connection end when no further request comes within so many seconds: once it has been
+/// used, the framework would keep it for ever (pingora 2.4). One that is to be closed stays so.
+pub(crate) fn end_when_idle(session: &mut Session, seconds: u64) {
+    if session.get_keepalive() == Some(0) {
+        session.set_keepalive(Some(seconds));
+    }
+}
+
+/// Ends the connection of a client that is too slow with the answer to it.
+fn too_slow(session: &mut Session) -> Interrupted {
+    session.set_keepalive(None);
+    Interrupted::Slow
+}
+
+fn interrupted(error: &Error) -> Interrupted {
+    match error.etype() {
+        ErrorType::ReadTimedout => Interrupted::Slow,
+        kind if kind.as_str() == INVALID_CHUNK => Interrupted::Malformed,
+        _ => Interrupted::Gone,
+    }
+}

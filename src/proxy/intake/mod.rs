@@ -1,0 +1,12 @@
+//! A Segment request: its body, what becomes of it, and its answer.
+
+pub(crate) mod account;
+pub(crate) mod body;
+pub(crate) mod group;
+pub(crate) mod intercept;
+pub(crate) mod refusals;
+pub(crate) mod reply;
+pub(crate) mod stream;
+pub(crate) mod upload;
+pub(crate) mod verdict;
+pub(crate) mod visitor;

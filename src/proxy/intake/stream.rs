@@ -1,0 +1,53 @@
+//! A batch that leaves while it is being made, for bodies larger than the window.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+
+use crate::proxy::intake::verdict::Verdict;
+use crate::proxy::outbound::sender::{verdict, Destination, Opened};
+
+/// One request to PostHog whose body is still being written. Dropping it without
+/// [`finish`](Self::finish) or [`abort`](Self::abort) closes the connection in mid-request.
+pub(crate) struct Outgoing<'a>(Opened<'a>);
+
+impl<'a> Outgoing<'a> {
+    /// Opens a request over a new connection: what has been written cannot be sent again, so it
+    /// must not meet a pooled connection that the other end has closed.
+    pub(crate) async fn open(
+        destination: &'a Destination,
+        client: Option<IpAddr>,
+    ) -> Result<Self, Verdict> {
+        let opened = destination.open(client).await;
+        opened.map(Self).map_err(Verdict::Unreachable)
+    }
+
+    /// Writes the next piece, waiting for PostHog to take it. Fails with PostHog's answer when
+    /// that has come already, and is then not to be used again.
+    pub(crate) async fn write(&mut self, piece: Vec<u8>) -> Result<(), Verdict> {
+        match self.0.write(Bytes::from(piece)).await {
+            Ok(None) => Ok(()),
+            Ok(Some(head)) => Err(verdict(&head)),
+            Err(trouble) => Err(Verdict::Unreachable(trouble)),
+        }
+    }
+
+    /// Waits for PostHog's no to a body that is not through. Giving this up loses nothing; it is not
+    /// to be used again after it.
+    pub(crate) async fn refused(&mut self) -> Verdict {
+        match self.0.refused().await {
+            Ok(head) => verdict(&head),
+            Err(trouble) => Verdict::Unreachable(trouble),
+        }
+    }
+
+    /// Writes the last piece, ends the body, and waits for the answer.
+    pub(crate) async fn finish(self, piece: Vec<u8>) -> Verdict {
+        self.0.finish(Bytes::from(piece)).await
+    }
+
+    /// Ends the request without ending its body, so that PostHog stores nothing of it.
+    pub(crate) async fn abort(self) {
+        self.0.abort().await;
+    }
+}

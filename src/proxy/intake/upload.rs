@@ -1,0 +1,590 @@
+//! One body on its way from Segment's bytes to batches at PostHog.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::admin::live::Outcome;
+use crate::config::Project;
+use crate::delivery::{Encoding, Received};
+use crate::posthog::{Batch, BATCH_LIMIT};
+use crate::rewrite::enrich::edge_session::Transport;
+use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError, WrittenKey};
+use crate::segment::{BodyError, KeyFrom, Refusal, Reply, WriteKey, WriteKeys};
+
+use crate::proxy::intake::body::Interrupted;
+use crate::proxy::intake::group::{Gathering, Request};
+use crate::proxy::intake::refusals::Asking;
+use crate::proxy::intake::stream::Outgoing;
+use crate::proxy::intake::verdict::{Then, Verdict};
+use crate::proxy::limits::budget::{Reservation, UsedUp};
+use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
+use crate::proxy::operator::watcher::Watcher;
+use crate::proxy::outbound::culprits::{blames_events, deliver_without, Culprit};
+use crate::proxy::outbound::sender::Destination;
+use crate::proxy::outbound::PIECE;
+use crate::proxy::spool::backlog::{Holder, NotSpooled};
+use crate::proxy::Inner;
+
+/// The size of the batches that a large body becomes when there is a spool, in bytes.
+const KEEPABLE: usize = 1 << 20;
+
+/// Why a body got no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Client(Interrupted),
+    Encoding(BodyError),
+    Rewrite(RewriteError),
+    UnknownWriteKey,
+    /// Too many requests come with this write key.
+    KeyRate,
+    /// All requests together hold as much as they may.
+    Memory,
+    /// PostHog did not take a batch.
+    Verdict(Verdict),
+    /// PostHog did not take a batch, or was not asked, and the spool could not keep it.
+    Spool,
+}
+
+impl From<BodyError> for Stop {
+    fn from(error: BodyError) -> Self {
+        Self::Encoding(error)
+    }
+}
+
+impl From<RewriteError> for Stop {
+    fn from(error: RewriteError) -> Self {
+        Self::Rewrite(error)
+    }
+}
+
+impl From<Interrupted> for Stop {
+    fn from(interrupted: Interrupted) -> Self {
+        Self::Client(interrupted)
+    }
+}
+
+impl From<NotSpooled> for Stop {
+    fn from(unkept: NotSpooled) -> Self {
+        match unkept {
+            NotSpooled::ForNow => Self::Spool,
+            NotSpooled::TooLarge => Self::Rewrite(RewriteError::TooLarge),
+        }
+    }
+}
+
+impl From<UsedUp> for Stop {
+    fn from(_: UsedUp) -> Self {
+        Self::Memory
+    }
+}
+
+impl Stop {
+    /// What the client is told; nothing when it is gone.
+    pub(crate) fn reply(self) -> Option<Reply> {
+        let refusal = match self {
+            Self::Client(Interrupted::Gone) => return None,
+            Self::Client(Interrupted::Malformed) => Refusal::Malformed {
+                code: "malformed_chunk",
+                message: "the chunks of the body are not as HTTP has them",
+            },
+            // Never 408, which Chromium itself repeats at once (segment-tracking 1.5).
+            Self::Client(Interrupted::Slow) | Self::Memory => {
+                return Some(Reply::Busy { retry_after: 5 })
+            }
+            Self::Verdict(verdict) => return Some(verdict.reply()),
+            Self::KeyRate => {
+                return Some(Reply::TooMany {
+                    retry_after: RETRY_AFTER,
+                })
+            }
+            Self::Spool => return Some(Reply::Busy { retry_after: 10 }),
+            Self::UnknownWriteKey => Refusal::UnknownWriteKey,
+            Self::Encoding(BodyError::TooLarge) | Self::Rewrite(RewriteError::TooLarge) => {
+                Refusal::TooLarge
+            }
+            Self::Encoding(BodyError::UnknownEncoding) => Refusal::Malformed {
+                code: "unknown_encoding",
+                message: "the content encoding is neither gzip nor identity",
+            },
+            Self::Encoding(BodyError::Damaged) => Refusal::Malformed {
+                code: "damaged_gzip",
+                message: "the gzip data is damaged or cut short",
+            },
+            Self::Rewrite(error) => Refusal::Malformed {
+                code: error.code(),
+                message: error.message(),
+            },
+        };
+        Some(Reply::Refused(refusal))
+    }
+}
+
+impl Stop {
+    /// The code of a refusal for good, as the client is told it; none for what may yet succeed.
+    pub(crate) fn refusal_code(self) -> Option<&'static str> {
+        match self.reply()? {
+            Reply::Refused(Refusal::Malformed { code, .. }) => Some(code),
+            Reply::Refused(Refusal::UnknownWriteKey) => Some("unknown_write_key"),
+            Reply::Refused(Refusal::TooLarge) => Some("too_large"),
+            _ => None,
+        }
+    }
+}
+
+/// The keys of a request in the order in which they count (segment-tracking 1.3). The body's own
+/// stands between the two.
+pub(crate) struct Keys<'a> {
+    pub(crate) route: &'a WriteKeys<Arc<Project>>,
+    pub(crate) header: Option<WriteKey>,
+    pub(crate) query: Option<WriteKey>,
+    pub(crate) search: KeySearch,
+    /// The request that they are of.
+    pub(crate) asking: Asking,
+}
+
+/// How far the request's key is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeySearch {
+    /// Until the route has a project, which may need no key.
+    ForTheProject,
+    /// Until it is found or known to be missing: a Segment account wants to know too.
+    ForTheAccount,
+}
+
+/// One body on its way. The bytes come in with [`push`](Self::push), the batches leave with
+/// [`flow`](Self::flow) and [`finish`](Self::finish).
+pub(crate) struct Upload<'a> {
+    inner: &'a Inner,
+    keys: Keys<'a>,
+    /// When the request arrived, and from which address as PostHog may see it.
+    arrived: Received,
+    rewrite: Rewrite,
+    watcher: Watcher<'a>,
+    reservation: Reservation,
+    flow: Flow,
+    key: KeyFrom,
+    target: Option<Target<'a>>,
+    /// Time that the rewriting has taken so far.
+    rewriting: Duration,
+}
+
+/// How the events of a body leave while it is still coming.
+#[derive(Clone, Copy)]
+enum Leaving {
+    /// Not at all: it is not known where they go.
+    NotYet,
+    /// In whole batches, each with its own answer.
+    InBatches,
+    /// Over a request that stays open.
+    InPieces,
+}
+
+/// Where the events go, and the batch they are written into.
+struct Target<'a> {
+    destination: &'a Destination,
+    /// Where whole batches of its project wait for others.
+    gathering: Option<&'a Arc<Gathering>>,
+    batch: Batch,
+    /// The request that the batch is leaving with already, when the body streams.
+    outgoing: Option<Outgoing<'a>>,
+}
+
+impl<'a> Upload<'a> {
+    pub(crate) fn new(
+        inner: &'a Inner,
+        keys: Keys<'a>,
+        client: Option<IpAddr>,
+        mut rewrite: Rewrite,
+    ) -> Self {
+        let live = inner.admin.as_ref().and_then(|admin| admin.live());
+        if live.is_some_and(|live| live.is_watched()) {
+            rewrite.explain();
+        }
+        Self {
+            inner,
+            arrived: Received {
+                at: (inner.clock)(),
+                from: client,
+            },
+            rewrite,
+            watcher: Watcher {
+                counters: &inner.counters,
+                log_limit: &inner.log_limit,
+                observer: inner.observer.as_ref(),
+                live,
+                route: inner.requests.route(keys.asking.route),
+                call: keys.asking.asked.word(),
+                explanations: Vec::new(),
+                project: "?",
+                seen: 0,
+                fault: None,
+                open: Vec::new(),
+            },
+            keys,
+            reservation: inner.budget.reserve(),
+            flow: Flow::Held,
+            key: KeyFrom::Nowhere,
+            target: None,
+            rewriting: Duration::ZERO,
+        }
+    }
+
+    /// Takes the next bytes of the inflated body.
+    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), Stop> {
+        if self.flow == Flow::Open {
+            // Only inflation comes here twice without `flow` in between.
+            while self.pull(usize::MAX)? == Pulled::Paused {}
+        }
+        let began = Instant::now();
+        let flow = self.rewrite.push(piece);
+        self.rewriting += began.elapsed();
+        self.flow = flow?;
+        self.account()
+    }
+
+    /// Lets go what is ready to leave, while the body is still coming.
+    pub(crate) async fn flow(&mut self) -> Result<(), Stop> {
+        if self.flow == Flow::Held {
+            return Ok(());
+        }
+        loop {
+            let leaving = self.leaving()?;
+            let limit = match leaving {
+                Leaving::NotYet => break,
+                Leaving::InBatches => KEEPABLE,
+                Leaving::InPieces => PIECE,
+            };
+            if self.pull_in_turn(limit).await? != Pulled::Full {
+                break;
+            }
+            match leaving {
+                Leaving::InPieces => self.write_piece().await?,
+                _ => self.close_batch().await?,
+            }
+        }
+        self.account()
+    }
+
+    /// How a body that goes on leaves. What has left can neither be kept nor halved, so with a spool,
+    /// and for a while after a refusal, nothing leaves but whole batches.
+    fn leaving(&mut self) -> Result<Leaving, Stop> {
+        let inner = self.inner;
+        let Some(target) = self.target()? else {
+            return Ok(Leaving::NotYet);
+        };
+        let streams = target.outgoing.is_some();
+        let careful = || inner.cautions.hold(&target.destination.project().name);
+        Ok(match inner.backlog.is_some() || (!streams && careful()) {
+            true => Leaving::InBatches,
+            false => Leaving::InPieces,
+        })
+    }
+
+    /// Ends the body and sees that all of it has reached PostHog.
+    pub(crate) async fn finish(&mut self) -> Result<(), Stop> {
+        self.rewrite.end();
+        loop {
+            let streaming = self
+                .target
+                .as_ref()
+                .is_some_and(|target| target.outgoing.is_some());
+            let limit = if streaming { PIECE } else { BATCH_LIMIT };
+            let pulled = self.pull_in_turn(limit).await?;
+            self.account()?;
+            match pulled {
+                Pulled::Full if streaming => self.write_piece().await?,
+                Pulled::Full => self.close_batch().await?,
+                Pulled::Paused => {}
+                Pulled::Starved | Pulled::Done => return self.close_batch().await,
+            }
+        }
+    }
+
+    /// Gives up a batch that is on its way, so that nothing of it is stored, because of this.
+    pub(crate) async fn abort(&mut self, stop: Stop) {
+        self.watcher.settle(&stop.outcome());
+        let outgoing = self
+            .target
+            .as_mut()
+            .and_then(|target| target.outgoing.take());
+        if let Some(outgoing) = outgoing {
+            outgoing.abort().await;
+        }
+    }
+
+    /// The `Set-Cookie` header that keeps the visitor's session, if there is one to keep.
+    pub(crate) fn set_cookie(&self, transport: Transport) -> Option<String> {
+        self.rewrite.set_cookie(transport)
+    }
+
+    /// Notes how long the rewriting of this body took, once it is through.
+    pub(crate) fn time(&self) {
+        self.inner.counters.rewriting().observe(self.rewriting);
+    }
+
+    /// Where the key was found that decided for the project.
+    pub(crate) fn key(&self) -> KeyFrom {
+        self.key
+    }
+
+    /// The write key that the request came with, where it stopped because the route has none like
+    /// it.
+    pub(crate) fn key_of_refusal(&mut self, stop: Stop) -> Option<WriteKey> {
+        if stop != Stop::UnknownWriteKey {
+            return None;
+        }
+        if let Some(key) = &self.keys.header {
+            return Some(key.clone());
+        }
+        match self.rewrite.write_key() {
+            Ok(WrittenKey::Named(key)) => WriteKey::new(&key),
+            _ => self.keys.query.clone(),
+        }
+    }
+
+    /// The only message of the request was refused for its size.
+    pub(crate) fn only_message_too_large(&self) -> bool {
+        self.watcher.seen == 1 && self.watcher.fault == Some(Fault::TooLarge)
+    }
+
+    fn account(&mut self) -> Result<(), Stop> {
+        let batch = self.target.as_ref().map_or(0, |target| target.batch.held());
+        self.reservation.resize(self.rewrite.held() + batch)?;
+        Ok(())
+    }
+
+    /// Pulls until there is something to do besides, with a turn for others between the steps.
+    async fn pull_in_turn(&mut self, limit: usize) -> Result<Pulled, Stop> {
+        loop {
+            match self.pull(limit)? {
+                Pulled::Paused => tokio::task::yield_now().await,
+                pulled => return Ok(pulled),
+            }
+        }
+    }
+
+    fn pull(&mut self, limit: usize) -> Result<Pulled, Stop> {
+        if self.target()?.is_none() {
+            return Ok(Pulled::Starved);
+        }
+        let Some(target) = &mut self.target else {
+            return Ok(Pulled::Starved);
+        };
+        let began = Instant::now();
+        let pulled = self
+            .rewrite
+            .pull(&mut target.batch, limit, &mut self.watcher);
+        self.rewriting += began.elapsed();
+        Ok(pulled?)
+    }
+
+    /// Where the events go; nowhere as long as the key that decides may yet come.
+    fn target(&mut self) -> Result<Option<&mut Target<'a>>, Stop> {
+        if self.target.is_none() {
+            let Some(destination) = self.choose()? else {
+                return Ok(None);
+            };
+            self.watcher.project = &destination.project().name;
+            self.rewrite.address_to(Arc::clone(destination.recipient()));
+            let gathering = self.inner.gathering.get(&destination.project().name);
+            self.target = Some(Target {
+                batch: fresh(self.inner, destination, gathering),
+                destination,
+                gathering,
+                outgoing: None,
+            });
+        }
+        Ok(self.target.as_mut())
+    }
+
+    /// The project of the first key that the route knows; none as long as that key may yet come.
+    ///
+    /// A key that it does not know does not end the search: browsers add the credentials of a
+    /// password-protected page to same-origin requests by themselves.
+    fn choose(&mut self) -> Result<Option<&'a Destination>, Stop> {
+        let route = self.keys.route;
+        let of = |key: &Option<WriteKey>| key.as_ref().and_then(|key| route.target(Some(key)));
+        let mut found = of(&self.keys.header).map(|project| (project, KeyFrom::Header));
+        let limited = self.inner.config.limits.requests_per_key.is_some();
+        let wants_key =
+            limited || self.keys.search == KeySearch::ForTheAccount || route.depends_on_key();
+        let mut named = self.keys.header.clone().filter(|_| found.is_some());
+        if found.is_none() && wants_key {
+            let body = match self.rewrite.write_key()? {
+                WrittenKey::NotYetKnown => return Ok(None),
+                WrittenKey::Named(key) => WriteKey::new(&key),
+                WrittenKey::Missing => None,
+            };
+            let query = || Some((of(&self.keys.query)?, KeyFrom::Query));
+            found = of(&body)
+                .map(|project| (project, KeyFrom::Body))
+                .or_else(query);
+            named = match &found {
+                Some((_, KeyFrom::Body)) => body,
+                Some(_) => self.keys.query.clone(),
+                None => None,
+            };
+        }
+        let (project, key) = found
+            .or_else(|| Some((route.target(None)?, KeyFrom::Nowhere)))
+            .ok_or(Stop::UnknownWriteKey)?;
+        self.key = key;
+        if let Some(named) = named.filter(|_| limited) {
+            let inner = self.inner;
+            if inner.rates.of_key(&inner.config, &named, &inner.log_limit) == Pace::TooFast {
+                return Err(Stop::KeyRate);
+            }
+        }
+        let destination = self.inner.destinations.get(&project.name);
+        destination
+            .map(|destination| Some(destination.as_ref()))
+            .ok_or(Stop::UnknownWriteKey)
+    }
+
+    /// Sends what the batch holds, over a request that stays open until the batch is large.
+    async fn write_piece(&mut self) -> Result<(), Stop> {
+        let Some(target) = &mut self.target else {
+            return Ok(());
+        };
+        let outgoing = match &mut target.outgoing {
+            Some(outgoing) => outgoing,
+            none => {
+                // What streams waits for no others.
+                target.batch.take_bearing();
+                let opened = Outgoing::open(target.destination, self.arrived.from).await;
+                none.insert(opened.map_err(Stop::Verdict)?)
+            }
+        };
+        if let Err(verdict) = outgoing.write(target.batch.take()).await {
+            return Err(self.inner.refused_early(target.destination, verdict));
+        }
+        if target.batch.size() >= BATCH_LIMIT {
+            return self.close_batch().await;
+        }
+        Ok(())
+    }
+
+    /// Waits for PostHog's no to a batch that streams, while the client sends nothing; for ever where
+    /// nothing has left. Giving this up loses nothing.
+    pub(super) async fn refused(&mut self) -> Stop {
+        let Some(target) = &mut self.target else {
+            return std::future::pending().await;
+        };
+        let Some(outgoing) = &mut target.outgoing else {
+            return std::future::pending().await;
+        };
+        // Boxed: few bodies stream.
+        let verdict = Box::pin(outgoing.refused()).await;
+        self.inner.refused_early(target.destination, verdict)
+    }
+
+    /// Ends the batch and waits for PostHog's answer to it; an empty one is not sent.
+    async fn close_batch(&mut self) -> Result<(), Stop> {
+        let Some(target) = &mut self.target else {
+            return Ok(());
+        };
+        let fresh = fresh(self.inner, target.destination, target.gathering);
+        let mut batch = std::mem::replace(&mut target.batch, fresh);
+        let project = target.destination.project();
+        let verdict = match target.outgoing.take() {
+            Some(outgoing) => {
+                let verdict = outgoing.finish(batch.close()).await;
+                if blames_events(verdict) {
+                    self.inner.cautions.begin(&project.name);
+                }
+                target.destination.note(verdict);
+                verdict
+            }
+            None if batch.events() == 0 => return Ok(()),
+            None => {
+                let bearing = batch.take_bearing();
+                let outline = batch.take_outline();
+                let body = Bytes::from(batch.close());
+                if let (Some(gathering), Some(bearing)) = (target.gathering, bearing) {
+                    let request = Request {
+                        held: self.reservation.split_off(body.len()),
+                        batch: body,
+                        outline,
+                        bearing,
+                        arrived: self.arrived,
+                    };
+                    let (holder, culprits) = gathering.deliver(request).await?;
+                    for Culprit { event, refusal } in culprits {
+                        self.watcher.culprit(&event, &refusal);
+                    }
+                    self.watcher.settle(outcome_of(holder));
+                    self.rewrite.confirm();
+                    return Ok(());
+                }
+                let destination = target.destination;
+                if let Some(backlog) = &self.inner.backlog {
+                    let kept = backlog.deliver(destination, body, outline, self.arrived);
+                    let holder = kept.await?;
+                    self.watcher.settle(outcome_of(holder));
+                    self.rewrite.confirm();
+                    return Ok(());
+                }
+                let from = self.arrived.from;
+                let said = destination.deliver(&body, Encoding::Identity, from);
+                let verdict = said.await.verdict;
+                destination.note(verdict);
+                match blames_events(verdict) {
+                    false => verdict,
+                    true => match deliver_without(destination, &body, from, verdict).await {
+                        Err(verdict) => verdict,
+                        Ok(culprits) => {
+                            for Culprit { event, refusal } in culprits {
+                                self.watcher.culprit(&event, &refusal);
+                            }
+                            Verdict::Accepted
+                        }
+                    },
+                }
+            }
+        };
+        verdict.report(project, &self.inner.log_limit, Then::SentAgain);
+        match verdict {
+            Verdict::Accepted => {
+                self.watcher.settle(&Outcome::Delivered);
+                self.rewrite.confirm();
+                Ok(())
+            }
+            verdict => Err(Stop::Verdict(verdict)),
+        }
+    }
+}
+
+impl Inner {
+    /// What PostHog says to a batch that is not through ends its request.
+    fn refused_early(&self, destination: &Destination, verdict: Verdict) -> Stop {
+        let project = destination.project();
+        if blames_events(verdict) {
+            self.cautions.begin(&project.name);
+        }
+        verdict.report(project, &self.log_limit, Then::SentAgain);
+        Stop::Verdict(verdict)
+    }
+}
+
+/// An empty batch.
+fn fresh(inner: &Inner, destination: &Destination, gathering: Option<&Arc<Gathering>>) -> Batch {
+    let batch = match gathering {
+        Some(_) => Batch::open_to_gather(destination.envelope()),
+        None => Batch::open(destination.envelope()),
+    };
+    match &inner.backlog {
+        Some(backlog) => backlog.prepared(destination, batch),
+        None => batch,
+    }
+}
+
+/// Where the events of a batch are, as the live view has it.
+fn outcome_of(holder: Holder) -> &'static Outcome {
+    match holder {
+        Holder::PostHog => &Outcome::Delivered,
+        Holder::Spool => &Outcome::InSpool,
+    }
+}

@@ -1,0 +1,306 @@
+//! What PostHog said to a batch, what the client is told then, and what the operator should do.
+//! The one place where the three are brought together.
+
+use std::time::Duration;
+
+use pingora::{Error, ErrorType};
+
+use crate::config::Project;
+use crate::delivery;
+use crate::masked;
+use crate::segment::Reply;
+
+use crate::proxy::operator::log_limit::LogLimit;
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// PostHog took it.
+    Accepted,
+    /// PostHog does not take the project key (401 or 403; posthog-ingestion 1.7).
+    KeyRefused(u16),
+    /// PostHog, or whatever stands at that address, does not take the request.
+    Rejected(u16),
+    /// PostHog asks to try again (408, 429, 5xx), with its `Retry-After` in seconds.
+    Busy {
+        status: u16,
+        retry_after: Option<u32>,
+    },
+    /// There was no answer.
+    Unreachable(Trouble),
+}
+
+/// What happens to the events of a batch that PostHog did not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Their client is told to send them again.
+    SentAgain,
+    /// They are in the spool, or go there.
+    Kept,
+}
+
+/// Why there was no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The name has no address.
+    Dns,
+    /// No connection.
+    Connect,
+    /// No TLS: most often a certificate that is not trusted for the name.
+    Tls,
+    /// Connected, but nothing came in time.
+    Timeout,
+    /// The connection was closed before an answer.
+    Closed,
+    /// So many batches are waiting for their answers that there was no place for another.
+    Crowded,
+}
+
+/// Seconds a client waits when PostHog named none and it may be well again soon.
+const SOON: u32 = 10;
+/// Seconds a client waits when a person has to mend something first.
+const LATER: u32 = 60;
+
+impl Verdict {
+    /// From a response's status, media type and `Retry-After`.
+    ///
+    /// A page of HTML with status 200 is a portal or a log-in page, never capture, which answers
+    /// JSON: taking it for a yes would lose events without a word.
+    pub(crate) fn from_response(status: u16, html: bool, retry_after: Option<u32>) -> Self {
+        match status {
+            200..=299 if !html => Self::Accepted,
+            401 | 403 => Self::KeyRefused(status),
+            408 | 429 | 500..=599 => Self::Busy {
+                status,
+                retry_after,
+            },
+            _ => Self::Rejected(status),
+        }
+    }
+
+    /// PostHog's status; none without an answer.
+    pub(crate) fn status(self) -> Option<u16> {
+        match self {
+            Self::Accepted => Some(200),
+            Self::KeyRefused(status) | Self::Rejected(status) | Self::Busy { status, .. } => {
+                Some(status)
+            }
+            Self::Unreachable(_) => None,
+        }
+    }
+
+    /// What the client is told: yes only when PostHog said yes. Anything else may succeed later,
+    /// once PostHog or the configuration is well again, so no SDK is told to drop its events.
+    pub(crate) fn reply(self) -> Reply {
+        let retry_after = match self {
+            Self::Accepted => return Reply::Accepted,
+            Self::KeyRefused(_) | Self::Rejected(_) => LATER,
+            Self::Busy { retry_after, .. } => retry_after.unwrap_or(SOON),
+            Self::Unreachable(_) => SOON,
+        };
+        Reply::Busy { retry_after }
+    }
+
+    /// The same verdict as the delivery sees it, with the words PostHog used.
+    pub(crate) fn for_delivery(self, words: &str) -> delivery::Verdict {
+        let later = |why: String, retry_after: Option<u32>| delivery::Verdict::TryLater {
+            retry_after: retry_after.map(|seconds| Duration::from_secs(seconds.into())),
+            why,
+        };
+        match self {
+            Self::Accepted => delivery::Verdict::Accepted,
+            // A web page with a status of 200 is no yes.
+            Self::Rejected(status @ 200..=299) => later(format!("a web page with {status}"), None),
+            Self::Rejected(status) | Self::KeyRefused(status) => {
+                delivery::Verdict::of_status(status, &masked::text(words), None)
+            }
+            Self::Busy {
+                status,
+                retry_after,
+            } => later(format!("status {status}"), retry_after),
+            Self::Unreachable(trouble) => later(trouble.advice().0.to_owned(), None),
+        }
+    }
+
+    /// Tells the operator what happened and what to do, at most once per project and kind in a
+    /// while.
+    pub(crate) fn report(self, project: &Project, log_limit: &LogLimit, then: Then) {
+        let Some((kind, advice)) = self.advice() else {
+            return;
+        };
+        if let Some(more) = log_limit.pass(&project.name, kind) {
+            log::error!(
+                "project {}: {}: {advice}. {}{more}",
+                project.name,
+                project.host,
+                match then {
+                    Then::SentAgain => "Clients are told to send again later",
+                    Then::Kept => "The events wait in the spool",
+                },
+            );
+        }
+    }
+
+    /// What it is called, and what to do; none for a yes.
+    pub(crate) fn advice(self) -> Option<(&'static str, String)> {
+        Some(match self {
+            Self::Accepted => return None,
+            Self::KeyRefused(status) => (
+                "key",
+                format!(
+                    "PostHog refused the project key ({status}). Check `api_key`: it is the \
+                     project API key (phc_…) of this project, and `host` is its region (us or eu)"
+                ),
+            ),
+            Self::Rejected(status @ (300..=399 | 404 | 405)) => (
+                "host",
+                format!(
+                    "answered {status} to {}: this is not PostHog's ingestion API. Check `host`: \
+                     us, eu, or the URL of your own PostHog, with https if it redirects",
+                    crate::posthog::BATCH_PATH
+                ),
+            ),
+            Self::Rejected(status @ 200..=299) => (
+                "page",
+                format!(
+                    "answered {status} with a web page, as log-in pages and portals do: this is \
+                     not PostHog's ingestion API. Check `host` and what stands in front of it"
+                ),
+            ),
+            Self::Rejected(status) => (
+                "rejected",
+                format!(
+                    "refused a batch ({status}), which should not happen. Check that `host` is \
+                     PostHog; if it is, please report it with the versions of both"
+                ),
+            ),
+            Self::Busy { status: 429, .. } => (
+                "limited",
+                "is limiting the rate (429). If it lasts, look at the project's quota".to_owned(),
+            ),
+            Self::Busy { status, .. } => (
+                "busy",
+                format!("is in trouble ({status}). If it lasts, see PostHog's status page"),
+            ),
+            Self::Unreachable(trouble) => trouble.advice(),
+        })
+    }
+}
+
+impl Trouble {
+    /// From the error of a connection or of an exchange on it.
+    pub(crate) fn from_error(error: &Error) -> Self {
+        use ErrorType::*;
+        match error.etype() {
+            TLSHandshakeFailure | TLSHandshakeTimedout | InvalidCert | HandshakeError
+            | TLSWantX509Lookup => Self::Tls,
+            ConnectTimedout | ConnectRefused | ConnectNoRoute | ConnectError | BindError
+            | SocketError | ConnectProxyFailure => Self::Connect,
+            ReadTimedout | WriteTimedout => Self::Timeout,
+            _ => Self::Closed,
+        }
+    }
+
+    /// What it is called, and what to do.
+    pub(crate) fn advice(self) -> (&'static str, String) {
+        match self {
+            Self::Dns => (
+                "dns",
+                "the name cannot be resolved. Check the spelling of `host` and this machine's DNS"
+                    .to_owned(),
+            ),
+            Self::Connect => (
+                "connect",
+                "no connection. Check that this machine may open connections there (firewall, \
+                 proxy) and that `host` has the right port"
+                    .to_owned(),
+            ),
+            Self::Tls => (
+                "tls",
+                "no TLS connection. Its certificate must be valid today and for this name, and signed by an \
+                 authority this machine trusts: install ca-certificates, or set `ca_file`"
+                    .to_owned(),
+            ),
+            Self::Timeout => (
+                "timeout",
+                "connected, but did not answer within `delivery.timeout`".to_owned(),
+            ),
+            Self::Crowded => (
+                "crowded",
+                "too many batches wait for its answers. It is too slow for this traffic, or away"
+                    .to_owned(),
+            ),
+            Self::Closed => (
+                "closed",
+                "closed the connection without an answer".to_owned(),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_of_posthog_is_a_yes_to_the_client() {
+        assert_eq!(
+            Verdict::from_response(200, false, None).reply(),
+            Reply::Accepted
+        );
+        for status in [200, 301, 400, 401, 403, 404, 408, 413, 429, 500, 503] {
+            let verdict = Verdict::from_response(status, true, None);
+            assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{status}");
+            assert!(verdict.advice().is_some(), "{status}");
+        }
+        for trouble in [
+            Trouble::Dns,
+            Trouble::Connect,
+            Trouble::Tls,
+            Trouble::Timeout,
+            Trouble::Closed,
+            Trouble::Crowded,
+        ] {
+            let verdict = Verdict::Unreachable(trouble);
+            assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{trouble:?}");
+        }
+    }
+
+    #[test]
+    fn only_400_and_413_say_something_about_the_events() {
+        for status in [200, 301, 400, 401, 403, 404, 408, 413, 429, 500, 503] {
+            let verdict = Verdict::from_response(status, true, Some(7));
+            let delivery = verdict.for_delivery("because");
+            match delivery {
+                delivery::Verdict::RefusedForGood(refusal) => {
+                    assert!(matches!(status, 400 | 413), "{status}");
+                    assert_eq!(
+                        (refusal.status, refusal.reason.as_str()),
+                        (status, "because")
+                    );
+                }
+                delivery::Verdict::TryLater { .. } => {
+                    assert!(!matches!(status, 400 | 413), "{status}");
+                }
+                delivery::Verdict::Accepted => panic!("{status} with a page is no yes"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_an_answer_repeats_is_not_kept_as_its_reason() {
+        let said = "API key is not valid: phc_0123456789abcdef";
+        let delivery::Verdict::RefusedForGood(refusal) =
+            Verdict::from_response(400, false, None).for_delivery(said)
+        else {
+            panic!("400 is final");
+        };
+        assert_eq!(refusal.reason, "API key is not valid: …cdef");
+    }
+
+    #[test]
+    fn posthogs_own_retry_after_is_passed_on() {
+        let verdict = Verdict::from_response(503, false, Some(7));
+        assert_eq!(verdict.reply(), Reply::Busy { retry_after: 7 });
+    }
+}

@@ -1,0 +1,146 @@
+//! What a request's headers say of its visitor: cookies, signals about tracking, and how the answer
+//! goes back.
+
+use http::{header, HeaderMap};
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::proxy::Session;
+
+use crate::rewrite::enrich::edge_session::Transport;
+use crate::rewrite::privacy::{Signal, Signals};
+
+use crate::proxy::site::X_FORWARDED_PROTO;
+use crate::proxy::{client, Inner};
+
+/// More cookies than this are not looked into; most servers take no more either. In bytes.
+const COOKIE_BYTES: usize = 16 * 1024;
+
+/// The cookies of a request as one list: HTTP/2 sends them one by one (RFC 9113, 8.2.3). None if
+/// there are none, or more than a person can have meant.
+pub(crate) fn cookies(headers: &HeaderMap) -> Option<String> {
+    let values = || headers.get_all(header::COOKIE).iter();
+    let length: usize = values().map(|value| value.len() + 2).sum();
+    if length == 0 || length > COOKIE_BYTES {
+        return None;
+    }
+    let mut all = String::with_capacity(length);
+    // A cookie that is no text is none of those that are looked for.
+    for value in values().filter_map(|value| value.to_str().ok()) {
+        if !all.is_empty() {
+            all.push_str("; ");
+        }
+        all.push_str(value);
+    }
+    Some(all)
+}
+
+impl Inner {
+    /// What the visitor's browser says about being tracked, where that changes anything.
+    pub(crate) fn signals(&self, session: &Session) -> Signals {
+        if !self.config.mapping.privacy.heeds_signals() {
+            return Signals::default();
+        }
+        let signal = |name: &str| {
+            let value = session.get_header(name);
+            Signal::from_header(value.and_then(|value| value.to_str().ok()))
+        };
+        Signals {
+            global_privacy_control: signal("sec-gpc"),
+            do_not_track: signal("dnt"),
+        }
+    }
+
+    /// How the browser's requests come: as a trusted proxy says, else as we see it.
+    pub(crate) fn transport(&self, session: &Session) -> Transport {
+        let (told, _) = self.told_transport(session);
+        told.unwrap_or_else(|| {
+            let ours = session.digest();
+            match ours.is_some_and(|digest| digest.ssl_digest.is_some()) {
+                true => Transport::Tls,
+                false => Transport::Plain,
+            }
+        })
+    }
+
+    /// What a trusted proxy says, and whether it said one thing only.
+    pub(crate) fn told_transport(&self, session: &Session) -> (Option<Transport>, Word) {
+        let peer = session.client_addr().and_then(SocketAddr::as_inet);
+        let trusted = peer.is_some_and(|peer| {
+            client::is_trusted(peer.ip().to_canonical(), &self.config.trusted_proxies)
+        });
+        match trusted {
+            true => transport_in(&session.req_header().headers),
+            false => (None, Word::One),
+        }
+    }
+}
+
+/// Whether the proxies on a request's way agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// They do, or there is one at most.
+    One,
+    /// They do not: the browser, or a proxy further out, said something else.
+    Several,
+}
+
+/// The transport that `X-Forwarded-Proto` names. Each proxy that adds to the list says how the
+/// request came to it, so the first one tells of the browser.
+fn transport_in(headers: &HeaderMap) -> (Option<Transport>, Word) {
+    let values = headers.get_all(X_FORWARDED_PROTO).iter();
+    let mut said = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|scheme| match scheme.trim().to_ascii_lowercase().as_str() {
+            "https" => Some(Transport::Tls),
+            "http" => Some(Transport::Plain),
+            _ => None,
+        });
+    let Some(first) = said.next() else {
+        return (None, Word::One);
+    };
+    match said.all(|other| other == first) {
+        true => (first, Word::One),
+        false => (first, Word::Several),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn the_first_scheme_that_proxies_name_is_the_browsers() {
+        use Transport::{Plain, Tls};
+        for (lines, expected) in [
+            (&[][..], (None, Word::One)),
+            (&["https"], (Some(Tls), Word::One)),
+            (&["HTTPS , https"], (Some(Tls), Word::One)),
+            (&["https, http"], (Some(Tls), Word::Several)),
+            (&["https", "http"], (Some(Tls), Word::Several)),
+            (&["http,https"], (Some(Plain), Word::Several)),
+            (&["wss"], (None, Word::One)),
+            (&[""], (None, Word::One)),
+            (&["on, https"], (None, Word::Several)),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(line));
+            }
+            assert_eq!(transport_in(&headers), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn cookies_are_one_list_however_they_came_and_no_more_than_bounded() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(cookies(&headers), None);
+        headers.append(header::COOKIE, HeaderValue::from_static("a=1; b=2"));
+        headers.append(header::COOKIE, HeaderValue::from_bytes(b"x=\xff").unwrap());
+        headers.append(header::COOKIE, HeaderValue::from_static("c=3"));
+        assert_eq!(cookies(&headers).as_deref(), Some("a=1; b=2; c=3"));
+        let long = HeaderValue::from_str(&"d".repeat(COOKIE_BYTES)).unwrap();
+        headers.append(header::COOKIE, long);
+        assert_eq!(cookies(&headers), None);
+    }
+}

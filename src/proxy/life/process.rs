@@ -1,0 +1,63 @@
+//! What the metrics are told of the machine: the process, its disk, its certificates.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use x509_parser::pem::Pem;
+
+use crate::admin::metrics::ProcessState;
+use crate::admin::CertificateState;
+use crate::config::Config;
+
+/// The process at this moment; nothing where the system has no `/proc`.
+#[cfg(target_os = "linux")]
+pub(crate) fn state() -> Option<ProcessState> {
+    use procfs::process::{LimitValue, Process};
+    let process = Process::myself().ok()?;
+    let stat = process.stat().ok()?;
+    let ticks = procfs::ticks_per_second().max(1) as f64;
+    let most = process.limits().ok()?.max_open_files.soft_limit;
+    Some(ProcessState {
+        cpu_seconds: (stat.utime + stat.stime) as f64 / ticks,
+        resident_bytes: stat.rss * procfs::page_size(),
+        virtual_bytes: stat.vsize,
+        open_descriptors: process.fd_count().ok()? as u64,
+        most_descriptors: match most {
+            LimitValue::Unlimited => None,
+            LimitValue::Value(most) => Some(most),
+        },
+        threads: u64::try_from(stat.num_threads).unwrap_or_default(),
+        started: procfs::boot_time_secs().ok()? as f64 + stat.starttime as f64 / ticks,
+    })
+}
+
+/// Nothing: the system has no `/proc`.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn state() -> Option<ProcessState> {
+    None
+}
+
+/// Bytes that are free for this process on the disk of a folder.
+pub(crate) fn free_of(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// When the certificates of the listeners end: each file once, and of a chain what ends first.
+pub(crate) fn certificates(config: &Config) -> Vec<CertificateState> {
+    let tls = config.listen.iter().filter_map(|one| one.tls.as_ref());
+    let files: BTreeSet<&Path> = tls.map(|tls| tls.certificate.as_path()).collect();
+    let ends = files.into_iter().filter_map(|file| {
+        let pem = std::fs::read(file).ok()?;
+        let chain = Pem::iter_from_buffer(&pem).filter_map(|pem| {
+            let pem = pem.ok()?;
+            let certificate = pem.parse_x509().ok()?;
+            Some(certificate.validity().not_after.timestamp())
+        });
+        Some(CertificateState {
+            file: file.display().to_string(),
+            expires: chain.min()?,
+        })
+    });
+    ends.collect()
+}

@@ -1,0 +1,458 @@
+//! Another configuration while requests are served: read, checked and built beside the one that is
+//! at work, and put in its place as a whole, or refused as a whole.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+use thiserror::Error;
+use tokio::signal::unix::{signal, SignalKind};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{spawn_blocking, JoinError};
+use tokio::time::timeout;
+
+use crate::admin::{ConfigRefusal, ConfigState};
+use crate::config::{Config, ConfigError, Marks, Warning, Watching};
+
+use crate::proxy::first_party::library::{fetch_libraries, FetchError};
+use crate::proxy::life::descriptors::allow_descriptors;
+use crate::proxy::life::upgrade::UpgradeServer;
+use crate::proxy::listen::listener_set::{ListenerSet, Plans};
+use crate::proxy::site::{Site, SiteState};
+use crate::proxy::{BuildError, Hedgerow, ServerError};
+
+/// How often files are looked at. A change is taken up when a second look finds nothing new: who
+/// writes a file, or a certificate and its key, is done then.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a library that is still to be fetched may take.
+const FETCH: Duration = Duration::from_secs(15);
+/// Mistakes of a file that are said one by one.
+const MISTAKES: usize = 5;
+
+/// Why a configuration did not come into force.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// The file cannot be read, or holds mistakes.
+    #[error("{}", mistakes(.0))]
+    Config(#[from] ConfigError),
+    /// It cannot be put to work.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// analytics.js is not there.
+    #[error("analytics.js: {0}")]
+    Library(#[from] FetchError),
+    /// There is no file to read it from.
+    #[error("this process was not started from a configuration file")]
+    NoFile,
+    /// The server is about to end.
+    #[error("this process is leaving")]
+    Leaving,
+    /// The system has no room for it.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+    /// The task broke off.
+    #[error("it broke off: {0}")]
+    BrokenOff(#[from] JoinError),
+}
+
+/// The first mistakes of a file in one line.
+fn mistakes(error: &ConfigError) -> String {
+    let ConfigError::Invalid { path, problems } = error else {
+        return error.to_string();
+    };
+    let shown = problems.iter().take(MISTAKES);
+    let shown: Vec<String> = shown
+        .map(|problem| format!("{}:{problem}", path.display()))
+        .collect();
+    let text = shown.join("; ");
+    match problems.count() - shown.len() {
+        0 => text,
+        more => format!("{text}; and {more} more"),
+    }
+}
+
+/// Gives a configuration what only a new process can change, from the one at work. What it had said
+/// otherwise, by name.
+pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    let (said, stays) = (&mut config.server, &running.server);
+    keep(
+        &mut said.threads,
+        &stays.threads,
+        "server.threads",
+        &mut kept,
+    );
+    let (socket, running_socket) = (&mut said.upgrade_socket, &stays.upgrade_socket);
+    keep(socket, running_socket, "server.upgrade_socket", &mut kept);
+    let (said, stays) = (&mut config.delivery, &running.delivery);
+    keep(&mut said.spool, &stays.spool, "delivery.spool", &mut kept);
+    if stays.spool.is_some() {
+        // How long one process may hold what it drains is reckoned with these.
+        let (timeout, connect) = (&mut said.timeout, &mut said.connect_timeout);
+        if *timeout > stays.timeout {
+            keep(timeout, &stays.timeout, "delivery.timeout", &mut kept);
+        }
+        if *connect > stays.connect_timeout {
+            let name = "delivery.connect_timeout";
+            keep(connect, &stays.connect_timeout, name, &mut kept);
+        }
+    }
+    if let (Some(said), Some(running)) = (&config.outline, &running.outline) {
+        let in_force = said.as_ref().clone().keeping(&kept, running);
+        config.outline = Some(Arc::new(in_force));
+    }
+    kept
+}
+
+fn keep<T: Clone + PartialEq>(
+    said: &mut T,
+    running: &T,
+    name: &'static str,
+    kept: &mut Vec<&'static str>,
+) {
+    if said != running {
+        kept.push(name);
+        running.clone_into(said);
+    }
+}
+
+/// How often the configuration has changed.
+#[derive(Debug)]
+pub(crate) struct Reloads {
+    applied: AtomicU64,
+    refused: AtomicU64,
+    /// In seconds since 1970.
+    since: AtomicU64,
+    last_refusal: StdMutex<Option<ConfigRefusal>>,
+}
+
+impl Default for Reloads {
+    fn default() -> Self {
+        Self {
+            applied: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            since: AtomicU64::new(now()),
+            last_refusal: StdMutex::default(),
+        }
+    }
+}
+
+impl Reloads {
+    pub(crate) fn state(&self) -> ConfigState {
+        let applied = self.applied.load(Ordering::Relaxed);
+        let refusal = self.last_refusal.lock();
+        ConfigState {
+            generation: applied + 1,
+            applied,
+            refused: self.refused.load(Ordering::Relaxed),
+            since: self.since.load(Ordering::Relaxed),
+            last_refusal: refusal.unwrap_or_else(PoisonError::into_inner).clone(),
+            outline: None,
+        }
+    }
+
+    /// The number of the configuration that has come into force.
+    fn apply(&self) -> u64 {
+        self.since.store(now(), Ordering::Relaxed);
+        self.remember(None);
+        self.applied.fetch_add(1, Ordering::Relaxed) + 2
+    }
+
+    fn refuse(&self, why: String) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.remember(Some(ConfigRefusal {
+            at: now(),
+            says: why,
+        }));
+    }
+
+    fn remember(&self, refusal: Option<ConfigRefusal>) {
+        let mut last = self.last_refusal.lock();
+        *last.as_deref_mut().unwrap_or(&mut None) = refusal;
+    }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// A configuration file, and what it and the files it names were when they were read.
+#[derive(Debug)]
+pub struct ConfigFile {
+    path: PathBuf,
+    marks: Marks,
+}
+
+impl ConfigFile {
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::load`].
+    pub fn load(path: &Path) -> Result<(Self, Config, Vec<Warning>), ConfigError> {
+        let (loaded, marks) = Config::load_marked(path);
+        let (config, warnings) = loaded?;
+        let path = path.to_owned();
+        Ok((Self { path, marks }, config, warnings))
+    }
+}
+
+/// What asks for another configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Signal,
+    File,
+    Command,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Signal => "SIGHUP",
+            Self::File => "a file has changed",
+            Self::Command => "`hedgerow reload`",
+        })
+    }
+}
+
+/// One `hedgerow reload`, which waits for its answer.
+type Question = oneshot::Sender<Result<String, ReloadError>>;
+
+/// Asks the process's own reloader.
+#[derive(Clone)]
+pub(crate) struct Asking(mpsc::Sender<Question>);
+
+impl Asking {
+    /// What `hedgerow reload` prints: that it has come into force, or why not.
+    pub(crate) async fn reload(&self) -> Result<String, ReloadError> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.0.send(answer).await;
+        sent.map_err(|_| ReloadError::Leaving)?;
+        answered.await.unwrap_or(Err(ReloadError::Leaving))
+    }
+}
+
+/// Puts changed configurations to work.
+pub(crate) struct Reloader {
+    pub(crate) hedgerow: Hedgerow,
+    pub(crate) site: Site,
+    pub(crate) listener_set: Arc<ListenerSet>,
+    pub(crate) upgrade_server: Option<Arc<UpgradeServer>>,
+    file: StdMutex<Option<ConfigFile>>,
+    questions: StdMutex<Option<mpsc::Receiver<Question>>>,
+}
+
+impl Reloader {
+    /// A reloader, and the way to ask it.
+    pub(crate) fn new(
+        hedgerow: Hedgerow,
+        site: Site,
+        listener_set: Arc<ListenerSet>,
+        upgrade_server: Option<Arc<UpgradeServer>>,
+    ) -> (Self, Asking) {
+        let (ask, questions) = mpsc::channel(4);
+        let reloader = Self {
+            hedgerow,
+            site,
+            listener_set,
+            upgrade_server,
+            file: StdMutex::default(),
+            questions: StdMutex::new(Some(questions)),
+        };
+        (reloader, Asking(ask))
+    }
+
+    /// Takes changes from this file.
+    pub(crate) fn follow(&self, file: ConfigFile) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    }
+
+    /// Reads the file again and puts it to work, or says why not.
+    async fn reload(
+        &self,
+        cause: Cause,
+        file: Option<&mut ConfigFile>,
+    ) -> Result<String, ReloadError> {
+        let outcome = self.try_reload(file).await;
+        let reloads = &self.hedgerow.shared.lasting.reloads;
+        match outcome {
+            Ok(kept) => {
+                let generation = reloads.apply();
+                log::info!("{cause}: the configuration was reloaded (generation {generation})");
+                let mut said = format!("generation {generation}");
+                if !kept.is_empty() {
+                    let kept = kept.join(", ");
+                    let words =
+                        "changed as well: it takes a new process (`hedgerow run --upgrade`)";
+                    log::warn!("{kept} {words}");
+                    said.push_str(&format!("; {kept} {words}"));
+                }
+                Ok(said)
+            }
+            Err(error) => {
+                log::error!("{cause}: the configuration stays as it was: {error}");
+                reloads.refuse(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_reload(
+        &self,
+        file: Option<&mut ConfigFile>,
+    ) -> Result<Vec<&'static str>, ReloadError> {
+        let file = file.ok_or(ReloadError::NoFile)?;
+        let path = file.path.clone();
+        let (loaded, marks) = spawn_blocking(move || Config::load_marked(&path)).await?;
+        file.marks = marks;
+        let (mut config, warnings) = loaded?;
+        let kept = keep_fixed(&mut config, &self.hedgerow.config());
+        let fetching = timeout(FETCH, fetch_libraries(&config)).await;
+        fetching.unwrap_or(Err(FetchError::Late))?;
+        let (site, listener_set) = (self.site.clone(), Arc::clone(&self.listener_set));
+        // Compressing a library takes a second or so.
+        let prepared = spawn_blocking(move || prepare(&site, &listener_set, config));
+        let (site_state, plans) = prepared.await??;
+        if self.hedgerow.is_leaving() {
+            return Err(ReloadError::Leaving);
+        }
+        self.listener_set.adopt(plans)?;
+        self.site.adopt(site_state);
+        self.site.look_after();
+        allow_descriptors(self.hedgerow.config().limits.connections);
+        if let Some(upgrade_server) = &self.upgrade_server {
+            upgrade_server.hold(self.listener_set.sockets()?);
+        }
+        for warning in warnings {
+            log::warn!("{}:{warning}", file.path.display());
+        }
+        Ok(kept)
+    }
+
+    /// Serves all who ask, one after the other.
+    async fn run(&self) {
+        let taken = self.questions.lock();
+        let Some(mut questions) = taken.unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        let mut file = self
+            .file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let (mut hangup, mut seen) = (Hangup::new(), None);
+        loop {
+            let watching = self.hedgerow.config().server.watch == Watching::On;
+            let (cause, question) = tokio::select! {
+                () = hangup.recv() => (Cause::Signal, None),
+                Some(question) = questions.recv() => (Cause::Command, Some(question)),
+                () = tokio::time::sleep(LOOK), if watching && file.is_some() => {
+                    match changed(file.as_ref(), &mut seen).await {
+                        true => (Cause::File, None),
+                        false => continue,
+                    }
+                }
+            };
+            seen = None;
+            let outcome = self.reload(cause, file.as_mut()).await;
+            if let Some(question) = question {
+                // One that has hung up has no need of it.
+                let _ = question.send(outcome);
+            }
+        }
+    }
+}
+
+fn prepare(
+    site: &Site,
+    listener_set: &ListenerSet,
+    config: Config,
+) -> Result<(Arc<SiteState>, Plans), ServerError> {
+    let plans = listener_set.plan_anew(&config)?;
+    let site_state = site.prepare(config).map_err(ServerError::from)?;
+    Ok((site_state, plans))
+}
+
+/// Whether a file has changed and is the same for the second time since.
+async fn changed(file: Option<&ConfigFile>, seen: &mut Option<Marks>) -> bool {
+    let Some(file) = file else { return false };
+    let known = file.marks.clone();
+    let Ok(now) = spawn_blocking(move || known.again()).await else {
+        return false;
+    };
+    if now == file.marks {
+        *seen = None;
+        return false;
+    }
+    let settled = seen.as_ref() == Some(&now);
+    *seen = Some(now);
+    settled
+}
+
+/// `SIGHUP`, which would end the process by default.
+struct Hangup(Option<tokio::signal::unix::Signal>);
+
+impl Hangup {
+    fn new() -> Self {
+        let signals = signal(SignalKind::hangup());
+        Self(
+            signals
+                .map_err(|error| log::warn!("SIGHUP would end this process: {error}"))
+                .ok(),
+        )
+    }
+
+    async fn recv(&mut self) {
+        let came = match &mut self.0 {
+            Some(signals) => signals.recv().await,
+            None => None,
+        };
+        if came.is_none() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// The reloader as a service of the framework.
+pub(crate) struct Reloading(pub(crate) Arc<Reloader>);
+
+#[async_trait]
+impl BackgroundService for Reloading {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        self.0.site.look_after();
+        tokio::select! {
+            () = self.0.run() => {}
+            _ = shutdown.wait_for(|over| *over) => {}
+        }
+    }
+}
+
+impl Hedgerow {
+    /// Serves another configuration from now on, without a [`Server`](crate::proxy::Server) or a
+    /// [`Site`] around it, which have reloads of their own. Requests that have begun end with the
+    /// one they began with; the spool, counters and connections go on. Gives back by name what does
+    /// not come into force before a new process is started. Reads files, so not to be called where
+    /// requests are served.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Hedgerow::new`]. Nothing has changed then.
+    pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>, BuildError> {
+        let kept = keep_fixed(&mut config, &self.config());
+        let next = self.shared.prepare(config)?;
+        self.shared.adopt(next);
+        self.shared.lasting.reloads.apply();
+        Ok(kept)
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.shared.lasting.leaving.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,508 @@
+//! A whole server: listeners, threads, signals.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora::apps::HttpServerOptions;
+use pingora::proxy::http_proxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{
+    RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
+    UnixShutdownSignalWatch,
+};
+use pingora::services::background::{background_service, BackgroundService};
+use thiserror::Error;
+use tokio::signal::unix::{signal, SignalKind};
+
+use crate::config::{Action, Config};
+use crate::plain::Handler;
+use crate::posthog::Scheme;
+
+use crate::proxy::life::drain::{Drain, Stage};
+use crate::proxy::life::reload::{Asking, ConfigFile, Reloader, Reloading};
+use crate::proxy::life::upgrade::{UpgradeClient, UpgradeServer};
+use crate::proxy::listen::listener_set::ListenerSet;
+use crate::proxy::listen::listening::{BoundSocket, Hall, Listening, Manner};
+use crate::proxy::operator::serve::Plain;
+use crate::proxy::site::Site;
+use crate::proxy::{check_authorities, BuildError, Hedgerow, NO_AUTHORITIES};
+
+/// Requests on one connection before it is closed, so that a connection does not live for ever.
+const REQUESTS: u32 = 1000;
+/// How long an HTTP/2 connection without a stream stays open.
+const IDLE: Duration = Duration::from_secs(60);
+/// How often a request of a site is tried in all: first address, and others.
+const TRIES: usize = 4;
+/// How often it is looked whether a predecessor has ended.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a server that is told to stop at its start waits for its own listeners.
+const OPENING: Duration = Duration::from_secs(5);
+
+/// A server that is ready to run: it listens, its certificates have been read. The `hedgerow` binary
+/// is this and a command line.
+///
+/// ```no_run
+/// use hedgerow::{Config, Hedgerow, Server};
+///
+/// let (config, _warnings) = Config::load("hedgerow.yaml".as_ref())?;
+/// let server = Server::new(Hedgerow::new(config)?)?;
+/// println!("listening on {:?}", server.addresses());
+/// server.run();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Server {
+    server: PingoraServer,
+    addresses: Vec<SocketAddr>,
+    hedgerow: Hedgerow,
+    drain: Arc<Drain>,
+    upgrade_server: Option<Arc<UpgradeServer>>,
+    reloader: Arc<Reloader>,
+    asking: Asking,
+}
+
+/// Why a server cannot run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// Hedgerow itself cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The system has no room for the sockets.
+    #[error("the listening sockets: {source}")]
+    Sockets {
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// No successor can be served at `server.upgrade_socket`.
+    #[error("server.upgrade_socket {path}: {source}")]
+    UpgradeSocket {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// The process that serves now does not hand its sockets over.
+    #[error("no hand-over at {path}: {source}")]
+    HandOver {
+        /// Its `server.upgrade_socket`.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The configuration does not say where the process that serves now can be asked.
+    #[error("an upgrade needs server.upgrade_socket in the configuration")]
+    NoUpgradeSocket,
+    /// The certificate and the key are no pair, or no certificate and no key.
+    #[error("the certificate {certificate} cannot be used: {reason}")]
+    Certificate {
+        /// The file.
+        certificate: String,
+        /// What the TLS library says.
+        reason: String,
+    },
+}
+
+impl Server {
+    /// A server for this Hedgerow and the site around it, as its configuration says. From now on
+    /// clients can connect; they are served when it runs.
+    ///
+    /// # Errors
+    ///
+    /// When an address cannot be listened on or a certificate cannot be used. The framework would
+    /// stop the process later instead.
+    pub fn new(hedgerow: Hedgerow) -> Result<Self, ServerError> {
+        let server = Self::build(hedgerow, &mut None)?;
+        server.publish()?;
+        Ok(server)
+    }
+
+    /// The same in the place of the process that serves now, which listens at the configuration's
+    /// `server.upgrade_socket`: its sockets are taken over, with the connections that wait in
+    /// them, and it leaves. Addresses that it did not listen on are opened.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new), and when there is no such process or it does not give up its
+    /// sockets. It goes on serving then.
+    pub fn take_over(hedgerow: Hedgerow) -> Result<Self, ServerError> {
+        let path = hedgerow.config().server.upgrade_socket.clone();
+        let path = path.ok_or(ServerError::NoUpgradeSocket)?;
+        let failed = |source| ServerError::HandOver {
+            path: path.clone(),
+            source,
+        };
+        let mut upgrade_client = Some(UpgradeClient::ask(&path).map_err(failed)?);
+        let server = Self::build(hedgerow, &mut upgrade_client)?;
+        if let Some(upgrade_client) = upgrade_client {
+            upgrade_client.ready().map_err(failed)?;
+        }
+        server.publish()?;
+        Ok(server)
+    }
+
+    /// Lets successors ask this process.
+    fn publish(&self) -> Result<(), ServerError> {
+        let config = self.hedgerow.config();
+        let (Some(upgrade_server), Some(path)) =
+            (&self.upgrade_server, &config.server.upgrade_socket)
+        else {
+            return Ok(());
+        };
+        upgrade_server
+            .publish()
+            .map_err(|source| ServerError::UpgradeSocket {
+                path: path.clone(),
+                source,
+            })
+    }
+
+    fn build(
+        hedgerow: Hedgerow,
+        upgrade_client: &mut Option<UpgradeClient>,
+    ) -> Result<Self, ServerError> {
+        let config = hedgerow.config();
+        let verifies = match secure_origin(&config) {
+            Some(origin) => {
+                check_authorities(None, &origin)?;
+                true
+            }
+            // A configuration that comes later may need them.
+            None => check_authorities(None, "").is_ok(),
+        };
+        let mut server = PingoraServer::new_with_opt_and_conf(None, conf(&config, verifies));
+        server.bootstrap();
+        let conf = Arc::clone(&server.configuration);
+        let drain = Drain::new();
+        server.add_service(background_service("replay", Replaying(hedgerow.clone())));
+        server.add_service(background_service("signals", IgnoredSignals));
+        let site = Site::new(hedgerow.clone())?;
+        let mut proxy = http_proxy(&conf, site.clone());
+        proxy.server_options = Some(options());
+        let listener_set = Arc::new(ListenerSet::new(proxy, &hedgerow, &drain));
+        let plans = listener_set.plan(&config, |address| {
+            let inherited = upgrade_client
+                .as_mut()
+                .and_then(|upgrade_client| upgrade_client.take(address));
+            match inherited {
+                Some(socket) => BoundSocket::inherited(socket),
+                None => BoundSocket::open(address),
+            }
+        })?;
+        let system = |source| ServerError::Sockets { source };
+        listener_set.adopt(plans).map_err(system)?;
+        server.add_service(Listening::new("site", Arc::clone(&listener_set.site)));
+        // A configuration that comes later may have an address for these.
+        server.add_service(Listening::new("admin", Arc::clone(&listener_set.admin)));
+        server.add_service(Listening::new("health", Arc::clone(&listener_set.health)));
+        let upgrade_server = match &config.server.upgrade_socket {
+            None => None,
+            Some(path) => {
+                let opened = UpgradeServer::open(path, listener_set.sockets().map_err(system)?);
+                Some(Arc::new(opened.map_err(|source| {
+                    ServerError::UpgradeSocket {
+                        path: path.clone(),
+                        source,
+                    }
+                })?))
+            }
+        };
+        let (reloader, asking) = Reloader::new(
+            hedgerow.clone(),
+            site,
+            Arc::clone(&listener_set),
+            upgrade_server.clone(),
+        );
+        let reloader = Arc::new(reloader);
+        let service = Reloading(Arc::clone(&reloader));
+        server.add_service(background_service("reload", service));
+        Ok(Self {
+            server,
+            addresses: listener_set.site.addresses(),
+            hedgerow,
+            drain,
+            upgrade_server,
+            reloader,
+            asking,
+        })
+    }
+
+    /// Reads this file again when it, or one that it names, has changed, on `SIGHUP`, and when
+    /// `hedgerow reload` asks for it; it is the one that the configuration was read from.
+    #[doc(hidden)]
+    pub fn follow(&mut self, file: ConfigFile) {
+        self.reloader.follow(file);
+    }
+
+    /// Where it listens, in the order of the configuration, with the ports that were free
+    /// where the configuration leaves the choice.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Serves plain values on an address of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be listened on.
+    pub fn serve(
+        &mut self,
+        name: &'static str,
+        address: SocketAddr,
+        handler: Arc<dyn Handler>,
+    ) -> Result<SocketAddr, ServerError> {
+        let drain = Arc::clone(&self.drain);
+        let idle = self.hedgerow.shared.lasting.idle_seconds;
+        let hall = Hall::new(Plain::new(handler), drain, idle);
+        let plan = hall.plan(vec![(address, Manner::default())], BoundSocket::open)?;
+        let adopted = hall.adopt(plan);
+        adopted.map_err(|source| ServerError::Sockets { source })?;
+        let address = hall.addresses().first().copied().unwrap_or(address);
+        self.server
+            .add_service(Listening::new(name, Arc::new(hall)));
+        Ok(address)
+    }
+
+    /// Runs until the process is told to stop. `SIGTERM` and `SIGQUIT` let requests under way end
+    /// within the grace period, `SIGINT` does not. A successor that asks for the sockets has the
+    /// effect of `SIGTERM`.
+    pub fn run(self) {
+        self.run_until(Box::new(UnixShutdownSignalWatch));
+    }
+
+    /// The same, told to stop by something else than the process's signals.
+    pub fn run_until(self, signal: Box<dyn ShutdownSignalWatch + Send + Sync>) {
+        let leaving = Leaving {
+            signal,
+            hedgerow: self.hedgerow,
+            drain: self.drain,
+            upgrade_server: self.upgrade_server,
+            asking: self.asking,
+            listener_set: Arc::clone(&self.reloader.listener_set),
+        };
+        self.server.run(RunArgs {
+            shutdown_signal: Box::new(leaving),
+        });
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Server")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Signals that would end the process by default, although no one who sends them means that: some
+/// tools ask every service with them to open its logs anew. `SIGHUP` is the reloader's.
+struct IgnoredSignals;
+
+impl IgnoredSignals {
+    const SIGNALS: [(SignalKind, &'static str); 2] = [
+        (SignalKind::user_defined1(), "SIGUSR1"),
+        (SignalKind::user_defined2(), "SIGUSR2"),
+    ];
+
+    async fn answer(kind: SignalKind, name: &'static str) {
+        let mut signals = match signal(kind) {
+            Ok(signals) => signals,
+            Err(error) => return log::warn!("{name} would end this process: {error}"),
+        };
+        while signals.recv().await.is_some() {
+            log::warn!("{name} changes nothing: SIGHUP reads the configuration again");
+        }
+    }
+}
+
+/// Lets the process live on when it gets a signal that tools send to every service (`SIGHUP`,
+/// `SIGUSR1`, `SIGUSR2`), from now on and not only when the server runs: a script that has just
+/// started it may send one at once. To be called first.
+///
+/// # Errors
+///
+/// When the system does not let the process catch signals.
+pub fn outlive_signals() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // A handler stays for the life of the process, whether or not this stream does.
+    let unmeant = IgnoredSignals::SIGNALS.into_iter().map(|(kind, _)| kind);
+    let mut all = unmeant.chain([SignalKind::hangup()]);
+    runtime.block_on(async { all.try_for_each(|kind| signal(kind).map(drop)) })
+}
+
+#[async_trait]
+impl BackgroundService for IgnoredSignals {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let [one, two] = Self::SIGNALS.map(|(kind, name)| Self::answer(kind, name));
+        let answers = async { tokio::join!(one, two) };
+        tokio::select! {
+            _ = answers => {}
+            _ = shutdown.wait_for(|over| *over) => {}
+        }
+    }
+}
+
+/// Begins to send what waits in the spool. It ends when the server leaves.
+struct Replaying(Hedgerow);
+
+#[async_trait]
+impl BackgroundService for Replaying {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        self.0.start_replay();
+        // An error means that the sender is gone.
+        let _ = shutdown.wait_for(|over| *over).await;
+    }
+}
+
+/// Tells the framework to stop when everything has ended. It would wait for its whole grace
+/// period, and close its sockets with connections in them (pingora 2.5).
+struct Leaving {
+    signal: Box<dyn ShutdownSignalWatch + Send + Sync>,
+    hedgerow: Hedgerow,
+    drain: Arc<Drain>,
+    upgrade_server: Option<Arc<UpgradeServer>>,
+    asking: Asking,
+    listener_set: Arc<ListenerSet>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Leaving {
+    async fn recv(&self) -> ShutdownSignal {
+        let stage = tokio::select! {
+            stage = self.stopped() => stage,
+            () = self.succeeded() => Some(Stage::HandedOver),
+        };
+        let Some(stage) = stage else {
+            if let Some(upgrade_server) = &self.upgrade_server {
+                upgrade_server.close();
+            }
+            return ShutdownSignal::FastShutdown;
+        };
+        tokio::select! {
+            () = self.leave(stage) => ShutdownSignal::GracefulTerminate,
+            () = self.hurried() => ShutdownSignal::FastShutdown,
+        }
+    }
+}
+
+impl Leaving {
+    /// Returns when the server is told to stop; nothing if at once.
+    async fn stopped(&self) -> Option<Stage> {
+        match self.signal.recv().await {
+            ShutdownSignal::FastShutdown => None,
+            ShutdownSignal::GracefulTerminate | ShutdownSignal::GracefulUpgrade => {
+                Some(Stage::Stopping)
+            }
+        }
+    }
+
+    /// Returns when a server that leaves is told to stop at once.
+    async fn hurried(&self) {
+        while self.stopped().await.is_some() {}
+    }
+
+    /// Returns when a successor has the sockets.
+    async fn succeeded(&self) {
+        let Some(upgrade_server) = &self.upgrade_server else {
+            return std::future::pending().await;
+        };
+        while !self.hedgerow.is_first() {
+            tokio::time::sleep(LOOK).await;
+        }
+        // While both serve, what comes to either goes into the spool: it alone knows the order.
+        let (before, undo) = (
+            || self.hedgerow.step_back(),
+            || self.hedgerow.step_forward(),
+        );
+        let reload = || async {
+            match self.asking.reload().await {
+                Ok(said) => format!("ok: {said}"),
+                Err(error) => format!("refused: {error}"),
+            }
+        };
+        upgrade_server.handed_over(before, undo, reload).await;
+        log::info!("a successor serves now");
+    }
+
+    async fn leave(&self, stage: Stage) {
+        let grace = self.hedgerow.config().server.grace;
+        // Told to stop as it begins: clients wait in the sockets already.
+        let opening = async {
+            while !self.listener_set.site.is_open() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(OPENING, opening).await;
+        if let Some(upgrade_server) = &self.upgrade_server {
+            upgrade_server.close();
+        }
+        self.hedgerow.set_leaving();
+        let rest = || self.hedgerow.forwards_under_way();
+        let start = Instant::now();
+        self.drain.leave(stage, grace, rest).await;
+        // Last of all: with the end of the replay another process drains the spool, and nothing that
+        // it sends may overtake what was under way here.
+        let left = match stage {
+            Stage::HandedOver => grace,
+            _ => grace.saturating_sub(start.elapsed()),
+        };
+        let _ = tokio::time::timeout(left, self.hedgerow.stop_replay()).await;
+    }
+}
+
+/// A server behind the proxy that is spoken to over TLS and verified with the machine's own
+/// authorities.
+pub(crate) fn secure_origin(config: &Config) -> Option<String> {
+    config.routes.iter().find_map(|route| match &route.action {
+        Action::Origin(origin) => {
+            let mut servers = origin.servers.iter();
+            let server = servers.find(|server| server.scheme == Scheme::Https)?;
+            Some(server.to_string())
+        }
+        Action::PostHog(said) => {
+            let project = &said.project;
+            let verified = project.host.scheme() == Scheme::Https && project.ca_file.is_none();
+            verified.then(|| project.host.to_string())
+        }
+        Action::Segment { .. } => None,
+    })
+}
+
+/// The framework's own settings. What is not named here keeps the framework's default.
+fn conf(config: &Config, verifies: bool) -> ServerConf {
+    ServerConf {
+        threads: config.server.threads,
+        // The server has left before the framework is told to stop.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(1),
+        max_retries: TRIES,
+        // A site without TLS needs no authorities, and the machine may have none.
+        ca_file: (!verifies).then(|| NO_AUTHORITIES.to_owned()),
+        ..ServerConf::default()
+    }
+}
+
+/// Every connection ends some time (pingora 2.4).
+pub(crate) fn options() -> HttpServerOptions {
+    let mut options = HttpServerOptions::default();
+    options.keepalive_request_limit = Some(REQUESTS);
+    options.h2_idle_timeout = Some(IDLE);
+    // Listeners have looked which of the two is spoken when they hand a connection on.
+    options.h2c = true;
+    // The site proxy refuses it, in words of its own.
+    options.allow_connect_method_proxying = true;
+    options
+}

@@ -1,0 +1,434 @@
+//! The listening sockets go from an old process to a new one, over a Unix socket that only their
+//! user can open.
+//!
+//! The framework has a hand-over of its own (pingora 2.5). There the old process leaves whatever
+//! becomes of the new one, waits five seconds, and each user may open the socket. Here the old one
+//! leaves when the new one has said that it is ready, and goes on serving otherwise.
+//!
+//! New: connects. Old: `hedgerow 1`, a line for each address, an empty line, with the sockets in
+//! the same order. New: `ready`. Old: `go`, from when on the new one takes connections.
+//! `hedgerow reload` says `reload` instead of `ready`, and gets one answer.
+
+use std::collections::HashMap;
+use std::fs;
+use std::future::Future;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::{UnixListener, UnixStream as Asking};
+use tokio::time::timeout;
+
+const GREETING: &str = "hedgerow 1\n";
+const READY: &[u8] = b"ready\n";
+const GO: &[u8] = b"go\n";
+/// In the place of `ready`, and as long.
+const RELOAD: [u8; READY.len()] = *b"reload";
+/// The longest answer to it, in bytes.
+const ANSWER: u64 = 1 << 20;
+
+/// What another process came for.
+enum Asked {
+    Sockets,
+    Reload,
+}
+
+/// How long either side waits for the other.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Sockets that fit into one message (`SCM_MAX_FD` of Linux is 253).
+const MOST: usize = 250;
+
+/// Bytes of the list of addresses: the longest has 58.
+const LIST: usize = 64 * (MOST + 2);
+
+/// The old process's side: who asks here gets the sockets.
+pub(crate) struct UpgradeServer {
+    path: PathBuf,
+    /// Its name until it is published.
+    new: PathBuf,
+    /// Device and inode of the socket, while it is for this process to remove. A successor puts its
+    /// own socket in the place of this one, and may do it at any moment.
+    file: Mutex<Option<(u64, u64)>>,
+    listener: Mutex<Option<std::os::unix::net::UnixListener>>,
+    sockets: Mutex<Vec<(SocketAddr, OwnedFd)>>,
+}
+
+/// Asks the process that listens at this `server.upgrade_socket` to read its configuration again.
+/// What it says: that it has come into force, or else why not.
+///
+/// # Errors
+///
+/// When there is no such process, or it does not answer in time.
+pub fn ask_to_reload(path: &Path) -> io::Result<Result<String, String>> {
+    // The sockets come first and are let go.
+    let UpgradeClient {
+        mut stream,
+        sockets,
+    } = UpgradeClient::ask(path)?;
+    drop(sockets);
+    stream.write_all(&RELOAD)?;
+    let mut said = String::new();
+    (&stream).take(ANSWER).read_to_string(&mut said)?;
+    match said.split_once(": ") {
+        Some(("ok", said)) => Ok(Ok(said.to_owned())),
+        Some(("refused", why)) => Ok(Err(why.to_owned())),
+        _ => Err(io::Error::other("the other process cannot reload")),
+    }
+}
+
+/// The new process's side, with what it was given.
+pub(crate) struct UpgradeClient {
+    stream: UnixStream,
+    sockets: HashMap<SocketAddr, OwnedFd>,
+}
+
+impl UpgradeServer {
+    /// Makes the socket that will be at `path`. Its folder is made if it is not there, and must be
+    /// closed to others.
+    pub(crate) fn open(path: &Path, sockets: Vec<(SocketAddr, OwnedFd)>) -> io::Result<Self> {
+        if sockets.len() > MOST {
+            return Err(io::Error::other(format!(
+                "at most {MOST} listening sockets can be handed over"
+            )));
+        }
+        private_folder(path)?;
+        let other = fs::symlink_metadata(path).is_ok_and(|about| !about.file_type().is_socket());
+        if other {
+            return Err(io::Error::other("there is something else at this path"));
+        }
+        let mut new = path.as_os_str().to_owned();
+        new.push(format!(".{}", std::process::id()));
+        let new = PathBuf::from(new);
+        remove(&new)?;
+        let listener = std::os::unix::net::UnixListener::bind(&new)?;
+        listener.set_nonblocking(true)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: Mutex::new(Some(identity(&new)?)),
+            new,
+            listener: Mutex::new(Some(listener)),
+            sockets: Mutex::new(sockets),
+        })
+    }
+
+    /// Puts it in its place, instead of a predecessor's.
+    pub(crate) fn publish(&self) -> io::Result<()> {
+        fs::rename(&self.new, &self.path)
+    }
+
+    /// Returns when a successor has the sockets and is ready. `before` is called before it begins
+    /// to serve, and `undo` when it did not come to that.
+    ///
+    /// A process that asks for a reload here instead gets the answer of `reload`.
+    pub(crate) async fn handed_over<R: Future<Output = String>>(
+        &self,
+        before: impl Fn(),
+        undo: impl Fn(),
+        reload: impl Fn() -> R,
+    ) {
+        let listener = lock(&self.listener).take();
+        let listener = listener.map(UnixListener::from_std);
+        let Some(Ok(listener)) = listener else {
+            return std::future::pending().await;
+        };
+        loop {
+            let came = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    log::warn!("a successor could not be listened to: {error}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+            };
+            match timeout(PATIENCE, self.hand_over(came, &before, &reload)).await {
+                Ok(Ok(Asked::Sockets)) => return,
+                Ok(Ok(Asked::Reload)) => continue,
+                Ok(Err(error)) => log::error!(
+                    "the sockets were not handed over, this process goes on serving: {error}"
+                ),
+                Err(_) => log::error!("a successor did not say in time that it is ready"),
+            }
+            undo();
+        }
+    }
+
+    async fn hand_over<R: Future<Output = String>>(
+        &self,
+        mut stream: Asking,
+        before: &impl Fn(),
+        reload: &impl Fn() -> R,
+    ) -> io::Result<Asked> {
+        check_peer(stream.as_fd())?;
+        let sockets: Vec<(SocketAddr, OwnedFd)> = {
+            let sockets = lock(&self.sockets);
+            let copies = sockets
+                .iter()
+                .map(|(address, socket)| Ok((*address, socket.try_clone()?)));
+            copies.collect::<io::Result<_>>()?
+        };
+        let mut list = GREETING.to_owned();
+        for (address, _) in &sockets {
+            list.push_str(&format!("{address}\n"));
+        }
+        list.push('\n');
+        stream.writable().await?;
+        let sent = stream.try_io(Interest::WRITABLE, || {
+            send(stream.as_fd(), list.as_bytes(), &sockets)
+        })?;
+        stream
+            .write_all(list.as_bytes().get(sent..).unwrap_or_default())
+            .await?;
+        drop(sockets);
+        let mut said = [0; READY.len()];
+        stream.read_exact(&mut said).await?;
+        if said == RELOAD {
+            stream.write_all(reload().await.as_bytes()).await?;
+            return Ok(Asked::Reload);
+        }
+        if said != READY {
+            return Err(io::Error::other("the successor is no Hedgerow"));
+        }
+        before();
+        stream.write_all(GO).await?;
+        *lock(&self.file) = None;
+        Ok(Asked::Sockets)
+    }
+
+    /// Holds these sockets from now on.
+    pub(crate) fn hold(&self, sockets: Vec<(SocketAddr, OwnedFd)>) {
+        *lock(&self.sockets) = sockets;
+    }
+
+    /// Lets go of everything: the sockets end with their listeners.
+    pub(crate) fn close(&self) {
+        lock(&self.sockets).clear();
+        let Some(file) = lock(&self.file).take() else {
+            return;
+        };
+        if let Err(error) = remove(&self.new).and_then(|()| self.withdraw(file)) {
+            log::debug!("{} is left behind: {error}", self.path.display());
+        }
+    }
+
+    /// Removes this process's socket from its place. A process that was started at the same moment
+    /// may put its own there between a look and a removal: so the file is first moved to a name that
+    /// is this process's alone, and moved back when it is another's.
+    fn withdraw(&self, file: (u64, u64)) -> io::Result<()> {
+        if !identity(&self.path).is_ok_and(|there| there == file) {
+            return Ok(());
+        }
+        fs::rename(&self.path, &self.new)?;
+        if identity(&self.new)? == file {
+            return fs::remove_file(&self.new);
+        }
+        match fs::hard_link(&self.new, &self.path) {
+            // A still newer one is there by now.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => fs::remove_file(&self.new),
+        }
+    }
+}
+
+impl Drop for UpgradeServer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl UpgradeClient {
+    /// Asks the process that serves now for its listening sockets.
+    pub(crate) fn ask(path: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        check_peer(stream.as_fd())?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let (text, sockets) = receive(&stream)?;
+        let list = text
+            .strip_prefix(GREETING)
+            .ok_or_else(|| io::Error::other("the other process is no Hedgerow"))?;
+        let addresses: Result<Vec<SocketAddr>, _> = list
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .map(str::parse)
+            .collect();
+        let addresses = addresses.map_err(io::Error::other)?;
+        if addresses.len() != sockets.len() {
+            return Err(io::Error::other("sockets were lost on the way"));
+        }
+        Ok(Self {
+            stream,
+            sockets: addresses.into_iter().zip(sockets).collect(),
+        })
+    }
+
+    /// The predecessor's socket for an address, if it had one.
+    pub(crate) fn take(&mut self, address: SocketAddr) -> Option<OwnedFd> {
+        self.sockets.remove(&address)
+    }
+
+    /// Says that this process can serve. When this returns `Ok`, the predecessor keeps what it
+    /// still gets behind what this process keeps, and leaves.
+    pub(crate) fn ready(mut self) -> io::Result<()> {
+        // No process would take connections from those that are not listened on any more.
+        self.sockets.clear();
+        self.stream.write_all(READY)?;
+        let mut said = [0; GO.len()];
+        self.stream.read_exact(&mut said)?;
+        if said == GO {
+            Ok(())
+        } else {
+            Err(io::Error::other("the other process does not leave"))
+        }
+    }
+}
+
+fn send(to: BorrowedFd<'_>, text: &[u8], sockets: &[(SocketAddr, OwnedFd)]) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(|(_, fd)| fd.as_fd()).collect();
+    if !sockets.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&sockets)) {
+        return Err(io::Error::other("too many sockets"));
+    }
+    let flags = SendFlags::NOSIGNAL;
+    Ok(rustix::net::sendmsg(
+        to,
+        &[IoSlice::new(text)],
+        &mut ancillary,
+        flags,
+    )?)
+}
+
+/// Reads to the empty line that ends the list, with the sockets on the way.
+fn receive(from: &UnixStream) -> io::Result<(String, Vec<OwnedFd>)> {
+    let (mut text, mut sockets) = (Vec::new(), Vec::new());
+    while !text.ends_with(b"\n\n") {
+        if text.len() > LIST {
+            return Err(io::Error::other("the other process is no Hedgerow"));
+        }
+        let mut bytes = [0; 4096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let read = rustix::net::recvmsg(
+            from,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        )?
+        .bytes;
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(given) = message {
+                sockets.extend(given);
+            }
+        }
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        text.extend_from_slice(bytes.get(..read).unwrap_or_default());
+    }
+    let text = String::from_utf8(text).map_err(io::Error::other)?;
+    Ok((text, sockets))
+}
+
+/// Sockets are given to and taken from this user's processes and root's only.
+fn check_peer(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let peer = rustix::net::sockopt::socket_peercred(socket)?.uid;
+    if peer == rustix::process::geteuid() || peer.is_root() {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "the other process belongs to another user",
+    ))
+}
+
+/// Makes the folder of a path, for this user only. One that others can write in is refused: they
+/// could put a socket of theirs in the place of ours.
+fn private_folder(path: &Path) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let about = fs::metadata(folder)?;
+    let ours = about.uid() == rustix::process::geteuid().as_raw() || about.uid() == 0;
+    if ours && about.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!("others can write in the folder {}", folder.display()),
+    ))
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let about = fs::symlink_metadata(path)?;
+    Ok((about.dev(), about.ino()))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_removes_its_own_socket_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upgrade.sock");
+        let first = UpgradeServer::open(&path, Vec::new()).unwrap();
+        first.publish().unwrap();
+        let second = UpgradeServer::open(&path, Vec::new()).unwrap();
+        second.publish().unwrap();
+        let file = identity(&path).unwrap();
+        first.close();
+        assert_eq!(identity(&path).unwrap(), file);
+        second.close();
+        assert!(!path.exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_has_handed_over_leaves_the_place_to_its_successor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upgrade.sock");
+        let old = UpgradeServer::open(&path, Vec::new()).unwrap();
+        old.publish().unwrap();
+        let asks = {
+            let path = path.clone();
+            std::thread::spawn(move || UpgradeClient::ask(&path).and_then(UpgradeClient::ready))
+        };
+        old.handed_over(|| {}, || {}, || async { String::new() })
+            .await;
+        asks.join().unwrap().unwrap();
+        let place = identity(&path).unwrap();
+        // The successor may publish its own at any moment from now on: here it has not yet.
+        old.close();
+        assert_eq!(identity(&path).unwrap(), place);
+    }
+}

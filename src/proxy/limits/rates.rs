@@ -1,0 +1,90 @@
+//! How many requests a second one client and one write key may make.
+//!
+//! Counts are estimates in a fixed room: two clients are taken for one only when four hashes of theirs
+//! meet (pingora 6). So one of very many may be limited a second early, and none is let
+//! through beyond its bound.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use pingora_limits::rate::Rate;
+
+use crate::config::Config;
+use crate::segment::WriteKey;
+
+use crate::proxy::client::is_trusted;
+use crate::proxy::limits::connection_limits::network;
+use crate::proxy::operator::log_limit::LogLimit;
+
+/// What is counted at a time. A client that waits a second, as 429 tells it to, finds a new one.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Seconds until a client may come again.
+pub(crate) const RETRY_AFTER: u32 = 1;
+
+/// The requests of the moment.
+#[derive(Default)]
+pub(crate) struct Rates {
+    by_client: OnceLock<Rate>,
+    by_key: OnceLock<Rate>,
+}
+
+/// Whether a request is within its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    Within,
+    TooFast,
+}
+
+impl Rates {
+    /// Counts a request of this client. Those of `trusted_proxies` are many clients', and have no
+    /// bound.
+    pub(crate) fn of_client(
+        &self,
+        config: &Config,
+        client: Option<IpAddr>,
+        log_limit: &LogLimit,
+    ) -> Pace {
+        let (Some(most), Some(client)) = (config.limits.requests_per_client, client) else {
+            return Pace::Within;
+        };
+        if is_trusted(client.to_canonical(), &config.trusted_proxies) {
+            return Pace::Within;
+        }
+        let pace = count(&self.by_client, &network(client), most);
+        if pace == Pace::TooFast {
+            tell(log_limit, "requests_per_client", "an address", most);
+        }
+        pace
+    }
+
+    /// Counts a request with this write key.
+    pub(crate) fn of_key(&self, config: &Config, key: &WriteKey, log_limit: &LogLimit) -> Pace {
+        let Some(most) = config.limits.requests_per_key else {
+            return Pace::Within;
+        };
+        let pace = count(&self.by_key, &key.expose(), most);
+        if pace == Pace::TooFast {
+            tell(log_limit, "requests_per_key", "a write key", most);
+        }
+        pace
+    }
+}
+
+fn count<T: std::hash::Hash>(rate: &OnceLock<Rate>, of: &T, most: usize) -> Pace {
+    let rate = rate.get_or_init(|| Rate::new(INTERVAL));
+    let now = usize::try_from(rate.observe(of, 1)).unwrap_or_default();
+    match now > most {
+        true => Pace::TooFast,
+        false => Pace::Within,
+    }
+}
+
+fn tell(log_limit: &LogLimit, limit: &'static str, of: &str, most: usize) {
+    if let Some(more) = log_limit.pass("rates", limit) {
+        log::warn!(
+            "{of} makes more than {most} requests a second (`limits.{limit}`): the others got 429 with \
+             Retry-After{more}"
+        );
+    }
+}

@@ -1,0 +1,239 @@
+//! One connection of a client: its requests over HTTP/1.x one after the other, and hardly any
+//! memory while it waits for the next.
+//!
+//! The framework waits for a request inside everything that a request may need. Here its first
+//! bytes are read on the stack, and the framework begins with them. It reads no request beyond its
+//! end, so what a client sends ahead is served in its turn.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::ready;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::{Stream, IO};
+use pingora::server::ShutdownWatch;
+use pingora::time::timeout;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::sync::watch;
+
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Place, Slow};
+use crate::proxy::listen::gathered::Gathered;
+
+/// What is read at once while nothing is known of a request: most of them whole. No more than the
+/// framework would read, which loses what it has read beyond a body.
+const FIRST: usize = 4 * 1024;
+
+/// The longest head that the framework takes, in bytes.
+const LONGEST: usize = 1 << 20;
+
+/// When a connection ends between two requests.
+pub(crate) struct Ends {
+    /// After so many seconds without one.
+    pub(crate) idle: u64,
+    /// When this turns true.
+    pub(crate) closing: watch::Receiver<bool>,
+    /// The framework's word for leaving: the answer to a request that is under way is the last.
+    pub(crate) leaving: ShutdownWatch,
+    /// When the head of a request has taken so long.
+    pub(crate) head: Duration,
+    /// When others need its place.
+    pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
+    pub(crate) _place: Option<Place>,
+}
+
+impl Ends {
+    /// Notes that it ends because its client was too slow.
+    pub(super) fn too_slow(&self, slow: Slow) {
+        match &self.connection_limits {
+            Some(connection_limits) => connection_limits.too_slow(slow),
+            None => log::debug!("a connection was ended: {slow:?} took too long"),
+        }
+    }
+}
+
+/// What a client is told whose head takes too long (RFC 9110, 15.5.9). No browser and no SDK repeats
+/// it: none of theirs takes so long.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// How long a client may take to read that.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Tells a client that it was too slow. What it sends meanwhile is read, as a connection that is closed
+/// with unread bytes is reset, and the client might not see why.
+async fn turn_away<S: IO>(stream: &mut Gathered<S>) {
+    let told = async {
+        stream.write_all(TOO_SLOW).await?;
+        AsyncWriteExt::shutdown(stream).await?;
+        while !first_bytes(stream, BytesMut::new()).await?.is_empty() {}
+        Ok::<(), io::Error>(())
+    };
+    // One that still sends after that has had its time.
+    let _ = tokio::time::timeout(FAREWELL, told).await;
+}
+
+/// Serves HTTP/1.x until one of the two sides has enough.
+pub(crate) async fn serve<A, S>(mut stream: Box<Gathered<S>>, app: &Arc<A>, mut ends: Ends)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+    S: IO + 'static,
+{
+    let mut settings: Option<HttpPersistentSettings> = None;
+    while let Some(mut begun) = request(&mut *stream, &mut ends).await {
+        stream.read_no_further(&mut begun);
+        let mut session = ServerSession::new_http1(stream);
+        match settings {
+            Some(settings) => settings.apply_to_session(&mut session),
+            None => {
+                session.set_keepalive(Some(ends.idle));
+                let limit = app.server_options();
+                let limit = limit.and_then(|options| options.keepalive_request_limit);
+                session.set_keepalive_reuses_remaining(limit);
+            }
+        }
+        if *ends.leaving.borrow() {
+            session.set_keepalive(None);
+        }
+        session.set_pipelined_prefix(begun);
+        let Some(reused) = app.process_new_http(session, &ends.leaving).await else {
+            return;
+        };
+        let (reused, kept): (Stream, _) = reused.consume();
+        // The framework gives back what it was given.
+        let Ok(same) = reused.into_any().downcast() else {
+            return;
+        };
+        (stream, settings) = (same, kept);
+    }
+}
+
+/// The first bytes of the next request; nothing when there is none.
+async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Ends) -> Option<BytesMut> {
+    let ahead = stream.next_request();
+    let idle = Duration::from_secs(ends.idle);
+    let connection_limits = ends.connection_limits.as_deref();
+    let sent_away = async {
+        match connection_limits {
+            Some(connection_limits) => connection_limits.sent_away().await,
+            None => std::future::pending().await,
+        }
+    };
+    let came = tokio::select! {
+        biased; // what has come already is served
+        came = timeout(idle, first_bytes(stream, ahead)) => came,
+        _ = ends.closing.wait_for(|closing| *closing) => return None,
+        () = sent_away => {
+            log::debug!("a client's idle connection was closed for others");
+            return None;
+        }
+    };
+    match came {
+        Ok(Ok(bytes)) if is_whole(&bytes) => Some(bytes),
+        Ok(Ok(bytes)) if !bytes.is_empty() => {
+            // Boxed, so that a connection does not hold the room for it all its life.
+            let rest = rest_of_head(stream, bytes);
+            let rest = Box::pin(tokio::time::timeout(ends.head, rest));
+            match rest.await {
+                Ok(Ok(bytes)) => Some(bytes),
+                Ok(Err(error)) => {
+                    log::debug!("a client's connection broke in the head of a request: {error}");
+                    None
+                }
+                Err(_) => {
+                    ends.too_slow(Slow::Head);
+                    turn_away(stream).await;
+                    None
+                }
+            }
+        }
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => {
+            log::debug!("a client's connection broke between two requests: {error}");
+            None
+        }
+        Err(_) => {
+            log::debug!("a client's connection was idle");
+            None
+        }
+    }
+}
+
+/// Reads on until a head is whole, or longer than the framework takes one; it says so then. A
+/// client that has hung up is the framework's to answer as well.
+async fn rest_of_head<S: IO>(stream: &mut Gathered<S>, mut head: BytesMut) -> io::Result<BytesMut> {
+    loop {
+        // Empty lines in front would be taken for its end.
+        let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+        drop(head.split_to(begins.unwrap_or(head.len())));
+        let known = head.len();
+        let more = first_bytes(stream, BytesMut::new()).await?;
+        if more.is_empty() && head.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        head.extend_from_slice(&more);
+        let ends = match known {
+            0 => is_whole(&head),
+            known => ends_behind(&head, known.saturating_sub(3)),
+        };
+        if ends || more.is_empty() || head.len() >= LONGEST {
+            return Ok(head);
+        }
+    }
+}
+
+/// Whether the bytes hold the head of a request to its end: an empty line behind others. Empty
+/// lines before it are passed over (RFC 9112, 2.2).
+fn is_whole(bytes: &[u8]) -> bool {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+    start.is_some_and(|start| ends_behind(bytes, start))
+}
+
+/// Whether an empty line stands somewhere behind this place.
+fn ends_behind(bytes: &[u8], start: usize) -> bool {
+    let head = bytes.get(start..).unwrap_or_default();
+    memchr::memchr_iter(b'\n', head).any(|end| {
+        let next = head.get(end + 1..).unwrap_or_default();
+        next.starts_with(b"\n") || next.starts_with(b"\r\n")
+    })
+}
+
+/// What has come ahead already, or else the next bytes.
+async fn first_bytes<S: IO>(stream: &mut Gathered<S>, ahead: BytesMut) -> io::Result<BytesMut> {
+    if !ahead.is_empty() {
+        return Ok(ahead);
+    }
+    std::future::poll_fn(|context| {
+        let mut bytes = [MaybeUninit::uninit(); FIRST];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+        Ok(BytesMut::from(buffer.filled())).into()
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_ends_with_an_empty_line_behind_others() {
+        for (bytes, whole) in [
+            ("", false),
+            ("GET / HTTP/1.1\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: h\r\n\r", false),
+            ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", true),
+            ("GET / HTTP/1.1\nHost: h\n\n", true),
+            ("GET / HTTP/1.1\nHost: h\n\r\nbody", true),
+            ("GET / HTTP/1.1\r\n\r\nbody", true),
+            ("\r\n\r\n", false),
+            ("\r\n\r\nGET / HTTP/1.1\r\n", false),
+            ("\n\nGET / HTTP/1.1\r\n\r\n", true),
+        ] {
+            assert_eq!(is_whole(bytes.as_bytes()), whole, "{bytes:?}");
+        }
+    }
+}

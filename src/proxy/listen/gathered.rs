@@ -1,0 +1,356 @@
+//! A client's connection whose answers leave in one piece.
+//!
+//! The framework writes an answer's header and its body one after the other and flushes at the
+//! end. Its own listeners gather the two; a socket that was accepted elsewhere has no such buffer
+//! (pingora 2.5), and each write would be a packet that wakes the client.
+//!
+//! And no request is read beyond its end, so that a client may send the next one before it has read
+//! the answer.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{ready, Context, Poll, Waker};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::{SslDigest, TlsRef};
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType, ALPN, IO,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{sleep, Sleep};
+
+use super::extent::Extent;
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
+
+/// A first write larger than this leaves at once: it is no header that something follows.
+const HEADER: usize = 16 * 1024;
+
+/// A stream that holds the first write after a flush back until the second, which takes it along,
+/// or until the next flush. What comes after these two leaves at once, so that a body that comes
+/// slowly is passed on as it comes.
+#[derive(Debug)]
+pub struct Gathered<S: IO> {
+    stream: S,
+    held: Vec<u8>,
+    turn: Turn,
+    /// What has to come within a time, if it has not come yet.
+    beginning: Option<Box<Beginning>>,
+    /// What of the bytes that come belongs to the request that is being read.
+    extent: Extent,
+    /// What has come behind it.
+    ahead: BytesMut,
+}
+
+/// How the framework marks the answers that it writes by itself: to heads that it cannot read.
+const MARK: &[u8] = b"\r\nServer: Pingora\r\n";
+/// Such an answer is shorter.
+const ERROR: usize = 512;
+
+/// A write that is nothing but an answer of the framework's own, without its mark. There is no hook
+/// for these: they are written before there is a request that could be handed on.
+fn without_mark(bytes: &[u8]) -> Option<Vec<u8>> {
+    if bytes.len() > ERROR || !bytes.starts_with(b"HTTP/1.") || !bytes.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let place = memchr::memmem::find(bytes, MARK)?;
+    let empty = memchr::memmem::find(bytes, b"\r\nContent-Length: 0\r\n").is_some();
+    let (before, rest) = bytes.split_at_checked(place)?;
+    let after = rest.get(MARK.len() - 2..)?;
+    empty.then(|| [before, after].concat())
+}
+
+/// The first bytes of a connection.
+#[derive(Debug)]
+struct Beginning {
+    /// So many are still to come.
+    left: usize,
+    until: Pin<Box<Sleep>>,
+    connection_limits: Option<Arc<ConnectionLimits>>,
+}
+
+/// Which write is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Later,
+}
+
+impl<S: IO> Gathered<S> {
+    /// Gathers what is written to this stream.
+    pub fn new(stream: S) -> Self {
+        Self {
+            stream,
+            held: Vec::new(),
+            turn: Turn::First,
+            beginning: None,
+            extent: Extent::Unknown,
+            ahead: BytesMut::new(),
+        }
+    }
+
+    /// Takes what has come of the next request. From now on whatever comes is handed out.
+    pub(super) fn next_request(&mut self) -> BytesMut {
+        self.extent = Extent::Unknown;
+        std::mem::take(&mut self.ahead)
+    }
+
+    /// Looks for the end of the request that begins with these bytes, keeps what came behind it, and
+    /// hands nothing out beyond it.
+    pub(super) fn read_no_further(&mut self, begun: &mut BytesMut) {
+        let (head, extent) = Extent::of(begun);
+        self.extent = extent;
+        let body = begun.get(head..).unwrap_or_default();
+        let end = head + self.extent.take(body);
+        if end < begun.len() {
+            self.ahead = begun.split_off(end);
+        }
+    }
+
+    /// Ends the connection when its first `bytes` do not come within this time, and says so to the
+    /// limits that it is counted with.
+    pub(crate) fn begun_within(
+        mut self,
+        bytes: usize,
+        time: Duration,
+        connection_limits: Option<Arc<ConnectionLimits>>,
+    ) -> Self {
+        self.beginning = Some(Box::new(Beginning {
+            left: bytes,
+            until: Box::pin(sleep(time)),
+            connection_limits,
+        }));
+        self
+    }
+
+    /// Writes what is held, and what comes behind it where the stream takes both; how much of the
+    /// latter it took.
+    fn poll_held(&mut self, context: &mut Context<'_>, behind: &[u8]) -> Poll<io::Result<usize>> {
+        while !self.held.is_empty() {
+            let both = [IoSlice::new(&self.held), IoSlice::new(behind)];
+            let stream = Pin::new(&mut self.stream);
+            let written = ready!(stream.poll_write_vectored(context, &both))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            match written.checked_sub(self.held.len()) {
+                Some(more) => {
+                    // Connections wait most of the time, and then hold nothing.
+                    self.held = Vec::new();
+                    return Poll::Ready(Ok(more));
+                }
+                None => drop(self.held.drain(..written)),
+            }
+        }
+        Poll::Ready(Ok(0))
+    }
+}
+
+impl<S: IO> Gathered<S> {
+    /// Reads what comes, as long as the connection has begun in time.
+    fn poll_stream(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(mut beginning) = self.beginning.take() else {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        };
+        if beginning.until.as_mut().poll(context).is_ready() {
+            if let Some(connection_limits) = &beginning.connection_limits {
+                connection_limits.too_slow(Slow::Head);
+            }
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let came = buffer.filled().len() - before;
+        beginning.left = beginning.left.saturating_sub(came);
+        if beginning.left > 0 {
+            self.beginning = Some(beginning);
+        }
+        read
+    }
+}
+
+impl<S: IO> AsyncRead for Gathered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let over = self.extent.is_over();
+        if over && !self.ahead.is_empty() {
+            // The client is there still, and its next request has its turn after the answer.
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        ready!(self.poll_stream(context, buffer))?;
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        let taken = self.extent.take(came);
+        if taken < came.len() {
+            let ahead = BytesMut::from(came.get(taken..).unwrap_or_default());
+            self.ahead = ahead;
+            buffer.set_filled(before + taken);
+            if over {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: IO> AsyncWrite for Gathered<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.turn == Turn::First && bytes.len() <= HEADER {
+            self.turn = Turn::Later;
+            self.held = without_mark(bytes).unwrap_or_else(|| bytes.to_vec());
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        self.turn = Turn::Later;
+        match ready!(self.poll_held(context, bytes))? {
+            0 => Pin::new(&mut self.stream).poll_write(context, bytes),
+            taken => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_held(context, &[]))?;
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_held(context, &[]))?;
+        self.turn = Turn::First;
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_held(context, &[]))?;
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl<S: IO> Drop for Gathered<S> {
+    fn drop(&mut self) {
+        // An answer that broke off behind its header: the client may see that much of it. Nobody
+        // can be waited for here, and a broken connection is no news.
+        let _ = self.poll_held(&mut Context::from_waker(Waker::noop()), &[]);
+    }
+}
+
+#[async_trait]
+impl<S: IO> Shutdown for Gathered<S> {
+    async fn shutdown(&mut self) {
+        let held = std::future::poll_fn(|context| self.poll_held(context, &[])).await;
+        if let Err(error) = held {
+            log::debug!("a client was gone before its answer: {error}");
+        }
+        self.stream.shutdown().await;
+    }
+}
+
+impl<S: IO> UniqueID for Gathered<S> {
+    fn id(&self) -> UniqueIDType {
+        self.stream.id()
+    }
+}
+
+impl<S: IO> Ssl for Gathered<S> {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.stream.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.stream.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.stream.selected_alpn_proto()
+    }
+}
+
+impl<S: IO> GetTimingDigest for Gathered<S> {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.stream.get_timing_digest()
+    }
+
+    fn get_read_pending_time(&self) -> Duration {
+        self.stream.get_read_pending_time()
+    }
+
+    fn get_write_pending_time(&self) -> Duration {
+        self.stream.get_write_pending_time()
+    }
+}
+
+impl<S: IO> GetProxyDigest for Gathered<S> {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.stream.get_proxy_digest()
+    }
+
+    fn set_proxy_digest(&mut self, digest: ProxyDigest) {
+        self.stream.set_proxy_digest(digest);
+    }
+}
+
+impl<S: IO> GetSocketDigest for Gathered<S> {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.stream.get_socket_digest()
+    }
+
+    fn set_socket_digest(&mut self, digest: SocketDigest) {
+        self.stream.set_socket_digest(digest);
+    }
+}
+
+#[async_trait]
+impl<S: IO> Peek for Gathered<S> {
+    async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        self.stream.try_peek(buffer).await
+    }
+}
+
+#[cfg(test)]
+#[path = "gathered_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+mod mark_tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_of_the_frameworks_own_loses_its_mark() {
+        let own = b"HTTP/1.1 400 Bad Request\r\nServer: Pingora\r\nDate: Thu, 26 Nov 2026 12:00:00 GMT\r\n\
+            Content-Length: 0\r\nConnection: close\r\n\r\n";
+        let left = without_mark(own).unwrap();
+        let left = String::from_utf8(left).unwrap();
+        assert!(left.starts_with("HTTP/1.1 400 Bad Request\r\nDate: "));
+        assert!(left.ends_with("close\r\n\r\n"));
+        for other in [
+            &b"HTTP/1.1 200 OK\r\nServer: Pingora\r\nContent-Length: 2\r\n\r\n"[..],
+            b"HTTP/1.1 200 OK\r\nServer: Pingora\r\nContent-Length: 0\r\n\r\nbody",
+            b"a body with \r\nServer: Pingora\r\nContent-Length: 0\r\n\r\n",
+            b"",
+        ] {
+            assert!(without_mark(other).is_none());
+        }
+    }
+}

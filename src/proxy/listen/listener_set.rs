@@ -1,0 +1,143 @@
+//! The three kinds of listeners: for clients, for the operator, and for health alone.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use pingora::proxy::HttpProxy;
+
+use crate::config::{Config, H2c};
+use crate::plain::{Handler, Request, Response};
+
+use crate::proxy::life::drain::Drain;
+use crate::proxy::listen::listening::{BoundSocket, Hall, Manner, Plainly, Plan};
+use crate::proxy::listen::tls;
+use crate::proxy::operator::serve::Plain;
+use crate::proxy::site::Site;
+use crate::proxy::{Hedgerow, ServerError};
+
+/// How often an address is tried that a listener of this process may just be leaving.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// All listeners of a server.
+pub(crate) struct ListenerSet {
+    pub(crate) site: Arc<Hall<HttpProxy<Site>>>,
+    pub(crate) admin: Arc<Hall<Plain>>,
+    pub(crate) health: Arc<Hall<Plain>>,
+}
+
+/// What they are to be.
+pub(crate) struct Plans {
+    site: Plan,
+    admin: Plan,
+    health: Plan,
+}
+
+impl ListenerSet {
+    /// No listeners yet.
+    pub(crate) fn new(app: HttpProxy<Site>, hedgerow: &Hedgerow, drain: &Arc<Drain>) -> Self {
+        let lasting = &hedgerow.shared.lasting;
+        let idle = lasting.idle_seconds;
+        let plain = |handler| {
+            let hall = Hall::new(Plain::new(handler), Arc::clone(drain), idle);
+            Arc::new(hall)
+        };
+        let limits = Arc::clone(&lasting.connection_limits);
+        Self {
+            site: Arc::new(Hall::new(app, Arc::clone(drain), idle).bounded(limits)),
+            admin: plain(Arc::new(Pages(hedgerow.clone()))),
+            health: plain(hedgerow.health()),
+        }
+    }
+
+    /// Makes ready for the listeners of a configuration.
+    ///
+    /// # Errors
+    ///
+    /// When an address cannot be listened on, or a certificate cannot be used. Nothing has changed
+    /// then.
+    pub(crate) fn plan(
+        &self,
+        config: &Config,
+        mut enter: impl FnMut(SocketAddr) -> io::Result<BoundSocket>,
+    ) -> Result<Plans, ServerError> {
+        let listeners = config.listen.iter().map(|listener| {
+            let secured = listener.tls.is_some();
+            let acceptor = secured.then(|| tls::acceptor(listener.certificates()));
+            let manner = Manner {
+                tls: acceptor.transpose()?.map(Arc::new),
+                balancers: listener.proxy_protocol.clone(),
+                plain: match listener.h2c {
+                    H2c::On => Plainly::Both,
+                    H2c::Off => Plainly::Http1,
+                },
+            };
+            Ok((listener.address, manner))
+        });
+        let listeners = listeners.collect::<Result<Vec<_>, ServerError>>()?;
+        let plainly = |address: Option<SocketAddr>| {
+            let doors = address.map(|address| (address, Manner::default()));
+            doors.into_iter().collect()
+        };
+        Ok(Plans {
+            site: self.site.plan(listeners, &mut enter)?,
+            admin: self.admin.plan(plainly(config.admin), &mut enter)?,
+            health: self.health.plan(plainly(config.health), &mut enter)?,
+        })
+    }
+
+    /// The same while the server serves.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`plan`](Self::plan).
+    pub(crate) fn plan_anew(&self, config: &Config) -> Result<Plans, ServerError> {
+        self.plan(config, |address| {
+            let mut tried = 0;
+            loop {
+                tried += 1;
+                match BoundSocket::open(address) {
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse && tried < TRIES => {
+                        std::thread::sleep(PAUSE);
+                    }
+                    outcome => return outcome,
+                }
+            }
+        })
+    }
+
+    /// Opens, keeps and closes listeners.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptor left.
+    pub(crate) fn adopt(&self, plans: Plans) -> io::Result<()> {
+        self.site.adopt(plans.site)?;
+        self.admin.adopt(plans.admin)?;
+        self.health.adopt(plans.health)
+    }
+
+    /// Every socket once more, for a successor.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+        let mut sockets = self.site.sockets()?;
+        sockets.extend(self.admin.sockets()?);
+        sockets.extend(self.health.sockets()?);
+        Ok(sockets)
+    }
+}
+
+/// The admin pages, as long as the configuration has some.
+struct Pages(Hedgerow);
+
+impl Handler for Pages {
+    fn handle(&self, request: &Request) -> Response {
+        match self.0.admin() {
+            Some(admin) => admin.handle(request),
+            None => Response::empty(StatusCode::NOT_FOUND),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! What the admin page is told of the proxy.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, Utc};
+
+use crate::admin::live::{Came, Live, Recording};
+use crate::admin::{
+    Admin, Answers, Condition, ConfigState, Health, LastError, ProjectState, SpoolSize, SpoolState,
+    Stalled, State, Trouble, Unready, SAMPLED_EVERY,
+};
+use crate::delivery::{self, Availability};
+use crate::rewrite::privacy::Privacy;
+
+use crate::proxy::intake::verdict::Verdict;
+use crate::proxy::life::process;
+use crate::proxy::outbound::recovery::Recovery;
+use crate::proxy::{Clock, Config, Hedgerow, Inner, Shared};
+
+/// What PostHog said to the batches of a project.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    accepted: AtomicU64,
+    key_refused: AtomicU64,
+    refused: AtomicU64,
+    busy: AtomicU64,
+    unreachable: AtomicU64,
+    recovery: Recovery,
+}
+
+impl Tally {
+    /// Counts a batch of this project by what became of it, and tells when PostHog is well again.
+    pub(crate) fn note(&self, project: &str, verdict: Verdict) {
+        self.recovery.note(project, verdict);
+        let counter = match verdict {
+            Verdict::Accepted => &self.accepted,
+            Verdict::KeyRefused(_) => &self.key_refused,
+            Verdict::Rejected(_) => &self.refused,
+            Verdict::Busy { .. } => &self.busy,
+            Verdict::Unreachable(_) => &self.unreachable,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_away(&self) -> bool {
+        self.recovery.is_away()
+    }
+
+    /// The trouble that there is and the last error there was, for a moment that is `now`.
+    fn troubles(&self, now: SystemTime) -> (Option<Trouble>, Option<LastError>) {
+        let record = self.recovery.record();
+        let before = |ago: Duration| {
+            let at = now.checked_sub(ago)?.duration_since(UNIX_EPOCH).ok()?;
+            Some(at.as_secs())
+        };
+        let trouble = record.trouble.and_then(|(lasts, failed)| {
+            let since = before(lasts)?;
+            Some(Trouble { since, failed })
+        });
+        let last_error = record.last_error.and_then(|(ago, verdict)| {
+            let (at, (_, says)) = (before(ago)?, verdict.advice()?);
+            Some(LastError { at, says })
+        });
+        (trouble, last_error)
+    }
+
+    fn read(&self) -> Answers {
+        Answers {
+            accepted: self.accepted.load(Ordering::Relaxed),
+            key_refused: self.key_refused.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            busy: self.busy.load(Ordering::Relaxed),
+            unreachable: self.unreachable.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Hedgerow {
+    /// The pages of `admin`, unless it is off. The `hedgerow` binary serves them on their address;
+    /// another proxy does it with [`Plain`](crate::proxy::Plain), where it wants them.
+    pub fn admin(&self) -> Option<Arc<Admin>> {
+        self.current().admin.clone()
+    }
+
+    /// Takes a sample of the state from time to time, for the plots of the live view. The first call
+    /// on a Tokio runtime begins it.
+    pub(crate) fn start_sampling(&self) {
+        let admin = self.current().admin.clone();
+        let Some(admin) = admin.filter(|admin| admin.begins_sampling()) else {
+            return;
+        };
+        let admin = Arc::downgrade(&admin);
+        tokio::spawn(async move {
+            while let Some(admin) = admin.upgrade() {
+                admin.sample();
+                drop(admin);
+                tokio::time::sleep(Duration::from_secs(SAMPLED_EVERY)).await;
+            }
+        });
+    }
+
+    /// The state at this moment, as the admin page tells it.
+    #[doc(hidden)]
+    pub fn state(&self) -> State {
+        self.current().state()
+    }
+}
+
+impl Inner {
+    fn state(&self) -> State {
+        let counts = self.counters.read(self.budget.held());
+        let now = (self.clock)();
+        let mut projects: Vec<ProjectState> = self
+            .destinations
+            .iter()
+            .map(|(name, destination)| {
+                let tally = destination.tally();
+                let posthog = match tally.is_away() {
+                    true => Condition::Away,
+                    false => Condition::Available,
+                };
+                let (trouble, last_error) = tally.troubles(now);
+                ProjectState {
+                    trouble,
+                    last_error,
+                    upstream: destination.upstream(),
+                    ..ProjectState::new(name, posthog, tally.read())
+                }
+            })
+            .collect();
+        projects.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let spool = self.backlog.as_ref().map(|backlog| {
+            for status in backlog.delivery().status() {
+                let known = projects
+                    .iter_mut()
+                    .find(|known| known.name == status.project);
+                let Some(project) = known else { continue };
+                project.posthog = Condition::Available;
+                project.waiting = status.events;
+                project.waiting_bytes = status.bytes;
+                project.oldest = status
+                    .oldest
+                    .map(|oldest| (self.clock)().duration_since(oldest).unwrap_or_default());
+                project.dead_letters = status.dead_letters;
+                project.stalled = stalled(status.draining);
+                if status.breaker == delivery::Condition::Open {
+                    project.posthog = Condition::Away;
+                }
+            }
+            let store = backlog.delivery().store();
+            let (counters, size) = (store.counters(), store.gauges().size());
+            SpoolState {
+                writable: store.availability() == Availability::Available,
+                size: size.map(|(used, limit)| SpoolSize { used, limit }),
+                disk_free: backlog.folder().and_then(process::free_of),
+                appended: counters.appended.load(Ordering::Relaxed),
+                deduplicated: counters.deduplicated.load(Ordering::Relaxed),
+                replayed: counters.delivered.load(Ordering::Relaxed),
+                dead_lettered: counters.dead_lettered.load(Ordering::Relaxed),
+                expired: counters.expired.load(Ordering::Relaxed),
+                dead_letters_evicted: counters.dead_letters_evicted.load(Ordering::Relaxed),
+                refused: counters.refused.load(Ordering::Relaxed),
+            }
+        });
+        State {
+            events: counts.events,
+            left_out: counts.left_out,
+            left_out_for: counts.left_out_for,
+            refused: counts.refused,
+            notices: counts.notices,
+            requests: self.requests.read(),
+            routes: self.requests.routes(),
+            rewrite_times: self.counters.rewriting().read(),
+            session_cookies: self.counters.session_cookies(),
+            busy: counts.busy,
+            held: counts.held,
+            held_limit: self.budget.limit(),
+            log_dropped: crate::logging::dropped(),
+            connections: self.connection_limits.counts(),
+            unready: self.unready(),
+            projects,
+            spool,
+            forwarded: self.accounts.counts(),
+            certificates: self.certificates.clone(),
+            process: process::state(),
+            config: ConfigState {
+                outline: self.config.outline.clone(),
+                ..self.reloads.state()
+            },
+        }
+    }
+}
+
+fn stalled(draining: delivery::Draining) -> Option<Stalled> {
+    match draining {
+        delivery::Draining::Normal => None,
+        delivery::Draining::Blocked { since, reason } => Some(Stalled {
+            since: since
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            reason,
+        }),
+    }
+}
+
+impl Hedgerow {
+    /// Why no requests should come here at the moment; empty when they should.
+    pub fn unready(&self) -> Vec<Unready> {
+        self.current().unready()
+    }
+
+    /// Health on an address of its own, without what the admin page shows.
+    pub fn health(&self) -> Arc<Health> {
+        let hedgerow = self.clone();
+        Arc::new(Health::new(move || hedgerow.unready()))
+    }
+}
+
+impl Inner {
+    pub(crate) fn unready(&self) -> Vec<Unready> {
+        let mut reasons = Vec::new();
+        if self.leaving.load(Ordering::Relaxed) {
+            reasons.push(Unready::Leaving);
+        }
+        let (keeps, any_there) = match &self.backlog {
+            Some(backlog) => {
+                let delivery = backlog.delivery();
+                let keeps = delivery.store().availability() == Availability::Available;
+                let status = delivery.status();
+                let mut there = status
+                    .iter()
+                    .map(|status| status.breaker == delivery::Condition::Closed);
+                if !keeps {
+                    reasons.push(Unready::SpoolNotWritable);
+                }
+                (keeps, status.is_empty() || there.any(|there| there))
+            }
+            None => {
+                let mut all = self.destinations.values();
+                let there = all.any(|destination| !destination.tally().is_away());
+                (false, self.destinations.is_empty() || there)
+            }
+        };
+        if !keeps && !any_there {
+            reasons.push(Unready::NoWay);
+        }
+        reasons
+    }
+}
+
+/// The admin page, from when a configuration first has one.
+#[derive(Default)]
+pub(crate) struct AdminPages {
+    pages: OnceLock<Arc<Admin>>,
+    /// The ring of the live view, where something else shows it as well.
+    ring: Option<Arc<Live>>,
+    /// What they tell of; known a moment after the first is made.
+    shared: Arc<OnceLock<Weak<Shared>>>,
+}
+
+impl AdminPages {
+    /// Pages that record in this ring, or in one of their own.
+    pub(crate) fn recording_in(ring: Option<Arc<Live>>) -> Self {
+        Self {
+            ring,
+            ..Self::default()
+        }
+    }
+
+    /// Tells of this Hedgerow.
+    pub(crate) fn tell_of(&self, shared: Weak<Shared>) {
+        // It is told once.
+        let _ = self.shared.set(shared);
+    }
+
+    /// The page, if the configuration has one.
+    pub(crate) fn of(&self, config: &Config, clock: &Clock) -> Option<Arc<Admin>> {
+        config.admin?;
+        let pages = self.pages.get_or_init(|| {
+            let (clock, shared) = (Arc::clone(clock), Arc::clone(&self.shared));
+            let state = move || {
+                let shared = shared.get().and_then(Weak::upgrade);
+                let inner = shared.map(|shared| shared.current.load_full());
+                inner.map(|inner| inner.state()).unwrap_or_default()
+            };
+            let now: crate::admin::live::Clock = Arc::new(move || DateTime::<Utc>::from(clock()));
+            let ring = self.ring.clone().unwrap_or_else(|| {
+                let recording = Recording::WhileWatched;
+                Arc::new(Live::new(Arc::clone(&now), came(config), recording))
+            });
+            let admin = Admin::new(state, ring, config.live.clone(), now);
+            Arc::new(admin.configured_in(config.file.clone()))
+        });
+        Some(Arc::clone(pages))
+    }
+
+    /// Shows no more than the configuration of the moment lets it.
+    pub(crate) fn settle(&self, config: &Config) {
+        if let Some(pages) = self.pages.get() {
+            pages.show(config.live.clone(), came(config));
+        }
+    }
+}
+
+fn came(config: &Config) -> Came {
+    match config.mapping.privacy == Privacy::default() {
+        true => Came::Shown,
+        false => Came::Redacted,
+    }
+}

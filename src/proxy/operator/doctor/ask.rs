@@ -1,0 +1,81 @@
+//! One request and its whole answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pingora::http::RequestHeader;
+
+use crate::config::UpstreamHttp;
+use crate::posthog::Host;
+
+use crate::proxy::intake::verdict::Trouble;
+use crate::proxy::outbound::upstream::{Timeouts, Upstream};
+use crate::proxy::outbound::{Client, Connections, Fields, Head, Request, Template};
+
+/// The most of an answer that is read, in bytes: the live view's answers are the largest.
+const LIMIT: usize = 8 << 20;
+
+/// A host that is asked.
+pub(in crate::proxy::operator) struct Asking {
+    client: Client,
+    authority: String,
+    base_path: String,
+}
+
+/// What it answered.
+pub(in crate::proxy::operator) struct Answer {
+    pub(in crate::proxy::operator) head: Head,
+    pub(in crate::proxy::operator) body: String,
+}
+
+impl Answer {
+    /// A header field that is text.
+    pub(in crate::proxy::operator) fn field(&self, name: &str) -> Option<&str> {
+        self.head.fields.get(name)?.to_str().ok()
+    }
+}
+
+impl Asking {
+    pub(in crate::proxy::operator) fn new(
+        host: &Host,
+        connections: Arc<Connections>,
+        timeouts: Timeouts,
+    ) -> Self {
+        let upstream = Upstream::new(host, UpstreamHttp::Http1, timeouts);
+        Self {
+            client: Client::new(upstream, connections),
+            authority: host.authority(),
+            base_path: host.base_path().to_owned(),
+        }
+    }
+
+    /// Asks once, and does not follow where an answer leads.
+    pub(in crate::proxy::operator) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        fields: &[(&'static str, &str)],
+        body: Bytes,
+    ) -> Result<Answer, Trouble> {
+        let path = format!("{}{path}", self.base_path);
+        let header = RequestHeader::build(method, path.as_bytes(), None);
+        let header = header.and_then(|mut header| {
+            header.insert_header("Host", self.authority.as_str())?;
+            Ok(header)
+        });
+        let template = header.and_then(Template::new);
+        let template = template.map_err(|error| Trouble::from_error(&error))?;
+        let request = Request {
+            template: &template,
+            fields,
+        };
+        let answering = self.client.send(request, &body, Fields::All).await?;
+        let head = answering.head.clone();
+        let read = answering.body(LIMIT, LIMIT, self.client.patience()).await;
+        let (body, _) = read.map_err(|_| Trouble::Closed)?;
+        Ok(Answer {
+            head,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! Whether PostHog has a project with a key. Its capture says yes to every key of the right form, so
+//! that events for a key of another region are taken and gone; the configuration that posthog-js asks
+//! for is there for real keys alone (posthog-ingestion 6.6).
+
+use bytes::Bytes;
+
+use crate::config::{Config, Project};
+use crate::doctor::{self, Finding, Known};
+use crate::posthog::Host;
+
+use super::ask::Asking;
+use super::timeouts;
+use crate::proxy::outbound::pools::Pools;
+
+/// The other region of PostHog's cloud; none for other hosts.
+fn other_region(host: &Host) -> Option<(&'static str, Host)> {
+    let name = match host.to_string().as_str() {
+        "https://us.i.posthog.com" => "eu",
+        "https://eu.i.posthog.com" => "us",
+        _ => return None,
+    };
+    Some((name, name.parse().ok()?))
+}
+
+/// Asks for a project's key where its events go and, if it is not known there, in the other region.
+pub(super) async fn examine(project: &Project, config: &Config) -> Option<Finding> {
+    let here = known(project, &project.host, config).await?;
+    let other = other_region(&project.host);
+    let elsewhere = match (&other, here) {
+        (Some((name, host)), Known::No) => match known(project, host, config).await {
+            Some(Known::Yes) => Some(*name),
+            _ => None,
+        },
+        _ => None,
+    };
+    let place = match other {
+        Some(_) => doctor::Place::Cloud,
+        None => doctor::Place::Own,
+    };
+    Some(doctor::key(&project.name, here, elsewhere, place))
+}
+
+/// None where nothing can be said.
+async fn known(project: &Project, host: &Host, config: &Config) -> Option<Known> {
+    let key = project.api_key.expose();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !key.bytes().all(plain) {
+        return None;
+    }
+    let authorities = project.ca_file.as_ref().map(|file| file.path.as_path());
+    let connections = Pools::default().of(host, authorities).ok()?;
+    let asking = Asking::new(host, connections, timeouts(config));
+    let path = format!("/array/{key}/config");
+    let answer = asking.ask("GET", &path, &[], Bytes::new()).await.ok()?;
+    match answer.head.status.as_u16() {
+        200 if answer.body.trim_start().starts_with('{') => Some(Known::Yes),
+        404 => Some(Known::No),
+        _ => None,
+    }
+}
+
+/// What to say of projects whose key PostHog's cloud does not know. Hosts of other people's are not
+/// asked: an older PostHog has no such address.
+pub async fn unknown_keys(config: &Config) -> Vec<String> {
+    let mut said = Vec::new();
+    for project in &config.projects {
+        if other_region(&project.host).is_none() {
+            continue;
+        }
+        let found = examine(project, config).await;
+        let bad = found.filter(|finding| finding.health == doctor::Health::Bad);
+        said.extend(bad.map(|finding| {
+            let advice = finding.advice.unwrap_or_default();
+            format!("{}: {}; {advice}", finding.about, finding.said)
+        }));
+    }
+    said
+}

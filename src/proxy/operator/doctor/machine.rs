@@ -1,0 +1,102 @@
+//! This machine: what a start would need, the disk, the certificates, the limits.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::process::{getrlimit, Resource};
+
+use crate::config::{Config, Spool, SpoolPlace};
+use crate::delivery::{inspect_folder, FolderState};
+use crate::doctor::{self, Finding};
+
+use crate::proxy::{check_server, BuildError, ServerError};
+
+/// Looks at it. Opens no connection.
+pub(super) fn examine(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let start = check_server(config.clone());
+    const START: &str = "start";
+    for refusal in &start.refusals {
+        findings.push(Finding::bad(START, refusal.to_string(), remedy(refusal)));
+    }
+    if start.refusals.is_empty() {
+        let said = "`hedgerow run` would start with this configuration";
+        findings.push(Finding::well(START, said));
+    }
+    match &config.delivery.spool {
+        Some(spool) => findings.extend(self::spool(spool)),
+        None => findings.push(Finding::odd(
+            "spool",
+            "off",
+            "with `delivery.spool` events outlast an outage of PostHog",
+        )),
+    }
+    for listener in &config.listen {
+        for tls in listener.certificates() {
+            findings.extend(certificate(&tls.certificate));
+        }
+    }
+    findings.push(doctor::files(getrlimit(Resource::Nofile).current));
+    findings
+}
+
+/// What to do where a start would end.
+fn remedy(refusal: &ServerError) -> &'static str {
+    match refusal {
+        ServerError::Build(BuildError::Library { .. }) => {
+            "npm install @segment/analytics-next in the folder of the configuration, or name its \
+             place in `library`"
+        }
+        ServerError::Build(BuildError::Authorities { .. }) => "install ca-certificates",
+        ServerError::Build(BuildError::CaFile { .. }) => {
+            "`ca_file` has to hold the certificate of the authority, as PEM"
+        }
+        ServerError::Build(BuildError::Spool(_)) => {
+            "start the version that wrote it, or name another folder in `delivery.spool`"
+        }
+        ServerError::Certificate { .. } => {
+            "`tls.key` has to be the key of `tls.certificate`, both as PEM"
+        }
+        ServerError::Listen { .. } => "`listen` and `admin` take addresses of this machine",
+        _ => "`hedgerow run` would end with this: mend that part of the configuration",
+    }
+}
+
+fn spool(spool: &Spool) -> Vec<Finding> {
+    let SpoolPlace::Folder(folder) = &spool.place else {
+        return Vec::new();
+    };
+    let name = folder.display().to_string();
+    let about = format!("spool {name}");
+    let mut findings = vec![match inspect_folder(folder) {
+        Ok(FolderState::Usable) => Finding::well(about, "is there and can be used"),
+        Ok(FolderState::Empty) => Finding::well(about, "is not there yet and can be made"),
+        Err(error) => Finding::bad(
+            about,
+            error.to_string(),
+            "give the user that Hedgerow runs as a folder it can write in",
+        ),
+    }];
+    let there = folder.ancestors().find(|folder| folder.exists());
+    let disk = rustix::fs::statvfs(there.unwrap_or(Path::new(".")));
+    if let Ok(disk) = disk {
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        findings.push(doctor::space(&name, free, spool.max_size));
+    }
+    findings
+}
+
+/// The first certificate of the file is the listener's own.
+fn certificate(file: &Path) -> Option<Finding> {
+    let pem = std::fs::read(file).ok()?;
+    let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).ok()?;
+    let certificate = pem.parse_x509().ok()?;
+    let valid = certificate.validity();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    let now = i64::try_from(now.as_secs()).ok()?;
+    Some(doctor::certificate(
+        &file.display().to_string(),
+        valid.not_after.timestamp() - now,
+        now - valid.not_before.timestamp(),
+    ))
+}

@@ -1,0 +1,214 @@
+//! Looks at what an installation needs: the way to PostHog, the disk, the certificates, and the way
+//! from outside. What it finds is judged in [`crate::doctor`].
+
+pub(super) mod ask;
+mod key;
+mod machine;
+mod outside;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+use http::header;
+use serde_json::json;
+use tokio::net::{lookup_host, TcpStream};
+use tokio::time::timeout;
+
+use crate::config::{Action, Config, Project};
+use crate::doctor::{self, milliseconds, Finding};
+use crate::posthog::{Batch, Envelope, Host, BATCH_PATH};
+
+use crate::proxy::intake::verdict::{Trouble, Verdict};
+use crate::proxy::outbound::pools::Pools;
+use crate::proxy::outbound::upstream::Timeouts;
+use crate::proxy::random_bits;
+use ask::Asking;
+
+pub use key::unknown_keys;
+
+/// The event that is sent to each project.
+pub const TEST_EVENT: &str = "hedgerow_doctor";
+
+/// Looks at everything that a configuration names, and with the site's URL at the way from outside.
+/// Sends one event named [`TEST_EVENT`] to each project, and one more over the URL.
+pub async fn examine(config: &Config, url: Option<&Host>) -> Vec<Finding> {
+    let mut findings = machine::examine(config);
+    for project in &config.projects {
+        findings.extend(doctor::project(
+            &project.name,
+            project.api_key.expose(),
+            &project.host,
+        ));
+        let about = format!("project {}", project.name);
+        if reach(&about, &project.host, config, &mut findings).await {
+            findings.extend(event(project, config).await);
+            findings.extend(key::examine(project, config).await);
+        }
+    }
+    for route in &config.routes {
+        match &route.action {
+            Action::Segment { files, .. } => {
+                let hosts = files.forward.iter().flat_map(|to| [&to.api, &to.cdn]);
+                for host in hosts {
+                    let about = format!("forward of {}", route.path);
+                    reach(&about, host, config, &mut findings).await;
+                }
+            }
+            Action::Origin(origin) => {
+                for server in &origin.servers {
+                    let about = format!("origin of {}", route.path);
+                    if let Ok(host) = server.to_string().parse::<Host>() {
+                        reach(&about, &host, config, &mut findings).await;
+                    }
+                }
+            }
+            Action::PostHog(_) => {}
+        }
+    }
+    if let Some(url) = url {
+        findings.extend(outside::examine(config, url).await);
+    }
+    findings
+}
+
+fn timeouts(config: &Config) -> Timeouts {
+    Timeouts {
+        connect: config.delivery.connect_timeout,
+        exchange: config.delivery.timeout,
+    }
+}
+
+/// The addresses of a name, and a connection to one of them. Whether there was one.
+async fn reach(about: &str, host: &Host, config: &Config, findings: &mut Vec<Finding>) -> bool {
+    let (name, port) = (host.name(), host.port());
+    let patience = config.delivery.connect_timeout;
+    let dns = format!("{about}, DNS");
+    let found = timeout(patience, lookup_host((name, port))).await;
+    let addresses: Vec<_> = match found {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    };
+    let Some(first) = addresses.first() else {
+        let advice = Trouble::Dns.advice().1;
+        findings.push(Finding::bad(dns, format!("{name} has no address"), advice));
+        return false;
+    };
+    let more = match addresses.len() {
+        1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    // An address needs no name server.
+    if name.parse::<IpAddr>().is_err() {
+        let said = format!("{name} is {}{more}", first.ip());
+        findings.push(Finding::well(dns, said));
+    }
+    let tcp = format!("{about}, TCP");
+    let mut reasons = Vec::new();
+    for address in &addresses {
+        let began = Instant::now();
+        match timeout(patience, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => {
+                let took = milliseconds(began.elapsed());
+                let said = format!("connected to {address} in {took}");
+                findings.push(Finding::well(tcp, said));
+                return true;
+            }
+            Ok(Err(error)) => reasons.push(format!("{address}: {error}")),
+            Err(_) => reasons.push(format!(
+                "{address}: no answer in {}",
+                milliseconds(patience)
+            )),
+        }
+    }
+    let advice = Trouble::Connect.advice().1;
+    findings.push(Finding::bad(tcp, reasons.join("; "), advice));
+    false
+}
+
+/// What PostHog says to one event.
+async fn event(project: &Project, config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let (tls, about) = (
+        format!("project {}, TLS", project.name),
+        format!("project {}, event", project.name),
+    );
+    let authorities = project.ca_file.as_ref().map(|file| file.path.as_path());
+    let mut known = Pools::default();
+    let connections = match known.of(&project.host, authorities) {
+        Ok(connections) => connections,
+        Err(error) => {
+            let advice = "install ca-certificates, or name the authority in `ca_file`";
+            return vec![Finding::bad(tls, error.to_string(), advice)];
+        }
+    };
+    let asking = Asking::new(&project.host, Arc::clone(&connections), timeouts(config));
+    let event = json!({
+        "event": TEST_EVENT,
+        "uuid": uuid(),
+        "timestamp": Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+        "properties": {
+            "distinct_id": "hedgerow-doctor",
+            "$process_person_profile": false,
+            "$geoip_disable": true,
+            "$lib": "hedgerow",
+        },
+    });
+    let body = Batch::of(&Envelope::new(&project.api_key), [event.to_string()]);
+    let json = [("content-type", "application/json")];
+    let sent = asking
+        .ask("POST", BATCH_PATH, &json, Bytes::from(body))
+        .await;
+    let secure = project.host.to_string().starts_with("https://");
+    let answer = match sent {
+        Ok(answer) => answer,
+        Err(trouble) => {
+            let (kind, advice) = trouble.advice();
+            let about = if trouble == Trouble::Tls { tls } else { about };
+            return vec![Finding::bad(about, format!("no answer ({kind})"), advice)];
+        }
+    };
+    if secure {
+        findings.push(Finding::well(tls, "its certificate is trusted"));
+    }
+    let status = answer.head.status.as_u16();
+    let verdict = Verdict::from_response(status, answer.head.html, answer.head.retry_after);
+    findings.push(match verdict.advice() {
+        None => Finding::well(
+            about,
+            format!(
+                "taken ({status}), which is said to every key of the right form: look for {TEST_EVENT} \
+                 in PostHog's activity"
+            ),
+        ),
+        Some((_, advice)) => {
+            let to = answer.field("location");
+            let to = to.map_or(String::new(), |to| format!(", to {to}"));
+            Finding::bad(about, format!("answered {status}{to}"), advice)
+        }
+    });
+    let date = answer.field(header::DATE.as_str());
+    let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+    if let (Some(date), Verdict::Accepted) = (date, verdict) {
+        let now = DateTime::<Utc>::from(SystemTime::now());
+        findings.push(doctor::clock(now.timestamp() - date.timestamp()));
+    }
+    findings
+}
+
+/// A random one, as RFC 9562 writes version 4.
+fn uuid() -> String {
+    let bits = random_bits();
+    let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let text = format!("{bits:032x}");
+    let mut uuid = String::with_capacity(36);
+    for (index, digit) in text.chars().enumerate() {
+        if matches!(index, 8 | 12 | 16 | 20) {
+            uuid.push('-');
+        }
+        uuid.push(digit);
+    }
+    uuid
+}

@@ -1,0 +1,188 @@
+//! The way from outside, as a page's requests take it.
+
+use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::Engine as _;
+use bytes::Bytes;
+use serde_json::{json, Value};
+
+use crate::admin::LiveView;
+use crate::config::{Action, Config, Libraries, PageHost, SiteHost};
+use crate::doctor::{self, Finding, Seen};
+use crate::posthog::Host;
+use crate::segment::WriteKeys;
+use crate::site::Layout;
+
+use super::ask::{Answer, Asking};
+use super::{timeouts, uuid, TEST_EVENT};
+use crate::proxy::outbound::pools::Pools;
+
+/// Text as pages send it, and as the web's caches see it.
+const JSON: (&str, &str) = ("content-type", "text/plain");
+
+/// Asks for the path of the configuration's first Segment route below `url`.
+pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
+    const ABOUT: &str = "from outside";
+    let Some((layout, key)) = installation(config, url) else {
+        let said = format!("no `segment` route is for {}", url.name());
+        let advice = "give the URL that visitors use, or name its host in a route";
+        return vec![Finding::bad(ABOUT, said, advice)];
+    };
+    let connections = match Pools::default().of(url, None) {
+        Ok(connections) => connections,
+        Err(error) => {
+            let advice = "install ca-certificates";
+            return vec![Finding::bad(ABOUT, error.to_string(), advice)];
+        }
+    };
+    let asking = Asking::new(url, connections, timeouts(config));
+    let track = format!("{}/t", layout.calls_path());
+    let address = format!("{url}{track}");
+    // No message: nothing but Hedgerow has an answer of this kind, and nothing is delivered.
+    let login = key
+        .as_deref()
+        .map(|key| format!("Basic {}", BASE64.encode(format!("{key}:"))));
+    let mut fields = vec![JSON];
+    fields.extend(login.as_deref().map(|login| ("authorization", login)));
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        match asking
+            .ask("POST", &track, &fields, Bytes::from_static(b"doctor"))
+            .await
+        {
+            Ok(answer) => answers.push(answer),
+            Err(trouble) => {
+                let (kind, advice) = trouble.advice();
+                let said = format!("{address}: no answer ({kind})");
+                return vec![Finding::bad(ABOUT, said, advice)];
+            }
+        }
+    }
+    let seen: Vec<Seen<'_>> = answers.iter().map(seen).collect();
+    let mut findings: Vec<_> = seen
+        .first()
+        .map(|seen| doctor::path(&address, seen))
+        .into_iter()
+        .collect();
+    if findings
+        .iter()
+        .any(|found| found.health == doctor::Health::Bad)
+    {
+        return findings;
+    }
+    findings.push(doctor::cache(&seen));
+    let asked = [
+        ("origin", "https://hedgerow-doctor.example"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "content-type"),
+    ];
+    match asking.ask("OPTIONS", &track, &asked, Bytes::new()).await {
+        Ok(answer) => findings.push(doctor::preflight(&address, &self::seen(&answer))),
+        Err(trouble) => {
+            let (kind, advice) = trouble.advice();
+            let said = format!("no answer to OPTIONS ({kind})");
+            findings.push(Finding::bad("from outside, OPTIONS", said, advice));
+        }
+    }
+    let came = came_from(config, &asking, &track, key.as_deref()).await;
+    findings.push(doctor::address(came.as_deref()));
+    findings
+}
+
+fn seen(answer: &Answer) -> Seen<'_> {
+    Seen {
+        status: answer.head.status.as_u16(),
+        location: answer.field("location"),
+        cached: doctor::cached(|name| answer.field(name).map(str::to_owned)),
+        body: &answer.body,
+        allows: answer.field("access-control-allow-origin"),
+    }
+}
+
+/// The layout of the route that visitors of this host use, and the key they send.
+fn installation(config: &Config, url: &Host) -> Option<(Layout, Option<String>)> {
+    let host: Option<SiteHost> = url.name().parse().ok();
+    let named = host.as_ref().map_or(PageHost::Every, PageHost::Named);
+    let page = config.page(None, named, Libraries::Analytics, None, None);
+    if let Some(part) = page.ok().and_then(|page| page.analytics) {
+        return Some((part.layout, Some(part.write_key)));
+    }
+    let mut routes = config.routes.iter();
+    routes.find_map(|route| match &route.action {
+        Action::Segment { files, write_keys } => {
+            let ours = route.host.is_none() || route.host == host;
+            let listed = files.page_key.as_ref();
+            let key = match write_keys {
+                WriteKeys::Any(_) => None,
+                WriteKeys::Listed(keys) => listed
+                    .or_else(|| keys.keys().next())
+                    .map(|key| key.expose().to_owned()),
+            };
+            ours.then(|| (files.layout.clone(), key))
+        }
+        _ => None,
+    })
+}
+
+/// The address that Hedgerow saw, read where its live view is. One event goes to PostHog.
+async fn came_from(
+    config: &Config,
+    outside: &Asking,
+    track: &str,
+    key: Option<&str>,
+) -> Option<String> {
+    let mut admin = config.admin?;
+    if admin.ip().is_unspecified() {
+        admin.set_ip(match admin.is_ipv4() {
+            true => std::net::Ipv4Addr::LOCALHOST.into(),
+            false => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let host: Host = format!("http://{admin}").parse().ok()?;
+    let connections = Pools::default().of(&host, None).ok()?;
+    let live = Asking::new(&host, connections, timeouts(config));
+    let bearer = match &config.live {
+        LiveView::Off => return None,
+        LiveView::Open => None,
+        LiveView::Token(token) => Some(token.bearer()),
+    };
+    let fields: Vec<_> = bearer
+        .iter()
+        .map(|bearer| ("authorization", bearer.as_str()))
+        .collect();
+    let asked = async |path: &str| -> Option<Value> {
+        let answer = live.ask("GET", path, &fields, Bytes::new()).await.ok()?;
+        serde_json::from_str(&answer.body).ok()
+    };
+    // From now on the live view records.
+    let latest = asked("/live").await?.get("latest")?.as_u64()?;
+    let id = uuid();
+    let mut message = json!({
+        "type": "track",
+        "event": TEST_EVENT,
+        "anonymousId": id,
+        "messageId": id,
+        "context": {"library": {"name": "analytics.js"}},
+    });
+    if let (Some(key), Value::Object(message)) = (key, &mut message) {
+        message.insert("writeKey".to_owned(), key.into());
+    }
+    let body = Bytes::from(message.to_string());
+    outside.ask("POST", track, &[JSON], body).await.ok()?;
+    let news = asked(&format!("/live?after={latest}")).await?;
+    for entry in news.get("entries")?.as_array()? {
+        let number = entry.get("number")?.as_u64()?;
+        let Some(detail) = asked(&format!("/live/message?number={number}")).await else {
+            continue;
+        };
+        let left = detail.get("left").and_then(Value::as_str);
+        let event = left.and_then(|left| serde_json::from_str::<Value>(left).ok());
+        let Some(properties) = event.as_ref().and_then(|event| event.get("properties")) else {
+            continue;
+        };
+        let text = |name| properties.get(name).and_then(Value::as_str);
+        if text("distinct_id") == Some(id.as_str()) {
+            return text("$ip").map(str::to_owned);
+        }
+    }
+    None
+}

@@ -1,0 +1,338 @@
+//! Sees every message of every request: counts it, reports refused ones, and shows it to an
+//! observer if there is one.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::admin::live::{Live, Of, Outcome};
+use crate::admin::metrics::Timing;
+use crate::delivery::Refusal;
+use crate::rewrite::{Fate, Fault, Notice, Omission, Watch};
+
+use crate::proxy::operator::log_limit::LogLimit;
+
+/// Sees each message as it came and what became of it. Called while the request is worked on,
+/// so it must be quick.
+///
+/// An event that is shown here may still fail to be delivered; the client then sends it again.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use hedgerow::{Config, Fate, Hedgerow, Observer};
+///
+/// struct Refused;
+///
+/// impl Observer for Refused {
+///     fn message(&self, came: &[u8], fate: Fate<'_>) {
+///         if let Fate::Refused(fault) = fate {
+///             eprintln!("{} bytes became no event: {}", came.len(), fault.code());
+///         }
+///     }
+/// }
+///
+/// fn hedgerow(config: Config) -> Result<Hedgerow, hedgerow::BuildError> {
+///     Hedgerow::builder(config).watch(Arc::new(Refused)).build()
+/// }
+/// ```
+pub trait Observer: Send + Sync {
+    /// One message: its bytes as they came, and the event it became or why it became none. One that
+    /// PostHog itself refuses is shown once more, as the event that it had become.
+    fn message(&self, came: &[u8], fate: Fate<'_>);
+}
+
+/// How many messages there were since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages that became events.
+    pub events: u64,
+    /// Messages that were left out on purpose.
+    pub left_out: u64,
+    /// The same, by the code of the reason.
+    pub left_out_for: BTreeMap<&'static str, u64>,
+    /// Messages that were refused, by the code of the reason.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// What else was noticed of messages and bodies, by its code.
+    pub notices: BTreeMap<&'static str, u64>,
+    /// Requests that were answered with an invitation to try again.
+    pub busy: u64,
+    /// Bytes that all requests hold at the moment.
+    pub held: usize,
+}
+
+/// The counters behind [`Counts`].
+#[derive(Debug)]
+pub(crate) struct Counters {
+    events: AtomicU64,
+    left_out: Reasons,
+    refused: Reasons,
+    notices: Reasons,
+    busy: AtomicU64,
+    session_cookies: AtomicU64,
+    rewriting: Timing,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            events: AtomicU64::new(0),
+            left_out: Reasons::default(),
+            refused: Reasons::default(),
+            notices: Reasons::default(),
+            busy: AtomicU64::new(0),
+            session_cookies: AtomicU64::new(0),
+            rewriting: Timing::of_computing(),
+        }
+    }
+}
+
+/// Codes of one kind that are counted without a lock; there are fewer.
+const CODES: usize = 32;
+
+/// Messages by the code of a reason. Counting takes no lock: a code keeps the place that it has taken
+/// when it came first.
+#[derive(Debug)]
+struct Reasons {
+    places: [(OnceLock<&'static str>, AtomicU64); CODES],
+    /// Codes that found no place.
+    others: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Default for Reasons {
+    fn default() -> Self {
+        Self {
+            places: std::array::from_fn(|_| (OnceLock::new(), AtomicU64::new(0))),
+            others: Mutex::default(),
+        }
+    }
+}
+
+impl Reasons {
+    fn count(&self, code: &'static str) {
+        let place = self.places.iter().find(|(known, _)| {
+            // Set by another thread meanwhile, it is compared all the same.
+            *known.get_or_init(|| code) == code
+        });
+        match place {
+            Some((_, number)) => {
+                number.fetch_add(1, Ordering::Relaxed);
+            }
+            None => {
+                let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+                *others.entry(code).or_default() += 1;
+            }
+        }
+    }
+
+    fn read(&self) -> BTreeMap<&'static str, u64> {
+        let taken = self.places.iter().filter_map(|(code, number)| {
+            let number = number.load(Ordering::Relaxed);
+            Some((*code.get()?, number))
+        });
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.chain(others.clone()).collect()
+    }
+}
+
+impl Counters {
+    pub(crate) fn busy(&self) {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an answer that sets the cookie of a visitor's session.
+    pub(crate) fn session_cookie(&self) {
+        self.session_cookies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn session_cookies(&self) -> u64 {
+        self.session_cookies.load(Ordering::Relaxed)
+    }
+
+    /// How long the rewriting of bodies takes.
+    pub(crate) fn rewriting(&self) -> &Timing {
+        &self.rewriting
+    }
+
+    pub(crate) fn read(&self, held: usize) -> Counts {
+        let left_out_for = self.left_out.read();
+        Counts {
+            events: self.events.load(Ordering::Relaxed),
+            left_out: left_out_for.values().sum(),
+            left_out_for,
+            refused: self.refused.read(),
+            notices: self.notices.read(),
+            busy: self.busy.load(Ordering::Relaxed),
+            held,
+        }
+    }
+}
+
+/// Watches one request.
+pub(crate) struct Watcher<'a> {
+    pub(crate) counters: &'a Counters,
+    pub(crate) log_limit: &'a LogLimit,
+    pub(crate) observer: Option<&'a Arc<dyn Observer>>,
+    pub(crate) live: Option<&'a Arc<Live>>,
+    /// The route's name and the call, for the live view.
+    pub(crate) route: &'a str,
+    pub(crate) call: &'static str,
+    /// Where the properties of events came from, by the number of the message; while the live view
+    /// is open.
+    pub(crate) explanations: Vec<(usize, Vec<u8>)>,
+    /// The project's name, for the log.
+    pub(crate) project: &'a str,
+    /// Messages seen so far, and the last fault among them.
+    pub(crate) seen: usize,
+    pub(crate) fault: Option<Fault>,
+    /// The entries of the live view whose outcome is open, while the page is open.
+    pub(crate) open: Vec<u64>,
+}
+
+/// The live view keeps no more entries, so the outcome of the others is shown nowhere.
+const OPEN: usize = 4000;
+
+impl Watcher<'_> {
+    /// Says in the live view where the events since the last word are.
+    pub(crate) fn settle(&mut self, outcome: &Outcome) {
+        if let Some(live) = self.live.filter(|_| !self.open.is_empty()) {
+            live.settle(&self.open, outcome);
+            self.open.clear();
+        }
+    }
+
+    /// An event that had left, and that PostHog refuses for good. What is shown of it is the event,
+    /// because its message is gone.
+    pub(crate) fn culprit(&mut self, event: &[u8], refusal: &Refusal) {
+        let fault = Fault::RefusedByPostHog;
+        self.counters.refused.count(fault.code());
+        if let Some(more) = self.log_limit.pass(self.project, fault.code()) {
+            log::error!(
+                "project {}: PostHog refuses an event for good ({}: {}); it is left out, and the \
+                 others of its batch have arrived. The admin page shows it{more}",
+                self.project,
+                refusal.status,
+                refusal.for_log()
+            );
+        }
+        if let Some(live) = self.live {
+            live.refused_by_posthog(self.project, event, refusal);
+        }
+        if let Some(observer) = self.observer {
+            observer.message(event, Fate::Refused(fault));
+        }
+    }
+
+    fn show(&mut self, index: usize, came: &[u8], fate: Fate<'_>) {
+        if let Some(live) = self.live {
+            let of = Of {
+                project: self.project,
+                route: self.route,
+                call: self.call,
+            };
+            let of_it = |(number, _): &(usize, Vec<u8>)| *number == index;
+            let place = self.explanations.iter().rposition(of_it);
+            let explanation = place.map(|place| self.explanations.swap_remove(place).1);
+            if let Some(number) = live.message(of, came, fate, explanation.as_deref()) {
+                if self.open.len() >= OPEN {
+                    self.open.remove(0);
+                }
+                self.open.push(number);
+            }
+        }
+        if let Some(observer) = self.observer {
+            observer.message(came, fate);
+        }
+    }
+}
+
+impl Watch for Watcher<'_> {
+    fn message(&mut self, index: usize, came: &[u8], fate: Fate<'_>) {
+        self.seen += 1;
+        match fate {
+            Fate::Event(_) => {
+                self.counters.events.fetch_add(1, Ordering::Relaxed);
+            }
+            Fate::LeftOut(omission) => {
+                self.counters.left_out.count(omission.code());
+                if omission == Omission::Integrations
+                    && self.log_limit.first(self.project, omission.code())
+                {
+                    log::warn!(
+                        "project {}: `integrations` of messages (`All: false`, or `PostHog: false`) \
+                         keep them from PostHog, so they are left out and their clients get 200. \
+                         `mapping.integrations: ignore` would send them; this is said once, and \
+                         counted",
+                        self.project
+                    );
+                }
+            }
+            Fate::Refused(fault) => {
+                self.fault = Some(fault);
+                let code = fault.code();
+                self.counters.refused.count(code);
+                if let Some(more) = self.log_limit.pass(self.project, code) {
+                    log::warn!(
+                        "project {}: message {} of a request was refused: {code}{more}",
+                        self.project,
+                        index + 1
+                    );
+                }
+            }
+        }
+        self.show(index, came, fate);
+    }
+
+    fn explained(&mut self, index: usize, explanation: &[u8]) {
+        // A batch whose messages are taken back and done again is explained again.
+        self.explanations.retain(|(number, _)| *number != index);
+        self.explanations.push((index, explanation.to_vec()));
+    }
+
+    /// Counts each, and says each kind once for a project. The name in it is the sender's, and so
+    /// no matter for a log.
+    fn notice(&mut self, notice: Notice<'_>) {
+        let code = notice.code();
+        self.counters.notices.count(code);
+        if self.log_limit.first(self.project, code) {
+            log::warn!("project {}: {code}: {notice}", self.project);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_codes_than_places_are_counted_all_the_same() {
+        let reasons = Reasons::default();
+        let codes: Vec<&'static str> = (0..CODES + 3)
+            .map(|number| &*format!("code {number}").leak())
+            .collect();
+        for code in codes.iter().chain(&codes) {
+            reasons.count(code);
+        }
+        let expected: BTreeMap<&str, u64> = codes.into_iter().map(|code| (code, 2)).collect();
+        assert_eq!(reasons.read(), expected);
+    }
+
+    #[test]
+    fn each_code_is_counted_from_many_threads_at_once() {
+        const ALL: [&str; 5] = ["a", "b", "c", "d", "e"];
+        let reasons = Reasons::default();
+        assert!(reasons.read().is_empty());
+        std::thread::scope(|scope| {
+            for start in 0..4 {
+                let reasons = &reasons;
+                scope.spawn(move || {
+                    for number in 0..1_000 {
+                        reasons.count(ALL[(start + number) % ALL.len()]);
+                    }
+                });
+            }
+        });
+        let expected: BTreeMap<&str, u64> = ALL.into_iter().map(|code| (code, 800)).collect();
+        assert_eq!(reasons.read(), expected);
+    }
+}

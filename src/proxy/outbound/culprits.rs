@@ -1,0 +1,117 @@
+//! A batch that PostHog refuses for good, where no spool could keep it: it is halved on the spot, so
+//! that its good events arrive and the one to blame is told.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::delivery::{self, events_of, Encoding, Halving, Refusal, Refused, REFUSED_IN_ROW};
+use crate::posthog::Batch;
+
+use crate::proxy::intake::verdict::Verdict;
+use crate::proxy::outbound::sender::Destination;
+
+/// Requests that one batch may be cut into. One culprit among a thousand events costs twenty.
+const REQUESTS: usize = 400;
+
+/// How long a project's bodies leave as whole batches once PostHog has refused one that streamed:
+/// nothing of that one is left to be halved, so the client sends it again.
+const CAUTION: Duration = Duration::from_secs(600);
+
+/// An event that PostHog refuses for good.
+pub(crate) struct Culprit {
+    pub(crate) event: Bytes,
+    pub(crate) refusal: Refusal,
+}
+
+/// Whether this verdict is about what stands in the batch.
+pub(crate) fn blames_events(verdict: Verdict) -> bool {
+    matches!(
+        verdict.for_delivery(""),
+        delivery::Verdict::RefusedForGood(_)
+    )
+}
+
+/// Sends what PostHog takes of a batch that it has refused as a whole with `verdict`, and gives back
+/// what it does not.
+///
+/// # Errors
+///
+/// The verdict that stands, if the client has to send the batch again: PostHog went away meanwhile,
+/// the bounds on requests and time were reached, or it took nothing at all. Then the fault may well
+/// not be in the events, and none of them is given up.
+pub(crate) async fn deliver_without(
+    destination: &Destination,
+    batch: &Bytes,
+    from: Option<IpAddr>,
+    verdict: Verdict,
+) -> Result<Vec<Culprit>, Verdict> {
+    let events = events_of(batch).unwrap_or_default();
+    if events.len() < 2 {
+        return Err(verdict);
+    }
+    let until = Instant::now() + destination.patience();
+    let mut halving = Halving::new(events);
+    let mut culprits = Vec::new();
+    let mut accepted = Accepted::Nothing;
+    // The whole batch has been asked for already.
+    if let Some(whole) = halving.next_part() {
+        halving.refused(whole);
+    }
+    for _ in 0..REQUESTS {
+        let Some(part) = halving.next_part() else {
+            return match accepted {
+                Accepted::Something => Ok(culprits),
+                Accepted::Nothing => Err(verdict),
+            };
+        };
+        if Instant::now() >= until {
+            break;
+        }
+        let body = Bytes::from(Batch::of(destination.envelope(), &part));
+        let said = destination.deliver(&body, Encoding::Identity, from).await;
+        destination.note(said.verdict);
+        match said.verdict.for_delivery(&said.words) {
+            delivery::Verdict::Accepted => accepted = Accepted::Something,
+            delivery::Verdict::TryLater { .. } => return Err(said.verdict),
+            delivery::Verdict::RefusedForGood(refusal) => {
+                if let Refused::Culprit(event) = halving.refused(part) {
+                    culprits.push(Culprit { event, refusal });
+                    let hopeless = culprits.len() >= REFUSED_IN_ROW as usize;
+                    if hopeless && accepted == Accepted::Nothing {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    Err(verdict)
+}
+
+/// Whether PostHog has taken any part of a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accepted {
+    Nothing,
+    Something,
+}
+
+/// The projects whose bodies leave as whole batches for a while.
+#[derive(Debug, Default)]
+pub(crate) struct Cautions(Mutex<HashMap<String, Instant>>);
+
+impl Cautions {
+    /// PostHog has refused a batch of this project that streamed.
+    pub(crate) fn begin(&self, project: &str) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.insert(project.to_owned(), Instant::now() + CAUTION);
+    }
+
+    pub(crate) fn hold(&self, project: &str) -> bool {
+        let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.get(project)
+            .is_some_and(|until| Instant::now() < *until)
+    }
+}

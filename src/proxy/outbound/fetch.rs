@@ -1,0 +1,116 @@
+//! Small answers fetched whole over the framework's connectors: scripts, remote config, an
+//! account's settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap};
+use http::StatusCode;
+use pingora::http::RequestHeader;
+
+use crate::config::UpstreamHttp;
+use crate::posthog::Host;
+
+use crate::proxy::outbound::upstream::{Timeouts, Upstream};
+use crate::proxy::outbound::{BodyEnd, Client, Connections, Fields, Request, Template};
+use crate::proxy::site::hops::end_to_end;
+
+/// A host that whole answers are fetched from.
+pub(crate) struct Source {
+    client: Client,
+    authority: String,
+    base_path: String,
+    /// For one exchange as a whole.
+    patience: Duration,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) status: StatusCode,
+    /// Without those of the connection.
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// Why there is no answer. What went wrong stands in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// No connection, or it broke, or the answer is larger than allowed.
+    Failed,
+    /// None in time.
+    Late,
+}
+
+impl Source {
+    pub(crate) fn new(host: &Host, connections: Arc<Connections>, timeouts: Timeouts) -> Self {
+        let upstream = Upstream::new(host, UpstreamHttp::Http1, timeouts);
+        Self {
+            client: Client::new(upstream, connections),
+            authority: host.authority(),
+            base_path: host.base_path().to_owned(),
+            patience: timeouts.exchange,
+        }
+    }
+
+    /// Host and port, as they stand in the `Host` header.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Sends a request and reads its answer up to `limit` bytes. `headers` go as they are, with
+    /// `Host` and, for a body, `Content-Length` in addition.
+    pub(crate) async fn fetch(
+        &self,
+        method: &str,
+        path_and_query: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+        limit: usize,
+    ) -> Result<Fetched, NoAnswer> {
+        let exchange = self.exchange(method, path_and_query, headers, body, limit);
+        match tokio::time::timeout(self.patience, exchange).await {
+            Ok(Some(fetched)) => Ok(fetched),
+            Ok(None) => Err(NoAnswer::Failed),
+            Err(_) => Err(NoAnswer::Late),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: &str,
+        path_and_query: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+        limit: usize,
+    ) -> Option<Fetched> {
+        let path = format!("{}{path_and_query}", self.base_path);
+        let mut request = RequestHeader::build(method, path.as_bytes(), None).ok()?;
+        for (name, value) in headers {
+            request.append_header(name, value).ok()?;
+        }
+        request
+            .insert_header(header::HOST, self.authority.as_str())
+            .ok()?;
+        let template = Template::new(request).ok()?;
+        let request = Request {
+            template: &template,
+            fields: &[],
+        };
+        let answering = self.client.send(request, &body, Fields::All).await.ok()?;
+        let (status, headers) = (answering.head.status, end_to_end(&answering.head.fields));
+        match answering.body(limit, limit, self.patience).await {
+            Ok((body, BodyEnd::Whole)) => Some(Fetched {
+                status,
+                headers,
+                body: body.into(),
+            }),
+            Ok((_, BodyEnd::TooLarge)) => None,
+            Err(broken) => {
+                log::debug!("an answer broke off: {broken}");
+                None
+            }
+        }
+    }
+}

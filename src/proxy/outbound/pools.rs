@@ -1,0 +1,71 @@
+//! The connections to hosts outside, shared by those that are verified with the same authorities.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ring::digest::{digest, SHA256};
+
+use crate::posthog::{Host, Scheme};
+
+use crate::proxy::outbound::Connections;
+use crate::proxy::{check_authorities, BuildError, NO_AUTHORITIES};
+
+/// A file of authorities and the hash of what it holds; without a file the machine's own, which are
+/// read once in the life of a process.
+type Authorities = (Option<PathBuf>, Vec<u8>);
+
+/// Connections by the authorities that their hosts are verified with.
+#[derive(Default)]
+pub(crate) struct Pools {
+    now: HashMap<Authorities, Arc<Connections>>,
+    before: HashMap<Authorities, Arc<Connections>>,
+}
+
+impl Pools {
+    /// Those of a configuration that follows: what stays the same is used on, and the rest goes with
+    /// the requests that use it.
+    pub(crate) fn after(before: &Self) -> Self {
+        Self {
+            now: HashMap::new(),
+            before: before.now.clone(),
+        }
+    }
+
+    /// Lets go of what is not used any more.
+    pub(crate) fn settled(mut self) -> Self {
+        self.before = HashMap::new();
+        self
+    }
+
+    /// The same connections for all hosts with the same authorities.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to verify the host with.
+    pub(crate) fn of(
+        &mut self,
+        host: &Host,
+        authorities: Option<&Path>,
+    ) -> Result<Arc<Connections>, BuildError> {
+        let file = match host.scheme() {
+            Scheme::Http => Some(PathBuf::from(NO_AUTHORITIES)),
+            Scheme::Https => authorities.map(Path::to_owned),
+        };
+        // A file that cannot be read is told below.
+        let held = file.as_ref().and_then(|file| std::fs::read(file).ok());
+        let mark = held.map_or_else(Vec::new, |held| digest(&SHA256, &held).as_ref().to_vec());
+        let key = (file, mark);
+        let known = self.now.get(&key).or_else(|| self.before.get(&key));
+        let connections = match known {
+            Some(connections) => Arc::clone(connections),
+            None => {
+                // The framework panics on what this checks first.
+                check_authorities(key.0.as_deref(), &host.to_string())?;
+                Arc::new(Connections::new(key.0.as_deref()))
+            }
+        };
+        self.now.insert(key, Arc::clone(&connections));
+        Ok(connections)
+    }
+}

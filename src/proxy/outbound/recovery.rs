@@ -1,0 +1,159 @@
+//! Says that PostHog is well again as it was said that it was not: how long that took, and how much
+//! did not get through meanwhile.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::proxy::intake::verdict::Verdict;
+use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::outbound::culprits::blames_events;
+
+/// The troubles of one project's PostHog.
+#[derive(Debug, Default)]
+pub(crate) struct Recovery {
+    /// Batches that did not get through since the trouble began; zero when there is none.
+    failed: AtomicU64,
+    since: Mutex<Option<Spell>>,
+    last_error: Mutex<Option<(Instant, Verdict)>>,
+    log_limit: LogLimit,
+}
+
+/// When a trouble began, and when it showed last.
+#[derive(Debug, Clone, Copy)]
+struct Spell {
+    began: Instant,
+    last: Instant,
+}
+
+/// A trouble that is not over, and the last error that there was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record {
+    /// For how long batches have not got through, and how many.
+    pub(crate) trouble: Option<(Duration, u64)>,
+    /// How long ago it was, and what.
+    pub(crate) last_error: Option<(Duration, Verdict)>,
+}
+
+/// So many failures in a row are no accident.
+const IN_ROW: u64 = 3;
+/// For so long a failure says something of the next batch. Without that, a process that gets no
+/// requests because it is not ready would never be so again.
+const TELLING: Duration = Duration::from_secs(10);
+
+/// The end of a trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Recovered {
+    after: Duration,
+    failed: u64,
+}
+
+impl Recovery {
+    /// Whether the next batch would most likely fail as well.
+    pub(crate) fn is_away(&self) -> bool {
+        let spell = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let telling = spell.is_some_and(|spell| spell.last.elapsed() < TELLING);
+        telling && self.failed.load(Ordering::Relaxed) >= IN_ROW
+    }
+
+    /// What there is to be told of troubles.
+    pub(crate) fn record(&self) -> Record {
+        let spell = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_error = self.last_error.lock();
+        let last_error = *last_error.unwrap_or_else(PoisonError::into_inner);
+        let failed = self.failed.load(Ordering::Relaxed);
+        Record {
+            trouble: spell.map(|spell| (spell.began.elapsed(), failed)),
+            last_error: last_error.map(|(at, verdict)| (at.elapsed(), verdict)),
+        }
+    }
+
+    /// Notes what became of a batch, and tells the operator when a trouble is over.
+    pub(crate) fn note(&self, project: &str, verdict: Verdict) {
+        let Some(Recovered { after, failed }) = self.noted(verdict, Instant::now()) else {
+            return;
+        };
+        if let Some(more) = self.log_limit.pass(project, "recovered") {
+            log::info!(
+                "project {project}: PostHog takes events again, after {}; {failed} batches did not \
+                 get through{more}",
+                spoken(after)
+            );
+        }
+    }
+
+    fn noted(&self, verdict: Verdict, now: Instant) -> Option<Recovered> {
+        if verdict == Verdict::Accepted {
+            // All that a good batch costs.
+            if self.failed.load(Ordering::Relaxed) == 0 {
+                return None;
+            }
+            let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+            let began = since.take()?.began;
+            return Some(Recovered {
+                after: now.saturating_duration_since(began),
+                failed: self.failed.swap(0, Ordering::Relaxed),
+            });
+        }
+        let last_error = self.last_error.lock();
+        *last_error.unwrap_or_else(PoisonError::into_inner) = Some((now, verdict));
+        // A refused event says nothing of PostHog itself.
+        if !blames_events(verdict) {
+            let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+            let began = since.map_or(now, |spell| spell.began);
+            *since = Some(Spell { began, last: now });
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        None
+    }
+}
+
+/// A duration in the two units that matter.
+pub(crate) fn spoken(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => format!("{} ms", duration.as_millis()),
+        seconds @ 1..=59 => format!("{seconds} s"),
+        seconds @ 60..=3599 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::intake::verdict::Trouble;
+
+    #[test]
+    fn the_end_of_a_trouble_is_told_once_with_its_length_and_cost() {
+        let recovery = Recovery::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(recovery.noted(Verdict::Accepted, at(0)), None);
+        // An event's own fault is no trouble, and ends none.
+        assert_eq!(recovery.noted(Verdict::Rejected(400), at(1)), None);
+        assert_eq!(recovery.noted(Verdict::Accepted, at(2)), None);
+        let away = Verdict::Unreachable(Trouble::Connect);
+        let key = Verdict::KeyRefused(401);
+        for (second, verdict) in [(3, away), (4, Verdict::Rejected(400)), (5, key)] {
+            assert_eq!(recovery.noted(verdict, at(second)), None);
+        }
+        let (after, failed) = (Duration::from_secs(90), 2);
+        let over = Some(Recovered { after, failed });
+        assert_eq!(recovery.noted(Verdict::Accepted, at(93)), over);
+        assert_eq!(recovery.noted(Verdict::Accepted, at(94)), None);
+    }
+
+    #[test]
+    fn durations_are_told_in_units_that_people_use() {
+        for (millis, told) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (59_999, "59 s"),
+            (61_000, "1 min 1 s"),
+            (3_600_000, "1 h 0 min"),
+            (90_061_000, "25 h 1 min"),
+        ] {
+            assert_eq!(spoken(Duration::from_millis(millis)), told);
+        }
+    }
+}

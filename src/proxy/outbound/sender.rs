@@ -1,0 +1,341 @@
+//! Carries whole batches to PostHog.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header;
+use pingora::http::RequestHeader;
+use pingora::BError;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::admin::metrics::Timing;
+use crate::admin::UpstreamState;
+use crate::config::Project;
+use crate::delivery::Encoding;
+use crate::posthog::{Envelope, BATCH_PATH};
+use crate::rewrite::Recipient;
+
+use crate::proxy::intake::verdict::{Trouble, Verdict};
+use crate::proxy::operator::admin::Tally;
+use crate::proxy::outbound::upstream::{Timeouts, Upstream};
+use crate::proxy::outbound::{
+    Answering, Client, Connections, Fields, Head, Request, Sending, Template, POOL,
+};
+use crate::proxy::BuildError;
+
+/// Streaming batches of a project that are on their way at once. They are as slow as their
+/// clients, so they have places of their own and cannot take those of the others.
+const STREAMS: usize = 64;
+/// An answer's body is read up to here, so that the connection can be used again. Capture's
+/// answers have a few dozen bytes.
+const ANSWER: usize = 64 * 1024;
+/// So many bytes of a refusal are kept as its reason.
+const WORDS: usize = 1024;
+/// The verdict stands in the head: a body that drips keeps no client waiting.
+const DRIPS: Duration = Duration::from_secs(2);
+
+/// A project as a place to send batches to.
+pub(crate) struct Destination {
+    project: Arc<Project>,
+    envelope: Envelope,
+    recipient: Arc<Recipient>,
+    client: Client,
+    /// As many as connections are kept: more would open some that could never be used again.
+    whole: Semaphore,
+    streams: Semaphore,
+    tally: Arc<Tally>,
+    traffic: Arc<Traffic>,
+    connections: Arc<Connections>,
+    timeouts: Timeouts,
+    /// The request without what depends on the batch: its length and the client's address.
+    template: Template,
+}
+
+/// What went to PostHog, for the metrics.
+#[derive(Debug)]
+struct Traffic {
+    times: Timing,
+    bytes: AtomicU64,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            times: Timing::of_waiting(),
+            bytes: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Traffic {
+    /// Notes the end of a batch that was begun then, and the bytes that it had.
+    fn note(&self, began: Instant, bytes: usize) {
+        self.times.observe(began.elapsed());
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// What became of a whole batch, and how PostHog put it.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) verdict: Verdict,
+    /// The beginning of an answer that is no yes.
+    pub(crate) words: String,
+}
+
+impl From<Verdict> for Said {
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            words: String::new(),
+        }
+    }
+}
+
+impl Destination {
+    /// With counts that go on from those of `before`.
+    pub(crate) fn new(
+        project: &Arc<Project>,
+        connections: Arc<Connections>,
+        timeouts: Timeouts,
+        before: Option<&Self>,
+    ) -> Result<Self, BuildError> {
+        let (tally, traffic) = match before {
+            Some(before) => (Arc::clone(&before.tally), Arc::clone(&before.traffic)),
+            None => Default::default(),
+        };
+        let host = &project.host;
+        let path = format!("{}{BATCH_PATH}", host.base_path());
+        let template = template(&path, &host.authority()).map_err(|_| BuildError::Host {
+            project: project.name.clone(),
+        })?;
+        Ok(Self {
+            project: Arc::clone(project),
+            envelope: Envelope::new(&project.api_key),
+            recipient: Arc::new(project.recipient()),
+            client: Client::new(
+                Upstream::new(host, project.http, timeouts),
+                Arc::clone(&connections),
+            ),
+            whole: Semaphore::new(POOL),
+            streams: Semaphore::new(STREAMS),
+            tally,
+            traffic,
+            connections,
+            timeouts,
+            template,
+        })
+    }
+
+    /// Whether it does what one made of these would do.
+    pub(crate) fn is_as_good(
+        &self,
+        project: &Project,
+        timeouts: Timeouts,
+        connections: &Arc<Connections>,
+    ) -> bool {
+        *self.project == *project
+            && self.timeouts == timeouts
+            && Arc::ptr_eq(&self.connections, connections)
+    }
+
+    pub(crate) fn project(&self) -> &Project {
+        &self.project
+    }
+
+    pub(crate) fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// Whom the events are for, as the rewriting has to know it.
+    pub(crate) fn recipient(&self) -> &Arc<Recipient> {
+        &self.recipient
+    }
+
+    /// Counts what became of a batch.
+    pub(crate) fn note(&self, verdict: Verdict) {
+        self.tally.note(&self.project.name, verdict);
+    }
+
+    /// What PostHog said to batches so far.
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// The way to this project's PostHog, for the metrics.
+    pub(crate) fn upstream(&self) -> UpstreamState {
+        let used = self.client.used();
+        UpstreamState {
+            times: self.traffic.times.read(),
+            sent_bytes: self.traffic.bytes.load(Ordering::Relaxed),
+            opened: used.opened,
+            reused: used.reused,
+            resolved: used.resolved,
+            unresolved: used.unresolved,
+        }
+    }
+
+    /// The longest that one read or one write may take.
+    pub(crate) fn patience(&self) -> Duration {
+        self.client.patience()
+    }
+
+    /// Sends a whole batch and says what PostHog made of it.
+    ///
+    /// A pooled connection that the other end has closed meanwhile costs nothing: the batch goes
+    /// again over a new one. Nothing is sent twice over connections that were new: an answer that
+    /// does not come is the client's to decide, and its events carry ids that PostHog knows again.
+    pub(crate) async fn deliver(
+        &self,
+        batch: &Bytes,
+        encoding: Encoding,
+        client: Option<IpAddr>,
+    ) -> Said {
+        let began = Instant::now();
+        let said = self.exchange(batch, encoding, client).await;
+        self.traffic.note(began, batch.len());
+        said
+    }
+
+    async fn exchange(&self, batch: &Bytes, encoding: Encoding, client: Option<IpAddr>) -> Said {
+        let _place = match self.place(&self.whole).await {
+            Ok(place) => place,
+            Err(trouble) => return Verdict::Unreachable(trouble).into(),
+        };
+        let (client, mut fields) = (client.map(|client| client.to_string()), Vec::new());
+        fields.extend(on_behalf_of(client.as_deref()));
+        if encoding == Encoding::Gzip {
+            fields.push(("Content-Encoding", "gzip"));
+        }
+        let request = Request {
+            template: &self.template,
+            fields: &fields,
+        };
+        match self.client.send(request, batch, Fields::Few).await {
+            Ok(answering) => said(answering).await,
+            Err(trouble) => Verdict::Unreachable(trouble).into(),
+        }
+    }
+
+    /// Opens a request for a batch that is still being made.
+    pub(crate) async fn open(&self, client: Option<IpAddr>) -> Result<Opened<'_>, Trouble> {
+        let began = Instant::now();
+        let place = self.place(&self.streams).await?;
+        let client = client.map(|client| client.to_string());
+        let fields = on_behalf_of(client.as_deref());
+        let request = Request {
+            template: &self.template,
+            fields: fields.as_slice(),
+        };
+        Ok(Opened {
+            sending: self.client.open(request, Fields::Few).await?,
+            traffic: &self.traffic,
+            began,
+            bytes: 0,
+            _place: place,
+        })
+    }
+
+    async fn place<'a>(&self, places: &'a Semaphore) -> Result<SemaphorePermit<'a>, Trouble> {
+        if let Ok(place) = places.try_acquire() {
+            return Ok(place);
+        }
+        // Boxed: there is nearly always a place.
+        let waiting = tokio::time::timeout(self.client.patience(), places.acquire());
+        match Box::pin(waiting).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(Trouble::Crowded),
+        }
+    }
+}
+
+/// A request whose batch is still being made. Its place is held until it is through.
+pub(crate) struct Opened<'a> {
+    sending: Sending<'a>,
+    traffic: &'a Traffic,
+    began: Instant,
+    bytes: usize,
+    _place: SemaphorePermit<'a>,
+}
+
+impl Opened<'_> {
+    /// Writes the next piece, waiting for PostHog to take it; its answer when that is there already,
+    /// and then it is no yes.
+    pub(crate) async fn write(&mut self, piece: Bytes) -> Result<Option<Head>, Trouble> {
+        self.bytes += piece.len();
+        self.sending.write(piece).await
+    }
+
+    /// Waits for an answer that does not wait for the rest of the batch, and then is no yes.
+    pub(crate) async fn refused(&mut self) -> Result<Head, Trouble> {
+        self.sending.refused().await
+    }
+
+    /// Writes the last piece and waits for the answer.
+    pub(crate) async fn finish(self, piece: Bytes) -> Verdict {
+        let bytes = self.bytes + piece.len();
+        let verdict = match self.sending.finish(piece).await {
+            Ok(answering) => said(answering).await.verdict,
+            Err(trouble) => Verdict::Unreachable(trouble),
+        };
+        self.traffic.note(self.began, bytes);
+        verdict
+    }
+
+    /// Ends the request without ending its body, so that nothing of it is stored.
+    pub(crate) async fn abort(self) {
+        self.traffic.note(self.began, self.bytes);
+        self.sending.abort().await;
+    }
+}
+
+/// The field for whose batch it is: nothing of the client's own request goes upstream but its
+/// address (posthog-ingestion 2.1).
+fn on_behalf_of(client: Option<&str>) -> Option<(&'static str, &str)> {
+    client.map(|client| ("X-Forwarded-For", client))
+}
+
+/// What PostHog says in its answer.
+async fn said(answering: Answering<'_>) -> Said {
+    let verdict = verdict(&answering.head);
+    let kept = match verdict {
+        Verdict::Accepted => 0,
+        _ => WORDS,
+    };
+    let words = match answering.body(kept, ANSWER, DRIPS).await {
+        Ok((words, _)) => words,
+        Err(_) => Vec::new(),
+    };
+    Said {
+        verdict,
+        words: String::from_utf8_lossy(&words).into_owned(),
+    }
+}
+
+pub(crate) fn verdict(head: &Head) -> Verdict {
+    Verdict::from_response(head.status.as_u16(), head.html, head.retry_after)
+}
+
+impl std::fmt::Debug for Destination {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Destination")
+            .field("project", &self.project)
+            .finish_non_exhaustive()
+    }
+}
+
+fn template(path: &str, authority: &str) -> Result<Template, BError> {
+    let mut header = RequestHeader::build("POST", path.as_bytes(), Some(6))?;
+    header.append_header("Host", authority)?;
+    header.append_header(
+        "User-Agent",
+        concat!("hedgerow/", env!("CARGO_PKG_VERSION")),
+    )?;
+    header.append_header("Accept", "application/json")?;
+    header.append_header(header::CONTENT_TYPE.as_str(), "application/json")?;
+    Template::new(header)
+}

@@ -1,0 +1,446 @@
+//! Where an upstream is: its addresses, resolved in the background, and how to connect to it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use pingora::protocols::l4::ext::TcpKeepalive;
+use pingora::upstreams::peer::HttpPeer;
+
+use crate::config::UpstreamHttp;
+use crate::posthog::{Host, Scheme};
+
+use crate::proxy::site::keepalive::{KeepAlive, Pooling, Repeat};
+
+/// An answer of the name server is used so long before a new one is fetched in the background.
+const FRESH: Duration = Duration::from_secs(30);
+/// After so long without a lookup (an idle night), a request waits for a new one.
+const STALE: Duration = Duration::from_secs(300);
+/// A name that could not be resolved is not asked for again so soon.
+const PAUSE: Duration = Duration::from_secs(1);
+/// An address that could not be connected to is avoided so long while there are others.
+const AVOID: Duration = Duration::from_secs(30);
+/// Below the 60 seconds after which common load balancers close an idle connection.
+pub(crate) const IDLE: Duration = Duration::from_secs(40);
+
+/// Marks the group of a connection that no other request is to use.
+const ALONE: u64 = 1 << 63;
+
+/// The timeouts of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Timeouts {
+    /// For TCP and TLS together.
+    pub(crate) connect: Duration,
+    /// For each read and each write.
+    pub(crate) exchange: Duration,
+}
+
+/// A host that requests are sent to.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    host: Host,
+    http: UpstreamHttp,
+    timeouts: Timeouts,
+    names: Names,
+    next: AtomicUsize,
+    keepalive: KeepAlive,
+}
+
+#[derive(Debug)]
+enum Names {
+    Literal(Arc<Addresses>),
+    Resolved(Arc<Resolver>),
+}
+
+/// Addresses of a host, with those marked that failed lately.
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    list: Vec<Address>,
+    since: Instant,
+    fresh_for: Duration,
+}
+
+#[derive(Debug)]
+struct Address {
+    socket: SocketAddr,
+    /// Milliseconds after `Addresses::since` up to which this address is avoided.
+    avoid_until: AtomicU64,
+}
+
+/// The name has no address, or the name server gave no answer in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unresolved;
+
+impl Upstream {
+    pub(crate) fn new(host: &Host, http: UpstreamHttp, timeouts: Timeouts) -> Self {
+        let names = match host.name().parse::<IpAddr>() {
+            Ok(address) => Names::Literal(Arc::new(Addresses::new(
+                vec![SocketAddr::new(address, host.port())],
+                FRESH,
+            ))),
+            Err(_) => Names::Resolved(Arc::new(Resolver::new(host))),
+        };
+        Self {
+            host: host.clone(),
+            http,
+            timeouts,
+            names,
+            next: AtomicUsize::new(0),
+            keepalive: KeepAlive::fixed(IDLE),
+        }
+    }
+
+    /// The same, with another rule for its idle connections.
+    pub(crate) fn with_keepalive(self, keepalive: KeepAlive) -> Self {
+        Self { keepalive, ..self }
+    }
+
+    /// Lookups of its name that gave addresses, and those that gave none.
+    pub(crate) fn lookups(&self) -> (u64, u64) {
+        match &self.names {
+            Names::Literal(_) => (0, 0),
+            Names::Resolved(resolver) => (
+                resolver.resolved.load(Ordering::Relaxed),
+                resolver.unresolved.load(Ordering::Relaxed),
+            ),
+        }
+    }
+
+    /// What is known of how long its idle connections live.
+    pub(crate) fn keepalive(&self) -> &KeepAlive {
+        &self.keepalive
+    }
+
+    /// To whom connections go: two upstreams of which this is the same may share theirs.
+    pub(crate) fn identity(&self) -> String {
+        let scheme = match self.host.scheme() {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        format!("{scheme}://{}", self.host.authority())
+    }
+
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// The addresses as they are known now. Waits only when none are known, or for those that
+    /// are very old, and never longer than the connect timeout.
+    pub(crate) async fn addresses(&self) -> Result<Arc<Addresses>, Unresolved> {
+        match &self.names {
+            Names::Literal(addresses) => Ok(Arc::clone(addresses)),
+            Names::Resolved(resolver) => resolver.addresses(self.timeouts.connect).await,
+        }
+    }
+
+    /// The next address in turn that has not been tried and has not failed lately; one that has
+    /// failed when there is no other.
+    pub(crate) fn pick(&self, addresses: &Addresses, tried: &[SocketAddr]) -> Option<SocketAddr> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let (before, after) = addresses.list.split_at(turn % addresses.list.len().max(1));
+        let mut left = after
+            .iter()
+            .chain(before)
+            .filter(|address| !tried.contains(&address.socket));
+        let now = addresses.since.elapsed().as_millis() as u64;
+        let first = left.clone().next()?;
+        Some(
+            left.find(|address| address.avoid_until.load(Ordering::Relaxed) <= now)
+                .unwrap_or(first)
+                .socket,
+        )
+    }
+
+    /// How to connect to one of the addresses: name and verification, timeouts, HTTP version.
+    pub(crate) fn peer(&self, address: SocketAddr) -> HttpPeer {
+        let tls = self.host.scheme() == Scheme::Https;
+        // The server name is the host's and never empty: an empty one turns verification off
+        // (pingora 4.2). A literal address is verified as an address.
+        let mut peer = HttpPeer::new(address, tls, self.host.name().to_owned());
+        let options = &mut peer.options;
+        options.connection_timeout = Some(self.timeouts.connect);
+        options.total_connection_timeout = Some(self.timeouts.connect);
+        options.read_timeout = Some(self.timeouts.exchange);
+        options.write_timeout = Some(self.timeouts.exchange);
+        options.idle_timeout = Some(IDLE);
+        options.tcp_keepalive = Some(TcpKeepalive {
+            idle: Duration::from_secs(30),
+            interval: Duration::from_secs(10),
+            count: 3,
+            user_timeout: Duration::ZERO,
+        });
+        match self.http {
+            // Without TLS there is no negotiation, so it takes knowledge to speak HTTP/2.
+            UpstreamHttp::Auto if tls => options.set_http_version(2, 1),
+            UpstreamHttp::Auto | UpstreamHttp::Http1 => options.set_http_version(1, 1),
+            UpstreamHttp::Http2 => options.set_http_version(2, 2),
+        }
+        // The default of one stream would open a connection per request.
+        options.max_h2_streams = 100;
+        // A connection whose other end is gone is found out before the next batch needs it.
+        options.h2_ping_interval = Some(Duration::from_secs(15));
+        peer
+    }
+
+    /// The same for one request, over a kept connection if that is safe for it.
+    pub(crate) fn peer_for(&self, address: SocketAddr, repeat: Repeat) -> HttpPeer {
+        let mut peer = self.peer(address);
+        // Connections of different groups are not mixed. So what was kept by an older rule is not
+        // used by a newer one.
+        match self.keepalive.pooling(repeat) {
+            Pooling::Shared(idle) => {
+                peer.options.idle_timeout = Some(idle);
+                peer.group_key = idle.as_millis() as u64;
+            }
+            Pooling::Alone => {
+                peer.options.idle_timeout = Some(Duration::ZERO);
+                peer.group_key = ALONE | crate::proxy::random_bits() as u64;
+            }
+        }
+        peer
+    }
+}
+
+impl Addresses {
+    fn new(sockets: Vec<SocketAddr>, fresh_for: Duration) -> Self {
+        let list = sockets
+            .into_iter()
+            .map(|socket| Address {
+                socket,
+                avoid_until: AtomicU64::new(0),
+            })
+            .collect();
+        Self {
+            list,
+            since: Instant::now(),
+            fresh_for,
+        }
+    }
+
+    /// Every address that is known.
+    pub(crate) fn all(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.list.iter().map(|address| address.socket)
+    }
+
+    /// Remembers that there was no connection to this address.
+    pub(crate) fn avoid(&self, socket: SocketAddr) {
+        let until = (self.since.elapsed() + AVOID).as_millis() as u64;
+        for address in self.list.iter().filter(|address| address.socket == socket) {
+            address.avoid_until.store(until, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Looks a name up and remembers the last good answer.
+///
+/// It needs no task of its own that would have to be started and stopped with the host proxy:
+/// the first request after the answer has aged starts the next lookup, and uses the old answer.
+#[derive(Debug)]
+struct Resolver {
+    name: String,
+    port: u16,
+    known: ArcSwapOption<Addresses>,
+    refreshing: AtomicBool,
+    waiting: tokio::sync::Mutex<Option<Instant>>,
+    resolved: AtomicU64,
+    unresolved: AtomicU64,
+}
+
+impl Resolver {
+    fn new(host: &Host) -> Self {
+        Self {
+            name: host.name().to_owned(),
+            port: host.port(),
+            known: ArcSwapOption::empty(),
+            refreshing: AtomicBool::new(false),
+            waiting: tokio::sync::Mutex::new(None),
+            resolved: AtomicU64::new(0),
+            unresolved: AtomicU64::new(0),
+        }
+    }
+
+    async fn addresses(self: &Arc<Self>, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
+        if let Some(known) = self.known.load_full() {
+            let age = known.since.elapsed();
+            if age < known.fresh_for {
+                return Ok(known);
+            }
+            if age < STALE {
+                self.refresh_in_background(patience);
+                return Ok(known);
+            }
+        }
+        // Boxed: the name has been looked up nearly always.
+        Box::pin(self.wait(patience)).await
+    }
+
+    fn refresh_in_background(self: &Arc<Self>, patience: Duration) {
+        if self.refreshing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let resolver = Arc::clone(self);
+        tokio::spawn(async move {
+            if resolver.look_up(patience).await.is_err() {
+                log::warn!(
+                    "the name {} cannot be resolved at the moment; its last known addresses stay \
+                     in use",
+                    resolver.name
+                );
+                // Not again before the answer would have aged once more.
+                if let Some(known) = resolver.known.load_full() {
+                    let sockets = known.list.iter().map(|address| address.socket).collect();
+                    resolver
+                        .known
+                        .store(Some(Arc::new(Addresses::new(sockets, fresh_for()))));
+                }
+            }
+            resolver.refreshing.store(false, Ordering::Release);
+        });
+    }
+
+    /// One lookup at a time; those who come meanwhile share its outcome, good or bad.
+    async fn wait(&self, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
+        let mut failed_at = self.waiting.lock().await;
+        let known = self.known.load_full();
+        if let Some(known) = &known {
+            if known.since.elapsed() < STALE {
+                return Ok(Arc::clone(known));
+            }
+        }
+        if failed_at.is_some_and(|at| at.elapsed() < PAUSE) {
+            return known.ok_or(Unresolved);
+        }
+        match self.look_up(patience).await {
+            Ok(addresses) => {
+                *failed_at = None;
+                Ok(addresses)
+            }
+            Err(unresolved) => {
+                *failed_at = Some(Instant::now());
+                known.ok_or(unresolved)
+            }
+        }
+    }
+
+    async fn look_up(&self, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
+        let looked_up = tokio::net::lookup_host((self.name.as_str(), self.port));
+        let sockets: Vec<SocketAddr> = match tokio::time::timeout(patience, looked_up).await {
+            Ok(Ok(sockets)) => sockets.collect(),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        };
+        if sockets.is_empty() {
+            self.unresolved.fetch_add(1, Ordering::Relaxed);
+            return Err(Unresolved);
+        }
+        self.resolved.fetch_add(1, Ordering::Relaxed);
+        let addresses = Arc::new(Addresses::new(sockets, fresh_for()));
+        self.known.store(Some(Arc::clone(&addresses)));
+        Ok(addresses)
+    }
+}
+
+/// 30 seconds and up to 8 more, so that many processes do not ask in step.
+fn fresh_for() -> Duration {
+    let jitter = crate::proxy::random_bits() % 8192;
+    FRESH + Duration::from_millis(jitter as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(host: &str) -> Upstream {
+        let timeouts = Timeouts {
+            connect: Duration::from_secs(2),
+            exchange: Duration::from_secs(5),
+        };
+        Upstream::new(&host.parse().unwrap(), UpstreamHttp::Auto, timeouts)
+    }
+
+    fn addresses(list: &[&str]) -> Addresses {
+        Addresses::new(
+            list.iter().map(|text| text.parse().unwrap()).collect(),
+            FRESH,
+        )
+    }
+
+    #[test]
+    fn addresses_take_turns_and_failed_ones_wait() {
+        let upstream = upstream("https://ph.example.com");
+        let known = addresses(&["192.0.2.1:443", "192.0.2.2:443", "192.0.2.3:443"]);
+        let turn = |tried: &[SocketAddr]| upstream.pick(&known, tried).map(|at| at.to_string());
+        let first_round: Vec<_> = (0..3).filter_map(|_| turn(&[])).collect();
+        assert_eq!(
+            first_round,
+            ["192.0.2.1:443", "192.0.2.2:443", "192.0.2.3:443"]
+        );
+        known.avoid("192.0.2.1:443".parse().unwrap());
+        for _ in 0..6 {
+            assert_ne!(turn(&[]).as_deref(), Some("192.0.2.1:443"));
+        }
+        let tried = [
+            "192.0.2.2:443".parse().unwrap(),
+            "192.0.2.3:443".parse().unwrap(),
+        ];
+        assert_eq!(turn(&tried).as_deref(), Some("192.0.2.1:443"));
+        let all: Vec<SocketAddr> = known.list.iter().map(|address| address.socket).collect();
+        assert_eq!(turn(&all), None);
+    }
+
+    #[test]
+    fn a_peer_has_a_server_name_and_every_timeout() {
+        for (host, name) in [
+            ("us", "us.i.posthog.com"),
+            ("https://192.0.2.1:8443", "192.0.2.1"),
+            ("https://[2001:db8::1]", "2001:db8::1"),
+        ] {
+            let peer = upstream(host).peer("192.0.2.1:443".parse().unwrap());
+            assert_eq!(peer.sni, name);
+            assert!(peer.is_tls());
+            assert!(peer.options.verify_cert && peer.options.verify_hostname);
+            for timeout in [
+                peer.options.connection_timeout,
+                peer.options.total_connection_timeout,
+                peer.options.read_timeout,
+                peer.options.write_timeout,
+                peer.options.idle_timeout,
+            ] {
+                assert!(
+                    timeout.is_some_and(|timeout| timeout > Duration::ZERO),
+                    "{host}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn names_are_resolved_and_unknown_ones_are_reported() {
+        let local = upstream("http://localhost:8000");
+        let known = local.addresses().await.unwrap();
+        assert!(known
+            .list
+            .iter()
+            .all(|address| address.socket.ip().is_loopback()));
+        // A label over 63 bytes is refused by every resolver without a question on the network.
+        let long = upstream(&format!("http://{}.invalid", "a".repeat(64)));
+        assert_eq!(long.addresses().await.err(), Some(Unresolved));
+        assert_eq!(long.addresses().await.err(), Some(Unresolved));
+    }
+
+    #[tokio::test]
+    async fn the_last_good_addresses_stay_when_the_name_server_is_away() {
+        let long = upstream(&format!("http://{}.invalid", "a".repeat(64)));
+        let Names::Resolved(resolver) = &long.names else {
+            panic!("a name was taken for an address");
+        };
+        let aged = Addresses::new(vec!["192.0.2.9:80".parse().unwrap()], Duration::ZERO);
+        resolver.known.store(Some(Arc::new(aged)));
+        for _ in 0..3 {
+            let known = long.addresses().await.unwrap();
+            assert_eq!(known.list[0].socket.to_string(), "192.0.2.9:80");
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! How long an idle connection to a server is kept for the next request, and which requests may use
+//! one at all.
+//!
+//! A server closes what has been idle for long. A request that crosses that closing gets no answer,
+//! and it is unknown whether the server has begun with it: a GET is sent again, an order is not.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::header::{self, HeaderMap};
+
+/// For origins that are told nothing else: below the five seconds of Node.js.
+const OF_ORIGINS: Duration = Duration::from_secs(4);
+
+/// The longest time that a server's own word is believed for.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Nothing learnt yet.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Whether a request may be sent again when its connection closes without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    May,
+    MayNot,
+}
+
+/// What is known of how long a server keeps an idle connection.
+#[derive(Debug)]
+pub(crate) struct KeepAlive {
+    most: Duration,
+    /// Whether the operator says that the server keeps connections that long.
+    vouched: Vouched,
+    /// What the server itself has announced, less a margin; milliseconds.
+    announced: AtomicU64,
+    /// It has closed a connection earlier than it should have.
+    closes_early: AtomicBool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vouched {
+    Yes,
+    No,
+}
+
+/// What becomes of a request's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pooling {
+    /// Taken from those that are kept, if there is one, and kept afterwards for so long.
+    Shared(Duration),
+    /// Made for this request, and closed after it.
+    Alone,
+}
+
+impl KeepAlive {
+    /// For a server whose ways are known: that long for all requests.
+    pub(crate) fn fixed(most: Duration) -> Self {
+        Self::new(most, Vouched::Yes)
+    }
+
+    /// For a server of a site, with what the configuration says of it.
+    pub(crate) fn of_origin(configured: Option<Duration>) -> Self {
+        match configured {
+            Some(most) => Self::new(most, Vouched::Yes),
+            None => Self::new(OF_ORIGINS, Vouched::No),
+        }
+    }
+
+    fn new(most: Duration, vouched: Vouched) -> Self {
+        Self {
+            most,
+            vouched,
+            announced: AtomicU64::new(UNKNOWN),
+            closes_early: AtomicBool::new(false),
+        }
+    }
+
+    /// Learns from an answer of the server: `Keep-Alive: timeout=N`, in whole seconds.
+    pub(crate) fn learn(&self, answer: &HeaderMap) {
+        if let Some(announced) = announced(answer) {
+            let kept = millis(less_a_margin(announced));
+            if self.announced.load(Ordering::Relaxed) != kept {
+                self.announced.store(kept, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// A kept connection turned out to be closed when a request was sent over it.
+    pub(crate) fn was_closed_early(&self) {
+        self.closes_early.store(true, Ordering::Relaxed);
+    }
+
+    /// What a request gets.
+    pub(crate) fn pooling(&self, repeat: Repeat) -> Pooling {
+        let announced = match self.announced.load(Ordering::Relaxed) {
+            UNKNOWN => None,
+            millis => Some(Duration::from_millis(millis)),
+        };
+        let known = announced.is_some() || self.vouched == Vouched::Yes;
+        let reliable = known && !self.closes_early.load(Ordering::Relaxed);
+        let kept = announced.map_or(self.most, |announced| announced.min(self.most));
+        match repeat {
+            _ if kept.is_zero() => Pooling::Alone,
+            Repeat::MayNot if !reliable => Pooling::Alone,
+            _ => Pooling::Shared(kept),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(UNKNOWN - 1)
+}
+
+/// The server counts from its answer's last byte, and what it closes takes a moment to be known here.
+fn less_a_margin(announced: Duration) -> Duration {
+    announced.saturating_sub((announced / 2).min(Duration::from_secs(1)))
+}
+
+fn announced(answer: &HeaderMap) -> Option<Duration> {
+    let values = answer.get_all(header::HeaderName::from_static("keep-alive"));
+    let mut timeouts = values
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split([',', ';']))
+        .filter_map(|parameter| parameter.split_once('='))
+        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))
+        .filter_map(|(_, value)| value.trim().trim_matches('"').parse().ok());
+    let seconds = timeouts.next()?;
+    Some(Duration::from_secs(seconds).min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(keep_alive: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("keep-alive", keep_alive.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn what_a_server_announces_shortens_what_is_kept() {
+        let millis = Duration::from_millis;
+        for (said, expected) in [
+            ("timeout=5", Pooling::Shared(millis(4_000))),
+            ("Timeout = 3 , max=100", Pooling::Shared(millis(2_000))),
+            ("max=7, timeout=\"2\"", Pooling::Shared(millis(1_000))),
+            ("timeout=1", Pooling::Shared(millis(500))),
+            ("timeout=60", Pooling::Shared(millis(4_000))),
+            ("timeout=0", Pooling::Alone),
+            (
+                "timeout=18446744073709551615",
+                Pooling::Shared(millis(4_000)),
+            ),
+        ] {
+            let known = KeepAlive::of_origin(None);
+            known.learn(&answer(said));
+            for repeat in [Repeat::May, Repeat::MayNot] {
+                assert_eq!(known.pooling(repeat), expected, "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_not_be_repeated_gets_a_connection_of_its_own_until_the_servers_ways_are_known() {
+        let known = KeepAlive::of_origin(None);
+        for said in [
+            "",
+            "max=5",
+            "timeout",
+            "timeout=",
+            "timeout=-1",
+            "timeout=soon",
+        ] {
+            known.learn(&answer(said));
+            assert_eq!(known.pooling(Repeat::MayNot), Pooling::Alone, "{said}");
+            assert_eq!(
+                known.pooling(Repeat::May),
+                Pooling::Shared(OF_ORIGINS),
+                "{said}"
+            );
+        }
+        let long = Duration::from_secs(90);
+        let vouched = KeepAlive::of_origin(Some(long));
+        assert_eq!(vouched.pooling(Repeat::MayNot), Pooling::Shared(long));
+        vouched.was_closed_early();
+        assert_eq!(vouched.pooling(Repeat::MayNot), Pooling::Alone);
+        assert_eq!(vouched.pooling(Repeat::May), Pooling::Shared(long));
+        let off = KeepAlive::of_origin(Some(Duration::ZERO));
+        assert_eq!(off.pooling(Repeat::May), Pooling::Alone);
+    }
+}

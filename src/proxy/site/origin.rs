@@ -1,0 +1,395 @@
+//! The servers of a site: taken in turn, looked after by the framework's load balancer, and its
+//! pages on their way with the snippet.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::lb::discovery::ServiceDiscovery;
+use pingora::lb::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
+use pingora::lb::selection::RoundRobin;
+use pingora::lb::{Backend, Backends, Extensions, LoadBalancer};
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::Result;
+use sha1::{Digest, Sha1};
+use tokio::sync::watch;
+
+use crate::config::{Health, Origin, OriginServer, UpstreamHttp};
+use crate::posthog::{Host, Scheme};
+use crate::site::claims::Underscores;
+use crate::site::inject::{self, PageStream};
+use crate::site::snippet::{self, Page};
+
+use crate::proxy::outbound::upstream::{Addresses, Timeouts, Upstream};
+use crate::proxy::site::keepalive::KeepAlive;
+use crate::proxy::BuildError;
+
+/// How often the names of several servers are resolved anew.
+const RESOLVE: Duration = Duration::from_secs(30);
+/// How long a server may take to answer when its health is looked at.
+const CHECK: Duration = Duration::from_secs(3);
+
+/// A balancer that has to run as a background service, or its servers' health is not known.
+pub type Balancer = LoadBalancer<RoundRobin>;
+
+/// The servers of one origin.
+pub(crate) struct Servers {
+    /// What it was made of.
+    made_of: (Origin, Timeouts, Option<String>),
+    list: Vec<Arc<Upstream>>,
+    next: AtomicUsize,
+    balancer: Option<Arc<Balancer>>,
+    /// Ends the look at the servers' health.
+    over: watch::Sender<bool>,
+    looked_after: AtomicBool,
+    snippet: Option<Snippet>,
+    /// The host of a request that names none.
+    authority: String,
+    underscores: Underscores,
+}
+
+/// What goes into a site's pages.
+struct Snippet {
+    page: Page,
+    mark: String,
+}
+
+impl std::fmt::Debug for Servers {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Servers")
+            .field("list", &self.list)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.over.send_replace(true);
+    }
+}
+
+impl Servers {
+    /// # Errors
+    ///
+    /// When a server's name cannot stand in a URL.
+    pub(crate) fn new(
+        origin: &Origin,
+        timeouts: Timeouts,
+        page: Option<Page>,
+    ) -> Result<Self, BuildError> {
+        let hosts = origin.servers.iter().map(|server| {
+            server.to_string().parse().map_err(|_| BuildError::Origin {
+                origin: server.to_string(),
+            })
+        });
+        let hosts: Vec<Host> = hosts.collect::<Result<_, BuildError>>()?;
+        let upstream = |host| {
+            let keepalive = KeepAlive::of_origin(origin.keepalive);
+            let upstream = Upstream::new(host, UpstreamHttp::Http1, timeouts);
+            Arc::new(upstream.with_keepalive(keepalive))
+        };
+        let list: Vec<Arc<Upstream>> = hosts.iter().map(upstream).collect();
+        let balancer = match (&origin.health, list.len()) {
+            (Health::Off, _) | (_, 0 | 1) => None,
+            (health, _) => Some(Arc::new(balancer(&origin.servers, &list, health))),
+        };
+        Ok(Self {
+            made_of: (origin.clone(), timeouts, page.as_ref().map(snippet::script)),
+            over: watch::Sender::new(false),
+            looked_after: AtomicBool::new(false),
+            authority: hosts.first().map_or_else(String::new, Host::authority),
+            underscores: origin.underscores,
+            list,
+            next: AtomicUsize::new(0),
+            balancer,
+            snippet: page.map(|page| {
+                let script = snippet::script(&page);
+                let digest = Sha1::digest(script.as_bytes());
+                let mark = digest.iter().take(4).map(|byte| format!("{byte:02x}"));
+                Snippet {
+                    mark: mark.collect(),
+                    page,
+                }
+            }),
+        })
+    }
+
+    pub(crate) fn balancer(&self) -> Option<&Arc<Balancer>> {
+        self.balancer.as_ref()
+    }
+
+    /// Whether it does what one made of these would do.
+    pub(crate) fn is_as_good(
+        &self,
+        origin: &Origin,
+        timeouts: Timeouts,
+        page: Option<&Page>,
+    ) -> bool {
+        let (known, times, kept) = &self.made_of;
+        known == origin && *times == timeouts && *kept == page.map(snippet::script)
+    }
+
+    /// Looks after the servers' health on the current runtime, until this is dropped.
+    pub(crate) fn look_after(&self) {
+        let Some(balancer) = &self.balancer else {
+            return;
+        };
+        if !self.looked_after.swap(true, Ordering::AcqRel) {
+            let (balancer, over) = (Arc::clone(balancer), self.over.subscribe());
+            tokio::spawn(async move { balancer.run(over, None).await });
+        }
+    }
+
+    /// The next healthy server; as long as nothing is known of their health, the next in turn
+    /// that has an address.
+    pub(crate) async fn next(
+        &self,
+        tried: &[std::net::SocketAddr],
+    ) -> Option<(Arc<Upstream>, std::net::SocketAddr, Option<Arc<Addresses>>)> {
+        if let Some(balancer) = &self.balancer {
+            let backend = balancer.select_with(b"", 256, |backend, healthy| {
+                healthy && !inet(backend).is_some_and(|address| tried.contains(&address))
+            });
+            let chosen = backend.and_then(|backend| {
+                let upstream = backend.ext.get::<Arc<Upstream>>()?;
+                Some((Arc::clone(upstream), inet(&backend)?, None))
+            });
+            if chosen.is_some() {
+                return chosen;
+            }
+        }
+        for _ in 0..self.list.len() {
+            let turn = self.next.fetch_add(1, Ordering::Relaxed);
+            let upstream = self.list.get(turn % self.list.len())?;
+            let Ok(known) = upstream.addresses().await else {
+                continue;
+            };
+            if let Some(address) = upstream.pick(&known, tried) {
+                return Some((Arc::clone(upstream), address, Some(known)));
+            }
+        }
+        None
+    }
+
+    /// Names a host in a request that has none. HTTP/1.0 needs none, as load balancers know that ask
+    /// for nothing but a site's health; the request goes on as HTTP/1.1, which does.
+    ///
+    /// A target that is a whole address may name the host as well.
+    pub(crate) fn name_host(&self, request: &mut RequestHeader, asked: Option<&str>) -> Result<()> {
+        if request.headers.contains_key(header::HOST) {
+            return Ok(());
+        }
+        let host = asked.unwrap_or(&self.authority).to_owned();
+        request.insert_header(header::HOST, host)
+    }
+
+    /// Whether names of header fields may have underscores.
+    pub(crate) fn underscores(&self) -> Underscores {
+        self.underscores
+    }
+
+    /// Prepares a request for a page that gets the snippet; whether it is one.
+    pub(crate) fn ask_for_page(&self, request: &mut RequestHeader) -> Result<bool> {
+        let Some(snippet) = &self.snippet else {
+            return Ok(false);
+        };
+        if inject::request(&request.method, &request.headers) != inject::Request::MayBePage {
+            return Ok(false);
+        }
+        if let Some(accepted) = inject::accepted(&request.headers) {
+            request.insert_header(header::ACCEPT_ENCODING, accepted)?;
+        }
+        request.remove_header(&header::IF_MODIFIED_SINCE);
+        let known = request.remove_header(&header::IF_NONE_MATCH);
+        if let Some(known) = known.and_then(|known| inject::unmarked(&known, &snippet.mark)) {
+            request.insert_header(header::IF_NONE_MATCH, known)?;
+        }
+        Ok(true)
+    }
+
+    /// Says in an answer to any request that a site's pages differ, where they do.
+    pub(crate) fn vary(&self, response: &mut ResponseHeader) -> Result<()> {
+        if self.snippet.is_none() {
+            return Ok(());
+        }
+        let mut headers = response.headers.clone();
+        inject::vary(response.status, &mut headers);
+        replace(response, &headers)
+    }
+
+    /// What puts the snippet into this answer, if it is a page that takes it; its headers are
+    /// changed then.
+    pub(crate) fn page(
+        &self,
+        response: &mut ResponseHeader,
+        asked: &RequestHeader,
+    ) -> Result<Option<PageStream>> {
+        let Some(snippet) = &self.snippet else {
+            return Ok(None);
+        };
+        if response.status == http::StatusCode::NOT_MODIFIED {
+            let mut headers = response.headers.clone();
+            headers.remove(header::LAST_MODIFIED);
+            if let Some(etag) = headers.get(header::ETAG) {
+                if let Some(etag) = inject::marked(etag, &snippet.mark) {
+                    headers.insert(header::ETAG, etag);
+                }
+            }
+            replace(response, &headers)?;
+            return Ok(None);
+        }
+        let (nonce, coding) = match inject::response(response.status, &response.headers) {
+            inject::Response::Inject { nonce, coding } => (nonce, coding),
+            inject::Response::Leave(reason) => {
+                log::debug!("a page was left as it is: {}", reason.name());
+                return Ok(None);
+            }
+        };
+        let mut headers = response.headers.clone();
+        inject::change_headers(&mut headers, &snippet.mark);
+        if asked.method == http::Method::HEAD {
+            replace(response, &headers)?;
+            return Ok(None);
+        }
+        if asked.version != http::Version::HTTP_10 {
+            headers.insert(
+                header::TRANSFER_ENCODING,
+                HeaderValue::from_static("chunked"),
+            );
+        }
+        replace(response, &headers)?;
+        let tag = snippet::tag(&snippet.page, nonce.as_deref());
+        match PageStream::new(Bytes::from(tag), coding) {
+            Ok(page) => Ok(Some(page)),
+            Err(error) => Err(pingora::Error::explain(
+                pingora::ErrorType::InternalError,
+                format!("the page's coding: {error}"),
+            )),
+        }
+    }
+}
+
+/// Gives a response these headers.
+fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
+    let before: Vec<_> = response.headers.keys().cloned().collect();
+    for name in before {
+        let same = response
+            .headers
+            .get_all(&name)
+            .iter()
+            .eq(headers.get_all(&name).iter());
+        if !same {
+            response.remove_header(&name);
+        }
+    }
+    for name in headers.keys() {
+        if response.headers.contains_key(name) {
+            continue;
+        }
+        for value in headers.get_all(name) {
+            response.append_header(name, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a page with the snippet in them.
+///
+/// # Errors
+///
+/// When a compressed page is broken. Then its answer breaks off, so that it is not taken for whole.
+pub(crate) fn inject_into(
+    page: &mut PageStream,
+    body: &mut Option<Bytes>,
+    end: bool,
+) -> Result<()> {
+    let broken = |error: inject::BrokenPage| {
+        let reason = pingora::ErrorType::InvalidHTTPHeader;
+        pingora::Error::explain(reason, error.to_string()).into_up()
+    };
+    let mut out = match body.take() {
+        Some(piece) => page.feed(piece).map_err(broken)?,
+        None => Bytes::new(),
+    };
+    if end {
+        let rest = page.finish().map_err(broken)?;
+        if !rest.is_empty() {
+            out = Bytes::from([out.as_ref(), rest.as_ref()].concat());
+        }
+    }
+    *body = Some(out);
+    Ok(())
+}
+
+fn inet(backend: &Backend) -> Option<std::net::SocketAddr> {
+    backend.addr.as_inet().copied()
+}
+
+fn balancer(servers: &[OriginServer], list: &[Arc<Upstream>], health: &Health) -> Balancer {
+    let found = Resolved(list.to_vec());
+    let mut balancer = LoadBalancer::from_backends(Backends::new(Box::new(found)));
+    let (check, every): (Box<dyn HealthCheck + Send + Sync>, Duration) = match health {
+        Health::Path(path, every) => {
+            let first = servers.first();
+            let host = first.map_or("", |server| server.name.as_str());
+            let tls = first.is_some_and(|server| server.scheme == Scheme::Https);
+            let mut check = HttpHealthCheck::new(host, tls);
+            check.peer_template.options.connection_timeout = Some(CHECK);
+            check.peer_template.options.read_timeout = Some(CHECK);
+            if let Ok(mut request) = RequestHeader::build("GET", path.as_bytes(), Some(1)) {
+                // The names of a site's own servers are host names, so this holds.
+                if request.insert_header(header::HOST, host).is_ok() {
+                    check.req = request;
+                }
+            }
+            check.validator = Some(Box::new(|answer: &ResponseHeader| {
+                if answer.status.is_success() || answer.status.is_redirection() {
+                    return Ok(());
+                }
+                Err(pingora::Error::explain(
+                    pingora::ErrorType::CustomCode("not well", answer.status.as_u16()),
+                    "the server says that it is not well",
+                ))
+            }));
+            (Box::new(check), *every)
+        }
+        Health::Connect(every) => (TcpHealthCheck::new(), *every),
+        Health::Off => (TcpHealthCheck::new(), RESOLVE),
+    };
+    balancer.set_health_check(check);
+    balancer.health_check_frequency = Some(every);
+    balancer.update_frequency = Some(RESOLVE);
+    balancer.parallel_health_check = true;
+    balancer
+}
+
+/// The addresses of all servers of an origin.
+struct Resolved(Vec<Arc<Upstream>>);
+
+#[async_trait]
+impl ServiceDiscovery for Resolved {
+    async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
+        let mut backends = BTreeSet::new();
+        for upstream in &self.0 {
+            let Ok(known) = upstream.addresses().await else {
+                continue;
+            };
+            for address in known.all() {
+                let mut ext = Extensions::new();
+                ext.insert(Arc::clone(upstream));
+                backends.insert(Backend {
+                    addr: SocketAddr::Inet(address),
+                    weight: 1,
+                    ext,
+                });
+            }
+        }
+        Ok((backends, HashMap::new()))
+    }
+}

@@ -1,0 +1,460 @@
+//! The spool beside the live traffic: batches that PostHog does not take are kept, and the replay
+//! brings them to it over the same connections.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use crate::admin::live::Live;
+use crate::config::{self, SpoolPlace};
+use crate::delivery::{
+    self, BreakerSettings, Delivery, DeliveryMode, Encoding, Leadership, OutgoingBatch,
+    QueuedEvent, Received, Refusal, Replay, ReplaySettings, Route, Spool, SpoolError,
+    SpoolSettings, SpooledEvent, Store, Upstream,
+};
+#[cfg(feature = "nats")]
+use crate::delivery::{NatsSettings, NatsSpool};
+use crate::posthog::{Batch, Envelope, Outline};
+
+use crate::proxy::intake::verdict::{Then, Verdict};
+use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::outbound::recovery::spoken;
+use crate::proxy::outbound::sender::Destination;
+use crate::proxy::outbound::CONNECTS;
+use crate::proxy::spool::sharing::{give_way, wait_to_be_seen, Projects, LOOK};
+use crate::proxy::Destinations;
+
+/// How long a live batch waits for the replay's last request.
+const HOLD: Duration = Duration::from_secs(2);
+
+/// Who has a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    PostHog,
+    Spool,
+}
+
+/// Neither PostHog nor the spool has the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotSpooled {
+    /// It may be kept, or delivered, when it comes again.
+    ForNow,
+    /// Its events are larger than the spool takes, and the spool is the only way they have.
+    TooLarge,
+}
+
+/// The spool, its projects, and the replay.
+pub(crate) struct Backlog {
+    delivery: Arc<Delivery>,
+    projects: Arc<Projects>,
+    /// The spool where it is a folder: two processes on one have to agree who drains it. On a
+    /// shared one they always do.
+    folder: Option<Spool>,
+    /// Whether another process drained the spool when this one opened it.
+    opened: Leadership,
+    carrier: Arc<Carrier>,
+    settings: ReplaySettings,
+    replay: Mutex<Course>,
+    begun: AtomicBool,
+    /// Whether it is the first by now.
+    first: Arc<AtomicBool>,
+    /// Waits for the end of another process that drains the spool, and then for one that comes.
+    waiting: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Where the replay is in its life.
+enum Course {
+    NotBegun,
+    Running(Replay),
+    Stopped,
+}
+
+/// Brings the batches of the replay to PostHog.
+struct Carrier {
+    destinations: ArcSwap<Destinations>,
+    log_limit: Arc<LogLimit>,
+    /// The live view, which is made later.
+    live: OnceLock<Arc<Live>>,
+    /// What has left the spool since something waited in it, by project.
+    drained: Mutex<HashMap<String, Drained>>,
+}
+
+/// Events of a project that have left the spool since it was last empty.
+struct Drained {
+    since: Instant,
+    events: u64,
+}
+
+impl Backlog {
+    /// Opens the spool. A disk that cannot be written now, or a server that does not answer, is no
+    /// error: clients get 503 until it does.
+    pub(crate) fn open(
+        spool: &config::Spool,
+        settings: &config::Delivery,
+        terms: Terms,
+        destinations: Arc<Destinations>,
+        log_limit: Arc<LogLimit>,
+    ) -> Result<Self, SpoolError> {
+        // Connections one after the other, then the request, the answer and its body.
+        let longest = settings.connect_timeout * CONNECTS as u32 + settings.timeout * 3;
+        let (store, folder) = open(spool, longest, terms)?;
+        let delivery = Arc::new(Delivery::new(store, BreakerSettings::default(), HOLD));
+        let projects = Projects::default();
+        projects.serve(&delivery, &destinations);
+        // What a predecessor keeps or has under way was there before whatever comes here.
+        let opened = folder
+            .as_ref()
+            .map_or(Leadership::Leader, Spool::leadership);
+        match opened {
+            Leadership::Follower => {
+                log::info!(
+                    "another process drains the spool: until it leaves, all goes through it"
+                );
+                projects.all_through_the_spool();
+                if let Some(spool) = &folder {
+                    wait_to_be_seen(spool);
+                }
+            }
+            Leadership::Leader => projects.as_configured(),
+        }
+        Ok(Self {
+            delivery,
+            projects: Arc::new(projects),
+            folder,
+            opened,
+            carrier: Arc::new(Carrier {
+                destinations: ArcSwap::new(destinations),
+                log_limit,
+                live: OnceLock::new(),
+                drained: Mutex::default(),
+            }),
+            settings: ReplaySettings {
+                longest_delivery: longest,
+                ..ReplaySettings::default()
+            },
+            replay: Mutex::new(Course::NotBegun),
+            begun: AtomicBool::new(false),
+            first: Arc::default(),
+            waiting: Mutex::new(None),
+        })
+    }
+
+    /// Brings batches to these projects from now on. What waits for another one goes on waiting.
+    pub(crate) fn serve(&self, destinations: Arc<Destinations>) {
+        self.projects.serve(&self.delivery, &destinations);
+        self.carrier.destinations.store(destinations);
+    }
+
+    /// Shows what becomes of kept events in the live view.
+    pub(crate) fn show_to(&self, live: Arc<Live>) {
+        let _ = self.carrier.live.set(live);
+    }
+
+    /// The folder of the spool, where it has one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(Spool::folder)
+    }
+
+    /// What is delivered, and how.
+    pub(crate) fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
+    /// Puts whatever comes from now on behind what waits in the spool, where a successor does so too.
+    ///
+    /// On a shared spool the successor is one proxy more and streams. It would overtake what it has
+    /// not heard of yet, so what PostHog takes goes there from here as well.
+    pub(crate) fn step_back(&self) {
+        if self.folder.is_some() {
+            self.projects.all_through_the_spool();
+        }
+    }
+
+    /// Does again as the configuration says.
+    pub(crate) fn step_forward(&self) {
+        self.projects.as_configured();
+    }
+
+    /// Whether this process drains the spool. A second successor would not know which of its two
+    /// predecessors keeps what.
+    pub(crate) fn is_first(&self) -> bool {
+        self.opened == Leadership::Leader || self.first.load(Ordering::Acquire)
+    }
+
+    /// As long as another process uses the spool, this one only appends to it: what either has kept
+    /// or is sending the other does not know, so neither streams.
+    fn follow(&self) {
+        let Some(spool) = self.folder.clone() else {
+            return;
+        };
+        // The other one may have left since: what it did until then is still to be learnt.
+        let behind =
+            self.opened == Leadership::Follower || spool.leadership() == Leadership::Follower;
+        let (projects, first) = (Arc::clone(&self.projects), Arc::clone(&self.first));
+        let waiting = tokio::spawn(async move {
+            if behind {
+                while spool.leadership() == Leadership::Follower {
+                    tokio::time::sleep(LOOK).await;
+                }
+                spool.reload().await;
+                spool.withdraw_follower();
+                projects.as_configured();
+                log::info!("the other process has left the spool to this one");
+            }
+            first.store(true, Ordering::Release);
+            give_way(&spool, &projects).await;
+        });
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
+    }
+
+    /// Starts the replay on the current runtime, once.
+    pub(crate) fn start(&self) {
+        if self.begun.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Course::NotBegun = *replay {
+            self.follow();
+            let upstream: Arc<dyn Upstream> = Arc::clone(&self.carrier) as _;
+            let delivery = Arc::clone(&self.delivery);
+            *replay = Course::Running(Replay::start(delivery, upstream, self.settings));
+        }
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the replay for good.
+    pub(crate) async fn stop(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+        let course = {
+            let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *replay, Course::Stopped)
+        };
+        if let Course::Running(replay) = course {
+            replay.stop().await;
+        }
+        self.follow_no_more();
+        self.delivery.store().resign().await;
+        if let Some(spool) = &self.folder {
+            spool.withdraw_follower();
+            spool.resume_leading();
+        }
+    }
+
+    fn follow_no_more(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = waiting.take() {
+            waiting.abort();
+        }
+    }
+
+    /// An empty batch, which notes where its events stand if it will probably go into the spool.
+    pub(crate) fn prepared(&self, destination: &Destination, batch: Batch) -> Batch {
+        let project = self.delivery.project(&destination.project().name);
+        match project.likely_route() {
+            Route::Spool => batch.outlined(),
+            Route::Stream => batch,
+        }
+    }
+
+    /// Brings a whole batch to PostHog or into the spool, and says which. After `Ok` its events are
+    /// safe.
+    ///
+    /// A batch that PostHog refuses for good is kept as well: the replay finds the event that is
+    /// to blame, and delivers the others.
+    pub(crate) async fn deliver(
+        &self,
+        destination: &Destination,
+        batch: Bytes,
+        outline: Option<Outline>,
+        arrived: Received,
+    ) -> Result<Holder, NotSpooled> {
+        let events = || SpooledEvent::of_written(&batch, outline.as_ref(), arrived);
+        self.bring(destination, &batch, arrived.from, events).await
+    }
+
+    /// The same for a batch of which `events` tells what is to be kept of it.
+    pub(crate) async fn bring(
+        &self,
+        destination: &Destination,
+        batch: &Bytes,
+        from: Option<IpAddr>,
+        events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
+    ) -> Result<Holder, NotSpooled> {
+        let project = self.delivery.project(&destination.project().name);
+        if project.admit().await == Route::Stream {
+            let said = destination.deliver(batch, Encoding::Identity, from).await;
+            destination.note(said.verdict);
+            project.report(&said.verdict.for_delivery(&said.words));
+            if said.verdict == Verdict::Accepted {
+                return Ok(Holder::PostHog);
+            }
+            let log_limit = &self.carrier.log_limit;
+            said.verdict
+                .report(destination.project(), log_limit, Then::Kept);
+        }
+        self.keep(destination, events()).await
+    }
+
+    /// Brings events into the spool. After `Ok` they are safe.
+    pub(crate) async fn keep(
+        &self,
+        destination: &Destination,
+        events: Result<Vec<SpooledEvent>, SpoolError>,
+    ) -> Result<Holder, NotSpooled> {
+        let name = &destination.project().name;
+        let project = self.delivery.project(name);
+        let kept = match events {
+            Ok(events) => project.keep(events).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = kept else {
+            return Ok(Holder::Spool);
+        };
+        let (then, result) = match error {
+            // What can never be kept must not hold up what was in the same request.
+            SpoolError::TooLarge { events, of, .. } if events < of => {
+                ("They are dropped; the others are kept", Ok(Holder::Spool))
+            }
+            SpoolError::TooLarge { .. } if project.mode() == DeliveryMode::Spool => {
+                ("They are refused", Err(NotSpooled::TooLarge))
+            }
+            _ => (
+                "Clients are told to send again later",
+                Err(NotSpooled::ForNow),
+            ),
+        };
+        if let Some(more) = self.carrier.log_limit.pass(name, error.code()) {
+            log::error!("project {name}: {error}. {then}{more}");
+        }
+        result
+    }
+}
+
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        self.follow_no_more();
+    }
+}
+
+/// What a spool has to know of the rest of the proxy.
+pub(crate) struct Terms {
+    /// The largest event that the rewriting lets through, in bytes.
+    #[cfg(feature = "nats")]
+    pub(crate) largest_event: usize,
+    /// The time of day.
+    pub(crate) clock: delivery::Clock,
+}
+
+/// A spool of either kind, and once more where it is a folder.
+type Opened = (Arc<dyn Store>, Option<Spool>);
+
+fn open(spool: &config::Spool, longest: Duration, terms: Terms) -> Result<Opened, SpoolError> {
+    match &spool.place {
+        SpoolPlace::Folder(path) => {
+            let bounds = SpoolSettings {
+                max_size: spool.max_size,
+                max_age: spool.max_age,
+                ..SpoolSettings::default()
+            };
+            let spool = Spool::open_with_clock(path, bounds, terms.clock)?;
+            Ok((spool.as_store(), Some(spool)))
+        }
+        #[cfg(feature = "nats")]
+        SpoolPlace::Nats(nats) => {
+            let settings = NatsSettings {
+                lead: NatsSettings::lead_for(longest),
+                largest_event: Some(terms.largest_event),
+                ..NatsSettings::of(nats, spool.max_size, spool.max_age)
+            };
+            Ok((Arc::new(NatsSpool::open(settings)?), None))
+        }
+        #[cfg(not(feature = "nats"))]
+        SpoolPlace::Nats(_) => {
+            let _ = longest;
+            Err(SpoolError::NotBuiltIn("nats"))
+        }
+    }
+}
+
+#[async_trait]
+impl Upstream for Carrier {
+    fn envelope(&self, project: &str) -> Option<Envelope> {
+        let destinations = self.destinations.load();
+        Some(destinations.get(project)?.envelope().clone())
+    }
+
+    /// Sends without a client's address: the events of one request have many clients, and those
+    /// that need an address carry it as `$ip` since they were kept.
+    async fn deliver(&self, project: &str, batch: OutgoingBatch) -> delivery::Verdict {
+        let destination = self.destinations.load().get(project).cloned();
+        let Some(destination) = destination else {
+            return delivery::Verdict::TryLater {
+                retry_after: None,
+                why: "the project is not configured".to_owned(),
+            };
+        };
+        let said = destination.deliver(&batch.body, batch.encoding, None).await;
+        destination.note(said.verdict);
+        // Refusals of single events are what the dead letters tell.
+        let verdict = said.verdict.for_delivery(&said.words);
+        if let delivery::Verdict::TryLater { .. } = verdict {
+            let log_limit = &self.log_limit;
+            said.verdict
+                .report(destination.project(), log_limit, Then::Kept);
+        }
+        verdict
+    }
+
+    fn delivered(&self, project: &str, events: &[QueuedEvent], waiting: u64) {
+        if let Some(live) = self.live.get() {
+            live.left_the_spool(project, events.iter().map(|held| held.body.as_ref()));
+        }
+        // Where all goes through the spool, it is empty again every moment.
+        let destinations = self.destinations.load();
+        let destination = destinations.get(project);
+        if destination.is_none_or(|known| known.project().mode == DeliveryMode::Spool) {
+            return;
+        }
+        let mut drained = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = drained.entry(project.to_owned()).or_insert(Drained {
+            since: Instant::now(),
+            events: 0,
+        });
+        known.events += events.len() as u64;
+        if waiting > 0 {
+            return;
+        }
+        let Some(Drained { since, events }) = drained.remove(project) else {
+            return;
+        };
+        if let Some(more) = self.log_limit.pass(project, "drained") {
+            log::info!(
+                "project {project}: the spool is empty again: {events} events have gone to PostHog \
+                 in {}{more}",
+                spoken(since.elapsed())
+            );
+        }
+    }
+
+    fn dead_lettered(&self, project: &str, event: &Bytes, refusal: &Refusal) {
+        if let Some(live) = self.live.get() {
+            live.refused_by_posthog(project, event, refusal);
+        }
+        if let Some(more) = self.log_limit.pass(project, "dead_lettered") {
+            log::error!(
+                "project {project}: PostHog refuses an event for good ({}: {}); it is a dead letter \
+                 now, and `hedgerow spool` shows it{more}",
+                refusal.status,
+                refusal.for_log()
+            );
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Several processes on one spool: who streams, and who only appends.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::delivery::{Delivery, DeliveryMode, Leadership, Project, Spool};
+
+use crate::proxy::outbound::sender::Destination;
+use crate::proxy::Destinations;
+
+/// How often it is looked whether the predecessor has ended, or a successor has come.
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
+/// How long a successor waits to be seen.
+const SEEN: Duration = Duration::from_secs(2);
+
+/// Appends as well while another process uses the spool.
+pub(crate) async fn give_way(spool: &Spool, projects: &Projects) {
+    let mut seen = false;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let awaited = spool.has_follower();
+        match (seen, awaited) {
+            (false, true) => {
+                log::info!("another process uses the spool: until it leaves, all goes through it");
+                projects.all_through_the_spool();
+                spool.acknowledge_follower();
+            }
+            (true, false) => {
+                projects.as_configured();
+                spool.resume_leading();
+            }
+            _ => {}
+        }
+        seen = awaited;
+    }
+}
+
+/// Waits until the process that drains the spool knows of this one, so that nothing which comes to it
+/// overtakes what is kept here. One that is stuck, or of an older version, is not waited for long.
+pub(crate) fn wait_to_be_seen(spool: &Spool) {
+    spool.announce_follower();
+    let until = Instant::now() + SEEN;
+    while spool.leadership() == Leadership::Follower
+        && !spool.is_follower_known()
+        && Instant::now() < until
+    {
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// The projects, each with when its events are acknowledged by the configuration.
+#[derive(Default)]
+pub(crate) struct Projects(Mutex<Modes>);
+
+#[derive(Default)]
+struct Modes {
+    configured: HashMap<String, (Project, DeliveryMode)>,
+    way: Detour,
+}
+
+/// Whether another process has a part in the order of events.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Detour {
+    #[default]
+    None,
+    ThroughTheSpool,
+}
+
+impl Projects {
+    pub(crate) fn as_configured(&self) {
+        self.go(Detour::None);
+    }
+
+    pub(crate) fn all_through_the_spool(&self) {
+        self.go(Detour::ThroughTheSpool);
+    }
+
+    fn go(&self, way: Detour) {
+        let mut modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        modes.way = way;
+        modes.set();
+    }
+
+    /// Has these projects from now on. Requests for another one that are under way keep its mode.
+    pub(crate) fn serve(&self, delivery: &Delivery, destinations: &Destinations) {
+        let project = |(name, destination): (&String, &Arc<Destination>)| {
+            let project = delivery.project(name);
+            (name.clone(), (project, destination.project().mode))
+        };
+        let mut modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        modes.configured = destinations.iter().map(project).collect();
+        modes.set();
+    }
+}
+
+impl Modes {
+    fn set(&self) {
+        for (project, mode) in self.configured.values() {
+            project.set_mode(match self.way {
+                Detour::None => *mode,
+                Detour::ThroughTheSpool => DeliveryMode::Spool,
+            });
+        }
+    }
+}
