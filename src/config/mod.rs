@@ -46,10 +46,11 @@ pub use difference::{differences, render_differences, Difference, Force};
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
 pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
+pub use listeners::{H2c, Listener, Redirect, Tls};
 pub use marks::Marks;
 pub use model::{
-    Action, CaFile, Config, Delivery, H2c, Limits, Listener, OriginServer, Project, Redirect,
-    Route, Server, Spool, Tls, UpstreamHttp, Watching,
+    Action, CaFile, Config, Delivery, Limits, OriginServer, Project, Route, Server, Spool,
+    UpstreamHttp, Watching,
 };
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
 pub use path_prefix::PathPrefix;
