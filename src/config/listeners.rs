@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::model::{H2c, Listener, Redirect, Tls, DEFAULT_LISTENER};
+use super::acme;
+use super::model::{Certificate, H2c, Listener, Redirect, Tls, DEFAULT_LISTENER};
 use super::path_prefix::PathPrefix;
 use super::reader::{Field, Reader, Section};
 use super::schema;
@@ -23,8 +24,9 @@ pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener
     if entries.is_empty() {
         reader.expected(field, "at least one address");
     }
+    let hosts = acme::hosts(top);
     for entry in entries {
-        let Some(listener) = listener(reader, &entry) else {
+        let Some(listener) = listener(reader, &entry, &hosts) else {
             continue;
         };
         let taken = |other: &&Listener| overlap(other.address, listener.address);
@@ -40,6 +42,7 @@ pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener
         }
         listeners.push(listener);
     }
+    acme::check(reader, top, &listeners);
     listeners
 }
 
@@ -54,7 +57,7 @@ pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     same_port && (takes(one.ip(), other.ip()) || takes(other.ip(), one.ip()))
 }
 
-fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
+fn listener(reader: &mut Reader<'_>, entry: &Field<'_>, hosts: &[String]) -> Option<Listener> {
     if !matches!(entry.node.kind, Kind::Mapping(_)) {
         return Some(Listener::plain(address(reader, entry)?));
     }
@@ -64,9 +67,9 @@ fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
         .cloned()
         .and_then(|field| address(reader, &field));
     let secured = section.get("tls").cloned();
-    let mut certificates = match &secured {
-        Some(field) => certificates(reader, field)?.into_iter(),
-        None => Vec::new().into_iter(),
+    let certificates = match &secured {
+        Some(field) => certificates(reader, field, hosts),
+        None => Some(Vec::new()),
     };
     let networks = section.get("proxy_protocol").cloned();
     let proxy_protocol = networks.map(|field| networks_of(reader, &field));
@@ -88,6 +91,7 @@ fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
         Some(field) => Some(health_path(reader, &field.clone())?),
         None => None,
     };
+    let mut certificates = certificates?.into_iter();
     Some(Listener {
         address: address?,
         tls: certificates.next(),
@@ -133,29 +137,51 @@ fn redirect(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Redirect> {
 }
 
 /// One certificate, or a list of several.
-fn certificates(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<Tls>> {
+fn certificates(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    hosts: &[String],
+) -> Option<Vec<Certificate>> {
     if !matches!(field.node.kind, Kind::List(_)) {
-        return Some(vec![tls(reader, field)?]);
+        return Some(vec![tls(reader, field, hosts)?]);
     }
     let entries = field.each();
     if entries.is_empty() {
         reader.expected(field, "at least one certificate");
         return None;
     }
-    let read: Vec<_> = entries.iter().map(|entry| tls(reader, entry)).collect();
+    let read: Vec<_> = entries
+        .iter()
+        .map(|entry| tls(reader, entry, hosts))
+        .collect();
     read.into_iter().collect()
 }
 
-fn tls(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Tls> {
+fn tls(reader: &mut Reader<'_>, field: &Field<'_>, hosts: &[String]) -> Option<Certificate> {
     let section = reader.section(field, &schema::TLS)?;
+    if let Some(field) = section.get("acme") {
+        let acme = acme::read(reader, field, hosts);
+        let files = ["certificate", "key"];
+        if let Some(field) = files.iter().find_map(|key| section.get(key)) {
+            let message = "a certificate is in files or ordered by `acme`, not both; `tls` may be \
+                           a list of several";
+            reader.wrong_key(field, message);
+            return None;
+        }
+        return Some(Certificate::Acme(acme?));
+    }
+    if section.get("certificate").is_none() && section.get("key").is_none() {
+        reader.lacking(&section, "needs `certificate` and `key`, or `acme`");
+        return None;
+    }
     let certificate = section.require(reader, "certificate").cloned();
     let certificate = certificate.and_then(|field| pem(reader, &field, "CERTIFICATE"));
     let key = section.require(reader, "key").cloned();
     let key = key.and_then(|field| pem(reader, &field, "PRIVATE KEY"));
-    Some(Tls {
+    Some(Certificate::Files(Tls {
         certificate: certificate?.0,
         key: key?.0,
-    })
+    }))
 }
 
 /// Reads the path of a PEM file, and the file.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hedgerow_spool::{DeliveryMode, SpoolPlace};
 use ipnet::IpNet;
 
+use super::acme::Acme;
 use super::first_party::{Origin, PostHogJs, SegmentFiles};
 use super::outline::Outline;
 use super::path_prefix::PathPrefix;
@@ -96,9 +97,9 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The certificate, where TLS is spoken; of several the first, which clients get that name no
     /// host or an unknown one.
-    pub tls: Option<Tls>,
+    pub tls: Option<Certificate>,
     /// The others, each for the names in it.
-    pub more_certificates: Vec<Tls>,
+    pub more_certificates: Vec<Certificate>,
     /// The balancers in front that say with the PROXY protocol whose connection it is.
     pub proxy_protocol: Vec<IpNet>,
     /// Whether HTTP/2 is spoken without TLS as well.
@@ -124,9 +125,34 @@ impl Listener {
     }
 
     /// All of its certificates, the first one first.
-    pub fn certificates(&self) -> impl Iterator<Item = &Tls> {
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         self.tls.iter().chain(&self.more_certificates)
     }
+
+    /// Those that files hold.
+    pub fn certificate_files(&self) -> impl Iterator<Item = &Tls> {
+        self.certificates().filter_map(|one| match one {
+            Certificate::Files(tls) => Some(tls),
+            Certificate::Acme(_) => None,
+        })
+    }
+
+    /// Those that are ordered.
+    pub fn ordered_certificates(&self) -> impl Iterator<Item = &Acme> {
+        self.certificates().filter_map(|one| match one {
+            Certificate::Files(_) => None,
+            Certificate::Acme(acme) => Some(acme),
+        })
+    }
+}
+
+/// Where a certificate of a listener comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Certificate {
+    /// From files that are there.
+    Files(Tls),
+    /// It is ordered and renewed by this process.
+    Acme(Acme),
 }
 
 /// Whether HTTP/2 is spoken on connections without TLS, with prior knowledge (RFC 9113, 3.3).
