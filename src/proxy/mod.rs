@@ -64,6 +64,7 @@ pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
 pub use life::descriptors::allow_descriptors;
 pub use life::reload::{ConfigFile, ReloadError};
 pub use life::server::{outlive_signals, Server, ServerError};
+pub use life::signals::Signals;
 pub use life::startable::{check_server, Startable};
 pub use life::upgrade::ask_to_reload;
 pub use listen::gathered::Gathered;

@@ -303,6 +303,15 @@ fn head(item: &Value) -> String {
         _ => text.find([';', '{']),
     };
     let head = text.get(..end.unwrap_or(text.len())).unwrap_or(text);
+    let first = head.split(|sign: char| !(sign.is_alphanumeric() || sign == '_'));
+    if first
+        .clone()
+        .next()
+        .is_some_and(|word| head[word.len()..].starts_with('!'))
+    {
+        // Written by a macro: the source shows its call.
+        return kind.replace('_', " ");
+    }
     head.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -372,7 +372,16 @@ async fn exchange<'a>(
             sending.abort().await;
             return Ok(Relayed::Early(early));
         }
-        match incoming.next(session).await {
+        let next = tokio::select! {
+            biased; // what has come is taken first
+            next = incoming.next(session) => next,
+            early = sending.refused() => {
+                let early = early?;
+                sending.abort().await;
+                return Ok(Relayed::Early(early));
+            }
+        };
+        match next {
             Ok(Some(chunk)) if length + chunk.len() <= BODY => {
                 length += chunk.len();
                 piece = chunk;

@@ -107,10 +107,12 @@ impl Incoming {
                 .map_err(|error| interrupted(&error))?;
         }
         let asked = Instant::now();
-        let patience = self.tempo.patience();
-        let until = patience.map_or(self.deadline, |patience| {
-            self.deadline.min(asked + patience)
-        });
+        // Over HTTP/2 the framework itself waits for ever.
+        let silent = self.deadline.min(asked + SILENCE);
+        let until = match self.tempo.patience() {
+            Some(patience) => silent.min(asked + patience),
+            None => silent,
+        };
         let read = timeout_at(until, session.read_request_body()).await;
         let chunk = match read {
             Ok(Ok(chunk)) => chunk,

@@ -417,7 +417,13 @@ async fn through(
     upload: &mut Upload<'_>,
     mut copy: Option<&mut Copy>,
 ) -> Result<(), Stop> {
-    while let Some(chunk) = incoming.next(session).await? {
+    loop {
+        let chunk = tokio::select! {
+            biased; // what has come is taken first
+            chunk = incoming.next(session) => chunk?,
+            stop = upload.refused() => return Err(stop),
+        };
+        let Some(chunk) = chunk else { break };
         if let Some(copy) = &mut copy {
             copy.push(&chunk);
         }

@@ -2,7 +2,8 @@
 //! memory while it waits for the next.
 //!
 //! The framework waits for a request inside everything that a request may need. Here its first
-//! bytes are read on the stack, and the framework begins with them.
+//! bytes are read on the stack, and the framework begins with them. It reads no request beyond its
+//! end, so what a client sends ahead is served in its turn.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -14,13 +15,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp};
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::Stream;
+use pingora::protocols::{Stream, IO};
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
 use crate::proxy::limits::connection_limits::{ConnectionLimits, Place, Slow};
+use crate::proxy::listen::gathered::Gathered;
 
 /// What is read at once while nothing is known of a request: most of them whole. No more than the
 /// framework would read, which loses what it has read beyond a body.
@@ -63,11 +65,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Tells a client that it was too slow. What it sends meanwhile is read, as a connection that is closed
 /// with unread bytes is reset, and the client might not see why.
-async fn turn_away(stream: &mut Stream) {
+async fn turn_away<S: IO>(stream: &mut Gathered<S>) {
     let told = async {
         stream.write_all(TOO_SLOW).await?;
         AsyncWriteExt::shutdown(stream).await?;
-        while !first_bytes(stream).await?.is_empty() {}
+        while !first_bytes(stream, BytesMut::new()).await?.is_empty() {}
         Ok::<(), io::Error>(())
     };
     // One that still sends after that has had its time.
@@ -75,12 +77,14 @@ async fn turn_away(stream: &mut Stream) {
 }
 
 /// Serves HTTP/1.x until one of the two sides has enough.
-pub(crate) async fn serve<A>(mut stream: Stream, app: &Arc<A>, mut ends: Ends)
+pub(crate) async fn serve<A, S>(mut stream: Box<Gathered<S>>, app: &Arc<A>, mut ends: Ends)
 where
     A: HttpServerApp + Send + Sync + 'static,
+    S: IO + 'static,
 {
     let mut settings: Option<HttpPersistentSettings> = None;
-    while let Some(begun) = request(&mut stream, &mut ends).await {
+    while let Some(mut begun) = request(&mut *stream, &mut ends).await {
+        stream.read_no_further(&mut begun);
         let mut session = ServerSession::new_http1(stream);
         match settings {
             Some(settings) => settings.apply_to_session(&mut session),
@@ -98,12 +102,18 @@ where
         let Some(reused) = app.process_new_http(session, &ends.leaving).await else {
             return;
         };
-        (stream, settings) = reused.consume();
+        let (reused, kept): (Stream, _) = reused.consume();
+        // The framework gives back what it was given.
+        let Ok(same) = reused.into_any().downcast() else {
+            return;
+        };
+        (stream, settings) = (same, kept);
     }
 }
 
 /// The first bytes of the next request; nothing when there is none.
-async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
+async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Ends) -> Option<BytesMut> {
+    let ahead = stream.next_request();
     let idle = Duration::from_secs(ends.idle);
     let connection_limits = ends.connection_limits.as_deref();
     let sent_away = async {
@@ -114,7 +124,7 @@ async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
     };
     let came = tokio::select! {
         biased; // what has come already is served
-        came = timeout(idle, first_bytes(stream)) => came,
+        came = timeout(idle, first_bytes(stream, ahead)) => came,
         _ = ends.closing.wait_for(|closing| *closing) => return None,
         () = sent_away => {
             log::debug!("a client's idle connection was closed for others");
@@ -154,13 +164,13 @@ async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
 
 /// Reads on until a head is whole, or longer than the framework takes one; it says so then. A
 /// client that has hung up is the framework's to answer as well.
-async fn rest_of_head(stream: &mut Stream, mut head: BytesMut) -> io::Result<BytesMut> {
+async fn rest_of_head<S: IO>(stream: &mut Gathered<S>, mut head: BytesMut) -> io::Result<BytesMut> {
     loop {
         // Empty lines in front would be taken for its end.
         let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
         drop(head.split_to(begins.unwrap_or(head.len())));
         let known = head.len();
-        let more = first_bytes(stream).await?;
+        let more = first_bytes(stream, BytesMut::new()).await?;
         if more.is_empty() && head.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -191,7 +201,11 @@ fn ends_behind(bytes: &[u8], start: usize) -> bool {
     })
 }
 
-async fn first_bytes(stream: &mut Stream) -> io::Result<BytesMut> {
+/// What has come ahead already, or else the next bytes.
+async fn first_bytes<S: IO>(stream: &mut Gathered<S>, ahead: BytesMut) -> io::Result<BytesMut> {
+    if !ahead.is_empty() {
+        return Ok(ahead);
+    }
     std::future::poll_fn(|context| {
         let mut bytes = [MaybeUninit::uninit(); FIRST];
         let mut buffer = ReadBuf::uninit(&mut bytes);

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{Ssl, Stream, ALPN};
+use pingora::protocols::{Ssl, ALPN, IO};
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
 use tokio::net::TcpStream;
@@ -256,6 +256,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
         }
     }
 
+    /// Whether each door is open, so that what comes in is served.
+    pub(crate) fn is_open(&self) -> bool {
+        let doors = self.doors();
+        let mut doors = doors.iter();
+        doors.all(|door| matches!(door.state, DoorState::Open(_)))
+    }
+
     fn open(&self, doorway: &mut Doorway, runtime: &Handle) {
         let (listener, socket) = match std::mem::replace(&mut doorway.state, DoorState::Closed) {
             DoorState::Waiting(listener, socket) => (listener, socket),
@@ -464,9 +471,9 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     mut ends: Ends,
 ) {
     let head = ends.head;
-    let mut speaks = Begins::Http1;
-    let stream: Stream = match &manner.tls {
+    match &manner.tls {
         None => {
+            let mut speaks = Begins::Http1;
             if manner.plain == Plainly::Both {
                 connection.ready();
                 match beginning(&mut socket, &mut ends).await {
@@ -474,7 +481,9 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                     None => return,
                 }
             }
-            Box::new(Gathered::new(socket))
+            drop(manner);
+            connection.ready();
+            speak(Box::new(Gathered::new(socket)), speaks, app, ends).await;
         }
         // Boxed, so that a connection does not hold the room for its handshake all its life.
         Some(tls) => match Box::pin(timeout(HANDSHAKE, tls.tls_handshake(socket))).await {
@@ -482,35 +491,41 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             Ok(Ok(stream)) => {
                 let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
                 let stream = Gathered::new(stream);
+                drop(manner);
+                connection.ready();
                 match is_h2 {
                     // The framework waits for the first bytes of HTTP/2 as long as they take.
                     true => {
-                        speaks = Begins::Http2;
                         let connection_limits = ends.connection_limits.clone();
-                        Box::new(stream.begun_within(PREFACE, head, connection_limits))
+                        let stream = stream.begun_within(PREFACE, head, connection_limits);
+                        speak(Box::new(stream), Begins::Http2, app, ends).await;
                     }
-                    false => Box::new(stream),
+                    false => speak(Box::new(stream), Begins::Http1, app, ends).await,
                 }
             }
             Ok(Err(error)) => {
                 log::debug!("a TLS handshake failed: {error}");
-                return;
             }
             Err(_) => {
                 ends.too_slow(Slow::Handshake);
-                return;
             }
         },
-    };
-    drop(manner);
-    connection.ready();
+    }
+    drop(connection);
+}
+
+/// Serves what is spoken on a stream until its end.
+async fn speak<A, S>(stream: Box<Gathered<S>>, speaks: Begins, app: Arc<A>, ends: Ends)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+    S: IO + 'static,
+{
     match speaks {
         Begins::Http2 => {
             app.process_new(stream, &ends.leaving).await;
         }
         Begins::Http1 => connection::serve(stream, &app, ends).await,
     }
-    drop(connection);
 }
 
 /// Whether a handshake was an authority's look at a name, after which nothing follows (RFC 8737, 3).

@@ -144,10 +144,7 @@ impl Watch for Fates {
 /// The code under test.
 fn convert(request: &Request, text: &str) -> Result<Vec<Got>, &'static str> {
     let rewriter = Arc::new(Rewriter::new(mapping(&request.settings), Bounds::default()));
-    let call = match request
-        .call
-        .and_then(|name| Kind::from_name(name.as_bytes()))
-    {
+    let call = match request.call.and_then(Kind::of_path) {
         Some(kind) => Call::One(kind),
         None => Call::Batch,
     };

@@ -45,7 +45,7 @@ impl<'p> Group<'p> {
             let id = Id::as_written(group_id, text);
             return id.if_truthy(text).is_some().then_some(Self::Context(id));
         }
-        let id = Id::of(group_id, text, mode);
+        let id = Id::of_said(group_id, source.context_said, mode);
         if id.value().is_some() {
             return Some(Self::Context(id));
         }
