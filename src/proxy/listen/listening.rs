@@ -27,6 +27,7 @@ use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
 use crate::proxy::listen::connection::{self, Ends};
 use crate::proxy::listen::gathered::Gathered;
 use crate::proxy::listen::preamble::{begins, proxied, Begins};
+use crate::proxy::listen::tls;
 use crate::proxy::operator::log_limit::LogLimit;
 use crate::proxy::operator::serve::accepted;
 use crate::proxy::{ServerError, HEAD};
@@ -484,6 +485,7 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         }
         // Boxed, so that a connection does not hold the room for its handshake all its life.
         Some(tls) => match Box::pin(timeout(HANDSHAKE, tls.tls_handshake(socket))).await {
+            Ok(Ok(stream)) if proves_a_name(&stream) => return,
             Ok(Ok(stream)) => {
                 let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
                 let stream = Gathered::new(stream);
@@ -521,6 +523,14 @@ where
             app.process_new(stream, &ends.leaving).await;
         }
         Begins::Http1 => connection::serve(stream, &app, ends).await,
+    }
+}
+
+/// Whether a handshake was an authority's look at a name, after which nothing follows (RFC 8737, 3).
+fn proves_a_name(stream: &impl Ssl) -> bool {
+    match stream.selected_alpn_proto() {
+        Some(ALPN::Custom(chosen)) => chosen.protocol() == tls::CHALLENGE,
+        _ => false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The proxy of the `hedgerow` binary: Hedgerow first, then the site itself.
 
 mod answers;
+mod challenges;
 mod forwarding;
 mod health;
 pub(crate) mod hops;
@@ -227,6 +228,10 @@ impl ProxyHttp for Site {
             inner.answered(session, Asking::NOTHING, of_head(fault), None);
             answers::refuse_head(session, fault).await?;
             context.ended(session, Asking::NOTHING, of_head(fault));
+            return Ok(true);
+        }
+        if let Some(answer) = challenges::asked(inner, session).await {
+            reply::write(session, answer).await?;
             return Ok(true);
         }
         if let Some(answer) = health::asked(inner, session) {
