@@ -121,9 +121,7 @@ impl Inner {
                 .write_own(session, fault.status(), &headers, body)
                 .await;
         }
-        let pace = self
-            .rates
-            .of_client(&self.config, self.client(session), &self.log_limit);
+        let pace = self.rates.of_client(&self.config, self.client(session));
         if pace == Pace::TooFast {
             self.becomes(session, course, Answered::ClientRate);
             let status = StatusCode::TOO_MANY_REQUESTS;
