@@ -255,7 +255,8 @@ fn warn_of_large_events(
         reader.warn(
             field,
             "`event` is above the 1 MiB that NATS servers take by default: unless their \
-             `max_payload` is larger, such events are refused when the spool is needed",
+             `max_payload` is larger, such events are refused when the spool is needed; `hedgerow \
+             doctor` asks them",
         );
     }
 }

@@ -266,9 +266,7 @@ impl ProxyHttp for Site {
             Some((number, Action::PostHog(_), tail)) => {
                 if let Some(passed) = inner.passed.get(&number) {
                     let address = inner.client(session);
-                    let pace = inner
-                        .rates
-                        .of_client(&inner.config, address, &inner.log_limit);
+                    let pace = inner.rates.of_client(&inner.config, address);
                     if pace == Pace::TooFast {
                         let asking = Asking {
                             route: Some(number),
