@@ -19,7 +19,7 @@ async fn refusing() -> Recorder {
             .header("content-length")
             .is_none_or(|length| length.len() > 5);
         let no = response("503 Service Unavailable", "", "no");
-        large.then(|| Act::AnswerAndClose(no))
+        large.then_some(Act::AnswerAndClose(no))
     })
     .await
 }
