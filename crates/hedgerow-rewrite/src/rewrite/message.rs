@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
+use super::known::Known;
 use super::library::Library;
 
 use super::json::{
@@ -34,6 +35,20 @@ pub(super) struct Message {
     pub(super) properties: Part,
     pub(super) integrations: Part,
     pub(super) context: Context,
+    /// Segment's books, as the message before had them.
+    known_metadata: Known,
+    novelty: Novelty,
+}
+
+/// Whether there is an object in what was scanned last that was not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Novelty {
+    #[default]
+    None,
+    /// Of the message's.
+    Metadata,
+    /// Of the context's.
+    Parts,
 }
 
 /// A value whose first level is looked into.
@@ -62,6 +77,10 @@ pub(super) struct Context {
     objects: [Range<usize>; Inner::NUMBER],
     /// Which library sent it, once it has been asked.
     library: Cell<Option<Library>>,
+    /// Which library and which browser the one before named.
+    known_library: Known,
+    known_browser: Known,
+    novelty: Novelty,
 }
 
 macro_rules! inners {
@@ -111,6 +130,7 @@ inners! {
 const PROPERTIES: Name = name!("properties");
 const CONTEXT: Name = name!("context");
 const INTEGRATIONS: Name = name!("integrations");
+const METADATA: Name = name!("_metadata");
 
 impl Message {
     /// Scans a text that must be one object and nothing else.
@@ -139,6 +159,13 @@ impl Message {
             PROPERTIES => self.properties.scan(scanner, Whose::PROPERTIES),
             CONTEXT => self.context.scan(scanner),
             INTEGRATIONS => self.integrations.scan(scanner, Whose::INTEGRATIONS),
+            METADATA => {
+                let known = self.known_metadata.pass(scanner, &mut Vec::new());
+                self.metadata = Some(known.unwrap_or_else(|| {
+                    self.novelty = Novelty::Metadata;
+                    scanner.any()
+                }));
+            }
             name => {
                 let value = scanner.any();
                 if let Some(slot) = self.slot(name) {
@@ -167,7 +194,6 @@ impl Message {
         const RECEIVED_AT: Name = name!("receivedAt");
         const SENT_AT: Name = name!("sentAt");
         const WRITE_KEY: Name = name!("writeKey");
-        const METADATA: Name = name!("_metadata");
         const BATCH: Name = name!("batch");
         Some(match name {
             KIND => &mut self.kind,
@@ -185,7 +211,6 @@ impl Message {
             RECEIVED_AT => &mut self.received_at,
             SENT_AT => &mut self.sent_at,
             WRITE_KEY => &mut self.write_key,
-            METADATA => &mut self.metadata,
             BATCH => &mut self.batch,
             _ => return None,
         })
@@ -193,12 +218,28 @@ impl Message {
 
     /// The memory it holds, in bytes.
     pub(super) fn held(&self) -> usize {
-        self.properties.held() + self.integrations.held() + self.context.held()
+        self.properties.held()
+            + self.integrations.held()
+            + self.context.held()
+            + self.known_metadata.held()
     }
 
-    /// Keeps what the next message may have as well. To be said of clean messages.
+    /// Keeps what the next message of the body may have as well. To be said of clean messages.
     pub(super) fn keep(&mut self, text: &[u8]) {
         self.context.keep(text);
+    }
+
+    /// Keeps what any next message may have as well. To be said of clean messages.
+    #[inline(always)]
+    pub(super) fn keep_parts(&mut self, text: &str) {
+        if self.novelty == Novelty::Metadata {
+            if let Some(metadata) = self.metadata {
+                self.known_metadata.keep(metadata, text.as_bytes(), &[]);
+            }
+        }
+        if self.context.novelty == Novelty::Parts {
+            self.context.keep_parts(text);
+        }
     }
 
     fn clear(&mut self) {
@@ -223,6 +264,8 @@ impl Message {
             properties,
             integrations,
             context,
+            known_metadata: _,
+            novelty,
         } = self;
         for value in [
             kind,
@@ -247,8 +290,10 @@ impl Message {
         }
         properties.clear();
         integrations.clear();
+        *novelty = Novelty::None;
         // What else there is of it belongs to the text that it has kept.
         context.value = None;
+        context.novelty = Novelty::None;
     }
 }
 
@@ -324,6 +369,8 @@ impl Context {
     pub(super) fn held(&self) -> usize {
         (self.entries.capacity() + self.inner.capacity()) * size_of::<Entry>()
             + self.kept.capacity()
+            + self.known_library.held()
+            + self.known_browser.held()
     }
 
     fn clear(&mut self) {
@@ -366,6 +413,33 @@ impl Context {
         }
     }
 
+    /// Keeps the objects that any next message may have as well.
+    #[inline(never)]
+    fn keep_parts(&mut self, message: &str) {
+        let text = self.text(message).as_bytes();
+        let (library, browser) = (
+            self.named(name!("library")),
+            self.named(name!("userAgentData")),
+        );
+        let Self {
+            inner,
+            objects,
+            known_library,
+            known_browser,
+            ..
+        } = self;
+        let kept = [
+            (library, Inner::Library, known_library),
+            (browser, Inner::UserAgentData, known_browser),
+        ];
+        for (value, which, known) in kept {
+            let range = objects.get(which as usize).cloned().unwrap_or_default();
+            if let (Some(value), Some(entries)) = (value, inner.get(range)) {
+                known.keep(value, text, entries);
+            }
+        }
+    }
+
     /// Forgets the text it has kept.
     pub(super) fn forget(&mut self) {
         self.clear();
@@ -397,8 +471,18 @@ impl Context {
                 None => scanner.any(),
                 Some(inner) => {
                     let start = self.inner.len();
-                    let whose = Whose::inner(inner as u8);
-                    let (value, _) = scanner.any_with_entries(whose, &mut self.inner);
+                    let known = match inner {
+                        Inner::Library => self.known_library.pass(scanner, &mut self.inner),
+                        Inner::UserAgentData => self.known_browser.pass(scanner, &mut self.inner),
+                        _ => None,
+                    };
+                    let value = known.unwrap_or_else(|| {
+                        if matches!(inner, Inner::Library | Inner::UserAgentData) {
+                            self.novelty = Novelty::Parts;
+                        }
+                        let whose = Whose::inner(inner as u8);
+                        scanner.any_with_entries(whose, &mut self.inner).0
+                    });
                     if let Some(range) = self.objects.get_mut(inner as usize) {
                         *range = start..self.inner.len();
                     }
