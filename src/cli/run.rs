@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hedgerow::config::Config;
-use hedgerow::proxy::{
-    allow_descriptors, outlive_signals, unknown_keys, ConfigFile, FetchError, Server,
-};
+use hedgerow::proxy::{allow_descriptors, unknown_keys, ConfigFile, FetchError, Server, Signals};
 use hedgerow::Hedgerow;
 
 use super::output::complain;
@@ -46,9 +44,13 @@ impl Options {
 
 /// Serves until it is told to stop.
 pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
-    if let Err(error) = outlive_signals() {
-        log::warn!("SIGHUP, SIGUSR1 and SIGUSR2 would end this process: {error}");
-    }
+    let mut signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain!("hedgerow: signals cannot be caught: {error}");
+            return End::Unable;
+        }
+    };
     let path = match file::find(config, options.file.as_deref()) {
         Ok(path) => path,
         Err(end) => return end,
@@ -74,6 +76,11 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
         // Calls are taken all the same; the first page that asks for the script tries again.
         Err(error) => log::warn!("analytics.js is not there yet: {error}"),
     }
+    // From here on something may wait to be served: it is, and then the process leaves.
+    if signals.stopped() {
+        log::info!("it was told to stop before it served");
+        return End::Well;
+    }
     let server = Hedgerow::new(config)
         .map_err(|error| error.to_string())
         .and_then(|hedgerow| {
@@ -94,7 +101,7 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
             tell_of_certificates(&hedgerow);
             look_at_keys(Config::clone(&hedgerow.config()));
             drop(hedgerow);
-            server.run();
+            server.run_until(Box::new(signals));
             log::info!("it has left");
             End::Well
         }

@@ -83,7 +83,18 @@ pub struct Examination {
     /// Which spool it is about.
     pub about: String,
     /// How it is.
-    pub found: Result<&'static str, Trouble>,
+    pub found: Found,
+}
+
+/// How a part of a spool is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// As it should be.
+    Well(String),
+    /// It could not be found out.
+    Unknown(Trouble),
+    /// Events will be refused.
+    Bad(Trouble),
 }
 
 /// What is wrong with a spool, and what to do.
@@ -127,9 +138,9 @@ pub trait Backend {
         out: &mut dyn Write,
     ) -> Result<(), CommandError>;
 
-    /// Looks at the spool for an operator. May open a connection and wait for seconds: not to be called
-    /// on a runtime's thread.
-    fn examine(&self, limits: Limits) -> Examination;
+    /// Looks at the spool for an operator, with the largest event in bytes that may come. May open a
+    /// connection and wait for seconds: not to be called on a runtime's thread.
+    fn examine(&self, limits: Limits, largest_event: usize) -> Vec<Examination>;
 
     /// The cargo feature that this build lacks for it.
     fn missing_feature(&self) -> Option<&'static str> {
@@ -187,13 +198,13 @@ impl Backend for NotBuiltIn {
         Err(self.error().into())
     }
 
-    fn examine(&self, _: Limits) -> Examination {
-        Examination {
+    fn examine(&self, _: Limits, _: usize) -> Vec<Examination> {
+        vec![Examination {
             about: "spool".to_owned(),
-            found: Err(Trouble {
+            found: Found::Bad(Trouble {
                 what: self.describe(),
                 advice: "build it with this feature, or name another spool",
             }),
-        }
+        }]
     }
 }

@@ -37,7 +37,7 @@ mod sqlite;
 mod store;
 mod upstream;
 
-pub use backend::{Backend, Examination, Limits, Opened, SharedFolder, Terms, Trouble};
+pub use backend::{Backend, Examination, Found, Limits, Opened, SharedFolder, Terms, Trouble};
 pub use breaker::{BreakerSettings, Condition};
 pub use command::{CommandError, Form, Selection, SpoolCommand};
 pub use drain_state::Draining;

@@ -6,5 +6,6 @@ pub(crate) mod drain;
 pub(crate) mod process;
 pub(crate) mod reload;
 pub(crate) mod server;
+pub(crate) mod signals;
 pub(crate) mod startable;
 pub(crate) mod upgrade;

@@ -11,7 +11,7 @@ use super::look::inspect_folder;
 use super::settings::FolderState;
 use super::worker::Command;
 use super::{Spool, SpoolSettings};
-use crate::backend::{Backend, Examination, Limits, Opened, SharedFolder, Terms, Trouble};
+use crate::backend::{Backend, Examination, Found, Limits, Opened, SharedFolder, Terms, Trouble};
 use crate::{CommandError, Leadership, SpoolCommand, SpoolError};
 
 /// A spool in a folder.
@@ -48,19 +48,19 @@ impl Backend for Folder<'_> {
         command.run(self.0, out)
     }
 
-    fn examine(&self, _: Limits) -> Examination {
+    fn examine(&self, _: Limits, _: usize) -> Vec<Examination> {
         let found = match inspect_folder(self.0) {
-            Ok(FolderState::Usable) => Ok("is there and can be used"),
-            Ok(FolderState::Empty) => Ok("is not there yet and can be made"),
-            Err(error) => Err(Trouble {
+            Ok(FolderState::Usable) => Found::Well("is there and can be used".to_owned()),
+            Ok(FolderState::Empty) => Found::Well("is not there yet and can be made".to_owned()),
+            Err(error) => Found::Bad(Trouble {
                 what: error.to_string(),
                 advice: "give the user that Hedgerow runs as a folder it can write in",
             }),
         };
-        Examination {
+        vec![Examination {
             about: format!("spool {}", self.describe()),
             found,
-        }
+        }]
     }
 
     fn folder(&self) -> Option<&Path> {

@@ -6,9 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::process::{getrlimit, Resource};
 
 use crate::config::{Config, Spool};
-use crate::delivery::{Examination, Trouble};
+use crate::delivery::{Examination, Found, Trouble};
 use crate::doctor::{self, Finding};
 
+use crate::proxy::acme;
 use crate::proxy::{check_server, BuildError, ServerError};
 
 /// Looks at it. Opens no connection, except to a spool that several machines share.
@@ -24,16 +25,24 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         findings.push(Finding::well(START, said));
     }
     match &config.delivery.spool {
-        Some(spool) => findings.extend(self::spool(spool)),
+        Some(spool) => findings.extend(self::spool(spool, config.bounds.event)),
         None => findings.push(Finding::odd(
             "spool",
             "off",
             "with `delivery.spool` events outlast an outage of PostHog",
         )),
     }
+    let mut ordered = Vec::new();
     for listener in &config.listen {
-        for tls in listener.certificates() {
+        for tls in listener.certificate_files() {
             findings.extend(certificate(&tls.certificate));
+        }
+        for settings in listener.ordered_certificates() {
+            // Listeners may have the same one.
+            if !ordered.contains(&settings) {
+                ordered.push(settings);
+                findings.extend(acme::examine(settings));
+            }
         }
     }
     findings.push(doctor::files(getrlimit(Resource::Nofile).current));
@@ -62,23 +71,22 @@ fn remedy(refusal: &ServerError) -> &'static str {
     }
 }
 
-fn spool(spool: &Spool) -> Vec<Finding> {
+fn spool(spool: &Spool, largest_event: usize) -> Vec<Finding> {
     // A thread of its own: a shared spool is asked over a connection, which takes a runtime of its own.
     let examined = std::thread::scope(|scope| {
-        let examining = scope.spawn(|| spool.place.backend().examine(spool.limits()));
-        examining.join()
+        let backend = || spool.place.backend().examine(spool.limits(), largest_event);
+        scope.spawn(backend).join()
     });
-    let Ok(Examination { about, found }) = examined else {
-        return vec![Finding::bad(
-            "spool",
-            "looking at it ended in a panic",
-            "report it",
-        )];
+    let Ok(examined) = examined else {
+        let what = "looking at it ended in a panic";
+        return vec![Finding::bad("spool", what, "report it")];
     };
-    let mut findings = vec![match found {
-        Ok(well) => Finding::well(about, well),
-        Err(Trouble { what, advice }) => Finding::bad(about, what, advice),
-    }];
+    let finding = |Examination { about, found }| match found {
+        Found::Well(well) => Finding::well(about, well),
+        Found::Unknown(Trouble { what, advice }) => Finding::odd(about, what, advice),
+        Found::Bad(Trouble { what, advice }) => Finding::bad(about, what, advice),
+    };
+    let mut findings: Vec<Finding> = examined.into_iter().map(finding).collect();
     if let Some(folder) = spool.place.backend().folder() {
         let there = folder.ancestors().find(|folder| folder.exists());
         let disk = rustix::fs::statvfs(there.unwrap_or(Path::new(".")));

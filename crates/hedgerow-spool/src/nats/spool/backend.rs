@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{NatsSettings, NatsSpool};
-use crate::backend::{Backend, Examination, Limits, Opened, Terms, Trouble};
+use crate::backend::{Backend, Examination, Found, Limits, Opened, Terms, Trouble};
 use crate::{CommandError, Form, NatsLogin, NatsPlace, SpoolCommand, SpoolError};
 
 /// The largest event in bytes that a NATS server takes unless its own configuration says otherwise
@@ -53,22 +53,51 @@ impl Backend for OnNats<'_> {
         command.run_on_nats(&self.settings(limits), out)
     }
 
-    fn examine(&self, limits: Limits) -> Examination {
+    fn examine(&self, limits: Limits, largest_event: usize) -> Vec<Examination> {
+        let about = "spool on NATS".to_owned();
         let listed = self.run(limits, &SpoolCommand::Ls(Form::default()), &mut Vec::new());
-        let found = match listed {
-            Ok(()) => Ok("answers, and has its streams"),
+        let there = match listed {
+            Ok(()) => "answers, and has its streams",
             Err(CommandError::Spool(SpoolError::NoStream(_))) => {
-                Ok("answers; the first proxy makes the streams")
+                "answers; the first proxy makes the streams"
             }
-            Err(error) => Err(Trouble {
-                what: error.to_string(),
-                advice: "check `delivery.spool.nats`: its URL, its login, and that JetStream is on",
+            Err(error) => {
+                let found = Found::Bad(Trouble {
+                    what: error.to_string(),
+                    advice:
+                        "check `delivery.spool.nats`: its URL, its login, and that JetStream is on",
+                });
+                return vec![Examination { about, found }];
+            }
+        };
+        let size = match self.settings(limits).ask_largest_event() {
+            Ok(Some(most)) if most < largest_event => Found::Bad(Trouble {
+                what: format!("`limits.event` is {largest_event} bytes, and NATS takes {most}"),
+                advice:
+                    "raise the servers' `max_payload` (or the stream's largest message), or lower \
+                         `limits.event`: what is larger is refused when the spool is needed",
+            }),
+            Ok(most) => {
+                let most = most.map_or("any size".to_owned(), |most| format!("up to {most} bytes"));
+                Found::Well(format!(
+                    "NATS takes {most}, `limits.event` is {largest_event}"
+                ))
+            }
+            Err(error) => Found::Unknown(Trouble {
+                what: format!("could not be found out: {error}"),
+                advice: "ask again when NATS is well",
             }),
         };
-        Examination {
-            about: "spool on NATS".to_owned(),
-            found,
-        }
+        vec![
+            Examination {
+                about,
+                found: Found::Well(there.to_owned()),
+            },
+            Examination {
+                about: "spool on NATS, size of an event".to_owned(),
+                found: size,
+            },
+        ]
     }
 
     fn secrets(&self) -> Vec<&str> {
@@ -88,7 +117,8 @@ impl Backend for OnNats<'_> {
     fn warning_of_large_events(&self, largest: usize) -> Option<Cow<'static, str>> {
         (largest > TAKEN).then_some(Cow::Borrowed(
             "`event` is above the 1 MiB that NATS servers take by default: unless their \
-             `max_payload` is larger, such events are refused when the spool is needed",
+             `max_payload` is larger, such events are refused when the spool is needed; `hedgerow \
+             doctor` asks them",
         ))
     }
 }
