@@ -39,6 +39,7 @@ check: cmake
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
+	cargo clippy --locked --no-default-features --features sqlite -- -D warnings
 	cargo clippy --locked --no-default-features --features nats -- -D warnings
 
 test: announce check supply-chain clients nats-server pebble prometheus faketime web-servers blocker-lists

@@ -19,6 +19,7 @@
 )]
 
 mod support;
+mod valgrind;
 
 use std::process::Command;
 use std::time::Duration;
@@ -186,21 +187,6 @@ fn instructions(way: &str, case: &str, events: usize) -> u64 {
 fn counted_by_valgrind(run: &str, events: usize) -> u64 {
     let few = 20.min(1 + 6000 / events as u64);
     let many = few + (600 / events as u64).max(1);
-    let count = |rounds: u64| {
-        let output = Command::new("valgrind")
-            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(std::env::current_exe().unwrap())
-            .env(RUN, format!("{run} {rounds}"))
-            .output()
-            .expect("valgrind is needed to count instructions");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
-        let collected = said.split("Collected : ").nth(1);
-        let digits = collected.and_then(|rest| rest.split_whitespace().next());
-        digits
-            .unwrap_or_else(|| panic!("{said}"))
-            .parse::<u64>()
-            .unwrap()
-    };
+    let count = |rounds: u64| valgrind::instructions(&[(RUN, format!("{run} {rounds}"))]);
     (count(many) - count(few)) / (many - few) / events as u64
 }

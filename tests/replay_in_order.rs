@@ -22,9 +22,9 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use hedgerow::delivery::{
-    BreakerSettings, Condition, Delivery, DeliveryMode, Encoding, Form, OutgoingBatch, Refusal,
-    Replay, ReplaySettings, Route, Selection, Spool, SpoolCommand, SpoolSettings, SpooledEvent,
-    Store, Upstream, Verdict,
+    BreakerSettings, Condition, Delivery, DeliveryMode, Encoding, Form, OutgoingBatch, Project,
+    Refusal, Replay, ReplaySettings, Route, Selection, Spool, SpoolCommand, SpoolSettings,
+    SpooledEvent, Store, Upstream, Verdict,
 };
 use hedgerow::posthog::{ApiKey, Envelope};
 
@@ -191,6 +191,15 @@ impl House {
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    async fn until_the_breaker_opens(&self) -> Project {
+        let project = self.delivery.project("shop");
+        self.until("the breaker opens", || {
+            project.condition() == Condition::Open
+        })
+        .await;
+        project
     }
 
     async fn until_empty(&self) {

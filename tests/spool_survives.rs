@@ -56,6 +56,18 @@ fn ids(held: &[QueuedEvent]) -> Vec<String> {
     held.iter().map(id).collect()
 }
 
+/// Events `a`, `b` and `c` of one project, of which the first is a dead letter.
+async fn keep_three_and_refuse_the_first(spool: &Spool) {
+    let events = vec![event("a", 1), event("b", 1), event("c", 1)];
+    spool.append("shop", events).await.unwrap();
+    let first = all(spool).await[0].position;
+    let refusal = Refusal {
+        status: 400,
+        reason: "no".to_owned(),
+    };
+    spool.dead_letter("shop", first, refusal).await.unwrap();
+}
+
 async fn all(spool: &Spool) -> Vec<QueuedEvent> {
     spool.peek("shop", EVERYTHING).await.unwrap().events
 }

@@ -14,12 +14,7 @@ async fn an_open_breaker_sends_probes_of_one_event_and_live_traffic_goes_to_the_
         }
     });
     let replay = house.replay(&upstream, ReplaySettings::default());
-    let project = house.delivery.project("shop");
-    house
-        .until("the breaker opens", || {
-            project.condition() == Condition::Open
-        })
-        .await;
+    let project = house.until_the_breaker_opens().await;
     assert_eq!(project.admit().await, Route::Spool);
     house.until_empty().await;
     let sizes: Vec<usize> = upstream

@@ -106,12 +106,7 @@ async fn when_posthog_refuses_everything_the_events_wait() {
         }
     });
     let replay = house.replay(&upstream, ReplaySettings::default());
-    let project = house.delivery.project("shop");
-    house
-        .until("the breaker opens", || {
-            project.condition() == Condition::Open
-        })
-        .await;
+    house.until_the_breaker_opens().await;
     house.until_empty().await;
     replay.stop().await;
     let dead_lettered = house.spool.counters().dead_lettered.load(Ordering::Relaxed);

@@ -84,14 +84,7 @@ async fn what_is_too_old_is_dropped_and_counted_dead_letters_included() {
         ..SpoolSettings::default()
     };
     let spool = Spool::open(folder.path(), settings).unwrap();
-    let events = vec![event("a", 1), event("b", 1), event("c", 1)];
-    spool.append("shop", events).await.unwrap();
-    let first = all(&spool).await[0].position;
-    let refusal = Refusal {
-        status: 400,
-        reason: "no".to_owned(),
-    };
-    spool.dead_letter("shop", first, refusal).await.unwrap();
+    keep_three_and_refuse_the_first(&spool).await;
     let deadline = Instant::now() + Duration::from_secs(30);
     while spool.counters().expired.load(Ordering::Relaxed) < 3 {
         assert!(Instant::now() < deadline);

@@ -40,14 +40,7 @@ async fn nothing_dies_of_a_clock_that_is_set_while_it_waits_or_while_nothing_run
         Spool::open_with_clock(folder.path(), settings, Arc::clone(&clock)).unwrap()
     };
     let spool = open();
-    let events = vec![event("a", 1), event("b", 1), event("c", 1)];
-    spool.append("shop", events).await.unwrap();
-    let first = all(&spool).await[0].position;
-    let refusal = Refusal {
-        status: 400,
-        reason: "no".to_owned(),
-    };
-    spool.dead_letter("shop", first, refusal).await.unwrap();
+    keep_three_and_refuse_the_first(&spool).await;
     let mut expected = vec!["b".to_owned(), "c".to_owned()];
     let mut spool = Some(spool);
     for days in [400, -400, 3_650] {

@@ -6,12 +6,15 @@
 #![allow(
     missing_docs,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing
 )]
 
+#[path = "../../../benches/valgrind/mod.rs"]
+mod valgrind;
+
 use std::hint::black_box;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -74,21 +77,6 @@ fn rounds(way: &str, events: usize, rounds: u32) {
 
 fn instructions(way: &str, events: usize) -> u64 {
     let (few, many) = (10, 110);
-    let count = |rounds: u64| {
-        let output = Command::new("valgrind")
-            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(std::env::current_exe().unwrap())
-            .env(RUN, format!("{way} {events} {rounds}"))
-            .output()
-            .unwrap_or_else(|error| panic!("valgrind is needed to count instructions: {error}"));
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
-        let collected = said.split("Collected : ").nth(1);
-        let digits = collected.and_then(|rest| rest.split_whitespace().next());
-        digits
-            .unwrap_or_else(|| panic!("{said}"))
-            .parse::<u64>()
-            .unwrap()
-    };
-    (count(many) - count(few)) / (many - few) / events as u64
+    let count = |rounds: u32| valgrind::instructions(&[(RUN, format!("{way} {events} {rounds}"))]);
+    (count(many) - count(few)) / u64::from(many - few) / events as u64
 }

@@ -64,7 +64,7 @@ fn a_full_group_leaves_at_once_and_never_holds_more_than_it_may() {
 }
 
 #[test]
-fn a_slow_answer_holds_up_its_own_persons_and_nobody_else() {
+fn a_slow_answer_holds_up_its_own_persons_alone() {
     let start = Instant::now();
     let mut queue = queue(1_000, 8);
     queue.push("a", of(&[1], 10), start);

@@ -1,8 +1,8 @@
 //! How an event is found that PostHog refuses: a refused batch is halved until the culprit stands
 //! alone, and the others go through in their order. The same for what streams and for the replay.
 
-/// So many events refused for good, none accepted between them, mean that the fault is not in the
-/// events.
+/// The number of events refused for good, none accepted between them, from which on the fault is taken
+/// not to be in the events.
 pub const REFUSED_IN_ROW: u32 = 20;
 
 /// The parts of a batch that are still to be sent, the earliest last.

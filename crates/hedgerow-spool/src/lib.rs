@@ -20,6 +20,7 @@
 
 mod backend;
 mod breaker;
+mod by_project;
 mod command;
 mod drain_state;
 mod error;

@@ -5,12 +5,12 @@
 //! per `distinct_id`, because `$identify` and `$create_alias` join ids, and an order between two
 //! ids that turn out to be one person cannot be repaired later (posthog-ingestion 4.3).
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::breaker::{Admission, Breaker, BreakerSettings, Condition};
+use super::by_project::ByProject;
 use super::drain_state::{DrainState, Draining};
 use super::store::{FinalBatch, Gauge, Store};
 use super::{SpoolError, SpooledEvent, Verdict};
@@ -41,7 +41,7 @@ pub struct Delivery {
     store: Arc<dyn Store>,
     breaker: BreakerSettings,
     hold: Duration,
-    projects: RwLock<HashMap<String, Project>>,
+    projects: ByProject<Project>,
 }
 
 /// Delivery of one project. Clones share their state; keep one with the compiled configuration, so
@@ -89,36 +89,23 @@ impl Delivery {
             store,
             breaker,
             hold,
-            projects: RwLock::default(),
+            projects: ByProject::default(),
         }
     }
 
     /// Delivery of a project.
     pub fn project(&self, name: &str) -> Project {
-        let known = self
-            .projects
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned();
-        known.unwrap_or_else(|| {
-            let mut projects = self
-                .projects
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            let project = projects.entry(name.to_owned()).or_insert_with(|| Project {
-                inner: Arc::new(Inner {
-                    name: name.to_owned(),
-                    store: Arc::clone(&self.store),
-                    gauge: self.store.gauges().of(name),
-                    breaker: Breaker::new(self.breaker),
-                    hold: self.hold,
-                    spool_mode: AtomicBool::new(false),
-                    refused_in_row: AtomicU32::new(0),
-                    drain_state: DrainState::default(),
-                }),
-            });
-            project.clone()
+        self.projects.of(name, || Project {
+            inner: Arc::new(Inner {
+                name: name.to_owned(),
+                store: Arc::clone(&self.store),
+                gauge: self.store.gauges().of(name),
+                breaker: Breaker::new(self.breaker),
+                hold: self.hold,
+                spool_mode: AtomicBool::new(false),
+                refused_in_row: AtomicU32::new(0),
+                drain_state: DrainState::default(),
+            }),
         })
     }
 
@@ -129,24 +116,21 @@ impl Delivery {
 
     /// Every project that was ever used, by name.
     pub fn status(&self) -> Vec<ProjectStatus> {
-        let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<ProjectStatus> = projects
-            .values()
-            .map(|project| ProjectStatus {
-                project: project.inner.name.clone(),
-                events: project.inner.gauge.events(),
-                bytes: project.inner.gauge.bytes(),
-                oldest: project.inner.gauge.oldest(),
-                dead_letters: project.inner.gauge.dead_letters(),
-                breaker: project.inner.breaker.condition(),
-                draining: match project.inner.gauge.events() {
+        let projects = self.projects.all().into_iter();
+        projects
+            .map(|(name, Project { inner })| ProjectStatus {
+                project: name,
+                events: inner.gauge.events(),
+                bytes: inner.gauge.bytes(),
+                oldest: inner.gauge.oldest(),
+                dead_letters: inner.gauge.dead_letters(),
+                breaker: inner.breaker.condition(),
+                draining: match inner.gauge.events() {
                     0 => Draining::Normal,
-                    _ => project.inner.drain_state.draining(),
+                    _ => inner.drain_state.draining(),
                 },
             })
-            .collect();
-        all.sort_unstable_by(|one, other| one.project.cmp(&other.project));
-        all
+            .collect()
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{watch, Notify};
 
+use super::by_project::ByProject;
 use super::{SpoolError, SpooledEvent};
 
 /// Where an event stands in its spool; larger is later.
@@ -197,7 +198,7 @@ pub trait Store: Send + Sync + 'static {
 /// What waits, per project. Reading it costs an atomic load.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    projects: RwLock<HashMap<String, Arc<Gauge>>>,
+    projects: ByProject<Arc<Gauge>>,
     changed: Notify,
     used: AtomicU64,
     /// Zero as long as nothing is known.
@@ -227,39 +228,23 @@ pub struct Gauge {
 impl Gauges {
     /// The gauge of a project; it lives as long as the spool.
     pub fn of(&self, project: &str) -> Arc<Gauge> {
-        let known = self
-            .projects
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(project)
-            .cloned();
-        known.unwrap_or_else(|| {
-            let mut projects = self
-                .projects
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(projects.entry(project.to_owned()).or_default())
-        })
+        self.projects.of(project, Arc::default)
     }
 
     /// The projects that have events waiting.
     pub fn waiting(&self) -> Vec<String> {
-        let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
-        let mut names: Vec<String> = projects
-            .iter()
+        let projects = self.projects.all().into_iter();
+        projects
             .filter(|(_, gauge)| gauge.events() > 0)
-            .map(|(name, _)| name.clone())
-            .collect();
-        names.sort_unstable();
-        names
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// The number of additions so far of each project, for [`Gauge::correct`].
     pub fn snapshot(&self) -> HashMap<String, u64> {
-        let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
+        let projects = self.projects.all().into_iter();
         projects
-            .iter()
-            .map(|(name, gauge)| (name.clone(), gauge.additions()))
+            .map(|(name, gauge)| (name, gauge.additions()))
             .collect()
     }
 
@@ -280,9 +265,8 @@ impl Gauges {
         for name in letters.keys() {
             self.of(name);
         }
-        let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
-        for (name, gauge) in projects.iter() {
-            let number = letters.get(name).copied().unwrap_or_default();
+        for (name, gauge) in self.projects.all() {
+            let number = letters.get(&name).copied().unwrap_or_default();
             gauge.dead_letters.store(number, Ordering::Relaxed);
         }
     }

@@ -8,7 +8,7 @@ use hedgerow_rewrite::posthog::Envelope;
 
 use super::{QueuedEvent, Refusal};
 
-/// So many characters of an answer are kept.
+/// Characters of an answer that are kept.
 const REASON: usize = 200;
 
 /// A batch on its way to PostHog.

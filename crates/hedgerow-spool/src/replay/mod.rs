@@ -32,8 +32,8 @@ pub struct ReplaySettings {
     /// The longest time that a delivery takes, its timeouts added up. A lead that ends earlier is
     /// not used.
     pub longest_delivery: Duration,
-    /// So many events refused for good, none accepted between them, mean that the fault is not in
-    /// the events; then they wait instead of becoming dead letters.
+    /// The number of events refused for good, none accepted between them, from which on the fault is
+    /// taken not to be in the events; then they wait instead of becoming dead letters.
     pub refused_in_row: u32,
 }
 

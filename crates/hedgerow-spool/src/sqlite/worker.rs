@@ -100,7 +100,7 @@ pub(super) struct Worker {
     /// Delivered, but not yet forgotten by the file.
     pub(super) delivered: HashMap<Position, Arc<str>>,
     pub(super) room: Room,
-    /// So many bytes of the log are not in the file yet.
+    /// Bytes of the log that are not in the file yet.
     pub(super) logged: usize,
     pub(super) failed: Option<(Instant, SpoolError)>,
     /// The trouble that has been told, for the line that tells its end.
