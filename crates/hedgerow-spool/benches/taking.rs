@@ -26,7 +26,11 @@ const RUN: &str = "HEDGEROW_BENCH_RUN";
 fn main() {
     if let Ok(run) = std::env::var(RUN) {
         let parts: Vec<&str> = run.split(' ').collect();
-        return rounds(parts[0], parts[1].parse().unwrap(), parts[2].parse().unwrap());
+        return rounds(
+            parts[0],
+            parts[1].parse().unwrap(),
+            parts[2].parse().unwrap(),
+        );
     }
     println!("instructions an event, for the spool");
     for events in [1, 20, 300] {
