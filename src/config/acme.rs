@@ -7,7 +7,8 @@ use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use base64::Engine;
 
 use super::listeners::pem;
-use super::model::{CaFile, Certificate, Listener};
+use super::listeners::{Certificate, Listener};
+use super::model::CaFile;
 use super::reader::{did_you_mean, Field, Reader, Section};
 use super::tree::Kind;
 use super::{schema, secret};
