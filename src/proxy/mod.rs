@@ -5,6 +5,11 @@
 //! sent to PostHog over the framework's connectors, and answered. Nothing of it passes through the
 //! proxying phases, so none of their traps can hit it.
 
+#[cfg(feature = "acme")]
+mod acme;
+#[cfg(not(feature = "acme"))]
+#[path = "acme/off.rs"]
+mod acme;
 mod client;
 mod first_party;
 mod intake;
@@ -35,6 +40,7 @@ use crate::delivery::SpoolError;
 use crate::rewrite::Rewriter;
 use crate::site::LibraryError;
 
+use acme::Acme;
 use first_party::files::Files;
 use first_party::posthog::Passed;
 use intake::account::Accounts;
@@ -71,6 +77,8 @@ pub use site::{Context, Site};
 
 /// How long a client's connection waits for its next request, unless told otherwise.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long a client may take nothing of its answer, unless told otherwise.
+const UNREAD: Duration = Duration::from_secs(120);
 /// How long the head of a request to the operator's own listeners may take.
 const HEAD: Duration = Duration::from_secs(30);
 
@@ -109,6 +117,8 @@ struct Shared {
 
 /// One configuration at work. A request holds the one that it began with.
 struct Inner {
+    /// Certificates that are ordered.
+    acme: Arc<Acme>,
     config: Arc<Config>,
     /// Which of its routes a request is on.
     route_table: RouteTable,
@@ -133,6 +143,8 @@ struct Inner {
     observer: Option<Arc<dyn Observer>>,
     admin: Option<Arc<Admin>>,
     idle_seconds: u64,
+    /// How long a client may take nothing of its answer.
+    unread: Duration,
     clock: Clock,
     /// Whether the server that this is in leaves: connections end with the next answer.
     leaving: Arc<AtomicBool>,
@@ -210,6 +222,9 @@ pub enum BuildError {
     /// The spool is there but cannot be used by this version.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// A listener orders a certificate, and this build cannot.
+    #[error("this build orders no certificates: it was made without the cargo feature acme")]
+    NoAcme,
     /// The host makes no valid request.
     #[error("project {project}: its host cannot stand in a request")]
     Host {
@@ -230,6 +245,7 @@ impl Hedgerow {
             config,
             observer: None,
             idle: IDLE,
+            unread: UNREAD,
             clock: Arc::new(SystemTime::now),
             live: None,
         }
@@ -370,6 +386,7 @@ pub struct Builder {
     config: Config,
     observer: Option<Arc<dyn Observer>>,
     idle: Duration,
+    unread: Duration,
     clock: Clock,
     live: Option<Arc<Live>>,
 }
@@ -408,6 +425,14 @@ impl Builder {
         self
     }
 
+    /// How long a client may take nothing of what is written of its answer, two minutes if nothing is
+    /// said. For [`Site`]; another proxy has bounds of its own.
+    #[must_use]
+    pub fn unread_timeout(mut self, unread: Duration) -> Self {
+        self.unread = unread;
+        self
+    }
+
     /// Takes the time of day from this clock instead of the system's. It says when messages
     /// arrive, and so which times are corrected and which sessions go on.
     #[must_use]
@@ -429,7 +454,9 @@ impl Builder {
             &self.config.trusted_proxies,
             Arc::clone(&log_limit),
         );
+        let leaving = Arc::default();
         let lasting = Lasting {
+            acme: Arc::new(Acme::leaving_with(&leaving)),
             backlog: None,
             counters: Arc::default(),
             budget: Budget::new(self.config.limits.memory),
@@ -439,8 +466,9 @@ impl Builder {
             observer: self.observer,
             // Zero would mean for ever.
             idle_seconds: self.idle.as_secs().max(1),
+            unread: self.unread,
             clock: self.clock,
-            leaving: Arc::default(),
+            leaving,
             accounts: Arc::default(),
             rates: Arc::default(),
             reloads: Arc::default(),

@@ -188,6 +188,19 @@ impl Project {
         }
     }
 
+    /// The way that the next batch will probably go, for its writer to prepare for. Waits for
+    /// nothing, and promises nothing.
+    pub fn likely_route(&self) -> Route {
+        let inner = &self.inner;
+        let streams = self.mode() != DeliveryMode::Spool
+            && inner.gauge.events() == 0
+            && inner.breaker.condition() == Condition::Closed;
+        match streams {
+            true => Route::Stream,
+            false => Route::Spool,
+        }
+    }
+
     /// Reports what became of a batch that was admitted to stream.
     pub fn report(&self, verdict: &Verdict) {
         match verdict {

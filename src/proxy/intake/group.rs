@@ -18,7 +18,7 @@ use crate::delivery::{
     Bounds, DeliveryMode, Encoding, Finished, Queue, Received, RequestId, RequestInfo, SpoolError,
     SpooledEvent,
 };
-use crate::posthog::{events_within, join, Bearing};
+use crate::posthog::{events_within, join, Bearing, Outline};
 
 use crate::proxy::intake::upload::Stop;
 use crate::proxy::intake::verdict::{Then, Trouble, Verdict};
@@ -61,6 +61,8 @@ enum Timer {
 pub(crate) struct Request {
     /// The batch in its envelope.
     pub(crate) batch: Bytes,
+    /// Where its events stand, if it was noted.
+    pub(crate) outline: Option<Outline>,
     /// What is known of its events.
     pub(crate) bearing: Bearing,
     /// When the request arrived, and from which address as PostHog may be told it.
@@ -78,8 +80,16 @@ struct Entry {
 /// What is left of a request when its events stand in a group.
 struct Ticket {
     arrived: Received,
+    outline: Option<Outline>,
     answer: oneshot::Sender<Outcome>,
     _held: Reservation,
+}
+
+impl Ticket {
+    /// The events of the request's own batch, for the spool.
+    fn events(&self, batch: &Bytes) -> Result<Vec<SpooledEvent>, SpoolError> {
+        SpooledEvent::of_written(batch, self.outline.as_ref(), self.arrived)
+    }
 }
 
 /// One request of a group, and where its events stand in the group's batch.
@@ -157,6 +167,7 @@ impl Gathering {
             batch: request.batch,
             ticket: Ticket {
                 arrived: request.arrived,
+                outline: request.outline,
                 answer,
                 _held: request.held,
             },
@@ -218,7 +229,7 @@ impl Gathering {
             return Err(Stop::Verdict(verdict));
         };
         verdict.report(destination.project(), &self.log_limit, Then::Kept);
-        let events = SpooledEvent::of_batch(&entry.batch, entry.ticket.arrived);
+        let events = entry.ticket.events(&entry.batch);
         let kept = backlog.keep(destination, events).await;
         kept.map(|holder| (holder, Vec::new())).map_err(Stop::from)
     }
@@ -379,7 +390,7 @@ impl Load {
         let mut all = Vec::new();
         for part in &self.parts {
             let batch = self.alone(destination, part);
-            all.extend(SpooledEvent::of_batch(&batch, part.ticket.arrived)?);
+            all.extend(part.ticket.events(&batch)?);
         }
         Ok(all)
     }

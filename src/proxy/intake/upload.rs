@@ -396,7 +396,7 @@ impl<'a> Upload<'a> {
             self.rewrite.address_to(Arc::clone(destination.recipient()));
             let gathering = self.inner.gathering.get(&destination.project().name);
             self.target = Some(Target {
-                batch: fresh(destination, gathering),
+                batch: fresh(self.inner, destination, gathering),
                 destination,
                 gathering,
                 outgoing: None,
@@ -491,7 +491,7 @@ impl<'a> Upload<'a> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
-        let fresh = fresh(target.destination, target.gathering);
+        let fresh = fresh(self.inner, target.destination, target.gathering);
         let mut batch = std::mem::replace(&mut target.batch, fresh);
         let project = target.destination.project();
         let verdict = match target.outgoing.take() {
@@ -506,11 +506,13 @@ impl<'a> Upload<'a> {
             None if batch.events() == 0 => return Ok(()),
             None => {
                 let bearing = batch.take_bearing();
+                let outline = batch.take_outline();
                 let body = Bytes::from(batch.close());
                 if let (Some(gathering), Some(bearing)) = (target.gathering, bearing) {
                     let request = Request {
                         held: self.reservation.split_off(body.len()),
                         batch: body,
+                        outline,
                         bearing,
                         arrived: self.arrived,
                     };
@@ -524,7 +526,7 @@ impl<'a> Upload<'a> {
                 }
                 let destination = target.destination;
                 if let Some(backlog) = &self.inner.backlog {
-                    let kept = backlog.deliver(destination, body, self.arrived);
+                    let kept = backlog.deliver(destination, body, outline, self.arrived);
                     let holder = kept.await?;
                     self.watcher.settle(outcome_of(holder));
                     self.rewrite.confirm();
@@ -573,10 +575,14 @@ impl Inner {
 }
 
 /// An empty batch.
-fn fresh(destination: &Destination, gathering: Option<&Arc<Gathering>>) -> Batch {
-    match gathering {
+fn fresh(inner: &Inner, destination: &Destination, gathering: Option<&Arc<Gathering>>) -> Batch {
+    let batch = match gathering {
         Some(_) => Batch::open_to_gather(destination.envelope()),
         None => Batch::open(destination.envelope()),
+    };
+    match &inner.backlog {
+        Some(backlog) => backlog.prepared(destination, batch),
+        None => batch,
     }
 }
 

@@ -22,7 +22,7 @@ use crate::delivery::{
 };
 #[cfg(feature = "nats")]
 use crate::delivery::{NatsSettings, NatsSpool};
-use crate::posthog::Envelope;
+use crate::posthog::{Batch, Envelope, Outline};
 
 use crate::proxy::intake::verdict::{Then, Verdict};
 use crate::proxy::operator::log_limit::LogLimit;
@@ -255,6 +255,15 @@ impl Backlog {
         }
     }
 
+    /// An empty batch, which notes where its events stand if it will probably go into the spool.
+    pub(crate) fn prepared(&self, destination: &Destination, batch: Batch) -> Batch {
+        let project = self.delivery.project(&destination.project().name);
+        match project.likely_route() {
+            Route::Spool => batch.outlined(),
+            Route::Stream => batch,
+        }
+    }
+
     /// Brings a whole batch to PostHog or into the spool, and says which. After `Ok` its events are
     /// safe.
     ///
@@ -264,9 +273,10 @@ impl Backlog {
         &self,
         destination: &Destination,
         batch: Bytes,
+        outline: Option<Outline>,
         arrived: Received,
     ) -> Result<Holder, NotSpooled> {
-        let events = || SpooledEvent::of_batch(&batch, arrived);
+        let events = || SpooledEvent::of_written(&batch, outline.as_ref(), arrived);
         self.bring(destination, &batch, arrived.from, events).await
     }
 

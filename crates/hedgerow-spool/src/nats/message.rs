@@ -67,7 +67,7 @@ fn pack(events: &[SpooledEvent]) -> Option<Run> {
     Some(Run {
         bytes: payload.len() as u64,
         payload: payload.into(),
-        id: format!("{}:{}:{dedup_key:032x}", first.uuid(), events.len()),
+        id: format!("{}:{dedup_key:032x}", events.len()),
         first_arrival: milliseconds(first.first_arrival()),
         events: events.len() as u64,
     })

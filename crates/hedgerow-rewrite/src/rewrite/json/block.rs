@@ -3,7 +3,7 @@
 use wide::u8x16;
 
 /// How many bytes are looked at together.
-pub(super) const BLOCK: usize = 16;
+pub(in crate::rewrite) const BLOCK: usize = 16;
 
 /// A bit for each byte that ends a run of plain text: a quote, a backslash or a control character.
 #[inline(always)]
@@ -15,6 +15,14 @@ pub(super) fn special(block: &[u8; BLOCK]) -> u32 {
     let low = turned.min(u8x16::splat(0x20)).simd_eq(turned);
     let slash = bytes.simd_eq(u8x16::splat(b'\\'));
     (low | slash).to_bitmask()
+}
+
+/// A bit for each byte that is one of two.
+#[inline(always)]
+pub(in crate::rewrite) fn either(block: &[u8; BLOCK], one: u8, other: u8) -> u32 {
+    let bytes = u8x16::new(*block);
+    let ones = bytes.simd_eq(u8x16::splat(one));
+    (ones | bytes.simd_eq(u8x16::splat(other))).to_bitmask()
 }
 
 /// How many bytes from here are neither a quote, a backslash nor a control character.
@@ -34,25 +42,6 @@ pub(super) fn plain_run(text: &[u8]) -> usize {
     text.len() - rest.len() + stop.unwrap_or(rest.len())
 }
 
-/// Whether there is nothing but ASCII.
-pub(in crate::rewrite) fn is_ascii(text: &[u8]) -> bool {
-    // So many blocks are looked at together.
-    const BLOCKS: usize = 8;
-    let mut rest = text;
-    while let Some((blocks, after)) = rest.split_first_chunk::<{ BLOCKS * BLOCK }>() {
-        let mut any = u8x16::splat(0);
-        let (blocks, _) = blocks.as_chunks::<BLOCK>();
-        for block in blocks {
-            any |= u8x16::new(*block);
-        }
-        if any.to_bitmask() != 0 {
-            return false;
-        }
-        rest = after;
-    }
-    rest.is_ascii()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,19 +55,6 @@ mod tests {
                 let is_special = matches!(byte, b'"' | b'\\' | 0..=0x1f);
                 let expected = u32::from(is_special) << place;
                 assert_eq!(special(&block), expected, "{byte:#x} at {place}");
-            }
-        }
-    }
-
-    #[test]
-    fn one_byte_that_is_no_ascii_is_found_wherever_it_stands() {
-        for length in 0..300 {
-            let mut text = vec![0x7f; length];
-            assert!(is_ascii(&text), "{length}");
-            for place in 0..length {
-                text[place] = 0x80;
-                assert!(!is_ascii(&text), "{place} of {length}");
-                text[place] = 0;
             }
         }
     }
