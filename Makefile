@@ -14,7 +14,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test announce quick check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
+.PHONY: demo test announce quick check instructions blockers bench compare clients cmake chromium nats-server pebble prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -41,7 +41,7 @@ check: cmake
 	cargo clippy --locked --no-default-features -- -D warnings
 	cargo clippy --locked --no-default-features --features nats -- -D warnings
 
-test: announce check supply-chain clients nats-server prometheus faketime web-servers blocker-lists
+test: announce check supply-chain clients nats-server pebble prometheus faketime web-servers blocker-lists
 	@scripts/parts \
 	  tests 'HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --workspace --no-fail-fast' \
 	  documentation 'RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps' \
@@ -50,7 +50,7 @@ test: announce check supply-chain clients nats-server prometheus faketime web-se
 
 announce:
 	@echo "What is missing of these will be installed. Debian's packages: cmake, valgrind, chromium, firefox-esr with uBlock"
-	@echo "Origin, nats-server, prometheus, faketime, nginx, haproxy, caddy, curl. Below .deps/ and tests/clients/node_modules/:"
+	@echo "Origin, nats-server, pebble, prometheus, faketime, nginx, haproxy, caddy, curl, nghttp2-client. Below .deps/ and tests/clients/node_modules/:"
 	@echo "the npm, Python and Rust packages of Segment's clients, cargo-deny, the blockers' lists."
 
 # After each step: nothing here waits for a browser, a server or a disk.
@@ -108,6 +108,11 @@ chromium:
 nats-server:
 	@PATH="$$PATH:/usr/sbin" scripts/need nats-server nats-server --version
 
+# The authority that the tests of certificates order from.
+pebble:
+	@scripts/need pebble sh -c 'command -v pebble && command -v pebble-challtestsrv' \
+	|| echo "*** pebble cannot be had; the test that orders certificates will be SKIPPED. ***"
+
 # The rules are tested with promtool, and the alerts with the server itself.
 prometheus:
 	@scripts/need prometheus sh -c 'prometheus --version && promtool --version'
@@ -116,12 +121,13 @@ prometheus:
 faketime:
 	@scripts/need faketime faketime --version
 
-# In front of the real binary, as docs/behind has them.
+# In front of the real binary, as docs/behind has them, and clients of it.
 web-servers:
 	@PATH="$$PATH:/usr/sbin" scripts/need nginx nginx -v
 	@PATH="$$PATH:/usr/sbin" scripts/need haproxy haproxy -v
 	@scripts/need caddy caddy version
 	@scripts/need curl curl --version
+	@scripts/need nghttp2-client h2load --version
 
 # Firefox, and uBlock Origin as Debian has it: the extension with its lists, for Firefox's tests and
 # for those of the lists. Where they cannot be had, these tests are left out, loudly.

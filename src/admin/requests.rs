@@ -174,6 +174,8 @@ answered! {
     PostHog = "503" "posthog",
     /// The spool could not keep the events.
     Spool = "503" "spool",
+    /// The body for a server of the site came too slowly.
+    SlowUpload = "408" "slow_body",
     /// `limits.memory` is used up.
     Memory = "503" "memory",
     /// The body came too slowly.
@@ -219,6 +221,7 @@ impl Answered {
                 | Self::Spool
                 | Self::Memory
                 | Self::SlowBody
+                | Self::SlowUpload
                 | Self::NotYet
                 | Self::BadGateway
                 | Self::Unavailable
@@ -249,6 +252,7 @@ impl Answered {
             401 => Self::UnknownWriteKey,
             404 => Self::UnknownPath,
             405 => Self::MethodNotAllowed,
+            408 => Self::SlowUpload,
             413 => Self::TooLarge,
             400 => Self::Malformed,
             502 => Self::BadGateway,

@@ -7,6 +7,7 @@
 //!
 //! Relative paths in a file start at the folder of that file.
 
+mod acme;
 mod admin;
 mod delivery;
 mod difference;
@@ -16,6 +17,7 @@ mod library;
 mod listeners;
 mod marks;
 mod model;
+mod outline;
 mod page;
 mod path_prefix;
 mod privacy;
@@ -23,6 +25,7 @@ mod problem;
 mod projects;
 mod reader;
 mod render;
+mod route_table;
 mod routes;
 mod rules;
 mod schema;
@@ -37,25 +40,29 @@ mod units;
 mod words;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use hedgerow_spool::{
     DeliveryMode, NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace,
 };
 
-pub use difference::{differences, render_differences, Difference, Force};
+pub use acme::{Acme, Challenge, ExternalAccount};
+pub use difference::{differences, differences_of, render_differences, Difference, Force};
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
 pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
-pub use listeners::{H2c, Listener, Redirect, Tls};
+pub use listeners::{Certificate, H2c, Listener, Redirect, Tls};
 pub use marks::Marks;
 pub use model::{
-    Action, CaFile, Config, Delivery, Limits, OriginServer, Project, Route, Server, Spool,
-    UpstreamHttp, Watching,
+    Action, BodyRate, CaFile, Config, Delivery, Limits, OriginServer, Project, Route, Server,
+    Spool, UpstreamHttp, Watching,
 };
+pub use outline::{Outline, SealedOutline};
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
 pub use path_prefix::PathPrefix;
 pub use problem::{ConfigError, Place, Problem, Problems, Warning};
 pub use render::{render_problems, render_table, render_warnings};
+pub use route_table::RouteTable;
 pub use secret::{Environment, SecretSource, WithoutSecrets};
 pub use sessions::{CookieSessions, Sessions};
 pub use site_host::SiteHost;
@@ -159,6 +166,7 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         let (mut config, warnings) = Self::parse(&text, &secrets(folder)).map_err(invalid)?;
         config.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        config.outline = Outline::of(&text).ok().map(Arc::new);
         Ok((config, warnings))
     }
 }
@@ -194,6 +202,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     let server = sections::server(reader, &top);
     Some(Config {
         file: None,
+        outline: None,
         listen,
         admin,
         live: live.unwrap_or_default(),
@@ -246,7 +255,8 @@ fn warn_of_large_events(
         reader.warn(
             field,
             "`event` is above the 1 MiB that NATS servers take by default: unless their \
-             `max_payload` is larger, such events are refused when the spool is needed",
+             `max_payload` is larger, such events are refused when the spool is needed; `hedgerow \
+             doctor` asks them",
         );
     }
 }

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use super::first_party::{Origin, PostHogJs, SegmentFiles};
 use super::listeners::Listener;
+use super::outline::Outline;
 use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
@@ -46,6 +47,8 @@ pub struct Config {
     /// The file that it was read from, if it was one.
     #[doc(hidden)]
     pub file: Option<PathBuf>,
+    /// What that file says, key by key, as far as it is in force.
+    pub outline: Option<Arc<Outline>>,
     /// Where requests come in; at least one.
     #[doc(hidden)]
     pub listen: Vec<Listener>,
@@ -223,6 +226,28 @@ pub struct Limits {
     pub requests_per_client: Option<usize>,
     /// Requests a second with one write key; without a number as many as come.
     pub requests_per_key: Option<usize>,
+    /// How long the head of a request may take, from its first byte to its last.
+    pub head_timeout: Duration,
+    /// How fast a body has to come; as slowly as it likes if nothing is said.
+    pub body_rate: Option<BodyRate>,
+}
+
+/// The least speed of a body: in each stretch of `grace`, so many bytes a second on average.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyRate {
+    /// Bytes a second; at least one.
+    pub bytes: u64,
+    /// How long a body is let be before it is measured.
+    pub grace: Duration,
+}
+
+impl Default for BodyRate {
+    fn default() -> Self {
+        Self {
+            bytes: 250,
+            grace: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -234,6 +259,8 @@ impl Default for Limits {
             connections_per_client: 2_500,
             requests_per_client: None,
             requests_per_key: None,
+            head_timeout: Duration::from_secs(30),
+            body_rate: Some(BodyRate::default()),
         }
     }
 }
@@ -323,26 +350,16 @@ impl Config {
 
 #[doc(hidden)]
 impl Config {
-    /// The route of a request, and its path after the route's prefix and slash.
+    /// The route of a request, and its path after the route's prefix and slash. Each route is asked in
+    /// turn; [`RouteTable`](super::RouteTable) is for what looks often.
     ///
     /// `host` is the request's authority, with or without a port; `path` is its path as it was
     /// sent, without the query.
-    pub fn route<'p>(&self, host: Option<&str>, path: &'p str) -> Option<(&Route, &'p str)> {
-        let (_, route, tail) = self.numbered_route(host, path)?;
-        Some((route, tail))
-    }
-
-    /// The same, with the route's place in [`routes`](Self::routes) in front.
     ///
     /// On `segment` routes slashes that follow each other count once; what else there is gets its
     /// paths as they were sent.
-    pub fn numbered_route<'p>(
-        &self,
-        host: Option<&str>,
-        path: &'p str,
-    ) -> Option<(usize, &Route, &'p str)> {
-        let mut routes = self.routes.iter().enumerate();
-        routes.find_map(|(number, route)| {
+    pub fn route<'p>(&self, host: Option<&str>, path: &'p str) -> Option<(&Route, &'p str)> {
+        self.routes.iter().find_map(|route| {
             let host_matches = match &route.host {
                 Some(wanted) => host.is_some_and(|host| wanted.matches(host)),
                 None => true,
@@ -351,7 +368,7 @@ impl Config {
                 Action::Segment { .. } => route.path.lenient_tail(path),
                 Action::PostHog(_) | Action::Origin(_) => route.path.tail(path),
             };
-            Some((number, route, tail.filter(|_| host_matches)?))
+            Some((route, tail.filter(|_| host_matches)?))
         })
     }
 
@@ -378,6 +395,7 @@ impl Config {
         Self {
             listen: vec![Listener::of_this_machine()],
             file: None,
+            outline: None,
             admin: None,
             live: LiveView::Off,
             health: None,

@@ -5,6 +5,11 @@
 //! sent to PostHog over the framework's connectors, and answered. Nothing of it passes through the
 //! proxying phases, so none of their traps can hit it.
 
+#[cfg(feature = "acme")]
+mod acme;
+#[cfg(not(feature = "acme"))]
+#[path = "acme/off.rs"]
+mod acme;
 mod client;
 mod first_party;
 mod intake;
@@ -30,11 +35,12 @@ use thiserror::Error;
 
 use crate::admin::live::Live;
 use crate::admin::{Admin, CertificateState, Requests};
-use crate::config::{Action, Config, Route};
+use crate::config::{Action, Config, Route, RouteTable};
 use crate::delivery::SpoolError;
 use crate::rewrite::Rewriter;
 use crate::site::LibraryError;
 
+use acme::Acme;
 use first_party::files::Files;
 use first_party::posthog::Passed;
 use intake::account::Accounts;
@@ -55,12 +61,15 @@ use spool::backlog::Backlog;
 
 pub use crate::admin::Forwarded as ForwardCounts;
 pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
+pub use life::descriptors::allow_descriptors;
 pub use life::reload::{ConfigFile, ReloadError};
 pub use life::server::{outlive_signals, Server, ServerError};
+pub use life::signals::Signals;
 pub use life::startable::{check_server, Startable};
 pub use life::upgrade::ask_to_reload;
 pub use listen::gathered::Gathered;
 pub use operator::doctor::{examine, unknown_keys, TEST_EVENT};
+pub use operator::running::{compare_with_running, Running, RunningError};
 pub use operator::serve::{accepted, serve, Plain};
 pub use operator::watcher::{Counts, Observer};
 pub use site::origin::Balancer;
@@ -68,7 +77,9 @@ pub use site::{Context, Site};
 
 /// How long a client's connection waits for its next request, unless told otherwise.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long the head of a request may take, unless told otherwise.
+/// How long a client may take nothing of its answer, unless told otherwise.
+const UNREAD: Duration = Duration::from_secs(120);
+/// How long the head of a request to the operator's own listeners may take.
 const HEAD: Duration = Duration::from_secs(30);
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
@@ -106,7 +117,11 @@ struct Shared {
 
 /// One configuration at work. A request holds the one that it began with.
 struct Inner {
+    /// Certificates that are ordered.
+    acme: Arc<Acme>,
     config: Arc<Config>,
+    /// Which of its routes a request is on.
+    route_table: RouteTable,
     rewriter: Arc<Rewriter>,
     destinations: Arc<Destinations>,
     backlog: Option<Arc<Backlog>>,
@@ -128,6 +143,8 @@ struct Inner {
     observer: Option<Arc<dyn Observer>>,
     admin: Option<Arc<Admin>>,
     idle_seconds: u64,
+    /// How long a client may take nothing of its answer.
+    unread: Duration,
     clock: Clock,
     /// Whether the server that this is in leaves: connections end with the next answer.
     leaving: Arc<AtomicBool>,
@@ -205,6 +222,9 @@ pub enum BuildError {
     /// The spool is there but cannot be used by this version.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// A listener orders a certificate, and this build cannot.
+    #[error("this build orders no certificates: it was made without the cargo feature acme")]
+    NoAcme,
     /// The host makes no valid request.
     #[error("project {project}: its host cannot stand in a request")]
     Host {
@@ -225,7 +245,7 @@ impl Hedgerow {
             config,
             observer: None,
             idle: IDLE,
-            head: HEAD,
+            unread: UNREAD,
             clock: Arc::new(SystemTime::now),
             live: None,
         }
@@ -266,7 +286,7 @@ impl Hedgerow {
         }
         let head = session.req_header();
         let (authority, path) = (intake::intercept::authority(head), head.uri.path());
-        let Some((number, _, tail)) = inner.config.numbered_route(authority, path) else {
+        let Some((number, tail)) = inner.route_table.find(authority, path) else {
             return Ok(false);
         };
         let Some(passed) = inner.passed.get(&number) else {
@@ -366,7 +386,7 @@ pub struct Builder {
     config: Config,
     observer: Option<Arc<dyn Observer>>,
     idle: Duration,
-    head: Duration,
+    unread: Duration,
     clock: Clock,
     live: Option<Arc<Live>>,
 }
@@ -396,12 +416,20 @@ impl Builder {
         self
     }
 
-    /// How long the head of a request over HTTP/1 may take from its first byte to its last, 30
-    /// seconds if nothing is said; and how long the first bytes of HTTP/2 may take. For listeners
-    /// of [`Server`]; another server has bounds of its own.
+    /// How long the head of a request over HTTP/1 may take from its first byte to its last, instead
+    /// of what the configuration says (`limits.head_timeout`); and how long the first bytes of HTTP/2
+    /// may take. For listeners of [`Server`]; another server has bounds of its own.
     #[must_use]
     pub fn head_timeout(mut self, head: Duration) -> Self {
-        self.head = head;
+        self.config.limits.head_timeout = head;
+        self
+    }
+
+    /// How long a client may take nothing of what is written of its answer, two minutes if nothing is
+    /// said. For [`Site`]; another proxy has bounds of its own.
+    #[must_use]
+    pub fn unread_timeout(mut self, unread: Duration) -> Self {
+        self.unread = unread;
         self
     }
 
@@ -426,19 +454,21 @@ impl Builder {
             &self.config.trusted_proxies,
             Arc::clone(&log_limit),
         );
+        let leaving = Arc::default();
         let lasting = Lasting {
+            acme: Arc::new(Acme::leaving_with(&leaving)),
             backlog: None,
             counters: Arc::default(),
             budget: Budget::new(self.config.limits.memory),
             connection_limits: Arc::new(connection_limits),
-            head: self.head,
             cautions: Arc::default(),
             log_limit,
             observer: self.observer,
             // Zero would mean for ever.
             idle_seconds: self.idle.as_secs().max(1),
+            unread: self.unread,
             clock: self.clock,
-            leaving: Arc::default(),
+            leaving,
             accounts: Arc::default(),
             rates: Arc::default(),
             reloads: Arc::default(),

@@ -37,8 +37,14 @@ pub const TROUBLES: &[(&str, Play)] = &[
         "The certificate has ended",
         || Box::pin(certificate_ended()),
     ),
+    ("A certificate cannot be ordered", || {
+        Box::pin(no_certificate())
+    }),
     ("The clock is set", || Box::pin(clock_set())),
     ("One client too many", || Box::pin(one_client_too_many())),
+    ("A reload with a mistake", || {
+        Box::pin(reload_with_a_mistake())
+    }),
 ];
 
 /// A trouble under way.
@@ -85,15 +91,19 @@ impl Evening {
         for said in &row.health {
             let (path, word) = said.split_once(": ").expect("a path and a word");
             let health = text(self.admin, path).await;
-            if !health.contains(word) {
+            if !holds(&health, word) {
                 missing.push(format!("{said}, but {health}"));
             }
         }
         let live = get(self.admin, "/live?after=0").await.json();
         let entries = live["entries"].as_array().expect("a list");
+        let strip = text(self.admin, "/live/state").await;
         for said in &row.live {
-            if !entries.iter().any(|entry| entry.to_string().contains(said)) {
-                missing.push(format!("the live view: {said}, but {entries:?}"));
+            let of_a_row = entries.iter().any(|entry| entry.to_string().contains(said));
+            if !of_a_row && !holds(&strip, said) {
+                missing.push(format!(
+                    "the live view: {said}, but {entries:?} and {strip}"
+                ));
             }
         }
         missing
@@ -270,6 +280,31 @@ async fn certificate_ended() -> Option<Evening> {
     Some(evening)
 }
 
+/// An authority that is not there.
+#[cfg(feature = "acme")]
+async fn no_certificate() -> Option<Evening> {
+    let posthog = StandIn::start().await;
+    let mut plan = Plan::new(posthog.url()).await;
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let names = vec!["localhost".to_owned()];
+    let parameters = rcgen::CertificateParams::new(names).expect("a name");
+    let certificate = parameters.self_signed(&key).expect("it is signed");
+    std::fs::write(plan.folder.path().join("ca.pem"), certificate.pem()).expect("ours");
+    plan.listen = format!(
+        "{{address: \"{}\", tls: {{acme: {{domains: localhost, storage: acme, ca_file: ca.pem, \
+         directory: \"https://{}/directory\"}}}}}}",
+        plan.site,
+        refused_port().await
+    );
+    let (_, evening) = plan.start(vec![Box::new(posthog)]).await;
+    Some(evening)
+}
+
+#[cfg(not(feature = "acme"))]
+async fn no_certificate() -> Option<Evening> {
+    None
+}
+
 /// Debian's library that tells a process another time.
 fn faketime() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?;
@@ -316,5 +351,18 @@ async fn one_client_too_many() -> Option<Evening> {
     }
     let mut evening = evening;
     evening._kept.extend(connections);
+    Some(evening)
+}
+
+async fn reload_with_a_mistake() -> Option<Evening> {
+    let posthog = StandIn::start().await;
+    let plan = Plan::new(posthog.url()).await;
+    let (site, evening) = plan.start(vec![Box::new(posthog)]).await;
+    let file = &evening.running.file;
+    let good = std::fs::read_to_string(file).expect("ours");
+    let bad = good.replace("project: shop", "project: gone");
+    assert_ne!(bad, good);
+    std::fs::write(file, bad).expect("ours");
+    assert_eq!(send(site, "1", "wk_right").await, 200);
     Some(evening)
 }

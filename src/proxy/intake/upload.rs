@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::admin::live::Outcome;
 use crate::config::Project;
-use crate::delivery::{Arrived, Encoding};
+use crate::delivery::{Encoding, Received};
 use crate::posthog::{Batch, BATCH_LIMIT};
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError, WrittenKey};
@@ -160,7 +160,7 @@ pub(crate) struct Upload<'a> {
     inner: &'a Inner,
     keys: Keys<'a>,
     /// When the request arrived, and from which address as PostHog may see it.
-    arrived: Arrived,
+    arrived: Received,
     rewrite: Rewrite,
     watcher: Watcher<'a>,
     reservation: Reservation,
@@ -205,7 +205,7 @@ impl<'a> Upload<'a> {
         }
         Self {
             inner,
-            arrived: Arrived {
+            arrived: Received {
                 at: (inner.clock)(),
                 from: client,
             },
@@ -330,14 +330,19 @@ impl<'a> Upload<'a> {
         self.key
     }
 
-    /// The write key that the request came with, where it stopped because the route has none like
-    /// it.
+    /// The write key that the request came with, where it stopped for it: because the route has none
+    /// like it, or because too many requests come with it.
     pub(crate) fn key_of_refusal(&mut self, stop: Stop) -> Option<WriteKey> {
-        if stop != Stop::UnknownWriteKey {
-            return None;
-        }
-        if let Some(key) = &self.keys.header {
-            return Some(key.clone());
+        let decided = match stop {
+            Stop::UnknownWriteKey if self.keys.header.is_some() => KeyFrom::Header,
+            Stop::UnknownWriteKey => KeyFrom::Body,
+            Stop::KeyRate => self.key,
+            _ => return None,
+        };
+        match decided {
+            KeyFrom::Header => return self.keys.header.clone(),
+            KeyFrom::Query => return self.keys.query.clone(),
+            KeyFrom::Body | KeyFrom::Nowhere => {}
         }
         match self.rewrite.write_key() {
             Ok(WrittenKey::Named(key)) => WriteKey::new(&key),
@@ -391,7 +396,7 @@ impl<'a> Upload<'a> {
             self.rewrite.address_to(Arc::clone(destination.recipient()));
             let gathering = self.inner.gathering.get(&destination.project().name);
             self.target = Some(Target {
-                batch: fresh(destination, gathering),
+                batch: fresh(self.inner, destination, gathering),
                 destination,
                 gathering,
                 outgoing: None,
@@ -434,7 +439,7 @@ impl<'a> Upload<'a> {
         self.key = key;
         if let Some(named) = named.filter(|_| limited) {
             let inner = self.inner;
-            if inner.rates.of_key(&inner.config, &named, &inner.log_limit) == Pace::TooFast {
+            if inner.rates.of_key(&inner.config, &named) == Pace::TooFast {
                 return Err(Stop::KeyRate);
             }
         }
@@ -459,12 +464,7 @@ impl<'a> Upload<'a> {
             }
         };
         if let Err(verdict) = outgoing.write(target.batch.take()).await {
-            let project = target.destination.project();
-            if blames_events(verdict) {
-                self.inner.cautions.begin(&project.name);
-            }
-            verdict.report(project, &self.inner.log_limit, Then::SentAgain);
-            return Err(Stop::Verdict(verdict));
+            return Err(self.inner.refused_early(target.destination, verdict));
         }
         if target.batch.size() >= BATCH_LIMIT {
             return self.close_batch().await;
@@ -472,12 +472,26 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
+    /// Waits for PostHog's no to a batch that streams, while the client sends nothing; for ever where
+    /// nothing has left. Giving this up loses nothing.
+    pub(super) async fn refused(&mut self) -> Stop {
+        let Some(target) = &mut self.target else {
+            return std::future::pending().await;
+        };
+        let Some(outgoing) = &mut target.outgoing else {
+            return std::future::pending().await;
+        };
+        // Boxed: few bodies stream.
+        let verdict = Box::pin(outgoing.refused()).await;
+        self.inner.refused_early(target.destination, verdict)
+    }
+
     /// Ends the batch and waits for PostHog's answer to it; an empty one is not sent.
     async fn close_batch(&mut self) -> Result<(), Stop> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
-        let fresh = fresh(target.destination, target.gathering);
+        let fresh = fresh(self.inner, target.destination, target.gathering);
         let mut batch = std::mem::replace(&mut target.batch, fresh);
         let project = target.destination.project();
         let verdict = match target.outgoing.take() {
@@ -492,11 +506,13 @@ impl<'a> Upload<'a> {
             None if batch.events() == 0 => return Ok(()),
             None => {
                 let bearing = batch.take_bearing();
+                let outline = batch.take_outline();
                 let body = Bytes::from(batch.close());
                 if let (Some(gathering), Some(bearing)) = (target.gathering, bearing) {
                     let request = Request {
                         held: self.reservation.split_off(body.len()),
                         batch: body,
+                        outline,
                         bearing,
                         arrived: self.arrived,
                     };
@@ -510,7 +526,7 @@ impl<'a> Upload<'a> {
                 }
                 let destination = target.destination;
                 if let Some(backlog) = &self.inner.backlog {
-                    let kept = backlog.deliver(destination, body, self.arrived);
+                    let kept = backlog.deliver(destination, body, outline, self.arrived);
                     let holder = kept.await?;
                     self.watcher.settle(outcome_of(holder));
                     self.rewrite.confirm();
@@ -546,11 +562,27 @@ impl<'a> Upload<'a> {
     }
 }
 
+impl Inner {
+    /// What PostHog says to a batch that is not through ends its request.
+    fn refused_early(&self, destination: &Destination, verdict: Verdict) -> Stop {
+        let project = destination.project();
+        if blames_events(verdict) {
+            self.cautions.begin(&project.name);
+        }
+        verdict.report(project, &self.log_limit, Then::SentAgain);
+        Stop::Verdict(verdict)
+    }
+}
+
 /// An empty batch.
-fn fresh(destination: &Destination, gathering: Option<&Arc<Gathering>>) -> Batch {
-    match gathering {
+fn fresh(inner: &Inner, destination: &Destination, gathering: Option<&Arc<Gathering>>) -> Batch {
+    let batch = match gathering {
         Some(_) => Batch::open_to_gather(destination.envelope()),
         None => Batch::open(destination.envelope()),
+    };
+    match &inner.backlog {
+        Some(backlog) => backlog.prepared(destination, batch),
+        None => batch,
     }
 }
 

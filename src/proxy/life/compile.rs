@@ -8,10 +8,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::admin::{Requests, Takes};
-use crate::config::{Action, Config, Forward, Sessions};
+use crate::config::{Action, Config, Forward, RouteTable, Sessions};
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
 
+use crate::proxy::acme::Acme;
 use crate::proxy::first_party::files::Files;
 use crate::proxy::first_party::posthog::Passed;
 use crate::proxy::intake::account::{Account, Accounts};
@@ -33,15 +34,17 @@ use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, Inner, Shared};
 
 /// What outlives a configuration: the spool, counters, and what clients have taken.
 pub(crate) struct Lasting {
+    /// Certificates that are ordered, where the listeners are ours.
+    pub(crate) acme: Arc<Acme>,
     pub(crate) backlog: Option<Arc<Backlog>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) connection_limits: Arc<ConnectionLimits>,
-    pub(crate) head: Duration,
     pub(crate) cautions: Arc<Cautions>,
     pub(crate) log_limit: Arc<LogLimit>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) idle_seconds: u64,
+    pub(crate) unread: Duration,
     pub(crate) clock: Clock,
     pub(crate) leaving: Arc<AtomicBool>,
     pub(crate) accounts: Arc<Accounts>,
@@ -216,6 +219,7 @@ impl Lasting {
         };
         let backlog = self.backlog.as_ref();
         Inner {
+            acme: Arc::clone(&self.acme),
             admin: self.admin.of(&config, &self.clock),
             requests,
             certificates: process::certificates(&config),
@@ -232,12 +236,14 @@ impl Lasting {
             backlog: backlog.cloned(),
             observer: self.observer.clone(),
             idle_seconds: self.idle_seconds,
+            unread: self.unread,
             clock: Arc::clone(&self.clock),
             leaving: Arc::clone(&self.leaving),
             accounts: Arc::clone(&self.accounts),
             rates: Arc::clone(&self.rates),
             reloads: Arc::clone(&self.reloads),
             pools,
+            route_table: RouteTable::new(&config.routes),
             config: Arc::new(config),
         }
     }

@@ -38,6 +38,8 @@ const IDLE: Duration = Duration::from_secs(60);
 const TRIES: usize = 4;
 /// How often it is looked whether a predecessor has ended.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long a server that is told to stop at its start waits for its own listeners.
+const OPENING: Duration = Duration::from_secs(5);
 
 /// A server that is ready to run: it listens, its certificates have been read. The `hedgerow` binary
 /// is this and a command line.
@@ -199,13 +201,11 @@ impl Server {
         })?;
         let system = |source| ServerError::Sockets { source };
         listener_set.adopt(plans).map_err(system)?;
+        hedgerow.shared.lasting.acme.adopt(&config);
         server.add_service(Listening::new("site", Arc::clone(&listener_set.site)));
-        if config.admin.is_some() {
-            server.add_service(Listening::new("admin", Arc::clone(&listener_set.admin)));
-        }
-        if config.health.is_some() {
-            server.add_service(Listening::new("health", Arc::clone(&listener_set.health)));
-        }
+        // A configuration that comes later may have an address for these.
+        server.add_service(Listening::new("admin", Arc::clone(&listener_set.admin)));
+        server.add_service(Listening::new("health", Arc::clone(&listener_set.health)));
         let upgrade_server = match &config.server.upgrade_socket {
             None => None,
             Some(path) => {
@@ -289,6 +289,7 @@ impl Server {
             drain: self.drain,
             upgrade_server: self.upgrade_server,
             asking: self.asking,
+            listener_set: Arc::clone(&self.reloader.listener_set),
         };
         self.server.run(RunArgs {
             shutdown_signal: Box::new(leaving),
@@ -375,6 +376,7 @@ struct Leaving {
     drain: Arc<Drain>,
     upgrade_server: Option<Arc<UpgradeServer>>,
     asking: Asking,
+    listener_set: Arc<ListenerSet>,
 }
 
 #[async_trait]
@@ -438,6 +440,13 @@ impl Leaving {
 
     async fn leave(&self, stage: Stage) {
         let grace = self.hedgerow.config().server.grace;
+        // Told to stop as it begins: clients wait in the sockets already.
+        let opening = async {
+            while !self.listener_set.site.is_open() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(OPENING, opening).await;
         if let Some(upgrade_server) = &self.upgrade_server {
             upgrade_server.close();
         }

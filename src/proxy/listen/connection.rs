@@ -2,7 +2,8 @@
 //! memory while it waits for the next.
 //!
 //! The framework waits for a request inside everything that a request may need. Here its first
-//! bytes are read on the stack, and the framework begins with them.
+//! bytes are read on the stack, and the framework begins with them. It reads no request beyond its
+//! end, so what a client sends ahead is served in its turn.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -14,13 +15,15 @@ use std::time::Duration;
 use bytes::BytesMut;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp};
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::Stream;
+use pingora::protocols::{Stream, IO};
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
-use crate::proxy::limits::connection_limits::{ConnectionLimits, Place};
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Place, Slow};
+use crate::proxy::listen::extent::is_request_line;
+use crate::proxy::listen::gathered::Gathered;
 
 /// What is read at once while nothing is known of a request: most of them whole. No more than the
 /// framework would read, which loses what it has read beyond a body.
@@ -28,6 +31,9 @@ const FIRST: usize = 4 * 1024;
 
 /// The longest head that the framework takes, in bytes.
 const LONGEST: usize = 1 << 20;
+
+/// How long a client may take for the few bytes of a refusal, and to hang up then.
+const REFUSING: Duration = Duration::from_secs(2);
 
 /// When a connection ends between two requests.
 pub(crate) struct Ends {
@@ -44,13 +50,49 @@ pub(crate) struct Ends {
     pub(crate) _place: Option<Place>,
 }
 
+impl Ends {
+    /// Notes that it ends because its client was too slow.
+    pub(super) fn too_slow(&self, slow: Slow) {
+        match &self.connection_limits {
+            Some(connection_limits) => connection_limits.too_slow(slow),
+            None => log::debug!("a connection was ended: {slow:?} took too long"),
+        }
+    }
+}
+
+/// What a client is told whose head takes too long (RFC 9110, 15.5.9). No browser and no SDK repeats
+/// it: none of theirs takes so long.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// How long a client may take to read that.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Tells a client that it was too slow. What it sends meanwhile is read, as a connection that is closed
+/// with unread bytes is reset, and the client might not see why.
+async fn turn_away<S: IO>(stream: &mut Gathered<S>) {
+    let told = async {
+        stream.write_all(TOO_SLOW).await?;
+        AsyncWriteExt::shutdown(stream).await?;
+        while !first_bytes(stream, BytesMut::new()).await?.is_empty() {}
+        Ok::<(), io::Error>(())
+    };
+    // One that still sends after that has had its time.
+    let _ = tokio::time::timeout(FAREWELL, told).await;
+}
+
 /// Serves HTTP/1.x until one of the two sides has enough.
-pub(crate) async fn serve<A>(mut stream: Stream, app: &Arc<A>, mut ends: Ends)
+pub(crate) async fn serve<A, S>(mut stream: Box<Gathered<S>>, app: &Arc<A>, mut ends: Ends)
 where
     A: HttpServerApp + Send + Sync + 'static,
+    S: IO + 'static,
 {
     let mut settings: Option<HttpPersistentSettings> = None;
-    while let Some(begun) = request(&mut stream, &mut ends).await {
+    while let Some(mut begun) = request(&mut *stream, &mut ends).await {
+        if !is_request_line(&begun) {
+            refuse(&mut stream).await;
+            return;
+        }
+        stream.read_no_further(&mut begun);
         let mut session = ServerSession::new_http1(stream);
         match settings {
             Some(settings) => settings.apply_to_session(&mut session),
@@ -68,12 +110,39 @@ where
         let Some(reused) = app.process_new_http(session, &ends.leaving).await else {
             return;
         };
-        (stream, settings) = reused.consume();
+        let (reused, kept): (Stream, _) = reused.consume();
+        // The framework gives back what it was given.
+        let Ok(same) = reused.into_any().downcast() else {
+            return;
+        };
+        (stream, settings) = (same, kept);
+    }
+}
+
+/// Answers a head whose first line is none, as the framework answers the others that it cannot read.
+async fn refuse<S: IO>(stream: &mut Gathered<S>) {
+    log::debug!("a request was refused for its first line");
+    let now = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nDate: {now}\r\nContent-Length: 0\r\n\
+         Cache-Control: private, no-store\r\nConnection: close\r\n\r\n"
+    );
+    let told = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.flush().await?;
+        AsyncWriteExt::shutdown(stream).await?;
+        // With unread bytes the connection would be reset, and the answer might be lost.
+        while !first_bytes(stream, BytesMut::new()).await?.is_empty() {}
+        Ok::<(), io::Error>(())
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(REFUSING, told).await {
+        log::debug!("the client was gone before its answer: {error}");
     }
 }
 
 /// The first bytes of the next request; nothing when there is none.
-async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
+async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Ends) -> Option<BytesMut> {
+    let ahead = stream.next_request();
     let idle = Duration::from_secs(ends.idle);
     let connection_limits = ends.connection_limits.as_deref();
     let sent_away = async {
@@ -84,7 +153,7 @@ async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
     };
     let came = tokio::select! {
         biased; // what has come already is served
-        came = timeout(idle, first_bytes(stream)) => came,
+        came = timeout(idle, first_bytes(stream, ahead)) => came,
         _ = ends.closing.wait_for(|closing| *closing) => return None,
         () = sent_away => {
             log::debug!("a client's idle connection was closed for others");
@@ -104,7 +173,8 @@ async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
                     None
                 }
                 Err(_) => {
-                    log::debug!("the head of a request took too long");
+                    ends.too_slow(Slow::Head);
+                    turn_away(stream).await;
                     None
                 }
             }
@@ -123,13 +193,13 @@ async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
 
 /// Reads on until a head is whole, or longer than the framework takes one; it says so then. A
 /// client that has hung up is the framework's to answer as well.
-async fn rest_of_head(stream: &mut Stream, mut head: BytesMut) -> io::Result<BytesMut> {
+async fn rest_of_head<S: IO>(stream: &mut Gathered<S>, mut head: BytesMut) -> io::Result<BytesMut> {
     loop {
         // Empty lines in front would be taken for its end.
         let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
         drop(head.split_to(begins.unwrap_or(head.len())));
         let known = head.len();
-        let more = first_bytes(stream).await?;
+        let more = first_bytes(stream, BytesMut::new()).await?;
         if more.is_empty() && head.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -160,7 +230,11 @@ fn ends_behind(bytes: &[u8], start: usize) -> bool {
     })
 }
 
-async fn first_bytes(stream: &mut Stream) -> io::Result<BytesMut> {
+/// What has come ahead already, or else the next bytes.
+async fn first_bytes<S: IO>(stream: &mut Gathered<S>, ahead: BytesMut) -> io::Result<BytesMut> {
+    if !ahead.is_empty() {
+        return Ok(ahead);
+    }
     std::future::poll_fn(|context| {
         let mut bytes = [MaybeUninit::uninit(); FIRST];
         let mut buffer = ReadBuf::uninit(&mut bytes);

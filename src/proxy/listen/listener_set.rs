@@ -12,8 +12,9 @@ use pingora::proxy::HttpProxy;
 use crate::config::Config;
 use crate::plain::{Handler, Request, Response};
 
+use crate::proxy::acme::Acme;
 use crate::proxy::life::drain::Drain;
-use crate::proxy::listen::listening::{BoundSocket, Bounds, Hall, Manner, Plan};
+use crate::proxy::listen::listening::{BoundSocket, Hall, Manner, Plan};
 use crate::proxy::listen::tls;
 use crate::proxy::operator::serve::Plain;
 use crate::proxy::site::Site;
@@ -28,6 +29,7 @@ pub(crate) struct ListenerSet {
     pub(crate) site: Arc<Hall<HttpProxy<Site>>>,
     pub(crate) admin: Arc<Hall<Plain>>,
     pub(crate) health: Arc<Hall<Plain>>,
+    acme: Arc<Acme>,
 }
 
 /// What they are to be.
@@ -46,14 +48,12 @@ impl ListenerSet {
             let hall = Hall::new(Plain::new(handler), Arc::clone(drain), idle);
             Arc::new(hall)
         };
-        let bounds = Bounds {
-            connection_limits: Some(Arc::clone(&lasting.connection_limits)),
-            head: lasting.head,
-        };
+        let limits = Arc::clone(&lasting.connection_limits);
         Self {
-            site: Arc::new(Hall::new(app, Arc::clone(drain), idle).bounded(bounds)),
+            site: Arc::new(Hall::new(app, Arc::clone(drain), idle).bounded(limits)),
             admin: plain(Arc::new(Pages(hedgerow.clone()))),
             health: plain(hedgerow.health()),
+            acme: Arc::clone(&lasting.acme),
         }
     }
 
@@ -70,7 +70,7 @@ impl ListenerSet {
     ) -> Result<Plans, ServerError> {
         let listeners = config.listen.iter().map(|listener| {
             let secured = listener.tls.is_some();
-            let acceptor = secured.then(|| tls::acceptor(listener.certificates()));
+            let acceptor = secured.then(|| tls::acceptor(listener.certificates(), &self.acme));
             let manner = Manner {
                 listener: listener.clone(),
                 tls: acceptor.transpose()?.map(Arc::new),

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{Ssl, Stream, ALPN};
+use pingora::protocols::{Ssl, ALPN, IO};
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
 use tokio::net::TcpStream;
@@ -23,10 +23,11 @@ use tokio::time::{timeout, timeout_at, Instant};
 use crate::config::{H2c, Listener};
 use crate::proxy::client::is_trusted;
 use crate::proxy::life::drain::{Connection, Door, Drain, Stage};
-use crate::proxy::limits::connection_limits::ConnectionLimits;
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
 use crate::proxy::listen::connection::{self, Ends};
 use crate::proxy::listen::gathered::Gathered;
 use crate::proxy::listen::preamble::{begins, proxied, Begins};
+use crate::proxy::listen::tls;
 use crate::proxy::operator::log_limit::LogLimit;
 use crate::proxy::operator::serve::accepted;
 use crate::proxy::{ServerError, HEAD};
@@ -89,21 +90,13 @@ impl BoundSocket {
     }
 }
 
-/// What clients may take, beside `idle`.
-#[derive(Clone)]
-pub(crate) struct Bounds {
-    /// What the connections are counted with; nothing where only the operator comes in.
-    pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
-    /// How long the head of a request may take.
-    pub(crate) head: Duration,
-}
-
 /// An application of the framework behind doors of ours, which open and close while it serves.
 pub(crate) struct Hall<A> {
     app: Arc<A>,
     drain: Arc<Drain>,
     idle: u64,
-    bounds: Bounds,
+    /// What the connections are bounded with; nothing where only the operator comes in.
+    connection_limits: Option<Arc<ConnectionLimits>>,
     doors: Mutex<Vec<Doorway>>,
     /// Where its connections are served, once they are.
     runtime: OnceLock<Handle>,
@@ -148,18 +141,15 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
             app: Arc::new(app),
             drain,
             idle,
-            bounds: Bounds {
-                connection_limits: None,
-                head: HEAD,
-            },
+            connection_limits: None,
             doors: Mutex::default(),
             runtime: OnceLock::new(),
         }
     }
 
     /// Bounds what clients take.
-    pub(crate) fn bounded(mut self, bounds: Bounds) -> Self {
-        self.bounds = bounds;
+    pub(crate) fn bounded(mut self, connection_limits: Arc<ConnectionLimits>) -> Self {
+        self.connection_limits = Some(connection_limits);
         self
     }
 
@@ -264,6 +254,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
         }
     }
 
+    /// Whether each door is open, so that what comes in is served.
+    pub(crate) fn is_open(&self) -> bool {
+        let doors = self.doors();
+        let mut doors = doors.iter();
+        doors.all(|door| matches!(door.state, DoorState::Open(_)))
+    }
+
     fn open(&self, doorway: &mut Doorway, runtime: &Handle) {
         let (listener, socket) = match std::mem::replace(&mut doorway.state, DoorState::Closed) {
             DoorState::Waiting(listener, socket) => (listener, socket),
@@ -279,7 +276,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
             manner: Arc::clone(&doorway.manner),
             door: Arc::clone(&door),
             idle: self.idle,
-            bounds: self.bounds.clone(),
+            connection_limits: self.connection_limits.clone(),
         };
         let address = doorway.address;
         runtime.spawn(async move {
@@ -339,7 +336,7 @@ struct Reception<A> {
     manner: Arc<ArcSwap<Manner>>,
     door: Arc<Door>,
     idle: u64,
-    bounds: Bounds,
+    connection_limits: Option<Arc<ConnectionLimits>>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
@@ -359,7 +356,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
                     if let Some(more) = log_limit.pass("accept", "accept") {
                         log::warn!("a connection could not be accepted: {error}{more}");
                     }
-                    if let Some(connection_limits) = &self.bounds.connection_limits {
+                    if let Some(connection_limits) = &self.connection_limits {
                         connection_limits.make_room();
                     }
                     // Of those that have gone again, the next may be there already.
@@ -389,7 +386,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
             idle: self.idle,
             closing: self.door.when_closing(),
             leaving: self.door.leaving(),
-            bounds: self.bounds.clone(),
+            connection_limits: self.connection_limits.clone(),
         };
         if is_trusted(peer.ip().to_canonical(), &manner.listener.proxy_protocol) {
             tokio::spawn(arrival.through_a_balancer(socket, peer, manner));
@@ -410,13 +407,13 @@ struct Arrival<A> {
     idle: u64,
     closing: watch::Receiver<bool>,
     leaving: ShutdownWatch,
-    bounds: Bounds,
+    connection_limits: Option<Arc<ConnectionLimits>>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
     /// When it ends, if there is a place for a client at this address.
     fn ends(&self, client: SocketAddr) -> Option<Ends> {
-        let connection_limits = self.bounds.connection_limits.as_ref();
+        let connection_limits = self.connection_limits.as_ref();
         let place = match connection_limits {
             None => None,
             Some(connection_limits) => Some(connection_limits.enter(client.ip())?),
@@ -425,10 +422,16 @@ impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
             idle: self.idle,
             closing: self.closing.clone(),
             leaving: self.leaving.clone(),
-            head: self.bounds.head,
+            head: self.head(),
             connection_limits: connection_limits.cloned(),
             _place: place,
         })
+    }
+
+    /// How long the head of a request may take.
+    fn head(&self) -> Duration {
+        let connection_limits = self.connection_limits.as_ref();
+        connection_limits.map_or(HEAD, |connection_limits| connection_limits.head())
     }
 
     /// Learns from a balancer whose connection it is, and serves it. Places are for clients, so the
@@ -439,7 +442,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
         peer: SocketAddr,
         manner: Arc<Manner>,
     ) {
-        let client = match timeout(self.bounds.head, proxied(&mut socket)).await {
+        let client = match timeout(self.head(), proxied(&mut socket)).await {
             Ok(Ok(client)) => client.unwrap_or(peer),
             Ok(Err(error)) => {
                 log::debug!("a connection from the balancer {peer} was closed: {error}");
@@ -466,9 +469,9 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     mut ends: Ends,
 ) {
     let head = ends.head;
-    let mut speaks = Begins::Http1;
-    let stream: Stream = match &manner.tls {
+    match &manner.tls {
         None => {
+            let mut speaks = Begins::Http1;
             if manner.listener.h2c == H2c::On {
                 connection.ready();
                 match beginning(&mut socket, &mut ends).await {
@@ -476,41 +479,59 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                     None => return,
                 }
             }
-            Box::new(Gathered::new(socket))
+            drop(manner);
+            connection.ready();
+            speak(Box::new(Gathered::new(socket)), speaks, app, ends).await;
         }
         // Boxed, so that a connection does not hold the room for its handshake all its life.
         Some(tls) => match Box::pin(timeout(HANDSHAKE, tls.tls_handshake(socket))).await {
+            Ok(Ok(stream)) if proves_a_name(&stream) => return,
             Ok(Ok(stream)) => {
                 let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
                 let stream = Gathered::new(stream);
+                drop(manner);
+                connection.ready();
                 match is_h2 {
                     // The framework waits for the first bytes of HTTP/2 as long as they take.
                     true => {
-                        speaks = Begins::Http2;
-                        Box::new(stream.begun_within(PREFACE, head))
+                        let connection_limits = ends.connection_limits.clone();
+                        let stream = stream.begun_within(PREFACE, head, connection_limits);
+                        speak(Box::new(stream), Begins::Http2, app, ends).await;
                     }
-                    false => Box::new(stream),
+                    false => speak(Box::new(stream), Begins::Http1, app, ends).await,
                 }
             }
             Ok(Err(error)) => {
                 log::debug!("a TLS handshake failed: {error}");
-                return;
             }
             Err(_) => {
-                log::debug!("a TLS handshake took too long");
-                return;
+                ends.too_slow(Slow::Handshake);
             }
         },
-    };
-    drop(manner);
-    connection.ready();
+    }
+    drop(connection);
+}
+
+/// Serves what is spoken on a stream until its end.
+async fn speak<A, S>(stream: Box<Gathered<S>>, speaks: Begins, app: Arc<A>, ends: Ends)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+    S: IO + 'static,
+{
     match speaks {
         Begins::Http2 => {
             app.process_new(stream, &ends.leaving).await;
         }
         Begins::Http1 => connection::serve(stream, &app, ends).await,
     }
-    drop(connection);
+}
+
+/// Whether a handshake was an authority's look at a name, after which nothing follows (RFC 8737, 3).
+fn proves_a_name(stream: &impl Ssl) -> bool {
+    match stream.selected_alpn_proto() {
+        Some(ALPN::Custom(chosen)) => chosen.protocol() == tls::CHALLENGE,
+        _ => false,
+    }
 }
 
 /// What a client without TLS begins with; nothing where it does not begin before it has to go.

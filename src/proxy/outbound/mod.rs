@@ -125,7 +125,7 @@ impl Broken {
         }
     }
 
-    fn trouble(&self) -> Trouble {
+    pub(super) fn trouble(&self) -> Trouble {
         match self.how {
             How::Late => Trouble::Timeout,
             How::NotHttp | How::Closed => Trouble::Closed,
@@ -452,6 +452,16 @@ impl<'a> Sending<'a> {
         match written {
             Ok(()) => Ok(None),
             Err(failed) => self.last_words(failed).await.map(Some),
+        }
+    }
+
+    /// Waits for an answer that does not wait for the rest of the body; what is written then is not
+    /// read any more. Giving this up loses nothing.
+    pub(super) async fn refused(&mut self) -> Result<Head, Trouble> {
+        let session = &mut self.line.session;
+        match session.refused(self.fields).await {
+            Ok(()) => session.take_head().ok_or(Trouble::Closed),
+            Err(Failed::Read(broken) | Failed::Write(broken)) => Err(broken.trouble()),
         }
     }
 

@@ -86,8 +86,12 @@ pub struct EventBearing {
 impl Batch {
     /// An empty batch in its envelope.
     pub fn open(envelope: &Envelope) -> Self {
+        /// Most batches are of one event, and end within this: they never have to be moved.
+        const ROOM: usize = 4096;
+        let mut bytes = Vec::with_capacity(envelope.head().len().max(ROOM));
+        bytes.extend_from_slice(envelope.head());
         Self {
-            bytes: envelope.head().to_vec(),
+            bytes,
             events: 0,
             left: 0,
             bearing: None,

@@ -33,6 +33,7 @@ mod group_types;
 mod held_back;
 mod identity;
 mod json;
+mod known;
 mod library;
 pub mod mapping;
 mod merge;

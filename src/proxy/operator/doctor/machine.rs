@@ -6,9 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::process::{getrlimit, Resource};
 
 use crate::config::{Config, Spool, SpoolPlace};
-use crate::delivery::{look_at_spool, SpoolThere};
+use crate::delivery::{inspect_folder, FolderState};
 use crate::doctor::{self, Finding};
 
+use crate::proxy::acme;
 use crate::proxy::{check_server, BuildError, ServerError};
 
 /// Looks at it. Opens no connection.
@@ -31,9 +32,17 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
             "with `delivery.spool` events outlast an outage of PostHog",
         )),
     }
+    let mut ordered = Vec::new();
     for listener in &config.listen {
-        for tls in listener.certificates() {
+        for tls in listener.certificate_files() {
             findings.extend(certificate(&tls.certificate));
+        }
+        for settings in listener.ordered_certificates() {
+            // Listeners may have the same one.
+            if !ordered.contains(&settings) {
+                ordered.push(settings);
+                findings.extend(acme::examine(settings));
+            }
         }
     }
     findings.push(doctor::files(getrlimit(Resource::Nofile).current));
@@ -68,9 +77,9 @@ fn spool(spool: &Spool) -> Vec<Finding> {
     };
     let name = folder.display().to_string();
     let about = format!("spool {name}");
-    let mut findings = vec![match look_at_spool(folder) {
-        Ok(SpoolThere::Spool) => Finding::well(about, "is there and can be used"),
-        Ok(SpoolThere::Nothing) => Finding::well(about, "is not there yet and can be made"),
+    let mut findings = vec![match inspect_folder(folder) {
+        Ok(FolderState::Usable) => Finding::well(about, "is there and can be used"),
+        Ok(FolderState::Empty) => Finding::well(about, "is not there yet and can be made"),
         Err(error) => Finding::bad(
             about,
             error.to_string(),
