@@ -152,10 +152,21 @@ fn destination(project: &Project) -> String {
 }
 
 fn listener_text(listener: &Listener) -> String {
-    match &listener.tls {
-        Some(_) => format!("https://{}", listener.address),
-        None => format!("http://{}", listener.address),
-    }
+    let scheme = match &listener.tls {
+        Some(_) => "https",
+        None => "http",
+    };
+    let ordered = listener.ordered_certificates();
+    let ordered: Vec<String> = ordered
+        .map(|acme| {
+            let domains = acme.domains.join(", ");
+            format!(
+                "; orders a certificate for {domains} from {}",
+                acme.directory
+            )
+        })
+        .collect();
+    format!("{scheme}://{}{}", listener.address, ordered.concat())
 }
 
 fn settings(config: &Config) -> Vec<String> {
