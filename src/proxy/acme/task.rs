@@ -221,12 +221,13 @@ impl Task {
             }
             Some(served) => format!("the one that is served ends {}", date(served.life.ends)),
         };
+        let attempt = attempts.failures.saturating_add(1);
+        let kept = self.ordered.keep(attempts);
         log::error!(
-            "{name}: no certificate could be ordered: {reason}. {serves}; attempt {} is made in {}",
-            attempts.failures.saturating_add(1),
+            "{name}: no certificate could be ordered: {reason}. {serves}; attempt {attempt} is made in {}",
             words(pause)
         );
-        if let Err(error) = self.ordered.keep(attempts) {
+        if let Err(error) = kept {
             let unkept = self.unkept(&error).reason;
             if unkept != reason {
                 log::warn!("{name}: {unkept}");
