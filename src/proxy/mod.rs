@@ -77,6 +77,8 @@ pub use site::{Context, Site};
 
 /// How long a client's connection waits for its next request, unless told otherwise.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long a client may take nothing of its answer, unless told otherwise.
+const UNREAD: Duration = Duration::from_secs(120);
 /// How long the head of a request to the operator's own listeners may take.
 const HEAD: Duration = Duration::from_secs(30);
 
@@ -141,6 +143,8 @@ struct Inner {
     observer: Option<Arc<dyn Observer>>,
     admin: Option<Arc<Admin>>,
     idle_seconds: u64,
+    /// How long a client may take nothing of its answer.
+    unread: Duration,
     clock: Clock,
     /// Whether the server that this is in leaves: connections end with the next answer.
     leaving: Arc<AtomicBool>,
@@ -241,6 +245,7 @@ impl Hedgerow {
             config,
             observer: None,
             idle: IDLE,
+            unread: UNREAD,
             clock: Arc::new(SystemTime::now),
             live: None,
         }
@@ -381,6 +386,7 @@ pub struct Builder {
     config: Config,
     observer: Option<Arc<dyn Observer>>,
     idle: Duration,
+    unread: Duration,
     clock: Clock,
     live: Option<Arc<Live>>,
 }
@@ -419,6 +425,14 @@ impl Builder {
         self
     }
 
+    /// How long a client may take nothing of what is written of its answer, two minutes if nothing is
+    /// said. For [`Site`]; another proxy has bounds of its own.
+    #[must_use]
+    pub fn unread_timeout(mut self, unread: Duration) -> Self {
+        self.unread = unread;
+        self
+    }
+
     /// Takes the time of day from this clock instead of the system's. It says when messages
     /// arrive, and so which times are corrected and which sessions go on.
     #[must_use]
@@ -452,6 +466,7 @@ impl Builder {
             observer: self.observer,
             // Zero would mean for ever.
             idle_seconds: self.idle.as_secs().max(1),
+            unread: self.unread,
             clock: self.clock,
             leaving,
             accounts: Arc::default(),

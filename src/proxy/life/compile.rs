@@ -29,7 +29,7 @@ use crate::proxy::outbound::culprits::Cautions;
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::upstream::Timeouts;
-use crate::proxy::spool::backlog::{Backlog, Terms};
+use crate::proxy::spool::backlog::Backlog;
 use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, Inner, Shared};
 
 /// What outlives a configuration: the spool, counters, and what clients have taken.
@@ -44,6 +44,7 @@ pub(crate) struct Lasting {
     pub(crate) log_limit: Arc<LogLimit>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) idle_seconds: u64,
+    pub(crate) unread: Duration,
     pub(crate) clock: Clock,
     pub(crate) leaving: Arc<AtomicBool>,
     pub(crate) accounts: Arc<Accounts>,
@@ -71,11 +72,8 @@ impl Lasting {
             let backlog = Backlog::open(
                 spool,
                 &config.delivery,
-                Terms {
-                    #[cfg(feature = "nats")]
-                    largest_event: config.bounds.event,
-                    clock: Arc::clone(&self.clock),
-                },
+                config.bounds.event,
+                Arc::clone(&self.clock),
                 Arc::clone(&parts.destinations),
                 Arc::clone(&self.log_limit),
             );
@@ -235,6 +233,7 @@ impl Lasting {
             backlog: backlog.cloned(),
             observer: self.observer.clone(),
             idle_seconds: self.idle_seconds,
+            unread: self.unread,
             clock: Arc::clone(&self.clock),
             leaving: Arc::clone(&self.leaving),
             accounts: Arc::clone(&self.accounts),

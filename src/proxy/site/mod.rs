@@ -29,7 +29,7 @@ use pingora::{Error, ErrorType, Result, RetryType};
 use crate::admin::{Answered, Asked};
 use crate::config::{Action, Config};
 use crate::proxy::first_party::posthog::{self, Passed, Passing, Step};
-use crate::proxy::intake::body::{end_when_idle, linger};
+use crate::proxy::intake::body::{end_when_idle, end_when_stuck, linger};
 use crate::proxy::intake::intercept::authority;
 use crate::proxy::intake::refusals::{of_head, Asking};
 use crate::proxy::intake::reply;
@@ -223,6 +223,7 @@ impl ProxyHttp for Site {
         let site_state = Arc::clone(&context.site_state);
         let inner = &site_state.inner;
         end_when_idle(session, inner.idle_seconds);
+        end_when_stuck(session, inner.unread);
         if let Err(fault) = answers::head(session).check() {
             log::debug!("a request was refused for its head: {fault:?}");
             inner.answered(session, Asking::NOTHING, of_head(fault), None);
