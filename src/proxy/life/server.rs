@@ -15,7 +15,6 @@ use pingora::server::{
 };
 use pingora::services::background::{background_service, BackgroundService};
 use thiserror::Error;
-use tokio::signal::unix::{signal, SignalKind};
 
 use crate::config::{Action, Config};
 use crate::plain::Handler;
@@ -23,6 +22,7 @@ use crate::posthog::Scheme;
 
 use crate::proxy::life::drain::{Drain, Stage};
 use crate::proxy::life::reload::{Asking, ConfigFile, Reloader, Reloading};
+use crate::proxy::life::signals::IgnoredSignals;
 use crate::proxy::life::upgrade::{UpgradeClient, UpgradeServer};
 use crate::proxy::listen::listener_set::ListenerSet;
 use crate::proxy::listen::listening::{BoundSocket, Hall, Listening, Manner};
@@ -303,56 +303,6 @@ impl std::fmt::Debug for Server {
             .debug_struct("Server")
             .field("addresses", &self.addresses)
             .finish_non_exhaustive()
-    }
-}
-
-/// Signals that would end the process by default, although no one who sends them means that: some
-/// tools ask every service with them to open its logs anew. `SIGHUP` is the reloader's.
-struct IgnoredSignals;
-
-impl IgnoredSignals {
-    const SIGNALS: [(SignalKind, &'static str); 2] = [
-        (SignalKind::user_defined1(), "SIGUSR1"),
-        (SignalKind::user_defined2(), "SIGUSR2"),
-    ];
-
-    async fn answer(kind: SignalKind, name: &'static str) {
-        let mut signals = match signal(kind) {
-            Ok(signals) => signals,
-            Err(error) => return log::warn!("{name} would end this process: {error}"),
-        };
-        while signals.recv().await.is_some() {
-            log::warn!("{name} changes nothing: SIGHUP reads the configuration again");
-        }
-    }
-}
-
-/// Lets the process live on when it gets a signal that tools send to every service (`SIGHUP`,
-/// `SIGUSR1`, `SIGUSR2`), from now on and not only when the server runs: a script that has just
-/// started it may send one at once. To be called first.
-///
-/// # Errors
-///
-/// When the system does not let the process catch signals.
-pub fn outlive_signals() -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    // A handler stays for the life of the process, whether or not this stream does.
-    let unmeant = IgnoredSignals::SIGNALS.into_iter().map(|(kind, _)| kind);
-    let mut all = unmeant.chain([SignalKind::hangup()]);
-    runtime.block_on(async { all.try_for_each(|kind| signal(kind).map(drop)) })
-}
-
-#[async_trait]
-impl BackgroundService for IgnoredSignals {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let [one, two] = Self::SIGNALS.map(|(kind, name)| Self::answer(kind, name));
-        let answers = async { tokio::join!(one, two) };
-        tokio::select! {
-            _ = answers => {}
-            _ = shutdown.wait_for(|over| *over) => {}
-        }
     }
 }
 

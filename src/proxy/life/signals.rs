@@ -4,13 +4,12 @@
 use std::io;
 
 use async_trait::async_trait;
-use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::background::BackgroundService;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::Mutex;
-
-use super::server::outlive_signals;
 
 /// What has been caught, for the server that runs later.
 #[derive(Debug)]
@@ -73,6 +72,56 @@ impl ShutdownSignalWatch for Signals {
             Some(said) => said,
             // The thread lives as long as this.
             None => std::future::pending().await,
+        }
+    }
+}
+
+/// Signals that would end the process by default, although no one who sends them means that: some
+/// tools ask every service with them to open its logs anew. `SIGHUP` is the reloader's.
+pub(crate) struct IgnoredSignals;
+
+impl IgnoredSignals {
+    const SIGNALS: [(SignalKind, &'static str); 2] = [
+        (SignalKind::user_defined1(), "SIGUSR1"),
+        (SignalKind::user_defined2(), "SIGUSR2"),
+    ];
+
+    async fn answer(kind: SignalKind, name: &'static str) {
+        let mut signals = match signal(kind) {
+            Ok(signals) => signals,
+            Err(error) => return log::warn!("{name} would end this process: {error}"),
+        };
+        while signals.recv().await.is_some() {
+            log::warn!("{name} changes nothing: SIGHUP reads the configuration again");
+        }
+    }
+}
+
+/// Lets the process live on when it gets a signal that tools send to every service (`SIGHUP`,
+/// `SIGUSR1`, `SIGUSR2`), from now on and not only when the server runs: a script that has just
+/// started it may send one at once. To be called first.
+///
+/// # Errors
+///
+/// When the system does not let the process catch signals.
+pub fn outlive_signals() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // A handler stays for the life of the process, whether or not this stream does.
+    let unmeant = IgnoredSignals::SIGNALS.into_iter().map(|(kind, _)| kind);
+    let mut all = unmeant.chain([SignalKind::hangup()]);
+    runtime.block_on(async { all.try_for_each(|kind| signal(kind).map(drop)) })
+}
+
+#[async_trait]
+impl BackgroundService for IgnoredSignals {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let [one, two] = Self::SIGNALS.map(|(kind, name)| Self::answer(kind, name));
+        let answers = async { tokio::join!(one, two) };
+        tokio::select! {
+            _ = answers => {}
+            _ = shutdown.wait_for(|over| *over) => {}
         }
     }
 }
