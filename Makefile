@@ -2,6 +2,7 @@
 # make test    everything that must hold, with Segment's real libraries and a real browser
 # make quick   the unit tests and the fast files of tests
 # make check   formatting and lints
+# make soak    an hour with all troubles at once: SOAK=600 is ten minutes
 # make supply-chain  the dependencies, against deny.toml
 # make deb     the Debian package; make try-deb installs, starts, upgrades and removes it in a folder
 # make packages  looks the chart, the manifests, the Dockerfile and the workflow over
@@ -14,7 +15,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test announce quick check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
+.PHONY: demo test soak announce quick check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -50,12 +51,17 @@ test: announce check supply-chain clients nats-server prometheus faketime web-se
 
 announce:
 	@echo "What is missing of these will be installed. Debian's packages: cmake, valgrind, chromium, firefox-esr with uBlock"
-	@echo "Origin, nats-server, prometheus, faketime, nginx, haproxy, caddy, curl. Below .deps/ and tests/clients/node_modules/:"
+	@echo "Origin, nats-server, prometheus, faketime, nginx, haproxy, caddy, curl, nghttp2-client. Below .deps/ and tests/clients/node_modules/:"
 	@echo "the npm, Python and Rust packages of Segment's clients, cargo-deny, the blockers' lists."
 
 # After each step: nothing here waits for a browser, a server or a disk.
 quick: cmake
 	cargo test --locked --workspace --lib --bins --test capture_cases --test docs --test plug_in --test recordings
+
+# Above a million acknowledged events in an hour; the short form of it is a part of make test.
+SOAK ?= 3600
+soak: cmake
+	HEDGEROW_SOAK_SECONDS=$(SOAK) cargo test --locked --test soak -- --nocapture
 
 # Licences, sources, duplicates and advisories of what we depend on (deny.toml).
 supply-chain:
@@ -116,12 +122,13 @@ prometheus:
 faketime:
 	@scripts/need faketime faketime --version
 
-# In front of the real binary, as docs/behind has them.
+# In front of the real binary, as docs/behind has them, and clients of it.
 web-servers:
 	@PATH="$$PATH:/usr/sbin" scripts/need nginx nginx -v
 	@PATH="$$PATH:/usr/sbin" scripts/need haproxy haproxy -v
 	@scripts/need caddy caddy version
 	@scripts/need curl curl --version
+	@scripts/need nghttp2-client h2load --version
 
 # Firefox, and uBlock Origin as Debian has it: the extension with its lists, for Firefox's tests and
 # for those of the lists. Where they cannot be had, these tests are left out, loudly.

@@ -17,15 +17,6 @@ use hedgerow::rewrite::{Arrival, Bounds, Mapping, Recipient, Rewriter, Timestamp
 use hedgerow::segment::{Call, Kind};
 use serde_json::{json, Value};
 
-const CALLS: [Kind; 6] = [
-    Kind::Track,
-    Kind::Page,
-    Kind::Screen,
-    Kind::Identify,
-    Kind::Group,
-    Kind::Alias,
-];
-
 /// Where a value stands.
 enum Place {
     /// Below these keys of the message.
@@ -390,7 +381,7 @@ fn table() -> String {
         .unwrap();
         for field in &fields {
             let mut rows: Vec<(Cells, Vec<&str>)> = Vec::new();
-            for kind in CALLS {
+            for kind in Kind::ALL.iter().copied() {
                 let cells = cells(field, kind);
                 match rows.iter_mut().find(|(known, _)| *known == cells) {
                     Some((_, kinds)) => kinds.push(kind.name()),
@@ -403,7 +394,7 @@ fn table() -> String {
                     continue;
                 }
                 let kinds = match kinds.len() {
-                    6 => "all".to_owned(),
+                    all if all == Kind::ALL.len() => "all".to_owned(),
                     _ => kinds.join(", "),
                 };
                 let name = match field.0.contains(['`', '(', ' ']) {

@@ -58,7 +58,7 @@ fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
     if !matches!(entry.node.kind, Kind::Mapping(_)) {
         return Some(Listener::plain(address(reader, entry)?));
     }
-    let section = reader.section(entry, schema::LISTENER)?;
+    let section = reader.section(entry, &schema::LISTENER)?;
     let address = section
         .require(reader, "address")
         .cloned()
@@ -147,7 +147,7 @@ fn certificates(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<Tls>> 
 }
 
 fn tls(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Tls> {
-    let section = reader.section(field, schema::TLS)?;
+    let section = reader.section(field, &schema::TLS)?;
     let certificate = section.require(reader, "certificate").cloned();
     let certificate = certificate.and_then(|field| pem(reader, &field, "CERTIFICATE"));
     let key = section.require(reader, "key").cloned();

@@ -10,6 +10,7 @@ use hedgerow_spool::{DeliveryMode, SpoolPlace};
 use ipnet::IpNet;
 
 use super::first_party::{Origin, PostHogJs, SegmentFiles};
+use super::outline::Outline;
 use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
@@ -20,38 +21,71 @@ use crate::rewrite::{Bounds, Mapping, Recipient};
 use crate::segment::WriteKeys;
 use crate::site::snippet::Home;
 
-/// One configuration, checked and compiled.
+/// One configuration, checked and compiled: what `docs/configuration.md` describes key by key.
 ///
-/// It never changes: a reload makes another one, and a request holds the one it began with.
+/// It never changes: a reload makes another one, and a request holds the one that it began with.
+///
+/// ```
+/// use hedgerow::{Config, Environment};
+///
+/// let yaml = "
+/// projects:
+///   shop: {host: us, api_key: phc_of_the_shop}
+/// routes:
+///   - path: /hr/
+///     segmnt: {project: shop}
+/// ";
+/// let problems = Config::parse(yaml, &Environment::new(".")).unwrap_err();
+/// for problem in &problems {
+///     println!("{}:{}: {}", problem.place.line, problem.path, problem.message);
+/// }
+/// assert!(problems.to_string().contains("did you mean segment?"), "{problems}");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The file that it was read from, if it was one.
+    #[doc(hidden)]
     pub file: Option<PathBuf>,
+    /// What that file says, key by key, as far as it is in force.
+    pub outline: Option<Arc<Outline>>,
     /// Where requests come in; at least one.
+    #[doc(hidden)]
     pub listen: Vec<Listener>,
     /// Where health, metrics and the live view are served; none when turned off.
+    #[doc(hidden)]
     pub admin: Option<SocketAddr>,
     /// Whether the live view is among them, and for whom.
+    #[doc(hidden)]
     pub live: LiveView,
     /// Where health alone is served; nowhere when turned off.
+    #[doc(hidden)]
     pub health: Option<SocketAddr>,
     /// Whose `X-Forwarded-For` is believed.
+    #[doc(hidden)]
     pub trusted_proxies: Vec<IpNet>,
     /// The projects in the order of the file.
+    #[doc(hidden)]
     pub projects: Vec<Arc<Project>>,
     /// The routes in the order of the file: the first that matches has the request.
+    #[doc(hidden)]
     pub routes: Vec<Route>,
     /// How messages are mapped.
+    #[doc(hidden)]
     pub mapping: Mapping,
     /// Who keeps sessions.
+    #[doc(hidden)]
     pub sessions: Sessions,
     /// Bounds on what one request may take, for the rewriting.
+    #[doc(hidden)]
     pub bounds: Bounds,
     /// Bounds on bodies, one by one and together.
+    #[doc(hidden)]
     pub limits: Limits,
     /// How long PostHog may take, and what happens when it takes longer.
+    #[doc(hidden)]
     pub delivery: Delivery,
     /// The process.
+    #[doc(hidden)]
     pub server: Server,
 }
 
@@ -257,6 +291,28 @@ pub struct Limits {
     pub requests_per_client: Option<usize>,
     /// Requests a second with one write key; without a number as many as come.
     pub requests_per_key: Option<usize>,
+    /// How long the head of a request may take, from its first byte to its last.
+    pub head_timeout: Duration,
+    /// How fast a body has to come; as slowly as it likes if nothing is said.
+    pub body_rate: Option<BodyRate>,
+}
+
+/// The least speed of a body: in each stretch of `grace`, so many bytes a second on average.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyRate {
+    /// Bytes a second; at least one.
+    pub bytes: u64,
+    /// How long a body is let be before it is measured.
+    pub grace: Duration,
+}
+
+impl Default for BodyRate {
+    fn default() -> Self {
+        Self {
+            bytes: 250,
+            grace: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -268,6 +324,8 @@ impl Default for Limits {
             connections_per_client: 2_500,
             requests_per_client: None,
             requests_per_key: None,
+            head_timeout: Duration::from_secs(30),
+            body_rate: Some(BodyRate::default()),
         }
     }
 }
@@ -352,26 +410,25 @@ pub(super) const DEFAULT_LISTENER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
 impl Config {
-    /// The route of a request, and its path after the route's prefix and slash.
+    /// Addresses and ports of `listen`, in the order of the file; at least one, which is
+    /// 127.0.0.1:8080 if the file names none. A host proxy need not listen there.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.listen.iter().map(|listener| listener.address)
+    }
+}
+
+#[doc(hidden)]
+impl Config {
+    /// The route of a request, and its path after the route's prefix and slash. Each route is asked in
+    /// turn; [`RouteTable`](super::RouteTable) is for what looks often.
     ///
     /// `host` is the request's authority, with or without a port; `path` is its path as it was
     /// sent, without the query.
-    pub fn route<'p>(&self, host: Option<&str>, path: &'p str) -> Option<(&Route, &'p str)> {
-        let (_, route, tail) = self.numbered_route(host, path)?;
-        Some((route, tail))
-    }
-
-    /// The same, with the route's place in [`routes`](Self::routes) in front.
     ///
     /// On `segment` routes slashes that follow each other count once; what else there is gets its
     /// paths as they were sent.
-    pub fn numbered_route<'p>(
-        &self,
-        host: Option<&str>,
-        path: &'p str,
-    ) -> Option<(usize, &Route, &'p str)> {
-        let mut routes = self.routes.iter().enumerate();
-        routes.find_map(|(number, route)| {
+    pub fn route<'p>(&self, host: Option<&str>, path: &'p str) -> Option<(&Route, &'p str)> {
+        self.routes.iter().find_map(|route| {
             let host_matches = match &route.host {
                 Some(wanted) => host.is_some_and(|host| wanted.matches(host)),
                 None => true,
@@ -380,7 +437,7 @@ impl Config {
                 Action::Segment { .. } => route.path.lenient_tail(path),
                 Action::PostHog(_) | Action::Origin(_) => route.path.tail(path),
             };
-            Some((number, route, tail.filter(|_| host_matches)?))
+            Some((route, tail.filter(|_| host_matches)?))
         })
     }
 
@@ -407,6 +464,7 @@ impl Config {
         Self {
             listen: vec![Listener::plain(DEFAULT_LISTENER)],
             file: None,
+            outline: None,
             admin: None,
             live: LiveView::Off,
             health: None,

@@ -44,7 +44,7 @@ impl PathPrefix {
     /// that put a path behind a host with a slash at its end. What follows is as it was sent.
     pub fn lenient_tail<'p>(&self, path: &'p str) -> Option<&'p str> {
         let mut rest = path;
-        for segment in self.0.split('/').skip(1) {
+        for segment in self.segments() {
             let behind = rest.strip_prefix('/')?.trim_start_matches('/');
             rest = behind.strip_prefix(segment)?;
             if !rest.is_empty() && !rest.starts_with('/') {
@@ -55,6 +55,11 @@ impl PathPrefix {
             Some(tail) => Some(tail.trim_start_matches('/')),
             None => (rest.is_empty() && !self.0.is_empty()).then_some(""),
         }
+    }
+
+    /// Its segments, none of them empty; `/` has none.
+    pub(super) fn segments(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/').skip(1)
     }
 
     /// Whether every path with the prefix `other` has this one as well.

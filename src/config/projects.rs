@@ -97,7 +97,7 @@ fn project(
     listen: &[Listener],
     (mode, spool): (DeliveryMode, SpoolNamed),
 ) -> Option<Project> {
-    let section = reader.section(field, schema::PROJECT)?;
+    let section = reader.section(field, &schema::PROJECT)?;
     let host = section.require(reader, "host").cloned();
     let host = host.and_then(|field| host_of(reader, &field, listen));
     let api_key = section.require(reader, "api_key").cloned();

@@ -43,7 +43,7 @@ pub(super) fn read(
     let mut injects = Vec::new();
     let mut matched: Vec<(Option<SiteHost>, PathPrefix, String)> = Vec::new();
     for entry in &entries {
-        let Some(section) = reader.section(entry, schema::ROUTE) else {
+        let Some(section) = reader.section(entry, &schema::ROUTE) else {
             continue;
         };
         let place = place(reader, &section);
@@ -190,7 +190,7 @@ fn segment(
     projects: &mut Declared<'_>,
     path: Option<&PathPrefix>,
 ) -> Option<(WriteKeys<Arc<Project>>, SegmentFiles)> {
-    let section = reader.section(field, schema::SEGMENT)?;
+    let section = reader.section(field, &schema::SEGMENT)?;
     let keys = write_keys(reader, &section, projects);
     let files = first_party::segment_files(reader, &section, path?, keys.as_ref())?;
     Some((keys?, files))

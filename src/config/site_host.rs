@@ -54,7 +54,7 @@ impl fmt::Display for SiteHost {
 }
 
 /// The name in an authority: no port, no brackets, no dot at the end.
-fn name(authority: &str) -> &str {
+pub(super) fn name(authority: &str) -> &str {
     let authority = authority.trim();
     if let Some(rest) = authority.strip_prefix('[') {
         return rest.split(']').next().unwrap_or(rest);

@@ -30,7 +30,7 @@ use thiserror::Error;
 
 use crate::admin::live::Live;
 use crate::admin::{Admin, CertificateState, Requests};
-use crate::config::{Action, Config, Route};
+use crate::config::{Action, Config, Route, RouteTable};
 use crate::delivery::SpoolError;
 use crate::rewrite::Rewriter;
 use crate::site::LibraryError;
@@ -55,12 +55,15 @@ use spool::backlog::Backlog;
 
 pub use crate::admin::Forwarded as ForwardCounts;
 pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
+pub use life::descriptors::allow_descriptors;
 pub use life::reload::{ConfigFile, ReloadError};
 pub use life::server::{outlive_signals, Server, ServerError};
+pub use life::signals::Signals;
 pub use life::startable::{check_server, Startable};
 pub use life::upgrade::ask_to_reload;
 pub use listen::gathered::Gathered;
 pub use operator::doctor::{examine, unknown_keys, TEST_EVENT};
+pub use operator::running::{compare_with_running, Running, RunningError};
 pub use operator::serve::{accepted, serve, Plain};
 pub use operator::watcher::{Counts, Observer};
 pub use site::origin::Balancer;
@@ -70,7 +73,7 @@ pub use site::{Context, Site};
 const IDLE: Duration = Duration::from_secs(60);
 /// How long a client may take nothing of its answer, unless told otherwise.
 const UNREAD: Duration = Duration::from_secs(120);
-/// How long the head of a request may take, unless told otherwise.
+/// How long the head of a request to the operator's own listeners may take.
 const HEAD: Duration = Duration::from_secs(30);
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
@@ -109,6 +112,8 @@ struct Shared {
 /// One configuration at work. A request holds the one that it began with.
 struct Inner {
     config: Arc<Config>,
+    /// Which of its routes a request is on.
+    route_table: RouteTable,
     rewriter: Arc<Rewriter>,
     destinations: Arc<Destinations>,
     backlog: Option<Arc<Backlog>>,
@@ -229,7 +234,6 @@ impl Hedgerow {
             config,
             observer: None,
             idle: IDLE,
-            head: HEAD,
             unread: UNREAD,
             clock: Arc::new(SystemTime::now),
             live: None,
@@ -271,7 +275,7 @@ impl Hedgerow {
         }
         let head = session.req_header();
         let (authority, path) = (intake::intercept::authority(head), head.uri.path());
-        let Some((number, _, tail)) = inner.config.numbered_route(authority, path) else {
+        let Some((number, tail)) = inner.route_table.find(authority, path) else {
             return Ok(false);
         };
         let Some(passed) = inner.passed.get(&number) else {
@@ -371,7 +375,6 @@ pub struct Builder {
     config: Config,
     observer: Option<Arc<dyn Observer>>,
     idle: Duration,
-    head: Duration,
     unread: Duration,
     clock: Clock,
     live: Option<Arc<Live>>,
@@ -387,6 +390,7 @@ impl Builder {
 
     /// Records for the live view in this ring, where `admin` has one, so that something else can show
     /// it as well.
+    #[doc(hidden)]
     #[must_use]
     pub fn live(mut self, live: Arc<Live>) -> Self {
         self.live = Some(live);
@@ -401,12 +405,12 @@ impl Builder {
         self
     }
 
-    /// How long the head of a request over HTTP/1 may take from its first byte to its last, 30
-    /// seconds if nothing is said; and how long the first bytes of HTTP/2 may take. For listeners
-    /// of [`Server`]; another server has bounds of its own.
+    /// How long the head of a request over HTTP/1 may take from its first byte to its last, instead
+    /// of what the configuration says (`limits.head_timeout`); and how long the first bytes of HTTP/2
+    /// may take. For listeners of [`Server`]; another server has bounds of its own.
     #[must_use]
     pub fn head_timeout(mut self, head: Duration) -> Self {
-        self.head = head;
+        self.config.limits.head_timeout = head;
         self
     }
 
@@ -444,7 +448,6 @@ impl Builder {
             counters: Arc::default(),
             budget: Budget::new(self.config.limits.memory),
             connection_limits: Arc::new(connection_limits),
-            head: self.head,
             cautions: Arc::default(),
             log_limit,
             observer: self.observer,

@@ -14,7 +14,7 @@ fn hedgerow() -> Hedgerow {
     let yaml = "projects:\n  shop: {host: \"http://127.0.0.1:9\", api_key: phc_test}\n\
                 routes:\n  - path: /hr/\n    segment: {project: shop}\n\
                 delivery: {spool: \"off\"}\n";
-    let (config, _) = crate::config::parse(yaml, &Environment::new(Path::new("."))).unwrap();
+    let (config, _) = crate::Config::parse(yaml, &Environment::new(Path::new("."))).unwrap();
     Hedgerow::new(config).unwrap()
 }
 

@@ -7,6 +7,7 @@
 //! does every answer.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap};
@@ -34,18 +35,45 @@ enum Relayed<'a> {
     /// An answer that did not wait for the body and is not read any further.
     Early(Head),
     /// None, and the client is told this.
-    Refused(StatusCode),
+    Refused(StatusCode, Answered),
     /// The client is not there any more.
     ClientGone,
+}
+
+impl Relayed<'_> {
+    fn refused(status: StatusCode) -> Self {
+        Self::Refused(status, Answered::of_status(status.as_u16()))
+    }
+}
+
+/// One request on a `posthog` route.
+struct Course {
+    /// The number of its route.
+    number: usize,
+    /// What became of it; its client is gone as long as nothing else is known.
+    answered: Answered,
+    /// Bytes of its body.
+    received: u64,
+}
+
+impl Course {
+    fn asking(&self) -> Asking {
+        Asking {
+            route: Some(self.number),
+            asked: Asked::PostHog,
+        }
+    }
 }
 
 impl From<Interrupted> for Relayed<'_> {
     fn from(interrupted: Interrupted) -> Self {
         match interrupted {
             Interrupted::Gone => Self::ClientGone,
-            Interrupted::Malformed => Self::Refused(StatusCode::BAD_REQUEST),
+            Interrupted::Malformed => {
+                Self::Refused(StatusCode::BAD_REQUEST, Answered::MalformedChunk)
+            }
             // Never 408, which Chromium itself repeats at once (segment-tracking 1.5).
-            Interrupted::Slow => Self::Refused(StatusCode::SERVICE_UNAVAILABLE),
+            Interrupted::Slow => Self::Refused(StatusCode::SERVICE_UNAVAILABLE, Answered::SlowBody),
         }
     }
 }
@@ -64,13 +92,29 @@ impl Inner {
         passed: &Passed,
         tail: &str,
     ) -> Result<()> {
-        let asking = Asking {
-            route: Some(number),
-            asked: Asked::PostHog,
+        let began = Instant::now();
+        let mut course = Course {
+            number,
+            answered: Answered::ClientGone,
+            received: 0,
         };
+        let through = self.pass(session, &mut course, passed, tail).await;
+        let (answered, received) = (course.answered, course.received);
+        self.ended(session, course.asking(), answered, began, received);
+        through
+    }
+
+    /// The same, and notes in `course` what becomes of it.
+    async fn pass(
+        &self,
+        session: &mut Session,
+        course: &mut Course,
+        passed: &Passed,
+        tail: &str,
+    ) -> Result<()> {
         if let Err(fault) = head(session).check() {
             session.set_keepalive(None);
-            self.answered(session, asking, of_head(fault), None);
+            self.becomes(session, course, of_head(fault));
             let (headers, body) = own_answer(fault.status(), &session.req_header().headers);
             return self
                 .write_own(session, fault.status(), &headers, body)
@@ -80,7 +124,7 @@ impl Inner {
             .rates
             .of_client(&self.config, self.client(session), &self.log_limit);
         if pace == Pace::TooFast {
-            self.answered(session, asking, Answered::ClientRate, None);
+            self.becomes(session, course, Answered::ClientRate);
             let status = StatusCode::TOO_MANY_REQUESTS;
             let (mut headers, body) = own_answer(status, &session.req_header().headers);
             headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
@@ -89,11 +133,11 @@ impl Inner {
         }
         let client = self.shown(session);
         let step = passed.step(session, tail, client).await;
-        let mut incoming = Incoming::begin(session, self.idle_seconds);
+        let mut incoming = Incoming::begin(session, self.idle_seconds, &self.config.limits);
         let passing = match step {
             Step::Pass(passing) => passing,
             Step::Answer(status, headers, body) => {
-                self.answered(session, asking, Answered::of_status(status.as_u16()), None);
+                self.becomes(session, course, Answered::of_status(status.as_u16()));
                 incoming.discard(session, 2 * BODY).await;
                 return self.write_own(session, status, &headers, body).await;
             }
@@ -103,32 +147,34 @@ impl Inner {
             Err(error) => {
                 log::debug!("a request cannot go to PostHog: {error}");
                 let status = StatusCode::BAD_REQUEST;
-                self.answered(session, asking, Answered::of_status(400), None);
+                self.becomes(session, course, Answered::of_status(400));
                 let (headers, body) = own_answer(status, &session.req_header().headers);
                 return self.write_own(session, status, &headers, body).await;
             }
         };
-        let relayed = match exchange(session, &mut incoming, passed, &request).await {
+        let exchanged = exchange(session, &mut incoming, passed, &request).await;
+        course.received = incoming.received();
+        let relayed = match exchanged {
             Ok(relayed) => relayed,
             Err(trouble) => {
-                self.report_relay(number, trouble);
-                Relayed::Refused(match trouble {
+                self.report_relay(course.number, trouble);
+                match trouble {
                     // posthog-js tries again after either (posthog-ingestion 6.5).
-                    Trouble::Timeout => StatusCode::SERVICE_UNAVAILABLE,
-                    _ => StatusCode::BAD_GATEWAY,
-                })
+                    Trouble::Timeout => Relayed::refused(StatusCode::SERVICE_UNAVAILABLE),
+                    _ => Relayed::refused(StatusCode::BAD_GATEWAY),
+                }
             }
         };
         match relayed {
             Relayed::Answer(answering) => {
                 let status = answering.head.status.as_u16();
-                self.answered(session, asking, Answered::relayed(status), None);
+                self.becomes(session, course, Answered::relayed(status));
                 incoming.discard(session, 2 * BODY).await;
                 self.pass_on(session, passed, &passing, answering).await
             }
             Relayed::Early(early) => {
                 let status = early.status;
-                self.answered(session, asking, Answered::relayed(status.as_u16()), None);
+                self.becomes(session, course, Answered::relayed(status.as_u16()));
                 incoming.discard(session, 2 * BODY).await;
                 session.set_keepalive(None);
                 let headers = end_to_end(&early.fields);
@@ -136,19 +182,25 @@ impl Inner {
                 self.write_own(session, status, &headers, Bytes::new())
                     .await
             }
-            Relayed::Refused(status) => {
-                self.answered(session, asking, Answered::of_status(status.as_u16()), None);
+            Relayed::Refused(status, answered) => {
+                self.becomes(session, course, answered);
                 incoming.discard(session, 2 * BODY).await;
                 session.set_keepalive(None);
                 let (headers, body) = own_answer(status, &session.req_header().headers);
                 self.write_own(session, status, &headers, body).await
             }
             Relayed::ClientGone => {
-                self.answered(session, asking, Answered::ClientGone, None);
+                self.becomes(session, course, Answered::ClientGone);
                 session.set_keepalive(None);
                 Ok(())
             }
         }
+    }
+
+    /// Counts the request by what it is answered.
+    fn becomes(&self, session: &Session, course: &mut Course, answered: Answered) {
+        course.answered = answered;
+        self.answered(session, course.asking(), answered, None);
     }
 
     /// Writes an answer that is here as a whole. A client that hangs up is no failure of the host's.
@@ -336,7 +388,7 @@ async fn exchange<'a>(
             }
             Ok(Some(_)) => {
                 sending.abort().await;
-                return Ok(Relayed::Refused(StatusCode::PAYLOAD_TOO_LARGE));
+                return Ok(Relayed::refused(StatusCode::PAYLOAD_TOO_LARGE));
             }
             Ok(None) => return Ok(Relayed::Answer(sending.finish(Bytes::new()).await?)),
             Err(interrupted) => {

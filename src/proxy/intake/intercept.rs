@@ -49,10 +49,11 @@ impl Inner {
     pub(crate) async fn intercept(&self, session: &mut Session) -> Result<bool> {
         let head = session.req_header();
         let path = head.uri.path();
-        let Some((number, route, tail)) = self.config.numbered_route(authority(head), path) else {
+        let Some((number, tail)) = self.route_table.find(authority(head), path) else {
             return Ok(false);
         };
-        let Action::Segment { write_keys, .. } = &route.action else {
+        let action = self.config.routes.get(number).map(|route| &route.action);
+        let Some(Action::Segment { write_keys, .. }) = action else {
             return Ok(false);
         };
         let began = Instant::now();
@@ -89,9 +90,11 @@ impl Inner {
                 retry_after: RETRY_AFTER,
             };
             let cors = Cors::from_origin(session.get_header(header::ORIGIN));
-            let mut incoming = Incoming::begin(session, self.idle_seconds);
-            incoming.discard(session, self.config.limits.body).await;
+            let limits = &self.config.limits;
+            let mut incoming = Incoming::begin(session, self.idle_seconds, limits);
+            incoming.discard(session, limits.body).await;
             self.answer(session, too_many.answer(&cors)).await;
+            self.ended(session, asking, Answered::ClientRate, began, 0);
             return Ok(true);
         }
         let account = files.and_then(|files| files.account.as_ref());
@@ -114,7 +117,7 @@ impl Inner {
             asking,
         };
         let begun = Instant::now();
-        let mut incoming = Incoming::begin(session, self.idle_seconds);
+        let mut incoming = Incoming::begin(session, self.idle_seconds, &self.config.limits);
         let Ended {
             reply,
             answered,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::admin::live::Outcome;
 use crate::config::Project;
-use crate::delivery::{Arrived, Encoding};
+use crate::delivery::{Encoding, Received};
 use crate::posthog::{Batch, BATCH_LIMIT};
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError, WrittenKey};
@@ -160,7 +160,7 @@ pub(crate) struct Upload<'a> {
     inner: &'a Inner,
     keys: Keys<'a>,
     /// When the request arrived, and from which address as PostHog may see it.
-    arrived: Arrived,
+    arrived: Received,
     rewrite: Rewrite,
     watcher: Watcher<'a>,
     reservation: Reservation,
@@ -205,7 +205,7 @@ impl<'a> Upload<'a> {
         }
         Self {
             inner,
-            arrived: Arrived {
+            arrived: Received {
                 at: (inner.clock)(),
                 from: client,
             },
@@ -391,7 +391,7 @@ impl<'a> Upload<'a> {
             self.rewrite.address_to(Arc::clone(destination.recipient()));
             let gathering = self.inner.gathering.get(&destination.project().name);
             self.target = Some(Target {
-                batch: fresh(destination, gathering),
+                batch: fresh(self.inner, destination, gathering),
                 destination,
                 gathering,
                 outgoing: None,
@@ -486,7 +486,7 @@ impl<'a> Upload<'a> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
-        let fresh = fresh(target.destination, target.gathering);
+        let fresh = fresh(self.inner, target.destination, target.gathering);
         let mut batch = std::mem::replace(&mut target.batch, fresh);
         let project = target.destination.project();
         let verdict = match target.outgoing.take() {
@@ -501,11 +501,13 @@ impl<'a> Upload<'a> {
             None if batch.events() == 0 => return Ok(()),
             None => {
                 let bearing = batch.take_bearing();
+                let outline = batch.take_outline();
                 let body = Bytes::from(batch.close());
                 if let (Some(gathering), Some(bearing)) = (target.gathering, bearing) {
                     let request = Request {
                         held: self.reservation.split_off(body.len()),
                         batch: body,
+                        outline,
                         bearing,
                         arrived: self.arrived,
                     };
@@ -519,7 +521,7 @@ impl<'a> Upload<'a> {
                 }
                 let destination = target.destination;
                 if let Some(backlog) = &self.inner.backlog {
-                    let kept = backlog.deliver(destination, body, self.arrived);
+                    let kept = backlog.deliver(destination, body, outline, self.arrived);
                     let holder = kept.await?;
                     self.watcher.settle(outcome_of(holder));
                     self.rewrite.confirm();
@@ -568,10 +570,14 @@ impl Inner {
 }
 
 /// An empty batch.
-fn fresh(destination: &Destination, gathering: Option<&Arc<Gathering>>) -> Batch {
-    match gathering {
+fn fresh(inner: &Inner, destination: &Destination, gathering: Option<&Arc<Gathering>>) -> Batch {
+    let batch = match gathering {
         Some(_) => Batch::open_to_gather(destination.envelope()),
         None => Batch::open(destination.envelope()),
+    };
+    match &inner.backlog {
+        Some(backlog) => backlog.prepared(destination, batch),
+        None => batch,
     }
 }
 

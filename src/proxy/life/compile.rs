@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::admin::{Requests, Takes};
-use crate::config::{Action, Config, Forward, Sessions};
+use crate::config::{Action, Config, Forward, RouteTable, Sessions};
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
 
@@ -37,7 +37,6 @@ pub(crate) struct Lasting {
     pub(crate) counters: Arc<Counters>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) connection_limits: Arc<ConnectionLimits>,
-    pub(crate) head: Duration,
     pub(crate) cautions: Arc<Cautions>,
     pub(crate) log_limit: Arc<LogLimit>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
@@ -240,6 +239,7 @@ impl Lasting {
             rates: Arc::clone(&self.rates),
             reloads: Arc::clone(&self.reloads),
             pools,
+            route_table: RouteTable::new(&config.routes),
             config: Arc::new(config),
         }
     }

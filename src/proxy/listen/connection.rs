@@ -21,7 +21,7 @@ use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
-use crate::proxy::limits::connection_limits::{ConnectionLimits, Place};
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Place, Slow};
 use crate::proxy::listen::extent::is_request_line;
 use crate::proxy::listen::gathered::Gathered;
 
@@ -31,9 +31,6 @@ const FIRST: usize = 4 * 1024;
 
 /// The longest head that the framework takes, in bytes.
 const LONGEST: usize = 1 << 20;
-
-/// How long a client may take for the few bytes of a refusal, and to hang up then.
-const REFUSING: Duration = Duration::from_secs(2);
 
 /// When a connection ends between two requests.
 pub(crate) struct Ends {
@@ -50,6 +47,36 @@ pub(crate) struct Ends {
     pub(crate) _place: Option<Place>,
 }
 
+impl Ends {
+    /// Notes that it ends because its client was too slow.
+    pub(super) fn too_slow(&self, slow: Slow) {
+        match &self.connection_limits {
+            Some(connection_limits) => connection_limits.too_slow(slow),
+            None => log::debug!("a connection was ended: {slow:?} took too long"),
+        }
+    }
+}
+
+/// What a client is told whose head takes too long (RFC 9110, 15.5.9). No browser and no SDK repeats
+/// it: none of theirs takes so long.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// How long a client may take to read that.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Tells a client this, and ends the connection. What it sends meanwhile is read, as a connection that is closed
+/// with unread bytes is reset, and the client might not see why.
+async fn turn_away<S: IO>(stream: &mut Gathered<S>, answer: &[u8]) {
+    let told = async {
+        stream.write_all(answer).await?;
+        AsyncWriteExt::shutdown(stream).await?;
+        while !first_bytes(stream, BytesMut::new()).await?.is_empty() {}
+        Ok::<(), io::Error>(())
+    };
+    // One that still sends after that has had its time.
+    let _ = tokio::time::timeout(FAREWELL, told).await;
+}
+
 /// Serves HTTP/1.x until one of the two sides has enough.
 pub(crate) async fn serve<A, S>(mut stream: Box<Gathered<S>>, app: &Arc<A>, mut ends: Ends)
 where
@@ -59,7 +86,8 @@ where
     let mut settings: Option<HttpPersistentSettings> = None;
     while let Some(mut begun) = request(&mut *stream, &mut ends).await {
         if !is_request_line(&begun) {
-            refuse(&mut stream).await;
+            log::debug!("a request was refused for its first line");
+            turn_away(&mut *stream, bad_request().as_bytes()).await;
             return;
         }
         stream.read_no_further(&mut begun);
@@ -89,25 +117,13 @@ where
     }
 }
 
-/// Answers a head whose first line is none, as the framework answers the others that it cannot read.
-async fn refuse<S: IO>(stream: &mut Gathered<S>) {
-    log::debug!("a request was refused for its first line");
+/// What a head is answered whose first line is none, as the framework answers others that it cannot read.
+fn bad_request() -> String {
     let now = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
-    let answer = format!(
+    format!(
         "HTTP/1.1 400 Bad Request\r\nDate: {now}\r\nContent-Length: 0\r\n\
          Cache-Control: private, no-store\r\nConnection: close\r\n\r\n"
-    );
-    let told = async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.flush().await?;
-        AsyncWriteExt::shutdown(stream).await?;
-        // With unread bytes the connection would be reset, and the answer might be lost.
-        while !first_bytes(stream, BytesMut::new()).await?.is_empty() {}
-        Ok::<(), io::Error>(())
-    };
-    if let Ok(Err(error)) = tokio::time::timeout(REFUSING, told).await {
-        log::debug!("the client was gone before its answer: {error}");
-    }
+    )
 }
 
 /// The first bytes of the next request; nothing when there is none.
@@ -143,7 +159,8 @@ async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Ends) -> Option<Byt
                     None
                 }
                 Err(_) => {
-                    log::debug!("the head of a request took too long");
+                    ends.too_slow(Slow::Head);
+                    turn_away(stream, TOO_SLOW).await;
                     None
                 }
             }

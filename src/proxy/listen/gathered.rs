@@ -26,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{sleep, Sleep};
 
 use super::extent::Extent;
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
 
 /// A first write larger than this leaves at once: it is no header that something follows.
 const HEADER: usize = 16 * 1024;
@@ -70,6 +71,7 @@ struct Beginning {
     /// So many are still to come.
     left: usize,
     until: Pin<Box<Sleep>>,
+    connection_limits: Option<Arc<ConnectionLimits>>,
 }
 
 /// Which write is next.
@@ -110,11 +112,18 @@ impl<S: IO> Gathered<S> {
         }
     }
 
-    /// Ends the connection when its first `bytes` do not come within this time.
-    pub(crate) fn begun_within(mut self, bytes: usize, time: Duration) -> Self {
+    /// Ends the connection when its first `bytes` do not come within this time, and says so to the
+    /// limits that it is counted with.
+    pub(crate) fn begun_within(
+        mut self,
+        bytes: usize,
+        time: Duration,
+        connection_limits: Option<Arc<ConnectionLimits>>,
+    ) -> Self {
         self.beginning = Some(Box::new(Beginning {
             left: bytes,
             until: Box::pin(sleep(time)),
+            connection_limits,
         }));
         self
     }
@@ -153,6 +162,9 @@ impl<S: IO> Gathered<S> {
             return Pin::new(&mut self.stream).poll_read(context, buffer);
         };
         if beginning.until.as_mut().poll(context).is_ready() {
+            if let Some(connection_limits) = &beginning.connection_limits {
+                connection_limits.too_slow(Slow::Head);
+            }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let before = buffer.filled().len();

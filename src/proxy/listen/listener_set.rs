@@ -13,7 +13,7 @@ use crate::config::{Config, H2c};
 use crate::plain::{Handler, Request, Response};
 
 use crate::proxy::life::drain::Drain;
-use crate::proxy::listen::listening::{BoundSocket, Bounds, Hall, Manner, Plainly, Plan};
+use crate::proxy::listen::listening::{BoundSocket, Hall, Manner, Plainly, Plan};
 use crate::proxy::listen::tls;
 use crate::proxy::operator::serve::Plain;
 use crate::proxy::site::Site;
@@ -46,12 +46,9 @@ impl ListenerSet {
             let hall = Hall::new(Plain::new(handler), Arc::clone(drain), idle);
             Arc::new(hall)
         };
-        let bounds = Bounds {
-            connection_limits: Some(Arc::clone(&lasting.connection_limits)),
-            head: lasting.head,
-        };
+        let limits = Arc::clone(&lasting.connection_limits);
         Self {
-            site: Arc::new(Hall::new(app, Arc::clone(drain), idle).bounded(bounds)),
+            site: Arc::new(Hall::new(app, Arc::clone(drain), idle).bounded(limits)),
             admin: plain(Arc::new(Pages(hedgerow.clone()))),
             health: plain(hedgerow.health()),
         }

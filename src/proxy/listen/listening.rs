@@ -23,7 +23,7 @@ use tokio::time::{timeout, timeout_at, Instant};
 
 use crate::proxy::client::is_trusted;
 use crate::proxy::life::drain::{Connection, Door, Drain, Stage};
-use crate::proxy::limits::connection_limits::ConnectionLimits;
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
 use crate::proxy::listen::connection::{self, Ends};
 use crate::proxy::listen::gathered::Gathered;
 use crate::proxy::listen::preamble::{begins, proxied, Begins};
@@ -91,21 +91,13 @@ impl BoundSocket {
     }
 }
 
-/// What clients may take, beside `idle`.
-#[derive(Clone)]
-pub(crate) struct Bounds {
-    /// What the connections are counted with; nothing where only the operator comes in.
-    pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
-    /// How long the head of a request may take.
-    pub(crate) head: Duration,
-}
-
 /// An application of the framework behind doors of ours, which open and close while it serves.
 pub(crate) struct Hall<A> {
     app: Arc<A>,
     drain: Arc<Drain>,
     idle: u64,
-    bounds: Bounds,
+    /// What the connections are bounded with; nothing where only the operator comes in.
+    connection_limits: Option<Arc<ConnectionLimits>>,
     doors: Mutex<Vec<Doorway>>,
     /// Where its connections are served, once they are.
     runtime: OnceLock<Handle>,
@@ -150,18 +142,15 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
             app: Arc::new(app),
             drain,
             idle,
-            bounds: Bounds {
-                connection_limits: None,
-                head: HEAD,
-            },
+            connection_limits: None,
             doors: Mutex::default(),
             runtime: OnceLock::new(),
         }
     }
 
     /// Bounds what clients take.
-    pub(crate) fn bounded(mut self, bounds: Bounds) -> Self {
-        self.bounds = bounds;
+    pub(crate) fn bounded(mut self, connection_limits: Arc<ConnectionLimits>) -> Self {
+        self.connection_limits = Some(connection_limits);
         self
     }
 
@@ -266,6 +255,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
         }
     }
 
+    /// Whether each door is open, so that what comes in is served.
+    pub(crate) fn is_open(&self) -> bool {
+        let doors = self.doors();
+        let mut doors = doors.iter();
+        doors.all(|door| matches!(door.state, DoorState::Open(_)))
+    }
+
     fn open(&self, doorway: &mut Doorway, runtime: &Handle) {
         let (listener, socket) = match std::mem::replace(&mut doorway.state, DoorState::Closed) {
             DoorState::Waiting(listener, socket) => (listener, socket),
@@ -281,7 +277,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
             manner: Arc::clone(&doorway.manner),
             door: Arc::clone(&door),
             idle: self.idle,
-            bounds: self.bounds.clone(),
+            connection_limits: self.connection_limits.clone(),
         };
         let address = doorway.address;
         runtime.spawn(async move {
@@ -341,7 +337,7 @@ struct Reception<A> {
     manner: Arc<ArcSwap<Manner>>,
     door: Arc<Door>,
     idle: u64,
-    bounds: Bounds,
+    connection_limits: Option<Arc<ConnectionLimits>>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
@@ -361,7 +357,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
                     if let Some(more) = log_limit.pass("accept", "accept") {
                         log::warn!("a connection could not be accepted: {error}{more}");
                     }
-                    if let Some(connection_limits) = &self.bounds.connection_limits {
+                    if let Some(connection_limits) = &self.connection_limits {
                         connection_limits.make_room();
                     }
                     // Of those that have gone again, the next may be there already.
@@ -391,7 +387,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
             idle: self.idle,
             closing: self.door.when_closing(),
             leaving: self.door.leaving(),
-            bounds: self.bounds.clone(),
+            connection_limits: self.connection_limits.clone(),
         };
         if is_trusted(peer.ip().to_canonical(), &manner.balancers) {
             tokio::spawn(arrival.through_a_balancer(socket, peer, manner));
@@ -412,13 +408,13 @@ struct Arrival<A> {
     idle: u64,
     closing: watch::Receiver<bool>,
     leaving: ShutdownWatch,
-    bounds: Bounds,
+    connection_limits: Option<Arc<ConnectionLimits>>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
     /// When it ends, if there is a place for a client at this address.
     fn ends(&self, client: SocketAddr) -> Option<Ends> {
-        let connection_limits = self.bounds.connection_limits.as_ref();
+        let connection_limits = self.connection_limits.as_ref();
         let place = match connection_limits {
             None => None,
             Some(connection_limits) => Some(connection_limits.enter(client.ip())?),
@@ -427,10 +423,16 @@ impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
             idle: self.idle,
             closing: self.closing.clone(),
             leaving: self.leaving.clone(),
-            head: self.bounds.head,
+            head: self.head(),
             connection_limits: connection_limits.cloned(),
             _place: place,
         })
+    }
+
+    /// How long the head of a request may take.
+    fn head(&self) -> Duration {
+        let connection_limits = self.connection_limits.as_ref();
+        connection_limits.map_or(HEAD, |connection_limits| connection_limits.head())
     }
 
     /// Learns from a balancer whose connection it is, and serves it. Places are for clients, so the
@@ -441,7 +443,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
         peer: SocketAddr,
         manner: Arc<Manner>,
     ) {
-        let client = match timeout(self.bounds.head, proxied(&mut socket)).await {
+        let client = match timeout(self.head(), proxied(&mut socket)).await {
             Ok(Ok(client)) => client.unwrap_or(peer),
             Ok(Err(error)) => {
                 log::debug!("a connection from the balancer {peer} was closed: {error}");
@@ -492,7 +494,8 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                 match is_h2 {
                     // The framework waits for the first bytes of HTTP/2 as long as they take.
                     true => {
-                        let stream = stream.begun_within(PREFACE, head);
+                        let connection_limits = ends.connection_limits.clone();
+                        let stream = stream.begun_within(PREFACE, head, connection_limits);
                         speak(Box::new(stream), Begins::Http2, app, ends).await;
                     }
                     false => speak(Box::new(stream), Begins::Http1, app, ends).await,
@@ -502,7 +505,7 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                 log::debug!("a TLS handshake failed: {error}");
             }
             Err(_) => {
-                log::debug!("a TLS handshake took too long");
+                ends.too_slow(Slow::Handshake);
             }
         },
     }

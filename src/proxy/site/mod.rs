@@ -10,6 +10,7 @@ mod redirect;
 mod route_health;
 mod site_state;
 mod telling;
+mod uploads;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use answers::{page, status};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
 pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 pub(in crate::proxy) use site_state::SiteState;
+use uploads::BodySpeed;
 
 /// How long a site may take for an answer. The framework counts this while the client is still
 /// uploading (pingora 2.4), so it must be longer than the slowest upload.
@@ -78,6 +80,7 @@ pub struct Context {
     tried: Vec<SocketAddr>,
     /// Bytes of the body so far.
     body: usize,
+    speed: BodySpeed,
     page: PageState,
 }
 
@@ -195,9 +198,11 @@ impl ProxyHttp for Site {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
+        let site_state = self.shared.site_state.load_full();
         Context {
             began: Instant::now(),
-            site_state: self.shared.site_state.load_full(),
+            speed: BodySpeed::new(site_state.inner.config.limits.body_rate),
+            site_state,
             way: Way::default(),
             answered: None,
             upstream: Answering::Well,
@@ -235,7 +240,9 @@ impl ProxyHttp for Site {
         }
         let config = &inner.config;
         let head = session.req_header();
-        let route = config.numbered_route(authority(head), head.uri.path());
+        let found = inner.route_table.find(authority(head), head.uri.path());
+        let route =
+            found.and_then(|(number, tail)| Some((number, config.routes.get(number)?, tail)));
         match route.map(|(number, route, tail)| (number, &route.action, tail)) {
             Some((number, Action::Origin(_), _)) => {
                 if let Some((status, location)) = redirect::elsewhere(inner, session) {
@@ -266,6 +273,7 @@ impl ProxyHttp for Site {
                         context.way = Way::Answered;
                         inner.answered(session, asking, Answered::ClientRate, None);
                         answers::too_many(session).await?;
+                        context.ended(session, asking, Answered::ClientRate);
                         return Ok(true);
                     }
                     let client = inner.shown(session);
@@ -339,6 +347,7 @@ impl ProxyHttp for Site {
                 let status = ErrorType::HTTPStatus(413);
                 return Err(Error::explain(status, "a body over 64 MB").into_down());
             }
+            context.speed.piece(body.len())?;
         }
         // An HTTP/2 client may end its body with an empty frame. Sent on as an empty chunk it
         // would end the body twice, and the second end would begin the next request on that
@@ -357,6 +366,7 @@ impl ProxyHttp for Site {
     ) -> Result<()> {
         // A repeated attempt begins anew.
         context.body = 0;
+        context.speed = BodySpeed::new(context.site_state.inner.config.limits.body_rate);
         say_length_once(request)?;
         if let Way::PostHog(number, passing) = &context.way {
             let client = context.site_state.inner.shown(session);
@@ -389,6 +399,12 @@ impl ProxyHttp for Site {
         context: &mut Context,
     ) -> Result<()> {
         context.site_state.inner.close_when_leaving(session);
+        if !response.status.is_informational()
+            || response.status == http::StatusCode::SWITCHING_PROTOCOLS
+        {
+            // What the client says after the answer has begun is a conversation.
+            context.speed = BodySpeed::new(None);
+        }
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
             let status = ErrorType::HTTPStatus(502);
             let why = "the server changed the protocol unasked";
@@ -484,6 +500,11 @@ impl ProxyHttp for Site {
         context: &mut Context,
     ) -> FailToProxy {
         let mut code = status(error);
+        if matches!((code, &context.way), (408, Way::PostHog(..))) {
+            // Chromium itself repeats 408 at once (segment-tracking 1.5).
+            code = 503;
+            context.answered = Some(Answered::SlowBody);
+        }
         context.report(error, code);
         if session.response_written().is_some() {
             // An answer that has begun breaks off: words of ours would end it as if it were whole.

@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use simdutf8::basic::from_utf8;
+
 use super::bearing::bearing;
 use super::body::Heading;
 use super::enrich::meta_ids::MetaIds;
@@ -26,7 +28,7 @@ use crate::posthog::{Address, EventBearing, EventParts};
 /// The batch's own values, ready to be used for every message of it.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    context_text: Vec<u8>,
+    context_text: String,
     context: Context,
     context_tree: Tree,
     integrations_text: Vec<u8>,
@@ -44,9 +46,12 @@ impl Shared {
     pub(super) fn new(heading: &Heading, scratch: &mut Scratch) -> Result<Self, RewriteError> {
         let mut shared = Self::default();
         if let Some(text) = &heading.context {
-            shared.context_text = tidy(text, scratch)?;
-            shared.context.scan_text(&shared.context_text, scratch)?;
-            shared.context_tree.read(&shared.context_text, scratch)?;
+            let tidy = String::from_utf8(tidy(text, scratch)?);
+            // A clean text is UTF-8.
+            shared.context_text = tidy.map_err(|_| RewriteError::InvalidJson)?;
+            let text = shared.context_text.as_bytes();
+            shared.context.scan_text(text, scratch)?;
+            shared.context_tree.read(text, scratch)?;
         }
         if let Some(text) = &heading.integrations {
             shared.integrations_text = tidy(text, scratch)?;
@@ -108,7 +113,7 @@ pub(super) struct Converter {
     merged_with: Option<u64>,
     own_context: Tree,
     repaired: Vec<u8>,
-    merged_text: Vec<u8>,
+    merged_text: String,
     aside: Part,
     /// An event as it is written.
     sheet: Sheet,
@@ -221,11 +226,17 @@ impl Converter {
         };
         let behind = text.len().saturating_sub(length);
         let text = text.get(..length).unwrap_or_default();
-        let text = match scanned {
+        let clean = match scanned {
             Scanned::NotAnObject => return Ok(refused(length, Fault::NotAnObject)),
             Scanned::TooDeep => return Ok(refused(length, Fault::TooDeep)),
-            Scanned::Clean => text,
-            Scanned::Unclean => {
+            Scanned::Clean => from_utf8(text).ok(),
+            Scanned::Unclean => None,
+        };
+        let said = match clean {
+            Some(said) => said,
+            None => {
+                // What it has kept may be no text.
+                self.message.context.forget();
                 if text.len() > rewriter.bounds.event.saturating_mul(2) {
                     return Ok(refused(length, Fault::TooLarge));
                 }
@@ -236,9 +247,10 @@ impl Converter {
                     Err(Malformed::Syntax) => return Err(RewriteError::InvalidJson),
                 }
                 self.message.scan(&self.repaired, &mut self.scratch)?;
-                &self.repaired
+                from_utf8(&self.repaired).map_err(|_| RewriteError::InvalidJson)?
             }
         };
+        let text = said.as_bytes();
         if rewriter.mapping.integrations == Integrations::Respect
             && !passes_gate(
                 &self.message.integrations,
@@ -256,41 +268,43 @@ impl Converter {
             Some(_) => &self.message.context,
             None => &self.none,
         };
-        let own_text = own.text(text);
-        let (context_text, context, which) = match (own.value, shared.has_context()) {
-            (Some(_), false) => (own_text, own, Which::Own(own.generation())),
-            (None, false) => (own_text, own, Which::Absent),
+        let own_said = own.text(said);
+        let own_text = own_said.as_bytes();
+        let (context_said, context, which) = match (own.value, shared.has_context()) {
+            (Some(_), false) => (own_said, own, Which::Own(own.generation())),
+            (None, false) => (own_said, own, Which::Absent),
             (Some(_), true) if self.merged_with == Some(own.generation()) => (
-                self.merged_text.as_slice(),
+                self.merged_text.as_str(),
                 &self.merged,
                 Which::Own(own.generation()),
             ),
             (Some(value), true) if value.shape == Shape::Object => {
                 self.merged_with = None;
-                self.merged_text.clear();
+                let mut merged = std::mem::take(&mut self.merged_text).into_bytes();
+                merged.clear();
                 self.own_context.read(own_text, &mut self.scratch)?;
                 merge(
-                    (&shared.context_text, &shared.context_tree),
+                    (shared.context_text.as_bytes(), &shared.context_tree),
                     (own_text, &self.own_context),
-                    &mut self.merged_text,
+                    &mut merged,
                 );
-                self.merged
-                    .scan_text(&self.merged_text, &mut self.scratch)?;
+                self.merged.scan_text(&merged, &mut self.scratch)?;
+                // Made of two that are UTF-8.
+                let merged = String::from_utf8(merged);
+                self.merged_text = merged.map_err(|_| RewriteError::InvalidJson)?;
                 self.merged_with = Some(own.generation());
                 let which = Which::Own(own.generation());
-                (self.merged_text.as_slice(), &self.merged, which)
+                (self.merged_text.as_str(), &self.merged, which)
             }
-            (_, true) => (
-                shared.context_text.as_slice(),
-                &shared.context,
-                Which::Shared,
-            ),
+            (_, true) => (shared.context_text.as_str(), &shared.context, Which::Shared),
         };
         let source = Source {
             text,
             message: &self.message,
-            context_text,
+            context_text: context_said.as_bytes(),
             context,
+            said,
+            context_said,
         };
         let memory = Memory {
             behind,
@@ -347,7 +361,7 @@ impl Converter {
         following: Following,
     ) -> Scanned {
         let message = text.get(..length).unwrap_or_default();
-        if cleanliness == Cleanliness::Unclean || !is_utf8(message) {
+        if cleanliness == Cleanliness::Unclean {
             return Scanned::Unclean;
         }
         if following == Following::Messages {
@@ -406,13 +420,9 @@ impl Converter {
     }
 }
 
-/// Whether a text is UTF-8; nearly all of them are ASCII, which is told sooner.
-fn is_utf8(text: &[u8]) -> bool {
-    text.is_ascii() || std::str::from_utf8(text).is_ok()
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scanned {
+    /// If it is UTF-8.
     Clean,
     Unclean,
     TooDeep,
@@ -524,7 +534,7 @@ fn event(
             settled.message_id.as_ref(),
         );
         let shared = request.shared;
-        let texts = [&*shared.context_text, &*shared.integrations_text];
+        let texts = [shared.context_text.as_bytes(), &shared.integrations_text];
         let content = repeats.content(message, source, texts)?;
         Some((
             content,

@@ -93,6 +93,14 @@ pub(super) fn text(value: Value, source: &[u8]) -> Option<Cow<'_, str>> {
     (!is_nothing(&said)).then_some(said)
 }
 
+/// The same in a text that is known to be UTF-8.
+pub(super) fn said(value: Value, source: &str) -> Option<Cow<'_, str>> {
+    if plainly_says(value, source.as_bytes()) {
+        return Some(value.reads(source));
+    }
+    text(value, source.as_bytes())
+}
+
 /// Whether a value is a text that says something.
 pub(super) fn is_text(value: Value, source: &[u8]) -> bool {
     plainly_says(value, source) || text(value, source).is_some()

@@ -13,6 +13,7 @@ use crate::segment::{Call, Kind};
 mod clock;
 mod enriched;
 mod flow;
+mod found;
 mod gifts;
 mod identities;
 mod messages;

@@ -10,6 +10,7 @@ mod skim;
 mod text;
 mod value;
 
+pub(super) use block::{either, BLOCK};
 pub(super) use names::{name, Chunk, Name, Names};
 pub(super) use pen::{Pen, Sheet, Sink};
 pub(super) use repair::repair;

@@ -120,6 +120,20 @@ impl<'o> Pen<'o> {
         }
     }
 
+    /// Writes the first bytes of these.
+    #[inline(always)]
+    pub(in crate::rewrite) fn short(&mut self, bytes: &[u8; 16], length: usize) {
+        loop {
+            let rest = self.bytes.get_mut(self.at..);
+            if let Some(place) = rest.and_then(|rest| rest.first_chunk_mut()) {
+                *place = *bytes;
+                self.at += length;
+                return;
+            }
+            self.make_room(16);
+        }
+    }
+
     /// Copies a part of a text, which is short as a rule.
     #[inline(always)]
     pub(in crate::rewrite) fn span(&mut self, text: &[u8], span: Span) {
@@ -190,6 +204,8 @@ mod tests {
                     let chunk = Chunk::of([b",\"", b"name", b"\":"]);
                     pen.chunk(&chunk);
                     expected.extend_from_slice(b",\"name\":");
+                    pen.short(b"0123456789abcdef", 7);
+                    expected.extend_from_slice(b"0123456");
                 }
             }
             pen.put_over(0, b'B');

@@ -347,6 +347,12 @@ impl<'t, 's> Scanner<'t, 's> {
 
     #[inline(never)]
     fn any_other(&mut self) -> Value {
+        self.other()
+    }
+
+    /// A value that is no plain string, or that may be none.
+    #[inline(always)]
+    fn other(&mut self) -> Value {
         let first = self.peek().unwrap_or(0);
         let start = self.position();
         let (shape, depth) = match first {

@@ -93,6 +93,18 @@ impl Value {
         }
     }
 
+    /// The same in a text that is known to be UTF-8, so that it need not be looked at again.
+    #[inline(always)]
+    pub(in crate::rewrite) fn reads(self, text: &str) -> std::borrow::Cow<'_, str> {
+        match self.shape {
+            Shape::Plain => {
+                let inside = self.span.start() + 1..self.span.end().saturating_sub(1);
+                text.get(inside).unwrap_or_default().into()
+            }
+            _ => unescape(self.of(text.as_bytes())),
+        }
+    }
+
     /// Whether it is a string.
     pub(in crate::rewrite) fn is_string(self) -> bool {
         matches!(self.shape, Shape::Plain | Shape::Escaped)

@@ -82,7 +82,7 @@ impl Scanner<'_, '_> {
 
     #[inline(never)]
     fn other_entry(&mut self, key: Key, entries: &mut Vec<Entry>) {
-        let value = self.any_other();
+        let value = self.other();
         entries.push(Entry {
             key: key.span,
             value,

@@ -173,14 +173,14 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     /// A text of the context's first level that says something.
     pub(super) fn context_text_of(&self, key: Name) -> Option<Cow<'t, str>> {
-        let context_text: &'t [u8] = self.source.context_text;
+        let context_said: &'t str = self.source.context_said;
         let value = self.source.context.named(key)?;
-        usable::text(value, context_text)
+        usable::said(value, context_said)
     }
 
     /// A text of one of the context's objects that says something.
     pub(super) fn inner_text(&self, inner: Inner, key: Name) -> Option<Cow<'t, str>> {
-        let context_text: &'t [u8] = self.source.context_text;
-        usable::text(self.inner(inner, key)?, context_text)
+        let context_said: &'t str = self.source.context_said;
+        usable::said(self.inner(inner, key)?, context_said)
     }
 }

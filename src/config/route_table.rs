@@ -1,0 +1,126 @@
+//! Which of the routes a request is on, without asking each of them.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use super::model::{Action, Route};
+use super::site_host;
+
+/// The routes of a configuration, to be found by host and path. What a look costs depends on the
+/// request's path and hardly on the number of routes.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    /// Those of one host, by its name in lower case.
+    by_host: HashMap<Box<str>, Branch>,
+    /// Those of every host.
+    any_host: Branch,
+}
+
+/// Routes whose prefixes begin alike.
+#[derive(Debug, Default)]
+struct Branch {
+    /// By the next segment of their prefixes.
+    below: BTreeMap<Box<str>, Branch>,
+    /// The first route whose prefix ends here and that gets its paths as they were sent.
+    as_sent: Option<usize>,
+    /// The first one for which slashes that follow each other count once.
+    lenient: Option<usize>,
+}
+
+/// A route by its number, and the path behind its prefix and slash.
+type Found<'p> = (usize, &'p str);
+
+impl RouteTable {
+    /// A table of these routes, which are known by their places in it.
+    pub fn new(routes: &[Route]) -> Self {
+        let mut table = Self::default();
+        for (number, route) in routes.iter().enumerate() {
+            let mut branch = match &route.host {
+                Some(host) => table.by_host.entry(host.to_string().into()).or_default(),
+                None => &mut table.any_host,
+            };
+            for segment in route.path.segments() {
+                branch = branch.below.entry(segment.into()).or_default();
+            }
+            let end = match route.action {
+                Action::Segment { .. } => &mut branch.lenient,
+                Action::PostHog(_) | Action::Origin(_) => &mut branch.as_sent,
+            };
+            end.get_or_insert(number);
+        }
+        table
+    }
+
+    /// The number of the first route that has the request, and the path behind the route's prefix
+    /// and slash, as [`Config::route`](super::Config::route) finds them.
+    pub fn find<'p>(&self, host: Option<&str>, path: &'p str) -> Option<(usize, &'p str)> {
+        let everywhere = self.any_host.find(path);
+        let own = host.and_then(|host| self.of_host(host)?.find(path));
+        first(own, everywhere)
+    }
+
+    fn of_host(&self, authority: &str) -> Option<&Branch> {
+        if self.by_host.is_empty() {
+            return None;
+        }
+        let name = site_host::name(authority);
+        let name = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => Cow::Owned(name.to_ascii_lowercase()),
+            false => Cow::Borrowed(name),
+        };
+        self.by_host.get(&*name)
+    }
+}
+
+impl Branch {
+    fn find<'p>(&self, path: &'p str) -> Option<Found<'p>> {
+        let below_root = path.strip_prefix('/')?;
+        let mut found = self.ends(Some(below_root), Sent::Exactly);
+        let (mut branch, mut rest, mut sent) = (self, path, Sent::Exactly);
+        while let Some(behind) = rest.strip_prefix('/') {
+            let begins = behind.trim_start_matches('/');
+            if begins.len() < behind.len() {
+                sent = Sent::WithMoreSlashes;
+            }
+            let ends = memchr::memchr(b'/', begins.as_bytes()).unwrap_or(begins.len());
+            let (segment, more) = begins.split_at(ends);
+            let Some(next) = branch.below.get(segment) else {
+                break;
+            };
+            (branch, rest) = (next, more);
+            found = first(found, branch.ends(rest.strip_prefix('/'), sent));
+        }
+        found
+    }
+
+    /// The first of the routes whose prefix ends here, for what follows it and its slash.
+    fn ends<'p>(&self, behind: Option<&'p str>, sent: Sent) -> Option<Found<'p>> {
+        let behind = behind.unwrap_or_default();
+        let as_sent = self.as_sent.filter(|_| sent == Sent::Exactly);
+        let lenient = self.lenient.map(|route| {
+            let tail = behind.trim_start_matches('/');
+            (route, tail)
+        });
+        first(as_sent.map(|route| (route, behind)), lenient)
+    }
+}
+
+/// How the prefix stands in a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Exactly,
+    /// With slashes that follow each other.
+    WithMoreSlashes,
+}
+
+/// The one of two that comes first in the configuration.
+fn first<'p>(one: Option<Found<'p>>, other: Option<Found<'p>>) -> Option<Found<'p>> {
+    match (one, other) {
+        (Some(one), Some(other)) if other.0 < one.0 => Some(other),
+        (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+#[path = "route_table_tests.rs"]
+mod tests;
