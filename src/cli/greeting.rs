@@ -16,6 +16,14 @@ pub(super) fn lines(hedgerow: &Hedgerow, addresses: &[SocketAddr]) -> Vec<String
     for (address, what) in [(config.admin, "admin"), (config.health, "health")] {
         lines.extend(address.map(|address| format!("{what}: http://{address}")));
     }
+    for (listener, address) in config.listen.iter().zip(addresses) {
+        let scheme = scheme(listener.tls.is_some());
+        let path = listener.health.as_ref();
+        lines.extend(path.map(|path| {
+            let path = path.to_string();
+            format!("health: {scheme}://{address}{}", path.trim_end_matches('/'))
+        }));
+    }
     for project in &config.projects {
         lines.push(format!("project {}: {}", project.name, project.host));
     }

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::listeners::Listener;
 use super::listeners::{address, overlap};
-use super::model::Listener;
 use super::reader::{Field, Reader, Section};
 use super::schema;
 use super::secret;

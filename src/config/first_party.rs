@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::library::{self, LibraryFiles};
 use super::listeners::is_ours;
-use super::model::{Action, Listener, OriginServer, Project, Route};
+use super::listeners::Listener;
+use super::model::{Action, OriginServer, Project, Route};
 use super::path_prefix::PathPrefix;
 use super::projects::Declared;
 use super::reader::{Field, Reader, Section};

@@ -1,11 +1,11 @@
-//! `listen`, `health` and `trusted_proxies`.
+//! `listen`, `health` and `trusted_proxies`: what they hold, and how they are read.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::model::{H2c, Listener, Redirect, Tls, DEFAULT_LISTENER};
+use super::acme::{self, Acme};
 use super::path_prefix::PathPrefix;
 use super::reader::{Field, Reader, Section};
 use super::schema;
@@ -13,18 +13,118 @@ use super::tree::Kind;
 
 const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080 (IPv6 in quotes: \"[::1]:80\")";
 
+/// Where requests come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// The certificate, where TLS is spoken; of several the first, which clients get that name no
+    /// host or an unknown one.
+    pub tls: Option<Certificate>,
+    /// The others, each for the names in it.
+    pub more_certificates: Vec<Certificate>,
+    /// The balancers in front that say with the PROXY protocol whose connection it is.
+    pub proxy_protocol: Vec<IpNet>,
+    /// Whether HTTP/2 is spoken without TLS as well.
+    pub h2c: H2c,
+    /// Where requests for the site go that come without TLS; nowhere if nothing is said.
+    pub redirect: Option<Redirect>,
+    /// The path on it that says whether requests should come here, if it has one.
+    pub health: Option<PathPrefix>,
+}
+
+impl Listener {
+    /// A listener without TLS and without options.
+    pub(crate) fn plain(address: SocketAddr) -> Self {
+        Self {
+            address,
+            tls: None,
+            more_certificates: Vec::new(),
+            proxy_protocol: Vec::new(),
+            h2c: H2c::Off,
+            redirect: None,
+            health: None,
+        }
+    }
+
+    /// The listener of a file that names none.
+    pub(super) fn of_this_machine() -> Self {
+        Self::plain(DEFAULT_LISTENER)
+    }
+
+    /// All of its certificates, the first one first.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        self.tls.iter().chain(&self.more_certificates)
+    }
+
+    /// Those that files hold.
+    pub fn certificate_files(&self) -> impl Iterator<Item = &Tls> {
+        self.certificates().filter_map(|one| match one {
+            Certificate::Files(tls) => Some(tls),
+            Certificate::Acme(_) => None,
+        })
+    }
+
+    /// Those that are ordered.
+    pub fn ordered_certificates(&self) -> impl Iterator<Item = &Acme> {
+        self.certificates().filter_map(|one| match one {
+            Certificate::Files(_) => None,
+            Certificate::Acme(acme) => Some(acme),
+        })
+    }
+}
+
+/// Where a certificate of a listener comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Certificate {
+    /// From files that are there.
+    Files(Tls),
+    /// It is ordered and renewed by this process.
+    Acme(Acme),
+}
+
+/// Whether HTTP/2 is spoken on connections without TLS, with prior knowledge (RFC 9113, 3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum H2c {
+    /// It is, beside HTTP/1.
+    On,
+    /// It is not.
+    #[default]
+    Off,
+}
+
+/// The `https` address of the same host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Redirect {
+    /// Its port.
+    pub port: u16,
+}
+
+/// The files of a listener's certificate, readable when the configuration was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// The listener of a file that names none.
+const DEFAULT_LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
 /// The listeners; one on this machine alone where the file names none.
 pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = Vec::new();
     let Some(field) = top.get("listen") else {
-        return vec![Listener::plain(DEFAULT_LISTENER)];
+        return vec![Listener::of_this_machine()];
     };
     let entries = field.each();
     if entries.is_empty() {
         reader.expected(field, "at least one address");
     }
+    let hosts = acme::hosts(top);
     for entry in entries {
-        let Some(listener) = listener(reader, &entry) else {
+        let Some(listener) = listener(reader, &entry, &hosts) else {
             continue;
         };
         let taken = |other: &&Listener| overlap(other.address, listener.address);
@@ -40,6 +140,7 @@ pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener
         }
         listeners.push(listener);
     }
+    acme::check(reader, top, &listeners);
     listeners
 }
 
@@ -54,7 +155,7 @@ pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     same_port && (takes(one.ip(), other.ip()) || takes(other.ip(), one.ip()))
 }
 
-fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
+fn listener(reader: &mut Reader<'_>, entry: &Field<'_>, hosts: &[String]) -> Option<Listener> {
     if !matches!(entry.node.kind, Kind::Mapping(_)) {
         return Some(Listener::plain(address(reader, entry)?));
     }
@@ -64,9 +165,9 @@ fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
         .cloned()
         .and_then(|field| address(reader, &field));
     let secured = section.get("tls").cloned();
-    let mut certificates = match &secured {
-        Some(field) => certificates(reader, field)?.into_iter(),
-        None => Vec::new().into_iter(),
+    let certificates = match &secured {
+        Some(field) => certificates(reader, field, hosts),
+        None => Some(Vec::new()),
     };
     let networks = section.get("proxy_protocol").cloned();
     let proxy_protocol = networks.map(|field| networks_of(reader, &field));
@@ -78,7 +179,7 @@ fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
         Some(field) => Some(redirect(reader, &field)?),
         None => None,
     };
-    for key in ["h2c", "redirect"] {
+    for (key, _) in schema::LISTENER.excludes {
         let field = section.get(key).filter(|field| field.text() != Some("off"));
         if let (Some(_), Some(field)) = (&secured, field) {
             reader.wrong_key(field, "is for listeners without `tls`");
@@ -88,6 +189,7 @@ fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
         Some(field) => Some(health_path(reader, &field.clone())?),
         None => None,
     };
+    let mut certificates = certificates?.into_iter();
     Some(Listener {
         address: address?,
         tls: certificates.next(),
@@ -133,29 +235,51 @@ fn redirect(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Redirect> {
 }
 
 /// One certificate, or a list of several.
-fn certificates(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<Tls>> {
+fn certificates(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    hosts: &[String],
+) -> Option<Vec<Certificate>> {
     if !matches!(field.node.kind, Kind::List(_)) {
-        return Some(vec![tls(reader, field)?]);
+        return Some(vec![tls(reader, field, hosts)?]);
     }
     let entries = field.each();
     if entries.is_empty() {
         reader.expected(field, "at least one certificate");
         return None;
     }
-    let read: Vec<_> = entries.iter().map(|entry| tls(reader, entry)).collect();
+    let read: Vec<_> = entries
+        .iter()
+        .map(|entry| tls(reader, entry, hosts))
+        .collect();
     read.into_iter().collect()
 }
 
-fn tls(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Tls> {
+fn tls(reader: &mut Reader<'_>, field: &Field<'_>, hosts: &[String]) -> Option<Certificate> {
     let section = reader.section(field, &schema::TLS)?;
+    if let Some(field) = section.get("acme") {
+        let acme = acme::read(reader, field, hosts);
+        let files = ["certificate", "key"];
+        if let Some(field) = files.iter().find_map(|key| section.get(key)) {
+            let message = "a certificate is in files or ordered by `acme`, not both; `tls` may be \
+                           a list of several";
+            reader.wrong_key(field, message);
+            return None;
+        }
+        return Some(Certificate::Acme(acme?));
+    }
+    if section.get("certificate").is_none() && section.get("key").is_none() {
+        reader.lacking(&section, "needs `certificate` and `key`, or `acme`");
+        return None;
+    }
     let certificate = section.require(reader, "certificate").cloned();
     let certificate = certificate.and_then(|field| pem(reader, &field, "CERTIFICATE"));
     let key = section.require(reader, "key").cloned();
     let key = key.and_then(|field| pem(reader, &field, "PRIVATE KEY"));
-    Some(Tls {
+    Some(Certificate::Files(Tls {
         certificate: certificate?.0,
         key: key?.0,
-    })
+    }))
 }
 
 /// Reads the path of a PEM file, and the file.

@@ -7,6 +7,7 @@
 //!
 //! Relative paths in a file start at the folder of that file.
 
+mod acme;
 mod admin;
 mod delivery;
 mod difference;
@@ -45,14 +46,16 @@ pub use hedgerow_spool::{
     DeliveryMode, NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace,
 };
 
+pub use acme::{Acme, Challenge, ExternalAccount};
 pub use difference::{differences, differences_of, render_differences, Difference, Force};
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
 pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
+pub use listeners::{Certificate, H2c, Listener, Redirect, Tls};
 pub use marks::Marks;
 pub use model::{
-    Action, BodyRate, CaFile, Config, Delivery, H2c, Limits, Listener, OriginServer, Project,
-    Redirect, Route, Server, Spool, Tls, UpstreamHttp, Watching,
+    Action, BodyRate, CaFile, Config, Delivery, Limits, OriginServer, Project, Route, Server,
+    Spool, UpstreamHttp, Watching,
 };
 pub use outline::{Outline, SealedOutline};
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
@@ -252,7 +255,8 @@ fn warn_of_large_events(
         reader.warn(
             field,
             "`event` is above the 1 MiB that NATS servers take by default: unless their \
-             `max_payload` is larger, such events are refused when the spool is needed",
+             `max_payload` is larger, such events are refused when the spool is needed; `hedgerow \
+             doctor` asks them",
         );
     }
 }

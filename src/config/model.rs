@@ -10,6 +10,7 @@ use hedgerow_spool::{DeliveryMode, SpoolPlace};
 use ipnet::IpNet;
 
 use super::first_party::{Origin, PostHogJs, SegmentFiles};
+use super::listeners::Listener;
 use super::outline::Outline;
 use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
@@ -87,72 +88,6 @@ pub struct Config {
     /// The process.
     #[doc(hidden)]
     pub server: Server,
-}
-
-/// Where requests come in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// Address and port; port 0 takes any free one.
-    pub address: SocketAddr,
-    /// The certificate, where TLS is spoken; of several the first, which clients get that name no
-    /// host or an unknown one.
-    pub tls: Option<Tls>,
-    /// The others, each for the names in it.
-    pub more_certificates: Vec<Tls>,
-    /// The balancers in front that say with the PROXY protocol whose connection it is.
-    pub proxy_protocol: Vec<IpNet>,
-    /// Whether HTTP/2 is spoken without TLS as well.
-    pub h2c: H2c,
-    /// Where requests for the site go that come without TLS; nowhere if nothing is said.
-    pub redirect: Option<Redirect>,
-    /// The path on it that says whether requests should come here, if it has one.
-    pub health: Option<PathPrefix>,
-}
-
-impl Listener {
-    /// A listener without TLS.
-    pub(super) fn plain(address: SocketAddr) -> Self {
-        Self {
-            address,
-            tls: None,
-            more_certificates: Vec::new(),
-            proxy_protocol: Vec::new(),
-            h2c: H2c::Off,
-            redirect: None,
-            health: None,
-        }
-    }
-
-    /// All of its certificates, the first one first.
-    pub fn certificates(&self) -> impl Iterator<Item = &Tls> {
-        self.tls.iter().chain(&self.more_certificates)
-    }
-}
-
-/// Whether HTTP/2 is spoken on connections without TLS, with prior knowledge (RFC 9113, 3.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum H2c {
-    /// It is, beside HTTP/1.
-    On,
-    /// It is not.
-    #[default]
-    Off,
-}
-
-/// The `https` address of the same host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Redirect {
-    /// Its port.
-    pub port: u16,
-}
-
-/// The files of a listener's certificate, readable when the configuration was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// The certificate chain, PEM.
-    pub certificate: PathBuf,
-    /// Its private key, PEM.
-    pub key: PathBuf,
 }
 
 /// One PostHog project.
@@ -405,10 +340,6 @@ impl Default for Server {
     }
 }
 
-/// The listener of a file that names none.
-pub(super) const DEFAULT_LISTENER: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
-
 impl Config {
     /// Addresses and ports of `listen`, in the order of the file; at least one, which is
     /// 127.0.0.1:8080 if the file names none. A host proxy need not listen there.
@@ -462,7 +393,7 @@ impl Config {
             })
         });
         Self {
-            listen: vec![Listener::plain(DEFAULT_LISTENER)],
+            listen: vec![Listener::of_this_machine()],
             file: None,
             outline: None,
             admin: None,

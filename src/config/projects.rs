@@ -5,8 +5,9 @@ use std::sync::Arc;
 use hedgerow_spool::DeliveryMode;
 
 use super::delivery::{self, SpoolNamed};
+use super::listeners::Listener;
 use super::listeners::{is_ours, pem};
-use super::model::{CaFile, Listener, Project, UpstreamHttp};
+use super::model::{CaFile, Project, UpstreamHttp};
 use super::reader::{did_you_mean, Field, Reader, Section};
 use super::tree::Kind;
 use super::{rules, schema, secret};

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::first_party::{self, SegmentFiles};
-use super::model::{Action, Listener, Project, Route};
+use super::listeners::Listener;
+use super::model::{Action, Project, Route};
 use super::path_prefix::PathPrefix;
 use super::projects::Declared;
 use super::reader::{Field, Reader, Section};

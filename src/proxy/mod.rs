@@ -5,6 +5,11 @@
 //! sent to PostHog over the framework's connectors, and answered. Nothing of it passes through the
 //! proxying phases, so none of their traps can hit it.
 
+#[cfg(feature = "acme")]
+mod acme;
+#[cfg(not(feature = "acme"))]
+#[path = "acme/off.rs"]
+mod acme;
 mod client;
 mod first_party;
 mod intake;
@@ -35,6 +40,7 @@ use crate::delivery::SpoolError;
 use crate::rewrite::Rewriter;
 use crate::site::LibraryError;
 
+use acme::Acme;
 use first_party::files::Files;
 use first_party::posthog::Passed;
 use intake::account::Accounts;
@@ -111,6 +117,8 @@ struct Shared {
 
 /// One configuration at work. A request holds the one that it began with.
 struct Inner {
+    /// Certificates that are ordered.
+    acme: Arc<Acme>,
     config: Arc<Config>,
     /// Which of its routes a request is on.
     route_table: RouteTable,
@@ -214,6 +222,9 @@ pub enum BuildError {
     /// The spool is there but cannot be used by this version.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// A listener orders a certificate, and this build cannot.
+    #[error("this build orders no certificates: it was made without the cargo feature acme")]
+    NoAcme,
     /// The host makes no valid request.
     #[error("project {project}: its host cannot stand in a request")]
     Host {
@@ -443,7 +454,9 @@ impl Builder {
             &self.config.trusted_proxies,
             Arc::clone(&log_limit),
         );
+        let leaving = Arc::default();
         let lasting = Lasting {
+            acme: Arc::new(Acme::leaving_with(&leaving)),
             backlog: None,
             counters: Arc::default(),
             budget: Budget::new(self.config.limits.memory),
@@ -455,7 +468,7 @@ impl Builder {
             idle_seconds: self.idle.as_secs().max(1),
             unread: self.unread,
             clock: self.clock,
-            leaving: Arc::default(),
+            leaving,
             accounts: Arc::default(),
             rates: Arc::default(),
             reloads: Arc::default(),

@@ -17,6 +17,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use crate::admin::{Answered, Asked};
+use crate::config::Action;
 
 use crate::proxy::first_party::posthog::{own_answer, write, Passed, Passing, Step, BODY};
 use crate::proxy::intake::body::{Incoming, Interrupted};
@@ -120,9 +121,7 @@ impl Inner {
                 .write_own(session, fault.status(), &headers, body)
                 .await;
         }
-        let pace = self
-            .rates
-            .of_client(&self.config, self.client(session), &self.log_limit);
+        let pace = self.rates.of_client(&self.config, self.client(session));
         if pace == Pace::TooFast {
             self.becomes(session, course, Answered::ClientRate);
             let status = StatusCode::TOO_MANY_REQUESTS;
@@ -287,13 +286,19 @@ impl Inner {
     }
 
     fn report_relay(&self, number: usize, trouble: Trouble) {
-        let route = self.config.routes.get(number);
-        let route = route.map_or_else(String::new, |route| route.path.to_string());
+        let Some(route) = self.config.routes.get(number) else {
+            return;
+        };
+        let Action::PostHog(said) = &route.action else {
+            return;
+        };
+        let (kind, advice) = trouble.advice();
         if let Some(more) = self
             .log_limit
-            .pass(&format!("{route} {trouble:?}"), "route")
+            .pass(&format!("{} {kind}", route.path), "route")
         {
-            log::warn!("route {route}: PostHog did not answer as it should: {trouble:?}{more}");
+            let host = &said.project.host;
+            log::warn!("route {}: PostHog ({host}): {advice}{more}", route.path);
         }
     }
 }

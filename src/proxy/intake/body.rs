@@ -184,17 +184,17 @@ pub(crate) fn end_when_idle(session: &mut Session, seconds: u64) {
     }
 }
 
+/// Ends the connection of a client that is too slow with the answer to it.
+fn too_slow(session: &mut Session) -> Interrupted {
+    session.set_keepalive(None);
+    Interrupted::Slow
+}
+
 /// Ends the answer to a client that takes nothing of it for so long, and the reading of what is left of
 /// a body behind an answer that did not wait for it. The framework would wait for ever for both.
 pub(crate) fn end_when_stuck(session: &mut Session, unread: Duration) {
     session.set_write_timeout(Some(unread));
     session.set_total_drain_timeout(Some(LINGERING));
-}
-
-/// Ends the connection of a client that is too slow with the answer to it.
-fn too_slow(session: &mut Session) -> Interrupted {
-    session.set_keepalive(None);
-    Interrupted::Slow
 }
 
 fn interrupted(error: &Error) -> Interrupted {

@@ -198,10 +198,7 @@ impl Inner {
         let counts = matches!(recognised, Recognised::Ingest(_) | Recognised::Pixel(_));
         limited
             && counts
-            && self
-                .rates
-                .of_client(&self.config, self.client(session), &self.log_limit)
-                == Pace::TooFast
+            && self.rates.of_client(&self.config, self.client(session)) == Pace::TooFast
     }
 
     async fn answer(&self, session: &mut Session, answer: Answer) {

@@ -167,6 +167,13 @@ impl Verdict {
                      not PostHog's ingestion API. Check `host` and what stands in front of it"
                 ),
             ),
+            Self::Rejected(status @ (400 | 413)) => (
+                "culprit",
+                format!(
+                    "refused a batch ({status}) for an event in it, which is looked for: the others \
+                     go on without it. If all of them are refused, check that `host` is PostHog"
+                ),
+            ),
             Self::Rejected(status) => (
                 "rejected",
                 format!(

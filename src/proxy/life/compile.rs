@@ -12,6 +12,7 @@ use crate::config::{Action, Config, Forward, RouteTable, Sessions};
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
 
+use crate::proxy::acme::Acme;
 use crate::proxy::first_party::files::Files;
 use crate::proxy::first_party::posthog::Passed;
 use crate::proxy::intake::account::{Account, Accounts};
@@ -33,6 +34,8 @@ use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, Inner, Shared};
 
 /// What outlives a configuration: the spool, counters, and what clients have taken.
 pub(crate) struct Lasting {
+    /// Certificates that are ordered, where the listeners are ours.
+    pub(crate) acme: Arc<Acme>,
     pub(crate) backlog: Option<Arc<Backlog>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) budget: Arc<Budget>,
@@ -216,6 +219,7 @@ impl Lasting {
         };
         let backlog = self.backlog.as_ref();
         Inner {
+            acme: Arc::clone(&self.acme),
             admin: self.admin.of(&config, &self.clock),
             requests,
             certificates: process::certificates(&config),

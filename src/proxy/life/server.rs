@@ -201,6 +201,7 @@ impl Server {
         })?;
         let system = |source| ServerError::Sockets { source };
         listener_set.adopt(plans).map_err(system)?;
+        hedgerow.shared.lasting.acme.adopt(&config);
         server.add_service(Listening::new("site", Arc::clone(&listener_set.site)));
         // A configuration that comes later may have an address for these.
         server.add_service(Listening::new("admin", Arc::clone(&listener_set.admin)));
@@ -264,7 +265,7 @@ impl Server {
         let drain = Arc::clone(&self.drain);
         let idle = self.hedgerow.shared.lasting.idle_seconds;
         let hall = Hall::new(Plain::new(handler), drain, idle);
-        let plan = hall.plan(vec![(address, Manner::default())], BoundSocket::open)?;
+        let plan = hall.plan(vec![(address, Manner::plain(address))], BoundSocket::open)?;
         let adopted = hall.adopt(plan);
         adopted.map_err(|source| ServerError::Sockets { source })?;
         let address = hall.addresses().first().copied().unwrap_or(address);

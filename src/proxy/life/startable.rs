@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use crate::config::{Config, Spool, SpoolPlace};
 use crate::delivery::{inspect_folder, SpoolError};
 
+use crate::proxy::acme;
 use crate::proxy::life::server::secure_origin;
 use crate::proxy::listen::tls;
 use crate::proxy::site::Site;
@@ -34,13 +35,25 @@ pub fn check_server(mut config: Config) -> Startable {
             found.refusals.push(refusal);
         }
     }
-    let pairs = config
-        .listen
-        .iter()
-        .flat_map(|listener| listener.certificates());
+    let listeners = || config.listen.iter();
+    let pairs = listeners().flat_map(|listener| listener.certificate_files());
     found
         .refusals
-        .extend(pairs.filter_map(|tls| tls::acceptor(std::iter::once(tls)).err()));
+        .extend(pairs.filter_map(|tls| tls::check(tls).err()));
+    for settings in listeners().flat_map(|listener| listener.ordered_certificates()) {
+        let authorities = settings.ca_file.as_ref().map(|file| file.path.as_path());
+        if let Err(error) = check_authorities(authorities, &settings.directory) {
+            found.refusals.push(error.into());
+        }
+        // What lies there is served all the same.
+        if let Some(reason) = acme::unwritable(&settings.storage) {
+            let (name, storage) = (settings.name(), settings.storage.display());
+            found.warnings.push(format!(
+                "tls.acme: the certificate for {name} cannot be kept in {storage} ({reason}), so \
+                 none is ordered"
+            ));
+        }
+    }
     let authorities = secure_origin(&config).map(|origin| check_authorities(None, &origin));
     if let Some(Err(error)) = authorities {
         found.refusals.push(error.into());

@@ -9,11 +9,12 @@ use std::time::Duration;
 use http::StatusCode;
 use pingora::proxy::HttpProxy;
 
-use crate::config::{Config, H2c};
+use crate::config::Config;
 use crate::plain::{Handler, Request, Response};
 
+use crate::proxy::acme::Acme;
 use crate::proxy::life::drain::Drain;
-use crate::proxy::listen::listening::{BoundSocket, Hall, Manner, Plainly, Plan};
+use crate::proxy::listen::listening::{BoundSocket, Hall, Manner, Plan};
 use crate::proxy::listen::tls;
 use crate::proxy::operator::serve::Plain;
 use crate::proxy::site::Site;
@@ -28,6 +29,7 @@ pub(crate) struct ListenerSet {
     pub(crate) site: Arc<Hall<HttpProxy<Site>>>,
     pub(crate) admin: Arc<Hall<Plain>>,
     pub(crate) health: Arc<Hall<Plain>>,
+    acme: Arc<Acme>,
 }
 
 /// What they are to be.
@@ -51,6 +53,7 @@ impl ListenerSet {
             site: Arc::new(Hall::new(app, Arc::clone(drain), idle).bounded(limits)),
             admin: plain(Arc::new(Pages(hedgerow.clone()))),
             health: plain(hedgerow.health()),
+            acme: Arc::clone(&lasting.acme),
         }
     }
 
@@ -67,20 +70,16 @@ impl ListenerSet {
     ) -> Result<Plans, ServerError> {
         let listeners = config.listen.iter().map(|listener| {
             let secured = listener.tls.is_some();
-            let acceptor = secured.then(|| tls::acceptor(listener.certificates()));
+            let acceptor = secured.then(|| tls::acceptor(listener.certificates(), &self.acme));
             let manner = Manner {
+                listener: listener.clone(),
                 tls: acceptor.transpose()?.map(Arc::new),
-                balancers: listener.proxy_protocol.clone(),
-                plain: match listener.h2c {
-                    H2c::On => Plainly::Both,
-                    H2c::Off => Plainly::Http1,
-                },
             };
             Ok((listener.address, manner))
         });
         let listeners = listeners.collect::<Result<Vec<_>, ServerError>>()?;
         let plainly = |address: Option<SocketAddr>| {
-            let doors = address.map(|address| (address, Manner::default()));
+            let doors = address.map(|address| (address, Manner::plain(address)));
             doors.into_iter().collect()
         };
         Ok(Plans {

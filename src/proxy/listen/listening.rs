@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use ipnet::IpNet;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as L4Stream;
@@ -21,12 +20,14 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at, Instant};
 
+use crate::config::{H2c, Listener};
 use crate::proxy::client::is_trusted;
 use crate::proxy::life::drain::{Connection, Door, Drain, Stage};
 use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
 use crate::proxy::listen::connection::{self, Ends};
 use crate::proxy::listen::gathered::Gathered;
 use crate::proxy::listen::preamble::{begins, proxied, Begins};
+use crate::proxy::listen::tls;
 use crate::proxy::operator::log_limit::LogLimit;
 use crate::proxy::operator::serve::accepted;
 use crate::proxy::{ServerError, HEAD};
@@ -44,23 +45,21 @@ const EMPTYING: Duration = Duration::from_millis(200);
 /// After an accept that failed for lack of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How connections are spoken to on an address.
-#[derive(Default)]
+/// How connections are spoken to on an address: the options of its listener are looked up where they
+/// decide.
 pub(crate) struct Manner {
+    pub(crate) listener: Listener,
     pub(crate) tls: Option<Arc<Acceptor>>,
-    /// Those who say with the PROXY protocol whose connection it is.
-    pub(crate) balancers: Vec<IpNet>,
-    /// What is spoken without TLS.
-    pub(crate) plain: Plainly,
 }
 
-/// What is spoken on connections without TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Plainly {
-    #[default]
-    Http1,
-    /// HTTP/1, and HTTP/2 with prior knowledge.
-    Both,
+impl Manner {
+    /// Without TLS and without options.
+    pub(crate) fn plain(address: SocketAddr) -> Self {
+        Self {
+            listener: Listener::plain(address),
+            tls: None,
+        }
+    }
 }
 
 /// An address that is listened on.
@@ -389,7 +388,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
             leaving: self.door.leaving(),
             connection_limits: self.connection_limits.clone(),
         };
-        if is_trusted(peer.ip().to_canonical(), &manner.balancers) {
+        if is_trusted(peer.ip().to_canonical(), &manner.listener.proxy_protocol) {
             tokio::spawn(arrival.through_a_balancer(socket, peer, manner));
         } else if let Some(ends) = arrival.ends(peer) {
             let Arrival {
@@ -473,7 +472,7 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     match &manner.tls {
         None => {
             let mut speaks = Begins::Http1;
-            if manner.plain == Plainly::Both {
+            if manner.listener.h2c == H2c::On {
                 connection.ready();
                 match beginning(&mut socket, &mut ends).await {
                     Some(begins) => speaks = begins,
@@ -486,6 +485,7 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         }
         // Boxed, so that a connection does not hold the room for its handshake all its life.
         Some(tls) => match Box::pin(timeout(HANDSHAKE, tls.tls_handshake(socket))).await {
+            Ok(Ok(stream)) if proves_a_name(&stream) => return,
             Ok(Ok(stream)) => {
                 let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
                 let stream = Gathered::new(stream);
@@ -523,6 +523,14 @@ where
             app.process_new(stream, &ends.leaving).await;
         }
         Begins::Http1 => connection::serve(stream, &app, ends).await,
+    }
+}
+
+/// Whether a handshake was an authority's look at a name, after which nothing follows (RFC 8737, 3).
+fn proves_a_name(stream: &impl Ssl) -> bool {
+    match stream.selected_alpn_proto() {
+        Some(ALPN::Custom(chosen)) => chosen.protocol() == tls::CHALLENGE,
+        _ => false,
     }
 }
 

@@ -183,7 +183,11 @@ impl Inner {
             projects,
             spool,
             forwarded: self.accounts.counts(),
-            certificates: self.certificates.clone(),
+            certificates: {
+                let ordered = self.acme.states();
+                self.certificates.iter().cloned().chain(ordered).collect()
+            },
+            orders: self.acme.orders(),
             process: process::state(),
             config: ConfigState {
                 outline: self.config.outline.clone(),

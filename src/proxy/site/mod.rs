@@ -1,6 +1,7 @@
 //! The proxy of the `hedgerow` binary: Hedgerow first, then the site itself.
 
 mod answers;
+mod challenges;
 mod forwarding;
 mod health;
 pub(crate) mod hops;
@@ -230,6 +231,10 @@ impl ProxyHttp for Site {
             context.ended(session, Asking::NOTHING, of_head(fault));
             return Ok(true);
         }
+        if let Some(answer) = challenges::asked(inner, session).await {
+            reply::write(session, answer).await?;
+            return Ok(true);
+        }
         if let Some(answer) = health::asked(inner, session) {
             reply::write(session, answer).await?;
             return Ok(true);
@@ -262,9 +267,7 @@ impl ProxyHttp for Site {
             Some((number, Action::PostHog(_), tail)) => {
                 if let Some(passed) = inner.passed.get(&number) {
                     let address = inner.client(session);
-                    let pace = inner
-                        .rates
-                        .of_client(&inner.config, address, &inner.log_limit);
+                    let pace = inner.rates.of_client(&inner.config, address);
                     if pace == Pace::TooFast {
                         let asking = Asking {
                             route: Some(number),

@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use pingora::proxy::Session;
-use pingora::{Error, ErrorSource};
+use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::admin::{Answered, Asked};
+use crate::config::Action;
 use crate::proxy::intake::refusals::Asking;
 use crate::proxy::outbound::recovery::spoken;
 
@@ -35,10 +36,25 @@ impl Context {
             .log_limit
             .pass(&format!("{route} {kind}"), "route")
         {
-            let words = self.way.words();
+            let (words, servers) = (self.way.words(), self.servers_of(number));
             log::warn!(
-                "route {route}: {words} did not answer as it should: {kind}, status {code}{more}"
+                "route {route}: {words} ({servers}) did not answer as it should: {}; the client got \
+                 {code}{more}",
+                fault(error.etype())
             );
+        }
+    }
+
+    /// What is behind a route, for the log.
+    fn servers_of(&self, number: usize) -> String {
+        let route = self.site_state.inner.config.routes.get(number);
+        match route.map(|route| &route.action) {
+            Some(Action::Origin(origin)) => {
+                let servers: Vec<_> = origin.servers.iter().map(ToString::to_string).collect();
+                servers.join(", ")
+            }
+            Some(Action::PostHog(said)) => said.project.host.to_string(),
+            Some(Action::Segment { .. }) | None => String::new(),
         }
     }
 
@@ -105,6 +121,26 @@ impl Context {
         });
         let received = self.body as u64;
         inner.ended(session, asking, answered, self.began, received);
+    }
+}
+
+/// What went wrong, in words; in the framework's own where there are none.
+fn fault(kind: &ErrorType) -> &'static str {
+    use ErrorType::*;
+    match kind {
+        ConnectRefused => "it refuses connections",
+        ConnectTimedout => "no connection in time",
+        ConnectNoRoute => "there is no way to its address",
+        ConnectError | BindError | SocketError | ConnectProxyFailure => "no connection",
+        TLSHandshakeFailure | TLSHandshakeTimedout | InvalidCert | HandshakeError
+        | TLSWantX509Lookup => "no TLS connection: is its certificate valid for its name?",
+        ReadTimedout => "no answer in time",
+        WriteTimedout => "it does not read the request",
+        ReadError | WriteError | ConnectionClosed => "it closed the connection",
+        InvalidHTTPHeader | H1Error | H2Error | InvalidH2 => "its answer is not HTTP",
+        // Said where no address is left to be tried.
+        HTTPStatus(502) => "none of its addresses takes a connection",
+        other => other.as_str(),
     }
 }
 

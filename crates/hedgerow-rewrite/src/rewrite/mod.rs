@@ -33,6 +33,7 @@ mod group_types;
 mod held_back;
 mod identity;
 mod json;
+mod known;
 mod library;
 mod mapping;
 mod merge;

@@ -379,10 +379,10 @@ fn has_user_agent(source: Source<'_>, mode: Mode) -> bool {
 ///
 /// As Segment's own reader has it (`enabled` of its package segmentio-facade): `All` in any
 /// spelling, the first one if there are several; the name of the destination exactly.
-pub(super) fn passes_gate(own: &Part, text: &[u8], batch: &Part, batch_text: &[u8]) -> bool {
-    let both = [(own, text), (batch, batch_text)];
+pub(super) fn passes_gate(own: (&Part, &[u8]), batch: Option<(&Part, &[u8])>) -> bool {
+    let both = [Some(own), batch];
     let switch = |is: fn(&[u8]) -> bool| {
-        both.into_iter().find_map(|(part, text)| {
+        both.into_iter().flatten().find_map(|(part, text)| {
             let mut entries = part.entries.iter();
             let found = entries.find(|entry| is(entry.key.of(text)))?;
             Some((found.value, text))

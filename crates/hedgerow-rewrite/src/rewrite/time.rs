@@ -73,6 +73,7 @@ impl Timestamp {
     }
 
     /// Appends it as RFC 3339 in UTC with milliseconds: 24 bytes.
+    #[inline]
     pub(super) fn write(self, out: &mut impl Sink) {
         let seconds = self.0.div_euclid(MICROS_PER_SECOND);
         let millis = self.0.rem_euclid(MICROS_PER_SECOND) / MICROS_PER_MILLI;

@@ -49,6 +49,12 @@ const RUN_BYTES: usize = 512 << 10;
 /// Bytes that the headers of a message may take: those of a dead letter hold PostHog's words.
 const HEADERS: usize = 2 << 10;
 
+/// The largest event in a message of so many bytes: its headers and the brackets around it are in it
+/// as well.
+fn event_in(message: usize) -> usize {
+    message.saturating_sub(HEADERS + 2)
+}
+
 /// A spool on NATS JetStream. Clones share their connection.
 #[derive(Clone)]
 pub struct NatsSpool {
@@ -156,9 +162,7 @@ impl Inner {
         let stream = streams
             .as_ref()
             .and_then(|streams| streams.largest_message());
-        // The brackets around it.
-        let events = |message: usize| message.saturating_sub(HEADERS + 2);
-        servers.into_iter().chain(stream).min().map(events)
+        servers.into_iter().chain(stream).min().map(event_in)
     }
 
     fn leads(&self, project: &str) -> bool {

@@ -9,6 +9,7 @@ use crate::config::{Config, Spool, SpoolPlace};
 use crate::delivery::{inspect_folder, FolderState};
 use crate::doctor::{self, Finding};
 
+use crate::proxy::acme;
 use crate::proxy::{check_server, BuildError, ServerError};
 
 /// Looks at it. Opens no connection.
@@ -31,9 +32,17 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
             "with `delivery.spool` events outlast an outage of PostHog",
         )),
     }
+    let mut ordered = Vec::new();
     for listener in &config.listen {
-        for tls in listener.certificates() {
+        for tls in listener.certificate_files() {
             findings.extend(certificate(&tls.certificate));
+        }
+        for settings in listener.ordered_certificates() {
+            // Listeners may have the same one.
+            if !ordered.contains(&settings) {
+                ordered.push(settings);
+                findings.extend(acme::examine(settings));
+            }
         }
     }
     findings.push(doctor::files(getrlimit(Resource::Nofile).current));

@@ -104,7 +104,7 @@ fn mapped(text: &str) -> Vec<u8> {
 #[test]
 fn the_map_step_is_posthogs_own_destination_on_every_vector() {
     let vectors = vectors();
-    assert_eq!(vectors.len(), 114);
+    assert!(vectors.len() >= 114, "some are missing");
     let mut wrong = Vec::new();
     for vector in &vectors {
         let Some(expected) = &vector.expected else {

@@ -42,6 +42,16 @@ impl Span {
         }
     }
 
+    /// The same, of a text that began at one place and begins at another now.
+    #[inline(always)]
+    pub(in crate::rewrite) fn moved(self, from: usize, to: usize) -> Self {
+        let by = (to as u32).wrapping_sub(from as u32);
+        Self {
+            start: self.start.wrapping_add(by),
+            end: self.end.wrapping_add(by),
+        }
+    }
+
     /// Where it begins.
     pub(in crate::rewrite) fn start(self) -> usize {
         self.start as usize
@@ -81,6 +91,12 @@ impl Value {
     /// Its bytes.
     pub(in crate::rewrite) fn of(self, text: &[u8]) -> &[u8] {
         self.span.of(text)
+    }
+
+    /// The same of a text that is known to be UTF-8.
+    pub(in crate::rewrite) fn part_of(self, text: &str) -> &str {
+        let part = text.get(self.span.start()..self.span.end());
+        part.unwrap_or_default()
     }
 
     /// What it says, if it is a (clean) string.

@@ -73,8 +73,8 @@ fn says(key: &[u8], name: &str) -> bool {
 }
 
 /// A group's key in `$groups` in the one form of an id; without a value for what names no group.
-fn group_key(value: Value, text: &[u8]) -> Id {
-    Id::of(Some(value), text, Mode::Enriched)
+fn group_key(value: Value, text: &str) -> Id {
+    Id::of_said(Some(value), text, Mode::Enriched)
 }
 
 /// Whether a number stays the same in every program that reads it as a double.
@@ -157,14 +157,15 @@ impl Properties<'_, '_, '_, '_> {
         let given = self
             .callers(name!("$groups"))
             .filter(|given| self.is_enriched() && given.shape == Shape::Object);
-        let given_text = given.map_or(&b""[..], |given| given.of(self.source.text));
+        let given_said = given.map_or("", |given| given.part_of(self.source.said));
+        let given_text = given_said.as_bytes();
         let callers = self.look_into(given);
         self.key(name!("$groups"), origin);
         self.out.push(b'{');
         let mut first = true;
         let names_type = |entry: &Entry| {
             says(entry.key.of(given_text), group_type)
-                && group_key(entry.value, given_text).value().is_some()
+                && group_key(entry.value, given_said).value().is_some()
         };
         if let Some(group) = group.filter(|_| !callers.entries.iter().any(names_type)) {
             first = false;
@@ -176,7 +177,7 @@ impl Properties<'_, '_, '_, '_> {
             }
         }
         for entry in &callers.entries {
-            let id = group_key(entry.value, given_text);
+            let id = group_key(entry.value, given_said);
             if id.value().is_none() {
                 continue;
             }
@@ -206,12 +207,13 @@ impl Properties<'_, '_, '_, '_> {
         let Some(given) = given.filter(|given| given.shape == Shape::Object) else {
             return false;
         };
-        let text = given.of(self.source.text);
+        let said = given.part_of(self.source.said);
+        let text = said.as_bytes();
         let groups = self.look_into(Some(given));
         let respells = groups
             .entries
             .iter()
-            .any(|entry| is_respelled(&group_key(entry.value, text), text));
+            .any(|entry| is_respelled(&group_key(entry.value, said), text));
         *self.aside.part = groups;
         respells
     }

@@ -123,16 +123,8 @@ fn write_piece(out: &mut Pen<'_>, piece: Piece<'_>, text: &[u8]) {
     match piece {
         Piece::Absent => {}
         Piece::Raw(value) => out.span(text, value.span),
-        Piece::Digits(value) => {
-            out.push(b'"');
-            out.span(text, value.span);
-            out.push(b'"');
-        }
-        Piece::Name(name) => {
-            out.push(b'"');
-            out.extend_from_slice(name.as_bytes());
-            out.push(b'"');
-        }
+        Piece::Digits(value) => out.quoted(value.of(text)),
+        Piece::Name(name) => out.quoted(name.as_bytes()),
         Piece::Spelled(id) => write_string(out, id),
     }
 }
@@ -165,6 +157,7 @@ struct Properties<'o, 'b, 'p, 't> {
     settled: &'p Settled<'t>,
     source: Source<'t>,
     trace: Option<&'o mut Trace>,
+    noting: Noting,
     library: Library,
     /// The caller's properties that count; none on group and alias calls.
     entries: &'t [Entry],
@@ -190,6 +183,14 @@ struct Properties<'o, 'b, 'p, 't> {
     constants: u64,
     giving: Giving,
     location: Location,
+}
+
+/// What is noted of what is written: its keys where the project has constants, which give way to
+/// them, or where an explanation is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Noting {
+    Nothing,
+    Keys,
 }
 
 /// Whether the caller has given any `utm_*` or `segment_*`.
@@ -247,6 +248,10 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
                 taken.add(property);
             }
         }
+        let noting = match desk.recipient.properties.is_empty() && trace.is_none() {
+            true => Noting::Nothing,
+            false => Noting::Keys,
+        };
         let context = source.context;
         let library = Library::of(context, source.context_text);
         let mode = desk.mapping.mode;
@@ -264,6 +269,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             settled,
             source,
             trace,
+            noting,
             library,
             entries,
             callers,
@@ -329,7 +335,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     #[inline(always)]
     fn key(&mut self, key: Name, origin: Origin<'_>) {
         self.out.chunk(key.entry());
-        if !self.desk.recipient.properties.is_empty() || self.trace.is_some() {
+        if self.noting == Noting::Keys {
             self.note_key(b"", key.text().as_bytes(), origin);
         }
     }
@@ -353,7 +359,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         } else {
             self.entry_in_pieces(entry);
         }
-        if !self.desk.recipient.properties.is_empty() || self.trace.is_some() {
+        if self.noting == Noting::Keys {
             let key = entry.key.of(text);
             self.note_key(prefix.text, key, Origin::Under(part, key));
         }

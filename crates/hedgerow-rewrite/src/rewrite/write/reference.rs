@@ -460,19 +460,42 @@ fn write_address(out: &mut impl Sink, address: IpAddr) {
     let IpAddr::V4(address) = address else {
         return out.extend_from_slice(address.to_string().as_bytes());
     };
-    for (number, octet) in address.octets().into_iter().enumerate() {
-        if number > 0 {
-            out.push(b'.');
+    let (mut text, mut length) = ([0; 16], 0);
+    for octet in address.octets() {
+        let [digits @ .., count] = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
+        let [first, second, third] = digits;
+        if let Some(place) = text.get_mut(length..length + 4) {
+            place.copy_from_slice(&[first, second, third, b'.']);
         }
-        if octet >= 100 {
-            out.push(b'0' + octet / 100);
+        length += usize::from(count);
+        if let Some(dot) = text.get_mut(length) {
+            *dot = b'.';
         }
-        if octet >= 10 {
-            out.push(b'0' + octet / 10 % 10);
-        }
-        out.push(b'0' + octet % 10);
+        length += 1;
     }
+    out.extend_from_slice(text.get(..length - 1).unwrap_or_default());
 }
+
+/// The digits of each byte, and how many they are.
+#[allow(clippy::indexing_slicing)]
+static OCTETS: [[u8; 4]; 256] = {
+    let mut octets = [[0; 4]; 256];
+    let mut number = 0;
+    while number < octets.len() {
+        let digits = [
+            b'0' + (number / 100) as u8,
+            b'0' + (number / 10 % 10) as u8,
+            b'0' + (number % 10) as u8,
+        ];
+        octets[number] = match number {
+            0..=9 => [digits[2], 0, 0, 1],
+            10..=99 => [digits[1], digits[2], 0, 2],
+            _ => [digits[0], digits[1], digits[2], 3],
+        };
+        number += 1;
+    }
+    octets
+};
 
 #[cfg(test)]
 mod tests {

@@ -114,9 +114,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         if !value.is_empty() && !self.has(key) {
             self.claim(key);
             self.key(key, origin);
-            self.out.push(b'"');
-            self.out.extend_from_slice(value.as_bytes());
-            self.out.push(b'"');
+            self.out.quoted(value.as_bytes());
         }
     }
 
@@ -156,13 +154,19 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.add_value(key, (text, value), origin);
     }
 
+    #[inline(always)]
     fn add_value(&mut self, key: Name, (text, value): (&[u8], Option<Value>), origin: Origin<'_>) {
         if let Some(value) = value {
-            if !self.has(key) {
-                self.claim(key);
-                self.key(key, origin);
-                self.out.span(text, value.span);
-            }
+            self.add_part(key, (text, value), origin);
+        }
+    }
+
+    #[inline(never)]
+    fn add_part(&mut self, key: Name, (text, value): (&[u8], Value), origin: Origin<'_>) {
+        if !self.has(key) {
+            self.claim(key);
+            self.key(key, origin);
+            self.out.span(text, value.span);
         }
     }
 
