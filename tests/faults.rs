@@ -174,8 +174,10 @@ async fn without_threads_events_wait_and_nothing_ends() {
     // A name, so that a lookup needs a thread.
     let named = posthog.url().replace("127.0.0.1", "localhost");
     let house = House::start(&wrapper, &named, &site.url()).await;
-    limit(&wrapper, house.id(), "--nproc=1:");
     let mut there = Client::connect(house.address).await;
+    let page = b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(there.exchange(page).await.status, 200);
+    limit(&wrapper, house.id(), "--nproc=1:");
     let mut ids = Vec::new();
     for number in 0..3 {
         let event = track(&format!("{number}"), 300);
