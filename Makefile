@@ -2,6 +2,7 @@
 # make test    everything that must hold, with Segment's real libraries and a real browser
 # make quick   the unit tests and the fast files of tests
 # make check   formatting and lints
+# make soak    an hour with all troubles at once: SOAK=600 is ten minutes
 # make supply-chain  the dependencies, against deny.toml
 # make deb     the Debian package; make try-deb installs, starts, upgrades and removes it in a folder
 # make packages  looks the chart, the manifests, the Dockerfile and the workflow over
@@ -14,7 +15,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test announce quick check instructions blockers bench compare clients cmake chromium nats-server pebble prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
+.PHONY: demo test soak announce quick check instructions blockers bench compare clients cmake chromium nats-server pebble prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -57,6 +58,11 @@ announce:
 # After each step: nothing here waits for a browser, a server or a disk.
 quick: cmake
 	cargo test --locked --workspace --lib --bins --test capture_cases --test docs --test plug_in --test recordings
+
+# Above a million acknowledged events in an hour; the short form of it is a part of make test.
+SOAK ?= 3600
+soak: cmake
+	HEDGEROW_SOAK_SECONDS=$(SOAK) cargo test --locked --test soak -- --nocapture
 
 # Licences, sources, duplicates and advisories of what we depend on (deny.toml).
 supply-chain:

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{sync_channel, Receiver, SyncSender, TrySendError};
 use std::sync::{Mutex, PoisonError};
@@ -26,6 +27,23 @@ static DROPPED: AtomicU64 = AtomicU64::new(0);
 /// Lines that were dropped since the start because what the log is written to did not take them.
 pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
+}
+
+/// Says in the log where the code has panicked from now on, and nothing of what the panic says: a text that
+/// could not be cut stands in it, and may be a client's.
+pub fn tell_of_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        log::error!("{}", panicked(panic.location()));
+    }));
+}
+
+/// The line for a panic at this place.
+fn panicked(place: Option<&Location<'_>>) -> String {
+    let place = place.map_or_else(|| "an unknown place".to_owned(), Location::to_string);
+    format!(
+        "the code has panicked at {place}; the request or task that it was in has ended, others go on. \
+         Please report this place with the version"
+    )
 }
 
 enum Command {

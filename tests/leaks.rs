@@ -214,6 +214,7 @@ impl World {
             .env("LEAKS_KEY", secrets::PROJECT_KEY)
             .env("LEAKS_WRITE_KEY", secrets::WRITE_KEY)
             .env("LEAKS_SECRET", secrets::SESSION_SECRET)
+            .env("HEDGEROW_PANIC_AT", paths::PANICS)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null());
         command

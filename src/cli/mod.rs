@@ -190,6 +190,7 @@ fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     // It is set once, here.
     if log::set_boxed_logger(Box::new(Arc::clone(&bounded))).is_ok() {
         log::set_max_level(most);
+        logging::tell_of_panics();
     }
     let teller = Arc::downgrade(&bounded);
     let telling = std::thread::Builder::new().name("log-bound".to_owned());

@@ -81,7 +81,8 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
         log::info!("it was told to stop before it served");
         return End::Well;
     }
-    let server = Hedgerow::new(config)
+    let server = watched(Hedgerow::builder(config))
+        .build()
         .map_err(|error| error.to_string())
         .and_then(|hedgerow| {
             let server = match options.upgrade {
@@ -171,5 +172,28 @@ fn outlive_file_size_limit() {
     });
     if let Err(error) = set {
         log::warn!("a limit on file sizes would end this process: {error}");
+    }
+}
+
+/// What a release runs: nothing watches.
+#[cfg(not(debug_assertions))]
+fn watched(builder: hedgerow::proxy::Builder) -> hedgerow::proxy::Builder {
+    builder
+}
+
+/// In a debug build the tests can let a request panic: at the message whose id they name in
+/// `HEDGEROW_PANIC_AT`, with all of it in what the panic says.
+#[cfg(debug_assertions)]
+fn watched(builder: hedgerow::proxy::Builder) -> hedgerow::proxy::Builder {
+    struct PanicAt(String);
+    impl hedgerow::proxy::Observer for PanicAt {
+        fn message(&self, came: &[u8], _: hedgerow::Fate<'_>) {
+            let text = String::from_utf8_lossy(came);
+            assert!(!text.contains(&self.0), "{text}");
+        }
+    }
+    match std::env::var("HEDGEROW_PANIC_AT") {
+        Ok(id) => builder.watch(std::sync::Arc::new(PanicAt(id))),
+        Err(_) => builder,
     }
 }

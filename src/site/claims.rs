@@ -4,18 +4,21 @@
 use http::{HeaderMap, HeaderName};
 
 /// Prefixes of such fields, in lower case with dashes.
-const PREFIXES: [&str; 6] = [
+const PREFIXES: [&str; 8] = [
     // -Host, -Proto, -Protocol, -Port, -Prefix, -Scheme, -Server, -Ssl, -User, -Client-Cert …
     "x-forwarded-",
     "cf-connecting-",
+    "http-x-forwarded-",
     "x-envoy-",
     "x-azure-",
+    "x-vercel-",
     "ssl-client-",
     "x-ssl-",
 ];
 
 /// Further ones, in lower case with dashes, in order.
-const NAMES: [&str; 43] = [
+const NAMES: [&str; 46] = [
+    "ali-cdn-real-ip",
     "cf-ipcountry",
     "cf-pseudo-ipv4",
     "cf-visitor",
@@ -26,6 +29,7 @@ const NAMES: [&str; 43] = [
     "fastly-client-ip",
     "fastly-ssl",
     "fly-client-ip",
+    "fly-forwarded-proto",
     "forwarded",
     "front-end-https",
     "https",
@@ -54,6 +58,7 @@ const NAMES: [&str; 43] = [
     "x-original-url",
     "x-proxyuser-ip",
     "x-real-ip",
+    "x-real-port",
     "x-remote-addr",
     "x-remote-ip",
     "x-remote-user",
@@ -142,6 +147,7 @@ mod tests {
             "x_forwarded_host",
             "x-forwarded_proto",
             "x-real-ip",
+            "x-real-port",
             "x_real_ip",
             "true-client-ip",
             "cf-connecting-ip",

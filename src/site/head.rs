@@ -168,13 +168,16 @@ fn is_host(authority: &[u8]) -> bool {
 }
 
 /// Whether a segment of a path is `.` or `..` for the server behind: encoded ones, with backslashes
-/// for slashes, and with the parameters that some servers cut off a segment (`..;x`).
+/// for slashes, and with the parameters that some servers cut off a segment (`..;x`); or whether there is
+/// a NUL in it.
 pub fn has_dot_segment(path: &[u8]) -> bool {
     let mut segment = Segment::Start;
     let mut rest = path;
     while let Some((byte, after)) = decoded(rest) {
         rest = after;
         segment = match (byte, segment) {
+            // Where the path ends for servers that are written in C.
+            (0, _) => return true,
             (b'/' | b'\\', Segment::Dots) => return true,
             (b'/' | b'\\', _) => Segment::Start,
             (b';', Segment::Dots) => return true,
@@ -205,19 +208,38 @@ fn ends_segment(rest: &[u8]) -> bool {
     decoded(rest).is_none_or(|(byte, _)| matches!(byte, b'/' | b'\\'))
 }
 
-/// The first character of a path, decoded once, and what follows it.
+/// The first character of a path, decoded once, and what follows it: also as old servers decode it, by
+/// `%u` and four digits, and from two bytes where UTF-8 takes one.
 fn decoded(path: &[u8]) -> Option<(u8, &[u8])> {
     let (first, rest) = path.split_first()?;
     if *first == b'%' {
-        if let Some((hex, after)) = rest.split_at_checked(2) {
-            let digits = std::str::from_utf8(hex).ok();
-            let value = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            if let Some(value) = value {
-                return Some((value, after));
-            }
+        let long = rest.strip_prefix(b"u").or(rest.strip_prefix(b"U"));
+        if let Some((value, after)) = long.and_then(|digits| hex(digits, 4)) {
+            return Some((u8::try_from(value).unwrap_or(u8::MAX), after));
+        }
+        if let Some((value, after)) = hex(rest, 2) {
+            let value = u8::try_from(value).unwrap_or(u8::MAX);
+            let second = after.strip_prefix(b"%").and_then(|after| hex(after, 2));
+            return Some(match (value, second) {
+                (0xc0 | 0xc1, Some((low @ 0x80..=0xbf, after))) => {
+                    let low = u8::try_from(low & 0x3f).unwrap_or(u8::MAX);
+                    ((value & 1) << 6 | low, after)
+                }
+                _ => (value, after),
+            });
         }
     }
     Some((*first, rest))
+}
+
+/// A number of so many hexadecimal digits, and what follows it.
+fn hex(text: &[u8], count: usize) -> Option<(u16, &[u8])> {
+    let (digits, after) = text.split_at_checked(count)?;
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let digits = std::str::from_utf8(digits).ok()?;
+    Some((u16::from_str_radix(digits, 16).ok()?, after))
 }
 
 #[cfg(test)]
@@ -251,6 +273,13 @@ mod tests {
             "/a/%2e/b",
             "//../a",
             "/a/..%5C",
+            "/a/..%00",
+            "/a%00.html",
+            "/a/%u002e%u002e/b",
+            "/a/..%u002fb",
+            "/a/%c0%ae%c0%ae/b",
+            "/a/..%c0%afb",
+            "/a/..%C1%9Cb",
         ];
         let innocent = [
             "/",
@@ -273,6 +302,8 @@ mod tests {
             "//",
             "/a//b",
             "/.%20/",
+            "/%c0/%C3%80/%u00e9/%u/%u00",
+            "/%+1%2",
         ];
         let mut wrong = Vec::new();
         for path in found {

@@ -6,6 +6,9 @@ use super::secrets::{
 use super::support::tls::{exchange_with, Offers};
 use super::{Mood, World};
 
+/// The id of the message at which a debug build panics, with all of the message in what it says.
+pub const PANICS: &str = "m-panics";
+
 /// What a browser on the site sends along.
 fn browser() -> String {
     format!(
@@ -161,6 +164,28 @@ async fn call(world: &mut World, round: &str, wanted: &[u16]) {
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), world.log());
 }
 
+/// A request in which the code panics: its client is told nothing, and the log only where.
+async fn panic(world: &mut World) {
+    if cfg!(not(debug_assertions)) {
+        println!("SKIPPED: only a debug build can be made to panic");
+        return;
+    }
+    let known = message("identify", PANICS, WRITE_KEY);
+    let bytes = request(
+        "POST",
+        &format!("/hr/v1/i?q={QUERY}"),
+        &basic(WRITE_KEY),
+        &known,
+    );
+    assert!(world.send(Sink::Answer, &bytes).await.is_none());
+    super::eventually("the panic in the log", || {
+        let log = world.log();
+        log.contains("the code has panicked at src/cli/run.rs")
+            .then_some(())
+    })
+    .await;
+}
+
 /// A call and a page over TLS and HTTP/2.
 async fn secure(world: &mut World) {
     for (path, body) in [
@@ -189,6 +214,7 @@ pub async fn drive(world: &mut World) {
     let answered = [200, 204, 400, 401, 404, 405, 413, 415, 503];
     call(world, "well", &answered).await;
     secure(world).await;
+    panic(world).await;
     for bytes in heads() {
         world.send(Sink::Answer, &bytes).await;
     }

@@ -19,7 +19,7 @@ use super::support::say;
 const CLIENTS: usize = 50;
 
 /// How long what is kept may take to arrive once all is well, on a machine with other work.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is to happen.
 #[derive(Clone, Copy)]
@@ -176,7 +176,13 @@ async fn kill(binary: &mut Binary, plan: Plan, spool: &Path, disk: &dyn Disk, mu
 }
 
 /// Puts PostHog and the way to it through every trouble, in any order, until the clients are done.
-async fn trouble(posthog: &PostHog, relay: &Relay, plan: Plan, mut dice: Dice, done: &AtomicBool) {
+pub async fn trouble(
+    posthog: &PostHog,
+    relay: &Relay,
+    plan: Plan,
+    mut dice: Dice,
+    done: &AtomicBool,
+) {
     let troubles = troubles();
     // Each comes at least twice.
     let longest = (plan.span.as_millis() as u64 / troubles.len() as u64).clamp(400, 4_000);

@@ -32,9 +32,6 @@ const FIRST: usize = 4 * 1024;
 /// The longest head that the framework takes, in bytes.
 const LONGEST: usize = 1 << 20;
 
-/// How long a client may take for the few bytes of a refusal, and to hang up then.
-const REFUSING: Duration = Duration::from_secs(2);
-
 /// When a connection ends between two requests.
 pub(crate) struct Ends {
     /// After so many seconds without one.
@@ -67,11 +64,11 @@ const TOO_SLOW: &[u8] =
 /// How long a client may take to read that.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Tells a client that it was too slow. What it sends meanwhile is read, as a connection that is closed
+/// Tells a client this, and ends the connection. What it sends meanwhile is read, as a connection that is closed
 /// with unread bytes is reset, and the client might not see why.
-async fn turn_away<S: IO>(stream: &mut Gathered<S>) {
+async fn turn_away<S: IO>(stream: &mut Gathered<S>, answer: &[u8]) {
     let told = async {
-        stream.write_all(TOO_SLOW).await?;
+        stream.write_all(answer).await?;
         AsyncWriteExt::shutdown(stream).await?;
         while !first_bytes(stream, BytesMut::new()).await?.is_empty() {}
         Ok::<(), io::Error>(())
@@ -89,7 +86,8 @@ where
     let mut settings: Option<HttpPersistentSettings> = None;
     while let Some(mut begun) = request(&mut *stream, &mut ends).await {
         if !is_request_line(&begun) {
-            refuse(&mut stream).await;
+            log::debug!("a request was refused for its first line");
+            turn_away(&mut *stream, bad_request().as_bytes()).await;
             return;
         }
         stream.read_no_further(&mut begun);
@@ -119,25 +117,13 @@ where
     }
 }
 
-/// Answers a head whose first line is none, as the framework answers the others that it cannot read.
-async fn refuse<S: IO>(stream: &mut Gathered<S>) {
-    log::debug!("a request was refused for its first line");
+/// What a head is answered whose first line is none, as the framework answers others that it cannot read.
+fn bad_request() -> String {
     let now = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
-    let answer = format!(
+    format!(
         "HTTP/1.1 400 Bad Request\r\nDate: {now}\r\nContent-Length: 0\r\n\
          Cache-Control: private, no-store\r\nConnection: close\r\n\r\n"
-    );
-    let told = async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.flush().await?;
-        AsyncWriteExt::shutdown(stream).await?;
-        // With unread bytes the connection would be reset, and the answer might be lost.
-        while !first_bytes(stream, BytesMut::new()).await?.is_empty() {}
-        Ok::<(), io::Error>(())
-    };
-    if let Ok(Err(error)) = tokio::time::timeout(REFUSING, told).await {
-        log::debug!("the client was gone before its answer: {error}");
-    }
+    )
 }
 
 /// The first bytes of the next request; nothing when there is none.
@@ -174,7 +160,7 @@ async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Ends) -> Option<Byt
                 }
                 Err(_) => {
                     ends.too_slow(Slow::Head);
-                    turn_away(stream).await;
+                    turn_away(stream, TOO_SLOW).await;
                     None
                 }
             }

@@ -312,6 +312,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Listening<A> {
         mut shutdown: ShutdownWatch,
         _listeners_per_fd: usize,
     ) {
+        // The framework starts the thread of its clock at the first use, and never again if that fails:
+        // every later request would panic. Before the first client there are threads.
+        pingora::time::sleep(Duration::from_millis(1)).await;
         self.hall.begin(&Handle::current());
         tokio::select! {
             () = self.hall.drain.closing() => {}

@@ -14,6 +14,8 @@ use crate::posthog::{Host, Scheme};
 
 use crate::proxy::site::keepalive::{KeepAlive, Pooling, Repeat};
 
+/// And so soon where no address can be connected to.
+const DOUBTFUL: Duration = Duration::from_secs(5);
 /// An answer of the name server is used so long before a new one is fetched in the background.
 const FRESH: Duration = Duration::from_secs(30);
 /// After so long without a lookup (an idle night), a request waits for a new one.
@@ -224,6 +226,13 @@ impl Addresses {
         self.list.iter().map(|address| address.socket)
     }
 
+    /// Whether none of them could be connected to of late: the name may lead elsewhere by now.
+    fn leads_nowhere(&self) -> bool {
+        let now = self.since.elapsed().as_millis() as u64;
+        let avoided = |address: &Address| address.avoid_until.load(Ordering::Relaxed) > now;
+        self.list.iter().all(avoided)
+    }
+
     /// Remembers that there was no connection to this address.
     pub(crate) fn avoid(&self, socket: SocketAddr) {
         let until = (self.since.elapsed() + AVOID).as_millis() as u64;
@@ -264,7 +273,7 @@ impl Resolver {
     async fn addresses(self: &Arc<Self>, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
         if let Some(known) = self.known.load_full() {
             let age = known.since.elapsed();
-            if age < known.fresh_for {
+            if age < known.fresh_for && !(age > DOUBTFUL && known.leads_nowhere()) {
                 return Ok(known);
             }
             if age < STALE {
@@ -325,11 +334,15 @@ impl Resolver {
     }
 
     async fn look_up(&self, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
-        let looked_up = tokio::net::lookup_host((self.name.as_str(), self.port));
-        let sockets: Vec<SocketAddr> = match tokio::time::timeout(patience, looked_up).await {
-            Ok(Ok(sockets)) => sockets.collect(),
-            Ok(Err(_)) | Err(_) => Vec::new(),
-        };
+        let (name, port) = (self.name.clone(), self.port);
+        // In a task of its own: where the system has no thread left for it, the runtime panics.
+        let looking = tokio::spawn(async move {
+            let found = tokio::net::lookup_host((name, port)).await;
+            found.map_or_else(|_| Vec::new(), Iterator::collect)
+        });
+        let looked_up = tokio::time::timeout(patience, looking).await;
+        let sockets: Vec<SocketAddr> =
+            looked_up.map_or_else(|_| Vec::new(), Result::unwrap_or_default);
         if sockets.is_empty() {
             self.unresolved.fetch_add(1, Ordering::Relaxed);
             return Err(Unresolved);

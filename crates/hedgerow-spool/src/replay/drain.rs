@@ -299,11 +299,13 @@ impl Drain {
         let plain = Batch::of(envelope, part.iter().map(|held| &held.body));
         let body = match self.settings.encoding {
             Encoding::Identity => Some(plain),
-            // Megabytes take milliseconds: not on a thread that serves requests.
-            Encoding::Gzip => tokio::task::spawn_blocking(move || gzip(&plain))
-                .await
-                .ok()
-                .flatten(),
+            // Megabytes take milliseconds: not on a thread that serves requests. In a task of its own,
+            // because the runtime panics where the system has no thread left.
+            Encoding::Gzip => {
+                let aside = async { tokio::task::spawn_blocking(move || gzip(&plain)).await };
+                let compressed = tokio::spawn(aside).await;
+                compressed.ok().and_then(Result::ok).flatten()
+            }
         };
         let Some(body) = body else {
             return Verdict::TryLater {

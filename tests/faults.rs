@@ -1,0 +1,230 @@
+//! Faults inside: a panic in the middle of a request, no descriptors left, no threads left, a DNS that is
+//! silent, broken or lies. Ordinary clients are served before, as far as possible meanwhile, and after;
+//! no acknowledged event is lost.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[path = "faults/dns.rs"]
+mod dns;
+#[path = "faults/house.rs"]
+mod house;
+mod support;
+
+use std::process::Command;
+use std::sync::Arc;
+
+use hedgerow::proxy::Observer;
+use hedgerow::rewrite::Fate;
+use hedgerow::Hedgerow;
+use house::House;
+use support::client::{post, Client};
+use support::proxy::{config, yaml, PostHog, Proxy, Speaks};
+use support::recorder::{response, Act, Recorder};
+use support::{eventually, h2, track};
+
+/// Panics at one event, and sees all others.
+struct Panicking;
+
+impl Observer for Panicking {
+    fn message(&self, came: &[u8], _: Fate<'_>) {
+        let text = String::from_utf8_lossy(came);
+        assert!(!text.contains("u-panic"), "this event was to panic");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_one_request_harms_no_other() {
+    let posthog = PostHog::start().await;
+    let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
+    let yaml = yaml(&posthog.url()).replace(
+        "delivery:",
+        &format!("  - {{path: /, origin: \"{}\"}}\ndelivery:", site.url()),
+    );
+    let hedgerow = Hedgerow::builder(config(&yaml)).watch(Arc::new(Panicking));
+    let proxy = Proxy::of(hedgerow.build().unwrap(), Speaks::Both).await;
+    let mut kept = Client::connect(proxy.address).await;
+    let mut shared = h2::Client::connect(proxy.address).await;
+    let mut sent = 0;
+    for round in 0..10 {
+        // Over HTTP/1.1 its connection ends, over HTTP/2 its stream.
+        let mut client = Client::connect(proxy.address).await;
+        let event = track("panic", 300);
+        client
+            .send(&post("/hr/v1/track", "", event.as_bytes()))
+            .await;
+        assert_eq!(client.next().await.map(|answer| answer.status), None);
+        let (answer, mut body) = shared.post("/hr/v1/track", &[]).await;
+        h2::send(&mut body, event.as_bytes(), true).await;
+        assert!(support::within("its end", answer).await.is_err());
+        // Others on the same connections, and on all routes.
+        let event = track(&format!("ordinary-{round}"), 300);
+        let one = kept
+            .exchange(&post("/hr/v1/track", "", event.as_bytes()))
+            .await;
+        let event = track(&format!("shared-{round}"), 300);
+        let two = shared
+            .exchange("/hr/v1/track", &[], &[event.as_bytes()])
+            .await;
+        let page = shared.get("/page", &[]).await.0;
+        assert_eq!((one.status, two.status, page.status), (200, 200, 200));
+        sent += 2;
+    }
+    assert_eq!(posthog.capture.stored(), sent, "what panicked was not sent");
+    // Nothing of what panicked is held any more.
+    eventually("the memory is given back", || {
+        (proxy.hedgerow.counts().held == 0).then_some(())
+    })
+    .await;
+}
+
+/// Sets a limit of a process that runs, as its own user.
+fn limit(wrapper: &[String], process: u32, what: &str) {
+    let id = process.to_string();
+    let mut words: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    words.extend(["prlimit", "--pid", &id, what]);
+    let status = Command::new(words[0]).args(&words[1..]).status();
+    assert!(status.expect("util-linux has it").success(), "{what}");
+}
+
+/// The status of the answer to a client that comes again when it was closed for others.
+async fn served(house: &House, request: &[u8]) -> u16 {
+    let start = std::time::Instant::now();
+    loop {
+        let mut client = Client::connect(house.address).await;
+        client.send(request).await;
+        if let Some(answer) = client.next().await {
+            return answer.status;
+        }
+        assert!(start.elapsed() < support::DEADLINE, "{}", house.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_descriptors_those_who_ask_have_their_turn_and_no_event_is_lost() {
+    let mut posthog = support::running::StandIn::start().await;
+    let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
+    let house = House::start(&[], &posthog.url(), &site.url()).await;
+    let mut there = Client::connect(house.address).await;
+    let mut ids = Vec::new();
+    let mut event = |name: &str| {
+        let id = format!("{name}-{}", ids.len());
+        let event = track(&id, 300);
+        ids.push(format!("u-{id}"));
+        post("/hr/v1/track", "", event.as_bytes())
+    };
+    assert_eq!(there.exchange(&event("before")).await.status, 200);
+    assert_eq!(
+        there
+            .exchange(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .status,
+        200
+    );
+    // Not one more than it has open now.
+    let open = house.descriptors();
+    limit(&[], house.id(), &format!("--nofile={open}:"));
+    let crowd: Vec<_> = (0..60)
+        .map(|_| std::net::TcpStream::connect(house.address).unwrap())
+        .collect();
+    // Those who wait idly make room; one that asks has its turn.
+    for _ in 0..5 {
+        assert_eq!(served(&house, &event("during")).await, 200);
+    }
+    posthog.stop();
+    for _ in 0..5 {
+        assert_eq!(served(&house, &event("spooled")).await, 200);
+    }
+    // A site cannot be reached without a descriptor: that is told.
+    let page = served(&house, b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(page == 200 || page == 502, "{page}");
+    let said = house.log().lines().count();
+    assert!(said < 100, "{said} lines:\n{}", house.log());
+    drop(crowd);
+    limit(&[], house.id(), "--nofile=1024:");
+    posthog.resume();
+    eventually("a new client is served", || {
+        house.descriptors_are_few().then_some(())
+    })
+    .await;
+    let mut new = Client::connect(house.address).await;
+    assert_eq!(new.exchange(&event("after")).await.status, 200);
+    assert_eq!(
+        new.exchange(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .status,
+        200
+    );
+    house.all_arrive(&posthog.capture, &ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_threads_events_wait_and_nothing_ends() {
+    // Limits of threads are a user's, and root has none.
+    let Some(wrapper) = house::unprivileged() else {
+        println!("SKIPPED: this user can become no other, whose threads are limited");
+        return;
+    };
+    let posthog = PostHog::start().await;
+    let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
+    // A name, so that a lookup needs a thread.
+    let named = posthog.url().replace("127.0.0.1", "localhost");
+    let house = House::start(&wrapper, &named, &site.url()).await;
+    let mut there = Client::connect(house.address).await;
+    let page = b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(there.exchange(page).await.status, 200);
+    limit(&wrapper, house.id(), "--nproc=1:");
+    let mut ids = Vec::new();
+    for number in 0..3 {
+        let event = track(&format!("{number}"), 300);
+        ids.push(format!("u-{number}"));
+        let answer = there
+            .exchange(&post("/hr/v1/track", "", event.as_bytes()))
+            .await;
+        assert_eq!(answer.status, 200, "{}", house.log());
+        let page = there
+            .exchange(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await;
+        assert_eq!(page.status, 200);
+    }
+    assert_eq!(posthog.capture.stored(), 0, "no name could be looked up");
+    limit(&wrapper, house.id(), "--nproc=1000:");
+    house.all_arrive(&posthog.capture, &ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dns_that_is_silent_broken_or_lies_costs_no_event_and_stops_no_page() {
+    let Some(resolver) = dns::Resolver::start() else {
+        println!("SKIPPED: this user can put no other resolver into /etc/resolv.conf");
+        return;
+    };
+    let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
+    for mood in dns::TROUBLES {
+        let posthog = PostHog::start().await;
+        let named = format!("http://posthog.hedgerow.example:{}", posthog.address.port());
+        resolver.now(mood);
+        let house = House::start(&resolver.wrapper(), &named, &site.url()).await;
+        let mut there = Client::connect(house.address).await;
+        let mut ids = Vec::new();
+        for number in 0..5 {
+            let event = track(&format!("{mood:?}-{number}"), 300);
+            ids.push(format!("u-{mood:?}-{number}"));
+            let answer = there
+                .exchange(&post("/hr/v1/track", "", event.as_bytes()))
+                .await;
+            assert_eq!(answer.status, 200, "{mood:?}: {}", house.log());
+            let page = there
+                .exchange(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await;
+            assert_eq!(page.status, 200, "{mood:?}");
+        }
+        assert_eq!(posthog.capture.stored(), 0, "{mood:?}");
+        resolver.now(dns::Mood::Well);
+        house.all_arrive(&posthog.capture, &ids).await;
+        assert!(resolver.asked() > 0, "{mood:?}: it was asked");
+    }
+}

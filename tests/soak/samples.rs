@@ -1,0 +1,84 @@
+//! What a process holds, looked at again and again.
+
+use std::collections::BTreeMap;
+
+/// One look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sample {
+    memory: u64,
+    descriptors: u64,
+    threads: u64,
+}
+
+/// All looks at the processes of one run; the last of them is the one that lives longest.
+#[derive(Default)]
+pub struct Samples {
+    of: BTreeMap<u32, Vec<Sample>>,
+    last: u32,
+}
+
+impl Samples {
+    /// Looks at this process, unless it has just ended.
+    pub fn take(&mut self, process: u32) {
+        if let Some(sample) = look(process) {
+            self.of.entry(process).or_default().push(sample);
+            self.last = process;
+        }
+    }
+
+    /// The most of each in the third and in the last quarter of the last process's life.
+    fn late(&self) -> (Sample, Sample) {
+        let all = &self.of[&self.last];
+        let (early, late) = all.split_at(all.len() / 2).1.split_at(all.len() / 4);
+        (most(early), most(late))
+    }
+
+    pub fn say(&self) -> String {
+        let (before, after) = self.late();
+        format!(
+            "at most {} kB, {} descriptors, {} threads in the third quarter of the last process, {} kB, {}, {} in \
+             the fourth",
+            before.memory,
+            before.descriptors,
+            before.threads,
+            after.memory,
+            after.descriptors,
+            after.threads
+        )
+    }
+
+    /// Nothing grows: what bursts make of it is left room for.
+    pub fn judge(&self) {
+        let (before, after) = self.late();
+        let said = self.say();
+        assert!(after.memory < before.memory * 5 / 4 + 48 * 1024, "{said}");
+        assert!(
+            after.descriptors < before.descriptors * 3 / 2 + 100,
+            "{said}"
+        );
+        assert!(after.threads <= before.threads + 4, "{said}");
+    }
+}
+
+fn most(samples: &[Sample]) -> Sample {
+    let most = |of: fn(&Sample) -> u64| samples.iter().map(of).max().unwrap_or_default();
+    Sample {
+        memory: most(|sample| sample.memory),
+        descriptors: most(|sample| sample.descriptors),
+        threads: most(|sample| sample.threads),
+    }
+}
+
+fn look(process: u32) -> Option<Sample> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let number = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).ok()?;
+    Some(Sample {
+        memory: number("VmRSS:")?,
+        descriptors: descriptors.count() as u64,
+        threads: number("Threads:")?,
+    })
+}
