@@ -39,9 +39,9 @@ pub fn gzip(data: &[u8]) {
     }
 }
 
-fn decoded<'c>(
+fn decoded(
     encoding: Option<&str>,
-    chunks: &mut dyn Iterator<Item = &'c [u8]>,
+    chunks: &mut dyn Iterator<Item = &[u8]>,
 ) -> Result<Vec<u8>, BodyError> {
     let mut out = Vec::new();
     let mut decoder = Decoder::new(encoding, LIMIT)?;
