@@ -69,8 +69,8 @@ fn main() {
         .skip(1)
         .find(|argument| !argument.starts_with("--"));
     println!(
-        "| {:<52} | {:>9} | {:>7} | {:>5} | {:>8} | {} |",
-        "what comes", "bytes", "ns/byte", "times", "step, ms", "how it ends"
+        "| {:<52} | {:>9} | {:>7} | {:>5} | {:>8} | how it ends |",
+        "what comes", "bytes", "ns/byte", "times", "step, ms"
     );
     println!("| --- | ---: | ---: | ---: | ---: | --- |");
     let mut ordinary = None;
