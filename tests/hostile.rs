@@ -1,5 +1,5 @@
-//! What the fuzz targets hold against any bytes, on seeds and their broken variants, so that every
-//! build checks it without a fuzzer.
+//! What the fuzz targets hold of a configuration, of heads, pages and the spool's records against
+//! any bytes, on seeds and their broken variants. Those of bodies are tests of `hedgerow-rewrite`.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -8,24 +8,21 @@
     clippy::indexing_slicing
 )]
 
-#[path = "../fuzz/properties.rs"]
-mod properties;
+#[path = "../src/proxy/listen/balancer.rs"]
+#[allow(dead_code)]
+mod balancer;
+#[path = "../fuzz/properties/broken.rs"]
+mod broken;
+#[path = "../fuzz/properties/config.rs"]
+mod config;
+#[path = "../fuzz/properties/edge.rs"]
+mod edge;
 
 use std::path::Path;
 
-use serde_json::Value;
-
-/// The same numbers each time: xorshift.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % bound.max(1)
-    }
-}
+use broken::{broken, Numbers};
+use hedgerow::site::inject as scan;
+use hedgerow::site::{claims, head};
 
 fn texts(folder: &str) -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -41,106 +38,72 @@ fn texts(folder: &str) -> Vec<String> {
         .collect()
 }
 
-/// The bodies of the recordings and the messages of the reference's vectors.
-fn bodies() -> Vec<Vec<u8>> {
-    let mut bodies = Vec::new();
-    for text in texts("tests/data/recordings") {
-        let recording: Value = serde_json::from_str(&text).unwrap();
-        if let Some(body) = recording.get("body").and_then(Value::as_str) {
-            bodies.push(body.as_bytes().to_vec());
-        }
-    }
-    for text in texts("tests/data/reference") {
-        let vector: Value = serde_json::from_str(&text).unwrap();
-        bodies.push(match vector["segment_raw"].as_str() {
-            Some(raw) => raw.as_bytes().to_vec(),
-            None => vector["segment"].to_string().into_bytes(),
-        });
-    }
-    bodies.retain(|body| !body.is_empty());
-    bodies
-}
-
-/// What a broken line, a broken sender or a hostile one makes of a text.
-fn broken(seed: &[u8], numbers: &mut Numbers) -> Vec<u8> {
-    const PIECES: [&[u8]; 24] = [
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b"\"",
-        b"\\",
-        b",",
-        b":",
-        b"null",
-        b"NaN",
-        b"1e999",
-        b"\\ud83d",
-        b"\xff",
-        b"\xef\xbb\xbf",
-        b"\"a\":1,",
-        b"\"context\":{\"campaign\":\"x\"},",
-        b"\0",
-        b"\"batch\":[",
-        b"[[[[[[[[[[[[[[[[[[[[",
-        b"\"properties\":[1,2],",
-        b"-",
-        b"\n",
-        b"\"segment_0\":7,",
-        b"\"sentAt\":\"2026-11-23T10:00:00Z\",",
-    ];
-    let mut text = seed.to_vec();
-    for _ in 0..=numbers.below(3) {
-        let at = numbers.below(text.len() + 1);
-        let end = (at + numbers.below(12)).min(text.len());
-        match numbers.below(5) {
-            0 => text.truncate(at),
-            1 => drop(text.drain(at..end)),
-            2 => {
-                let copy = text[at..end].to_vec();
-                let to = numbers.below(text.len() + 1);
-                text.splice(to..to, copy);
-            }
-            3 if at < text.len() => text[at] = numbers.below(256) as u8,
-            _ => drop(text.splice(at..at, PIECES[numbers.below(PIECES.len())].iter().copied())),
-        }
-    }
-    text
-}
-
-#[test]
-fn whatever_comes_capture_gets_a_batch_that_it_takes() {
-    let mut numbers = Numbers(0x5eed);
-    for body in bodies() {
-        properties::convert_whole(&body);
-        for _ in 0..12 {
-            properties::convert_whole(&broken(&body, &mut numbers));
-        }
-    }
-}
-
-#[test]
-fn wherever_a_body_is_cut_and_however_little_is_held_the_events_are_the_same() {
-    let mut numbers = Numbers(0xcafe);
-    for body in bodies() {
-        for round in 0..12 {
-            let choice = [(); 4].map(|()| numbers.below(256) as u8);
-            let body = match round {
-                0..=3 => body.clone(),
-                _ => broken(&body, &mut numbers),
-            };
-            properties::convert_split(&[&choice[..], &body].concat());
-        }
-    }
-}
-
 #[test]
 fn whatever_a_configuration_says_its_mistakes_have_a_place() {
     let mut numbers = Numbers(0xbeef);
     for text in texts("conf") {
-        properties::config_parse(text.as_bytes());
+        config::config_parse(text.as_bytes());
         for _ in 0..200 {
-            properties::config_parse(&broken(text.as_bytes(), &mut numbers));
+            config::config_parse(&broken(text.as_bytes(), &mut numbers));
         }
     }
+}
+
+/// Seeds as they are and broken, through a target.
+fn all(seeds: &[&[u8]], rounds: usize, target: fn(&[u8])) {
+    let mut numbers = Numbers(0xfeed);
+    for seed in seeds {
+        target(seed);
+        for _ in 0..rounds {
+            target(&broken(seed, &mut numbers));
+        }
+    }
+}
+
+#[test]
+fn a_head_that_passes_is_read_alike_by_all_and_claims_nothing() {
+    let seeds: [&[u8]; 6] = [
+        b"/a/b?c=../d\nhost:shop.example:8080\nx_forwarded_host:a\naccept:*/*",
+        b"/a/%2e%2e/b\nhost:a\nforwarded:for=1",
+        b"http://shop.example/a;x/..;y/b\nhost:shop.example",
+        b"/a\\..\\b/.%2E/c\nhost:[::1]:80",
+        b"*\nhost: a b\ntransfer-encoding:gzip, chunked",
+        b"/%252e%252e/x\nhost:a\nX-Real_IP:1",
+    ];
+    all(&seeds, 2_000, edge::heads);
+}
+
+#[test]
+fn a_balancers_header_is_read_to_its_end_and_no_further() {
+    let seeds: [&[u8]; 4] = [
+        b"PROXY TCP4 192.0.2.1 10.0.0.1 5 443\r\nGET / HTTP/1.1\r\n",
+        b"PROXY UNKNOWN\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\x0a\0\0\x01\0\x05\x01\xbbrest",
+        b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+    ];
+    all(&seeds, 2_000, edge::proxy_header);
+}
+
+#[test]
+fn a_page_gets_the_snippet_once_wherever_it_is_cut() {
+    let seeds: [&[u8]; 6] = [
+        b"\x05<!doctype html><html><head><title></head></title></head><body>x</body></html>",
+        b"\x01<head><script>'</head>'</script><!-- </head> --></HEAD >",
+        b"\x03<html><body onload='</head>'>x",
+        b"\x02<head><style></head></style><noscript></head></noscript><textarea></head>",
+        b"\x07<head><script><!--<script></head></script>--></script></head>",
+        b"\x01<p>a fragment</p>",
+    ];
+    all(&seeds, 2_000, edge::html);
+}
+
+#[test]
+fn an_event_in_the_spool_stays_what_it_was() {
+    let seeds: [&[u8]; 4] = [
+        br#"{"event":"E","uuid":"018f-1","timestamp":"2026-11-23T20:00:00Z","properties":{"distinct_id":"u","$ip":"1.2.3.4"}}"#,
+        br#"{ "event":"E","properties":{ } }"#,
+        br#"{"timestamp":null,"properties":{"$ip":null,"$geoip_disable":true,"a":1e400}}"#,
+        br#"{"event":"E","event":"F","properties":{"distinct_id":"\ud83d"}}"#,
+    ];
+    all(&seeds, 2_000, edge::spool_record);
 }

@@ -1,7 +1,6 @@
 #![no_main]
 
-#[path = "../properties.rs"]
-#[allow(dead_code)]
-mod properties;
+#[path = "../properties/config.rs"]
+mod config;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::config_parse(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| config::config_parse(data));

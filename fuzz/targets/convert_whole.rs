@@ -1,7 +1,7 @@
 #![no_main]
 
-#[path = "../properties.rs"]
+#[path = "../properties/engine.rs"]
 #[allow(dead_code)]
-mod properties;
+mod engine;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::convert_whole(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| engine::convert_whole(data));

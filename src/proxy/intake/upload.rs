@@ -17,6 +17,7 @@ use crate::segment::{BodyError, KeyFrom, Refusal, Reply, WriteKey, WriteKeys};
 use crate::proxy::intake::body::Interrupted;
 use crate::proxy::intake::group::{Gathering, Request};
 use crate::proxy::intake::refusals::Asking;
+use crate::proxy::intake::seat::{Seat, LONG};
 use crate::proxy::intake::stream::Outgoing;
 use crate::proxy::intake::verdict::{Then, Verdict};
 use crate::proxy::limits::budget::{Reservation, UsedUp};
@@ -364,7 +365,18 @@ impl<'a> Upload<'a> {
     /// Pulls until there is something to do besides, with a turn for others between the steps.
     async fn pull_in_turn(&mut self, limit: usize) -> Result<Pulled, Stop> {
         loop {
-            match self.pull(limit)? {
+            // One message of this size alone may take some milliseconds.
+            let seat = (self.rewrite.held() > LONG).then(Seat::take).flatten();
+            let pulled = match seat {
+                Some(seat) => seat.work(|| loop {
+                    match self.pull(limit) {
+                        Ok(Pulled::Paused) => {}
+                        pulled => break pulled,
+                    }
+                })?,
+                None => self.pull(limit)?,
+            };
+            match pulled {
                 Pulled::Paused => tokio::task::yield_now().await,
                 pulled => return Ok(pulled),
             }

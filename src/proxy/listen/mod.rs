@@ -1,5 +1,6 @@
 //! Listeners and their connections, before a request is there.
 
+pub(crate) mod balancer;
 pub(crate) mod connection;
 mod extent;
 pub(crate) mod gathered;

@@ -13,7 +13,7 @@ pub enum BodyError {
     /// Bad or truncated gzip data.
     #[error("the gzip data is damaged or cut short")]
     Damaged,
-    /// More bytes than the limit, on the wire or inflated.
+    /// More bytes than the limit, on the wire or inflated, or many more than what was compressed.
     #[error("the body is larger than the limit")]
     TooLarge,
 }
@@ -22,6 +22,7 @@ pub enum BodyError {
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
+    limit: usize,
     wire_left: usize,
     left: usize,
 }
@@ -82,6 +83,11 @@ struct Gzip {
 
 /// How much is inflated in one step, in bytes.
 const STEP: usize = 16 * 1024;
+/// What a body may inflate to whatever it was, in bytes: twice what Segment takes of one.
+const FREE: usize = 1 << 20;
+/// How many bytes may come out beyond that for each byte that went in. Real batches have five to
+/// thirty, gzip can do a thousand.
+const RATIO: usize = 100;
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// So much white space before a body that is declared gzip is looked at, in bytes.
 const BLANKS: usize = 1024;
@@ -99,6 +105,7 @@ impl Decoder {
                 seen: Vec::new(),
                 declared,
             },
+            limit,
             wire_left: limit,
             left: limit,
         })
@@ -174,16 +181,19 @@ impl Decoder {
                     return sink(input);
                 }
                 State::Between => {
-                    // Zero padding after a member is tolerated, as gzip itself does.
-                    if input.iter().all(|byte| *byte == 0) {
+                    // Zero padding after a member is tolerated, as gzip itself does, also before
+                    // another member: where the padding is cut must not matter.
+                    let padding = input.iter().position(|byte| *byte != 0);
+                    let Some(padding) = padding else {
                         return Ok(());
-                    }
+                    };
+                    input = input.get(padding..).unwrap_or_default();
                     self.state = State::Gzip(Box::new(Gzip::new()));
                 }
                 State::Gzip(gzip) => {
                     let mut out = [0_u8; STEP];
                     let (read, written, ended) = gzip.step(input, &mut out)?;
-                    self.left = self.left.checked_sub(written).ok_or(BodyError::TooLarge)?;
+                    self.inflated(written)?;
                     if let Some(piece) = out.get(..written).filter(|piece| !piece.is_empty()) {
                         sink(piece)?;
                     }
@@ -197,6 +207,16 @@ impl Decoder {
         self.drain(sink)
     }
 
+    /// Counts what was inflated, against the limit and against what came.
+    fn inflated(&mut self, bytes: usize) -> Result<(), BodyError> {
+        self.left = self.left.checked_sub(bytes).ok_or(BodyError::TooLarge)?;
+        let (out, wire) = (self.limit - self.left, self.limit - self.wire_left);
+        match out > FREE.saturating_add(wire.saturating_mul(RATIO)) {
+            true => Err(BodyError::TooLarge),
+            false => Ok(()),
+        }
+    }
+
     /// Takes out what zlib still holds when its input is used up but its output was full.
     fn drain<E>(&mut self, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>
     where
@@ -205,7 +225,7 @@ impl Decoder {
         while let State::Gzip(gzip) = &mut self.state {
             let mut out = [0_u8; STEP];
             let (_, written, ended) = gzip.step(&[], &mut out)?;
-            self.left = self.left.checked_sub(written).ok_or(BodyError::TooLarge)?;
+            self.inflated(written)?;
             if let Some(piece) = out.get(..written).filter(|piece| !piece.is_empty()) {
                 sink(piece)?;
             }
@@ -317,6 +337,42 @@ mod tests {
         assert_eq!(
             decode(Some("gzip"), 1 << 20, &[a, b]).as_deref(),
             Ok(&plain[..])
+        );
+    }
+
+    #[test]
+    fn padding_between_members_is_none_of_the_body_wherever_it_is_cut() {
+        let padded = [gzip(b"{"), vec![0; 40], gzip(b"}"), vec![0; 9]].concat();
+        for chunk in 1..=padded.len() {
+            let chunks: Vec<&[u8]> = padded.chunks(chunk).collect();
+            assert_eq!(decode(None, 100, &chunks).as_deref(), Ok(&b"{}"[..]));
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_by_its_ratio_and_a_repetitive_batch_is_not() {
+        const LIMIT: usize = 10 << 20;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&b"1,".repeat(5_000_000)).unwrap();
+        let bomb = encoder.finish().unwrap();
+        assert!(bomb.len() < 60_000, "{}", bomb.len());
+        for chunk in [bomb.len(), 100] {
+            let chunks: Vec<&[u8]> = bomb.chunks(chunk).collect();
+            assert_eq!(decode(None, LIMIT, &chunks), Err(BodyError::TooLarge));
+        }
+        // Whatever it is made of, as much as SDKs send is taken.
+        let blank = vec![b' '; FREE];
+        assert_eq!(decode(None, LIMIT, &[&gzip(&blank)]), Ok(blank));
+        let message = |n: usize| {
+            format!(
+                r#"{{"type":"track","event":"Product Viewed","userId":"user-1","messageId":"node-next-{n:08}","properties":{{"price":129.95,"currency":"EUR"}}}},"#
+            )
+        };
+        let batch: String = (0..60_000).map(message).collect();
+        let packed = gzip(batch.as_bytes());
+        assert_eq!(
+            decode(None, LIMIT, &[&packed]).as_deref(),
+            Ok(batch.as_bytes())
         );
     }
 

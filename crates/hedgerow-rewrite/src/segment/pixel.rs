@@ -13,13 +13,20 @@ pub const GIF: &[u8] = &[
     0x01, 0x00, 0x01, 0x00, 0x00, 0x02, 0x01, 0x44, 0x00, 0x3b,
 ];
 
+/// The longest query that is looked into, in bytes. No browser or mail program asks for a picture
+/// with a longer one, and a field costs more than a byte of a body.
+const LONGEST_QUERY: usize = 64 * 1024;
+
 /// Dots in one key that are taken as levels; more stay in the last name.
 const LEVELS: usize = 8;
 
 /// The message that a pixel's query carries, as JSON text: the decoded `data` (base64 of either
 /// alphabet, padding or not), else the parameters as fields, dotted names nested, values strings.
-/// None when `data` is there but is not base64.
+/// None when `data` is there but is not base64, or when the query has more than 64 KiB.
 pub fn message_from_query(query: &str) -> Option<Vec<u8>> {
+    if query.len() > LONGEST_QUERY {
+        return None;
+    }
     let mut fields = Map::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -115,5 +122,13 @@ mod tests {
             );
         }
         assert_eq!(message_from_query("data=***"), None);
+    }
+
+    #[test]
+    fn a_query_that_no_client_writes_is_not_looked_into() {
+        let fields: String = (0..20_000).map(|n| format!("k{n}=1&")).collect();
+        let (taken, _) = fields.split_at(LONGEST_QUERY);
+        assert!(message_from_query(taken).is_some());
+        assert_eq!(message_from_query(&fields), None);
     }
 }

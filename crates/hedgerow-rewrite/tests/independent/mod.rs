@@ -5,6 +5,7 @@ pub mod choices;
 mod generate;
 mod node;
 pub mod oracle;
+mod values;
 
 use std::sync::Arc;
 

@@ -21,7 +21,7 @@ const GROWTH_PER_BYTE: usize = 8;
 /// How much is done at one pull, so that no body keeps a worker much longer than a millisecond: so
 /// many messages, and so many bytes of them.
 const STEP_MESSAGES: usize = 1000;
-const STEP_BYTES: usize = 512 << 10;
+const STEP_BYTES: usize = 64 << 10;
 
 /// More refused messages than this are no mistake of a sender who means well, and each costs more
 /// than its bytes.

@@ -1,0 +1,44 @@
+//! What must hold of a configuration, for any bytes whatever.
+
+use std::env::VarError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hedgerow::config::SecretSource;
+
+/// A configuration never panics, and each mistake stands in a line that there is.
+pub fn config_parse(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Err(problems) = hedgerow::Config::parse(text, &NoSecrets) {
+        let lines = text.split('\n').count();
+        assert!(problems.count() > 0, "neither read nor refused");
+        for problem in problems.iter() {
+            let place = problem.place;
+            assert!(
+                (1..=lines + 1).contains(&place.line) && place.column > 0,
+                "{place:?} of {lines} lines: {}",
+                problem.message
+            );
+        }
+        let _ = hedgerow::config::render_problems(&problems, "fuzz.yaml");
+    }
+}
+
+/// No variables and no files: what a fuzzer writes must not make it read this machine's.
+struct NoSecrets;
+
+impl SecretSource for NoSecrets {
+    fn variable(&self, _: &str) -> Result<String, VarError> {
+        Err(VarError::NotPresent)
+    }
+
+    fn file(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
+}

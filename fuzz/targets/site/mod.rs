@@ -1,0 +1,15 @@
+//! The files of the proxy that need no framework, without the rest of it.
+#![allow(dead_code, unused_imports)]
+
+#[path = "../../../src/proxy/listen/balancer.rs"]
+mod balancer;
+#[path = "../../../src/site/claims.rs"]
+mod claims;
+#[path = "../../properties/edge.rs"]
+pub mod edge;
+#[path = "../../../src/site/head.rs"]
+mod head;
+#[path = "../../../src/site/inject/scan.rs"]
+mod scan;
+#[path = "../../../src/site/inject/script.rs"]
+mod script;

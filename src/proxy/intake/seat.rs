@@ -1,0 +1,79 @@
+//! Long work on one body beside the requests of others.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::thread::available_parallelism;
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+/// Bodies of which more than this is held are worked on in a seat, in bytes: on 128 KiB the
+/// rewriting spends a millisecond or two at worst.
+pub(crate) const LONG: usize = 128 * 1024;
+
+/// How many work in one at the moment.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+/// The right to keep a thread for as long as a body takes, while another thread goes on with the
+/// requests of this one. There are as many as the machine has processors, so that many large bodies
+/// at once take no more than that from all others; who finds none works in steps, between which
+/// others have their turn.
+#[derive(Debug)]
+pub(crate) struct Seat(());
+
+impl Seat {
+    /// A free seat; none if there is none, or if the runtime has one thread only.
+    pub(crate) fn take() -> Option<Self> {
+        static SEATS: OnceLock<usize> = OnceLock::new();
+        let seats = *SEATS.get_or_init(|| available_parallelism().map_or(1, usize::from));
+        let runtime = Handle::try_current().ok()?;
+        if runtime.runtime_flavor() != RuntimeFlavor::MultiThread {
+            return None;
+        }
+        let free = |taken: usize| (taken < seats).then_some(taken + 1);
+        let taken = TAKEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, free);
+        // Not `then_some`: a seat that is made and let go at once would give back another one.
+        taken.is_ok().then(|| Self(()))
+    }
+
+    /// Does the work, and gives the seat back.
+    pub(crate) fn work<R>(self, work: impl FnOnce() -> R) -> R {
+        tokio::task::block_in_place(work)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        TAKEN.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_seats_as_processors_and_one_thread_has_none() {
+        let one = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        one.block_on(async { assert!(Seat::take().is_none()) });
+        let mut several = tokio::runtime::Builder::new_multi_thread();
+        let several = several.worker_threads(2).build().unwrap();
+        let done = several.block_on(several.spawn(async {
+            let most = available_parallelism().map_or(1, usize::from);
+            let mut seats: Vec<Seat> = std::iter::from_fn(Seat::take).take(most + 1).collect();
+            assert!(seats.len() <= most, "{}", seats.len());
+            let seat = seats.pop();
+            // Others go on while it is used.
+            let (tell, told) = std::sync::mpsc::channel();
+            tokio::spawn(async move { tell.send(()) });
+            seat.is_none_or(|seat| seat.work(|| told.recv().is_ok()))
+        }));
+        assert!(done.unwrap());
+        // They come back; other tests may have them for a moment.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while several.block_on(async { Seat::take() }).is_none() {
+            assert!(std::time::Instant::now() < until, "no seat is given back");
+        }
+    }
+}
