@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use hedgerow_spool::{DeliveryMode, NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace};
 
-use super::listeners::pem;
 use super::model::{Delivery, Spool};
+use super::pem::{pem, Holding};
 use super::reader::{Field, Reader, Section};
 use super::secret::WithoutSecrets;
 use super::{schema, secret};
@@ -157,7 +157,7 @@ fn nats(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NatsPlace> {
         if servers.iter().all(|server| server.scheme != "tls") {
             reader.wrong(&field, "means nothing for servers without tls://");
         }
-        Some(pem(reader, &field, "CERTIFICATE")?.0)
+        Some(pem(reader, &field, Holding::Certificate)?.0)
     });
     let certificate = client_certificate(reader, &section, &servers)?;
     Some(NatsPlace {
@@ -192,8 +192,8 @@ fn client_certificate(
     if servers.iter().all(|server| server.scheme != "tls") {
         reader.wrong(&certificate, "means nothing for servers without tls://");
     }
-    let certificate = pem(reader, &certificate, "CERTIFICATE");
-    let key = pem(reader, &key, "PRIVATE KEY");
+    let certificate = pem(reader, &certificate, Holding::Certificate);
+    let key = pem(reader, &key, Holding::PrivateKey);
     Some(Some(NatsCertificate {
         certificate: certificate?.0,
         key: key?.0,

@@ -122,7 +122,7 @@ where
 /// Answers a head whose first line is none, as the framework answers the others that it cannot read.
 async fn refuse<S: IO>(stream: &mut Gathered<S>) {
     log::debug!("a request was refused for its first line");
-    let now = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
+    let now = httpdate::HttpDate::from(std::time::SystemTime::now());
     let answer = format!(
         "HTTP/1.1 400 Bad Request\r\nDate: {now}\r\nContent-Length: 0\r\n\
          Cache-Control: private, no-store\r\nConnection: close\r\n\r\n"
