@@ -7,160 +7,26 @@
     clippy::indexing_slicing
 )]
 
+#[path = "acme/authority.rs"]
+mod authority;
+#[path = "acme/edge.rs"]
+mod edge;
 #[path = "acme/pebble.rs"]
 mod pebble;
 #[path = "acme/secure.rs"]
 mod secure;
 mod support;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use authority::Authority;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::Engine;
+use edge::Place;
 use pebble::Pebble;
-use secure::{Connection, Trust};
-use support::recorder::refused_port;
-use support::running::{get, until, Running};
-
-/// Where a server will be.
-struct Place {
-    folder: tempfile::TempDir,
-    http: SocketAddr,
-    https: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Place {
-    async fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-            http: refused_port().await,
-            https: refused_port().await,
-            admin: refused_port().await,
-        }
-    }
-
-    /// One that the authority looks at.
-    async fn seen_by(pebble: &Pebble) -> Self {
-        let place = Self::new().await;
-        pebble.http.lead_to(place.http);
-        pebble.tls.lead_to(place.https);
-        place
-    }
-
-    /// A configuration with these certificates, a piece of YAML.
-    fn yaml(&self, tls: &str) -> String {
-        let (http, https, admin) = (self.http, self.https, self.admin);
-        format!(
-            "listen:\n  - {{address: \"{http}\", redirect: https, health: /up}}\n  \
-             - {{address: \"{https}\", health: /up, tls: {tls}}}\nadmin: \"{admin}\"\n\
-             projects:\n  shop: {{host: \"http://127.0.0.1:9\", api_key: phc_test}}\n\
-             routes:\n  - {{path: /hr/, segment: {{project: shop}}}}\n  \
-             - {{path: /, origin: \"http://127.0.0.1:9\"}}\n"
-        )
-    }
-
-    async fn start(self, tls: &str) -> Edge {
-        let yaml = self.yaml(tls);
-        let running = Running::start(self.folder.path(), &yaml, &[], self.admin).await;
-        Edge {
-            running,
-            place: self,
-        }
-    }
-}
-
-/// A server with a listener for each kind of client.
-struct Edge {
-    running: Running,
-    place: Place,
-}
-
-impl Edge {
-    /// Ends it, and starts it again.
-    async fn start_again(self, tls: &str) -> Self {
-        drop(self.running);
-        self.place.start(tls).await
-    }
-
-    /// Has it read another configuration.
-    fn change(&self, tls: &str) {
-        let new = self.place.folder.path().join("new.yaml");
-        std::fs::write(&new, self.place.yaml(tls)).unwrap();
-        std::fs::rename(new, &self.running.file).unwrap();
-        self.reload();
-    }
-
-    /// `hedgerow` with its configuration: what it says.
-    fn command(&self, name: &str) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-            .args([name, "-c"])
-            .arg(&self.running.file)
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        String::from_utf8_lossy(&said).into_owned()
-    }
-
-    /// Has it read its configuration again.
-    fn reload(&self) {
-        let id = self.running.id().to_string();
-        let sent = Command::new("kill").args(["-HUP", &id]).status();
-        assert!(sent.unwrap().success());
-    }
-
-    /// The value of a metric.
-    async fn metric(&self, name: &str) -> f64 {
-        let answer = get(self.place.admin, "/metrics").await;
-        let text = String::from_utf8(answer.body).unwrap();
-        let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
-        let value = lines.find_map(|rest| rest.trim().parse().ok());
-        value.unwrap_or_else(|| panic!("{name} is not in\n{text}"))
-    }
-
-    async fn issued(&self) -> f64 {
-        self.metric("hedgerow_acme_orders_total{outcome=\"issued\"}")
-            .await
-    }
-
-    /// A connection to a name, once there is a certificate for it.
-    async fn connected(&self, trust: &Trust, name: &str) -> Connection {
-        until("a certificate", || async {
-            let connection = trust.connect(self.place.https, name).await;
-            connection.map_err(|error| format!("{name}: {error}\n{}", self.running.log()))
-        })
-        .await
-    }
-
-    /// The same, where an attempt has to be made again for it.
-    async fn recovers(&self, trust: &Trust, name: &str) -> Connection {
-        let mut round = 0;
-        until("a certificate after a reload", || {
-            // Twenty looks a second; a reload each second.
-            round += 1;
-            if round % 20 == 1 {
-                self.reload();
-            }
-            async {
-                let connection = trust.connect(self.place.https, name).await;
-                connection.map_err(|error| format!("{name}: {error}\n{}", self.running.log()))
-            }
-        })
-        .await
-    }
-
-    async fn logs(&self, text: &str) -> String {
-        until("a line of the log", || async {
-            let log = self.running.log();
-            let found = log.lines().find(|line| line.contains(text));
-            found
-                .map(str::to_owned)
-                .ok_or_else(|| format!("{text:?} is not in\n{log}"))
-        })
-        .await
-    }
-}
+use secure::Trust;
+use support::running::{get, until};
 
 /// A certificate of an authority of this test, with its key, that has so many days behind and before it.
 fn made(names: &[&str], behind: u64, before: u64) -> (String, String) {
@@ -173,6 +39,7 @@ fn made(names: &[&str], behind: u64, before: u64) -> (String, String) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = rcgen::CertificateParams::new(names).unwrap();
     let now = SystemTime::now();
+    params.use_authority_key_identifier_extension = true;
     params.not_before = (now - Duration::from_secs(behind * DAY)).into();
     params.not_after = (now + Duration::from_secs(before * DAY)).into();
     let key = rcgen::KeyPair::generate().unwrap();
@@ -420,4 +287,95 @@ async fn an_account_is_bound_to_one_that_the_authority_knows() {
     })
     .await;
     assert!(!edge.running.log().contains(key));
+}
+
+/// What an authority knows a certificate by (RFC 9773, 4.1).
+fn identifier(pem: &str) -> String {
+    use x509_parser::extensions::ParsedExtension;
+    let mut blocks = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes()).map(Result::unwrap);
+    let certificate = blocks.find(|block| block.label == "CERTIFICATE").unwrap();
+    let certificate = certificate.parse_x509().unwrap();
+    let authority =
+        certificate
+            .iter_extensions()
+            .find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::AuthorityKeyIdentifier(found) => found.key_identifier.as_ref(),
+                _ => None,
+            });
+    let authority = URL_SAFE_NO_PAD.encode(authority.unwrap().0);
+    let serial = URL_SAFE_NO_PAD.encode(certificate.raw_serial());
+    format!("{authority}.{serial}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_authority_says_when_to_renew_and_when_to_come_back() {
+    let authority = Authority::start().await;
+    let address = authority.server.address;
+    let storage = tempfile::tempdir().unwrap();
+    let folder = storage
+        .path()
+        .join(format!("127.0.0.1%3A{}%2Fdirectory", address.port()));
+    std::fs::create_dir_all(&folder).unwrap();
+    // By its dates it would be renewed in weeks.
+    let (pem, root) = made(&["shop.example"], 10, 80);
+    std::fs::write(folder.join("shop.example.pem"), &pem).unwrap();
+    let directory = format!("https://{address}/directory");
+    let key = rcgen::KeyPair::generate().unwrap().serialize_der();
+    let account = serde_json::json!({"email": null, "credentials": {
+        "id": format!("https://{address}/account/1"), "directory": directory,
+        "key_pkcs8": URL_SAFE_NO_PAD.encode(key),
+    }});
+    std::fs::write(folder.join("account.json"), account.to_string()).unwrap();
+    let tls = format!(
+        "{{acme: {{domains: shop.example, directory: \"{directory}\", ca_file: \"{}\", storage: \"{}\"}}}}",
+        authority.certificates.file("ca.pem").display(),
+        storage.path().display()
+    );
+    let edge = Place::new().await.start(&tls).await;
+    let line = edge.logs("no certificate could be ordered").await;
+    assert!(
+        line.contains("too many certificates (rateLimited)"),
+        "{line}"
+    );
+    // It has asked for 25 hours, where the pause would be five minutes.
+    let patient = ["made in 25 h", "made in 24 h 59 min"];
+    assert!(patient.iter().any(|words| line.contains(words)), "{line}");
+    let known = identifier(&pem);
+    let paths = authority.asked.paths.lock().unwrap().clone();
+    assert!(paths.contains(&format!("/renewal/{known}")), "{paths:?}");
+    let orders = authority.asked.orders.lock().unwrap().clone();
+    assert_eq!(orders.len(), 1, "{orders:?}");
+    assert_eq!(orders[0]["replaces"], known);
+    assert_eq!(orders[0]["identifiers"][0]["value"], "shop.example");
+    let kept = std::fs::read_to_string(folder.join("shop.example.json")).unwrap();
+    let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    let wait = kept["told_to_wait"].as_u64().unwrap() - kept["last"].as_u64().unwrap();
+    assert!((89_900..=90_100).contains(&wait), "{kept}");
+    let old = Trust::in_pem(root.as_bytes());
+    edge.connected(&old, "shop.example").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_cannot_be_written_is_said_before_the_start_and_after_it() {
+    let authority = Authority::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let tls = format!(
+        "{{acme: {{domains: shop.example, directory: \"https://{}/directory\", ca_file: \"{}\", \
+         storage: \"{}\"}}}}",
+        authority.server.address,
+        authority.certificates.file("ca.pem").display(),
+        file.join("acme").display()
+    );
+    let edge = Place::new().await.start(&tls).await;
+    let line = edge.logs("no certificate could be ordered").await;
+    assert!(line.contains("nothing can be written to"), "{line}");
+    let check = edge.command("check");
+    assert!(check.contains("cannot be kept in"), "{check}");
+    let doctor = edge.command("doctor");
+    assert!(doctor.contains("BAD   acme shop.example: "), "{doctor}");
+    assert!(doctor.contains("cannot be written: "), "{doctor}");
+    assert_eq!(get(edge.place.http, "/up").await.status, 200);
+    assert!(authority.asked.paths.lock().unwrap().is_empty());
 }

@@ -34,7 +34,7 @@ use existing_proxy::Shop;
 use hedgerow::proxy::Server;
 use hedgerow::Hedgerow;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
-use support::client::{post, Client};
+use support::client::{chunk, post, Client};
 use support::proxy::{config, yaml, PostHog, Proxy, Speaks};
 use support::recorder::{refused_port, response, Act, Recorder};
 use support::tls::{Certificates, Offers};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use hedgerow::config::{Action, Config, Route, SpoolPlace};
+use hedgerow::config::{Action, Config, Route};
 use hedgerow::segment::WriteKeys;
 use hedgerow::Hedgerow;
 
@@ -33,10 +33,7 @@ pub(super) fn lines(hedgerow: &Hedgerow, addresses: &[SocketAddr]) -> Vec<String
     match &config.delivery.spool {
         None => lines.push("no spool: clients get 503 while PostHog takes nothing".to_owned()),
         Some(spool) => {
-            let place = match &spool.place {
-                SpoolPlace::Folder(path) => format!("{}", path.display()),
-                SpoolPlace::Nats(_) => "NATS".to_owned(),
-            };
+            let place = spool.place.backend().describe();
             let projects = hedgerow.state().projects;
             let waiting: Vec<String> = projects
                 .iter()

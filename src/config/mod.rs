@@ -37,6 +37,7 @@ mod sessions;
 mod shape;
 mod site_host;
 mod source;
+mod spool;
 mod tree;
 mod units;
 mod words;
@@ -241,25 +242,17 @@ fn warn_of_pages_without_a_library(
     }
 }
 
-/// A NATS server takes messages of 1 MiB, their headers included, unless its own configuration says
-/// otherwise (`max_payload`); what it does take is known when it is connected.
+/// A kind of spool may take no event as large as the others do.
 fn warn_of_large_events(
     reader: &mut Reader<'_>,
     top: &reader::Section<'_>,
     delivery: &Delivery,
     event: usize,
 ) {
-    const TAKEN: usize = (1 << 20) - (4 << 10);
     let Some(spool) = &delivery.spool else { return };
-    if let (SpoolPlace::Nats(_), true, Some(field)) =
-        (&spool.place, event > TAKEN, top.get("limits"))
-    {
-        reader.warn(
-            field,
-            "`event` is above the 1 MiB that NATS servers take by default: unless their \
-             `max_payload` is larger, such events are refused when the spool is needed; `hedgerow \
-             doctor` asks them",
-        );
+    let warning = spool.place.backend().warning_of_large_events(event);
+    if let (Some(warning), Some(field)) = (warning, top.get("limits")) {
+        reader.warn(field, warning);
     }
 }
 

@@ -118,7 +118,15 @@ mod tests {
             ["a.example".to_owned(), "b.example".to_owned()],
         );
         let there = |days: i64| Some((now - 30 * DAY, now + days * DAY));
-        let cases: [(&str, Option<(i64, i64)>, bool, u32, Health, &str); 9] = [
+        type Case = (
+            &'static str,
+            Option<(i64, i64)>,
+            bool,
+            u32,
+            Health,
+            &'static str,
+        );
+        let cases: [Case; 9] = [
             ("fine", there(60), true, 0, Well, "expires in 60 days"),
             ("none yet", None, false, 0, Odd, "has not been asked"),
             (

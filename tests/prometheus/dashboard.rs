@@ -49,9 +49,11 @@ fn asked(expression: &str, over: &str) -> String {
         .replace("$project", ".*")
 }
 
-/// Everything that the dashboard asks, with the panel that asks it.
+/// Everything that the panels ask, with the panel that asks it. Annotations mark what does not happen
+/// each evening, such as a start.
 pub fn queries(over: &str) -> Vec<(String, String)> {
     let all = expressions(&dashboard()).into_iter();
+    let all = all.filter(|(panel, _)| panel != "annotations");
     all.map(|(panel, expression)| (panel, asked(&expression, over)))
         .collect()
 }

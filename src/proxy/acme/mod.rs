@@ -86,6 +86,7 @@ impl Acme {
         }
         drop(known);
         let ordered = Arc::new(Ordered::new(settings.clone()));
+        certificates.planned.retain(|one| one.strong_count() > 0);
         certificates.planned.push(Arc::downgrade(&ordered));
         Ok(ordered)
     }

@@ -18,6 +18,15 @@ const AT_LEAST: i64 = 3600;
 /// A reload makes a failed attempt again at once, but not within so many seconds of the last one.
 const ASKED_AGAIN: u64 = 5;
 
+/// Who would have an attempt made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// The schedule.
+    Scheduled,
+    /// An operator, by a reload or by other settings.
+    Asked,
+}
+
 /// The life of a certificate, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Life {
@@ -89,13 +98,24 @@ impl Attempts {
         self.told_to_wait = told.min(now.saturating_add(MOST_PATIENCE));
     }
 
+    /// Whether the next one may be made now. A time that no pause reaches was written by a clock that was
+    /// wrong.
+    pub(super) fn may_begin(&self, now: u64, wish: Wish) -> bool {
+        let next = match wish {
+            Wish::Scheduled => self.next_at(),
+            Wish::Asked => self.next_when_asked(),
+        };
+        let farthest = MOST_PATIENCE.saturating_add(2 * LONGEST.as_secs());
+        next <= now || next > now.saturating_add(farthest)
+    }
+
     /// When the next one may be made, in seconds since 1970.
     pub(super) fn next_at(&self) -> u64 {
         self.next.max(self.told_to_wait)
     }
 
-    /// The same when an operator has asked for one, by a reload or by other settings.
-    pub(super) fn next_when_asked(&self) -> u64 {
+    /// The same when an operator has asked for one.
+    fn next_when_asked(&self) -> u64 {
         self.told_to_wait
             .max(self.last.saturating_add(ASKED_AGAIN).min(self.next))
     }
@@ -180,6 +200,25 @@ mod tests {
         assert_eq!(attempts.next_when_asked(), 9_000);
         attempts.fail(Failure::Refused, "429".to_owned(), Some(u64::MAX), 101, 0);
         assert_eq!(attempts.next_at(), 101 + MOST_PATIENCE);
+        let waiting = Attempts {
+            last: 100,
+            next: 401,
+            ..Attempts::default()
+        };
+        for (now, scheduled, asked) in [
+            (104, false, false),
+            (105, false, true),
+            (400, false, true),
+            (401, true, true),
+        ] {
+            assert_eq!(waiting.may_begin(now, Wish::Scheduled), scheduled, "{now}");
+            assert_eq!(waiting.may_begin(now, Wish::Asked), asked, "{now}");
+        }
+        let from_a_wrong_clock = Attempts {
+            next: 90 * DAY as u64,
+            ..Attempts::default()
+        };
+        assert!(from_a_wrong_clock.may_begin(1_000, Wish::Scheduled));
         // Two processes with different settings on one folder do not drive each other on.
         attempts.begin("new", 200, 0);
         assert_eq!((attempts.failures, attempts.since), (3, 100));

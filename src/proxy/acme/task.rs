@@ -13,7 +13,7 @@ use super::client::Wire;
 use super::order::{Desk, Refusal};
 use super::ordered::{Ordered, Served};
 use super::proofs::Proofs;
-use super::schedule::Failure;
+use super::schedule::{Failure, Wish};
 use super::storage::Attempts;
 
 /// How often it is looked whether there is something to do.
@@ -92,18 +92,20 @@ impl Task {
         if !self.is_wanted(now, &attempts) {
             return false;
         }
-        let next = match self.ordered.is_asked() {
-            true => attempts.next_when_asked(),
-            false => attempts.next_at(),
+        let wish = match self.ordered.is_asked() {
+            true => Wish::Asked,
+            false => Wish::Scheduled,
         };
-        next <= now
+        attempts.may_begin(now, wish)
     }
 
     fn is_wanted(&self, now: u64, attempts: &Attempts) -> bool {
         let Some(served) = self.ordered.served() else {
             return true;
         };
-        let came = (attempts.failures == 0 && attempts.last > 0).then_some(attempts.last);
+        // What a wrong clock has written says nothing.
+        let came = (1..=now).contains(&attempts.last).then_some(attempts.last);
+        let came = came.filter(|_| attempts.failures == 0);
         let came = came.and_then(|came| i64::try_from(came).ok());
         let from = served.life.renewed_after(self.suggested.of(&served), came);
         !self.ordered.is_complete() || i64::try_from(now).is_ok_and(|now| now >= from)

@@ -29,7 +29,7 @@ use crate::proxy::outbound::culprits::Cautions;
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::upstream::Timeouts;
-use crate::proxy::spool::backlog::{Backlog, Terms};
+use crate::proxy::spool::backlog::Backlog;
 use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, Inner, Shared};
 
 /// What outlives a configuration: the spool, counters, and what clients have taken.
@@ -72,11 +72,8 @@ impl Lasting {
             let backlog = Backlog::open(
                 spool,
                 &config.delivery,
-                Terms {
-                    #[cfg(feature = "nats")]
-                    largest_event: config.bounds.event,
-                    clock: Arc::clone(&self.clock),
-                },
+                config.bounds.event,
+                Arc::clone(&self.clock),
                 Arc::clone(&parts.destinations),
                 Arc::clone(&self.log_limit),
             );

@@ -3,8 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use crate::config::{Config, Spool, SpoolPlace};
-use crate::delivery::{inspect_folder, SpoolError};
+use crate::config::{Config, Spool};
 
 use crate::proxy::acme;
 use crate::proxy::life::server::secure_origin;
@@ -72,28 +71,17 @@ pub fn check_server(mut config: Config) -> Startable {
 /// A spool of a newer version keeps the process from starting; one that cannot be written now does
 /// not, and its events get 503.
 fn look(spool: &Spool, found: &mut Startable) {
-    match &spool.place {
-        SpoolPlace::Folder(folder) => match inspect_folder(folder) {
-            Ok(_) => {}
-            Err(error @ SpoolError::Format { .. }) => {
-                found.refusals.push(BuildError::from(error).into());
-            }
-            Err(error) => found.warnings.push(error.to_string()),
-        },
-        #[cfg(feature = "nats")]
-        SpoolPlace::Nats(nats) => {
-            let server = nats.servers.first().map(ToString::to_string);
-            let authorities = nats.ca_file.as_deref();
-            let checked =
-                authorities.map(|file| check_authorities(Some(file), &server.unwrap_or_default()));
-            if let Some(Err(error)) = checked {
-                found.refusals.push(error.into());
-            }
-        }
-        #[cfg(not(feature = "nats"))]
-        SpoolPlace::Nats(_) => {
-            let error = SpoolError::NotBuiltIn("nats");
+    let backend = spool.place.backend();
+    match backend.check() {
+        Ok(()) => {}
+        Err(error) if error.prevents_start() => {
             found.refusals.push(BuildError::from(error).into());
+        }
+        Err(error) => found.warnings.push(error.to_string()),
+    }
+    if let Some((file, server)) = backend.authorities() {
+        if let Err(error) = check_authorities(Some(file), &server) {
+            found.refusals.push(error.into());
         }
     }
 }

@@ -123,6 +123,7 @@ impl Source {
 }
 
 /// What there is of an ordered certificate for a name.
+#[cfg_attr(not(feature = "acme"), allow(dead_code))]
 pub(crate) enum Holding {
     /// It is for the name.
     Key(Arc<CertifiedKey>),

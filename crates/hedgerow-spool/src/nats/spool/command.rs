@@ -26,7 +26,7 @@ impl NatsSettings {
     /// # Errors
     ///
     /// [`SpoolError::Away`] when no server answers, else [`SpoolError::Remote`].
-    pub fn ask_largest_event(&self) -> Result<Option<usize>, CommandError> {
+    pub(super) fn ask_largest_event(&self) -> Result<Option<usize>, CommandError> {
         let (connection, _ending) = Connection::open(self)?;
         let runtime = connection.runtime.clone();
         runtime.block_on(async {
@@ -54,7 +54,7 @@ impl SpoolCommand {
     /// [`SpoolError::Away`] when no server answers, [`SpoolError::NoStream`] where no proxy has
     /// made the streams, [`SpoolError::NoSuchDeadLetter`] for a number that no letter has (then nothing
     /// has been changed), else [`SpoolError::Remote`].
-    pub fn run_on_nats(
+    pub(super) fn run_on_nats(
         &self,
         settings: &NatsSettings,
         out: &mut dyn Write,
