@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue, CONTENT_TYPE};
 use http::{Method, StatusCode};
-use percent_encoding::percent_decode_str;
 
 /// One whole request.
 #[derive(Debug, Clone)]
@@ -98,16 +97,8 @@ impl<H: Handler + ?Sized> Handler for Arc<H> {
 
 /// The pairs of a query or a form, decoded: `+` is a blank, broken UTF-8 becomes U+FFFD.
 pub(crate) fn pairs(text: &str) -> Vec<(String, String)> {
-    let decode = |part: &str| {
-        let blanks = part.replace('+', " ");
-        percent_decode_str(&blanks).decode_utf8_lossy().into_owned()
-    };
-    text.split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
-        })
+    form_urlencoded::parse(text.as_bytes())
+        .into_owned()
         .collect()
 }
 

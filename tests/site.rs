@@ -22,6 +22,8 @@ mod pages;
 #[path = "site/servers.rs"]
 mod servers;
 mod support;
+#[path = "site/uploads.rs"]
+mod uploads;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
@@ -36,7 +38,7 @@ use support::client::{chunk, post, Client};
 use support::proxy::{config, yaml, PostHog, Proxy, Speaks};
 use support::recorder::{refused_port, response, Act, Recorder};
 use support::tls::{Certificates, Offers};
-use support::{eventually, h2, track};
+use support::{eventually, track};
 
 /// Segment's calls to PostHog, and everything of one host to the site.
 fn with_site(posthog: &str, sites: &str) -> String {
@@ -291,55 +293,6 @@ async fn several_servers_of_a_site_take_turns_and_one_that_is_away_is_passed_ove
     }
     assert!(one.seen().len() >= 2 && two.seen().len() >= 2);
     assert_eq!(one.seen().len() + two.seen().len(), 9);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_that_ends_with_an_empty_frame_ends_once() {
-    let site = site("taken").await;
-    let proxy = Proxy::start_h2c(&with_site("http://127.0.0.1:9", &site.url())).await;
-    let mut client = h2::Client::connect(proxy.address).await;
-    for number in 0..3 {
-        // Without a length, and the end in an empty frame of its own.
-        let answer = client.exchange("/upload", &[], &[b"one ", b"two"]).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        let sent = site.requests(number + 1).await[number].clone();
-        assert_eq!(sent.body, b"one two");
-        assert_eq!(sent.header("host").as_deref(), Some("shop.example.com"));
-    }
-    // A second end would have been read as the head of another request.
-    let seen = site.seen();
-    assert!(
-        seen.iter()
-            .all(|sent| sent.head.starts_with("POST /upload ")),
-        "{seen:?}"
-    );
-    assert!(
-        seen.iter().any(|sent| sent.nth > 0),
-        "the connection was used again"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn uploads_of_every_framing_arrive_at_the_site_whole() {
-    let site = site("taken").await;
-    let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &site.url())).await;
-    let large = vec![b'x'; 300_000];
-    let mut client = Client::connect(proxy.address).await;
-    let answer = client.exchange(&post("/upload", "", &large)).await;
-    assert_eq!(answer.status, 200);
-    client
-        .send(b"POST /upload HTTP/1.1\r\nHost: shop.example.com\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await;
-    for piece in large.chunks(70_000) {
-        client.send(&chunk(piece)).await;
-    }
-    client.send(b"0\r\n\r\n").await;
-    assert_eq!(client.answer().await.status, 200);
-    let answer = client.exchange(&post("/upload", "", b"")).await;
-    assert_eq!(answer.status, 200);
-    let seen = site.requests(3).await;
-    let lengths: Vec<usize> = seen.iter().map(|sent| sent.body.len()).collect();
-    assert_eq!(lengths, [300_000, 300_000, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

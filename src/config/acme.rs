@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use base64::Engine;
 
-use super::listeners::pem;
 use super::listeners::{Certificate, Listener};
 use super::model::CaFile;
+use super::pem::{pem, Holding};
 use super::reader::{did_you_mean, Field, Reader, Section};
 use super::tree::Kind;
 use super::{schema, secret};
@@ -124,7 +124,7 @@ pub(super) fn read(reader: &mut Reader<'_>, field: &Field<'_>, hosts: &[String])
     };
     let ca_file = match section.get("ca_file") {
         Some(field) => {
-            let (path, pem) = pem(reader, &field.clone(), "CERTIFICATE")?;
+            let (path, pem) = pem(reader, &field.clone(), Holding::Certificate)?;
             Some(CaFile { path, pem })
         }
         None => None,

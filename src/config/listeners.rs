@@ -1,12 +1,13 @@
 //! `listen`, `health` and `trusted_proxies`: what they hold, and how they are read.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
 use super::acme::{self, Acme};
 use super::path_prefix::PathPrefix;
+use super::pem::{pem, Holding};
 use super::reader::{Field, Reader, Section};
 use super::schema;
 use super::tree::Kind;
@@ -273,46 +274,13 @@ fn tls(reader: &mut Reader<'_>, field: &Field<'_>, hosts: &[String]) -> Option<C
         return None;
     }
     let certificate = section.require(reader, "certificate").cloned();
-    let certificate = certificate.and_then(|field| pem(reader, &field, "CERTIFICATE"));
+    let certificate = certificate.and_then(|field| pem(reader, &field, Holding::Certificate));
     let key = section.require(reader, "key").cloned();
-    let key = key.and_then(|field| pem(reader, &field, "PRIVATE KEY"));
+    let key = key.and_then(|field| pem(reader, &field, Holding::PrivateKey));
     Some(Certificate::Files(Tls {
         certificate: certificate?.0,
         key: key?.0,
     }))
-}
-
-/// Reads the path of a PEM file, and the file.
-pub(super) fn pem(
-    reader: &mut Reader<'_>,
-    field: &Field<'_>,
-    holding: &str,
-) -> Option<(PathBuf, Vec<u8>)> {
-    let text = reader.text(field, "the path of a PEM file")?;
-    // A file that is pasted in place of its path must not get into a log.
-    if text.is_empty() || text.len() > 1024 || text.contains('\n') {
-        reader.wrong(field, "expected the path of a PEM file");
-        return None;
-    }
-    let path = reader.secrets.resolve(Path::new(text));
-    match reader.secrets.file(&path) {
-        Ok(bytes) => {
-            let marker = format!("{holding}-----");
-            let has_marker = bytes
-                .windows(marker.len())
-                .any(|window| window == marker.as_bytes());
-            if !has_marker {
-                let message = format!("{} holds no PEM {}", path.display(), holding.to_lowercase());
-                reader.wrong(field, message);
-                return None;
-            }
-            Some((path, bytes))
-        }
-        Err(error) => {
-            reader.wrong(field, format!("cannot read {}: {error}", path.display()));
-            None
-        }
-    }
 }
 
 pub(super) fn address(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<SocketAddr> {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use hedgerow_spool::DeliveryMode;
 
 use super::delivery::{self, SpoolNamed};
+use super::listeners::is_ours;
 use super::listeners::Listener;
-use super::listeners::{is_ours, pem};
 use super::model::{CaFile, Project, UpstreamHttp};
+use super::pem::{pem, Holding};
 use super::reader::{did_you_mean, Field, Reader, Section};
 use super::tree::Kind;
 use super::{rules, schema, secret};
@@ -107,7 +108,7 @@ fn project(
         if host.as_ref().map(Host::scheme) == Some(Scheme::Http) {
             reader.wrong(&field, "means nothing for a host with http://");
         }
-        let (path, pem) = pem(reader, &field, "CERTIFICATE")?;
+        let (path, pem) = pem(reader, &field, Holding::Certificate)?;
         Some(CaFile { path, pem })
     });
     let http = reader.choice(

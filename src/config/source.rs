@@ -213,7 +213,7 @@ enum Secrecy {
 /// `api_key`, `write_keys`, `secret`, `password`, `token`, `hmac_key` and every misspelling of them. The `key` of
 /// a certificate is a path.
 pub(super) fn is_secret_key(key: &str) -> bool {
-    let letters: String = words::plain(key).into_iter().collect();
+    let letters = words::plain(key);
     letters != "key"
         && (["key", "secret", "password", "token", "hmac"]
             .iter()

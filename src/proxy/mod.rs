@@ -10,6 +10,8 @@ mod acme;
 #[cfg(not(feature = "acme"))]
 #[path = "acme/off.rs"]
 mod acme;
+mod build_error;
+mod builder;
 mod client;
 mod first_party;
 mod intake;
@@ -23,22 +25,18 @@ mod site;
 mod spool;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use pingora::proxy::Session;
 use pingora::tls::RootCertStore;
-use thiserror::Error;
 
-use crate::admin::live::Live;
 use crate::admin::{Admin, CertificateState, Requests};
 use crate::config::{Action, Config, Route, RouteTable};
-use crate::delivery::SpoolError;
 use crate::rewrite::Rewriter;
-use crate::site::LibraryError;
 
 use acme::Acme;
 use first_party::files::Files;
@@ -50,7 +48,6 @@ use life::reload::Reloads;
 use limits::budget::Budget;
 use limits::connection_limits::ConnectionLimits;
 use limits::rates::Rates;
-use operator::admin::AdminPages;
 use operator::log_limit::LogLimit;
 use operator::watcher::Counters;
 use outbound::culprits::Cautions;
@@ -60,6 +57,8 @@ use random::random_bits;
 use spool::backlog::Backlog;
 
 pub use crate::admin::Forwarded as ForwardCounts;
+pub use build_error::BuildError;
+pub use builder::Builder;
 pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
 pub use life::descriptors::allow_descriptors;
 pub use life::reload::{ConfigFile, ReloadError};
@@ -160,79 +159,6 @@ type Destinations = HashMap<String, Arc<Destination>>;
 /// Where the time of day comes from.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// Why Hedgerow cannot start with a configuration that is right in itself.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// There are no certificates to verify a host's with.
-    #[error(
-        "no certificate authorities to verify {host} with ({reason}); install ca-certificates, \
-         or set ca_file"
-    )]
-    Authorities {
-        /// The host of a project or the server of an origin.
-        host: String,
-        /// What the TLS library says.
-        reason: String,
-    },
-    /// The file that holds them has none.
-    #[error("no certificate authorities to verify {host} with in {path} ({reason})", path = path.display())]
-    CaFile {
-        /// The host of a project.
-        host: String,
-        /// The file.
-        path: PathBuf,
-        /// What the TLS library says.
-        reason: String,
-    },
-    /// The origin makes no valid URL.
-    #[error("the origin {origin} is not a server that can be connected to")]
-    Origin {
-        /// The origin, as the configuration has it.
-        origin: String,
-    },
-    /// analytics.js cannot be served.
-    #[error("analytics.js in {folder}: {source}")]
-    Library {
-        /// The folder, or the archive.
-        folder: PathBuf,
-        /// What is wrong with it.
-        source: LibraryError,
-    },
-    /// The snippet for a site's pages cannot be made.
-    #[error("the snippet for the pages of {origin}: {reason}")]
-    Snippet {
-        /// The origin.
-        origin: String,
-        /// What is missing.
-        reason: String,
-    },
-    /// A route that is no work of the one call in a host proxy.
-    #[error(
-        "route {route} is an `origin`, which the host proxy serves itself: take it out of the file, \
-         or run the binary"
-    )]
-    NotInAHost {
-        /// Host and path of the route.
-        route: String,
-    },
-    /// There is no secret to keep sessions with.
-    #[error("sessions cannot be kept: {0}")]
-    Sessions(String),
-    /// The spool is there but cannot be used by this version.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// A listener orders a certificate, and this build cannot.
-    #[error("this build orders no certificates: it was made without the cargo feature acme")]
-    NoAcme,
-    /// The host makes no valid request.
-    #[error("project {project}: its host cannot stand in a request")]
-    Host {
-        /// The project's name.
-        project: String,
-    },
-}
-
 impl Hedgerow {
     /// Hedgerow with this configuration. Opens no connection yet.
     pub fn new(config: Config) -> Result<Self, BuildError> {
@@ -241,14 +167,7 @@ impl Hedgerow {
 
     /// The same, with more to choose.
     pub fn builder(config: Config) -> Builder {
-        Builder {
-            config,
-            observer: None,
-            idle: IDLE,
-            unread: UNREAD,
-            clock: Arc::new(SystemTime::now),
-            live: None,
-        }
+        Builder::new(config)
     }
 
     /// Hedgerow for a host proxy of your own, which makes the one call: as [`new`](Self::new), and an
@@ -378,110 +297,6 @@ impl Hedgerow {
 impl std::fmt::Debug for Hedgerow {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Hedgerow").finish_non_exhaustive()
-    }
-}
-
-/// Builds a [`Hedgerow`].
-pub struct Builder {
-    config: Config,
-    observer: Option<Arc<dyn Observer>>,
-    idle: Duration,
-    unread: Duration,
-    clock: Clock,
-    live: Option<Arc<Live>>,
-}
-
-impl Builder {
-    /// Shows every message to this observer.
-    #[must_use]
-    pub fn watch(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
-        self
-    }
-
-    /// Records for the live view in this ring, where `admin` has one, so that something else can show
-    /// it as well.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn live(mut self, live: Arc<Live>) -> Self {
-        self.live = Some(live);
-        self
-    }
-
-    /// How long a client's connection may wait for its next request, in whole seconds and at
-    /// least one; 60 if nothing is said. The framework itself would keep a used one for ever.
-    #[must_use]
-    pub fn idle_timeout(mut self, idle: Duration) -> Self {
-        self.idle = idle;
-        self
-    }
-
-    /// How long the head of a request over HTTP/1 may take from its first byte to its last, instead
-    /// of what the configuration says (`limits.head_timeout`); and how long the first bytes of HTTP/2
-    /// may take. For listeners of [`Server`]; another server has bounds of its own.
-    #[must_use]
-    pub fn head_timeout(mut self, head: Duration) -> Self {
-        self.config.limits.head_timeout = head;
-        self
-    }
-
-    /// How long a client may take nothing of what is written of its answer, two minutes if nothing is
-    /// said. For [`Site`]; another proxy has bounds of its own.
-    #[must_use]
-    pub fn unread_timeout(mut self, unread: Duration) -> Self {
-        self.unread = unread;
-        self
-    }
-
-    /// Takes the time of day from this clock instead of the system's. It says when messages
-    /// arrive, and so which times are corrected and which sessions go on.
-    #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Fn() -> SystemTime + Send + Sync>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Builds it.
-    ///
-    /// # Errors
-    ///
-    /// When a project's host is to be verified and there is nothing to verify it with, or when
-    /// sessions need a secret and the system has no random bits to make one of.
-    pub fn build(self) -> Result<Hedgerow, BuildError> {
-        let log_limit = Arc::<LogLimit>::default();
-        let connection_limits = ConnectionLimits::new(
-            &self.config.limits,
-            &self.config.trusted_proxies,
-            Arc::clone(&log_limit),
-        );
-        let leaving = Arc::default();
-        let lasting = Lasting {
-            acme: Arc::new(Acme::leaving_with(&leaving)),
-            backlog: None,
-            counters: Arc::default(),
-            budget: Budget::new(self.config.limits.memory),
-            connection_limits: Arc::new(connection_limits),
-            cautions: Arc::default(),
-            log_limit,
-            observer: self.observer,
-            // Zero would mean for ever.
-            idle_seconds: self.idle.as_secs().max(1),
-            unread: self.unread,
-            clock: self.clock,
-            leaving,
-            accounts: Arc::default(),
-            rates: Arc::default(),
-            reloads: Arc::default(),
-            admin: AdminPages::recording_in(self.live),
-            made_up: OnceLock::new(),
-        };
-        lasting.build(self.config)
-    }
-}
-
-impl std::fmt::Debug for Builder {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Builder").finish_non_exhaustive()
     }
 }
 

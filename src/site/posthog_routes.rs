@@ -116,10 +116,8 @@ fn authorization(path: &str, query: &str) -> Authorization {
 }
 
 fn names_token(query: &str) -> bool {
-    let mut names = query
-        .split('&')
-        .map(|pair| pair.split('=').next().unwrap_or_default());
-    names.any(|name| matches!(name, "token" | "api_key"))
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.any(|(name, _)| matches!(&*name, "token" | "api_key"))
 }
 
 fn below(path: &str, folder: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hedgerow::admin::metrics::{Metric, METRICS};
+use hedgerow::admin::metrics::{metrics, Metric};
 use hedgerow::demo::http::{Handler, Request};
 use http::Method;
 
@@ -55,7 +55,7 @@ pub fn unknown(expression: &str) -> Vec<String> {
 }
 
 fn metric(name: &str) -> Option<&'static Metric> {
-    let of = |name: &str| METRICS.iter().find(|metric| metric.name == name);
+    let of = |name: &str| metrics().find(|metric| metric.name == name);
     let base = ["_bucket", "_sum", "_count"];
     let base = base.iter().find_map(|end| name.strip_suffix(end));
     let histogram = base
@@ -148,8 +148,7 @@ async fn promtool_has_no_complaint_about_the_metrics_and_each_of_the_table_can_b
     let text = super::support::eventually("all metrics have values", || {
         let answer = admin.handle(&Request::new(Method::GET, "/metrics"));
         let text = String::from_utf8(answer.body.to_vec()).unwrap();
-        METRICS
-            .iter()
+        metrics()
             .all(|metric| {
                 text.contains(&format!(
                     "\n# TYPE {} {}\n",

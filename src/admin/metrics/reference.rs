@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::METRICS;
+use super::metrics;
 use crate::admin::requests::{Answered, Asked};
 
 /// The metrics, and the values of the labels of `hedgerow_requests_total`, as tables in Markdown.
@@ -11,7 +11,7 @@ pub fn reference() -> String {
     let mut page = String::from(
         "| Metric | Type | Labels | Meaning | What to do |\n| --- | --- | --- | --- | --- |\n",
     );
-    for metric in METRICS {
+    for metric in metrics() {
         let labels: Vec<String> = metric
             .labels
             .iter()

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hedgerow_spool::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace};
 
-use crate::config::listeners::pem;
+use crate::config::pem::{pem, Holding};
 use crate::config::reader::{Field, Reader, Section};
 use crate::config::secret::WithoutSecrets;
 use crate::config::{schema, secret};
@@ -33,7 +33,7 @@ fn place(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NatsPlace> {
         if servers.iter().all(|server| server.scheme != "tls") {
             reader.wrong(&field, "means nothing for servers without tls://");
         }
-        Some(pem(reader, &field, "CERTIFICATE")?.0)
+        Some(pem(reader, &field, Holding::Certificate)?.0)
     });
     let certificate = client_certificate(reader, &section, &servers)?;
     Some(NatsPlace {
@@ -68,8 +68,8 @@ fn client_certificate(
     if servers.iter().all(|server| server.scheme != "tls") {
         reader.wrong(&certificate, "means nothing for servers without tls://");
     }
-    let certificate = pem(reader, &certificate, "CERTIFICATE");
-    let key = pem(reader, &key, "PRIVATE KEY");
+    let certificate = pem(reader, &certificate, Holding::Certificate);
+    let key = pem(reader, &key, Holding::PrivateKey);
     Some(Some(NatsCertificate {
         certificate: certificate?.0,
         key: key?.0,

@@ -25,7 +25,6 @@ mod refusal;
 mod shape;
 mod store;
 mod time;
-mod uuid;
 mod v0;
 mod v1;
 
@@ -138,7 +137,14 @@ impl Capture {
     }
 
     fn mint(&self, time: DateTime<Utc>) -> Uuid {
-        Uuid::mint(time, self.minted.fetch_add(1, Ordering::Relaxed))
+        let millis = time.timestamp_millis().max(0).unsigned_abs();
+        // Unique among those minted here, not random.
+        let mut counted = [0; 10];
+        let count = self.minted.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        for (to, from) in counted.iter_mut().rev().zip(count.iter().rev()) {
+            *to = *from;
+        }
+        uuid::Builder::from_unix_timestamp_millis(millis, &counted).into_uuid()
     }
 
     fn take(&self, request: &Request, version: Version) -> Response {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::uuid::Uuid;
 use super::Refusal;
+use super::Uuid;
 
 /// One event as it was sent.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -87,9 +87,9 @@ enum Shape {
 
 fn uuid_or_nothing<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Uuid>, D::Error> {
     match Option::<String>::deserialize(from)? {
-        Some(text) if !text.is_empty() => Uuid::parse(&text)
+        Some(text) if !text.is_empty() => Uuid::try_parse(&text)
             .map(Some)
-            .ok_or_else(|| serde::de::Error::custom("invalid UUID")),
+            .map_err(|_| serde::de::Error::custom("invalid UUID")),
         _ => Ok(None),
     }
 }

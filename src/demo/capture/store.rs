@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value};
 
 use super::shape::Historical;
-use super::uuid::Uuid;
+use super::Uuid;
 
 /// How much is kept; the oldest events go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,7 @@ fn an_event_is_kept_as_it_was_sent_and_as_capture_reads_it() {
     assert_eq!((event.token.as_str(), event.event.as_str()), ("phc_a", "a"));
     assert_eq!(event.distinct_id, "7");
     assert_eq!(event.uuid_origin, UuidOrigin::Capture);
-    assert_eq!(event.uuid.version(), 7);
+    assert_eq!(event.uuid.get_version_num(), 7);
     assert_eq!(
         event.timestamp_sent.as_deref(),
         Some("2026-11-20T09:15:30Z")

@@ -111,8 +111,8 @@ impl Capture {
         let mut seen = HashSet::new();
         for raw in envelope.batch {
             let event: Event = serde_json::from_str(raw.get()).map_err(parsing)?;
-            let uuid = Uuid::parse(&event.uuid)
-                .ok_or_else(|| Error::bad("invalid_event_uuid", "a uuid cannot be read"))?;
+            let uuid = Uuid::try_parse(&event.uuid)
+                .map_err(|_| Error::bad("invalid_event_uuid", "a uuid cannot be read"))?;
             if !seen.insert(uuid) {
                 return Err(Error::bad("duplicate_event_uuid", uuid.to_string()));
             }
@@ -192,7 +192,7 @@ fn context(request: &Request) -> Result<DateTime<Utc>, Error> {
     let attempt = header("posthog-attempt").parse::<u32>().unwrap_or_default();
     let moment = DateTime::parse_from_rfc3339(header("posthog-request-timestamp"));
     match moment {
-        Ok(moment) if attempt > 0 && Uuid::parse(header("posthog-request-id")).is_some() => {
+        Ok(moment) if attempt > 0 && Uuid::try_parse(header("posthog-request-id")).is_ok() => {
             Ok(moment.to_utc())
         }
         _ => Err(Error::bad("invalid_headers", String::new())),

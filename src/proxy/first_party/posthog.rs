@@ -13,6 +13,8 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{parse_x509, WrappedX509};
 use pingora::Result;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::CertificateDer;
 
 use crate::config::{CaFile, PathPrefix, PostHogJs, UpstreamHttp};
 use crate::site::cache::{Cache, CacheKey, Found, Stored};
@@ -383,18 +385,11 @@ pub(crate) async fn write(
         .await
 }
 
-/// The certificates of a PEM file that was read with the configuration.
+/// The certificates of a PEM file, whose blocks were decoded once when the configuration was read.
 fn certificates(file: &CaFile) -> Arc<[WrappedX509]> {
-    use base64::Engine;
-    let text = String::from_utf8_lossy(&file.pem);
-    let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
-    let decoded = blocks.filter_map(|block| {
-        let inner = block.split("-----END").next()?;
-        let inner: String = inner.split_whitespace().collect();
-        base64::engine::general_purpose::STANDARD.decode(inner).ok()
-    });
+    let decoded = CertificateDer::pem_slice_iter(&file.pem).filter_map(Result::ok);
     decoded
-        .map(|der| WrappedX509::new(der, parse_x509))
+        .map(|certificate| WrappedX509::new(certificate.to_vec(), parse_x509))
         .collect()
 }
 

@@ -119,7 +119,7 @@ where
 
 /// What a head is answered whose first line is none, as the framework answers others that it cannot read.
 fn bad_request() -> String {
-    let now = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
+    let now = httpdate::HttpDate::from(std::time::SystemTime::now());
     format!(
         "HTTP/1.1 400 Bad Request\r\nDate: {now}\r\nContent-Length: 0\r\n\
          Cache-Control: private, no-store\r\nConnection: close\r\n\r\n"

@@ -126,8 +126,7 @@ fn number(headers: &HeaderMap, name: header::HeaderName) -> Option<u64> {
 fn expires(headers: &HeaderMap) -> Option<Duration> {
     let date = |name| -> Option<SystemTime> {
         let text = headers.get(name)?.to_str().ok()?;
-        let parsed = chrono::DateTime::parse_from_rfc2822(text.trim()).ok()?;
-        Some(SystemTime::from(parsed))
+        httpdate::parse_http_date(text.trim()).ok()
     };
     let expires = date(header::EXPIRES)?;
     Some(

@@ -3,7 +3,6 @@
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
 use base64::{alphabet, Engine};
-use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 /// A transparent GIF of one pixel.
@@ -28,20 +27,13 @@ pub fn message_from_query(query: &str) -> Option<Vec<u8>> {
         return None;
     }
     let mut fields = Map::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (decode(name), decode(value));
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if name == "data" && !value.is_empty() {
             return decode_data(&value);
         }
-        insert(&mut fields, &name, value);
+        insert(&mut fields, &name, value.into_owned());
     }
     serde_json::to_vec(&fields).ok()
-}
-
-fn decode(text: &str) -> String {
-    let spaced = text.replace('+', " ");
-    percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 
 fn decode_data(value: &str) -> Option<Vec<u8>> {

@@ -190,25 +190,18 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
         }
     });
     let date = answer.field(header::DATE.as_str());
-    let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+    let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
     if let (Some(date), Verdict::Accepted) = (date, verdict) {
-        let now = DateTime::<Utc>::from(SystemTime::now());
-        findings.push(doctor::clock(now.timestamp() - date.timestamp()));
+        let seconds = |time: SystemTime| DateTime::<Utc>::from(time).timestamp();
+        findings.push(doctor::clock(seconds(SystemTime::now()) - seconds(date)));
     }
     findings
 }
 
-/// A random one, as RFC 9562 writes version 4.
+/// A random one.
 fn uuid() -> String {
-    let bits = random_bits();
-    let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-    let text = format!("{bits:032x}");
-    let mut uuid = String::with_capacity(36);
-    for (index, digit) in text.chars().enumerate() {
-        if matches!(index, 8 | 12 | 16 | 20) {
-            uuid.push('-');
-        }
-        uuid.push(digit);
-    }
-    uuid
+    let bits = random_bits().to_be_bytes();
+    uuid::Builder::from_random_bytes(bits)
+        .into_uuid()
+        .to_string()
 }

@@ -1,0 +1,19 @@
+//! The table of all metrics, a file for each subject.
+
+use super::Metric;
+
+mod posthog;
+mod process;
+mod requests;
+mod spool;
+
+/// Every metric there is, in the order in which they are shown.
+pub fn metrics() -> impl Iterator<Item = &'static Metric> {
+    let subjects = [
+        requests::METRICS,
+        posthog::METRICS,
+        spool::METRICS,
+        process::METRICS,
+    ];
+    subjects.into_iter().flatten()
+}
