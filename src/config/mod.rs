@@ -48,8 +48,8 @@ pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
 pub use marks::Marks;
 pub use model::{
-    Action, CaFile, Config, Delivery, H2c, Limits, Listener, OriginServer, Project, Redirect,
-    Route, Server, Spool, Tls, UpstreamHttp, Watching,
+    Action, CaFile, Config, Delivery, H2c, Limits, Listener, Project, Redirect, Route, Server,
+    Spool, Tls, UpstreamHttp, Watching,
 };
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
 pub use path_prefix::PathPrefix;

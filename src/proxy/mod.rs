@@ -5,6 +5,7 @@
 //! sent to PostHog over the framework's connectors, and answered. Nothing of it passes through the
 //! proxying phases, so none of their traps can hit it.
 
+mod build;
 mod client;
 mod first_party;
 mod intake;
@@ -14,46 +15,33 @@ mod listen;
 mod operator;
 mod outbound;
 mod random;
+mod routes;
+mod serving;
 mod site;
 mod spool;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use pingora::proxy::Session;
-use pingora::tls::RootCertStore;
-use thiserror::Error;
 
-use crate::admin::live::Live;
-use crate::admin::{Admin, CertificateState, Requests};
-use crate::config::{Action, Config, Route, RouteTable};
-use crate::delivery::SpoolError;
-use crate::rewrite::Rewriter;
-use crate::site::LibraryError;
+use crate::config::{Action, Config, Route};
 
-use first_party::files::Files;
-use first_party::posthog::Passed;
-use intake::account::Accounts;
-use intake::group::Gathering;
+use build::{check_authorities, NO_AUTHORITIES};
+use first_party::relay::Relay;
+use intake::exchange::{authority, Framed};
+use intake::intercept::Intake;
 use life::compile::Lasting;
-use life::reload::Reloads;
-use limits::budget::Budget;
-use limits::connection_limits::ConnectionLimits;
-use limits::rates::Rates;
-use operator::admin::AdminPages;
-use operator::log_limit::LogLimit;
-use operator::watcher::Counters;
-use outbound::culprits::Cautions;
-use outbound::pools::Pools;
 use outbound::sender::Destination;
 use random::random_bits;
-use spool::backlog::Backlog;
+use routes::Does;
+use serving::Serving;
 
 pub use crate::admin::Forwarded as ForwardCounts;
+pub use build::{BuildError, Builder};
 pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
 pub use life::reload::{ConfigFile, ReloadError};
 pub use life::server::{outlive_signals, Server, ServerError};
@@ -65,11 +53,6 @@ pub use operator::serve::{accepted, serve, Plain};
 pub use operator::watcher::{Counts, Observer};
 pub use site::origin::Balancer;
 pub use site::{Context, Site};
-
-/// How long a client's connection waits for its next request, unless told otherwise.
-const IDLE: Duration = Duration::from_secs(60);
-/// How long the head of a request may take, unless told otherwise.
-const HEAD: Duration = Duration::from_secs(30);
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
 ///
@@ -99,44 +82,9 @@ pub struct Hedgerow {
 }
 
 /// What all clones share: the configuration of the moment, and what outlives it.
-struct Shared {
-    current: ArcSwap<Inner>,
-    lasting: Lasting,
-}
-
-/// One configuration at work. A request holds the one that it began with.
-struct Inner {
-    config: Arc<Config>,
-    /// Which of its routes a request is on.
-    route_table: RouteTable,
-    rewriter: Arc<Rewriter>,
-    destinations: Arc<Destinations>,
-    backlog: Option<Arc<Backlog>>,
-    /// By the name of the project, where its requests leave together.
-    gathering: HashMap<String, Arc<Gathering>>,
-    /// By the number of the route.
-    files: HashMap<usize, Files>,
-    /// By the number of the route: those that pass posthog-js through.
-    passed: HashMap<usize, Arc<Passed>>,
-    budget: Arc<Budget>,
-    counters: Arc<Counters>,
-    /// The connections of clients, where the listeners are ours.
-    connection_limits: Arc<ConnectionLimits>,
-    requests: Requests,
-    /// Those that the listeners serve, as they were when this was built.
-    certificates: Vec<CertificateState>,
-    cautions: Arc<Cautions>,
-    log_limit: Arc<LogLimit>,
-    observer: Option<Arc<dyn Observer>>,
-    admin: Option<Arc<Admin>>,
-    idle_seconds: u64,
-    clock: Clock,
-    /// Whether the server that this is in leaves: connections end with the next answer.
-    leaving: Arc<AtomicBool>,
-    accounts: Arc<Accounts>,
-    rates: Arc<Rates>,
-    reloads: Arc<Reloads>,
-    pools: Pools,
+pub(crate) struct Shared {
+    current: ArcSwap<Serving>,
+    lasting: Arc<Lasting>,
 }
 
 /// Projects as places to send batches to, by name.
@@ -144,76 +92,6 @@ type Destinations = HashMap<String, Arc<Destination>>;
 
 /// Where the time of day comes from.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
-
-/// Why Hedgerow cannot start with a configuration that is right in itself.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// There are no certificates to verify a host's with.
-    #[error(
-        "no certificate authorities to verify {host} with ({reason}); install ca-certificates, \
-         or set ca_file"
-    )]
-    Authorities {
-        /// The host of a project or the server of an origin.
-        host: String,
-        /// What the TLS library says.
-        reason: String,
-    },
-    /// The file that holds them has none.
-    #[error("no certificate authorities to verify {host} with in {path} ({reason})", path = path.display())]
-    CaFile {
-        /// The host of a project.
-        host: String,
-        /// The file.
-        path: PathBuf,
-        /// What the TLS library says.
-        reason: String,
-    },
-    /// The origin makes no valid URL.
-    #[error("the origin {origin} is not a server that can be connected to")]
-    Origin {
-        /// The origin, as the configuration has it.
-        origin: String,
-    },
-    /// analytics.js cannot be served.
-    #[error("analytics.js in {folder}: {source}")]
-    Library {
-        /// The folder, or the archive.
-        folder: PathBuf,
-        /// What is wrong with it.
-        source: LibraryError,
-    },
-    /// The snippet for a site's pages cannot be made.
-    #[error("the snippet for the pages of {origin}: {reason}")]
-    Snippet {
-        /// The origin.
-        origin: String,
-        /// What is missing.
-        reason: String,
-    },
-    /// A route that is no work of the one call in a host proxy.
-    #[error(
-        "route {route} is an `origin`, which the host proxy serves itself: take it out of the file, \
-         or run the binary"
-    )]
-    NotInAHost {
-        /// Host and path of the route.
-        route: String,
-    },
-    /// There is no secret to keep sessions with.
-    #[error("sessions cannot be kept: {0}")]
-    Sessions(String),
-    /// The spool is there but cannot be used by this version.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// The host makes no valid request.
-    #[error("project {project}: its host cannot stand in a request")]
-    Host {
-        /// The project's name.
-        project: String,
-    },
-}
 
 impl Hedgerow {
     /// Hedgerow with this configuration. Opens no connection yet.
@@ -223,14 +101,7 @@ impl Hedgerow {
 
     /// The same, with more to choose.
     pub fn builder(config: Config) -> Builder {
-        Builder {
-            config,
-            observer: None,
-            idle: IDLE,
-            head: HEAD,
-            clock: Arc::new(SystemTime::now),
-            live: None,
-        }
+        Builder::new(config)
     }
 
     /// Hedgerow for a host proxy of your own, which makes the one call: as [`new`](Self::new), and an
@@ -259,32 +130,29 @@ impl Hedgerow {
     /// When PostHog's answer to posthog-js breaks off in its middle, so that the connection ends
     /// with it. Whatever else happens to a request of ours is answered here.
     pub async fn intercept(&self, session: &mut Session) -> pingora::Result<bool> {
-        if self.calls(session).await? {
-            return Ok(true);
-        }
-        let inner = self.current();
-        if inner.passed.is_empty() {
-            return Ok(false);
-        }
+        let serving = self.current();
+        self.begin(&serving);
         let head = session.req_header();
-        let (authority, path) = (intake::intercept::authority(head), head.uri.path());
-        let Some((number, tail)) = inner.route_table.find(authority, path) else {
+        let (authority, path) = (authority(head), head.uri.path());
+        let Some((route, tail)) = serving.routes.find(authority, path) else {
             return Ok(false);
         };
-        let Some(passed) = inner.passed.get(&number) else {
-            return Ok(false);
-        };
-        let tail = tail.to_owned();
-        // Boxed: a call of Segment's goes without the room that this needs.
-        Box::pin(inner.relay(session, number, passed, &tail)).await?;
+        let tail_at = path.len() - tail.len();
+        match &route.does {
+            Does::Origin => return Ok(false),
+            Does::Segment(segment) => {
+                let intake = Intake::new(&serving, segment, route.number);
+                let mut exchange = Framed::new(session, serving.lasting.idle_seconds);
+                intake.serve(&mut exchange, tail_at).await;
+            }
+            Does::PostHog(passed) => {
+                let relay = Relay::new(&serving, passed, route);
+                let tail = tail.to_owned();
+                // Boxed: a call of Segment's goes without the room that this needs.
+                Box::pin(relay.answer(session, &tail)).await?;
+            }
+        }
         Ok(true)
-    }
-
-    /// The same for Segment's calls alone.
-    async fn calls(&self, session: &mut Session) -> pingora::Result<bool> {
-        self.start_replay();
-        let inner = self.current();
-        inner.intercept(session).await
     }
 
     /// Begins to send what waits in the spool, on the current Tokio runtime. The first
@@ -292,7 +160,16 @@ impl Hedgerow {
     /// earlier process left goes out without waiting for a request, calls this. Does nothing
     /// without a spool, or when it has begun already.
     pub fn start_replay(&self) {
-        self.start_sampling();
+        self.begin(&self.current());
+    }
+
+    /// Begins what runs beside the requests of a configuration, once.
+    fn begin(&self, serving: &Serving) {
+        if serving.begun.load(Ordering::Relaxed) {
+            return;
+        }
+        serving.begun.store(true, Ordering::Relaxed);
+        self.start_sampling(serving);
         if let Some(backlog) = &self.shared.lasting.backlog {
             backlog.start();
         }
@@ -311,7 +188,7 @@ impl Hedgerow {
         Arc::clone(&self.current().config)
     }
 
-    fn current(&self) -> Arc<Inner> {
+    fn current(&self) -> Arc<Serving> {
         self.shared.current.load_full()
     }
 
@@ -361,128 +238,6 @@ impl std::fmt::Debug for Hedgerow {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Hedgerow").finish_non_exhaustive()
     }
-}
-
-/// Builds a [`Hedgerow`].
-pub struct Builder {
-    config: Config,
-    observer: Option<Arc<dyn Observer>>,
-    idle: Duration,
-    head: Duration,
-    clock: Clock,
-    live: Option<Arc<Live>>,
-}
-
-impl Builder {
-    /// Shows every message to this observer.
-    #[must_use]
-    pub fn watch(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
-        self
-    }
-
-    /// Records for the live view in this ring, where `admin` has one, so that something else can show
-    /// it as well.
-    #[must_use]
-    pub fn live(mut self, live: Arc<Live>) -> Self {
-        self.live = Some(live);
-        self
-    }
-
-    /// How long a client's connection may wait for its next request, in whole seconds and at
-    /// least one; 60 if nothing is said. The framework itself would keep a used one for ever.
-    #[must_use]
-    pub fn idle_timeout(mut self, idle: Duration) -> Self {
-        self.idle = idle;
-        self
-    }
-
-    /// How long the head of a request over HTTP/1 may take from its first byte to its last, 30
-    /// seconds if nothing is said; and how long the first bytes of HTTP/2 may take. For listeners
-    /// of [`Server`]; another server has bounds of its own.
-    #[must_use]
-    pub fn head_timeout(mut self, head: Duration) -> Self {
-        self.head = head;
-        self
-    }
-
-    /// Takes the time of day from this clock instead of the system's. It says when messages
-    /// arrive, and so which times are corrected and which sessions go on.
-    #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Fn() -> SystemTime + Send + Sync>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Builds it.
-    ///
-    /// # Errors
-    ///
-    /// When a project's host is to be verified and there is nothing to verify it with, or when
-    /// sessions need a secret and the system has no random bits to make one of.
-    pub fn build(self) -> Result<Hedgerow, BuildError> {
-        let log_limit = Arc::<LogLimit>::default();
-        let connection_limits = ConnectionLimits::new(
-            &self.config.limits,
-            &self.config.trusted_proxies,
-            Arc::clone(&log_limit),
-        );
-        let lasting = Lasting {
-            backlog: None,
-            counters: Arc::default(),
-            budget: Budget::new(self.config.limits.memory),
-            connection_limits: Arc::new(connection_limits),
-            head: self.head,
-            cautions: Arc::default(),
-            log_limit,
-            observer: self.observer,
-            // Zero would mean for ever.
-            idle_seconds: self.idle.as_secs().max(1),
-            clock: self.clock,
-            leaving: Arc::default(),
-            accounts: Arc::default(),
-            rates: Arc::default(),
-            reloads: Arc::default(),
-            admin: AdminPages::recording_in(self.live),
-            made_up: OnceLock::new(),
-        };
-        lasting.build(self.config)
-    }
-}
-
-impl std::fmt::Debug for Builder {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Builder").finish_non_exhaustive()
-    }
-}
-
-/// A file without certificates: nothing is verified with it, because it is only used for hosts
-/// without TLS, whose machine may have no certificates at all.
-const NO_AUTHORITIES: &str = "/dev/null";
-
-/// Whether the file, or else the machine, has certificates to verify `host` with.
-fn check_authorities(file: Option<&Path>, host: &str) -> Result<(), BuildError> {
-    let refuse = |reason: String| match file {
-        Some(path) => BuildError::CaFile {
-            host: host.to_owned(),
-            path: path.to_owned(),
-            reason,
-        },
-        None => BuildError::Authorities {
-            host: host.to_owned(),
-            reason,
-        },
-    };
-    let mut store = RootCertStore::empty();
-    match file {
-        Some(file) => pingora::tls::load_ca_file_into_store(file, &mut store),
-        None => pingora::tls::load_platform_certs_incl_env_into_store(&mut store),
-    }
-    .map_err(|error| refuse(error.to_string()))?;
-    if store.is_empty() && file != Some(Path::new(NO_AUTHORITIES)) {
-        return Err(refuse("none were found".to_owned()));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

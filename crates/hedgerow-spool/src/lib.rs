@@ -64,4 +64,4 @@ pub use store::{
     Clock, Counters, DeadLetter, Gauge, Gauges, Held, Lead, Portion, Position, Rank, Refusal, Rest,
     Standing, Store, Taken,
 };
-pub use upstream::{Encoding, Parcel, Upstream, Verdict};
+pub use upstream::{Encoding, Parcel, Says, Upstream, Verdict};

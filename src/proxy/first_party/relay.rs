@@ -17,15 +17,19 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::admin::{Answered, Asked};
 
-use crate::proxy::first_party::posthog::{own_answer, write, Passed, Passing, Step, BODY};
+use crate::proxy::first_party::posthog::{own_answer, Passed, Passing, Step, BODY};
 use crate::proxy::intake::body::{Incoming, Interrupted};
+use crate::proxy::intake::exchange::Wire;
 use crate::proxy::intake::refusals::{of_head, Asking};
+use crate::proxy::intake::reply;
 use crate::proxy::intake::verdict::Trouble;
 use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
 use crate::proxy::outbound::{Answering, Fields, Head, Request, Template, PIECE};
+use crate::proxy::routes::Compiled;
+use crate::proxy::serving::Serving;
 use crate::proxy::site::head;
 use crate::proxy::site::hops::end_to_end;
-use crate::proxy::Inner;
+use crate::segment::Answer;
 
 /// What came of a request that was passed on.
 enum Relayed<'a> {
@@ -50,52 +54,74 @@ impl From<Interrupted> for Relayed<'_> {
     }
 }
 
-impl Inner {
-    /// Answers a request on the `posthog` route of this number; `tail` is its path below the route.
+/// What answers the requests of one `posthog` route.
+#[derive(Clone, Copy)]
+pub(crate) struct Relay<'s> {
+    serving: &'s Serving,
+    passed: &'s Passed,
+    route: &'s Compiled,
+}
+
+impl<'s> Relay<'s> {
+    pub(crate) fn new(serving: &'s Serving, passed: &'s Passed, route: &'s Compiled) -> Self {
+        Self {
+            serving,
+            passed,
+            route,
+        }
+    }
+
+    /// Answers a request on the route; `tail` is its path below that.
     ///
     /// # Errors
     ///
     /// When PostHog's answer breaks off in its middle: the connection has to end with it, so that
     /// the client does not take what it has for the whole.
-    pub(crate) async fn relay(
-        &self,
-        session: &mut Session,
-        number: usize,
-        passed: &Passed,
-        tail: &str,
-    ) -> Result<()> {
+    pub(crate) async fn answer(self, session: &mut Session, tail: &str) -> Result<()> {
+        let Self {
+            serving,
+            passed,
+            route,
+        } = self;
+        let lasting = &serving.lasting;
         let asking = Asking {
-            route: Some(number),
+            route: Some(route.number),
             asked: Asked::PostHog,
         };
         if let Err(fault) = head(session).check() {
             session.set_keepalive(None);
-            self.answered(session, asking, of_head(fault), None);
-            let (headers, body) = own_answer(fault.status(), &session.req_header().headers);
-            return self
-                .write_own(session, fault.status(), &headers, body)
-                .await;
+            serving.answered(session.req_header(), asking, of_head(fault), None);
+            let answer = own_answer(fault.status(), &session.req_header().headers);
+            return self.write_own(session, answer).await;
         }
-        let pace = self
+        let caller = serving.caller(Wire::of(session), &session.req_header().headers);
+        let pace = lasting
             .rates
-            .of_client(&self.config, self.client(session), &self.log_limit);
+            .of_client(&serving.config, caller.address, &lasting.log_limit);
         if pace == Pace::TooFast {
-            self.answered(session, asking, Answered::ClientRate, None);
+            serving.answered(session.req_header(), asking, Answered::ClientRate, None);
             let status = StatusCode::TOO_MANY_REQUESTS;
-            let (mut headers, body) = own_answer(status, &session.req_header().headers);
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
+            let mut answer = own_answer(status, &session.req_header().headers);
+            answer
+                .headers_mut()
+                .insert(header::RETRY_AFTER, RETRY_AFTER.into());
             session.set_keepalive(None);
-            return self.write_own(session, status, &headers, body).await;
+            return self.write_own(session, answer).await;
         }
-        let client = self.shown(session);
+        let client = caller.shown;
         let step = passed.step(session, tail, client).await;
-        let mut incoming = Incoming::begin(session, self.idle_seconds);
+        let mut incoming = Incoming::begin(session, lasting.idle_seconds);
         let passing = match step {
             Step::Pass(passing) => passing,
-            Step::Answer(status, headers, body) => {
-                self.answered(session, asking, Answered::of_status(status.as_u16()), None);
+            Step::Answer(answer) => {
+                serving.answered(
+                    session.req_header(),
+                    asking,
+                    Answered::of_status(answer.status().as_u16()),
+                    None,
+                );
                 incoming.discard(session, 2 * BODY).await;
-                return self.write_own(session, status, &headers, body).await;
+                return self.write_own(session, answer).await;
             }
         };
         let request = match request(session.req_header(), passed, &passing, client) {
@@ -103,15 +129,15 @@ impl Inner {
             Err(error) => {
                 log::debug!("a request cannot go to PostHog: {error}");
                 let status = StatusCode::BAD_REQUEST;
-                self.answered(session, asking, Answered::of_status(400), None);
-                let (headers, body) = own_answer(status, &session.req_header().headers);
-                return self.write_own(session, status, &headers, body).await;
+                serving.answered(session.req_header(), asking, Answered::of_status(400), None);
+                let answer = own_answer(status, &session.req_header().headers);
+                return self.write_own(session, answer).await;
             }
         };
         let relayed = match exchange(session, &mut incoming, passed, &request).await {
             Ok(relayed) => relayed,
             Err(trouble) => {
-                self.report_relay(number, trouble);
+                self.report(trouble);
                 Relayed::Refused(match trouble {
                     // posthog-js tries again after either (posthog-ingestion 6.5).
                     Trouble::Timeout => StatusCode::SERVICE_UNAVAILABLE,
@@ -122,29 +148,44 @@ impl Inner {
         match relayed {
             Relayed::Answer(answering) => {
                 let status = answering.head.status.as_u16();
-                self.answered(session, asking, Answered::relayed(status), None);
+                serving.answered(
+                    session.req_header(),
+                    asking,
+                    Answered::relayed(status),
+                    None,
+                );
                 incoming.discard(session, 2 * BODY).await;
                 self.pass_on(session, passed, &passing, answering).await
             }
             Relayed::Early(early) => {
                 let status = early.status;
-                self.answered(session, asking, Answered::relayed(status.as_u16()), None);
+                serving.answered(
+                    session.req_header(),
+                    asking,
+                    Answered::relayed(status.as_u16()),
+                    None,
+                );
                 incoming.discard(session, 2 * BODY).await;
                 session.set_keepalive(None);
                 let headers = end_to_end(&early.fields);
                 let headers = passed.filtered(passing.path_and_query(), &headers);
-                self.write_own(session, status, &headers, Bytes::new())
+                self.write_own(session, reply::answer(status, headers, Bytes::new()))
                     .await
             }
             Relayed::Refused(status) => {
-                self.answered(session, asking, Answered::of_status(status.as_u16()), None);
+                serving.answered(
+                    session.req_header(),
+                    asking,
+                    Answered::of_status(status.as_u16()),
+                    None,
+                );
                 incoming.discard(session, 2 * BODY).await;
                 session.set_keepalive(None);
-                let (headers, body) = own_answer(status, &session.req_header().headers);
-                self.write_own(session, status, &headers, body).await
+                let answer = own_answer(status, &session.req_header().headers);
+                self.write_own(session, answer).await
             }
             Relayed::ClientGone => {
-                self.answered(session, asking, Answered::ClientGone, None);
+                serving.answered(session.req_header(), asking, Answered::ClientGone, None);
                 session.set_keepalive(None);
                 Ok(())
             }
@@ -152,15 +193,9 @@ impl Inner {
     }
 
     /// Writes an answer that is here as a whole. A client that hangs up is no failure of the host's.
-    async fn write_own(
-        &self,
-        session: &mut Session,
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: Bytes,
-    ) -> Result<()> {
-        self.close_when_leaving(session);
-        if let Err(error) = write(session, status, headers, body).await {
+    async fn write_own(&self, session: &mut Session, answer: Answer) -> Result<()> {
+        self.serving.close_when_leaving(session);
+        if let Err(error) = reply::write(session, answer).await {
             gone(session, &error);
         }
         Ok(())
@@ -174,7 +209,7 @@ impl Inner {
         passing: &Passing,
         mut answering: Answering<'_>,
     ) -> Result<()> {
-        self.close_when_leaving(session);
+        self.serving.close_when_leaving(session);
         let status = answering.head.status;
         let bodiless = session.req_header().method == Method::HEAD
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -234,13 +269,10 @@ impl Inner {
         Ok(())
     }
 
-    fn report_relay(&self, number: usize, trouble: Trouble) {
-        let route = self.config.routes.get(number);
-        let route = route.map_or_else(String::new, |route| route.path.to_string());
-        if let Some(more) = self
-            .log_limit
-            .pass(&format!("{route} {trouble:?}"), "route")
-        {
+    fn report(&self, trouble: Trouble) {
+        let route = &self.route.name;
+        let log_limit = &self.serving.lasting.log_limit;
+        if let Some(more) = log_limit.pass(&format!("{route} {trouble:?}"), "route") {
             log::warn!("route {route}: PostHog did not answer as it should: {trouble:?}{more}");
         }
     }

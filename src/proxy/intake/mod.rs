@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod body;
+pub(crate) mod exchange;
 pub(crate) mod group;
 pub(crate) mod intercept;
 pub(crate) mod refusals;

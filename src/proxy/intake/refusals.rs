@@ -1,7 +1,7 @@
 //! What a request was answered, and above all why it was turned away: counted by route, call and
 //! code, said in the log, and shown in the live view.
 
-use pingora::proxy::Session;
+use http::request::Parts;
 
 use crate::admin::live::Outcome;
 use crate::admin::{key_end, Answered, Asked, TurnedAway};
@@ -9,7 +9,7 @@ use crate::segment::{Refusal, Reply, WriteKey};
 use crate::site::head::HeadFault;
 
 use crate::proxy::intake::upload::Stop;
-use crate::proxy::Inner;
+use crate::proxy::serving::Serving;
 
 /// One request, from when its route is known.
 #[derive(Debug, Clone, Copy)]
@@ -27,12 +27,12 @@ impl Asking {
     };
 }
 
-impl Inner {
+impl Serving {
     /// Counts a request by what it was answered. One that was turned away from a Segment route is
     /// said and shown as well; `key` is the write key that it came with.
     pub(crate) fn answered(
         &self,
-        session: &Session,
+        head: &Parts,
         asking: Asking,
         answered: Answered,
         key: Option<&WriteKey>,
@@ -44,7 +44,6 @@ impl Inner {
         }
         let name = self.requests.route(route);
         let end = key.map(|key| key_end(key.expose()));
-        let head = session.req_header();
         if let Some(live) = self.admin.as_ref().and_then(|admin| admin.live()) {
             live.turned_away(&TurnedAway {
                 route: name,
@@ -61,6 +60,7 @@ impl Inner {
         }
         let (call, status, code) = (asked.word(), answered.status(), answered.code());
         if let Some(more) = self
+            .lasting
             .log_limit
             .pass(&format!("{name} {call} {status}"), code)
         {

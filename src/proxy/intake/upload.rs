@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::admin::live::Outcome;
-use crate::config::Project;
 use crate::delivery::{Arrived, Encoding};
 use crate::posthog::{Batch, BATCH_LIMIT};
 use crate::rewrite::enrich::edge_session::Transport;
@@ -15,7 +14,7 @@ use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError, WrittenKey};
 use crate::segment::{BodyError, KeyFrom, Refusal, Reply, WriteKey, WriteKeys};
 
 use crate::proxy::intake::body::Interrupted;
-use crate::proxy::intake::group::{Gathering, Request};
+use crate::proxy::intake::group::Request;
 use crate::proxy::intake::refusals::Asking;
 use crate::proxy::intake::stream::Outgoing;
 use crate::proxy::intake::verdict::{Then, Verdict};
@@ -23,10 +22,10 @@ use crate::proxy::limits::budget::{Reservation, UsedUp};
 use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
 use crate::proxy::operator::watcher::Watcher;
 use crate::proxy::outbound::culprits::{blames_events, deliver_without, Culprit};
-use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::PIECE;
+use crate::proxy::routes::Outlet;
+use crate::proxy::serving::Serving;
 use crate::proxy::spool::backlog::{Holder, NotSpooled};
-use crate::proxy::Inner;
 
 /// The size of the batches that a large body becomes when there is a spool, in bytes.
 const KEEPABLE: usize = 1 << 20;
@@ -137,7 +136,7 @@ impl Stop {
 /// The keys of a request in the order in which they count (segment-tracking 1.3). The body's own
 /// stands between the two.
 pub(crate) struct Keys<'a> {
-    pub(crate) route: &'a WriteKeys<Arc<Project>>,
+    pub(crate) route: &'a WriteKeys<Arc<Outlet>>,
     pub(crate) header: Option<WriteKey>,
     pub(crate) query: Option<WriteKey>,
     pub(crate) search: KeySearch,
@@ -157,7 +156,7 @@ pub(crate) enum KeySearch {
 /// One body on its way. The bytes come in with [`push`](Self::push), the batches leave with
 /// [`flow`](Self::flow) and [`finish`](Self::finish).
 pub(crate) struct Upload<'a> {
-    inner: &'a Inner,
+    serving: &'a Serving,
     keys: Keys<'a>,
     /// When the request arrived, and from which address as PostHog may see it.
     arrived: Arrived,
@@ -184,9 +183,7 @@ enum Leaving {
 
 /// Where the events go, and the batch they are written into.
 struct Target<'a> {
-    destination: &'a Destination,
-    /// Where whole batches of its project wait for others.
-    gathering: Option<&'a Arc<Gathering>>,
+    outlet: &'a Outlet,
     batch: Batch,
     /// The request that the batch is leaving with already, when the body streams.
     outgoing: Option<Outgoing<'a>>,
@@ -194,28 +191,29 @@ struct Target<'a> {
 
 impl<'a> Upload<'a> {
     pub(crate) fn new(
-        inner: &'a Inner,
+        serving: &'a Serving,
         keys: Keys<'a>,
         client: Option<IpAddr>,
         mut rewrite: Rewrite,
     ) -> Self {
-        let live = inner.admin.as_ref().and_then(|admin| admin.live());
+        let lasting = &serving.lasting;
+        let live = serving.admin.as_ref().and_then(|admin| admin.live());
         if live.is_some_and(|live| live.is_watched()) {
             rewrite.explain();
         }
         Self {
-            inner,
+            serving,
             arrived: Arrived {
-                at: (inner.clock)(),
+                at: (lasting.clock)(),
                 from: client,
             },
             rewrite,
             watcher: Watcher {
-                counters: &inner.counters,
-                log_limit: &inner.log_limit,
-                observer: inner.observer.as_ref(),
+                counters: &lasting.counters,
+                log_limit: &lasting.log_limit,
+                observer: lasting.observer.as_ref(),
                 live,
-                route: inner.requests.route(keys.asking.route),
+                route: serving.requests.route(keys.asking.route),
                 call: keys.asking.asked.word(),
                 explanations: Vec::new(),
                 project: "?",
@@ -224,7 +222,7 @@ impl<'a> Upload<'a> {
                 open: Vec::new(),
             },
             keys,
-            reservation: inner.budget.reserve(),
+            reservation: lasting.budget.reserve(),
             flow: Flow::Held,
             key: KeyFrom::Nowhere,
             target: None,
@@ -271,13 +269,16 @@ impl<'a> Upload<'a> {
     /// How a body that goes on leaves. What has left can neither be kept nor halved, so with a spool,
     /// and for a while after a refusal, nothing leaves but whole batches.
     fn leaving(&mut self) -> Result<Leaving, Stop> {
-        let inner = self.inner;
+        let cautions = &self.serving.lasting.cautions;
         let Some(target) = self.target()? else {
             return Ok(Leaving::NotYet);
         };
+        let Outlet {
+            destination, spool, ..
+        } = target.outlet;
         let streams = target.outgoing.is_some();
-        let careful = || inner.cautions.hold(&target.destination.project().name);
-        Ok(match inner.backlog.is_some() || (!streams && careful()) {
+        let careful = || cautions.hold(&destination.project().name);
+        Ok(match spool.is_some() || (!streams && careful()) {
             true => Leaving::InBatches,
             false => Leaving::InPieces,
         })
@@ -322,7 +323,11 @@ impl<'a> Upload<'a> {
 
     /// Notes how long the rewriting of this body took, once it is through.
     pub(crate) fn time(&self) {
-        self.inner.counters.rewriting().observe(self.rewriting);
+        self.serving
+            .lasting
+            .counters
+            .rewriting()
+            .observe(self.rewriting);
     }
 
     /// Where the key was found that decided for the project.
@@ -384,16 +389,15 @@ impl<'a> Upload<'a> {
     /// Where the events go; nowhere as long as the key that decides may yet come.
     fn target(&mut self) -> Result<Option<&mut Target<'a>>, Stop> {
         if self.target.is_none() {
-            let Some(destination) = self.choose()? else {
+            let Some(outlet) = self.choose()? else {
                 return Ok(None);
             };
+            let destination = &outlet.destination;
             self.watcher.project = &destination.project().name;
             self.rewrite.address_to(Arc::clone(destination.recipient()));
-            let gathering = self.inner.gathering.get(&destination.project().name);
             self.target = Some(Target {
-                batch: fresh(destination, gathering),
-                destination,
-                gathering,
+                batch: fresh(outlet),
+                outlet,
                 outgoing: None,
             });
         }
@@ -404,11 +408,11 @@ impl<'a> Upload<'a> {
     ///
     /// A key that it does not know does not end the search: browsers add the credentials of a
     /// password-protected page to same-origin requests by themselves.
-    fn choose(&mut self) -> Result<Option<&'a Destination>, Stop> {
+    fn choose(&mut self) -> Result<Option<&'a Outlet>, Stop> {
         let route = self.keys.route;
         let of = |key: &Option<WriteKey>| key.as_ref().and_then(|key| route.target(Some(key)));
-        let mut found = of(&self.keys.header).map(|project| (project, KeyFrom::Header));
-        let limited = self.inner.config.limits.requests_per_key.is_some();
+        let mut found = of(&self.keys.header).map(|outlet| (outlet, KeyFrom::Header));
+        let limited = self.serving.config.limits.requests_per_key.is_some();
         let wants_key =
             limited || self.keys.search == KeySearch::ForTheAccount || route.depends_on_key();
         let mut named = self.keys.header.clone().filter(|_| found.is_some());
@@ -420,7 +424,7 @@ impl<'a> Upload<'a> {
             };
             let query = || Some((of(&self.keys.query)?, KeyFrom::Query));
             found = of(&body)
-                .map(|project| (project, KeyFrom::Body))
+                .map(|outlet| (outlet, KeyFrom::Body))
                 .or_else(query);
             named = match &found {
                 Some((_, KeyFrom::Body)) => body,
@@ -428,20 +432,19 @@ impl<'a> Upload<'a> {
                 None => None,
             };
         }
-        let (project, key) = found
+        let (outlet, key) = found
             .or_else(|| Some((route.target(None)?, KeyFrom::Nowhere)))
             .ok_or(Stop::UnknownWriteKey)?;
         self.key = key;
         if let Some(named) = named.filter(|_| limited) {
-            let inner = self.inner;
-            if inner.rates.of_key(&inner.config, &named, &inner.log_limit) == Pace::TooFast {
+            let Serving {
+                config, lasting, ..
+            } = self.serving;
+            if lasting.rates.of_key(config, &named, &lasting.log_limit) == Pace::TooFast {
                 return Err(Stop::KeyRate);
             }
         }
-        let destination = self.inner.destinations.get(&project.name);
-        destination
-            .map(|destination| Some(destination.as_ref()))
-            .ok_or(Stop::UnknownWriteKey)
+        Ok(Some(outlet))
     }
 
     /// Sends what the batch holds, over a request that stays open until the batch is large.
@@ -449,21 +452,22 @@ impl<'a> Upload<'a> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
+        let destination = &*target.outlet.destination;
         let outgoing = match &mut target.outgoing {
             Some(outgoing) => outgoing,
             none => {
                 // What streams waits for no others.
                 target.batch.take_bearing();
-                let opened = Outgoing::open(target.destination, self.arrived.from).await;
+                let opened = Outgoing::open(destination, self.arrived.from).await;
                 none.insert(opened.map_err(Stop::Verdict)?)
             }
         };
         if let Err(verdict) = outgoing.write(target.batch.take()).await {
-            let project = target.destination.project();
+            let (project, lasting) = (destination.project(), &self.serving.lasting);
             if blames_events(verdict) {
-                self.inner.cautions.begin(&project.name);
+                lasting.cautions.begin(&project.name);
             }
-            verdict.report(project, &self.inner.log_limit, Then::SentAgain);
+            verdict.report(project, &lasting.log_limit, Then::SentAgain);
             return Err(Stop::Verdict(verdict));
         }
         if target.batch.size() >= BATCH_LIMIT {
@@ -472,85 +476,103 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Ends the batch and waits for PostHog's answer to it; an empty one is not sent.
+    /// Ends the batch and waits until its events are safe; an empty one is not sent.
     async fn close_batch(&mut self) -> Result<(), Stop> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
-        let fresh = fresh(target.destination, target.gathering);
-        let mut batch = std::mem::replace(&mut target.batch, fresh);
-        let project = target.destination.project();
-        let verdict = match target.outgoing.take() {
-            Some(outgoing) => {
-                let verdict = outgoing.finish(batch.close()).await;
-                if blames_events(verdict) {
-                    self.inner.cautions.begin(&project.name);
-                }
-                target.destination.note(verdict);
-                verdict
+        let outlet = target.outlet;
+        let mut batch = std::mem::replace(&mut target.batch, fresh(outlet));
+        if let Some(outgoing) = target.outgoing.take() {
+            // Boxed: few bodies stream.
+            return Box::pin(self.end(outlet, outgoing, batch)).await;
+        }
+        if batch.events() == 0 {
+            return Ok(());
+        }
+        let bearing = batch.take_bearing();
+        let body = Bytes::from(batch.close());
+        let (holder, culprits) = match (&outlet.gathering, bearing, &outlet.spool) {
+            (Some(gathering), Some(bearing), _) => {
+                let request = Request {
+                    held: self.reservation.split_off(body.len()),
+                    batch: body,
+                    bearing,
+                    arrived: self.arrived,
+                };
+                gathering.deliver(request).await?
             }
-            None if batch.events() == 0 => return Ok(()),
-            None => {
-                let bearing = batch.take_bearing();
-                let body = Bytes::from(batch.close());
-                if let (Some(gathering), Some(bearing)) = (target.gathering, bearing) {
-                    let request = Request {
-                        held: self.reservation.split_off(body.len()),
-                        batch: body,
-                        bearing,
-                        arrived: self.arrived,
-                    };
-                    let (holder, culprits) = gathering.deliver(request).await?;
-                    for Culprit { event, refusal } in culprits {
-                        self.watcher.culprit(&event, &refusal);
-                    }
-                    self.watcher.settle(outcome_of(holder));
-                    self.rewrite.confirm();
-                    return Ok(());
-                }
-                let destination = target.destination;
-                if let Some(backlog) = &self.inner.backlog {
-                    let kept = backlog.deliver(destination, body, self.arrived);
-                    let holder = kept.await?;
-                    self.watcher.settle(outcome_of(holder));
-                    self.rewrite.confirm();
-                    return Ok(());
-                }
-                let from = self.arrived.from;
-                let said = destination.deliver(&body, Encoding::Identity, from);
-                let verdict = said.await.verdict;
-                destination.note(verdict);
-                match blames_events(verdict) {
-                    false => verdict,
-                    true => match deliver_without(destination, &body, from, verdict).await {
-                        Err(verdict) => verdict,
-                        Ok(culprits) => {
-                            for Culprit { event, refusal } in culprits {
-                                self.watcher.culprit(&event, &refusal);
-                            }
-                            Verdict::Accepted
-                        }
-                    },
-                }
-            }
+            (_, _, Some(spool)) => (spool.deliver(body, self.arrived).await?, Vec::new()),
+            (_, _, None) => self.stream(outlet, &body).await?,
         };
-        verdict.report(project, &self.inner.log_limit, Then::SentAgain);
+        for Culprit { event, refusal } in culprits {
+            self.watcher.culprit(&event, &refusal);
+        }
+        self.settled(holder);
+        Ok(())
+    }
+
+    /// Brings a whole batch to PostHog where nothing could keep it.
+    async fn stream(
+        &mut self,
+        outlet: &Outlet,
+        body: &Bytes,
+    ) -> Result<(Holder, Vec<Culprit>), Stop> {
+        let (destination, from) = (&outlet.destination, self.arrived.from);
+        let said = destination.deliver(body, Encoding::Identity, from).await;
+        let mut verdict = said.verdict;
+        destination.note(verdict);
+        if blames_events(verdict) {
+            // Boxed: PostHog refuses hardly any.
+            let without = Box::pin(deliver_without(destination, body, from, verdict));
+            match without.await {
+                Ok(culprits) => return Ok((Holder::PostHog, culprits)),
+                Err(stands) => verdict = stands,
+            }
+        }
+        let log_limit = &self.serving.lasting.log_limit;
+        verdict.report(destination.project(), log_limit, Then::SentAgain);
+        match verdict {
+            Verdict::Accepted => Ok((Holder::PostHog, Vec::new())),
+            verdict => Err(Stop::Verdict(verdict)),
+        }
+    }
+
+    /// Ends a batch that has been leaving while it was made.
+    async fn end(
+        &mut self,
+        outlet: &Outlet,
+        outgoing: Outgoing<'_>,
+        batch: Batch,
+    ) -> Result<(), Stop> {
+        let (destination, lasting) = (&outlet.destination, &self.serving.lasting);
+        let verdict = outgoing.finish(batch.close()).await;
+        if blames_events(verdict) {
+            lasting.cautions.begin(&destination.project().name);
+        }
+        destination.note(verdict);
+        verdict.report(destination.project(), &lasting.log_limit, Then::SentAgain);
         match verdict {
             Verdict::Accepted => {
-                self.watcher.settle(&Outcome::Delivered);
-                self.rewrite.confirm();
+                self.settled(Holder::PostHog);
                 Ok(())
             }
             verdict => Err(Stop::Verdict(verdict)),
         }
     }
+
+    fn settled(&mut self, holder: Holder) {
+        self.watcher.settle(outcome_of(holder));
+        self.rewrite.confirm();
+    }
 }
 
 /// An empty batch.
-fn fresh(destination: &Destination, gathering: Option<&Arc<Gathering>>) -> Batch {
-    match gathering {
-        Some(_) => Batch::open_to_gather(destination.envelope()),
-        None => Batch::open(destination.envelope()),
+fn fresh(outlet: &Outlet) -> Batch {
+    let envelope = outlet.destination.envelope();
+    match outlet.gathering {
+        Some(_) => Batch::open_to_gather(envelope),
+        None => Batch::open(envelope),
     }
 }
 

@@ -12,7 +12,7 @@ use std::task::ready;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp};
+use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::watch;
 
 use crate::proxy::limits::connection_limits::{ConnectionLimits, Place};
+use crate::proxy::listen::direct::{Direct, Follows, Taken};
 
 /// What is read at once while nothing is known of a request: most of them whole. No more than the
 /// framework would read, which loses what it has read beyond a body.
@@ -41,6 +42,8 @@ pub(crate) struct Ends {
     pub(crate) head: Duration,
     /// When others need its place.
     pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
+    /// What answers Segment's calls without the framework, where that is possible.
+    pub(crate) direct: Option<Direct>,
     pub(crate) _place: Option<Place>,
 }
 
@@ -49,26 +52,38 @@ pub(crate) async fn serve<A>(mut stream: Stream, app: &Arc<A>, mut ends: Ends)
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let mut settings: Option<HttpPersistentSettings> = None;
-    while let Some(begun) = request(&mut stream, &mut ends).await {
-        let mut session = ServerSession::new_http1(stream);
-        match settings {
-            Some(settings) => settings.apply_to_session(&mut session),
-            None => {
-                session.set_keepalive(Some(ends.idle));
-                let limit = app.server_options();
-                let limit = limit.and_then(|options| options.keepalive_request_limit);
-                session.set_keepalive_reuses_remaining(limit);
+    let options = app.server_options();
+    // So many requests may still follow the one that is served.
+    let mut left = options.and_then(|options| options.keepalive_request_limit);
+    while let Some(mut begun) = request(&mut stream, &mut ends).await {
+        let last = left == Some(0) || *ends.leaving.borrow();
+        if let Some(direct) = &ends.direct {
+            let follows = if last {
+                Follows::None
+            } else {
+                Follows::Another
+            };
+            match direct
+                .take(&mut stream, begun, follows, &ends.leaving)
+                .await
+            {
+                Taken::Answered => {
+                    left = left.map(|left| left.saturating_sub(1));
+                    continue;
+                }
+                Taken::Last => return,
+                Taken::Not(bytes) => begun = bytes,
             }
         }
-        if *ends.leaving.borrow() {
-            session.set_keepalive(None);
-        }
+        let mut session = ServerSession::new_http1(stream);
+        session.set_keepalive((!last).then_some(ends.idle));
+        session.set_keepalive_reuses_remaining(left);
         session.set_pipelined_prefix(begun);
         let Some(reused) = app.process_new_http(session, &ends.leaving).await else {
             return;
         };
-        (stream, settings) = reused.consume();
+        (stream, _) = reused.consume();
+        left = left.map(|left| left.saturating_sub(1));
     }
 }
 

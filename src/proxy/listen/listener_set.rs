@@ -13,6 +13,7 @@ use crate::config::{Config, H2c};
 use crate::plain::{Handler, Request, Response};
 
 use crate::proxy::life::drain::Drain;
+use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::listening::{BoundSocket, Bounds, Hall, Manner, Plainly, Plan};
 use crate::proxy::listen::tls;
 use crate::proxy::operator::serve::Plain;
@@ -49,6 +50,7 @@ impl ListenerSet {
         let bounds = Bounds {
             connection_limits: Some(Arc::clone(&lasting.connection_limits)),
             head: lasting.head,
+            direct: Some(Direct::new(hedgerow.clone())),
         };
         Self {
             site: Arc::new(Hall::new(app, Arc::clone(drain), idle).bounded(bounds)),

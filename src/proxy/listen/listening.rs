@@ -21,15 +21,17 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at, Instant};
 
+use crate::proxy::build::HEAD;
 use crate::proxy::client::is_trusted;
 use crate::proxy::life::drain::{Connection, Door, Drain, Stage};
 use crate::proxy::limits::connection_limits::ConnectionLimits;
 use crate::proxy::listen::connection::{self, Ends};
+use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::gathered::Gathered;
 use crate::proxy::listen::preamble::{begins, proxied, Begins};
 use crate::proxy::operator::log_limit::LogLimit;
 use crate::proxy::operator::serve::accepted;
-use crate::proxy::{ServerError, HEAD};
+use crate::proxy::ServerError;
 
 /// Connections that the kernel keeps for us until we take them; it cuts this to its own limit.
 const BACKLOG: i32 = 65_535;
@@ -98,6 +100,8 @@ pub(crate) struct Bounds {
     pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
     /// How long the head of a request may take.
     pub(crate) head: Duration,
+    /// What answers Segment's calls without the framework; nothing where there are none.
+    pub(crate) direct: Option<Direct>,
 }
 
 /// An application of the framework behind doors of ours, which open and close while it serves.
@@ -153,6 +157,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
             bounds: Bounds {
                 connection_limits: None,
                 head: HEAD,
+                direct: None,
             },
             doors: Mutex::default(),
             runtime: OnceLock::new(),
@@ -429,6 +434,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
             leaving: self.leaving.clone(),
             head: self.bounds.head,
             connection_limits: connection_limits.cloned(),
+            direct: self.bounds.direct.clone(),
             _place: place,
         })
     }

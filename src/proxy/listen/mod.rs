@@ -1,6 +1,7 @@
 //! Listeners and their connections, before a request is there.
 
 pub(crate) mod connection;
+pub(crate) mod direct;
 pub(crate) mod gathered;
 pub(crate) mod listener_set;
 pub(crate) mod listening;

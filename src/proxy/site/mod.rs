@@ -25,16 +25,19 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result, RetryType};
 
 use crate::admin::{Answered, Asked};
-use crate::config::{Action, Config};
+use crate::config::Config;
 use crate::proxy::first_party::posthog::{self, Passed, Passing, Step};
 use crate::proxy::intake::body::{end_when_idle, linger};
-use crate::proxy::intake::intercept::authority;
+use crate::proxy::intake::exchange::{authority, Framed, Wire};
+use crate::proxy::intake::intercept::Intake;
 use crate::proxy::intake::refusals::{of_head, Asking};
 use crate::proxy::intake::reply;
+use crate::proxy::intake::visitor::Caller;
 use crate::proxy::life::reload::keep_fixed;
 use crate::proxy::limits::rates::Pace;
 use crate::proxy::outbound::upstream::{Addresses, Upstream};
 use crate::proxy::outbound::CONNECTS;
+use crate::proxy::routes::Does;
 use crate::proxy::site::origin::{inject_into, Balancer, Servers};
 use crate::proxy::{BuildError, Hedgerow};
 use crate::site::claims::Underscores;
@@ -43,8 +46,8 @@ use crate::site::inject::PageStream;
 pub(in crate::proxy) use answers::head;
 use answers::{page, status};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
-pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 pub(in crate::proxy) use site_state::SiteState;
+use site_state::{SiteRoute, To};
 
 /// How long a site may take for an answer. The framework counts this while the client is still
 /// uploading (pingora 2.4), so it must be longer than the slowest upload.
@@ -68,6 +71,8 @@ pub struct Context {
     began: Instant,
     /// The configuration that it began with.
     site_state: Arc<SiteState>,
+    /// Who asks, once its head has been looked at.
+    caller: Option<Caller>,
     way: Way,
     /// What an answer of our own to it was, in the place of an upstream's.
     answered: Option<Answered>,
@@ -93,10 +98,10 @@ enum Answering {
 enum Way {
     #[default]
     Nowhere,
-    /// To the servers of the route of this number.
-    Origin(usize),
-    /// To the project of the route of this number.
-    PostHog(usize, Passing),
+    /// To the site's own servers.
+    Origin(Arc<SiteRoute>, Arc<Servers>),
+    /// To a project.
+    PostHog(Arc<SiteRoute>, Arc<Passed>, Passing),
     /// On such a route, but not on to the project.
     Answered,
 }
@@ -124,7 +129,7 @@ impl Site {
     ///
     /// # Errors
     ///
-    /// When an origin's name cannot stand in a URL, its pages' snippet has no route, or there is
+    /// When the snippet for an origin's pages has no route, or there is
     /// nothing to verify PostHog's host with.
     pub fn new(hedgerow: Hedgerow) -> Result<Self, BuildError> {
         let site_state = SiteState::new(hedgerow.current(), None)?;
@@ -153,15 +158,15 @@ impl Site {
 
     /// Another configuration, made ready beside the one that is at work.
     pub(in crate::proxy) fn prepare(&self, config: Config) -> Result<Arc<SiteState>, BuildError> {
-        let inner = self.shared.hedgerow.shared.prepare(config)?;
+        let serving = self.shared.hedgerow.shared.prepare(config)?;
         let before = self.shared.site_state.load_full();
-        Ok(Arc::new(SiteState::new(inner, Some(&before))?))
+        Ok(Arc::new(SiteState::new(serving, Some(&before))?))
     }
 
     /// Puts it in the place of the other.
     pub(in crate::proxy) fn adopt(&self, next: Arc<SiteState>) {
         let hedgerow = &self.shared.hedgerow.shared;
-        hedgerow.adopt(Arc::clone(&next.inner));
+        hedgerow.adopt(Arc::clone(&next.serving));
         self.shared.site_state.store(next);
     }
 
@@ -178,15 +183,11 @@ impl Site {
 }
 
 impl Context {
-    fn servers(&self) -> Option<Arc<Servers>> {
+    fn servers(&self) -> Option<&Arc<Servers>> {
         match &self.way {
-            Way::Origin(number) => self.site_state.origins.get(number).cloned(),
-            _ => None,
+            Way::Origin(_, servers) => Some(servers),
+            Way::PostHog(..) | Way::Nowhere | Way::Answered => None,
         }
-    }
-
-    fn passed(&self, number: usize) -> Option<Arc<Passed>> {
-        self.site_state.inner.passed.get(&number).cloned()
     }
 }
 
@@ -198,6 +199,7 @@ impl ProxyHttp for Site {
         Context {
             began: Instant::now(),
             site_state: self.shared.site_state.load_full(),
+            caller: None,
             way: Way::default(),
             answered: None,
             upstream: Answering::Well,
@@ -215,89 +217,84 @@ impl ProxyHttp for Site {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         let site_state = Arc::clone(&context.site_state);
-        let inner = &site_state.inner;
-        end_when_idle(session, inner.idle_seconds);
+        let serving = &site_state.serving;
+        end_when_idle(session, serving.lasting.idle_seconds);
         if let Err(fault) = answers::head(session).check() {
             log::debug!("a request was refused for its head: {fault:?}");
-            inner.answered(session, Asking::NOTHING, of_head(fault), None);
+            serving.answered(session.req_header(), Asking::NOTHING, of_head(fault), None);
             answers::refuse_head(session, fault).await?;
             context.ended(session, Asking::NOTHING, of_head(fault));
             return Ok(true);
         }
-        if let Some(answer) = health::asked(inner, session) {
+        if let Some(answer) = health::asked(serving, session) {
             reply::write(session, answer).await?;
             return Ok(true);
         }
-        self.shared.hedgerow.start_replay();
-        if inner.intercept(session).await? {
+        self.shared.hedgerow.begin(serving);
+        let head = session.req_header();
+        let path = head.uri.path();
+        let Some((route, tail)) = serving.routes.find(authority(head), path) else {
+            return context.nowhere(session).await;
+        };
+        let tail_at = path.len() - tail.len();
+        if let Does::Segment(segment) = &route.does {
+            let intake = Intake::new(serving, segment, route.number);
+            let mut exchange = Framed::new(session, serving.lasting.idle_seconds);
+            // Boxed: what is proxied goes without the room that this needs.
+            Box::pin(intake.serve(&mut exchange, tail_at)).await;
             return Ok(true);
         }
-        let config = &inner.config;
-        let head = session.req_header();
-        let found = inner.route_table.find(authority(head), head.uri.path());
-        let route =
-            found.and_then(|(number, tail)| Some((number, config.routes.get(number)?, tail)));
-        match route.map(|(number, route, tail)| (number, &route.action, tail)) {
-            Some((number, Action::Origin(_), _)) => {
-                if let Some((status, location)) = redirect::elsewhere(inner, session) {
+        let caller = serving.caller(Wire::of(session), &head.headers);
+        context.caller = Some(caller);
+        let Some(route) = site_state.route(route.number) else {
+            return context.nowhere(session).await;
+        };
+        match &route.to {
+            Some(To::Origin(servers)) => {
+                if let Some((status, location)) = redirect::elsewhere(serving, session, &caller) {
                     answers::redirect(session, status, &location).await?;
-                    let asking = Asking {
-                        route: Some(number),
-                        asked: Asked::Site,
-                    };
+                    let asking = route.asking(Asked::Site);
                     let answered = Answered::relayed(status);
-                    inner.requests.count(asking.route, asking.asked, answered);
+                    serving.requests.count(asking.route, asking.asked, answered);
                     context.ended(session, asking, answered);
                     return Ok(true);
                 }
-                context.way = Way::Origin(number);
-                return Ok(false);
+                context.way = Way::Origin(Arc::clone(route), Arc::clone(servers));
+                Ok(false)
             }
-            Some((number, Action::PostHog(_), tail)) => {
-                if let Some(passed) = inner.passed.get(&number) {
-                    let address = inner.client(session);
-                    let pace = inner
+            Some(To::PostHog(passed)) => {
+                let asking = route.asking(Asked::PostHog);
+                let lasting = &serving.lasting;
+                let pace =
+                    lasting
                         .rates
-                        .of_client(&inner.config, address, &inner.log_limit);
-                    if pace == Pace::TooFast {
-                        let asking = Asking {
-                            route: Some(number),
-                            asked: Asked::PostHog,
-                        };
-                        context.way = Way::Answered;
-                        inner.answered(session, asking, Answered::ClientRate, None);
-                        answers::too_many(session).await?;
-                        return Ok(true);
+                        .of_client(&serving.config, caller.address, &lasting.log_limit);
+                if pace == Pace::TooFast {
+                    context.way = Way::Answered;
+                    serving.answered(session.req_header(), asking, Answered::ClientRate, None);
+                    answers::too_many(session).await?;
+                    return Ok(true);
+                }
+                let tail = tail.to_owned();
+                match passed.step(session, &tail, caller.shown).await {
+                    Step::Pass(passing) => {
+                        // A page that closes has sent its last events all the same.
+                        session.set_abort_on_close(false);
+                        context.way = Way::PostHog(Arc::clone(route), Arc::clone(passed), passing);
+                        Ok(false)
                     }
-                    let client = inner.shown(session);
-                    match passed.step(session, tail, client).await {
-                        Step::Pass(passing) => {
-                            // A page that closes has sent its last events all the same.
-                            session.set_abort_on_close(false);
-                            context.way = Way::PostHog(number, passing);
-                            return Ok(false);
-                        }
-                        Step::Answer(status, headers, body) => {
-                            context.way = Way::Answered;
-                            let asking = Asking {
-                                route: Some(number),
-                                asked: Asked::PostHog,
-                            };
-                            let answered = Answered::of_status(status.as_u16());
-                            inner.answered(session, asking, answered, None);
-                            posthog::write(session, status, &headers, body).await?;
-                            context.ended(session, asking, answered);
-                            return Ok(true);
-                        }
+                    Step::Answer(answer) => {
+                        context.way = Way::Answered;
+                        let answered = Answered::of_status(answer.status().as_u16());
+                        serving.answered(session.req_header(), asking, answered, None);
+                        reply::write(session, answer).await?;
+                        context.ended(session, asking, answered);
+                        Ok(true)
                     }
                 }
             }
-            _ => {}
+            None => context.nowhere(session).await,
         }
-        inner.answered(session, Asking::NOTHING, Answered::NoRoute, None);
-        page(session, 404).await?;
-        context.ended(session, Asking::NOTHING, Answered::NoRoute);
-        Ok(true)
     }
 
     async fn upstream_peer(
@@ -311,8 +308,7 @@ impl ProxyHttp for Site {
                 "there is no address to connect to",
             )
         };
-        if let Way::PostHog(number, _) = &context.way {
-            let passed = context.passed(*number).ok_or_else(nowhere)?;
+        if let Way::PostHog(_, passed, _) = &context.way {
             let known = passed.upstream.addresses().await.map_err(|_| nowhere())?;
             let address = passed.upstream.pick(&known, &context.tried);
             context.addresses = Some(known);
@@ -359,12 +355,9 @@ impl ProxyHttp for Site {
         // A repeated attempt begins anew.
         context.body = 0;
         say_length_once(request)?;
-        if let Way::PostHog(number, passing) = &context.way {
-            let client = context.site_state.inner.shown(session);
-            return match context.passed(*number) {
-                Some(passed) => passed.request(passing, request, client),
-                None => Ok(()),
-            };
+        if let Way::PostHog(_, passed, passing) = &context.way {
+            let client = context.caller.and_then(|caller| caller.shown);
+            return passed.request(passing, request, client);
         }
         let (asked, underscores) = match context.servers() {
             Some(servers) => {
@@ -389,16 +382,14 @@ impl ProxyHttp for Site {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        context.site_state.inner.close_when_leaving(session);
+        context.site_state.serving.close_when_leaving(session);
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
             let status = ErrorType::HTTPStatus(502);
             let why = "the server changed the protocol unasked";
             return Err(Error::explain(status, why).into_up());
         }
-        if let Way::PostHog(number, passing) = &context.way {
-            if let Some(passed) = context.passed(*number) {
-                passed.clean(passing, response)?;
-            }
+        if let Way::PostHog(_, passed, passing) = &context.way {
+            passed.clean(passing, response)?;
         }
         if let Some(server) = &context.server {
             server.keepalive().learn(&response.headers);
@@ -497,8 +488,8 @@ impl ProxyHttp for Site {
                 // posthog-js tries again after these (posthog-ingestion 6.5).
                 code = if code == 504 { 503 } else { code };
                 let code = http::StatusCode::from_u16(code).unwrap_or_default();
-                let (headers, body) = posthog::own_answer(code, &session.req_header().headers);
-                posthog::write(session, code, &headers, body).await
+                let answer = posthog::own_answer(code, &session.req_header().headers);
+                reply::write(session, answer).await
             } else {
                 page(session, code).await
             };

@@ -16,8 +16,9 @@ use tokio::task::JoinHandle;
 use crate::admin::live::Live;
 use crate::config::{self, SpoolPlace};
 use crate::delivery::{
-    self, Arrived, BreakerSettings, Delivery, DeliveryMode, Encoding, Held, Parcel, Rank, Refusal,
-    Replay, ReplaySettings, Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store, Upstream,
+    self, Arrived, BreakerSettings, Delivery, DeliveryMode, Encoding, Held, Parcel, Project, Rank,
+    Refusal, Replay, ReplaySettings, Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store,
+    Upstream,
 };
 #[cfg(feature = "nats")]
 use crate::delivery::{NatsSettings, NatsSpool};
@@ -251,6 +252,24 @@ impl Backlog {
         }
     }
 
+    /// This project's part of the spool.
+    pub(crate) fn of(self: &Arc<Self>, destination: &Arc<Destination>) -> ProjectSpool {
+        ProjectSpool {
+            backlog: Arc::clone(self),
+            project: self.delivery.project(&destination.project().name),
+            destination: Arc::clone(destination),
+        }
+    }
+}
+
+/// What a project's events need when PostHog does not take them.
+pub(crate) struct ProjectSpool {
+    backlog: Arc<Backlog>,
+    project: Project,
+    destination: Arc<Destination>,
+}
+
+impl ProjectSpool {
     /// Brings a whole batch to PostHog or into the spool, and says which. After `Ok` its events are
     /// safe.
     ///
@@ -258,47 +277,44 @@ impl Backlog {
     /// to blame, and delivers the others.
     pub(crate) async fn deliver(
         &self,
-        destination: &Destination,
         batch: Bytes,
         arrived: Arrived,
     ) -> Result<Holder, NotSpooled> {
         let events = || SpooledEvent::of_batch(&batch, arrived);
-        self.bring(destination, &batch, arrived.from, events).await
+        self.bring(&batch, arrived.from, events).await
     }
 
     /// The same for a batch of which `events` tells what is to be kept of it.
     pub(crate) async fn bring(
         &self,
-        destination: &Destination,
         batch: &Bytes,
         from: Option<IpAddr>,
         events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<Holder, NotSpooled> {
-        let project = self.delivery.project(&destination.project().name);
-        if project.admit().await == Route::Stream {
+        let destination = &self.destination;
+        if self.project.admit().await == Route::Stream {
             let said = destination.deliver(batch, Encoding::Identity, from).await;
             destination.note(said.verdict);
-            project.report(&said.verdict.for_delivery(&said.words));
+            self.project.report(&said.for_delivery());
             if said.verdict == Verdict::Accepted {
                 return Ok(Holder::PostHog);
             }
-            let log_limit = &self.carrier.log_limit;
+            let log_limit = &self.backlog.carrier.log_limit;
             said.verdict
                 .report(destination.project(), log_limit, Then::Kept);
         }
-        self.keep(destination, events()).await
+        // Boxed: PostHog nearly always takes it.
+        Box::pin(self.keep(events())).await
     }
 
     /// Brings events into the spool. After `Ok` they are safe.
     pub(crate) async fn keep(
         &self,
-        destination: &Destination,
         events: Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<Holder, NotSpooled> {
-        let name = &destination.project().name;
-        let project = self.delivery.project(name);
+        let name = &self.destination.project().name;
         let kept = match events {
-            Ok(events) => project.keep(events).await,
+            Ok(events) => self.project.keep(events).await,
             Err(error) => Err(error),
         };
         let Err(error) = kept else {
@@ -309,7 +325,7 @@ impl Backlog {
             SpoolError::TooLarge { events, of, .. } if events < of => {
                 ("They are dropped; the others are kept", Ok(Holder::Spool))
             }
-            SpoolError::TooLarge { .. } if project.mode() == DeliveryMode::Spool => {
+            SpoolError::TooLarge { .. } if self.project.mode() == DeliveryMode::Spool => {
                 ("They are refused", Err(NotSpooled::TooLarge))
             }
             _ => (
@@ -317,7 +333,7 @@ impl Backlog {
                 Err(NotSpooled::ForNow),
             ),
         };
-        if let Some(more) = self.carrier.log_limit.pass(name, error.code()) {
+        if let Some(more) = self.backlog.carrier.log_limit.pass(name, error.code()) {
             log::error!("project {name}: {error}. {then}{more}");
         }
         result
@@ -392,7 +408,7 @@ impl Upstream for Carrier {
             .await;
         destination.note(said.verdict);
         // Refusals of single events are what the dead letters tell.
-        let verdict = said.verdict.for_delivery(&said.words);
+        let verdict = said.for_delivery();
         if let delivery::Verdict::TryLater { .. } = verdict {
             let log_limit = &self.log_limit;
             said.verdict
