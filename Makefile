@@ -50,7 +50,7 @@ test: announce check supply-chain clients nats-server prometheus faketime web-se
 
 announce:
 	@echo "What is missing of these will be installed. Debian's packages: cmake, valgrind, chromium, firefox-esr with uBlock"
-	@echo "Origin, nats-server, prometheus, faketime, nginx, haproxy, caddy, curl. Below .deps/ and tests/clients/node_modules/:"
+	@echo "Origin, nats-server, prometheus, faketime, nginx, haproxy, caddy, curl, nghttp2-client. Below .deps/ and tests/clients/node_modules/:"
 	@echo "the npm, Python and Rust packages of Segment's clients, cargo-deny, the blockers' lists."
 
 # After each step: nothing here waits for a browser, a server or a disk.
@@ -116,12 +116,13 @@ prometheus:
 faketime:
 	@scripts/need faketime faketime --version
 
-# In front of the real binary, as docs/behind has them.
+# In front of the real binary, as docs/behind has them, and clients of it.
 web-servers:
 	@PATH="$$PATH:/usr/sbin" scripts/need nginx nginx -v
 	@PATH="$$PATH:/usr/sbin" scripts/need haproxy haproxy -v
 	@scripts/need caddy caddy version
 	@scripts/need curl curl --version
+	@scripts/need nghttp2-client h2load --version
 
 # Firefox, and uBlock Origin as Debian has it: the extension with its lists, for Firefox's tests and
 # for those of the lists. Where they cannot be had, these tests are left out, loudly.

@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use hedgerow::config::{parse, Environment};
-use hedgerow::Hedgerow;
+use hedgerow::{Config, Environment, Hedgerow};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{http_proxy_service, ProxyHttp, Session};
 use pingora::server::Server;
@@ -88,7 +87,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let listen = arguments.next().unwrap_or("127.0.0.1:8080".to_owned());
     let site = arguments.next().unwrap_or("127.0.0.1:3000".to_owned());
-    let (config, _) = parse(CONFIGURATION, &Environment::new("."))?;
+    let (config, _) = Config::parse(CONFIGURATION, &Environment::new("."))?;
     let shop = Shop {
         site: site.parse()?,
         requests: AtomicU64::new(0),

@@ -36,10 +36,10 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let hedgerow = Hedgerow::in_a_host(config)?;
     let mut server = Server::new(None)?;
     server.bootstrap();
-    let listen = hedgerow.config().listen.clone();
+    let config = hedgerow.config();
     let mut service = http_proxy_service(&server.configuration, MyProxy { hedgerow });
-    for listener in listen {
-        service.add_tcp(&listener.address.to_string());
+    for address in config.addresses() {
+        service.add_tcp(&address.to_string());
     }
     server.add_service(service);
     server.run_forever()

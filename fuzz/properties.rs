@@ -71,7 +71,7 @@ pub fn config_parse(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    if let Err(problems) = hedgerow::config::parse(text, &NoSecrets) {
+    if let Err(problems) = hedgerow::Config::parse(text, &NoSecrets) {
         let lines = text.split('\n').count();
         assert!(problems.count() > 0, "neither read nor refused");
         for problem in problems.iter() {

@@ -1,15 +1,14 @@
 //! Hedgerow: Segment traffic in, PostHog events out, one call in any Pingora proxy.
 //!
 //! - [`Hedgerow`] is that call: `hedgerow.intercept(session).await?` in a `request_filter`.
-//! - [`rewrite`] is what it does to a body, pure and without a proxy around it.
-//! - [`config`] is the YAML that both are built from.
+//! - [`Config`] is the YAML that it is built from.
+//! - [`Observer`] sees each message, and what became of it.
+//! - The crate [`hedgerow_rewrite`] is what happens to a body, pure and without a proxy around it.
 //!
 //! A configuration, and the proxy of the `hedgerow` binary around it:
 //!
 //! ```no_run
-//! use hedgerow::config::{parse, Environment};
-//! use hedgerow::proxy::Server;
-//! use hedgerow::Hedgerow;
+//! use hedgerow::{Config, Environment, Hedgerow, Server};
 //!
 //! let yaml = "
 //! projects:
@@ -19,7 +18,7 @@
 //!     segment: {project: shop}
 //! ";
 //! // Relative paths in the text start at the folder that is named here.
-//! let (config, warnings) = parse(yaml, &Environment::new("."))?;
+//! let (config, warnings) = Config::parse(yaml, &Environment::new("."))?;
 //! for warning in &warnings {
 //!     eprintln!("{}: {}", warning.place.line, warning.message);
 //! }
@@ -31,23 +30,56 @@
 //! each message, and why, is written down in the documents beside the source: `docs/mapping.md`
 //! and `docs/repairs.md`.
 
+// What is public is what this page shows. The modules are open to the binary, the tests and the
+// benchmarks, which are crates of their own; they change without notice.
+
+// The admin pages: `Hedgerow::admin` gives them whole.
+#[doc(hidden)]
 pub mod admin;
+// What a configuration holds, field by field: for the binary, which prints and checks it.
+#[doc(hidden)]
 pub mod config;
+// The stand-in for PostHog, for `hedgerow demo` and the tests.
 #[cfg(feature = "demo")]
+#[doc(hidden)]
 pub mod demo;
+// What `hedgerow doctor` says.
+#[doc(hidden)]
 pub mod doctor;
+// The log of the binary; a host has its own.
+#[doc(hidden)]
 pub mod logging;
 mod masked;
+// Requests and answers of the admin pages and the demo, as values.
+#[doc(hidden)]
 pub mod plain;
+// What names the framework: the items that are public are shown below.
+#[doc(hidden)]
 pub mod proxy;
+// First-party files, for `hedgerow init` and `hedgerow snippet`.
+#[doc(hidden)]
 pub mod site;
 
+// The inside of the rewriting, under the names that the binary and the tests use.
+#[doc(hidden)]
 pub use hedgerow_rewrite::{posthog, rewrite, segment};
+// The spool, under the name that the binary and the tests use.
+#[doc(hidden)]
 pub use hedgerow_spool as delivery;
 
-pub use config::Config;
-pub use proxy::Hedgerow;
-pub use rewrite::Rewriter;
+pub use admin::{Admin, Health, Unready};
+pub use config::{
+    Config, ConfigError, Environment, Place, Problem, Problems, SecretSource, Warning,
+    WithoutSecrets,
+};
+pub use hedgerow_rewrite::{Fate, Fault, Omission, Rewriter};
+pub use hedgerow_spool::SpoolError;
+pub use plain::Handler;
+pub use proxy::{
+    fetch_libraries, BuildError, Builder, Counts, FetchError, ForwardCounts, Hedgerow, Observer,
+    Plain, Server, ServerError,
+};
+pub use site::{LibraryError, Sha256};
 
 /// The code in the documents is compiled with the tests.
 #[cfg(doctest)]

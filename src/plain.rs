@@ -86,6 +86,7 @@ impl Response {
 /// Whatever answers requests. It must not block for long: it may be called on a network thread.
 pub trait Handler: Send + Sync {
     /// Answers one request.
+    #[doc(hidden)]
     fn handle(&self, request: &Request) -> Response;
 }
 

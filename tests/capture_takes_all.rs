@@ -17,7 +17,7 @@ use hedgerow::demo::capture::{Capacity, Capture};
 use hedgerow::demo::http::{Handler, Request};
 use hedgerow::posthog::{ApiKey, Batch, Envelope};
 use hedgerow::rewrite::{Arrival, Bounds, Mapping, Pulled, Recipient, Rewriter, Timestamp};
-use hedgerow::segment::Call;
+use hedgerow::segment::{self, Call};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 

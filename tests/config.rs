@@ -31,7 +31,7 @@ use std::env::VarError;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hedgerow::config::{parse, Config, Problems, SecretSource, Warning};
+use hedgerow::config::{Config, Problems, SecretSource, Warning};
 
 /// Answers for every variable and file, except those whose name says otherwise.
 pub struct Answers;
@@ -67,7 +67,7 @@ impl SecretSource for Answers {
 }
 
 pub fn read(text: &str) -> Result<(Config, Vec<Warning>), Problems> {
-    parse(text, &Answers)
+    Config::parse(text, &Answers)
 }
 
 /// The shortest useful file: one project, one route.

@@ -18,6 +18,8 @@ mod metrics;
 mod moving;
 #[path = "docs/protocols.rs"]
 mod protocols;
+#[path = "docs/public_items.rs"]
+mod public_items;
 #[path = "docs/quick_start.rs"]
 mod quick_start;
 #[path = "docs/repairs.rs"]

@@ -8,6 +8,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "leaving/early.rs"]
+mod early;
 #[path = "leaving/load.rs"]
 mod load;
 #[allow(dead_code)]

@@ -13,6 +13,8 @@ mod connections;
 mod rates;
 #[path = "limits/recording.rs"]
 mod recording;
+#[path = "limits/slow.rs"]
+mod slow;
 #[path = "support/started.rs"]
 mod started;
 mod support;

@@ -35,9 +35,11 @@ mod support;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use hedgerow::delivery::{Held, Lead, NatsSettings, NatsSpool, Portion, Rest, SpooledEvent, Store};
+use hedgerow::delivery::{
+    Lead, NatsSettings, NatsSpool, PeekLimit, QueuedEvent, Rest, SpooledEvent, Store,
+};
 
-const EVERYTHING: Portion = Portion {
+const EVERYTHING: PeekLimit = PeekLimit {
     events: usize::MAX,
     bytes: usize::MAX,
 };
@@ -65,7 +67,7 @@ fn names(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| format!("n{number}")).collect()
 }
 
-fn ids(held: &[Held]) -> Vec<String> {
+fn ids(held: &[QueuedEvent]) -> Vec<String> {
     held.iter()
         .map(|held| {
             let value: serde_json::Value = serde_json::from_slice(&held.body).unwrap();
@@ -98,11 +100,11 @@ async fn lead(spool: &NatsSpool) {
 }
 
 /// Everything that waits, once as much as expected is there.
-async fn take(spool: &NatsSpool, least: usize) -> Vec<Held> {
+async fn take(spool: &NatsSpool, least: usize) -> Vec<QueuedEvent> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         lead(spool).await;
-        match spool.take("shop", EVERYTHING).await {
+        match spool.peek("shop", EVERYTHING).await {
             Ok(taken) if taken.events.len() >= least => {
                 assert_eq!(taken.rest, Rest::Nothing);
                 return taken.events;

@@ -225,3 +225,38 @@ fn a_route_that_the_call_cannot_serve_is_an_error_when_it_is_built() {
         "{said}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_stops_in_mid_upload_gets_the_answer_that_came_early() {
+    let posthog = Recorder::early(|_| {
+        let no = response("503 Service Unavailable", "", "no");
+        Some(Act::AnswerAndClose(no))
+    })
+    .await;
+    let proxy = host(&posthog.url(), &site().await, Speaks::Both).await;
+    for path in ["/hr/v1/b", "/ph/s/"] {
+        let body = support::batch(3_000, 1_000);
+        let sent = &body.as_bytes()[..2_000_000];
+        let mut client = h2::Client::connect(proxy.address).await;
+        let (answer, mut sending) = client.post(path, &[]).await;
+        let answer = h2::answer(answer);
+        tokio::pin!(answer);
+        let stopped = async {
+            h2::send(&mut sending, sent, false).await;
+            std::future::pending::<()>().await
+        };
+        let answer = tokio::select! {
+            answer = &mut answer => answer,
+            () = stopped => unreachable!("it waits for the answer"),
+        };
+        assert_eq!(answer.status, 503, "{path}");
+        let mut client = Client::connect(proxy.address).await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        client.send(head.as_bytes()).await;
+        client.send(sent).await;
+        assert_eq!(client.answer().await.status, 503, "{path}");
+    }
+}

@@ -8,6 +8,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "reload/against.rs"]
+mod against;
 #[path = "leaving/load.rs"]
 mod load;
 #[allow(dead_code)]

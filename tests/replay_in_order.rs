@@ -22,9 +22,9 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use hedgerow::delivery::{
-    BreakerSettings, Condition, Delivery, DeliveryMode, Encoding, Form, Letters, Parcel, Refusal,
-    Replay, ReplaySettings, Route, Spool, SpoolCommand, SpoolSettings, SpooledEvent, Store,
-    Upstream, Verdict,
+    BreakerSettings, Condition, Delivery, DeliveryMode, Encoding, Form, OutgoingBatch, Refusal,
+    Replay, ReplaySettings, Route, Selection, Spool, SpoolCommand, SpoolSettings, SpooledEvent,
+    Store, Upstream, Verdict,
 };
 use hedgerow::posthog::{ApiKey, Envelope};
 
@@ -86,7 +86,7 @@ impl Upstream for Scripted {
         (project != "unknown").then(|| Envelope::new(&ApiKey::new("phc_a").unwrap()))
     }
 
-    async fn deliver(&self, project: &str, parcel: Parcel) -> Verdict {
+    async fn deliver(&self, project: &str, batch: OutgoingBatch) -> Verdict {
         let before = {
             let mut under_way = self.under_way.lock().unwrap();
             let number = under_way.entry(project.to_owned()).or_default();
@@ -97,11 +97,11 @@ impl Upstream for Scripted {
             self.overlaps.fetch_add(1, Ordering::Relaxed);
         }
         tokio::time::sleep(self.slow).await;
-        let json = match parcel.encoding {
-            Encoding::Identity => parcel.body.to_vec(),
+        let json = match batch.encoding {
+            Encoding::Identity => batch.body.to_vec(),
             Encoding::Gzip => {
                 let mut json = Vec::new();
-                flate2::read::GzDecoder::new(parcel.body.as_ref())
+                flate2::read::GzDecoder::new(batch.body.as_ref())
                     .read_to_end(&mut json)
                     .unwrap();
                 json
@@ -115,7 +115,7 @@ impl Upstream for Scripted {
             .iter()
             .map(|event| event["uuid"].as_str().unwrap().to_owned())
             .collect();
-        assert_eq!(ids.len(), parcel.events);
+        assert_eq!(ids.len(), batch.events);
         let mut batches = self.batches.lock().unwrap();
         let verdict = (self.script)(batches.len(), &ids);
         batches.push(Batch {
@@ -123,7 +123,7 @@ impl Upstream for Scripted {
             ids,
             at: Instant::now(),
             verdict: verdict.clone(),
-            wire: parcel.body.len(),
+            wire: batch.body.len(),
             json: json.len(),
         });
         *self.under_way.lock().unwrap().get_mut(project).unwrap() -= 1;

@@ -11,7 +11,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use hedgerow::config::{json_schema, parse, WithoutSecrets};
+use hedgerow::config::{json_schema, Config, WithoutSecrets};
 use jsonschema::Validator;
 use serde_json::{json, Value};
 
@@ -146,7 +146,7 @@ server: {threads: 2}
 fn what_the_schema_can_express_it_says_as_the_reader_does() {
     let validator = validator();
     let both = |yaml: &str| {
-        let read = parse(yaml, &WithoutSecrets::new("."));
+        let read = Config::parse(yaml, &WithoutSecrets::new("."));
         (faults(&validator, yaml).is_empty(), read.is_ok())
     };
     assert_eq!(both(FILE), (true, true), "{:?}", faults(&validator, FILE));

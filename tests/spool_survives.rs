@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use hedgerow::delivery::{
-    outlive_file_size_limit, Held, Lead, Portion, Position, Refusal, Spool, SpoolCommand,
+    outlive_file_size_limit, Lead, PeekLimit, Position, QueuedEvent, Refusal, Spool, SpoolCommand,
     SpoolError, SpoolSettings, SpooledEvent, Store,
 };
 
@@ -34,7 +34,7 @@ mod support;
 
 use support::disk::SmallDisk;
 
-const EVERYTHING: Portion = Portion {
+const EVERYTHING: PeekLimit = PeekLimit {
     events: usize::MAX,
     bytes: usize::MAX,
 };
@@ -47,17 +47,17 @@ fn event(id: &str, padding: usize) -> SpooledEvent {
     SpooledEvent::new(Bytes::from(text), SystemTime::now()).unwrap()
 }
 
-fn id(held: &Held) -> String {
+fn id(held: &QueuedEvent) -> String {
     let value: serde_json::Value = serde_json::from_slice(&held.body).unwrap();
     value["uuid"].as_str().unwrap().to_owned()
 }
 
-fn ids(held: &[Held]) -> Vec<String> {
+fn ids(held: &[QueuedEvent]) -> Vec<String> {
     held.iter().map(id).collect()
 }
 
-async fn all(spool: &Spool) -> Vec<Held> {
-    spool.take("shop", EVERYTHING).await.unwrap().events
+async fn all(spool: &Spool) -> Vec<QueuedEvent> {
+    spool.peek("shop", EVERYTHING).await.unwrap().events
 }
 
 /// Tries again until it works, because a spool recovers by itself and not at once.
@@ -245,14 +245,14 @@ async fn an_event_that_comes_again_while_it_waits_is_kept_once() {
     spool.append("shop", vec![event("b", 1)]).await.unwrap();
     let held = all(&spool).await;
     assert_eq!(ids(&held), ["a", "b"]);
-    let other = spool.take("other", EVERYTHING).await.unwrap().events;
+    let other = spool.peek("other", EVERYTHING).await.unwrap().events;
     assert_eq!(
         ids(&other),
         ["a"],
         "another project's event is another event"
     );
     // Once it is gone it may come again: PostHog collapses that.
-    spool.settle("shop", vec![held[0].position]).await;
+    spool.acknowledge("shop", vec![held[0].position]).await;
     spool.append("shop", vec![event("a", 1)]).await.unwrap();
     assert_eq!(ids(&all(&spool).await), ["b", "a"]);
 }

@@ -8,6 +8,18 @@
     clippy::indexing_slicing
 )]
 
+#[allow(dead_code)]
+#[path = "wire/doors.rs"]
+mod doors;
+#[path = "wire/early.rs"]
+mod early;
+#[path = "wire/pipelined.rs"]
+mod pipelined;
+#[allow(dead_code)]
+#[path = "leaving/process.rs"]
+mod process;
+#[path = "reload/running.rs"]
+mod running;
 mod support;
 
 use support::client::{post, Client};

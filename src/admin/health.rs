@@ -84,6 +84,7 @@ pub struct Health {
 
 impl Health {
     /// Health that asks `unready` for each request.
+    #[doc(hidden)]
     pub fn new(unready: impl Fn() -> Vec<Unready> + Send + Sync + 'static) -> Self {
         Self {
             unready: Box::new(unready),

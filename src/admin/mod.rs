@@ -18,6 +18,7 @@ use crate::plain::{Handler, Request, Response};
 
 mod access;
 mod advice;
+mod configuration;
 mod health;
 pub mod live;
 pub mod metrics;
@@ -37,8 +38,9 @@ pub use requests::{key_end, Answered, Asked, RequestCount, Requests, Takes, Turn
 use samples::Samples;
 pub use samples::EVERY as SAMPLED_EVERY;
 pub use state::{
-    Answers, CertificateState, Condition, ConfigState, ConnectionCounts, Forwarded, LastError,
-    ProjectState, RouteState, SpoolSize, SpoolState, Stalled, State, Trouble, UpstreamState,
+    Answers, CertificateState, Condition, ConfigRefusal, ConfigState, ConnectionCounts, Forwarded,
+    LastError, ProjectState, RouteState, SpoolSize, SpoolState, Stalled, State, Trouble,
+    UpstreamState,
 };
 
 /// The pages of the admin address.
@@ -49,6 +51,7 @@ pub use state::{
 /// | `/health` | 200 and a little JSON as long as the process serves |
 /// | `/healthz`, `/readyz` | whether it lives, and whether it should get requests |
 /// | `/metrics` | counters and gauges in Prometheus's text format 0.0.4 |
+/// | `/config` | the configuration at work, without its secrets |
 pub struct Admin {
     state: Box<dyn Fn() -> State + Send + Sync>,
     live: Arc<Live>,
@@ -60,6 +63,7 @@ pub struct Admin {
     file: Option<PathBuf>,
 }
 
+#[doc(hidden)]
 impl Admin {
     /// An admin page that asks `state` for each request, and shows `live` to clients that may see it.
     pub fn new(
@@ -131,6 +135,10 @@ impl Admin {
                 self.shown(request, |admin| admin.live.detail(request.query.as_deref()))
             }
             "/live/state" => self.shown(request, Self::overview),
+            "/config" => self.shown(request, |admin| {
+                let (state, file) = ((admin.state)().config, admin.file.as_deref());
+                configuration::running(&state, file, request.query.as_deref())
+            }),
             path => match (page::asset(path), Question::of_path(path)) {
                 (Some(asset), _) => asset,
                 (None, Some(question)) => question.answer(|| (self.state)().unready),
@@ -189,7 +197,8 @@ impl Admin {
             "waiting": waiting,
             "config": {
                 "generation": state.config.generation,
-                "last_refusal": state.config.last_refusal,
+                "last_refusal": state.config.last_refusal.as_ref().map(|refusal| &refusal.says),
+                "last_refusal_at": state.config.last_refusal.as_ref().map(|refusal| refusal.at),
             },
             "posthog": state.projects.iter().map(|project| {
                 (project.name.clone(), json!(project.posthog.word()))

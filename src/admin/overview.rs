@@ -18,6 +18,13 @@ pub(super) fn overview(state: &State, samples: &Samples, file: Option<&Path>, no
         "now": now,
         "file": file.map(|file| file.display().to_string()),
         "version": env!("CARGO_PKG_VERSION"),
+        "config": {
+            "generation": state.config.generation,
+            "since": state.config.since,
+            "refused": state.config.last_refusal.as_ref().map(|refusal| {
+                json!({"at": refusal.at, "says": refusal.says})
+            }),
+        },
         "projects": projects.collect::<Vec<_>>(),
         "spool": state.spool.is_some(),
         "unready": state.unready.iter().map(|reason| reason.word()).collect::<Vec<_>>(),

@@ -9,69 +9,59 @@ use super::metrics::Timing;
 use super::RouteState;
 use crate::segment::{self, Kind, Recognised};
 
-/// What a request asked for, as far as Hedgerow tells calls apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Asked {
-    /// One of Segment's calls with one message.
-    One(Kind),
+macro_rules! asked {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// What a request asked for, as far as Hedgerow tells calls apart.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Asked {
+            /// One of Segment's calls with one message.
+            One(Kind),
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Asked {
+            const OTHERS: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The value of the label.
+            pub fn word(self) -> &'static str {
+                match self {
+                    Self::One(kind) => kind.name(),
+                    $(Self::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+asked! {
     /// A batch of messages.
-    Batch,
+    Batch = "batch",
     /// A pixel.
-    Pixel,
+    Pixel = "pixel",
     /// The SDKs' own telemetry.
-    Telemetry,
+    Telemetry = "telemetry",
     /// A CORS preflight.
-    Preflight,
+    Preflight = "preflight",
     /// analytics.js and what belongs to it.
-    File,
+    File = "file",
     /// A path or a method of a Segment route that is no call.
-    Unknown,
+    Unknown = "unknown",
     /// A request of posthog-js on its route.
-    PostHog,
+    PostHog = "posthog",
     /// A page or a file of the site behind an `origin`.
-    Site,
+    Site = "site",
     /// Nothing that a route was found for.
-    Nothing,
+    Nothing = "none",
 }
 
 impl Asked {
-    const ALL: [Self; 15] = [
-        Self::One(Kind::Track),
-        Self::One(Kind::Page),
-        Self::One(Kind::Screen),
-        Self::One(Kind::Identify),
-        Self::One(Kind::Group),
-        Self::One(Kind::Alias),
-        Self::Batch,
-        Self::Pixel,
-        Self::Telemetry,
-        Self::Preflight,
-        Self::File,
-        Self::Unknown,
-        Self::PostHog,
-        Self::Site,
-        Self::Nothing,
-    ];
+    /// How many there are.
+    const NUMBER: usize = Kind::ALL.len() + Self::OTHERS.len();
 
     /// Everything that can be asked for.
-    pub fn all() -> &'static [Self] {
-        &Self::ALL
-    }
-
-    /// The value of the label.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::One(kind) => kind.name(),
-            Self::Batch => "batch",
-            Self::Pixel => "pixel",
-            Self::Telemetry => "telemetry",
-            Self::Preflight => "preflight",
-            Self::File => "file",
-            Self::Unknown => "unknown",
-            Self::PostHog => "posthog",
-            Self::Site => "site",
-            Self::Nothing => "none",
-        }
+    pub fn all() -> impl Iterator<Item = Self> {
+        let calls = Kind::ALL.iter().map(|kind| Self::One(*kind));
+        calls.chain(Self::OTHERS.iter().copied())
     }
 }
 
@@ -184,6 +174,8 @@ answered! {
     PostHog = "503" "posthog",
     /// The spool could not keep the events.
     Spool = "503" "spool",
+    /// The body for a server of the site came too slowly.
+    SlowUpload = "408" "slow_body",
     /// `limits.memory` is used up.
     Memory = "503" "memory",
     /// The body came too slowly.
@@ -229,6 +221,7 @@ impl Answered {
                 | Self::Spool
                 | Self::Memory
                 | Self::SlowBody
+                | Self::SlowUpload
                 | Self::NotYet
                 | Self::BadGateway
                 | Self::Unavailable
@@ -259,6 +252,7 @@ impl Answered {
             401 => Self::UnknownWriteKey,
             404 => Self::UnknownPath,
             405 => Self::MethodNotAllowed,
+            408 => Self::SlowUpload,
             413 => Self::TooLarge,
             400 => Self::Malformed,
             502 => Self::BadGateway,
@@ -322,7 +316,7 @@ pub struct RequestCount {
 
 impl Tally {
     fn new(route: String, takes: Takes) -> Self {
-        let places = Asked::ALL.len() * Answered::ALL.len();
+        let places = Asked::NUMBER * Answered::ALL.len();
         Self {
             route,
             takes,
@@ -347,7 +341,7 @@ impl Tally {
     }
 
     fn count(&self, asked: Asked, answered: Answered) {
-        let call = Asked::ALL.iter().position(|one| *one == asked);
+        let call = Asked::all().position(|one| one == asked);
         let place = call.map(|call| call * Answered::ALL.len() + answered as usize);
         if let Some(count) = place.and_then(|place| self.counts.get(place)) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -355,10 +349,9 @@ impl Tally {
     }
 
     fn read(&self, into: &mut Vec<RequestCount>) {
-        let kinds = Asked::ALL.iter().flat_map(|asked| {
-            Answered::ALL
-                .iter()
-                .map(move |answered| (*asked, *answered))
+        let kinds = Asked::all().flat_map(|asked| {
+            let answered = Answered::ALL.iter();
+            answered.map(move |answered| (asked, *answered))
         });
         for ((asked, answered), count) in kinds.zip(&self.counts) {
             let number = count.load(Ordering::Relaxed);

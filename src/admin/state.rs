@@ -1,9 +1,11 @@
 //! What the admin page tells, as plain values.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::metrics::{ProcessState, Times};
+use crate::config::Outline;
 
 /// The state of the proxy at one moment. All counts are since the start.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -83,8 +85,19 @@ pub struct ConfigState {
     pub refused: u64,
     /// When the last one came into force, in seconds since 1970.
     pub since: u64,
-    /// Why the last change was refused; none if it came into force.
-    pub last_refusal: Option<String>,
+    /// The last change, where it was refused; none if it came into force.
+    pub last_refusal: Option<ConfigRefusal>,
+    /// What the configuration at work says, where it was read from a file.
+    pub outline: Option<Arc<Outline>>,
+}
+
+/// A change of the configuration that was refused as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigRefusal {
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// Why.
+    pub says: String,
 }
 
 /// Connections of clients to the listeners.
@@ -100,6 +113,10 @@ pub struct ConnectionCounts {
     pub refused_for_one_client: u64,
     /// Closed while they were idle, so that others could be taken.
     pub closed_for_room: u64,
+    /// Ended because the head of a request took too long.
+    pub slow_heads: u64,
+    /// Ended because the handshake of TLS took too long.
+    pub slow_handshakes: u64,
 }
 
 /// One project.
@@ -232,15 +249,15 @@ pub struct SpoolState {
     /// Made durable.
     pub appended: u64,
     /// Not stored because the same event was waiting already.
-    pub collapsed: u64,
+    pub deduplicated: u64,
     /// Delivered from it.
-    pub settled: u64,
+    pub replayed: u64,
     /// Moved to the dead letters.
-    pub buried: u64,
+    pub dead_lettered: u64,
     /// Dropped because they were too old.
     pub expired: u64,
     /// Dead letters dropped for lack of room.
-    pub crowded_out: u64,
+    pub dead_letters_evicted: u64,
     /// Not kept: the spool was full or could not be written.
     pub refused: u64,
     /// Whether it takes events.

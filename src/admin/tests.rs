@@ -269,3 +269,52 @@ fn the_page_asks_for_nothing_from_elsewhere() {
     }
     assert!(asked.len() > 10, "{asked:?}");
 }
+
+#[test]
+fn the_configuration_at_work_is_shown_without_its_secrets_to_who_may_see_the_live_view() {
+    let text = "projects: {shop: {host: us, api_key: phc_secret}}\n";
+    let outline = Arc::new(crate::config::Outline::of(text).unwrap());
+    let with_outline = |view| {
+        let outline = Arc::clone(&outline);
+        let mut admin = admin_with(view);
+        admin.state = Box::new(move || State {
+            config: ConfigState {
+                generation: 3,
+                outline: Some(Arc::clone(&outline)),
+                last_refusal: Some(ConfigRefusal {
+                    at: 1_795_166_100,
+                    says: "hedgerow.yaml:1:1: no".to_owned(),
+                }),
+                ..ConfigState::default()
+            },
+            ..state()
+        });
+        admin
+    };
+    let admin = with_outline(LiveView::Open);
+    let answer = get(&admin, "/config", "127.0.0.1");
+    assert!(!body(&answer).contains("phc_secret"));
+    let said: Value = serde_json::from_str(&body(&answer)).unwrap();
+    assert_eq!(said["generation"], 3);
+    let values = said["values"].as_array().unwrap();
+    let key = json!({"path": "projects.shop.api_key", "value": "(hidden)"});
+    assert!(values.contains(&key), "{said}");
+    let salted = body(&get(&admin, "/config?salt=0123456789abcdef", "127.0.0.1"));
+    assert!(!salted.contains("phc_secret") && salted.contains("\"digest\":\""));
+    let short = get(&admin, "/config?salt=1", "127.0.0.1");
+    assert_eq!(short.status, StatusCode::BAD_REQUEST);
+    // The strip of the live view says it too.
+    let strip: Value =
+        serde_json::from_str(&body(&get(&admin, "/live/state", "127.0.0.1"))).unwrap();
+    assert_eq!(strip["config"]["generation"], 3);
+    assert_eq!(strip["config"]["refused"]["says"], "hedgerow.yaml:1:1: no");
+    assert_eq!(strip["config"]["refused"]["at"], 1_795_166_100);
+    // A name of a page's own, a missing token, a live view that is off.
+    let named = get(&admin, "/config", "rebound.example");
+    assert_eq!(named.status, StatusCode::MISDIRECTED_REQUEST);
+    let token = LiveView::Token(Token::new("0123456789abcdef+/").unwrap());
+    for (view, status) in [(token, 401), (LiveView::Off, 404)] {
+        let answer = get(&with_outline(view), "/config", "127.0.0.1");
+        assert_eq!(answer.status, status);
+    }
+}

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::DateTime;
 use clap::Args;
+use hedgerow::admin::{LiveView, Token};
 use hedgerow::config::{self, Config};
-use hedgerow::proxy::{check_server, FetchError};
+use hedgerow::posthog::{Host, HostError};
+use hedgerow::proxy::{check_server, compare_with_running, FetchError};
 
 use super::output::{complain, print};
 use super::{doctor, file, End, Keys};
@@ -21,10 +24,14 @@ pub(super) struct Options {
     /// Look at everything around it as well, as `doctor` does. Sends an event to each project.
     #[arg(long, conflicts_with = "no_secrets")]
     online: bool,
-    /// Say what is different from this configuration, such as the one that is at work, instead of
-    /// printing the routes.
-    #[arg(long, value_name = "FILE", conflicts_with = "online")]
-    against: Option<PathBuf>,
+    /// Say what is different from this file, or from what the process at work has whose `admin` is
+    /// at this URL (http://127.0.0.1:9090), instead of printing the routes.
+    #[arg(long, value_name = "FILE or URL", conflicts_with = "online")]
+    against: Option<String>,
+    /// The token of the `admin` at that URL: env:NAME, file:PATH or the token itself. Without it the
+    /// one of this file.
+    #[arg(long, value_name = "TOKEN", requires = "against")]
+    token: Option<String>,
 }
 
 /// Prints the routes as a table, or every mistake with its place.
@@ -39,7 +46,7 @@ pub(super) fn check(config: Option<&Path>, options: &Options) -> End {
         Ok((config, path)) => {
             let printed = match &options.against {
                 None => print(&config::render_table(&config)),
-                Some(other) => against(other, &path),
+                Some(other) => against(other, &path, &config, options.token.as_deref()),
             };
             match startable(config.clone()) {
                 Ok(()) if options.online => doctor::look(&config, None),
@@ -56,8 +63,15 @@ pub(super) fn check(config: Option<&Path>, options: &Options) -> End {
     }
 }
 
-/// Prints what changes from one file to another.
-fn against(before: &Path, after: &Path) -> End {
+/// Prints what changes from a file, or from a running process, to this file.
+fn against(before: &str, after: &Path, config: &Config, token: Option<&str>) -> End {
+    match before.contains("://") {
+        true => against_running(before, config, token),
+        false => against_file(Path::new(before), after),
+    }
+}
+
+fn against_file(before: &Path, after: &Path) -> End {
     let read = |path: &Path| {
         std::fs::read_to_string(path).map_err(|error| {
             complain!("hedgerow: {}: {error}", path.display());
@@ -77,6 +91,65 @@ fn against(before: &Path, after: &Path) -> End {
             End::Unable
         }
     }
+}
+
+fn against_running(url: &str, config: &Config, token: Option<&str>) -> End {
+    let asked = admin_at(url).and_then(|host| {
+        let said = token.map(token_of).transpose()?;
+        let known = match &config.live {
+            LiveView::Token(token) => Some(token.clone()),
+            LiveView::Off | LiveView::Open => None,
+        };
+        Ok((host, said.or(known)))
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| error.to_string());
+    let outline = config.outline.clone().unwrap_or_default();
+    let running = asked.and_then(|(host, token)| {
+        let comparing = compare_with_running(&host, token.as_ref(), &outline);
+        let compared = runtime?.block_on(comparing);
+        compared.map_err(|error| error.to_string())
+    });
+    match running {
+        Ok(running) => {
+            if let Some((at, says)) = running.last_refusal {
+                let at = DateTime::from_timestamp(at, 0).unwrap_or_default();
+                complain!(
+                    "hedgerow: the process has generation {} at work, and refused a change at \
+                     {}: {says}",
+                    running.generation,
+                    at.format("%Y-%m-%dT%H:%M:%SZ")
+                );
+            }
+            print(&config::render_differences(&running.differences))
+        }
+        Err(reason) => {
+            complain!("hedgerow: {url}: {reason}");
+            End::Unable
+        }
+    }
+}
+
+/// The admin address in a URL; the path of one of its pages may stand behind it.
+fn admin_at(url: &str) -> Result<Host, String> {
+    let base = url.trim_end_matches('/');
+    let base = base.strip_suffix("/config").unwrap_or(base);
+    base.parse().map_err(|error: HostError| error.to_string())
+}
+
+fn token_of(said: &str) -> Result<Token, String> {
+    let text = match (said.strip_prefix("env:"), said.strip_prefix("file:")) {
+        (Some(name), _) => {
+            std::env::var(name).map_err(|_| format!("the variable {name} is not set"))?
+        }
+        (None, Some(path)) => {
+            std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?
+        }
+        (None, None) => said.to_owned(),
+    };
+    Token::new(text.trim()).map_err(|message| format!("--token: {message}"))
 }
 
 /// Whether `run` would start. Of analytics.js, what is not kept yet is fetched now, so that the

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::Args;
 use hedgerow::config::{Action, Config, Project};
 use hedgerow::posthog::{Batch, Envelope};
 use hedgerow::rewrite::privacy::Signal;
@@ -31,8 +32,8 @@ pub(super) struct Options {
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
     /// What single messages are, as the path of a tracking call says it; batches name it themselves.
-    #[arg(long = "type", value_name = "TYPE")]
-    kind: Option<MessageType>,
+    #[arg(long = "type", value_name = "TYPE", value_parser = message_type())]
+    kind: Option<Kind>,
     /// The client's address, for messages whose library cannot know it.
     #[arg(long, value_name = "IP")]
     client_ip: Option<IpAddr>,
@@ -50,27 +51,10 @@ pub(super) struct Options {
     explain: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum MessageType {
-    Track,
-    Page,
-    Screen,
-    Identify,
-    Group,
-    Alias,
-}
-
-impl From<MessageType> for Kind {
-    fn from(named: MessageType) -> Self {
-        match named {
-            MessageType::Track => Self::Track,
-            MessageType::Page => Self::Page,
-            MessageType::Screen => Self::Screen,
-            MessageType::Identify => Self::Identify,
-            MessageType::Group => Self::Group,
-            MessageType::Alias => Self::Alias,
-        }
-    }
+/// Takes the names of all calls, and lists them in `--help`.
+fn message_type() -> impl TypedValueParser<Value = Kind> {
+    let names = PossibleValuesParser::new(Kind::ALL.iter().map(|kind| kind.name()));
+    names.try_map(|name| Kind::of_type(&name).ok_or("no such call"))
 }
 
 fn received_at(text: &str) -> Result<Timestamp, String> {
@@ -279,7 +263,7 @@ impl Lines<'_> {
         report: &mut Report,
         output: &mut impl Write,
     ) -> io::Result<Result<(), Unusable>> {
-        let kind = self.options.kind.map(Kind::from);
+        let kind = self.options.kind;
         let call = kind.map_or(Call::Batch, Call::One);
         let mut rewrite = self.rewriter.begin(Arrival {
             received_at: self.options.received_at,

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use clap::Args;
-use hedgerow::config::{self, Environment};
+use hedgerow::config::render_problems;
 use hedgerow::demo::live::{render_terminal, Entry};
 use hedgerow::demo::shop::Library;
 use hedgerow::demo::{Demo, DemoOptions, API_KEY};
 use hedgerow::proxy::{Observer, Server};
 use hedgerow::rewrite::Fate;
-use hedgerow::Hedgerow;
+use hedgerow::{Config, Environment, Hedgerow};
 
 use super::output::complain;
 use super::End;
@@ -64,8 +64,8 @@ fn serve(options: &Options) -> Result<(), String> {
         prefix = parts.prefix,
         spool = spool.0.display().to_string(),
     );
-    let (config, _) = config::parse(&yaml, &Environment::new(Path::new(".")))
-        .map_err(|problems| config::render_problems(&problems, "the demo's configuration"))?;
+    let (config, _) = Config::parse(&yaml, &Environment::new(Path::new(".")))
+        .map_err(|problems| render_problems(&problems, "the demo's configuration"))?;
     let observer = Arc::new(Terminal {
         seen: AtomicU64::new(0),
         width: terminal_width(),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hedgerow::config::{parse, Problems, WithoutSecrets};
+use hedgerow::config::{Config, Problems, WithoutSecrets};
 use hedgerow::site::init::{
     init as text, InitOptions, PostHogJs, Way, DEFAULT_ANALYTICS_JS, DEFAULT_LISTEN,
 };
@@ -91,7 +91,7 @@ pub(super) fn init(options: &Options) -> End {
     };
     // A flag with a mistake is told now, and not by the first `hedgerow run`. No key is needed for
     // that.
-    match parse(&text, &WithoutSecrets::new("")) {
+    match Config::parse(&text, &WithoutSecrets::new("")) {
         Ok((_, warnings)) => {
             for warning in &warnings {
                 complain!(

@@ -78,6 +78,7 @@ pub(super) const CHECK: &str = concat!(
   hedgerow check --no-secrets conf/hedgerow.yaml
   hedgerow check --online hedgerow.yaml
   hedgerow check --against hedgerow.yaml new.yaml
+  hedgerow check --against http://127.0.0.1:9090 hedgerow.yaml
 
 ",
     environment!(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hedgerow::config::Config;
-use hedgerow::proxy::{outlive_signals, unknown_keys, ConfigFile, FetchError, Server};
+use hedgerow::proxy::{allow_descriptors, unknown_keys, ConfigFile, FetchError, Server, Signals};
 use hedgerow::Hedgerow;
 
 use super::output::complain;
@@ -44,9 +44,13 @@ impl Options {
 
 /// Serves until it is told to stop.
 pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
-    if let Err(error) = outlive_signals() {
-        log::warn!("SIGHUP, SIGUSR1 and SIGUSR2 would end this process: {error}");
-    }
+    let mut signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain!("hedgerow: signals cannot be caught: {error}");
+            return End::Unable;
+        }
+    };
     let path = match file::find(config, options.file.as_deref()) {
         Ok(path) => path,
         Err(end) => return end,
@@ -72,6 +76,11 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
         // Calls are taken all the same; the first page that asks for the script tries again.
         Err(error) => log::warn!("analytics.js is not there yet: {error}"),
     }
+    // From here on something may wait to be served: it is, and then the process leaves.
+    if signals.stopped() {
+        log::info!("it was told to stop before it served");
+        return End::Well;
+    }
     let server = Hedgerow::new(config)
         .map_err(|error| error.to_string())
         .and_then(|hedgerow| {
@@ -92,7 +101,7 @@ pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
             tell_of_certificates(&hedgerow);
             look_at_keys(Config::clone(&hedgerow.config()));
             drop(hedgerow);
-            server.run();
+            server.run_until(Box::new(signals));
             log::info!("it has left");
             End::Well
         }
@@ -138,35 +147,6 @@ fn look_at_keys(config: Config) {
             log::error!("{warning}");
         }
     });
-}
-
-/// Descriptors for anything but clients' connections: connections to PostHog, files.
-const OTHERS: u64 = 512;
-
-/// Raises the bound on descriptors as far as this process may, and says when it is not enough for
-/// the connections that are allowed.
-fn allow_descriptors(connections: usize) {
-    use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
-    let wanted = connections as u64 + OTHERS;
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let allowed = maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let raised = Rlimit {
-        current: Some(allowed),
-        maximum,
-    };
-    let allowed = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => allowed,
-        Err(_) => current.unwrap_or_default(),
-    };
-    if allowed < wanted {
-        log::warn!(
-            "{allowed} descriptors are allowed, which is too few for {connections} connections \
-             (`limits.connections`); raise LimitNOFILE or `ulimit -n` to {wanted}"
-        );
-    }
 }
 
 /// A crash leaves no file with keys and events in it.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use hedgerow::config::SpoolPlace;
-use hedgerow::delivery::{Form, Letters, SpoolCommand};
+use hedgerow::delivery::{Form, Selection, SpoolCommand};
 
 use super::output::{aligned, complain, print};
 use super::{file, End, Keys};
@@ -49,7 +49,7 @@ struct Which {
     all: bool,
 }
 
-impl From<&Which> for Letters {
+impl From<&Which> for Selection {
     fn from(which: &Which) -> Self {
         match which.all {
             true => Self::All,
@@ -152,15 +152,15 @@ mod tests {
 
     #[test]
     fn a_line_says_what_is_done_with_which_letters() {
-        let numbers = |numbers: &[i64]| Letters::Numbers(numbers.to_vec());
+        let numbers = |numbers: &[i64]| Selection::Numbers(numbers.to_vec());
         for (line, expected) in [
             ("ls", SpoolCommand::Ls(Form::Lines)),
             ("ls --json", SpoolCommand::Ls(Form::Json)),
             ("show 2", SpoolCommand::Show { number: 2 }),
             ("retry 1 2", SpoolCommand::Retry(numbers(&[1, 2]))),
-            ("retry --all", SpoolCommand::Retry(Letters::All)),
+            ("retry --all", SpoolCommand::Retry(Selection::All)),
             ("drop 3", SpoolCommand::Drop(numbers(&[3]))),
-            ("drop --all", SpoolCommand::Drop(Letters::All)),
+            ("drop --all", SpoolCommand::Drop(Selection::All)),
         ] {
             assert_eq!(parse(line), Some(expected), "{line}");
         }

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::listeners::Listener;
 use super::listeners::{address, overlap};
-use super::model::Listener;
 use super::reader::{Field, Reader, Section};
 use super::schema;
 use super::secret;
@@ -71,7 +71,7 @@ fn section<'t>(
     reader: &mut Reader<'_>,
     field: &Field<'t>,
 ) -> Option<(Field<'t>, Wanted, Option<Token>)> {
-    let section = reader.section(field, schema::ADMIN)?;
+    let section = reader.section(field, &schema::ADMIN)?;
     let address = section.require(reader, "address").cloned();
     let choices = [("on", Wanted::Yes), ("off", Wanted::No)];
     let wanted = match section.get("live") {

@@ -28,7 +28,7 @@ pub(super) enum SpoolNamed {
 /// Reads `delivery`.
 pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> (Delivery, SpoolNamed) {
     let mut delivery = Delivery::default();
-    let Some(section) = reader.optional_section(top, "delivery", schema::DELIVERY) else {
+    let Some(section) = reader.optional_section(top, "delivery", &schema::DELIVERY) else {
         return (delivery, SpoolNamed::No);
     };
     let range = Duration::from_millis(1)..=Duration::from_secs(600);
@@ -62,7 +62,7 @@ pub(super) fn of_project(
     project: &Section<'_>,
     named: SpoolNamed,
 ) -> Option<DeliveryMode> {
-    let section = reader.optional_section(project, "delivery", schema::PROJECT_DELIVERY)?;
+    let section = reader.optional_section(project, "delivery", &schema::PROJECT_DELIVERY)?;
     mode(reader, &section, named)
 }
 
@@ -87,7 +87,7 @@ fn spool(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Spool> {
         }
         None => {}
     }
-    let section = reader.section(field, schema::SPOOL)?;
+    let section = reader.section(field, &schema::SPOOL)?;
     let place = place(reader, &section);
     let max_size = reader.size(&section, "max_size", 1 << 20..=1 << 50);
     let max_age = reader.duration(&section, "max_age", Duration::from_secs(1)..=DAY * 366);
@@ -138,7 +138,7 @@ fn place(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SpoolPlace> {
 }
 
 fn nats(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NatsPlace> {
-    let section = reader.section(field, schema::NATS)?;
+    let section = reader.section(field, &schema::NATS)?;
     let url = section.require(reader, "url").cloned();
     let found = url.and_then(|field| servers(reader, &field));
     let stream = match section.get("stream").cloned() {

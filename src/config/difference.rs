@@ -1,17 +1,12 @@
 //! What is different between two configurations, key by key. Secrets are named and not shown.
 
-use std::collections::BTreeMap;
-
+use super::model::Delivery;
+use super::outline::{is_below, Outline, SealedOutline};
 use super::problem::Problems;
-use super::source::{holds_login, is_secret_key};
-use super::tree::{self, Kind, Node};
-use super::{only_problem, Place};
+use super::units;
 
 /// Keys, with all below them, that only a new process changes.
 const NEW_PROCESS: [&str; 3] = ["server.threads", "server.upgrade_socket", "delivery.spool"];
-
-/// What stands for a value that may not be shown.
-const HIDDEN: &str = "(hidden)";
 
 /// When a change comes into force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,31 +31,35 @@ pub struct Difference {
     pub force: Force,
 }
 
-/// A value: as it may be shown, and as it is.
-struct Value {
-    shown: String,
-    held: String,
-}
-
 /// What changes from the text of one configuration to that of another, in the order of paths.
 ///
 /// # Errors
 ///
 /// Where one of them is no YAML.
 pub fn differences(before: &str, after: &str) -> Result<Vec<Difference>, Problems> {
-    let (before, mut after) = (outline(before)?, outline(after)?);
+    const SALT: &[u8] = b"both stay in this process";
+    let (before, after) = (Outline::of(before)?, Outline::of(after)?);
+    Ok(differences_of(before.sealed(SALT), after.sealed(SALT)))
+}
+
+/// What changes from one configuration to another, both sealed with one salt.
+pub fn differences_of(before: SealedOutline, after: SealedOutline) -> Vec<Difference> {
+    let (before, mut after) = (before.0, after.0);
+    let spooled = before
+        .iter()
+        .any(|(path, value)| is_below(path, "delivery.spool") && value.shown != "off");
     let mut all = Vec::new();
     for (path, value) in before {
         let next = after.remove(&path);
-        if next.as_ref().is_none_or(|next| next.held != value.held) {
+        if next.as_ref() != Some(&value) {
             let next = next.map(|next| next.shown);
-            all.push(difference(path, Some(value.shown), next));
+            all.push(difference(path, Some(value.shown), next, spooled));
         }
     }
     let added = after.into_iter();
-    all.extend(added.map(|(path, value)| difference(path, None, Some(value.shown))));
+    all.extend(added.map(|(path, value)| difference(path, None, Some(value.shown), spooled)));
     all.sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(all)
+    all
 }
 
 /// The differences as lines.
@@ -91,13 +90,16 @@ pub fn render_differences(differences: &[Difference]) -> String {
     text
 }
 
-fn difference(path: String, before: Option<String>, after: Option<String>) -> Difference {
-    let fixed = NEW_PROCESS.iter().any(|fixed| {
-        let below = path.strip_prefix(fixed);
-        below.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    });
+fn difference(
+    path: String,
+    before: Option<String>,
+    after: Option<String>,
+    spooled: bool,
+) -> Difference {
+    let fixed = NEW_PROCESS.iter().any(|fixed| is_below(&path, fixed));
+    let longer = spooled && is_longer(&path, before.as_deref(), after.as_deref());
     Difference {
-        force: match fixed {
+        force: match fixed || longer {
             true => Force::NewProcess,
             false => Force::Reload,
         },
@@ -107,79 +109,17 @@ fn difference(path: String, before: Option<String>, after: Option<String>) -> Di
     }
 }
 
-fn outline(text: &str) -> Result<BTreeMap<String, Value>, Problems> {
-    let root = tree::read(text).map_err(|broken| {
-        let Place { line, column } = broken.place;
-        only_problem(text, Place { line, column }, broken.message)
-    })?;
-    let mut values = BTreeMap::new();
-    collect(&root, String::new(), false, &mut values);
-    Ok(values)
-}
-
-fn collect(node: &Node, path: String, secret: bool, values: &mut BTreeMap<String, Value>) {
-    match &node.kind {
-        Kind::Nothing => add(values, path, String::new(), secret),
-        Kind::Text(text) => add(values, path, text.clone(), secret),
-        Kind::List(items) if items.is_empty() => add(values, path, "[]".to_owned(), false),
-        Kind::List(items) => {
-            for (index, item) in items.iter().enumerate() {
-                let name = name_of(item).unwrap_or_else(|| index.to_string());
-                let mut below = format!("{path}[{name}]");
-                // Of two with one name the second has its number as well.
-                let taken = values
-                    .range(below.clone()..)
-                    .next()
-                    .is_some_and(|(known, _)| known.starts_with(&below));
-                if taken {
-                    below = format!("{path}[{name} {index}]");
-                }
-                collect(item, below, secret, values);
-            }
-        }
-        Kind::Mapping(entries) => {
-            for (index, entry) in entries.iter().enumerate() {
-                let below = match (secret, path.is_empty()) {
-                    (true, _) => format!("{path}[{index}]"),
-                    (false, true) => entry.key.clone(),
-                    (false, false) => format!("{path}.{}", entry.key),
-                };
-                if secret {
-                    add(values, format!("{below} key"), entry.key.clone(), true);
-                }
-                let hidden = secret || is_secret_key(&entry.key);
-                collect(&entry.value, below, hidden, values);
-            }
-        }
-    }
-}
-
-fn add(values: &mut BTreeMap<String, Value>, path: String, held: String, secret: bool) {
-    let named = held == "any" || ["env:", "file:"].iter().any(|how| held.starts_with(how));
-    let pasted = held.contains("-----BEGIN") || holds_login(&held);
-    let shown = match pasted || (secret && !named) {
-        true => HIDDEN.to_owned(),
-        false => held.escape_debug().to_string(),
+/// Whether this makes one of the times longer with which a spool reckons how long one process may
+/// hold what it drains.
+fn is_longer(path: &str, before: Option<&str>, after: Option<&str>) -> bool {
+    let default = Delivery::default();
+    let unsaid = match path {
+        "delivery.timeout" => default.timeout,
+        "delivery.connect_timeout" => default.connect_timeout,
+        _ => return false,
     };
-    values.insert(path, Value { shown, held });
-}
-
-/// What an entry of a list is known by.
-fn name_of(node: &Node) -> Option<String> {
-    let Kind::Mapping(entries) = &node.kind else {
-        return None;
-    };
-    let text = |key: &str| {
-        let entry = entries.iter().find(|entry| entry.key == key)?;
-        match &entry.value.kind {
-            Kind::Text(text) if !holds_login(text) => Some(text.clone()),
-            _ => None,
-        }
-    };
-    match (text("host"), text("path").or_else(|| text("address"))) {
-        (Some(host), Some(path)) => Some(format!("{host}{path}")),
-        (one, other) => other.or(one),
-    }
+    let said = |text: Option<&str>| text.and_then(units::duration).unwrap_or(unsaid);
+    said(after) > said(before)
 }
 
 #[cfg(test)]
@@ -222,7 +162,53 @@ limits: {body: 1MiB}
 ~ server.threads: 2 -> 4  (takes a new process)
 ";
         assert_eq!(found, expected);
+        let spooled = BEFORE.replace(
+            "server:",
+            "delivery: {timeout: 9s, spool: {path: spool}}\nserver:",
+        );
+        for (timeout, words) in [
+            (
+                "10s",
+                "~ delivery.timeout: 9s -> 10s  (takes a new process)\n",
+            ),
+            ("8s", "~ delivery.timeout: 9s -> 8s\n"),
+        ] {
+            let after = spooled.replace("timeout: 9s", &format!("timeout: {timeout}"));
+            let found = render_differences(&differences(&spooled, &after).unwrap());
+            assert_eq!(found, words);
+        }
         let same = render_differences(&differences(BEFORE, BEFORE).unwrap());
         assert_eq!(same, "nothing is different\n");
+    }
+
+    #[test]
+    fn what_another_process_shows_is_compared_by_its_digests() {
+        let after = BEFORE.replace("phc_one", "phc_two");
+        let sealed = |text: &str, salt: &[u8]| Outline::of(text).unwrap().sealed(salt);
+        let sent = sealed(BEFORE, b"one").to_json();
+        let text = sent.to_string();
+        for secret in ["phc_one", "wk_secret_one", "user:word"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        let received = || SealedOutline::from_json(&sent).unwrap();
+        let compared = |text: &str, salt| differences_of(received(), sealed(text, salt));
+        assert_eq!(compared(BEFORE, b"one"), []);
+        let found = compared(&after, b"one");
+        let paths: Vec<&str> = found.iter().map(|found| found.path.as_str()).collect();
+        assert_eq!(paths, ["projects.shop.api_key"]);
+        // Under another salt nothing can be said to be the same.
+        assert_eq!(compared(BEFORE, b"two").len(), 4);
+    }
+
+    #[test]
+    fn what_only_a_new_process_changes_stays_in_the_outline_of_the_running_one() {
+        let after = BEFORE
+            .replace("threads: 2", "threads: 4")
+            .replace("body: 1MiB", "body: 2MiB");
+        let outline = |text: &str| Outline::of(text).unwrap();
+        let running = outline(&after).keeping(&["server.threads"], &outline(BEFORE));
+        let found = differences_of(running.sealed(b""), outline(&after).sealed(b""));
+        let found = render_differences(&found);
+        assert_eq!(found, "~ server.threads: 2 -> 4  (takes a new process)\n");
     }
 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::library::{self, LibraryFiles};
 use super::listeners::is_ours;
-use super::model::{Action, Listener, Project, Route};
+use super::listeners::Listener;
+use super::model::{Action, Project, Route};
 use super::path_prefix::PathPrefix;
 use super::projects::Declared;
 use super::reader::{Field, Reader, Section};
@@ -100,7 +101,7 @@ pub(super) fn segment_files(
 ) -> Option<SegmentFiles> {
     let mut layout = Some(Layout::segments_own(&path.to_string()));
     let mut library = None;
-    if let Some(section) = reader.optional_section(section, "library", schema::LIBRARY) {
+    if let Some(section) = reader.optional_section(section, "library", &schema::LIBRARY) {
         (layout, library) = library::read(reader, &section, path);
     }
     let settings = settings(reader, section, keys);
@@ -129,7 +130,7 @@ fn settings(
     keys: Option<&WriteKeys<Arc<Project>>>,
 ) -> Settings {
     let mut settings = Settings::default();
-    let Some(section) = reader.optional_section(section, "settings", schema::SETTINGS) else {
+    let Some(section) = reader.optional_section(section, "settings", &schema::SETTINGS) else {
         return settings;
     };
     let forms = [("sent", KeyForm::Sent), ("left_out", KeyForm::LeftOut)];
@@ -192,7 +193,7 @@ fn forward(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Option<Forward>
         Some("false") => return Some(None),
         Some("true") => {}
         _ => {
-            let section = reader.section(field, schema::FORWARD)?;
+            let section = reader.section(field, &schema::FORWARD)?;
             let regions = [("us", Region::Us), ("eu", Region::Eu)];
             region = reader
                 .choice(&section, "region", &regions)
@@ -286,7 +287,7 @@ pub(super) fn posthog(
             cache: CACHE as usize,
         });
     }
-    let section = reader.section(field, schema::POSTHOG)?;
+    let section = reader.section(field, &schema::POSTHOG)?;
     let project = section.require(reader, "project").cloned();
     let project = project.and_then(|field| projects.named(reader, &field));
     let cache = reader.size(&section, "cache", 1 << 20..=1 << 32);
@@ -329,7 +330,7 @@ pub(super) fn origin<'n>(
             keepalive: None,
         });
     };
-    let section = reader.section(field, schema::ORIGIN)?;
+    let section = reader.section(field, &schema::ORIGIN)?;
     let servers = section.require(reader, "servers").cloned();
     let servers = servers.and_then(|field| self::servers(reader, &field, listen));
     let inject = section.get("inject").and_then(|field| {
@@ -349,7 +350,7 @@ pub(super) fn origin<'n>(
         None => Health::Connect(EVERY),
         Some(field) if field.text() == Some("off") => Health::Off,
         Some(field) => {
-            let health = reader.section(field, schema::HEALTH)?;
+            let health = reader.section(field, &schema::HEALTH)?;
             let range = Duration::from_secs(1)..=Duration::from_secs(3600);
             let every = reader.duration(&health, "every", range).unwrap_or(EVERY);
             match health.get("path") {

@@ -1,11 +1,10 @@
-//! `listen`, `health` and `trusted_proxies`.
+//! `listen`, `health` and `trusted_proxies`: what they hold, and how they are read.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::model::{H2c, Listener, Redirect, Tls, DEFAULT_LISTENER};
 use super::path_prefix::PathPrefix;
 use super::reader::{Field, Reader, Section};
 use super::schema;
@@ -13,11 +12,85 @@ use super::tree::Kind;
 
 const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080 (IPv6 in quotes: \"[::1]:80\")";
 
+/// Where requests come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// The certificate, where TLS is spoken; of several the first, which clients get that name no
+    /// host or an unknown one.
+    pub tls: Option<Tls>,
+    /// The others, each for the names in it.
+    pub more_certificates: Vec<Tls>,
+    /// The balancers in front that say with the PROXY protocol whose connection it is.
+    pub proxy_protocol: Vec<IpNet>,
+    /// Whether HTTP/2 is spoken without TLS as well.
+    pub h2c: H2c,
+    /// Where requests for the site go that come without TLS; nowhere if nothing is said.
+    pub redirect: Option<Redirect>,
+    /// The path on it that says whether requests should come here, if it has one.
+    pub health: Option<PathPrefix>,
+}
+
+impl Listener {
+    /// A listener without TLS and without options.
+    pub(crate) fn plain(address: SocketAddr) -> Self {
+        Self {
+            address,
+            tls: None,
+            more_certificates: Vec::new(),
+            proxy_protocol: Vec::new(),
+            h2c: H2c::Off,
+            redirect: None,
+            health: None,
+        }
+    }
+
+    /// The listener of a file that names none.
+    pub(super) fn of_this_machine() -> Self {
+        Self::plain(DEFAULT_LISTENER)
+    }
+
+    /// All of its certificates, the first one first.
+    pub fn certificates(&self) -> impl Iterator<Item = &Tls> {
+        self.tls.iter().chain(&self.more_certificates)
+    }
+}
+
+/// Whether HTTP/2 is spoken on connections without TLS, with prior knowledge (RFC 9113, 3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum H2c {
+    /// It is, beside HTTP/1.
+    On,
+    /// It is not.
+    #[default]
+    Off,
+}
+
+/// The `https` address of the same host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Redirect {
+    /// Its port.
+    pub port: u16,
+}
+
+/// The files of a listener's certificate, readable when the configuration was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// The listener of a file that names none.
+const DEFAULT_LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
 /// The listeners; one on this machine alone where the file names none.
 pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = Vec::new();
     let Some(field) = top.get("listen") else {
-        return vec![Listener::plain(DEFAULT_LISTENER)];
+        return vec![Listener::of_this_machine()];
     };
     let entries = field.each();
     if entries.is_empty() {
@@ -58,7 +131,7 @@ fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
     if !matches!(entry.node.kind, Kind::Mapping(_)) {
         return Some(Listener::plain(address(reader, entry)?));
     }
-    let section = reader.section(entry, schema::LISTENER)?;
+    let section = reader.section(entry, &schema::LISTENER)?;
     let address = section
         .require(reader, "address")
         .cloned()
@@ -78,7 +151,7 @@ fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
         Some(field) => Some(redirect(reader, &field)?),
         None => None,
     };
-    for key in ["h2c", "redirect"] {
+    for (key, _) in schema::LISTENER.excludes {
         let field = section.get(key).filter(|field| field.text() != Some("off"));
         if let (Some(_), Some(field)) = (&secured, field) {
             reader.wrong_key(field, "is for listeners without `tls`");
@@ -147,7 +220,7 @@ fn certificates(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<Tls>> 
 }
 
 fn tls(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Tls> {
-    let section = reader.section(field, schema::TLS)?;
+    let section = reader.section(field, &schema::TLS)?;
     let certificate = section.require(reader, "certificate").cloned();
     let certificate = certificate.and_then(|field| pem(reader, &field, "CERTIFICATE"));
     let key = section.require(reader, "key").cloned();

@@ -1,6 +1,6 @@
 //! One YAML file to checked values.
 //!
-//! [`parse`] reads the whole file and reports every mistake at once, each with its place. What it
+//! [`Config::parse`] reads the whole file and reports every mistake at once, each with its place. What it
 //! gives is compiled: names are resolved, keys are read, nothing in it can be bad. Knows no
 //! framework; what it reads besides the text are the environment variables and files that the
 //! text names, through a [`SecretSource`].
@@ -16,6 +16,7 @@ mod library;
 mod listeners;
 mod marks;
 mod model;
+mod outline;
 mod page;
 mod path_prefix;
 mod privacy;
@@ -30,6 +31,7 @@ mod schema;
 mod secret;
 mod sections;
 mod sessions;
+mod shape;
 mod site_host;
 mod source;
 mod tree;
@@ -37,20 +39,23 @@ mod units;
 mod words;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use hedgerow_spool::{
     DeliveryMode, NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace,
 };
 
-pub use difference::{differences, render_differences, Difference, Force};
+pub use difference::{differences, differences_of, render_differences, Difference, Force};
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
 pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
+pub use listeners::{H2c, Listener, Redirect, Tls};
 pub use marks::Marks;
 pub use model::{
-    Action, CaFile, Config, Delivery, H2c, Limits, Listener, Project, Redirect, Route, Server,
-    Spool, Tls, UpstreamHttp, Watching,
+    Action, BodyRate, CaFile, Config, Delivery, Limits, Project, Route, Server, Spool,
+    UpstreamHttp, Watching,
 };
+pub use outline::{Outline, SealedOutline};
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
 pub use path_prefix::PathPrefix;
 pub use problem::{ConfigError, Place, Problem, Problems, Warning};
@@ -68,34 +73,35 @@ use tree::Span;
 /// The largest configuration file, in bytes.
 pub const FILE_LIMIT: usize = 1 << 20;
 
-/// Reads the text of a configuration file.
-///
-/// # Errors
-///
-/// Every mistake in it, in the order of lines. A text that is not YAML is one mistake.
-pub fn parse(text: &str, secrets: &dyn SecretSource) -> Result<(Config, Vec<Warning>), Problems> {
-    let start = Place { line: 1, column: 1 };
-    if text.len() > FILE_LIMIT {
-        let message = format!("larger than {FILE_LIMIT} bytes");
-        return Err(only_problem("", start, message));
-    }
-    let root = match tree::read(text) {
-        Ok(root) => root,
-        Err(broken) => return Err(only_problem(text, broken.place, broken.message)),
-    };
-    let mut mistakes = Vec::new();
-    let source = Source::new(text, &root, &mut mistakes);
-    let mut reader = Reader::new(secrets, mistakes);
-    let config = compile(&mut reader, &whole(&root));
-    match config {
-        Some(config) if reader.mistakes.is_empty() => {
-            Ok((config, source.problems(reader.warnings).list))
-        }
-        _ => Err(source.problems(reader.mistakes)),
-    }
-}
-
 impl Config {
+    /// Reads the text of a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake in it, in the order of lines. A text that is not YAML is one mistake, and so is
+    /// one of more than 1 MiB.
+    pub fn parse(text: &str, secrets: &dyn SecretSource) -> Result<(Self, Vec<Warning>), Problems> {
+        let start = Place { line: 1, column: 1 };
+        if text.len() > FILE_LIMIT {
+            let message = format!("larger than {FILE_LIMIT} bytes");
+            return Err(only_problem("", start, message));
+        }
+        let root = match tree::read(text) {
+            Ok(root) => root,
+            Err(broken) => return Err(only_problem(text, broken.place, broken.message)),
+        };
+        let mut mistakes = Vec::new();
+        let source = Source::new(text, &root, &mut mistakes);
+        let mut reader = Reader::new(secrets, mistakes);
+        let config = compile(&mut reader, &whole(&root));
+        match config {
+            Some(config) if reader.mistakes.is_empty() => {
+                Ok((config, source.problems(reader.warnings).list))
+            }
+            _ => Err(source.problems(reader.mistakes)),
+        }
+    }
+
     /// Reads a file, the process's environment and the files it names.
     ///
     /// # Errors
@@ -107,6 +113,7 @@ impl Config {
 
     /// The same, with the marks of every file that has a part in it: what they are not any more has
     /// changed since. They are there for a file with mistakes as well.
+    #[doc(hidden)]
     pub fn load_marked(path: &Path) -> (Result<(Self, Vec<Warning>), ConfigError>, Marks) {
         let mut marks = Marks::of([path.to_owned()]);
         let mut source = None;
@@ -155,8 +162,9 @@ impl Config {
             Err(error) => return Err(invalid(not_text(&error))),
         };
         let folder = path.parent().unwrap_or(Path::new(""));
-        let (mut config, warnings) = parse(&text, &secrets(folder)).map_err(invalid)?;
+        let (mut config, warnings) = Self::parse(&text, &secrets(folder)).map_err(invalid)?;
         config.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        config.outline = Outline::of(&text).ok().map(Arc::new);
         Ok((config, warnings))
     }
 }
@@ -171,7 +179,7 @@ fn whole(root: &tree::Node) -> Field<'_> {
 }
 
 fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
-    let top = reader.section(file, schema::FILE)?;
+    let top = reader.section(file, &schema::FILE)?;
     let listen = listeners::listen(reader, &top);
     let (admin, live) = admin::read(reader, &top, &listen).unzip();
     let health = listeners::health(reader, &top, &listen, admin);
@@ -192,6 +200,7 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
     let server = sections::server(reader, &top);
     Some(Config {
         file: None,
+        outline: None,
         listen,
         admin,
         live: live.unwrap_or_default(),

@@ -10,6 +10,8 @@ use hedgerow_spool::{DeliveryMode, SpoolPlace};
 use ipnet::IpNet;
 
 use super::first_party::{Origin, PostHogJs, SegmentFiles};
+use super::listeners::Listener;
+use super::outline::Outline;
 use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
@@ -20,105 +22,72 @@ use crate::rewrite::{Bounds, Mapping, Recipient};
 use crate::segment::WriteKeys;
 use crate::site::snippet::Home;
 
-/// One configuration, checked and compiled.
+/// One configuration, checked and compiled: what `docs/configuration.md` describes key by key.
 ///
-/// It never changes: a reload makes another one, and a request holds the one it began with.
+/// It never changes: a reload makes another one, and a request holds the one that it began with.
+///
+/// ```
+/// use hedgerow::{Config, Environment};
+///
+/// let yaml = "
+/// projects:
+///   shop: {host: us, api_key: phc_of_the_shop}
+/// routes:
+///   - path: /hr/
+///     segmnt: {project: shop}
+/// ";
+/// let problems = Config::parse(yaml, &Environment::new(".")).unwrap_err();
+/// for problem in &problems {
+///     println!("{}:{}: {}", problem.place.line, problem.path, problem.message);
+/// }
+/// assert!(problems.to_string().contains("did you mean segment?"), "{problems}");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The file that it was read from, if it was one.
+    #[doc(hidden)]
     pub file: Option<PathBuf>,
+    /// What that file says, key by key, as far as it is in force.
+    pub outline: Option<Arc<Outline>>,
     /// Where requests come in; at least one.
+    #[doc(hidden)]
     pub listen: Vec<Listener>,
     /// Where health, metrics and the live view are served; none when turned off.
+    #[doc(hidden)]
     pub admin: Option<SocketAddr>,
     /// Whether the live view is among them, and for whom.
+    #[doc(hidden)]
     pub live: LiveView,
     /// Where health alone is served; nowhere when turned off.
+    #[doc(hidden)]
     pub health: Option<SocketAddr>,
     /// Whose `X-Forwarded-For` is believed.
+    #[doc(hidden)]
     pub trusted_proxies: Vec<IpNet>,
     /// The projects in the order of the file.
+    #[doc(hidden)]
     pub projects: Vec<Arc<Project>>,
     /// The routes in the order of the file: the first that matches has the request.
+    #[doc(hidden)]
     pub routes: Vec<Route>,
     /// How messages are mapped.
+    #[doc(hidden)]
     pub mapping: Mapping,
     /// Who keeps sessions.
+    #[doc(hidden)]
     pub sessions: Sessions,
     /// Bounds on what one request may take, for the rewriting.
+    #[doc(hidden)]
     pub bounds: Bounds,
     /// Bounds on bodies, one by one and together.
+    #[doc(hidden)]
     pub limits: Limits,
     /// How long PostHog may take, and what happens when it takes longer.
+    #[doc(hidden)]
     pub delivery: Delivery,
     /// The process.
+    #[doc(hidden)]
     pub server: Server,
-}
-
-/// Where requests come in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// Address and port; port 0 takes any free one.
-    pub address: SocketAddr,
-    /// The certificate, where TLS is spoken; of several the first, which clients get that name no
-    /// host or an unknown one.
-    pub tls: Option<Tls>,
-    /// The others, each for the names in it.
-    pub more_certificates: Vec<Tls>,
-    /// The balancers in front that say with the PROXY protocol whose connection it is.
-    pub proxy_protocol: Vec<IpNet>,
-    /// Whether HTTP/2 is spoken without TLS as well.
-    pub h2c: H2c,
-    /// Where requests for the site go that come without TLS; nowhere if nothing is said.
-    pub redirect: Option<Redirect>,
-    /// The path on it that says whether requests should come here, if it has one.
-    pub health: Option<PathPrefix>,
-}
-
-impl Listener {
-    /// A listener without TLS.
-    pub(super) fn plain(address: SocketAddr) -> Self {
-        Self {
-            address,
-            tls: None,
-            more_certificates: Vec::new(),
-            proxy_protocol: Vec::new(),
-            h2c: H2c::Off,
-            redirect: None,
-            health: None,
-        }
-    }
-
-    /// All of its certificates, the first one first.
-    pub fn certificates(&self) -> impl Iterator<Item = &Tls> {
-        self.tls.iter().chain(&self.more_certificates)
-    }
-}
-
-/// Whether HTTP/2 is spoken on connections without TLS, with prior knowledge (RFC 9113, 3.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum H2c {
-    /// It is, beside HTTP/1.
-    On,
-    /// It is not.
-    #[default]
-    Off,
-}
-
-/// The `https` address of the same host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Redirect {
-    /// Its port.
-    pub port: u16,
-}
-
-/// The files of a listener's certificate, readable when the configuration was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// The certificate chain, PEM.
-    pub certificate: PathBuf,
-    /// Its private key, PEM.
-    pub key: PathBuf,
 }
 
 /// One PostHog project.
@@ -232,6 +201,28 @@ pub struct Limits {
     pub requests_per_client: Option<usize>,
     /// Requests a second with one write key; without a number as many as come.
     pub requests_per_key: Option<usize>,
+    /// How long the head of a request may take, from its first byte to its last.
+    pub head_timeout: Duration,
+    /// How fast a body has to come; as slowly as it likes if nothing is said.
+    pub body_rate: Option<BodyRate>,
+}
+
+/// The least speed of a body: in each stretch of `grace`, so many bytes a second on average.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyRate {
+    /// Bytes a second; at least one.
+    pub bytes: u64,
+    /// How long a body is let be before it is measured.
+    pub grace: Duration,
+}
+
+impl Default for BodyRate {
+    fn default() -> Self {
+        Self {
+            bytes: 250,
+            grace: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -243,6 +234,8 @@ impl Default for Limits {
             connections_per_client: 2_500,
             requests_per_client: None,
             requests_per_key: None,
+            head_timeout: Duration::from_secs(30),
+            body_rate: Some(BodyRate::default()),
         }
     }
 }
@@ -322,10 +315,15 @@ impl Default for Server {
     }
 }
 
-/// The listener of a file that names none.
-pub(super) const DEFAULT_LISTENER: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+impl Config {
+    /// Addresses and ports of `listen`, in the order of the file; at least one, which is
+    /// 127.0.0.1:8080 if the file names none. A host proxy need not listen there.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.listen.iter().map(|listener| listener.address)
+    }
+}
 
+#[doc(hidden)]
 impl Config {
     /// The route of a request, and its path after the route's prefix and slash. Each route is asked in
     /// turn; [`RouteTable`](super::RouteTable) is for what looks often.
@@ -370,8 +368,9 @@ impl Config {
             })
         });
         Self {
-            listen: vec![Listener::plain(DEFAULT_LISTENER)],
+            listen: vec![Listener::of_this_machine()],
             file: None,
+            outline: None,
             admin: None,
             live: LiveView::Off,
             health: None,

@@ -65,6 +65,7 @@ fn stands_in_a_path(key: &str) -> bool {
     !key.contains(['/', '\\', '?', '#', '%']) && !matches!(key, "." | "..")
 }
 
+#[doc(hidden)]
 impl Config {
     /// Whether what this installation serves keeps sessions in pages.
     pub fn page_sessions(&self) -> PageSessions {

@@ -15,7 +15,7 @@ const CATEGORIES: usize = 64;
 
 /// Reads the section.
 pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Privacy {
-    let Some(section) = reader.optional_section(top, "privacy", schema::PRIVACY) else {
+    let Some(section) = reader.optional_section(top, "privacy", &schema::PRIVACY) else {
         return Privacy::default();
     };
     let signal = [

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use hedgerow_spool::DeliveryMode;
 
 use super::delivery::{self, SpoolNamed};
+use super::listeners::Listener;
 use super::listeners::{is_ours, pem};
-use super::model::{CaFile, Listener, Project, UpstreamHttp};
+use super::model::{CaFile, Project, UpstreamHttp};
 use super::reader::{did_you_mean, Field, Reader, Section};
 use super::tree::Kind;
 use super::{rules, schema, secret};
@@ -97,7 +98,7 @@ fn project(
     listen: &[Listener],
     (mode, spool): (DeliveryMode, SpoolNamed),
 ) -> Option<Project> {
-    let section = reader.section(field, schema::PROJECT)?;
+    let section = reader.section(field, &schema::PROJECT)?;
     let host = section.require(reader, "host").cloned();
     let host = host.and_then(|field| host_of(reader, &field, listen));
     let api_key = section.require(reader, "api_key").cloned();

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::problem::Place;
-use super::schema;
+use super::schema::SECTIONS;
 use super::secret::{is_reference, SecretSource};
+use super::shape::SectionSchema;
 use super::source::{join, Finding};
 use super::tree::{Entry, Kind, Node, Span};
 use super::{units, words};
@@ -165,9 +166,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a mapping and refuses keys it cannot have.
-    pub fn section<'n>(&mut self, field: &Field<'n>, known: &[&str]) -> Option<Section<'n>> {
+    pub fn section<'n>(
+        &mut self,
+        field: &Field<'n>,
+        schema: &SectionSchema,
+    ) -> Option<Section<'n>> {
+        let known: Vec<&str> = schema.names().collect();
         let Kind::Mapping(entries) = &field.node.kind else {
-            self.expected(field, &format!("a mapping of {}", listed(known)));
+            self.expected(field, &format!("a mapping of {}", listed(&known)));
             return None;
         };
         let mut fields = Vec::new();
@@ -176,7 +182,7 @@ impl<'a> Reader<'a> {
             if known.contains(&entry.key.as_str()) {
                 fields.push((entry.key.as_str(), below));
             } else {
-                let message = unknown_key(&entry.key, known);
+                let message = unknown_key(&entry.key, &known);
                 self.wrong_key(&below, message);
             }
         }
@@ -193,10 +199,10 @@ impl<'a> Reader<'a> {
         &mut self,
         parent: &Section<'n>,
         key: &str,
-        known: &[&str],
+        schema: &SectionSchema,
     ) -> Option<Section<'n>> {
         let field = parent.get(key).filter(|field| !field.is_nothing())?;
-        self.section(field, known)
+        self.section(field, schema)
     }
 
     /// Reads a single value that is not a secret. What looks like the place of one is a mistake:
@@ -333,11 +339,9 @@ fn unknown_key(key: &str, known: &[&str]) -> String {
     if let Some(word) = words::nearest(key, known.iter().copied()) {
         return format!("unknown key; did you mean {word}?");
     }
-    let elsewhere = schema::ALL
-        .iter()
-        .find_map(|(section, keys)| keys.contains(&key).then_some(section));
+    let elsewhere = SECTIONS.iter().find(|section| section.has(key));
     match elsewhere {
-        Some(section) => format!("unknown key here; it belongs to {section}"),
+        Some(section) => format!("unknown key here; it belongs to {}", section.label),
         None => format!("unknown key; expected {}", listed(known)),
     }
 }

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use super::first_party::PostHogJs;
 use hedgerow_spool::{DeliveryMode, SpoolPlace};
 
-use super::model::{Action, Config, Listener, Project, Route};
+use super::listeners::Listener;
+use super::model::{Action, Config, Project, Route};
 use super::problem::{Problem, Problems, Warning};
 use super::sessions::Sessions;
 use super::units::{print_duration, print_size};

@@ -2,7 +2,7 @@ use super::*;
 
 use std::path::Path;
 
-use crate::config::{parse, Config, Environment, PathPrefix};
+use crate::config::{Config, Environment, PathPrefix};
 
 /// A configuration with an action of each kind.
 fn config() -> Config {
@@ -10,7 +10,9 @@ fn config() -> Config {
                 routes:\n  - {path: /a, segment: {project: shop}}\n  \
                 - {path: /b, posthog: {project: shop}}\n  \
                 - {path: /c, origin: 'http://127.0.0.1:3000'}\n";
-    parse(yaml, &Environment::new(Path::new("."))).unwrap().0
+    Config::parse(yaml, &Environment::new(Path::new(".")))
+        .unwrap()
+        .0
 }
 
 /// Numbers that are the same in each run.

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::first_party::{self, SegmentFiles};
-use super::model::{Action, Listener, Project, Route};
+use super::listeners::Listener;
+use super::model::{Action, Project, Route};
 use super::path_prefix::PathPrefix;
 use super::projects::Declared;
 use super::reader::{Field, Reader, Section};
@@ -43,7 +44,7 @@ pub(super) fn read(
     let mut injects = Vec::new();
     let mut matched: Vec<(Option<SiteHost>, PathPrefix, String)> = Vec::new();
     for entry in &entries {
-        let Some(section) = reader.section(entry, schema::ROUTE) else {
+        let Some(section) = reader.section(entry, &schema::ROUTE) else {
             continue;
         };
         let place = place(reader, &section);
@@ -190,7 +191,7 @@ fn segment(
     projects: &mut Declared<'_>,
     path: Option<&PathPrefix>,
 ) -> Option<(WriteKeys<Arc<Project>>, SegmentFiles)> {
-    let section = reader.section(field, schema::SEGMENT)?;
+    let section = reader.section(field, &schema::SEGMENT)?;
     let keys = write_keys(reader, &section, projects);
     let files = first_party::segment_files(reader, &section, path?, keys.as_ref())?;
     Some((keys?, files))

@@ -57,7 +57,7 @@ fn hides(before: &Rule, after: &Rule) -> bool {
 }
 
 fn rule(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Rule> {
-    let section = reader.section(field, schema::RULE)?;
+    let section = reader.section(field, &schema::RULE)?;
     let event = section.require(reader, "event").cloned();
     let event = event.and_then(|field| pattern(reader, &field));
     let action = section.get("action").is_some();

@@ -1,169 +1,482 @@
-//! The keys of the YAML, section by section.
+//! The keys of the YAML, section by section: what the reader takes, and what `hedgerow schema` says of
+//! it. Words and bounds are not here: the reader's own are used.
+
+use super::shape::{SectionSchema, Shape, Shape::*, PLAIN};
+
+/// An address and a port; IPv6 in brackets.
+const ADDRESS: Shape = Pattern(r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$");
+const ADDRESS_OR_OFF: Shape = AnyOf(&[ADDRESS, Off]);
+/// A path that requests have.
+const PATH: Shape = Pattern("^/");
+/// A server: scheme and authority.
+const SERVER_URL: Shape = Pattern("^https?://[^/]+/?$");
+const NETWORK: Shape = Pattern(r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
+const PROJECT_NAME: Shape = Text;
+/// A name, path or word, `env:NAME` and `file:PATH` among them.
+const SECRET: Shape = Text;
+const SHA256: &str = "^[0-9A-Fa-f]{64}$";
+
+/// The actions among the keys of a route.
+pub(super) const ACTIONS: &[&str] = &["segment", "posthog", "origin"];
 
 /// The top level.
-pub(super) const FILE: &[&str] = &[
-    "listen",
-    "admin",
-    "health",
-    "trusted_proxies",
-    "projects",
-    "routes",
-    "mapping",
-    "privacy",
-    "rules",
-    "limits",
-    "delivery",
-    "server",
-];
-/// An `admin` that is more than an address.
-pub(super) const ADMIN: &[&str] = &["address", "live", "token"];
-/// An entry of `listen` that is more than an address.
-pub(super) const LISTENER: &[&str] = &[
-    "address",
-    "tls",
-    "health",
-    "proxy_protocol",
-    "h2c",
-    "redirect",
-];
-/// Its `tls`.
-pub(super) const TLS: &[&str] = &["certificate", "key"];
-/// One of `projects`.
-pub(super) const PROJECT: &[&str] = &[
-    "host",
-    "api_key",
-    "ca_file",
-    "http",
-    "properties",
-    "delivery",
-];
-/// Its `delivery`.
-pub(super) const PROJECT_DELIVERY: &[&str] = &["mode"];
-/// One of `routes`.
-pub(super) const ROUTE: &[&str] = &["host", "path", "home", "segment", "posthog", "origin"];
-/// The actions among them.
-pub(super) const ACTIONS: &[&str] = &["segment", "posthog", "origin"];
-/// A route's `segment`.
-pub(super) const SEGMENT: &[&str] = &["project", "write_keys", "library", "settings", "forward"];
-/// Its `library`.
-pub(super) const LIBRARY: &[&str] = &[
-    "folder", "url", "sha256", "keep", "previous", "script", "settings", "chunks", "calls",
-];
-/// Its `settings`.
-pub(super) const SETTINGS: &[&str] = &[
-    "key",
-    "delivery_strategy",
-    "http_config",
-    "retry_queue",
-    "consent_settings",
-];
-/// Its `forward`.
-pub(super) const FORWARD: &[&str] = &["region", "device_mode", "write_key", "api", "cdn"];
-/// A route's `posthog`.
-pub(super) const POSTHOG: &[&str] = &["project", "names", "cache"];
-/// A route's `origin`.
-pub(super) const ORIGIN: &[&str] = &["servers", "inject", "health", "underscores", "keepalive"];
-/// Its `health`.
-pub(super) const HEALTH: &[&str] = &["path", "every"];
-/// `mapping`.
-pub(super) const MAPPING: &[&str] = &[
-    "mode",
-    "integrations",
-    "group_type",
-    "person_profiles",
-    "event_uuid",
-    "group_type_from",
-    "device_type",
-    "same_anonymous_id",
-    "context_traits",
-    "bookkeeping",
-    "posthog_js",
-    "sessions",
-    "repeats",
-];
-/// Its `posthog_js`.
-pub(super) const POSTHOG_JS: &[&str] = &["identify", "noise"];
-/// Its `sessions`.
-pub(super) const SESSIONS: &[&str] = &["cookie"];
-/// The cookie of its `sessions`.
-pub(super) const SESSION_COOKIE: &[&str] = &["name", "domain", "secret"];
-/// `privacy`.
-pub(super) const PRIVACY: &[&str] = &[
-    "drop",
-    "hash",
-    "secret",
-    "ip",
-    "click_ids",
-    "global_privacy_control",
-    "do_not_track",
-    "consent",
-    "pseudonym",
-];
-/// One of `rules`.
-pub(super) const RULE: &[&str] = &["event", "action", "rename"];
-/// `limits`.
-pub(super) const LIMITS: &[&str] = &[
-    "body",
-    "window",
-    "event",
-    "memory",
-    "connections",
-    "connections_per_client",
-    "requests_per_client",
-    "requests_per_key",
-];
-/// `delivery`.
-pub(super) const DELIVERY: &[&str] = &[
-    "connect_timeout",
-    "timeout",
-    "mode",
-    "linger",
-    "group_size",
-    "spool",
-];
-/// Its `spool`.
-pub(super) const SPOOL: &[&str] = &["path", "nats", "max_size", "max_age"];
-/// A spool's `nats`.
-pub(super) const NATS: &[&str] = &[
-    "url",
-    "stream",
-    "user",
-    "password",
-    "token",
-    "credentials",
-    "ca_file",
-    "certificate",
-    "key",
-    "replicas",
-];
-/// `server`.
-pub(super) const SERVER: &[&str] = &["threads", "grace", "upgrade_socket", "watch"];
+pub(super) const FILE: SectionSchema = SectionSchema {
+    name: "The top level",
+    label: "the top level",
+    at: "",
+    required: &["routes"],
+    keys: &[
+        ("listen", OneOrMore(&AnyOf(&[ADDRESS, Section("listen")]))),
+        ("admin", AnyOf(&[ADDRESS, Off, Section("admin")])),
+        ("health", ADDRESS_OR_OFF),
+        (
+            "trusted_proxies",
+            AnyOf(&[OneOrMore(&NETWORK), ListOf(&NETWORK, 0, 0), Nothing]),
+        ),
+        (
+            "projects",
+            AnyOf(&[MapOf(&Section("projects"), 0), Nothing]),
+        ),
+        ("routes", ListOf(&Section("routes"), 1, 1000)),
+        ("mapping", Optional("mapping")),
+        ("privacy", Optional("privacy")),
+        (
+            "rules",
+            AnyOf(&[ListOf(&Section("rules"), 0, 256), Nothing]),
+        ),
+        ("limits", Optional("limits")),
+        ("delivery", Optional("delivery")),
+        ("server", Optional("server")),
+    ],
+    ..PLAIN
+};
 
-/// Every section by what it is called in a message.
-pub(super) const ALL: &[(&str, &[&str])] = &[
-    ("the top level", FILE),
-    ("an entry of `listen`", LISTENER),
-    ("`admin`", ADMIN),
-    ("`tls` of a listener", TLS),
-    ("a project", PROJECT),
-    ("`delivery` of a project", PROJECT_DELIVERY),
-    ("a route", ROUTE),
-    ("`segment` of a route", SEGMENT),
-    ("`library` of `segment`", LIBRARY),
-    ("`settings` of `segment`", SETTINGS),
-    ("`forward` of `segment`", FORWARD),
-    ("`posthog` of a route", POSTHOG),
-    ("`origin` of a route", ORIGIN),
-    ("`health` of `origin`", HEALTH),
-    ("`mapping`", MAPPING),
-    ("`posthog_js` of `mapping`", POSTHOG_JS),
-    ("`sessions` of `mapping`", SESSIONS),
-    ("`cookie` of `sessions`", SESSION_COOKIE),
-    ("`privacy`", PRIVACY),
-    ("a rule", RULE),
-    ("`limits`", LIMITS),
-    ("`delivery`", DELIVERY),
-    ("`spool` of `delivery`", SPOOL),
-    ("`nats` of `spool`", NATS),
-    ("`server`", SERVER),
+/// An entry of `listen` that is more than an address.
+pub(super) const LISTENER: SectionSchema = SectionSchema {
+    name: "listen",
+    label: "an entry of `listen`",
+    at: "listen[0]",
+    required: &["address"],
+    excludes: &[("h2c", "tls"), ("redirect", "tls")],
+    keys: &[
+        ("address", ADDRESS),
+        ("tls", OneOrMore(&Section("tls"))),
+        ("health", Pattern("^/.")),
+        (
+            "proxy_protocol",
+            AnyOf(&[OneOrMore(&NETWORK), ListOf(&NETWORK, 0, 0), Nothing]),
+        ),
+        ("h2c", Read),
+        ("redirect", Pattern("^https(:[0-9]{1,5})?$")),
+    ],
+    ..PLAIN
+};
+
+/// An `admin` that is more than an address.
+pub(super) const ADMIN: SectionSchema = SectionSchema {
+    name: "admin",
+    label: "`admin`",
+    at: "admin",
+    required: &["address"],
+    keys: &[("address", ADDRESS), ("live", Read), ("token", SECRET)],
+    ..PLAIN
+};
+
+/// Its `tls`.
+pub(super) const TLS: SectionSchema = SectionSchema {
+    name: "tls",
+    label: "`tls` of a listener",
+    at: "listen[0].tls",
+    required: &["certificate", "key"],
+    keys: &[("certificate", Text), ("key", Text)],
+    ..PLAIN
+};
+
+/// One of `projects`.
+pub(super) const PROJECT: SectionSchema = SectionSchema {
+    name: "projects",
+    label: "a project",
+    at: "projects.shop",
+    required: &["host", "api_key"],
+    keys: &[
+        ("host", Pattern("^(us|eu|https?://.+)$")),
+        ("api_key", SECRET),
+        ("ca_file", Text),
+        ("http", Read),
+        ("properties", AnyOf(&[MapOf(&Value, 63), Nothing])),
+        ("delivery", Optional("delivery of a project")),
+    ],
+    ..PLAIN
+};
+
+/// Its `delivery`.
+pub(super) const PROJECT_DELIVERY: SectionSchema = SectionSchema {
+    name: "delivery of a project",
+    label: "`delivery` of a project",
+    at: "projects.shop.delivery",
+    keys: &[("mode", Read)],
+    ..PLAIN
+};
+
+/// One of `routes`.
+pub(super) const ROUTE: SectionSchema = SectionSchema {
+    name: "routes",
+    label: "a route",
+    at: "routes[0]",
+    required: &["path"],
+    one_of: &[ACTIONS],
+    excludes: &[("home", "origin")],
+    keys: &[
+        ("host", Text),
+        ("path", PATH),
+        ("home", Pattern("^https?://[^/]+/?$")),
+        ("segment", Section("segment")),
+        ("posthog", AnyOf(&[PROJECT_NAME, Section("posthog")])),
+        (
+            "origin",
+            AnyOf(&[OneOrMore(&SERVER_URL), Section("origin")]),
+        ),
+    ],
+    ..PLAIN
+};
+
+/// A route's `segment`.
+pub(super) const SEGMENT: SectionSchema = SectionSchema {
+    name: "segment",
+    label: "`segment` of a route",
+    at: "routes[0].segment",
+    keys: &[
+        ("project", PROJECT_NAME),
+        (
+            "write_keys",
+            AnyOf(&[
+                Words(&["any"]),
+                ListOf(&SECRET, 1, 0),
+                MapOf(&AnyOf(&[PROJECT_NAME, Nothing]), 0),
+            ]),
+        ),
+        ("library", Optional("library")),
+        ("settings", Optional("settings")),
+        (
+            "forward",
+            AnyOf(&[Words(&["true", "false"]), Section("forward")]),
+        ),
+    ],
+    ..PLAIN
+};
+
+/// Its `library`.
+pub(super) const LIBRARY: SectionSchema = SectionSchema {
+    name: "library",
+    label: "`library` of `segment`",
+    at: "routes[0].segment.library",
+    required: &["script", "settings", "chunks", "calls"],
+    one_of: &[&["folder", "url"]],
+    needs: &[
+        ("url", "sha256"),
+        ("url", "keep"),
+        ("sha256", "url"),
+        ("keep", "url"),
+    ],
+    keys: &[
+        ("folder", Text),
+        ("url", Pattern("^https?://.+/.+")),
+        ("sha256", Pattern(SHA256)),
+        ("keep", Text),
+        ("previous", AnyOf(&[Text, ListOf(&Text, 0, 8), Nothing])),
+        ("script", Text),
+        ("settings", Text),
+        ("chunks", Text),
+        ("calls", Text),
+    ],
+    ..PLAIN
+};
+
+/// Its `settings`.
+pub(super) const SETTINGS: SectionSchema = SectionSchema {
+    name: "settings",
+    label: "`settings` of `segment`",
+    at: "routes[0].segment.settings",
+    keys: &[
+        ("key", Read),
+        ("delivery_strategy", Mapping),
+        ("http_config", Mapping),
+        ("retry_queue", Read),
+        ("consent_settings", Mapping),
+    ],
+    ..PLAIN
+};
+
+/// Its `forward`.
+pub(super) const FORWARD: SectionSchema = SectionSchema {
+    name: "forward",
+    label: "`forward` of `segment`",
+    at: "routes[0].segment.forward",
+    keys: &[
+        ("region", Read),
+        ("device_mode", Read),
+        ("write_key", SECRET),
+        ("api", Text),
+        ("cdn", Text),
+    ],
+    ..PLAIN
+};
+
+/// A route's `posthog`.
+pub(super) const POSTHOG: SectionSchema = SectionSchema {
+    name: "posthog",
+    label: "`posthog` of a route",
+    at: "routes[1].posthog",
+    required: &["project"],
+    keys: &[("project", PROJECT_NAME), ("names", Text), ("cache", Read)],
+    ..PLAIN
+};
+
+/// A route's `origin`.
+pub(super) const ORIGIN: SectionSchema = SectionSchema {
+    name: "origin",
+    label: "`origin` of a route",
+    at: "routes[2].origin",
+    required: &["servers"],
+    keys: &[
+        ("servers", OneOrMore(&SERVER_URL)),
+        ("inject", PATH),
+        ("health", AnyOf(&[Off, Section("health")])),
+        ("underscores", Read),
+        ("keepalive", AnyOf(&[Read, Off])),
+    ],
+    ..PLAIN
+};
+
+/// Its `health`.
+pub(super) const HEALTH: SectionSchema = SectionSchema {
+    name: "health",
+    label: "`health` of `origin`",
+    at: "routes[2].origin.health",
+    keys: &[("path", PATH), ("every", Read)],
+    ..PLAIN
+};
+
+/// `mapping`.
+pub(super) const MAPPING: SectionSchema = SectionSchema {
+    name: "mapping",
+    label: "`mapping`",
+    at: "mapping",
+    keys: &[
+        ("mode", Read),
+        ("integrations", Read),
+        ("group_type", Text),
+        ("person_profiles", Read),
+        ("event_uuid", Read),
+        ("group_type_from", Read),
+        ("device_type", Read),
+        ("same_anonymous_id", Read),
+        ("context_traits", Read),
+        ("bookkeeping", Read),
+        ("posthog_js", Optional("posthog_js")),
+        (
+            "sessions",
+            AnyOf(&[
+                Words(&["off", "page", "cookie"]),
+                Section("sessions"),
+                Nothing,
+            ]),
+        ),
+        ("repeats", Read),
+    ],
+    ..PLAIN
+};
+
+/// Its `posthog_js`.
+pub(super) const POSTHOG_JS: SectionSchema = SectionSchema {
+    name: "posthog_js",
+    label: "`posthog_js` of `mapping`",
+    at: "mapping.posthog_js",
+    keys: &[("identify", Read), ("noise", Read)],
+    ..PLAIN
+};
+
+/// Its `sessions`.
+pub(super) const SESSIONS: SectionSchema = SectionSchema {
+    name: "sessions",
+    label: "`sessions` of `mapping`",
+    at: "mapping.sessions",
+    required: &["cookie"],
+    keys: &[("cookie", Optional("cookie"))],
+    ..PLAIN
+};
+
+/// The cookie of its `sessions`.
+pub(super) const SESSION_COOKIE: SectionSchema = SectionSchema {
+    name: "cookie",
+    label: "`cookie` of `sessions`",
+    at: "mapping.sessions.cookie",
+    keys: &[
+        ("name", Pattern("^[A-Za-z0-9_.-]+$")),
+        ("domain", Pattern("^[A-Za-z0-9.-]+$")),
+        ("secret", AnyOf(&[SECRET, ListOf(&SECRET, 1, 8)])),
+    ],
+    ..PLAIN
+};
+
+/// `privacy`.
+pub(super) const PRIVACY: SectionSchema = SectionSchema {
+    name: "privacy",
+    label: "`privacy`",
+    at: "privacy",
+    keys: &[
+        ("drop", AnyOf(&[Text, ListOf(&Text, 0, 128), Nothing])),
+        ("hash", AnyOf(&[Text, ListOf(&Text, 0, 128), Nothing])),
+        ("secret", SECRET),
+        ("ip", Read),
+        ("click_ids", Read),
+        ("global_privacy_control", Read),
+        ("do_not_track", Read),
+        (
+            "consent",
+            AnyOf(&[MapOf(&ReadAt("privacy.consent.Everything"), 64), Nothing]),
+        ),
+        ("pseudonym", Read),
+    ],
+    ..PLAIN
+};
+
+/// One of `rules`.
+pub(super) const RULE: SectionSchema = SectionSchema {
+    name: "rules",
+    label: "a rule",
+    at: "rules[0]",
+    required: &["event"],
+    one_of: &[&["action", "rename"]],
+    keys: &[("event", Text), ("action", Read), ("rename", Text)],
+    ..PLAIN
+};
+
+/// `limits`.
+pub(super) const LIMITS: SectionSchema = SectionSchema {
+    name: "limits",
+    label: "`limits`",
+    at: "limits",
+    keys: &[
+        ("body", Read),
+        ("window", Read),
+        ("event", Read),
+        ("memory", Read),
+        ("connections", Read),
+        ("connections_per_client", Read),
+        ("requests_per_client", AnyOf(&[Read, Off])),
+        ("requests_per_key", AnyOf(&[Read, Off])),
+        ("head_timeout", Read),
+        ("body_rate", AnyOf(&[Read, Off])),
+        ("body_grace", Read),
+    ],
+    ..PLAIN
+};
+
+/// `delivery`.
+pub(super) const DELIVERY: SectionSchema = SectionSchema {
+    name: "delivery",
+    label: "`delivery`",
+    at: "delivery",
+    keys: &[
+        ("connect_timeout", Read),
+        ("timeout", Read),
+        ("mode", Read),
+        ("linger", Read),
+        ("group_size", Read),
+        ("spool", AnyOf(&[Off, Section("spool")])),
+    ],
+    ..PLAIN
+};
+
+/// Its `spool`.
+pub(super) const SPOOL: SectionSchema = SectionSchema {
+    name: "spool",
+    label: "`spool` of `delivery`",
+    at: "delivery.spool",
+    one_of: &[&["path", "nats"]],
+    keys: &[
+        ("path", Text),
+        ("nats", Section("nats")),
+        ("max_size", Read),
+        ("max_age", Read),
+    ],
+    ..PLAIN
+};
+
+/// A spool's `nats`.
+pub(super) const NATS: SectionSchema = SectionSchema {
+    name: "nats",
+    label: "`nats` of `spool`",
+    at: "delivery.spool.nats",
+    required: &["url"],
+    needs: &[
+        ("user", "password"),
+        ("password", "user"),
+        ("certificate", "key"),
+        ("key", "certificate"),
+    ],
+    excludes: &[
+        ("user", "token"),
+        ("password", "token"),
+        ("credentials", "user"),
+        ("credentials", "password"),
+        ("credentials", "token"),
+    ],
+    keys: &[
+        ("url", OneOrMore(&Pattern("^(nats://|tls://|env:|file:).+"))),
+        ("stream", Pattern("^[A-Za-z0-9_-]{1,64}$")),
+        ("user", SECRET),
+        ("password", SECRET),
+        ("token", SECRET),
+        ("credentials", Text),
+        ("ca_file", Text),
+        ("certificate", Text),
+        ("key", Text),
+        ("replicas", Read),
+    ],
+    ..PLAIN
+};
+
+/// `server`.
+pub(super) const SERVER: SectionSchema = SectionSchema {
+    name: "server",
+    label: "`server`",
+    at: "server",
+    keys: &[
+        ("threads", Read),
+        ("grace", Read),
+        ("upgrade_socket", AnyOf(&[Text, Off, Nothing])),
+        ("watch", Read),
+    ],
+    ..PLAIN
+};
+
+/// Every section.
+pub(super) const SECTIONS: &[&SectionSchema] = &[
+    &FILE,
+    &LISTENER,
+    &ADMIN,
+    &TLS,
+    &PROJECT,
+    &PROJECT_DELIVERY,
+    &ROUTE,
+    &SEGMENT,
+    &LIBRARY,
+    &SETTINGS,
+    &FORWARD,
+    &POSTHOG,
+    &ORIGIN,
+    &HEALTH,
+    &MAPPING,
+    &POSTHOG_JS,
+    &SESSIONS,
+    &SESSION_COOKIE,
+    &PRIVACY,
+    &RULE,
+    &LIMITS,
+    &DELIVERY,
+    &SPOOL,
+    &NATS,
+    &SERVER,
 ];

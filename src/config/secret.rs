@@ -48,6 +48,7 @@ impl Environment {
     }
 
     /// What the files that were asked for were then, those among them that are not there too.
+    #[doc(hidden)]
     pub fn marks(&self) -> Marks {
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         marks.clone()
@@ -87,6 +88,7 @@ impl WithoutSecrets {
     }
 
     /// Whether a value was made up.
+    #[doc(hidden)]
     pub fn made_up(value: &str) -> bool {
         value.starts_with(MADE_UP)
     }

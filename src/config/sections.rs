@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::model::{Limits, Server, Watching};
+use super::model::{BodyRate, Limits, Server, Watching};
 use super::reader::{Field, Reader, Section};
 use super::schema;
 use super::sessions::{self, Sessions};
@@ -12,10 +12,14 @@ use crate::rewrite::{
     Mapping, Mode, Noise, PersonProfiles, Repeats, SameAnonymousId, SecondIdentify,
 };
 
+/// The shortest and the longest that a client may be given for something.
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTES: Duration = Duration::from_secs(300);
+
 /// Reads `mapping`.
 pub(super) fn mapping(reader: &mut Reader<'_>, top: &Section<'_>) -> (Mapping, Sessions) {
     let mut mapping = Mapping::default();
-    let Some(section) = reader.optional_section(top, "mapping", schema::MAPPING) else {
+    let Some(section) = reader.optional_section(top, "mapping", &schema::MAPPING) else {
         return (mapping, Sessions::Off);
     };
     let mut choose = Chooser {
@@ -94,7 +98,7 @@ pub(super) fn mapping(reader: &mut Reader<'_>, top: &Section<'_>) -> (Mapping, S
     if let Some(group_type) = group_type(reader, &section) {
         mapping.group_type = group_type;
     }
-    if let Some(posthog_js) = reader.optional_section(&section, "posthog_js", schema::POSTHOG_JS) {
+    if let Some(posthog_js) = reader.optional_section(&section, "posthog_js", &schema::POSTHOG_JS) {
         let mut choose = Chooser {
             reader,
             section: &posthog_js,
@@ -154,12 +158,31 @@ fn group_type(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<String> 
     Some(text.to_owned())
 }
 
+/// How fast a body has to come.
+fn body_rate(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<BodyRate> {
+    let said = section.get("body_rate");
+    let is_off = said.is_some_and(|field| field.text() == Some("off"));
+    let grace = reader.duration(section, "body_grace", SECOND..=MINUTES);
+    if is_off {
+        if let (Some(field), Some(_)) = (section.get("body_grace"), grace) {
+            reader.wrong(field, "`body_rate` is off: there is nothing to wait for");
+        }
+        return None;
+    }
+    let bytes = reader.size(section, "body_rate", 1..=1 << 30);
+    let default = BodyRate::default();
+    Some(BodyRate {
+        bytes: bytes.unwrap_or(default.bytes),
+        grace: grace.unwrap_or(default.grace),
+    })
+}
+
 /// Reads `limits`. A window that is not given fits into the body, memory holds at least a body.
 pub(super) fn limits(reader: &mut Reader<'_>, top: &Section<'_>) -> (Limits, Bounds) {
     const MOST: u64 = 1 << 30;
     let mut limits = Limits::default();
     let mut bounds = Bounds::default();
-    let Some(section) = reader.optional_section(top, "limits", schema::LIMITS) else {
+    let Some(section) = reader.optional_section(top, "limits", &schema::LIMITS) else {
         return (limits, bounds);
     };
     let mut read = |key, most| {
@@ -183,6 +206,9 @@ pub(super) fn limits(reader: &mut Reader<'_>, top: &Section<'_>) -> (Limits, Bou
     };
     limits.requests_per_client = rate("requests_per_client");
     limits.requests_per_key = rate("requests_per_key");
+    let head = reader.duration(&section, "head_timeout", SECOND..=MINUTES);
+    limits.head_timeout = head.unwrap_or(limits.head_timeout);
+    limits.body_rate = body_rate(reader, &section);
     let beyond = limits.connections_per_client > limits.connections;
     if let (Some(field), true) = (section.get("connections_per_client"), beyond) {
         reader.wrong(
@@ -209,7 +235,7 @@ pub(super) fn limits(reader: &mut Reader<'_>, top: &Section<'_>) -> (Limits, Bou
 /// Reads `server`.
 pub(super) fn server(reader: &mut Reader<'_>, top: &Section<'_>) -> Server {
     let mut server = Server::default();
-    let Some(section) = reader.optional_section(top, "server", schema::SERVER) else {
+    let Some(section) = reader.optional_section(top, "server", &schema::SERVER) else {
         return server;
     };
     if let Some(threads) = reader.number(&section, "threads", 1..=1024) {

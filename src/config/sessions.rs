@@ -89,7 +89,7 @@ pub(super) fn read(reader: &mut Reader<'_>, mapping: &Section<'_>) -> Sessions {
             return Sessions::Off;
         }
         None => {
-            let section = reader.section(field, schema::SESSIONS);
+            let section = reader.section(field, &schema::SESSIONS);
             let cookie_field =
                 section.and_then(|section| section.require(reader, "cookie").cloned());
             cookie_field.and_then(|field| settings(reader, &field))
@@ -112,7 +112,7 @@ fn settings(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<CookieSessions
     if field.is_nothing() {
         return cookie(reader, NAME, None, Vec::new(), field);
     }
-    let section = reader.section(field, schema::SESSION_COOKIE)?;
+    let section = reader.section(field, &schema::SESSION_COOKIE)?;
     let mut word = |key: &str, expected: &str| {
         let field = section.get(key)?;
         reader.text(field, expected)

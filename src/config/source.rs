@@ -231,9 +231,9 @@ pub(super) fn holds_login(text: &str) -> bool {
 }
 
 fn is_known(word: &str) -> bool {
-    super::schema::ALL
+    super::schema::SECTIONS
         .iter()
-        .any(|(_, keys)| keys.contains(&word))
+        .any(|section| section.has(word))
 }
 
 /// One step down the path of keys.

@@ -132,6 +132,35 @@ impl Node {
     }
 }
 
+/// Adds `key: value` to the mapping that `path` leads to (`routes[1].posthog`), where it has no such key.
+pub(super) fn add_where_missing(root: &mut Rc<Node>, path: &str, key: &str, value: &str) {
+    let Some(node) = Rc::get_mut(root) else {
+        return;
+    };
+    let (step, rest) = path.split_once(['.', '[']).unwrap_or((path, ""));
+    match &mut node.kind {
+        Kind::List(items) => {
+            let number = step.trim_end_matches(']').parse::<usize>();
+            if let Some(item) = number.ok().and_then(|number| items.get_mut(number)) {
+                add_where_missing(item, rest, key, value);
+            }
+        }
+        Kind::Mapping(entries) if !path.is_empty() => {
+            if let Some(entry) = entries.iter_mut().find(|entry| entry.key == step) {
+                add_where_missing(&mut entry.value, rest, key, value);
+            }
+        }
+        Kind::Mapping(entries) if entries.iter().all(|entry| entry.key != key) => {
+            entries.push(Entry {
+                key: key.to_owned(),
+                key_span: node.span,
+                value: Rc::new(Node::leaf(node.span, Kind::Text(value.to_owned()))),
+            });
+        }
+        _ => {}
+    }
+}
+
 #[derive(Default)]
 struct Builder {
     root: Option<Rc<Node>>,

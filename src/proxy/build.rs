@@ -26,8 +26,6 @@ use super::{Clock, Hedgerow};
 
 /// How long a client's connection waits for its next request, unless told otherwise.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long the head of a request may take, unless told otherwise.
-pub(super) const HEAD: Duration = Duration::from_secs(30);
 
 /// Why Hedgerow cannot start with a configuration that is right in itself.
 #[derive(Debug, Error)]
@@ -104,7 +102,6 @@ pub struct Builder {
     config: Config,
     observer: Option<Arc<dyn Observer>>,
     idle: Duration,
-    head: Duration,
     clock: Clock,
     live: Option<Arc<Live>>,
 }
@@ -115,7 +112,6 @@ impl Builder {
             config,
             observer: None,
             idle: IDLE,
-            head: HEAD,
             clock: Arc::new(SystemTime::now),
             live: None,
         }
@@ -130,6 +126,7 @@ impl Builder {
 
     /// Records for the live view in this ring, where `admin` has one, so that something else can show
     /// it as well.
+    #[doc(hidden)]
     #[must_use]
     pub fn live(mut self, live: Arc<Live>) -> Self {
         self.live = Some(live);
@@ -144,12 +141,12 @@ impl Builder {
         self
     }
 
-    /// How long the head of a request over HTTP/1 may take from its first byte to its last, 30
-    /// seconds if nothing is said; and how long the first bytes of HTTP/2 may take. For listeners
-    /// of [`Server`]; another server has bounds of its own.
+    /// How long the head of a request over HTTP/1 may take from its first byte to its last, instead
+    /// of what the configuration says (`limits.head_timeout`); and how long the first bytes of HTTP/2
+    /// may take. For listeners of [`Server`](super::Server); another server has bounds of its own.
     #[must_use]
     pub fn head_timeout(mut self, head: Duration) -> Self {
-        self.head = head;
+        self.config.limits.head_timeout = head;
         self
     }
 
@@ -179,7 +176,6 @@ impl Builder {
             counters: Counters::default(),
             budget: Budget::new(self.config.limits.memory),
             connection_limits: Arc::new(connection_limits),
-            head: self.head,
             cautions: Cautions::default(),
             log_limit,
             observer: self.observer,

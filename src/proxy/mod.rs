@@ -43,12 +43,15 @@ use serving::Serving;
 pub use crate::admin::Forwarded as ForwardCounts;
 pub use build::{BuildError, Builder};
 pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
+pub use life::descriptors::allow_descriptors;
 pub use life::reload::{ConfigFile, ReloadError};
 pub use life::server::{outlive_signals, Server, ServerError};
+pub use life::signals::Signals;
 pub use life::startable::{check_server, Startable};
 pub use life::upgrade::ask_to_reload;
 pub use listen::gathered::Gathered;
 pub use operator::doctor::{examine, unknown_keys, TEST_EVENT};
+pub use operator::running::{compare_with_running, Running, RunningError};
 pub use operator::serve::{accepted, serve, Plain};
 pub use operator::watcher::{Counts, Observer};
 pub use site::origin::Balancer;
@@ -142,7 +145,7 @@ impl Hedgerow {
             Does::Origin => return Ok(false),
             Does::Segment(segment) => {
                 let intake = Intake::new(&serving, segment, route.number);
-                let mut exchange = Framed::new(session, serving.lasting.idle_seconds);
+                let mut exchange = Framed::new(session, &serving);
                 intake.serve(&mut exchange, tail_at).await;
             }
             Does::PostHog(passed) => {

@@ -15,7 +15,7 @@ fn hedgerow() -> Hedgerow {
     let yaml = "projects:\n  shop: {host: \"http://127.0.0.1:9\", api_key: phc_test}\n\
                 routes:\n  - path: /hr/\n    segment: {project: shop}\n\
                 delivery: {spool: \"off\"}\n";
-    let (config, _) = crate::config::parse(yaml, &Environment::new(Path::new("."))).unwrap();
+    let (config, _) = crate::Config::parse(yaml, &Environment::new(Path::new("."))).unwrap();
     Hedgerow::new(config).unwrap()
 }
 
@@ -36,7 +36,7 @@ async fn a_requests_future_stays_small() {
         panic!("the route takes no calls");
     };
     let intake = Intake::new(&serving, segment, route.number);
-    let mut exchange = Framed::new(&mut session, 60);
+    let mut exchange = Framed::new(&mut session, &serving);
     let request = size_of_val(&intake.serve(&mut exchange, 4));
     assert!(delivery < 3 << 10, "{delivery} bytes for a delivery");
     assert!(request < 7 << 10, "{request} bytes in all");

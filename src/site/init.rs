@@ -259,7 +259,7 @@ mod tests {
     use super::super::names::{forbidden_word, ENOUGH_RANDOM_BYTES};
     use super::*;
     use crate::config::{
-        parse, Action, Config, Libraries, LibraryFiles, LibrarySource, PageHost, Reach, Route,
+        Action, Config, Libraries, LibraryFiles, LibrarySource, PageHost, Reach, Route,
         SecretSource, SegmentFiles,
     };
     use crate::site::snippet::Home;
@@ -298,7 +298,7 @@ mod tests {
 
     fn parsed(options: &InitOptions, seed: u64) -> Config {
         let text = init(options, &random(seed)).unwrap();
-        match parse(&text, &Answers) {
+        match Config::parse(&text, &Answers) {
             Ok((config, warnings)) => {
                 let odd: Vec<_> = warnings
                     .iter()

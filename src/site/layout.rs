@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::names::is_path_part;
+use crate::segment::Kind;
 
 /// The paths of one installation of analytics.js. Below the prefix `P`:
 ///
@@ -95,22 +96,11 @@ pub enum SiteFile<'a> {
 /// A name that no request can have: a space never stands in a path.
 const UNUSED: &str = " ";
 
+/// Paths that mean something already, beside those of Segment's calls.
 const RESERVED: &[&str] = &[
     "v1",
-    "t",
-    "p",
-    "i",
-    "g",
-    "a",
-    "s",
     "b",
     "m",
-    "track",
-    "page",
-    "identify",
-    "group",
-    "alias",
-    "screen",
     "batch",
     "import",
     "pixel",
@@ -152,7 +142,7 @@ impl Layout {
             if !is_path_part(name) {
                 return Err(LayoutError::Name { part });
             }
-            if RESERVED.contains(name) {
+            if RESERVED.contains(name) || Kind::of_path(name).is_some() {
                 return Err(LayoutError::Reserved {
                     part,
                     name: (*name).to_owned(),

@@ -88,7 +88,7 @@ mod tests {
              posthog: {{project: p}}\n"
         );
         let (config, _) =
-            crate::config::parse(&yaml, &crate::config::Environment::new(".")).unwrap();
+            crate::Config::parse(&yaml, &crate::config::Environment::new(".")).unwrap();
         Below::new(&config.routes[0].path, &host.parse().unwrap(), names)
     }
 

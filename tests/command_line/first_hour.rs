@@ -415,7 +415,7 @@ fn every_command_explains_itself_and_shells_and_man_know_all_of_them() {
 
 #[tokio::test]
 async fn the_spool_is_listed_with_headings_and_units_and_as_json_without_any_key() {
-    use hedgerow::delivery::{Portion, Refusal, Spool, SpoolSettings, SpooledEvent, Store};
+    use hedgerow::delivery::{PeekLimit, Refusal, Spool, SpoolSettings, SpooledEvent, Store};
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let yaml = "projects: {p: {host: us, api_key: env:A_KEY}}\nroutes: [{path: /a/, segment: {project: p}}]\n\
@@ -431,16 +431,19 @@ async fn the_spool_is_listed_with_headings_and_units_and_as_json_without_any_key
     };
     let events = vec![event("one", 10), event("two", 3000), event("three", 10)];
     spool.append("p", events).await.unwrap();
-    let portion = Portion {
+    let limit = PeekLimit {
         events: 1,
         bytes: 1 << 20,
     };
-    let first = spool.take("p", portion).await.unwrap().events.remove(0);
+    let first = spool.peek("p", limit).await.unwrap().events.remove(0);
     let refusal = Refusal {
         status: 400,
         reason: "no".to_owned(),
     };
-    spool.bury("p", first.position, refusal).await.unwrap();
+    spool
+        .dead_letter("p", first.position, refusal)
+        .await
+        .unwrap();
     let listed = there(folder, &[], &["spool", "ls"]);
     assert_eq!(listed.code, Some(0), "{}", listed.err);
     for part in [

@@ -156,8 +156,21 @@ fn each_kind_of_mistake_has_its_place() {
                 9,
                 "limits",
                 "expected a mapping of body, window, event, memory, connections, \
-                 connections_per_client, requests_per_client or requests_per_key",
+                 connections_per_client, requests_per_client, requests_per_key, head_timeout, \
+                 body_rate or body_grace",
             )],
+        ),
+        (
+            "limits: {body_rate: fast, body_grace: 0s, head_timeout: 1h}",
+            &[
+                (6, 21, "limits.body_rate", "a size such as"),
+                (6, 39, "limits.body_grace", "from 1s to 5m"),
+                (6, 57, "limits.head_timeout", "from 1s to 5m"),
+            ],
+        ),
+        (
+            "limits: {body_rate: off, body_grace: 9s}",
+            &[(6, 38, "limits.body_grace", "`body_rate` is off")],
         ),
         (
             "limits: {requests_per_client: 0}",

@@ -1,5 +1,5 @@
 use super::{read, with, Answers, SHORTEST};
-use hedgerow::config::{parse, Config, SpoolPlace};
+use hedgerow::config::{Config, SpoolPlace};
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub fn files() -> Vec<(String, String)> {
 
 pub fn shipped(name: &str) -> Config {
     let (_, text) = files().into_iter().find(|(file, _)| file == name).unwrap();
-    parse(&text, &Answers).unwrap().0
+    Config::parse(&text, &Answers).unwrap().0
 }
 
 #[test]
@@ -30,11 +30,11 @@ fn every_shipped_file_is_free_of_mistakes_and_warnings() {
     assert!(files.len() >= 5, "{files:?}");
     for (name, text) in files {
         if cfg!(not(feature = "nats")) && name == "several-machines.yaml" {
-            let problems = parse(&text, &Answers).unwrap_err();
+            let problems = Config::parse(&text, &Answers).unwrap_err();
             assert!(problems.to_string().contains("feature nats"), "{problems}");
             continue;
         }
-        match parse(&text, &Answers) {
+        match Config::parse(&text, &Answers) {
             Ok((_, warnings)) => assert!(warnings.is_empty(), "{name}: {warnings:?}"),
             Err(problems) => panic!("{name}:\n{problems}"),
         }

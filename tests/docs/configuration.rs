@@ -3,7 +3,7 @@ use std::env::VarError;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hedgerow::config::{parse, Config, SecretSource};
+use hedgerow::config::{Config, SecretSource};
 
 use super::{code, file, rows};
 
@@ -44,7 +44,7 @@ fn read(yaml: &str) -> Config {
 
 /// With a warning that the document gives itself; none for an empty text.
 fn read_with(yaml: &str, meant: &str) -> Config {
-    match parse(yaml, &Everything) {
+    match Config::parse(yaml, &Everything) {
         Ok((config, mut warnings)) => {
             warnings.retain(|warning| meant.is_empty() || !warning.message.contains(meant));
             assert!(warnings.is_empty(), "{yaml}\n{warnings:?}");
@@ -96,7 +96,7 @@ fn the_defaults_that_are_written_out_are_the_defaults() {
 
 /// The keys of a section, from what is said to one that it does not have.
 fn keys(yaml: &str) -> BTreeSet<String> {
-    let Err(problems) = parse(yaml, &Everything) else {
+    let Err(problems) = Config::parse(yaml, &Everything) else {
         panic!("{yaml}");
     };
     let expected = problems

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hedgerow::config::{parse, Action, Config, Environment};
+use hedgerow::config::{Action, Config, Environment};
 use hedgerow::site::init::{init, InitOptions};
 use hedgerow::site::names::ENOUGH_RANDOM_BYTES;
 use hedgerow::site::{Layout, PathNames, SiteFile};
@@ -81,7 +81,7 @@ fn random(seed: u64) -> Vec<u8> {
 
 fn installation(text: &str) -> Installation {
     let text = text.replace("env:POSTHOG_API_KEY", API_KEY);
-    let (config, _) = parse(&text, &Environment::new("")).unwrap();
+    let (config, _) = Config::parse(&text, &Environment::new("")).unwrap();
     let Config { routes, .. } = config;
     let posthog = routes.iter().find_map(|route| match &route.action {
         Action::PostHog(js) => Some((route.path.to_string(), js.names.clone()?)),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use hedgerow::delivery::{
-    Held, Portion, Rank, Spool, SpoolCommand, SpoolSettings, SpooledEvent, Store,
+    Leadership, PeekLimit, QueuedEvent, Spool, SpoolCommand, SpoolSettings, SpooledEvent, Store,
 };
 use hedgerow::demo::capture::Fault;
 use http::StatusCode;
@@ -34,30 +34,30 @@ fn event(id: &str) -> SpooledEvent {
 async fn a_successor_learns_what_its_predecessor_has_done_with_the_spool() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Spool::open(folder.path(), SpoolSettings::default()).unwrap();
-    let everything = Portion {
+    let everything = PeekLimit {
         events: 100,
         bytes: 1 << 20,
     };
     let old = open();
-    assert_eq!(old.rank(), Rank::First);
+    assert_eq!(old.leadership(), Leadership::Leader);
     old.append("shop", vec![event("a"), event("b")])
         .await
         .unwrap();
     let new = open();
-    assert_eq!(new.rank(), Rank::Behind);
-    let taken = old.take("shop", everything).await.unwrap().events;
-    old.settle("shop", vec![taken[0].position]).await;
+    assert_eq!(new.leadership(), Leadership::Follower);
+    let taken = old.peek("shop", everything).await.unwrap().events;
+    old.acknowledge("shop", vec![taken[0].position]).await;
     old.append("shop", vec![event("c")]).await.unwrap();
     old.resign().await;
     drop(old);
-    assert_eq!(new.rank(), Rank::First);
-    new.learn().await;
+    assert_eq!(new.leadership(), Leadership::Leader);
+    new.reload().await;
     assert_eq!(new.gauges().of("shop").events(), 2, "b and c");
     // `a` does not wait any more and is kept again; `c` waits, though it came to the other.
     new.append("shop", vec![event("a"), event("c")])
         .await
         .unwrap();
-    let taken = new.take("shop", everything).await.unwrap().events;
+    let taken = new.peek("shop", everything).await.unwrap().events;
     let bodies: Vec<_> = taken.iter().map(|held| held.body.clone()).collect();
     let expected = ["b", "c", "a"].map(|id| event(id).body().clone());
     assert_eq!(bodies, expected);
@@ -67,27 +67,27 @@ async fn a_successor_learns_what_its_predecessor_has_done_with_the_spool() {
 async fn a_delivery_that_ends_after_the_file_was_replaced_takes_no_other_event_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
-    let one = Portion {
+    let one = PeekLimit {
         events: 1,
         bytes: 1 << 20,
     };
-    let everything = Portion { events: 100, ..one };
-    let ids = |events: Vec<Held>| -> Vec<_> {
+    let everything = PeekLimit { events: 100, ..one };
+    let ids = |events: Vec<QueuedEvent>| -> Vec<_> {
         let bodies = events.into_iter().map(|held| held.body);
         bodies.collect()
     };
     spool.append("shop", vec![event("x")]).await.unwrap();
-    let taken = spool.take("shop", one).await.unwrap().events;
-    spool.settle("shop", vec![taken[0].position]).await;
+    let taken = spool.peek("shop", one).await.unwrap().events;
+    spool.acknowledge("shop", vec![taken[0].position]).await;
     let waiting = ["a", "b", "c"].map(event).to_vec();
     spool.append("shop", waiting).await.unwrap();
-    let under_way = spool.take("shop", one).await.unwrap().events;
+    let under_way = spool.peek("shop", one).await.unwrap().events;
     for name in ["spool.db", "spool.db-wal", "spool.db-shm"] {
         std::fs::remove_file(folder.path().join(name)).unwrap();
     }
     spool.append("shop", vec![event("d")]).await.unwrap();
-    spool.settle("shop", vec![under_way[0].position]).await;
-    let left = ids(spool.take("shop", everything).await.unwrap().events);
+    spool.acknowledge("shop", vec![under_way[0].position]).await;
+    let left = ids(spool.peek("shop", everything).await.unwrap().events);
     let expected = ["a", "b", "c", "d"].map(|id| event(id).body().clone());
     // `a` may go again: PostHog collapses it. None of the others may be missing.
     assert_eq!(left, expected);
@@ -99,7 +99,7 @@ fn where_no_lock_can_be_had_nobody_is_waited_for() {
     let file = folder.path().join("file");
     std::fs::write(&file, "no folder").unwrap();
     let spool = Spool::open(&file.join("spool"), SpoolSettings::default()).unwrap();
-    assert_eq!(spool.rank(), Rank::First);
+    assert_eq!(spool.leadership(), Leadership::Leader);
 }
 
 async fn send(proxy: &Proxy, id: &str) {
@@ -230,7 +230,7 @@ async fn a_successor_streams_although_its_predecessor_left_before_it_looked_agai
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
     let old = Spool::open(&folder.path().join("spool"), SpoolSettings::default()).unwrap();
-    assert_eq!(old.rank(), Rank::First);
+    assert_eq!(old.leadership(), Leadership::Leader);
     let new = Proxy::start(&spooling(&posthog.url(), folder.path())).await;
     old.resign().await;
     drop(old);

@@ -49,6 +49,41 @@ fn curl(host: &str, port: u16, authorities: &Path, flags: &[&str]) -> Result<Str
     }
 }
 
+/// Requests of one run of `h2load`, over so many connections.
+const RUN: (usize, usize) = (1_000, 10);
+
+/// Whether this machine has `h2load`, Debian's nghttp2-client.
+fn has_h2load() -> bool {
+    let found = Command::new("h2load").arg("--version").output().is_ok();
+    let required = std::env::var("HEDGEROW_CLIENTS").is_ok_and(|value| value == "required");
+    assert!(found || !required, "h2load is required and not installed");
+    if !found {
+        println!("*** SKIPPED, certificates changed without h2load: install nghttp2-client ***");
+    }
+    found
+}
+
+/// One run: how many requests got 200, and what it says if that is not all of them.
+fn h2load(host: &str, port: u16, event: &Path, flags: &[&str]) -> Result<usize, String> {
+    let (requests, connections) = RUN;
+    let output = Command::new("h2load")
+        .args(["-n", &requests.to_string(), "-c", &connections.to_string()])
+        .args(flags)
+        .arg("-d")
+        .arg(event)
+        .arg(format!("--connect-to=127.0.0.1:{port}"))
+        .arg(format!("https://{host}:{port}/hr/v1/track"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("there is an h2load");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let all = format!("{requests} succeeded, 0 failed, 0 errored, 0 timeout");
+    match said.contains(&all) && said.contains(&format!("status codes: {requests} 2xx")) {
+        true => Ok(requests),
+        false => Err(said),
+    }
+}
+
 fn put(from: &Certificates, folder: &Path, name: &str) {
     for (file, kind) in [("certificate.pem", "pem"), ("key.pem", "key")] {
         let new = folder.join("new");
@@ -111,21 +146,45 @@ async fn certificates_by_name_change_under_load_and_no_request_fails() {
 
     let over = Arc::new(AtomicBool::new(false));
     let count = Arc::new(AtomicUsize::new(0));
-    let clients = ["--http1.1", "--http2", "--http1.1", "--http2"].map(|version| {
-        let (over, count) = (Arc::clone(&over), Arc::clone(&count));
+    let event = at.join("event.json");
+    fs::write(&event, "{\"userId\":\"u\",\"event\":\"E\"}").unwrap();
+    // Each request of curl is a new connection; those of h2load stay open while certificates change.
+    let by_curl = |version: &'static str| {
         let authorities = authorities.clone();
-        tokio::task::spawn_blocking(move || {
-            let mut failures = Vec::new();
-            while !over.load(Ordering::SeqCst) {
-                let said = curl("one.example", port, &authorities, &[version]);
-                count.fetch_add(1, Ordering::SeqCst);
-                if !said.as_ref().is_ok_and(|said| said.starts_with("200 ")) {
-                    failures.push(format!("{version}: {said:?}"));
+        let client = move || -> Result<usize, String> {
+            let said = curl("one.example", port, &authorities, &[version])?;
+            said.starts_with("200 ").then_some(1).ok_or(said)
+        };
+        (version, Box::new(client) as Box<dyn Fn() -> _ + Send>)
+    };
+    let by_h2load = |name: &'static str, flags: &'static [&str]| {
+        let event = event.clone();
+        let client = move || h2load("one.example", port, &event, flags);
+        (name, Box::new(client) as Box<dyn Fn() -> _ + Send>)
+    };
+    let mut clients = vec![by_curl("--http1.1"), by_curl("--http2")];
+    if has_h2load() {
+        clients.push(by_h2load("h2load", &["-m", "5"]));
+        clients.push(by_h2load("h2load --h1", &["--h1"]));
+    }
+    let clients: Vec<_> = clients
+        .into_iter()
+        .map(|(name, client)| {
+            let (over, count) = (Arc::clone(&over), Arc::clone(&count));
+            tokio::task::spawn_blocking(move || {
+                let mut failures = Vec::new();
+                while !over.load(Ordering::SeqCst) {
+                    match client() {
+                        Ok(requests) => {
+                            count.fetch_add(requests, Ordering::SeqCst);
+                        }
+                        Err(said) => failures.push(format!("{name}: {said}")),
+                    }
                 }
-            }
-            failures
+                failures
+            })
         })
-    });
+        .collect();
     for (number, certificates) in next.iter().enumerate() {
         put(certificates, at, "one");
         running.applied(number as u64 + 1).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, consumer};
-use hedgerow::delivery::{Draining, NatsSettings, NatsSpool, Portion, Rest, SpoolError, Store};
+use hedgerow::delivery::{Draining, NatsSettings, NatsSpool, PeekLimit, Rest, SpoolError, Store};
 use http::StatusCode;
 
 use super::binaries::sharing;
@@ -58,7 +58,7 @@ async fn arrive(upstream: &Upstreams, ids: &[String]) {
 fn draining(proxy: &Proxy) -> Draining {
     let status = proxy.delivery.status();
     let shop = status.iter().find(|status| status.project == "shop");
-    shop.map_or(Draining::Undisturbed, |shop| shop.draining.clone())
+    shop.map_or(Draining::Normal, |shop| shop.draining.clone())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,12 +75,12 @@ async fn a_bound_on_what_is_given_out_holds_nothing_back() {
         // Some, and never the word that nothing else waits.
         let mut taken = Vec::new();
         while taken.len() < 20 {
-            let few = spool.take("shop", EVERYTHING).await.unwrap();
+            let few = spool.peek("shop", EVERYTHING).await.unwrap();
             assert_eq!(few.rest, Rest::More);
             assert!((1..=7).contains(&few.events.len()), "{}", few.events.len());
             taken.extend(ids(&few.events));
             let positions = few.events.iter().map(|held| held.position).collect();
-            spool.settle("shop", positions).await;
+            spool.acknowledge("shop", positions).await;
         }
         assert_eq!(taken, all[..taken.len()]);
         assert_eq!(spool.gauges().of("shop").events(), 60 - taken.len() as u64);
@@ -132,10 +132,10 @@ async fn a_consumer_of_the_operators_own_is_said_and_delivery_goes_on_without_it
     let upstream = Arc::new(Upstreams::default());
     let proxy = Proxy::start(&server.url(), &upstream).await;
     until("it is known", || async {
-        matches!(draining(&proxy), Draining::Not { .. })
+        matches!(draining(&proxy), Draining::Blocked { .. })
     })
     .await;
-    let Draining::Not { reason, .. } = draining(&proxy) else {
+    let Draining::Blocked { reason, .. } = draining(&proxy) else {
         panic!("it went on by itself");
     };
     assert!(reason.contains("consumer"), "{reason}");
@@ -143,7 +143,7 @@ async fn a_consumer_of_the_operators_own_is_said_and_delivery_goes_on_without_it
     stream.delete_consumer("operator").await.unwrap();
     arrive(&upstream, &names(0..3)).await;
     until("nothing is in the way", || async {
-        draining(&proxy) == Draining::Undisturbed
+        draining(&proxy) == Draining::Normal
     })
     .await;
     proxy.replay.stop().await;
@@ -303,11 +303,11 @@ async fn a_full_stream_refuses_at_once() {
     );
     // What is in it can be taken all the same.
     lead(&spool).await;
-    let few = Portion {
+    let few = PeekLimit {
         events: 5,
         bytes: usize::MAX,
     };
-    assert_eq!(spool.take("shop", few).await.unwrap().events.len(), 5);
+    assert_eq!(spool.peek("shop", few).await.unwrap().events.len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use async_trait::async_trait;
 use hedgerow::delivery::{
-    BreakerSettings, Delivery, Encoding, NatsSpool, Parcel, Replay, ReplaySettings, Route, Store,
-    Upstream, Verdict,
+    BreakerSettings, Delivery, Encoding, NatsSpool, OutgoingBatch, Replay, ReplaySettings, Route,
+    Store, Upstream, Verdict,
 };
 use hedgerow::posthog::{ApiKey, Envelope};
 
@@ -33,7 +33,7 @@ impl Upstream for Upstreams {
         Some(Envelope::new(&ApiKey::new("phc_a").unwrap()))
     }
 
-    async fn deliver(&self, _project: &str, parcel: Parcel) -> Verdict {
+    async fn deliver(&self, _project: &str, batch: OutgoingBatch) -> Verdict {
         {
             let mut under_way = self.under_way.lock().unwrap();
             under_way.0 += 1;
@@ -44,7 +44,7 @@ impl Upstream for Upstreams {
             self.under_way.lock().unwrap().0 -= 1;
             return Verdict::of_status(503, "", None);
         }
-        let value: serde_json::Value = serde_json::from_slice(&parcel.body).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&batch.body).unwrap();
         let ids = value["batch"].as_array().unwrap().iter();
         let ids: Vec<String> = ids
             .map(|event| event["uuid"].as_str().unwrap().to_owned())
@@ -327,7 +327,7 @@ impl Upstream for Dripping {
         Some(Envelope::new(&ApiKey::new("phc_a").unwrap()))
     }
 
-    async fn deliver(&self, _project: &str, _parcel: Parcel) -> Verdict {
+    async fn deliver(&self, _project: &str, _parcel: OutgoingBatch) -> Verdict {
         let now = self.under_way.fetch_add(1, Ordering::AcqRel) + 1;
         let _under_way = UnderWay(&self.under_way);
         self.most.fetch_max(now, Ordering::AcqRel);

@@ -31,7 +31,7 @@ async fn what_was_acknowledged_survives_kill_9_of_the_server_in_order_and_once()
     // The same come again until they are settled.
     assert_eq!(ids(&take(&again, 400).await), all);
     let positions = held[..390].iter().map(|held| held.position).collect();
-    again.settle("shop", positions).await;
+    again.acknowledge("shop", positions).await;
     assert_eq!(ids(&take(&again, 10).await), all[390..]);
     // Another look from outside: the stream holds what is left and no more.
     let client = async_nats::connect(server.url()).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_full_stream_refuses_and_takes_again_when_emptied() {
         .iter()
         .map(|held| held.position)
         .collect();
-    spool.settle("shop", positions).await;
+    spool.acknowledge("shop", positions).await;
     append(&spool, &names(5_000..5_001)).await;
 }
 
@@ -98,7 +98,10 @@ async fn a_refused_event_becomes_a_dead_letter_in_a_stream_of_its_own() {
         status: 400,
         reason: "no \u{e4}\n".to_owned(),
     };
-    spool.bury("shop", held[1].position, refusal).await.unwrap();
+    spool
+        .dead_letter("shop", held[1].position, refusal)
+        .await
+        .unwrap();
     assert_eq!(ids(&take(&spool, 2).await), ["n0", "n2"]);
     let client = async_nats::connect(server.url()).await.unwrap();
     let stream = jetstream::new(client)

@@ -88,6 +88,11 @@ impl Running {
         (output.status.code(), said)
     }
 
+    /// Its admin page.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
     /// A value of `/metrics`.
     pub async fn metric(&self, name: &str) -> u64 {
         let text = self.page("/metrics").await;

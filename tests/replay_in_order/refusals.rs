@@ -58,14 +58,14 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
     assert_eq!(shown.trim_end().as_bytes(), event("n1", 1).body());
     mended.store(1, Ordering::Relaxed);
     assert_eq!(
-        house.command(&SpoolCommand::Retry(Letters::Numbers(vec![1, 2]))),
+        house.command(&SpoolCommand::Retry(Selection::Numbers(vec![1, 2]))),
         "2 back in the queue\n"
     );
     house
         .until("the retried arrive", || upstream.accepted().len() == 3)
         .await;
     assert_eq!(upstream.accepted(), ["n3", "n0", "n1"]);
-    // Arrived is not yet settled: for a moment they are still listed as waiting.
+    // Received is not yet settled: for a moment they are still listed as waiting.
     house
         .until("only the third is left", || {
             let listed = house.command(&SpoolCommand::Ls(Form::Lines));
@@ -77,13 +77,13 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
         })
         .await;
     assert_eq!(
-        house.command(&SpoolCommand::Drop(Letters::All)),
+        house.command(&SpoolCommand::Drop(Selection::All)),
         "1 dropped\n"
     );
     assert!(house
         .command(&SpoolCommand::Ls(Form::Lines))
         .starts_with("the spool is empty"));
-    let ninth = SpoolCommand::Drop(Letters::Numbers(vec![9]));
+    let ninth = SpoolCommand::Drop(Selection::Numbers(vec![9]));
     let error = ninth.run(house.folder.path(), &mut Vec::new());
     assert_eq!(error.unwrap_err().to_string(), "there is no dead letter 9");
     let nowhere = house.folder.path().join("nowhere");
@@ -114,11 +114,11 @@ async fn when_posthog_refuses_everything_the_events_wait() {
         .await;
     house.until_empty().await;
     replay.stop().await;
-    let buried = house.spool.counters().buried.load(Ordering::Relaxed);
+    let dead_lettered = house.spool.counters().dead_lettered.load(Ordering::Relaxed);
     let accepted = upstream.accepted();
-    println!("{} delivered, {buried} dead letters", accepted.len());
+    println!("{} delivered, {dead_lettered} dead letters", accepted.len());
     // One for each probe after the first twenty, not all of them.
-    assert!((20..=110).contains(&buried), "{buried}");
-    assert_eq!(accepted.len() as u64 + buried, 300);
+    assert!((20..=110).contains(&dead_lettered), "{dead_lettered}");
+    assert_eq!(accepted.len() as u64 + dead_lettered, 300);
     assert_eq!(accepted, ids[ids.len() - accepted.len()..]);
 }

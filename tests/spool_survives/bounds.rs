@@ -32,16 +32,16 @@ async fn max_size_bounds_the_file_and_the_low_water_mark_reopens_it() {
         println!("{padding}: {number} events, {json} bytes of JSON in {file}");
         assert!(file <= settings.max_size, "{padding}: {file}");
         // A little less does not reopen it, half does.
-        let positions = |some: &[Held]| some.iter().map(|held| held.position).collect();
+        let positions = |some: &[QueuedEvent]| some.iter().map(|held| held.position).collect();
         let few = number / 10;
-        spool.settle("shop", positions(&held[..few])).await;
+        spool.acknowledge("shop", positions(&held[..few])).await;
         let refused = spool.append("shop", vec![event("x", padding)]).await;
         assert!(
             refused.is_err(),
             "{padding}: refused until the low-water mark"
         );
         spool
-            .settle("shop", positions(&held[few..number * 6 / 10]))
+            .acknowledge("shop", positions(&held[few..number * 6 / 10]))
             .await;
         append_until_taken(&spool, "y").await;
     }
@@ -68,7 +68,7 @@ async fn the_file_shrinks_when_the_spool_is_empty_again() {
     let full = size();
     let held = all(&spool).await;
     let positions = held.iter().map(|held| held.position).collect();
-    spool.settle("shop", positions).await;
+    spool.acknowledge("shop", positions).await;
     let deadline = Instant::now() + Duration::from_secs(30);
     while size() > 300_000 {
         assert!(Instant::now() < deadline, "{} of {full}", size());
@@ -91,7 +91,7 @@ async fn what_is_too_old_is_dropped_and_counted_dead_letters_included() {
         status: 400,
         reason: "no".to_owned(),
     };
-    spool.bury("shop", first, refusal).await.unwrap();
+    spool.dead_letter("shop", first, refusal).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     while spool.counters().expired.load(Ordering::Relaxed) < 3 {
         assert!(Instant::now() < deadline);

@@ -47,7 +47,7 @@ async fn nothing_dies_of_a_clock_that_is_set_while_it_waits_or_while_nothing_run
         status: 400,
         reason: "no".to_owned(),
     };
-    spool.bury("shop", first, refusal).await.unwrap();
+    spool.dead_letter("shop", first, refusal).await.unwrap();
     let mut expected = vec!["b".to_owned(), "c".to_owned()];
     let mut spool = Some(spool);
     for days in [400, -400, 3_650] {

@@ -92,7 +92,7 @@ async fn a_damaged_database_is_set_aside_and_the_rest_of_it_is_kept() {
         append_until_taken(&spool, "afterwards").await;
         // The first read may be the one that finds the damage.
         let found = loop {
-            match spool.take("shop", EVERYTHING).await {
+            match spool.peek("shop", EVERYTHING).await {
                 Ok(taken) => break ids(&taken.events),
                 Err(error) => println!("{what}: {error:?}"),
             }

@@ -37,7 +37,7 @@ async fn a_full_disk_refuses_loses_nothing_and_recovers_when_emptied_through_the
         // A replay empties it although the disk is full.
         for some in held[..held.len() - 10].chunks(700) {
             let positions: Vec<Position> = some.iter().map(|held| held.position).collect();
-            spool.settle("shop", positions).await;
+            spool.acknowledge("shop", positions).await;
         }
         append_until_taken(&spool, &format!("recovered {round}")).await;
         let mut expected = acknowledged[acknowledged.len() - 10..].to_vec();
@@ -153,7 +153,7 @@ async fn what_waits_is_read_and_sent_when_the_disk_is_read_only_or_full_at_the_s
     let spool = Spool::open(&folder, settings).unwrap();
     let held = all(&spool).await;
     assert_eq!(ids(&held), ["a", "b"], "full");
-    spool.settle("shop", vec![held[0].position]).await;
+    spool.acknowledge("shop", vec![held[0].position]).await;
     drop(spool);
     let spool = Spool::open(&folder, settings).unwrap();
     assert_eq!(ids(&all(&spool).await), ["b"], "full, and opened again");

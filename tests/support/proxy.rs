@@ -40,7 +40,7 @@ pub enum Speaks {
 
 /// The configuration in this YAML.
 pub fn config(yaml: &str) -> Config {
-    match hedgerow::config::parse(yaml, &Environment::new(Path::new("."))) {
+    match hedgerow::Config::parse(yaml, &Environment::new(Path::new("."))) {
         Ok((config, _)) => config,
         Err(problems) => panic!("{problems:?}\n{yaml}"),
     }

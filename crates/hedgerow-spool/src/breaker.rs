@@ -43,12 +43,12 @@ struct State {
 /// What may be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Whatever there is.
+    /// Any batch.
     Go,
     /// One small request, to see whether PostHog is back. The caller that is told so sends it; the others
     /// are told to wait meanwhile.
     Probe,
-    /// Nothing, for so long.
+    /// Nothing, for this time.
     Wait(Duration),
 }
 
@@ -61,7 +61,7 @@ pub enum Condition {
     Open,
 }
 
-/// A probe that was never reported (its request was dropped) holds the place for so long.
+/// How long a probe that was never reported (its request was dropped) keeps others from being sent.
 const PROBE: Duration = Duration::from_secs(30);
 
 impl Breaker {
@@ -114,7 +114,7 @@ impl Breaker {
         state.not_before = Some(now + backoff.max(asked));
     }
 
-    /// Opens the breaker at once, whatever it has counted.
+    /// Opens the breaker at once, however few failures it has counted.
     pub fn trip(&self, now: Instant, jitter: u8) {
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

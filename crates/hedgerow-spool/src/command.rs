@@ -19,9 +19,9 @@ pub enum SpoolCommand {
         number: i64,
     },
     /// Puts dead letters at the end of the queue; their first arrival and uuid stay.
-    Retry(Letters),
+    Retry(Selection),
     /// Deletes dead letters.
-    Drop(Letters),
+    Drop(Selection),
 }
 
 /// How `ls` writes.
@@ -36,7 +36,7 @@ pub enum Form {
 
 /// Which dead letters are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Letters {
+pub enum Selection {
     /// Those with the numbers that `ls` shows.
     Numbers(Vec<i64>),
     /// All of them.

@@ -70,9 +70,9 @@ pub enum SpoolError {
          takes at once; its servers' `max_payload` bounds that"
     )]
     TooLarge {
-        /// So many are refused.
+        /// This many are refused.
         events: u64,
-        /// Of so many.
+        /// Of this many that came together.
         of: u64,
         /// The largest event that is taken, in bytes.
         largest: usize,
@@ -80,7 +80,7 @@ pub enum SpoolError {
     /// There is no stream of this name.
     #[error("there is no stream {0}: no proxy has used this spool yet")]
     NoStream(String),
-    /// A spool that this build knows nothing of.
+    /// A kind of spool that this build does not have.
     #[error("this build was made without the cargo feature {0}")]
     NotBuiltIn(&'static str),
     /// The spool's thread has ended.
@@ -91,7 +91,7 @@ pub enum SpoolError {
     NotAnEvent,
     /// No dead letter has this number.
     #[error("there is no dead letter {0}")]
-    NoSuchLetter(i64),
+    NoSuchDeadLetter(i64),
 }
 
 impl SpoolError {
@@ -113,7 +113,7 @@ impl SpoolError {
             Self::NotBuiltIn(_) => "not_built_in",
             Self::Closed => "closed",
             Self::NotAnEvent => "not_an_event",
-            Self::NoSuchLetter(_) => "no_such_letter",
+            Self::NoSuchDeadLetter(_) => "no_such_dead_letter",
         }
     }
 }

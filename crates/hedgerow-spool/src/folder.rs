@@ -10,9 +10,9 @@ pub struct SpoolSettings {
     /// more, the reserve 2.5 MiB.
     pub max_size: u64,
     /// How long an event waits, or lies among the dead letters, before it is dropped and counted:
-    /// time that passes while a process has the spool open, whatever the time of day is set to.
+    /// time that passes while a process has the spool open, also when the time of day is set.
     pub max_age: Duration,
-    /// After it was full, the spool takes events again once it is down to so many percent.
+    /// After it was full, the spool takes events again once it is down to this many percent.
     pub low_water_percent: u8,
 }
 
@@ -28,11 +28,11 @@ impl Default for SpoolSettings {
 
 /// What there is in a spool's folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SpoolThere {
+pub enum FolderState {
     /// A spool that this version can use.
-    Spool,
+    Usable,
     /// None yet; it can be made.
-    Nothing,
+    Empty,
 }
 
 /// The spool of a build without the feature `sqlite`: there is never one.
@@ -40,12 +40,12 @@ pub enum SpoolThere {
 mod none {
     use std::path::Path;
 
-    use super::SpoolThere;
-    use crate::{Clock, Rank, SpoolError, SpoolSettings, Store};
+    use super::FolderState;
+    use crate::{Clock, Leadership, SpoolError, SpoolSettings, Store};
 
     const NOT_BUILT_IN: SpoolError = SpoolError::NotBuiltIn("sqlite");
 
-    /// A spool on disk, of which this build knows nothing.
+    /// A spool on disk, which this build does not have.
     #[derive(Clone)]
     pub enum Spool {}
 
@@ -64,42 +64,42 @@ mod none {
         }
 
         /// Whether this process drains the spool.
-        pub fn rank(&self) -> Rank {
+        pub fn leadership(&self) -> Leadership {
             match *self {}
         }
 
         /// Says that this process waits to drain the spool.
-        pub fn stand_in_line(&self) {
+        pub fn announce_follower(&self) {
             match *self {}
         }
 
         /// Whether the process that drains it knows of this one.
-        pub fn is_aside(&self) -> bool {
+        pub fn is_follower_known(&self) -> bool {
             match *self {}
         }
 
         /// Takes back that another process is there.
-        pub fn leave_line(&self) {
+        pub fn withdraw_follower(&self) {
             match *self {}
         }
 
         /// Whether another process uses this spool beside the one that drains it.
-        pub fn is_awaited(&self) -> bool {
+        pub fn has_follower(&self) -> bool {
             match *self {}
         }
 
         /// Says that this process knows of another one.
-        pub fn step_aside(&self) {
+        pub fn acknowledge_follower(&self) {
             match *self {}
         }
 
         /// Takes that back.
-        pub fn step_forth(&self) {
+        pub fn resume_leading(&self) {
             match *self {}
         }
 
         /// Learns from the file what waits.
-        pub async fn learn(&self) {
+        pub async fn reload(&self) {
             match *self {}
         }
 
@@ -113,10 +113,10 @@ mod none {
     ///
     /// # Errors
     /// Always [`SpoolError::NotBuiltIn`].
-    pub fn look_at_spool(_: &Path) -> Result<SpoolThere, SpoolError> {
+    pub fn inspect_folder(_: &Path) -> Result<FolderState, SpoolError> {
         Err(NOT_BUILT_IN)
     }
 }
 
 #[cfg(not(feature = "sqlite"))]
-pub use none::{look_at_spool, Spool};
+pub use none::{inspect_folder, Spool};

@@ -25,7 +25,7 @@ pub struct Bounds {
 
 /// What the rule has to know of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marks {
+pub struct RequestInfo {
     /// Its size in bytes.
     pub bytes: usize,
     /// Its events.
@@ -36,7 +36,7 @@ pub struct Marks {
 
 /// A request in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Number(u64);
+pub struct RequestId(u64);
 
 /// Requests that leave together.
 #[derive(Debug)]
@@ -58,15 +58,15 @@ pub struct Queue<T> {
     people_under_way: HashSet<u64>,
     under_way: usize,
     /// Bytes that came since it was looked last who may leave.
-    fresh: usize,
+    new_bytes: usize,
     next: u64,
 }
 
 #[derive(Debug)]
 struct Waiting<T> {
-    number: Number,
+    id: RequestId,
     request: T,
-    marks: Marks,
+    info: RequestInfo,
     due: Instant,
 }
 
@@ -76,25 +76,25 @@ struct Choice {
     places: Vec<usize>,
     bytes: usize,
     people: HashSet<u64>,
-    told: Told,
+    told: ToldAddress,
 }
 
 /// What PostHog is told of the clients' address.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum ToldAddress {
     /// No event depends on it.
     #[default]
-    Whatever,
-    This(Option<IpAddr>),
+    Any,
+    Exactly(Option<IpAddr>),
 }
 
-impl Told {
+impl ToldAddress {
     /// What it has to be for this request as well; nothing if both cannot be.
-    fn and(self, marks: &Marks) -> Option<Self> {
-        match (self, marks.bearing.address) {
+    fn and(self, info: &RequestInfo) -> Option<Self> {
+        match (self, info.bearing.address) {
             (told, Address::InTheEvent) => Some(told),
-            (Self::Whatever, Address::OfTheRequest) => Some(Self::This(marks.client)),
-            (Self::This(told), Address::OfTheRequest) => (told == marks.client).then_some(self),
+            (Self::Any, Address::OfTheRequest) => Some(Self::Exactly(info.client)),
+            (Self::Exactly(told), Address::OfTheRequest) => (told == info.client).then_some(self),
         }
     }
 }
@@ -107,31 +107,31 @@ impl<T> Queue<T> {
             waiting: VecDeque::new(),
             people_under_way: HashSet::new(),
             under_way: 0,
-            fresh: 0,
+            new_bytes: 0,
             next: 0,
         }
     }
 
     /// Puts a request behind the others.
-    pub fn push(&mut self, request: T, marks: Marks, now: Instant) -> Number {
-        let number = Number(self.next);
+    pub fn push(&mut self, request: T, info: RequestInfo, now: Instant) -> RequestId {
+        let id = RequestId(self.next);
         self.next += 1;
-        self.fresh = self.fresh.saturating_add(marks.bytes);
+        self.new_bytes = self.new_bytes.saturating_add(info.bytes);
         self.waiting.push_back(Waiting {
-            number,
+            id,
             request,
-            marks,
+            info,
             due: now + self.bounds.linger,
         });
-        number
+        id
     }
 
     /// Whether so much has come that a group may be full before anyone has waited long enough.
     pub fn may_be_full(&self) -> bool {
-        self.fresh >= self.bounds.bytes
+        self.new_bytes >= self.bounds.bytes
     }
 
-    /// When [`depart`](Self::depart) is to be asked for the sake of time: the moment at which the
+    /// When [`next_group`](Self::next_group) is to be asked for the sake of time: the moment at which the
     /// next request has waited long enough. Those that wait for others to arrive do not count.
     pub fn due(&self, now: Instant) -> Option<Instant> {
         let at = self.waiting.partition_point(|waiting| waiting.due <= now);
@@ -140,8 +140,8 @@ impl<T> Queue<T> {
 
     /// The next group, if one may leave now. To be asked again until there is none; when requests
     /// are due, when one may be full, and when one has arrived.
-    pub fn depart(&mut self, now: Instant) -> Option<Group<T>> {
-        self.fresh = 0;
+    pub fn next_group(&mut self, now: Instant) -> Option<Group<T>> {
+        self.new_bytes = 0;
         if self.under_way >= self.bounds.under_way {
             return None;
         }
@@ -153,8 +153,8 @@ impl<T> Queue<T> {
         Some(Group {
             requests,
             client: match told {
-                Told::Whatever => None,
-                Told::This(client) => client,
+                ToldAddress::Any => None,
+                ToldAddress::Exactly(client) => client,
             },
             people: people.into_iter().collect(),
         })
@@ -165,15 +165,15 @@ impl<T> Queue<T> {
         let mut due = false;
         let mut full = false;
         // Whose events stand further ahead and stay.
-        let mut held_up: HashSet<u64> = HashSet::new();
+        let mut blocked: HashSet<u64> = HashSet::new();
         for (place, waiting) in self.waiting.iter().enumerate() {
-            let Marks { bytes, bearing, .. } = &waiting.marks;
+            let RequestInfo { bytes, bearing, .. } = &waiting.info;
             let people = &bearing.people;
             let is_free =
-                |person: &u64| !self.people_under_way.contains(person) && !held_up.contains(person);
-            let told = choice.told.and(&waiting.marks);
+                |person: &u64| !self.people_under_way.contains(person) && !blocked.contains(person);
+            let told = choice.told.and(&waiting.info);
             let (true, Some(told)) = (people.iter().all(is_free), told) else {
-                held_up.extend(people);
+                blocked.extend(people);
                 continue;
             };
             if !choice.places.is_empty() && choice.bytes + bytes > self.bounds.bytes {
@@ -216,16 +216,16 @@ impl<T> Queue<T> {
     }
 
     /// A group has arrived, or will not: what waits for its persons may leave.
-    pub fn land(&mut self, landed: Landed) {
+    pub fn finish(&mut self, finished: Finished) {
         self.under_way = self.under_way.saturating_sub(1);
-        for person in &landed.0 {
+        for person in &finished.0 {
             self.people_under_way.remove(person);
         }
     }
 
     /// Takes a request out again, if it has not left yet.
-    pub fn withdraw(&mut self, number: Number) -> Option<T> {
-        let find = |waiting: &Waiting<T>| waiting.number.cmp(&number);
+    pub fn withdraw(&mut self, id: RequestId) -> Option<T> {
+        let find = |waiting: &Waiting<T>| waiting.id.cmp(&id);
         let place = self.waiting.binary_search_by(find).ok()?;
         self.waiting.remove(place).map(|waiting| waiting.request)
     }
@@ -241,14 +241,14 @@ impl<T> Queue<T> {
     }
 }
 
-/// The persons of a group that is through; only what left can land.
+/// The persons of a group that is through; only what left can finish.
 #[derive(Debug)]
-pub struct Landed(Vec<u64>);
+pub struct Finished(Vec<u64>);
 
 impl<T> Group<T> {
-    /// The requests, and what is to be said to [`Queue::land`] once they are through.
-    pub fn part(self) -> (Vec<T>, Landed) {
-        (self.requests, Landed(self.people))
+    /// The requests, and what is to be said to [`Queue::finish`] once they are through.
+    pub fn part(self) -> (Vec<T>, Finished) {
+        (self.requests, Finished(self.people))
     }
 }
 

@@ -10,8 +10,8 @@ fn queue(bytes: usize, under_way: usize) -> Queue<&'static str> {
     })
 }
 
-fn of(people: &[u64], bytes: usize) -> Marks {
-    Marks {
+fn of(people: &[u64], bytes: usize) -> RequestInfo {
+    RequestInfo {
         bytes,
         bearing: Bearing {
             people: people.to_vec(),
@@ -21,11 +21,11 @@ fn of(people: &[u64], bytes: usize) -> Marks {
     }
 }
 
-fn from(client: Option<&str>, person: u64) -> Marks {
-    let mut marks = of(&[person], 1);
-    marks.bearing.address = Address::OfTheRequest;
-    marks.client = client.map(|client| client.parse().unwrap());
-    marks
+fn from(client: Option<&str>, person: u64) -> RequestInfo {
+    let mut info = of(&[person], 1);
+    info.bearing.address = Address::OfTheRequest;
+    info.client = client.map(|client| client.parse().unwrap());
+    info
 }
 
 #[test]
@@ -37,10 +37,10 @@ fn requests_leave_together_once_the_oldest_has_lingered() {
     queue.push("b", of(&[2], 10), start + LINGER / 2);
     queue.push("c", of(&[1], 10), start + LINGER / 2);
     assert_eq!(queue.due(start), Some(start + LINGER));
-    assert!(queue.depart(start + LINGER / 2).is_none());
-    let group = queue.depart(start + LINGER).unwrap();
+    assert!(queue.next_group(start + LINGER / 2).is_none());
+    let group = queue.next_group(start + LINGER).unwrap();
     assert_eq!(group.requests, ["a", "b", "c"]);
-    assert!(queue.depart(start + LINGER * 9).is_none());
+    assert!(queue.next_group(start + LINGER * 9).is_none());
     assert!(queue.is_empty());
 }
 
@@ -54,13 +54,13 @@ fn a_full_group_leaves_at_once_and_never_holds_more_than_it_may() {
     }
     queue.push("c", of(&[2], 40), start);
     assert!(queue.may_be_full());
-    let group = queue.depart(start).unwrap();
+    let group = queue.next_group(start).unwrap();
     assert_eq!(group.requests, ["a", "b"]);
-    assert!(queue.depart(start).is_none(), "the rest has to linger");
+    assert!(queue.next_group(start).is_none(), "the rest has to linger");
     // A request that is larger by itself goes alone, behind what came before it.
     queue.push("d", of(&[3], 500), start);
-    assert_eq!(queue.depart(start).unwrap().requests, ["c"]);
-    assert_eq!(queue.depart(start).unwrap().requests, ["d"]);
+    assert_eq!(queue.next_group(start).unwrap().requests, ["c"]);
+    assert_eq!(queue.next_group(start).unwrap().requests, ["d"]);
 }
 
 #[test]
@@ -68,23 +68,23 @@ fn a_slow_answer_holds_up_its_own_persons_and_nobody_else() {
     let start = Instant::now();
     let mut queue = queue(1_000, 8);
     queue.push("a", of(&[1], 10), start);
-    let slow = queue.depart(start + LINGER).unwrap();
+    let slow = queue.next_group(start + LINGER).unwrap();
     queue.push("b", of(&[1], 10), start);
     queue.push("c", of(&[2], 10), start);
     // It joins 2 with 1, so it waits, and what comes of 3 behind it waits for it.
     queue.push("d", of(&[1, 3], 10), start);
     queue.push("e", of(&[3], 10), start);
     queue.push("f", of(&[4], 10), start);
-    let second = queue.depart(start + LINGER).unwrap();
+    let second = queue.next_group(start + LINGER).unwrap();
     assert_eq!(second.requests, ["c", "f"]);
-    assert!(queue.depart(start + LINGER).is_none());
+    assert!(queue.next_group(start + LINGER).is_none());
     assert_eq!(queue.due(start + LINGER), None, "they wait for no time");
-    let (_, landed) = second.part();
-    queue.land(landed);
-    assert!(queue.depart(start + LINGER).is_none());
-    let (_, landed) = slow.part();
-    queue.land(landed);
-    let group = queue.depart(start + LINGER).unwrap();
+    let (_, finished) = second.part();
+    queue.finish(finished);
+    assert!(queue.next_group(start + LINGER).is_none());
+    let (_, finished) = slow.part();
+    queue.finish(finished);
+    let group = queue.next_group(start + LINGER).unwrap();
     assert_eq!(group.requests, ["b", "d", "e"]);
 }
 
@@ -94,15 +94,18 @@ fn no_more_groups_are_under_way_than_may_be() {
     let mut queue = queue(1_000, 2);
     let leave = |queue: &mut Queue<_>, request, person| {
         queue.push(request, of(&[person], 10), start);
-        queue.depart(start + LINGER)
+        queue.next_group(start + LINGER)
     };
     let first = leave(&mut queue, "a", 1).unwrap();
     let _second = leave(&mut queue, "b", 2).unwrap();
     assert!(leave(&mut queue, "c", 3).is_none());
     assert!(leave(&mut queue, "d", 4).is_none());
-    let (_, landed) = first.part();
-    queue.land(landed);
-    assert_eq!(queue.depart(start + LINGER).unwrap().requests, ["c", "d"]);
+    let (_, finished) = first.part();
+    queue.finish(finished);
+    assert_eq!(
+        queue.next_group(start + LINGER).unwrap().requests,
+        ["c", "d"]
+    );
 }
 
 #[test]
@@ -118,7 +121,7 @@ fn an_address_is_told_only_of_the_client_whose_it_is() {
     // Behind c, for it is the same person's.
     queue.push("g", of(&[3], 1), start);
     let now = start + LINGER;
-    let groups: Vec<_> = std::iter::from_fn(|| queue.depart(now))
+    let groups: Vec<_> = std::iter::from_fn(|| queue.next_group(now))
         .map(|group| {
             (
                 group.requests,
@@ -141,15 +144,15 @@ fn a_request_can_be_withdrawn_as_long_as_it_waits() {
     let start = Instant::now();
     let mut queue = queue(1_000, 8);
     let a = queue.push("a", of(&[1], 10), start);
-    let first = queue.depart(start + LINGER).unwrap();
+    let first = queue.next_group(start + LINGER).unwrap();
     let b = queue.push("b", of(&[1], 10), start);
     let c = queue.push("c", of(&[1], 10), start);
     assert_eq!(queue.withdraw(a), None);
     assert_eq!(queue.withdraw(b), Some("b"));
     assert_eq!(queue.withdraw(b), None);
-    let (_, landed) = first.part();
-    queue.land(landed);
-    assert_eq!(queue.depart(start + LINGER).unwrap().requests, ["c"]);
+    let (_, finished) = first.part();
+    queue.finish(finished);
+    assert_eq!(queue.next_group(start + LINGER).unwrap().requests, ["c"]);
     assert_eq!((queue.withdraw(c), queue.len()), (None, 0));
 }
 
@@ -179,20 +182,20 @@ fn every_persons_order_holds_whatever_happens() {
             match next(4) {
                 0 if !under_way.is_empty() => {
                     let group = under_way.swap_remove(next(under_way.len() as u64) as usize);
-                    let (_, landed) = group.part();
-                    queue.land(landed);
+                    let (_, finished) = group.part();
+                    queue.finish(finished);
                 }
                 1 => now += LINGER / 2,
                 _ if pushed < 200 => {
                     pushed += 1;
                     let people: Vec<u64> = (0..=next(2)).map(|_| next(6)).collect();
-                    let marks = of(&people, 1 + next(30) as usize);
-                    queue.push((pushed, people), marks, now);
+                    let info = of(&people, 1 + next(30) as usize);
+                    queue.push((pushed, people), info, now);
                 }
                 _ => now += LINGER,
             }
-            while let Some(group) = queue.depart(now) {
-                for (number, people) in &group.requests {
+            while let Some(group) = queue.next_group(now) {
+                for (id, people) in &group.requests {
                     left += 1;
                     for person in people {
                         let busy = under_way
@@ -201,8 +204,8 @@ fn every_persons_order_holds_whatever_happens() {
                             .any(|(_, people)| people.contains(person));
                         assert!(!busy, "{person} has events under way");
                         let last = &mut last[*person as usize];
-                        assert!(*last <= *number, "{person}: {number} behind {last}");
-                        *last = *number;
+                        assert!(*last <= *id, "{person}: {id} behind {last}");
+                        *last = *id;
                     }
                 }
                 under_way.push(group);

@@ -1,5 +1,5 @@
-//! Only one process drains a spool: the lock on a file says which. Two more say that another process
-//! has come to it, and that the first one knows.
+//! Only one process drains a spool: the lock on a file says which. Two more say that a follower
+//! has come to it, and that the leader knows.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::store::{Lead, Rank};
+use super::store::{Lead, Leadership};
 use super::SpoolError;
 
 /// The lock is held until it is released or the process ends, however it ends.
@@ -19,19 +19,19 @@ const HELD: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(super) struct FileLease {
     path: PathBuf,
     file: Mutex<Option<File>>,
-    /// Held by each process that is not the first.
-    line: Sign,
-    /// Held by the first while another one stands in line: from then on it only appends as well.
-    aside: Sign,
+    /// Held by each follower: `line.lock`.
+    follower: SharedLock,
+    /// Held by the leader while it knows of a follower: from then on it only appends as well: `aside.lock`.
+    known: SharedLock,
 }
 
-/// A lock that says something as long as it is held. Several may hold it.
-struct Sign {
+/// A lock that tells other processes something while it is held. Several may hold it.
+struct SharedLock {
     path: PathBuf,
     held: Mutex<Option<File>>,
 }
 
-impl Sign {
+impl SharedLock {
     fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -40,23 +40,23 @@ impl Sign {
     }
 
     /// Holds it from now on. Where no lock can be had, no other process learns of this.
-    fn raise(&self) {
+    fn hold(&self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
-            // One who looks holds it for a moment, so this waits for no longer than that.
+            // A process that looks holds it for a moment, so this waits for no longer than that.
             *held = open(&self.path)
                 .ok()
                 .filter(|file| file.lock_shared().is_ok());
         }
     }
 
-    fn lower(&self) {
+    fn release(&self) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Whether another process, or another spool of this one, holds it. To be asked by one that does
+    /// Whether another process, or another spool of this one, holds it. To be asked by a process that does
     /// not.
-    fn is_up(&self) -> bool {
+    fn is_held(&self) -> bool {
         let file = File::open(&self.path);
         matches!(
             file.map(|file| file.try_lock()),
@@ -70,39 +70,39 @@ impl FileLease {
         Self {
             path: folder.join("replay.lock"),
             file: Mutex::new(None),
-            line: Sign::new(folder.join("line.lock")),
-            aside: Sign::new(folder.join("aside.lock")),
+            follower: SharedLock::new(folder.join("line.lock")),
+            known: SharedLock::new(folder.join("aside.lock")),
         }
     }
 
-    /// Says to the first process that this one is there.
-    pub(super) fn stand_in_line(&self) {
-        self.line.raise();
+    /// Tells the leader that a follower is there.
+    pub(super) fn announce_follower(&self) {
+        self.follower.hold();
     }
 
     /// Takes that back.
-    pub(super) fn leave_line(&self) {
-        self.line.lower();
+    pub(super) fn withdraw_follower(&self) {
+        self.follower.release();
     }
 
-    /// Whether another process stands in line.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.line.is_up()
+    /// Whether a follower is there.
+    pub(super) fn has_follower(&self) -> bool {
+        self.follower.is_held()
     }
 
-    /// Says that this process knows of another one, and only appends.
-    pub(super) fn step_aside(&self) {
-        self.aside.raise();
+    /// Tells the follower that this process knows of it, and only appends.
+    pub(super) fn acknowledge_follower(&self) {
+        self.known.hold();
     }
 
     /// Takes that back.
-    pub(super) fn step_forth(&self) {
-        self.aside.lower();
+    pub(super) fn resume_leading(&self) {
+        self.known.release();
     }
 
-    /// Whether the first process only appends.
-    pub(super) fn is_aside(&self) -> bool {
-        self.aside.is_up()
+    /// Whether the leader only appends.
+    pub(super) fn is_follower_known(&self) -> bool {
+        self.known.is_held()
     }
 
     /// # Errors
@@ -128,17 +128,17 @@ impl FileLease {
     }
 
     /// Takes the lock if no other process has it. Where there is no file to lock, none has.
-    pub(super) fn rank(&self) -> Rank {
+    pub(super) fn leadership(&self) -> Leadership {
         let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_some() {
-            return Rank::First;
+            return Leadership::Leader;
         }
         match open(&self.path).map(|file| (file.try_lock(), file)) {
-            Ok((Err(TryLockError::WouldBlock), _)) => return Rank::Behind,
+            Ok((Err(TryLockError::WouldBlock), _)) => return Leadership::Follower,
             Ok((Ok(()), file)) => *held = Some(file),
             Ok((Err(TryLockError::Error(_)), _)) | Err(_) => {}
         }
-        Rank::First
+        Leadership::Leader
     }
 
     pub(super) fn release(&self) {

@@ -20,6 +20,7 @@ mod breaker;
 mod command;
 mod error;
 // A build without a spool keeps nothing, and uses half of these.
+mod drain_state;
 #[cfg_attr(not(any(feature = "sqlite", feature = "nats")), allow(dead_code))]
 mod event;
 mod folder;
@@ -32,25 +33,25 @@ mod listing;
 mod live;
 #[cfg(feature = "nats")]
 mod nats;
-mod pace;
 mod place;
+mod rate_limit;
 mod replay;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-mod stall;
 #[cfg_attr(not(any(feature = "sqlite", feature = "nats")), allow(dead_code))]
 mod store;
 mod upstream;
 
 pub use breaker::{Admission, Breaker, BreakerSettings, Condition};
 #[cfg(any(feature = "sqlite", feature = "nats"))]
-pub use command::{CommandError, Form, Letters, SpoolCommand};
+pub use command::{CommandError, Form, Selection, SpoolCommand};
+pub use drain_state::Draining;
 pub use error::SpoolError;
-pub use event::{events_of, Arrived, SpooledEvent};
+pub use event::{events_of, Received, SpooledEvent};
 #[cfg(not(feature = "sqlite"))]
-pub use folder::{look_at_spool, Spool};
-pub use folder::{SpoolSettings, SpoolThere};
-pub use group::{Bounds, Group, Landed, Marks, Number, Queue};
+pub use folder::{inspect_folder, Spool};
+pub use folder::{FolderState, SpoolSettings};
+pub use group::{Bounds, Finished, Group, Queue, RequestId, RequestInfo};
 pub use halving::{Halving, Refused, REFUSED_IN_ROW};
 pub use live::{Delivery, DeliveryMode, Project, ProjectStatus, Route};
 #[cfg(feature = "nats")]
@@ -58,10 +59,9 @@ pub use nats::{NatsSettings, NatsSpool};
 pub use place::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace};
 pub use replay::{Replay, ReplaySettings};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{look_at_spool, outlive_file_size_limit, Spool, Waiting};
-pub use stall::Draining;
+pub use sqlite::{inspect_folder, outlive_file_size_limit, Spool, Waiting};
 pub use store::{
-    Clock, Counters, DeadLetter, Gauge, Gauges, Held, Lead, Portion, Position, Rank, Refusal, Rest,
-    Standing, Store, Taken,
+    Availability, Clock, Counters, DeadLetter, Gauge, Gauges, Lead, Leadership, PeekLimit, Peeked,
+    Position, QueuedEvent, Refusal, Rest, Store,
 };
-pub use upstream::{Encoding, Parcel, Says, Upstream, Verdict};
+pub use upstream::{Encoding, OutgoingBatch, Says, Upstream, Verdict};

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use super::{DeadLetter, SpooledEvent};
+use super::event::{labels, Labels};
+use super::DeadLetter;
 
 /// A spool's content, without the events' own.
 #[derive(Debug, Default, Serialize)]
@@ -52,15 +53,18 @@ pub(super) struct DeadRow {
 
 impl From<DeadLetter> for DeadRow {
     fn from(letter: DeadLetter) -> Self {
-        let event = SpooledEvent::new(letter.body, letter.first_arrival).ok();
+        let (event, uuid) = match labels(&letter.body) {
+            Some(Labels { event, uuid }) => (Some(event), Some(uuid)),
+            None => (None, None),
+        };
         Self {
             number: letter.number,
             project: letter.project,
             first_arrival: time(letter.first_arrival),
             status: letter.refusal.status,
             reason: letter.refusal.reason,
-            event: event.as_ref().map(|event| event.name().to_owned()),
-            uuid: event.as_ref().map(|event| event.uuid().to_owned()),
+            event,
+            uuid,
         }
     }
 }
@@ -128,7 +132,7 @@ fn size(bytes: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
-/// An event's name is whatever a client sent: it must not move the cursor of a terminal.
+/// An event's name is what a client sent: it must not move the cursor of a terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|character| {

@@ -1,7 +1,7 @@
 //! Which way a live batch goes: straight to PostHog, or into the spool.
 //!
 //! The rule that keeps everyone's events in order: while anything of a project waits in the spool,
-//! whatever arrives for it goes behind it into the spool. It holds for the whole project and not
+//! all that arrives for it goes behind it into the spool. It holds for the whole project and not
 //! per `distinct_id`, because `$identify` and `$create_alias` join ids, and an order between two
 //! ids that turn out to be one person cannot be repaired later (posthog-ingestion 4.3).
 
@@ -11,8 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::breaker::{Admission, Breaker, BreakerSettings, Condition};
-use super::stall::{Draining, Stall};
-use super::store::{Gauge, Last, Store};
+use super::drain_state::{DrainState, Draining};
+use super::store::{FinalBatch, Gauge, Store};
 use super::{SpoolError, SpooledEvent, Verdict};
 
 /// When a project's events are acknowledged.
@@ -59,7 +59,7 @@ struct Inner {
     hold: Duration,
     spool_mode: AtomicBool,
     refused_in_row: AtomicU32,
-    stall: Stall,
+    drain_state: DrainState,
 }
 
 /// What an operator wants to know of a project.
@@ -115,7 +115,7 @@ impl Delivery {
                     hold: self.hold,
                     spool_mode: AtomicBool::new(false),
                     refused_in_row: AtomicU32::new(0),
-                    stall: Stall::default(),
+                    drain_state: DrainState::default(),
                 }),
             });
             project.clone()
@@ -140,8 +140,8 @@ impl Delivery {
                 dead_letters: project.inner.gauge.dead_letters(),
                 breaker: project.inner.breaker.condition(),
                 draining: match project.inner.gauge.events() {
-                    0 => Draining::Undisturbed,
-                    _ => project.inner.stall.draining(),
+                    0 => Draining::Normal,
+                    _ => project.inner.drain_state.draining(),
                 },
             })
             .collect();
@@ -176,8 +176,8 @@ impl Project {
         }
         let gauge = &self.inner.gauge;
         if gauge.events() > 0 {
-            let last = gauge.wait_for_last(self.inner.hold).await;
-            if last == Last::UnderWay || gauge.events() > 0 {
+            let last = gauge.wait_for_final_batch(self.inner.hold).await;
+            if last == FinalBatch::InFlight || gauge.events() > 0 {
                 return Route::Spool;
             }
         }
@@ -185,6 +185,19 @@ impl Project {
             // With nothing in the spool no replay would notice that PostHog is back.
             Admission::Go | Admission::Probe => Route::Stream,
             Admission::Wait(_) => Route::Spool,
+        }
+    }
+
+    /// The way that the next batch will probably go, for its writer to prepare for. Waits for
+    /// nothing, and promises nothing.
+    pub fn likely_route(&self) -> Route {
+        let inner = &self.inner;
+        let streams = self.mode() != DeliveryMode::Spool
+            && inner.gauge.events() == 0
+            && inner.breaker.condition() == Condition::Closed;
+        match streams {
+            true => Route::Stream,
+            false => Route::Spool,
         }
     }
 
@@ -232,14 +245,14 @@ impl Project {
     }
 
     /// The spool could not do its part of the draining.
-    pub(super) fn stalls(&self, error: &SpoolError) {
+    pub(super) fn drain_failed(&self, error: &SpoolError) {
         let inner = &self.inner;
-        inner.stall.begin(&inner.name, error, Instant::now());
+        inner.drain_state.failed(&inner.name, error, Instant::now());
     }
 
     /// The spool has done its part.
-    pub(super) fn flows(&self) {
-        self.inner.stall.end(&self.inner.name, Instant::now());
+    pub(super) fn drain_succeeded(&self) {
+        self.inner.drain_state.end(&self.inner.name, Instant::now());
     }
 
     pub(super) fn not_refused(&self) {

@@ -17,7 +17,7 @@ pub struct Position(pub(super) i64);
 
 /// An event that waits, as the replay takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct QueuedEvent {
     /// Where it stands.
     pub position: Position,
     /// Its JSON text.
@@ -28,9 +28,9 @@ pub struct Held {
 
 /// What the replay has taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taken {
+pub struct Peeked {
     /// The oldest events, in order.
-    pub events: Vec<Held>,
+    pub events: Vec<QueuedEvent>,
     /// Whether there was more at that moment.
     pub rest: Rest,
 }
@@ -47,10 +47,10 @@ pub enum Rest {
 
 /// How much the replay takes at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Portion {
+pub struct PeekLimit {
     /// Events at most.
     pub events: usize,
-    /// Bytes of JSON at most; the first event is taken whatever its size.
+    /// Bytes of JSON at most; the first event is read even if it is larger.
     pub bytes: usize,
 }
 
@@ -103,7 +103,7 @@ pub struct DeadLetter {
     pub first_arrival: SystemTime,
     /// When PostHog refused it, by the spool's own time: the time of day, less what has passed
     /// while no process had the spool open.
-    pub buried: SystemTime,
+    pub refused_at: SystemTime,
     /// Why.
     pub refusal: Refusal,
     /// Its JSON text.
@@ -116,7 +116,7 @@ pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 /// Whether this process may drain a project's events now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lead {
-    /// It may, for at least so long. A request must have ended by then, or another process could
+    /// It may, for at least this time. A request must have ended by then, or another process could
     /// overtake it with later events of the same person.
     Ours(Duration),
     /// Another process does it.
@@ -125,20 +125,20 @@ pub enum Lead {
 
 /// Whether this process is the one that drains a spool which several processes fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rank {
-    /// It is, or no other process can be seen.
-    First,
-    /// Another process is. What arrives here has to go behind what that one keeps.
-    Behind,
+pub enum Leadership {
+    /// It is the leader, or no other process can be seen.
+    Leader,
+    /// Another process is the leader. What arrives here has to go behind what the leader keeps.
+    Follower,
 }
 
 /// Whether a spool takes events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Availability {
     /// It does.
-    Takes,
+    Available,
     /// It is full, cannot be written, or cannot be reached.
-    TakesNothing,
+    Unavailable,
 }
 
 /// A place that keeps events until PostHog has them.
@@ -152,16 +152,16 @@ pub trait Store: Send + Sync + 'static {
     /// After [`SpoolError::TooLarge`] the events that are not too large are durable.
     async fn append(&self, project: &str, events: Vec<SpooledEvent>) -> Result<(), SpoolError>;
 
-    /// The oldest events of a project, in order. They stay where they are: the same come again
-    /// until they are settled or buried.
-    async fn take(&self, project: &str, portion: Portion) -> Result<Taken, SpoolError>;
+    /// The oldest events of a project, in order. They stay where they are: the next call has them again
+    /// until they are acknowledged or dead letters.
+    async fn peek(&self, project: &str, limit: PeekLimit) -> Result<Peeked, SpoolError>;
 
-    /// PostHog has these. They are never taken again by this process, even when the storage cannot
-    /// forget them at the moment; then a restart may send them twice, and PostHog collapses them.
-    async fn settle(&self, project: &str, positions: Vec<Position>);
+    /// PostHog has these. This process never reads them again, even when the storage cannot remove
+    /// them at the moment; then a restart may send them twice, and PostHog collapses them.
+    async fn acknowledge(&self, project: &str, positions: Vec<Position>);
 
     /// PostHog will never take this one: moves it to the dead letters.
-    async fn bury(
+    async fn dead_letter(
         &self,
         project: &str,
         position: Position,
@@ -170,10 +170,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// The replay is about to send all that waits. A spool that others fill as well asks them to
     /// hold what arrives for a moment, or it would never be empty.
-    async fn closing(&self, _project: &str) {}
+    async fn final_batch_begins(&self, _project: &str) {}
 
     /// Nothing waits any more: the way is free for all.
-    async fn opened(&self, _project: &str) {}
+    async fn queue_is_empty(&self, _project: &str) {}
 
     /// Whether this process may drain the project.
     ///
@@ -185,7 +185,7 @@ pub trait Store: Send + Sync + 'static {
     async fn resign(&self);
 
     /// Whether appends succeed, as far as it is known without one: at most a few seconds old.
-    fn standing(&self) -> Standing;
+    fn availability(&self) -> Availability;
 
     /// What waits, per project; current as soon as an append has returned.
     fn gauges(&self) -> &Gauges;
@@ -206,10 +206,10 @@ pub struct Gauges {
 
 /// Whether all that waits is on its way: when that has arrived, the way is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Last {
+pub(super) enum FinalBatch {
     #[default]
-    No,
-    UnderWay,
+    None,
+    InFlight,
 }
 
 /// What waits for one project.
@@ -220,7 +220,7 @@ pub struct Gauge {
     /// Milliseconds since 1970; zero while it is not known.
     oldest: AtomicU64,
     dead_letters: AtomicU64,
-    last: watch::Sender<Last>,
+    last: watch::Sender<FinalBatch>,
     #[cfg(feature = "nats")]
     additions: std::sync::Mutex<u64>,
 }
@@ -326,7 +326,7 @@ impl Gauge {
         self.oldest.store(millis, Ordering::Relaxed);
     }
 
-    pub(super) fn set_last(&self, last: Last) {
+    pub(super) fn set_final_batch(&self, last: FinalBatch) {
         self.last.send_if_modified(|now| {
             let changed = *now != last;
             *now = last;
@@ -334,13 +334,14 @@ impl Gauge {
         });
     }
 
-    /// Waits until no last request is under way, at most so long; whether one is.
-    pub(super) async fn wait_for_last(&self, hold: Duration) -> Last {
+    /// Waits until no final batch is in flight, at most for `hold`; whether one still is.
+    pub(super) async fn wait_for_final_batch(&self, hold: Duration) -> FinalBatch {
         let mut last = self.last.subscribe();
-        let over = tokio::time::timeout(hold, last.wait_for(|last| *last == Last::No)).await;
+        let over =
+            tokio::time::timeout(hold, last.wait_for(|last| *last == FinalBatch::None)).await;
         match over {
-            Ok(_) => Last::No,
-            Err(_) => Last::UnderWay,
+            Ok(_) => FinalBatch::None,
+            Err(_) => FinalBatch::InFlight,
         }
     }
 
@@ -402,18 +403,18 @@ pub struct Counters {
     /// Made durable.
     pub appended: AtomicU64,
     /// Not stored because the same event was waiting already.
-    pub collapsed: AtomicU64,
+    pub deduplicated: AtomicU64,
     /// Delivered and forgotten.
-    pub settled: AtomicU64,
+    pub delivered: AtomicU64,
     /// Moved to the dead letters.
-    pub buried: AtomicU64,
+    pub dead_lettered: AtomicU64,
     /// Dropped because they were older than `max_age`, dead letters included.
     pub expired: AtomicU64,
     /// Dead letters dropped because their share of `max_size` was used up.
-    pub crowded_out: AtomicU64,
+    pub dead_letters_evicted: AtomicU64,
     /// Refused before they were acknowledged: the spool was full or could not be written.
     pub refused: AtomicU64,
-    /// Commits: each is one wait for the disk, whatever the number of requests it answers.
+    /// Commits: each is one wait for the disk, for any number of requests that it answers.
     pub commits: AtomicU64,
 }
 

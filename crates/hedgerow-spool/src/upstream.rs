@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hedgerow_rewrite::posthog::Envelope;
 
-use super::{Held, Refusal};
+use super::{QueuedEvent, Refusal};
 
 /// So many characters of an answer are kept.
 const REASON: usize = 200;
 
 /// A batch on its way to PostHog.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parcel {
+pub struct OutgoingBatch {
     /// The whole request body.
     pub body: Bytes,
     /// How the body is encoded.
@@ -112,13 +112,13 @@ pub trait Upstream: Send + Sync + 'static {
     fn envelope(&self, project: &str) -> Option<Envelope>;
 
     /// Sends one batch. Has to come back within the sender's own timeouts.
-    async fn deliver(&self, project: &str, parcel: Parcel) -> Verdict;
+    async fn deliver(&self, project: &str, batch: OutgoingBatch) -> Verdict;
 
     /// Is told that PostHog has these events of the spool, and how many still wait.
-    fn delivered(&self, _project: &str, _events: &[Held], _waiting: u64) {}
+    fn delivered(&self, _project: &str, _events: &[QueuedEvent], _waiting: u64) {}
 
     /// Is told that this event has become a dead letter.
-    fn buried(&self, _project: &str, _event: &Bytes, _refusal: &Refusal) {}
+    fn dead_lettered(&self, _project: &str, _event: &Bytes, _refusal: &Refusal) {}
 }
 
 #[cfg(test)]

@@ -2,8 +2,6 @@
 import { FATES, OUTCOMES, clock, day, element, span } from '/words.js';
 import { coloured, legend, prose, sides } from '/sides.js';
 
-const KINDS = ['track', 'page', 'screen', 'identify', 'group', 'alias'];
-
 function quoted(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
@@ -13,7 +11,7 @@ function quoted(text) {
 export function command(detail, file = 'hedgerow.yaml') {
   const word = (text) => (/^[\w./-]+$/.test(text) ? text : quoted(text));
   const came = detail.came.replace(/\n\s*/g, ' ');
-  const kind = KINDS.includes(detail.asked) ? ` --type ${detail.asked}` : '';
+  const kind = detail.type ? ` --type ${detail.type}` : '';
   const project = detail.project ? ` --project ${word(detail.project)}` : '';
   return `printf '%s' ${quoted(came)} | hedgerow convert -c ${word(file)} --explain${project}${kind} --received-at ${detail.at}`;
 }

@@ -1,5 +1,5 @@
 // The strip on top: projects, two plots of the last hour, what was refused lately.
-import { bytes, element, number, plural, span } from '/words.js';
+import { bytes, clock, day, element, number, plural, span } from '/words.js';
 
 const HOUR = 3600;
 const SVG = 'http://www.w3.org/2000/svg';
@@ -75,6 +75,25 @@ function project(one, now, hasSpool) {
   return made;
 }
 
+// The moment, without seconds; with its day where that is not today.
+function moment(at, now) {
+  const [then, today] = [at, now].map((seconds) => new Date(seconds * 1000).toISOString());
+  const time = clock(then).slice(0, 5);
+  return day(then) === day(today) ? time : `${day(then)} ${time}`;
+}
+
+function configuration({ generation, since, refused }, now) {
+  const made = element('div', 'project', element('h2', '', 'Configuration'));
+  const say = (classes, text) => {
+    const line = element('p', classes, text);
+    line.title = text;
+    made.append(line);
+  };
+  if (refused) say('is-away', `a change was refused at ${moment(refused.at, now)}: ${refused.says}`);
+  say('', `generation ${number(generation)}, ${refused ? 'still at work' : 'at work'} since ${moment(since, now)}`);
+  return made;
+}
+
 export class Strip {
   #last = '';
 
@@ -85,6 +104,9 @@ export class Strip {
     const order = ['away', 'failing', 'well'];
     const sorted = projects.toSorted((one, other) => order.indexOf(one.posthog) - order.indexOf(other.posthog));
     const cards = sorted.map((one) => project(one, now, state.spool));
+    const config = configuration(state.config, now);
+    if (state.config.refused) cards.unshift(config);
+    else cards.push(config);
     if (state.unready.length) cards.push(element('div', 'project', element('p', 'is-away', `not ready: ${state.unready.join(', ')}`)));
     // What has not changed is not drawn again: it may be selected, or just read out.
     const text = cards.map((card) => card.textContent).join('\n');

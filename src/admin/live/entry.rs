@@ -8,6 +8,7 @@ use serde_json::{json, Value};
 use crate::delivery::Refusal;
 use crate::masked;
 use crate::rewrite::Fate;
+use crate::segment::Kind;
 
 use super::{pretty, redact, Came};
 use crate::admin::advice;
@@ -281,6 +282,7 @@ impl Entry {
             "route": self.route,
             "call": self.kind(brief),
             "asked": self.call,
+            "type": Kind::of_type(&self.call).map(Kind::name),
             "name": brief.name,
             "becomes": brief.becomes,
             "person": brief.person,

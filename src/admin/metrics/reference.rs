@@ -42,10 +42,7 @@ pub fn reference() -> String {
             "route",
             "host and path of the route as the configuration has them, or `none`".to_owned(),
         ),
-        (
-            "call",
-            quoted(&mut Asked::all().iter().map(|asked| asked.word())),
-        ),
+        ("call", quoted(&mut Asked::all().map(|asked| asked.word()))),
         (
             "status",
             quoted(&mut Answered::all().iter().map(|answered| answered.status())),

@@ -202,6 +202,19 @@ pub const METRICS: &[Metric] = &[
         read: |state, samples| samples.count(&[], state.connections.closed_for_room),
     },
     Metric {
+        name: "hedgerow_connections_timed_out_total",
+        kind: Counter,
+        labels: &["part"],
+        help: "Connections that were ended because the client took too long, by what it was at. \
+               Bodies that come too slowly are requests with the code `slow_body`.",
+        action: "`head`: `limits.head_timeout`; many of them are an attack, or a balancer that opens \
+                 connections to look whether the port answers",
+        read: |state, samples| {
+            samples.count(&["handshake"], state.connections.slow_handshakes);
+            samples.count(&["head"], state.connections.slow_heads);
+        },
+    },
+    Metric {
         name: "hedgerow_posthog_up",
         kind: Gauge,
         labels: &["project"],
@@ -572,11 +585,11 @@ fn of_spool(state: &State, add: impl FnMut(&ProjectState)) {
 fn spool_events(spool: &SpoolState) -> [(&'static str, u64); 7] {
     [
         ("stored", spool.appended),
-        ("deduplicated", spool.collapsed),
-        ("replayed", spool.settled),
-        ("dead_letter", spool.buried),
+        ("deduplicated", spool.deduplicated),
+        ("replayed", spool.replayed),
+        ("dead_letter", spool.dead_lettered),
         ("expired", spool.expired),
-        ("dead_letter_dropped", spool.crowded_out),
+        ("dead_letter_dropped", spool.dead_letters_evicted),
         ("refused", spool.refused),
     ]
 }

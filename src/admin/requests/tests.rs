@@ -5,7 +5,7 @@ fn each_kind_of_request_has_a_place_of_its_own() {
     let routes = ["/hr/", "shop.test/"].map(|name| (name.to_owned(), Takes::Other));
     let requests = Requests::new(routes.into_iter());
     let mut number = 0;
-    for asked in Asked::ALL {
+    for asked in Asked::all() {
         for answered in Answered::ALL {
             for route in [Some(0), Some(1), None] {
                 number += 1;

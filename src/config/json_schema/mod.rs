@@ -3,8 +3,6 @@
 //! Keys are the reader's tables; words and bounds are those that the reader itself asks for while it
 //! reads an example that has every key; what a key means is its row in docs/configuration.md.
 
-mod table;
-
 use std::collections::BTreeMap;
 use std::env::VarError;
 use std::io;
@@ -13,50 +11,17 @@ use std::path::{Path, PathBuf};
 use serde_json::{json, Map, Value};
 
 use super::reader::{Reader, Seen};
+use super::schema::SECTIONS;
 use super::secret::SecretSource;
+use super::shape::{SectionSchema, Shape};
 use super::source::Source;
 use super::tree;
-use table::{SectionShape, SECTIONS};
 
 /// The reference page.
 const PAGE: &str = include_str!("../../../docs/configuration.md");
-/// Every key, and where keys exclude each other, all of them: it is read for what the reader asks,
-/// not for what it makes of it.
+/// Every section, and where keys exclude each other, all of them: it is read for what the reader asks,
+/// not for what it makes of it. Keys whose words or bounds are the reader's are added to it.
 const EVERYTHING: &str = include_str!("everything.yaml");
-
-/// What a key takes.
-enum Shape {
-    /// One of the words, or a size, duration or number within the bounds, that the reader asks for.
-    Read,
-    /// The same, where the example has it.
-    ReadAt(&'static str),
-    /// A single value of any text.
-    Text,
-    /// A single value or nothing: a constant of a project.
-    Value,
-    /// A text of this form.
-    Pattern(&'static str),
-    /// One of these.
-    Words(&'static [&'static str]),
-    /// The word `off`.
-    Off,
-    /// Nothing behind the key.
-    Nothing,
-    /// A section.
-    Section(&'static str),
-    /// A section, or nothing.
-    Optional(&'static str),
-    /// A mapping that is not ours.
-    Mapping,
-    /// A mapping with names of the writer's own; at most so many, or 0 for any number.
-    MapOf(&'static Shape, usize),
-    /// A list of so many at least, and at most; 0 for no bound.
-    ListOf(&'static Shape, usize, usize),
-    /// One, or a list of one or more.
-    OneOrMore(&'static Shape),
-    /// Any of these.
-    AnyOf(&'static [Shape]),
-}
 
 /// The schema (draft 2020-12).
 pub fn json_schema() -> Value {
@@ -86,9 +51,16 @@ type Asked = BTreeMap<String, Seen>;
 
 /// What the reader asks for, by the path of the value.
 fn seen() -> Asked {
-    let Ok(root) = tree::read(EVERYTHING) else {
+    let Ok(mut root) = tree::read(EVERYTHING) else {
         return Asked::new();
     };
+    for section in SECTIONS {
+        let read = section.keys.iter().filter(|(_, shape)| shape.is_read());
+        for (key, _) in read {
+            // What stands there is asked about, and no matter.
+            tree::add_where_missing(&mut root, section.at, key, "0");
+        }
+    }
     let mut mistakes = Vec::new();
     Source::new(EVERYTHING, &root, &mut mistakes);
     let mut reader = Reader::new(&Anything, mistakes);
@@ -122,15 +94,14 @@ fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/$defs/{}", definition(name))})
 }
 
-fn object(section: &SectionShape, seen: &Asked, meanings: &Meanings<'_>) -> Map<String, Value> {
+fn object(section: &SectionSchema, seen: &Asked, meanings: &Meanings<'_>) -> Map<String, Value> {
     let mut properties = Map::new();
-    for key in section.keys {
-        let shape = section.shapes.iter().find(|(name, _)| name == key);
+    for (key, shape) in section.keys {
         let path = match section.at {
             "" => (*key).to_owned(),
             at => format!("{at}.{key}"),
         };
-        let mut value = shape.map_or(json!({}), |(_, shape)| shape.schema(&path, seen));
+        let mut value = shape.schema(&path, seen);
         if let (Some(object), Some(meaning)) =
             (value.as_object_mut(), meanings.get(&(section.name, *key)))
         {

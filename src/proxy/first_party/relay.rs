@@ -7,6 +7,7 @@
 //! does every answer.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap};
@@ -24,6 +25,7 @@ use crate::proxy::intake::refusals::{of_head, Asking};
 use crate::proxy::intake::reply;
 use crate::proxy::intake::verdict::Trouble;
 use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
+use crate::proxy::operator::access::Through;
 use crate::proxy::outbound::{Answering, Fields, Head, Request, Template, PIECE};
 use crate::proxy::routes::Compiled;
 use crate::proxy::serving::Serving;
@@ -38,18 +40,45 @@ enum Relayed<'a> {
     /// An answer that did not wait for the body and is not read any further.
     Early(Head),
     /// None, and the client is told this.
-    Refused(StatusCode),
+    Refused(StatusCode, Answered),
     /// The client is not there any more.
     ClientGone,
+}
+
+impl Relayed<'_> {
+    fn refused(status: StatusCode) -> Self {
+        Self::Refused(status, Answered::of_status(status.as_u16()))
+    }
+}
+
+/// One request on a `posthog` route.
+struct Course {
+    /// The number of its route.
+    number: usize,
+    /// What became of it; its client is gone as long as nothing else is known.
+    answered: Answered,
+    /// Bytes of its body.
+    received: u64,
+}
+
+impl Course {
+    fn asking(&self) -> Asking {
+        Asking {
+            route: Some(self.number),
+            asked: Asked::PostHog,
+        }
+    }
 }
 
 impl From<Interrupted> for Relayed<'_> {
     fn from(interrupted: Interrupted) -> Self {
         match interrupted {
             Interrupted::Gone => Self::ClientGone,
-            Interrupted::Malformed => Self::Refused(StatusCode::BAD_REQUEST),
+            Interrupted::Malformed => {
+                Self::Refused(StatusCode::BAD_REQUEST, Answered::MalformedChunk)
+            }
             // Never 408, which Chromium itself repeats at once (segment-tracking 1.5).
-            Interrupted::Slow => Self::Refused(StatusCode::SERVICE_UNAVAILABLE),
+            Interrupted::Slow => Self::Refused(StatusCode::SERVICE_UNAVAILABLE, Answered::SlowBody),
         }
     }
 }
@@ -78,19 +107,28 @@ impl<'s> Relay<'s> {
     /// When PostHog's answer breaks off in its middle: the connection has to end with it, so that
     /// the client does not take what it has for the whole.
     pub(crate) async fn answer(self, session: &mut Session, tail: &str) -> Result<()> {
-        let Self {
-            serving,
-            passed,
-            route,
-        } = self;
-        let lasting = &serving.lasting;
-        let asking = Asking {
-            route: Some(route.number),
-            asked: Asked::PostHog,
+        let began = Instant::now();
+        let mut course = Course {
+            number: self.route.number,
+            answered: Answered::ClientGone,
+            received: 0,
         };
+        let passed = self.pass(session, &mut course, tail).await;
+        let through = Through::session(session, course.received);
+        let (asking, answered) = (course.asking(), course.answered);
+        self.serving.ended(&through, asking, answered, began);
+        passed
+    }
+
+    /// The same, and notes in `course` what becomes of it.
+    async fn pass(&self, session: &mut Session, course: &mut Course, tail: &str) -> Result<()> {
+        let Self {
+            serving, passed, ..
+        } = *self;
+        let lasting = &serving.lasting;
         if let Err(fault) = head(session).check() {
             session.set_keepalive(None);
-            serving.answered(session.req_header(), asking, of_head(fault), None);
+            self.becomes(session, course, of_head(fault));
             let answer = own_answer(fault.status(), &session.req_header().headers);
             return self.write_own(session, answer).await;
         }
@@ -99,7 +137,7 @@ impl<'s> Relay<'s> {
             .rates
             .of_client(&serving.config, caller.address, &lasting.log_limit);
         if pace == Pace::TooFast {
-            serving.answered(session.req_header(), asking, Answered::ClientRate, None);
+            self.becomes(session, course, Answered::ClientRate);
             let status = StatusCode::TOO_MANY_REQUESTS;
             let mut answer = own_answer(status, &session.req_header().headers);
             answer
@@ -110,15 +148,15 @@ impl<'s> Relay<'s> {
         }
         let client = caller.shown;
         let step = passed.step(session, tail, client).await;
-        let mut incoming = Incoming::begin(session, lasting.idle_seconds);
+        let limits = &serving.config.limits;
+        let mut incoming = Incoming::begin(session, lasting.idle_seconds, limits);
         let passing = match step {
             Step::Pass(passing) => passing,
             Step::Answer(answer) => {
-                serving.answered(
-                    session.req_header(),
-                    asking,
+                self.becomes(
+                    session,
+                    course,
                     Answered::of_status(answer.status().as_u16()),
-                    None,
                 );
                 incoming.discard(session, 2 * BODY).await;
                 return self.write_own(session, answer).await;
@@ -129,42 +167,34 @@ impl<'s> Relay<'s> {
             Err(error) => {
                 log::debug!("a request cannot go to PostHog: {error}");
                 let status = StatusCode::BAD_REQUEST;
-                serving.answered(session.req_header(), asking, Answered::of_status(400), None);
+                self.becomes(session, course, Answered::of_status(400));
                 let answer = own_answer(status, &session.req_header().headers);
                 return self.write_own(session, answer).await;
             }
         };
-        let relayed = match exchange(session, &mut incoming, passed, &request).await {
+        let exchanged = exchange(session, &mut incoming, passed, &request).await;
+        course.received = incoming.received();
+        let relayed = match exchanged {
             Ok(relayed) => relayed,
             Err(trouble) => {
                 self.report(trouble);
-                Relayed::Refused(match trouble {
+                match trouble {
                     // posthog-js tries again after either (posthog-ingestion 6.5).
-                    Trouble::Timeout => StatusCode::SERVICE_UNAVAILABLE,
-                    _ => StatusCode::BAD_GATEWAY,
-                })
+                    Trouble::Timeout => Relayed::refused(StatusCode::SERVICE_UNAVAILABLE),
+                    _ => Relayed::refused(StatusCode::BAD_GATEWAY),
+                }
             }
         };
         match relayed {
             Relayed::Answer(answering) => {
                 let status = answering.head.status.as_u16();
-                serving.answered(
-                    session.req_header(),
-                    asking,
-                    Answered::relayed(status),
-                    None,
-                );
+                self.becomes(session, course, Answered::relayed(status));
                 incoming.discard(session, 2 * BODY).await;
                 self.pass_on(session, passed, &passing, answering).await
             }
             Relayed::Early(early) => {
                 let status = early.status;
-                serving.answered(
-                    session.req_header(),
-                    asking,
-                    Answered::relayed(status.as_u16()),
-                    None,
-                );
+                self.becomes(session, course, Answered::relayed(status.as_u16()));
                 incoming.discard(session, 2 * BODY).await;
                 session.set_keepalive(None);
                 let headers = end_to_end(&early.fields);
@@ -172,24 +202,26 @@ impl<'s> Relay<'s> {
                 self.write_own(session, reply::answer(status, headers, Bytes::new()))
                     .await
             }
-            Relayed::Refused(status) => {
-                serving.answered(
-                    session.req_header(),
-                    asking,
-                    Answered::of_status(status.as_u16()),
-                    None,
-                );
+            Relayed::Refused(status, answered) => {
+                self.becomes(session, course, answered);
                 incoming.discard(session, 2 * BODY).await;
                 session.set_keepalive(None);
                 let answer = own_answer(status, &session.req_header().headers);
                 self.write_own(session, answer).await
             }
             Relayed::ClientGone => {
-                serving.answered(session.req_header(), asking, Answered::ClientGone, None);
+                self.becomes(session, course, Answered::ClientGone);
                 session.set_keepalive(None);
                 Ok(())
             }
         }
+    }
+
+    /// Counts the request by what it is answered.
+    fn becomes(&self, session: &Session, course: &mut Course, answered: Answered) {
+        course.answered = answered;
+        let (asking, head) = (course.asking(), session.req_header());
+        self.serving.answered(head, asking, answered, None);
     }
 
     /// Writes an answer that is here as a whole. A client that hangs up is no failure of the host's.
@@ -352,14 +384,23 @@ async fn exchange<'a>(
             sending.abort().await;
             return Ok(Relayed::Early(early));
         }
-        match incoming.next(session).await {
+        let next = tokio::select! {
+            biased; // what has come is taken first
+            next = incoming.next(session) => next,
+            early = sending.refused() => {
+                let early = early?;
+                sending.abort().await;
+                return Ok(Relayed::Early(early));
+            }
+        };
+        match next {
             Ok(Some(chunk)) if length + chunk.len() <= BODY => {
                 length += chunk.len();
                 piece = chunk;
             }
             Ok(Some(_)) => {
                 sending.abort().await;
-                return Ok(Relayed::Refused(StatusCode::PAYLOAD_TOO_LARGE));
+                return Ok(Relayed::refused(StatusCode::PAYLOAD_TOO_LARGE));
             }
             Ok(None) => return Ok(Relayed::Answer(sending.finish(Bytes::new()).await?)),
             Err(interrupted) => {

@@ -8,6 +8,10 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 use tokio::time::{timeout_at, Instant};
 
+use crate::config::Limits;
+
+use crate::proxy::limits::body_rate::Tempo;
+
 /// The longest silence in the middle of a body.
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 /// The longest that a whole body may take: a client that drips a byte now and then ends here.
@@ -38,6 +42,7 @@ pub(crate) enum Interrupted {
 pub(crate) struct Incoming {
     expects: Expects,
     deadline: Instant,
+    tempo: Tempo,
     keepalive: Option<u64>,
     /// Bytes so far.
     received: u64,
@@ -54,8 +59,9 @@ impl Incoming {
     /// Takes over a request. Only its body is read from here on, so a client that hangs up right
     /// after it, as browsers do when a page closes, disturbs nothing.
     ///
-    /// `idle` is how long its connection may wait for the next request, in seconds.
-    pub(crate) fn begin(session: &mut Session, idle: u64) -> Self {
+    /// `idle` is how long its connection may wait for the next request, in seconds; `limits` say how
+    /// slowly it may come.
+    pub(crate) fn begin(session: &mut Session, idle: u64, limits: &Limits) -> Self {
         session.set_read_timeout(Some(SILENCE));
         end_when_idle(session, idle);
         let header = session.req_header();
@@ -71,6 +77,7 @@ impl Incoming {
                 Expects::Nothing
             },
             deadline: Instant::now() + WHOLE,
+            tempo: Tempo::new(limits.body_rate),
             keepalive: session.get_keepalive(),
             received: 0,
         }
@@ -93,7 +100,14 @@ impl Incoming {
                 .await
                 .map_err(|error| interrupted(&error))?;
         }
-        let read = timeout_at(self.deadline, session.read_request_body()).await;
+        let asked = Instant::now();
+        // Over HTTP/2 the framework itself waits for ever.
+        let silent = self.deadline.min(asked + SILENCE);
+        let until = match self.tempo.patience() {
+            Some(patience) => silent.min(asked + patience),
+            None => silent,
+        };
+        let read = timeout_at(until, session.read_request_body()).await;
         let chunk = match read {
             Ok(Ok(chunk)) => chunk,
             Ok(Err(error)) => {
@@ -101,10 +115,14 @@ impl Incoming {
                 session.set_keepalive(None);
                 return Err(interrupted(&error));
             }
-            Err(_) => return Err(Interrupted::Slow),
+            Err(_) => return Err(too_slow(session)),
         };
         if let Some(chunk) = &chunk {
             self.received += chunk.len() as u64;
+            let noted = self.tempo.note(asked.elapsed(), chunk.len());
+            if noted.is_err() {
+                return Err(too_slow(session));
+            }
         } else {
             // The interim answer has turned this off, because the body was not through then.
             session.set_keepalive(self.keepalive);
@@ -157,6 +175,12 @@ pub(crate) fn end_when_idle(session: &mut Session, seconds: u64) {
     if session.get_keepalive() == Some(0) {
         session.set_keepalive(Some(seconds));
     }
+}
+
+/// Ends the connection of a client that is too slow with the answer to it.
+fn too_slow(session: &mut Session) -> Interrupted {
+    session.set_keepalive(None);
+    Interrupted::Slow
 }
 
 fn interrupted(error: &Error) -> Interrupted {

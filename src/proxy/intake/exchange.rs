@@ -17,6 +17,7 @@ use crate::site::head::split_target;
 
 use crate::proxy::intake::body::{Incoming, Interrupted};
 use crate::proxy::intake::reply;
+use crate::proxy::serving::Serving;
 
 /// What the connection itself says of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,9 +100,10 @@ pub(crate) struct Framed<'s> {
 }
 
 impl<'s> Framed<'s> {
-    /// Takes the request over; its connection may wait so many seconds for the next one.
-    pub(crate) fn new(session: &'s mut Session, idle: u64) -> Self {
-        let incoming = Incoming::begin(session, idle);
+    /// Takes over a request, which comes and ends as this configuration says.
+    pub(crate) fn new(session: &'s mut Session, serving: &Serving) -> Self {
+        let idle = serving.lasting.idle_seconds;
+        let incoming = Incoming::begin(session, idle, &serving.config.limits);
         Self { session, incoming }
     }
 }

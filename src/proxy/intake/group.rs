@@ -15,9 +15,10 @@ use tokio::sync::oneshot;
 
 use crate::config;
 use crate::delivery::{
-    Arrived, Bounds, DeliveryMode, Encoding, Landed, Marks, Number, Queue, SpoolError, SpooledEvent,
+    Bounds, DeliveryMode, Encoding, Finished, Queue, Received, RequestId, RequestInfo, SpoolError,
+    SpooledEvent,
 };
-use crate::posthog::{events_within, join, Bearing, Envelope};
+use crate::posthog::{events_within, join, Bearing, Envelope, Outline};
 
 use crate::proxy::intake::upload::Stop;
 use crate::proxy::intake::verdict::{Then, Trouble, Verdict};
@@ -58,10 +59,12 @@ enum Timer {
 pub(crate) struct Request {
     /// The batch in its envelope.
     pub(crate) batch: Bytes,
+    /// Where its events stand, if it was noted.
+    pub(crate) outline: Option<Outline>,
     /// What is known of its events.
     pub(crate) bearing: Bearing,
     /// When the request arrived, and from which address as PostHog may be told it.
-    pub(crate) arrived: Arrived,
+    pub(crate) arrived: Received,
     /// Its bytes in the budget of all requests; given back when they are gone.
     pub(crate) held: Reservation,
 }
@@ -74,9 +77,17 @@ struct Entry {
 
 /// What is left of a request when its events stand in a group.
 struct Ticket {
-    arrived: Arrived,
+    arrived: Received,
+    outline: Option<Outline>,
     answer: oneshot::Sender<Outcome>,
     _held: Reservation,
+}
+
+impl Ticket {
+    /// The events of the request's own batch, for the spool.
+    fn events(&self, batch: &Bytes) -> Result<Vec<SpooledEvent>, SpoolError> {
+        SpooledEvent::of_written(batch, self.outline.as_ref(), self.arrived)
+    }
 }
 
 /// One request of a group, and where its events stand in the group's batch.
@@ -124,13 +135,13 @@ impl Gathering {
     /// It waits for its turn as long as for a place among the batches under way, and no longer.
     pub(crate) async fn deliver(self: &Arc<Self>, request: Request) -> Outcome {
         let (answer, mut answered) = oneshot::channel();
-        let number = self.enter(request, answer);
+        let id = self.enter(request, answer);
         let closed = |_| Err(self.lost());
         let patience = self.destination.patience();
         if let Ok(outcome) = timeout(patience, &mut answered).await {
             return outcome.unwrap_or_else(closed);
         }
-        match self.withdraw(number) {
+        match self.withdraw(id) {
             Some(entry) => self.crowded(entry).await,
             // It is on its way, which has bounds of its own.
             None => answered.await.unwrap_or_else(closed),
@@ -146,9 +157,9 @@ impl Gathering {
         }
     }
 
-    fn enter(self: &Arc<Self>, request: Request, answer: oneshot::Sender<Outcome>) -> Number {
+    fn enter(self: &Arc<Self>, request: Request, answer: oneshot::Sender<Outcome>) -> RequestId {
         let now = Instant::now();
-        let marks = Marks {
+        let info = RequestInfo {
             bytes: request.batch.len(),
             bearing: request.bearing,
             client: request.arrived.from,
@@ -157,23 +168,24 @@ impl Gathering {
             batch: request.batch,
             ticket: Ticket {
                 arrived: request.arrived,
+                outline: request.outline,
                 answer,
                 _held: request.held,
             },
         };
         let mut state = self.lock();
-        let number = state.queue.push(entry, marks, now);
+        let id = state.queue.push(entry, info, now);
         let looks = if state.queue.may_be_full() {
             Looks::WhoMayLeave
         } else {
             Looks::WhenToLook
         };
         self.go_on(state, looks, now);
-        number
+        id
     }
 
-    fn withdraw(&self, number: Number) -> Option<Entry> {
-        self.lock().queue.withdraw(number)
+    fn withdraw(&self, id: RequestId) -> Option<Entry> {
+        self.lock().queue.withdraw(id)
     }
 
     /// Sends off every group that may leave, and sees that what waits for its time gets it.
@@ -183,7 +195,7 @@ impl Gathering {
     fn go_on(self: &Arc<Self>, mut state: MutexGuard<'_, State>, looks: Looks, now: Instant) {
         let mut leaving = Vec::new();
         if looks == Looks::WhoMayLeave {
-            while let Some(group) = state.queue.depart(now) {
+            while let Some(group) = state.queue.next_group(now) {
                 leaving.push(group);
             }
         }
@@ -197,10 +209,10 @@ impl Gathering {
         drop(state);
         for group in leaving {
             let client = group.client;
-            let (entries, landed) = group.part();
+            let (entries, finished) = group.part();
             let landing = Landing {
                 gathering: Arc::clone(self),
-                landed: Some(landed),
+                finished: Some(finished),
             };
             tokio::spawn(landing.carry(entries, client));
         }
@@ -219,7 +231,7 @@ impl Gathering {
             return Err(Stop::Verdict(verdict));
         };
         verdict.report(project, &self.log_limit, Then::Kept);
-        let events = SpooledEvent::of_batch(&entry.batch, entry.ticket.arrived);
+        let events = entry.ticket.events(&entry.batch);
         let kept = spool.keep(events).await;
         kept.map(|holder| (holder, Vec::new())).map_err(Stop::from)
     }
@@ -313,7 +325,7 @@ impl Drop for Alarm {
 /// A group under way. However it ends, what waits for its persons may leave afterwards.
 struct Landing {
     gathering: Arc<Gathering>,
-    landed: Option<Landed>,
+    finished: Option<Finished>,
 }
 
 impl Landing {
@@ -327,11 +339,11 @@ impl Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        let Some(landed) = self.landed.take() else {
+        let Some(finished) = self.finished.take() else {
             return;
         };
         let mut state = self.gathering.lock();
-        state.queue.land(landed);
+        state.queue.finish(finished);
         // Where a runtime ends nothing can be sent any more.
         if tokio::runtime::Handle::try_current().is_ok() {
             self.gathering
@@ -375,7 +387,7 @@ impl Load {
         let mut all = Vec::new();
         for part in &self.parts {
             let batch = self.alone(envelope, part);
-            all.extend(SpooledEvent::of_batch(&batch, part.ticket.arrived)?);
+            all.extend(part.ticket.events(&batch)?);
         }
         Ok(all)
     }

@@ -103,7 +103,9 @@ impl<'s> Intake<'s> {
                 retry_after: RETRY_AFTER,
             };
             exchange.discard(serving.config.limits.body).await;
-            return self.answer(exchange, too_many.answer(&cors)).await;
+            self.answer(exchange, too_many.answer(&cors)).await;
+            let through = Through::exchange(exchange);
+            return serving.ended(&through, asking, Answered::ClientRate, began);
         }
         let account = route.files.account.as_ref();
         let mut copy = account
@@ -381,7 +383,13 @@ async fn through<E: Exchange>(
     upload: &mut Upload<'_>,
     mut copy: Option<&mut Copy>,
 ) -> Result<(), Stop> {
-    while let Some(chunk) = exchange.next().await? {
+    loop {
+        let chunk = tokio::select! {
+            biased; // what has come is taken first
+            chunk = exchange.next() => chunk?,
+            stop = upload.refused() => return Err(stop),
+        };
+        let Some(chunk) = chunk else { break };
         if let Some(copy) = &mut copy {
             copy.push(&chunk);
         }

@@ -39,6 +39,9 @@ impl Serving {
     ) {
         let Asking { route, asked } = asking;
         self.requests.count(route, asked, answered);
+        if matches!(answered, Answered::SlowBody | Answered::SlowUpload) {
+            self.tell_of_slow_body(asking, answered);
+        }
         if !answered.is_refusal() {
             return;
         }
@@ -67,6 +70,25 @@ impl Serving {
             let key = end.map_or_else(String::new, |end| format!(", write key {end}"));
             log::warn!("route {name}: {call} was refused: {status} {code}{key}{more}");
         }
+    }
+}
+
+impl Serving {
+    /// Says that a body did not come fast enough.
+    fn tell_of_slow_body(&self, asking: Asking, answered: Answered) {
+        let (name, call) = (self.requests.route(asking.route), asking.asked.word());
+        let Some(more) = self.lasting.log_limit.pass(name, answered.code()) else {
+            return;
+        };
+        let bound = match self.config.limits.body_rate {
+            Some(least) => format!("less than {} bytes a second", least.bytes),
+            None => "`limits.body_rate` is off".to_owned(),
+        };
+        let status = answered.status();
+        log::warn!(
+            "route {name}: {call} was answered {status} slow_body: its body came too slowly \
+             ({bound}, a long silence, or more than five minutes){more}"
+        );
     }
 }
 

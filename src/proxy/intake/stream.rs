@@ -32,6 +32,15 @@ impl<'a> Outgoing<'a> {
         }
     }
 
+    /// Waits for PostHog's no to a body that is not through. Giving this up loses nothing; it is not
+    /// to be used again after it.
+    pub(crate) async fn refused(&mut self) -> Verdict {
+        match self.0.refused().await {
+            Ok(head) => verdict(&head),
+            Err(trouble) => Verdict::Unreachable(trouble),
+        }
+    }
+
     /// Writes the last piece, ends the body, and waits for the answer.
     pub(crate) async fn finish(self, piece: Vec<u8>) -> Verdict {
         self.0.finish(Bytes::from(piece)).await

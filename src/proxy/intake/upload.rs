@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::admin::live::Outcome;
-use crate::delivery::{Arrived, Encoding};
+use crate::delivery::{Encoding, Received};
 use crate::posthog::{Batch, BATCH_LIMIT};
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError, WrittenKey};
@@ -22,6 +22,7 @@ use crate::proxy::limits::budget::{Reservation, UsedUp};
 use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
 use crate::proxy::operator::watcher::Watcher;
 use crate::proxy::outbound::culprits::{blames_events, deliver_without, Culprit};
+use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::PIECE;
 use crate::proxy::routes::Outlet;
 use crate::proxy::serving::Serving;
@@ -159,7 +160,7 @@ pub(crate) struct Upload<'a> {
     serving: &'a Serving,
     keys: Keys<'a>,
     /// When the request arrived, and from which address as PostHog may see it.
-    arrived: Arrived,
+    arrived: Received,
     rewrite: Rewrite,
     watcher: Watcher<'a>,
     reservation: Reservation,
@@ -203,7 +204,7 @@ impl<'a> Upload<'a> {
         }
         Self {
             serving,
-            arrived: Arrived {
+            arrived: Received {
                 at: (lasting.clock)(),
                 from: client,
             },
@@ -463,17 +464,27 @@ impl<'a> Upload<'a> {
             }
         };
         if let Err(verdict) = outgoing.write(target.batch.take()).await {
-            let (project, lasting) = (destination.project(), &self.serving.lasting);
-            if blames_events(verdict) {
-                lasting.cautions.begin(&project.name);
-            }
-            verdict.report(project, &lasting.log_limit, Then::SentAgain);
-            return Err(Stop::Verdict(verdict));
+            return Err(self.serving.refused_early(destination, verdict));
         }
         if target.batch.size() >= BATCH_LIMIT {
             return self.close_batch().await;
         }
         Ok(())
+    }
+
+    /// Waits for PostHog's no to a batch that streams, while the client sends nothing; for ever where
+    /// nothing has left. Giving this up loses nothing.
+    pub(super) async fn refused(&mut self) -> Stop {
+        let Some(target) = &mut self.target else {
+            return std::future::pending().await;
+        };
+        let Some(outgoing) = &mut target.outgoing else {
+            return std::future::pending().await;
+        };
+        // Boxed: few bodies stream.
+        let verdict = Box::pin(outgoing.refused()).await;
+        let destination = &target.outlet.destination;
+        self.serving.refused_early(destination, verdict)
     }
 
     /// Ends the batch and waits until its events are safe; an empty one is not sent.
@@ -490,19 +501,23 @@ impl<'a> Upload<'a> {
         if batch.events() == 0 {
             return Ok(());
         }
-        let bearing = batch.take_bearing();
+        let (bearing, outline) = (batch.take_bearing(), batch.take_outline());
         let body = Bytes::from(batch.close());
         let (holder, culprits) = match (&outlet.gathering, bearing, &outlet.spool) {
             (Some(gathering), Some(bearing), _) => {
                 let request = Request {
                     held: self.reservation.split_off(body.len()),
                     batch: body,
+                    outline,
                     bearing,
                     arrived: self.arrived,
                 };
                 gathering.deliver(request).await?
             }
-            (_, _, Some(spool)) => (spool.deliver(body, self.arrived).await?, Vec::new()),
+            (_, _, Some(spool)) => {
+                let holder = spool.deliver(body, outline, self.arrived).await?;
+                (holder, Vec::new())
+            }
             (_, _, None) => self.stream(outlet, &body).await?,
         };
         for Culprit { event, refusal } in culprits {
@@ -567,12 +582,28 @@ impl<'a> Upload<'a> {
     }
 }
 
+impl Serving {
+    /// What PostHog says to a batch that is not through ends its request.
+    fn refused_early(&self, destination: &Destination, verdict: Verdict) -> Stop {
+        let (project, lasting) = (destination.project(), &self.lasting);
+        if blames_events(verdict) {
+            lasting.cautions.begin(&project.name);
+        }
+        verdict.report(project, &lasting.log_limit, Then::SentAgain);
+        Stop::Verdict(verdict)
+    }
+}
+
 /// An empty batch.
 fn fresh(outlet: &Outlet) -> Batch {
     let envelope = outlet.destination.envelope();
-    match outlet.gathering {
+    let batch = match outlet.gathering {
         Some(_) => Batch::open_to_gather(envelope),
         None => Batch::open(envelope),
+    };
+    match &outlet.spool {
+        Some(spool) => spool.prepared(batch),
+        None => batch,
     }
 }
 

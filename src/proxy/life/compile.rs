@@ -40,7 +40,6 @@ pub(crate) struct Lasting {
     pub(crate) counters: Counters,
     pub(crate) budget: Arc<Budget>,
     pub(crate) connection_limits: Arc<ConnectionLimits>,
-    pub(crate) head: Duration,
     pub(crate) cautions: Cautions,
     pub(crate) log_limit: Arc<LogLimit>,
     pub(crate) observer: Option<Arc<dyn Observer>>,

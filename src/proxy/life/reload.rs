@@ -16,10 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{spawn_blocking, JoinError};
 use tokio::time::timeout;
 
-use crate::admin::ConfigState;
+use crate::admin::{ConfigRefusal, ConfigState};
 use crate::config::{Config, ConfigError, Marks, Warning, Watching};
 
 use crate::proxy::first_party::library::{fetch_libraries, FetchError};
+use crate::proxy::life::descriptors::allow_descriptors;
 use crate::proxy::life::upgrade::UpgradeServer;
 use crate::proxy::listen::listener_set::{ListenerSet, Plans};
 use crate::proxy::site::{Site, SiteState};
@@ -102,6 +103,10 @@ pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static 
             keep(connect, &stays.connect_timeout, name, &mut kept);
         }
     }
+    if let (Some(said), Some(running)) = (&config.outline, &running.outline) {
+        let in_force = said.as_ref().clone().keeping(&kept, running);
+        config.outline = Some(Arc::new(in_force));
+    }
     kept
 }
 
@@ -124,7 +129,7 @@ pub(crate) struct Reloads {
     refused: AtomicU64,
     /// In seconds since 1970.
     since: AtomicU64,
-    last_refusal: StdMutex<Option<String>>,
+    last_refusal: StdMutex<Option<ConfigRefusal>>,
 }
 
 impl Default for Reloads {
@@ -148,6 +153,7 @@ impl Reloads {
             refused: self.refused.load(Ordering::Relaxed),
             since: self.since.load(Ordering::Relaxed),
             last_refusal: refusal.unwrap_or_else(PoisonError::into_inner).clone(),
+            outline: None,
         }
     }
 
@@ -160,10 +166,13 @@ impl Reloads {
 
     fn refuse(&self, why: String) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        self.remember(Some(why));
+        self.remember(Some(ConfigRefusal {
+            at: now(),
+            says: why,
+        }));
     }
 
-    fn remember(&self, refusal: Option<String>) {
+    fn remember(&self, refusal: Option<ConfigRefusal>) {
         let mut last = self.last_refusal.lock();
         *last.as_deref_mut().unwrap_or(&mut None) = refusal;
     }
@@ -317,6 +326,7 @@ impl Reloader {
         self.listener_set.adopt(plans)?;
         self.site.adopt(site_state);
         self.site.look_after();
+        allow_descriptors(self.hedgerow.config().limits.connections);
         if let Some(upgrade_server) = &self.upgrade_server {
             upgrade_server.hold(self.listener_set.sockets()?);
         }

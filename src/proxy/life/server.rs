@@ -38,8 +38,21 @@ const IDLE: Duration = Duration::from_secs(60);
 const TRIES: usize = 4;
 /// How often it is looked whether a predecessor has ended.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long a server that is told to stop at its start waits for its own listeners.
+const OPENING: Duration = Duration::from_secs(5);
 
-/// A server that is ready to run: it listens, its certificates have been read.
+/// A server that is ready to run: it listens, its certificates have been read. The `hedgerow` binary
+/// is this and a command line.
+///
+/// ```no_run
+/// use hedgerow::{Config, Hedgerow, Server};
+///
+/// let (config, _warnings) = Config::load("hedgerow.yaml".as_ref())?;
+/// let server = Server::new(Hedgerow::new(config)?)?;
+/// println!("listening on {:?}", server.addresses());
+/// server.run();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Server {
     server: PingoraServer,
     addresses: Vec<SocketAddr>,
@@ -189,12 +202,9 @@ impl Server {
         let system = |source| ServerError::Sockets { source };
         listener_set.adopt(plans).map_err(system)?;
         server.add_service(Listening::new("site", Arc::clone(&listener_set.site)));
-        if config.admin.is_some() {
-            server.add_service(Listening::new("admin", Arc::clone(&listener_set.admin)));
-        }
-        if config.health.is_some() {
-            server.add_service(Listening::new("health", Arc::clone(&listener_set.health)));
-        }
+        // A configuration that comes later may have an address for these.
+        server.add_service(Listening::new("admin", Arc::clone(&listener_set.admin)));
+        server.add_service(Listening::new("health", Arc::clone(&listener_set.health)));
         let upgrade_server = match &config.server.upgrade_socket {
             None => None,
             Some(path) => {
@@ -229,6 +239,7 @@ impl Server {
 
     /// Reads this file again when it, or one that it names, has changed, on `SIGHUP`, and when
     /// `hedgerow reload` asks for it; it is the one that the configuration was read from.
+    #[doc(hidden)]
     pub fn follow(&mut self, file: ConfigFile) {
         self.reloader.follow(file);
     }
@@ -253,7 +264,7 @@ impl Server {
         let drain = Arc::clone(&self.drain);
         let idle = self.hedgerow.shared.lasting.idle_seconds;
         let hall = Hall::new(Plain::new(handler), drain, idle);
-        let plan = hall.plan(vec![(address, Manner::default())], BoundSocket::open)?;
+        let plan = hall.plan(vec![(address, Manner::plain(address))], BoundSocket::open)?;
         let adopted = hall.adopt(plan);
         adopted.map_err(|source| ServerError::Sockets { source })?;
         let address = hall.addresses().first().copied().unwrap_or(address);
@@ -277,6 +288,7 @@ impl Server {
             drain: self.drain,
             upgrade_server: self.upgrade_server,
             asking: self.asking,
+            listener_set: Arc::clone(&self.reloader.listener_set),
         };
         self.server.run(RunArgs {
             shutdown_signal: Box::new(leaving),
@@ -363,6 +375,7 @@ struct Leaving {
     drain: Arc<Drain>,
     upgrade_server: Option<Arc<UpgradeServer>>,
     asking: Asking,
+    listener_set: Arc<ListenerSet>,
 }
 
 #[async_trait]
@@ -426,6 +439,13 @@ impl Leaving {
 
     async fn leave(&self, stage: Stage) {
         let grace = self.hedgerow.config().server.grace;
+        // Told to stop as it begins: clients wait in the sockets already.
+        let opening = async {
+            while !self.listener_set.site.is_open() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(OPENING, opening).await;
         if let Some(upgrade_server) = &self.upgrade_server {
             upgrade_server.close();
         }

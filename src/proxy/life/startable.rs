@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use crate::config::{Config, Spool, SpoolPlace};
-use crate::delivery::{look_at_spool, SpoolError};
+use crate::delivery::{inspect_folder, SpoolError};
 
 use crate::proxy::life::server::secure_origin;
 use crate::proxy::listen::tls;
@@ -60,7 +60,7 @@ pub fn check_server(mut config: Config) -> Startable {
 /// not, and its events get 503.
 fn look(spool: &Spool, found: &mut Startable) {
     match &spool.place {
-        SpoolPlace::Folder(folder) => match look_at_spool(folder) {
+        SpoolPlace::Folder(folder) => match inspect_folder(folder) {
             Ok(_) => {}
             Err(error @ SpoolError::Format { .. }) => {
                 found.refusals.push(BuildError::from(error).into());

@@ -1,10 +1,11 @@
 //! How many connections clients may have: in all, and from one address, so that one client cannot
-//! take the places of the others.
+//! take the places of the others; and how long one may take to begin.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -26,15 +27,27 @@ pub(crate) struct ConnectionLimits {
     full: AtomicU64,
     one_too_many: AtomicU64,
     closed: AtomicU64,
+    slow_heads: AtomicU64,
+    slow_handshakes: AtomicU64,
     log_limit: Arc<LogLimit>,
 }
 
-/// How many there may be.
+impl std::fmt::Debug for ConnectionLimits {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ConnectionLimits")
+            .finish_non_exhaustive()
+    }
+}
+
+/// How many there may be, and how long they may take.
 struct Bounds {
     most: usize,
     most_of_one: usize,
     /// Whose connections are many clients'.
     trusted: Vec<IpNet>,
+    /// How long the head of a request may take.
+    head: Duration,
 }
 
 impl Bounds {
@@ -43,6 +56,7 @@ impl Bounds {
             most: limits.connections,
             most_of_one: limits.connections_per_client,
             trusted: trusted.to_vec(),
+            head: limits.head_timeout,
         }
     }
 }
@@ -53,11 +67,29 @@ pub(crate) struct Place {
     client: Option<IpAddr>,
 }
 
+/// What a client took too long for, before there was a request that could be answered as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slow {
+    /// The head of a request, or the first bytes of HTTP/2.
+    Head,
+    /// The handshake of TLS.
+    Handshake,
+}
+
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refused {
     Full,
     OneTooMany,
+}
+
+impl Slow {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Head => "slow_head",
+            Self::Handshake => "slow_handshake",
+        }
+    }
 }
 
 impl ConnectionLimits {
@@ -70,6 +102,8 @@ impl ConnectionLimits {
             full: AtomicU64::new(0),
             one_too_many: AtomicU64::new(0),
             closed: AtomicU64::new(0),
+            slow_heads: AtomicU64::new(0),
+            slow_handshakes: AtomicU64::new(0),
             log_limit,
         }
     }
@@ -135,6 +169,26 @@ impl ConnectionLimits {
         }
     }
 
+    /// How long the head of a request may take.
+    pub(crate) fn head(&self) -> Duration {
+        self.bounds.load().head
+    }
+
+    /// Notes a client whose connection ends because it was too slow.
+    pub(crate) fn too_slow(&self, slow: Slow) {
+        let (counter, words) = match slow {
+            Slow::Head => (
+                &self.slow_heads,
+                "the head of its request did not come within `limits.head_timeout`",
+            ),
+            Slow::Handshake => (&self.slow_handshakes, "its TLS handshake took a minute"),
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let Some(more) = self.log_limit.pass("connections", slow.kind()) {
+            log::warn!("a client's connection was ended: {words}{more}");
+        }
+    }
+
     /// Sends the connection away that has been idle longest.
     pub(crate) fn make_room(&self) {
         self.room.notify_one();
@@ -153,6 +207,8 @@ impl ConnectionLimits {
             refused_full: self.full.load(Ordering::Relaxed),
             refused_for_one_client: self.one_too_many.load(Ordering::Relaxed),
             closed_for_room: self.closed.load(Ordering::Relaxed),
+            slow_heads: self.slow_heads.load(Ordering::Relaxed),
+            slow_handshakes: self.slow_handshakes.load(Ordering::Relaxed),
         }
     }
 }

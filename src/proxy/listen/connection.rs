@@ -2,7 +2,8 @@
 //! memory while it waits for the next.
 //!
 //! The framework waits for a request inside everything that a request may need. Here its first
-//! bytes are read on the stack, and the framework begins with them.
+//! bytes are read on the stack, and the framework begins with them. It reads no request beyond its
+//! end, so what a client sends ahead is served in its turn.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -14,14 +15,15 @@ use std::time::Duration;
 use bytes::BytesMut;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::Stream;
+use pingora::protocols::{Stream, IO};
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
-use crate::proxy::limits::connection_limits::{ConnectionLimits, Place};
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Place, Slow};
 use crate::proxy::listen::direct::{Direct, Follows, Taken};
+use crate::proxy::listen::gathered::Gathered;
 
 /// What is read at once while nothing is known of a request: most of them whole. No more than the
 /// framework would read, which loses what it has read beyond a body.
@@ -47,26 +49,54 @@ pub(crate) struct Ends {
     pub(crate) _place: Option<Place>,
 }
 
+impl Ends {
+    /// Notes that it ends because its client was too slow.
+    pub(super) fn too_slow(&self, slow: Slow) {
+        match &self.connection_limits {
+            Some(connection_limits) => connection_limits.too_slow(slow),
+            None => log::debug!("a connection was ended: {slow:?} took too long"),
+        }
+    }
+}
+
+/// What a client is told whose head takes too long (RFC 9110, 15.5.9). No browser and no SDK repeats
+/// it: none of theirs takes so long.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// How long a client may take to read that.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Tells a client that it was too slow. What it sends meanwhile is read, as a connection that is closed
+/// with unread bytes is reset, and the client might not see why.
+async fn turn_away<S: IO>(stream: &mut Gathered<S>) {
+    let told = async {
+        stream.write_all(TOO_SLOW).await?;
+        AsyncWriteExt::shutdown(stream).await?;
+        while !first_bytes(stream, BytesMut::new()).await?.is_empty() {}
+        Ok::<(), io::Error>(())
+    };
+    // One that still sends after that has had its time.
+    let _ = tokio::time::timeout(FAREWELL, told).await;
+}
+
 /// Serves HTTP/1.x until one of the two sides has enough.
-pub(crate) async fn serve<A>(mut stream: Stream, app: &Arc<A>, mut ends: Ends)
+pub(crate) async fn serve<A, S>(mut stream: Box<Gathered<S>>, app: &Arc<A>, mut ends: Ends)
 where
     A: HttpServerApp + Send + Sync + 'static,
+    S: IO + 'static,
 {
     let options = app.server_options();
     // So many requests may still follow the one that is served.
     let mut left = options.and_then(|options| options.keepalive_request_limit);
-    while let Some(mut begun) = request(&mut stream, &mut ends).await {
+    while let Some(mut begun) = request(&mut *stream, &mut ends).await {
         let last = left == Some(0) || *ends.leaving.borrow();
         if let Some(direct) = &ends.direct {
-            let follows = if last {
-                Follows::None
-            } else {
-                Follows::Another
+            let follows = match last {
+                true => Follows::None,
+                false => Follows::Another,
             };
-            match direct
-                .take(&mut stream, begun, follows, &ends.leaving)
-                .await
-            {
+            let taken = direct.take(&mut *stream, begun, follows, &ends.leaving);
+            match taken.await {
                 Taken::Answered => {
                     left = left.map(|left| left.saturating_sub(1));
                     continue;
@@ -75,6 +105,7 @@ where
                 Taken::Not(bytes) => begun = bytes,
             }
         }
+        stream.read_no_further(&mut begun);
         let mut session = ServerSession::new_http1(stream);
         session.set_keepalive((!last).then_some(ends.idle));
         session.set_keepalive_reuses_remaining(left);
@@ -82,13 +113,19 @@ where
         let Some(reused) = app.process_new_http(session, &ends.leaving).await else {
             return;
         };
-        (stream, _) = reused.consume();
+        let (reused, _): (Stream, _) = reused.consume();
+        // The framework gives back what it was given.
+        let Ok(same) = reused.into_any().downcast() else {
+            return;
+        };
+        stream = same;
         left = left.map(|left| left.saturating_sub(1));
     }
 }
 
 /// The first bytes of the next request; nothing when there is none.
-async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
+async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Ends) -> Option<BytesMut> {
+    let ahead = stream.next_request();
     let idle = Duration::from_secs(ends.idle);
     let connection_limits = ends.connection_limits.as_deref();
     let sent_away = async {
@@ -99,7 +136,7 @@ async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
     };
     let came = tokio::select! {
         biased; // what has come already is served
-        came = timeout(idle, first_bytes(stream)) => came,
+        came = timeout(idle, first_bytes(stream, ahead)) => came,
         _ = ends.closing.wait_for(|closing| *closing) => return None,
         () = sent_away => {
             log::debug!("a client's idle connection was closed for others");
@@ -119,7 +156,8 @@ async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
                     None
                 }
                 Err(_) => {
-                    log::debug!("the head of a request took too long");
+                    ends.too_slow(Slow::Head);
+                    turn_away(stream).await;
                     None
                 }
             }
@@ -138,13 +176,13 @@ async fn request(stream: &mut Stream, ends: &mut Ends) -> Option<BytesMut> {
 
 /// Reads on until a head is whole, or longer than the framework takes one; it says so then. A
 /// client that has hung up is the framework's to answer as well.
-async fn rest_of_head(stream: &mut Stream, mut head: BytesMut) -> io::Result<BytesMut> {
+async fn rest_of_head<S: IO>(stream: &mut Gathered<S>, mut head: BytesMut) -> io::Result<BytesMut> {
     loop {
         // Empty lines in front would be taken for its end.
         let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
         drop(head.split_to(begins.unwrap_or(head.len())));
         let known = head.len();
-        let more = first_bytes(stream).await?;
+        let more = first_bytes(stream, BytesMut::new()).await?;
         if more.is_empty() && head.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -175,7 +213,11 @@ fn ends_behind(bytes: &[u8], start: usize) -> bool {
     })
 }
 
-async fn first_bytes(stream: &mut Stream) -> io::Result<BytesMut> {
+/// What has come ahead already, or else the next bytes.
+async fn first_bytes<S: IO>(stream: &mut Gathered<S>, ahead: BytesMut) -> io::Result<BytesMut> {
+    if !ahead.is_empty() {
+        return Ok(ahead);
+    }
     std::future::poll_fn(|context| {
         let mut bytes = [MaybeUninit::uninit(); FIRST];
         let mut buffer = ReadBuf::uninit(&mut bytes);

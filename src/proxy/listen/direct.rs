@@ -14,7 +14,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, StatusCode, Uri, Version};
 use pingora::protocols::http::date::get_cached_date;
-use pingora::protocols::{Shutdown, Stream};
+use pingora::protocols::{GetSocketDigest, Shutdown, Ssl, IO};
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -24,6 +24,8 @@ use crate::proxy::intake::body::{Interrupted, DISCARD_TIME, SILENCE, WHOLE};
 use crate::proxy::intake::exchange::{Exchange, Gone, Wire};
 use crate::proxy::intake::intercept::Intake;
 use crate::proxy::intake::reply::has_body;
+use crate::proxy::limits::body_rate::Tempo;
+use crate::proxy::listen::gathered::Gathered;
 use crate::proxy::routes::Does;
 use crate::proxy::Hedgerow;
 use crate::segment::Answer;
@@ -69,9 +71,9 @@ impl Direct {
     /// Answers the request that begins with these bytes, which hold its whole head, if it is a call
     /// on a Segment route. `follows` is what the connection is ready for, and `leaving` the server's
     /// word that each answer is the last.
-    pub(crate) async fn take(
+    pub(crate) async fn take<S: IO>(
         &self,
-        stream: &mut Stream,
+        stream: &mut Gathered<S>,
         begun: BytesMut,
         follows: Follows,
         leaving: &ShutdownWatch,
@@ -103,6 +105,7 @@ impl Direct {
             stream,
             received: 0,
             until: None,
+            tempo: Tempo::new(serving.config.limits.body_rate),
             follows,
             leaving,
             status: None,
@@ -113,7 +116,7 @@ impl Direct {
         match exchange.follows {
             Follows::Another => Taken::Answered,
             Follows::None => {
-                Shutdown::shutdown(&mut **stream).await;
+                Shutdown::shutdown(stream).await;
                 Taken::Last
             }
         }
@@ -199,8 +202,8 @@ fn number(digits: &[u8]) -> Option<usize> {
 }
 
 /// One such call on its connection.
-struct DirectExchange<'c> {
-    stream: &'c mut Stream,
+struct DirectExchange<'c, S: IO> {
+    stream: &'c mut Gathered<S>,
     parts: Parts,
     /// Bytes of the body that came with the head.
     came: Bytes,
@@ -209,23 +212,31 @@ struct DirectExchange<'c> {
     received: u64,
     /// When the whole body has to be there; set when it is waited for.
     until: Option<Instant>,
+    tempo: Tempo,
     follows: Follows,
     leaving: &'c ShutdownWatch,
     /// That of the answer, once it was written.
     status: Option<StatusCode>,
 }
 
-impl DirectExchange<'_> {
+impl<S: IO> DirectExchange<'_, S> {
     async fn read(&mut self) -> Result<Bytes, Interrupted> {
         let room = self.left.min(READ);
         let mut bytes = BytesMut::with_capacity(room);
-        let now = Instant::now();
-        let until = *self.until.get_or_insert(now + WHOLE);
-        let patience = SILENCE.min(until.saturating_duration_since(now));
+        let asked = Instant::now();
+        let until = *self.until.get_or_insert(asked + WHOLE);
+        let mut patience = SILENCE.min(until.saturating_duration_since(asked));
+        if let Some(least) = self.tempo.patience() {
+            patience = patience.min(least);
+        }
         let mut limited = bytes::BufMut::limit(&mut bytes, room);
         match timeout(patience, self.stream.read_buf(&mut limited)).await {
             Ok(Ok(0)) => Err(Interrupted::Gone),
-            Ok(Ok(_)) => Ok(bytes.freeze()),
+            Ok(Ok(_)) => {
+                let noted = self.tempo.note(asked.elapsed(), bytes.len());
+                noted.map_err(|_| Interrupted::Slow)?;
+                Ok(bytes.freeze())
+            }
             Ok(Err(error)) => {
                 log::debug!("a client's connection broke in the body of a request: {error}");
                 Err(Interrupted::Gone)
@@ -283,7 +294,7 @@ fn write_field(name: &str, value: &[u8], into: &mut Vec<u8>) {
     into.extend_from_slice(b"\r\n");
 }
 
-impl Exchange for DirectExchange<'_> {
+impl<S: IO> Exchange for DirectExchange<'_, S> {
     fn head(&self) -> &Parts {
         &self.parts
     }

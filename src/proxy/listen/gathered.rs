@@ -3,6 +3,9 @@
 //! The framework writes an answer's header and its body one after the other and flushes at the
 //! end. Its own listeners gather the two; a socket that was accepted elsewhere has no such buffer
 //! (pingora 2.5), and each write would be a packet that wakes the client.
+//!
+//! And no request is read beyond its end, so that a client may send the next one before it has read
+//! the answer.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -12,6 +15,7 @@ use std::task::{ready, Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
@@ -20,6 +24,9 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{sleep, Sleep};
+
+use super::extent::Extent;
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
 
 /// A first write larger than this leaves at once: it is no header that something follows.
 const HEADER: usize = 16 * 1024;
@@ -34,6 +41,10 @@ pub struct Gathered<S: IO> {
     turn: Turn,
     /// What has to come within a time, if it has not come yet.
     beginning: Option<Box<Beginning>>,
+    /// What of the bytes that come belongs to the request that is being read.
+    extent: Extent,
+    /// What has come behind it.
+    ahead: BytesMut,
 }
 
 /// How the framework marks the answers that it writes by itself: to heads that it cannot read.
@@ -60,6 +71,7 @@ struct Beginning {
     /// So many are still to come.
     left: usize,
     until: Pin<Box<Sleep>>,
+    connection_limits: Option<Arc<ConnectionLimits>>,
 }
 
 /// Which write is next.
@@ -77,14 +89,41 @@ impl<S: IO> Gathered<S> {
             held: Vec::new(),
             turn: Turn::First,
             beginning: None,
+            extent: Extent::Unknown,
+            ahead: BytesMut::new(),
         }
     }
 
-    /// Ends the connection when its first `bytes` do not come within this time.
-    pub(crate) fn begun_within(mut self, bytes: usize, time: Duration) -> Self {
+    /// Takes what has come of the next request. From now on whatever comes is handed out.
+    pub(super) fn next_request(&mut self) -> BytesMut {
+        self.extent = Extent::Unknown;
+        std::mem::take(&mut self.ahead)
+    }
+
+    /// Looks for the end of the request that begins with these bytes, keeps what came behind it, and
+    /// hands nothing out beyond it.
+    pub(super) fn read_no_further(&mut self, begun: &mut BytesMut) {
+        let (head, extent) = Extent::of(begun);
+        self.extent = extent;
+        let body = begun.get(head..).unwrap_or_default();
+        let end = head + self.extent.take(body);
+        if end < begun.len() {
+            self.ahead = begun.split_off(end);
+        }
+    }
+
+    /// Ends the connection when its first `bytes` do not come within this time, and says so to the
+    /// limits that it is counted with.
+    pub(crate) fn begun_within(
+        mut self,
+        bytes: usize,
+        time: Duration,
+        connection_limits: Option<Arc<ConnectionLimits>>,
+    ) -> Self {
         self.beginning = Some(Box::new(Beginning {
             left: bytes,
             until: Box::pin(sleep(time)),
+            connection_limits,
         }));
         self
     }
@@ -112,9 +151,10 @@ impl<S: IO> Gathered<S> {
     }
 }
 
-impl<S: IO> AsyncRead for Gathered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl<S: IO> Gathered<S> {
+    /// Reads what comes, as long as the connection has begun in time.
+    fn poll_stream(
+        &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -122,6 +162,9 @@ impl<S: IO> AsyncRead for Gathered<S> {
             return Pin::new(&mut self.stream).poll_read(context, buffer);
         };
         if beginning.until.as_mut().poll(context).is_ready() {
+            if let Some(connection_limits) = &beginning.connection_limits {
+                connection_limits.too_slow(Slow::Head);
+            }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let before = buffer.filled().len();
@@ -132,6 +175,33 @@ impl<S: IO> AsyncRead for Gathered<S> {
             self.beginning = Some(beginning);
         }
         read
+    }
+}
+
+impl<S: IO> AsyncRead for Gathered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let over = self.extent.is_over();
+        if over && !self.ahead.is_empty() {
+            // The client is there still, and its next request has its turn after the answer.
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        ready!(self.poll_stream(context, buffer))?;
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        let taken = self.extent.take(came);
+        if taken < came.len() {
+            let ahead = BytesMut::from(came.get(taken..).unwrap_or_default());
+            self.ahead = ahead;
+            buffer.set_filled(before + taken);
+            if over {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

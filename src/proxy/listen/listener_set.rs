@@ -9,12 +9,12 @@ use std::time::Duration;
 use http::StatusCode;
 use pingora::proxy::HttpProxy;
 
-use crate::config::{Config, H2c};
+use crate::config::Config;
 use crate::plain::{Handler, Request, Response};
 
 use crate::proxy::life::drain::Drain;
 use crate::proxy::listen::direct::Direct;
-use crate::proxy::listen::listening::{BoundSocket, Bounds, Hall, Manner, Plainly, Plan};
+use crate::proxy::listen::listening::{BoundSocket, Hall, Manner, Plan};
 use crate::proxy::listen::tls;
 use crate::proxy::operator::serve::Plain;
 use crate::proxy::site::Site;
@@ -47,13 +47,14 @@ impl ListenerSet {
             let hall = Hall::new(Plain::new(handler), Arc::clone(drain), idle);
             Arc::new(hall)
         };
-        let bounds = Bounds {
-            connection_limits: Some(Arc::clone(&lasting.connection_limits)),
-            head: lasting.head,
-            direct: Some(Direct::new(hedgerow.clone())),
-        };
+        let limits = Arc::clone(&lasting.connection_limits);
+        let direct = Direct::new(hedgerow.clone());
         Self {
-            site: Arc::new(Hall::new(app, Arc::clone(drain), idle).bounded(bounds)),
+            site: Arc::new(
+                Hall::new(app, Arc::clone(drain), idle)
+                    .bounded(limits)
+                    .directly(direct),
+            ),
             admin: plain(Arc::new(Pages(hedgerow.clone()))),
             health: plain(hedgerow.health()),
         }
@@ -74,18 +75,14 @@ impl ListenerSet {
             let secured = listener.tls.is_some();
             let acceptor = secured.then(|| tls::acceptor(listener.certificates()));
             let manner = Manner {
+                listener: listener.clone(),
                 tls: acceptor.transpose()?.map(Arc::new),
-                balancers: listener.proxy_protocol.clone(),
-                plain: match listener.h2c {
-                    H2c::On => Plainly::Both,
-                    H2c::Off => Plainly::Http1,
-                },
             };
             Ok((listener.address, manner))
         });
         let listeners = listeners.collect::<Result<Vec<_>, ServerError>>()?;
         let plainly = |address: Option<SocketAddr>| {
-            let doors = address.map(|address| (address, Manner::default()));
+            let doors = address.map(|address| (address, Manner::plain(address)));
             doors.into_iter().collect()
         };
         Ok(Plans {

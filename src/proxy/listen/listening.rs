@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use ipnet::IpNet;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{Ssl, Stream, ALPN};
+use pingora::protocols::{Ssl, ALPN, IO};
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
 use tokio::net::TcpStream;
@@ -21,10 +20,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at, Instant};
 
-use crate::proxy::build::HEAD;
+use crate::config::{H2c, Listener};
 use crate::proxy::client::is_trusted;
 use crate::proxy::life::drain::{Connection, Door, Drain, Stage};
-use crate::proxy::limits::connection_limits::ConnectionLimits;
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
 use crate::proxy::listen::connection::{self, Ends};
 use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::gathered::Gathered;
@@ -43,26 +42,26 @@ const PREFACE: usize = 24;
 const QUIET: Duration = Duration::from_millis(10);
 /// And for so long at most: clients that go on coming have come after the end.
 const EMPTYING: Duration = Duration::from_millis(200);
+/// How long the head of a request to the operator's own listeners may take.
+const HEAD: Duration = Duration::from_secs(30);
 /// After an accept that failed for lack of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How connections are spoken to on an address.
-#[derive(Default)]
+/// How connections are spoken to on an address: the options of its listener are looked up where they
+/// decide.
 pub(crate) struct Manner {
+    pub(crate) listener: Listener,
     pub(crate) tls: Option<Arc<Acceptor>>,
-    /// Those who say with the PROXY protocol whose connection it is.
-    pub(crate) balancers: Vec<IpNet>,
-    /// What is spoken without TLS.
-    pub(crate) plain: Plainly,
 }
 
-/// What is spoken on connections without TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Plainly {
-    #[default]
-    Http1,
-    /// HTTP/1, and HTTP/2 with prior knowledge.
-    Both,
+impl Manner {
+    /// Without TLS and without options.
+    pub(crate) fn plain(address: SocketAddr) -> Self {
+        Self {
+            listener: Listener::plain(address),
+            tls: None,
+        }
+    }
 }
 
 /// An address that is listened on.
@@ -93,23 +92,15 @@ impl BoundSocket {
     }
 }
 
-/// What clients may take, beside `idle`.
-#[derive(Clone)]
-pub(crate) struct Bounds {
-    /// What the connections are counted with; nothing where only the operator comes in.
-    pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
-    /// How long the head of a request may take.
-    pub(crate) head: Duration,
-    /// What answers Segment's calls without the framework; nothing where there are none.
-    pub(crate) direct: Option<Direct>,
-}
-
 /// An application of the framework behind doors of ours, which open and close while it serves.
 pub(crate) struct Hall<A> {
     app: Arc<A>,
     drain: Arc<Drain>,
     idle: u64,
-    bounds: Bounds,
+    /// What the connections are bounded with; nothing where only the operator comes in.
+    connection_limits: Option<Arc<ConnectionLimits>>,
+    /// What answers Segment's calls without the framework; nothing where none come in.
+    direct: Option<Direct>,
     doors: Mutex<Vec<Doorway>>,
     /// Where its connections are served, once they are.
     runtime: OnceLock<Handle>,
@@ -154,19 +145,22 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
             app: Arc::new(app),
             drain,
             idle,
-            bounds: Bounds {
-                connection_limits: None,
-                head: HEAD,
-                direct: None,
-            },
+            connection_limits: None,
+            direct: None,
             doors: Mutex::default(),
             runtime: OnceLock::new(),
         }
     }
 
     /// Bounds what clients take.
-    pub(crate) fn bounded(mut self, bounds: Bounds) -> Self {
-        self.bounds = bounds;
+    pub(crate) fn bounded(mut self, connection_limits: Arc<ConnectionLimits>) -> Self {
+        self.connection_limits = Some(connection_limits);
+        self
+    }
+
+    /// Answers Segment's calls with this where they need nothing of the framework.
+    pub(crate) fn directly(mut self, direct: Direct) -> Self {
+        self.direct = Some(direct);
         self
     }
 
@@ -271,6 +265,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
         }
     }
 
+    /// Whether each door is open, so that what comes in is served.
+    pub(crate) fn is_open(&self) -> bool {
+        let doors = self.doors();
+        let mut doors = doors.iter();
+        doors.all(|door| matches!(door.state, DoorState::Open(_)))
+    }
+
     fn open(&self, doorway: &mut Doorway, runtime: &Handle) {
         let (listener, socket) = match std::mem::replace(&mut doorway.state, DoorState::Closed) {
             DoorState::Waiting(listener, socket) => (listener, socket),
@@ -286,7 +287,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
             manner: Arc::clone(&doorway.manner),
             door: Arc::clone(&door),
             idle: self.idle,
-            bounds: self.bounds.clone(),
+            connection_limits: self.connection_limits.clone(),
+            direct: self.direct.clone(),
         };
         let address = doorway.address;
         runtime.spawn(async move {
@@ -346,7 +348,8 @@ struct Reception<A> {
     manner: Arc<ArcSwap<Manner>>,
     door: Arc<Door>,
     idle: u64,
-    bounds: Bounds,
+    connection_limits: Option<Arc<ConnectionLimits>>,
+    direct: Option<Direct>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
@@ -366,7 +369,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
                     if let Some(more) = log_limit.pass("accept", "accept") {
                         log::warn!("a connection could not be accepted: {error}{more}");
                     }
-                    if let Some(connection_limits) = &self.bounds.connection_limits {
+                    if let Some(connection_limits) = &self.connection_limits {
                         connection_limits.make_room();
                     }
                     // Of those that have gone again, the next may be there already.
@@ -396,9 +399,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
             idle: self.idle,
             closing: self.door.when_closing(),
             leaving: self.door.leaving(),
-            bounds: self.bounds.clone(),
+            connection_limits: self.connection_limits.clone(),
+            direct: self.direct.clone(),
         };
-        if is_trusted(peer.ip().to_canonical(), &manner.balancers) {
+        if is_trusted(peer.ip().to_canonical(), &manner.listener.proxy_protocol) {
             tokio::spawn(arrival.through_a_balancer(socket, peer, manner));
         } else if let Some(ends) = arrival.ends(peer) {
             let Arrival {
@@ -417,13 +421,14 @@ struct Arrival<A> {
     idle: u64,
     closing: watch::Receiver<bool>,
     leaving: ShutdownWatch,
-    bounds: Bounds,
+    connection_limits: Option<Arc<ConnectionLimits>>,
+    direct: Option<Direct>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
     /// When it ends, if there is a place for a client at this address.
     fn ends(&self, client: SocketAddr) -> Option<Ends> {
-        let connection_limits = self.bounds.connection_limits.as_ref();
+        let connection_limits = self.connection_limits.as_ref();
         let place = match connection_limits {
             None => None,
             Some(connection_limits) => Some(connection_limits.enter(client.ip())?),
@@ -432,11 +437,17 @@ impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
             idle: self.idle,
             closing: self.closing.clone(),
             leaving: self.leaving.clone(),
-            head: self.bounds.head,
+            head: self.head(),
             connection_limits: connection_limits.cloned(),
-            direct: self.bounds.direct.clone(),
+            direct: self.direct.clone(),
             _place: place,
         })
+    }
+
+    /// How long the head of a request may take.
+    fn head(&self) -> Duration {
+        let connection_limits = self.connection_limits.as_ref();
+        connection_limits.map_or(HEAD, |connection_limits| connection_limits.head())
     }
 
     /// Learns from a balancer whose connection it is, and serves it. Places are for clients, so the
@@ -447,7 +458,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
         peer: SocketAddr,
         manner: Arc<Manner>,
     ) {
-        let client = match timeout(self.bounds.head, proxied(&mut socket)).await {
+        let client = match timeout(self.head(), proxied(&mut socket)).await {
             Ok(Ok(client)) => client.unwrap_or(peer),
             Ok(Err(error)) => {
                 log::debug!("a connection from the balancer {peer} was closed: {error}");
@@ -474,51 +485,60 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     mut ends: Ends,
 ) {
     let head = ends.head;
-    let mut speaks = Begins::Http1;
-    let stream: Stream = match &manner.tls {
+    match &manner.tls {
         None => {
-            if manner.plain == Plainly::Both {
+            let mut speaks = Begins::Http1;
+            if manner.listener.h2c == H2c::On {
                 connection.ready();
                 match beginning(&mut socket, &mut ends).await {
                     Some(begins) => speaks = begins,
                     None => return,
                 }
             }
-            Box::new(Gathered::new(socket))
+            drop(manner);
+            connection.ready();
+            speak(Box::new(Gathered::new(socket)), speaks, app, ends).await;
         }
         // Boxed, so that a connection does not hold the room for its handshake all its life.
         Some(tls) => match Box::pin(timeout(HANDSHAKE, tls.tls_handshake(socket))).await {
             Ok(Ok(stream)) => {
                 let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
                 let stream = Gathered::new(stream);
+                drop(manner);
+                connection.ready();
                 match is_h2 {
                     // The framework waits for the first bytes of HTTP/2 as long as they take.
                     true => {
-                        speaks = Begins::Http2;
-                        Box::new(stream.begun_within(PREFACE, head))
+                        let connection_limits = ends.connection_limits.clone();
+                        let stream = stream.begun_within(PREFACE, head, connection_limits);
+                        speak(Box::new(stream), Begins::Http2, app, ends).await;
                     }
-                    false => Box::new(stream),
+                    false => speak(Box::new(stream), Begins::Http1, app, ends).await,
                 }
             }
             Ok(Err(error)) => {
                 log::debug!("a TLS handshake failed: {error}");
-                return;
             }
             Err(_) => {
-                log::debug!("a TLS handshake took too long");
-                return;
+                ends.too_slow(Slow::Handshake);
             }
         },
-    };
-    drop(manner);
-    connection.ready();
+    }
+    drop(connection);
+}
+
+/// Serves what is spoken on a stream until its end.
+async fn speak<A, S>(stream: Box<Gathered<S>>, speaks: Begins, app: Arc<A>, ends: Ends)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+    S: IO + 'static,
+{
     match speaks {
         Begins::Http2 => {
             app.process_new(stream, &ends.leaving).await;
         }
         Begins::Http1 => connection::serve(stream, &app, ends).await,
     }
-    drop(connection);
 }
 
 /// What a client without TLS begins with; nothing where it does not begin before it has to go.

@@ -2,6 +2,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod direct;
+mod extent;
 pub(crate) mod gathered;
 pub(crate) mod listener_set;
 pub(crate) mod listening;

@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 
 use crate::admin::live::{Came, Live, Recording};
 use crate::admin::{
-    Admin, Answers, Condition, Health, LastError, ProjectState, SpoolSize, SpoolState, Stalled,
-    State, Trouble, Unready, SAMPLED_EVERY,
+    Admin, Answers, Condition, ConfigState, Health, LastError, ProjectState, SpoolSize, SpoolState,
+    Stalled, State, Trouble, Unready, SAMPLED_EVERY,
 };
-use crate::delivery::{self, Standing};
+use crate::delivery::{self, Availability};
 use crate::rewrite::privacy::Privacy;
 
 use crate::proxy::intake::verdict::Verdict;
@@ -103,6 +103,7 @@ impl Hedgerow {
     }
 
     /// The state at this moment, as the admin page tells it.
+    #[doc(hidden)]
     pub fn state(&self) -> State {
         self.current().state()
     }
@@ -154,15 +155,15 @@ impl Serving {
             let store = backlog.delivery().store();
             let (counters, size) = (store.counters(), store.gauges().size());
             SpoolState {
-                writable: store.standing() == Standing::Takes,
+                writable: store.availability() == Availability::Available,
                 size: size.map(|(used, limit)| SpoolSize { used, limit }),
                 disk_free: backlog.folder().and_then(process::free_of),
                 appended: counters.appended.load(Ordering::Relaxed),
-                collapsed: counters.collapsed.load(Ordering::Relaxed),
-                settled: counters.settled.load(Ordering::Relaxed),
-                buried: counters.buried.load(Ordering::Relaxed),
+                deduplicated: counters.deduplicated.load(Ordering::Relaxed),
+                replayed: counters.delivered.load(Ordering::Relaxed),
+                dead_lettered: counters.dead_lettered.load(Ordering::Relaxed),
                 expired: counters.expired.load(Ordering::Relaxed),
-                crowded_out: counters.crowded_out.load(Ordering::Relaxed),
+                dead_letters_evicted: counters.dead_letters_evicted.load(Ordering::Relaxed),
                 refused: counters.refused.load(Ordering::Relaxed),
             }
         });
@@ -187,15 +188,18 @@ impl Serving {
             forwarded: self.lasting.accounts.counts(),
             certificates: self.certificates.clone(),
             process: process::state(),
-            config: self.lasting.reloads.state(),
+            config: ConfigState {
+                outline: self.config.outline.clone(),
+                ..self.lasting.reloads.state()
+            },
         }
     }
 }
 
 fn stalled(draining: delivery::Draining) -> Option<Stalled> {
     match draining {
-        delivery::Draining::Undisturbed => None,
-        delivery::Draining::Not { since, reason } => Some(Stalled {
+        delivery::Draining::Normal => None,
+        delivery::Draining::Blocked { since, reason } => Some(Stalled {
             since: since
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
@@ -226,7 +230,7 @@ impl Serving {
         let (keeps, any_there) = match &self.lasting.backlog {
             Some(backlog) => {
                 let delivery = backlog.delivery();
-                let keeps = delivery.store().standing() == Standing::Takes;
+                let keeps = delivery.store().availability() == Availability::Available;
                 let status = delivery.status();
                 let mut there = status
                     .iter()

@@ -4,5 +4,6 @@ pub(crate) mod access;
 pub(crate) mod admin;
 pub(crate) mod doctor;
 pub(crate) mod log_limit;
+pub(crate) mod running;
 pub(crate) mod serve;
 pub(crate) mod watcher;

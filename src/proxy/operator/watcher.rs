@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::admin::live::{Live, Of, Outcome};
 use crate::admin::metrics::Timing;
@@ -16,6 +16,26 @@ use crate::proxy::operator::log_limit::LogLimit;
 /// so it must be quick.
 ///
 /// An event that is shown here may still fail to be delivered; the client then sends it again.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use hedgerow::{Config, Fate, Hedgerow, Observer};
+///
+/// struct Refused;
+///
+/// impl Observer for Refused {
+///     fn message(&self, came: &[u8], fate: Fate<'_>) {
+///         if let Fate::Refused(fault) = fate {
+///             eprintln!("{} bytes became no event: {}", came.len(), fault.code());
+///         }
+///     }
+/// }
+///
+/// fn hedgerow(config: Config) -> Result<Hedgerow, hedgerow::BuildError> {
+///     Hedgerow::builder(config).watch(Arc::new(Refused)).build()
+/// }
+/// ```
 pub trait Observer: Send + Sync {
     /// One message: its bytes as they came, and the event it became or why it became none. One that
     /// PostHog itself refuses is shown once more, as the event that it had become.
@@ -67,39 +87,51 @@ impl Default for Counters {
     }
 }
 
-/// Codes that one kind of reasons can have; there are fewer.
+/// Codes of one kind that are counted without a lock; there are fewer.
 const CODES: usize = 32;
 
 /// Messages by the code of a reason. Counting takes no lock: a code keeps the place that it has taken
 /// when it came first.
 #[derive(Debug)]
-struct Reasons([(OnceLock<&'static str>, AtomicU64); CODES]);
+struct Reasons {
+    places: [(OnceLock<&'static str>, AtomicU64); CODES],
+    /// Codes that found no place.
+    others: Mutex<BTreeMap<&'static str, u64>>,
+}
 
 impl Default for Reasons {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| {
-            (OnceLock::new(), AtomicU64::new(0))
-        }))
+        Self {
+            places: std::array::from_fn(|_| (OnceLock::new(), AtomicU64::new(0))),
+            others: Mutex::default(),
+        }
     }
 }
 
 impl Reasons {
     fn count(&self, code: &'static str) {
-        let place = self.0.iter().find(|(known, _)| {
+        let place = self.places.iter().find(|(known, _)| {
             // Set by another thread meanwhile, it is compared all the same.
             *known.get_or_init(|| code) == code
         });
-        if let Some((_, number)) = place {
-            number.fetch_add(1, Ordering::Relaxed);
+        match place {
+            Some((_, number)) => {
+                number.fetch_add(1, Ordering::Relaxed);
+            }
+            None => {
+                let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+                *others.entry(code).or_default() += 1;
+            }
         }
     }
 
     fn read(&self) -> BTreeMap<&'static str, u64> {
-        let taken = self.0.iter().filter_map(|(code, number)| {
+        let taken = self.places.iter().filter_map(|(code, number)| {
             let number = number.load(Ordering::Relaxed);
             Some((*code.get()?, number))
         });
-        taken.collect()
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.chain(others.clone()).collect()
     }
 }
 
@@ -271,6 +303,19 @@ impl Watch for Watcher<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_codes_than_places_are_counted_all_the_same() {
+        let reasons = Reasons::default();
+        let codes: Vec<&'static str> = (0..CODES + 3)
+            .map(|number| &*format!("code {number}").leak())
+            .collect();
+        for code in codes.iter().chain(&codes) {
+            reasons.count(code);
+        }
+        let expected: BTreeMap<&str, u64> = codes.into_iter().map(|code| (code, 2)).collect();
+        assert_eq!(reasons.read(), expected);
+    }
 
     #[test]
     fn each_code_is_counted_from_many_threads_at_once() {

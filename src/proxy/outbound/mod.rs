@@ -455,6 +455,16 @@ impl<'a> Sending<'a> {
         }
     }
 
+    /// Waits for an answer that does not wait for the rest of the body; what is written then is not
+    /// read any more. Giving this up loses nothing.
+    pub(super) async fn refused(&mut self) -> Result<Head, Trouble> {
+        let session = &mut self.line.session;
+        match session.refused(self.fields).await {
+            Ok(()) => session.take_head().ok_or(Trouble::Closed),
+            Err(Failed::Read(broken) | Failed::Write(broken)) => Err(broken.trouble()),
+        }
+    }
+
     async fn last_words(&mut self, failed: Failed) -> Result<Head, Trouble> {
         let session = &mut self.line.session;
         match session.last_words(failed, self.fields).await {

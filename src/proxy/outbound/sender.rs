@@ -276,6 +276,11 @@ impl Opened<'_> {
         self.sending.write(piece).await
     }
 
+    /// Waits for an answer that does not wait for the rest of the batch, and then is no yes.
+    pub(crate) async fn refused(&mut self) -> Result<Head, Trouble> {
+        self.sending.refused().await
+    }
+
     /// Writes the last piece and waits for the answer.
     pub(crate) async fn finish(self, piece: Bytes) -> Verdict {
         let bytes = self.bytes + piece.len();

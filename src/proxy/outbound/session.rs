@@ -1,6 +1,6 @@
 //! One request and its answer on a connection, whichever version of HTTP it speaks.
 
-use std::future::Future;
+use std::future::{poll_fn, Future};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -155,6 +155,41 @@ impl Session {
             read.map_err(Failed::Read)?;
         }
         Ok(self.head().is_some_and(|head| !head.status.is_success()))
+    }
+
+    /// Waits for an answer other than yes, or for the end of the connection, while nothing is
+    /// written: for as long as it takes. Giving this up loses nothing.
+    pub(super) async fn refused(&mut self, fields: Fields) -> Result<(), Failed> {
+        let read = loop {
+            match self {
+                Self::Http1(session) => match session.read_head(fields).await {
+                    // There is no answer to a half request that could be late.
+                    Err(broken) if broken.how == How::Late => {}
+                    read => break read,
+                },
+                Self::Http2(session, head) => {
+                    let HttpSession::H2(stream) = &mut **session else {
+                        break Err(Broken::new(How::NotHttp, "another protocol"));
+                    };
+                    if head.is_none() {
+                        let read = poll_fn(|context| stream.poll_read_response_header(context));
+                        let read = read.await;
+                        read.map_err(|error| {
+                            Failed::Read(Broken::new(How::Closed, error.to_string()))
+                        })?;
+                        let header = session.response_header();
+                        *head = header.and_then(|header| head_of(header, fields));
+                    }
+                    break Ok(());
+                }
+            }
+        };
+        read.map_err(Failed::Read)?;
+        match self.head() {
+            Some(head) if !head.status.is_success() => Ok(()),
+            // A yes to half a body counts when the body is through.
+            _ => std::future::pending().await,
+        }
     }
 
     /// The answer of an upstream that stopped reading: it may have said why before it closed.

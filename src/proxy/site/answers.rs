@@ -19,6 +19,7 @@ pub(super) fn status(error: &Error) -> u16 {
             ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
             ErrorSource::Downstream,
         ) => 0,
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => 408,
         (_, ErrorSource::Downstream) => 400,
         (ErrorType::ReadTimedout | ErrorType::ConnectTimedout, ErrorSource::Upstream) => 504,
         (_, ErrorSource::Upstream) => 502,

@@ -10,6 +10,7 @@ mod redirect;
 mod route_health;
 mod site_state;
 mod telling;
+mod uploads;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ use answers::{page, status};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
 pub(in crate::proxy) use site_state::SiteState;
 use site_state::{SiteRoute, To};
+use uploads::BodySpeed;
 
 /// How long a site may take for an answer. The framework counts this while the client is still
 /// uploading (pingora 2.4), so it must be longer than the slowest upload.
@@ -83,6 +85,7 @@ pub struct Context {
     tried: Vec<SocketAddr>,
     /// Bytes of the body so far.
     body: usize,
+    speed: BodySpeed,
     page: PageState,
 }
 
@@ -196,9 +199,11 @@ impl ProxyHttp for Site {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
+        let site_state = self.shared.site_state.load_full();
         Context {
             began: Instant::now(),
-            site_state: self.shared.site_state.load_full(),
+            speed: BodySpeed::new(site_state.serving.config.limits.body_rate),
+            site_state,
             caller: None,
             way: Way::default(),
             answered: None,
@@ -239,7 +244,7 @@ impl ProxyHttp for Site {
         let tail_at = path.len() - tail.len();
         if let Does::Segment(segment) = &route.does {
             let intake = Intake::new(serving, segment, route.number);
-            let mut exchange = Framed::new(session, serving.lasting.idle_seconds);
+            let mut exchange = Framed::new(session, serving);
             // Boxed: what is proxied goes without the room that this needs.
             Box::pin(intake.serve(&mut exchange, tail_at)).await;
             return Ok(true);
@@ -273,6 +278,7 @@ impl ProxyHttp for Site {
                     context.way = Way::Answered;
                     serving.answered(session.req_header(), asking, Answered::ClientRate, None);
                     answers::too_many(session).await?;
+                    context.ended(session, asking, Answered::ClientRate);
                     return Ok(true);
                 }
                 let tail = tail.to_owned();
@@ -336,6 +342,7 @@ impl ProxyHttp for Site {
                 let status = ErrorType::HTTPStatus(413);
                 return Err(Error::explain(status, "a body over 64 MB").into_down());
             }
+            context.speed.piece(body.len())?;
         }
         // An HTTP/2 client may end its body with an empty frame. Sent on as an empty chunk it
         // would end the body twice, and the second end would begin the next request on that
@@ -354,6 +361,7 @@ impl ProxyHttp for Site {
     ) -> Result<()> {
         // A repeated attempt begins anew.
         context.body = 0;
+        context.speed = BodySpeed::new(context.site_state.serving.config.limits.body_rate);
         say_length_once(request)?;
         if let Way::PostHog(_, passed, passing) = &context.way {
             let client = context.caller.and_then(|caller| caller.shown);
@@ -383,6 +391,12 @@ impl ProxyHttp for Site {
         context: &mut Context,
     ) -> Result<()> {
         context.site_state.serving.close_when_leaving(session);
+        if !response.status.is_informational()
+            || response.status == http::StatusCode::SWITCHING_PROTOCOLS
+        {
+            // What the client says after the answer has begun is a conversation.
+            context.speed = BodySpeed::new(None);
+        }
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
             let status = ErrorType::HTTPStatus(502);
             let why = "the server changed the protocol unasked";
@@ -476,6 +490,11 @@ impl ProxyHttp for Site {
         context: &mut Context,
     ) -> FailToProxy {
         let mut code = status(error);
+        if matches!((code, &context.way), (408, Way::PostHog(..))) {
+            // Chromium itself repeats 408 at once (segment-tracking 1.5).
+            code = 503;
+            context.answered = Some(Answered::SlowBody);
+        }
         context.report(error, code);
         if session.response_written().is_some() {
             // An answer that has begun breaks off: words of ours would end it as if it were whole.

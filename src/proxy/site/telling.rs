@@ -77,7 +77,7 @@ impl Context {
         let Some(asking) = self.way.asking() else {
             return;
         };
-        let answered = Answered::of_status(code);
+        let answered = self.answered.unwrap_or(Answered::of_status(code));
         self.answered = Some(answered);
         self.site_state
             .serving

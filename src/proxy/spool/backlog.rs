@@ -16,13 +16,13 @@ use tokio::task::JoinHandle;
 use crate::admin::live::Live;
 use crate::config::{self, SpoolPlace};
 use crate::delivery::{
-    self, Arrived, BreakerSettings, Delivery, DeliveryMode, Encoding, Held, Parcel, Project, Rank,
-    Refusal, Replay, ReplaySettings, Route, Spool, SpoolError, SpoolSettings, SpooledEvent, Store,
-    Upstream,
+    self, BreakerSettings, Delivery, DeliveryMode, Encoding, Leadership, OutgoingBatch, Project,
+    QueuedEvent, Received, Refusal, Replay, ReplaySettings, Route, Spool, SpoolError,
+    SpoolSettings, SpooledEvent, Store, Upstream,
 };
 #[cfg(feature = "nats")]
 use crate::delivery::{NatsSettings, NatsSpool};
-use crate::posthog::Envelope;
+use crate::posthog::{Batch, Envelope, Outline};
 
 use crate::proxy::intake::verdict::{Then, Verdict};
 use crate::proxy::operator::log_limit::LogLimit;
@@ -59,7 +59,7 @@ pub(crate) struct Backlog {
     /// shared one they always do.
     folder: Option<Spool>,
     /// Whether another process drained the spool when this one opened it.
-    opened: Rank,
+    opened: Leadership,
     carrier: Arc<Carrier>,
     settings: ReplaySettings,
     replay: Mutex<Course>,
@@ -110,9 +110,11 @@ impl Backlog {
         let projects = Projects::default();
         projects.serve(&delivery, &destinations);
         // What a predecessor keeps or has under way was there before whatever comes here.
-        let opened = folder.as_ref().map_or(Rank::First, Spool::rank);
+        let opened = folder
+            .as_ref()
+            .map_or(Leadership::Leader, Spool::leadership);
         match opened {
-            Rank::Behind => {
+            Leadership::Follower => {
                 log::info!(
                     "another process drains the spool: until it leaves, all goes through it"
                 );
@@ -121,7 +123,7 @@ impl Backlog {
                     wait_to_be_seen(spool);
                 }
             }
-            Rank::First => projects.as_configured(),
+            Leadership::Leader => projects.as_configured(),
         }
         Ok(Self {
             delivery,
@@ -184,7 +186,7 @@ impl Backlog {
     /// Whether this process drains the spool. A second successor would not know which of its two
     /// predecessors keeps what.
     pub(crate) fn is_first(&self) -> bool {
-        self.opened == Rank::First || self.first.load(Ordering::Acquire)
+        self.opened == Leadership::Leader || self.first.load(Ordering::Acquire)
     }
 
     /// As long as another process uses the spool, this one only appends to it: what either has kept
@@ -194,15 +196,16 @@ impl Backlog {
             return;
         };
         // The other one may have left since: what it did until then is still to be learnt.
-        let behind = self.opened == Rank::Behind || spool.rank() == Rank::Behind;
+        let behind =
+            self.opened == Leadership::Follower || spool.leadership() == Leadership::Follower;
         let (projects, first) = (Arc::clone(&self.projects), Arc::clone(&self.first));
         let waiting = tokio::spawn(async move {
             if behind {
-                while spool.rank() == Rank::Behind {
+                while spool.leadership() == Leadership::Follower {
                     tokio::time::sleep(LOOK).await;
                 }
-                spool.learn().await;
-                spool.leave_line();
+                spool.reload().await;
+                spool.withdraw_follower();
                 projects.as_configured();
                 log::info!("the other process has left the spool to this one");
             }
@@ -240,8 +243,8 @@ impl Backlog {
         self.follow_no_more();
         self.delivery.store().resign().await;
         if let Some(spool) = &self.folder {
-            spool.leave_line();
-            spool.step_forth();
+            spool.withdraw_follower();
+            spool.resume_leading();
         }
     }
 
@@ -270,6 +273,14 @@ pub(crate) struct ProjectSpool {
 }
 
 impl ProjectSpool {
+    /// An empty batch, which notes where its events stand if it will probably go into the spool.
+    pub(crate) fn prepared(&self, batch: Batch) -> Batch {
+        match self.project.likely_route() {
+            Route::Spool => batch.outlined(),
+            Route::Stream => batch,
+        }
+    }
+
     /// Brings a whole batch to PostHog or into the spool, and says which. After `Ok` its events are
     /// safe.
     ///
@@ -278,9 +289,10 @@ impl ProjectSpool {
     pub(crate) async fn deliver(
         &self,
         batch: Bytes,
-        arrived: Arrived,
+        outline: Option<Outline>,
+        arrived: Received,
     ) -> Result<Holder, NotSpooled> {
-        let events = || SpooledEvent::of_batch(&batch, arrived);
+        let events = || SpooledEvent::of_written(&batch, outline.as_ref(), arrived);
         self.bring(&batch, arrived.from, events).await
     }
 
@@ -395,7 +407,7 @@ impl Upstream for Carrier {
 
     /// Sends without a client's address: the events of one request have many clients, and those
     /// that need an address carry it as `$ip` since they were kept.
-    async fn deliver(&self, project: &str, parcel: Parcel) -> delivery::Verdict {
+    async fn deliver(&self, project: &str, batch: OutgoingBatch) -> delivery::Verdict {
         let destination = self.destinations.load().get(project).cloned();
         let Some(destination) = destination else {
             return delivery::Verdict::TryLater {
@@ -403,9 +415,7 @@ impl Upstream for Carrier {
                 why: "the project is not configured".to_owned(),
             };
         };
-        let said = destination
-            .deliver(&parcel.body, parcel.encoding, None)
-            .await;
+        let said = destination.deliver(&batch.body, batch.encoding, None).await;
         destination.note(said.verdict);
         // Refusals of single events are what the dead letters tell.
         let verdict = said.for_delivery();
@@ -417,7 +427,7 @@ impl Upstream for Carrier {
         verdict
     }
 
-    fn delivered(&self, project: &str, events: &[Held], waiting: u64) {
+    fn delivered(&self, project: &str, events: &[QueuedEvent], waiting: u64) {
         if let Some(live) = self.live.get() {
             live.left_the_spool(project, events.iter().map(|held| held.body.as_ref()));
         }
@@ -448,11 +458,11 @@ impl Upstream for Carrier {
         }
     }
 
-    fn buried(&self, project: &str, event: &Bytes, refusal: &Refusal) {
+    fn dead_lettered(&self, project: &str, event: &Bytes, refusal: &Refusal) {
         if let Some(live) = self.live.get() {
             live.refused_by_posthog(project, event, refusal);
         }
-        if let Some(more) = self.log_limit.pass(project, "buried") {
+        if let Some(more) = self.log_limit.pass(project, "dead_lettered") {
             log::error!(
                 "project {project}: PostHog refuses an event for good ({}: {}); it is a dead letter \
                  now, and `hedgerow spool` shows it{more}",

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::delivery::{Delivery, DeliveryMode, Project, Rank, Spool};
+use crate::delivery::{Delivery, DeliveryMode, Leadership, Project, Spool};
 
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::Destinations;
@@ -19,16 +19,16 @@ pub(crate) async fn give_way(spool: &Spool, projects: &Projects) {
     let mut seen = false;
     loop {
         tokio::time::sleep(LOOK).await;
-        let awaited = spool.is_awaited();
+        let awaited = spool.has_follower();
         match (seen, awaited) {
             (false, true) => {
                 log::info!("another process uses the spool: until it leaves, all goes through it");
                 projects.all_through_the_spool();
-                spool.step_aside();
+                spool.acknowledge_follower();
             }
             (true, false) => {
                 projects.as_configured();
-                spool.step_forth();
+                spool.resume_leading();
             }
             _ => {}
         }
@@ -39,9 +39,12 @@ pub(crate) async fn give_way(spool: &Spool, projects: &Projects) {
 /// Waits until the process that drains the spool knows of this one, so that nothing which comes to it
 /// overtakes what is kept here. One that is stuck, or of an older version, is not waited for long.
 pub(crate) fn wait_to_be_seen(spool: &Spool) {
-    spool.stand_in_line();
+    spool.announce_follower();
     let until = Instant::now() + SEEN;
-    while spool.rank() == Rank::Behind && !spool.is_aside() && Instant::now() < until {
+    while spool.leadership() == Leadership::Follower
+        && !spool.is_follower_known()
+        && Instant::now() < until
+    {
         std::thread::sleep(LOOK);
     }
 }

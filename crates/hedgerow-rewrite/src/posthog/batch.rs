@@ -86,8 +86,12 @@ pub struct EventBearing {
 impl Batch {
     /// An empty batch in its envelope.
     pub fn open(envelope: &Envelope) -> Self {
+        /// Most batches are of one event, and end within this: they never have to be moved.
+        const ROOM: usize = 4096;
+        let mut bytes = Vec::with_capacity(envelope.head().len().max(ROOM));
+        bytes.extend_from_slice(envelope.head());
         Self {
-            bytes: envelope.head().to_vec(),
+            bytes,
             events: 0,
             left: 0,
             bearing: None,
@@ -96,6 +100,7 @@ impl Batch {
     }
 
     /// One that takes note of what has to be known to let it leave together with others.
+    #[doc(hidden)]
     pub fn open_to_gather(envelope: &Envelope) -> Self {
         Self {
             bearing: Some(Bearing::default()),
@@ -132,11 +137,13 @@ impl Batch {
     }
 
     /// Whether [`bear`](Self::bear) is to be told of every event.
+    #[doc(hidden)]
     pub fn gathers(&self) -> bool {
         self.bearing.is_some()
     }
 
     /// Takes note of the event that was appended last.
+    #[doc(hidden)]
     pub fn bear(&mut self, event: EventBearing) {
         if let Some(bearing) = &mut self.bearing {
             // Most batches are of one person.
@@ -151,6 +158,7 @@ impl Batch {
     }
 
     /// Takes out what was noted of its events; nothing of a batch that takes no notes.
+    #[doc(hidden)]
     pub fn take_bearing(&mut self) -> Option<Bearing> {
         self.bearing.take()
     }
@@ -189,6 +197,7 @@ impl Batch {
     }
 
     /// What is here now, to come back to with [`rewind`](Self::rewind).
+    #[doc(hidden)]
     pub fn mark(&self) -> Mark {
         let bearing = self.bearing.as_ref();
         Mark {
@@ -200,6 +209,7 @@ impl Batch {
     }
 
     /// Takes back all events since the mark. To be called only if nothing has been taken out since.
+    #[doc(hidden)]
     pub fn rewind(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
         self.events = mark.events;
@@ -225,6 +235,7 @@ impl Batch {
 
     /// Writes one event: `write` appends it and says whether it stays. One that does not stay
     /// leaves no trace.
+    #[doc(hidden)]
     pub fn append<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> (Keep, R)) -> R {
         let before = self.bytes.len();
         if self.events > 0 {

@@ -11,6 +11,7 @@
 //! array in it, all of it is done again, and `batch` is followed to its end.
 
 mod parts;
+mod states;
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -21,7 +22,7 @@ use super::json::{Ended, Skim, Skimmed};
 use super::{Bounds, RewriteError};
 use crate::segment::Call;
 
-use parts::{key_of, Envelope, Guess, Item, Means, State, Streaming};
+use parts::{Envelope, Guess, Item, Means, State, Streaming};
 pub(super) use parts::{Heading, Next};
 
 /// A body that is being taken apart.
@@ -74,6 +75,22 @@ impl Body {
         }
     }
 
+    /// The same, held in memory that has been used before.
+    pub(super) fn in_memory(self, mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self { buffer, ..self }
+    }
+
+    /// Takes out the memory of a body that is through, if it is worth keeping for the next one.
+    pub(super) fn take_memory(&mut self) -> Vec<u8> {
+        /// In bytes. Most bodies are of one message.
+        const LARGEST: usize = 16 * 1024;
+        if self.buffer.capacity() > LARGEST {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.buffer)
+    }
+
     /// The same, with `batch` followed to its end whatever it costs.
     pub(super) fn followed(call: Call, bounds: Bounds) -> Self {
         Self {
@@ -93,7 +110,13 @@ impl Body {
             self.buffer.drain(..self.at);
             self.at = 0;
         }
-        self.buffer.extend_from_slice(bytes);
+        // In pieces that the C library copies with vector moves. One string instruction for all of it
+        // is no quicker, and Valgrind counts one instruction for each of its bytes.
+        const PIECE: usize = 1024;
+        self.buffer.reserve(bytes.len());
+        for piece in bytes.chunks(PIECE) {
+            self.buffer.extend_from_slice(piece);
+        }
         if self.streaming != Streaming::No || self.buffer.len() <= self.bounds.window {
             return Ok(());
         }
@@ -245,324 +268,6 @@ impl Body {
                 next
             }
             _ => next,
-        }
-    }
-
-    fn advance(&mut self) -> Result<Next, RewriteError> {
-        loop {
-            match self.state {
-                State::Done => return Ok(Next::Done),
-                State::Single if self.ended == Ended::No => return self.starved(),
-                State::Single => return self.single(),
-                State::Item => {
-                    if let Some(next) = self.item()? {
-                        return Ok(next);
-                    }
-                }
-                State::Key | State::Value => {
-                    if let Some(next) = self.key_or_value()? {
-                        return Ok(next);
-                    }
-                }
-                _ => {
-                    let Some(byte) = self.peek() else {
-                        if let Some(next) = self.out_of_bytes()? {
-                            return Ok(next);
-                        }
-                        continue;
-                    };
-                    self.punctuation(byte)?;
-                }
-            }
-        }
-    }
-
-    fn peek(&mut self) -> Option<u8> {
-        loop {
-            let byte = self.buffer.get(self.at).copied()?;
-            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
-                return Some(byte);
-            }
-            self.at += 1;
-        }
-    }
-
-    fn out_of_bytes(&mut self) -> Result<Option<Next>, RewriteError> {
-        match (self.ended, self.state) {
-            (Ended::No, _) => self.starved().map(Some),
-            (Ended::Yes, State::Trailing) => {
-                self.leave_envelope();
-                Ok(None)
-            }
-            (Ended::Yes, State::Open) => Err(RewriteError::Empty),
-            (Ended::Yes, _) => Err(RewriteError::InvalidJson),
-        }
-    }
-
-    fn starved(&self) -> Result<Next, RewriteError> {
-        if self.streaming == Streaming::BeforeBatch && self.buffer.len() > self.unit() {
-            return Err(RewriteError::TooLarge);
-        }
-        Ok(Next::Starved)
-    }
-
-    /// Behind the closing brace and all there is: on to the messages of a held body, or the end.
-    fn leave_envelope(&mut self) {
-        match (&self.batch, self.streaming) {
-            (Some(batch), _) => {
-                self.at = batch.start + 1;
-                self.state = State::ItemOrEnd;
-            }
-            (None, Streaming::Yes) => self.state = State::Done,
-            // A second `batch`, which is no array, stands behind what was taken for the first.
-            (None, _) if self.is_provisional() => self.begin_anew(),
-            (None, _) => {
-                // What looked like an envelope is the message: nothing stands above it.
-                self.heading = Heading {
-                    write_key: self.heading.write_key.take(),
-                    ..Heading::default()
-                };
-                self.is_not_an_envelope();
-            }
-        }
-    }
-
-    fn single(&mut self) -> Result<Next, RewriteError> {
-        const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
-        let from = if self.buffer.starts_with(BYTE_ORDER_MARK) {
-            BYTE_ORDER_MARK.len()
-        } else {
-            0
-        };
-        let body = self.bytes(from..self.buffer.len());
-        if body.iter().all(u8::is_ascii_whitespace) {
-            return Err(RewriteError::Empty);
-        }
-        if self.envelope == Envelope::Possible {
-            return Ok(Next::MessageOrBatch(from..self.buffer.len()));
-        }
-        self.state = State::Done;
-        Ok(Next::Message(from..self.buffer.len()))
-    }
-
-    fn punctuation(&mut self, byte: u8) -> Result<(), RewriteError> {
-        use State as S;
-        let next = match (self.state, byte) {
-            (S::Open, 0xef) if self.bytes(self.at..self.at + 3) == [0xef, 0xbb, 0xbf] => {
-                self.at += 3;
-                return Ok(());
-            }
-            (S::Open, b'{') => S::KeyOrEnd,
-            (S::Open, _) if self.envelope == Envelope::Sought => {
-                self.is_not_an_envelope();
-                return Ok(());
-            }
-            (S::Open, _) => return Err(RewriteError::NotAnObject),
-            (S::KeyOrEnd, b'}') | (S::CommaOrEnd, b'}') => S::Trailing,
-            (S::KeyOrEnd, b'"') => {
-                self.state = S::Key;
-                return Ok(());
-            }
-            (S::Colon, b':') => S::Value,
-            (S::CommaOrEnd, b',') => {
-                self.at += 1;
-                self.state = S::Key;
-                return Ok(());
-            }
-            (S::ItemOrEnd | S::ItemCommaOrEnd, b']') => {
-                if let Guess::Made(end) | Guess::Relied(end) = self.guess {
-                    if self.at != end {
-                        return Err(RewriteError::InvalidJson);
-                    }
-                    self.guess = Guess::Right;
-                }
-                self.state = self.after_batch();
-                self.at += 1;
-                return Ok(());
-            }
-            (S::ItemOrEnd, _) => {
-                self.state = S::Item;
-                return Ok(());
-            }
-            (S::ItemCommaOrEnd, b',') => S::Item,
-            _ => return Err(RewriteError::InvalidJson),
-        };
-        self.at += 1;
-        self.state = next;
-        Ok(())
-    }
-
-    /// In a held body the envelope has been read before its messages.
-    fn after_batch(&self) -> State {
-        match self.streaming {
-            Streaming::Yes => State::CommaOrEnd,
-            Streaming::No | Streaming::BeforeBatch => State::Done,
-        }
-    }
-
-    /// Follows the value at `at`. Its range once it has ended; none if it needs more bytes.
-    fn follow(&mut self) -> Result<Option<Range<usize>>, RewriteError> {
-        let rest = self.buffer.get(self.at..).unwrap_or_default();
-        match self.skim.follow(rest, self.ended) {
-            Skimmed::End(length) => {
-                self.skim = Skim::default();
-                Ok(Some(self.at..self.at + length))
-            }
-            Skimmed::More => Ok(None),
-            Skimmed::Malformed => Err(RewriteError::InvalidJson),
-        }
-    }
-
-    fn key_or_value(&mut self) -> Result<Option<Next>, RewriteError> {
-        let Some(byte) = self.peek() else {
-            return match self.ended {
-                Ended::Yes => Err(RewriteError::InvalidJson),
-                Ended::No => self.starved().map(Some),
-            };
-        };
-        if self.state == State::Key {
-            if byte != b'"' {
-                return Err(RewriteError::InvalidJson);
-            }
-            let Some(range) = self.follow()? else {
-                return self.starved_in_envelope().map(Some);
-            };
-            self.key = key_of(self.bytes(range.clone()));
-            self.at = range.end;
-            self.state = State::Colon;
-            return Ok(None);
-        }
-        if self.key == Means::Messages && self.begins_streaming(byte)? {
-            return Ok(None);
-        }
-        let range = match self.guessed() {
-            Some(range) => range,
-            None => match self.follow()? {
-                Some(range) => range,
-                None => return self.starved_in_envelope().map(Some),
-            },
-        };
-        self.keep(range.clone())?;
-        self.at = range.end;
-        self.state = State::CommaOrEnd;
-        Ok(None)
-    }
-
-    /// Where `batch` seems to end, if it is `batch` that stands here in a body that is all there.
-    fn guessed(&mut self) -> Option<Range<usize>> {
-        let held = self.streaming == Streaming::No && self.ended == Ended::Yes;
-        if !held || self.key != Means::Messages || self.guess != Guess::Open {
-            return None;
-        }
-        let rest = self.buffer.get(self.at..)?;
-        if rest.first() != Some(&b'[') {
-            return None;
-        }
-        let end = self.at + rest.iter().rposition(|byte| *byte == b']')?;
-        self.guess = Guess::Made(end);
-        Some(self.at..end + 1)
-    }
-
-    /// A value of the envelope that goes on: behind the messages nothing of it is needed, so that
-    /// it is let go as it comes.
-    fn starved_in_envelope(&mut self) -> Result<Next, RewriteError> {
-        if self.streaming == Streaming::Yes && self.state == State::Value {
-            self.let_go();
-            return Ok(Next::Starved);
-        }
-        if self.buffer.len() - self.at > self.unit() {
-            return Err(RewriteError::TooLarge);
-        }
-        self.starved()
-    }
-
-    fn let_go(&mut self) {
-        let rest = self.buffer.len() - self.at;
-        self.skim.forget(rest);
-        self.at = self.buffer.len();
-    }
-
-    fn begins_streaming(&mut self, byte: u8) -> Result<bool, RewriteError> {
-        if byte != b'[' {
-            return match self.envelope {
-                // One message that has something of this name.
-                Envelope::Sought => Ok(false),
-                _ => Err(RewriteError::BatchNotAnArray),
-            };
-        }
-        match self.streaming {
-            Streaming::No => Ok(false),
-            Streaming::BeforeBatch => {
-                self.streaming = Streaming::Yes;
-                self.at += 1;
-                self.state = State::ItemOrEnd;
-                Ok(true)
-            }
-            Streaming::Yes => Err(RewriteError::LateBatchKey),
-        }
-    }
-
-    /// Remembers a value of the envelope. The last one of a key counts.
-    fn keep(&mut self, range: Range<usize>) -> Result<(), RewriteError> {
-        let late = self.streaming == Streaming::Yes;
-        let value = || {
-            let bytes = self.buffer.get(range.clone()).unwrap_or_default();
-            Some(bytes.trim_ascii().to_vec())
-        };
-        match self.key {
-            Means::Context | Means::Integrations if late => {
-                return Err(RewriteError::LateBatchKey);
-            }
-            Means::SentAt if late => self.late_sent_at = true,
-            Means::Context => self.heading.context = value(),
-            Means::Integrations => self.heading.integrations = value(),
-            Means::SentAt => self.heading.sent_at = value(),
-            Means::Writer if !late => self.heading.write_key = value(),
-            Means::Messages => {
-                let is_array = self
-                    .bytes(range.clone())
-                    .trim_ascii_start()
-                    .starts_with(b"[");
-                self.batch = Some(range).filter(|_| is_array);
-            }
-            Means::Writer | Means::Nothing => {}
-        }
-        Ok(())
-    }
-
-    fn item(&mut self) -> Result<Option<Next>, RewriteError> {
-        let Some(byte) = self.peek() else {
-            return match self.ended {
-                Ended::Yes => Err(RewriteError::InvalidJson),
-                Ended::No => Ok(Some(Next::Starved)),
-            };
-        };
-        if let (Some(batch), false) = (&self.batch, self.streaming == Streaming::Yes) {
-            if byte == b']' {
-                return Err(RewriteError::InvalidJson);
-            }
-            return Ok(Some(Next::MessageWithin(self.at..batch.end)));
-        }
-        if self.item == Item::Scanned && byte == b'{' && !self.oversized {
-            return Ok(Some(Next::MessagePerhapsWithin(self.at..self.buffer.len())));
-        }
-        match self.follow()? {
-            Some(range) => {
-                self.at = range.end;
-                self.state = State::ItemCommaOrEnd;
-                self.item = Item::Scanned;
-                if std::mem::take(&mut self.oversized) {
-                    return Ok(Some(Next::TooLarge));
-                }
-                Ok(Some(Next::Message(range)))
-            }
-            None => {
-                if self.oversized || self.buffer.len() - self.at > self.unit() {
-                    self.oversized = true;
-                    self.let_go();
-                }
-                Ok(Some(Next::Starved))
-            }
         }
     }
 }

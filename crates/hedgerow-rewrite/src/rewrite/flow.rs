@@ -1,137 +1,25 @@
 //! The flow of one body through the rewriting: pushed in as it arrives, pulled out as batches.
 
+mod rewriter;
+mod steps;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::body::{Body, Next};
-use super::convert::{
-    Converted, Converter, Extent, Gathered, Request, Shared, SpareBuffers, Unreadable,
-};
-use super::enrich::cache::{Capacity, UserAgents};
+use super::convert::{Converter, Extent, Shared};
 use super::enrich::edge_session::Transport;
-use super::enrich::ids::group_in_cookie;
 use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
-use super::group_types::GroupTypes;
-use super::held_back::{HeldBack, HeldFate};
+use super::held_back::HeldBack;
 use super::json::unescape;
-use super::normalise::{Naming, SentAt};
-use super::repeats::{Repeats, Tag};
-use super::session::{SessionKeeper, Sessions};
-use super::{
-    Arrival, Bounds, Fate, Fault, Mapping, Mode, Notice, Recipient, RewriteError, Verdict, Watch,
-};
-use crate::posthog::{Batch, Keep, Mark};
+use super::repeats::Tag;
+use super::session::Sessions;
+use super::{Arrival, Bounds, Recipient, RewriteError, Watch};
+use crate::posthog::{Batch, Mark};
 use crate::segment::Call;
 
-/// The rewriting of one configuration.
-#[derive(Debug)]
-pub struct Rewriter {
-    pub(super) mapping: Mapping,
-    pub(super) bounds: Bounds,
-    pub(super) user_agents: UserAgents,
-    pub(super) group_types: GroupTypes,
-    sessions: Option<Arc<SessionKeeper>>,
-    pub(super) repeats: Option<Arc<Repeats>>,
-    spare: SpareBuffers,
-    nobody: Arc<Recipient>,
-}
-
-/// What one request may grow to, in bytes: so much, and so many for each byte of its body. A small
-/// body whose batch-level values are looked at, and copied, for very many messages must not keep a
-/// worker busy; the smallest messages there are grow fourfold.
-const GROWTH_FREE: usize = 32 << 20;
-const GROWTH_PER_BYTE: usize = 8;
-
-/// How much is done at one pull, so that no body keeps a worker much longer than a millisecond: so
-/// many messages, and so many bytes of them.
-const STEP_MESSAGES: usize = 1000;
-const STEP_BYTES: usize = 512 << 10;
-
-/// More refused messages than this are no mistake of a sender who means well, and each costs more
-/// than its bytes.
-const MOST_REFUSED: usize = 500;
-
-impl Rewriter {
-    /// A rewriter with this mapping and these bounds.
-    pub fn new(mapping: Mapping, bounds: Bounds) -> Self {
-        // Only the enriched mode looks into user agents.
-        let user_agents = match mapping.mode {
-            Mode::Enriched => UserAgents::default(),
-            Mode::Reference => UserAgents::new(Capacity {
-                entries: 0,
-                bytes: 0,
-            }),
-        };
-        Self {
-            mapping,
-            bounds,
-            user_agents,
-            group_types: GroupTypes::default(),
-            sessions: None,
-            repeats: None,
-            spare: SpareBuffers::default(),
-            nobody: Arc::default(),
-        }
-    }
-
-    /// Keeps sessions in a cookie (`sessions: cookie`).
-    #[must_use]
-    pub fn with_sessions(mut self, keeper: SessionKeeper) -> Self {
-        self.sessions = Some(Arc::new(keeper));
-        self
-    }
-
-    /// Remembers messages, so that one that comes twice leaves with the same time both times, and
-    /// `repeats: suppress` can leave out the second. Takes 1 MiB, or 2 MiB to suppress them. Does
-    /// nothing in the reference mode, which is a function of the message alone.
-    #[must_use]
-    pub fn remembering(mut self) -> Self {
-        self.repeats = match self.mapping.mode {
-            Mode::Enriched => Some(Arc::new(Repeats::new(self.mapping.repeats))),
-            Mode::Reference => None,
-        };
-        self
-    }
-
-    /// Remembers on what another one remembers, where both remember in the same way: a message that
-    /// came before the configuration changed is known again.
-    #[must_use]
-    pub fn with_memory_of(mut self, before: &Self) -> Self {
-        let same = self.mapping.repeats == before.mapping.repeats;
-        if let (true, Some(_), Some(known)) = (same, &self.repeats, &before.repeats) {
-            self.repeats = Some(Arc::clone(known));
-        }
-        self
-    }
-
-    /// Begins with one request body.
-    pub fn begin(self: &Arc<Self>, arrival: Arrival) -> Rewrite {
-        let cookies = arrival.cookies.as_deref();
-        let cookies = cookies.filter(|_| self.mapping.mode == Mode::Enriched);
-        Rewrite {
-            rewriter: Arc::clone(self),
-            group_cookie: cookies.and_then(group_in_cookie),
-            meta_ids: cookies.and_then(MetaIds::in_cookies),
-            body: Body::new(arrival.call, self.bounds),
-            arrival,
-            recipient: Arc::clone(&self.nobody),
-            sessions: Sessions::new(self.sessions.clone()),
-            unconfirmed: Vec::new(),
-            noted: Vec::new(),
-            trace: None,
-            converter: Some(self.spare.take()),
-            shared: None,
-            pending: None,
-            held_back: HeldBack::default(),
-            mark: None,
-            refused: 0,
-            index: 0,
-            pushed: 0,
-            grown: 0,
-        }
-    }
-}
+pub use rewriter::Rewriter;
 
 /// One request body on its way through.
 ///
@@ -152,7 +40,7 @@ pub struct Rewrite {
     body: Body,
     /// Given back when the body is through.
     converter: Option<Box<Converter>>,
-    shared: Option<Shared>,
+    shared: Heads,
     /// A message that was found, and perhaps scanned, and whose turn comes next.
     pending: Option<Found>,
     /// What is told once it is certain where the messages of a held batch end.
@@ -165,6 +53,16 @@ pub struct Rewrite {
     pushed: usize,
     /// What the body has grown to; a message that is refused counts with its batch's values.
     grown: usize,
+}
+
+/// What the envelope says of all messages.
+#[derive(Debug)]
+enum Heads {
+    /// It has not been read.
+    Unread,
+    /// It says nothing, as that of a single message.
+    Silent,
+    Read(Box<Shared>),
 }
 
 /// What was found of a message.
@@ -368,6 +266,11 @@ impl Rewrite {
         }
     }
 
+    /// Bytes held at the moment, for a budget over all requests.
+    pub fn held(&self) -> usize {
+        self.body.held()
+    }
+
     /// Takes back all that came of the messages so far.
     fn begin_anew(&mut self, batch: &mut Batch) {
         if let Some(mark) = self.mark.take() {
@@ -386,179 +289,10 @@ impl Rewrite {
                 repeats.forget(tag);
             }
         }
-        self.shared = None;
+        self.shared = Heads::Unread;
         self.refused = 0;
         self.index = 0;
         self.grown = 0;
-    }
-
-    fn step(
-        &mut self,
-        batch: &mut Batch,
-        limit: usize,
-        watch: &mut dyn Watch,
-    ) -> Result<Step, RewriteError> {
-        let (mut messages, mut bytes) = (0, 0);
-        loop {
-            if batch.held() >= limit && batch.events() > 0 {
-                return Ok(Step::Pulled(Pulled::Full));
-            }
-            if self.grown > GROWTH_FREE + self.pushed.saturating_mul(GROWTH_PER_BYTE) {
-                return Err(RewriteError::TooLarge);
-            }
-            if self.refused > MOST_REFUSED {
-                return Err(RewriteError::TooManyRefused);
-            }
-            match self.find()? {
-                Found::Next(Next::Done) => {
-                    if self.body.take_late_sent_at() {
-                        watch.notice(Notice::LateSentAt);
-                    }
-                    return Ok(Step::Pulled(Pulled::Done));
-                }
-                Found::Next(Next::TooLarge) => {
-                    watch.message(self.index, b"", Fate::Refused(Fault::TooLarge));
-                    self.refused += 1;
-                    self.index += 1;
-                }
-                Found::Next(Next::Misjudged) => return Ok(Step::Misjudged),
-                Found::Next(_) => return Ok(Step::Pulled(Pulled::Starved)),
-                found @ Found::Message(..) if messages >= STEP_MESSAGES || bytes >= STEP_BYTES => {
-                    self.pending = Some(found);
-                    return Ok(Step::Pulled(Pulled::Paused));
-                }
-                Found::Message(range, extent) => {
-                    if self.index == 0 {
-                        self.mark = Some(batch.mark());
-                    }
-                    let length = self.message((range, extent), (batch, limit), watch)?;
-                    self.body.consumed(length);
-                    messages += 1;
-                    bytes += length;
-                }
-            }
-        }
-    }
-
-    /// Bytes held at the moment, for a budget over all requests.
-    pub fn held(&self) -> usize {
-        self.body.held()
-    }
-
-    fn message(
-        &mut self,
-        (range, extent): (Range<usize>, Extent),
-        (batch, limit): (&mut Batch, usize),
-        watch: &mut dyn Watch,
-    ) -> Result<usize, RewriteError> {
-        let shared = match &mut self.shared {
-            Some(shared) => &*shared,
-            none => {
-                let converter = self.converter.get_or_insert_default();
-                let shared = Shared::new(self.body.heading(), &mut converter.scratch)?;
-                if shared.said_sent_at == SentAt::Unreadable {
-                    match self.body.is_provisional() {
-                        true => self.held_back.notice(Notice::UnreadableSentAt),
-                        false => watch.notice(Notice::UnreadableSentAt),
-                    }
-                }
-                none.insert(shared)
-            }
-        };
-        let text = self.body.bytes(range.clone());
-        if let Some(trace) = &mut self.trace {
-            *trace = Trace::default();
-        }
-        let converter = self.converter.get_or_insert_default();
-        let mut request = Request {
-            rewriter: &self.rewriter,
-            arrival: &self.arrival,
-            naming: match (self.arrival.call, self.body.is_batch()) {
-                (Call::One(kind), false) => Naming::ByPath(kind),
-                (Call::One(kind), true) => Naming::ByMessage(Some(kind)),
-                (Call::Batch, _) => Naming::ByMessage(None),
-            },
-            recipient: &self.recipient,
-            room: limit.saturating_sub(batch.held()),
-            shared,
-            sessions: &mut self.sessions,
-            group_cookie: self.group_cookie.as_deref(),
-            meta_ids: self.meta_ids.as_ref(),
-            unconfirmed: &mut self.unconfirmed,
-            noted: &mut self.noted,
-            trace: self.trace.as_mut(),
-            sixth_group_type: None,
-            unreadable: Unreadable::default(),
-            bearing: if batch.gathers() {
-                Gathered::Yes(None)
-            } else {
-                Gathered::No
-            },
-            parts: None,
-        };
-        let index = self.index;
-        let grown = &mut self.grown;
-        let refused = &mut self.refused;
-        let held_back = &mut self.held_back;
-        let provisional = self.body.is_provisional();
-        let result = batch.append(|out| {
-            let before = out.len();
-            *grown += shared.weight();
-            let converted = converter.convert(&mut request, (text, extent, index), out);
-            let mut notice = |notice: Notice<'_>| match provisional {
-                true => held_back.notice(notice),
-                false => watch.notice(notice),
-            };
-            if let Some(group_type) = &request.sixth_group_type {
-                notice(Notice::SixthGroupType { group_type });
-            }
-            if request.unreadable.time {
-                notice(Notice::UnreadableTime);
-            }
-            if request.unreadable.sent_at {
-                notice(Notice::UnreadableSentAt);
-            }
-            let Ok(Converted { length, verdict }) = &converted else {
-                return (Keep::Nothing, converted);
-            };
-            if let Some(Verdict::Refused(_)) = verdict {
-                *refused += 1;
-            }
-            let keep = match verdict {
-                None => {
-                    *grown += (out.len() - before).saturating_sub(shared.weight());
-                    Keep::Event
-                }
-                Some(_) => Keep::Nothing,
-            };
-            if let (None, Some(trace)) = (verdict, request.trace.as_deref()) {
-                let mut explanation = Vec::new();
-                trace.write(&mut explanation);
-                watch.explained(index, &explanation);
-            }
-            if provisional {
-                let fate = match verdict {
-                    None => HeldFate::Event(before..out.len()),
-                    Some(verdict) => HeldFate::Verdict(*verdict),
-                };
-                held_back.message(index, range.start..range.start + length, fate);
-            } else {
-                let fate = match verdict {
-                    None => Fate::Event(out.get(before..).unwrap_or_default()),
-                    Some(verdict) => verdict.fate(),
-                };
-                watch.message(index, text.get(..*length).unwrap_or_default(), fate);
-            }
-            (keep, converted)
-        });
-        if let Gathered::Yes(Some(event)) = request.bearing {
-            batch.bear(event);
-        }
-        if let Some((parts, behind)) = request.parts {
-            batch.outline(parts, behind);
-        }
-        self.index += 1;
-        result.map(|converted| converted.length)
     }
 }
 
@@ -571,7 +305,8 @@ enum Step {
 
 impl Drop for Rewrite {
     fn drop(&mut self) {
-        if let Some(converter) = self.converter.take() {
+        if let Some(mut converter) = self.converter.take() {
+            converter.body = self.body.take_memory();
             self.rewriter.spare.give_back(converter);
         }
     }

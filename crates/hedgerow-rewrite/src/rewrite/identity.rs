@@ -22,6 +22,21 @@ impl Id {
     /// those that PostHog refuses to merge (posthog-ingestion 3.3), nor anything but text and
     /// numbers.
     pub(super) fn of(value: Option<Value>, text: &[u8], mode: Mode) -> Self {
+        Self::read(value, text, mode, |value| value.says(text))
+    }
+
+    /// The same in a text that is known to be UTF-8.
+    pub(super) fn of_said(value: Option<Value>, text: &str, mode: Mode) -> Self {
+        Self::read(value, text.as_bytes(), mode, |value| value.reads(text))
+    }
+
+    #[inline(always)]
+    fn read<'t>(
+        value: Option<Value>,
+        text: &'t [u8],
+        mode: Mode,
+        read: impl FnOnce(Value) -> Cow<'t, str>,
+    ) -> Self {
         let Some(value) = value.filter(|value| !is_blank(*value, text)) else {
             return Self::default();
         };
@@ -29,7 +44,7 @@ impl Id {
             return Self::as_written(Some(value), text);
         }
         let said = match value.shape {
-            Shape::Plain | Shape::Escaped => value.says(text),
+            Shape::Plain | Shape::Escaped => read(value),
             Shape::Number => number(value, text),
             _ => return Self::default(),
         };
@@ -73,14 +88,14 @@ impl Id {
     }
 
     /// What it says as a text, if it is one that is true.
-    pub(super) fn says<'t>(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
-        let value = self.if_truthy(text)?.value?;
+    pub(super) fn says<'t>(&self, text: &'t str) -> Option<Cow<'t, str>> {
+        let value = self.if_truthy(text.as_bytes())?.value?;
         if let Some(spelled) = &self.spelled {
             return Some(Cow::Owned(spelled.clone()));
         }
         match value.shape {
-            Shape::Plain | Shape::Escaped => Some(value.says(text)),
-            Shape::Number => Some(String::from_utf8_lossy(value.of(text))),
+            Shape::Plain | Shape::Escaped => Some(value.reads(text)),
+            Shape::Number => Some(String::from_utf8_lossy(value.of(text.as_bytes()))),
             _ => None,
         }
     }

@@ -94,6 +94,10 @@ impl Library {
 
     fn told(context: &Context, text: &[u8]) -> Self {
         let name = named(context.inner(Inner::Library), name!("name"));
+        // Most events come from this one.
+        if name.is_some_and(|name| name.of(text) == b"\"analytics.js\"") {
+            return Self::Browser;
+        }
         let Some(name) = name.and_then(|name| usable::text(name, text)) else {
             return Self::Unknown;
         };

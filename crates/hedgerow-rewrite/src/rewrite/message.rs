@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::library::Library;
 
 use super::json::{
-    name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Shape, Value,
+    name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Shape, Value, Whose,
 };
 
 /// The fields of a message that are looked into. A key given twice at the top level counts with
@@ -59,59 +59,58 @@ pub(super) struct Context {
     pub(super) entries: Vec<Entry>,
     names: Names,
     inner: Vec<Entry>,
-    objects: [Range<usize>; INNERS],
+    objects: [Range<usize>; Inner::NUMBER],
     /// Which library sent it, once it has been asked.
     library: Cell<Option<Library>>,
 }
 
-/// An object of the context that is looked into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Inner {
-    Page,
-    Os,
-    Screen,
-    Device,
-    Library,
-    Campaign,
-    App,
-    Network,
-    UserAgentData,
+macro_rules! inners {
+    ($($inner:ident = $key:literal,)*) => {
+        /// An object of the context that is looked into.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Inner {
+            $($inner,)*
+        }
+
+        impl Inner {
+            const NUMBER: usize = [$($key),*].len();
+
+            #[inline(always)]
+            #[allow(non_upper_case_globals)]
+            fn from_name(name: Name) -> Option<Self> {
+                $(const $inner: Name = name!($key);)*
+                Some(match name {
+                    $($inner => Self::$inner,)*
+                    _ => return None,
+                })
+            }
+
+            /// Where it stands in a message.
+            pub(super) fn path(self) -> &'static str {
+                match self {
+                    $(Self::$inner => concat!("context.", $key),)*
+                }
+            }
+        }
+    };
+}
+
+inners! {
+    Page = "page",
+    Os = "os",
+    Screen = "screen",
+    Device = "device",
+    Library = "library",
+    Campaign = "campaign",
+    App = "app",
+    Network = "network",
+    UserAgentData = "userAgentData",
 }
 
 /// The keys of a message that are looked into.
 const PROPERTIES: Name = name!("properties");
 const CONTEXT: Name = name!("context");
 const INTEGRATIONS: Name = name!("integrations");
-
-/// How many kinds of [`Inner`] there are.
-const INNERS: usize = 9;
-
-impl Inner {
-    #[inline(always)]
-    fn from_name(name: Name) -> Option<Self> {
-        const PAGE: Name = name!("page");
-        const OS: Name = name!("os");
-        const SCREEN: Name = name!("screen");
-        const DEVICE: Name = name!("device");
-        const LIBRARY: Name = name!("library");
-        const CAMPAIGN: Name = name!("campaign");
-        const APP: Name = name!("app");
-        const NETWORK: Name = name!("network");
-        const USER_AGENT_DATA: Name = name!("userAgentData");
-        Some(match name {
-            PAGE => Self::Page,
-            OS => Self::Os,
-            SCREEN => Self::Screen,
-            DEVICE => Self::Device,
-            LIBRARY => Self::Library,
-            CAMPAIGN => Self::Campaign,
-            APP => Self::App,
-            NETWORK => Self::Network,
-            USER_AGENT_DATA => Self::UserAgentData,
-            _ => return None,
-        })
-    }
-}
 
 impl Message {
     /// Scans a text that must be one object and nothing else.
@@ -136,10 +135,10 @@ impl Message {
     ) -> Result<(Cleanliness, usize), Malformed> {
         self.clear();
         let mut scanner = Scanner::new(text, scratch);
-        scanner.named_object(|scanner, key| match key.name {
-            PROPERTIES => self.properties.scan(scanner),
+        scanner.named_object(Whose::MESSAGE, |scanner, key| match key.name {
+            PROPERTIES => self.properties.scan(scanner, Whose::PROPERTIES),
             CONTEXT => self.context.scan(scanner),
-            INTEGRATIONS => self.integrations.scan(scanner),
+            INTEGRATIONS => self.integrations.scan(scanner, Whose::INTEGRATIONS),
             name => {
                 let value = scanner.any();
                 if let Some(slot) = self.slot(name) {
@@ -265,9 +264,9 @@ impl Part {
         self.names = Names::default();
     }
 
-    fn scan(&mut self, scanner: &mut Scanner<'_, '_>) {
+    fn scan(&mut self, scanner: &mut Scanner<'_, '_>, whose: Whose) {
         self.clear();
-        let (value, names) = scanner.any_with_entries(&mut self.entries);
+        let (value, names) = scanner.any_with_entries(whose, &mut self.entries);
         (self.value, self.names) = (Some(value), names);
     }
 
@@ -278,7 +277,7 @@ impl Part {
         scratch: &mut Scratch,
     ) -> Result<Cleanliness, Malformed> {
         let mut scanner = Scanner::new(text, scratch);
-        self.scan(&mut scanner);
+        self.scan(&mut scanner, Whose::OTHER);
         let cleanliness = scanner.cleanliness()?;
         if !scanner.at_end() {
             return Err(Malformed::Syntax);
@@ -346,7 +345,7 @@ impl Context {
     }
 
     /// Its text, in that of its message.
-    pub(super) fn text<'t>(&self, message: &'t [u8]) -> &'t [u8] {
+    pub(super) fn text<'t>(&self, message: &'t str) -> &'t str {
         let length = self.value.map_or(0, |value| value.span.end());
         let text = message.get(self.at..).unwrap_or_default();
         text.get(..length).unwrap_or_default()
@@ -393,12 +392,13 @@ impl Context {
             self.value = Some(scanner.any());
             return;
         }
-        let (value, names) = scanner.named_object(|scanner, key| {
+        let (value, names) = scanner.named_object(Whose::CONTEXT, |scanner, key| {
             let value = match Inner::from_name(key.name) {
                 None => scanner.any(),
                 Some(inner) => {
                     let start = self.inner.len();
-                    let (value, _) = scanner.any_with_entries(&mut self.inner);
+                    let whose = Whose::inner(inner as u8);
+                    let (value, _) = scanner.any_with_entries(whose, &mut self.inner);
                     if let Some(range) = self.objects.get_mut(inner as usize) {
                         *range = start..self.inner.len();
                     }
@@ -447,13 +447,20 @@ impl Context {
         self.names.has(name)
     }
 
+    /// Which of the keys of the first level are asked for.
+    #[inline(always)]
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// The entries of one of its objects; none if it is missing or something else.
+    #[inline(always)]
     pub(super) fn inner(&self, which: Inner) -> &[Entry] {
-        let range = self
-            .objects
-            .get(which as usize)
-            .cloned()
-            .unwrap_or_default();
-        self.inner.get(range).unwrap_or_default()
+        match self.objects.get(which as usize) {
+            Some(range) if range.start < range.end => {
+                self.inner.get(range.clone()).unwrap_or_default()
+            }
+            _ => &[],
+        }
     }
 }

@@ -58,13 +58,13 @@ fn hex(byte: u8) -> [u8; 2] {
 /// mode takes it for a missing one.
 pub(super) fn given(
     id: Option<Value>,
-    text: &[u8],
+    text: &str,
     mode: Mode,
 ) -> Option<std::borrow::Cow<'_, str>> {
     let id = id.filter(|id| id.is_string())?;
     match mode {
-        Mode::Reference => Some(id.says(text)),
-        Mode::Enriched => usable::text(id, text),
+        Mode::Reference => Some(id.reads(text)),
+        Mode::Enriched => usable::said(id, text),
     }
 }
 

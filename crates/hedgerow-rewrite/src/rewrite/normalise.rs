@@ -23,6 +23,9 @@ pub(super) struct Source<'t> {
     pub(super) message: &'t Message,
     pub(super) context_text: &'t [u8],
     pub(super) context: &'t Context,
+    /// The two texts once more, as what they are: UTF-8.
+    pub(super) said: &'t str,
+    pub(super) context_said: &'t str,
 }
 
 /// What is settled about a message before it is mapped.
@@ -105,7 +108,7 @@ pub(super) fn settle<'t>(
     let Source { text, message, .. } = source;
     let arrival = settling.arrival;
     let kind = kind(message, text, settling.naming)?;
-    let message_id = match given(message.message_id, text, settling.mapping.mode) {
+    let message_id = match given(message.message_id, source.said, settling.mapping.mode) {
         Some(id) => id,
         None => Cow::Owned(made(
             message,
@@ -135,8 +138,8 @@ pub(super) fn settle<'t>(
         unusable_time: timing.unusable,
         sent_at: timing.sent_at,
         uuid,
-        user_id: Id::of(message.user_id, text, mode),
-        anonymous_id: Id::of(message.anonymous_id, text, mode),
+        user_id: Id::of_said(message.user_id, source.said, mode),
+        anonymous_id: Id::of_said(message.anonymous_id, source.said, mode),
         previous_id: match kind {
             Kind::Alias => other_id(message.previous_id, text, mode),
             _ => Id::default(),
@@ -158,7 +161,11 @@ pub(super) fn settle<'t>(
     if mode == Mode::Enriched {
         settled.session = settling.sessions.find(
             source,
-            || settled.visitor(text).or_else(|| settled.user(text)),
+            || {
+                settled
+                    .visitor(source.said)
+                    .or_else(|| settled.user(source.said))
+            },
             (timing.clock, timing.moment),
             arrival,
             settling.recipient,
@@ -171,12 +178,12 @@ pub(super) fn settle<'t>(
 
 impl<'t> Settled<'t> {
     /// The anonymous id as a text, if there is a usable one.
-    pub(super) fn visitor(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
+    pub(super) fn visitor(&self, text: &'t str) -> Option<Cow<'t, str>> {
         self.anonymous_id.says(text)
     }
 
     /// The user id as a text, if there is a usable one.
-    pub(super) fn user(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
+    pub(super) fn user(&self, text: &'t str) -> Option<Cow<'t, str>> {
         self.user_id.says(text)
     }
 }
@@ -209,15 +216,7 @@ fn kind(message: &Message, text: &[u8], naming: Naming) -> Result<Kind, Fault> {
     if !named.is_string() {
         return Err(Fault::UnknownType);
     }
-    match named.says(text).as_ref() {
-        "track" => Ok(Kind::Track),
-        "page" => Ok(Kind::Page),
-        "screen" => Ok(Kind::Screen),
-        "identify" => Ok(Kind::Identify),
-        "group" => Ok(Kind::Group),
-        "alias" => Ok(Kind::Alias),
-        _ => Err(Fault::UnknownType),
-    }
+    Kind::of_type(named.says(text).as_ref()).ok_or(Fault::UnknownType)
 }
 
 /// When an event happened, and how that is known.
@@ -380,10 +379,10 @@ fn has_user_agent(source: Source<'_>, mode: Mode) -> bool {
 ///
 /// As Segment's own reader has it (`enabled` of its package segmentio-facade): `All` in any
 /// spelling, the first one if there are several; the name of the destination exactly.
-pub(super) fn passes_gate(own: &Part, text: &[u8], batch: &Part, batch_text: &[u8]) -> bool {
-    let both = [(own, text), (batch, batch_text)];
+pub(super) fn passes_gate(own: (&Part, &[u8]), batch: Option<(&Part, &[u8])>) -> bool {
+    let both = [Some(own), batch];
     let switch = |is: fn(&[u8]) -> bool| {
-        both.into_iter().find_map(|(part, text)| {
+        both.into_iter().flatten().find_map(|(part, text)| {
             let mut entries = part.entries.iter();
             let found = entries.find(|entry| is(entry.key.of(text)))?;
             Some((found.value, text))

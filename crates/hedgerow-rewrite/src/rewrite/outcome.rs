@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::json::Malformed;
+use crate::segment::Kind;
 
 /// Sees each message as it came and what became of it.
 pub trait Watch {
@@ -137,8 +138,8 @@ pub enum Fault {
     /// A message in a batch must say what it is.
     #[error("the message has no type")]
     MissingType,
-    /// A type that is none of Segment's six calls.
-    #[error("the type is none of track, page, screen, identify, group and alias")]
+    /// A type that is none of Segment's calls.
+    #[error("the type is none of {}", Kind::names())]
     UnknownType,
     /// Neither a usable `userId` nor a usable `anonymousId`.
     #[error("neither userId nor anonymousId can be used")]

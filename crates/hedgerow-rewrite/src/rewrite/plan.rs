@@ -140,7 +140,7 @@ impl<'p> Plan<'p> {
         mapping: &Mapping,
     ) -> Result<(), Verdict> {
         let text = source.text;
-        if matches!(self.kind, Kind::Identify | Kind::Group | Kind::Alias) {
+        if !self.kind.tells_an_event() {
             self.check_profiles(source, mapping)?;
         }
         if self.event == Piece::Name("$identify") {
@@ -229,8 +229,7 @@ impl<'p> Plan<'p> {
 
     /// Whether the event says anything besides who the person is.
     pub(super) fn check_anonymous(&self, source: Source<'_>) -> Result<(), Verdict> {
-        let says_who = matches!(self.kind, Kind::Identify | Kind::Group | Kind::Alias);
-        if says_who || self.changes_persons(source) {
+        if !self.kind.tells_an_event() || self.changes_persons(source) {
             return Err(Omission::Anonymous.into());
         }
         Ok(())
@@ -323,7 +322,7 @@ fn check_depth(source: Source<'_>) -> Result<(), Verdict> {
 /// Capture refuses a whole batch for a `$cookieless_mode` that is not a boolean; what the sender
 /// meant by it cannot be guessed.
 fn check_cookieless(kind: Kind, source: Source<'_>) -> Result<(), Verdict> {
-    if matches!(kind, Kind::Group | Kind::Alias) {
+    if !kind.has_properties() {
         return Ok(());
     }
     let properties = &source.message.properties;

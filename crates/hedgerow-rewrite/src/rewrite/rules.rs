@@ -29,8 +29,7 @@ impl Rule {
     /// Whether the rule decides about an event.
     fn matches(&self, event: &str, kind: Kind) -> bool {
         let renames = matches!(self.action, RuleAction::Rename(_));
-        let can_be_renamed = matches!(kind, Kind::Track | Kind::Page | Kind::Screen);
-        (can_be_renamed || !renames) && self.event.matches(event)
+        (kind.tells_an_event() || !renames) && self.event.matches(event)
     }
 }
 

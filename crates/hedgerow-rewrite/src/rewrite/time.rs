@@ -73,11 +73,14 @@ impl Timestamp {
     }
 
     /// Appends it as RFC 3339 in UTC with milliseconds: 24 bytes.
+    #[inline]
     pub(super) fn write(self, out: &mut impl Sink) {
         let seconds = self.0.div_euclid(MICROS_PER_SECOND);
         let millis = self.0.rem_euclid(MICROS_PER_SECOND) / MICROS_PER_MILLI;
         let (year, month, day) = civil(seconds.div_euclid(86_400));
-        let second = seconds.rem_euclid(86_400);
+        // Numbers that are not negative from here on, and small.
+        let (year, month, day) = (year as u32, month as u32, day as u32);
+        let (second, millis) = (seconds.rem_euclid(86_400) as u32, millis as u32);
         let [y1, y2] = two(year / 100);
         let [y3, y4] = two(year % 100);
         let [n1, n2] = two(month);
@@ -104,9 +107,10 @@ impl std::fmt::Display for Timestamp {
 
 /// A number below a hundred as two digits.
 #[inline(always)]
-fn two(number: i64) -> [u8; 2] {
-    let number = number as u8;
-    [b'0' + number / 10, b'0' + number % 10]
+fn two(number: u32) -> [u8; 2] {
+    let tens = number.wrapping_mul(103) >> 10;
+    let ones = number.wrapping_sub(tens.wrapping_mul(10));
+    [tens as u8, ones as u8].map(|digit| digit.wrapping_add(b'0'))
 }
 
 /// The date of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
@@ -189,26 +193,41 @@ fn number(text: &[u8]) -> Option<i64> {
 /// The form that JavaScript writes, and nearly all clients send: `2026-11-23T21:05:57.793Z`.
 #[inline(always)]
 fn parse_javascript(text: &[u8; 24]) -> Option<Timestamp> {
-    let mut is_other = 0;
-    let mut digit = |at: usize| {
-        let digit = text.get(at).copied().unwrap_or(0).wrapping_sub(b'0');
-        is_other |= u8::from(digit > 9);
-        i64::from(digit)
+    // Eight bytes at a time: a digit becomes its value, and what has to stand between them nothing.
+    let [date, hours, seconds] = [
+        part(text, 0, *b"0000-00-")?,
+        part(text, 8, *b"00T00:00")?,
+        part(text, 16, *b":00.000Z")?,
+    ];
+    // The number that two digits make, the first of which stands there.
+    let two = |part: u64, at: u32| {
+        i64::from((part.wrapping_mul(10).wrapping_add(part >> 8) >> (8 * at)) as u8)
     };
-    let mut two = |at: usize| digit(at) * 10 + digit(at + 1);
-    let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
-    let (hour, minute, second) = (two(11), two(14), two(17));
-    let millis = two(20) * 10 + digit(22);
-    let [_, _, _, _, b'-', _, _, b'-', _, _, b'T', _, _, b':', _, _, b':', _, _, b'.', _, _, _, b'Z'] =
-        text
-    else {
-        return None;
-    };
-    if is_other != 0 || hour > 23 || minute > 59 || second > 60 {
+    let (year, month, day) = (
+        two(date, 0) * 100 + two(date, 2),
+        two(date, 5),
+        two(hours, 0),
+    );
+    let (hour, minute, second) = (two(hours, 3), two(hours, 6), two(seconds, 1));
+    let millis = two(seconds, 4) * 10 + i64::from((seconds >> 48) as u8);
+    if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     let seconds = days(year, month, day)? * 86_400 + hour * 3600 + minute * 60 + second;
     Timestamp(seconds * MICROS_PER_SECOND + millis * MICROS_PER_MILLI).stored()
+}
+
+/// The digits among eight bytes, if these have a digit wherever the form has a zero, and are the
+/// same elsewhere.
+#[inline(always)]
+fn part(text: &[u8; 24], at: usize, form: [u8; 8]) -> Option<u64> {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let bytes = text.get(at..)?.first_chunk::<8>()?;
+    let differing = u64::from_le_bytes(*bytes) ^ u64::from_le_bytes(form);
+    // What is added makes more than 127 of all that is more than this.
+    let most = form.map(|byte| if byte == b'0' { 127 - 9 } else { 127 });
+    let beyond = (differing & !HIGH).wrapping_add(u64::from_le_bytes(most));
+    ((beyond | differing) & HIGH == 0).then_some(differing)
 }
 
 /// RFC 3339: `2026-11-23T21:05:57.793+00:00`. Any number of decimals; those past microseconds

@@ -53,6 +53,7 @@ fn is_placeholder(text: &str) -> bool {
 /// space around it, and is not as long as anything that languages print for nothing, or begins
 /// otherwise.
 /// Most strings are told by this, without a look at what is between their ends.
+#[inline(always)]
 fn plainly_says(value: Value, source: &[u8]) -> bool {
     let inside = match value.shape {
         Shape::Plain => inner(value.of(source)),
@@ -93,9 +94,23 @@ pub(super) fn text(value: Value, source: &[u8]) -> Option<Cow<'_, str>> {
     (!is_nothing(&said)).then_some(said)
 }
 
+/// The same in a text that is known to be UTF-8.
+pub(super) fn said(value: Value, source: &str) -> Option<Cow<'_, str>> {
+    if plainly_says(value, source.as_bytes()) {
+        return Some(value.reads(source));
+    }
+    text(value, source.as_bytes())
+}
+
 /// Whether a value is a text that says something.
+#[inline]
 pub(super) fn is_text(value: Value, source: &[u8]) -> bool {
-    plainly_says(value, source) || text(value, source).is_some()
+    plainly_says(value, source) || says_after_all(value, source)
+}
+
+#[inline(never)]
+fn says_after_all(value: Value, source: &[u8]) -> bool {
+    text(value, source).is_some()
 }
 
 /// Whether a value is a text that says something, or a number: versions and names are sent as

@@ -2,46 +2,96 @@
 
 use std::borrow::Cow;
 
-/// The six calls of Segment's tracking API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal $letter:literal $about:ident,)*) => {
+        /// The calls of Segment's tracking API.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl Kind {
+            /// All of them. What has to name every call is made from this list.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
+
+            /// The kind that a path names: `track` or `t`.
+            pub fn of_path(name: &str) -> Option<Self> {
+                match name {
+                    $($name | $letter => Some(Self::$kind),)*
+                    _ => None,
+                }
+            }
+
+            /// The kind that a message's `type` names: `track`.
+            pub fn of_type(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$kind),)*
+                    _ => None,
+                }
+            }
+
+            /// The name as it stands in a message's `type`.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+
+            fn about(self) -> About {
+                match self {
+                    $(Self::$kind => About::$about,)*
+                }
+            }
+        }
+    };
+}
+
+/// What a call tells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// Something that happened, with properties.
+    Event,
+    /// Who a person is; it may have properties as well.
+    Person,
+    /// What ids and groups belong together; its properties are not the event's.
+    Ids,
+}
+
+// The name, the letter that stands for it in a path, and what it tells.
+kinds! {
     /// Something a user did.
-    Track,
+    Track = "track" "t" Event,
     /// A page seen in a browser.
-    Page,
+    Page = "page" "p" Event,
     /// A screen seen in an app.
-    Screen,
+    Screen = "screen" "s" Event,
     /// Who a user is.
-    Identify,
+    Identify = "identify" "i" Person,
     /// Which group a user belongs to.
-    Group,
+    Group = "group" "g" Ids,
     /// Two ids of one user.
-    Alias,
+    Alias = "alias" "a" Ids,
 }
 
 impl Kind {
-    /// The kind with this name, as it stands in `type` or in a path: `track` or `t`.
-    pub fn from_name(name: &[u8]) -> Option<Self> {
-        match name {
-            b"track" | b"t" => Some(Self::Track),
-            b"page" | b"p" => Some(Self::Page),
-            b"screen" | b"s" => Some(Self::Screen),
-            b"identify" | b"i" => Some(Self::Identify),
-            b"group" | b"g" => Some(Self::Group),
-            b"alias" | b"a" => Some(Self::Alias),
-            _ => None,
-        }
+    /// Whether the call tells something that happened, and not only who a person is. Only such an
+    /// event can be renamed, and only such an event may do without a person's profile.
+    pub fn tells_an_event(self) -> bool {
+        self.about() == About::Event
     }
 
-    /// The name as it stands in a message's `type`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Track => "track",
-            Self::Page => "page",
-            Self::Screen => "screen",
-            Self::Identify => "identify",
-            Self::Group => "group",
-            Self::Alias => "alias",
+    /// Whether the message's `properties` are the event's.
+    pub fn has_properties(self) -> bool {
+        self.about() != About::Ids
+    }
+
+    /// All names in one sentence: `track, page and alias`.
+    pub fn names() -> String {
+        let names: Vec<&str> = Self::ALL.iter().map(|kind| kind.name()).collect();
+        match names.split_last() {
+            Some((last, [])) => (*last).to_owned(),
+            Some((last, others)) => format!("{} and {last}", others.join(", ")),
+            None => String::new(),
         }
     }
 }
@@ -127,14 +177,14 @@ enum Known {
 fn known_path(tail: &str) -> Option<Known> {
     if let Some(name) = tail.strip_prefix("pixel/") {
         // Single letters are not documented for pixels, and cost nothing.
-        return Kind::from_name(name.as_bytes()).map(Known::Pixel);
+        return Kind::of_path(name).map(Known::Pixel);
     }
     match tail {
         "" | "b" | "batch" | "import" | "batch/b" | "import/b" | "b/b" => {
             Some(Known::Call(Call::Batch))
         }
         "m" => Some(Known::Telemetry),
-        name => Kind::from_name(name.as_bytes()).map(|kind| Known::Call(Call::One(kind))),
+        name => Kind::of_path(name).map(|kind| Known::Call(Call::One(kind))),
     }
 }
 

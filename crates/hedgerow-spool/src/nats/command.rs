@@ -14,7 +14,7 @@ use super::message::{alone, arrival, FIRST_ARRIVAL, REASON, STATUS};
 use super::streams::Streams;
 use super::{names, remote, NatsSettings};
 use crate::listing::{time, Amount, Listing, WaitingRow};
-use crate::{CommandError, DeadLetter, Letters, Refusal, SpoolCommand, SpoolError};
+use crate::{CommandError, DeadLetter, Refusal, Selection, SpoolCommand, SpoolError};
 
 /// How long a server is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ impl SpoolCommand {
     ///
     /// # Errors
     /// [`SpoolError::Away`] when no server answers, [`SpoolError::NoStream`] where no proxy has
-    /// made the streams, [`SpoolError::NoSuchLetter`] for a number that no letter has (then nothing
+    /// made the streams, [`SpoolError::NoSuchDeadLetter`] for a number that no letter has (then nothing
     /// has been changed), else [`SpoolError::Remote`].
     pub fn run_on_nats(
         &self,
@@ -56,14 +56,14 @@ impl SpoolCommand {
             Self::Retry(letters) => {
                 let numbers = streams.resolve(letters).await?;
                 let mut done = 0;
-                let result = streams.each(&numbers, &mut done, Fate::Retried).await;
+                let result = streams.each(&numbers, &mut done, Action::Retry).await;
                 writeln!(out, "{done} back in the queue")?;
                 Ok(result?)
             }
             Self::Drop(letters) => {
                 let numbers = streams.resolve(letters).await?;
                 let mut done = 0;
-                let result = streams.each(&numbers, &mut done, Fate::Dropped).await;
+                let result = streams.each(&numbers, &mut done, Action::Drop).await;
                 writeln!(out, "{done} dropped")?;
                 Ok(result?)
             }
@@ -71,11 +71,11 @@ impl SpoolCommand {
     }
 }
 
-/// What becomes of a letter.
+/// What is done with a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Retried,
-    Dropped,
+enum Action {
+    Retry,
+    Drop,
 }
 
 impl Streams {
@@ -93,7 +93,7 @@ impl Streams {
     }
 
     async fn letter(&self, number: i64) -> Result<DeadLetter, SpoolError> {
-        let missing = SpoolError::NoSuchLetter(number);
+        let missing = SpoolError::NoSuchDeadLetter(number);
         let Some(from) = u64::try_from(number).ok().filter(|from| *from > 0) else {
             return Err(missing);
         };
@@ -105,12 +105,12 @@ impl Streams {
 
     fn letter_of(&self, message: StreamMessage) -> DeadLetter {
         let text = |name: &str| message.headers.get(name).map(|value| value.as_str());
-        let buried = SystemTime::from(message.time);
+        let refused_at = SystemTime::from(message.time);
         DeadLetter {
             number: i64::try_from(message.sequence).unwrap_or(i64::MAX),
             project: self.project_of(&message.subject).unwrap_or_default(),
-            first_arrival: first_arrival(&message.headers).unwrap_or(buried),
-            buried,
+            first_arrival: first_arrival(&message.headers).unwrap_or(refused_at),
+            refused_at,
             refusal: Refusal {
                 status: text(STATUS).and_then(|text| text.parse().ok()).unwrap_or(0),
                 reason: text(REASON).unwrap_or_default().to_owned(),
@@ -119,8 +119,8 @@ impl Streams {
         }
     }
 
-    async fn resolve(&self, letters: &Letters) -> Result<Vec<i64>, SpoolError> {
-        if let Letters::Numbers(numbers) = letters {
+    async fn resolve(&self, letters: &Selection) -> Result<Vec<i64>, SpoolError> {
+        if let Selection::Numbers(numbers) = letters {
             let mut numbers = numbers.clone();
             numbers.sort_unstable();
             numbers.dedup();
@@ -136,11 +136,16 @@ impl Streams {
         Ok(numbers)
     }
 
-    async fn each(&self, numbers: &[i64], done: &mut usize, fate: Fate) -> Result<(), SpoolError> {
+    async fn each(
+        &self,
+        numbers: &[i64],
+        done: &mut usize,
+        action: Action,
+    ) -> Result<(), SpoolError> {
         for number in numbers {
             let letter = self.letter(*number).await?;
-            if fate == Fate::Retried {
-                self.revive(&letter).await?;
+            if action == Action::Retry {
+                self.requeue(&letter).await?;
             }
             // Only now: of a retry that breaks off, the letter is left.
             self.dead
@@ -153,15 +158,15 @@ impl Streams {
     }
 
     /// Puts a letter at the end of what waits.
-    async fn revive(&self, letter: &DeadLetter) -> Result<(), SpoolError> {
+    async fn requeue(&self, letter: &DeadLetter) -> Result<(), SpoolError> {
         let arrived = crate::event::milliseconds(letter.first_arrival);
         let payload: Bytes = alone(&letter.body);
         let token = names::token(&letter.project);
         // Not the id of the first time: the stream may still remember it, and would drop this.
-        let buried = crate::event::milliseconds(letter.buried);
+        let refused_at = crate::event::milliseconds(letter.refused_at);
         let message = PublishMessage::build()
             .payload(payload)
-            .message_id(format!("{token}:letter:{}:{buried}", letter.number))
+            .message_id(format!("{token}:letter:{}:{refused_at}", letter.number))
             .header(FIRST_ARRIVAL, arrived.to_string());
         let sent = self
             .context

@@ -98,7 +98,7 @@ impl Connection {
         ))
     }
 
-    /// Waits for a server, so long at most.
+    /// Waits for a server, at most for `patience`.
     pub(super) async fn wait(&self, patience: Duration) -> Result<(), SpoolError> {
         let until = Instant::now() + patience;
         loop {

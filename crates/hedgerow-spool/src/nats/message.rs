@@ -1,6 +1,6 @@
 //! What one message of the stream holds: a run of events of one append, in their order.
 //!
-//! Several events to a message, because a run in one message keeps its order whatever happens: of
+//! Several events to a message, because a run in one message always keeps its order: of
 //! two messages published one after the other, a change of the stream's leader can lose the first
 //! and take the second.
 
@@ -54,20 +54,20 @@ pub(super) fn runs(events: &[SpooledEvent], limit: usize) -> Vec<Run> {
 fn pack(events: &[SpooledEvent]) -> Option<Run> {
     let first = events.first()?;
     let mut payload = Vec::with_capacity(events.iter().map(|event| event.body().len() + 1).sum());
-    let mut collapse = 0_u128;
+    let mut dedup_key = 0_u128;
     let mut separator = b'[';
     for event in events {
         payload.push(separator);
         payload.extend_from_slice(event.body());
         separator = b',';
         // Not a plain sum: the order counts, and two equal events do not cancel out.
-        collapse = collapse.rotate_left(7) ^ event.collapse();
+        dedup_key = dedup_key.rotate_left(7) ^ event.dedup_key();
     }
     payload.push(b']');
     Some(Run {
         bytes: payload.len() as u64,
         payload: payload.into(),
-        id: format!("{}:{}:{collapse:032x}", first.uuid(), events.len()),
+        id: format!("{}:{dedup_key:032x}", events.len()),
         first_arrival: milliseconds(first.first_arrival()),
         events: events.len() as u64,
     })

@@ -2,13 +2,13 @@
 
 mod command;
 mod connection;
-mod drainage;
 mod faults;
 mod message;
 mod names;
-mod outlook;
+mod project_queue;
 mod settings;
 mod streams;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,14 +21,16 @@ use async_nats::jetstream::publish::PublishAck;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use super::store::{Counters, Gauges, Held, Lead, Portion, Position, Standing, Store, Taken};
+use super::store::{
+    Availability, Counters, Gauges, Lead, PeekLimit, Peeked, Position, QueuedEvent, Store,
+};
 use super::{Refusal, SpoolError, SpooledEvent};
 use connection::{Connection, Ending};
-use drainage::Drainage;
 use faults::Fault;
 use message::Run;
-use outlook::End;
+use project_queue::ProjectQueue;
 use streams::Streams;
+use watch::Notice;
 
 pub use settings::NatsSettings;
 
@@ -59,8 +61,8 @@ struct Inner {
     settings: NatsSettings,
     streams: Mutex<Option<Arc<Streams>>>,
     /// When the stream of what waits was made, as it was last seen.
-    made: std::sync::Mutex<Option<streams::Made>>,
-    drainages: std::sync::Mutex<HashMap<String, Arc<Mutex<Drainage>>>>,
+    made: std::sync::Mutex<Option<streams::Created>>,
+    queues: std::sync::Mutex<HashMap<String, Arc<Mutex<ProjectQueue>>>>,
     /// The latest message of each project that was published here.
     own: std::sync::Mutex<HashMap<String, i64>>,
     gauges: Gauges,
@@ -82,13 +84,13 @@ impl NatsSpool {
             settings,
             streams: Mutex::default(),
             made: std::sync::Mutex::default(),
-            drainages: std::sync::Mutex::default(),
+            queues: std::sync::Mutex::default(),
             own: std::sync::Mutex::default(),
             gauges: Gauges::default(),
             counters: Counters::default(),
             unusable: AtomicBool::new(false),
         });
-        let looking = outlook::look(Arc::clone(&inner));
+        let looking = watch::look(Arc::clone(&inner));
         inner.connection.runtime.spawn(looking);
         Ok(Self {
             inner,
@@ -100,13 +102,13 @@ impl NatsSpool {
         self.inner.streams().await
     }
 
-    fn drainage(&self, project: &str) -> Arc<Mutex<Drainage>> {
-        let mut drainages = self
+    fn queue(&self, project: &str) -> Arc<Mutex<ProjectQueue>> {
+        let mut queues = self
             .inner
-            .drainages
+            .queues
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(drainages.entry(project.to_owned()).or_default())
+        Arc::clone(queues.entry(project.to_owned()).or_default())
     }
 }
 
@@ -119,7 +121,7 @@ impl Inner {
         }
         let opened = Arc::new(Streams::open(&self.connection, &self.settings).await?);
         *streams = Some(Arc::clone(&opened));
-        let now = streams::made(&opened.waiting);
+        let now = streams::created(&opened.waiting);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if made
             .replace(now.clone())
@@ -135,7 +137,7 @@ impl Inner {
 
     /// After an error of the streams they are looked for, and made, once more: any of them may
     /// have been deleted.
-    async fn doubting<T>(&self, result: Result<T, SpoolError>) -> Result<T, SpoolError> {
+    async fn recheck<T>(&self, result: Result<T, SpoolError>) -> Result<T, SpoolError> {
         if let Err(SpoolError::Remote { .. }) = &result {
             self.forget_streams().await;
         }
@@ -160,16 +162,11 @@ impl Inner {
     }
 
     fn leads(&self, project: &str) -> bool {
-        let drainages = self
-            .drainages
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         // One that is busy at the moment is one that drains.
-        drainages.get(project).is_some_and(|drainage| {
-            drainage
-                .try_lock()
-                .map_or(true, |drainage| drainage.leads())
-        })
+        queues
+            .get(project)
+            .is_some_and(|queue| queue.try_lock().map_or(true, |queue| queue.leads()))
     }
 
     /// Publishes one run until the stream has said that it has it. A repeated try is recognised by
@@ -200,7 +197,7 @@ impl Inner {
             *latest = (*latest).max(i64::try_from(published.sequence).unwrap_or(i64::MAX));
         }
         if published.duplicate && tries == 0 {
-            Counters::add(&self.counters.collapsed, run.events);
+            Counters::add(&self.counters.deduplicated, run.events);
         } else {
             Counters::add(&self.counters.appended, run.events);
             self.gauges.of(project).add(run.events, run.bytes);
@@ -255,10 +252,10 @@ impl Inner {
 
     /// Puts an event that was refused into the stream of dead letters, which is made again if it is
     /// gone.
-    async fn put_letter(
+    async fn publish_dead_letter(
         &self,
         project: &str,
-        held: &Held,
+        held: &QueuedEvent,
         refusal: &Refusal,
     ) -> Result<Letter, SpoolError> {
         let arrived = super::event::milliseconds(held.first_arrival);
@@ -349,86 +346,91 @@ impl Store for NatsSpool {
         task.await.unwrap_or(Err(SpoolError::Closed))
     }
 
-    async fn take(&self, project: &str, portion: Portion) -> Result<Taken, SpoolError> {
-        let drainage = self.drainage(project);
-        let mut drainage = drainage.lock().await;
-        let taken = drainage.take(portion, &self.inner.gauges.of(project)).await;
-        self.inner.doubting(taken).await
+    async fn peek(&self, project: &str, limit: PeekLimit) -> Result<Peeked, SpoolError> {
+        let queue = self.queue(project);
+        let mut queue = queue.lock().await;
+        let taken = queue.peek(limit, &self.inner.gauges.of(project)).await;
+        self.inner.recheck(taken).await
     }
 
-    async fn settle(&self, project: &str, positions: Vec<Position>) {
-        let drainage = self.drainage(project);
-        let mut drainage = drainage.lock().await;
+    async fn acknowledge(&self, project: &str, positions: Vec<Position>) {
+        let queue = self.queue(project);
+        let mut queue = queue.lock().await;
         let number = positions.len() as u64;
         let gauge = self.inner.gauges.of(project);
-        drainage.settle(positions, &gauge).await;
+        queue.acknowledge(positions, &gauge).await;
         if let Err(error) = self.inner.connection.client.flush().await {
             log::debug!("acknowledgements may be lost: {error}");
         }
-        Counters::add(&self.inner.counters.settled, number);
+        Counters::add(&self.inner.counters.delivered, number);
     }
 
-    async fn bury(
+    async fn dead_letter(
         &self,
         project: &str,
         position: Position,
         refusal: Refusal,
     ) -> Result<(), SpoolError> {
-        let drainage = self.drainage(project);
-        let mut drainage = drainage.lock().await;
-        let Some(held) = drainage.find(position) else {
+        let queue = self.queue(project);
+        let mut queue = queue.lock().await;
+        let Some(held) = queue.find(position) else {
             return Ok(());
         };
-        let put = self.inner.put_letter(project, &held, &refusal).await;
-        match self.inner.doubting(put).await? {
-            Letter::Kept => Counters::add(&self.inner.counters.buried, 1),
+        let put = self
+            .inner
+            .publish_dead_letter(project, &held, &refusal)
+            .await;
+        match self.inner.recheck(put).await? {
+            Letter::Kept => Counters::add(&self.inner.counters.dead_lettered, 1),
             Letter::TooLarge => {
                 // It must not hold up what is behind it.
                 log::error!(
                     "project {project}: an event that PostHog refuses is larger than a dead letter \
                      may be; it is dropped"
                 );
-                Counters::add(&self.inner.counters.crowded_out, 1);
+                Counters::add(&self.inner.counters.dead_letters_evicted, 1);
             }
         }
         let gauge = self.inner.gauges.of(project);
-        drainage.settle(vec![position], &gauge).await;
+        queue.acknowledge(vec![position], &gauge).await;
         Ok(())
     }
 
-    async fn closing(&self, project: &str) {
-        self.inner.tell(project, End::Closing).await;
+    async fn final_batch_begins(&self, project: &str) {
+        self.inner.tell(project, Notice::FinalBatch).await;
     }
 
-    async fn opened(&self, project: &str) {
-        let drainage = self.drainage(project);
-        let through = drainage.lock().await.through();
-        self.inner.tell(project, End::Open { through }).await;
+    async fn queue_is_empty(&self, project: &str) {
+        let queue = self.queue(project);
+        let through = queue.lock().await.through();
+        self.inner
+            .tell(project, Notice::QueueEmpty { through })
+            .await;
     }
 
     async fn lead(&self, project: &str) -> Result<Lead, SpoolError> {
-        let drainage = self.drainage(project);
-        let mut drainage = drainage.lock().await;
+        let queue = self.queue(project);
+        let mut queue = queue.lock().await;
         let lead = match self.streams().await {
-            Ok(streams) => drainage.lead(&streams, project).await,
+            Ok(streams) => queue.lead(&streams, project).await,
             Err(error) => Err(error),
         };
-        self.inner.doubting(lead).await
+        self.inner.recheck(lead).await
     }
 
     async fn resign(&self) {
-        let drainages = std::mem::take(
+        let queues = std::mem::take(
             &mut *self
                 .inner
-                .drainages
+                .queues
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         );
         let Ok(streams) = self.streams().await else {
             return;
         };
-        for (project, drainage) in drainages {
-            if drainage.lock().await.leads() {
+        for (project, queue) in queues {
+            if queue.lock().await.leads() {
                 if let Err(error) = streams.resign(&project).await {
                     log::debug!("{error}");
                 }
@@ -436,10 +438,10 @@ impl Store for NatsSpool {
         }
     }
 
-    fn standing(&self) -> Standing {
+    fn availability(&self) -> Availability {
         match self.inner.unusable.load(Ordering::Relaxed) {
-            true => Standing::TakesNothing,
-            false => Standing::Takes,
+            true => Availability::Unavailable,
+            false => Availability::Available,
         }
     }
 

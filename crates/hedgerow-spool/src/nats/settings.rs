@@ -71,7 +71,7 @@ impl NatsSettings {
         }
     }
 
-    /// The lead for deliveries that take so long at most. It is renewed when a sixth of it is gone,
+    /// The lead for deliveries that take at most `longest_delivery`. It is renewed when a sixth of it is gone,
     /// and what is left then is enough for a delivery.
     #[must_use]
     pub fn lead_for(longest_delivery: Duration) -> Duration {

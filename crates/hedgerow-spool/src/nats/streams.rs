@@ -24,7 +24,7 @@ const ACK_WAIT: Duration = Duration::from_secs(300);
 /// Copies of each message in a cluster: one server may be lost.
 const REPLICAS: usize = 3;
 
-/// For so long the streams recognise a message that is published again.
+/// How long the streams recognise a message that is published again.
 const DUPLICATES: Duration = Duration::from_secs(300);
 
 /// Messages that a consumer may have given out and that are not acknowledged. More than the replay
@@ -43,32 +43,32 @@ pub(super) struct Streams {
     leads: Option<Stream>,
 }
 
-/// When a stream was made: one that was deleted and made anew knows nothing of what it said before.
-pub(super) type Made = String;
+/// When a stream was made: one that was deleted and made anew holds nothing of what the one before held.
+pub(super) type Created = String;
 
 /// When this stream was made.
-pub(super) fn made(stream: &Stream) -> Made {
+pub(super) fn created(stream: &Stream) -> Created {
     format!("{:?}", stream.cached_info().created)
 }
 
 /// A lead that this process holds.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(super) struct HeldLead {
     sequence: u64,
     /// The stream that it was taken in.
-    made: Option<Made>,
+    made: Option<Created>,
     until: Instant,
     renew: Duration,
 }
 
-impl Held {
+impl HeldLead {
     pub(super) fn left(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
 
     /// Whether it still means something: it is not over, and its stream is there.
     pub(super) fn is_valid(&self, streams: &Streams) -> bool {
-        !self.left().is_zero() && self.made == streams.leads.as_ref().map(made)
+        !self.left().is_zero() && self.made == streams.leads.as_ref().map(created)
     }
 
     pub(super) fn is_to_be_renewed(&self) -> bool {
@@ -176,7 +176,7 @@ impl Streams {
         for known in [Some(&self.waiting), Some(&self.dead), self.leads.as_ref()] {
             let Some(known) = known else { continue };
             let found = find(&self.context, &known.cached_info().config.name).await?;
-            if found.is_none_or(|found| made(&found) != made(known)) {
+            if found.is_none_or(|found| created(&found) != created(known)) {
                 return Ok(false);
             }
         }
@@ -237,8 +237,8 @@ impl Streams {
     pub(super) async fn lead(
         &self,
         project: &str,
-        held: Option<&Held>,
-    ) -> Result<Option<Held>, SpoolError> {
+        held: Option<&HeldLead>,
+    ) -> Result<Option<HeldLead>, SpoolError> {
         // Counted from before the request: by the server's clock it lasts longer.
         let until = Instant::now() + self.lead;
         let message = PublishMessage::build()
@@ -252,9 +252,9 @@ impl Streams {
             Err(error) => Err(error),
         };
         match published {
-            Ok(published) => Ok(Some(Held {
+            Ok(published) => Ok(Some(HeldLead {
                 sequence: published.sequence,
-                made: self.leads.as_ref().map(made),
+                made: self.leads.as_ref().map(created),
                 until,
                 renew: self.lead / 6 * 5,
             })),

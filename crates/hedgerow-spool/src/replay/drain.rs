@@ -10,12 +10,12 @@ use flate2::Compression;
 use hedgerow_rewrite::posthog::{Batch, Envelope};
 use tokio::sync::watch;
 
-use super::{Course, ReplaySettings};
+use super::{ReplaySettings, RunState};
 use crate::breaker::{Admission, Condition};
 use crate::live::{jitter, DeliveryMode, Project};
-use crate::pace::Pace;
-use crate::store::{Held, Last, Lead, Portion, Rest, Store};
-use crate::{Encoding, Halving, Parcel, Refused, SpoolError, Upstream, Verdict};
+use crate::rate_limit::RateLimit;
+use crate::store::{FinalBatch, Lead, PeekLimit, QueuedEvent, Rest, Store};
+use crate::{Encoding, Halving, OutgoingBatch, Refused, SpoolError, Upstream, Verdict};
 
 /// The wait after the spool itself could not be read or written.
 const SPOOL_PAUSE: Duration = Duration::from_secs(1);
@@ -31,13 +31,13 @@ pub(super) struct Drain {
     store: Arc<dyn Store>,
     upstream: Arc<dyn Upstream>,
     settings: ReplaySettings,
-    course: watch::Receiver<Course>,
-    pace: Pace,
+    state: watch::Receiver<RunState>,
+    rate_limit: RateLimit,
     /// The largest batch that PostHog takes, as far as it has said.
     most_bytes: usize,
     /// The next batch: smaller after a failure, larger again with each success.
     batch_bytes: usize,
-    last: Last,
+    last: FinalBatch,
 }
 
 /// What became of a delivery.
@@ -63,46 +63,47 @@ impl Drain {
         store: Arc<dyn Store>,
         upstream: Arc<dyn Upstream>,
         settings: ReplaySettings,
-        course: watch::Receiver<Course>,
+        state: watch::Receiver<RunState>,
     ) -> Self {
         Self {
             project,
             store,
             upstream,
             settings,
-            course,
-            pace: Pace::new(settings.events_per_second, Instant::now()),
+            state,
+            rate_limit: RateLimit::new(settings.events_per_second, Instant::now()),
             most_bytes: settings.batch_bytes,
             batch_bytes: settings.batch_bytes,
-            last: Last::No,
+            last: FinalBatch::None,
         }
     }
 
     pub(super) async fn run(mut self) {
         while self.goes_on() && self.step().await == Step::Next {}
-        self.project.gauge().set_last(Last::No);
+        self.project.gauge().set_final_batch(FinalBatch::None);
     }
 
     fn goes_on(&self) -> bool {
-        *self.course.borrow() == Course::On
+        *self.state.borrow() == RunState::Running
     }
 
     /// Sleeps, unless the replay is told to stop meanwhile.
     async fn pause(&mut self, time: Duration) {
-        let mut course = self.course.clone();
-        let _ = tokio::time::timeout(time, course.wait_for(|course| *course != Course::On)).await;
+        let mut state = self.state.clone();
+        let _ =
+            tokio::time::timeout(time, state.wait_for(|state| *state != RunState::Running)).await;
     }
 
     async fn step(&mut self) -> Step {
         match self.leads().await {
             Ok(Some(_)) => {}
             Ok(None) => {
-                self.project.flows();
+                self.project.drain_succeeded();
                 self.pause(LOOK).await;
                 return Step::Done;
             }
             Err(error) => {
-                self.project.stalls(&error);
+                self.project.drain_failed(&error);
                 self.pause(SPOOL_PAUSE).await;
                 return Step::Done;
             }
@@ -110,14 +111,14 @@ impl Drain {
         let Some(envelope) = self.upstream.envelope(self.project.name()) else {
             return Step::Done;
         };
-        let portion = Portion {
+        let limit = PeekLimit {
             events: self.settings.batch_events,
             bytes: self.batch_bytes,
         };
-        let taken = match self.store.take(self.project.name(), portion).await {
+        let taken = match self.store.peek(self.project.name(), limit).await {
             Ok(taken) => taken,
             Err(error) => {
-                self.project.stalls(&error);
+                self.project.drain_failed(&error);
                 self.pause(SPOOL_PAUSE).await;
                 return Step::Next;
             }
@@ -126,9 +127,9 @@ impl Drain {
         let oldest = held.first().map(|held| held.first_arrival);
         self.project.gauge().set_oldest(oldest);
         let Some(first) = held.first() else {
-            self.project.flows();
-            if self.last == Last::UnderWay {
-                self.store.opened(self.project.name()).await;
+            self.project.drain_succeeded();
+            if self.last == FinalBatch::InFlight {
+                self.store.queue_is_empty(self.project.name()).await;
             }
             return Step::Done;
         };
@@ -145,7 +146,7 @@ impl Drain {
             Admission::Probe => held.truncate(1),
             Admission::Go => {}
         }
-        let wait = self.pace.take(held.len(), Instant::now());
+        let wait = self.rate_limit.take(held.len(), Instant::now());
         if !wait.is_zero() {
             self.pause(wait).await;
             if !self.goes_on() {
@@ -155,16 +156,16 @@ impl Drain {
         // What waits at this moment goes out whole. What arrives from now on waits for the end of
         // it instead of going into the spool: so the spool runs empty under any load.
         let whole = admission == Admission::Go && taken.rest == Rest::Nothing;
-        self.set_last(if whole && self.project.mode() == DeliveryMode::Stream {
-            Last::UnderWay
+        self.set_final_batch(if whole && self.project.mode() == DeliveryMode::Stream {
+            FinalBatch::InFlight
         } else {
-            Last::No
+            FinalBatch::None
         });
-        if self.last == Last::UnderWay {
-            self.store.closing(self.project.name()).await;
+        if self.last == FinalBatch::InFlight {
+            self.store.final_batch_begins(self.project.name()).await;
         }
         if self.deliver(&envelope, held).await == Outcome::Stuck {
-            self.set_last(Last::No);
+            self.set_final_batch(FinalBatch::None);
         }
         Step::Next
     }
@@ -181,13 +182,13 @@ impl Drain {
         LEAST_BATCH.min(self.settings.batch_bytes)
     }
 
-    fn set_last(&mut self, last: Last) {
+    fn set_final_batch(&mut self, last: FinalBatch) {
         self.last = last;
-        self.project.gauge().set_last(last);
+        self.project.gauge().set_final_batch(last);
     }
 
     /// In mode `spool`, how long to wait for more events before a batch is worth its request.
-    fn lingers(&self, held: &[Held], oldest: SystemTime) -> Option<Duration> {
+    fn lingers(&self, held: &[QueuedEvent], oldest: SystemTime) -> Option<Duration> {
         if self.project.mode() != DeliveryMode::Spool || held.len() >= self.settings.batch_events {
             return None;
         }
@@ -206,7 +207,7 @@ impl Drain {
 
     /// Sends events in their order. When PostHog refuses several for good, halves are sent until
     /// the culprit stands alone; the rest is delivered, in order as well.
-    async fn deliver(&mut self, envelope: &Envelope, held: Vec<Held>) -> Outcome {
+    async fn deliver(&mut self, envelope: &Envelope, held: Vec<QueuedEvent>) -> Outcome {
         let mut halving = Halving::new(held);
         while let Some(part) = halving.next_part() {
             // Taking them, and each part before this one, took its time.
@@ -214,7 +215,7 @@ impl Drain {
                 Ok(Some(left)) => left,
                 Ok(None) => return Outcome::Stuck,
                 Err(error) => {
-                    self.project.stalls(&error);
+                    self.project.drain_failed(&error);
                     self.pause(SPOOL_PAUSE).await;
                     return Outcome::Stuck;
                 }
@@ -230,8 +231,8 @@ impl Drain {
                     self.project.not_refused();
                     self.batch_bytes = (self.batch_bytes * 2).min(self.most_bytes);
                     let positions = part.iter().map(|held| held.position).collect();
-                    self.store.settle(self.project.name(), positions).await;
-                    self.project.flows();
+                    self.store.acknowledge(self.project.name(), positions).await;
+                    self.project.drain_succeeded();
                     let waiting = self.project.gauge().events();
                     self.upstream.delivered(self.project.name(), &part, waiting);
                 }
@@ -247,17 +248,17 @@ impl Drain {
                         continue;
                     };
                     let name = self.project.name();
-                    let buried = self
+                    let moved = self
                         .store
-                        .bury(name, culprit.position, refusal.clone())
+                        .dead_letter(name, culprit.position, refusal.clone())
                         .await;
-                    if let Err(error) = buried {
-                        self.project.stalls(&error);
+                    if let Err(error) = moved {
+                        self.project.drain_failed(&error);
                         self.pause(SPOOL_PAUSE).await;
                         return Outcome::Stuck;
                     }
-                    self.project.flows();
-                    self.upstream.buried(name, &culprit.body, &refusal);
+                    self.project.drain_succeeded();
+                    self.upstream.dead_lettered(name, &culprit.body, &refusal);
                     if self.project.refused() >= self.settings.refused_in_row {
                         if before == Condition::Closed {
                             log::error!(
@@ -271,7 +272,7 @@ impl Drain {
                     self.project.breaker().accepted();
                 }
                 Verdict::TryLater { retry_after, why } => {
-                    self.project.flows();
+                    self.project.drain_succeeded();
                     // It may have been more than PostHog can do within the timeout, and the same
                     // again would be too.
                     if part.len() > 1 {
@@ -294,7 +295,7 @@ impl Drain {
         Outcome::Through
     }
 
-    async fn send(&self, envelope: &Envelope, part: &[Held]) -> Verdict {
+    async fn send(&self, envelope: &Envelope, part: &[QueuedEvent]) -> Verdict {
         let plain = Batch::of(envelope, part.iter().map(|held| &held.body));
         let body = match self.settings.encoding {
             Encoding::Identity => Some(plain),
@@ -310,12 +311,12 @@ impl Drain {
                 why: "the batch cannot be compressed".to_owned(),
             };
         };
-        let parcel = Parcel {
+        let batch = OutgoingBatch {
             body: Bytes::from(body),
             encoding: self.settings.encoding,
             events: part.len(),
         };
-        self.upstream.deliver(self.project.name(), parcel).await
+        self.upstream.deliver(self.project.name(), batch).await
     }
 }
 

@@ -53,15 +53,15 @@ impl Default for ReplaySettings {
 
 /// Whether the replay goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Course {
-    On,
+enum RunState {
+    Running,
     Stopping,
 }
 
 /// The running replay. One request at a time is under way for each project, so no two requests
 /// can carry events of one person.
 pub struct Replay {
-    course: watch::Sender<Course>,
+    state: watch::Sender<RunState>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -72,15 +72,15 @@ impl Replay {
         upstream: Arc<dyn Upstream>,
         settings: ReplaySettings,
     ) -> Self {
-        let (course, watching) = watch::channel(Course::On);
+        let (state, watching) = watch::channel(RunState::Running);
         let task = tokio::spawn(supervise(delivery, upstream, settings, watching));
-        Self { course, task }
+        Self { state, task }
     }
 
     /// Ends the replay: what is under way is finished, nothing new begins, and another process may
     /// take over. What still waits stays in the spool.
     pub async fn stop(mut self) {
-        let _ = self.course.send(Course::Stopping);
+        let _ = self.state.send(RunState::Stopping);
         if (&mut self.task).await.is_err() {
             log::error!("the replay ended in a panic");
         }
@@ -90,7 +90,7 @@ impl Replay {
 /// A replay whose last handle is dropped ends as if it had been stopped, and is not waited for.
 impl Drop for Replay {
     fn drop(&mut self) {
-        let _ = self.course.send(Course::Stopping);
+        let _ = self.state.send(RunState::Stopping);
     }
 }
 
@@ -98,12 +98,12 @@ async fn supervise(
     delivery: Arc<Delivery>,
     upstream: Arc<dyn Upstream>,
     settings: ReplaySettings,
-    mut course: watch::Receiver<Course>,
+    mut state: watch::Receiver<RunState>,
 ) {
     let mut drains: JoinSet<String> = JoinSet::new();
     let mut draining = HashSet::new();
     let mut unknown = HashSet::new();
-    while *course.borrow() == Course::On {
+    while *state.borrow() == RunState::Running {
         for name in delivery.store().gauges().waiting() {
             if draining.contains(&name) {
                 continue;
@@ -121,7 +121,7 @@ async fn supervise(
                 Arc::clone(delivery.store()),
                 Arc::clone(&upstream),
                 settings,
-                course.clone(),
+                state.clone(),
             );
             drains.spawn(async move {
                 drain.run().await;
@@ -129,7 +129,7 @@ async fn supervise(
             });
         }
         tokio::select! {
-            _ = course.changed() => {}
+            _ = state.changed() => {}
             () = delivery.store().gauges().changed() => {}
             Some(ended) = drains.join_next() => match ended {
                 Ok(name) => { draining.remove(&name); }

@@ -6,34 +6,36 @@ use std::io::Write;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::database::{Absent, Database};
+use super::database::{Database, Opener};
 use crate::listing::{time, Amount, DeadRow, Listing, WaitingRow};
-use crate::{CommandError, Letters, SpoolCommand, SpoolError};
+use crate::{CommandError, Selection, SpoolCommand, SpoolError};
 
 impl SpoolCommand {
     /// Works on the spool in `folder`, and writes the answer as lines.
     ///
     /// # Errors
-    /// [`SpoolError::Missing`] without a spool there, [`SpoolError::NoSuchLetter`] for a number
+    /// [`SpoolError::Missing`] without a spool there, [`SpoolError::NoSuchDeadLetter`] for a number
     /// that no letter has (then nothing has been changed), else those of the storage.
     pub fn run(&self, folder: &Path, out: &mut dyn Write) -> Result<(), CommandError> {
-        let mut database = Database::open(folder, Absent::Refuse)?;
+        let mut database = Database::open(folder, Opener::Command)?;
         match self {
             Self::Ls(form) => Ok(form.write(&list(&database)?, out)?),
             Self::Show { number } => {
-                let letters = database.letters(Some(*number))?;
-                let letter = letters.first().ok_or(SpoolError::NoSuchLetter(*number))?;
+                let letters = database.dead_letters(Some(*number))?;
+                let letter = letters
+                    .first()
+                    .ok_or(SpoolError::NoSuchDeadLetter(*number))?;
                 out.write_all(&letter.body)?;
                 writeln!(out)?;
                 Ok(())
             }
             Self::Retry(letters) => {
                 let numbers = letters.resolve(&database)?;
-                let now = database.age()?.unwrap_or_else(SystemTime::now);
+                let now = database.time()?.unwrap_or_else(SystemTime::now);
                 database.write(|writing| {
                     numbers
                         .iter()
-                        .try_for_each(|number| writing.revive(*number, now).map(drop))
+                        .try_for_each(|number| writing.requeue(*number, now).map(drop))
                 })?;
                 writeln!(out, "{} back in the queue", numbers.len())?;
                 Ok(())
@@ -43,7 +45,7 @@ impl SpoolCommand {
                 database.write(|writing| {
                     numbers
                         .iter()
-                        .try_for_each(|number| writing.drop_letter(*number))
+                        .try_for_each(|number| writing.delete_dead_letter(*number))
                 })?;
                 writeln!(out, "{} dropped", numbers.len())?;
                 Ok(())
@@ -52,11 +54,11 @@ impl SpoolCommand {
     }
 }
 
-impl Letters {
+impl Selection {
     fn resolve(&self, database: &Database) -> Result<Vec<i64>, SpoolError> {
         let mut numbers = match self {
             Self::All => {
-                let letters = database.letters(None)?;
+                let letters = database.dead_letters(None)?;
                 return Ok(letters.iter().map(|letter| letter.number).collect());
             }
             Self::Numbers(numbers) => numbers.clone(),
@@ -64,8 +66,8 @@ impl Letters {
         numbers.sort_unstable();
         numbers.dedup();
         for number in &numbers {
-            if database.letters(Some(*number))?.is_empty() {
-                return Err(SpoolError::NoSuchLetter(*number));
+            if database.dead_letters(Some(*number))?.is_empty() {
+                return Err(SpoolError::NoSuchDeadLetter(*number));
             }
         }
         Ok(numbers)
@@ -87,7 +89,7 @@ fn list(database: &Database) -> Result<Listing, SpoolError> {
             })
             .collect(),
         dead: database
-            .letters(None)?
+            .dead_letters(None)?
             .into_iter()
             .map(DeadRow::from)
             .collect(),

@@ -12,13 +12,15 @@ use flate2::Crc;
 use rusqlite::config::DbConfig;
 use rusqlite::{params, Connection, ErrorCode, OpenFlags, Row};
 
+use super::migration::{self, OLD_FORMAT};
 use super::writing::Writing;
 use crate::event::time_of;
-use crate::store::{Held, Portion, Position, Rest};
-use crate::{DeadLetter, Refusal, SpoolError};
+use crate::lease::FileLease;
+use crate::store::{PeekLimit, Position, QueuedEvent, Rest};
+use crate::{DeadLetter, Leadership, Refusal, SpoolError};
 
 pub(super) const FILE: &str = "spool.db";
-pub(super) const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 2;
 
 /// A page in the log: 8 KiB behind 24 bytes that say which one it is.
 const FRAME: usize = 8192 + 24;
@@ -27,7 +29,7 @@ const FRAME: usize = 8192 + 24;
 /// or `hedgerow spool`.
 const BUSY: Duration = Duration::from_secs(5);
 
-// `event_order` carries the collapse number, so that what is known at the start is read without
+// `event_order` carries the deduplication key, so that what is known at the start is read without
 // the bodies. AUTOINCREMENT: a position is never given twice, so a late settle hits no other event.
 const SCHEMA: &str = "
     CREATE TABLE project (
@@ -40,20 +42,24 @@ const SCHEMA: &str = "
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         project INTEGER NOT NULL,
         arrived INTEGER NOT NULL,
-        since INTEGER NOT NULL,
+        stored_at INTEGER NOT NULL,
         crc INTEGER NOT NULL,
-        collapse BLOB NOT NULL,
+        dedup_key BLOB NOT NULL,
         body BLOB NOT NULL
     );
-    CREATE INDEX event_order ON event (project, seq, collapse);
-    CREATE TABLE letter (
+    CREATE INDEX event_order ON event (project, seq, dedup_key);
+    CREATE TABLE dead_letter (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         project INTEGER NOT NULL,
         arrived INTEGER NOT NULL,
-        buried INTEGER NOT NULL,
+        refused_at INTEGER NOT NULL,
         status INTEGER NOT NULL,
         reason TEXT NOT NULL,
         body BLOB NOT NULL
+    );
+    CREATE TABLE clock (
+        id INTEGER PRIMARY KEY CHECK (id = 0),
+        time INTEGER NOT NULL
     );
 ";
 
@@ -79,17 +85,20 @@ pub struct Waiting {
     pub oldest: Option<SystemTime>,
 }
 
-/// Whether a missing spool is made.
+/// Which kind of process opens a spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Absent {
-    Create,
-    Refuse,
+pub(crate) enum Opener {
+    /// A proxy: what is missing is made, and what is old is brought up to date.
+    Proxy,
+    /// A command beside one: a missing spool is an error, and so is an old one that a proxy uses. That
+    /// proxy would not find its tables again.
+    Command,
 }
 
 impl Database {
-    pub(crate) fn open(folder: &Path, absent: Absent) -> Result<Self, SpoolError> {
+    pub(crate) fn open(folder: &Path, opener: Opener) -> Result<Self, SpoolError> {
         let file = folder.join(FILE);
-        if absent == Absent::Refuse && !file.exists() {
+        if opener == Opener::Command && !file.exists() {
             return Err(SpoolError::Missing(folder.to_owned()));
         }
         prepare(folder, &file).map_err(|source| match SpoolError::from(source) {
@@ -132,7 +141,10 @@ impl Database {
         };
         match format {
             FORMAT => {}
-            0 => database.write(|writing| writing.create(SCHEMA, FORMAT))?,
+            0 => database.write(|writing| writing.change_format(0, SCHEMA, FORMAT))?,
+            OLD_FORMAT if opener == Opener::Proxy || is_free(folder) => {
+                database.write(|writing| migration::run(writing, FORMAT))?;
+            }
             found => {
                 return Err(SpoolError::Format {
                     found,
@@ -193,10 +205,10 @@ impl Database {
 
     /// The oldest events of a project after a position, in order, and those whose bytes are not
     /// what was written.
-    pub(crate) fn take(
+    pub(crate) fn peek(
         &self,
         project: &str,
-        portion: Portion,
+        limit: PeekLimit,
         without: &dyn Fn(i64) -> bool,
     ) -> Result<Found, SpoolError> {
         let mut found = Found::default();
@@ -216,12 +228,12 @@ impl Database {
                     return Ok(Next::Row);
                 }
                 bytes += body.len();
-                let enough = found.events.len() >= portion.events || bytes > portion.bytes;
+                let enough = found.events.len() >= limit.events || bytes > limit.bytes;
                 if enough && !found.events.is_empty() {
                     found.rest = Rest::More;
                     return Ok(Next::Enough);
                 }
-                found.events.push(Held {
+                found.events.push(QueuedEvent {
                     position: Position(seq),
                     body: body.into(),
                     first_arrival: time_of(row.get(1)?),
@@ -232,33 +244,21 @@ impl Database {
         Ok(found)
     }
 
-    /// The spool's own time as it was last written down. A file that no version with such a time
-    /// has written has that of its newest event or letter, if it holds any.
-    pub(crate) fn age(&self) -> Result<Option<SystemTime>, SpoolError> {
+    /// The spool's own time as it was last written down, or that of its newest event or dead letter.
+    pub(crate) fn time(&self) -> Result<Option<SystemTime>, SpoolError> {
         let mut newest: Option<i64> = None;
         let mut keep = |row: &Row<'_>| {
             newest = newest.max(row.get(0)?);
             Ok(Next::Row)
         };
-        let mut known = false;
+        self.each("SELECT time FROM clock", [], &mut keep)?;
         self.each(
-            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'age'",
-            [],
-            |_| {
-                known = true;
-                Ok(Next::Enough)
-            },
-        )?;
-        if known {
-            self.each("SELECT time FROM age", [], &mut keep)?;
-        }
-        self.each(
-            "SELECT since FROM event ORDER BY seq DESC LIMIT 1",
+            "SELECT stored_at FROM event ORDER BY seq DESC LIMIT 1",
             [],
             &mut keep,
         )?;
         self.each(
-            "SELECT buried FROM letter ORDER BY id DESC LIMIT 1",
+            "SELECT refused_at FROM dead_letter ORDER BY id DESC LIMIT 1",
             [],
             &mut keep,
         )?;
@@ -299,11 +299,11 @@ impl Database {
         Ok(all)
     }
 
-    /// The collapse numbers of what waits, with their projects, at most `limit`.
-    pub(crate) fn collapses(&self, limit: usize) -> Result<Vec<(String, u128)>, SpoolError> {
+    /// The deduplication keys of what waits, with their projects, at most `limit`.
+    pub(crate) fn dedup_keys(&self, limit: usize) -> Result<Vec<(String, u128)>, SpoolError> {
         let mut all = Vec::new();
         self.each(
-            "SELECT name, collapse FROM event INDEXED BY event_order
+            "SELECT name, dedup_key FROM event INDEXED BY event_order
              JOIN project ON project.id = event.project LIMIT ?1",
             params![i64::try_from(limit).unwrap_or(i64::MAX)],
             |row| {
@@ -315,19 +315,19 @@ impl Database {
     }
 
     /// The dead letters in the order of their numbers, or only one.
-    pub(crate) fn letters(&self, only: Option<i64>) -> Result<Vec<DeadLetter>, SpoolError> {
+    pub(crate) fn dead_letters(&self, only: Option<i64>) -> Result<Vec<DeadLetter>, SpoolError> {
         let mut all = Vec::new();
         self.each(
-            "SELECT letter.id, name, arrived, buried, status, reason, body
-             FROM letter JOIN project ON project.id = letter.project
-             WHERE ?1 IS NULL OR letter.id = ?1 ORDER BY letter.id",
+            "SELECT dead_letter.id, name, arrived, refused_at, status, reason, body
+             FROM dead_letter JOIN project ON project.id = dead_letter.project
+             WHERE ?1 IS NULL OR dead_letter.id = ?1 ORDER BY dead_letter.id",
             params![only],
             |row| {
                 all.push(DeadLetter {
                     number: row.get(0)?,
                     project: row.get(1)?,
                     first_arrival: time_of(row.get(2)?),
-                    buried: time_of(row.get(3)?),
+                    refused_at: time_of(row.get(3)?),
                     refusal: Refusal {
                         status: row.get(4)?,
                         reason: row.get(5)?,
@@ -341,11 +341,11 @@ impl Database {
     }
 
     /// How many dead letters there are of each project.
-    pub(crate) fn letter_counts(&self) -> Result<HashMap<String, u64>, SpoolError> {
+    pub(crate) fn dead_letter_counts(&self) -> Result<HashMap<String, u64>, SpoolError> {
         let mut counts = HashMap::new();
         self.each(
-            "SELECT name, count(*) FROM letter JOIN project ON project.id = letter.project
-             GROUP BY letter.project",
+            "SELECT name, count(*) FROM dead_letter JOIN project ON project.id = dead_letter.project
+             GROUP BY dead_letter.project",
             [],
             |row| {
                 counts.insert(row.get(0)?, row.get(1)?);
@@ -442,7 +442,7 @@ enum Next {
 /// What `take` found.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    pub(crate) events: Vec<Held>,
+    pub(crate) events: Vec<QueuedEvent>,
     /// Their bytes are not what was written.
     pub(crate) damaged: Vec<Position>,
     pub(crate) rest: Rest,
@@ -461,6 +461,11 @@ pub(super) fn checksum(body: &[u8]) -> u32 {
     let mut crc = Crc::new();
     crc.update(body);
     crc.sum()
+}
+
+/// Whether no other process drains the spool in this folder.
+fn is_free(folder: &Path) -> bool {
+    FileLease::new(folder).leadership() == Leadership::Leader
 }
 
 fn inode(file: &Path) -> io::Result<(u64, u64)> {

@@ -9,7 +9,8 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{access, Access};
 
 use super::database::{FILE, FORMAT};
-use crate::{SpoolError, SpoolThere};
+use super::migration::OLD_FORMAT;
+use crate::{FolderState, SpoolError};
 
 /// Whether [`Spool::open`](super::Spool::open) would have a spool to work with in this folder.
 /// Makes and changes nothing.
@@ -17,7 +18,7 @@ use crate::{SpoolError, SpoolThere};
 /// # Errors
 /// [`SpoolError::Format`], with which the process would not start; any other one means that it
 /// would start, and keep nothing until that has changed.
-pub fn look_at_spool(folder: &Path) -> Result<SpoolThere, SpoolError> {
+pub fn inspect_folder(folder: &Path) -> Result<FolderState, SpoolError> {
     let unusable = |source: io::Error| SpoolError::Folder {
         path: folder.to_owned(),
         source: Arc::new(source),
@@ -32,19 +33,19 @@ pub fn look_at_spool(folder: &Path) -> Result<SpoolThere, SpoolError> {
             return Err(unusable(io::ErrorKind::NotADirectory.into()));
         }
         access(there, needed).map_err(|error| unusable(error.into()))?;
-        return Ok(SpoolThere::Nothing);
+        return Ok(FolderState::Empty);
     }
     access(folder, needed).map_err(|error| unusable(error.into()))?;
     access(&file, Access::READ_OK | Access::WRITE_OK).map_err(|error| unusable(error.into()))?;
     if fs::metadata(&file).map_err(unusable)?.len() == 0 {
-        return Ok(SpoolThere::Nothing);
+        return Ok(FolderState::Empty);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&file, flags)?;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match found {
-        0 => Ok(SpoolThere::Nothing),
-        FORMAT => Ok(SpoolThere::Spool),
+        0 => Ok(FolderState::Empty),
+        FORMAT | OLD_FORMAT => Ok(FolderState::Usable),
         found => Err(SpoolError::Format {
             found,
             known: FORMAT,
@@ -61,19 +62,19 @@ mod tests {
     fn a_look_finds_what_opening_would_and_makes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("a/b");
-        assert_eq!(look_at_spool(&spool).unwrap(), SpoolThere::Nothing);
+        assert_eq!(inspect_folder(&spool).unwrap(), FolderState::Empty);
         assert!(!folder.path().join("a").exists());
         let open = Spool::open(&spool, SpoolSettings::default()).unwrap();
-        assert_eq!(look_at_spool(&spool).unwrap(), SpoolThere::Spool);
+        assert_eq!(inspect_folder(&spool).unwrap(), FolderState::Usable);
         drop(open);
-        assert_eq!(look_at_spool(&spool).unwrap(), SpoolThere::Spool);
+        assert_eq!(inspect_folder(&spool).unwrap(), FolderState::Usable);
         let newer = Connection::open(spool.join(FILE)).unwrap();
         newer.execute_batch("PRAGMA user_version = 99").unwrap();
-        let found = look_at_spool(&spool);
+        let found = inspect_folder(&spool);
         assert!(matches!(found, Err(SpoolError::Format { found: 99, .. })));
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        let found = look_at_spool(&file.join("spool"));
+        let found = inspect_folder(&file.join("spool"));
         assert!(matches!(found, Err(SpoolError::Folder { .. })), "{found:?}");
     }
 }

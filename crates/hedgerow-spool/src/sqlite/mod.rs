@@ -1,15 +1,18 @@
 //! The spool on this machine's disk: SQLite as the storage, one thread that writes it.
 
+mod appending;
+mod clock;
 mod command;
+mod counting;
 mod database;
 mod look;
+mod maintenance;
+mod migration;
 mod opening;
-mod packing;
-mod passing;
+mod recovery;
+mod removing;
 mod reserve;
-mod salvage;
-mod stock;
-mod tidy;
+mod transactions;
 mod worker;
 mod writing;
 
@@ -23,12 +26,14 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::lease::FileLease;
-use super::store::{Counters, Gauges, Lead, Portion, Position, Rank, Standing, Store, Taken};
+use super::store::{
+    Availability, Counters, Gauges, Lead, Leadership, PeekLimit, Peeked, Position, Store,
+};
 use super::{Clock, Refusal, SpoolError, SpoolSettings, SpooledEvent};
 use worker::{Command, Shared, Worker};
 
 pub use database::Waiting;
-pub use look::look_at_spool;
+pub use look::inspect_folder;
 
 /// Lets a process live on when a file reaches its size limit (`ulimit -f`): without this the
 /// system ends it with a signal, and with it the write fails like one on a full disk. To be called
@@ -84,7 +89,7 @@ impl Spool {
         match worker.open() {
             Err(error @ SpoolError::Format { .. }) => return Err(error),
             Err(error) => {
-                shared.takes_nothing.store(true, Ordering::Relaxed);
+                shared.unavailable.store(true, Ordering::Relaxed);
                 log::error!("the spool cannot be used for now: {error}");
             }
             Ok(_) => {}
@@ -113,50 +118,50 @@ impl Spool {
         &self.inner.folder
     }
 
-    /// Whether this process drains the spool; it does from now on if no other process does.
+    /// Whether this process leads: drains the spool. It does from now on if no other process does.
     ///
-    /// A process that is behind must stream nothing: it knows neither what the other one has just
-    /// kept nor what it is sending. It becomes the first when the other one resigns or ends, and
-    /// then has to [`learn`](Self::learn) before it streams.
-    pub fn rank(&self) -> Rank {
-        self.inner.lease.rank()
+    /// A follower must stream nothing: it knows neither what the other one has just
+    /// kept nor what it is sending. It becomes the leader when the other one resigns or ends, and
+    /// then has to [`reload`](Self::reload) before it streams.
+    pub fn leadership(&self) -> Leadership {
+        self.inner.lease.leadership()
     }
 
-    /// Says to the process that drains this spool that another one is there.
-    pub fn stand_in_line(&self) {
-        self.inner.lease.stand_in_line();
-    }
-
-    /// Takes that back.
-    pub fn leave_line(&self) {
-        self.inner.lease.leave_line();
-    }
-
-    /// Whether another process uses this spool beside the one that drains it.
-    pub fn is_awaited(&self) -> bool {
-        self.inner.lease.is_awaited()
-    }
-
-    /// Says that this process knows of another one, and appends whatever comes to it.
-    pub fn step_aside(&self) {
-        self.inner.lease.step_aside();
+    /// Tells the leader that a follower is there.
+    pub fn announce_follower(&self) {
+        self.inner.lease.announce_follower();
     }
 
     /// Takes that back.
-    pub fn step_forth(&self) {
-        self.inner.lease.step_forth();
+    pub fn withdraw_follower(&self) {
+        self.inner.lease.withdraw_follower();
     }
 
-    /// Whether the process that drains this spool appends whatever comes to it.
-    pub fn is_aside(&self) -> bool {
-        self.inner.lease.is_aside()
+    /// Whether a follower uses this spool beside this process.
+    pub fn has_follower(&self) -> bool {
+        self.inner.lease.has_follower()
     }
 
-    /// Learns from the file what waits and what does not any more. What another process has done
+    /// Tells the follower that this process knows of it, and only appends from now on.
+    pub fn acknowledge_follower(&self) {
+        self.inner.lease.acknowledge_follower();
+    }
+
+    /// Takes that back.
+    pub fn resume_leading(&self) {
+        self.inner.lease.resume_leading();
+    }
+
+    /// Whether the leader knows of a follower, and only appends.
+    pub fn is_follower_known(&self) -> bool {
+        self.inner.lease.is_follower_known()
+    }
+
+    /// Reads from the file what waits. What another process has done
     /// with it is otherwise seen within a second, and its deliveries not at all.
-    pub async fn learn(&self) {
+    pub async fn reload(&self) {
         let (reply, answer) = oneshot::channel();
-        if self.send(Command::Learn { reply }).is_ok() {
+        if self.send(Command::Reload { reply }).is_ok() {
             let _ = answer.await;
         }
     }
@@ -189,11 +194,11 @@ impl Store for Spool {
         answer.await.unwrap_or(Err(SpoolError::Closed))
     }
 
-    async fn take(&self, project: &str, portion: Portion) -> Result<Taken, SpoolError> {
+    async fn peek(&self, project: &str, limit: PeekLimit) -> Result<Peeked, SpoolError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Take {
+        self.send(Command::Peek {
             project: project.to_owned(),
-            portion,
+            limit,
             reply,
         })?;
         let found = answer.await.unwrap_or(Err(SpoolError::Closed))?;
@@ -203,17 +208,17 @@ impl Store for Spool {
                 status: 0,
                 reason: "its bytes were damaged on disk".to_owned(),
             };
-            self.bury(project, position, refusal).await?;
+            self.dead_letter(project, position, refusal).await?;
         }
-        Ok(Taken {
+        Ok(Peeked {
             events: found.events,
             rest: found.rest,
         })
     }
 
-    async fn settle(&self, project: &str, positions: Vec<Position>) {
+    async fn acknowledge(&self, project: &str, positions: Vec<Position>) {
         let (reply, answer) = oneshot::channel();
-        let sent = self.send(Command::Settle {
+        let sent = self.send(Command::Acknowledge {
             project: project.to_owned(),
             positions,
             reply,
@@ -223,14 +228,14 @@ impl Store for Spool {
         }
     }
 
-    async fn bury(
+    async fn dead_letter(
         &self,
         _project: &str,
         position: Position,
         refusal: Refusal,
     ) -> Result<(), SpoolError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Bury {
+        self.send(Command::DeadLetter {
             position,
             refusal,
             reply,
@@ -246,8 +251,8 @@ impl Store for Spool {
         self.inner.lease.release();
     }
 
-    fn standing(&self) -> Standing {
-        self.inner.shared.standing()
+    fn availability(&self) -> Availability {
+        self.inner.shared.availability()
     }
 
     fn gauges(&self) -> &Gauges {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::packing::PACK_BYTES;
+use super::transactions::PACK_BYTES;
 use super::worker::LOG_BYTES;
 
 /// What the file may have to grow by when the log is moved into it, and a little more.

@@ -13,8 +13,8 @@ use crate::{Refusal, SpooledEvent};
 
 /// What left the spool.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Gone {
-    /// Projects and collapse numbers.
+pub(crate) struct Removed {
+    /// Projects and deduplication keys.
     pub(crate) events: Vec<(String, u128)>,
     pub(crate) letters: u64,
 }
@@ -40,28 +40,28 @@ impl<'a> Writing<'a> {
         self.transaction.commit()
     }
 
-    /// Makes the tables, unless another process has been quicker.
-    pub(super) fn create(&mut self, schema: &str, format: i64) -> Result<(), rusqlite::Error> {
-        let made: i64 = self
+    /// Brings the tables from one format to another, unless another process has been quicker.
+    pub(super) fn change_format(
+        &mut self,
+        from: i64,
+        statements: &str,
+        to: i64,
+    ) -> Result<(), rusqlite::Error> {
+        let found: i64 = self
             .transaction
             .pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if made == 0 {
-            self.transaction.execute_batch(schema)?;
-            self.transaction
-                .pragma_update(None, "user_version", format)?;
+        if found == from {
+            self.transaction.execute_batch(statements)?;
+            self.transaction.pragma_update(None, "user_version", to)?;
         }
         Ok(())
     }
 
     /// Writes the spool's own time down; it never goes back.
     pub(crate) fn remember(&mut self, time: SystemTime) -> Result<(), rusqlite::Error> {
-        self.transaction.execute_batch(
-            "CREATE TABLE IF NOT EXISTS age (id INTEGER PRIMARY KEY CHECK (id = 0),
-             time INTEGER NOT NULL)",
-        )?;
         self.transaction
             .prepare_cached(
-                "INSERT INTO age (id, time) VALUES (0, ?1)
+                "INSERT INTO clock (id, time) VALUES (0, ?1)
                  ON CONFLICT (id) DO UPDATE SET time = MAX(time, excluded.time)",
             )?
             .execute([milliseconds(time)])?;
@@ -122,7 +122,7 @@ impl<'a> Writing<'a> {
                 project,
                 milliseconds(event.first_arrival()),
                 now,
-                event.collapse(),
+                event.dedup_key(),
                 event.body(),
             )?;
             number += 1;
@@ -136,12 +136,12 @@ impl<'a> Writing<'a> {
         project: i64,
         arrived: i64,
         now: SystemTime,
-        collapse: u128,
+        dedup_key: u128,
         body: &[u8],
     ) -> Result<(), rusqlite::Error> {
         self.transaction
             .prepare_cached(
-                "INSERT INTO event (project, arrived, since, crc, collapse, body)
+                "INSERT INTO event (project, arrived, stored_at, crc, dedup_key, body)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(params![
@@ -149,13 +149,13 @@ impl<'a> Writing<'a> {
                 arrived,
                 milliseconds(now),
                 checksum(body),
-                collapse.to_be_bytes(),
+                dedup_key.to_be_bytes(),
                 body
             ])?;
         Ok(())
     }
 
-    /// Removes an event; its project and collapse number if it was there.
+    /// Removes an event; its project and deduplication key if it was there.
     pub(crate) fn remove(
         &mut self,
         position: Position,
@@ -163,22 +163,22 @@ impl<'a> Writing<'a> {
         let gone = self
             .transaction
             .prepare_cached(
-                "DELETE FROM event WHERE seq = ?1 RETURNING project, length(body), collapse,
+                "DELETE FROM event WHERE seq = ?1 RETURNING project, length(body), dedup_key,
                  (SELECT name FROM project WHERE id = project)",
             )?
             .query_row([position.0], |row| {
                 Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get(2)?, row.get(3)?))
             })
             .optional()?;
-        let Some((project, bytes, collapse, name)) = gone else {
+        let Some((project, bytes, dedup_key, name)) = gone else {
             return Ok(None);
         };
         self.count(project, -1, -bytes)?;
-        Ok(Some((name, u128::from_be_bytes(collapse))))
+        Ok(Some((name, u128::from_be_bytes(dedup_key))))
     }
 
     /// Moves an event to the dead letters, if it is still there.
-    pub(crate) fn bury(
+    pub(crate) fn dead_letter(
         &mut self,
         position: Position,
         refusal: &Refusal,
@@ -186,7 +186,7 @@ impl<'a> Writing<'a> {
     ) -> Result<Option<(String, u128)>, rusqlite::Error> {
         self.transaction
             .prepare_cached(
-                "INSERT INTO letter (project, arrived, buried, status, reason, body)
+                "INSERT INTO dead_letter (project, arrived, refused_at, status, reason, body)
                  SELECT project, arrived, ?2, ?3, ?4, body FROM event WHERE seq = ?1",
             )?
             .execute(params![
@@ -199,10 +199,10 @@ impl<'a> Writing<'a> {
     }
 
     /// Puts a dead letter at the end of the queue again.
-    pub(crate) fn revive(&mut self, number: i64, now: SystemTime) -> Result<(), rusqlite::Error> {
+    pub(crate) fn requeue(&mut self, number: i64, now: SystemTime) -> Result<(), rusqlite::Error> {
         let found = self
             .transaction
-            .prepare_cached("SELECT project, arrived, body FROM letter WHERE id = ?1")?
+            .prepare_cached("SELECT project, arrived, body FROM dead_letter WHERE id = ?1")?
             .query_row([number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let Some((project, arrived, body)) = found else {
@@ -211,15 +211,15 @@ impl<'a> Writing<'a> {
         let body = Bytes::from(Vec::<u8>::clone(&body));
         let bytes = size(&body);
         // What is no event any more (its bytes were damaged) goes as it is; capture decides.
-        let collapse =
-            SpooledEvent::new(body.clone(), time_of(arrived)).map_or(0, |event| event.collapse());
-        self.insert(project, arrived, now, collapse, &body)?;
+        let dedup_key =
+            SpooledEvent::new(body.clone(), time_of(arrived)).map_or(0, |event| event.dedup_key());
+        self.insert(project, arrived, now, dedup_key, &body)?;
         self.count(project, 1, bytes)?;
-        self.drop_letter(number)
+        self.delete_dead_letter(number)
     }
 
-    /// Puts a letter among the dead ones as it was: arrived, buried, status, reason, body.
-    pub(crate) fn put_letter(
+    /// Inserts a dead letter as it was: arrived, refused_at, status, reason, body.
+    pub(crate) fn insert_dead_letter(
         &mut self,
         project: &str,
         values: &[&dyn rusqlite::ToSql],
@@ -229,16 +229,16 @@ impl<'a> Writing<'a> {
         all.extend_from_slice(values);
         self.transaction
             .prepare_cached(
-                "INSERT INTO letter (project, arrived, buried, status, reason, body)
+                "INSERT INTO dead_letter (project, arrived, refused_at, status, reason, body)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(&*all)?;
         Ok(())
     }
 
-    pub(crate) fn drop_letter(&mut self, number: i64) -> Result<(), rusqlite::Error> {
+    pub(crate) fn delete_dead_letter(&mut self, number: i64) -> Result<(), rusqlite::Error> {
         self.transaction
-            .prepare_cached("DELETE FROM letter WHERE id = ?1")?
+            .prepare_cached("DELETE FROM dead_letter WHERE id = ?1")?
             .execute([number])?;
         Ok(())
     }
@@ -248,22 +248,22 @@ impl<'a> Writing<'a> {
         &mut self,
         limit: SystemTime,
         most: usize,
-    ) -> Result<Gone, rusqlite::Error> {
+    ) -> Result<Removed, rusqlite::Error> {
         let (limit, most) = (milliseconds(limit), i64::try_from(most).unwrap_or(i64::MAX));
-        let mut gone = Gone {
+        let mut gone = Removed {
             events: Vec::new(),
             letters: self
                 .transaction
                 .prepare_cached(
-                    "DELETE FROM letter WHERE id IN
-                     (SELECT id FROM letter ORDER BY id LIMIT ?2) AND buried < ?1",
+                    "DELETE FROM dead_letter WHERE id IN
+                     (SELECT id FROM dead_letter ORDER BY id LIMIT ?2) AND refused_at < ?1",
                 )?
                 .execute([limit, most])? as u64,
         };
         // Usually one look at the oldest is all there is to do.
         let oldest: Option<i64> = self
             .transaction
-            .prepare_cached("SELECT since FROM event ORDER BY seq LIMIT 1")?
+            .prepare_cached("SELECT stored_at FROM event ORDER BY seq LIMIT 1")?
             .query_row([], |row| row.get(0))
             .optional()?;
         if oldest.is_none_or(|since| since >= limit) {
@@ -272,8 +272,8 @@ impl<'a> Writing<'a> {
         let old: Vec<i64> = self
             .transaction
             .prepare_cached(
-                "SELECT seq FROM (SELECT seq, since FROM event ORDER BY seq LIMIT ?2)
-                 WHERE since < ?1",
+                "SELECT seq FROM (SELECT seq, stored_at FROM event ORDER BY seq LIMIT ?2)
+                 WHERE stored_at < ?1",
             )?
             .query_map([limit, most], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
@@ -284,12 +284,12 @@ impl<'a> Writing<'a> {
     }
 
     /// Drops the oldest dead letters until the rest holds at most `limit` bytes of JSON.
-    pub(crate) fn crowd_out(&mut self, limit: u64) -> Result<u64, rusqlite::Error> {
+    pub(crate) fn evict_dead_letters(&mut self, limit: u64) -> Result<u64, rusqlite::Error> {
         let dropped = self
             .transaction
             .prepare_cached(
-                "DELETE FROM letter WHERE id IN (SELECT id FROM
-                   (SELECT id, SUM(length(body)) OVER (ORDER BY id DESC) AS held FROM letter)
+                "DELETE FROM dead_letter WHERE id IN (SELECT id FROM
+                   (SELECT id, SUM(length(body)) OVER (ORDER BY id DESC) AS held FROM dead_letter)
                  WHERE held > ?1)",
             )?
             .execute([i64::try_from(limit).unwrap_or(i64::MAX)])?;

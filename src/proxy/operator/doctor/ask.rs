@@ -16,27 +16,31 @@ use crate::proxy::outbound::{Client, Connections, Fields, Head, Request, Templat
 const LIMIT: usize = 8 << 20;
 
 /// A host that is asked.
-pub(super) struct Asking {
+pub(in crate::proxy::operator) struct Asking {
     client: Client,
     authority: String,
     base_path: String,
 }
 
 /// What it answered.
-pub(super) struct Answer {
-    pub(super) head: Head,
-    pub(super) body: String,
+pub(in crate::proxy::operator) struct Answer {
+    pub(in crate::proxy::operator) head: Head,
+    pub(in crate::proxy::operator) body: String,
 }
 
 impl Answer {
     /// A header field that is text.
-    pub(super) fn field(&self, name: &str) -> Option<&str> {
+    pub(in crate::proxy::operator) fn field(&self, name: &str) -> Option<&str> {
         self.head.fields.get(name)?.to_str().ok()
     }
 }
 
 impl Asking {
-    pub(super) fn new(host: &Host, connections: Arc<Connections>, timeouts: Timeouts) -> Self {
+    pub(in crate::proxy::operator) fn new(
+        host: &Host,
+        connections: Arc<Connections>,
+        timeouts: Timeouts,
+    ) -> Self {
         let upstream = Upstream::new(host, UpstreamHttp::Http1, timeouts);
         Self {
             client: Client::new(upstream, connections),
@@ -46,7 +50,7 @@ impl Asking {
     }
 
     /// Asks once, and does not follow where an answer leads.
-    pub(super) async fn ask(
+    pub(in crate::proxy::operator) async fn ask(
         &self,
         method: &str,
         path: &str,

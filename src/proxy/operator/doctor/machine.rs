@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::process::{getrlimit, Resource};
 
 use crate::config::{Config, Spool, SpoolPlace};
-use crate::delivery::{look_at_spool, SpoolThere};
+use crate::delivery::{inspect_folder, FolderState};
 use crate::doctor::{self, Finding};
 
 use crate::proxy::{check_server, BuildError, ServerError};
@@ -68,9 +68,9 @@ fn spool(spool: &Spool) -> Vec<Finding> {
     };
     let name = folder.display().to_string();
     let about = format!("spool {name}");
-    let mut findings = vec![match look_at_spool(folder) {
-        Ok(SpoolThere::Spool) => Finding::well(about, "is there and can be used"),
-        Ok(SpoolThere::Nothing) => Finding::well(about, "is not there yet and can be made"),
+    let mut findings = vec![match inspect_folder(folder) {
+        Ok(FolderState::Usable) => Finding::well(about, "is there and can be used"),
+        Ok(FolderState::Empty) => Finding::well(about, "is not there yet and can be made"),
         Err(error) => Finding::bad(
             about,
             error.to_string(),

@@ -1,7 +1,7 @@
 //! Looks at what an installation needs: the way to PostHog, the disk, the certificates, and the way
 //! from outside. What it finds is judged in [`crate::doctor`].
 
-mod ask;
+pub(super) mod ask;
 mod key;
 mod machine;
 mod outside;

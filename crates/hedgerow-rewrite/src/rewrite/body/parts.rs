@@ -13,6 +13,13 @@ pub(in crate::rewrite) struct Heading {
     pub(in crate::rewrite) write_key: Option<Vec<u8>>,
 }
 
+impl Heading {
+    /// Whether it says nothing of the messages.
+    pub(in crate::rewrite) fn is_silent(&self) -> bool {
+        self.context.is_none() && self.integrations.is_none() && self.sent_at.is_none()
+    }
+}
+
 /// What the body has next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::rewrite) enum Next {

@@ -49,7 +49,7 @@ pub(super) fn recordings() -> Vec<(String, Call, Vec<u8>)> {
         let call = match tail {
             "batch" | "b" | "import" => Call::Batch,
             "m" => continue,
-            name => match Kind::from_name(name.as_bytes()) {
+            name => match Kind::of_path(name) {
                 Some(kind) => Call::One(kind),
                 None => continue,
             },
@@ -393,7 +393,7 @@ fn the_session_and_the_window_that_a_page_keeps_are_the_events() {
         )
     };
     let both = format!(r#""sessionId":"{SESSION}","windowId":"{WINDOW}""#);
-    for kind in ["track", "page", "screen", "identify", "group", "alias"] {
+    for kind in Kind::ALL.iter().map(|kind| kind.name()) {
         assert_eq!(sent(kind, &both), (json!(SESSION), json!(WINDOW)), "{kind}");
     }
     for (context, expected) in [

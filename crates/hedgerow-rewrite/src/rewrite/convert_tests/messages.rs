@@ -1,6 +1,7 @@
 //! Messages of any kind, with any of their fields missing or odd: for the tests of this crate, and
 //! for `tests/capture_takes_all.rs`, which gives what becomes of them to the stand-in for PostHog.
 
+use crate::segment::Kind;
 use proptest::prelude::*;
 use serde_json::{json, Value as Json};
 
@@ -185,7 +186,7 @@ fn context() -> impl Strategy<Value = Json> {
 
 /// A message of any of the six calls, with any of its fields missing or odd.
 pub(crate) fn message() -> impl Strategy<Value = Json> {
-    let kinds = vec!["track", "page", "screen", "identify", "group", "alias"];
+    let kinds = Kind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>();
     let part = |usual: BoxedStrategy<Json>| prop_oneof![9 => usual, 1 => odd()].boxed();
     let fields = (
         prop::sample::select(kinds),

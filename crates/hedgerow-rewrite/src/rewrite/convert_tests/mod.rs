@@ -5,7 +5,12 @@ use std::sync::Arc;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{json, Map, Value as Json};
 
-use super::super::{Bounds, Fate, Flow, Mapping, Notice, Omission, Pulled, Watch};
+use super::super::plan::Plan;
+use super::super::write::{write_event, WriteBuffers};
+use super::super::{
+    Arrival, Bounds, Fate, Flow, Mapping, Mode, Notice, Omission, Pulled, Recipient, Rewriter,
+    Timestamp, Watch,
+};
 use super::*;
 use crate::posthog::{ApiKey, Batch, Envelope};
 use crate::segment::{Call, Kind};
@@ -13,7 +18,9 @@ use crate::segment::{Call, Kind};
 mod clock;
 mod enriched;
 mod flow;
+mod found;
 mod gifts;
+mod habits;
 mod identities;
 mod messages;
 mod outline;

@@ -8,7 +8,7 @@ fn recording(name: &str) -> (Call, String) {
     let text = std::fs::read_to_string(format!("{folder}/{name}.json")).unwrap();
     let file: Json = serde_json::from_str(&text).unwrap();
     let tail = file["path"].as_str().unwrap().rsplit('/').next().unwrap();
-    let call = match Kind::from_name(tail.as_bytes()) {
+    let call = match Kind::of_path(tail) {
         Some(kind) => Call::One(kind),
         None => Call::Batch,
     };

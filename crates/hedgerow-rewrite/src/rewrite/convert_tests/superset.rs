@@ -103,7 +103,7 @@ pub(super) fn allow_exceptions(message: &Json, event: &mut Json) {
     }
     let groups = properties.get_mut("$groups").and_then(Json::as_object_mut);
     if let Some(groups) = groups {
-        groups.retain(|_, id| !(id.is_string() || id.is_number()) || !is_odd_group(id));
+        groups.retain(|_, id| !id.is_null() && !is_odd_group(id));
         // The caller's group wins over the context's of the same type (mapping 5.5).
         let group_type = Mapping::default().group_type;
         if callers("$groups").is_some_and(|groups| groups.get(&group_type).is_some()) {

@@ -59,22 +59,15 @@ fn mapped(text: &str) -> Vec<u8> {
     let source = Source {
         text: text.as_bytes(),
         message: &message,
-        context_text: message.context.text(text.as_bytes()),
+        context_text: message.context.text(text).as_bytes(),
         context: &message.context,
+        said: text,
+        context_said: message.context.text(text),
     };
     let named = message.kind.unwrap().of(text.as_bytes());
-    let message_id =
-        message_id::given(message.message_id, text.as_bytes(), Mode::Reference).unwrap();
+    let message_id = message_id::given(message.message_id, text, Mode::Reference).unwrap();
     let settled = Settled {
-        kind: Kind::from_name(
-            named
-                .trim_ascii()
-                .strip_prefix(b"\"")
-                .unwrap()
-                .strip_suffix(b"\"")
-                .unwrap(),
-        )
-        .unwrap(),
+        kind: Kind::of_type(serde_json::from_slice(named).unwrap()).unwrap(),
         uuid: EventUuid::v5(&message_id),
         message_id,
         time: message.timestamp.map_or(Time::Unknown, Time::AsWritten),
@@ -111,7 +104,7 @@ fn mapped(text: &str) -> Vec<u8> {
 #[test]
 fn the_map_step_is_posthogs_own_destination_on_every_vector() {
     let vectors = vectors();
-    assert_eq!(vectors.len(), 114);
+    assert!(vectors.len() >= 114, "some are missing");
     let mut wrong = Vec::new();
     for vector in &vectors {
         let Some(expected) = &vector.expected else {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::rewrite::privacy::{ClickIds, Privacy, Signals, Treatment};
 use crate::rewrite::PersonProfiles;
+use crate::segment::Kind;
 
 fn converted(mapping: &Mapping, cookies: Option<&str>, body: &Json) -> Json {
     let rewriter = Rewriter::new(mapping.clone(), Bounds::default());
@@ -40,7 +41,7 @@ fn every_user_agent_leaves_and_only_a_visitors_is_read() {
         ("analytics-ios", "GPTBot/1.0", "GPTBot/1.0", None),
         ("", "GPTBot/1.0", "GPTBot/1.0", None),
     ] {
-        for kind in ["track", "page", "screen", "identify", "group", "alias"] {
+        for kind in Kind::ALL.iter().map(|kind| kind.name()) {
             let context = json!({"userAgent": user_agent, "library": {"name": library}});
             let mut message = page(context);
             message["type"] = kind.into();

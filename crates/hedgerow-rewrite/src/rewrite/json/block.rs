@@ -3,7 +3,7 @@
 use wide::u8x16;
 
 /// How many bytes are looked at together.
-pub(super) const BLOCK: usize = 16;
+pub(in crate::rewrite) const BLOCK: usize = 16;
 
 /// A bit for each byte that ends a run of plain text: a quote, a backslash or a control character.
 #[inline(always)]
@@ -15,6 +15,14 @@ pub(super) fn special(block: &[u8; BLOCK]) -> u32 {
     let low = turned.min(u8x16::splat(0x20)).simd_eq(turned);
     let slash = bytes.simd_eq(u8x16::splat(b'\\'));
     (low | slash).to_bitmask()
+}
+
+/// A bit for each byte that is one of two.
+#[inline(always)]
+pub(in crate::rewrite) fn either(block: &[u8; BLOCK], one: u8, other: u8) -> u32 {
+    let bytes = u8x16::new(*block);
+    let ones = bytes.simd_eq(u8x16::splat(one));
+    (ones | bytes.simd_eq(u8x16::splat(other))).to_bitmask()
 }
 
 /// How many bytes from here are neither a quote, a backslash nor a control character.

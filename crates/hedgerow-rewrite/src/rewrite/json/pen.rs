@@ -120,6 +120,34 @@ impl<'o> Pen<'o> {
         }
     }
 
+    /// Writes the first bytes of these.
+    #[inline(always)]
+    pub(in crate::rewrite) fn short(&mut self, bytes: &[u8; 16], length: usize) {
+        loop {
+            let rest = self.bytes.get_mut(self.at..);
+            if let Some(place) = rest.and_then(|rest| rest.first_chunk_mut()) {
+                *place = *bytes;
+                self.at += length;
+                return;
+            }
+            self.make_room(16);
+        }
+    }
+
+    /// Writes a text in quotes, which needs no escape.
+    pub(in crate::rewrite) fn quoted(&mut self, text: &[u8]) {
+        loop {
+            let end = self.at + text.len() + 2;
+            if let Some([before, place @ .., behind]) = self.bytes.get_mut(self.at..end) {
+                (*before, *behind) = (b'"', b'"');
+                copy(place, text);
+                self.at = end;
+                return;
+            }
+            self.make_room(text.len() + 2);
+        }
+    }
+
     /// Copies a part of a text, which is short as a rule.
     #[inline(always)]
     pub(in crate::rewrite) fn span(&mut self, text: &[u8], span: Span) {
@@ -157,13 +185,42 @@ impl Sink for Pen<'_> {
         loop {
             let end = self.at + bytes.len();
             if let Some(place) = self.bytes.get_mut(self.at..end) {
-                place.copy_from_slice(bytes);
+                copy(place, bytes);
                 self.at = end;
                 return;
             }
             self.make_room(bytes.len());
         }
     }
+}
+
+/// Copies a text, most of which are short, into a place of its length. The first and the last bytes
+/// of a short one are copied in one go each; where the two overlap they are the same.
+#[inline(always)]
+fn copy(place: &mut [u8], text: &[u8]) {
+    if text.len() > 32 {
+        return place.copy_from_slice(text);
+    }
+    let is_copied = ends::<16>(place, text) || ends::<8>(place, text) || ends::<4>(place, text);
+    if !is_copied {
+        for (place, byte) in place.iter_mut().zip(text) {
+            *place = *byte;
+        }
+    }
+}
+
+#[inline(always)]
+fn ends<const SIZE: usize>(place: &mut [u8], text: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (text.first_chunk::<SIZE>(), text.last_chunk::<SIZE>()) else {
+        return false;
+    };
+    if let Some(place) = place.first_chunk_mut() {
+        *place = *first;
+    }
+    if let Some(place) = place.last_chunk_mut() {
+        *place = *last;
+    }
+    true
 }
 
 #[cfg(test)]
@@ -190,6 +247,10 @@ mod tests {
                     let chunk = Chunk::of([b",\"", b"name", b"\":"]);
                     pen.chunk(&chunk);
                     expected.extend_from_slice(b",\"name\":");
+                    pen.quoted(span.of(&text));
+                    expected.extend([b"\"", span.of(&text), b"\""].concat());
+                    pen.short(b"0123456789abcdef", 7);
+                    expected.extend_from_slice(b"0123456");
                 }
             }
             pen.put_over(0, b'B');

@@ -9,6 +9,7 @@
 mod asked;
 mod container;
 mod entries;
+mod habits;
 mod scalars;
 
 use super::keys::{hash_of_word, Hashes, Novelty, Seen};
@@ -16,22 +17,36 @@ use super::names::{Name, Names};
 use super::value::{Entry, Malformed, Shape, Span, Value};
 use crate::posthog::NESTING_LIMIT;
 
-use asked::{plain_key, Asked, Named};
+use asked::{plain_key, Asked};
 use container::Frame;
+pub(in crate::rewrite) use habits::Whose;
+use habits::{Habits, Lessons, Named};
 use scalars::behind_plain_string;
 pub(super) use scalars::{fits_a_double, hex4};
 
 /// Memory that is used again from message to message.
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct Scratch {
+    work: Work,
+    habits: Habits,
+}
+
+/// What changes while a text is scanned.
+#[derive(Debug, Default)]
+struct Work {
     frames: Vec<Frame>,
     hashes: Hashes,
+    lessons: Lessons,
 }
 
 impl Scratch {
     /// The memory it holds, in bytes.
     pub(in crate::rewrite) fn held(&self) -> usize {
-        self.frames.capacity() * size_of::<Frame>() + self.hashes.held()
+        let work = &self.work;
+        work.frames.capacity() * size_of::<Frame>()
+            + work.hashes.held()
+            + work.lessons.held()
+            + self.habits.held()
     }
 }
 
@@ -56,7 +71,8 @@ pub(in crate::rewrite) struct Scanner<'t, 's> {
     /// Why the text is not JSON. Nothing is left of it from there on, so that all that is being
     /// scanned comes to its end, and looks here only once.
     malformed: Option<Malformed>,
-    scratch: &'s mut Scratch,
+    scratch: &'s mut Work,
+    habits: &'s Habits,
 }
 
 /// A key, without its quotes.
@@ -76,8 +92,10 @@ enum After {
 impl<'t, 's> Scanner<'t, 's> {
     /// A scanner at the start of `text`, which must be valid UTF-8.
     pub(in crate::rewrite) fn new(text: &'t [u8], scratch: &'s mut Scratch) -> Self {
-        scratch.frames.clear();
-        scratch.hashes.clear();
+        let Scratch { work, habits } = scratch;
+        work.frames.clear();
+        work.hashes.clear();
+        habits.learn(&mut work.lessons);
         Self {
             text,
             rest: text,
@@ -85,7 +103,8 @@ impl<'t, 's> Scanner<'t, 's> {
             deepest: 0,
             clean: true,
             malformed: None,
-            scratch,
+            scratch: work,
+            habits,
         }
     }
 
@@ -220,17 +239,16 @@ impl<'t, 's> Scanner<'t, 's> {
     #[inline(always)]
     pub(in crate::rewrite) fn named_object(
         &mut self,
+        whose: Whose,
         entry: impl FnMut(&mut Self, Key),
     ) -> (Value, Names) {
         self.peek();
         let start = self.position();
-        let mut named = Named {
-            names: Names::default(),
-            others: self.scratch.hashes.open(),
-        };
+        let mut named = Named::of(whose, self.habits, self.scratch);
         let depth = self.entries(&mut named, entry);
-        self.close(named.others);
-        (self.object_from(start, depth), named.names)
+        let (names, others) = named.end(self.scratch);
+        self.close(others);
+        (self.object_from(start, depth), names)
     }
 
     #[inline(always)]
@@ -303,7 +321,7 @@ impl<'t, 's> Scanner<'t, 's> {
         &mut self,
         entries: &mut Vec<Entry>,
     ) -> Result<(Value, Names), Malformed> {
-        let found = self.any_with_entries(entries);
+        let found = self.any_with_entries(Whose::OTHER, entries);
         self.judge()?;
         Ok(found)
     }
@@ -312,12 +330,13 @@ impl<'t, 's> Scanner<'t, 's> {
     #[inline(never)]
     pub(in crate::rewrite) fn any_with_entries(
         &mut self,
+        whose: Whose,
         entries: &mut Vec<Entry>,
     ) -> (Value, Names) {
         if self.peek() != Some(b'{') {
             return (self.any(), Names::default());
         }
-        self.named_object_into(entries)
+        self.named_object_into(whose, entries)
     }
 
     /// Scans one value of any kind.
@@ -347,6 +366,12 @@ impl<'t, 's> Scanner<'t, 's> {
 
     #[inline(never)]
     fn any_other(&mut self) -> Value {
+        self.other()
+    }
+
+    /// A value that is no plain string, or that may be none.
+    #[inline(always)]
+    fn other(&mut self) -> Value {
         let first = self.peek().unwrap_or(0);
         let start = self.position();
         let (shape, depth) = match first {
@@ -382,12 +407,19 @@ impl<'t, 's> Scanner<'t, 's> {
     /// (so that it cannot be compared as bytes), makes the text unclean.
     #[inline(always)]
     fn key(&mut self, asked: &mut impl Asked) -> Key {
+        if let Some((length, name)) = asked.follow(self.rest) {
+            let start = self.position() + 1;
+            self.skip(length);
+            // It ends before a quote and a colon.
+            let span = Span::new(start, self.position() - 2);
+            return Key { span, name };
+        }
         let Some((word, length, rest)) = plain_key(self.rest) else {
             return self.any_key(asked);
         };
         let start = self.position() + 1;
         self.rest = rest;
-        let (name, novelty) = asked.note(self.scratch, word, hash_of_word(word));
+        let (name, novelty) = asked.note(self.scratch, (word, length), hash_of_word(word));
         if novelty == Novelty::Doubtful {
             self.clean = false;
         }

@@ -83,6 +83,12 @@ impl Value {
         self.span.of(text)
     }
 
+    /// The same of a text that is known to be UTF-8.
+    pub(in crate::rewrite) fn part_of(self, text: &str) -> &str {
+        let part = text.get(self.span.start()..self.span.end());
+        part.unwrap_or_default()
+    }
+
     /// What it says, if it is a (clean) string.
     #[inline(always)]
     pub(in crate::rewrite) fn says(self, text: &[u8]) -> std::borrow::Cow<'_, str> {
@@ -90,6 +96,18 @@ impl Value {
             // It has no escapes.
             Shape::Plain => as_text(inner(self.of(text))),
             _ => unescape(self.of(text)),
+        }
+    }
+
+    /// The same in a text that is known to be UTF-8, so that it need not be looked at again.
+    #[inline(always)]
+    pub(in crate::rewrite) fn reads(self, text: &str) -> std::borrow::Cow<'_, str> {
+        match self.shape {
+            Shape::Plain => {
+                let inside = self.span.start() + 1..self.span.end().saturating_sub(1);
+                text.get(inside).unwrap_or_default().into()
+            }
+            _ => unescape(self.of(text.as_bytes())),
         }
     }
 

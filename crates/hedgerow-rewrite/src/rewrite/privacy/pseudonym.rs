@@ -42,8 +42,8 @@ impl Settled<'_> {
         recipient: &Recipient,
         moment: Option<Timestamp>,
     ) -> String {
-        let visitor = self.visitor(source.text);
-        let visitor = visitor.or_else(|| self.user(source.text));
+        let visitor = self.visitor(source.said);
+        let visitor = visitor.or_else(|| self.user(source.said));
         mapping.privacy.stranger(Traces {
             visitor: visitor.as_deref(),
             moment,

@@ -7,52 +7,14 @@
 //! is a better guess than a wrong month. `tests/data/times.tsv` holds what Segment's reader makes
 //! of the same texts, and `time/tests.rs` says where and why the two differ.
 
+mod names;
+
 use super::{days, epoch, Timestamp, MICROS_PER_SECOND};
+use names::{MONTHS, WEEKDAYS, ZONES};
 
 /// The longest text that has a meaning, in bytes, the bracketed name behind it not counted. Longer
 /// ones cost no more than this.
 const LONGEST: usize = 100;
-
-const MONTHS: [&str; 12] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-];
-
-const WEEKDAYS: [&str; 7] = [
-    "sunday",
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-];
-
-/// The zones that RFC 2822 names, in hours. Every other abbreviation means several zones.
-const ZONES: [(&str, i64); 12] = [
-    ("z", 0),
-    ("ut", 0),
-    ("utc", 0),
-    ("gmt", 0),
-    ("est", -5),
-    ("edt", -4),
-    ("cst", -6),
-    ("cdt", -5),
-    ("mst", -7),
-    ("mdt", -6),
-    ("pst", -8),
-    ("pdt", -7),
-];
 
 /// Reads a time; none where no one meaning can be made out.
 pub(super) fn read(text: &str) -> Option<Timestamp> {

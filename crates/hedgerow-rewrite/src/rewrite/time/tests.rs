@@ -90,3 +90,30 @@ fn correction_moves_by_the_difference_of_the_clocks() {
         .corrected(at("1970-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z"));
     assert_eq!(beyond, None);
 }
+
+/// The quick way of reading the commonest form, against the general one: each byte in each place.
+#[test]
+fn the_form_of_javascript_is_read_as_any_other_whatever_byte_stands_in_it() {
+    let general = |text: &[u8]| {
+        let (zone, rest) = text.split_last()?;
+        let spelled = [rest, b"+00:00"].concat();
+        // A `t` is taken by the general way alone.
+        (*zone == b'Z' && text[10] == b'T')
+            .then(|| parse_exact(&spelled))
+            .flatten()
+    };
+    for text in [
+        "2026-11-23T21:05:57.793Z",
+        "0000-01-01T00:00:00.000Z",
+        "9999-12-31T23:59:60.999Z",
+    ] {
+        for place in 0..text.len() {
+            for byte in 0..=u8::MAX {
+                let mut text: [u8; 24] = text.as_bytes().try_into().unwrap();
+                text[place] = byte;
+                let shown = String::from_utf8_lossy(&text);
+                assert_eq!(parse_javascript(&text), general(&text), "{shown}");
+            }
+        }
+    }
+}

@@ -45,12 +45,12 @@ impl<'p> Group<'p> {
             let id = Id::as_written(group_id, text);
             return id.if_truthy(text).is_some().then_some(Self::Context(id));
         }
-        let id = Id::of(group_id, text, mode);
+        let id = Id::of_said(group_id, source.context_said, mode);
         if id.value().is_some() {
             return Some(Self::Context(id));
         }
         let cookie = cookie?;
-        let counts = library == Library::Browser && !matches!(kind, Kind::Group | Kind::Alias);
+        let counts = library == Library::Browser && kind.has_properties();
         let given = named(entries, name!("$groups"));
         let adds = given.is_none_or(|given| given.shape == Shape::Object);
         (counts && adds).then_some(Self::Cookie(cookie))
@@ -72,11 +72,9 @@ fn says(key: &[u8], name: &str) -> bool {
     unescape(&[b"\"", key, b"\""].concat()) == name
 }
 
-/// A group's key in `$groups` in the one form of an id. None for what is neither text nor a number,
-/// of which nothing is known.
-fn group_key(value: Value, text: &[u8]) -> Option<Id> {
-    let is_key = value.is_string() || value.shape == Shape::Number;
-    is_key.then(|| Id::of(Some(value), text, Mode::Enriched))
+/// A group's key in `$groups` in the one form of an id; without a value for what names no group.
+fn group_key(value: Value, text: &str) -> Id {
+    Id::of_said(Some(value), text, Mode::Enriched)
 }
 
 /// Whether a number stays the same in every program that reads it as a double.
@@ -118,7 +116,7 @@ impl Properties<'_, '_, '_, '_> {
             GROUP_KEY => self.is_event(&["$groupidentify"]),
             _ => return None,
         };
-        if !names_id || !self.is_enriched() || value.shape == Shape::Null {
+        if !names_id || !self.is_enriched() {
             return None;
         }
         let id = Id::of(Some(value), text, Mode::Enriched);
@@ -159,12 +157,16 @@ impl Properties<'_, '_, '_, '_> {
         let given = self
             .callers(name!("$groups"))
             .filter(|given| self.is_enriched() && given.shape == Shape::Object);
-        let given_text = given.map_or(&b""[..], |given| given.of(self.source.text));
-        let callers = self.look_into(given_text);
+        let given_said = given.map_or("", |given| given.part_of(self.source.said));
+        let given_text = given_said.as_bytes();
+        let callers = self.look_into(given);
         self.key(name!("$groups"), origin);
         self.out.push(b'{');
         let mut first = true;
-        let names_type = |entry: &Entry| says(entry.key.of(given_text), group_type);
+        let names_type = |entry: &Entry| {
+            says(entry.key.of(given_text), group_type)
+                && group_key(entry.value, given_said).value().is_some()
+        };
         if let Some(group) = group.filter(|_| !callers.entries.iter().any(names_type)) {
             first = false;
             write_string(self.out, group_type);
@@ -175,8 +177,8 @@ impl Properties<'_, '_, '_, '_> {
             }
         }
         for entry in &callers.entries {
-            let id = group_key(entry.value, given_text);
-            if id.as_ref().is_some_and(|id| id.value().is_none()) {
+            let id = group_key(entry.value, given_said);
+            if id.value().is_none() {
                 continue;
             }
             if !std::mem::replace(&mut first, false) {
@@ -185,10 +187,7 @@ impl Properties<'_, '_, '_, '_> {
             self.out.push(b'"');
             self.out.extend_from_slice(entry.key.of(given_text));
             self.out.extend_from_slice(b"\":");
-            match id {
-                Some(id) => write_group_key(self.out, &id, given_text),
-                None => self.out.extend_from_slice(entry.value.of(given_text)),
-            }
+            write_group_key(self.out, &id, given_text);
         }
         self.out.push(b'}');
         *self.aside.part = callers;
@@ -208,18 +207,32 @@ impl Properties<'_, '_, '_, '_> {
         let Some(given) = given.filter(|given| given.shape == Shape::Object) else {
             return false;
         };
-        let text = given.of(self.source.text);
-        let groups = self.look_into(text);
+        let said = given.part_of(self.source.said);
+        let text = said.as_bytes();
+        let groups = self.look_into(Some(given));
         let respells = groups
             .entries
             .iter()
-            .any(|entry| group_key(entry.value, text).is_some_and(|id| is_respelled(&id, text)));
+            .any(|entry| is_respelled(&group_key(entry.value, said), text));
         *self.aside.part = groups;
         respells
     }
 
-    /// The entries of an object of the message, or none. The caller gives the part back.
-    pub(super) fn look_into(&mut self, text: &[u8]) -> Part {
+    /// The entries of the caller's groups, or none. They are looked into once; the one who asks
+    /// gives the part back.
+    fn look_into(&mut self, given: Option<Value>) -> Part {
+        if self.looked_into == Some(given) {
+            return std::mem::take(self.aside.part);
+        }
+        let text = given.map_or(&b""[..], |given| given.of(self.source.text));
+        let part = self.look_into_text(text);
+        self.looked_into = Some(given);
+        part
+    }
+
+    /// The entries of any object of clean JSON, or none, likewise.
+    pub(super) fn look_into_text(&mut self, text: &[u8]) -> Part {
+        self.looked_into = None;
         let mut part = std::mem::take(self.aside.part);
         // It has been scanned as a part of the message; it can be scanned again.
         if part.scan_text(text, self.aside.scratch).is_err() {
@@ -254,8 +267,9 @@ impl Properties<'_, '_, '_, '_> {
             return None;
         }
         let text = self.source.text;
-        let groups = self.callers(name!("$groups"))?.of(text);
-        let part = self.look_into(groups);
+        let given = self.callers(name!("$groups"))?;
+        let groups = given.of(text);
+        let part = self.look_into(Some(given));
         let sixth = part.entries.iter().find_map(|entry| {
             let key = entry.key.of(groups);
             let name = match std::str::from_utf8(key) {
@@ -352,7 +366,7 @@ impl Properties<'_, '_, '_, '_> {
         let (traits, text) = self.traits();
         for entry in &traits.entries {
             let key = entry.key.of(text);
-            if TYPE_TRAITS.iter().any(|name| name.as_bytes() == key) {
+            if TYPE_TRAITS.iter().any(|name| says(key, name)) {
                 continue;
             }
             set.push(if set.is_empty() { b'{' } else { b',' });

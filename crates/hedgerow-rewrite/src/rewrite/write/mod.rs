@@ -25,7 +25,6 @@ use super::normalise::{Settled, Source, Time};
 use super::plan::{Piece, Plan};
 use super::{Mapping, Mode, Recipient};
 use crate::posthog::{EventParts, Location};
-use crate::segment::Kind;
 use gift::Giving;
 pub(super) use gift::{Gift, Which};
 use groups::Group;
@@ -124,16 +123,8 @@ fn write_piece(out: &mut Pen<'_>, piece: Piece<'_>, text: &[u8]) {
     match piece {
         Piece::Absent => {}
         Piece::Raw(value) => out.span(text, value.span),
-        Piece::Digits(value) => {
-            out.push(b'"');
-            out.span(text, value.span);
-            out.push(b'"');
-        }
-        Piece::Name(name) => {
-            out.push(b'"');
-            out.extend_from_slice(name.as_bytes());
-            out.push(b'"');
-        }
+        Piece::Digits(value) => out.quoted(value.of(text)),
+        Piece::Name(name) => out.quoted(name.as_bytes()),
         Piece::Spelled(id) => write_string(out, id),
     }
 }
@@ -166,6 +157,7 @@ struct Properties<'o, 'b, 'p, 't> {
     settled: &'p Settled<'t>,
     source: Source<'t>,
     trace: Option<&'o mut Trace>,
+    noting: Noting,
     library: Library,
     /// The caller's properties that count; none on group and alias calls.
     entries: &'t [Entry],
@@ -183,12 +175,22 @@ struct Properties<'o, 'b, 'p, 't> {
     campaign_left: Option<Names>,
     yielding: Yielding,
     group: Option<Group<'p>>,
+    /// The caller's groups of which the entries are in the part aside.
+    looked_into: Option<Option<Value>>,
     /// Whether it is an event by which PostHog changes persons and groups.
     changes_persons: bool,
     /// Which of the project's constants have been written already: a bit for each.
     constants: u64,
     giving: Giving,
     location: Location,
+}
+
+/// What is noted of what is written: its keys where the project has constants, which give way to
+/// them, or where an explanation is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Noting {
+    Nothing,
+    Keys,
 }
 
 /// Whether the caller has given any `utm_*` or `segment_*`.
@@ -212,6 +214,7 @@ impl Prefixed {
 }
 
 impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
+    #[inline(always)]
     fn open(
         (out, aside): (&'o mut Pen<'b>, Aside<'o>),
         desk: WriteBuffers<'p>,
@@ -221,9 +224,9 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         trace: Option<&'o mut Trace>,
     ) -> Self {
         let properties = &source.message.properties;
-        let (entries, callers): (&[Entry], _) = match plan.kind {
-            Kind::Group | Kind::Alias => (&[], Names::default()),
-            _ => (&properties.entries, properties.names()),
+        let (entries, callers): (&[Entry], _) = match plan.kind.has_properties() {
+            true => (&properties.entries, properties.names()),
+            false => (&[], Names::default()),
         };
         let text = source.text;
         let truthy = |name: Name| {
@@ -245,6 +248,10 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
                 taken.add(property);
             }
         }
+        let noting = match desk.recipient.properties.is_empty() && trace.is_none() {
+            true => Noting::Nothing,
+            false => Noting::Keys,
+        };
         let context = source.context;
         let library = Library::of(context, source.context_text);
         let mode = desk.mapping.mode;
@@ -254,7 +261,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             source,
             entries,
         );
-        let mut properties = Self {
+        Self {
             out,
             aside,
             desk,
@@ -262,6 +269,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             settled,
             source,
             trace,
+            noting,
             library,
             entries,
             callers,
@@ -272,6 +280,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             campaign_left: None,
             yielding: Yielding::default(),
             group,
+            looked_into: None,
             changes_persons: plan.changes_persons(source),
             constants: 0,
             giving: Giving::No,
@@ -280,21 +289,20 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
                 (Some(_), false) => Location::Settled,
                 _ => Location::Open,
             },
-        };
-        if mode == Mode::Enriched {
-            properties.yielding = Yielding {
-                ip: properties.yields_ip(),
-                set: properties.yields_set(),
-                groups: properties.respells_groups(),
-            };
         }
-        properties
     }
 
     /// Each entry is written behind a comma, of which the first becomes the brace. Says where the
     /// `distinct_id` begins and ends.
     fn write(&mut self) -> (usize, usize) {
         let start = self.out.at();
+        if self.is_enriched() {
+            self.yielding = Yielding {
+                ip: self.yields_ip(),
+                set: self.yields_set(),
+                groups: self.respells_groups(),
+            };
+        }
         self.write_callers();
         self.write_calls_own();
         self.write_groups();
@@ -327,7 +335,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     #[inline(always)]
     fn key(&mut self, key: Name, origin: Origin<'_>) {
         self.out.chunk(key.entry());
-        if !self.desk.recipient.properties.is_empty() || self.trace.is_some() {
+        if self.noting == Noting::Keys {
             self.note_key(b"", key.text().as_bytes(), origin);
         }
     }
@@ -341,21 +349,28 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     }
 
     /// An entry of the context under a key that begins with a prefix.
+    #[inline(always)]
     fn entry_of(&mut self, prefix: &'static Prefix, entry: &Entry, part: &'static str) {
         let text = self.source.context_text;
-        self.out.chunk(&prefix.opening);
+        self.out.short(&prefix.opening, prefix.length);
         // Nearly always its colon stands right behind its key, and its value right behind that.
         if entry.value.span.start() == entry.key.end() + 2 {
             self.out.span(text, entry.key.to(entry.value.span));
         } else {
-            self.out.span(text, entry.key);
-            self.out.extend_from_slice(b"\":");
-            self.out.span(text, entry.value.span);
+            self.entry_in_pieces(entry);
         }
-        if !self.desk.recipient.properties.is_empty() || self.trace.is_some() {
+        if self.noting == Noting::Keys {
             let key = entry.key.of(text);
             self.note_key(prefix.text, key, Origin::Under(part, key));
         }
+    }
+
+    #[inline(never)]
+    fn entry_in_pieces(&mut self, entry: &Entry) {
+        let text = self.source.context_text;
+        self.out.span(text, entry.key);
+        self.out.extend_from_slice(b"\":");
+        self.out.span(text, entry.value.span);
     }
 
     #[inline(never)]
@@ -443,15 +458,25 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
 #[derive(Debug)]
 struct Prefix {
     text: &'static [u8],
-    /// It, and what comes before it.
-    opening: Chunk,
+    /// It, and what comes before it: so many bytes of these.
+    opening: [u8; 16],
+    length: usize,
 }
 
 impl Prefix {
+    #[allow(clippy::indexing_slicing)]
     const fn of(text: &'static [u8]) -> Self {
+        let mut opening = [0; 16];
+        (opening[0], opening[1]) = (b',', b'"');
+        let mut at = 0;
+        while at < text.len() {
+            opening[2 + at] = text[at];
+            at += 1;
+        }
         Self {
             text,
-            opening: Chunk::of([b",\"", text, b""]),
+            opening,
+            length: 2 + at,
         }
     }
 }

@@ -43,6 +43,25 @@ const MAPPED: [Path; 8] = [
     path!("device.type", Device, "type", DeviceType),
 ];
 
+/// Their literal keys.
+const LITERALS: Names = Names::of(&[
+    "ip",
+    "page.url",
+    "page.path",
+    "os.name",
+    "page.referrer",
+    "screen.width",
+    "screen.height",
+    "device.type",
+]);
+
+/// Whether the context has any of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Literals {
+    None,
+    Some,
+}
+
 /// A time that PostHog could not read, as the sender wrote it.
 const ORIGINAL_TIMESTAMP: Name = name!("segment_original_timestamp");
 
@@ -63,6 +82,18 @@ const MOVED: Names = Names::of(&[
     "alias",
     "$group_key",
 ]);
+
+/// What posthog-js keeps its books with. All but one begin with a dollar sign, as do those that begin
+/// with `$sdk_debug_`.
+const NOISE: Names = Names::of(&[
+    "token",
+    "$configured_session_timeout_ms",
+    "$initialization_time",
+    "$config_defaults",
+    "$insert_id",
+    "$time",
+]);
+const TOKEN: Name = name!("token");
 
 impl<'t> Properties<'_, '_, '_, 't> {
     /// The caller's properties, in runs as long as nothing stands in between that has to go.
@@ -101,7 +132,16 @@ impl<'t> Properties<'_, '_, '_, 't> {
     fn write_callers_one_by_one(&mut self) {
         let text = self.source.text;
         let mut run: Option<(usize, usize)> = None;
+        let (noise, traced) = (self.strips_noise(), self.trace.is_some());
         for entry in self.entries {
+            // One before the key is its quote, and its first sign comes right behind that.
+            let first = text.get(entry.key.start()).copied();
+            let perhaps_noise = noise && (first == Some(b'$') || entry.name == TOKEN);
+            if !MOVED.has(entry.name) && !perhaps_noise && !traced {
+                let start = run.map_or(entry.key.start() - 1, |(start, _)| start);
+                run = Some((start, entry.value.span.end()));
+                continue;
+            }
             let key = entry.key.of(text);
             if self.is_replaced(entry) {
                 self.write_run(run.take());
@@ -112,7 +152,6 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 self.write_respelled(key, &id);
                 continue;
             }
-            // One before the key is its quote.
             let start = run.map_or(entry.key.start() - 1, |(start, _)| start);
             run = Some((start, entry.value.span.end()));
             if let Some(trace) = &mut self.trace {
@@ -123,7 +162,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     fn takes_no_properties(&self) -> bool {
-        matches!(self.plan.kind, Kind::Group | Kind::Alias)
+        !self.plan.kind.has_properties()
     }
 
     fn write_run(&mut self, run: Option<(usize, usize)>) {
@@ -136,26 +175,33 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     /// Whether a key of the caller's gives way (mapping 1.4, 1.5 and 1.6), or is not wanted.
     fn is_replaced(&self, entry: &Entry) -> bool {
-        match entry.name.text() {
-            "distinct_id" | "$lib" => true,
-            "url" | "$current_url" => self.given.url.is_some(),
-            "utm_campaign" => self.given.utm_name.is_some(),
-            "$browser" => self.given.browser.is_some(),
-            "$groups" => self.group.is_some() || self.yielding.groups,
-            "$ip" => self.yielding.ip,
-            "$screen_name" => self.plan.kind == Kind::Screen,
-            "$set" => self.plan.kind == Kind::Identify || self.yielding.set,
-            "$anon_distinct_id" => self.plan.anon_distinct_id != Piece::Absent,
+        const DISTINCT_ID: Name = name!("distinct_id");
+        const LIB: Name = name!("$lib");
+        const URL: Name = name!("url");
+        const CURRENT_URL: Name = name!("$current_url");
+        const UTM_CAMPAIGN: Name = name!("utm_campaign");
+        const BROWSER: Name = name!("$browser");
+        const GROUPS: Name = name!("$groups");
+        const IP: Name = name!("$ip");
+        const SCREEN_NAME: Name = name!("$screen_name");
+        const SET: Name = name!("$set");
+        const ANON_DISTINCT_ID: Name = name!("$anon_distinct_id");
+        const PROFILE: Name = name!("$process_person_profile");
+        match entry.name {
+            DISTINCT_ID | LIB => true,
+            URL | CURRENT_URL => self.given.url.is_some(),
+            UTM_CAMPAIGN => self.given.utm_name.is_some(),
+            BROWSER => self.given.browser.is_some(),
+            GROUPS => self.group.is_some() || self.yielding.groups,
+            IP => self.yielding.ip,
+            SCREEN_NAME => self.plan.kind == Kind::Screen,
+            SET => self.plan.kind == Kind::Identify || self.yielding.set,
+            ANON_DISTINCT_ID => self.plan.anon_distinct_id != Piece::Absent,
             // PostHog drops what changes persons when it carries this (posthog-ingestion 4.4).
-            "$process_person_profile" => {
+            PROFILE => {
                 self.is_enriched() && self.changes_persons && entry.value.shape == Shape::False
             }
-            "token"
-            | "$configured_session_timeout_ms"
-            | "$initialization_time"
-            | "$config_defaults"
-            | "$insert_id"
-            | "$time" => self.strips_noise(),
+            name if NOISE.has(name) => self.strips_noise(),
             _ => {
                 let key = entry.key.of(self.source.text);
                 key.starts_with(b"$sdk_debug_") && self.strips_noise()
@@ -232,9 +278,10 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     pub(super) fn write_mapped(&mut self) {
         let context_text = self.source.context_text;
+        let literals = self.literals();
         for path in &MAPPED {
             let ((literal, _), _, target) = *path;
-            let Some(value) = self.mapped_value(path) else {
+            let Some(value) = self.mapped_value(path, literals) else {
                 continue;
             };
             if self.is_enriched() && self.gives_way(target, value) {
@@ -271,12 +318,27 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     /// The context's value that has a property of its own, unless something else takes its place.
-    fn mapped_value(&self, ((_, literal), path, target): &Path) -> Option<Value> {
+    #[inline(always)]
+    fn mapped_value(
+        &self,
+        ((_, literal), path, target): &Path,
+        literals: Literals,
+    ) -> Option<Value> {
         let context = self.source.context;
-        let value = context
-            .named(*literal)
-            .or_else(|| path.and_then(|(inner, key)| named(context.inner(inner), key)));
+        let literal = match literals {
+            Literals::None => None,
+            Literals::Some => context.named(*literal),
+        };
+        let value =
+            literal.or_else(|| path.and_then(|(inner, key)| named(context.inner(inner), key)));
         value.filter(|_| !self.is_outdone(*target))
+    }
+
+    fn literals(&self) -> Literals {
+        match self.source.context.names().meets(&LITERALS) {
+            true => Literals::Some,
+            false => Literals::None,
+        }
     }
 
     /// Whether a value of the context says nothing, so that it gives way to what the enriched mode
@@ -305,7 +367,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             if !self.mapped.is_left(target) || self.caller_has(property) {
                 continue;
             }
-            let value = self.mapped_value(path);
+            let value = self.mapped_value(path, self.literals());
             if let Some(value) = value.filter(|value| !usable::says_undefined(*value, text)) {
                 self.note(target);
                 self.key(property, Origin::Under("context", literal.as_bytes()));
@@ -398,19 +460,42 @@ fn write_address(out: &mut impl Sink, address: IpAddr) {
     let IpAddr::V4(address) = address else {
         return out.extend_from_slice(address.to_string().as_bytes());
     };
-    for (number, octet) in address.octets().into_iter().enumerate() {
-        if number > 0 {
-            out.push(b'.');
+    let (mut text, mut length) = ([0; 16], 0);
+    for octet in address.octets() {
+        let [digits @ .., count] = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
+        let [first, second, third] = digits;
+        if let Some(place) = text.get_mut(length..length + 4) {
+            place.copy_from_slice(&[first, second, third, b'.']);
         }
-        if octet >= 100 {
-            out.push(b'0' + octet / 100);
+        length += usize::from(count);
+        if let Some(dot) = text.get_mut(length) {
+            *dot = b'.';
         }
-        if octet >= 10 {
-            out.push(b'0' + octet / 10 % 10);
-        }
-        out.push(b'0' + octet % 10);
+        length += 1;
     }
+    out.extend_from_slice(text.get(..length - 1).unwrap_or_default());
 }
+
+/// The digits of each byte, and how many they are.
+#[allow(clippy::indexing_slicing)]
+static OCTETS: [[u8; 4]; 256] = {
+    let mut octets = [[0; 4]; 256];
+    let mut number = 0;
+    while number < octets.len() {
+        let digits = [
+            b'0' + (number / 100) as u8,
+            b'0' + (number / 10 % 10) as u8,
+            b'0' + (number % 10) as u8,
+        ];
+        octets[number] = match number {
+            0..=9 => [digits[2], 0, 0, 1],
+            10..=99 => [digits[1], digits[2], 0, 2],
+            _ => [digits[0], digits[1], digits[2], 3],
+        };
+        number += 1;
+    }
+    octets
+};
 
 #[cfg(test)]
 mod tests {

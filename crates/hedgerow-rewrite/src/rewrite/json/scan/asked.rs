@@ -2,55 +2,33 @@
 
 use super::super::block::{special, BLOCK};
 use super::super::keys::{hash, word, Novelty, Seen, Word};
-use super::super::names::{Name, Names};
+use super::super::names::Name;
 use super::scalars::behind_plain_string;
-use super::Scratch;
+use super::Work;
 
 /// What is asked of the keys of an object.
 pub(super) trait Asked {
-    /// Notes a key that fits a word.
-    fn note(&mut self, scratch: &mut Scratch, word: Word, hash: u32) -> (Name, Novelty);
+    /// The key that stands here, if it is the one that is expected: how long it is with its quotes and
+    /// its colon, and its name. It has been noted then.
+    #[inline(always)]
+    fn follow(&mut self, _rest: &[u8]) -> Option<(usize, Name)> {
+        None
+    }
+    /// Notes a key that fits a word, of this length.
+    fn note(&mut self, work: &mut Work, word: (Word, usize), hash: u32) -> (Name, Novelty);
     /// Notes any key.
-    fn note_any(&mut self, scratch: &mut Scratch, key: &[u8]) -> (Name, Novelty);
+    fn note_any(&mut self, work: &mut Work, key: &[u8]) -> (Name, Novelty);
 }
 
 /// Nothing but whether one is given twice.
 impl Asked for Seen {
     #[inline(always)]
-    fn note(&mut self, scratch: &mut Scratch, _: Word, hash: u32) -> (Name, Novelty) {
-        (Name::OTHER, scratch.hashes.note(self, hash))
+    fn note(&mut self, work: &mut Work, _: (Word, usize), hash: u32) -> (Name, Novelty) {
+        (Name::OTHER, work.hashes.note(self, hash))
     }
 
-    fn note_any(&mut self, scratch: &mut Scratch, key: &[u8]) -> (Name, Novelty) {
-        (Name::OTHER, scratch.hashes.note(self, hash(key)))
-    }
-}
-
-/// Which of those with a name they are.
-pub(super) struct Named {
-    pub(super) names: Names,
-    pub(super) others: Seen,
-}
-
-impl Named {
-    #[inline(always)]
-    fn note_named(&mut self, scratch: &mut Scratch, name: Name, hash: u32) -> (Name, Novelty) {
-        if name == Name::OTHER {
-            return (name, scratch.hashes.note(&mut self.others, hash));
-        }
-        (name, self.names.note(name))
-    }
-}
-
-impl Asked for Named {
-    #[inline(always)]
-    fn note(&mut self, scratch: &mut Scratch, word: Word, hash: u32) -> (Name, Novelty) {
-        self.note_named(scratch, Name::of_word(word, hash), hash)
-    }
-
-    fn note_any(&mut self, scratch: &mut Scratch, key: &[u8]) -> (Name, Novelty) {
-        let hash = hash(key);
-        self.note_named(scratch, Name::of(key, hash), hash)
+    fn note_any(&mut self, work: &mut Work, key: &[u8]) -> (Name, Novelty) {
+        (Name::OTHER, work.hashes.note(self, hash(key)))
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::super::enrich::user_agent::{
 };
 use super::super::super::explain::Origin;
 use super::super::super::identity::Id;
-use super::super::super::json::{name, Scanner, Scratch, Shape, Value};
+use super::super::super::json::{name, Names, Scanner, Scratch, Shape, Value};
 use super::super::super::library::Library;
 use super::super::super::message::{find, Inner};
 use super::super::super::{usable, DeviceTypes, Mode};
@@ -16,6 +16,9 @@ use super::super::presence::Target;
 use super::{Escapes, Properties};
 
 const USER_AGENT: Origin<'static> = Origin::Fixed("context.userAgent, parsed as posthog-js does");
+
+/// What of a context describes a device or an app.
+const OF_A_DEVICE: Names = Names::of(&["device", "app", "network", "screen"]);
 
 /// A key with the name it is asked for by.
 macro_rules! asked {
@@ -36,6 +39,20 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let has_os_version =
             os_version.is_some_and(|version| usable::is_word(version, self.source.context_text));
         self.write_user_agent(has_os_version);
+        if self.source.context.names().meets(&OF_A_DEVICE) {
+            self.write_parts_of_device();
+        }
+        for ((key, name), property) in [
+            (asked!("locale"), name!("$locale")),
+            (asked!("timezone"), name!("$timezone")),
+        ] {
+            let value = self.source.context.named(name);
+            self.add_text(property, value, Origin::Under("context", key.as_bytes()));
+        }
+    }
+
+    /// What apps say of the device that they run on, and of themselves.
+    fn write_parts_of_device(&mut self) {
         for (inner, (key, name), property) in [
             (
                 Inner::Device,
@@ -71,24 +88,18 @@ impl<'t> Properties<'_, '_, '_, 't> {
             let switch = self.inner(Inner::Network, name);
             self.add_switch(property, switch, origin_of(Inner::Network, key));
         }
-        for ((key, name), property) in [
-            (asked!("locale"), name!("$locale")),
-            (asked!("timezone"), name!("$timezone")),
-        ] {
-            let value = self.source.context.named(name);
-            self.add_text(property, value, Origin::Under("context", key.as_bytes()));
-        }
     }
 
     pub(super) fn write_device_id(&mut self) {
-        let text = self.source.context_text;
-        let id = Id::of(self.inner(Inner::Device, name!("id")), text, Mode::Enriched);
-        let id = id.says(text);
+        let said = self.source.context_said;
+        let id = self.inner(Inner::Device, name!("id"));
+        let id = Id::of_said(id, said, Mode::Enriched);
+        let id = id.says(said);
         if let Some(id) = id.as_deref().and_then(usable_device) {
             return self.add_any(name!("$device_id"), &id, Origin::Fixed("context.device.id"));
         }
         if self.library == Library::Browser {
-            if let Some(anonymous_id) = self.settled.visitor(self.source.text) {
+            if let Some(anonymous_id) = self.settled.visitor(self.source.said) {
                 let escapes = Escapes::of(&anonymous_id);
                 self.add(
                     name!("$device_id"),
@@ -164,13 +175,14 @@ impl<'t> Properties<'_, '_, '_, 't> {
         has_model: bool,
     ) {
         let known = parsed.refined(hints);
-        // The SDK's own word on its system beats the user agent's.
-        let sdk_knows_os = self.mapped.has(Target::Os);
+        // The SDK's own word on its system beats the user agent's, and so does the caller's.
+        let sdk_knows_os = self.mapped.has(Target::Os) || self.caller_has(name!("$os"));
+        let names_browser = self.given.browser.is_some() || self.caller_has(name!("$browser"));
         if let Some(browser) = known.browser {
             self.add(name!("$browser"), browser, Escapes::None, USER_AGENT);
         }
         // A version of another browser than the one that stands there would be a lie.
-        if let (Some(version), None) = (known.browser_version, self.given.browser) {
+        if let (Some(version), false) = (known.browser_version, names_browser) {
             self.add_json(name!("$browser_version"), version, USER_AGENT);
         }
         if let (Some(os), false) = (known.os, sdk_knows_os) {
@@ -297,12 +309,5 @@ impl<'t> Properties<'_, '_, '_, 't> {
 }
 
 fn origin_of(inner: Inner, key: &str) -> Origin<'_> {
-    let part = match inner {
-        Inner::Device => "context.device",
-        Inner::App => "context.app",
-        Inner::Network => "context.network",
-        Inner::Screen => "context.screen",
-        _ => "context",
-    };
-    Origin::Under(part, key.as_bytes())
+    Origin::Under(inner.path(), key.as_bytes())
 }

@@ -5,21 +5,22 @@
 
 use super::super::super::enrich::url::Query;
 use super::super::super::explain::Origin;
-use super::super::super::json::{name, write_string, Sink};
+use super::super::super::json::{name, write_string, Shape, Sink};
 use super::super::super::library::Library;
 use super::super::super::message::find;
 use super::Properties;
-use crate::segment::Kind;
 
 impl Properties<'_, '_, '_, '_> {
     /// `$set` with the ids on calls that have none of their own.
     pub(super) fn write_meta_ids(&mut self) {
-        let calls = matches!(self.plan.kind, Kind::Track | Kind::Page | Kind::Screen);
+        let tells_an_event = self.plan.kind.tells_an_event();
         let is_identified = self.settled.user_id.value().is_some();
         // PostHog drops what sets something and wants no profile, or leaves it undone.
-        let has_profile = !self.caller_has(name!("$process_person_profile"))
+        let refused = self.callers(name!("$process_person_profile"));
+        let has_profile = refused.is_none_or(|refused| refused.shape != Shape::False)
             && !self.wants_no_profile(is_identified);
-        if !calls || !has_profile || self.has(name!("$set")) || self.sets_context_traits() {
+        if !tells_an_event || !has_profile || self.has(name!("$set")) || self.sets_context_traits()
+        {
             return;
         }
         self.set_meta_ids();
@@ -74,7 +75,7 @@ impl Properties<'_, '_, '_, '_> {
         };
         let url = self.current_url();
         let fbclid = Query::of(url.as_deref().unwrap_or_default()).get("fbclid");
-        let own = self.look_into(traits);
+        let own = self.look_into_text(traits);
         for (name, id) in [
             ("$fbc", ids.click(fbclid.as_deref())),
             ("$fbp", ids.browser()),

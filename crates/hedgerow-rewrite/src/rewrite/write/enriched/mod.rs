@@ -114,9 +114,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         if !value.is_empty() && !self.has(key) {
             self.claim(key);
             self.key(key, origin);
-            self.out.push(b'"');
-            self.out.extend_from_slice(value.as_bytes());
-            self.out.push(b'"');
+            self.out.quoted(value.as_bytes());
         }
     }
 
@@ -156,13 +154,19 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.add_value(key, (text, value), origin);
     }
 
+    #[inline(always)]
     fn add_value(&mut self, key: Name, (text, value): (&[u8], Option<Value>), origin: Origin<'_>) {
         if let Some(value) = value {
-            if !self.has(key) {
-                self.claim(key);
-                self.key(key, origin);
-                self.out.span(text, value.span);
-            }
+            self.add_part(key, (text, value), origin);
+        }
+    }
+
+    #[inline(never)]
+    fn add_part(&mut self, key: Name, (text, value): (&[u8], Value), origin: Origin<'_>) {
+        if !self.has(key) {
+            self.claim(key);
+            self.key(key, origin);
+            self.out.span(text, value.span);
         }
     }
 
@@ -173,14 +177,14 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     /// A text of the context's first level that says something.
     pub(super) fn context_text_of(&self, key: Name) -> Option<Cow<'t, str>> {
-        let context_text: &'t [u8] = self.source.context_text;
+        let context_said: &'t str = self.source.context_said;
         let value = self.source.context.named(key)?;
-        usable::text(value, context_text)
+        usable::said(value, context_said)
     }
 
     /// A text of one of the context's objects that says something.
     pub(super) fn inner_text(&self, inner: Inner, key: Name) -> Option<Cow<'t, str>> {
-        let context_text: &'t [u8] = self.source.context_text;
-        usable::text(self.inner(inner, key)?, context_text)
+        let context_said: &'t str = self.source.context_said;
+        usable::said(self.inner(inner, key)?, context_said)
     }
 }

@@ -49,7 +49,7 @@ impl Properties<'_, '_, '_, '_> {
 
     pub(super) fn write_person(&mut self) {
         let is_identified = self.settled.user_id.value().is_some();
-        if !matches!(self.plan.kind, Kind::Group | Kind::Alias) {
+        if self.plan.kind.has_properties() {
             let origin = Origin::Fixed("whether there is a userId");
             let text = if is_identified { "true" } else { "false" };
             self.add_json(name!("$is_identified"), text, origin);
@@ -109,15 +109,13 @@ impl Properties<'_, '_, '_, '_> {
 
     /// Whether the context's traits set person properties on a call of this kind.
     fn traits_count(&self) -> bool {
-        self.desk.mapping.context_traits == ContextTraits::Always
-            && matches!(self.plan.kind, Kind::Track | Kind::Page | Kind::Screen)
+        self.desk.mapping.context_traits == ContextTraits::Always && self.plan.kind.tells_an_event()
     }
 
     /// Whether the event is to leave persons alone. What changes them never is: PostHog would drop
     /// it (posthog-ingestion 4.4).
     pub(super) fn wants_no_profile(&self, is_identified: bool) -> bool {
-        let says_what = matches!(self.plan.kind, Kind::Track | Kind::Page | Kind::Screen);
-        if self.changes_persons || !says_what {
+        if self.changes_persons || !self.plan.kind.tells_an_event() {
             return false;
         }
         match self.desk.mapping.person_profiles {

@@ -28,7 +28,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     pub(super) fn write_page(&mut self) {
-        if matches!(self.plan.kind, Kind::Group | Kind::Alias) {
+        if !self.plan.kind.has_properties() {
             return;
         }
         let current_url = self.current_url();
@@ -120,30 +120,32 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     /// The URL that `$current_url` says in the end.
     pub(super) fn current_url(&self) -> Option<Cow<'t, str>> {
-        let text: &'t [u8] = self.source.text;
-        let own = |value: Value| value.is_string().then(|| value.says(text));
+        let said: &'t str = self.source.said;
+        let own = |value: Value| value.is_string().then(|| value.reads(said));
         if let Some(url) = self.given.url {
             return own(url);
         }
         if let Some(url) = self.callers(name!("$current_url")) {
             return own(url);
         }
-        let context_text: &'t [u8] = self.source.context_text;
+        let context_said: &'t str = self.source.context_said;
         let literal = self.source.context.named(name!("page.url"));
         let url = literal.or_else(|| self.inner(Inner::Page, name!("url")))?;
-        url.is_string().then(|| url.says(context_text))
+        url.is_string().then(|| url.reads(context_said))
     }
 
     /// What `$referrer` says in the end; a page call's own referrer is added if there is no other.
     fn referrer(&mut self) -> Option<Cow<'t, str>> {
-        let text: &'t [u8] = self.source.text;
+        let said: &'t str = self.source.said;
         if let Some(referrer) = self.callers(name!("$referrer")) {
-            return referrer.is_string().then(|| referrer.says(text));
+            return referrer.is_string().then(|| referrer.reads(said));
         }
-        let context_text: &'t [u8] = self.source.context_text;
+        let context_said: &'t str = self.source.context_said;
         let literal = self.source.context.named(name!("page.referrer"));
-        if let Some(referrer) = literal.or_else(|| self.inner(Inner::Page, name!("referrer"))) {
-            return referrer.is_string().then(|| referrer.says(context_text));
+        let of_page = literal.or_else(|| self.inner(Inner::Page, name!("referrer")));
+        let of_page = of_page.filter(|it| !usable::says_undefined(*it, context_said.as_bytes()));
+        if let Some(referrer) = of_page {
+            return referrer.is_string().then(|| referrer.reads(context_said));
         }
         if self.plan.kind != Kind::Page {
             return None;
@@ -156,7 +158,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             Some(referrer),
             Origin::Fixed("properties.referrer"),
         );
-        Some(referrer.says(text))
+        Some(referrer.reads(said))
     }
 
     /// Campaign parameters and click ids, of the URL or of the page's search.
@@ -164,7 +166,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let search;
         let mut query = Query::of(current_url.unwrap_or_default());
         let mut origin = Origin::Fixed("the query of $current_url");
-        if query.pairs().next().is_none() {
+        if query.is_empty() {
             search = self.inner_text(Inner::Page, name!("search"));
             query = Query::of(search.as_deref().unwrap_or_default());
             escapes = search.as_ref().map_or(Escapes::None, Escapes::of);

@@ -13,7 +13,7 @@ const TOLERANCE: Duration = Duration::from_secs(10);
 
 /// The spool's own time. It begins with the time of day when the file is made, and from then on goes
 /// on by itself.
-pub(super) struct Passing {
+pub(super) struct SpoolClock {
     clock: Clock,
     /// What it was then.
     base: (SystemTime, Instant),
@@ -37,7 +37,7 @@ pub(super) enum Jump {
     Back(Duration),
 }
 
-impl Passing {
+impl SpoolClock {
     pub(super) fn new(clock: Clock) -> Self {
         let (now, at) = (clock(), Instant::now());
         Self {
@@ -109,40 +109,40 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_is_noticed_and_moves_nothing() {
         let wall = UNIX_EPOCH + 20_000 * DAY;
-        let mut passing = Passing::new(Arc::new(move || wall));
-        let start = passing.seen.1;
+        let mut clock = SpoolClock::new(Arc::new(move || wall));
+        let start = clock.seen.1;
         let second = Duration::from_secs(1);
-        assert_eq!(passing.look_at(wall + second, start + second), None);
+        assert_eq!(clock.look_at(wall + second, start + second), None);
         let set = wall + 30 * DAY;
         assert_eq!(
-            passing.look_at(set, start + 2 * second),
+            clock.look_at(set, start + 2 * second),
             Some(Jump::Forward(30 * DAY - 2 * second))
         );
         // Once for each jump.
-        assert_eq!(passing.look_at(set + second, start + 3 * second), None);
+        assert_eq!(clock.look_at(set + second, start + 3 * second), None);
         assert_eq!(
-            passing.look_at(wall, start + 3 * second),
+            clock.look_at(wall, start + 3 * second),
             Some(Jump::Back(30 * DAY + second))
         );
         // Slowly put right: no jump.
         let slow = wall + second + Duration::from_secs(5);
-        assert_eq!(passing.look_at(slow, start + 4 * second), None);
-        assert_eq!(passing.at(start + 4 * second), wall + 4 * second);
+        assert_eq!(clock.look_at(slow, start + 4 * second), None);
+        assert_eq!(clock.at(start + 4 * second), wall + 4 * second);
     }
 
     #[test]
     fn it_goes_on_where_the_file_was_left_whatever_the_time_of_day_is() {
         let (wall, left) = (UNIX_EPOCH + 20_000 * DAY, UNIX_EPOCH + 19_000 * DAY);
-        let mut passing = Passing::new(Arc::new(move || wall));
-        passing.resume(Some(left));
-        let now = passing.now();
+        let mut clock = SpoolClock::new(Arc::new(move || wall));
+        clock.resume(Some(left));
+        let now = clock.now();
         assert!(now >= left && now < left + DAY);
         // Asked again, it never goes back.
-        passing.resume(Some(left - DAY));
-        assert!(passing.now() >= now);
-        passing.resume(Some(left + DAY));
-        assert!(passing.now() >= left + DAY);
-        let mut fresh = Passing::new(Arc::new(move || wall));
+        clock.resume(Some(left - DAY));
+        assert!(clock.now() >= now);
+        clock.resume(Some(left + DAY));
+        assert!(clock.now() >= left + DAY);
+        let mut fresh = SpoolClock::new(Arc::new(move || wall));
         fresh.resume(None);
         assert!(fresh.now() >= wall);
     }

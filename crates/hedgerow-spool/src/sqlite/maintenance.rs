@@ -1,11 +1,11 @@
 //! What the spool does by itself once a second: age, the dead letters' share, the size of its file.
 
-use super::passing::Jump;
-use super::worker::{Letters, Worker, LOG_BYTES, SMALL_STEP};
+use super::clock::Jump;
+use super::worker::{DeadLetterShare, Worker, LOG_BYTES, SMALL_STEP};
 use crate::store::Counters;
 use crate::SpoolError;
 
-/// Events or letters that one round drops for their age.
+/// Events or dead letters that one round drops for their age.
 const EXPIRED_AT_ONCE: usize = 10_000;
 
 /// Free pages that are worth shortening the file for.
@@ -21,16 +21,16 @@ impl Worker {
             log::debug!("the spool cannot be opened: {error}");
             return;
         }
-        if !self.settled.is_empty() {
+        if !self.delivered.is_empty() {
             self.forget(Vec::new());
         }
-        if self.passing.is_due(self.settings.max_age) {
+        if self.clock.is_due(self.settings.max_age) {
             self.remember();
         }
         self.expire();
-        self.crowd_out();
+        self.evict_dead_letters();
         self.measure();
-        self.take_stock();
+        self.update_gauges();
         if let Err(error) = self.shrink() {
             log::debug!("the spool's file cannot be shortened: {error}");
         }
@@ -50,7 +50,7 @@ impl Worker {
     }
 
     fn look_at_the_clock(&mut self) {
-        let (seconds, way) = match self.passing.look() {
+        let (seconds, way) = match self.clock.look() {
             None => return,
             Some(Jump::Forward(by)) => (by.as_secs(), "forward"),
             Some(Jump::Back(by)) => (by.as_secs(), "back"),
@@ -67,27 +67,29 @@ impl Worker {
         if self.failed.is_some() || self.database.is_none() || self.checkpoint().is_err() {
             return;
         }
-        let now = self.passing.now();
+        let now = self.clock.now();
         let Some(database) = &mut self.database else {
             return;
         };
         let written = database.write(|writing| writing.remember(now));
         match written.and_then(|()| database.logged()) {
             Ok(logged) => self.logged = logged,
-            Err(error) => log::debug!("the spool's age cannot be written down: {error}"),
+            Err(error) => log::debug!("the spool's time cannot be written down: {error}"),
         }
-        self.passing.remembered();
+        self.clock.remembered();
     }
 
-    fn crowd_out(&mut self) {
-        let (Letters::Changed, Some(database)) = (self.letters, &mut self.database) else {
+    fn evict_dead_letters(&mut self) {
+        let (DeadLetterShare::Unchecked, Some(database)) =
+            (self.dead_letter_share, &mut self.database)
+        else {
             return;
         };
         let limit = self.settings.max_size / 10;
-        match database.write(|writing| writing.crowd_out(limit)) {
+        match database.write(|writing| writing.evict_dead_letters(limit)) {
             Ok(number) => {
-                self.letters = Letters::Counted;
-                Counters::add(&self.shared.counters.crowded_out, number);
+                self.dead_letter_share = DeadLetterShare::Checked;
+                Counters::add(&self.shared.counters.dead_letters_evicted, number);
                 if number > 0 {
                     log::error!(
                         "{number} dead letters were dropped: they may hold a tenth of max_size"
@@ -99,7 +101,7 @@ impl Worker {
     }
 
     fn expire(&mut self) {
-        let Some(limit) = self.passing.now().checked_sub(self.settings.max_age) else {
+        let Some(limit) = self.clock.now().checked_sub(self.settings.max_age) else {
             return;
         };
         let Some(database) = &mut self.database else {
@@ -119,7 +121,7 @@ impl Worker {
                         gone.letters
                     );
                     Counters::add(&self.shared.counters.expired, events + gone.letters);
-                    self.unlearn(gone.events);
+                    self.forget_keys(gone.events);
                 }
             }
             Err(SpoolError::NoSpace) => {

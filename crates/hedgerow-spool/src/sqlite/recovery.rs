@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use rusqlite::{params, Connection, OpenFlags};
 
-use super::database::{Absent, Database};
+use super::database::{Database, Opener};
+use super::migration::{OLD_DEAD_LETTERS, OLD_FORMAT};
 use crate::event::milliseconds;
 use crate::{SpoolError, SpooledEvent};
 
@@ -20,7 +21,7 @@ const STEP: usize = 1_000;
 
 /// What became of a damaged spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Salvaged {
+pub(crate) struct Recovered {
     /// Where the damaged files are now.
     pub(crate) aside: PathBuf,
     /// Events that moved into the new file.
@@ -30,35 +31,35 @@ pub(crate) struct Salvaged {
 }
 
 /// Moves the damaged files of `folder` aside and starts a new spool with what can be read.
-pub(crate) fn salvage(folder: &Path, now: SystemTime) -> Result<(Database, Salvaged), SpoolError> {
+pub(crate) fn recover(folder: &Path, now: SystemTime) -> Result<(Database, Recovered), SpoolError> {
     let aside = set_aside(folder, now).map_err(|source| SpoolError::Folder {
         path: folder.to_owned(),
         source: Arc::new(source),
     })?;
-    let mut database = Database::open(folder, Absent::Create)?;
-    let mut salvaged = Salvaged {
+    let mut database = Database::open(folder, Opener::Proxy)?;
+    let mut recovered = Recovered {
         aside,
         events: 0,
         letters: 0,
     };
     let opened = Connection::open_with_flags(
-        salvaged.aside.join("spool.db"),
+        recovered.aside.join("spool.db"),
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     );
     if let Ok(source) = opened {
-        salvaged.events = copy_events(&source, &mut database, now)?;
-        salvaged.letters = copy_letters(&source, &mut database)?;
+        recovered.events = copy_events(&source, &mut database, now)?;
+        recovered.letters = copy_letters(&source, &mut database)?;
     }
-    Ok((database, salvaged))
+    Ok((database, recovered))
 }
 
 /// Copies everything from a database whose file has been deleted under it.
-pub(crate) fn rescue(
+pub(crate) fn copy_deleted(
     source: &Database,
     folder: &Path,
     now: SystemTime,
 ) -> Result<Database, SpoolError> {
-    let mut database = Database::open(folder, Absent::Create)?;
+    let mut database = Database::open(folder, Opener::Proxy)?;
     copy_events(source.connection(), &mut database, now)?;
     copy_letters(source.connection(), &mut database)?;
     Ok(database)
@@ -137,28 +138,32 @@ fn flush(
 
 fn copy_letters(source: &Connection, target: &mut Database) -> Result<u64, SpoolError> {
     let mut copied = 0;
-    scan(source, "letter", |id| {
-        let found = source
-            .prepare_cached(
-                "SELECT id, (SELECT name FROM project WHERE id = letter.project), arrived, buried,
-                 status, reason, body FROM letter WHERE id > ?1 ORDER BY id LIMIT 1",
-            )
-            .and_then(|mut statement| {
-                statement.query_row([id], |row| {
-                    Ok((
-                        row.get::<_, i64>(0)?,
-                        row.get::<_, String>(1)?,
-                        row.get::<_, i64>(2)?,
-                        row.get::<_, i64>(3)?,
-                        row.get::<_, i64>(4)?,
-                        row.get::<_, String>(5)?,
-                        row.get::<_, Vec<u8>>(6)?,
-                    ))
-                })
-            });
-        let (id, project, arrived, buried, status, reason, body) = found?;
+    let format = source.pragma_query_value(None, "user_version", |row| row.get(0));
+    let (table, refused_at) = match format {
+        Ok(OLD_FORMAT) => OLD_DEAD_LETTERS,
+        _ => ("dead_letter", "refused_at"),
+    };
+    let next = format!(
+        "SELECT id, (SELECT name FROM project WHERE id = {table}.project), arrived, {refused_at},
+         status, reason, body FROM {table} WHERE id > ?1 ORDER BY id LIMIT 1"
+    );
+    scan(source, table, |id| {
+        let found = source.prepare_cached(&next).and_then(|mut statement| {
+            statement.query_row([id], |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, i64>(2)?,
+                    row.get::<_, i64>(3)?,
+                    row.get::<_, i64>(4)?,
+                    row.get::<_, String>(5)?,
+                    row.get::<_, Vec<u8>>(6)?,
+                ))
+            })
+        });
+        let (id, project, arrived, refused_at, status, reason, body) = found?;
         target.write(|writing| {
-            writing.put_letter(&project, params![arrived, buried, status, reason, body])
+            writing.insert_dead_letter(&project, params![arrived, refused_at, status, reason, body])
         })?;
         copied += 1;
         Ok(id)

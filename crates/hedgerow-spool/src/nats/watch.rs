@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 
 use super::streams::Streams;
 use super::{remote, Inner};
-use crate::store::Last;
+use crate::store::FinalBatch;
 use crate::SpoolError;
 
 /// How often the streams are asked what waits.
@@ -25,25 +25,25 @@ const NEAR: Duration = Duration::from_secs(2);
 
 /// What the one that drains tells the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum Notice {
     /// It is sending all that waits.
-    Closing,
+    FinalBatch,
     /// Everything up to this message of the stream has been delivered.
-    Open { through: i64 },
+    QueueEmpty { through: i64 },
 }
 
-impl End {
+impl Notice {
     fn to_text(self) -> String {
         match self {
-            Self::Closing => "closing".to_owned(),
-            Self::Open { through } => format!("open {through}"),
+            Self::FinalBatch => "closing".to_owned(),
+            Self::QueueEmpty { through } => format!("open {through}"),
         }
     }
 
     fn of_text(text: &[u8]) -> Option<Self> {
         match std::str::from_utf8(text).ok()? {
-            "closing" => Some(Self::Closing),
-            other => Some(Self::Open {
+            "closing" => Some(Self::FinalBatch),
+            other => Some(Self::QueueEmpty {
                 through: other.strip_prefix("open ")?.parse().ok()?,
             }),
         }
@@ -91,7 +91,7 @@ pub(super) async fn look(inner: Arc<Inner>) {
     loop {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             let measured = inner.measure().await;
-            condition = condition.after(inner.doubting(measured).await);
+            condition = condition.after(inner.recheck(measured).await);
             let unusable = condition == Condition::Reported;
             inner.unusable.store(unusable, Ordering::Relaxed);
             inner.compare_sizes(&mut payload).await;
@@ -119,7 +119,7 @@ pub(super) async fn look(inner: Arc<Inner>) {
         near.retain(|project, until| {
             let goes_on = Instant::now() < *until;
             if !goes_on {
-                inner.gauges.of(project).set_last(Last::No);
+                inner.gauges.of(project).set_final_batch(FinalBatch::None);
             }
             goes_on
         });
@@ -128,7 +128,7 @@ pub(super) async fn look(inner: Arc<Inner>) {
 
 impl Inner {
     /// Tells the others; a process that misses it goes on as before.
-    pub(super) async fn tell(&self, project: &str, end: End) {
+    pub(super) async fn tell(&self, project: &str, end: Notice) {
         let Ok(streams) = self.streams().await else {
             return;
         };
@@ -155,7 +155,8 @@ impl Inner {
         let Ok(streams) = self.streams().await else {
             return;
         };
-        let (Some(project), Some(end)) = (streams.project_of(subject), End::of_text(text)) else {
+        let (Some(project), Some(end)) = (streams.project_of(subject), Notice::of_text(text))
+        else {
             return;
         };
         if self.leads(&project) {
@@ -163,11 +164,11 @@ impl Inner {
         }
         let gauge = self.gauges.of(&project);
         match end {
-            End::Closing => {
-                gauge.set_last(Last::UnderWay);
+            Notice::FinalBatch => {
+                gauge.set_final_batch(FinalBatch::InFlight);
                 near.insert(project, Instant::now() + NEAR);
             }
-            End::Open { through } => {
+            Notice::QueueEmpty { through } => {
                 // In this order: what is added after the first line makes the last one void.
                 let additions = gauge.additions();
                 let own = self
@@ -179,7 +180,7 @@ impl Inner {
                 if own.is_none_or(|own| own <= through) {
                     gauge.correct(additions, |_| 0);
                 }
-                gauge.set_last(Last::No);
+                gauge.set_final_batch(FinalBatch::None);
                 near.remove(&project);
             }
         }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 /// A bucket of events that fills with time. A batch larger than the bucket is let through when the
 /// bucket is full, and paid for afterwards.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RateLimit {
     per_second: f64,
     left: f64,
     at: Instant,
 }
 
-impl Pace {
+impl RateLimit {
     /// So many events a second, and as many at once.
     pub(super) fn new(per_second: u32, now: Instant) -> Self {
         let per_second = f64::from(per_second.max(1));
@@ -41,10 +41,10 @@ mod tests {
     fn the_rate_holds_over_time_whatever_the_batches() {
         let start = Instant::now();
         for batch in [1, 30, 250] {
-            let mut pace = Pace::new(100, start);
+            let mut rate_limit = RateLimit::new(100, start);
             let (mut now, mut sent) = (start, 0);
             while sent < 10_000 {
-                now += pace.take(batch, now);
+                now += rate_limit.take(batch, now);
                 sent += batch;
             }
             let seconds = (now - start).as_secs_f64();

@@ -10,8 +10,8 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::message::{arrival, unpack, FIRST_ARRIVAL};
-use super::streams::{self, Made, Streams, GIVEN_OUT};
-use crate::store::{Gauge, Held, Lead, Portion, Position, Rest, Taken};
+use super::streams::{self, Created, Streams, GIVEN_OUT};
+use crate::store::{Gauge, Lead, PeekLimit, Peeked, Position, QueuedEvent, Rest};
 use crate::SpoolError;
 
 /// How long the next message of those that were asked for may take.
@@ -35,8 +35,8 @@ const REMEMBERED: usize = 100_000;
 
 /// The part of a project's events that is in this process.
 #[derive(Default)]
-pub(super) struct Drainage {
-    lead: Option<streams::Held>,
+pub(super) struct ProjectQueue {
+    lead: Option<streams::HeldLead>,
     feed: Option<Feed>,
     messages: BTreeMap<i64, Message>,
     done: BTreeSet<i64>,
@@ -50,7 +50,7 @@ pub(super) struct Drainage {
 struct Feed {
     consumer: Consumer<pull::Config>,
     /// The stream that it belongs to.
-    made: Made,
+    made: Created,
     /// Messages that it gives out before some of them are acknowledged.
     most: usize,
     /// Messages that may be asked for at once.
@@ -58,7 +58,7 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(consumer: Consumer<pull::Config>, made: Made) -> Self {
+    fn new(consumer: Consumer<pull::Config>, made: Created) -> Self {
         let config = &consumer.cached_info().config;
         let bound = |said: i64, most: usize| match usize::try_from(said) {
             Ok(said @ 1..) => said.min(most),
@@ -99,7 +99,7 @@ struct Message {
     acker: Acker,
 }
 
-impl Drainage {
+impl ProjectQueue {
     pub(super) fn leads(&self) -> bool {
         self.lead
             .as_ref()
@@ -133,7 +133,7 @@ impl Drainage {
         };
         let left = lead.left();
         self.lead = Some(lead);
-        let made = streams::made(&streams.waiting);
+        let made = streams::created(&streams.waiting);
         if !held || self.feed.as_ref().is_none_or(|feed| feed.made != made) {
             // What happened since is unknown: begin with the oldest that is there.
             self.forget();
@@ -151,15 +151,15 @@ impl Drainage {
     }
 
     /// The oldest events, fetched from the stream as far as they are not here yet.
-    pub(super) async fn take(
+    pub(super) async fn peek(
         &mut self,
-        portion: Portion,
+        limit: PeekLimit,
         gauge: &Gauge,
-    ) -> Result<Taken, SpoolError> {
+    ) -> Result<Peeked, SpoolError> {
         let mut rest = Rest::More;
         self.complete = None;
         let begun = Instant::now();
-        while !self.holds(portion) {
+        while !self.holds(limit) {
             if begun.elapsed() > LONGEST_TAKE && !self.messages.is_empty() {
                 break;
             }
@@ -193,33 +193,33 @@ impl Drainage {
             }
         }
         self.tell(gauge);
-        let mut events: Vec<Held> = Vec::new();
+        let mut events: Vec<QueuedEvent> = Vec::new();
         let mut bytes = 0;
         'all: for (number, message) in &self.messages {
             for (place, body) in &message.events {
                 bytes += body.len();
-                let enough = events.len() >= portion.events || bytes > portion.bytes;
+                let enough = events.len() >= limit.events || bytes > limit.bytes;
                 if enough && !events.is_empty() {
                     rest = Rest::More;
                     break 'all;
                 }
-                events.push(Held {
+                events.push(QueuedEvent {
                     position: Position(number * PLACES + place),
                     body: body.clone(),
                     first_arrival: message.first_arrival,
                 });
             }
         }
-        Ok(Taken { events, rest })
+        Ok(Peeked { events, rest })
     }
 
-    /// Whether a portion is here without asking the stream.
-    fn holds(&self, portion: Portion) -> bool {
+    /// Whether a limit is here without asking the stream.
+    fn holds(&self, limit: PeekLimit) -> bool {
         let (mut events, mut bytes) = (0, 0);
         self.messages.values().any(|message| {
             events += message.events.len();
             bytes += message.events.values().map(Bytes::len).sum::<usize>();
-            events >= portion.events || bytes > portion.bytes
+            events >= limit.events || bytes > limit.bytes
         })
     }
 
@@ -293,9 +293,9 @@ impl Drainage {
     }
 
     /// The event at a position, if it is still here.
-    pub(super) fn find(&self, position: Position) -> Option<Held> {
+    pub(super) fn find(&self, position: Position) -> Option<QueuedEvent> {
         let message = self.messages.get(&(position.0 / PLACES))?;
-        Some(Held {
+        Some(QueuedEvent {
             position,
             body: message.events.get(&(position.0 % PLACES))?.clone(),
             first_arrival: message.first_arrival,
@@ -310,7 +310,7 @@ impl Drainage {
     }
 
     /// Forgets events, and acknowledges messages of which none is left.
-    pub(super) async fn settle(&mut self, positions: Vec<Position>, gauge: &Gauge) {
+    pub(super) async fn acknowledge(&mut self, positions: Vec<Position>, gauge: &Gauge) {
         let number = positions.len() as u64;
         let mut bytes = 0;
         for position in positions {

@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering;
 
 /// What the dead letters were last counted by: they are counted again when it has changed.
 #[derive(Default)]
-pub(super) struct Stock {
+pub(super) struct LetterCount {
     counted: Option<Reason>,
 }
 
-/// What changes when letters come or go.
+/// What changes when dead letters come or go.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Reason {
-    /// Letters that this process has made and dropped.
+    /// Dead letters that this process has made and dropped.
     own: u64,
     /// What other processes have written: `hedgerow spool`, a predecessor.
     foreign: i64,
@@ -22,32 +22,33 @@ struct Reason {
 
 impl Worker {
     /// Looks at what is there; each second.
-    pub(super) fn take_stock(&mut self) {
-        if let Err(error) = self.stock() {
+    pub(super) fn update_gauges(&mut self) {
+        if let Err(error) = self.count() {
             log::debug!("what the spool holds cannot be counted: {error}");
         }
     }
 
-    fn stock(&mut self) -> Result<(), SpoolError> {
+    fn count(&mut self) -> Result<(), SpoolError> {
         let Some(database) = &self.database else {
             return Ok(());
         };
         let gauges = &self.shared.gauges;
         gauges.set_size(database.used()?, self.settings.max_size);
         let Counters {
-            buried,
+            dead_lettered,
             expired,
-            crowded_out,
+            dead_letters_evicted,
             ..
         } = &self.shared.counters;
-        let own = [buried, expired, crowded_out].map(|counter| counter.load(Ordering::Relaxed));
+        let own = [dead_lettered, expired, dead_letters_evicted]
+            .map(|counter| counter.load(Ordering::Relaxed));
         let reason = Some(Reason {
             own: own.iter().sum(),
             foreign: database.foreign_version()?,
         });
-        if self.stock.counted != reason {
-            gauges.set_dead_letters(&database.letter_counts()?);
-            self.stock.counted = reason;
+        if self.letter_count.counted != reason {
+            gauges.set_dead_letters(&database.dead_letter_counts()?);
+            self.letter_count.counted = reason;
         }
         Ok(())
     }

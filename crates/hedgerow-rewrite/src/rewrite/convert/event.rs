@@ -1,0 +1,242 @@
+//! The steps behind the scan: from a message to its event.
+
+use super::super::bearing::bearing;
+use super::super::enrich::meta_ids::MetaIds;
+use super::super::explain::Trace;
+use super::super::json::{Scratch, Sheet};
+use super::super::message::Part;
+use super::super::normalise::{settle, Naming, SentAt, Settling, Source};
+use super::super::plan::{Piece, Plan};
+use super::super::privacy::{ClickIds, Scrub, Subject, Treatment};
+use super::super::repeats::Tag;
+use super::super::session::Sessions;
+use super::super::spread::spreads_beyond;
+use super::super::write::{write_event, Aside, Gift, Which, WriteBuffers, Written};
+use super::super::{Arrival, Fault, Mode, Omission, Recipient, Rewriter, Verdict};
+use super::Shared;
+use crate::posthog::{Address, EventBearing, EventParts};
+
+/// Whether events leave together with those of other requests, and what was noted of the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rewrite) enum Gathered {
+    No,
+    Yes(Option<EventBearing>),
+}
+
+/// What is the same for all messages of a body.
+pub(in crate::rewrite) struct Request<'r> {
+    pub(in crate::rewrite) rewriter: &'r Rewriter,
+    pub(in crate::rewrite) arrival: &'r Arrival,
+    pub(in crate::rewrite) naming: Naming,
+    pub(in crate::rewrite) recipient: &'r Recipient,
+    /// How many bytes more of events are wanted.
+    pub(in crate::rewrite) room: usize,
+    /// What the batch says of all of them, if anything.
+    pub(in crate::rewrite) shared: Option<&'r Shared>,
+    pub(in crate::rewrite) sessions: &'r mut Sessions,
+    /// The visitor's group, as analytics.js keeps it in its cookie.
+    pub(in crate::rewrite) group_cookie: Option<&'r str>,
+    /// The ids that Meta's pixel keeps in the visitor's cookies.
+    pub(in crate::rewrite) meta_ids: Option<&'r MetaIds>,
+    /// The messages whose events PostHog has not accepted yet.
+    pub(in crate::rewrite) unconfirmed: &'r mut Vec<Tag>,
+    /// The messages whose times have been noted.
+    pub(in crate::rewrite) noted: &'r mut Vec<Tag>,
+    /// Notes where each property came from, if an explanation is asked for.
+    pub(in crate::rewrite) trace: Option<&'r mut Trace>,
+    /// The type of groups that is one too many.
+    pub(in crate::rewrite) sixth_group_type: Option<String>,
+    /// What its times had that could not be read.
+    pub(in crate::rewrite) unreadable: Unreadable,
+    /// What has to be known of the event to send it together with others', where that is done.
+    pub(in crate::rewrite) bearing: Gathered,
+    /// Where the event's parts stand, once it has been written, and how many bytes of other messages
+    /// follow.
+    pub(in crate::rewrite) parts: Option<(EventParts, usize)>,
+}
+
+/// Times of one message that could not be read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::rewrite) struct Unreadable {
+    pub(in crate::rewrite) time: bool,
+    pub(in crate::rewrite) sent_at: bool,
+}
+
+/// Where one message's event is made.
+pub(super) struct Memory<'m> {
+    /// How many bytes of other messages follow.
+    pub(super) behind: usize,
+    pub(super) sheet: &'m mut Sheet,
+    pub(super) scrubbed: &'m mut Vec<u8>,
+    pub(super) gift: (Which, &'m mut Gift),
+    pub(super) aside: &'m mut Part,
+    pub(super) scratch: &'m mut Scratch,
+}
+
+/// The steps behind the scan: normalise, map, check, write, and take out what must not leave.
+pub(super) fn event(
+    request: &mut Request<'_>,
+    source: Source<'_>,
+    index: usize,
+    out: &mut Vec<u8>,
+    memory: Memory<'_>,
+) -> Result<(), Verdict> {
+    let mapping = &request.rewriter.mapping;
+    let decision = mapping.privacy.of_message(request.arrival.signals, source);
+    let subject = match decision.treatment {
+        Treatment::Send => Subject::Kept,
+        Treatment::Anonymise => Subject::Removed,
+        Treatment::Drop => return Err(decision.reason.into()),
+    };
+    // A visitor who stays anonymous has no session, and gets no cookie.
+    let mut no_sessions = Sessions::default();
+    let repeats = request.rewriter.repeats.as_deref();
+    let settled = settle(
+        source,
+        &mut Settling {
+            mapping,
+            arrival: request.arrival,
+            naming: request.naming,
+            recipient: request.recipient,
+            batch_sent_at: request.shared.and_then(|shared| shared.sent_at),
+            index,
+            sessions: match subject {
+                Subject::Kept => &mut *request.sessions,
+                Subject::Removed => &mut no_sessions,
+            },
+            repeats,
+            noted: &mut *request.noted,
+        },
+    )?;
+    let content = repeats.and_then(|repeats| {
+        let message = (
+            request.recipient.posthog_cookie.as_str(),
+            settled.kind,
+            settled.message_id.as_ref(),
+        );
+        let texts = request.shared.map_or([&[][..]; 2], |shared| {
+            [shared.context_text.as_bytes(), &shared.integrations_text]
+        });
+        let content = repeats.content(message, source, texts)?;
+        Some((
+            content,
+            repeats.is_accepted(content, request.arrival.received_at?),
+        ))
+    });
+    if let Some((_, true)) = content {
+        return Err(Omission::Repeat.into());
+    }
+    let stranger;
+    let mut plan = Plan::reference(source, &settled);
+    if mapping.mode == Mode::Enriched {
+        plan.enrich(source, &settled, mapping)?;
+    }
+    plan.check(source)?;
+    let values = [source.message.properties.value, source.context.value];
+    if values
+        .into_iter()
+        .flatten()
+        .any(|value| spreads_beyond(value, request.rewriter.bounds.event))
+    {
+        return Err(Fault::TooLarge.into());
+    }
+    if !mapping.rules.is_empty() {
+        plan.follow_rules(source, &mapping.rules)?;
+    }
+    plan.check_profiles(source, mapping)?;
+    if subject == Subject::Removed {
+        plan.check_anonymous(source)?;
+        let moment = plan.moment(source);
+        stranger = settled.stranger(source, mapping, request.recipient, moment);
+        plan.distinct_id = Piece::Spelled(&stranger);
+        plan.distinct_id_from = "privacy: the visitor stays anonymous";
+    }
+    let Memory {
+        behind,
+        sheet,
+        scrubbed,
+        gift,
+        aside,
+        scratch,
+    } = memory;
+    let desk = WriteBuffers {
+        mapping,
+        user_agents: &request.rewriter.user_agents,
+        recipient: request.recipient,
+        group_types: (subject == Subject::Kept).then_some(&request.rewriter.group_types),
+        group_cookie: request.group_cookie.filter(|_| subject == Subject::Kept),
+        // They are what `click_ids` is about.
+        meta_ids: request
+            .meta_ids
+            .filter(|_| subject == Subject::Kept && mapping.privacy.click_ids == ClickIds::Keep),
+    };
+    let written = write_event(
+        (
+            &mut *sheet,
+            Aside {
+                part: aside,
+                scratch: &mut *scratch,
+                gift,
+            },
+        ),
+        desk,
+        &plan,
+        &settled,
+        source,
+        request.trace.as_deref_mut(),
+    );
+    let Written {
+        mut parts,
+        sixth_group_type,
+    } = written;
+    request.sixth_group_type = sixth_group_type;
+    let mut written = sheet.written(parts.length as usize);
+    if subject == Subject::Removed || mapping.privacy.scrubs() {
+        let trace = request.trace.as_deref_mut();
+        let shape = (plan.kind, request.rewriter.bounds.event);
+        let scrub = Scrub::new(&mapping.privacy, subject, shape, trace);
+        parts = scrub.run((written, parts), scrubbed, scratch)?;
+        written = scrubbed;
+    }
+    if is_too_large(written, request.rewriter.bounds.event) {
+        return Err(Fault::TooLarge.into());
+    }
+    if out.capacity() - out.len() < written.len() {
+        // Those that are still to come grow as this one did, more or less; few grow fourfold.
+        let following = behind / source.text.len().max(1);
+        let following = (written.len() + 1).saturating_mul(following);
+        let most = request.room.min(behind.saturating_mul(4));
+        // And what ends the batch.
+        const BEHIND_ALL: usize = 64;
+        let following = following.saturating_add(following / 16).min(most);
+        out.reserve(written.len() + following + BEHIND_ALL);
+    }
+    out.extend_from_slice(written);
+    request.parts = Some((parts, behind));
+    request.unreadable = Unreadable {
+        time: settled.unusable_time.is_some(),
+        sent_at: settled.sent_at == SentAt::Unreadable,
+    };
+    if let Gathered::Yes(noted) = &mut request.bearing {
+        let mut event = bearing(&plan, &settled, source);
+        if subject == Subject::Removed || mapping.privacy.scrubs() {
+            event.address = Address::OfTheRequest;
+        }
+        *noted = Some(event);
+    }
+    request
+        .unconfirmed
+        .extend(content.map(|(content, _)| content));
+    Ok(())
+}
+
+/// Capture's queue holds an event as a JSON string, in which each quote and backslash takes one
+/// byte more (posthog-ingestion 5.1).
+fn is_too_large(event: &[u8], limit: usize) -> bool {
+    const ENVELOPE: usize = 2048;
+    if event.len() * 2 + ENVELOPE <= limit {
+        return false;
+    }
+    let escaped = event.iter().filter(|byte| matches!(byte, b'"' | b'\\'));
+    event.len() + escaped.count() + ENVELOPE > limit
+}

@@ -1,0 +1,88 @@
+//! What a batch says of all its messages.
+
+use super::super::body::Heading;
+use super::super::json::{repair, Cleanliness, Scratch, Shape};
+use super::super::merge::Tree;
+use super::super::message::{Context, Part};
+use super::super::normalise::{is_said, moment, SentAt};
+use super::super::time::Reading;
+use super::super::{RewriteError, Timestamp};
+
+/// The batch's own values, ready to be used for every message of it.
+#[derive(Debug, Default)]
+pub(in crate::rewrite) struct Shared {
+    pub(super) context_text: String,
+    pub(super) context: Context,
+    pub(super) context_tree: Tree,
+    pub(super) integrations_text: Vec<u8>,
+    pub(super) integrations: Part,
+    pub(super) sent_at: Option<Timestamp>,
+    /// Whether there is one that cannot be read.
+    pub(in crate::rewrite) said_sent_at: SentAt,
+}
+
+/// Values of the envelope that are larger than this are refused: they would be copied into every
+/// event of the batch.
+const HEADING_LIMIT: usize = 64 * 1024;
+
+impl Shared {
+    pub(in crate::rewrite) fn new(
+        heading: &Heading,
+        scratch: &mut Scratch,
+    ) -> Result<Self, RewriteError> {
+        let mut shared = Self::default();
+        if let Some(text) = &heading.context {
+            let tidy = String::from_utf8(tidy(text, scratch)?);
+            // A clean text is UTF-8.
+            shared.context_text = tidy.map_err(|_| RewriteError::InvalidJson)?;
+            let text = shared.context_text.as_bytes();
+            shared.context.scan_text(text, scratch)?;
+            shared.context_tree.read(text, scratch)?;
+        }
+        if let Some(text) = &heading.integrations {
+            shared.integrations_text = tidy(text, scratch)?;
+            shared
+                .integrations
+                .scan_text(&shared.integrations_text, scratch)?;
+        }
+        if let Some(text) = &heading.sent_at {
+            let mut part = Part::default();
+            let text = tidy(text, scratch)?;
+            part.scan_text(&text, scratch)?;
+            let said = part.value.filter(|value| is_said(*value, &text));
+            shared.sent_at = said
+                .and_then(|value| moment(value, &text))
+                .map(Reading::timestamp);
+            if said.is_some() && shared.sent_at.is_none() {
+                shared.said_sent_at = SentAt::Unreadable;
+            }
+        }
+        Ok(shared)
+    }
+
+    /// How many bytes there are to look at anew for every message of the batch.
+    pub(in crate::rewrite) fn weight(&self) -> usize {
+        self.context_text.len() + self.integrations_text.len()
+    }
+
+    pub(super) fn has_context(&self) -> bool {
+        self.context
+            .value
+            .is_some_and(|value| value.shape == Shape::Object)
+    }
+}
+
+/// A clean text of one value.
+fn tidy(text: &[u8], scratch: &mut Scratch) -> Result<Vec<u8>, RewriteError> {
+    if text.len() > HEADING_LIMIT {
+        return Err(RewriteError::TooLarge);
+    }
+    let mut part = Part::default();
+    let valid = std::str::from_utf8(text).is_ok();
+    if part.scan_text(text, scratch)? == Cleanliness::Clean && valid {
+        return Ok(text.to_vec());
+    }
+    let mut repaired = Vec::with_capacity(text.len());
+    repair(&String::from_utf8_lossy(text), &mut repaired)?;
+    Ok(repaired)
+}

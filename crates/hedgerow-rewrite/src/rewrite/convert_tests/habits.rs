@@ -1,0 +1,175 @@
+//! What is remembered of the keys of earlier messages changes nothing that comes of the next one.
+
+use super::super::super::json::Scratch;
+use super::vectors::vectors;
+use super::*;
+
+/// What scanning a message with this memory gives.
+fn scanned(text: &str, scratch: &mut Scratch) -> String {
+    let mut message = Message::default();
+    let end = message.scan_first(text.as_bytes(), scratch);
+    format!("{end:?} {message:?}")
+}
+
+/// Scans all of these, one after the other and again, and says which are not as they are alone.
+fn differing(texts: &[String]) -> Vec<String> {
+    let mut scratch = Scratch::default();
+    let mut differing = Vec::new();
+    for text in texts.iter().chain(texts) {
+        let alone = scanned(text, &mut Scratch::default());
+        let behind_others = scanned(text, &mut scratch);
+        if alone != behind_others {
+            differing.push(format!("{text}\n  alone {alone}\n  then  {behind_others}"));
+        }
+    }
+    differing
+}
+
+/// Objects whose keys come in any order, twice, in disguise, with space around them or too long, now
+/// and then many times the same.
+#[test]
+fn a_message_is_scanned_as_if_there_had_been_none_before_it() {
+    let mut state = 1_u64;
+    let mut any = |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % below
+    };
+    let keys = [
+        "type",
+        "event",
+        "userId",
+        "messageId",
+        "context",
+        "properties",
+        "integrations",
+        "a",
+        "b",
+        "",
+        "name",
+        "url",
+        "page",
+        "library",
+        "campaign",
+        "anonymousId",
+        "originalTimestamp",
+        "é",
+        "thirteen-long",
+        "fourteen-bytes",
+        "fifteen-bytes--",
+        "sixteen-bytes---",
+        "seventeen-bytes--",
+        "twenty-nine-bytes-----------.",
+        "thirty-bytes-----------------.",
+        "twenty-nine-bytes----------_.",
+        "\\u0061",
+        "\\\"",
+        "type\\n",
+        "$set",
+        "All",
+        "path",
+    ];
+    let values = [
+        "1",
+        "\"x\"",
+        "\"a longer value, of more than a block\"",
+        "null",
+        "[{\"a\":1,\"a\":2}]",
+        "{}",
+        "[]",
+        "\"\\n\"",
+        "NaN",
+    ];
+    let mut texts = Vec::new();
+    for _ in 0..400 {
+        let entries = |depth: u64, any: &mut dyn FnMut(u64) -> u64| {
+            fn write(
+                depth: u64,
+                any: &mut dyn FnMut(u64) -> u64,
+                keys: &[&str],
+                values: &[&str],
+            ) -> String {
+                let mut out = Vec::new();
+                for _ in 0..any(9) {
+                    let key = keys[any(keys.len() as u64) as usize];
+                    let is_object = depth > 0 && any(3) == 0;
+                    let value = match is_object {
+                        true => write(depth - 1, any, keys, values),
+                        false => values[any(values.len() as u64) as usize].to_owned(),
+                    };
+                    let colon = [":", ":", ":", ":", " :", ": "][any(6) as usize];
+                    out.push(format!("\"{key}\"{colon}{value}"));
+                }
+                format!("{{{}}}", out.join([",", ",", ",", " , "][any(4) as usize]))
+            }
+            write(depth, any, &keys, &values)
+        };
+        let text = entries(2, &mut any);
+        for _ in 0..=any(4) {
+            texts.push(text.clone());
+            // The same with its last key once more, or cut, or without what stands last.
+            let cut = any(text.len() as u64 + 1) as usize;
+            if any(3) == 0 && text.is_char_boundary(cut) {
+                texts.push(text[..cut].to_owned());
+            }
+            if any(3) == 0 && text.len() > 2 {
+                texts.push(format!("{},\"a\":1,\"event\":2}}", &text[..text.len() - 1]));
+            }
+        }
+    }
+    let differing = differing(&texts);
+    assert!(
+        differing.is_empty(),
+        "{} of {}:\n{}",
+        differing.len(),
+        texts.len(),
+        differing.join("\n")
+    );
+}
+
+#[test]
+fn every_vector_is_scanned_as_if_there_had_been_none_before_it() {
+    let texts: Vec<String> = vectors().into_iter().map(|vector| vector.message).collect();
+    let differing = differing(&texts);
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+/// A key that is expected and comes a second time is found, wherever it stands.
+#[test]
+fn a_key_that_is_given_twice_is_found_among_those_that_are_expected() {
+    let keys = [
+        "type",
+        "event",
+        "a",
+        "a-key-that-is-longer-than-it",
+        "userId",
+    ];
+    let object = |keys: &[&str]| {
+        let entries: Vec<String> = keys.iter().map(|key| format!("\"{key}\":1")).collect();
+        format!("{{{}}}                ", entries.join(","))
+    };
+    let cleanliness = |text: &str, scratch: &mut Scratch| {
+        let mut message = Message::default();
+        message.scan_first(text.as_bytes(), scratch).unwrap().0
+    };
+    for first in 0..keys.len() {
+        for place in 0..=keys.len() {
+            let mut twice = keys.to_vec();
+            twice.insert(place, keys[first]);
+            let mut scratch = Scratch::default();
+            for _ in 0..5 {
+                assert_eq!(
+                    cleanliness(&object(&keys), &mut scratch),
+                    Cleanliness::Clean
+                );
+                let text = object(&twice);
+                assert_eq!(
+                    cleanliness(&text, &mut scratch),
+                    Cleanliness::Unclean,
+                    "{text}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Pulling: message by message, in steps that leave others their turn.
+
+use std::ops::Range;
+
+use super::super::body::Next;
+use super::super::convert::{Converted, Extent, Gathered, Request, Shared, Unreadable};
+use super::super::explain::Trace;
+use super::super::held_back::HeldFate;
+use super::super::normalise::{Naming, SentAt};
+use super::super::{Fate, Fault, Notice, RewriteError, Verdict, Watch};
+use super::{Found, Heads, Pulled, Rewrite, Step};
+use crate::posthog::{Batch, Keep};
+use crate::segment::Call;
+
+/// What one request may grow to, in bytes: so much, and so many for each byte of its body. A small
+/// body whose batch-level values are looked at, and copied, for very many messages must not keep a
+/// worker busy; the smallest messages there are grow fourfold.
+const GROWTH_FREE: usize = 32 << 20;
+const GROWTH_PER_BYTE: usize = 8;
+
+/// How much is done at one pull, so that no body keeps a worker much longer than a millisecond: so
+/// many messages, and so many bytes of them.
+const STEP_MESSAGES: usize = 1000;
+const STEP_BYTES: usize = 512 << 10;
+
+/// More refused messages than this are no mistake of a sender who means well, and each costs more
+/// than its bytes.
+const MOST_REFUSED: usize = 500;
+
+impl Rewrite {
+    pub(super) fn step(
+        &mut self,
+        batch: &mut Batch,
+        limit: usize,
+        watch: &mut dyn Watch,
+    ) -> Result<Step, RewriteError> {
+        let (mut messages, mut bytes) = (0, 0);
+        loop {
+            if batch.held() >= limit && batch.events() > 0 {
+                return Ok(Step::Pulled(Pulled::Full));
+            }
+            if self.grown > GROWTH_FREE + self.pushed.saturating_mul(GROWTH_PER_BYTE) {
+                return Err(RewriteError::TooLarge);
+            }
+            if self.refused > MOST_REFUSED {
+                return Err(RewriteError::TooManyRefused);
+            }
+            match self.find()? {
+                Found::Next(Next::Done) => {
+                    if self.body.take_late_sent_at() {
+                        watch.notice(Notice::LateSentAt);
+                    }
+                    return Ok(Step::Pulled(Pulled::Done));
+                }
+                Found::Next(Next::TooLarge) => {
+                    watch.message(self.index, b"", Fate::Refused(Fault::TooLarge));
+                    self.refused += 1;
+                    self.index += 1;
+                }
+                Found::Next(Next::Misjudged) => return Ok(Step::Misjudged),
+                Found::Next(_) => return Ok(Step::Pulled(Pulled::Starved)),
+                found @ Found::Message(..) if messages >= STEP_MESSAGES || bytes >= STEP_BYTES => {
+                    self.pending = Some(found);
+                    return Ok(Step::Pulled(Pulled::Paused));
+                }
+                Found::Message(range, extent) => {
+                    if self.index == 0 {
+                        self.mark = Some(batch.mark());
+                    }
+                    let length = self.message((range, extent), (batch, limit), watch)?;
+                    self.body.consumed(length);
+                    messages += 1;
+                    bytes += length;
+                }
+            }
+        }
+    }
+
+    /// Reads what the envelope says, before the first message.
+    #[inline(never)]
+    fn read_heads(&mut self, watch: &mut dyn Watch) -> Result<(), RewriteError> {
+        let heading = self.body.heading();
+        if heading.is_silent() {
+            self.shared = Heads::Silent;
+            return Ok(());
+        }
+        let converter = self.converter.get_or_insert_default();
+        let shared = Shared::new(heading, &mut converter.scratch)?;
+        if shared.said_sent_at == SentAt::Unreadable {
+            match self.body.is_provisional() {
+                true => self.held_back.notice(Notice::UnreadableSentAt),
+                false => watch.notice(Notice::UnreadableSentAt),
+            }
+        }
+        self.shared = Heads::Read(Box::new(shared));
+        Ok(())
+    }
+
+    fn message(
+        &mut self,
+        (range, extent): (Range<usize>, Extent),
+        (batch, limit): (&mut Batch, usize),
+        watch: &mut dyn Watch,
+    ) -> Result<usize, RewriteError> {
+        if matches!(self.shared, Heads::Unread) {
+            self.read_heads(watch)?;
+        }
+        let shared = match &self.shared {
+            Heads::Read(shared) => Some(&**shared),
+            Heads::Unread | Heads::Silent => None,
+        };
+        let weight = shared.map_or(0, Shared::weight);
+        let text = self.body.bytes(range.clone());
+        if let Some(trace) = &mut self.trace {
+            *trace = Trace::default();
+        }
+        let converter = self.converter.get_or_insert_default();
+        let mut request = Request {
+            rewriter: &self.rewriter,
+            arrival: &self.arrival,
+            naming: match (self.arrival.call, self.body.is_batch()) {
+                (Call::One(kind), false) => Naming::ByPath(kind),
+                (Call::One(kind), true) => Naming::ByMessage(Some(kind)),
+                (Call::Batch, _) => Naming::ByMessage(None),
+            },
+            recipient: &self.recipient,
+            room: limit.saturating_sub(batch.held()),
+            shared,
+            sessions: &mut self.sessions,
+            group_cookie: self.group_cookie.as_deref(),
+            meta_ids: self.meta_ids.as_ref(),
+            unconfirmed: &mut self.unconfirmed,
+            noted: &mut self.noted,
+            trace: self.trace.as_mut(),
+            sixth_group_type: None,
+            unreadable: Unreadable::default(),
+            bearing: if batch.gathers() {
+                Gathered::Yes(None)
+            } else {
+                Gathered::No
+            },
+            parts: None,
+        };
+        let index = self.index;
+        let grown = &mut self.grown;
+        let refused = &mut self.refused;
+        let held_back = &mut self.held_back;
+        let provisional = self.body.is_provisional();
+        let result = batch.append(|out| {
+            let before = out.len();
+            *grown += weight;
+            let converted = converter.convert(&mut request, (text, extent, index), out);
+            let mut notice = |notice: Notice<'_>| match provisional {
+                true => held_back.notice(notice),
+                false => watch.notice(notice),
+            };
+            if let Some(group_type) = &request.sixth_group_type {
+                notice(Notice::SixthGroupType { group_type });
+            }
+            if request.unreadable.time {
+                notice(Notice::UnreadableTime);
+            }
+            if request.unreadable.sent_at {
+                notice(Notice::UnreadableSentAt);
+            }
+            let Ok(Converted { length, verdict }) = &converted else {
+                return (Keep::Nothing, converted);
+            };
+            if let Some(Verdict::Refused(_)) = verdict {
+                *refused += 1;
+            }
+            let keep = match verdict {
+                None => {
+                    *grown += (out.len() - before).saturating_sub(weight);
+                    Keep::Event
+                }
+                Some(_) => Keep::Nothing,
+            };
+            if let (None, Some(trace)) = (verdict, request.trace.as_deref()) {
+                let mut explanation = Vec::new();
+                trace.write(&mut explanation);
+                watch.explained(index, &explanation);
+            }
+            if provisional {
+                let fate = match verdict {
+                    None => HeldFate::Event(before..out.len()),
+                    Some(verdict) => HeldFate::Verdict(*verdict),
+                };
+                held_back.message(index, range.start..range.start + length, fate);
+            } else {
+                let fate = match verdict {
+                    None => Fate::Event(out.get(before..).unwrap_or_default()),
+                    Some(verdict) => verdict.fate(),
+                };
+                watch.message(index, text.get(..*length).unwrap_or_default(), fate);
+            }
+            (keep, converted)
+        });
+        if let Gathered::Yes(Some(event)) = request.bearing {
+            batch.bear(event);
+        }
+        if let Some((parts, behind)) = request.parts {
+            batch.outline(parts, behind);
+        }
+        self.index += 1;
+        result.map(|converted| converted.length)
+    }
+}

@@ -1,0 +1,82 @@
+//! Whatever a message holds, it becomes what a second implementation says, which was written from
+//! the documents and reads JSON with `serde_json`.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[path = "independent/mod.rs"]
+mod independent;
+
+use std::path::Path;
+
+use independent::choices::bytes;
+use serde_json::Value;
+
+/// Others than the usual ones: `HEDGEROW_SEED` and `HEDGEROW_CASES`.
+fn number(name: &str, otherwise: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(otherwise)
+}
+
+/// Fails with the first differences, and with what repeats each.
+fn judge(tried: u64, wrong: &[String]) {
+    for said in wrong.iter().take(5) {
+        eprintln!("{said}\n");
+    }
+    assert!(wrong.is_empty(), "{} of {tried} differ", wrong.len());
+}
+
+#[test]
+fn every_generated_request_becomes_what_the_independent_implementation_says() {
+    let seed = number("HEDGEROW_SEED", 1);
+    let cases = number("HEDGEROW_CASES", 12_000);
+    eprintln!("HEDGEROW_SEED={seed} HEDGEROW_CASES={cases}");
+    let wrong: Vec<String> = (seed..seed + cases)
+        .filter_map(|case| {
+            let difference = independent::generated(&bytes(case, 120))?;
+            Some(format!(
+                "HEDGEROW_SEED={case} HEDGEROW_CASES=1\n{difference}"
+            ))
+        })
+        .collect();
+    judge(cases, &wrong);
+}
+
+/// The bodies of the recordings of real libraries, and the messages of the reference's vectors.
+fn bodies() -> Vec<String> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
+    let mut bodies = Vec::new();
+    for folder in ["recordings", "reference"] {
+        for entry in std::fs::read_dir(data.join(folder)).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let file: Value = serde_json::from_str(&text).unwrap();
+            let raw = file["body"].as_str().or(file["segment_raw"].as_str());
+            match (raw, &file["segment"]) {
+                (Some(raw), _) => bodies.push(raw.to_owned()),
+                (None, Value::Object(_)) => bodies.push(file["segment"].to_string()),
+                _ => {}
+            }
+        }
+    }
+    bodies
+}
+
+#[test]
+fn what_real_libraries_send_becomes_what_the_independent_implementation_says() {
+    let (mut tried, mut wrong) = (0, Vec::new());
+    for body in bodies() {
+        for choice in 0..14 {
+            let data = [&[choice % 2, choice / 2], body.as_bytes()].concat();
+            tried += 1;
+            wrong.extend(independent::raw(&data));
+        }
+    }
+    assert!(tried > 1_000, "{tried}");
+    judge(tried, &wrong);
+}

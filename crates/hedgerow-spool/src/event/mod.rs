@@ -1,0 +1,251 @@
+//! One rewritten event on its way into a spool.
+
+mod reading;
+mod stamp;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use hedgerow_rewrite::posthog::{EventView, Location, Outline};
+use sha1::{Digest, Sha1};
+
+use super::SpoolError;
+use stamp::{rfc3339, stamped, Stamp};
+
+pub use reading::events_of;
+#[cfg(any(feature = "sqlite", feature = "nats"))]
+pub(crate) use reading::{labels, Labels};
+
+/// A PostHog event as JSON text, with what a spool has to know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpooledEvent {
+    body: Bytes,
+    first_arrival: SystemTime,
+    dedup_key: u128,
+}
+
+/// When and from where the request of an event came: what capture itself would have taken from that
+/// request, and cannot take from the one that brings the event out of the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// When it arrived.
+    pub at: SystemTime,
+    /// The client's address as `X-Forwarded-For` would have shown it to PostHog; none where no
+    /// header would have been sent.
+    pub from: Option<IpAddr>,
+}
+
+/// At this moment, from an address that PostHog is not told.
+impl From<SystemTime> for Received {
+    fn from(at: SystemTime) -> Self {
+        Self { at, from: None }
+    }
+}
+
+impl SpooledEvent {
+    /// Takes one event as the rewriting wrote it, and when and from where its request came.
+    ///
+    /// What capture would have taken from that request is written into the event here: the time,
+    /// if it has none of its own (posthog-ingestion 3.5), and the address, if it has no `$ip` and
+    /// does not ask for no location (posthog-ingestion 2.2, 2.3). So it lands where it would have
+    /// landed without the spool. Everything else stays byte for byte.
+    ///
+    /// # Errors
+    /// [`SpoolError::NotAnEvent`] for anything but a JSON object.
+    pub fn new(body: Bytes, received: impl Into<Received>) -> Result<Self, SpoolError> {
+        let received = received.into();
+        let text = std::str::from_utf8(&body).map_err(|_| SpoolError::NotAnEvent)?;
+        let start = reading::object(text).ok_or(SpoolError::NotAnEvent)?;
+        // An event that says a field twice is capture's to refuse; here it is only kept.
+        let Some(read) = reading::read(text) else {
+            return Ok(Self {
+                dedup_key: digest(&[&body]),
+                body,
+                first_arrival: received.at,
+            });
+        };
+        let time = Time::of(read.timestamp.as_deref(), received.at);
+        let stamps = [
+            time.stamp(text, start),
+            received.from.and_then(|from| read.address(from, text)),
+        ];
+        let dedup_key = match read.uuid.as_deref().unwrap_or_default() {
+            // Without a uuid only the same bytes are the same.
+            "" => digest(&[text.as_bytes()]),
+            uuid => dedup_key(
+                uuid,
+                &read.event.unwrap_or_default(),
+                read.distinct_id,
+                time.day(),
+            ),
+        };
+        Ok(Self {
+            body: stamped(text, stamps).map_or_else(|| body.clone(), Bytes::from),
+            first_arrival: received.at,
+            dedup_key,
+        })
+    }
+
+    /// Takes the events out of a batch body, `{"api_key":…,"batch":[…]}`, in their order and
+    /// without copying them.
+    ///
+    /// # Errors
+    /// [`SpoolError::NotAnEvent`] if the body is not such a batch.
+    pub fn of_batch(body: &Bytes, received: impl Into<Received>) -> Result<Vec<Self>, SpoolError> {
+        let received = received.into();
+        let events = events_of(body)?.into_iter();
+        events.map(|event| Self::new(event, received)).collect()
+    }
+
+    /// The same for a batch that the rewriting has just written, and of which it has noted where its
+    /// events stand: nothing is parsed but what the note leaves open. Without a note it is
+    /// [`of_batch`](Self::of_batch).
+    ///
+    /// # Errors
+    /// Those of [`of_batch`](Self::of_batch).
+    pub fn of_written(
+        body: &Bytes,
+        outline: Option<&Outline>,
+        received: impl Into<Received>,
+    ) -> Result<Vec<Self>, SpoolError> {
+        let received = received.into();
+        let Some(outline) = outline else {
+            return Self::of_batch(body, received);
+        };
+        let mut events = Vec::with_capacity(outline.len());
+        let mut end = 0;
+        for view in outline.events(body) {
+            // A note that is not of this batch would cut its events in the wrong places.
+            let Some(event) = event_at(body, &view) else {
+                return Self::of_batch(body, received);
+            };
+            events.push(Self::of_view(event, &view, received)?);
+            end = view.place.end;
+        }
+        match events.len() == outline.len() && body.get(end) == Some(&b']') {
+            true => Ok(events),
+            false => Self::of_batch(body, received),
+        }
+    }
+
+    fn of_view(body: Bytes, view: &EventView<'_>, received: Received) -> Result<Self, SpoolError> {
+        let timestamp = view.timestamp();
+        let is_plain = view.timestamp_json.is_none() || timestamp.is_some();
+        if !is_plain || !view.event_json.starts_with('"') {
+            return Self::new(body, received);
+        }
+        let time = Time::of(timestamp.as_deref(), received.at);
+        let address = match (received.from, view.location) {
+            (Some(from), Location::Open) => Some(from),
+            _ => None,
+        };
+        let stamps = match (&time, address) {
+            (Time::Own(_), None) => None,
+            _ => {
+                let text = std::str::from_utf8(&body).map_err(|_| SpoolError::NotAnEvent)?;
+                let properties = view.properties.saturating_sub(view.place.start);
+                let address = address.and_then(|from| reading::address_at(from, text, properties));
+                stamped(text, [time.stamp(text, 0), address])
+            }
+        };
+        Ok(Self {
+            dedup_key: dedup_key(view.uuid, &view.name(), view.distinct_id_json, time.day()),
+            body: stamps.map_or(body, Bytes::from),
+            first_arrival: received.at,
+        })
+    }
+
+    /// The event's JSON text.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// When its request arrived, to the millisecond once it has been stored.
+    pub fn first_arrival(&self) -> SystemTime {
+        self.first_arrival
+    }
+
+    /// Equal for two events exactly if PostHog would collapse them (posthog-ingestion 3.4).
+    pub fn dedup_key(&self) -> u128 {
+        self.dedup_key
+    }
+}
+
+/// The event of this view, if there is one.
+fn event_at(batch: &Bytes, view: &EventView<'_>) -> Option<Bytes> {
+    let event = batch.get(view.place.clone())?;
+    let is_event = event.starts_with(b"{\"uuid\":\"") && event.ends_with(b"}");
+    is_event.then(|| batch.slice_ref(event))
+}
+
+/// The time of an event.
+enum Time<'t> {
+    /// The event's own.
+    Own(&'t str),
+    /// That of its request, which is written into it.
+    OfRequest(String),
+}
+
+impl<'t> Time<'t> {
+    fn of(own: Option<&'t str>, arrived: SystemTime) -> Self {
+        own.map_or_else(|| Self::OfRequest(rfc3339(arrived)), Self::Own)
+    }
+
+    fn day(&self) -> &str {
+        let time = match self {
+            Self::Own(time) => time,
+            Self::OfRequest(time) => time.as_str(),
+        };
+        time.get(..10).unwrap_or(time)
+    }
+
+    /// What is written into the event, an object that begins at `start`.
+    fn stamp(&self, text: &str, start: usize) -> Option<Stamp> {
+        match self {
+            Self::Own(_) => None,
+            Self::OfRequest(time) => Some(Stamp::first_in(
+                text,
+                start,
+                format!("\"timestamp\":\"{time}\""),
+            )),
+        }
+    }
+}
+
+/// PostHog collapses what agrees in UTC day, name, distinct_id and uuid (posthog-ingestion 3.4), so
+/// only that may be deduplicated here.
+fn dedup_key(uuid: &str, name: &str, distinct_id: &str, day: &str) -> u128 {
+    digest(&[
+        uuid.as_bytes(),
+        name.as_bytes(),
+        distinct_id.as_bytes(),
+        day.as_bytes(),
+    ])
+}
+
+fn digest(parts: &[&[u8]]) -> u128 {
+    let mut hash = Sha1::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize()
+        .iter()
+        .take(16)
+        .fold(0, |number, byte| number << 8 | u128::from(*byte))
+}
+
+/// Milliseconds since 1970; what lies before it counts as 0.
+pub(super) fn milliseconds(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+/// The time this many milliseconds after 1970.
+pub(super) fn time_of(milliseconds: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
+}

@@ -1,0 +1,160 @@
+//! What an event says of itself, read from its text: events that come out of a file or a stream, and
+//! batches of which the rewriting has noted nothing.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::stamp::{place, Stamp};
+use crate::SpoolError;
+
+#[derive(Deserialize, Default)]
+struct Fields<'a> {
+    #[serde(borrow, default)]
+    uuid: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    event: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    distinct_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    timestamp: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    properties: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+struct Properties<'a> {
+    #[serde(borrow, default)]
+    distinct_id: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "$ip", deserialize_with = "also_null")]
+    ip: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "$geoip_disable")]
+    geoip_disable: Option<&'a RawValue>,
+}
+
+/// A value that is there, where plain serde takes null for one that is not.
+fn also_null<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
+
+#[derive(Deserialize)]
+struct BatchBody<'a> {
+    #[serde(borrow)]
+    batch: Vec<&'a RawValue>,
+}
+
+/// The events of a batch body, in their order and without copying them.
+///
+/// # Errors
+/// [`SpoolError::NotAnEvent`] if the body is not `{"api_key":…,"batch":[…]}`.
+pub fn events_of(body: &Bytes) -> Result<Vec<Bytes>, SpoolError> {
+    let batch: BatchBody<'_> = serde_json::from_slice(body).map_err(|_| SpoolError::NotAnEvent)?;
+    let events = batch.batch.into_iter();
+    Ok(events
+        .map(|event| body.slice_ref(event.get().as_bytes()))
+        .collect())
+}
+
+/// What was read of an event.
+pub(super) struct Read<'a> {
+    pub(super) uuid: Option<Cow<'a, str>>,
+    pub(super) event: Option<Cow<'a, str>>,
+    /// As JSON text; empty if it has none.
+    pub(super) distinct_id: &'a str,
+    pub(super) timestamp: Option<Cow<'a, str>>,
+    properties: Option<(&'a RawValue, Properties<'a>)>,
+}
+
+/// Where the object begins that this text is, if it is JSON and an object.
+pub(super) fn object(text: &str) -> Option<usize> {
+    let object: &RawValue = serde_json::from_str(text).ok()?;
+    let is_object = object.get().starts_with('{');
+    is_object.then(|| place(object, text).start)
+}
+
+/// Reads an event; nothing of one that says a field twice, or a text as something else.
+pub(super) fn read(text: &str) -> Option<Read<'_>> {
+    let fields: Fields<'_> = serde_json::from_str(text).ok()?;
+    let properties = match fields.properties {
+        Some(raw) if raw.get().starts_with('{') => {
+            Some((raw, serde_json::from_str::<Properties<'_>>(raw.get()).ok()?))
+        }
+        _ => None,
+    };
+    let inner = properties.as_ref().and_then(|(_, read)| read.distinct_id);
+    Some(Read {
+        uuid: fields.uuid,
+        event: fields.event,
+        distinct_id: fields.distinct_id.or(inner).map_or("", RawValue::get),
+        timestamp: fields.timestamp,
+        properties,
+    })
+}
+
+impl Read<'_> {
+    /// The address that capture would have put into the event.
+    pub(super) fn address(&self, from: IpAddr, text: &str) -> Option<Stamp> {
+        let (raw, properties) = self.properties.as_ref()?;
+        properties.address(from, raw, text)
+    }
+}
+
+/// The address that capture would have put into an event whose properties are an object that begins
+/// here.
+pub(super) fn address_at(from: IpAddr, text: &str, properties: usize) -> Option<Stamp> {
+    let rest = serde_json::Deserializer::from_str(text.get(properties..)?);
+    let raw: &RawValue = rest.into_iter().next()?.ok()?;
+    let read: Properties<'_> = serde_json::from_str(raw.get()).ok()?;
+    read.address(from, raw, text)
+}
+
+impl Properties<'_> {
+    fn address(&self, from: IpAddr, properties: &RawValue, text: &str) -> Option<Stamp> {
+        let is_given = |value: Option<&RawValue>| value.is_some_and(is_truthy);
+        if is_given(self.ip) || is_given(self.geoip_disable) {
+            return None;
+        }
+        Some(match self.ip {
+            Some(useless) => Stamp {
+                place: place(useless, text),
+                written: format!("\"{from}\""),
+            },
+            None => Stamp::first_in(
+                text,
+                place(properties, text).start,
+                format!("\"$ip\":\"{from}\""),
+            ),
+        })
+    }
+}
+
+/// As PostHog's JavaScript reads a value (posthog-ingestion 2.2).
+fn is_truthy(value: &RawValue) -> bool {
+    match value.get() {
+        "null" | "false" | "\"\"" => false,
+        text => text.parse::<f64>().ok() != Some(0.0),
+    }
+}
+
+/// What an event is called.
+#[cfg(any(feature = "sqlite", feature = "nats"))]
+pub(crate) struct Labels {
+    pub(crate) event: String,
+    pub(crate) uuid: String,
+}
+
+/// What an event is called, for people; nothing for what is no event.
+#[cfg(any(feature = "sqlite", feature = "nats"))]
+pub(crate) fn labels(body: &[u8]) -> Option<Labels> {
+    let text = std::str::from_utf8(body).ok()?;
+    object(text)?;
+    let read = read(text);
+    let (event, uuid) = read.map(|read| (read.event, read.uuid)).unwrap_or_default();
+    Some(Labels {
+        event: event.unwrap_or_default().into_owned(),
+        uuid: uuid.unwrap_or_default().into_owned(),
+    })
+}

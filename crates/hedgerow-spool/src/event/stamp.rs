@@ -1,0 +1,54 @@
+//! What is written into an event's text while the rest of it stays byte for byte.
+
+use std::ops::Range;
+use std::time::SystemTime;
+
+use serde_json::value::RawValue;
+
+/// A place in an event's text, and what is written there.
+pub(super) struct Stamp {
+    pub(super) place: Range<usize>,
+    pub(super) written: String,
+}
+
+impl Stamp {
+    /// A field before all others of the object that begins at `start`.
+    pub(super) fn first_in(text: &str, start: usize, mut field: String) -> Self {
+        let behind = start + 1;
+        let rest = text.get(behind..).unwrap_or_default();
+        if !rest.trim_start().starts_with('}') {
+            field.push(',');
+        }
+        Self {
+            place: behind..behind,
+            written: field,
+        }
+    }
+}
+
+/// Where a value that was found in a text stands in it.
+pub(super) fn place(value: &RawValue, text: &str) -> Range<usize> {
+    let start = (value.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+    start..start + value.get().len()
+}
+
+/// The text with its stamps, of which the outer one begins first; none where there are none.
+pub(super) fn stamped(text: &str, stamps: [Option<Stamp>; 2]) -> Option<String> {
+    let mut out = String::new();
+    let mut from = 0;
+    for stamp in stamps.into_iter().flatten() {
+        out.reserve(text.len() + 64);
+        out.push_str(text.get(from..stamp.place.start)?);
+        out.push_str(&stamp.written);
+        from = stamp.place.end;
+    }
+    if from == 0 {
+        return None;
+    }
+    out.push_str(text.get(from..)?);
+    Some(out)
+}
+
+pub(super) fn rfc3339(time: SystemTime) -> String {
+    chrono::DateTime::<chrono::Utc>::from(time).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}

@@ -1,0 +1,149 @@
+//! How the thread keeps events: what has been asked for together goes into few transactions.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::transactions::{pack, Append, Part};
+use super::worker::{Worker, KNOWN};
+use crate::store::Counters;
+use crate::SpoolError;
+
+/// How long appends are refused without a try after a failed write: a full disk is not to be asked
+/// a thousand times a second.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether appends are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Available,
+    /// The limit was reached; nothing is taken above the low-water mark.
+    Full,
+}
+
+impl Worker {
+    pub(super) fn append(&mut self, appends: Vec<Append>) {
+        if appends.is_empty() {
+            return;
+        }
+        let mut results = vec![Ok(()); appends.len()];
+        for pack in pack(&appends) {
+            let result = match &self.failed {
+                Some((at, error)) if at.elapsed() < PAUSE => Err(error.clone()),
+                _ => self.append_pack(&appends, &pack, &mut results),
+            };
+            match result {
+                Ok(()) => {
+                    if self.failed.take().is_some() {
+                        log::info!("the spool takes events again");
+                    }
+                }
+                Err(error) => {
+                    if self.failed.is_none() {
+                        log::error!("the spool takes nothing at the moment: {error}");
+                    }
+                    if self
+                        .failed
+                        .as_ref()
+                        .is_none_or(|(at, _)| at.elapsed() >= PAUSE)
+                    {
+                        self.failed(&error);
+                    }
+                    for part in &pack {
+                        if let Some(result) = results.get_mut(part.append) {
+                            *result = Err(error.clone());
+                        }
+                    }
+                }
+            }
+        }
+        self.measure();
+        self.shared.gauges.announce();
+        for (append, result) in appends.into_iter().zip(results) {
+            if result.is_err() {
+                let events = append.events.len() as u64;
+                Counters::add(&self.shared.counters.refused, events);
+            }
+            // The answer has no receiver if the client has left; its events are kept all the same.
+            let _ = append.reply.send(result);
+        }
+    }
+
+    /// One transaction. What it refuses for lack of room is said in `results`.
+    fn append_pack(
+        &mut self,
+        appends: &[Append],
+        pack: &[Part],
+        results: &mut [Result<(), SpoolError>],
+    ) -> Result<(), SpoolError> {
+        self.open()?;
+        // Without it a disk that fills up now could not be emptied again.
+        self.reserve.keep()?;
+        self.checkpoint()?;
+        let now = self.clock.now();
+        let max_size = self.settings.max_size;
+        let low_water = max_size / 100 * u64::from(self.settings.low_water_percent);
+        let (known, mut room) = (&self.known, self.room);
+        let mut fresh = HashSet::new();
+        let (mut appended, mut deduplicated) = (0, 0);
+        let database = self.database.as_mut().ok_or(SpoolError::Closed)?;
+        database.write(|writing| {
+            for part in pack {
+                let (Some(append), Some(result)) =
+                    (appends.get(part.append), results.get_mut(part.append))
+                else {
+                    continue;
+                };
+                let events = append.events.get(part.events.clone()).unwrap_or_default();
+                let used = writing.used()?;
+                let bytes: usize = events.iter().map(|event| event.body().len()).sum();
+                // A page is never quite full: an eighth on top.
+                let wanted = used + (bytes + bytes / 8) as u64;
+                if room == Room::Full && used <= low_water {
+                    room = Room::Available;
+                }
+                if room == Room::Full || wanted > max_size {
+                    room = Room::Full;
+                    *result = Err(SpoolError::Full { used, max_size });
+                    continue;
+                }
+                let mut new = Vec::with_capacity(events.len());
+                for event in events {
+                    let dedup_key = project_key(&append.project, event.dedup_key());
+                    if known.contains(&dedup_key) || !fresh.insert(dedup_key) {
+                        deduplicated += 1;
+                    } else {
+                        new.push(event);
+                    }
+                }
+                appended += new.len() as u64;
+                writing.append(&append.project, new, now)?;
+            }
+            Ok(())
+        })?;
+        self.logged = database.logged()?;
+        if room != self.room {
+            match room {
+                Room::Full => log::error!(
+                    "the spool is full: it refuses events until {low_water} of {max_size} bytes \
+                     are in use"
+                ),
+                Room::Available => log::info!("the spool takes events again"),
+            }
+            self.room = room;
+        }
+        if self.known.len() < KNOWN {
+            self.known.extend(fresh);
+        }
+        Counters::add(&self.shared.counters.appended, appended);
+        Counters::add(&self.shared.counters.deduplicated, deduplicated);
+        Counters::add(&self.shared.counters.commits, 1);
+        Ok(())
+    }
+}
+
+/// The same event of two projects is two events.
+pub(super) fn project_key(project: &str, dedup_key: u128) -> u128 {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(project);
+    dedup_key ^ (u128::from(hash) << 64 | u128::from(hash))
+}

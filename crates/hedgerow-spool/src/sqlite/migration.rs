@@ -1,0 +1,198 @@
+//! Files of the format before this one: the same rows under other names.
+
+use super::writing::Writing;
+
+/// The format that is brought up to [`FORMAT`](super::database::FORMAT).
+pub(super) const OLD_FORMAT: i64 = 1;
+
+/// The table of dead letters in [`OLD_FORMAT`], and its column with the time of the refusal.
+pub(super) const OLD_DEAD_LETTERS: (&str, &str) = ("letter", "buried");
+
+// Only names change, so this is quick however much waits. Not every old file has its own time.
+const STATEMENTS: &str = "
+    ALTER TABLE event RENAME COLUMN since TO stored_at;
+    ALTER TABLE event RENAME COLUMN collapse TO dedup_key;
+    ALTER TABLE letter RENAME TO dead_letter;
+    ALTER TABLE dead_letter RENAME COLUMN buried TO refused_at;
+    CREATE TABLE IF NOT EXISTS age (id INTEGER PRIMARY KEY CHECK (id = 0), time INTEGER NOT NULL);
+    ALTER TABLE age RENAME TO clock;
+";
+
+/// Brings a file of [`OLD_FORMAT`] up to date, in one transaction.
+pub(super) fn run(writing: &mut Writing<'_>, format: i64) -> Result<(), rusqlite::Error> {
+    writing.change_format(OLD_FORMAT, STATEMENTS, format)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use rusqlite::Connection;
+
+    use super::super::database::checksum;
+    use super::super::recovery::recover;
+    use crate::event::time_of;
+    use crate::lease::FileLease;
+    use crate::{
+        CommandError, FolderState, Form, Leadership, PeekLimit, Selection, Spool, SpoolCommand,
+        SpoolError, SpoolSettings, SpooledEvent, Store,
+    };
+
+    /// The tables as they were made in the old format; `age` came with the first second of use.
+    const OLD_SCHEMA: &str = "
+        CREATE TABLE project (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            events INTEGER NOT NULL DEFAULT 0,
+            bytes INTEGER NOT NULL DEFAULT 0
+        );
+        CREATE TABLE event (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            project INTEGER NOT NULL,
+            arrived INTEGER NOT NULL,
+            since INTEGER NOT NULL,
+            crc INTEGER NOT NULL,
+            collapse BLOB NOT NULL,
+            body BLOB NOT NULL
+        );
+        CREATE INDEX event_order ON event (project, seq, collapse);
+        CREATE TABLE letter (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            project INTEGER NOT NULL,
+            arrived INTEGER NOT NULL,
+            buried INTEGER NOT NULL,
+            status INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            body BLOB NOT NULL
+        );
+        PRAGMA user_version = 1;
+    ";
+    const OLD_AGE: &str = "
+        CREATE TABLE age (id INTEGER PRIMARY KEY CHECK (id = 0), time INTEGER NOT NULL);
+        INSERT INTO age VALUES (0, 3000);
+    ";
+    const EVERYTHING: PeekLimit = PeekLimit {
+        events: 100,
+        bytes: 1 << 20,
+    };
+
+    fn event(number: u8) -> SpooledEvent {
+        let text = format!(
+            "{{\"uuid\":\"{number}\",\"event\":\"e\",\"distinct_id\":\"p\",\"timestamp\":\"2026-11-23T10:00:00Z\"}}"
+        );
+        SpooledEvent::new(text.into(), time_of(1_000)).unwrap()
+    }
+
+    /// Two events and a dead letter, the first number of each already used up.
+    fn old_file(folder: &Path, more: &str) {
+        let old = Connection::open(folder.join("spool.db")).unwrap();
+        old.execute_batch(
+            "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;",
+        )
+        .unwrap();
+        old.execute_batch(OLD_SCHEMA).unwrap();
+        old.execute_batch(more).unwrap();
+        let (one, two) = (event(1), event(2));
+        let bytes = one.body().len() + two.body().len();
+        old.execute("INSERT INTO project VALUES (1, 'shop', 2, ?1)", [bytes])
+            .unwrap();
+        for (seq, event) in [(2, &one), (3, &two)] {
+            old.execute(
+                "INSERT INTO event VALUES (?1, 1, 1000, 2000, ?2, ?3, ?4)",
+                rusqlite::params![
+                    seq,
+                    checksum(event.body()),
+                    event.dedup_key().to_be_bytes(),
+                    event.body().as_ref()
+                ],
+            )
+            .unwrap();
+        }
+        old.execute(
+            "INSERT INTO letter VALUES (7, 1, 1000, 2500, 400, 'invalid event', ?1)",
+            [event(9).body().as_ref()],
+        )
+        .unwrap();
+    }
+
+    fn listed(folder: &Path) -> String {
+        let mut out = Vec::new();
+        SpoolCommand::Ls(Form::Lines).run(folder, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    async fn waiting(spool: &Spool) -> Vec<bytes::Bytes> {
+        let held = spool.peek("shop", EVERYTHING).await.unwrap().events;
+        held.into_iter().map(|held| held.body).collect()
+    }
+
+    #[tokio::test]
+    async fn a_file_of_the_old_format_keeps_all_that_it_held() {
+        for more in ["", OLD_AGE] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path();
+            old_file(path, more);
+            assert_eq!(
+                crate::inspect_folder(path).unwrap(),
+                FolderState::Usable,
+                "{more}"
+            );
+            let always = SpoolSettings {
+                max_age: Duration::from_secs(1 << 40),
+                ..SpoolSettings::default()
+            };
+            let spool = Spool::open(path, always).unwrap();
+            // The second comes again, and is known; the third is new, and stands behind both.
+            spool
+                .append("shop", vec![event(2), event(3)])
+                .await
+                .unwrap();
+            let expected = [1, 2, 3].map(|number| event(number).body().clone());
+            assert_eq!(waiting(&spool).await, expected, "{more}");
+            let lines = listed(path);
+            assert!(lines.contains("3 events"), "{lines}");
+            assert!(
+                lines.contains("dead 7\tshop\t1970-01-01T00:00:01.000Z\t400 invalid event"),
+                "{lines}"
+            );
+            let retry = SpoolCommand::Retry(Selection::Numbers(vec![7]));
+            retry.run(path, &mut Vec::new()).unwrap();
+            assert_eq!(
+                waiting(&spool).await.last(),
+                Some(event(9).body()),
+                "{more}"
+            );
+            drop(spool);
+            assert!(listed(path).contains("4 events"), "{more}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_damaged_file_of_the_old_format_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        old_file(folder.path(), OLD_AGE);
+        let (database, recovered) = recover(folder.path(), time_of(5_000)).unwrap();
+        assert_eq!((recovered.events, recovered.letters), (2, 1));
+        let letters = database.dead_letters(None).unwrap();
+        assert_eq!(letters.len(), 1);
+        assert_eq!(letters[0].refused_at, time_of(2_500));
+    }
+
+    #[test]
+    fn a_command_leaves_an_old_file_alone_that_another_process_uses() {
+        let folder = tempfile::tempdir().unwrap();
+        old_file(folder.path(), "");
+        let running = FileLease::new(folder.path());
+        assert_eq!(running.leadership(), Leadership::Leader);
+        let run = || SpoolCommand::Ls(Form::Lines).run(folder.path(), &mut Vec::new());
+        let refused = run();
+        let format = matches!(
+            refused,
+            Err(CommandError::Spool(SpoolError::Format { found: 1, .. }))
+        );
+        assert!(format, "{refused:?}");
+        drop(running);
+        run().unwrap();
+    }
+}

@@ -1,0 +1,90 @@
+//! What a key of the YAML takes, and what the keys of a section are to each other.
+
+/// What a key takes.
+pub(super) enum Shape {
+    /// One of the words, or a size, duration or number within the bounds, that the reader asks for.
+    Read,
+    /// The same, where the example has it.
+    ReadAt(&'static str),
+    /// A single value of any text.
+    Text,
+    /// A single value or nothing: a constant of a project.
+    Value,
+    /// A text of this form.
+    Pattern(&'static str),
+    /// One of these.
+    Words(&'static [&'static str]),
+    /// The word `off`.
+    Off,
+    /// Nothing behind the key.
+    Nothing,
+    /// A section.
+    Section(&'static str),
+    /// A section, or nothing.
+    Optional(&'static str),
+    /// A mapping that is not ours.
+    Mapping,
+    /// A mapping with names of the writer's own; at most so many, or 0 for any number.
+    MapOf(&'static Shape, usize),
+    /// A list of so many at least, and at most; 0 for no bound.
+    ListOf(&'static Shape, usize, usize),
+    /// One, or a list of one or more.
+    OneOrMore(&'static Shape),
+    /// Any of these.
+    AnyOf(&'static [Shape]),
+}
+
+/// A section of the YAML.
+pub(super) struct SectionSchema {
+    /// What it is called among the definitions, and above its table in docs/configuration.md.
+    pub name: &'static str,
+    /// What it is called in a message.
+    pub label: &'static str,
+    /// Where the example of everything has it.
+    pub at: &'static str,
+    /// The keys without which it means nothing.
+    pub required: &'static [&'static str],
+    /// Exactly one of each of these is given.
+    pub one_of: &'static [&'static [&'static str]],
+    /// The first is not given without the second.
+    pub needs: &'static [(&'static str, &'static str)],
+    /// Not both are given.
+    pub excludes: &'static [(&'static str, &'static str)],
+    /// Its keys, and what each takes.
+    pub keys: &'static [(&'static str, Shape)],
+}
+
+/// A section without keys and conditions.
+pub(super) const PLAIN: SectionSchema = SectionSchema {
+    name: "",
+    label: "",
+    at: "",
+    required: &[],
+    one_of: &[],
+    needs: &[],
+    excludes: &[],
+    keys: &[],
+};
+
+impl SectionSchema {
+    /// The names of its keys.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.keys.iter().map(|(name, _)| *name)
+    }
+
+    /// Whether it has this key.
+    pub fn has(&self, name: &str) -> bool {
+        self.names().any(|known| known == name)
+    }
+}
+
+impl Shape {
+    /// Whether words or bounds are the reader's own.
+    pub fn is_read(&self) -> bool {
+        match self {
+            Self::Read => true,
+            Self::AnyOf(shapes) => shapes.iter().any(Self::is_read),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The signals that tell the process to stop, caught from its first moment on: one that comes while it
+//! starts would end it in the middle of what it does.
+
+use std::io;
+
+use async_trait::async_trait;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{signal, Signal, SignalKind};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::Mutex;
+
+use super::server::outlive_signals;
+
+/// What has been caught, for the server that runs later.
+#[derive(Debug)]
+pub struct Signals {
+    told: Mutex<UnboundedReceiver<ShutdownSignal>>,
+}
+
+impl Signals {
+    /// Catches `SIGTERM`, `SIGINT` and `SIGQUIT` from now on, and lets the process outlive those that
+    /// tools send to every service ([`outlive_signals`]). To be called first, and once.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not let the process catch signals, or starts no thread for it.
+    pub fn catch() -> io::Result<Self> {
+        outlive_signals()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let streams = runtime.block_on(async {
+            let streams = [
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::quit())?,
+            ];
+            Ok::<_, io::Error>(streams)
+        })?;
+        let (tell, told) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new().name("signals".to_owned());
+        thread.spawn(move || runtime.block_on(forward(streams, tell)))?;
+        Ok(Self {
+            told: Mutex::new(told),
+        })
+    }
+
+    /// Whether the process has been told to stop since the last time that was asked.
+    pub fn stopped(&mut self) -> bool {
+        self.told.get_mut().try_recv().is_ok()
+    }
+}
+
+async fn forward(
+    [mut term, mut int, mut quit]: [Signal; 3],
+    tell: UnboundedSender<ShutdownSignal>,
+) {
+    loop {
+        let said = tokio::select! {
+            _ = term.recv() => ShutdownSignal::GracefulTerminate,
+            _ = int.recv() => ShutdownSignal::FastShutdown,
+            _ = quit.recv() => ShutdownSignal::GracefulUpgrade,
+        };
+        if tell.send(said).is_err() {
+            return;
+        }
+    }
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        match self.told.lock().await.recv().await {
+            Some(said) => said,
+            // The thread lives as long as this.
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The least speed of a body: a client that sends a byte now and then keeps a place from others.
+
+use std::time::Duration;
+
+use crate::config::BodyRate;
+
+/// How fast one body comes. Only the time counts in which its client is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tempo {
+    least: Option<BodyRate>,
+    /// Since the stretch began that is looked at.
+    waited: Duration,
+    /// Bytes in it.
+    came: u64,
+}
+
+/// The client sends less than it has to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooSlow;
+
+impl Tempo {
+    /// A body that is about to begin.
+    pub(crate) fn new(least: Option<BodyRate>) -> Self {
+        Self {
+            least,
+            waited: Duration::ZERO,
+            came: 0,
+        }
+    }
+
+    /// How long the next bytes may take; as long as they like where nothing bounds it.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        let least = self.least?;
+        let paid_for = Duration::from_secs_f64(self.came as f64 / least.bytes as f64);
+        Some(paid_for.max(least.grace).saturating_sub(self.waited))
+    }
+
+    /// Notes so many bytes that came after so long.
+    pub(crate) fn note(&mut self, waited: Duration, bytes: usize) -> Result<(), TooSlow> {
+        let Some(least) = self.least else {
+            return Ok(());
+        };
+        self.waited += waited;
+        self.came = self.came.saturating_add(bytes as u64);
+        if self.waited < least.grace {
+            return Ok(());
+        }
+        let asked = self.waited.as_secs_f64() * least.bytes as f64;
+        if (self.came as f64) < asked {
+            return Err(TooSlow);
+        }
+        // What came faster before buys no silence later.
+        *self = Self::new(self.least);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn tempo(bytes: u64, grace: u64) -> Tempo {
+        Tempo::new(Some(BodyRate {
+            bytes,
+            grace: SECOND * grace as u32,
+        }))
+    }
+
+    #[test]
+    fn a_body_that_drips_is_too_slow_when_its_grace_is_over() {
+        let mut tempo = tempo(100, 10);
+        for _ in 0..9 {
+            assert_eq!(tempo.note(SECOND, 1), Ok(()));
+        }
+        assert_eq!(tempo.patience(), Some(SECOND));
+        assert_eq!(tempo.note(SECOND, 1), Err(TooSlow));
+    }
+
+    #[test]
+    fn a_body_that_pauses_within_its_grace_and_goes_on_is_not() {
+        let mut tempo = tempo(100, 10);
+        for _ in 0..5 {
+            assert_eq!(tempo.note(SECOND * 9, 0), Ok(()));
+            assert_eq!(tempo.note(SECOND, 1000), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_came_fast_at_first_buys_no_long_silence_later() {
+        let mut tempo = tempo(100, 10);
+        assert_eq!(tempo.note(SECOND * 10, 1_000_000), Ok(()));
+        assert_eq!(tempo.patience(), Some(SECOND * 10));
+        assert_eq!(tempo.note(SECOND * 11, 500), Err(TooSlow));
+    }
+
+    #[test]
+    fn without_a_least_speed_each_body_may_take_its_time() {
+        let mut tempo = Tempo::new(None);
+        assert_eq!(tempo.patience(), None);
+        assert_eq!(tempo.note(SECOND * 1000, 1), Ok(()));
+    }
+}

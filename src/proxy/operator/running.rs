@@ -1,0 +1,113 @@
+//! What the configuration of a running process says, asked at its admin address.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::admin::Token;
+use crate::config::{differences_of, Difference, Outline, SealedOutline};
+use crate::posthog::Host;
+use crate::proxy::outbound::pools::Pools;
+use crate::proxy::outbound::upstream::Timeouts;
+use crate::proxy::BuildError;
+
+use super::doctor::ask::Asking;
+
+/// How long the other process may take.
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(3),
+    exchange: Duration::from_secs(10),
+};
+
+/// What another configuration would change in a running process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Running {
+    /// What would change.
+    pub differences: Vec<Difference>,
+    /// The number of the configuration at work.
+    pub generation: u64,
+    /// Why its last change was refused, and when in seconds since 1970; none if it came into force.
+    pub last_refusal: Option<(i64, String)>,
+}
+
+/// Why a running process did not say what its configuration is.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunningError {
+    /// There is nothing to verify its certificate with.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The system has no random bits.
+    #[error("no random bits: {0}")]
+    Random(String),
+    /// It did not answer.
+    #[error("no answer ({0}): is `admin` of the running process at this address?")]
+    NoAnswer(&'static str),
+    /// It wants the token of its live view.
+    #[error(
+        "it wants the token of its `admin`: the one of this file, if it has one, is another; \
+         --token env:NAME gives it"
+    )]
+    Token,
+    /// It says why it does not tell.
+    #[error("it answers {status}: {says}")]
+    Refused {
+        /// Its status.
+        status: u16,
+        /// The first line of its answer.
+        says: String,
+    },
+    /// What answers is something else.
+    #[error("what answers there is not the admin page of this version of Hedgerow")]
+    SomethingElse,
+}
+
+/// Asks the process whose `admin` is at `url` what this configuration would change in it.
+///
+/// # Errors
+///
+/// When it does not say.
+pub async fn compare_with_running(
+    url: &Host,
+    token: Option<&Token>,
+    outline: &Outline,
+) -> Result<Running, RunningError> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|error| RunningError::Random(error.to_string()))?;
+    let salt: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+    let asking = Asking::new(url, Pools::default().of(url, None)?, TIMEOUTS);
+    let bearer = token.map(Token::bearer);
+    let fields = bearer
+        .iter()
+        .map(|bearer| ("authorization", bearer.as_str()));
+    let fields: Vec<_> = fields.collect();
+    let path = format!("/config?salt={salt}");
+    let asked = asking.ask("GET", &path, &fields, Bytes::new()).await;
+    let answer = asked.map_err(|trouble| RunningError::NoAnswer(trouble.advice().0))?;
+    match answer.head.status.as_u16() {
+        200 => {}
+        401 => return Err(RunningError::Token),
+        status => {
+            let says = answer.body.lines().next().unwrap_or_default();
+            let says = says.chars().take(200).collect();
+            return Err(RunningError::Refused { status, says });
+        }
+    }
+    let said: Value =
+        serde_json::from_str(&answer.body).map_err(|_| RunningError::SomethingElse)?;
+    let running = said.get("values").and_then(SealedOutline::from_json);
+    let generation = said.get("generation").and_then(Value::as_u64);
+    let (running, generation) = running.zip(generation).ok_or(RunningError::SomethingElse)?;
+    let last_refusal = said.get("last_refusal").and_then(|refusal| {
+        let at = refusal.get("at")?.as_i64()?;
+        Some((at, refusal.get("says")?.as_str()?.to_owned()))
+    });
+    Ok(Running {
+        differences: differences_of(running, outline.sealed(salt.as_bytes())),
+        generation,
+        last_refusal,
+    })
+}

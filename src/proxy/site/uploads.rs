@@ -1,0 +1,49 @@
+//! How fast the body of a proxied request comes. The framework reads it, so that it is seen piece by
+//! piece.
+
+use std::time::{Duration, Instant};
+
+use pingora::{Error, ErrorType, Result};
+
+use crate::config::BodyRate;
+use crate::proxy::limits::body_rate::Tempo;
+
+/// The framework itself ends a body whose client is silent for so long (pingora 2.5). A piece that
+/// comes later than that waited for the server behind the route, which reads no faster.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// The body of a request on its way to a server.
+#[derive(Debug)]
+pub(super) struct BodySpeed {
+    tempo: Tempo,
+    last: Instant,
+}
+
+impl BodySpeed {
+    /// A body that is about to begin.
+    pub(super) fn new(least: Option<BodyRate>) -> Self {
+        Self {
+            tempo: Tempo::new(least),
+            last: Instant::now(),
+        }
+    }
+
+    /// Notes the next piece.
+    ///
+    /// # Errors
+    ///
+    /// 408 for a client that is too slow.
+    pub(super) fn piece(&mut self, bytes: usize) -> Result<()> {
+        let now = Instant::now();
+        let waited = now.duration_since(self.last);
+        self.last = now;
+        let waited = match waited > SILENCE {
+            true => Duration::ZERO,
+            false => waited,
+        };
+        self.tempo.note(waited, bytes).map_err(|_| {
+            let why = "the body came too slowly";
+            Error::explain(ErrorType::HTTPStatus(408), why).into_down()
+        })
+    }
+}

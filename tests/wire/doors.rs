@@ -1,0 +1,165 @@
+//! The real binary with a listener of each kind and a route of each kind.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::running::Running;
+use super::support::client::{post, Client};
+use super::support::frames::Frames;
+use super::support::recorder::{refused_port, response, Act, Recorder};
+use super::support::tls::Certificates;
+use super::support::{h2, track};
+
+/// A path on each of the four kinds of routes, and the method that a client uses there.
+pub const ROUTES: [(&str, &str); 4] = [
+    ("/hr/v1/track", "POST"),
+    ("/ph/e/", "POST"),
+    ("/hr/fq7dk2.js", "GET"),
+    ("/shelf", "POST"),
+];
+
+/// Both ways to HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    H2c,
+    Tls,
+}
+
+pub const WAYS: [Way; 2] = [Way::H2c, Way::Tls];
+
+/// The house.
+pub struct Doors {
+    pub running: Running,
+    /// PostHog, which takes everything.
+    pub posthog: Recorder,
+    pub site: Recorder,
+    h2c: SocketAddr,
+    secure: SocketAddr,
+    certificates: Certificates,
+    _library: tempfile::TempDir,
+}
+
+impl Doors {
+    pub async fn open() -> Self {
+        Self::before(Recorder::start().await, "").await
+    }
+
+    /// In front of this PostHog, with more at the end of the YAML.
+    pub async fn before(posthog: Recorder, more: &str) -> Self {
+        let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
+        Self::between(posthog, site, more).await
+    }
+
+    pub async fn between(posthog: Recorder, site: Recorder, more: &str) -> Self {
+        let certificates = Certificates::new(&["localhost"]);
+        let (h2c, secure) = (refused_port().await, refused_port().await);
+        let library = tempfile::tempdir().expect("a folder");
+        write_library(library.path());
+        let listen = format!(
+            "[{{address}}, {{address: \"{h2c}\", h2c: on}}, \
+             {{address: \"{secure}\", tls: {{certificate: \"{}\", key: \"{}\"}}}}]",
+            certificates.file("certificate.pem").display(),
+            certificates.file("key.pem").display(),
+        );
+        let rest = format!(
+            "projects:\n  shop: {{host: \"{}\", api_key: phc_test}}\n\
+             routes:\n  - path: /hr/\n    segment: {{project: shop, write_keys: any, \
+             library: {{folder: \"{}\", script: fq7dk2, settings: sz4mwp, chunks: ch8tvn, calls: qn5rzd}}}}\n\
+             \x20 - path: /ph/\n    posthog: shop\n  - path: /\n    origin: \"{}\"\n\
+             delivery: {{connect_timeout: 2s, timeout: 20s, spool: \"off\"}}\n{more}",
+            posthog.url(),
+            library.path().display(),
+            site.url(),
+        );
+        let running = Running::listening(&listen, &rest).await;
+        Self {
+            running,
+            posthog,
+            site,
+            h2c,
+            secure,
+            certificates,
+            _library: library,
+        }
+    }
+
+    /// The listener that speaks HTTP/1.1 alone.
+    pub fn plain(&self) -> SocketAddr {
+        self.running.process.address
+    }
+
+    pub fn h2c(&self) -> SocketAddr {
+        self.h2c
+    }
+
+    pub async fn frames(&self, way: Way) -> Frames {
+        match way {
+            Way::H2c => Frames::plain(self.h2c).await,
+            Way::Tls => Frames::secure(self.secure, &self.certificates).await,
+        }
+    }
+
+    pub async fn ordinary(&self) -> Ordinary {
+        Ordinary {
+            one: Client::connect(self.plain()).await,
+            two: h2::Client::connect(self.h2c).await,
+            served: 0,
+        }
+    }
+
+    /// What reached the servers behind.
+    pub fn reached(&self) -> usize {
+        self.posthog.seen().len() + self.site.seen().len()
+    }
+
+    /// Descriptors that the process has open.
+    pub fn descriptors(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.running.process.id());
+        std::fs::read_dir(folder).expect("it runs").count()
+    }
+}
+
+/// As little of the package as its rewriting looks at.
+fn write_library(folder: &Path) {
+    let loader = concat!(
+        "!function(){var v=\"9.8.7\",a=\"api.segment.io/v1\";",
+        "function cdn(){return window.c||\"https://cdn.segment.com\"}",
+        "function old(k){return\"https://cdn.segment.com/analytics.js/v1/\".concat(k)}",
+        "var p=cdn()?cdn()+\"/analytics-next/bundles/\":",
+        "\"https://cdn.segment.com/analytics-next/bundles/\";",
+        "function s(k){return cdn().concat(\"/v1/projects/\").concat(k,\"/settings\")}",
+        "var u=function(t){return({248:\"auto-track\"}[t]||t)+\".bundle.\"+",
+        "{248:\"f131ce01a05e3a33a8c1\"}[t]+\".js\"};",
+        "var f=\"https://cdnjs.cloudflare.com/ajax/libs/babel-polyfill/7.7.0/polyfill.min.js\";",
+        "}();\n",
+    );
+    for (name, text) in [
+        ("standalone.js", loader),
+        ("auto-track.bundle.f131ce01a05e3a33a8c1.js", "one()"),
+    ] {
+        std::fs::write(folder.join(name), text).expect("the folder is ours");
+    }
+}
+
+/// Clients that do nothing wrong, over connections that they keep.
+pub struct Ordinary {
+    one: Client,
+    two: h2::Client,
+    served: usize,
+}
+
+impl Ordinary {
+    /// Each sends an event; what went wrong.
+    pub async fn served(&mut self) -> Result<(), String> {
+        self.served += 1;
+        let event = track(&format!("ordinary-{}", self.served), 200);
+        let call = post("/hr/v1/track", "", event.as_bytes());
+        let one = self.one.exchange(&call).await;
+        let frames = [event.as_bytes()];
+        let two = self.two.exchange("/hr/v1/track", &[], &frames).await;
+        match (one.status, two.status) {
+            (200, 200) => Ok(()),
+            other => Err(format!("ordinary clients got {other:?}")),
+        }
+    }
+}
