@@ -29,7 +29,7 @@ pub(crate) struct Compiled {
 
 /// What becomes of a route's requests.
 pub(crate) enum Does {
-    Segment(SegmentRoute),
+    Segment(Box<SegmentRoute>),
     PostHog(Arc<Passed>),
     /// The site's own server has them; the binary's proxy knows it.
     Origin,

@@ -20,7 +20,7 @@ use crate::delivery::{
 };
 use crate::posthog::{events_within, join, Bearing, Envelope, Outline};
 
-use crate::proxy::intake::upload::Stop;
+use crate::proxy::intake::stop::Stop;
 use crate::proxy::intake::verdict::{Then, Trouble, Verdict};
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::operator::log_limit::LogLimit;

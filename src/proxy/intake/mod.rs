@@ -7,6 +7,7 @@ pub(crate) mod group;
 pub(crate) mod intercept;
 pub(crate) mod refusals;
 pub(crate) mod reply;
+pub(crate) mod stop;
 pub(crate) mod stream;
 pub(crate) mod upload;
 pub(crate) mod verdict;

@@ -8,7 +8,7 @@ use crate::admin::{key_end, Answered, Asked, TurnedAway};
 use crate::segment::{Refusal, Reply, WriteKey};
 use crate::site::head::HeadFault;
 
-use crate::proxy::intake::upload::Stop;
+use crate::proxy::intake::stop::Stop;
 use crate::proxy::serving::Serving;
 
 /// One request, from when its route is known.

@@ -161,10 +161,10 @@ impl Lasting {
                         Does::Segment(known) => Some(&known.files),
                         Does::PostHog(_) | Does::Origin => None,
                     });
-                    Does::Segment(SegmentRoute {
+                    Does::Segment(Box::new(SegmentRoute {
                         keys: keys(write_keys, &outlets)?,
                         files: self.files(config, files, known, pools)?,
-                    })
+                    }))
                 }
             };
             list.push(Compiled { name, number, does });

@@ -7,4 +7,5 @@ pub(crate) mod gathered;
 pub(crate) mod listener_set;
 pub(crate) mod listening;
 pub(crate) mod preamble;
+mod reception;
 pub(crate) mod tls;

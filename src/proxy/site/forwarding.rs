@@ -11,7 +11,7 @@ use crate::proxy::intake::visitor::Trust;
 use crate::proxy::site::keepalive::Repeat;
 use crate::site::claims::{forged, Peer, Underscores};
 
-use super::Context;
+use super::context::Context;
 
 /// So much of a body the framework remembers for a second attempt.
 const REMEMBERED: usize = 64 << 10;

@@ -1,6 +1,7 @@
 //! The proxy of the `hedgerow` binary: Hedgerow first, then the site itself.
 
 mod answers;
+mod context;
 mod forwarding;
 mod health;
 pub(crate) mod hops;
@@ -12,7 +13,6 @@ mod site_state;
 mod telling;
 mod uploads;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,28 +27,27 @@ use pingora::{Error, ErrorType, Result, RetryType};
 
 use crate::admin::{Answered, Asked};
 use crate::config::Config;
-use crate::proxy::first_party::posthog::{self, Passed, Passing, Step};
+use crate::proxy::first_party::posthog::{self, Step};
 use crate::proxy::intake::body::{end_when_idle, linger};
 use crate::proxy::intake::exchange::{authority, Framed, Wire};
 use crate::proxy::intake::intercept::Intake;
 use crate::proxy::intake::refusals::{of_head, Asking};
 use crate::proxy::intake::reply;
-use crate::proxy::intake::visitor::Caller;
 use crate::proxy::life::reload::keep_fixed;
 use crate::proxy::limits::rates::Pace;
-use crate::proxy::outbound::upstream::{Addresses, Upstream};
 use crate::proxy::outbound::CONNECTS;
 use crate::proxy::routes::Does;
-use crate::proxy::site::origin::{inject_into, Balancer, Servers};
+use crate::proxy::site::origin::{inject_into, Balancer};
 use crate::proxy::{BuildError, Hedgerow};
 use crate::site::claims::Underscores;
-use crate::site::inject::PageStream;
 
 pub(in crate::proxy) use answers::head;
 use answers::{page, status};
+pub use context::Context;
+use context::{Answering, PageState, Way};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
 pub(in crate::proxy) use site_state::SiteState;
-use site_state::{SiteRoute, To};
+use site_state::To;
 use uploads::BodySpeed;
 
 /// How long a site may take for an answer. The framework counts this while the client is still
@@ -66,65 +65,6 @@ pub struct Site {
 struct Shared {
     hedgerow: Hedgerow,
     site_state: ArcSwap<SiteState>,
-}
-
-/// What is known of one request of a site.
-pub struct Context {
-    began: Instant,
-    /// The configuration that it began with.
-    site_state: Arc<SiteState>,
-    /// Who asks, once its head has been looked at.
-    caller: Option<Caller>,
-    way: Way,
-    /// What an answer of our own to it was, in the place of an upstream's.
-    answered: Option<Answered>,
-    upstream: Answering,
-    addresses: Option<Arc<Addresses>>,
-    /// The server of the site that has the request now.
-    server: Option<Arc<Upstream>>,
-    tried: Vec<SocketAddr>,
-    /// Bytes of the body so far.
-    body: usize,
-    speed: BodySpeed,
-    page: PageState,
-}
-
-/// Whether the server behind the route has failed in this request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answering {
-    Well,
-    Failed,
-}
-
-/// Where a request goes.
-#[derive(Debug, Default)]
-enum Way {
-    #[default]
-    Nowhere,
-    /// To the site's own servers.
-    Origin(Arc<SiteRoute>, Arc<Servers>),
-    /// To a project.
-    PostHog(Arc<SiteRoute>, Arc<Passed>, Passing),
-    /// On such a route, but not on to the project.
-    Answered,
-}
-
-/// Whether an answer gets the snippet.
-#[derive(Default)]
-enum PageState {
-    #[default]
-    No,
-    Asked,
-    Injecting(Box<PageStream>),
-}
-
-impl std::fmt::Debug for Context {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Context")
-            .field("tried", &self.tried)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Site {
@@ -182,15 +122,6 @@ impl Site {
     /// the balancers of origins with several servers.
     pub fn balancers(&self) -> Vec<Arc<Balancer>> {
         self.shared.site_state.load().balancers()
-    }
-}
-
-impl Context {
-    fn servers(&self) -> Option<&Arc<Servers>> {
-        match &self.way {
-            Way::Origin(_, servers) => Some(servers),
-            Way::PostHog(..) | Way::Nowhere | Way::Answered => None,
-        }
     }
 }
 

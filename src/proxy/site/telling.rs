@@ -12,9 +12,9 @@ use crate::proxy::operator::access::Through;
 use crate::proxy::outbound::recovery::spoken;
 
 use super::answers::page;
+use super::context::{Answering, Context, Way};
 use super::route_health::RouteRecovered;
 use super::site_state::SiteRoute;
-use super::{Answering, Context, Way};
 
 impl Context {
     /// Answers a request that no route has.
