@@ -20,7 +20,7 @@ FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /out /
 USER 65532:65532
 WORKDIR /var/lib/hedgerow
-# The spool: the one place that is written to.
+# The spool, and certificates that are ordered: the one place that is written to.
 VOLUME /var/lib/hedgerow
 EXPOSE 8080 9090
 STOPSIGNAL SIGTERM

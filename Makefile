@@ -14,7 +14,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test announce quick check instructions blockers bench compare clients cmake chromium nats-server prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
+.PHONY: demo test announce quick check instructions blockers bench compare clients cmake chromium nats-server pebble prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -41,7 +41,7 @@ check: cmake
 	cargo clippy --locked --no-default-features -- -D warnings
 	cargo clippy --locked --no-default-features --features nats -- -D warnings
 
-test: announce check supply-chain clients nats-server prometheus faketime web-servers blocker-lists
+test: announce check supply-chain clients nats-server pebble prometheus faketime web-servers blocker-lists
 	@scripts/parts \
 	  tests 'HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --workspace --no-fail-fast' \
 	  documentation 'RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps' \
@@ -50,7 +50,7 @@ test: announce check supply-chain clients nats-server prometheus faketime web-se
 
 announce:
 	@echo "What is missing of these will be installed. Debian's packages: cmake, valgrind, chromium, firefox-esr with uBlock"
-	@echo "Origin, nats-server, prometheus, faketime, nginx, haproxy, caddy, curl, nghttp2-client. Below .deps/ and tests/clients/node_modules/:"
+	@echo "Origin, nats-server, pebble, prometheus, faketime, nginx, haproxy, caddy, curl, nghttp2-client. Below .deps/ and tests/clients/node_modules/:"
 	@echo "the npm, Python and Rust packages of Segment's clients, cargo-deny, the blockers' lists."
 
 # After each step: nothing here waits for a browser, a server or a disk.
@@ -107,6 +107,11 @@ chromium:
 # Debian keeps it where only root's path looks; the tests look there too.
 nats-server:
 	@PATH="$$PATH:/usr/sbin" scripts/need nats-server nats-server --version
+
+# The authority that the tests of certificates order from.
+pebble:
+	@scripts/need pebble sh -c 'command -v pebble && command -v pebble-challtestsrv' \
+	|| echo "*** pebble cannot be had; the test that orders certificates will be SKIPPED. ***"
 
 # The rules are tested with promtool, and the alerts with the server itself.
 prometheus:

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::posthog::Host;
 
+pub mod acme;
 mod key;
 
 pub use key::{key, Known, Place};
@@ -158,7 +159,7 @@ pub fn certificate(file: &str, left: i64, since: i64) -> Finding {
         let advice = "look at this machine's clock, or take another certificate";
         return Finding::bad(about, "is not valid yet", advice);
     }
-    let advice = "renew it, and start Hedgerow anew: certificates are read once";
+    let advice = "renew it: the new file is taken up by itself, or with `hedgerow reload`";
     match left {
         ..=0 => Finding::bad(about, format!("expired {} days ago", -left / DAY), advice),
         1..=1_209_600 => Finding::odd(about, format!("expires in {} days", left / DAY), advice),

@@ -8,6 +8,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "config/certificates.rs"]
+mod certificates;
 #[path = "config/first_party.rs"]
 mod first_party;
 #[path = "config/hostile.rs"]

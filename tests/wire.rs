@@ -8,11 +8,16 @@
     clippy::indexing_slicing
 )]
 
-#[allow(dead_code)]
+#[path = "wire/connections.rs"]
+mod connections;
 #[path = "wire/doors.rs"]
 mod doors;
 #[path = "wire/early.rs"]
 mod early;
+#[path = "wire/heads.rs"]
+mod heads;
+#[path = "wire/heads1.rs"]
+mod heads1;
 #[path = "wire/pipelined.rs"]
 mod pipelined;
 #[allow(dead_code)]
@@ -21,6 +26,8 @@ mod process;
 #[path = "reload/running.rs"]
 mod running;
 mod support;
+#[path = "wire/windows.rs"]
+mod windows;
 
 use support::client::{post, Client};
 use support::proxy::{yaml, PostHog, Proxy};

@@ -38,9 +38,9 @@ pub use requests::{key_end, Answered, Asked, RequestCount, Requests, Takes, Turn
 use samples::Samples;
 pub use samples::EVERY as SAMPLED_EVERY;
 pub use state::{
-    Answers, CertificateState, Condition, ConfigRefusal, ConfigState, ConnectionCounts, Forwarded,
-    LastError, ProjectState, RouteState, SpoolSize, SpoolState, Stalled, State, Trouble,
-    UpstreamState,
+    Answers, CertificateOrders, CertificateState, Condition, ConfigRefusal, ConfigState,
+    ConnectionCounts, Forwarded, LastError, ProjectState, RouteState, SpoolSize, SpoolState,
+    Stalled, State, Trouble, UpstreamState,
 };
 
 /// The pages of the admin address.

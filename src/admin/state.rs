@@ -48,6 +48,8 @@ pub struct State {
     pub forwarded: Forwarded,
     /// The certificates that listeners serve.
     pub certificates: Vec<CertificateState>,
+    /// The orders of certificates by ACME.
+    pub orders: CertificateOrders,
     /// The process itself, where its system tells.
     pub process: Option<ProcessState>,
     /// The configuration at work.
@@ -72,6 +74,17 @@ pub struct CertificateState {
     pub file: String,
     /// When it, or the first of its chain, ends, in seconds since 1970.
     pub expires: i64,
+}
+
+/// Orders of certificates by ACME.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CertificateOrders {
+    /// Those that brought one.
+    pub issued: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Certificates at the moment whose last attempt, of any process, has failed.
+    pub failing: u64,
 }
 
 /// The configuration at work, and the changes of it.

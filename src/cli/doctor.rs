@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hedgerow::config::{Config, SpoolPlace};
+use hedgerow::config::Config;
 use hedgerow::doctor::{render, Finding, Health};
 use hedgerow::posthog::Host;
 use hedgerow::proxy::examine;
@@ -48,7 +48,6 @@ pub(super) fn look(config: &Config, url: Option<&Host>) -> End {
         let advice = "check `library.url` and `sha256`, and that this machine may connect there";
         findings.push(Finding::bad("library", error.to_string(), advice));
     }
-    findings.extend(shared_spool(config));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -64,36 +63,5 @@ pub(super) fn look(config: &Config, url: Option<&Host>) -> End {
     match findings.iter().any(|found| found.health == Health::Bad) {
         true => End::Refused,
         false => printed,
-    }
-}
-
-/// A spool on NATS is asked what it holds.
-fn shared_spool(config: &Config) -> Option<Finding> {
-    let spool = config.delivery.spool.as_ref()?;
-    let SpoolPlace::Nats(nats) = &spool.place else {
-        return None;
-    };
-    #[cfg(feature = "nats")]
-    {
-        use hedgerow::delivery::{CommandError, Form, NatsSettings, SpoolCommand, SpoolError};
-        const ABOUT: &str = "spool on NATS";
-        let settings = NatsSettings::of(nats, spool.max_size, spool.max_age);
-        let listed = SpoolCommand::Ls(Form::default()).run_on_nats(&settings, &mut Vec::new());
-        Some(match listed {
-            Ok(()) => Finding::well(ABOUT, "answers, and has its streams"),
-            Err(CommandError::Spool(SpoolError::NoStream(_))) => {
-                Finding::well(ABOUT, "answers; the first proxy makes the streams")
-            }
-            Err(error) => Finding::bad(
-                ABOUT,
-                error.to_string(),
-                "check `delivery.spool.nats`: its URL, its login, and that JetStream is on",
-            ),
-        })
-    }
-    #[cfg(not(feature = "nats"))]
-    {
-        let _ = nats;
-        None
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use hedgerow::config::{Action, Config, Route, SpoolPlace};
+use hedgerow::config::{Action, Config, Route};
 use hedgerow::segment::WriteKeys;
 use hedgerow::Hedgerow;
 
@@ -16,6 +16,14 @@ pub(super) fn lines(hedgerow: &Hedgerow, addresses: &[SocketAddr]) -> Vec<String
     for (address, what) in [(config.admin, "admin"), (config.health, "health")] {
         lines.extend(address.map(|address| format!("{what}: http://{address}")));
     }
+    for (listener, address) in config.listen.iter().zip(addresses) {
+        let scheme = scheme(listener.tls.is_some());
+        let path = listener.health.as_ref();
+        lines.extend(path.map(|path| {
+            let path = path.to_string();
+            format!("health: {scheme}://{address}{}", path.trim_end_matches('/'))
+        }));
+    }
     for project in &config.projects {
         lines.push(format!("project {}: {}", project.name, project.host));
     }
@@ -25,10 +33,7 @@ pub(super) fn lines(hedgerow: &Hedgerow, addresses: &[SocketAddr]) -> Vec<String
     match &config.delivery.spool {
         None => lines.push("no spool: clients get 503 while PostHog takes nothing".to_owned()),
         Some(spool) => {
-            let place = match &spool.place {
-                SpoolPlace::Folder(path) => format!("{}", path.display()),
-                SpoolPlace::Nats(_) => "NATS".to_owned(),
-            };
+            let place = spool.place.backend().describe();
             let projects = hedgerow.state().projects;
             let waiting: Vec<String> = projects
                 .iter()

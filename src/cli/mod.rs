@@ -1,6 +1,7 @@
 //! One file for each command; here are their names, their flags and their exit codes.
 
 mod check;
+mod colour;
 mod convert;
 mod demo;
 mod doctor;
@@ -29,6 +30,7 @@ use hedgerow::config::{self, Config, ConfigError};
 use hedgerow::logging::{self, Bounded, LastLines, LineWriter, Tell};
 use hedgerow::proxy::{fetch_libraries, FetchError};
 
+use colour::Colour;
 use output::complain;
 
 /// Takes Segment's traffic on a site's own domain, rewrites it in flight and streams it to PostHog.
@@ -172,7 +174,10 @@ fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     }
     match format {
         LogFormat::Json => builder.format(json_line),
-        LogFormat::Text => builder.format(text_line),
+        LogFormat::Text => {
+            let colour = Colour::of_the_log();
+            builder.format(move |out, record| text_line(out, record, colour))
+        }
     };
     let started = LineWriter::start(std::io::stderr());
     let last = started.ok().map(|(writer, last)| {
@@ -221,12 +226,13 @@ impl Drop for LogEnd {
 fn text_line(
     out: &mut env_logger::fmt::Formatter,
     record: &log::Record<'_>,
+    colour: Colour,
 ) -> std::io::Result<()> {
     let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ");
-    let (level, target) = (record.level(), record.target());
+    let head = colour.head(time, record.level(), record.target());
     // What follows a line break belongs to the same line of the log.
     let message = record.args().to_string().replace('\n', "\n    ");
-    writeln!(out, "[{time} {level:<5} {target}] {message}")
+    writeln!(out, "{head} {message}")
 }
 
 /// One JSON object: what every line has, and the fields of its own.

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use hedgerow::config::SpoolPlace;
+use hedgerow::config::WithoutSecrets;
 use hedgerow::delivery::{Form, Selection, SpoolCommand};
 
 use super::output::{aligned, complain, print};
@@ -83,25 +83,15 @@ pub(super) fn spool(config: Option<&Path>, options: &Options) -> End {
     };
     let command = SpoolCommand::from(&options.command);
     let mut out = Vec::new();
-    let done = match &spool.place {
-        SpoolPlace::Folder(path) => command.run(path, &mut out),
-        #[cfg(feature = "nats")]
-        SpoolPlace::Nats(nats) if lacks_login(nats) => {
-            complain!(
-                "hedgerow: `delivery.spool.nats` needs its login, and a variable or file that it \
-                 names is not there"
-            );
-            return End::Unable;
-        }
-        #[cfg(feature = "nats")]
-        SpoolPlace::Nats(nats) => {
-            let settings =
-                hedgerow::delivery::NatsSettings::of(nats, spool.max_size, spool.max_age);
-            command.run_on_nats(&settings, &mut out)
-        }
-        #[cfg(not(feature = "nats"))]
-        SpoolPlace::Nats(_) => Err(hedgerow::delivery::SpoolError::NotBuiltIn("nats").into()),
-    };
+    let backend = spool.place.backend();
+    if backend.secrets().into_iter().any(WithoutSecrets::made_up) {
+        complain!(
+            "hedgerow: `delivery.spool` needs its login, and a variable or file that it names is \
+             not there"
+        );
+        return End::Unable;
+    }
+    let done = backend.run(spool.limits(), &command, &mut out);
     let text = String::from_utf8_lossy(&out);
     // Columns for people, tabs for programs. An event is one long line.
     let listed = matches!(command, SpoolCommand::Ls(_));
@@ -114,21 +104,6 @@ pub(super) fn spool(config: Option<&Path>, options: &Options) -> End {
         Err(error) => {
             complain!("hedgerow: {error}");
             End::Unable
-        }
-    }
-}
-
-/// Whether a part of the login was made up.
-#[cfg(feature = "nats")]
-fn lacks_login(nats: &hedgerow::config::NatsPlace) -> bool {
-    use hedgerow::config::{NatsLogin, WithoutSecrets};
-    match &nats.login {
-        None => false,
-        Some(NatsLogin::Token(text) | NatsLogin::Credentials(text)) => {
-            WithoutSecrets::made_up(text)
-        }
-        Some(NatsLogin::User { name, password }) => {
-            WithoutSecrets::made_up(name) || WithoutSecrets::made_up(password)
         }
     }
 }

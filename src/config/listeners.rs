@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
+use super::acme::{self, Acme};
 use super::path_prefix::PathPrefix;
 use super::reader::{Field, Reader, Section};
 use super::schema;
@@ -19,9 +20,9 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The certificate, where TLS is spoken; of several the first, which clients get that name no
     /// host or an unknown one.
-    pub tls: Option<Tls>,
+    pub tls: Option<Certificate>,
     /// The others, each for the names in it.
-    pub more_certificates: Vec<Tls>,
+    pub more_certificates: Vec<Certificate>,
     /// The balancers in front that say with the PROXY protocol whose connection it is.
     pub proxy_protocol: Vec<IpNet>,
     /// Whether HTTP/2 is spoken without TLS as well.
@@ -52,9 +53,34 @@ impl Listener {
     }
 
     /// All of its certificates, the first one first.
-    pub fn certificates(&self) -> impl Iterator<Item = &Tls> {
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         self.tls.iter().chain(&self.more_certificates)
     }
+
+    /// Those that files hold.
+    pub fn certificate_files(&self) -> impl Iterator<Item = &Tls> {
+        self.certificates().filter_map(|one| match one {
+            Certificate::Files(tls) => Some(tls),
+            Certificate::Acme(_) => None,
+        })
+    }
+
+    /// Those that are ordered.
+    pub fn ordered_certificates(&self) -> impl Iterator<Item = &Acme> {
+        self.certificates().filter_map(|one| match one {
+            Certificate::Files(_) => None,
+            Certificate::Acme(acme) => Some(acme),
+        })
+    }
+}
+
+/// Where a certificate of a listener comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Certificate {
+    /// From files that are there.
+    Files(Tls),
+    /// It is ordered and renewed by this process.
+    Acme(Acme),
 }
 
 /// Whether HTTP/2 is spoken on connections without TLS, with prior knowledge (RFC 9113, 3.3).
@@ -96,8 +122,9 @@ pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener
     if entries.is_empty() {
         reader.expected(field, "at least one address");
     }
+    let hosts = acme::hosts(top);
     for entry in entries {
-        let Some(listener) = listener(reader, &entry) else {
+        let Some(listener) = listener(reader, &entry, &hosts) else {
             continue;
         };
         let taken = |other: &&Listener| overlap(other.address, listener.address);
@@ -113,6 +140,7 @@ pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener
         }
         listeners.push(listener);
     }
+    acme::check(reader, top, &listeners);
     listeners
 }
 
@@ -127,7 +155,7 @@ pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     same_port && (takes(one.ip(), other.ip()) || takes(other.ip(), one.ip()))
 }
 
-fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
+fn listener(reader: &mut Reader<'_>, entry: &Field<'_>, hosts: &[String]) -> Option<Listener> {
     if !matches!(entry.node.kind, Kind::Mapping(_)) {
         return Some(Listener::plain(address(reader, entry)?));
     }
@@ -137,9 +165,9 @@ fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
         .cloned()
         .and_then(|field| address(reader, &field));
     let secured = section.get("tls").cloned();
-    let mut certificates = match &secured {
-        Some(field) => certificates(reader, field)?.into_iter(),
-        None => Vec::new().into_iter(),
+    let certificates = match &secured {
+        Some(field) => certificates(reader, field, hosts),
+        None => Some(Vec::new()),
     };
     let networks = section.get("proxy_protocol").cloned();
     let proxy_protocol = networks.map(|field| networks_of(reader, &field));
@@ -161,6 +189,7 @@ fn listener(reader: &mut Reader<'_>, entry: &Field<'_>) -> Option<Listener> {
         Some(field) => Some(health_path(reader, &field.clone())?),
         None => None,
     };
+    let mut certificates = certificates?.into_iter();
     Some(Listener {
         address: address?,
         tls: certificates.next(),
@@ -206,29 +235,51 @@ fn redirect(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Redirect> {
 }
 
 /// One certificate, or a list of several.
-fn certificates(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<Tls>> {
+fn certificates(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    hosts: &[String],
+) -> Option<Vec<Certificate>> {
     if !matches!(field.node.kind, Kind::List(_)) {
-        return Some(vec![tls(reader, field)?]);
+        return Some(vec![tls(reader, field, hosts)?]);
     }
     let entries = field.each();
     if entries.is_empty() {
         reader.expected(field, "at least one certificate");
         return None;
     }
-    let read: Vec<_> = entries.iter().map(|entry| tls(reader, entry)).collect();
+    let read: Vec<_> = entries
+        .iter()
+        .map(|entry| tls(reader, entry, hosts))
+        .collect();
     read.into_iter().collect()
 }
 
-fn tls(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Tls> {
+fn tls(reader: &mut Reader<'_>, field: &Field<'_>, hosts: &[String]) -> Option<Certificate> {
     let section = reader.section(field, &schema::TLS)?;
+    if let Some(field) = section.get("acme") {
+        let acme = acme::read(reader, field, hosts);
+        let files = ["certificate", "key"];
+        if let Some(field) = files.iter().find_map(|key| section.get(key)) {
+            let message = "a certificate is in files or ordered by `acme`, not both; `tls` may be \
+                           a list of several";
+            reader.wrong_key(field, message);
+            return None;
+        }
+        return Some(Certificate::Acme(acme?));
+    }
+    if section.get("certificate").is_none() && section.get("key").is_none() {
+        reader.lacking(&section, "needs `certificate` and `key`, or `acme`");
+        return None;
+    }
     let certificate = section.require(reader, "certificate").cloned();
     let certificate = certificate.and_then(|field| pem(reader, &field, "CERTIFICATE"));
     let key = section.require(reader, "key").cloned();
     let key = key.and_then(|field| pem(reader, &field, "PRIVATE KEY"));
-    Some(Tls {
+    Some(Certificate::Files(Tls {
         certificate: certificate?.0,
         key: key?.0,
-    })
+    }))
 }
 
 /// Reads the path of a PEM file, and the file.

@@ -7,6 +7,7 @@
 //!
 //! Relative paths in a file start at the folder of that file.
 
+mod acme;
 mod admin;
 mod delivery;
 mod difference;
@@ -34,6 +35,7 @@ mod sessions;
 mod shape;
 mod site_host;
 mod source;
+mod spool;
 mod tree;
 mod units;
 mod words;
@@ -45,11 +47,12 @@ pub use hedgerow_spool::{
     DeliveryMode, NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace,
 };
 
+pub use acme::{Acme, Challenge, ExternalAccount};
 pub use difference::{differences, differences_of, render_differences, Difference, Force};
 pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
 pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
-pub use listeners::{H2c, Listener, Redirect, Tls};
+pub use listeners::{Certificate, H2c, Listener, Redirect, Tls};
 pub use marks::Marks;
 pub use model::{
     Action, BodyRate, CaFile, Config, Delivery, Limits, Project, Route, Server, Spool,
@@ -237,24 +240,17 @@ fn warn_of_pages_without_a_library(
     }
 }
 
-/// A NATS server takes messages of 1 MiB, their headers included, unless its own configuration says
-/// otherwise (`max_payload`); what it does take is known when it is connected.
+/// A kind of spool may take no event as large as the others do.
 fn warn_of_large_events(
     reader: &mut Reader<'_>,
     top: &reader::Section<'_>,
     delivery: &Delivery,
     event: usize,
 ) {
-    const TAKEN: usize = (1 << 20) - (4 << 10);
     let Some(spool) = &delivery.spool else { return };
-    if let (SpoolPlace::Nats(_), true, Some(field)) =
-        (&spool.place, event > TAKEN, top.get("limits"))
-    {
-        reader.warn(
-            field,
-            "`event` is above the 1 MiB that NATS servers take by default: unless their \
-             `max_payload` is larger, such events are refused when the spool is needed",
-        );
+    let warning = spool.place.backend().warning_of_large_events(event);
+    if let (Some(warning), Some(field)) = (warning, top.get("limits")) {
+        reader.warn(field, warning);
     }
 }
 

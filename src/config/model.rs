@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_spool::{DeliveryMode, SpoolPlace};
+use hedgerow_spool::{DeliveryMode, Limits as SpoolLimits, SpoolPlace};
 use ipnet::IpNet;
 
 use super::first_party::{Origin, PostHogJs, SegmentFiles};
@@ -279,6 +279,16 @@ pub struct Spool {
     pub max_size: u64,
     /// The longest a batch waits.
     pub max_age: Duration,
+}
+
+impl Spool {
+    /// Its bounds.
+    pub fn limits(&self) -> SpoolLimits {
+        SpoolLimits {
+            max_size: self.max_size,
+            max_age: self.max_age,
+        }
+    }
 }
 
 /// The process.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::first_party::PostHogJs;
-use hedgerow_spool::{DeliveryMode, SpoolPlace};
+use hedgerow_spool::DeliveryMode;
 
 use super::listeners::Listener;
 use super::model::{Action, Config, Project, Route};
@@ -152,10 +152,21 @@ fn destination(project: &Project) -> String {
 }
 
 fn listener_text(listener: &Listener) -> String {
-    match &listener.tls {
-        Some(_) => format!("https://{}", listener.address),
-        None => format!("http://{}", listener.address),
-    }
+    let scheme = match &listener.tls {
+        Some(_) => "https",
+        None => "http",
+    };
+    let ordered = listener.ordered_certificates();
+    let ordered: Vec<String> = ordered
+        .map(|acme| {
+            let domains = acme.domains.join(", ");
+            format!(
+                "; orders a certificate for {domains} from {}",
+                acme.directory
+            )
+        })
+        .collect();
+    format!("{scheme}://{}{}", listener.address, ordered.concat())
 }
 
 fn settings(config: &Config) -> Vec<String> {
@@ -178,7 +189,7 @@ fn settings(config: &Config) -> Vec<String> {
     let spool = match &config.delivery.spool {
         Some(spool) => format!(
             "{} up to {} and {}, acknowledged {}",
-            place(&spool.place),
+            spool.place.backend().describe(),
             print_size(spool.max_size),
             print_duration(spool.max_age),
             acknowledged(config.delivery.mode),
@@ -221,16 +232,6 @@ fn settings(config: &Config) -> Vec<String> {
         ),
         format!("trusted proxies: {proxies}"),
     ]
-}
-
-fn place(place: &SpoolPlace) -> String {
-    match place {
-        SpoolPlace::Folder(path) => path.display().to_string(),
-        SpoolPlace::Nats(nats) => {
-            let servers: Vec<_> = nats.servers.iter().map(ToString::to_string).collect();
-            format!("{} on {}", nats.stream, servers.join(", "))
-        }
-    }
 }
 
 /// How requests go together, where they do.

@@ -11,6 +11,8 @@ const PATH: Shape = Pattern("^/");
 /// A server: scheme and authority.
 const SERVER_URL: Shape = Pattern("^https?://[^/]+/?$");
 const NETWORK: Shape = Pattern(r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
+/// A name that can be proven over HTTP or TLS.
+const DOMAIN: Shape = Pattern(r"^[^*:/\s]+$");
 const PROJECT_NAME: Shape = Text;
 /// A name, path or word, `env:NAME` and `file:PATH` among them.
 const SECRET: Shape = Text;
@@ -87,8 +89,44 @@ pub(super) const TLS: SectionSchema = SectionSchema {
     name: "tls",
     label: "`tls` of a listener",
     at: "listen[0].tls",
-    required: &["certificate", "key"],
-    keys: &[("certificate", Text), ("key", Text)],
+    one_of: &[&["certificate", "acme"]],
+    needs: &[("certificate", "key"), ("key", "certificate")],
+    keys: &[
+        ("certificate", Text),
+        ("key", Text),
+        ("acme", Section("acme")),
+    ],
+    ..PLAIN
+};
+
+/// Its `acme`.
+pub(super) const ACME: SectionSchema = SectionSchema {
+    name: "acme",
+    label: "`acme` of `tls`",
+    at: "listen[0].tls.acme",
+    required: &["storage"],
+    keys: &[
+        ("domains", OneOrMore(&DOMAIN)),
+        ("email", Pattern("^[^@ ]+@[^@ ]+$")),
+        (
+            "directory",
+            Pattern("^(letsencrypt|letsencrypt-staging|https://.+)$"),
+        ),
+        ("storage", Text),
+        ("challenge", OneOrMore(&Words(&["tls-alpn-01", "http-01"]))),
+        ("ca_file", Text),
+        ("external_account", Section("external_account")),
+    ],
+    ..PLAIN
+};
+
+/// The `external_account` of `acme`.
+pub(super) const EXTERNAL_ACCOUNT: SectionSchema = SectionSchema {
+    name: "external_account",
+    label: "`external_account` of `acme`",
+    at: "listen[0].tls.acme.external_account",
+    required: &["key_id", "hmac_key"],
+    keys: &[("key_id", SECRET), ("hmac_key", SECRET)],
     ..PLAIN
 };
 
@@ -458,6 +496,8 @@ pub(super) const SECTIONS: &[&SectionSchema] = &[
     &LISTENER,
     &ADMIN,
     &TLS,
+    &ACME,
+    &EXTERNAL_ACCOUNT,
     &PROJECT,
     &PROJECT_DELIVERY,
     &ROUTE,

@@ -210,12 +210,12 @@ enum Secrecy {
     Secret,
 }
 
-/// `api_key`, `write_keys`, `secret`, `password`, `token` and every misspelling of them. The `key` of
+/// `api_key`, `write_keys`, `secret`, `password`, `token`, `hmac_key` and every misspelling of them. The `key` of
 /// a certificate is a path.
 pub(super) fn is_secret_key(key: &str) -> bool {
     let letters: String = words::plain(key).into_iter().collect();
     letters != "key"
-        && (["key", "secret", "password", "token"]
+        && (["key", "secret", "password", "token", "hmac"]
             .iter()
             .any(|word| letters.contains(word))
             || words::nearest(

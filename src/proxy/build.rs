@@ -1,7 +1,6 @@
 //! What a [`Hedgerow`] is built with, and why it cannot be.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +12,7 @@ use crate::config::Config;
 use crate::delivery::SpoolError;
 use crate::site::LibraryError;
 
+use super::acme::Acme;
 use super::life::compile::Lasting;
 use super::life::reload::Reloads;
 use super::limits::budget::Budget;
@@ -26,6 +26,8 @@ use super::{Clock, Hedgerow};
 
 /// How long a client's connection waits for its next request, unless told otherwise.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long a client may take nothing of its answer, unless told otherwise.
+const UNREAD: Duration = Duration::from_secs(120);
 
 /// Why Hedgerow cannot start with a configuration that is right in itself.
 #[derive(Debug, Error)]
@@ -89,6 +91,9 @@ pub enum BuildError {
         /// The project's name.
         project: String,
     },
+    /// A listener orders a certificate, and this build cannot.
+    #[error("this build orders no certificates: it was made without the cargo feature acme")]
+    NoAcme,
     /// The host makes no valid request.
     #[error("project {project}: its host cannot stand in a request")]
     Host {
@@ -102,6 +107,7 @@ pub struct Builder {
     config: Config,
     observer: Option<Arc<dyn Observer>>,
     idle: Duration,
+    unread: Duration,
     clock: Clock,
     live: Option<Arc<Live>>,
 }
@@ -112,6 +118,7 @@ impl Builder {
             config,
             observer: None,
             idle: IDLE,
+            unread: UNREAD,
             clock: Arc::new(SystemTime::now),
             live: None,
         }
@@ -138,6 +145,14 @@ impl Builder {
     #[must_use]
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.idle = idle;
+        self
+    }
+
+    /// How long a client may take nothing of what is written of its answer, two minutes if nothing is
+    /// said. For [`Site`](super::Site); another proxy has bounds of its own.
+    #[must_use]
+    pub fn unread_timeout(mut self, unread: Duration) -> Self {
+        self.unread = unread;
         self
     }
 
@@ -171,7 +186,9 @@ impl Builder {
             &self.config.trusted_proxies,
             Arc::clone(&log_limit),
         );
+        let leaving = Arc::default();
         let lasting = Lasting {
+            acme: Arc::new(Acme::leaving_with(&leaving)),
             backlog: None,
             counters: Counters::default(),
             budget: Budget::new(self.config.limits.memory),
@@ -181,8 +198,9 @@ impl Builder {
             observer: self.observer,
             // Zero would mean for ever.
             idle_seconds: self.idle.as_secs().max(1),
+            unread: self.unread,
             clock: self.clock,
-            leaving: AtomicBool::new(false),
+            leaving,
             accounts: Arc::default(),
             rates: Rates::default(),
             reloads: Reloads::default(),

@@ -124,7 +124,8 @@ pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> 
 #   hedgerow run -c FILE        serves
 #   hedgerow snippet -c FILE    prints what goes on the page
 
-# Where requests come in. With TLS: {{address: 0.0.0.0:443, tls: {{certificate: FILE, key: FILE}}}}
+# Where requests come in. With TLS: {{address: 0.0.0.0:443, tls: {{certificate: FILE, key: FILE}}}}, or a certificate
+# that Hedgerow orders itself: tls: {{acme: {{domains: [NAME], storage: FOLDER}}}} (docs/certificates.md)
 listen:
   - {listen}
 

@@ -359,4 +359,11 @@ async fn what_waits_in_the_spool_is_shown_there_until_posthog_has_or_refuses_it_
     let said = log::lines("project kept: PostHog refuses an event for good");
     println!("{refused} dead letters, {} lines", said.len());
     assert!(said.len() <= 2 && said[0].contains("400"), "{said:?}");
+    // Their number is said even where no other comes.
+    let told = eventually("the others are told", || {
+        let lines = log::lines("about kept (dead_lettered) were left out");
+        (!lines.is_empty()).then_some(lines)
+    })
+    .await;
+    assert_eq!(told.len(), 1, "{told:?}");
 }

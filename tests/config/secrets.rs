@@ -93,6 +93,11 @@ fn no_key_is_ever_shown() {
         with("delivery: {spool: {nats: {ulr: \"nats://u:SECRET@a\"}}}"),
         with("delivery: {spool: {nats: {url: \"nats://u:SECRET@a\": b}}}"),
         with("delivery: {spool: {nats: {password: SECRET: b}}}"),
+        // The key of an account at an authority, right and wrong.
+        with("listen: {address: 0.0.0.0:1, tls: {acme: {domains: a.b, storage: s, external_account: {key_id: k, hmac_key: SECRET}}, x: 1}}"),
+        with("listen: {address: 0.0.0.0:1, tls: {acme: {domains: a.b, storage: s, external_account: {hmac_key: SECRET}}}}"),
+        with("listen: {address: 0.0.0.0:1, tls: {acme: {domains: a.b, storage: s, external_account: {key_id: k, hmac: SECRET}}}}"),
+        with("listen: {address: 0.0.0.0:1, tls: {acme: {domains: a.b, storage: s, external_account: {key_id: k, hmac_key: \"SECRET !\"}}}}"),
         // A private key in place of its path.
         with(
             "listen: {address: 0.0.0.0:1, tls: {certificate: c.pem, key: \"-----BEGIN\\nSECRET\"}}",

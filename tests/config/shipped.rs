@@ -99,7 +99,7 @@ server: {threads: 4, grace: 0s}
         .map(|listener| listener.address.to_string())
         .collect();
     assert_eq!(listen, ["0.0.0.0:80", "[::1]:0", "0.0.0.0:443"]);
-    let tls = config.listen[2].tls.as_ref().unwrap();
+    let tls = config.listen[2].certificate_files().next().unwrap();
     assert_eq!(tls.certificate, Path::new("/folder/c.pem"));
     assert_eq!(tls.key, Path::new("/folder/k.pem"));
     let networks: Vec<_> = config

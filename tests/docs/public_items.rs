@@ -150,6 +150,7 @@ impl<'a> Face<'a> {
     fn reexport(&mut self, reexport: &'a Map<String, Value>, path: &str) {
         let name = reexport["name"].as_str();
         match self.item(&reexport["id"]) {
+            Some(item) if reexport["is_glob"] == true => self.module(&item["id"], path),
             Some(item) => self.named(item, path, name),
             None => {
                 // Of another crate; a list of that crate has its members.

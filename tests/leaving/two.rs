@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use hedgerow::delivery::{
-    Leadership, PeekLimit, QueuedEvent, Spool, SpoolCommand, SpoolSettings, SpooledEvent, Store,
+    Leadership, PeekLimit, QueuedEvent, SharedFolder, Spool, SpoolCommand, SpoolSettings,
+    SpooledEvent, Store,
 };
 use hedgerow::demo::capture::Fault;
 use http::StatusCode;

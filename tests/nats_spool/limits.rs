@@ -357,3 +357,42 @@ async fn clients_of_a_large_event_are_told_at_once_and_the_others_are_served() {
     assert_eq!(posthog.events(3).await[2].distinct_id, "u-third");
     assert_eq!(binary.terminate().await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_asks_the_servers_how_large_an_event_they_take() {
+    let posthog = PostHog::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    for (bound, event, expected) in [
+        ("max_payload: 16384\n", "900kB", Some(14_334)),
+        ("max_payload: 16384\n", "14334", None),
+        ("", "900kB", None),
+        // More than the default of the servers: `check` warns of it, this has asked.
+        ("max_payload: 8388608\n", "4MiB", None),
+    ] {
+        let Some((server, _folder)) = server(bound) else {
+            return;
+        };
+        let nats = format!("{{url: \"{}\"}}", server.url());
+        let yaml = format!(
+            "{}limits: {{event: {event}}}\n",
+            sharing(&posthog.url(), &nats)
+        );
+        let file = folder.path().join("doctor.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+            .arg("doctor")
+            .arg(&file)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let line = said.lines().find(|line| line.contains("size of an event"));
+        let line = line.unwrap_or_else(|| panic!("{bound} {event}: {said}"));
+        match expected {
+            Some(most) => assert!(
+                line.starts_with("BAD") && line.contains(&format!("NATS takes {most}")),
+                "{line}"
+            ),
+            None => assert!(line.starts_with("ok"), "{line}"),
+        }
+    }
+}

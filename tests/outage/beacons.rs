@@ -9,7 +9,7 @@ use super::relay::{Line, Relay};
 use super::support::client::post;
 use super::support::proxy::{PostHog, Proxy};
 use super::support::{eventually, h2, track};
-use super::{ls, spooling};
+use super::{impatient, ls};
 
 /// How a page goes.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,7 @@ async fn a_beacon_whose_page_is_gone_is_delivered_also_by_way_of_the_spool() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
     let relay = Relay::start(posthog.address).await;
-    let proxy = Proxy::start_h2c(&spooling(&relay.url(), folder.path())).await;
+    let proxy = Proxy::start_h2c(&impatient(&relay.url(), folder.path())).await;
     let mut sent = Vec::new();
     for (name, fault) in [
         ("hung, then back", Fault::None),

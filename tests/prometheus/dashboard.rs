@@ -41,6 +41,23 @@ fn expressions(dashboard: &Value) -> Vec<(String, String)> {
     all
 }
 
+/// An expression of the dashboard for all instances and projects, with rates over this time.
+fn asked(expression: &str, over: &str) -> String {
+    expression
+        .replace("$__rate_interval", over)
+        .replace("$instance", ".*")
+        .replace("$project", ".*")
+}
+
+/// Everything that the panels ask, with the panel that asks it. Annotations mark what does not happen
+/// each evening, such as a start.
+pub fn queries(over: &str) -> Vec<(String, String)> {
+    let all = expressions(&dashboard()).into_iter();
+    let all = all.filter(|(panel, _)| panel != "annotations");
+    all.map(|(panel, expression)| (panel, asked(&expression, over)))
+        .collect()
+}
+
 /// What is missing of a panel, as Grafana's schema has it.
 fn faults(panel: &Value) -> Vec<String> {
     let mut faults = Vec::new();
@@ -170,10 +187,7 @@ fn every_expression_of_the_dashboard_is_valid_and_asks_for_what_there_is() {
                 .into_iter()
                 .map(|what| format!("{panel}: {what}")),
         );
-        let expression = expression
-            .replace("$__rate_interval", "1m")
-            .replace("$instance", ".*")
-            .replace("$project", ".*");
+        let expression = asked(expression, "1m");
         if expression.contains('$') {
             wrong.push(format!("{panel}: an unknown variable in {expression}"));
         }

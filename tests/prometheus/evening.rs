@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use chrono::Datelike;
 use hedgerow::demo::capture::Fault;
 use http::StatusCode;
+use percent_encoding::{utf8_percent_encode, NON_ALPHANUMERIC};
 
 use super::support::disk::SmallDisk;
 use super::support::recorder::refused_port;
@@ -113,6 +114,33 @@ impl Watching {
             true => Ok(()),
             false => Err(format!("{firing:?}")),
         }
+    }
+
+    /// Waits until each panel of the dashboard has something to show.
+    async fn shows_all_panels(&self) {
+        let queries = super::dashboard::queries("5m");
+        until("each panel shows something", || async {
+            let mut empty = Vec::new();
+            for (panel, query) in &queries {
+                let encoded = utf8_percent_encode(query, NON_ALPHANUMERIC);
+                let path = format!("/api/v1/query?query={encoded}");
+                let answer = Box::pin(get(self.address, &path)).await;
+                let json = answer.json();
+                assert_eq!(json["status"], "success", "{panel}: {query}: {json}");
+                let results = json["data"]["result"].as_array().expect("a list");
+                // A quantile of nothing is NaN, and shows nothing.
+                let mut values = results.iter().filter_map(|one| one["value"][1].as_str());
+                if values.all(|value| value == "NaN") {
+                    empty.push(format!("{panel}: {query}"));
+                }
+            }
+            match empty.is_empty() {
+                true => Ok(()),
+                false => Err(format!("{empty:#?}")),
+            }
+        })
+        .await;
+        println!("{} queries of the dashboard show something", queries.len());
     }
 
     /// Waits until nothing fires but what lasts.
@@ -256,6 +284,9 @@ async fn the_alerts_fire_and_end_under_a_real_prometheus() {
         std::fs::remove_file(&other).expect("ours");
         watching.only(&[ending]).await;
     }
+
+    // All of that has happened: no panel is empty.
+    watching.shows_all_panels().await;
 
     // The certificate is renewed.
     drop(hedgerow);

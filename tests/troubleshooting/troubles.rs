@@ -37,6 +37,9 @@ pub const TROUBLES: &[(&str, Play)] = &[
         "The certificate has ended",
         || Box::pin(certificate_ended()),
     ),
+    ("A certificate cannot be ordered", || {
+        Box::pin(no_certificate())
+    }),
     ("The clock is set", || Box::pin(clock_set())),
     ("One client too many", || Box::pin(one_client_too_many())),
     ("A reload with a mistake", || {
@@ -275,6 +278,31 @@ async fn certificate_ended() -> Option<Evening> {
     );
     let (_, evening) = plan.start(vec![Box::new(posthog)]).await;
     Some(evening)
+}
+
+/// An authority that is not there.
+#[cfg(feature = "acme")]
+async fn no_certificate() -> Option<Evening> {
+    let posthog = StandIn::start().await;
+    let mut plan = Plan::new(posthog.url()).await;
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let names = vec!["localhost".to_owned()];
+    let parameters = rcgen::CertificateParams::new(names).expect("a name");
+    let certificate = parameters.self_signed(&key).expect("it is signed");
+    std::fs::write(plan.folder.path().join("ca.pem"), certificate.pem()).expect("ours");
+    plan.listen = format!(
+        "{{address: \"{}\", tls: {{acme: {{domains: localhost, storage: acme, ca_file: ca.pem, \
+         directory: \"https://{}/directory\"}}}}}}",
+        plan.site,
+        refused_port().await
+    );
+    let (_, evening) = plan.start(vec![Box::new(posthog)]).await;
+    Some(evening)
+}
+
+#[cfg(not(feature = "acme"))]
+async fn no_certificate() -> Option<Evening> {
+    None
 }
 
 /// Debian's library that tells a process another time.

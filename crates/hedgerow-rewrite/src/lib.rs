@@ -12,12 +12,11 @@ pub mod segment;
 
 pub use posthog::{ApiKey, ApiKeyError, Batch, Envelope};
 pub use rewrite::enrich::edge_session::Transport;
+pub use rewrite::mapping::*;
 pub use rewrite::privacy::{ClickIds, Privacy, Pseudonym, Secret, ShortSecret, Signal, Treatment};
 pub use rewrite::rules::{Rule, RuleAction};
 pub use rewrite::{
-    Arrival, Bookkeeping, Bounds, ContextTraits, DeviceTypes, EventUuidForm, Fate, Fault, Flow,
-    GroupTypeFrom, Integrations, Mapping, Mode, Noise, Notice, Omission, PersonProfiles, PostHogJs,
-    Pulled, Recipient, Repeats, Rewrite, RewriteError, Rewriter, SameAnonymousId, SecondIdentify,
-    SessionKeeper, Signals, Timestamp, Watch, WrittenKey,
+    Arrival, Bounds, Fate, Fault, Flow, Notice, Omission, Pulled, Recipient, Rewrite, RewriteError,
+    Rewriter, SessionKeeper, Signals, Timestamp, Watch, WrittenKey,
 };
 pub use segment::{Call, Kind};

@@ -1,5 +1,4 @@
-//! What `hedgerow spool` can do with a spool, while the proxy runs. `spool::command` does it in a
-//! folder, `nats::command` on NATS.
+//! What `hedgerow spool` can do with a spool, while the proxy runs: [`Backend::run`](crate::Backend::run).
 
 use std::io::{self, Write};
 

@@ -95,6 +95,11 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
+    /// Whether a process should not start with a spool of which this was said.
+    pub fn prevents_start(&self) -> bool {
+        matches!(self, Self::Format { .. } | Self::NotBuiltIn(_))
+    }
+
     /// A short stable name, for counters and logs.
     pub fn code(&self) -> &'static str {
         match self {

@@ -13,53 +13,49 @@
 //!                     Replay ─ oldest first, one request at a time ─→ PostHog
 //! ```
 //!
-//! Storage is behind [`Store`]; the way to PostHog is whatever implements [`Upstream`].
+//! Storage is behind [`Store`], and what else differs from kind to kind behind [`Backend`]; the way to
+//! PostHog is what implements [`Upstream`].
+// A build without any kind of spool keeps nothing, and uses half of this.
+#![cfg_attr(not(any(feature = "sqlite", feature = "nats")), allow(dead_code))]
 
+mod backend;
 mod breaker;
-#[cfg(any(feature = "sqlite", feature = "nats"))]
 mod command;
-mod error;
-// A build without a spool keeps nothing, and uses half of these.
 mod drain_state;
-#[cfg_attr(not(any(feature = "sqlite", feature = "nats")), allow(dead_code))]
+mod error;
 mod event;
-mod folder;
 mod group;
 mod halving;
-#[cfg(feature = "sqlite")]
-mod lease;
-#[cfg(any(feature = "sqlite", feature = "nats"))]
 mod listing;
 mod live;
-#[cfg(feature = "nats")]
 mod nats;
 mod place;
 mod rate_limit;
 mod replay;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg_attr(not(any(feature = "sqlite", feature = "nats")), allow(dead_code))]
 mod store;
 mod upstream;
 
-pub use breaker::{Admission, Breaker, BreakerSettings, Condition};
-#[cfg(any(feature = "sqlite", feature = "nats"))]
+pub use backend::{Backend, Examination, Found, Limits, Opened, SharedFolder, Terms, Trouble};
+pub use breaker::{BreakerSettings, Condition};
 pub use command::{CommandError, Form, Selection, SpoolCommand};
 pub use drain_state::Draining;
 pub use error::SpoolError;
-pub use event::{events_of, Received, SpooledEvent};
-#[cfg(not(feature = "sqlite"))]
-pub use folder::{inspect_folder, Spool};
-pub use folder::{FolderState, SpoolSettings};
+#[doc(hidden)]
+pub use event::events_of;
+pub use event::{Received, SpooledEvent};
 pub use group::{Bounds, Finished, Group, Queue, RequestId, RequestInfo};
+#[doc(hidden)]
 pub use halving::{Halving, Refused, REFUSED_IN_ROW};
 pub use live::{Delivery, DeliveryMode, Project, ProjectStatus, Route};
+pub use nats::{NatsCertificate, NatsLogin, NatsPlace, NatsServer};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};
-pub use place::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace};
+pub use place::SpoolPlace;
 pub use replay::{Replay, ReplaySettings};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{inspect_folder, outlive_file_size_limit, Spool, Waiting};
+pub use sqlite::{outlive_file_size_limit, Spool, SpoolSettings};
 pub use store::{
     Availability, Clock, Counters, DeadLetter, Gauge, Gauges, Lead, Leadership, PeekLimit, Peeked,
     Position, QueuedEvent, Refusal, Rest, Store,

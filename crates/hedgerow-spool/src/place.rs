@@ -1,7 +1,9 @@
-//! Where a spool is: values only, so that a configuration can be read by a build that has no such spool.
+//! The kinds of spool that there are: the one list that a new kind is added to.
 
-use std::fmt;
 use std::path::PathBuf;
+
+use super::backend::{Backend, NotBuiltIn};
+use super::NatsPlace;
 
 /// Where a spool is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,68 +14,25 @@ pub enum SpoolPlace {
     Nats(NatsPlace),
 }
 
-/// The streams of a shared spool.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NatsPlace {
-    /// The servers; at least one.
-    pub servers: Vec<NatsServer>,
-    /// The stream's name, and the first token of its subjects.
-    pub stream: String,
-    /// Who we are.
-    pub login: Option<NatsLogin>,
-    /// The authority that the servers' certificates are checked against, instead of the public
-    /// ones: a PEM file.
-    pub ca_file: Option<PathBuf>,
-    /// What the servers know us by, where they ask for a certificate.
-    pub certificate: Option<NatsCertificate>,
-    /// Copies of each message; without a number three in a cluster, else one.
-    pub replicas: Option<usize>,
-}
-
-/// A NATS server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NatsServer {
-    /// `nats` or `tls`.
-    pub scheme: &'static str,
-    /// Its name or address, IPv6 in brackets. Never empty.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-}
-
-impl fmt::Display for NatsServer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}://{}:{}", self.scheme, self.host, self.port)
+impl SpoolPlace {
+    /// What can be asked of it. Of a kind that this build does not have every answer is
+    /// [`SpoolError::NotBuiltIn`](super::SpoolError::NotBuiltIn).
+    pub fn backend(&self) -> Box<dyn Backend + '_> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Folder(path) => Box::new(super::sqlite::Folder(path)),
+            #[cfg(feature = "nats")]
+            Self::Nats(place) => Box::new(super::nats::OnNats(place)),
+            #[allow(unreachable_patterns)]
+            other => Box::new(NotBuiltIn(other.feature())),
+        }
     }
-}
 
-/// Who we are to NATS. Shown by no `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub enum NatsLogin {
-    /// A user.
-    User {
-        /// The name.
-        name: String,
-        /// The password.
-        password: String,
-    },
-    /// A token.
-    Token(String),
-    /// The text of a credentials file: a JWT, and the seed that signs for it.
-    Credentials(String),
-}
-
-impl fmt::Debug for NatsLogin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("NatsLogin")
+    /// The cargo feature that such a spool needs.
+    fn feature(&self) -> &'static str {
+        match self {
+            Self::Folder(_) => "sqlite",
+            Self::Nats(_) => "nats",
+        }
     }
-}
-
-/// A client's certificate, both files as PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NatsCertificate {
-    /// The certificate, with those that lead to its authority.
-    pub certificate: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
 }

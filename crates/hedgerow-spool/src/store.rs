@@ -221,7 +221,6 @@ pub struct Gauge {
     oldest: AtomicU64,
     dead_letters: AtomicU64,
     last: watch::Sender<FinalBatch>,
-    #[cfg(feature = "nats")]
     additions: std::sync::Mutex<u64>,
 }
 
@@ -255,8 +254,8 @@ impl Gauges {
         names
     }
 
-    #[cfg(feature = "nats")]
-    pub(super) fn snapshot(&self) -> HashMap<String, u64> {
+    /// The number of additions so far of each project, for [`Gauge::correct`].
+    pub fn snapshot(&self) -> HashMap<String, u64> {
         let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
         projects
             .iter()
@@ -270,13 +269,14 @@ impl Gauges {
         (limit > 0).then(|| (self.used.load(Ordering::Relaxed), limit))
     }
 
-    pub(super) fn set_size(&self, used: u64, limit: u64) {
+    /// Sets the bytes in use, and those that may be.
+    pub fn set_size(&self, used: u64, limit: u64) {
         self.used.store(used, Ordering::Relaxed);
         self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Sets how many dead letters there are of each project: none of those that are not named.
-    pub(super) fn set_dead_letters(&self, letters: &HashMap<String, u64>) {
+    pub fn set_dead_letters(&self, letters: &HashMap<String, u64>) {
         for name in letters.keys() {
             self.of(name);
         }
@@ -292,7 +292,8 @@ impl Gauges {
         self.changed.notified().await;
     }
 
-    pub(super) fn announce(&self) {
+    /// Says that something was appended.
+    pub fn announce(&self) {
         self.changed.notify_one();
     }
 }
@@ -320,7 +321,8 @@ impl Gauge {
         self.dead_letters.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_oldest(&self, oldest: Option<SystemTime>) {
+    /// Sets when the oldest event that waits arrived.
+    pub fn set_oldest(&self, oldest: Option<SystemTime>) {
         let since = oldest.and_then(|oldest| oldest.duration_since(SystemTime::UNIX_EPOCH).ok());
         let millis = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
         self.oldest.store(millis, Ordering::Relaxed);
@@ -345,7 +347,8 @@ impl Gauge {
         }
     }
 
-    pub(super) fn set(&self, events: u64, bytes: u64) {
+    /// Sets how many events wait, and their JSON in bytes.
+    pub fn set(&self, events: u64, bytes: u64) {
         self.bytes.store(bytes, Ordering::Release);
         self.events.store(events, Ordering::Release);
     }
@@ -353,9 +356,9 @@ impl Gauge {
 
 /// For a spool that others fill and drain as well: what comes from here is counted here, that
 /// nothing is left has to be learnt.
-#[cfg(feature = "nats")]
 impl Gauge {
-    pub(super) fn add(&self, events: u64, bytes: u64) {
+    /// Counts what was appended from here.
+    pub fn add(&self, events: u64, bytes: u64) {
         let mut additions = self
             .additions
             .lock()
@@ -365,7 +368,7 @@ impl Gauge {
     }
 
     /// Takes away what was delivered. Never down to nothing: it may have been others' events.
-    pub(super) fn subtract(&self, events: u64, bytes: u64) {
+    pub fn subtract(&self, events: u64, bytes: u64) {
         let _additions = self
             .additions
             .lock()
@@ -376,7 +379,7 @@ impl Gauge {
     }
 
     /// The number of additions so far, for [`correct`](Self::correct).
-    pub(super) fn additions(&self) -> u64 {
+    pub fn additions(&self) -> u64 {
         *self
             .additions
             .lock()
@@ -385,7 +388,7 @@ impl Gauge {
 
     /// Corrects the number of events, unless something was added since `additions` was read: an
     /// answer that was under way meanwhile knows nothing of it.
-    pub(super) fn correct(&self, additions: u64, correct: impl FnOnce(u64) -> u64) {
+    pub fn correct(&self, additions: u64, correct: impl FnOnce(u64) -> u64) {
         let now = self
             .additions
             .lock()

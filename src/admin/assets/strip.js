@@ -83,15 +83,10 @@ function moment(at, now) {
 }
 
 function configuration({ generation, since, refused }, now) {
-  const made = element('div', 'project', element('h2', '', 'Configuration'));
-  const say = (classes, text) => {
-    const line = element('p', classes, text);
-    line.title = text;
-    made.append(line);
-  };
-  if (refused) say('is-away', `a change was refused at ${moment(refused.at, now)}: ${refused.says}`);
-  say('', `generation ${number(generation)}, ${refused ? 'still at work' : 'at work'} since ${moment(since, now)}`);
-  return made;
+  const atWork = `generation ${number(generation)}, at work since ${moment(since, now)}`;
+  if (!refused) return element('div', 'project', element('p', '', `configuration: ${atWork}`));
+  const word = element('span', 'is-away', element('span', 'dot'), `change refused at ${moment(refused.at, now)}`);
+  return element('div', 'project', element('h2', '', 'Configuration', word), element('p', 'whole', refused.says), element('p', '', `as before: ${atWork}`));
 }
 
 export class Strip {

@@ -477,6 +477,26 @@ pub const METRICS: &[Metric] = &[
         },
     },
     Metric {
+        name: "hedgerow_acme_orders_total",
+        kind: Counter,
+        labels: &["outcome"],
+        help: "Orders of certificates (`acme`): `issued`, or `failed`.",
+        action: "a failure is made good by itself after a pause; see hedgerow_acme_failing",
+        read: |state, samples| {
+            samples.count(&["issued"], state.orders.issued);
+            samples.count(&["failed"], state.orders.failed);
+        },
+    },
+    Metric {
+        name: "hedgerow_acme_failing",
+        kind: Gauge,
+        labels: &[],
+        help: "Certificates whose last order has failed, so that they are missing or will end.",
+        action: "not 0 for hours: the log and `hedgerow doctor` say which and why; \
+                 docs/certificates.md",
+        read: |state, samples| samples.count(&[], state.orders.failing),
+    },
+    Metric {
         name: "hedgerow_log_lines_dropped_total",
         kind: Counter,
         labels: &[],

@@ -16,6 +16,7 @@ use pingora::utils::tls::{parse_x509, WrappedX509};
 use pingora::Result;
 
 use crate::config::{CaFile, PathPrefix, PostHogJs, UpstreamHttp};
+use crate::posthog::Host;
 use crate::segment::Answer;
 use crate::site::cache::{Cache, CacheKey, Found, Stored};
 use crate::site::{
@@ -109,6 +110,11 @@ impl Passed {
             assets: Source::new(&host.assets(), connections, timeouts),
             cache: Mutex::new(Cache::new(said.cache)),
         }
+    }
+
+    /// The host of its project.
+    pub(crate) fn host(&self) -> &Host {
+        &self.said.project.host
     }
 
     /// Whether it does what one made of these would do.

@@ -133,9 +133,7 @@ impl<'s> Relay<'s> {
             return self.write_own(session, answer).await;
         }
         let caller = serving.caller(Wire::of(session), &session.req_header().headers);
-        let pace = lasting
-            .rates
-            .of_client(&serving.config, caller.address, &lasting.log_limit);
+        let pace = lasting.rates.of_client(&serving.config, caller.address);
         if pace == Pace::TooFast {
             self.becomes(session, course, Answered::ClientRate);
             let status = StatusCode::TOO_MANY_REQUESTS;
@@ -302,10 +300,11 @@ impl<'s> Relay<'s> {
     }
 
     fn report(&self, trouble: Trouble) {
-        let route = &self.route.name;
+        let (kind, advice) = trouble.advice();
+        let (route, host) = (&self.route.name, self.passed.host());
         let log_limit = &self.serving.lasting.log_limit;
-        if let Some(more) = log_limit.pass(&format!("{route} {trouble:?}"), "route") {
-            log::warn!("route {route}: PostHog did not answer as it should: {trouble:?}{more}");
+        if let Some(more) = log_limit.pass(&format!("{route} {kind}"), "route") {
+            log::warn!("route {route}: PostHog ({host}): {advice}{more}");
         }
     }
 }

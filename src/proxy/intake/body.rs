@@ -24,8 +24,9 @@ pub(crate) const DISCARD_TIME: Duration = Duration::from_secs(2);
 const LINGERING: Duration = Duration::from_secs(30);
 const LINGERING_SILENCE: Duration = Duration::from_secs(5);
 
-/// The framework's name of a chunk that is none; it keeps the kind itself to itself.
-const INVALID_CHUNK: &str = "InvalidChunk";
+/// The framework's names of a chunk that is none, and of lines behind the last one that are none; it
+/// keeps the kinds themselves to itself.
+const INVALID_CHUNKS: [&str; 2] = ["InvalidChunk", "InvalidTrailerEnd"];
 
 /// Why a body did not arrive as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,10 +184,17 @@ fn too_slow(session: &mut Session) -> Interrupted {
     Interrupted::Slow
 }
 
+/// Ends the answer to a client that takes nothing of it for so long, and the reading of what is left of
+/// a body behind an answer that did not wait for it. The framework would wait for ever for both.
+pub(crate) fn end_when_stuck(session: &mut Session, unread: Duration) {
+    session.set_write_timeout(Some(unread));
+    session.set_total_drain_timeout(Some(LINGERING));
+}
+
 fn interrupted(error: &Error) -> Interrupted {
     match error.etype() {
         ErrorType::ReadTimedout => Interrupted::Slow,
-        kind if kind.as_str() == INVALID_CHUNK => Interrupted::Malformed,
+        kind if INVALID_CHUNKS.contains(&kind.as_str()) => Interrupted::Malformed,
         _ => Interrupted::Gone,
     }
 }

@@ -212,13 +212,8 @@ impl<'s> Intake<'s> {
     /// Whether this is an event of a client that sends too many.
     fn is_too_fast(&self, caller: &Caller, recognised: Recognised) -> bool {
         let counts = matches!(recognised, Recognised::Ingest(_) | Recognised::Pixel(_));
-        let (config, lasting) = (&self.serving.config, self.lasting);
-        let pace = || {
-            lasting
-                .rates
-                .of_client(config, caller.address, &lasting.log_limit)
-        };
-        counts && pace() == Pace::TooFast
+        let (config, rates) = (&self.serving.config, &self.lasting.rates);
+        counts && rates.of_client(config, caller.address) == Pace::TooFast
     }
 
     async fn answer<E: Exchange>(&self, exchange: &mut E, answer: Answer) {

@@ -39,14 +39,12 @@ impl Serving {
     ) {
         let Asking { route, asked } = asking;
         self.requests.count(route, asked, answered);
-        if matches!(answered, Answered::SlowBody | Answered::SlowUpload) {
-            self.tell_of_slow_body(asking, answered);
-        }
-        if !answered.is_refusal() {
-            return;
-        }
         let name = self.requests.route(route);
         let end = key.map(|key| key_end(key.expose()));
+        if !answered.is_refusal() {
+            self.tell_of_limit(asking, answered, end);
+            return;
+        }
         if let Some(live) = self.admin.as_ref().and_then(|admin| admin.live()) {
             live.turned_away(&TurnedAway {
                 route: name,
@@ -74,21 +72,42 @@ impl Serving {
 }
 
 impl Serving {
-    /// Says that a body did not come fast enough.
-    fn tell_of_slow_body(&self, asking: Asking, answered: Answered) {
+    /// Says which limit a request met that may come again; `key` is the end of its write key.
+    fn tell_of_limit(&self, asking: Asking, answered: Answered, key: Option<String>) {
+        let limits = &self.config.limits;
+        let many = |who: &str, most: Option<usize>, limit: &str| {
+            let most = most.unwrap_or_default();
+            format!("{who} makes more than {most} requests a second (`limits.{limit}`)")
+        };
+        let words = match answered {
+            Answered::ClientRate => many(
+                "an address",
+                limits.requests_per_client,
+                "requests_per_client",
+            ),
+            Answered::KeyRate => {
+                let who = key.map_or_else(
+                    || "a write key".to_owned(),
+                    |key| format!("write key {key}"),
+                );
+                many(&who, limits.requests_per_key, "requests_per_key")
+            }
+            Answered::SlowBody | Answered::SlowUpload => {
+                let bound = match limits.body_rate {
+                    Some(least) => format!("less than {} bytes a second", least.bytes),
+                    None => "`limits.body_rate` is off".to_owned(),
+                };
+                format!(
+                    "its body came too slowly ({bound}, a long silence, or more than five minutes)"
+                )
+            }
+            _ => return,
+        };
         let (name, call) = (self.requests.route(asking.route), asking.asked.word());
-        let Some(more) = self.lasting.log_limit.pass(name, answered.code()) else {
-            return;
-        };
-        let bound = match self.config.limits.body_rate {
-            Some(least) => format!("less than {} bytes a second", least.bytes),
-            None => "`limits.body_rate` is off".to_owned(),
-        };
-        let status = answered.status();
-        log::warn!(
-            "route {name}: {call} was answered {status} slow_body: its body came too slowly \
-             ({bound}, a long silence, or more than five minutes){more}"
-        );
+        let (status, code) = (answered.status(), answered.code());
+        if let Some(more) = self.lasting.log_limit.pass(&format!("{name} {call}"), code) {
+            log::warn!("route {name}: {call} was answered {status} {code}: {words}{more}");
+        }
     }
 }
 

@@ -233,14 +233,19 @@ impl<'a> Upload<'a> {
         self.key
     }
 
-    /// The write key that the request came with, where it stopped because the route has none like
-    /// it.
+    /// The write key that the request came with, where it stopped for it: because the route has none
+    /// like it, or because too many requests come with it.
     pub(crate) fn key_of_refusal(&mut self, stop: Stop) -> Option<WriteKey> {
-        if stop != Stop::UnknownWriteKey {
-            return None;
-        }
-        if let Some(key) = &self.keys.header {
-            return Some(key.clone());
+        let decided = match stop {
+            Stop::UnknownWriteKey if self.keys.header.is_some() => KeyFrom::Header,
+            Stop::UnknownWriteKey => KeyFrom::Body,
+            Stop::KeyRate => self.key,
+            _ => return None,
+        };
+        match decided {
+            KeyFrom::Header => return self.keys.header.clone(),
+            KeyFrom::Query => return self.keys.query.clone(),
+            KeyFrom::Body | KeyFrom::Nowhere => {}
         }
         match self.rewrite.write_key() {
             Ok(WrittenKey::Named(key)) => WriteKey::new(&key),
@@ -338,7 +343,7 @@ impl<'a> Upload<'a> {
             let Serving {
                 config, lasting, ..
             } = self.serving;
-            if lasting.rates.of_key(config, &named, &lasting.log_limit) == Pace::TooFast {
+            if lasting.rates.of_key(config, &named) == Pace::TooFast {
                 return Err(Stop::KeyRate);
             }
         }

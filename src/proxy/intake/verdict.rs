@@ -173,7 +173,14 @@ impl Verdict {
                      not PostHog's ingestion API. Check `host` and what stands in front of it"
                 ),
             ),
-            Self::Refused(status) | Self::Rejected(status) => (
+            Self::Refused(status) => (
+                "culprit",
+                format!(
+                    "refused a batch ({status}) for an event in it, which is looked for: the others \
+                     go on without it. If all of them are refused, check that `host` is PostHog"
+                ),
+            ),
+            Self::Rejected(status) => (
                 "rejected",
                 format!(
                     "refused a batch ({status}), which should not happen. Check that `host` is \

@@ -13,6 +13,7 @@ use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
 use crate::segment::WriteKeys;
 
+use crate::proxy::acme::Acme;
 use crate::proxy::first_party::files::Files;
 use crate::proxy::first_party::posthog::Passed;
 use crate::proxy::intake::account::{Account, Accounts};
@@ -31,11 +32,13 @@ use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::routes::{Compiled, Does, Outlet, Routes, SegmentRoute};
 use crate::proxy::serving::Serving;
-use crate::proxy::spool::backlog::{Backlog, Terms};
+use crate::proxy::spool::backlog::Backlog;
 use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, Shared};
 
 /// What outlives a configuration: the spool, counters, and what clients have taken.
 pub(crate) struct Lasting {
+    /// Certificates that are ordered, where the listeners are ours.
+    pub(crate) acme: Arc<Acme>,
     pub(crate) backlog: Option<Arc<Backlog>>,
     pub(crate) counters: Counters,
     pub(crate) budget: Arc<Budget>,
@@ -44,9 +47,10 @@ pub(crate) struct Lasting {
     pub(crate) log_limit: Arc<LogLimit>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) idle_seconds: u64,
+    pub(crate) unread: Duration,
     pub(crate) clock: Clock,
     /// Whether the server that this is in leaves: connections end with the next answer.
-    pub(crate) leaving: AtomicBool,
+    pub(crate) leaving: Arc<AtomicBool>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) rates: Rates,
     pub(crate) reloads: Reloads,
@@ -64,11 +68,8 @@ impl Lasting {
             let backlog = Backlog::open(
                 spool,
                 &config.delivery,
-                Terms {
-                    #[cfg(feature = "nats")]
-                    largest_event: config.bounds.event,
-                    clock: Arc::clone(&self.clock),
-                },
+                config.bounds.event,
+                Arc::clone(&self.clock),
                 Arc::clone(&destinations),
                 Arc::clone(&self.log_limit),
             );

@@ -43,9 +43,10 @@ pub(crate) fn free_of(folder: &Path) -> Option<u64> {
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// When the certificates of the listeners end: each file once, and of a chain what ends first.
+/// When the certificates end that listeners have from files: each once, and of a chain what ends first.
 pub(crate) fn certificates(config: &Config) -> Vec<CertificateState> {
-    let tls = config.listen.iter().filter_map(|one| one.tls.as_ref());
+    let listeners = config.listen.iter();
+    let tls = listeners.flat_map(|listener| listener.certificate_files());
     let files: BTreeSet<&Path> = tls.map(|tls| tls.certificate.as_path()).collect();
     let ends = files.into_iter().filter_map(|file| {
         let pem = std::fs::read(file).ok()?;

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{spawn_blocking, JoinError};
@@ -326,6 +327,11 @@ impl Reloader {
         self.listener_set.adopt(plans)?;
         self.site.adopt(site_state);
         self.site.look_after();
+        self.hedgerow
+            .shared
+            .lasting
+            .acme
+            .adopt(&self.hedgerow.config());
         allow_descriptors(self.hedgerow.config().limits.connections);
         if let Some(upgrade_server) = &self.upgrade_server {
             upgrade_server.hold(self.listener_set.sockets()?);
@@ -427,10 +433,13 @@ pub(crate) struct Reloading(pub(crate) Arc<Reloader>);
 impl BackgroundService for Reloading {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         self.0.site.look_after();
+        let acme = &self.0.hedgerow.shared.lasting.acme;
+        acme.begin(&Handle::current());
         tokio::select! {
             () = self.0.run() => {}
             _ = shutdown.wait_for(|over| *over) => {}
         }
+        acme.end();
     }
 }
 

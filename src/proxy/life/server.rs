@@ -201,6 +201,7 @@ impl Server {
         })?;
         let system = |source| ServerError::Sockets { source };
         listener_set.adopt(plans).map_err(system)?;
+        hedgerow.shared.lasting.acme.adopt(&config);
         server.add_service(Listening::new("site", Arc::clone(&listener_set.site)));
         // A configuration that comes later may have an address for these.
         server.add_service(Listening::new("admin", Arc::clone(&listener_set.admin)));

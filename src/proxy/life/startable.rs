@@ -3,9 +3,9 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use crate::config::{Config, Spool, SpoolPlace};
-use crate::delivery::{inspect_folder, SpoolError};
+use crate::config::{Config, Spool};
 
+use crate::proxy::acme;
 use crate::proxy::life::server::secure_origin;
 use crate::proxy::listen::tls;
 use crate::proxy::site::Site;
@@ -34,13 +34,25 @@ pub fn check_server(mut config: Config) -> Startable {
             found.refusals.push(refusal);
         }
     }
-    let pairs = config
-        .listen
-        .iter()
-        .flat_map(|listener| listener.certificates());
+    let listeners = || config.listen.iter();
+    let pairs = listeners().flat_map(|listener| listener.certificate_files());
     found
         .refusals
-        .extend(pairs.filter_map(|tls| tls::acceptor(std::iter::once(tls)).err()));
+        .extend(pairs.filter_map(|tls| tls::check(tls).err()));
+    for settings in listeners().flat_map(|listener| listener.ordered_certificates()) {
+        let authorities = settings.ca_file.as_ref().map(|file| file.path.as_path());
+        if let Err(error) = check_authorities(authorities, &settings.directory) {
+            found.refusals.push(error.into());
+        }
+        // What lies there is served all the same.
+        if let Some(reason) = acme::unwritable(&settings.storage) {
+            let (name, storage) = (settings.name(), settings.storage.display());
+            found.warnings.push(format!(
+                "tls.acme: the certificate for {name} cannot be kept in {storage} ({reason}), so \
+                 none is ordered"
+            ));
+        }
+    }
     let authorities = secure_origin(&config).map(|origin| check_authorities(None, &origin));
     if let Some(Err(error)) = authorities {
         found.refusals.push(error.into());
@@ -59,28 +71,17 @@ pub fn check_server(mut config: Config) -> Startable {
 /// A spool of a newer version keeps the process from starting; one that cannot be written now does
 /// not, and its events get 503.
 fn look(spool: &Spool, found: &mut Startable) {
-    match &spool.place {
-        SpoolPlace::Folder(folder) => match inspect_folder(folder) {
-            Ok(_) => {}
-            Err(error @ SpoolError::Format { .. }) => {
-                found.refusals.push(BuildError::from(error).into());
-            }
-            Err(error) => found.warnings.push(error.to_string()),
-        },
-        #[cfg(feature = "nats")]
-        SpoolPlace::Nats(nats) => {
-            let server = nats.servers.first().map(ToString::to_string);
-            let authorities = nats.ca_file.as_deref();
-            let checked =
-                authorities.map(|file| check_authorities(Some(file), &server.unwrap_or_default()));
-            if let Some(Err(error)) = checked {
-                found.refusals.push(error.into());
-            }
-        }
-        #[cfg(not(feature = "nats"))]
-        SpoolPlace::Nats(_) => {
-            let error = SpoolError::NotBuiltIn("nats");
+    let backend = spool.place.backend();
+    match backend.check() {
+        Ok(()) => {}
+        Err(error) if error.prevents_start() => {
             found.refusals.push(BuildError::from(error).into());
+        }
+        Err(error) => found.warnings.push(error.to_string()),
+    }
+    if let Some((file, server)) = backend.authorities() {
+        if let Err(error) = check_authorities(Some(file), &server) {
+            found.refusals.push(error.into());
         }
     }
 }

@@ -15,7 +15,6 @@ use crate::segment::WriteKey;
 
 use crate::proxy::client::is_trusted;
 use crate::proxy::limits::connection_limits::network;
-use crate::proxy::operator::log_limit::LogLimit;
 
 /// What is counted at a time. A client that waits a second, as 429 tells it to, finds a new one.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -39,35 +38,22 @@ pub(crate) enum Pace {
 impl Rates {
     /// Counts a request of this client. Those of `trusted_proxies` are many clients', and have no
     /// bound.
-    pub(crate) fn of_client(
-        &self,
-        config: &Config,
-        client: Option<IpAddr>,
-        log_limit: &LogLimit,
-    ) -> Pace {
+    pub(crate) fn of_client(&self, config: &Config, client: Option<IpAddr>) -> Pace {
         let (Some(most), Some(client)) = (config.limits.requests_per_client, client) else {
             return Pace::Within;
         };
         if is_trusted(client.to_canonical(), &config.trusted_proxies) {
             return Pace::Within;
         }
-        let pace = count(&self.by_client, &network(client), most);
-        if pace == Pace::TooFast {
-            tell(log_limit, "requests_per_client", "an address", most);
-        }
-        pace
+        count(&self.by_client, &network(client), most)
     }
 
     /// Counts a request with this write key.
-    pub(crate) fn of_key(&self, config: &Config, key: &WriteKey, log_limit: &LogLimit) -> Pace {
+    pub(crate) fn of_key(&self, config: &Config, key: &WriteKey) -> Pace {
         let Some(most) = config.limits.requests_per_key else {
             return Pace::Within;
         };
-        let pace = count(&self.by_key, &key.expose(), most);
-        if pace == Pace::TooFast {
-            tell(log_limit, "requests_per_key", "a write key", most);
-        }
-        pace
+        count(&self.by_key, &key.expose(), most)
     }
 }
 
@@ -77,14 +63,5 @@ fn count<T: std::hash::Hash>(rate: &OnceLock<Rate>, of: &T, most: usize) -> Pace
     match now > most {
         true => Pace::TooFast,
         false => Pace::Within,
-    }
-}
-
-fn tell(log_limit: &LogLimit, limit: &'static str, of: &str, most: usize) {
-    if let Some(more) = log_limit.pass("rates", limit) {
-        log::warn!(
-            "{of} makes more than {most} requests a second (`limits.{limit}`): the others got 429 with \
-             Retry-After{more}"
-        );
     }
 }

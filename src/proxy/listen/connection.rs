@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::proxy::limits::connection_limits::{ConnectionLimits, Place, Slow};
 use crate::proxy::listen::direct::{Direct, Follows, Taken};
+use crate::proxy::listen::extent::is_request_line;
 use crate::proxy::listen::gathered::Gathered;
 
 /// What is read at once while nothing is known of a request: most of them whole. No more than the
@@ -31,6 +32,9 @@ const FIRST: usize = 4 * 1024;
 
 /// The longest head that the framework takes, in bytes.
 const LONGEST: usize = 1 << 20;
+
+/// How long a client may take for the few bytes of a refusal, and to hang up then.
+const REFUSING: Duration = Duration::from_secs(2);
 
 /// When a connection ends between two requests.
 pub(crate) struct Ends {
@@ -89,6 +93,10 @@ where
     // So many requests may still follow the one that is served.
     let mut left = options.and_then(|options| options.keepalive_request_limit);
     while let Some(mut begun) = request(&mut *stream, &mut ends).await {
+        if !is_request_line(&begun) {
+            refuse(&mut stream).await;
+            return;
+        }
         let last = left == Some(0) || *ends.leaving.borrow();
         if let Some(direct) = &ends.direct {
             let follows = match last {
@@ -120,6 +128,27 @@ where
         };
         stream = same;
         left = left.map(|left| left.saturating_sub(1));
+    }
+}
+
+/// Answers a head whose first line is none, as the framework answers the others that it cannot read.
+async fn refuse<S: IO>(stream: &mut Gathered<S>) {
+    log::debug!("a request was refused for its first line");
+    let now = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nDate: {now}\r\nContent-Length: 0\r\n\
+         Cache-Control: private, no-store\r\nConnection: close\r\n\r\n"
+    );
+    let told = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.flush().await?;
+        AsyncWriteExt::shutdown(stream).await?;
+        // With unread bytes the connection would be reset, and the answer might be lost.
+        while !first_bytes(stream, BytesMut::new()).await?.is_empty() {}
+        Ok::<(), io::Error>(())
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(REFUSING, told).await {
+        log::debug!("the client was gone before its answer: {error}");
     }
 }
 

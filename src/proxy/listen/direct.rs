@@ -8,6 +8,7 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -106,6 +107,7 @@ impl Direct {
             received: 0,
             until: None,
             tempo: Tempo::new(serving.config.limits.body_rate),
+            unread: serving.lasting.unread,
             follows,
             leaving,
             status: None,
@@ -213,6 +215,8 @@ struct DirectExchange<'c, S: IO> {
     /// When the whole body has to be there; set when it is waited for.
     until: Option<Instant>,
     tempo: Tempo,
+    /// How long the client may take nothing of its answer.
+    unread: Duration,
     follows: Follows,
     leaving: &'c ShutdownWatch,
     /// That of the answer, once it was written.
@@ -376,7 +380,9 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
             let writing = std::future::poll_fn(|context| {
                 Pin::new(&mut *stream).poll_write_vectored(context, &[IoSlice::new(rest)])
             });
-            match writing.await.map_err(gone)? {
+            let written = timeout(self.unread, writing).await;
+            let written = written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            match written.map_err(gone)? {
                 0 => return Err(gone(io::ErrorKind::WriteZero.into())),
                 bytes => rest.advance(bytes),
             }

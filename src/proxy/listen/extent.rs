@@ -10,6 +10,10 @@
 const FIELDS: usize = 256;
 /// More digits no length in bytes has.
 const DIGITS: u32 = 15;
+/// No chunk consists of these.
+const NO_CHUNK: u8 = 0;
+/// No line ends with two of these.
+const NO_LINE_END: u8 = b'\r';
 
 /// What of the bytes that come belongs to the request that is being served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,23 +24,36 @@ pub(super) enum Extent {
     Bytes(u64),
     /// As the chunks say; here is what comes next.
     Chunks(Chunk),
+    /// The chunks are broken: nothing that comes means anything, and this byte stands for it.
+    Broken(u8),
 }
 
-/// A place in a chunked body.
+/// A place in a chunked body (RFC 9112, 7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Chunk {
     /// In the digits of a size.
     Size { size: u64, digits: u32 },
-    /// Behind them, in their line.
+    /// In blanks behind them.
+    Blanks(u64),
+    /// In what a chunk says besides its size.
     Extension(u64),
+    /// Before the line feed of that line.
+    SizeEnd(u64),
     /// Before so many bytes of data.
     Data(u64),
     /// Before the end of the data's line.
-    DataEnd,
+    DataEnd(LineEnd),
     /// At the beginning of a line behind the last chunk.
-    Trailer,
+    Trailer(LineEnd),
     /// Within such a line.
-    Field,
+    Field(LineEnd),
+}
+
+/// What has come of the end of a line. A line feed alone is none here: servers have disagreed about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineEnd {
+    Nothing,
+    Return,
 }
 
 impl Extent {
@@ -79,10 +96,16 @@ impl Extent {
         self == Self::Bytes(0)
     }
 
-    /// Takes note of bytes that have come; how many of them belong to the request.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
+    /// Takes note of bytes that have come; how many of them belong to the request. What stands behind
+    /// a mistake of the chunks is made one that the framework knows, too: it reads a chunk without a
+    /// size as the last one.
+    pub(super) fn take(&mut self, bytes: &mut [u8]) -> usize {
         match self {
             Self::Unknown => bytes.len(),
+            Self::Broken(stands_for_it) => {
+                bytes.fill(*stands_for_it);
+                bytes.len()
+            }
             Self::Bytes(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX);
                 let taken = taken.min(bytes.len());
@@ -92,6 +115,12 @@ impl Extent {
             Self::Chunks(chunk) => {
                 let (next, taken) = chunk.over(bytes);
                 *self = next;
+                if let Self::Broken(stands_for_it) = next {
+                    // From the byte that cannot stand there.
+                    let wrong = bytes.get_mut(taken.saturating_sub(1)..);
+                    wrong.unwrap_or_default().fill(stands_for_it);
+                    return bytes.len();
+                }
                 taken
             }
         }
@@ -101,7 +130,7 @@ impl Extent {
 impl Chunk {
     const START: Self = Self::Size { size: 0, digits: 0 };
 
-    /// Goes over these bytes: where the body stands then, and how many belong to it.
+    /// Goes over these bytes: where the body stands then, and how many were looked at.
     fn over(self, bytes: &[u8]) -> (Extent, usize) {
         let mut chunk = self;
         let mut taken = 0;
@@ -111,7 +140,7 @@ impl Chunk {
                 let data = usize::try_from(left).unwrap_or(usize::MAX).min(rest);
                 taken += data;
                 chunk = match left - data as u64 {
-                    0 => Self::DataEnd,
+                    0 => Self::DataEnd(LineEnd::Nothing),
                     left => Self::Data(left),
                 };
                 continue;
@@ -119,7 +148,6 @@ impl Chunk {
             taken += 1;
             match chunk.next(*byte) {
                 Extent::Chunks(next) => chunk = next,
-                Extent::Unknown => return (Extent::Unknown, bytes.len()),
                 over => return (over, taken),
             }
         }
@@ -128,35 +156,64 @@ impl Chunk {
 
     /// What follows a byte that is no data.
     fn next(self, byte: u8) -> Extent {
-        let sized = |size| match size {
-            0 => Self::Trailer,
-            size => Self::Data(size),
-        };
+        use LineEnd::{Nothing, Return};
+        let text = |byte: u8| byte >= b' ' && byte != 0x7f || byte == b'\t';
         Extent::Chunks(match (self, byte) {
             (Self::Size { size, digits }, digit) if digit.is_ascii_hexdigit() => {
                 let value = char::from(digit).to_digit(16).unwrap_or_default();
                 if digits == DIGITS {
-                    return Extent::Unknown;
+                    return Extent::Broken(NO_CHUNK);
                 }
                 Self::Size {
                     size: size << 4 | u64::from(value),
                     digits: digits + 1,
                 }
             }
-            (Self::Size { digits: 0, .. }, _) => return Extent::Unknown,
-            (Self::Size { size, .. } | Self::Extension(size), b'\n') => sized(size),
-            (Self::Size { size, .. } | Self::Extension(size), _) => Self::Extension(size),
-            (Self::DataEnd, b'\r') => Self::DataEnd,
-            (Self::DataEnd, b'\n') => Self::START,
-            (Self::DataEnd, _) => return Extent::Unknown,
-            (Self::Trailer, b'\r') => Self::Trailer,
-            (Self::Trailer, b'\n') => return Extent::Bytes(0),
-            (Self::Field, b'\n') => Self::Trailer,
-            (Self::Trailer | Self::Field, _) => Self::Field,
-            // Gone over above.
-            (Self::Data(left), _) => Self::Data(left),
+            (Self::Size { digits: 0, .. }, _) => return Extent::Broken(NO_CHUNK),
+            (Self::Size { size, .. } | Self::Blanks(size), b' ' | b'\t') => Self::Blanks(size),
+            (Self::Size { size, .. } | Self::Blanks(size), b';') => Self::Extension(size),
+            (Self::Size { size, .. } | Self::Blanks(size) | Self::Extension(size), b'\r') => {
+                Self::SizeEnd(size)
+            }
+            (Self::Extension(size), other) if text(other) => Self::Extension(size),
+            (Self::SizeEnd(0), b'\n') => Self::Trailer(Nothing),
+            (Self::SizeEnd(size), b'\n') => Self::Data(size),
+            (Self::DataEnd(Nothing), b'\r') => Self::DataEnd(Return),
+            (Self::DataEnd(Return), b'\n') => Self::START,
+            (Self::Trailer(Nothing), b'\r') => Self::Trailer(Return),
+            (Self::Trailer(Return), b'\n') => return Extent::Bytes(0),
+            (Self::Field(Nothing), b'\r') => Self::Field(Return),
+            (Self::Field(Return), b'\n') => Self::Trailer(Nothing),
+            (Self::Trailer(Nothing) | Self::Field(Nothing), other) if text(other) => {
+                Self::Field(Nothing)
+            }
+            (Self::Size { .. } | Self::Data(_) | Self::DataEnd(_), _) => {
+                return Extent::Broken(NO_CHUNK);
+            }
+            _ => return Extent::Broken(NO_LINE_END),
         })
     }
+}
+
+/// Whether the first line of a head is a method, a target and a version with one blank between two
+/// (RFC 9112, 3): the framework would escape what else stands in it, and serve another path than was
+/// asked for.
+pub(super) fn is_request_line(head: &[u8]) -> bool {
+    let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+    let head = head.get(begins.unwrap_or(0)..).unwrap_or_default();
+    let end = head.iter().position(|byte| *byte == b'\n');
+    let line = head.get(..end.unwrap_or(head.len())).unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut words = line.split(|byte| *byte == b' ');
+    // A fragment never leaves a browser, and the framework leaves it out.
+    let plain = |byte: &u8| *byte > b' ' && *byte != 0x7f && *byte != b'#';
+    let mut word = || {
+        words
+            .next()
+            .is_some_and(|word| !word.is_empty() && word.iter().all(plain))
+    };
+    let three = word() && word() && word();
+    three && words.next().is_none()
 }
 
 /// A `Content-Length`; nothing for one that the framework may read in another way.
@@ -181,10 +238,11 @@ mod tests {
             return None;
         }
         let mut length = head;
-        for piece in text.as_bytes()[head..].chunks(pieces) {
+        for piece in text.as_bytes()[head..].to_vec().chunks_mut(pieces) {
             let taken = extent.take(piece);
             length += taken;
-            if extent == Extent::Unknown {
+            if let Extent::Broken(stands_for_it) = extent {
+                assert_eq!(piece.last(), Some(&stands_for_it));
                 return None;
             }
             if taken < piece.len() {
@@ -207,7 +265,7 @@ mod tests {
             "POST / HTTP/1.1\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd",
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n00B;x=\"y\"\r\n0123456789a\r\n0\r\n\r\n",
-            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\n\n\r\n000\r\nA: b\r\nC: d\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1 \t;x\r\n\n\r\n000\r\nA: b\r\nC: d\r\n\r\n",
         ] {
             for pieces in [1, 2, 3, 7, 4096] {
                 let whole = format!("{request}{NEXT}");
@@ -228,6 +286,13 @@ mod tests {
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc",
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1111111111111111\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;\n\r\na\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;\rx\r\na\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\na: b\n\r\n",
             "no request\r\n\r\n",
             "GET / HTTP/1.1\r\nHo",
         ] {
@@ -235,11 +300,35 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_line_that_would_be_mended_is_no_request_line() {
+        for (line, fits) in [
+            ("GET / HTTP/1.1\r\n", true),
+            ("\r\n\nGET / HTTP/1.0\n", true),
+            ("POST /caf\u{e9}?a={b}|\"c\" HTTP/1.1\r\n", true),
+            ("GET  / HTTP/1.1\r\n", false),
+            ("GET /  HTTP/1.1\r\n", false),
+            ("GET / a HTTP/1.1\r\n", false),
+            (" GET / HTTP/1.1\r\n", false),
+            ("GET / HTTP/1.1 \r\n", false),
+            ("GET /\ta HTTP/1.1\r\n", false),
+            ("GET /\0 HTTP/1.1\r\n", false),
+            ("GET /\r HTTP/1.1\r\n", false),
+            ("GET /\x7f HTTP/1.1\r\n", false),
+            ("GET /#a HTTP/1.1\r\n", false),
+            ("GET /\r\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_request_line(line.as_bytes()), fits, "{line:?}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_bring_it_down_and_no_more_are_taken_than_came(bytes: Vec<u8>, pieces in 1..9_usize) {
             let mut extent = Extent::Chunks(Chunk::START);
-            for piece in bytes.chunks(pieces) {
+            let _ = is_request_line(&bytes);
+            for piece in bytes.clone().chunks_mut(pieces) {
                 proptest::prop_assert!(extent.take(piece) <= piece.len());
             }
             let _ = Extent::of(&bytes);

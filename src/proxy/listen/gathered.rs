@@ -105,7 +105,7 @@ impl<S: IO> Gathered<S> {
     pub(super) fn read_no_further(&mut self, begun: &mut BytesMut) {
         let (head, extent) = Extent::of(begun);
         self.extent = extent;
-        let body = begun.get(head..).unwrap_or_default();
+        let body = begun.get_mut(head..).unwrap_or_default();
         let end = head + self.extent.take(body);
         if end < begun.len() {
             self.ahead = begun.split_off(end);
@@ -191,7 +191,7 @@ impl<S: IO> AsyncRead for Gathered<S> {
         }
         let before = buffer.filled().len();
         ready!(self.poll_stream(context, buffer))?;
-        let came = buffer.filled().get(before..).unwrap_or_default();
+        let came = buffer.filled_mut().get_mut(before..).unwrap_or_default();
         let taken = self.extent.take(came);
         if taken < came.len() {
             let ahead = BytesMut::from(came.get(taken..).unwrap_or_default());

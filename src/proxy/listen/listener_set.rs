@@ -12,6 +12,7 @@ use pingora::proxy::HttpProxy;
 use crate::config::Config;
 use crate::plain::{Handler, Request, Response};
 
+use crate::proxy::acme::Acme;
 use crate::proxy::life::drain::Drain;
 use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::listening::{BoundSocket, Hall, Manner, Plan};
@@ -29,6 +30,7 @@ pub(crate) struct ListenerSet {
     pub(crate) site: Arc<Hall<HttpProxy<Site>>>,
     pub(crate) admin: Arc<Hall<Plain>>,
     pub(crate) health: Arc<Hall<Plain>>,
+    acme: Arc<Acme>,
 }
 
 /// What they are to be.
@@ -57,6 +59,7 @@ impl ListenerSet {
             ),
             admin: plain(Arc::new(Pages(hedgerow.clone()))),
             health: plain(hedgerow.health()),
+            acme: Arc::clone(&lasting.acme),
         }
     }
 
@@ -73,7 +76,7 @@ impl ListenerSet {
     ) -> Result<Plans, ServerError> {
         let listeners = config.listen.iter().map(|listener| {
             let secured = listener.tls.is_some();
-            let acceptor = secured.then(|| tls::acceptor(listener.certificates()));
+            let acceptor = secured.then(|| tls::acceptor(listener.certificates(), &self.acme));
             let manner = Manner {
                 listener: listener.clone(),
                 tls: acceptor.transpose()?.map(Arc::new),

@@ -23,6 +23,7 @@ use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::gathered::Gathered;
 use crate::proxy::listen::listening::Manner;
 use crate::proxy::listen::preamble::{begins, proxied, Begins};
+use crate::proxy::listen::tls;
 use crate::proxy::operator::log_limit::LogLimit;
 use crate::proxy::operator::serve::accepted;
 
@@ -198,6 +199,7 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         }
         // Boxed, so that a connection does not hold the room for its handshake all its life.
         Some(tls) => match Box::pin(timeout(HANDSHAKE, tls.tls_handshake(socket))).await {
+            Ok(Ok(stream)) if proves_a_name(&stream) => return,
             Ok(Ok(stream)) => {
                 let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
                 let stream = Gathered::new(stream);
@@ -222,6 +224,14 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         },
     }
     drop(connection);
+}
+
+/// Whether a handshake was an authority's look at a name, after which nothing follows (RFC 8737, 3).
+fn proves_a_name(stream: &impl Ssl) -> bool {
+    match stream.selected_alpn_proto() {
+        Some(ALPN::Custom(chosen)) => chosen.protocol() == tls::CHALLENGE,
+        _ => false,
+    }
 }
 
 /// Serves what is spoken on a stream until its end.

@@ -13,12 +13,15 @@ use pingora::tls::{
 use pingora::tls::{ClientHello, ResolvesServerCert};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::config::Tls;
+use crate::config::{Certificate, Challenge, Tls};
 
+use crate::proxy::acme::{Acme, Ordered, Proofs};
 use crate::proxy::ServerError;
 
 /// What is offered to clients, the best first (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// What an authority asks for that looks whether a name is ours (RFC 8737, 6.2).
+pub(crate) const CHALLENGE: &[u8] = b"acme-tls/1";
 
 /// What answers TLS handshakes at a listener. The first certificate is for clients that name no host,
 /// or one that no certificate has.
@@ -27,26 +30,51 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 ///
 /// When a certificate and its key cannot be used.
 pub(crate) fn acceptor<'t>(
-    certificates: impl Iterator<Item = &'t Tls>,
+    certificates: impl Iterator<Item = &'t Certificate>,
+    acme: &Acme,
 ) -> Result<Acceptor, ServerError> {
     install_default_crypto_provider();
     let mut chosen = Certificates::default();
-    for tls in certificates {
-        let key = load(tls).map_err(|reason| ServerError::Certificate {
-            certificate: tls.certificate.display().to_string(),
-            reason,
-        })?;
-        chosen.add(Arc::new(key));
+    let mut protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    for certificate in certificates {
+        match certificate {
+            Certificate::Files(tls) => chosen.add(Arc::new(load(tls)?)),
+            Certificate::Acme(settings) => {
+                let ordered = acme.certificate(settings)?;
+                chosen.all.push(Source::Ordered(ordered));
+                if settings.challenges.contains(&Challenge::TlsAlpn01) && chosen.proofs.is_none() {
+                    chosen.proofs = Some(Arc::clone(acme.proofs()));
+                    protocols.push(CHALLENGE.to_vec());
+                }
+            }
+        }
     }
     let versions = [&version::TLS12, &version::TLS13];
     let mut config = ServerConfig::builder_with_protocol_versions(&versions)
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(chosen));
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    config.alpn_protocols = protocols;
     Ok(Acceptor::from_server_config(Arc::new(config)))
 }
 
-fn load(tls: &Tls) -> Result<CertifiedKey, String> {
+/// Whether a certificate and its key can be used.
+///
+/// # Errors
+///
+/// Why not.
+pub(crate) fn check(tls: &Tls) -> Result<(), ServerError> {
+    install_default_crypto_provider();
+    load(tls).map(drop)
+}
+
+fn load(tls: &Tls) -> Result<CertifiedKey, ServerError> {
+    read(tls).map_err(|reason| ServerError::Certificate {
+        certificate: tls.certificate.display().to_string(),
+        reason,
+    })
+}
+
+fn read(tls: &Tls) -> Result<CertifiedKey, String> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let loaded = load_certs_and_key_files(&text(&tls.certificate), &text(&tls.key))
         .map_err(|error| error.to_string())?;
@@ -68,11 +96,54 @@ fn signing(
     loaded.map_err(|error| error.to_string())
 }
 
-/// Certificates by the names in them, lower case.
+/// The certificates of a listener.
 #[derive(Debug, Default)]
 struct Certificates {
+    /// Those from files, by the names in them, lower case.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    all: Vec<Arc<CertifiedKey>>,
+    all: Vec<Source>,
+    /// What authorities are shown, where one of them is proven over TLS.
+    proofs: Option<Arc<Proofs>>,
+}
+
+/// Where one of them comes from.
+#[derive(Debug)]
+enum Source {
+    File(Arc<CertifiedKey>),
+    Ordered(Arc<Ordered>),
+}
+
+impl Source {
+    fn key(&self) -> Option<Arc<CertifiedKey>> {
+        match self {
+            Self::File(key) => Some(Arc::clone(key)),
+            Self::Ordered(ordered) => ordered.key(),
+        }
+    }
+}
+
+/// What there is of an ordered certificate for a name.
+#[cfg_attr(not(feature = "acme"), allow(dead_code))]
+pub(crate) enum Holding {
+    /// It is for the name.
+    Key(Arc<CertifiedKey>),
+    /// It is to be for the name, and has not come yet.
+    Awaited,
+    /// It is for other names.
+    Foreign,
+}
+
+/// Which certificates fit a name.
+#[derive(Debug)]
+enum Fitting<'a> {
+    /// These, for one name.
+    Files(&'a [Arc<CertifiedKey>]),
+    /// This one.
+    One(Arc<CertifiedKey>),
+    /// One that has not come yet: any other would only be refused in other words.
+    Awaited,
+    /// None more than another.
+    Any,
 }
 
 impl Certificates {
@@ -81,34 +152,80 @@ impl Certificates {
             let named = self.by_name.entry(name).or_default();
             named.push(Arc::clone(&key));
         }
-        self.all.push(key);
+        self.all.push(Source::File(key));
     }
 
     /// Those for a name: its own, else those for every name beside it (RFC 9525, 6.3), else all.
-    fn of(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
-        let name = name.map(str::to_ascii_lowercase);
-        let wild = name.as_deref().and_then(|name| name.split_once('.'));
-        let wild = wild.map(|(_, domain)| format!("*.{domain}"));
-        let mut named = [name, wild].into_iter().flatten();
-        let found = named.find_map(|name| self.by_name.get(&name));
-        found.map_or(&self.all, |found| found)
+    fn of(&self, name: Option<&str>) -> Fitting<'_> {
+        let Some(name) = name.map(str::to_ascii_lowercase) else {
+            return Fitting::Any;
+        };
+        if let Some(found) = self.by_name.get(&name) {
+            return Fitting::Files(found);
+        }
+        let mut awaited = false;
+        for source in &self.all {
+            let Source::Ordered(ordered) = source else {
+                continue;
+            };
+            match ordered.holding(&name) {
+                Holding::Key(key) => return Fitting::One(key),
+                Holding::Awaited => awaited = true,
+                Holding::Foreign => {}
+            }
+        }
+        let wild = name
+            .split_once('.')
+            .map(|(_, domain)| format!("*.{domain}"));
+        match wild.and_then(|wild| self.by_name.get(&wild)) {
+            Some(found) => Fitting::Files(found),
+            None if awaited => Fitting::Awaited,
+            None => Fitting::Any,
+        }
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let fitting = self.of(hello.server_name());
+        if let (Some(proofs), true) = (&self.proofs, asks_for_proof(&hello)) {
+            return proofs.certificate(hello.server_name()?);
+        }
         // Of an RSA and an ECDSA certificate for one name, the client may know one only.
-        let signs = |key: &&Arc<CertifiedKey>| {
+        let signs = |key: &Arc<CertifiedKey>| {
             let scheme = key.key.choose_scheme(hello.signature_schemes());
             scheme.is_some()
         };
-        fitting.iter().find(signs).or(fitting.first()).cloned()
+        match self.of(hello.server_name()) {
+            Fitting::Files(keys) => {
+                let mut fitting = keys.iter();
+                fitting.find(|key| signs(key)).or(keys.first()).cloned()
+            }
+            Fitting::One(key) => Some(key),
+            Fitting::Awaited => None,
+            Fitting::Any => {
+                let mut keys = self.all.iter().filter_map(Source::key);
+                let found = keys.find(signs);
+                found.or_else(|| self.all.iter().find_map(Source::key))
+            }
+        }
     }
 }
 
+/// Whether a client speaks nothing but what authorities prove names with: no other client's connection is
+/// shown a certificate that is for them.
+fn asks_for_proof(hello: &ClientHello<'_>) -> bool {
+    let mut challenge = false;
+    for protocol in hello.alpn().into_iter().flatten() {
+        match protocol {
+            protocol if PROTOCOLS.contains(&protocol) => return false,
+            protocol => challenge |= protocol == CHALLENGE,
+        }
+    }
+    challenge
+}
+
 /// The host names that a certificate is for.
-fn names(key: &CertifiedKey) -> Vec<String> {
+pub(crate) fn names(key: &CertifiedKey) -> Vec<String> {
     let certificate = key.cert.first().map(|der| X509Certificate::from_der(der));
     let Some(Ok((_, certificate))) = certificate else {
         return Vec::new();
@@ -162,8 +279,13 @@ mod tests {
             (Some("exact.shop.example"), 2),
             (Some("a.b.shop.example"), 0),
         ] {
-            let found = chosen.of(name).first().unwrap();
-            assert!(Arc::ptr_eq(found, &chosen.all[expected]), "{name:?}");
+            let found = match chosen.of(name) {
+                Fitting::Files(keys) => Arc::clone(&keys[0]),
+                Fitting::Any => chosen.all[0].key().unwrap(),
+                other => panic!("{name:?}: {other:?}"),
+            };
+            let expected = chosen.all[expected].key().unwrap();
+            assert!(Arc::ptr_eq(&found, &expected), "{name:?}");
         }
         let mixed = Tls {
             key: all[1].key.clone(),

@@ -186,7 +186,11 @@ impl Serving {
             projects,
             spool,
             forwarded: self.lasting.accounts.counts(),
-            certificates: self.certificates.clone(),
+            certificates: {
+                let ordered = self.lasting.acme.states();
+                self.certificates.iter().cloned().chain(ordered).collect()
+            },
+            orders: self.lasting.acme.orders(),
             process: process::state(),
             config: ConfigState {
                 outline: self.config.outline.clone(),

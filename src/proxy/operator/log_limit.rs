@@ -1,19 +1,25 @@
 //! One log line per subject and kind in ten seconds, with a count of those left out: an outage
-//! at a thousand requests a second must not fill a disk.
+//! at a thousand requests a second must not fill a disk. Where no later line says the count, one of its
+//! own does.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Lets one line of each kind through per interval.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
-    lines: Mutex<HashMap<(String, &'static str), Line>>,
+    lines: Arc<Lines>,
     /// What has been said once and for all: a few kinds for each project.
     said: Mutex<Vec<(String, &'static str)>>,
 }
+
+/// By subject and kind.
+type Lines = Mutex<HashMap<(String, &'static str), Line>>;
 
 #[derive(Debug)]
 struct Line {
@@ -25,7 +31,34 @@ impl LogLimit {
     /// Whether a line may be written now: the words to add to it (empty, or how many were left
     /// out since the last one). `None` counts the line instead.
     pub(crate) fn pass(&self, subject: &str, kind: &'static str) -> Option<String> {
-        self.pass_at(subject, kind, Instant::now())
+        match self.pass_at(subject, kind, Instant::now()) {
+            Passed::Yes(more) => Some(more),
+            Passed::No(LeftOut::First) => {
+                self.tell_later(subject, kind);
+                None
+            }
+            Passed::No(LeftOut::Another) => None,
+        }
+    }
+
+    /// Says how many were left out when the interval is over, unless a line has said it by then.
+    fn tell_later(&self, subject: &str, kind: &'static str) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let (lines, subject) = (Arc::downgrade(&self.lines), subject.to_owned());
+        runtime.spawn(async move {
+            tokio::time::sleep(INTERVAL).await;
+            let lines = lines.upgrade();
+            let left_out = lines.and_then(|lines| overdue(&lines, &subject, kind, Instant::now()));
+            if let Some(count) = left_out {
+                let about = match subject.is_empty() {
+                    true => String::new(),
+                    false => format!(" about {subject}"),
+                };
+                log::warn!("{count} more lines{about} ({kind}) were left out");
+            }
+        });
     }
 
     /// Whether this is the first line of its kind; no other one passes.
@@ -41,7 +74,7 @@ impl LogLimit {
         !known
     }
 
-    fn pass_at(&self, subject: &str, kind: &'static str, now: Instant) -> Option<String> {
+    fn pass_at(&self, subject: &str, kind: &'static str, now: Instant) -> Passed {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(line) = lines.get_mut(&(subject.to_owned(), kind)) else {
             let line = Line {
@@ -49,18 +82,45 @@ impl LogLimit {
                 suppressed: 0,
             };
             lines.insert((subject.to_owned(), kind), line);
-            return Some(String::new());
+            return Passed::Yes(String::new());
         };
         if now.duration_since(line.last) < INTERVAL {
             line.suppressed += 1;
-            return None;
+            return Passed::No(match line.suppressed {
+                1 => LeftOut::First,
+                _ => LeftOut::Another,
+            });
         }
         line.last = now;
         match std::mem::take(&mut line.suppressed) {
-            0 => Some(String::new()),
-            count => Some(format!(" ({count} more like this since the last line)")),
+            0 => Passed::Yes(String::new()),
+            count => Passed::Yes(format!(" ({count} more like this since the last line)")),
         }
     }
+}
+
+/// Whether a line may be written, with what is to be added to it.
+#[derive(Debug, PartialEq, Eq)]
+enum Passed {
+    Yes(String),
+    No(LeftOut),
+}
+
+/// Which of the lines since the last one that was written is left out.
+#[derive(Debug, PartialEq, Eq)]
+enum LeftOut {
+    First,
+    Another,
+}
+
+/// How many lines were left out, where the interval is over and no line has said it.
+fn overdue(lines: &Lines, subject: &str, kind: &'static str, now: Instant) -> Option<u64> {
+    let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+    let line = lines.get_mut(&(subject.to_owned(), kind))?;
+    if now.saturating_duration_since(line.last) < INTERVAL {
+        return None;
+    }
+    Some(std::mem::take(&mut line.suppressed)).filter(|count| *count > 0)
 }
 
 #[cfg(test)]
@@ -82,18 +142,35 @@ mod tests {
         let log_limit = LogLimit::default();
         let start = Instant::now();
         let later = start + INTERVAL;
-        assert_eq!(log_limit.pass_at("shop", "tls", start).as_deref(), Some(""));
-        assert_eq!(log_limit.pass_at("shop", "tls", start), None);
-        assert_eq!(log_limit.pass_at("shop", "tls", start), None);
-        assert_eq!(log_limit.pass_at("blog", "tls", start).as_deref(), Some(""));
-        assert_eq!(log_limit.pass_at("shop", "dns", start).as_deref(), Some(""));
-        let text = log_limit.pass_at("shop", "tls", later).unwrap();
+        let said = || Passed::Yes(String::new());
+        assert_eq!(log_limit.pass_at("shop", "tls", start), said());
+        let left_out = |at| log_limit.pass_at("shop", "tls", at);
+        assert_eq!(left_out(start), Passed::No(LeftOut::First));
+        assert_eq!(left_out(start), Passed::No(LeftOut::Another));
+        assert_eq!(log_limit.pass_at("blog", "tls", start), said());
+        assert_eq!(log_limit.pass_at("shop", "dns", start), said());
+        let Passed::Yes(text) = left_out(later) else {
+            panic!("the interval is over");
+        };
         assert!(text.contains("2 more"), "{text}");
-        assert_eq!(
-            log_limit
-                .pass_at("shop", "tls", later + INTERVAL)
-                .as_deref(),
-            Some("")
-        );
+        assert_eq!(left_out(later + INTERVAL), said());
+    }
+
+    #[test]
+    fn what_no_later_line_tells_of_is_told_when_the_interval_is_over() {
+        let log_limit = LogLimit::default();
+        let start = Instant::now();
+        for _ in 0..17 {
+            log_limit.pass_at("shop", "dead_lettered", start);
+        }
+        let told = |at| overdue(&log_limit.lines, "shop", "dead_lettered", at);
+        assert_eq!(told(start), None);
+        assert_eq!(told(start + INTERVAL), Some(16));
+        assert_eq!(told(start + INTERVAL), None, "it is told once");
+        // What came in the meantime told of itself, and begins anew.
+        log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
+        log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
+        assert_eq!(told(start + INTERVAL), None);
+        assert_eq!(told(start + INTERVAL * 2), Some(1));
     }
 }

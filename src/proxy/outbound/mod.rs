@@ -125,7 +125,7 @@ impl Broken {
         }
     }
 
-    fn trouble(&self) -> Trouble {
+    pub(super) fn trouble(&self) -> Trouble {
         match self.how {
             How::Late => Trouble::Timeout,
             How::NotHttp | How::Closed => Trouble::Closed,

@@ -1,6 +1,7 @@
 //! The proxy of the `hedgerow` binary: Hedgerow first, then the site itself.
 
 mod answers;
+mod challenges;
 mod context;
 mod forwarding;
 mod health;
@@ -28,7 +29,7 @@ use pingora::{Error, ErrorType, Result, RetryType};
 use crate::admin::{Answered, Asked};
 use crate::config::Config;
 use crate::proxy::first_party::posthog::{self, Step};
-use crate::proxy::intake::body::{end_when_idle, linger};
+use crate::proxy::intake::body::{end_when_idle, end_when_stuck, linger};
 use crate::proxy::intake::exchange::{authority, Framed, Wire};
 use crate::proxy::intake::intercept::Intake;
 use crate::proxy::intake::refusals::{of_head, Asking};
@@ -155,11 +156,16 @@ impl ProxyHttp for Site {
         let site_state = Arc::clone(&context.site_state);
         let serving = &site_state.serving;
         end_when_idle(session, serving.lasting.idle_seconds);
+        end_when_stuck(session, serving.lasting.unread);
         if let Err(fault) = answers::head(session).check() {
             log::debug!("a request was refused for its head: {fault:?}");
             serving.answered(session.req_header(), Asking::NOTHING, of_head(fault), None);
             answers::refuse_head(session, fault).await?;
             context.ended(session, Asking::NOTHING, of_head(fault));
+            return Ok(true);
+        }
+        if let Some(answer) = challenges::asked(serving, session).await {
+            reply::write(session, answer).await?;
             return Ok(true);
         }
         if let Some(answer) = health::asked(serving, session) {
@@ -201,10 +207,7 @@ impl ProxyHttp for Site {
             Some(To::PostHog(passed)) => {
                 let asking = route.asking(Asked::PostHog);
                 let lasting = &serving.lasting;
-                let pace =
-                    lasting
-                        .rates
-                        .of_client(&serving.config, caller.address, &lasting.log_limit);
+                let pace = lasting.rates.of_client(&serving.config, caller.address);
                 if pace == Pace::TooFast {
                     context.way = Way::Answered;
                     serving.answered(session.req_header(), asking, Answered::ClientRate, None);

@@ -110,6 +110,12 @@ impl Servers {
         }
     }
 
+    /// Their addresses as the configuration has them, for the log.
+    pub(crate) fn names(&self) -> String {
+        let names = self.made_of.0.servers.iter().map(ToString::to_string);
+        names.collect::<Vec<_>>().join(", ")
+    }
+
     pub(crate) fn balancer(&self) -> Option<&Arc<Balancer>> {
         self.balancer.as_ref()
     }

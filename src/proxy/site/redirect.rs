@@ -8,10 +8,8 @@ use crate::proxy::intake::visitor::Caller;
 use crate::proxy::serving::Serving;
 use crate::rewrite::enrich::edge_session::Transport;
 
+use super::challenges::CHALLENGE;
 use super::health::came_in;
-
-/// What authorities fetch over plain HTTP, before there is a certificate (RFC 8555, 8.3).
-const CHALLENGE: &str = "/.well-known/acme-challenge/";
 
 /// Where a request for the site is to be made instead, and the status that says so.
 ///

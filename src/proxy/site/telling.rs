@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pingora::proxy::Session;
-use pingora::{Error, ErrorSource, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::admin::{Answered, Asked};
 use crate::proxy::intake::refusals::Asking;
@@ -47,9 +47,11 @@ impl Context {
             .log_limit
             .pass(&format!("{route} {kind}"), "route")
         {
-            let words = self.way.words();
+            let (words, servers) = (self.way.words(), self.way.servers());
             log::warn!(
-                "route {route}: {words} did not answer as it should: {kind}, status {code}{more}"
+                "route {route}: {words} ({servers}) did not answer as it should: {}; the client got \
+                 {code}{more}",
+                fault(error.etype())
             );
         }
     }
@@ -113,7 +115,36 @@ impl Context {
     }
 }
 
+/// What went wrong, in words; in the framework's own where there are none.
+fn fault(kind: &ErrorType) -> &'static str {
+    use ErrorType::*;
+    match kind {
+        ConnectRefused => "it refuses connections",
+        ConnectTimedout => "no connection in time",
+        ConnectNoRoute => "there is no way to its address",
+        ConnectError | BindError | SocketError | ConnectProxyFailure => "no connection",
+        TLSHandshakeFailure | TLSHandshakeTimedout | InvalidCert | HandshakeError
+        | TLSWantX509Lookup => "no TLS connection: is its certificate valid for its name?",
+        ReadTimedout => "no answer in time",
+        WriteTimedout => "it does not read the request",
+        ReadError | WriteError | ConnectionClosed => "it closed the connection",
+        InvalidHTTPHeader | H1Error | H2Error | InvalidH2 => "its answer is not HTTP",
+        // Said where no address is left to be tried.
+        HTTPStatus(502) => "none of its addresses takes a connection",
+        other => other.as_str(),
+    }
+}
+
 impl Way {
+    /// What is behind the route, for the log.
+    fn servers(&self) -> String {
+        match self {
+            Self::Origin(_, servers) => servers.names(),
+            Self::PostHog(_, passed, _) => passed.host().to_string(),
+            Self::Nowhere | Self::Answered => String::new(),
+        }
+    }
+
     /// Who is behind the route.
     pub(super) fn words(&self) -> &'static str {
         match self {

@@ -14,14 +14,12 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use crate::admin::live::Live;
-use crate::config::{self, SpoolPlace};
+use crate::config;
 use crate::delivery::{
-    self, BreakerSettings, Delivery, DeliveryMode, Encoding, Leadership, OutgoingBatch, Project,
-    QueuedEvent, Received, Refusal, Replay, ReplaySettings, Route, Spool, SpoolError,
-    SpoolSettings, SpooledEvent, Store, Upstream,
+    self, BreakerSettings, Delivery, DeliveryMode, Encoding, Leadership, Opened, OutgoingBatch,
+    Project, QueuedEvent, Received, Refusal, Replay, ReplaySettings, Route, SharedFolder,
+    SpoolError, SpooledEvent, Terms, Upstream,
 };
-#[cfg(feature = "nats")]
-use crate::delivery::{NatsSettings, NatsSpool};
 use crate::posthog::{Batch, Envelope, Outline};
 
 use crate::proxy::intake::verdict::{Then, Verdict};
@@ -57,7 +55,7 @@ pub(crate) struct Backlog {
     projects: Arc<Projects>,
     /// The spool where it is a folder: two processes on one have to agree who drains it. On a
     /// shared one they always do.
-    folder: Option<Spool>,
+    folder: Option<Arc<dyn SharedFolder>>,
     /// Whether another process drained the spool when this one opened it.
     opened: Leadership,
     carrier: Arc<Carrier>,
@@ -99,20 +97,25 @@ impl Backlog {
     pub(crate) fn open(
         spool: &config::Spool,
         settings: &config::Delivery,
-        terms: Terms,
+        largest_event: usize,
+        clock: delivery::Clock,
         destinations: Arc<Destinations>,
         log_limit: Arc<LogLimit>,
     ) -> Result<Self, SpoolError> {
         // Connections one after the other, then the request, the answer and its body.
         let longest = settings.connect_timeout * CONNECTS as u32 + settings.timeout * 3;
-        let (store, folder) = open(spool, longest, terms)?;
+        let Opened { store, folder } = spool.place.backend().open(Terms {
+            limits: spool.limits(),
+            longest_delivery: longest,
+            largest_event,
+            clock,
+        })?;
         let delivery = Arc::new(Delivery::new(store, BreakerSettings::default(), HOLD));
         let projects = Projects::default();
         projects.serve(&delivery, &destinations);
         // What a predecessor keeps or has under way was there before whatever comes here.
-        let opened = folder
-            .as_ref()
-            .map_or(Leadership::Leader, Spool::leadership);
+        let leadership = folder.as_ref().map(|folder| folder.leadership());
+        let opened = leadership.unwrap_or(Leadership::Leader);
         match opened {
             Leadership::Follower => {
                 log::info!(
@@ -120,7 +123,7 @@ impl Backlog {
                 );
                 projects.all_through_the_spool();
                 if let Some(spool) = &folder {
-                    wait_to_be_seen(spool);
+                    wait_to_be_seen(spool.as_ref());
                 }
             }
             Leadership::Leader => projects.as_configured(),
@@ -160,7 +163,7 @@ impl Backlog {
 
     /// The folder of the spool, where it has one.
     pub(crate) fn folder(&self) -> Option<&Path> {
-        self.folder.as_ref().map(Spool::folder)
+        self.folder.as_ref().map(|folder| folder.path())
     }
 
     /// What is delivered, and how.
@@ -210,7 +213,7 @@ impl Backlog {
                 log::info!("the other process has left the spool to this one");
             }
             first.store(true, Ordering::Release);
-            give_way(&spool, &projects).await;
+            give_way(spool.as_ref(), &projects).await;
         });
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
     }
@@ -355,46 +358,6 @@ impl ProjectSpool {
 impl Drop for Backlog {
     fn drop(&mut self) {
         self.follow_no_more();
-    }
-}
-
-/// What a spool has to know of the rest of the proxy.
-pub(crate) struct Terms {
-    /// The largest event that the rewriting lets through, in bytes.
-    #[cfg(feature = "nats")]
-    pub(crate) largest_event: usize,
-    /// The time of day.
-    pub(crate) clock: delivery::Clock,
-}
-
-/// A spool of either kind, and once more where it is a folder.
-type Opened = (Arc<dyn Store>, Option<Spool>);
-
-fn open(spool: &config::Spool, longest: Duration, terms: Terms) -> Result<Opened, SpoolError> {
-    match &spool.place {
-        SpoolPlace::Folder(path) => {
-            let bounds = SpoolSettings {
-                max_size: spool.max_size,
-                max_age: spool.max_age,
-                ..SpoolSettings::default()
-            };
-            let spool = Spool::open_with_clock(path, bounds, terms.clock)?;
-            Ok((spool.as_store(), Some(spool)))
-        }
-        #[cfg(feature = "nats")]
-        SpoolPlace::Nats(nats) => {
-            let settings = NatsSettings {
-                lead: NatsSettings::lead_for(longest),
-                largest_event: Some(terms.largest_event),
-                ..NatsSettings::of(nats, spool.max_size, spool.max_age)
-            };
-            Ok((Arc::new(NatsSpool::open(settings)?), None))
-        }
-        #[cfg(not(feature = "nats"))]
-        SpoolPlace::Nats(_) => {
-            let _ = longest;
-            Err(SpoolError::NotBuiltIn("nats"))
-        }
     }
 }
 

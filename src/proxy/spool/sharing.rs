@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::delivery::{Delivery, DeliveryMode, Leadership, Project, Spool};
+use crate::delivery::{Delivery, DeliveryMode, Leadership, Project, SharedFolder};
 
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::Destinations;
@@ -15,7 +15,7 @@ pub(crate) const LOOK: Duration = Duration::from_millis(50);
 const SEEN: Duration = Duration::from_secs(2);
 
 /// Appends as well while another process uses the spool.
-pub(crate) async fn give_way(spool: &Spool, projects: &Projects) {
+pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &Projects) {
     let mut seen = false;
     loop {
         tokio::time::sleep(LOOK).await;
@@ -38,7 +38,7 @@ pub(crate) async fn give_way(spool: &Spool, projects: &Projects) {
 
 /// Waits until the process that drains the spool knows of this one, so that nothing which comes to it
 /// overtakes what is kept here. One that is stuck, or of an older version, is not waited for long.
-pub(crate) fn wait_to_be_seen(spool: &Spool) {
+pub(crate) fn wait_to_be_seen(spool: &dyn SharedFolder) {
     spool.announce_follower();
     let until = Instant::now() + SEEN;
     while spool.leadership() == Leadership::Follower

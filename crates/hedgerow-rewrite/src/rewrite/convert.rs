@@ -119,7 +119,10 @@ impl Converter {
             Scanned::Unclean => None,
         };
         let said = match clean {
-            Some(said) => said,
+            Some(said) => {
+                self.message.keep_parts(said);
+                said
+            }
             None => {
                 // What it has kept may be no text.
                 self.message.context.forget();

@@ -1,13 +1,13 @@
 //! One Segment message as an index into its text: nothing is copied.
 
-use std::cell::Cell;
-use std::ops::Range;
-
-use super::library::Library;
+mod context;
 
 use super::json::{
-    name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Shape, Value, Whose,
+    name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Value, Whose,
 };
+use super::known::Known;
+
+pub(super) use context::{Context, Inner};
 
 /// The fields of a message that are looked into. A key given twice at the top level counts with
 /// its last value.
@@ -34,6 +34,20 @@ pub(super) struct Message {
     pub(super) properties: Part,
     pub(super) integrations: Part,
     pub(super) context: Context,
+    /// Segment's books, as the message before had them.
+    known_metadata: Known,
+    novelty: Novelty,
+}
+
+/// Whether there is an object in what was scanned last that was not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Novelty {
+    #[default]
+    None,
+    /// Of the message's.
+    Metadata,
+    /// Of the context's.
+    Parts,
 }
 
 /// A value whose first level is looked into.
@@ -44,73 +58,11 @@ pub(super) struct Part {
     names: Names,
 }
 
-/// The context, with those of its objects that are looked into. It is an index of its own text, not
-/// of its message's: the messages of a batch mostly have one and the same.
-#[derive(Debug, Default)]
-pub(super) struct Context {
-    /// Where it begins in its message.
-    at: usize,
-    /// Its text, once another message may have the same.
-    kept: Vec<u8>,
-    kept_value: Value,
-    /// How many different ones have been here.
-    generation: u64,
-    pub(super) value: Option<Value>,
-    pub(super) entries: Vec<Entry>,
-    names: Names,
-    inner: Vec<Entry>,
-    objects: [Range<usize>; Inner::NUMBER],
-    /// Which library sent it, once it has been asked.
-    library: Cell<Option<Library>>,
-}
-
-macro_rules! inners {
-    ($($inner:ident = $key:literal,)*) => {
-        /// An object of the context that is looked into.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Inner {
-            $($inner,)*
-        }
-
-        impl Inner {
-            const NUMBER: usize = [$($key),*].len();
-
-            #[inline(always)]
-            #[allow(non_upper_case_globals)]
-            fn from_name(name: Name) -> Option<Self> {
-                $(const $inner: Name = name!($key);)*
-                Some(match name {
-                    $($inner => Self::$inner,)*
-                    _ => return None,
-                })
-            }
-
-            /// Where it stands in a message.
-            pub(super) fn path(self) -> &'static str {
-                match self {
-                    $(Self::$inner => concat!("context.", $key),)*
-                }
-            }
-        }
-    };
-}
-
-inners! {
-    Page = "page",
-    Os = "os",
-    Screen = "screen",
-    Device = "device",
-    Library = "library",
-    Campaign = "campaign",
-    App = "app",
-    Network = "network",
-    UserAgentData = "userAgentData",
-}
-
 /// The keys of a message that are looked into.
 const PROPERTIES: Name = name!("properties");
 const CONTEXT: Name = name!("context");
 const INTEGRATIONS: Name = name!("integrations");
+const METADATA: Name = name!("_metadata");
 
 impl Message {
     /// Scans a text that must be one object and nothing else.
@@ -139,6 +91,13 @@ impl Message {
             PROPERTIES => self.properties.scan(scanner, Whose::PROPERTIES),
             CONTEXT => self.context.scan(scanner),
             INTEGRATIONS => self.integrations.scan(scanner, Whose::INTEGRATIONS),
+            METADATA => {
+                let known = self.known_metadata.pass(scanner, &mut Vec::new());
+                self.metadata = Some(known.unwrap_or_else(|| {
+                    self.novelty = Novelty::Metadata;
+                    scanner.any()
+                }));
+            }
             name => {
                 let value = scanner.any();
                 if let Some(slot) = self.slot(name) {
@@ -167,7 +126,6 @@ impl Message {
         const RECEIVED_AT: Name = name!("receivedAt");
         const SENT_AT: Name = name!("sentAt");
         const WRITE_KEY: Name = name!("writeKey");
-        const METADATA: Name = name!("_metadata");
         const BATCH: Name = name!("batch");
         Some(match name {
             KIND => &mut self.kind,
@@ -185,7 +143,6 @@ impl Message {
             RECEIVED_AT => &mut self.received_at,
             SENT_AT => &mut self.sent_at,
             WRITE_KEY => &mut self.write_key,
-            METADATA => &mut self.metadata,
             BATCH => &mut self.batch,
             _ => return None,
         })
@@ -193,12 +150,28 @@ impl Message {
 
     /// The memory it holds, in bytes.
     pub(super) fn held(&self) -> usize {
-        self.properties.held() + self.integrations.held() + self.context.held()
+        self.properties.held()
+            + self.integrations.held()
+            + self.context.held()
+            + self.known_metadata.held()
     }
 
-    /// Keeps what the next message may have as well. To be said of clean messages.
+    /// Keeps what the next message of the body may have as well. To be said of clean messages.
     pub(super) fn keep(&mut self, text: &[u8]) {
         self.context.keep(text);
+    }
+
+    /// Keeps what any next message may have as well. To be said of clean messages.
+    #[inline(always)]
+    pub(super) fn keep_parts(&mut self, text: &str) {
+        if self.novelty == Novelty::Metadata {
+            if let Some(metadata) = self.metadata {
+                self.known_metadata.keep(metadata, text.as_bytes(), &[]);
+            }
+        }
+        if self.context.novelty == Novelty::Parts {
+            self.context.keep_parts(text);
+        }
     }
 
     fn clear(&mut self) {
@@ -223,6 +196,8 @@ impl Message {
             properties,
             integrations,
             context,
+            known_metadata: _,
+            novelty,
         } = self;
         for value in [
             kind,
@@ -247,8 +222,10 @@ impl Message {
         }
         properties.clear();
         integrations.clear();
+        *novelty = Novelty::None;
         // What else there is of it belongs to the text that it has kept.
         context.value = None;
+        context.novelty = Novelty::None;
     }
 }
 
@@ -317,150 +294,4 @@ pub(super) fn find(entries: &[Entry], text: &[u8], key: &str) -> Option<Value> {
         .iter()
         .find(|entry| entry.key.of(text) == key.as_bytes())
         .map(|entry| entry.value)
-}
-
-impl Context {
-    /// The memory it holds, in bytes.
-    pub(super) fn held(&self) -> usize {
-        (self.entries.capacity() + self.inner.capacity()) * size_of::<Entry>()
-            + self.kept.capacity()
-    }
-
-    fn clear(&mut self) {
-        self.kept.clear();
-        self.generation += 1;
-        self.value = None;
-        self.entries.clear();
-        self.names = Names::default();
-        self.inner.clear();
-        self.objects = Default::default();
-        self.library.set(None);
-    }
-
-    /// Which library sent it; found out once.
-    pub(super) fn library_once(&self, find_out: impl FnOnce() -> Library) -> Library {
-        let library = self.library.get().unwrap_or_else(find_out);
-        self.library.set(Some(library));
-        library
-    }
-
-    /// Its text, in that of its message.
-    pub(super) fn text<'t>(&self, message: &'t str) -> &'t str {
-        let length = self.value.map_or(0, |value| value.span.end());
-        let text = message.get(self.at..).unwrap_or_default();
-        text.get(..length).unwrap_or_default()
-    }
-
-    /// Keeps its text, which is clean, so that the next message's is known again.
-    fn keep(&mut self, message: &[u8]) {
-        /// Longer ones are no context that many messages have.
-        const LONGEST: usize = 16 * 1024;
-        let Some(value) = self.value.filter(|value| value.shape == Shape::Object) else {
-            return;
-        };
-        if self.kept.is_empty() && value.span.end() <= LONGEST {
-            self.kept_value = value;
-            let text = message.get(self.at..).unwrap_or_default();
-            let text = text.get(..value.span.end()).unwrap_or_default();
-            self.kept.extend_from_slice(text);
-        }
-    }
-
-    /// Forgets the text it has kept.
-    pub(super) fn forget(&mut self) {
-        self.clear();
-    }
-
-    /// Changes whenever another context has been scanned.
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    fn scan(&mut self, scanner: &mut Scanner<'_, '_>) {
-        scanner.peek();
-        self.at = scanner.position();
-        if !self.kept.is_empty() && scanner.skip_same(&self.kept) {
-            self.value = Some(self.kept_value);
-            return;
-        }
-        self.clear();
-        scanner.on_its_own(|scanner| self.scan_anew(scanner));
-    }
-
-    fn scan_anew(&mut self, scanner: &mut Scanner<'_, '_>) {
-        if scanner.peek() != Some(b'{') {
-            self.value = Some(scanner.any());
-            return;
-        }
-        let (value, names) = scanner.named_object(Whose::CONTEXT, |scanner, key| {
-            let value = match Inner::from_name(key.name) {
-                None => scanner.any(),
-                Some(inner) => {
-                    let start = self.inner.len();
-                    let whose = Whose::inner(inner as u8);
-                    let (value, _) = scanner.any_with_entries(whose, &mut self.inner);
-                    if let Some(range) = self.objects.get_mut(inner as usize) {
-                        *range = start..self.inner.len();
-                    }
-                    value
-                }
-            };
-            self.entries.push(Entry {
-                key: key.span,
-                value,
-                name: key.name,
-            });
-        });
-        (self.value, self.names) = (Some(value), names);
-    }
-
-    /// Scans a text that is one value.
-    pub(super) fn scan_text(
-        &mut self,
-        text: &[u8],
-        scratch: &mut Scratch,
-    ) -> Result<Cleanliness, Malformed> {
-        let mut scanner = Scanner::new(text, scratch);
-        self.scan(&mut scanner);
-        let cleanliness = scanner.cleanliness()?;
-        if !scanner.at_end() {
-            return Err(Malformed::Syntax);
-        }
-        Ok(cleanliness)
-    }
-
-    /// The value of a key of the first level.
-    pub(super) fn get(&self, text: &[u8], key: &str) -> Option<Value> {
-        find(&self.entries, text, key)
-    }
-
-    /// The value of a key of the first level that is asked for.
-    #[inline(always)]
-    pub(super) fn named(&self, name: Name) -> Option<Value> {
-        let has = self.names.has(name);
-        has.then(|| named(&self.entries, name)).flatten()
-    }
-
-    /// Whether it has a key of the first level that is asked for.
-    #[inline(always)]
-    pub(super) fn has(&self, name: Name) -> bool {
-        self.names.has(name)
-    }
-
-    /// Which of the keys of the first level are asked for.
-    #[inline(always)]
-    pub(super) fn names(&self) -> &Names {
-        &self.names
-    }
-
-    /// The entries of one of its objects; none if it is missing or something else.
-    #[inline(always)]
-    pub(super) fn inner(&self, which: Inner) -> &[Entry] {
-        match self.objects.get(which as usize) {
-            Some(range) if range.start < range.end => {
-                self.inner.get(range.clone()).unwrap_or_default()
-            }
-            _ => &[],
-        }
-    }
 }

@@ -33,8 +33,9 @@ mod group_types;
 mod held_back;
 mod identity;
 mod json;
+mod known;
 mod library;
-mod mapping;
+pub mod mapping;
 mod merge;
 mod message;
 mod message_id;
@@ -53,11 +54,7 @@ mod write;
 use std::net::IpAddr;
 
 pub use flow::{is_batch, Flow, Pulled, Rewrite, Rewriter, WrittenKey};
-pub use mapping::{
-    Bookkeeping, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Integrations, Mapping,
-    Mode, Noise, PersonProfiles, PostHogJs, Repeats, SameAnonymousId, SecondIdentify,
-    REFERENCE_GROUP_TYPE,
-};
+pub use mapping::*;
 pub use outcome::{Fate, Fault, Notice, Omission, RewriteError, Watch};
 pub use privacy::{Privacy, Signals};
 pub use session::SessionKeeper;

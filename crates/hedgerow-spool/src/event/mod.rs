@@ -16,7 +16,6 @@ use super::SpoolError;
 use stamp::{rfc3339, stamped, Stamp};
 
 pub use reading::events_of;
-#[cfg(any(feature = "sqlite", feature = "nats"))]
 pub(crate) use reading::{labels, Labels};
 
 /// A PostHog event as JSON text, with what a spool has to know of it.

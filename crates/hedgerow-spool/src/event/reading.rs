@@ -140,14 +140,12 @@ fn is_truthy(value: &RawValue) -> bool {
 }
 
 /// What an event is called.
-#[cfg(any(feature = "sqlite", feature = "nats"))]
 pub(crate) struct Labels {
     pub(crate) event: String,
     pub(crate) uuid: String,
 }
 
 /// What an event is called, for people; nothing for what is no event.
-#[cfg(any(feature = "sqlite", feature = "nats"))]
 pub(crate) fn labels(body: &[u8]) -> Option<Labels> {
     let text = std::str::from_utf8(body).ok()?;
     object(text)?;

@@ -33,8 +33,8 @@ impl Worker {
             };
             match result {
                 Ok(()) => {
-                    if self.failed.take().is_some() {
-                        log::info!("the spool takes events again");
+                    if self.failed.take().is_some() && self.room == Room::Available {
+                        self.tell_of_recovery();
                     }
                 }
                 Err(error) => {
@@ -62,6 +62,9 @@ impl Worker {
             if result.is_err() {
                 let events = append.events.len() as u64;
                 Counters::add(&self.shared.counters.refused, events);
+                if let Some(outage) = &mut self.outage {
+                    outage.refused += events;
+                }
             }
             // The answer has no receiver if the client has left; its events are kept all the same.
             let _ = append.reply.send(result);
@@ -123,11 +126,14 @@ impl Worker {
         self.logged = database.logged()?;
         if room != self.room {
             match room {
-                Room::Full => log::error!(
-                    "the spool is full: it refuses events until {low_water} of {max_size} bytes \
-                     are in use"
-                ),
-                Room::Available => log::info!("the spool takes events again"),
+                Room::Full => {
+                    log::error!(
+                        "the spool is full: it refuses events until {low_water} of {max_size} \
+                         bytes are in use"
+                    );
+                    self.begin_outage();
+                }
+                Room::Available => self.tell_of_recovery(),
             }
             self.room = room;
         }

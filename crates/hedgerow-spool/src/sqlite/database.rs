@@ -12,10 +12,10 @@ use flate2::Crc;
 use rusqlite::config::DbConfig;
 use rusqlite::{params, Connection, ErrorCode, OpenFlags, Row};
 
+use super::lease::FileLease;
 use super::migration::{self, OLD_FORMAT};
 use super::writing::Writing;
 use crate::event::time_of;
-use crate::lease::FileLease;
 use crate::store::{PeekLimit, Position, QueuedEvent, Rest};
 use crate::{DeadLetter, Leadership, Refusal, SpoolError};
 
@@ -74,7 +74,7 @@ pub(crate) struct Database {
 
 /// What waits for one project.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub(crate) struct Waiting {
     /// The project.
     pub project: String,
     /// Events.

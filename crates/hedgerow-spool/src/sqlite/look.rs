@@ -10,7 +10,8 @@ use rustix::fs::{access, Access};
 
 use super::database::{FILE, FORMAT};
 use super::migration::OLD_FORMAT;
-use crate::{FolderState, SpoolError};
+use super::settings::FolderState;
+use crate::SpoolError;
 
 /// Whether [`Spool::open`](super::Spool::open) would have a spool to work with in this folder.
 /// Makes and changes nothing.
@@ -18,7 +19,7 @@ use crate::{FolderState, SpoolError};
 /// # Errors
 /// [`SpoolError::Format`], with which the process would not start; any other one means that it
 /// would start, and keep nothing until that has changed.
-pub fn inspect_folder(folder: &Path) -> Result<FolderState, SpoolError> {
+pub(super) fn inspect_folder(folder: &Path) -> Result<FolderState, SpoolError> {
     let unusable = |source: io::Error| SpoolError::Folder {
         path: folder.to_owned(),
         source: Arc::new(source),

@@ -31,12 +31,14 @@ mod tests {
     use rusqlite::Connection;
 
     use super::super::database::checksum;
+    use super::super::look::inspect_folder;
     use super::super::recovery::recover;
+    use super::super::settings::FolderState;
     use crate::event::time_of;
-    use crate::lease::FileLease;
+    use crate::sqlite::lease::FileLease;
     use crate::{
-        CommandError, FolderState, Form, Leadership, PeekLimit, Selection, Spool, SpoolCommand,
-        SpoolError, SpoolSettings, SpooledEvent, Store,
+        CommandError, Form, Leadership, PeekLimit, Selection, Spool, SpoolCommand, SpoolError,
+        SpoolSettings, SpooledEvent, Store,
     };
 
     /// The tables as they were made in the old format; `age` came with the first second of use.
@@ -133,11 +135,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path();
             old_file(path, more);
-            assert_eq!(
-                crate::inspect_folder(path).unwrap(),
-                FolderState::Usable,
-                "{more}"
-            );
+            assert_eq!(inspect_folder(path).unwrap(), FolderState::Usable, "{more}");
             let always = SpoolSettings {
                 max_age: Duration::from_secs(1 << 40),
                 ..SpoolSettings::default()

@@ -1,10 +1,12 @@
 //! The spool on this machine's disk: SQLite as the storage, one thread that writes it.
 
 mod appending;
+mod backend;
 mod clock;
 mod command;
 mod counting;
 mod database;
+mod lease;
 mod look;
 mod maintenance;
 mod migration;
@@ -12,6 +14,7 @@ mod opening;
 mod recovery;
 mod removing;
 mod reserve;
+mod settings;
 mod transactions;
 mod worker;
 mod writing;
@@ -25,15 +28,13 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use super::lease::FileLease;
-use super::store::{
-    Availability, Counters, Gauges, Lead, Leadership, PeekLimit, Peeked, Position, Store,
-};
-use super::{Clock, Refusal, SpoolError, SpoolSettings, SpooledEvent};
+use crate::store::{Availability, Counters, Gauges, Lead, PeekLimit, Peeked, Position, Store};
+use crate::{Clock, Refusal, SpoolError, SpooledEvent};
+use lease::FileLease;
 use worker::{Command, Shared, Worker};
 
-pub use database::Waiting;
-pub use look::inspect_folder;
+pub(crate) use backend::Folder;
+pub use settings::SpoolSettings;
 
 /// Lets a process live on when a file reaches its size limit (`ulimit -f`): without this the
 /// system ends it with a signal, and with it the write fails like one on a full disk. To be called
@@ -111,59 +112,6 @@ impl Spool {
                 folder: folder.to_owned(),
             }),
         })
-    }
-
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.inner.folder
-    }
-
-    /// Whether this process leads: drains the spool. It does from now on if no other process does.
-    ///
-    /// A follower must stream nothing: it knows neither what the other one has just
-    /// kept nor what it is sending. It becomes the leader when the other one resigns or ends, and
-    /// then has to [`reload`](Self::reload) before it streams.
-    pub fn leadership(&self) -> Leadership {
-        self.inner.lease.leadership()
-    }
-
-    /// Tells the leader that a follower is there.
-    pub fn announce_follower(&self) {
-        self.inner.lease.announce_follower();
-    }
-
-    /// Takes that back.
-    pub fn withdraw_follower(&self) {
-        self.inner.lease.withdraw_follower();
-    }
-
-    /// Whether a follower uses this spool beside this process.
-    pub fn has_follower(&self) -> bool {
-        self.inner.lease.has_follower()
-    }
-
-    /// Tells the follower that this process knows of it, and only appends from now on.
-    pub fn acknowledge_follower(&self) {
-        self.inner.lease.acknowledge_follower();
-    }
-
-    /// Takes that back.
-    pub fn resume_leading(&self) {
-        self.inner.lease.resume_leading();
-    }
-
-    /// Whether the leader knows of a follower, and only appends.
-    pub fn is_follower_known(&self) -> bool {
-        self.inner.lease.is_follower_known()
-    }
-
-    /// Reads from the file what waits. What another process has done
-    /// with it is otherwise seen within a second, and its deliveries not at all.
-    pub async fn reload(&self) {
-        let (reply, answer) = oneshot::channel();
-        if self.send(Command::Reload { reply }).is_ok() {
-            let _ = answer.await;
-        }
     }
 
     /// The spool as any other.

@@ -103,9 +103,18 @@ pub(super) struct Worker {
     /// So many bytes of the log are not in the file yet.
     pub(super) logged: usize,
     pub(super) failed: Option<(Instant, SpoolError)>,
+    /// The trouble that has been told, for the line that tells its end.
+    pub(super) outage: Option<Outage>,
     pub(super) dead_letter_share: DeadLetterShare,
     pub(super) letter_count: LetterCount,
     pub(super) clock: SpoolClock,
+}
+
+/// A time in which the spool does not take events.
+pub(super) struct Outage {
+    pub(super) since: Instant,
+    /// Events that it did not keep.
+    pub(super) refused: u64,
 }
 
 /// Whether the dead letters may have outgrown their share.
@@ -134,6 +143,7 @@ impl Worker {
             room: Room::Available,
             logged: LOG_BYTES,
             failed: None,
+            outage: None,
             dead_letter_share: DeadLetterShare::Unchecked,
             letter_count: LetterCount::default(),
         }
@@ -281,9 +291,28 @@ impl Worker {
         Ok(written?)
     }
 
+    pub(super) fn begin_outage(&mut self) {
+        self.outage.get_or_insert(Outage {
+            since: Instant::now(),
+            refused: 0,
+        });
+    }
+
+    /// Tells that the spool takes events again, for how long it did not, and what that cost.
+    pub(super) fn tell_of_recovery(&mut self) {
+        let Some(Outage { since, refused }) = self.outage.take() else {
+            return;
+        };
+        log::info!(
+            "the spool takes events again, after {} s; {refused} events were not kept meanwhile",
+            since.elapsed().as_secs()
+        );
+    }
+
     /// After a failure the connection is made anew, unless there is just no space: then SQLite has
     /// rolled back and goes on.
     pub(super) fn failed(&mut self, error: &SpoolError) {
+        self.begin_outage();
         self.failed = Some((Instant::now(), error.clone()));
         if matches!(error, SpoolError::NoSpace | SpoolError::Full { .. }) {
             return;

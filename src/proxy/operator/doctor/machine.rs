@@ -5,13 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{getrlimit, Resource};
 
-use crate::config::{Config, Spool, SpoolPlace};
-use crate::delivery::{inspect_folder, FolderState};
+use crate::config::{Config, Spool};
+use crate::delivery::{Examination, Found, Trouble};
 use crate::doctor::{self, Finding};
 
+use crate::proxy::acme;
 use crate::proxy::{check_server, BuildError, ServerError};
 
-/// Looks at it. Opens no connection.
+/// Looks at it. Opens no connection, except to a spool that several machines share.
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let start = check_server(config.clone());
@@ -24,16 +25,24 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         findings.push(Finding::well(START, said));
     }
     match &config.delivery.spool {
-        Some(spool) => findings.extend(self::spool(spool)),
+        Some(spool) => findings.extend(self::spool(spool, config.bounds.event)),
         None => findings.push(Finding::odd(
             "spool",
             "off",
             "with `delivery.spool` events outlast an outage of PostHog",
         )),
     }
+    let mut ordered = Vec::new();
     for listener in &config.listen {
-        for tls in listener.certificates() {
+        for tls in listener.certificate_files() {
             findings.extend(certificate(&tls.certificate));
+        }
+        for settings in listener.ordered_certificates() {
+            // Listeners may have the same one.
+            if !ordered.contains(&settings) {
+                ordered.push(settings);
+                findings.extend(acme::examine(settings));
+            }
         }
     }
     findings.push(doctor::files(getrlimit(Resource::Nofile).current));
@@ -62,26 +71,30 @@ fn remedy(refusal: &ServerError) -> &'static str {
     }
 }
 
-fn spool(spool: &Spool) -> Vec<Finding> {
-    let SpoolPlace::Folder(folder) = &spool.place else {
-        return Vec::new();
+fn spool(spool: &Spool, largest_event: usize) -> Vec<Finding> {
+    // A thread of its own: a shared spool is asked over a connection, which takes a runtime of its own.
+    let examined = std::thread::scope(|scope| {
+        let backend = || spool.place.backend().examine(spool.limits(), largest_event);
+        scope.spawn(backend).join()
+    });
+    let Ok(examined) = examined else {
+        let what = "looking at it ended in a panic";
+        return vec![Finding::bad("spool", what, "report it")];
     };
-    let name = folder.display().to_string();
-    let about = format!("spool {name}");
-    let mut findings = vec![match inspect_folder(folder) {
-        Ok(FolderState::Usable) => Finding::well(about, "is there and can be used"),
-        Ok(FolderState::Empty) => Finding::well(about, "is not there yet and can be made"),
-        Err(error) => Finding::bad(
-            about,
-            error.to_string(),
-            "give the user that Hedgerow runs as a folder it can write in",
-        ),
-    }];
-    let there = folder.ancestors().find(|folder| folder.exists());
-    let disk = rustix::fs::statvfs(there.unwrap_or(Path::new(".")));
-    if let Ok(disk) = disk {
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        findings.push(doctor::space(&name, free, spool.max_size));
+    let finding = |Examination { about, found }| match found {
+        Found::Well(well) => Finding::well(about, well),
+        Found::Unknown(Trouble { what, advice }) => Finding::odd(about, what, advice),
+        Found::Bad(Trouble { what, advice }) => Finding::bad(about, what, advice),
+    };
+    let mut findings: Vec<Finding> = examined.into_iter().map(finding).collect();
+    if let Some(folder) = spool.place.backend().folder() {
+        let there = folder.ancestors().find(|folder| folder.exists());
+        let disk = rustix::fs::statvfs(there.unwrap_or(Path::new(".")));
+        if let Ok(disk) = disk {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let name = folder.display().to_string();
+            findings.push(doctor::space(&name, free, spool.max_size));
+        }
     }
     findings
 }

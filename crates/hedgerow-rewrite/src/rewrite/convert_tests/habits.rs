@@ -1,6 +1,7 @@
 //! What is remembered of the keys of earlier messages changes nothing that comes of the next one.
 
 use super::super::super::json::Scratch;
+use super::super::super::message::Inner;
 use super::vectors::vectors;
 use super::*;
 
@@ -106,7 +107,9 @@ fn a_message_is_scanned_as_if_there_had_been_none_before_it() {
             write(depth, any, &keys, &values)
         };
         let text = entries(2, &mut any);
-        for _ in 0..=any(4) {
+        // Often enough, now and then, that it is what is expected from then on.
+        let times = if any(20) == 0 { 40 } else { 1 + any(4) };
+        for _ in 0..times {
             texts.push(text.clone());
             // The same with its last key once more, or cut, or without what stands last.
             let cut = any(text.len() as u64 + 1) as usize;
@@ -172,4 +175,78 @@ fn a_key_that_is_given_twice_is_found_among_those_that_are_expected() {
             }
         }
     }
+}
+
+/// What is known of the library, the browser and Segment's books is found where it stands in each
+/// message, and only if it is the same.
+#[test]
+fn what_is_known_of_a_library_and_a_browser_is_found_where_it_stands_now() {
+    let libraries = [
+        r#"{"name":"analytics.js","version":"1"}"#,
+        r#"{"name":"analytics.js","version":"2"}"#,
+        r#"{"name":"analytics.js","version":"2" }"#,
+        r#"{"name":"a","name":"b"}"#,
+        r#"{"name":"\u0061","n":[[[1]]]}"#,
+        "{}",
+        "null",
+        "[]",
+        r#""analytics.js""#,
+    ];
+    let browsers = [
+        r#"{"brands":[{"brand":"Chromium","version":"156"}],"mobile":false,"platform":"Linux"}"#,
+        r#"{"brands":[{"brand":"Chromium","version":"157"}],"mobile":true}"#,
+        r#"{"platform":"é"}"#,
+    ];
+    let books = [
+        r#"{"bundled":["Segment.io"],"unbundled":[]}"#,
+        r#"{"bundled":[]}"#,
+        "{}",
+        "7",
+    ];
+    let mut texts = Vec::new();
+    for (library, browser, book) in libraries.into_iter().flat_map(|library| {
+        browsers
+            .into_iter()
+            .flat_map(move |browser| books.map(|book| (library, browser, book)))
+    }) {
+        for (before, between) in [
+            ("", ""),
+            (r#""event":"x","#, r#""locale":"de","#),
+            (" ", " "),
+        ] {
+            let text = format!(
+                r#"{{{before}"context":{{{between}"library":{library},{between}"userAgentData":{browser}}},"_metadata":{book},"type":"track"}}"#
+            );
+            texts.extend([text.clone(), text.clone(), text.replace("track", "page")]);
+        }
+    }
+    let mut differing = Vec::new();
+    let (mut known, mut scratch) = (Message::default(), Scratch::default());
+    for text in &texts {
+        let shown = |message: &Message, end| {
+            let context = &message.context;
+            let inner = [Inner::Library, Inner::UserAgentData].map(|inner| context.inner(inner));
+            let of = (context.value, &context.entries, context.names(), inner);
+            format!("{end:?} {:?} {of:?}", message.metadata)
+        };
+        let mut fresh = Message::default();
+        let end = fresh.scan_first(text.as_bytes(), &mut Scratch::default());
+        let expected = shown(&fresh, end);
+        known.context.forget();
+        let end = known.scan_first(text.as_bytes(), &mut scratch);
+        let found = shown(&known, end);
+        if matches!(end, Ok((Cleanliness::Clean, _))) {
+            known.keep_parts(text);
+        }
+        if found != expected {
+            differing.push(format!("{text}\n  alone {expected}\n  then  {found}"));
+        }
+    }
+    assert!(
+        differing.is_empty(),
+        "{} of {}:\n{}",
+        differing.len(),
+        texts.len(),
+        differing.join("\n")
+    );
 }

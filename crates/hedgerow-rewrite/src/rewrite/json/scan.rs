@@ -162,6 +162,17 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
+    /// Passes over a value that is written like this and nests so deeply, if the next bytes are the
+    /// same.
+    #[inline(always)]
+    pub(in crate::rewrite) fn skip_same_value(&mut self, text: &[u8], depth: u16) -> bool {
+        let is_same = self.skip_same(text);
+        if is_same {
+            self.deepest = self.deepest.max(self.depth + usize::from(depth));
+        }
+        is_same
+    }
+
     /// Scans what comes next as a text of its own: places are counted from here on.
     pub(in crate::rewrite) fn on_its_own(&mut self, scan: impl FnOnce(&mut Self)) {
         let text = std::mem::replace(&mut self.text, self.rest);

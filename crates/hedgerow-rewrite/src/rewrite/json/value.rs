@@ -42,6 +42,16 @@ impl Span {
         }
     }
 
+    /// The same, of a text that began at one place and begins at another now.
+    #[inline(always)]
+    pub(in crate::rewrite) fn moved(self, from: usize, to: usize) -> Self {
+        let by = (to as u32).wrapping_sub(from as u32);
+        Self {
+            start: self.start.wrapping_add(by),
+            end: self.end.wrapping_add(by),
+        }
+    }
+
     /// Where it begins.
     pub(in crate::rewrite) fn start(self) -> usize {
         self.start as usize

@@ -41,8 +41,9 @@ const LONGEST: usize = 2 * BLOCK - AROUND;
 /// Two quotes and a colon.
 const AROUND: usize = 3;
 
-/// After so many objects that were otherwise, the next one is remembered.
-const PATIENCE: u8 = 2;
+/// After so many objects in a row that were otherwise, the next one is remembered. Libraries of several
+/// kinds take turns, and to remember costs more than to miss: what most of them write shall stay.
+const PATIENCE: u8 = 32;
 
 /// A key that is expected, with its quotes and its colon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +66,10 @@ impl Expected {
         }
         let mut text = [0; 2 * BLOCK];
         let length = key.len() + AROUND;
-        let written = [b"\"", key, b"\":"].concat();
-        text.get_mut(..length)?.copy_from_slice(&written);
+        let written = b"\"".iter().chain(key).chain(b"\":");
+        for (place, byte) in text.iter_mut().zip(written) {
+            *place = *byte;
+        }
         let last = text.get(length.saturating_sub(BLOCK)..)?.first_chunk()?;
         Some(Self {
             first: Word::from_le_bytes(*text.first_chunk()?),

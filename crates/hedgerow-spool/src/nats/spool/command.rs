@@ -12,12 +12,36 @@ use futures_util::StreamExt;
 use super::connection::Connection;
 use super::message::{alone, arrival, FIRST_ARRIVAL, REASON, STATUS};
 use super::streams::Streams;
-use super::{names, remote, NatsSettings};
+use super::{event_in, names, remote, NatsSettings};
 use crate::listing::{time, Amount, Listing, WaitingRow};
 use crate::{CommandError, DeadLetter, Refusal, Selection, SpoolCommand, SpoolError};
 
 /// How long a server is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+impl NatsSettings {
+    /// The largest event in bytes that the servers (`max_payload`) and the stream, if it is there,
+    /// take; none where they set no bound.
+    ///
+    /// # Errors
+    ///
+    /// [`SpoolError::Away`] when no server answers, else [`SpoolError::Remote`].
+    pub(super) fn ask_largest_event(&self) -> Result<Option<usize>, CommandError> {
+        let (connection, _ending) = Connection::open(self)?;
+        let runtime = connection.runtime.clone();
+        runtime.block_on(async {
+            connection.wait(PATIENCE).await?;
+            let servers = Some(connection.client.server_info().max_payload);
+            let servers = servers.filter(|most| *most > 0);
+            let stream = match Streams::find(&connection, self).await {
+                Ok(streams) => streams.largest_message(),
+                Err(SpoolError::NoStream(_)) => None,
+                Err(error) => return Err(error.into()),
+            };
+            Ok(servers.into_iter().chain(stream).min().map(event_in))
+        })
+    }
+}
 
 impl SpoolCommand {
     /// Works on the spool on NATS, and writes the answer as lines. The number of a dead letter is
@@ -30,7 +54,7 @@ impl SpoolCommand {
     /// [`SpoolError::Away`] when no server answers, [`SpoolError::NoStream`] where no proxy has
     /// made the streams, [`SpoolError::NoSuchDeadLetter`] for a number that no letter has (then nothing
     /// has been changed), else [`SpoolError::Remote`].
-    pub fn run_on_nats(
+    pub(super) fn run_on_nats(
         &self,
         settings: &NatsSettings,
         out: &mut dyn Write,

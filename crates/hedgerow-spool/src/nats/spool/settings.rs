@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::{ConnectOptions, ServerAddr};
 
 use super::{remote, ANSWER};
-use crate::{NatsLogin, NatsPlace, SpoolError};
+use crate::{Limits, NatsLogin, NatsPlace, SpoolError};
 
 /// Where a distributed spool is, and its bounds.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ impl NatsSettings {
     }
 
     /// These streams with these bounds, led for a minute at a time.
-    pub fn of(nats: &NatsPlace, max_size: u64, max_age: Duration) -> Self {
+    pub fn of(nats: &NatsPlace, limits: Limits) -> Self {
         let servers: Vec<_> = nats.servers.iter().map(ToString::to_string).collect();
         Self {
             login: nats.login.clone(),
@@ -65,8 +65,8 @@ impl NatsSettings {
                 .as_ref()
                 .map(|files| (files.certificate.clone(), files.key.clone())),
             replicas: nats.replicas,
-            max_size,
-            max_age,
+            max_size: limits.max_size,
+            max_age: limits.max_age,
             ..Self::new(&servers.join(","), &nats.stream)
         }
     }

@@ -57,25 +57,27 @@ enum Condition {
     /// The last look found nothing, which may be a change of the leader.
     Doubtful,
     Usable,
-    Reported,
+    /// It has been told, since then.
+    Reported(Instant),
 }
 
 impl Condition {
     fn after(self, look: Result<(), SpoolError>) -> Self {
         match (self, look) {
-            (Self::Reported, Ok(())) => {
-                log::info!("the distributed spool can be used again");
+            (Self::Reported(since), Ok(())) => {
+                let seconds = since.elapsed().as_secs();
+                log::info!("the distributed spool can be used again, after {seconds} s");
                 Self::Usable
             }
             (_, Ok(())) => Self::Usable,
             (Self::Unknown | Self::Usable, Err(_)) => Self::Doubtful,
             (Self::Doubtful, Err(error)) => {
                 log::error!("the spool cannot be used for now: {error}");
-                Self::Reported
+                Self::Reported(Instant::now())
             }
-            (Self::Reported, Err(error)) => {
+            (Self::Reported(since), Err(error)) => {
                 log::debug!("{error}");
-                Self::Reported
+                Self::Reported(since)
             }
         }
     }
@@ -92,7 +94,7 @@ pub(super) async fn look(inner: Arc<Inner>) {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             let measured = inner.measure().await;
             condition = condition.after(inner.recheck(measured).await);
-            let unusable = condition == Condition::Reported;
+            let unusable = matches!(condition, Condition::Reported(_));
             inner.unusable.store(unusable, Ordering::Relaxed);
             inner.compare_sizes(&mut payload).await;
             if ends.is_none() {

@@ -1,0 +1,263 @@
+//! The context of a message, and those of its objects that are looked into.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use super::super::json::{
+    name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Shape, Value, Whose,
+};
+use super::super::known::Known;
+use super::super::library::Library;
+use super::{find, named, Novelty};
+
+/// The context, with those of its objects that are looked into. It is an index of its own text, not
+/// of its message's: the messages of a batch mostly have one and the same.
+#[derive(Debug, Default)]
+pub(in crate::rewrite) struct Context {
+    /// Where it begins in its message.
+    at: usize,
+    /// Its text, once another message may have the same.
+    kept: Vec<u8>,
+    kept_value: Value,
+    /// How many different ones have been here.
+    generation: u64,
+    pub(in crate::rewrite) value: Option<Value>,
+    pub(in crate::rewrite) entries: Vec<Entry>,
+    names: Names,
+    inner: Vec<Entry>,
+    objects: [Range<usize>; Inner::NUMBER],
+    /// Which library sent it, once it has been asked.
+    library: Cell<Option<Library>>,
+    /// Which library and which browser the one before named.
+    known_library: Known,
+    known_browser: Known,
+    pub(super) novelty: Novelty,
+}
+
+macro_rules! inners {
+    ($($inner:ident = $key:literal,)*) => {
+        /// An object of the context that is looked into.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(in crate::rewrite) enum Inner {
+            $($inner,)*
+        }
+
+        impl Inner {
+            const NUMBER: usize = [$($key),*].len();
+
+            #[inline(always)]
+            #[allow(non_upper_case_globals)]
+            fn from_name(name: Name) -> Option<Self> {
+                $(const $inner: Name = name!($key);)*
+                Some(match name {
+                    $($inner => Self::$inner,)*
+                    _ => return None,
+                })
+            }
+
+            /// Where it stands in a message.
+            pub(in crate::rewrite) fn path(self) -> &'static str {
+                match self {
+                    $(Self::$inner => concat!("context.", $key),)*
+                }
+            }
+        }
+    };
+}
+
+inners! {
+    Page = "page",
+    Os = "os",
+    Screen = "screen",
+    Device = "device",
+    Library = "library",
+    Campaign = "campaign",
+    App = "app",
+    Network = "network",
+    UserAgentData = "userAgentData",
+}
+
+impl Context {
+    /// The memory it holds, in bytes.
+    pub(in crate::rewrite) fn held(&self) -> usize {
+        (self.entries.capacity() + self.inner.capacity()) * size_of::<Entry>()
+            + self.kept.capacity()
+            + self.known_library.held()
+            + self.known_browser.held()
+    }
+
+    fn clear(&mut self) {
+        self.kept.clear();
+        self.generation += 1;
+        self.value = None;
+        self.entries.clear();
+        self.names = Names::default();
+        self.inner.clear();
+        self.objects = Default::default();
+        self.library.set(None);
+    }
+
+    /// Which library sent it; found out once.
+    pub(in crate::rewrite) fn library_once(&self, find_out: impl FnOnce() -> Library) -> Library {
+        let library = self.library.get().unwrap_or_else(find_out);
+        self.library.set(Some(library));
+        library
+    }
+
+    /// Its text, in that of its message.
+    pub(in crate::rewrite) fn text<'t>(&self, message: &'t str) -> &'t str {
+        let length = self.value.map_or(0, |value| value.span.end());
+        let text = message.get(self.at..).unwrap_or_default();
+        text.get(..length).unwrap_or_default()
+    }
+
+    /// Keeps its text, which is clean, so that the next message's is known again.
+    pub(super) fn keep(&mut self, message: &[u8]) {
+        /// Longer ones are no context that many messages have.
+        const LONGEST: usize = 16 * 1024;
+        let Some(value) = self.value.filter(|value| value.shape == Shape::Object) else {
+            return;
+        };
+        if self.kept.is_empty() && value.span.end() <= LONGEST {
+            self.kept_value = value;
+            let text = message.get(self.at..).unwrap_or_default();
+            let text = text.get(..value.span.end()).unwrap_or_default();
+            self.kept.extend_from_slice(text);
+        }
+    }
+
+    /// Keeps the objects that any next message may have as well.
+    #[inline(never)]
+    pub(super) fn keep_parts(&mut self, message: &str) {
+        let text = self.text(message).as_bytes();
+        let (library, browser) = (
+            self.named(name!("library")),
+            self.named(name!("userAgentData")),
+        );
+        let Self {
+            inner,
+            objects,
+            known_library,
+            known_browser,
+            ..
+        } = self;
+        let kept = [
+            (library, Inner::Library, known_library),
+            (browser, Inner::UserAgentData, known_browser),
+        ];
+        for (value, which, known) in kept {
+            let range = objects.get(which as usize).cloned().unwrap_or_default();
+            if let (Some(value), Some(entries)) = (value, inner.get(range)) {
+                known.keep(value, text, entries);
+            }
+        }
+    }
+
+    /// Forgets the text it has kept.
+    pub(in crate::rewrite) fn forget(&mut self) {
+        self.clear();
+    }
+
+    /// Changes whenever another context has been scanned.
+    pub(in crate::rewrite) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn scan(&mut self, scanner: &mut Scanner<'_, '_>) {
+        scanner.peek();
+        self.at = scanner.position();
+        if !self.kept.is_empty() && scanner.skip_same(&self.kept) {
+            self.value = Some(self.kept_value);
+            return;
+        }
+        self.clear();
+        scanner.on_its_own(|scanner| self.scan_anew(scanner));
+    }
+
+    fn scan_anew(&mut self, scanner: &mut Scanner<'_, '_>) {
+        if scanner.peek() != Some(b'{') {
+            self.value = Some(scanner.any());
+            return;
+        }
+        let (value, names) = scanner.named_object(Whose::CONTEXT, |scanner, key| {
+            let value = match Inner::from_name(key.name) {
+                None => scanner.any(),
+                Some(inner) => {
+                    let start = self.inner.len();
+                    let known = match inner {
+                        Inner::Library => self.known_library.pass(scanner, &mut self.inner),
+                        Inner::UserAgentData => self.known_browser.pass(scanner, &mut self.inner),
+                        _ => None,
+                    };
+                    let value = known.unwrap_or_else(|| {
+                        if matches!(inner, Inner::Library | Inner::UserAgentData) {
+                            self.novelty = Novelty::Parts;
+                        }
+                        let whose = Whose::inner(inner as u8);
+                        scanner.any_with_entries(whose, &mut self.inner).0
+                    });
+                    if let Some(range) = self.objects.get_mut(inner as usize) {
+                        *range = start..self.inner.len();
+                    }
+                    value
+                }
+            };
+            self.entries.push(Entry {
+                key: key.span,
+                value,
+                name: key.name,
+            });
+        });
+        (self.value, self.names) = (Some(value), names);
+    }
+
+    /// Scans a text that is one value.
+    pub(in crate::rewrite) fn scan_text(
+        &mut self,
+        text: &[u8],
+        scratch: &mut Scratch,
+    ) -> Result<Cleanliness, Malformed> {
+        let mut scanner = Scanner::new(text, scratch);
+        self.scan(&mut scanner);
+        let cleanliness = scanner.cleanliness()?;
+        if !scanner.at_end() {
+            return Err(Malformed::Syntax);
+        }
+        Ok(cleanliness)
+    }
+
+    /// The value of a key of the first level.
+    pub(in crate::rewrite) fn get(&self, text: &[u8], key: &str) -> Option<Value> {
+        find(&self.entries, text, key)
+    }
+
+    /// The value of a key of the first level that is asked for.
+    #[inline(always)]
+    pub(in crate::rewrite) fn named(&self, name: Name) -> Option<Value> {
+        let has = self.names.has(name);
+        has.then(|| named(&self.entries, name)).flatten()
+    }
+
+    /// Whether it has a key of the first level that is asked for.
+    #[inline(always)]
+    pub(in crate::rewrite) fn has(&self, name: Name) -> bool {
+        self.names.has(name)
+    }
+
+    /// Which of the keys of the first level are asked for.
+    #[inline(always)]
+    pub(in crate::rewrite) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The entries of one of its objects; none if it is missing or something else.
+    #[inline(always)]
+    pub(in crate::rewrite) fn inner(&self, which: Inner) -> &[Entry] {
+        match self.objects.get(which as usize) {
+            Some(range) if range.start < range.end => {
+                self.inner.get(range.clone()).unwrap_or_default()
+            }
+            _ => &[],
+        }
+    }
+}

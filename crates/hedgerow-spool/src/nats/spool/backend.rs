@@ -1,0 +1,124 @@
+//! What is asked of a spool on NATS.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{NatsSettings, NatsSpool};
+use crate::backend::{Backend, Examination, Found, Limits, Opened, Terms, Trouble};
+use crate::{CommandError, Form, NatsLogin, NatsPlace, SpoolCommand, SpoolError};
+
+/// The largest event in bytes that a NATS server takes unless its own configuration says otherwise
+/// (`max_payload`): 1 MiB, the headers included. What it does take is known when it is connected.
+const TAKEN: usize = (1 << 20) - (4 << 10);
+
+/// A spool on NATS.
+pub(crate) struct OnNats<'p>(pub(crate) &'p NatsPlace);
+
+impl OnNats<'_> {
+    fn settings(&self, limits: Limits) -> NatsSettings {
+        NatsSettings::of(self.0, limits)
+    }
+}
+
+impl Backend for OnNats<'_> {
+    fn describe(&self) -> String {
+        let servers: Vec<_> = self.0.servers.iter().map(ToString::to_string).collect();
+        format!("{} on {}", self.0.stream, servers.join(", "))
+    }
+
+    fn open(&self, terms: Terms) -> Result<Opened, SpoolError> {
+        let settings = NatsSettings {
+            lead: NatsSettings::lead_for(terms.longest_delivery),
+            largest_event: Some(terms.largest_event),
+            ..self.settings(terms.limits)
+        };
+        Ok(Opened {
+            store: Arc::new(NatsSpool::open(settings)?),
+            folder: None,
+        })
+    }
+
+    fn check(&self) -> Result<(), SpoolError> {
+        Ok(())
+    }
+
+    fn run(
+        &self,
+        limits: Limits,
+        command: &SpoolCommand,
+        out: &mut dyn Write,
+    ) -> Result<(), CommandError> {
+        command.run_on_nats(&self.settings(limits), out)
+    }
+
+    fn examine(&self, limits: Limits, largest_event: usize) -> Vec<Examination> {
+        let about = "spool on NATS".to_owned();
+        let listed = self.run(limits, &SpoolCommand::Ls(Form::default()), &mut Vec::new());
+        let there = match listed {
+            Ok(()) => "answers, and has its streams",
+            Err(CommandError::Spool(SpoolError::NoStream(_))) => {
+                "answers; the first proxy makes the streams"
+            }
+            Err(error) => {
+                let found = Found::Bad(Trouble {
+                    what: error.to_string(),
+                    advice:
+                        "check `delivery.spool.nats`: its URL, its login, and that JetStream is on",
+                });
+                return vec![Examination { about, found }];
+            }
+        };
+        let size = match self.settings(limits).ask_largest_event() {
+            Ok(Some(most)) if most < largest_event => Found::Bad(Trouble {
+                what: format!("`limits.event` is {largest_event} bytes, and NATS takes {most}"),
+                advice:
+                    "raise the servers' `max_payload` (or the stream's largest message), or lower \
+                         `limits.event`: what is larger is refused when the spool is needed",
+            }),
+            Ok(most) => {
+                let most = most.map_or("any size".to_owned(), |most| format!("up to {most} bytes"));
+                Found::Well(format!(
+                    "NATS takes {most}, `limits.event` is {largest_event}"
+                ))
+            }
+            Err(error) => Found::Unknown(Trouble {
+                what: format!("could not be found out: {error}"),
+                advice: "ask again when NATS is well",
+            }),
+        };
+        vec![
+            Examination {
+                about,
+                found: Found::Well(there.to_owned()),
+            },
+            Examination {
+                about: "spool on NATS, size of an event".to_owned(),
+                found: size,
+            },
+        ]
+    }
+
+    fn secrets(&self) -> Vec<&str> {
+        match &self.0.login {
+            None => Vec::new(),
+            Some(NatsLogin::Token(text) | NatsLogin::Credentials(text)) => vec![text],
+            Some(NatsLogin::User { name, password }) => vec![name, password],
+        }
+    }
+
+    fn authorities(&self) -> Option<(&Path, String)> {
+        let server = self.0.servers.first().map(ToString::to_string);
+        let file = self.0.ca_file.as_deref()?;
+        Some((file, server.unwrap_or_default()))
+    }
+
+    fn warning_of_large_events(&self, largest: usize) -> Option<Cow<'static, str>> {
+        (largest > TAKEN).then_some(Cow::Borrowed(
+            "`event` is above the 1 MiB that NATS servers take by default: unless their \
+             `max_payload` is larger, such events are refused when the spool is needed; `hedgerow \
+             doctor` asks them",
+        ))
+    }
+}

@@ -1,0 +1,471 @@
+//! The spool on NATS JetStream: shared by all proxies, and replicated where NATS is a cluster.
+
+mod backend;
+mod command;
+mod connection;
+mod faults;
+mod message;
+mod names;
+mod project_queue;
+mod settings;
+mod streams;
+mod watch;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::context::PublishError;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::publish::PublishAck;
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use crate::store::{
+    Availability, Counters, Gauges, Lead, PeekLimit, Peeked, Position, QueuedEvent, Store,
+};
+use crate::{Refusal, SpoolError, SpooledEvent};
+use connection::{Connection, Ending};
+use faults::Fault;
+use message::Run;
+use project_queue::ProjectQueue;
+use streams::Streams;
+use watch::Notice;
+
+pub(crate) use backend::OnNats;
+pub use settings::NatsSettings;
+
+/// How long one answer of the server is waited for.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// How long an append is tried again: about what a cluster takes to replace a server that is gone.
+const APPEND: Duration = Duration::from_secs(10);
+
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Bytes of a message at most, unless one event is larger; the server's own default limit is 1 MiB.
+const RUN_BYTES: usize = 512 << 10;
+
+/// Bytes that the headers of a message may take: those of a dead letter hold PostHog's words.
+const HEADERS: usize = 2 << 10;
+
+/// The largest event in a message of this many bytes: its headers and the brackets around it are in it
+/// as well.
+fn event_in(message: usize) -> usize {
+    message.saturating_sub(HEADERS + 2)
+}
+
+/// A spool on NATS JetStream. Clones share their connection.
+#[derive(Clone)]
+pub struct NatsSpool {
+    inner: Arc<Inner>,
+    _ending: Arc<Ending>,
+}
+
+struct Inner {
+    connection: Connection,
+    settings: NatsSettings,
+    streams: Mutex<Option<Arc<Streams>>>,
+    /// When the stream of what waits was made, as it was last seen.
+    made: std::sync::Mutex<Option<streams::Created>>,
+    queues: std::sync::Mutex<HashMap<String, Arc<Mutex<ProjectQueue>>>>,
+    /// The latest message of each project that was published here.
+    own: std::sync::Mutex<HashMap<String, i64>>,
+    gauges: Gauges,
+    counters: Counters,
+    /// Whether the last looks found no stream.
+    unusable: AtomicBool,
+}
+
+impl NatsSpool {
+    /// Begins to connect to the servers, from a thread of its own. When none answers, the spool
+    /// answers with errors until one does.
+    ///
+    /// # Errors
+    /// [`SpoolError::Remote`] for a URL that is none, or when no thread can be started.
+    pub fn open(settings: NatsSettings) -> Result<Self, SpoolError> {
+        let (connection, ending) = Connection::open(&settings)?;
+        let inner = Arc::new(Inner {
+            connection,
+            settings,
+            streams: Mutex::default(),
+            made: std::sync::Mutex::default(),
+            queues: std::sync::Mutex::default(),
+            own: std::sync::Mutex::default(),
+            gauges: Gauges::default(),
+            counters: Counters::default(),
+            unusable: AtomicBool::new(false),
+        });
+        let looking = watch::look(Arc::clone(&inner));
+        inner.connection.runtime.spawn(looking);
+        Ok(Self {
+            inner,
+            _ending: Arc::new(ending),
+        })
+    }
+
+    async fn streams(&self) -> Result<Arc<Streams>, SpoolError> {
+        self.inner.streams().await
+    }
+
+    fn queue(&self, project: &str) -> Arc<Mutex<ProjectQueue>> {
+        let mut queues = self
+            .inner
+            .queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(queues.entry(project.to_owned()).or_default())
+    }
+}
+
+impl Inner {
+    async fn streams(&self) -> Result<Arc<Streams>, SpoolError> {
+        self.connection.present()?;
+        let mut streams = self.streams.lock().await;
+        if let Some(streams) = &*streams {
+            return Ok(Arc::clone(streams));
+        }
+        let opened = Arc::new(Streams::open(&self.connection, &self.settings).await?);
+        *streams = Some(Arc::clone(&opened));
+        let now = streams::created(&opened.waiting);
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made
+            .replace(now.clone())
+            .is_some_and(|before| before != now)
+        {
+            log::error!("the spool's stream was deleted, with what waited in it");
+            // The numbers of its messages begin anew.
+            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+            own.clear();
+        }
+        Ok(opened)
+    }
+
+    /// After an error of the streams they are looked for, and made, once more: any of them may
+    /// have been deleted.
+    async fn recheck<T>(&self, result: Result<T, SpoolError>) -> Result<T, SpoolError> {
+        if let Err(SpoolError::Remote { .. }) = &result {
+            self.forget_streams().await;
+        }
+        result
+    }
+
+    async fn forget_streams(&self) {
+        *self.streams.lock().await = None;
+    }
+
+    /// The largest event that fits into a message; unknown as long as no server has been there.
+    async fn largest_event(&self) -> Option<usize> {
+        let servers = Some(self.connection.client.server_info().max_payload);
+        let servers = servers.filter(|most| *most > 0);
+        let streams = self.streams.lock().await;
+        let stream = streams
+            .as_ref()
+            .and_then(|streams| streams.largest_message());
+        servers.into_iter().chain(stream).min().map(event_in)
+    }
+
+    fn leads(&self, project: &str) -> bool {
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is busy at the moment is one that drains.
+        queues
+            .get(project)
+            .is_some_and(|queue| queue.try_lock().map_or(true, |queue| queue.leads()))
+    }
+
+    /// Publishes one run until the stream has said that it has it. A repeated try is recognised by
+    /// its id, so it is there once however often it is tried.
+    async fn publish(&self, project: &str, run: &Run, until: Instant) -> Result<(), SpoolError> {
+        let mut tries = 0_u32;
+        let published = loop {
+            // Commands that are not taken would wait for ever in the client's queue.
+            let tried = tokio::time::timeout(ANSWER * 2, self.try_publish(project, run)).await;
+            let tried = tried.unwrap_or_else(|late| {
+                let error = remote("keep events", late);
+                Err((Fault::Passing, error))
+            });
+            match tried {
+                Ok(published) => break published,
+                // Another try would be no better.
+                Err((Fault::TooLarge | Fault::Full, error)) => return Err(error),
+                Err(_) if Instant::now() + PAUSE < until => tokio::time::sleep(PAUSE).await,
+                Err((_, error)) => return Err(error),
+            }
+            tries += 1;
+        };
+        // Known at the first try: a client has sent it again, and it is counted already. Known at a
+        // later one: it is the try before whose answer was lost.
+        {
+            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+            let latest = own.entry(project.to_owned()).or_default();
+            *latest = (*latest).max(i64::try_from(published.sequence).unwrap_or(i64::MAX));
+        }
+        if published.duplicate && tries == 0 {
+            Counters::add(&self.counters.deduplicated, run.events);
+        } else {
+            Counters::add(&self.counters.appended, run.events);
+            self.gauges.of(project).add(run.events, run.bytes);
+        }
+        Counters::add(&self.counters.commits, 1);
+        Ok(())
+    }
+
+    async fn try_publish(
+        &self,
+        project: &str,
+        run: &Run,
+    ) -> Result<PublishAck, (Fault, SpoolError)> {
+        let streams = self
+            .streams()
+            .await
+            .map_err(|error| (Fault::Passing, error))?;
+        let message = PublishMessage::build()
+            .payload(run.payload.clone())
+            .message_id(format!("{}:{}", names::token(project), run.id))
+            .header(message::FIRST_ARRIVAL, run.first_arrival.to_string());
+        let error = match self.publish_once(streams.events_of(project), message).await {
+            Ok(published) => return Ok(published),
+            Err(error) => error,
+        };
+        let fault = faults::of(&error);
+        Err(match fault {
+            Fault::TooLarge => {
+                let error = SpoolError::TooLarge {
+                    events: run.events,
+                    of: run.events,
+                    largest: self.largest_event().await.unwrap_or(0),
+                };
+                (fault, error)
+            }
+            Fault::NoStream => {
+                self.forget_streams().await;
+                (fault, remote("keep events", error))
+            }
+            Fault::Full | Fault::Passing => (fault, remote("keep events", error)),
+        })
+    }
+
+    async fn publish_once(
+        &self,
+        subject: String,
+        message: PublishMessage,
+    ) -> Result<PublishAck, PublishError> {
+        let sent = self.connection.context.send_publish(subject, message);
+        sent.await?.await
+    }
+
+    /// Puts an event that was refused into the stream of dead letters, which is made again if it is
+    /// gone.
+    async fn publish_dead_letter(
+        &self,
+        project: &str,
+        held: &QueuedEvent,
+        refusal: &Refusal,
+    ) -> Result<Letter, SpoolError> {
+        let arrived = crate::event::milliseconds(held.first_arrival);
+        let reason = refusal.reason.chars();
+        let reason = reason.filter(|character| character.is_ascii() && !character.is_control());
+        let reason: String = reason.take(HEADERS / 2).collect();
+        let letter = || {
+            PublishMessage::build()
+                .payload(held.body.clone())
+                .message_id(format!("{}:{}", names::token(project), held.position.0))
+                .header(message::FIRST_ARRIVAL, arrived.to_string())
+                .header(message::STATUS, refusal.status.to_string())
+                .header(message::REASON, reason.clone())
+        };
+        let mut tries = 0;
+        loop {
+            let streams = self.streams().await?;
+            let sent = self.publish_once(streams.dead_of(project), letter());
+            let Err(error) = sent.await else {
+                return Ok(Letter::Kept);
+            };
+            match faults::of(&error) {
+                Fault::TooLarge => return Ok(Letter::TooLarge),
+                Fault::NoStream if tries == 0 => {
+                    self.forget_streams().await;
+                    tries += 1;
+                }
+                _ => return Err(remote("keep a dead letter", error)),
+            }
+        }
+    }
+}
+
+/// What became of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Letter {
+    Kept,
+    TooLarge,
+}
+
+#[async_trait]
+impl Store for NatsSpool {
+    async fn append(&self, project: &str, events: Vec<SpooledEvent>) -> Result<(), SpoolError> {
+        let inner = Arc::clone(&self.inner);
+        let project = project.to_owned();
+        // A task of its own: it goes on when the client has left.
+        let task = self.inner.connection.runtime.spawn(async move {
+            let limit = match inner.connection.client.server_info().max_payload {
+                0 => RUN_BYTES,
+                payload => RUN_BYTES.min(payload / 2),
+            };
+            // Servers that have been away for long will not be back for this one.
+            let patience = match inner.connection.away() {
+                away if away > APPEND => Duration::ZERO,
+                _ => APPEND,
+            };
+            let until = Instant::now() + patience;
+            let of = events.len() as u64;
+            let largest = inner.largest_event().await;
+            let limit = largest.map_or(limit, |largest| limit.min(largest));
+            let fits =
+                |event: &SpooledEvent| largest.is_none_or(|largest| event.body().len() <= largest);
+            let (events, large): (Vec<_>, Vec<_>) = events.into_iter().partition(fits);
+            let mut too_large = large.len() as u64;
+            // One after the other: a later run must not be there without the one before it.
+            for run in message::runs(&events, limit) {
+                match inner.publish(&project, &run, until).await {
+                    Ok(()) => {}
+                    // It never fits; what is behind it does.
+                    Err(SpoolError::TooLarge { events, .. }) => too_large += events,
+                    Err(error) => {
+                        Counters::add(&inner.counters.refused, of);
+                        return Err(error);
+                    }
+                }
+            }
+            inner.gauges.announce();
+            if too_large == 0 {
+                return Ok(());
+            }
+            Counters::add(&inner.counters.refused, too_large);
+            Err(SpoolError::TooLarge {
+                events: too_large,
+                of,
+                largest: largest.unwrap_or(0),
+            })
+        });
+        task.await.unwrap_or(Err(SpoolError::Closed))
+    }
+
+    async fn peek(&self, project: &str, limit: PeekLimit) -> Result<Peeked, SpoolError> {
+        let queue = self.queue(project);
+        let mut queue = queue.lock().await;
+        let taken = queue.peek(limit, &self.inner.gauges.of(project)).await;
+        self.inner.recheck(taken).await
+    }
+
+    async fn acknowledge(&self, project: &str, positions: Vec<Position>) {
+        let queue = self.queue(project);
+        let mut queue = queue.lock().await;
+        let number = positions.len() as u64;
+        let gauge = self.inner.gauges.of(project);
+        queue.acknowledge(positions, &gauge).await;
+        if let Err(error) = self.inner.connection.client.flush().await {
+            log::debug!("acknowledgements may be lost: {error}");
+        }
+        Counters::add(&self.inner.counters.delivered, number);
+    }
+
+    async fn dead_letter(
+        &self,
+        project: &str,
+        position: Position,
+        refusal: Refusal,
+    ) -> Result<(), SpoolError> {
+        let queue = self.queue(project);
+        let mut queue = queue.lock().await;
+        let Some(held) = queue.find(position) else {
+            return Ok(());
+        };
+        let put = self
+            .inner
+            .publish_dead_letter(project, &held, &refusal)
+            .await;
+        match self.inner.recheck(put).await? {
+            Letter::Kept => Counters::add(&self.inner.counters.dead_lettered, 1),
+            Letter::TooLarge => {
+                // It must not hold up what is behind it.
+                log::error!(
+                    "project {project}: an event that PostHog refuses is larger than a dead letter \
+                     may be; it is dropped"
+                );
+                Counters::add(&self.inner.counters.dead_letters_evicted, 1);
+            }
+        }
+        let gauge = self.inner.gauges.of(project);
+        queue.acknowledge(vec![position], &gauge).await;
+        Ok(())
+    }
+
+    async fn final_batch_begins(&self, project: &str) {
+        self.inner.tell(project, Notice::FinalBatch).await;
+    }
+
+    async fn queue_is_empty(&self, project: &str) {
+        let queue = self.queue(project);
+        let through = queue.lock().await.through();
+        self.inner
+            .tell(project, Notice::QueueEmpty { through })
+            .await;
+    }
+
+    async fn lead(&self, project: &str) -> Result<Lead, SpoolError> {
+        let queue = self.queue(project);
+        let mut queue = queue.lock().await;
+        let lead = match self.streams().await {
+            Ok(streams) => queue.lead(&streams, project).await,
+            Err(error) => Err(error),
+        };
+        self.inner.recheck(lead).await
+    }
+
+    async fn resign(&self) {
+        let queues = std::mem::take(
+            &mut *self
+                .inner
+                .queues
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        let Ok(streams) = self.streams().await else {
+            return;
+        };
+        for (project, queue) in queues {
+            if queue.lock().await.leads() {
+                if let Err(error) = streams.resign(&project).await {
+                    log::debug!("{error}");
+                }
+            }
+        }
+    }
+
+    fn availability(&self) -> Availability {
+        match self.inner.unusable.load(Ordering::Relaxed) {
+            true => Availability::Unavailable,
+            false => Availability::Available,
+        }
+    }
+
+    fn gauges(&self) -> &Gauges {
+        &self.inner.gauges
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+}
+
+fn remote(
+    doing: &'static str,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> SpoolError {
+    SpoolError::Remote {
+        doing,
+        source: Arc::new(source),
+    }
+}

@@ -1,0 +1,35 @@
+//! The bounds of a spool in a folder, and what can be found there.
+
+use std::time::Duration;
+
+/// Bounds of a spool on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpoolSettings {
+    /// Bytes of disk in use at most, dead letters included. The log beside the file takes a few MiB
+    /// more, the reserve 2.5 MiB.
+    pub max_size: u64,
+    /// How long an event waits, or lies among the dead letters, before it is dropped and counted:
+    /// time that passes while a process has the spool open, also when the time of day is set.
+    pub max_age: Duration,
+    /// After it was full, the spool takes events again once it is down to this many percent.
+    pub low_water_percent: u8,
+}
+
+impl Default for SpoolSettings {
+    fn default() -> Self {
+        Self {
+            max_size: 1 << 30,
+            max_age: Duration::from_secs(7 * 24 * 3600),
+            low_water_percent: 80,
+        }
+    }
+}
+
+/// What there is in a spool's folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FolderState {
+    /// A spool that this version can use.
+    Usable,
+    /// None yet; it can be made.
+    Empty,
+}

@@ -1,0 +1,191 @@
+//! Certificates that are ordered: what their folder says of them.
+
+use std::path::Path;
+
+use chrono::{DateTime, SecondsFormat};
+
+use super::Finding;
+
+/// What was seen of one. Times are in seconds since 1970.
+#[derive(Debug, Clone)]
+pub struct Seen<'a> {
+    /// The names that it is to be for.
+    pub domains: &'a [String],
+    /// The URL of the authority's directory.
+    pub directory: &'a str,
+    /// The folder that keeps it.
+    pub storage: &'a Path,
+    /// Why nothing can be written there; nothing if something can.
+    pub unwritable: Option<String>,
+    /// From when and until when it is valid, if it is there.
+    pub life: Option<(i64, i64)>,
+    /// Whether it is for every one of the names.
+    pub complete: bool,
+    /// Orders that have failed since the last one that did not.
+    pub failures: u32,
+    /// Why the last one did.
+    pub error: Option<&'a str>,
+    /// When the next one may be made.
+    pub next: u64,
+    /// The moment of the look.
+    pub now: u64,
+}
+
+/// Whether it is there, for how long, and what the last order came to.
+pub fn certificate(seen: &Seen<'_>) -> Vec<Finding> {
+    const DAY: i64 = 24 * 3600;
+    const LOOK: &str =
+        "each name has to lead to this machine, port 80 to a listener without `tls` (http-01) or port \
+         443 to this one (tls-alpn-01): docs/certificates.md. `hedgerow reload` tries again at once";
+    let about = format!("acme {}", seen.domains.join(", "));
+    let mut findings = Vec::new();
+    if let Some(reason) = &seen.unwritable {
+        let said = format!("{} cannot be written: {reason}", seen.storage.display());
+        let advice = "give the user that Hedgerow runs as a folder it can write in: without it no \
+                      certificate is ordered";
+        findings.push(Finding::bad(about.clone(), said, advice));
+    }
+    let failed = (seen.failures > 0).then(|| {
+        let times = match seen.failures {
+            1 => "the last order has failed".to_owned(),
+            many => format!("the last {many} orders have failed"),
+        };
+        let next = match seen.next > seen.now {
+            true => format!("; the next is made {}", date(seen.next)),
+            false => String::new(),
+        };
+        format!(
+            "{times}: {}{next}",
+            seen.error.unwrap_or("no reason is known")
+        )
+    });
+    let now = i64::try_from(seen.now).unwrap_or(i64::MAX);
+    findings.push(match (seen.life, failed) {
+        (None, Some(failed)) => Finding::bad(about, format!("no certificate; {failed}"), LOOK),
+        (None, None) => Finding::odd(
+            about,
+            format!("no certificate yet; {} has not been asked", seen.directory),
+            "`hedgerow run` orders it",
+        ),
+        (Some((begins, _)), _) if now < begins => Finding::bad(
+            about,
+            "its certificate is not valid yet",
+            "look at this machine's clock",
+        ),
+        (Some((_, ends)), failed) if ends <= now => {
+            let failed = failed.map_or(String::new(), |failed| format!("; {failed}"));
+            let said = format!("expired {} days ago{failed}", (now - ends) / DAY);
+            Finding::bad(about, said, LOOK)
+        }
+        (Some((_, ends)), Some(failed)) => {
+            let said = format!("expires in {} days; {failed}", (ends - now) / DAY);
+            match ends - now < 14 * DAY {
+                true => Finding::bad(about, said, LOOK),
+                false => Finding::odd(about, said, LOOK),
+            }
+        }
+        (Some(_), None) if !seen.complete => Finding::odd(
+            about,
+            "the certificate that is there is not for all of these names",
+            "`hedgerow run` or `hedgerow reload` orders another",
+        ),
+        (Some((_, ends)), None) => {
+            let said = format!("expires in {} days", (ends - now) / DAY);
+            Finding::well(about, said)
+        }
+    });
+    findings
+}
+
+fn date(seconds: u64) -> String {
+    let seconds = i64::try_from(seconds).ok();
+    let date = seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    date.map_or_else(String::new, |date| {
+        format!("at {}", date.to_rfc3339_opts(SecondsFormat::Secs, true))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Health::{self, Bad, Odd, Well};
+
+    #[test]
+    fn a_certificate_is_judged_by_its_end_and_by_what_was_tried() {
+        const DAY: i64 = 24 * 3600;
+        let (now, domains) = (
+            1_800_000_000,
+            ["a.example".to_owned(), "b.example".to_owned()],
+        );
+        let there = |days: i64| Some((now - 30 * DAY, now + days * DAY));
+        type Case = (
+            &'static str,
+            Option<(i64, i64)>,
+            bool,
+            u32,
+            Health,
+            &'static str,
+        );
+        let cases: [Case; 9] = [
+            ("fine", there(60), true, 0, Well, "expires in 60 days"),
+            ("none yet", None, false, 0, Odd, "has not been asked"),
+            (
+                "none",
+                None,
+                false,
+                2,
+                Bad,
+                "the last 2 orders have failed: no DNS; the next is made at",
+            ),
+            ("ended", there(-2), true, 0, Bad, "expired 2 days ago"),
+            (
+                "ended",
+                there(-2),
+                true,
+                1,
+                Bad,
+                "expired 2 days ago; the last order has failed: no DNS",
+            ),
+            (
+                "late",
+                there(20),
+                true,
+                1,
+                Odd,
+                "expires in 20 days; the last order has failed",
+            ),
+            ("soon", there(3), true, 9, Bad, "expires in 3 days"),
+            ("other names", there(60), false, 0, Odd, "not for all"),
+            (
+                "clock",
+                Some((now + DAY, now + 2 * DAY)),
+                true,
+                0,
+                Bad,
+                "not valid yet",
+            ),
+        ];
+        for (what, life, complete, failures, health, said) in cases {
+            let seen = Seen {
+                domains: &domains,
+                directory: "https://ca.example/directory",
+                storage: Path::new("/var/lib/hedgerow/acme"),
+                unwritable: None,
+                life,
+                complete,
+                failures,
+                error: (failures > 0).then_some("no DNS"),
+                next: now as u64 + 60,
+                now: now as u64,
+            };
+            let found = certificate(&seen);
+            assert_eq!(found.len(), 1, "{what}");
+            assert_eq!(found[0].health, health, "{what}: {found:?}");
+            assert!(found[0].said.contains(said), "{what}: {found:?}");
+            assert_eq!(found[0].about, "acme a.example, b.example");
+            let unwritable = Some("Permission denied".to_owned());
+            let found = certificate(&Seen { unwritable, ..seen });
+            assert_eq!((found.len(), found[0].health), (2, Bad), "{what}");
+        }
+    }
+}

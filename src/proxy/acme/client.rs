@@ -1,0 +1,252 @@
+//! The library's requests over our own client, so that it brings neither another HTTP library nor
+//! another TLS library with it.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{header, HeaderValue, Method, Uri};
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use pingora::http::RequestHeader;
+use thiserror::Error;
+
+use crate::config::{self, UpstreamHttp};
+use crate::posthog::{Host, Scheme};
+use crate::proxy::intake::verdict::Trouble;
+use crate::proxy::outbound::upstream::{Timeouts, Upstream};
+use crate::proxy::outbound::{BodyEnd, Client, Connections, Fields, Request, Template};
+use crate::proxy::site::hops::end_to_end;
+
+/// The most of an answer that is read, in bytes: a chain of certificates is the largest.
+const LIMIT: usize = 1 << 20;
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(10),
+    exchange: Duration::from_secs(30),
+};
+
+/// Why the library got no answer that it could read.
+#[derive(Debug, Error)]
+pub(super) enum NoAnswer {
+    #[error("{0} is no address of an authority")]
+    Address(String),
+    #[error("no answer from {authority}: {why}")]
+    Trouble {
+        authority: String,
+        why: &'static str,
+    },
+    #[error("{0} is larger than an answer of ACME can be")]
+    TooLarge(String),
+    #[error("{authority} answered {status} without a reason")]
+    Page { authority: String, status: u16 },
+}
+
+/// A client for one attempt: its connections end with it.
+#[derive(Clone)]
+pub(super) struct Wire(Arc<Inner>);
+
+struct Inner {
+    connections: Arc<Connections>,
+    clients: Mutex<HashMap<String, Arc<Client>>>,
+    /// Until when the authority has asked to wait, in seconds since 1970.
+    wait_until: Mutex<Option<u64>>,
+}
+
+impl Wire {
+    pub(super) fn new(acme: &config::Acme) -> Self {
+        let authorities = acme.ca_file.as_ref().map(|file| file.path.as_path());
+        Self(Arc::new(Inner {
+            connections: Arc::new(Connections::new(authorities)),
+            clients: Mutex::default(),
+            wait_until: Mutex::default(),
+        }))
+    }
+
+    /// Until when the authority has asked to wait, if it has.
+    pub(super) fn told_to_wait(&self) -> Option<u64> {
+        let told = self.0.wait_until.lock();
+        *told.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HttpClient for Wire {
+    fn request(
+        &self,
+        request: http::Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.exchange(request).await })
+    }
+}
+
+impl Inner {
+    async fn exchange(
+        &self,
+        request: http::Request<BodyWrapper<Bytes>>,
+    ) -> Result<BytesResponse, Error> {
+        let (head, body) = request.into_parts();
+        // The library reads bodies for those who hold them as an answer's.
+        let mut body = BytesResponse::from(http::Response::new(body)).body;
+        let body = body.into_bytes().await.map_err(Error::Other)?;
+        let client = self.client(&head.uri).map_err(other)?;
+        let authority = head.uri.authority().map_or("", |name| name.as_str());
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let no_address = || other(NoAnswer::Address(head.uri.to_string()));
+        let template = RequestHeader::build(head.method.clone(), path.as_bytes(), None);
+        let template = template.and_then(|mut template| {
+            for (name, value) in &head.headers {
+                template.append_header(name, value)?;
+            }
+            template.insert_header(header::HOST, authority)?;
+            template.insert_header(header::USER_AGENT, user_agent(&head.headers))?;
+            Template::new(template)
+        });
+        let template = template.map_err(|_| no_address())?;
+        let request = Request {
+            template: &template,
+            fields: &[],
+        };
+        let trouble = |trouble| {
+            let authority = authority.to_owned();
+            let why = why(trouble);
+            other(NoAnswer::Trouble { authority, why })
+        };
+        let answering = client.send(request, &body, Fields::All).await;
+        let answering = answering.map_err(trouble)?;
+        let (status, fields) = (answering.head.status, end_to_end(&answering.head.fields));
+        let body = match head.method {
+            // Our client knows of no answers without the body that their head tells of.
+            Method::HEAD => {
+                answering.give_up().await;
+                Vec::new()
+            }
+            _ => match answering.body(LIMIT, LIMIT, TIMEOUTS.exchange).await {
+                Ok((body, BodyEnd::Whole)) => body,
+                Ok((_, BodyEnd::TooLarge)) => {
+                    return Err(other(NoAnswer::TooLarge(path.to_owned())));
+                }
+                Err(broken) => return Err(trouble(broken.trouble())),
+            },
+        };
+        if status.is_client_error() || status.is_server_error() {
+            if let Some(until) = fields.get(header::RETRY_AFTER).and_then(until) {
+                let mut told = self.wait_until.lock();
+                **told.as_mut().unwrap_or_else(|held| held.get_mut()) = Some(until);
+            }
+            if serde_json::from_slice::<serde_json::Map<_, _>>(&body).is_err() {
+                return Err(other(NoAnswer::Page {
+                    authority: authority.to_owned(),
+                    status: status.as_u16(),
+                }));
+            }
+        }
+        let mut response = http::Response::new(BodyWrapper::from(body));
+        *response.status_mut() = status;
+        *response.headers_mut() = fields;
+        Ok(response.into())
+    }
+
+    /// The client for the host of an address. An authority may have several.
+    fn client(&self, uri: &Uri) -> Result<Arc<Client>, NoAnswer> {
+        let wrong = || NoAnswer::Address(uri.to_string());
+        let authority = uri.authority().ok_or_else(wrong)?;
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let host: Host = format!("{scheme}://{authority}")
+            .parse()
+            .map_err(|_| wrong())?;
+        // What is ordered is decided by what comes over it.
+        if host.scheme() != Scheme::Https {
+            return Err(wrong());
+        }
+        let clients = self.clients.lock();
+        let mut clients = clients.unwrap_or_else(PoisonError::into_inner);
+        let client = clients.entry(authority.to_string()).or_insert_with(|| {
+            let upstream = Upstream::new(&host, UpstreamHttp::Http1, TIMEOUTS);
+            Arc::new(Client::new(upstream, Arc::clone(&self.connections)))
+        });
+        Ok(Arc::clone(client))
+    }
+}
+
+fn why(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::Dns => "its name has no address; look at `directory`, and at this machine's DNS",
+        Trouble::Connect => "it cannot be connected to",
+        Trouble::Tls => {
+            "its own certificate is not trusted for this name: install ca-certificates, or name a \
+             private authority in `ca_file`"
+        }
+        Trouble::Timeout => "it took too long",
+        Trouble::Closed => "the connection was closed",
+        Trouble::Crowded => "too much is asked of it at once",
+    }
+}
+
+fn other(error: NoAnswer) -> Error {
+    Error::Other(Box::new(error))
+}
+
+/// Ours and the library's (RFC 8555, 6.1).
+fn user_agent(headers: &http::HeaderMap) -> String {
+    let library = headers.get(header::USER_AGENT);
+    let library = library.and_then(|value| value.to_str().ok());
+    format!(
+        "hedgerow/{} {}",
+        env!("CARGO_PKG_VERSION"),
+        library.unwrap_or_default()
+    )
+}
+
+/// `Retry-After` in seconds since 1970 (RFC 9110, 10.2.3).
+fn until(value: &HeaderValue) -> Option<u64> {
+    let text = value.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        return Some(now.as_secs().saturating_add(seconds));
+    }
+    let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+    u64::try_from(date.timestamp()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_number_of_seconds_or_a_date() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let read = |text: &str| until(&HeaderValue::from_str(text).unwrap());
+        let in_a_minute = read("60").unwrap();
+        assert!((now.as_secs() + 60..now.as_secs() + 90).contains(&in_a_minute));
+        assert_eq!(read("Thu, 01 Jan 1970 00:01:40 GMT"), Some(100));
+        assert_eq!(read("soon"), None);
+    }
+
+    #[test]
+    fn only_https_is_spoken_to_an_authority() {
+        let acme = config::Acme {
+            domains: vec!["shop.example".to_owned()],
+            email: None,
+            directory: "https://ca.example/directory".to_owned(),
+            storage: "/nowhere".into(),
+            challenges: vec![config::Challenge::Http01],
+            ca_file: Some(config::CaFile {
+                path: crate::proxy::NO_AUTHORITIES.into(),
+                pem: Vec::new(),
+            }),
+            external_account: None,
+        };
+        let wire = Wire::new(&acme);
+        for (address, well) in [
+            ("https://ca.example/new-order", true),
+            ("https://192.0.2.1:14000/dir", true),
+            ("http://ca.example/new-order", false),
+            ("/new-order", false),
+        ] {
+            let found = wire.0.client(&address.parse().unwrap());
+            assert_eq!(found.is_ok(), well, "{address}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Certificates that are ordered and renewed here (`acme` of a listener's `tls`).
+//!
+//! The protocol is `instant-acme`'s, requests and challenge certificates are `rcgen`'s. What is here is
+//! when to order, what is kept, what authorities are shown, and how a new certificate comes into force:
+//! listeners look it up at each handshake, so that connections go on.
+
+mod client;
+mod order;
+mod ordered;
+mod proofs;
+mod schedule;
+mod storage;
+mod task;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::admin::{CertificateOrders, CertificateState};
+use crate::config::{self, Config};
+use crate::doctor::{self, Finding};
+use crate::proxy::{check_authorities, BuildError};
+
+pub(crate) use ordered::Ordered;
+pub(crate) use proofs::Proofs;
+
+use task::{Suggested, Task};
+
+/// Every certificate that is ordered, and what authorities are shown.
+#[derive(Default)]
+pub(crate) struct Acme {
+    proofs: Arc<Proofs>,
+    certificates: Mutex<Certificates>,
+    /// Where they are looked after, once the server runs.
+    runtime: OnceLock<Handle>,
+    leaving: Arc<AtomicBool>,
+    /// Orders of certificates that are looked after no more.
+    issued_before: AtomicU64,
+    failed_before: AtomicU64,
+}
+
+#[derive(Default)]
+struct Certificates {
+    at_work: Vec<AtWork>,
+    /// Those of a configuration that may come into force.
+    planned: Vec<Weak<Ordered>>,
+}
+
+struct AtWork {
+    ordered: Arc<Ordered>,
+    task: Option<AbortHandle>,
+}
+
+impl Acme {
+    /// With the sign that the process leaves.
+    pub(crate) fn leaving_with(leaving: &Arc<AtomicBool>) -> Self {
+        Self {
+            leaving: Arc::clone(leaving),
+            ..Self::default()
+        }
+    }
+
+    /// What authorities are shown.
+    pub(crate) fn proofs(&self) -> &Arc<Proofs> {
+        &self.proofs
+    }
+
+    /// The certificate with these settings, for a configuration that may come into force. Listeners
+    /// with the same settings have the same one.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to verify the directory with.
+    pub(crate) fn certificate(&self, settings: &config::Acme) -> Result<Arc<Ordered>, BuildError> {
+        let authorities = settings.ca_file.as_ref().map(|file| file.path.as_path());
+        check_authorities(authorities, &settings.directory)?;
+        let mut certificates = self.certificates();
+        let planned = certificates.planned.iter().filter_map(Weak::upgrade);
+        let at_work = certificates.at_work.iter();
+        let mut known = at_work.map(|one| Arc::clone(&one.ordered)).chain(planned);
+        if let Some(known) = known.find(|known| known.settings == *settings) {
+            return Ok(known);
+        }
+        drop(known);
+        let ordered = Arc::new(Ordered::new(settings.clone()));
+        certificates.planned.retain(|one| one.strong_count() > 0);
+        certificates.planned.push(Arc::downgrade(&ordered));
+        Ok(ordered)
+    }
+
+    /// Looks after the certificates of this configuration from now on, and after no other. Attempts
+    /// that have failed are made again.
+    pub(crate) fn adopt(&self, config: &Config) {
+        let listeners = config.listen.iter();
+        let wanted = listeners.flat_map(|listener| listener.ordered_certificates());
+        let wanted: Vec<&config::Acme> = wanted.collect();
+        let mut certificates = self.certificates();
+        let planned = std::mem::take(&mut certificates.planned);
+        let before = std::mem::take(&mut certificates.at_work);
+        for gone in before {
+            if wanted.contains(&&gone.ordered.settings) {
+                gone.ordered.ask();
+                certificates.at_work.push(gone);
+                continue;
+            }
+            if let Some(task) = gone.task {
+                task.abort();
+            }
+            let (issued, failed) = gone.ordered.counts();
+            self.issued_before.fetch_add(issued, Ordering::Relaxed);
+            self.failed_before.fetch_add(failed, Ordering::Relaxed);
+        }
+        for ordered in planned.iter().filter_map(Weak::upgrade) {
+            let is_known = |one: &AtWork| one.ordered.settings == ordered.settings;
+            let known = certificates.at_work.iter().any(is_known);
+            if !known && wanted.contains(&&ordered.settings) {
+                let task = None;
+                certificates.at_work.push(AtWork { ordered, task });
+            }
+        }
+        let storages = certificates.at_work.iter();
+        let storages = storages.map(|one| one.ordered.storage.clone()).collect();
+        self.proofs.share(storages);
+        self.look_after(&mut certificates);
+    }
+
+    /// Looks after them on this runtime from now on.
+    pub(crate) fn begin(&self, runtime: &Handle) {
+        self.runtime.get_or_init(|| runtime.clone());
+        self.look_after(&mut self.certificates());
+    }
+
+    fn look_after(&self, certificates: &mut Certificates) {
+        let Some(runtime) = self.runtime.get() else {
+            return;
+        };
+        for one in &mut certificates.at_work {
+            if one.task.is_none() {
+                let task = Task {
+                    ordered: Arc::clone(&one.ordered),
+                    proofs: Arc::clone(&self.proofs),
+                    leaving: Arc::clone(&self.leaving),
+                    suggested: Suggested::default(),
+                    unsaved: None,
+                };
+                one.task = Some(runtime.spawn(task.run()).abort_handle());
+            }
+        }
+    }
+
+    /// Ends what was begun: locks and proofs go with it.
+    pub(crate) fn end(&self) {
+        for one in &mut self.certificates().at_work {
+            if let Some(task) = one.task.take() {
+                task.abort();
+            }
+        }
+    }
+
+    /// When the certificates end that have come.
+    pub(crate) fn states(&self) -> Vec<CertificateState> {
+        let certificates = self.certificates();
+        let states = certificates.at_work.iter();
+        states.filter_map(|one| one.ordered.state()).collect()
+    }
+
+    /// How orders ended, and how many certificates wait for one after a failure.
+    pub(crate) fn orders(&self) -> CertificateOrders {
+        let certificates = self.certificates();
+        let mut orders = CertificateOrders {
+            issued: self.issued_before.load(Ordering::Relaxed),
+            failed: self.failed_before.load(Ordering::Relaxed),
+            failing: 0,
+        };
+        for one in &certificates.at_work {
+            let (issued, failed) = one.ordered.counts();
+            orders.issued += issued;
+            orders.failed += failed;
+            orders.failing += u64::from(one.ordered.is_failing());
+        }
+        orders
+    }
+
+    fn certificates(&self) -> MutexGuard<'_, Certificates> {
+        let certificates = self.certificates.lock();
+        certificates.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What `hedgerow doctor` says of a certificate that is ordered. Reads its folder, which any process
+/// may be using.
+pub(crate) fn examine(settings: &config::Acme) -> Vec<Finding> {
+    let ordered = Ordered::new(settings.clone());
+    let attempts = ordered.attempts();
+    let now = task::now();
+    let life = ordered.served().map(|served| served.life);
+    let seen = doctor::acme::Seen {
+        domains: &settings.domains,
+        directory: &settings.directory,
+        storage: &settings.storage,
+        unwritable: unwritable(&settings.storage),
+        life: life.map(|life| (life.begins, life.ends)),
+        complete: ordered.is_complete(),
+        failures: attempts.failures,
+        error: attempts.error.as_deref(),
+        next: attempts.next.max(attempts.told_to_wait),
+        now,
+    };
+    doctor::acme::certificate(&seen)
+}
+
+/// Why certificates cannot be kept in a folder; nothing if they can.
+pub(crate) fn unwritable(storage: &Path) -> Option<String> {
+    let looked = storage::look(storage);
+    looked.err().map(|error| error.to_string())
+}

@@ -1,0 +1,88 @@
+//! In the place of the folder where the cargo feature `acme` is off. A configuration that orders
+//! certificates is refused before any of this is asked.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+
+use pingora::tls::sign::CertifiedKey;
+use tokio::runtime::Handle;
+
+use crate::admin::{CertificateOrders, CertificateState};
+use crate::config::{self, Config};
+use crate::doctor::Finding;
+use crate::proxy::listen::tls::Holding;
+use crate::proxy::BuildError;
+
+/// No certificates.
+#[derive(Default)]
+pub(crate) struct Acme {
+    proofs: Arc<Proofs>,
+}
+
+/// Nothing that authorities are shown.
+#[derive(Debug, Default)]
+pub(crate) struct Proofs;
+
+/// A certificate that there cannot be.
+#[derive(Debug)]
+pub(crate) enum Ordered {}
+
+impl Ordered {
+    pub(crate) fn holding(&self, _name: &str) -> Holding {
+        match *self {}
+    }
+
+    pub(crate) fn key(&self) -> Option<Arc<CertifiedKey>> {
+        match *self {}
+    }
+}
+
+impl Proofs {
+    pub(crate) async fn answer(&self, _token: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    pub(crate) fn certificate(&self, _name: &str) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+}
+
+impl Acme {
+    pub(crate) fn leaving_with(_leaving: &Arc<AtomicBool>) -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn proofs(&self) -> &Arc<Proofs> {
+        &self.proofs
+    }
+
+    /// # Errors
+    ///
+    /// Always.
+    pub(crate) fn certificate(&self, _settings: &config::Acme) -> Result<Arc<Ordered>, BuildError> {
+        Err(BuildError::NoAcme)
+    }
+
+    pub(crate) fn adopt(&self, _config: &Config) {}
+
+    pub(crate) fn begin(&self, _runtime: &Handle) {}
+
+    pub(crate) fn end(&self) {}
+
+    pub(crate) fn states(&self) -> Vec<CertificateState> {
+        Vec::new()
+    }
+
+    pub(crate) fn orders(&self) -> CertificateOrders {
+        CertificateOrders::default()
+    }
+}
+
+pub(crate) fn examine(_settings: &config::Acme) -> Vec<Finding> {
+    Vec::new()
+}
+
+pub(crate) fn unwritable(_storage: &Path) -> Option<String> {
+    None
+}

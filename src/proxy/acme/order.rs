@@ -1,0 +1,362 @@
+//! One order: from the account to the certificate (RFC 8555, 7.4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use instant_acme::{
+    Account, AccountBuilder, AccountCredentials, AuthorizationStatus, CertificateIdentifier,
+    ChallengeStatus, ChallengeType, Error, ExternalAccountKey, Identifier, NewAccount, NewOrder,
+    Order, OrderStatus, RetryPolicy,
+};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+
+use crate::config::{self, Challenge};
+
+use super::client::{NoAnswer, Wire};
+use super::proofs::{Proof, Proofs};
+use super::schedule::Failure;
+use super::storage::{Lock, Storage, StoredAccount};
+
+/// How long an authority may take to look, and to issue.
+const POLLING: RetryPolicy = RetryPolicy::new()
+    .initial_delay(Duration::from_millis(200))
+    .backoff(1.4)
+    .timeout(Duration::from_secs(180));
+/// How often it is looked whether the account's lock is free.
+const LOOK: Duration = Duration::from_millis(100);
+/// The most characters of a reason that others have written.
+const REASON: usize = 600;
+
+/// What an order is made with.
+pub(super) struct Desk<'a> {
+    pub(super) settings: &'a config::Acme,
+    pub(super) storage: &'a Storage,
+    pub(super) proofs: &'a Arc<Proofs>,
+    pub(super) wire: &'a Wire,
+}
+
+/// Why there is no certificate.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) failure: Failure,
+    pub(super) reason: String,
+}
+
+impl Refusal {
+    pub(super) fn new(failure: Failure, reason: impl std::fmt::Display) -> Self {
+        // Others have written it: it must move no terminal's cursor and fill no log.
+        let reason = reason.to_string();
+        let printable = reason
+            .chars()
+            .map(|sign| if sign.is_control() { ' ' } else { sign });
+        Self {
+            failure,
+            reason: printable.take(REASON).collect(),
+        }
+    }
+
+    fn refused(reason: impl std::fmt::Display) -> Self {
+        Self::new(Failure::Refused, reason)
+    }
+
+    fn local(reason: impl std::fmt::Display) -> Self {
+        Self::new(Failure::Unreachable, reason)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let failure = match &error {
+            error if is(error, "accountDoesNotExist") => Failure::AccountGone,
+            // The library has tried that again and again.
+            error if is(error, "badNonce") => Failure::Unreachable,
+            Error::Other(cause) if cause.is::<NoAnswer>() => Failure::Unreachable,
+            Error::Json(_) | Error::Str(_) | Error::InvalidUri(_) => Failure::Unreachable,
+            Error::Api(problem) if problem.status.is_some_and(|status| status >= 500) => {
+                Failure::Unreachable
+            }
+            _ => Failure::Refused,
+        };
+        match error {
+            Error::Json(_) => Self::new(
+                failure,
+                "what `directory` leads to does not speak ACME: its answer is of another form",
+            ),
+            Error::Api(problem) => {
+                let detail = problem.detail.as_deref().unwrap_or("without a reason");
+                let kind = problem.r#type.as_deref().unwrap_or_default();
+                let kind = kind.rsplit(':').next().unwrap_or_default();
+                let subs = problem.subproblems.iter().map(|sub| format!("; {sub}"));
+                let subs: String = subs.collect();
+                Self::new(
+                    failure,
+                    format!("the authority refuses: {detail} ({kind}){subs}"),
+                )
+            }
+            error => Self::new(failure, error),
+        }
+    }
+}
+
+/// When an authority suggests that a certificate be renewed, in seconds since 1970, and when to ask
+/// again.
+pub(super) struct Suggestion {
+    pub(super) window: (i64, i64),
+    pub(super) ask_again: Duration,
+}
+
+impl Desk<'_> {
+    /// Orders a certificate: its key and its chain, PEM. `turn` chooses the challenge, so that where
+    /// one fails the next attempt is made with another.
+    pub(super) async fn order(
+        &self,
+        turn: u32,
+        replaced: Option<CertificateIdentifier<'static>>,
+    ) -> Result<String, Refusal> {
+        let account = self.account().await?;
+        let opened = self.open(&account, replaced.clone()).await;
+        let (_account, mut order) = match opened {
+            Err(error) if is(&error, "accountDoesNotExist") => {
+                self.storage.forget_account().map_err(Refusal::local)?;
+                let name = self.settings.name();
+                log::warn!("{name}: the authority does not know our account: another is made");
+                let account = self.account().await?;
+                let order = self.open(&account, replaced).await?;
+                (account, order)
+            }
+            opened => (account, opened?),
+        };
+        let proofs = self.prove(&mut order, turn).await?;
+        let ready = order.poll_ready(&POLLING).await;
+        drop(proofs);
+        match ready {
+            Ok(OrderStatus::Ready | OrderStatus::Valid) => {}
+            Ok(_) | Err(Error::Api(_)) => return Err(self.unproven(&mut order, ready.err()).await),
+            Err(error) => return Err(error.into()),
+        }
+        let key = KeyPair::generate().map_err(Refusal::local)?;
+        let domains = self.settings.domains.clone();
+        let mut params = CertificateParams::new(domains).map_err(Refusal::local)?;
+        params.distinguished_name = DistinguishedName::new();
+        let request = params.serialize_request(&key).map_err(Refusal::local)?;
+        order.finalize_csr(request.der()).await?;
+        let chain = order.poll_certificate(&POLLING).await?;
+        Ok(format!("{}{chain}", key.serialize_pem()))
+    }
+
+    /// What the authority says of renewing a certificate; nothing where it says nothing.
+    pub(super) async fn suggestion(
+        &self,
+        identifier: &CertificateIdentifier<'static>,
+    ) -> Result<Option<Suggestion>, Refusal> {
+        let Some(account) = self.known_account().await? else {
+            return Ok(None);
+        };
+        match account.renewal_info(identifier).await {
+            Ok((info, ask_again)) => {
+                let window = info.suggested_window;
+                Ok(Some(Suggestion {
+                    window: (window.start.unix_timestamp(), window.end.unix_timestamp()),
+                    ask_again,
+                }))
+            }
+            Err(Error::Unsupported(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn builder(&self) -> AccountBuilder {
+        Account::builder_with_http(Box::new(self.wire.clone()))
+    }
+
+    /// The account that the folder holds.
+    async fn known_account(&self) -> Result<Option<Account>, Refusal> {
+        let stored = self.storage.account();
+        let stored = stored.map_err(|error| self.unkept("account.json", &error))?;
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        let credentials = serde_json::from_value::<AccountCredentials>(stored.credentials.clone());
+        let credentials = credentials.map_err(|error| self.unkept("account.json", &error))?;
+        let account = self.builder().from_credentials(credentials).await?;
+        if stored.email != self.settings.email {
+            let contact = self.contact();
+            let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+            account.update_contacts(&contact).await?;
+            let stored = StoredAccount {
+                email: self.settings.email.clone(),
+                ..stored
+            };
+            let kept = self.storage.keep_account(&stored);
+            kept.map_err(|error| self.unkept("account.json", &error))?;
+        }
+        Ok(Some(account))
+    }
+
+    /// The account that the folder holds, else a new one.
+    async fn account(&self) -> Result<Account, Refusal> {
+        let _lock = self.account_lock().await?;
+        match self.known_account().await {
+            Ok(None) => {}
+            Ok(Some(account)) => return Ok(account),
+            Err(refusal) if refusal.failure == Failure::AccountGone => {
+                self.storage.forget_account().map_err(Refusal::local)?;
+            }
+            Err(refusal) => return Err(refusal),
+        }
+        let contact = self.contact();
+        let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+        let new = NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: true,
+            only_return_existing: false,
+        };
+        let external = self.settings.external_account.as_ref();
+        let external = external
+            .map(|account| ExternalAccountKey::new(account.key_id.clone(), &account.hmac_key));
+        let directory = self.settings.directory.clone();
+        let created = self.builder().create(&new, directory, external.as_ref());
+        let (account, credentials) = created.await?;
+        let stored = StoredAccount {
+            email: self.settings.email.clone(),
+            credentials: serde_json::to_value(credentials).map_err(Refusal::local)?,
+        };
+        let kept = self.storage.keep_account(&stored);
+        kept.map_err(|error| self.unkept("account.json", &error))?;
+        Ok(account)
+    }
+
+    async fn account_lock(&self) -> Result<Lock, Refusal> {
+        loop {
+            match self.storage.try_lock_account() {
+                Ok(Some(lock)) => return Ok(lock),
+                Ok(None) => tokio::time::sleep(LOOK).await,
+                Err(error) => return Err(self.unkept("account.lock", &error)),
+            }
+        }
+    }
+
+    fn unkept(&self, file: &str, error: &dyn std::fmt::Display) -> Refusal {
+        let storage = self.settings.storage.display();
+        Refusal::local(format!("{file} in {storage}: {error}"))
+    }
+
+    fn contact(&self) -> Option<String> {
+        let email = self.settings.email.as_ref();
+        email.map(|email| format!("mailto:{email}"))
+    }
+
+    async fn open(
+        &self,
+        account: &Account,
+        replaced: Option<CertificateIdentifier<'static>>,
+    ) -> Result<Order, Error> {
+        let domains = self.settings.domains.iter().cloned();
+        let identifiers: Vec<Identifier> = domains.map(Identifier::Dns).collect();
+        if let Some(replaced) = replaced {
+            let order = NewOrder::new(&identifiers).replaces(replaced);
+            match account.new_order(&order).await {
+                // It would count as the renewal that it is; without that it is an order like any.
+                Err(Error::Unsupported(_)) => {}
+                Err(error @ Error::Api(_)) if is(&error, "rateLimited") => return Err(error),
+                Err(Error::Api(problem)) => log::debug!("not taken as a renewal: {problem}"),
+                opened => return opened,
+            }
+        }
+        account.new_order(&NewOrder::new(&identifiers)).await
+    }
+
+    /// Shows the authority that each name is ours, and has it look.
+    async fn prove(&self, order: &mut Order, turn: u32) -> Result<Vec<Proof>, Refusal> {
+        let challenges = &self.settings.challenges;
+        let first = turn as usize % challenges.len().max(1);
+        let in_turn = || challenges.iter().cycle().skip(first).take(challenges.len());
+        let mut proofs = Vec::new();
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            let name = authorization.identifier().to_string();
+            match authorization.status {
+                AuthorizationStatus::Valid => continue,
+                AuthorizationStatus::Pending => {}
+                _ => return Err(Refusal::refused(format!("{name} may not be proven"))),
+            }
+            let offered = |chosen: &&Challenge| {
+                let mut offered = authorization.challenges.iter();
+                offered.any(|challenge| challenge.r#type == of(**chosen))
+            };
+            let chosen = in_turn().find(offered).copied().ok_or_else(|| {
+                let wanted: Vec<_> = challenges.iter().map(|one| one.name()).collect();
+                let wanted = wanted.join(" or ");
+                Refusal::refused(format!("the authority does not offer {wanted} for {name}"))
+            })?;
+            let Some(mut challenge) = authorization.challenge(of(chosen)) else {
+                continue;
+            };
+            let answer = challenge.key_authorization();
+            let storage = self.storage;
+            let proof = match chosen {
+                Challenge::Http01 => self
+                    .proofs
+                    .show_text(storage, &challenge.token, answer.as_str())
+                    .map_err(|error| self.unkept("challenges", &error))?,
+                Challenge::TlsAlpn01 => self
+                    .proofs
+                    .show_certificate(storage, &name, answer.digest().as_ref())
+                    .map_err(|error| self.unkept("challenges", &error))?,
+            };
+            proofs.push(proof);
+            challenge.set_ready().await?;
+        }
+        Ok(proofs)
+    }
+
+    /// Why an order did not become ready: what the authority says of each name that it could not see
+    /// was ours.
+    async fn unproven(&self, order: &mut Order, error: Option<Error>) -> Refusal {
+        let mut reasons = Vec::new();
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let Ok(mut authorization) = authorization else {
+                continue;
+            };
+            if authorization.refresh().await.is_err() {
+                continue;
+            }
+            let name = authorization.identifier().to_string();
+            let failed = authorization.challenges.iter().filter_map(|challenge| {
+                let failed = challenge.status == ChallengeStatus::Invalid;
+                let error = challenge.error.as_ref().filter(|_| failed)?;
+                let kind = match &challenge.r#type {
+                    ChallengeType::Http01 => "http-01",
+                    ChallengeType::TlsAlpn01 => "tls-alpn-01",
+                    _ => "another challenge",
+                };
+                let detail = error.detail.as_deref().unwrap_or("without a reason");
+                Some(format!("{name} is not proven by {kind}: {detail}"))
+            });
+            reasons.extend(failed);
+        }
+        match (reasons.is_empty(), error) {
+            (false, _) => Refusal::refused(reasons.join("; ")),
+            (true, Some(error)) => error.into(),
+            (true, None) => Refusal::refused("the authority gave the order up without a reason"),
+        }
+    }
+}
+
+fn of(challenge: Challenge) -> ChallengeType {
+    match challenge {
+        Challenge::Http01 => ChallengeType::Http01,
+        Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
+    }
+}
+
+/// Whether an authority's problem is of this kind (RFC 8555, 6.7).
+fn is(error: &Error, kind: &str) -> bool {
+    let Error::Api(problem) = error else {
+        return false;
+    };
+    let found = problem.r#type.as_deref().unwrap_or_default();
+    found.strip_prefix("urn:ietf:params:acme:error:") == Some(kind)
+}

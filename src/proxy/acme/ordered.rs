@@ -1,0 +1,273 @@
+//! One certificate that is ordered: what is served of it at the moment, and what was tried.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use instant_acme::CertificateIdentifier;
+use pingora::tls::sign::CertifiedKey;
+use pingora::tls::{CryptoProvider, PrivateKeyDer};
+use thiserror::Error;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::pem::Pem;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::admin::CertificateState;
+use crate::config;
+use crate::proxy::listen::tls::{names, Holding};
+
+use super::schedule::Life;
+use super::storage::{mark, Attempts, Mark, Storage};
+
+/// A certificate that is ordered.
+pub(crate) struct Ordered {
+    pub(super) settings: config::Acme,
+    pub(super) storage: Storage,
+    served: ArcSwapOption<Served>,
+    seen: Mutex<Seen>,
+    /// Whether an operator has asked for another attempt.
+    asked: AtomicBool,
+    /// Orders of this process, by how they ended.
+    pub(super) issued: AtomicU64,
+    pub(super) failed: AtomicU64,
+}
+
+/// What is known of the files.
+#[derive(Default)]
+struct Seen {
+    certificate: Mark,
+    attempts_file: Mark,
+    attempts: Attempts,
+}
+
+/// What is served.
+#[derive(Debug)]
+pub(super) struct Served {
+    key: Arc<CertifiedKey>,
+    /// Lower case.
+    pub(super) names: Vec<String>,
+    pub(super) life: Life,
+    /// What the authority knows it by (RFC 9773, 4.1).
+    pub(super) identifier: Option<CertificateIdentifier<'static>>,
+}
+
+/// Why a certificate and its key are of no use.
+#[derive(Debug, Error)]
+pub(super) enum Unusable {
+    #[error("{0}")]
+    Unreadable(io::Error),
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl Unusable {
+    pub(super) fn wrong(why: impl fmt::Display) -> Self {
+        Self::Wrong(why.to_string())
+    }
+}
+
+impl Ordered {
+    /// With the certificate that its folder holds, if it is there.
+    pub(super) fn new(settings: config::Acme) -> Self {
+        let ordered = Self {
+            storage: Storage::of(&settings),
+            settings,
+            served: ArcSwapOption::empty(),
+            seen: Mutex::default(),
+            asked: AtomicBool::new(false),
+            issued: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        };
+        ordered.look();
+        ordered
+    }
+
+    /// What there is for a name, which is lower case.
+    pub(crate) fn holding(&self, name: &str) -> Holding {
+        let served = self.served.load();
+        match served.as_ref() {
+            Some(served) if served.names.iter().any(|known| known == name) => {
+                Holding::Key(Arc::clone(&served.key))
+            }
+            _ if self.settings.domains.iter().any(|known| known == name) => Holding::Awaited,
+            _ => Holding::Foreign,
+        }
+    }
+
+    /// The certificate, whatever it is for.
+    pub(crate) fn key(&self) -> Option<Arc<CertifiedKey>> {
+        let served = self.served.load();
+        served.as_ref().map(|served| Arc::clone(&served.key))
+    }
+
+    pub(super) fn served(&self) -> Option<Arc<Served>> {
+        self.served.load_full()
+    }
+
+    /// Whether what is served is for every name that it is to be for.
+    pub(super) fn is_complete(&self) -> bool {
+        let served = self.served.load();
+        served.as_ref().is_some_and(|served| {
+            let mut domains = self.settings.domains.iter();
+            domains.all(|domain| served.names.contains(domain))
+        })
+    }
+
+    /// Takes up what has changed in the folder: another process may have ordered.
+    pub(super) fn look(&self) {
+        let file = self.storage.certificate();
+        let found = mark(&file);
+        let mut seen = self.seen();
+        if found.is_some() && found != seen.certificate {
+            let read = std::fs::read(&file).map_err(Unusable::Unreadable);
+            match read.and_then(|pem| Served::of(&pem)) {
+                Ok(served) => self.served.store(Some(Arc::new(served))),
+                Err(error) => {
+                    log::warn!("{} cannot be used: {error}", file.display());
+                }
+            }
+        }
+        seen.certificate = found;
+        let found = mark(&self.storage.attempts_file());
+        if found != seen.attempts_file {
+            seen.attempts = self.storage.attempts();
+            seen.attempts_file = found;
+        }
+    }
+
+    /// Serves a certificate that has just come.
+    pub(super) fn serve(&self, served: Served) -> Arc<Served> {
+        let served = Arc::new(served);
+        self.served.store(Some(Arc::clone(&served)));
+        served
+    }
+
+    /// Orders of this process: how many brought a certificate, and how many failed.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.issued), count(&self.failed))
+    }
+
+    /// Whether the last attempt of any process has failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.seen().attempts.failures > 0
+    }
+
+    pub(super) fn attempts(&self) -> Attempts {
+        self.seen().attempts.clone()
+    }
+
+    /// Remembers what was tried, here and in the folder.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written. This process knows of it all the same.
+    pub(super) fn keep(&self, attempts: Attempts) -> io::Result<()> {
+        let mut seen = self.seen();
+        seen.attempts = attempts;
+        let kept = self.storage.keep_attempts(&seen.attempts);
+        seen.attempts_file = mark(&self.storage.attempts_file());
+        kept
+    }
+
+    /// Has an attempt that failed made again soon.
+    pub(super) fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_answered(&self) {
+        self.asked.store(false, Ordering::Relaxed);
+    }
+
+    /// When it ends, if it is there.
+    pub(super) fn state(&self) -> Option<CertificateState> {
+        Some(CertificateState {
+            file: self.storage.certificate().display().to_string(),
+            expires: self.served()?.life.ends,
+        })
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Ordered {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.settings.name();
+        formatter.debug_tuple("Ordered").field(&name).finish()
+    }
+}
+
+impl Served {
+    pub(super) fn of(pem: &[u8]) -> Result<Self, Unusable> {
+        let key = Arc::new(pair(pem)?);
+        let lives: Vec<Life> = key
+            .cert
+            .iter()
+            .filter_map(|der| {
+                let (_, parsed) = X509Certificate::from_der(der).ok()?;
+                let valid = parsed.validity();
+                Some(Life {
+                    begins: valid.not_before.timestamp(),
+                    ends: valid.not_after.timestamp(),
+                })
+            })
+            .collect();
+        // Of a chain what ends first counts; a root may come with it that is older than all.
+        let begins = lives.first().map(|life| life.begins);
+        let ends = lives.iter().map(|life| life.ends).min();
+        let life = begins.zip(ends).map(|(begins, ends)| Life { begins, ends });
+        Ok(Self {
+            names: names(&key),
+            life: life.ok_or_else(|| Unusable::wrong("no certificate"))?,
+            identifier: identifier(&key),
+            key,
+        })
+    }
+}
+
+/// What an authority knows a certificate by.
+fn identifier(key: &CertifiedKey) -> Option<CertificateIdentifier<'static>> {
+    let (_, leaf) = X509Certificate::from_der(key.cert.first()?).ok()?;
+    let authority =
+        leaf.iter_extensions()
+            .find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::AuthorityKeyIdentifier(found) => found.key_identifier.as_ref(),
+                _ => None,
+            })?;
+    let identifier = CertificateIdentifier::new(authority.0.into(), leaf.raw_serial().into());
+    Some(identifier.into_owned())
+}
+
+/// A key and its chain from PEM, proven to be a pair.
+fn pair(pem: &[u8]) -> Result<CertifiedKey, Unusable> {
+    let key = certified(pem)?;
+    key.keys_match().map_err(Unusable::wrong)?;
+    Ok(key)
+}
+
+/// A key and its chain from PEM.
+pub(super) fn certified(pem: &[u8]) -> Result<CertifiedKey, Unusable> {
+    let (mut chain, mut key) = (Vec::new(), None);
+    for block in Pem::iter_from_buffer(pem) {
+        let block = block.map_err(Unusable::wrong)?;
+        match block.label.as_str() {
+            "CERTIFICATE" => chain.push(block.contents.into()),
+            label if label.ends_with("PRIVATE KEY") => key = Some(block.contents),
+            _ => {}
+        }
+    }
+    let key = key.ok_or_else(|| Unusable::wrong("no private key"))?;
+    let key = PrivateKeyDer::try_from(key).map_err(Unusable::wrong)?;
+    let provider = CryptoProvider::get_default();
+    let provider = provider.ok_or_else(|| Unusable::wrong("no cryptography is there"))?;
+    let key = provider.key_provider.load_private_key(key);
+    Ok(CertifiedKey::new(chain, key.map_err(Unusable::wrong)?))
+}

@@ -1,0 +1,220 @@
+//! What authorities are shown while an order is under way: a text over HTTP (RFC 8555, 8.3), a
+//! certificate over TLS (RFC 8737).
+//!
+//! The authority's question may reach another process than the one that orders: the successor in a
+//! hand-over, or another machine behind the same balancer. So what is shown lies in the shared folder as
+//! well, and is looked for there.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use pingora::tls::sign::CertifiedKey;
+use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
+
+use super::ordered::{certified, Unusable};
+use super::storage::Storage;
+
+/// What is shown at the moment.
+#[derive(Default)]
+pub(crate) struct Proofs {
+    by_token: Mutex<HashMap<String, String>>,
+    by_name: Mutex<HashMap<String, Arc<CertifiedKey>>>,
+    /// Where other processes leave what they show.
+    shared: ArcSwap<Vec<Storage>>,
+}
+
+impl std::fmt::Debug for Proofs {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Proofs").finish_non_exhaustive()
+    }
+}
+
+/// One of them. It is shown until this is dropped.
+pub(super) struct Proof {
+    proofs: Arc<Proofs>,
+    storage: Storage,
+    what: What,
+}
+
+enum What {
+    Token(String),
+    Name(String),
+}
+
+impl Proofs {
+    /// Looks at these folders as well from now on.
+    pub(super) fn share(&self, storages: Vec<Storage>) {
+        self.shared.store(Arc::new(storages));
+    }
+
+    /// What is shown to those who ask for this token, if its order is under way.
+    pub(crate) async fn answer(&self, token: &str) -> Option<Vec<u8>> {
+        if let Some(text) = locked(&self.by_token).get(token) {
+            return Some(text.clone().into_bytes());
+        }
+        let shared = self.shared.load_full();
+        if shared.is_empty() || !is_token(token) {
+            return None;
+        }
+        let token = token.to_owned();
+        let found = tokio::task::spawn_blocking(move || {
+            let mut storages = shared.iter();
+            storages.find_map(|storage| storage.shown(&token))
+        });
+        found.await.ok().flatten()
+    }
+
+    /// The certificate that is shown to an authority which asks for this name.
+    pub(crate) fn certificate(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        let name = name.to_ascii_lowercase();
+        if let Some(key) = locked(&self.by_name).get(&name) {
+            return Some(Arc::clone(key));
+        }
+        let shared = self.shared.load();
+        let file = tls_file(&name);
+        let pem = shared.iter().find_map(|storage| storage.shown(&file))?;
+        Some(Arc::new(certified(&pem).ok()?))
+    }
+
+    /// Shows a text to those who ask for a token.
+    pub(super) fn show_text(
+        self: &Arc<Self>,
+        storage: &Storage,
+        token: &str,
+        text: &str,
+    ) -> io::Result<Proof> {
+        if !is_token(token) {
+            return Err(io::Error::other(
+                "the token has characters that no token has",
+            ));
+        }
+        storage.show(token, text.as_bytes())?;
+        locked(&self.by_token).insert(token.to_owned(), text.to_owned());
+        Ok(self.shown(storage, What::Token(token.to_owned())))
+    }
+
+    /// Shows a certificate with this digest to those who ask for a name.
+    pub(super) fn show_certificate(
+        self: &Arc<Self>,
+        storage: &Storage,
+        name: &str,
+        digest: &[u8],
+    ) -> Result<Proof, Unusable> {
+        let pem = challenge_certificate(name, digest).map_err(Unusable::wrong)?;
+        let key = Arc::new(certified(pem.as_bytes())?);
+        let shown = storage.show(&tls_file(name), pem.as_bytes());
+        shown.map_err(Unusable::Unreadable)?;
+        locked(&self.by_name).insert(name.to_owned(), key);
+        Ok(self.shown(storage, What::Name(name.to_owned())))
+    }
+
+    fn shown(self: &Arc<Self>, storage: &Storage, what: What) -> Proof {
+        Proof {
+            proofs: Arc::clone(self),
+            storage: storage.clone(),
+            what,
+        }
+    }
+}
+
+impl Drop for Proof {
+    fn drop(&mut self) {
+        match &self.what {
+            What::Token(token) => {
+                locked(&self.proofs.by_token).remove(token);
+                self.storage.hide(token);
+            }
+            What::Name(name) => {
+                locked(&self.proofs.by_name).remove(name);
+                self.storage.hide(&tls_file(name));
+            }
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a text has the form of a token (RFC 8555, 8.3).
+fn is_token(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !text.is_empty() && text.bytes().all(fits)
+}
+
+fn tls_file(name: &str) -> String {
+    format!("{name}.pem")
+}
+
+/// A certificate that proves a name, with its key (RFC 8737, 3).
+fn challenge_certificate(name: &str, digest: &[u8]) -> Result<String, rcgen::Error> {
+    let mut params = CertificateParams::new(vec![name.to_owned()])?;
+    params.distinguished_name = DistinguishedName::new();
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+    let key = KeyPair::generate()?;
+    let signed = params.self_signed(&key)?;
+    Ok(format!("{}{}", key.serialize_pem(), signed.pem()))
+}
+
+#[cfg(test)]
+mod tests {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+
+    use super::*;
+    use crate::config;
+
+    fn settings(storage: &std::path::Path) -> config::Acme {
+        config::Acme {
+            domains: vec!["shop.example".to_owned()],
+            email: None,
+            directory: "https://ca.example/directory".to_owned(),
+            storage: storage.to_owned(),
+            challenges: vec![config::Challenge::Http01],
+            ca_file: None,
+            external_account: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_shows_what_another_one_orders_with_until_the_order_ends() {
+        pingora::tls::install_default_crypto_provider();
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::of(&settings(folder.path()));
+        storage.keep_certificate("none").unwrap();
+        let [orders, other] = [(); 2].map(|()| Arc::<Proofs>::default());
+        other.share(vec![storage.clone()]);
+        let token = "token-1_";
+        assert_eq!(orders.answer(token).await, None);
+        let proofs = [
+            orders
+                .show_text(&storage, "token-1_", "token-1_.thumb")
+                .unwrap(),
+            orders
+                .show_certificate(&storage, "shop.example", &[7; 32])
+                .unwrap(),
+        ];
+        for proofs in [&orders, &other] {
+            let answer = proofs.answer(token).await.unwrap();
+            assert_eq!(answer, b"token-1_.thumb");
+            let key = proofs.certificate("Shop.example").unwrap();
+            let (_, shown) = X509Certificate::from_der(&key.cert[0]).unwrap();
+            let identifier = x509_parser::oid_registry::asn1_rs::oid!(1.3.6 .1 .5 .5 .7 .1 .31);
+            let extension = shown.get_extension_unique(&identifier).unwrap().unwrap();
+            assert!(extension.critical);
+            assert_eq!(extension.value[..2], [4, 32]);
+            assert_eq!(extension.value[2..], [7; 32]);
+            for token in ["", "other", "shop.example.pem", "../account.json"] {
+                assert_eq!(proofs.answer(token).await, None, "{token}");
+            }
+            assert!(proofs.certificate("other.example").is_none());
+        }
+        drop(proofs);
+        for proofs in [&orders, &other] {
+            assert_eq!(proofs.answer(token).await, None);
+            assert!(proofs.certificate("shop.example").is_none());
+        }
+        assert!(orders.show_text(&storage, "../x", "text").is_err());
+    }
+}

@@ -1,0 +1,240 @@
+//! When a certificate is renewed, and when an attempt that failed is made again. Pure.
+
+use std::time::Duration;
+
+use super::storage::Attempts;
+
+/// After a first failure: the directory may be back soon.
+const UNREACHABLE: Duration = Duration::from_secs(30);
+/// After a first refusal. Let's Encrypt takes five failed validations of a name in an hour; with
+/// this, doubled each time, four are made in the first hour and fewer after that.
+const REFUSED: Duration = Duration::from_secs(300);
+/// No pause is longer, so that many attempts are made in the last third of a certificate.
+const LONGEST: Duration = Duration::from_secs(3 * 3600);
+/// An authority that asks for more patience than this has its clock wrong.
+const MOST_PATIENCE: u64 = 7 * 24 * 3600;
+/// After a certificate the next is ordered no sooner, whatever its dates say.
+const AT_LEAST: i64 = 3600;
+/// A reload makes a failed attempt again at once, but not within so many seconds of the last one.
+const ASKED_AGAIN: u64 = 5;
+
+/// Who would have an attempt made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// The schedule.
+    Scheduled,
+    /// An operator, by a reload or by other settings.
+    Asked,
+}
+
+/// The life of a certificate, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Life {
+    pub(super) begins: i64,
+    pub(super) ends: i64,
+}
+
+/// What kind of failure it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The directory did not answer, or the folder cannot be written: no one has refused anything.
+    Unreachable,
+    /// The authority refused, or could not be shown that a name is ours.
+    Refused,
+    /// The authority does not know the account that is kept.
+    AccountGone,
+}
+
+impl Life {
+    /// When it is renewed: after two thirds of it (Let's Encrypt's advice), or when the authority
+    /// suggests (RFC 9773), but never in its last tenth.
+    pub(super) fn renewed_from(self, suggested: Option<i64>) -> i64 {
+        let length = self.ends.saturating_sub(self.begins).max(0);
+        let own = self.begins.saturating_add(length / 3 * 2);
+        let latest = self.ends.saturating_sub(length / 10);
+        suggested.map_or(own, |suggested| suggested.min(latest))
+    }
+
+    /// The same for one that came at a moment: a directory with odd dates is not asked without end.
+    pub(super) fn renewed_after(self, suggested: Option<i64>, came: Option<i64>) -> i64 {
+        let planned = self.renewed_from(suggested);
+        let length = self.ends.saturating_sub(self.begins).max(0);
+        match came {
+            Some(came) => planned.max(came.saturating_add((length / 3).clamp(1, AT_LEAST))),
+            None => planned,
+        }
+    }
+}
+
+impl Attempts {
+    /// Notes one before it is made, so that one that breaks off with its process counts as well.
+    pub(super) fn begin(&mut self, settings: &str, now: u64, random: u128) {
+        settings.clone_into(&mut self.settings);
+        if self.begun > 0 {
+            self.failures = self.failures.saturating_add(1);
+            self.error = Some("the process ended while the order was under way".to_owned());
+        } else if self.failures == 0 {
+            self.since = now;
+        }
+        (self.begun, self.last) = (now, now);
+        let pause = pause(Failure::Refused, self.failures.saturating_add(1), random);
+        self.next = now.saturating_add(pause.as_secs());
+    }
+
+    /// Notes that the one that was begun has failed.
+    pub(super) fn fail(
+        &mut self,
+        failure: Failure,
+        error: String,
+        wait_until: Option<u64>,
+        now: u64,
+        random: u128,
+    ) {
+        self.error = Some(error);
+        self.failures = self.failures.saturating_add(1);
+        self.begun = 0;
+        self.next = now.saturating_add(pause(failure, self.failures, random).as_secs());
+        let told = wait_until.filter(|until| *until > now).unwrap_or(0);
+        self.told_to_wait = told.min(now.saturating_add(MOST_PATIENCE));
+    }
+
+    /// Whether the next one may be made now. A time that no pause reaches was written by a clock that was
+    /// wrong.
+    pub(super) fn may_begin(&self, now: u64, wish: Wish) -> bool {
+        let next = match wish {
+            Wish::Scheduled => self.next_at(),
+            Wish::Asked => self.next_when_asked(),
+        };
+        let farthest = MOST_PATIENCE.saturating_add(2 * LONGEST.as_secs());
+        next <= now || next > now.saturating_add(farthest)
+    }
+
+    /// When the next one may be made, in seconds since 1970.
+    pub(super) fn next_at(&self) -> u64 {
+        self.next.max(self.told_to_wait)
+    }
+
+    /// The same when an operator has asked for one.
+    fn next_when_asked(&self) -> u64 {
+        self.told_to_wait
+            .max(self.last.saturating_add(ASKED_AGAIN).min(self.next))
+    }
+}
+
+/// The pause after so many failures: twice as long each time, and up to a quarter more, so that
+/// machines that failed together do not come back together.
+fn pause(failure: Failure, failures: u32, random: u128) -> Duration {
+    let first = match failure {
+        Failure::Unreachable => UNREACHABLE,
+        Failure::Refused | Failure::AccountGone => REFUSED,
+    };
+    let doubled = failures.saturating_sub(1).min(16);
+    let pause = first.saturating_mul(1 << doubled).min(LONGEST);
+    let more = (random % 1024) as u32;
+    pause + pause / 4 * more / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 24 * 3600;
+
+    #[test]
+    fn it_is_renewed_after_two_thirds_or_when_the_authority_says_but_not_at_its_end() {
+        let life = Life {
+            begins: 0,
+            ends: 90 * DAY,
+        };
+        for (suggested, expected) in [
+            (None, 60 * DAY),
+            (Some(40 * DAY), 40 * DAY),
+            (Some(-5), -5),
+            (Some(70 * DAY), 70 * DAY),
+            (Some(89 * DAY), 81 * DAY),
+            (Some(i64::MAX), 81 * DAY),
+        ] {
+            assert_eq!(life.renewed_from(suggested), expected, "{suggested:?}");
+        }
+        // One that is due as soon as it comes is not ordered again at once.
+        for (ends, came, expected) in [
+            (90 * DAY, 89 * DAY, 89 * DAY + AT_LEAST),
+            (30, 29, 39),
+            (0, 5, 6),
+            (90 * DAY, 0, 60 * DAY),
+        ] {
+            let life = Life { begins: 0, ends };
+            assert_eq!(life.renewed_after(None, Some(came)), expected, "{ends}");
+        }
+    }
+
+    #[test]
+    fn refusals_keep_four_attempts_an_hour_and_failures_go_on_for_ever() {
+        for random in [0, 511, 1023] {
+            let (mut attempts, mut at, mut made) = (Attempts::default(), 1_000_000, Vec::new());
+            for _ in 0..40 {
+                made.push(at);
+                attempts.begin("s", at, random);
+                attempts.fail(Failure::Refused, "no".to_owned(), None, at, random);
+                let next = attempts.next_at();
+                assert!(next - at >= REFUSED.as_secs());
+                assert!(next - at <= LONGEST.as_secs() * 5 / 4);
+                at = next;
+            }
+            let first_hour = made.iter().filter(|at| **at < 1_000_000 + 3600);
+            assert!(first_hour.count() <= 4);
+            assert_eq!((attempts.failures, attempts.since), (40, 1_000_000));
+        }
+    }
+
+    #[test]
+    fn an_operator_is_obeyed_at_once_but_a_plea_to_wait_is_kept() {
+        let mut attempts = Attempts::default();
+        assert_eq!((attempts.next_at(), attempts.next_when_asked()), (0, 0));
+        attempts.begin("old", 100, 0);
+        attempts.fail(Failure::Refused, "no".to_owned(), None, 101, 0);
+        assert_eq!(attempts.next_at(), 401);
+        assert_eq!(attempts.next_when_asked(), 105);
+        attempts.fail(Failure::Refused, "429".to_owned(), Some(9_000), 101, 0);
+        assert_eq!(attempts.next_at(), 9_000);
+        assert_eq!(attempts.next_when_asked(), 9_000);
+        attempts.fail(Failure::Refused, "429".to_owned(), Some(u64::MAX), 101, 0);
+        assert_eq!(attempts.next_at(), 101 + MOST_PATIENCE);
+        let waiting = Attempts {
+            last: 100,
+            next: 401,
+            ..Attempts::default()
+        };
+        for (now, scheduled, asked) in [
+            (104, false, false),
+            (105, false, true),
+            (400, false, true),
+            (401, true, true),
+        ] {
+            assert_eq!(waiting.may_begin(now, Wish::Scheduled), scheduled, "{now}");
+            assert_eq!(waiting.may_begin(now, Wish::Asked), asked, "{now}");
+        }
+        let from_a_wrong_clock = Attempts {
+            next: 90 * DAY as u64,
+            ..Attempts::default()
+        };
+        assert!(from_a_wrong_clock.may_begin(1_000, Wish::Scheduled));
+        // Two processes with different settings on one folder do not drive each other on.
+        attempts.begin("new", 200, 0);
+        assert_eq!((attempts.failures, attempts.since), (3, 100));
+        assert_eq!(attempts.settings, "new");
+    }
+
+    #[test]
+    fn an_attempt_that_broke_off_with_its_process_counts() {
+        let mut attempts = Attempts::default();
+        for (now, failures, pause) in [(100, 0, 300), (500, 1, 600), (1500, 2, 1200)] {
+            attempts.begin("s", now, 0);
+            assert_eq!((attempts.failures, attempts.since), (failures, 100));
+            assert_eq!(attempts.next_at(), now + pause);
+            assert_eq!(attempts.error.is_some(), failures > 0);
+        }
+        attempts.fail(Failure::Refused, "no".to_owned(), None, 1501, 0);
+        assert_eq!((attempts.failures, attempts.begun), (3, 0));
+    }
+}

@@ -1,0 +1,362 @@
+//! The folder that keeps an account, certificates and what is tried, and that processes share.
+//!
+//! Below `storage` each directory has a folder of its own, so that a certificate of a staging
+//! directory is never taken for one of production:
+//!
+//! ```text
+//! acme-v02.api.letsencrypt.org%2Fdirectory/
+//!   account.json             the account and its key
+//!   shop.example.pem         a private key, and the certificate with its chain
+//!   shop.example.json        the attempts that failed since, and when the next may be made
+//!   shop.example.lock        held by the process that orders
+//!   challenges/              what authorities are shown while an order is under way
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+use serde::{Deserialize, Serialize};
+
+use crate::config;
+
+/// What stands in a folder's name as it is.
+const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
+/// The longest token that is looked for among the files.
+const TOKEN: usize = 128;
+/// What an order that broke off has left is thrown away after so long.
+const LEFT_OVER: Duration = Duration::from_secs(24 * 3600);
+
+/// The files of one certificate, and of the account that orders it.
+#[derive(Debug, Clone)]
+pub(super) struct Storage {
+    folder: PathBuf,
+    name: String,
+}
+
+/// Which file it is, and when it was changed last.
+pub(super) type Mark = Option<(u64, i64, i64, u64)>;
+
+/// An account as it is kept.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredAccount {
+    pub(super) email: Option<String>,
+    /// What the library needs to go on with it: its address and its key.
+    pub(super) credentials: serde_json::Value,
+}
+
+/// What was tried since the last certificate came. Times are in seconds since 1970.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Attempts {
+    /// The settings of the last one: a process that begins with others makes the next one at once.
+    pub(super) settings: String,
+    /// How many failed.
+    pub(super) failures: u32,
+    /// Why the last one failed.
+    pub(super) error: Option<String>,
+    /// When the one that is under way was begun; 0 if none is. Where its process has ended, it stays.
+    pub(super) begun: u64,
+    /// When the first one and the last one were made.
+    pub(super) since: u64,
+    pub(super) last: u64,
+    /// No sooner than this is the next one made.
+    pub(super) next: u64,
+    /// The authority itself has asked that none be made sooner than this.
+    pub(super) told_to_wait: u64,
+}
+
+/// A lock that is held until it is dropped, or the process ends, however it ends.
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Storage {
+    pub(super) fn of(acme: &config::Acme) -> Self {
+        let directory = acme.directory.as_str();
+        let place = directory.strip_prefix("https://").unwrap_or(directory);
+        let place = utf8_percent_encode(place, KEPT).to_string();
+        Self {
+            folder: acme.storage.join(place),
+            name: acme.name().to_owned(),
+        }
+    }
+
+    pub(super) fn certificate(&self) -> PathBuf {
+        self.file("pem")
+    }
+
+    pub(super) fn attempts_file(&self) -> PathBuf {
+        self.file("json")
+    }
+
+    fn file(&self, ending: &str) -> PathBuf {
+        self.folder.join(format!("{}.{ending}", self.name))
+    }
+
+    fn challenges(&self) -> PathBuf {
+        self.folder.join("challenges")
+    }
+
+    /// Makes the folder, for this user alone.
+    fn make(&self) -> io::Result<()> {
+        let mut folder = DirBuilder::new();
+        folder.recursive(true).mode(0o700);
+        folder.create(self.challenges())
+    }
+
+    /// Takes the lock of this certificate, unless another process has it.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be written here.
+    pub(super) fn try_lock(&self) -> io::Result<Option<Lock>> {
+        self.make()?;
+        lock(&self.file("lock"))
+    }
+
+    /// Takes the lock of the account, unless another order has it: two must not make two accounts.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be written here.
+    pub(super) fn try_lock_account(&self) -> io::Result<Option<Lock>> {
+        self.make()?;
+        lock(&self.folder.join("account.lock"))
+    }
+
+    /// The account, if there is one that can be read.
+    ///
+    /// # Errors
+    ///
+    /// When the file is there and cannot be read: another account must not take its place.
+    pub(super) fn account(&self) -> io::Result<Option<StoredAccount>> {
+        let bytes = match fs::read(self.folder.join("account.json")) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(serde_json::from_slice(&bytes)?))
+    }
+
+    pub(super) fn keep_account(&self, account: &StoredAccount) -> io::Result<()> {
+        write(
+            &self.folder.join("account.json"),
+            &serde_json::to_vec_pretty(account)?,
+        )
+    }
+
+    /// Puts an account aside that the authority does not know any more.
+    pub(super) fn forget_account(&self) -> io::Result<()> {
+        let from = self.folder.join("account.json");
+        fs::rename(from, self.folder.join("account.gone.json"))
+    }
+
+    /// Keeps a certificate in the place of the one before.
+    pub(super) fn keep_certificate(&self, pem: &str) -> io::Result<()> {
+        self.make()?;
+        write(&self.certificate(), pem.as_bytes())
+    }
+
+    /// What was tried; nothing where there is no file, or none that can be read.
+    pub(super) fn attempts(&self) -> Attempts {
+        let bytes = fs::read(self.attempts_file()).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    pub(super) fn keep_attempts(&self, attempts: &Attempts) -> io::Result<()> {
+        write(&self.attempts_file(), &serde_json::to_vec_pretty(attempts)?)
+    }
+
+    /// Shows all processes what the authority is to be shown for a token or a name.
+    pub(super) fn show(&self, challenge: &str, content: &[u8]) -> io::Result<()> {
+        write(&self.challenges().join(challenge), content)
+    }
+
+    pub(super) fn hide(&self, challenge: &str) {
+        // One that stays is thrown away by a later order.
+        let _ = fs::remove_file(self.challenges().join(challenge));
+    }
+
+    /// What another process has to show for a token or a name.
+    pub(super) fn shown(&self, challenge: &str) -> Option<Vec<u8>> {
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let fits = (1..=TOKEN).contains(&challenge.len()) || challenge.ends_with(".pem");
+        if !fits || !challenge.bytes().all(is_name) || challenge.starts_with('.') {
+            return None;
+        }
+        fs::read(self.challenges().join(challenge)).ok()
+    }
+
+    /// Throws away what orders have left that broke off.
+    pub(super) fn clear(&self) {
+        let Ok(entries) = fs::read_dir(self.challenges()) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let age = entry
+                .metadata()
+                .and_then(|about| about.modified())
+                .map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+            if age.is_ok_and(|age| age > LEFT_OVER) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// Which file a name leads to at the moment.
+pub(super) fn mark(path: &Path) -> Mark {
+    let about = fs::metadata(path).ok()?;
+    Some((about.ino(), about.mtime(), about.mtime_nsec(), about.size()))
+}
+
+fn lock(path: &Path) -> io::Result<Option<Lock>> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Lock { _file: file })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Writes a file whole or not at all, for this user alone, and durably. The name beside it is this
+/// process's own, so that two which write at once do not mix.
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.new", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let written = write_beside(&beside, content).and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+fn write_beside(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(true).write(true).mode(0o600);
+    let mut file = options.open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Whether certificates can be kept in a folder, found out without writing. It need not be there
+/// yet.
+///
+/// # Errors
+///
+/// Why not.
+pub(super) fn look(storage: &Path) -> io::Result<()> {
+    let there = storage.ancestors().find(|folder| folder.exists());
+    let there = match there {
+        Some(there) if there.as_os_str().is_empty() => Path::new("."),
+        Some(there) => there,
+        None => Path::new("."),
+    };
+    if !there.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    Ok(rustix::fs::access(there, wanted)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn storage(folder: &Path) -> Storage {
+        Storage {
+            folder: folder.join("ca.example%2Fdirectory"),
+            name: "shop.example".to_owned(),
+        }
+    }
+
+    #[test]
+    fn keys_are_for_this_user_alone_and_replaced_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = storage(folder.path());
+        storage.keep_certificate("first").unwrap();
+        let first = mark(&storage.certificate());
+        storage.keep_certificate("second").unwrap();
+        assert_ne!(mark(&storage.certificate()), first);
+        assert_eq!(fs::read(storage.certificate()).unwrap(), b"second");
+        let account = StoredAccount {
+            email: None,
+            credentials: serde_json::json!({"key": "k"}),
+        };
+        storage.keep_account(&account).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&storage.folder), 0o700);
+        for entry in fs::read_dir(&storage.folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                assert_eq!(mode(&path), 0o600, "{}", path.display());
+            }
+        }
+        let names: Vec<_> = fs::read_dir(&storage.folder).unwrap().collect();
+        assert_eq!(names.len(), 3, "{names:?}");
+    }
+
+    #[test]
+    fn one_holds_the_lock_and_another_learns_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (storage(folder.path()), storage(folder.path()));
+        let lock = one.try_lock().unwrap();
+        assert!(lock.is_some());
+        assert!(other.try_lock().unwrap().is_none());
+        drop(lock);
+        assert!(other.try_lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn challenges_are_seen_by_others_and_lead_out_of_their_folder_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (storage(folder.path()), storage(folder.path()));
+        one.keep_certificate("a key").unwrap();
+        one.show("toKen_1-", b"answer").unwrap();
+        assert_eq!(other.shown("toKen_1-").as_deref(), Some(&b"answer"[..]));
+        for name in ["../shop.example.pem", ".", "..", "", "a/b", "a\0b"] {
+            assert_eq!(other.shown(name), None, "{name:?}");
+        }
+        one.hide("toKen_1-");
+        assert_eq!(other.shown("toKen_1-"), None);
+    }
+
+    #[test]
+    fn a_broken_record_is_none_and_a_broken_account_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = storage(folder.path());
+        assert_eq!(storage.attempts(), Attempts::default());
+        let attempts = Attempts {
+            failures: 3,
+            error: Some("why".to_owned()),
+            ..Attempts::default()
+        };
+        storage.make().unwrap();
+        storage.keep_attempts(&attempts).unwrap();
+        assert_eq!(storage.attempts(), attempts);
+        fs::write(storage.attempts_file(), "{").unwrap();
+        assert_eq!(storage.attempts(), Attempts::default());
+        assert!(storage.account().unwrap().is_none());
+        fs::write(storage.folder.join("account.json"), "{").unwrap();
+        assert!(storage.account().is_err());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_yet_is_judged_by_the_one_above() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(look(&folder.path().join("a/b")).is_ok());
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert!(look(&folder.path().join("file/b")).is_err());
+    }
+}

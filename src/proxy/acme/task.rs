@@ -1,0 +1,371 @@
+//! What looks after one certificate: takes up what another process ordered, and orders when it is due.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, SecondsFormat};
+use tokio::time::{sleep, timeout, Instant};
+
+use crate::proxy::random_bits;
+
+use super::client::Wire;
+use super::order::{Desk, Refusal};
+use super::ordered::{Ordered, Served};
+use super::proofs::Proofs;
+use super::schedule::{Failure, Wish};
+use super::storage::Attempts;
+
+/// How often it is looked whether there is something to do.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long an order may take from its beginning to its end.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How often an authority is asked when to renew, unless it says; and the bounds of what it says.
+const SUGGESTED_EVERY: Duration = Duration::from_secs(6 * 3600);
+const SUGGESTED_AT_LEAST: Duration = Duration::from_secs(3600);
+const SUGGESTED_AT_MOST: Duration = Duration::from_secs(24 * 3600);
+/// A certificate that could not be written is tried to be written again so often.
+const SAVED_EVERY: Duration = Duration::from_secs(60);
+
+/// Looks after one certificate until it is aborted.
+pub(super) struct Task {
+    pub(super) ordered: Arc<Ordered>,
+    pub(super) proofs: Arc<Proofs>,
+    /// Whether the process leaves: it begins no order then.
+    pub(super) leaving: Arc<AtomicBool>,
+    pub(super) suggested: Suggested,
+    /// A certificate that could not be written yet, and when that is tried again.
+    pub(super) unsaved: Option<(String, Instant)>,
+}
+
+/// When the authority suggests that what is served be renewed.
+#[derive(Default)]
+pub(super) struct Suggested {
+    /// For which certificate, and when.
+    at: Option<(String, i64)>,
+    /// When to ask again; at once if nothing is said.
+    ask_again: Option<Instant>,
+}
+
+impl Task {
+    pub(super) async fn run(mut self) {
+        let settings = &self.ordered.settings;
+        if self.ordered.served().is_none() {
+            log::warn!(
+                "there is no certificate for {} yet: TLS connections for it fail until {} has \
+                 issued one",
+                settings.domains.join(", "),
+                settings.directory
+            );
+        }
+        // What failed with other settings may come to an end with these.
+        if self.ordered.attempts().settings != self.settings_in_short() {
+            self.ordered.ask();
+        }
+        loop {
+            self.ordered.look();
+            self.save();
+            self.ask_when_to_renew().await;
+            if self.is_due() && !self.leaving.load(Ordering::Relaxed) {
+                self.attempt().await;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    fn settings_in_short(&self) -> String {
+        let settings = &self.ordered.settings;
+        let challenges = settings.challenges.iter().map(|one| one.name());
+        let external = settings.external_account.as_ref();
+        format!(
+            "{}; {}; {}; {}",
+            settings.domains.join(","),
+            challenges.collect::<Vec<_>>().join(","),
+            settings.email.as_deref().unwrap_or_default(),
+            external.map_or("", |account| &account.key_id)
+        )
+    }
+
+    /// Whether there is something to order, and it may be ordered now.
+    fn is_due(&self) -> bool {
+        let (now, attempts) = (now(), self.ordered.attempts());
+        if !self.is_wanted(now, &attempts) {
+            return false;
+        }
+        let wish = match self.ordered.is_asked() {
+            true => Wish::Asked,
+            false => Wish::Scheduled,
+        };
+        attempts.may_begin(now, wish)
+    }
+
+    fn is_wanted(&self, now: u64, attempts: &Attempts) -> bool {
+        let Some(served) = self.ordered.served() else {
+            return true;
+        };
+        // What a wrong clock has written says nothing.
+        let came = (1..=now).contains(&attempts.last).then_some(attempts.last);
+        let came = came.filter(|_| attempts.failures == 0);
+        let came = came.and_then(|came| i64::try_from(came).ok());
+        let from = served.life.renewed_after(self.suggested.of(&served), came);
+        !self.ordered.is_complete() || i64::try_from(now).is_ok_and(|now| now >= from)
+    }
+
+    /// Makes one attempt, unless another process makes it.
+    async fn attempt(&mut self) {
+        let name = self.ordered.settings.name().to_owned();
+        let _lock = match self.ordered.storage.try_lock() {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return,
+            Err(error) => return self.cannot_keep(&error),
+        };
+        // Another process may have ordered between the look and the lock.
+        self.ordered.look();
+        if !self.is_due() {
+            return;
+        }
+        self.ordered.is_answered();
+        let before = self.ordered.attempts();
+        let mut attempts = before.clone();
+        attempts.begin(&self.settings_in_short(), now(), random_bits());
+        if let Err(error) = self.ordered.keep(attempts.clone()) {
+            // What cannot be kept would be ordered again after each start.
+            return self.failed(attempts, self.unkept(&error), None);
+        }
+        self.ordered.storage.clear();
+        let wire = Wire::new(&self.ordered.settings);
+        let desk = Desk {
+            settings: &self.ordered.settings,
+            storage: &self.ordered.storage,
+            proofs: &self.proofs,
+            wire: &wire,
+        };
+        log::info!(
+            "{name}: a certificate for {} is ordered from {}",
+            self.ordered.settings.domains.join(", "),
+            self.ordered.settings.directory
+        );
+        let served = self.ordered.served();
+        let replaced = served.and_then(|served| served.identifier.clone());
+        // Only an authority that suggests when to renew knows which certificate is meant.
+        let replaced = replaced.filter(|_| self.suggested.at.is_some());
+        let order = desk.order(attempts.failures, replaced);
+        let outcome = match timeout(PATIENCE, order).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Refusal::new(Failure::Refused, "the order took too long")),
+        };
+        let outcome = outcome.and_then(|pem| self.take(&pem).map(|served| (served, pem)));
+        match outcome {
+            Ok((served, pem)) => self.succeeded(&before, &served, pem),
+            Err(refusal) => self.failed(attempts, refusal, wire.told_to_wait()),
+        }
+    }
+
+    /// Serves what has come, if it is what was ordered.
+    fn take(&self, pem: &str) -> Result<Arc<Served>, Refusal> {
+        let useless = |why: String| {
+            let why = format!("what the authority issued cannot be used: {why}");
+            Refusal::new(Failure::Refused, why)
+        };
+        let found = Served::of(pem.as_bytes()).map_err(|error| useless(error.to_string()))?;
+        let domains = &self.ordered.settings.domains;
+        if let Some(missing) = domains.iter().find(|domain| !found.names.contains(domain)) {
+            return Err(useless(format!("{missing} is not in it")));
+        }
+        Ok(self.ordered.serve(found))
+    }
+
+    fn succeeded(&mut self, before: &Attempts, served: &Served, pem: String) {
+        let name = self.ordered.settings.name();
+        let now = now();
+        self.ordered.issued.fetch_add(1, Ordering::Relaxed);
+        self.suggested = Suggested::default();
+        let from = served.life.renewed_after(None, i64::try_from(now).ok());
+        let (ends, from) = (date(served.life.ends), date(from));
+        let after = match before.failures {
+            0 => String::new(),
+            1 => "after 1 failed attempt ".to_owned(),
+            many => format!("after {many} failed attempts "),
+        };
+        log::info!("{name}: its certificate has come {after}and is served: it ends {ends} and is renewed from {from}");
+        if let Err(error) = self.ordered.storage.keep_certificate(&pem) {
+            log::error!(
+                "{name}: its certificate is served, but could not be written to {}: {error}. It is \
+                 tried again",
+                self.ordered.storage.certificate().display()
+            );
+            self.unsaved = Some((pem, Instant::now() + SAVED_EVERY));
+        }
+        let attempts = Attempts {
+            settings: self.settings_in_short(),
+            last: now,
+            ..Attempts::default()
+        };
+        if let Err(error) = self.ordered.keep(attempts) {
+            log::warn!("{name}: {}", self.unkept(&error).reason);
+        }
+    }
+
+    fn failed(&self, mut attempts: Attempts, refusal: Refusal, wait_until: Option<u64>) {
+        let name = self.ordered.settings.name();
+        self.ordered.failed.fetch_add(1, Ordering::Relaxed);
+        let (reason, now) = (refusal.reason, now());
+        let bits = random_bits();
+        attempts.fail(refusal.failure, reason.clone(), wait_until, now, bits);
+        let next = attempts.next_at();
+        let pause = Duration::from_secs(next.saturating_sub(now));
+        let serves = match self.ordered.served() {
+            None => "TLS connections for it fail".to_owned(),
+            Some(served) if served.life.ends <= now as i64 => {
+                "the one that is served has ended".to_owned()
+            }
+            Some(served) => format!("the one that is served ends {}", date(served.life.ends)),
+        };
+        log::error!(
+            "{name}: no certificate could be ordered: {reason}. {serves}; attempt {} is made in {}",
+            attempts.failures.saturating_add(1),
+            words(pause)
+        );
+        if let Err(error) = self.ordered.keep(attempts) {
+            let unkept = self.unkept(&error).reason;
+            if unkept != reason {
+                log::warn!("{name}: {unkept}");
+            }
+        }
+    }
+
+    /// Nothing can be written: no order is begun, since what it brings could not be kept.
+    fn cannot_keep(&self, error: &std::io::Error) {
+        self.ordered.is_answered();
+        let mut attempts = self.ordered.attempts();
+        attempts.begin(&self.settings_in_short(), now(), random_bits());
+        self.failed(attempts, self.unkept(error), None);
+    }
+
+    fn unkept(&self, error: &std::io::Error) -> Refusal {
+        let storage = self.ordered.settings.storage.display();
+        let why = format!("nothing can be written to {storage}: {error}");
+        Refusal::new(Failure::Unreachable, why)
+    }
+
+    /// Writes what could not be written before.
+    fn save(&mut self) {
+        let Some((pem, at)) = self.unsaved.take() else {
+            return;
+        };
+        if at > Instant::now() {
+            self.unsaved = Some((pem, at));
+            return;
+        }
+        match self.ordered.storage.keep_certificate(&pem) {
+            Ok(()) => log::info!(
+                "{}: its certificate is written",
+                self.ordered.settings.name()
+            ),
+            Err(_) => self.unsaved = Some((pem, Instant::now() + SAVED_EVERY)),
+        }
+    }
+
+    /// Asks the authority when it would have the certificate renewed (RFC 9773).
+    async fn ask_when_to_renew(&mut self) {
+        let again = self.suggested.ask_again;
+        if again.is_some_and(|again| again > Instant::now()) {
+            return;
+        }
+        let Some(served) = self.ordered.served() else {
+            return;
+        };
+        let Some(identifier) = &served.identifier else {
+            return;
+        };
+        // Before the question: whatever becomes of it, it is not asked again at once.
+        self.suggested.ask_again = Some(Instant::now() + SUGGESTED_EVERY);
+        let wire = Wire::new(&self.ordered.settings);
+        let desk = Desk {
+            settings: &self.ordered.settings,
+            storage: &self.ordered.storage,
+            proofs: &self.proofs,
+            wire: &wire,
+        };
+        let name = self.ordered.settings.name();
+        match timeout(PATIENCE, desk.suggestion(identifier)).await {
+            Ok(Ok(Some(suggestion))) => {
+                let pause = suggestion.ask_again;
+                let pause = pause.clamp(SUGGESTED_AT_LEAST, SUGGESTED_AT_MOST);
+                self.suggested.ask_again = Some(Instant::now() + pause);
+                self.suggested.choose(&served, suggestion.window);
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(refusal)) => {
+                log::debug!("{name}: not told when to renew: {}", refusal.reason);
+            }
+            Err(_) => log::debug!("{name}: not told in time when to renew"),
+        }
+    }
+}
+
+impl Suggested {
+    /// Any moment of the window, chosen once, unless the window has moved away from it.
+    fn choose(&mut self, served: &Served, window: (i64, i64)) {
+        let (start, end) = window;
+        let identifier = served.identifier.as_ref().map(ToString::to_string);
+        let Some(identifier) = identifier else { return };
+        let chosen = self.of(served);
+        if chosen.is_some_and(|chosen| (start..=end).contains(&chosen)) {
+            return;
+        }
+        let length = u128::try_from(end.saturating_sub(start).max(0)).unwrap_or(0);
+        let into = i64::try_from(random_bits() % (length + 1)).unwrap_or(0);
+        self.at = Some((identifier, start.saturating_add(into)));
+    }
+
+    /// When, if it was said of this certificate.
+    fn of(&self, served: &Served) -> Option<i64> {
+        let (known, at) = self.at.as_ref()?;
+        let identifier = served.identifier.as_ref()?.to_string();
+        (*known == identifier).then_some(*at)
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+fn date(seconds: i64) -> String {
+    let date = DateTime::from_timestamp(seconds, 0);
+    date.map_or_else(
+        || seconds.to_string(),
+        |date| date.to_rfc3339_opts(SecondsFormat::Secs, true),
+    )
+}
+
+/// A pause in words: `45 s`, `5 min`, `2 h 10 min`.
+fn words(pause: Duration) -> String {
+    let seconds = pause.as_secs();
+    match (seconds / 3600, seconds % 3600 / 60) {
+        (0, 0) => format!("{seconds} s"),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, 0) => format!("{hours} h"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_said_in_words() {
+        for (seconds, said) in [
+            (0, "0 s"),
+            (45, "45 s"),
+            (359, "5 min"),
+            (7_800, "2 h 10 min"),
+            (10_800, "3 h"),
+        ] {
+            assert_eq!(words(Duration::from_secs(seconds)), said);
+        }
+    }
+}

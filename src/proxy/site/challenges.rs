@@ -1,0 +1,30 @@
+//! What authorities fetch over HTTP before they issue a certificate (RFC 8555, 8.3): answered before any
+//! route and any redirect, while an order is under way. Any other path below it is the site's own.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+use pingora::proxy::Session;
+
+use crate::proxy::intake::reply;
+use crate::proxy::serving::Serving;
+use crate::segment::Answer;
+
+/// How the paths begin.
+pub(super) const CHALLENGE: &str = "/.well-known/acme-challenge/";
+
+/// The answer, if the request asks for the token of an order that is under way.
+pub(super) async fn asked(serving: &Serving, session: &Session) -> Option<Answer> {
+    let head = session.req_header();
+    let token = head.uri.path().strip_prefix(CHALLENGE)?;
+    if !matches!(head.method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let text = serving.lasting.acme.proofs().answer(token).await?;
+    let kind = HeaderValue::from_static("application/octet-stream");
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let body = Bytes::from(text);
+    Some(reply::answer(StatusCode::OK, headers, body))
+}

@@ -1,0 +1,148 @@
+//! A server with a listener for each kind of client, and what is asked of it.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use super::pebble::Pebble;
+use super::secure::{Connection, Trust};
+use super::support::recorder::refused_port;
+use super::support::running::{get, until, Running};
+
+/// Where a server will be.
+pub struct Place {
+    pub folder: tempfile::TempDir,
+    pub http: SocketAddr,
+    pub https: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+impl Place {
+    pub async fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            http: refused_port().await,
+            https: refused_port().await,
+            admin: refused_port().await,
+        }
+    }
+
+    /// One that the authority looks at.
+    pub async fn seen_by(pebble: &Pebble) -> Self {
+        let place = Self::new().await;
+        pebble.http.lead_to(place.http);
+        pebble.tls.lead_to(place.https);
+        place
+    }
+
+    /// A configuration with these certificates, a piece of YAML.
+    pub fn yaml(&self, tls: &str) -> String {
+        let (http, https, admin) = (self.http, self.https, self.admin);
+        format!(
+            "listen:\n  - {{address: \"{http}\", redirect: https, health: /up}}\n  \
+             - {{address: \"{https}\", health: /up, tls: {tls}}}\nadmin: \"{admin}\"\n\
+             projects:\n  shop: {{host: \"http://127.0.0.1:9\", api_key: phc_test}}\n\
+             routes:\n  - {{path: /hr/, segment: {{project: shop}}}}\n  \
+             - {{path: /, origin: \"http://127.0.0.1:9\"}}\n"
+        )
+    }
+
+    pub async fn start(self, tls: &str) -> Edge {
+        let yaml = self.yaml(tls);
+        let running = Running::start(self.folder.path(), &yaml, &[], self.admin).await;
+        Edge {
+            running,
+            place: self,
+        }
+    }
+}
+
+/// A server with a listener for each kind of client.
+pub struct Edge {
+    pub running: Running,
+    pub place: Place,
+}
+
+impl Edge {
+    /// Ends it, and starts it again.
+    pub async fn start_again(self, tls: &str) -> Self {
+        drop(self.running);
+        self.place.start(tls).await
+    }
+
+    /// Has it read another configuration.
+    pub fn change(&self, tls: &str) {
+        let new = self.place.folder.path().join("new.yaml");
+        std::fs::write(&new, self.place.yaml(tls)).unwrap();
+        std::fs::rename(new, &self.running.file).unwrap();
+        self.reload();
+    }
+
+    /// `hedgerow` with its configuration: what it says.
+    pub fn command(&self, name: &str) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+            .args([name, "-c"])
+            .arg(&self.running.file)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    /// Has it read its configuration again.
+    pub fn reload(&self) {
+        let id = self.running.id().to_string();
+        let sent = Command::new("kill").args(["-HUP", &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// The value of a metric.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let answer = get(self.place.admin, "/metrics").await;
+        let text = String::from_utf8(answer.body).unwrap();
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
+        let value = lines.find_map(|rest| rest.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("{name} is not in\n{text}"))
+    }
+
+    pub async fn issued(&self) -> f64 {
+        self.metric("hedgerow_acme_orders_total{outcome=\"issued\"}")
+            .await
+    }
+
+    /// A connection to a name, once there is a certificate for it.
+    pub async fn connected(&self, trust: &Trust, name: &str) -> Connection {
+        until("a certificate", || async {
+            let connection = trust.connect(self.place.https, name).await;
+            connection.map_err(|error| format!("{name}: {error}\n{}", self.running.log()))
+        })
+        .await
+    }
+
+    /// The same, where an attempt has to be made again for it.
+    pub async fn recovers(&self, trust: &Trust, name: &str) -> Connection {
+        let mut round = 0;
+        until("a certificate after a reload", || {
+            // Twenty looks a second; a reload each second.
+            round += 1;
+            if round % 20 == 1 {
+                self.reload();
+            }
+            async {
+                let connection = trust.connect(self.place.https, name).await;
+                connection.map_err(|error| format!("{name}: {error}\n{}", self.running.log()))
+            }
+        })
+        .await
+    }
+
+    pub async fn logs(&self, text: &str) -> String {
+        until("a line of the log", || async {
+            let log = self.running.log();
+            let found = log.lines().find(|line| line.contains(text));
+            found
+                .map(str::to_owned)
+                .ok_or_else(|| format!("{text:?} is not in\n{log}"))
+        })
+        .await
+    }
+}

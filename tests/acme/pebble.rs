@@ -1,0 +1,254 @@
+//! An authority for tests: Debian's `pebble`, with a name server of its own that says of every name that
+//! it is this machine.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::secure::Trust;
+use super::support::recorder::refused_port;
+use super::support::running::{until, Ended};
+use super::support::tls::Certificates;
+
+/// How often it is started: a port that was free may have been taken since.
+const TRIES: usize = 10;
+
+/// An address that leads on to another, or nowhere.
+pub struct Relay {
+    pub address: SocketAddr,
+    to: Arc<Mutex<Option<SocketAddr>>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Relay {
+    pub async fn nowhere() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let to = Arc::<Mutex<Option<SocketAddr>>>::default();
+        let known = Arc::clone(&to);
+        let accepting = tokio::spawn(async move {
+            while let Ok((mut here, _)) = listener.accept().await {
+                let to = *known.lock().unwrap();
+                let Some(to) = to else { continue };
+                tokio::spawn(async move {
+                    if let Ok(mut there) = TcpStream::connect(to).await {
+                        let _ = copy_bidirectional(&mut here, &mut there).await;
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            to,
+            accepting,
+        }
+    }
+
+    pub fn lead_to(&self, to: SocketAddr) {
+        *self.to.lock().unwrap() = Some(to);
+    }
+
+    pub fn cut(&self) {
+        *self.to.lock().unwrap() = None;
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// The authority. What it asks goes over `http` and `tls`, and what it is asked over `directory`.
+pub struct Pebble {
+    pub http: Relay,
+    pub tls: Relay,
+    pub directory: Relay,
+    certificates: Certificates,
+    folder: tempfile::TempDir,
+    extra: String,
+    variables: Vec<(&'static str, &'static str)>,
+    running: Option<(Ended, Ended)>,
+    served: SocketAddr,
+    management: SocketAddr,
+}
+
+impl Pebble {
+    /// With these further settings, as JSON that begins with a comma; nothing where it is not installed,
+    /// which is said.
+    pub async fn start(extra: &str) -> Option<Self> {
+        let plain = [("PEBBLE_WFE_NONCEREJECT", "0"), ("PEBBLE_AUTHZREUSE", "0")];
+        Self::start_with(extra, &plain).await
+    }
+
+    /// The same with these variables, which tell it how to test its clients.
+    pub async fn start_with(
+        extra: &str,
+        variables: &[(&'static str, &'static str)],
+    ) -> Option<Self> {
+        if !installed() {
+            return None;
+        }
+        let nowhere = refused_port().await;
+        let mut pebble = Self {
+            http: Relay::nowhere().await,
+            tls: Relay::nowhere().await,
+            directory: Relay::nowhere().await,
+            certificates: Certificates::new(&["localhost", "127.0.0.1"]),
+            folder: tempfile::tempdir().unwrap(),
+            extra: extra.to_owned(),
+            variables: variables.to_vec(),
+            running: None,
+            served: nowhere,
+            management: nowhere,
+        };
+        pebble.start_anew().await;
+        Some(pebble)
+    }
+
+    /// Starts it once more: it has forgotten everything.
+    pub async fn start_anew(&mut self) {
+        self.running = None;
+        for _ in 0..TRIES {
+            if self.try_start().await {
+                self.start_leading();
+                return;
+            }
+        }
+        panic!("pebble does not start: {}", self.log());
+    }
+
+    /// Lets its directory be reached again.
+    pub fn start_leading(&self) {
+        self.directory.lead_to(self.served);
+    }
+
+    async fn try_start(&mut self) -> bool {
+        let [served, management, dns, unused] = [
+            refused_port().await,
+            refused_port().await,
+            refused_port().await,
+            refused_port().await,
+        ];
+        let file = |name: &str| self.folder.path().join(name);
+        let quoted = |path: &Path| format!("\"{}\"", path.display());
+        let config = format!(
+            "{{\"pebble\":{{\"listenAddress\":\"{served}\",\"managementListenAddress\":\"{management}\",\
+             \"certificate\":{},\"privateKey\":{},\"httpPort\":{},\"tlsPort\":{}{}}}}}",
+            quoted(&self.certificates.file("certificate.pem")),
+            quoted(&self.certificates.file("key.pem")),
+            self.http.address.port(),
+            self.tls.address.port(),
+            self.extra
+        );
+        std::fs::write(file("config.json"), config).unwrap();
+        let started = |program: &str, arguments: &[&str]| {
+            let log = std::fs::File::create(file(program)).unwrap();
+            let child = Command::new(program)
+                .args(arguments)
+                // Each question at once.
+                .env("PEBBLE_VA_NOSLEEP", "1")
+                .envs(self.variables.iter().copied())
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .spawn();
+            Ended(child.unwrap())
+        };
+        let (dns, unused) = (dns.to_string(), unused.to_string());
+        let names = started(
+            "pebble-challtestsrv",
+            &[
+                "-dns01",
+                &dns,
+                "-defaultIPv4",
+                "127.0.0.1",
+                "-defaultIPv6",
+                "",
+                "-http01",
+                "",
+                "-https01",
+                "",
+                "-tlsalpn01",
+                "",
+                "-management",
+                &unused,
+            ],
+        );
+        let config = file("config.json");
+        let authority = started(
+            "pebble",
+            &["-config", config.to_str().unwrap(), "-dnsserver", &dns],
+        );
+        (self.served, self.management) = (served, management);
+        let mut running = (names, authority);
+        let dns: SocketAddr = dns.parse().unwrap();
+        for address in [served, management, dns] {
+            while TcpStream::connect(address).await.is_err() {
+                let ended = |one: &mut Ended| one.0.try_wait().unwrap().is_some();
+                if ended(&mut running.0) || ended(&mut running.1) {
+                    return false;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        self.running = Some(running);
+        true
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("pebble")).unwrap_or_default()
+    }
+
+    /// The settings that order from it, as YAML in one line; `more` begins with a comma.
+    pub fn acme(&self, storage: &Path, more: &str) -> String {
+        format!(
+            "{{acme: {{directory: \"https://{}/dir\", ca_file: \"{}\", storage: \"{}\"{more}}}}}",
+            self.directory.address,
+            self.certificates.file("ca.pem").display(),
+            storage.display()
+        )
+    }
+
+    /// Where `storage` has what comes from it.
+    pub fn folder(&self, storage: &Path) -> std::path::PathBuf {
+        storage.join(format!(
+            "127.0.0.1%3A{}%2Fdir",
+            self.directory.address.port()
+        ))
+    }
+
+    /// Trust in what it issues.
+    pub async fn trust(&self) -> Trust {
+        let own = std::fs::read(self.certificates.file("ca.pem")).unwrap();
+        let own = Trust::in_pem(&own);
+        let pem = until("its root", || async {
+            let mut connection = own.connect(self.management, "localhost").await?;
+            connection.get("/roots/0").await
+        });
+        Trust::in_pem(pem.await.as_bytes())
+    }
+}
+
+fn installed() -> bool {
+    let there = |program: &str| {
+        let mut asking = Command::new(program);
+        asking.arg("-help").stdout(Stdio::null());
+        asking.stderr(Stdio::null()).status().is_ok()
+    };
+    let found = there("pebble") && there("pebble-challtestsrv");
+    if !found {
+        println!(
+            "\n*** SKIPPED, no certificate was ordered: pebble is not installed; `make test` \
+             installs it ***"
+        );
+    }
+    found
+}

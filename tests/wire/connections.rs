@@ -1,0 +1,506 @@
+//! HTTP/2 connections that break the rules of RFC 9113, or keep them to no good end: floods, windows
+//! that never open, more streams than are allowed. What each is answered, and that memory,
+//! descriptors and ordinary clients are none the worse.
+
+use super::doors::{Doors, WAYS};
+use super::support::client::Client;
+use super::support::eventually;
+use super::support::frames::{block, fields, frame, Frames, Outcome};
+use super::support::frames::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY,
+    PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+};
+
+const PROTOCOL_ERROR: u32 = 1;
+const FLOW_CONTROL_ERROR: u32 = 3;
+const STREAM_CLOSED: u32 = 5;
+const FRAME_SIZE_ERROR: u32 = 6;
+const COMPRESSION_ERROR: u32 = 9;
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+fn head(path: &str) -> Vec<u8> {
+    block(&fields(&[
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "shop.example.com"),
+        (":path", path),
+    ]))
+}
+
+fn get(stream: u32, path: &str) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, &head(path))
+}
+
+/// A request whose body is still to come.
+fn begun(stream: u32, path: &str) -> Vec<u8> {
+    let list = fields(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "shop.example.com"),
+        (":path", path),
+    ]);
+    frame(HEADERS, END_HEADERS, stream, &block(&list))
+}
+
+fn setting(name: u8, value: u32) -> Vec<u8> {
+    let bytes = value.to_be_bytes();
+    frame(SETTINGS, 0, 0, &[&[0, name], &bytes[..]].concat())
+}
+
+fn update(stream: u32, more: u32) -> Vec<u8> {
+    frame(WINDOW_UPDATE, 0, stream, &more.to_be_bytes())
+}
+
+/// What is sent, and what becomes of its first stream.
+type Row = (&'static str, Vec<Vec<u8>>, &'static [Outcome]);
+
+fn rows() -> Vec<Row> {
+    use Outcome::{GoAway, Reset, Status};
+    const PROTOCOL: &[Outcome] = &[GoAway(PROTOCOL_ERROR)];
+    // The library names the general error for some that have a name of their own (h2 0.4).
+    const SIZE: &[Outcome] = &[GoAway(FRAME_SIZE_ERROR), GoAway(PROTOCOL_ERROR)];
+    const FLOW: &[Outcome] = &[GoAway(FLOW_CONTROL_ERROR), GoAway(PROTOCOL_ERROR)];
+    const COMPRESSION: &[Outcome] = &[GoAway(COMPRESSION_ERROR), GoAway(PROTOCOL_ERROR)];
+    const WELL: &[Outcome] = &[Status(200)];
+    let open = || begun(1, "/shelf");
+    vec![
+        (
+            "an unknown frame",
+            vec![frame(0xbe, 0xff, 0, b"what"), get(1, "/shelf")],
+            WELL,
+        ),
+        (
+            "a leave-taking in mid-upload",
+            vec![
+                open(),
+                frame(GOAWAY, 0, 0, &[0; 8]),
+                frame(DATA, END_STREAM, 1, b"x"),
+            ],
+            WELL,
+        ),
+        (
+            "priorities in a ring",
+            vec![
+                frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 9]),
+                frame(PRIORITY, 0, 3, &[0, 0, 0, 5, 9]),
+                frame(PRIORITY, 0, 5, &[0, 0, 0, 1, 9]),
+                get(1, "/shelf"),
+            ],
+            WELL,
+        ),
+        (
+            "a stream that depends on itself",
+            vec![open(), frame(PRIORITY, 0, 1, &[0, 0, 0, 1, 9])],
+            &[Reset(PROTOCOL_ERROR), GoAway(PROTOCOL_ERROR)],
+        ),
+        (
+            "a head that depends on itself",
+            vec![frame(
+                HEADERS,
+                END_HEADERS | END_STREAM | 0x20,
+                1,
+                &[&[0, 0, 0, 1, 9], &head("/shelf")[..]].concat(),
+            )],
+            &[Reset(PROTOCOL_ERROR), GoAway(PROTOCOL_ERROR)],
+        ),
+        (
+            "a short priority",
+            vec![open(), frame(PRIORITY, 0, 1, &[0, 0, 0, 3])],
+            SIZE,
+        ),
+        (
+            "a priority of no stream",
+            vec![frame(PRIORITY, 0, 0, &[0, 0, 0, 3, 9])],
+            PROTOCOL,
+        ),
+        ("DATA of no stream", vec![frame(DATA, 0, 0, b"x")], PROTOCOL),
+        (
+            "DATA of a stream that is none",
+            vec![frame(DATA, 0, 5, b"x")],
+            PROTOCOL,
+        ),
+        (
+            "HEADERS of no stream",
+            vec![frame(HEADERS, END_HEADERS | END_STREAM, 0, &head("/shelf"))],
+            PROTOCOL,
+        ),
+        (
+            "HEADERS of a server's stream",
+            vec![get(2, "/shelf")],
+            PROTOCOL,
+        ),
+        (
+            "HEADERS of a stream that has passed",
+            vec![get(5, "/shelf"), get(3, "/shelf")],
+            &[GoAway(PROTOCOL_ERROR), GoAway(STREAM_CLOSED)],
+        ),
+        (
+            "padding longer than its frame",
+            vec![frame(
+                HEADERS,
+                END_HEADERS | END_STREAM | 8,
+                1,
+                &[200, 0, 0],
+            )],
+            PROTOCOL,
+        ),
+        (
+            "DATA with padding longer than it",
+            vec![open(), frame(DATA, 8, 1, &[9, 0, 0])],
+            PROTOCOL,
+        ),
+        (
+            "SETTINGS of a stream",
+            vec![frame(SETTINGS, 0, 1, &[])],
+            PROTOCOL,
+        ),
+        (
+            "SETTINGS of an odd length",
+            vec![frame(SETTINGS, 0, 0, &[0; 5])],
+            SIZE,
+        ),
+        (
+            "an ACK with settings",
+            vec![frame(SETTINGS, ACK, 0, &[0; 6])],
+            SIZE,
+        ),
+        ("ENABLE_PUSH of 2", vec![setting(2, 2)], PROTOCOL),
+        ("a window of 2^31", vec![setting(4, 1 << 31)], FLOW),
+        ("a frame size of 1", vec![setting(5, 1)], PROTOCOL),
+        ("a frame size of 2^24", vec![setting(5, 1 << 24)], PROTOCOL),
+        (
+            "a window that overflows by settings",
+            vec![
+                open(),
+                update(1, 0x7fff_ffff - 65_535),
+                setting(4, 0x7fff_ffff),
+            ],
+            FLOW,
+        ),
+        (
+            "PING of an odd length",
+            vec![frame(PING, 0, 0, &[0; 7])],
+            SIZE,
+        ),
+        (
+            "PING of a stream",
+            vec![frame(PING, 0, 1, &[0; 8])],
+            PROTOCOL,
+        ),
+        ("an update of nothing", vec![update(0, 0)], PROTOCOL),
+        (
+            "a stream's update of nothing",
+            vec![open(), update(1, 0)],
+            &[Reset(PROTOCOL_ERROR), GoAway(PROTOCOL_ERROR)],
+        ),
+        (
+            "an update that overflows",
+            vec![update(0, 0x7fff_ffff)],
+            FLOW,
+        ),
+        (
+            "a stream's update that overflows",
+            vec![open(), update(1, 0x7fff_ffff)],
+            &[Reset(FLOW_CONTROL_ERROR), GoAway(FLOW_CONTROL_ERROR)],
+        ),
+        (
+            "an update of an odd length",
+            vec![frame(WINDOW_UPDATE, 0, 0, &[0; 3])],
+            SIZE,
+        ),
+        (
+            "an update of a stream that is none",
+            vec![update(7, 1)],
+            PROTOCOL,
+        ),
+        (
+            "a reset of a stream that is none",
+            vec![frame(RST_STREAM, 0, 7, &[0, 0, 0, 8])],
+            PROTOCOL,
+        ),
+        (
+            "a reset of no stream",
+            vec![frame(RST_STREAM, 0, 0, &[0, 0, 0, 8])],
+            PROTOCOL,
+        ),
+        (
+            "a reset of an odd length",
+            vec![open(), frame(RST_STREAM, 0, 1, &[0; 3])],
+            SIZE,
+        ),
+        (
+            "a client's promise",
+            vec![
+                open(),
+                frame(
+                    PUSH_PROMISE,
+                    END_HEADERS,
+                    1,
+                    &[&[0, 0, 0, 2], &head("/shelf")[..]].concat(),
+                ),
+            ],
+            PROTOCOL,
+        ),
+        (
+            "a frame that is too large",
+            vec![open(), frame(DATA, 0, 1, &[0; 16_385])],
+            SIZE,
+        ),
+        (
+            "a continuation of nothing",
+            vec![frame(CONTINUATION, END_HEADERS, 1, &head("/shelf"))],
+            PROTOCOL,
+        ),
+        (
+            "a frame within a head",
+            vec![
+                frame(HEADERS, END_STREAM, 1, &head("/shelf")),
+                frame(PING, 0, 0, &[0; 8]),
+            ],
+            PROTOCOL,
+        ),
+        (
+            "a continuation of another stream",
+            vec![
+                frame(HEADERS, END_STREAM, 1, &head("/shelf")[..9]),
+                frame(CONTINUATION, END_HEADERS, 3, &head("/shelf")[9..]),
+            ],
+            PROTOCOL,
+        ),
+        (
+            "a head in two frames",
+            vec![
+                frame(HEADERS, END_STREAM, 1, &head("/shelf")[..9]),
+                frame(CONTINUATION, END_HEADERS, 1, &head("/shelf")[9..]),
+            ],
+            WELL,
+        ),
+        (
+            "a field that is in no table",
+            vec![frame(
+                HEADERS,
+                END_HEADERS | END_STREAM,
+                1,
+                &[0xff, 0x80, 0x7f],
+            )],
+            COMPRESSION,
+        ),
+        (
+            "a text that is cut short",
+            vec![frame(
+                HEADERS,
+                END_HEADERS | END_STREAM,
+                1,
+                &[0x10, 0x7f, 0x10, b'a'],
+            )],
+            COMPRESSION,
+        ),
+        (
+            "a code that is none",
+            vec![frame(
+                HEADERS,
+                END_HEADERS | END_STREAM,
+                1,
+                &[0x10, 0x84, 0xff, 0xff, 0xff, 0xff, 0x01, b'a'],
+            )],
+            COMPRESSION,
+        ),
+        (
+            "a number that overflows",
+            vec![frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0xff; 16])],
+            COMPRESSION,
+        ),
+        (
+            "a table larger than allowed",
+            vec![frame(
+                HEADERS,
+                END_HEADERS | END_STREAM,
+                1,
+                &[&[0x3f, 0xe1, 0xff, 0x7f], &head("/shelf")[..]].concat(),
+            )],
+            COMPRESSION,
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_broken_frame_gets_the_error_that_the_rfc_names() {
+    let doors = Doors::open().await;
+    let mut ordinary = doors.ordinary().await;
+    let mut wrong = Vec::new();
+    for way in WAYS {
+        for (name, sent, wanted) in rows() {
+            let mut frames = doors.frames(way).await;
+            frames.send(&sent.concat()).await;
+            let outcome = frames.outcome(1).await;
+            if !wanted.contains(&outcome) {
+                wrong.push(format!("{name} over {way:?}: {outcome:?}, not {wanted:?}"));
+            }
+        }
+        if let Err(trouble) = ordinary.served().await {
+            wrong.push(format!("over {way:?}: {trouble}"));
+        }
+    }
+    // What is no greeting at all, where HTTP/2 may be spoken.
+    for bytes in [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nno settings at all"[..],
+        b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+        b"PRI * HTTP/1.1\r\n\r\n",
+    ] {
+        let mut client = Client::connect(doors.h2c()).await;
+        client.send(bytes).await;
+        client.half_close().await;
+        let said = client.rest().await;
+        let text = String::from_utf8_lossy(&said);
+        if text.contains(" 200 ") {
+            wrong.push(format!("{:?}: {text}", String::from_utf8_lossy(bytes)));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of them:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+/// Sends this again and again, and reads nothing; how the connection ends, if it does.
+async fn flood(frames: &mut Frames, piece: &[u8], times: usize) -> bool {
+    for _ in 0..times {
+        if !frames.send_all(piece).await {
+            return true;
+        }
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
+    let doors = Doors::open().await;
+    let mut ordinary = doors.ordinary().await;
+    ordinary.served().await.expect("before");
+    let (memory, descriptors) = (doors.running.memory(), doors.descriptors());
+    let mut wrong = Vec::new();
+    for way in WAYS {
+        // Endless heads: a head that no frame ends, and one that is too long.
+        let mut frames = doors.frames(way).await;
+        let field = block(&fields(&[("a", &"x".repeat(4_000))]));
+        frames
+            .send(&frame(HEADERS, END_STREAM, 1, &head("/shelf")))
+            .await;
+        flood(&mut frames, &frame(CONTINUATION, 0, 1, &field), 10_000).await;
+        let outcome = frames.outcome(1).await;
+        if !matches!(
+            outcome,
+            Outcome::GoAway(ENHANCE_YOUR_CALM | COMPRESSION_ERROR | PROTOCOL_ERROR)
+                | Outcome::Closed
+                | Outcome::Status(431)
+        ) {
+            wrong.push(format!("an endless head over {way:?}: {outcome:?}"));
+        }
+        let mut frames = doors.frames(way).await;
+        frames
+            .send(&frame(HEADERS, END_STREAM, 1, &head("/shelf")))
+            .await;
+        flood(&mut frames, &frame(CONTINUATION, 0, 1, b""), 100_000).await;
+        let outcome = frames.outcome(1).await;
+        if !matches!(
+            outcome,
+            Outcome::GoAway(ENHANCE_YOUR_CALM | COMPRESSION_ERROR | PROTOCOL_ERROR)
+                | Outcome::Closed
+        ) {
+            wrong.push(format!("empty continuations over {way:?}: {outcome:?}"));
+        }
+        let mut frames = doors.frames(way).await;
+        let field = block(&fields(&[("a", &"x".repeat(16_000))]));
+        let long = [
+            frame(HEADERS, END_STREAM, 1, &head("/shelf")),
+            frame(CONTINUATION, 0, 1, &field).repeat(4),
+            frame(CONTINUATION, END_HEADERS, 1, &field),
+        ];
+        frames.send(&long.concat()).await;
+        let outcome = frames.outcome(1).await;
+        if outcome != Outcome::Status(431) {
+            wrong.push(format!(
+                "a list of 80 kB over {way:?}: {outcome:?}, not 431"
+            ));
+        }
+        // A little that becomes much: a long field in the table, and again and again out of it.
+        let mut frames = doors.frames(way).await;
+        let mut bomb = head("/shelf");
+        bomb.extend([0x40, 1, b'a', 127, 0x81, 0x1e]);
+        bomb.extend(b"x".repeat(4_000));
+        bomb.extend(b"\xbe".repeat(12_000));
+        frames
+            .send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &bomb))
+            .await;
+        let outcome = frames.outcome(1).await;
+        let calm = Outcome::GoAway(ENHANCE_YOUR_CALM);
+        if outcome != Outcome::Status(431) && outcome != calm {
+            wrong.push(format!(
+                "48 MB out of 16 kB over {way:?}: {outcome:?}, not 431"
+            ));
+        }
+        // Streams that are opened and given up at once.
+        let mut frames = doors.frames(way).await;
+        let mut stream = 1;
+        let mut gone = false;
+        while stream < 20_000 && !gone {
+            let pair = [
+                get(stream, "/shelf"),
+                frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]),
+            ];
+            gone = flood(&mut frames, &pair.concat(), 1).await;
+            stream += 2;
+        }
+        let outcome = frames.outcome(stream).await;
+        if !matches!(
+            outcome,
+            Outcome::GoAway(ENHANCE_YOUR_CALM) | Outcome::Closed
+        ) {
+            wrong.push(format!("rapid resets over {way:?}: {outcome:?}"));
+        }
+        // What has to be answered, by a client that reads nothing.
+        let ping = frame(PING, 0, 0, &[7; 8]).repeat(100);
+        let settings = setting(4, 65_535).repeat(100);
+        let empty = [begun(1, "/hr/v1/track"), frame(DATA, 0, 1, b"").repeat(100)].concat();
+        let priorities = frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 9]).repeat(100);
+        let tiny = update(0, 1).repeat(100);
+        for (name, first, piece) in [
+            ("pings", Vec::new(), ping),
+            ("settings", Vec::new(), settings),
+            ("empty DATA", empty, frame(DATA, 0, 1, b"").repeat(100)),
+            ("priorities", Vec::new(), priorities),
+            ("updates of one byte", Vec::new(), tiny),
+        ] {
+            let mut frames = doors.frames(way).await;
+            frames.send(&first).await;
+            let flooding = tokio::time::timeout(
+                std::time::Duration::from_secs(3),
+                flood(&mut frames, &piece, 2_000),
+            );
+            // It may end the connection, take all of it, or read no further: never store it.
+            let ended = flooding.await;
+            if let Err(trouble) = ordinary.served().await {
+                wrong.push(format!("beside {name} over {way:?} ({ended:?}): {trouble}"));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of them:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    let after = doors.running.memory();
+    assert!(
+        after < memory + 64 * 1024,
+        "{memory} kB before, {after} kB now"
+    );
+    eventually("the connections end with their clients", || {
+        // Some to the site may wait for the next request.
+        (doors.descriptors() < descriptors + 40).then_some(())
+    })
+    .await;
+    ordinary.served().await.expect("after");
+}
