@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::library::{self, LibraryFiles};
 use super::listeners::is_ours;
 use super::listeners::Listener;
-use super::model::{Action, OriginServer, Project, Route};
+use super::model::{Action, Project, Route};
 use super::path_prefix::PathPrefix;
 use super::projects::Declared;
 use super::reader::{Field, Reader, Section};
@@ -64,7 +64,7 @@ pub struct PostHogJs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// In the order of the file.
-    pub servers: Vec<OriginServer>,
+    pub servers: Vec<Host>,
     /// The Segment route whose snippet goes into the site's pages.
     pub inject: Option<PathPrefix>,
     /// How it is found out that a server is away; only where there are several.
@@ -361,7 +361,7 @@ pub(super) fn origin<'n>(
                         reader.wrong(path, "expected a path that begins with /");
                     }
                     let mixed = servers.as_ref().is_some_and(|servers| {
-                        let secure = |server: &&OriginServer| server.scheme == Scheme::Https;
+                        let secure = |server: &&Host| server.scheme() == Scheme::Https;
                         let count = servers.iter().filter(secure).count();
                         count != 0 && count != servers.len()
                     });
@@ -425,11 +425,7 @@ pub(super) fn check_inject(
     }
 }
 
-fn servers(
-    reader: &mut Reader<'_>,
-    field: &Field<'_>,
-    listen: &[Listener],
-) -> Option<Vec<OriginServer>> {
+fn servers(reader: &mut Reader<'_>, field: &Field<'_>, listen: &[Listener]) -> Option<Vec<Host>> {
     const EXPECTED: &str = "a URL such as http://127.0.0.1:3000";
     let entries = field.each();
     if entries.is_empty() {
@@ -445,11 +441,7 @@ fn servers(
                 if is_ours(listen, host.name(), host.port()) {
                     reader.wrong(entry, "this is one of our own listeners");
                 }
-                servers.push(OriginServer {
-                    scheme: host.scheme(),
-                    name: host.name().to_owned(),
-                    port: host.port(),
-                });
+                servers.push(host);
             }
             Ok(_) => reader.wrong(entry, format!("expected {EXPECTED}, without a path")),
             Err(_) => reader.wrong(entry, format!("expected {EXPECTED}")),

@@ -57,8 +57,8 @@ pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
 pub use listeners::{Certificate, H2c, Listener, Redirect, Tls};
 pub use marks::Marks;
 pub use model::{
-    Action, BodyRate, CaFile, Config, Delivery, Limits, OriginServer, Project, Route, Server,
-    Spool, UpstreamHttp, Watching,
+    Action, BodyRate, CaFile, Config, Delivery, Limits, Project, Route, Server, Spool,
+    UpstreamHttp, Watching,
 };
 pub use outline::{Outline, SealedOutline};
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};

@@ -16,7 +16,7 @@ use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
 use crate::admin::LiveView;
-use crate::posthog::{ApiKey, Host, Scheme};
+use crate::posthog::{ApiKey, Host};
 use crate::rewrite::enrich::session::posthog_js_cookie_name;
 use crate::rewrite::{Bounds, Mapping, Recipient};
 use crate::segment::WriteKeys;
@@ -183,31 +183,6 @@ pub enum Action {
     PostHog(PostHogJs),
     /// The site itself.
     Origin(Origin),
-}
-
-/// One server of a site.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OriginServer {
-    /// Plain or TLS.
-    pub scheme: Scheme,
-    /// Its name or address, lower case, IPv6 without brackets. Never empty.
-    pub name: String,
-    /// Its port.
-    pub port: u16,
-}
-
-impl fmt::Display for OriginServer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        if self.name.contains(':') {
-            write!(formatter, "{scheme}://[{}]:{}", self.name, self.port)
-        } else {
-            write!(formatter, "{scheme}://{}:{}", self.name, self.port)
-        }
-    }
 }
 
 /// Bounds on bodies, in bytes.

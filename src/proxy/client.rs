@@ -2,7 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use http::HeaderName;
 use ipnet::IpNet;
+
+/// Whose request it is, as the proxies on its way say.
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Which host it asked the first of them for.
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// How it came to each of them.
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The client's address.
 ///

@@ -10,8 +10,7 @@ mod acme;
 #[cfg(not(feature = "acme"))]
 #[path = "acme/off.rs"]
 mod acme;
-mod build_error;
-mod builder;
+mod build;
 mod client;
 mod first_party;
 mod intake;
@@ -21,44 +20,33 @@ mod listen;
 mod operator;
 mod outbound;
 mod random;
+mod routes;
+mod serving;
 mod site;
 mod spool;
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use pingora::proxy::Session;
-use pingora::tls::RootCertStore;
 
-use crate::admin::{Admin, CertificateState, Requests};
-use crate::config::{Action, Config, Route, RouteTable};
-use crate::rewrite::Rewriter;
+use crate::config::{Action, Config, Route};
 
-use acme::Acme;
-use first_party::files::Files;
-use first_party::posthog::Passed;
-use intake::account::Accounts;
-use intake::group::Gathering;
+use build::{check_authorities, NO_AUTHORITIES};
+use first_party::relay::Relay;
+use intake::exchange::{authority, Framed};
+use intake::intercept::Intake;
 use life::compile::Lasting;
-use life::reload::Reloads;
-use limits::budget::Budget;
-use limits::connection_limits::ConnectionLimits;
-use limits::rates::Rates;
-use operator::log_limit::LogLimit;
-use operator::watcher::Counters;
-use outbound::culprits::Cautions;
-use outbound::pools::Pools;
 use outbound::sender::Destination;
 use random::random_bits;
-use spool::backlog::Backlog;
+use routes::Does;
+use serving::Serving;
 
 pub use crate::admin::Forwarded as ForwardCounts;
-pub use build_error::BuildError;
-pub use builder::Builder;
+pub use build::{BuildError, Builder};
 pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
 pub use life::descriptors::allow_descriptors;
 pub use life::reload::{ConfigFile, ReloadError};
@@ -73,13 +61,6 @@ pub use operator::serve::{accepted, serve, Plain};
 pub use operator::watcher::{Counts, Observer};
 pub use site::origin::Balancer;
 pub use site::{Context, Site};
-
-/// How long a client's connection waits for its next request, unless told otherwise.
-const IDLE: Duration = Duration::from_secs(60);
-/// How long a client may take nothing of its answer, unless told otherwise.
-const UNREAD: Duration = Duration::from_secs(120);
-/// How long the head of a request to the operator's own listeners may take.
-const HEAD: Duration = Duration::from_secs(30);
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
 ///
@@ -109,48 +90,9 @@ pub struct Hedgerow {
 }
 
 /// What all clones share: the configuration of the moment, and what outlives it.
-struct Shared {
-    current: ArcSwap<Inner>,
-    lasting: Lasting,
-}
-
-/// One configuration at work. A request holds the one that it began with.
-struct Inner {
-    /// Certificates that are ordered.
-    acme: Arc<Acme>,
-    config: Arc<Config>,
-    /// Which of its routes a request is on.
-    route_table: RouteTable,
-    rewriter: Arc<Rewriter>,
-    destinations: Arc<Destinations>,
-    backlog: Option<Arc<Backlog>>,
-    /// By the name of the project, where its requests leave together.
-    gathering: HashMap<String, Arc<Gathering>>,
-    /// By the number of the route.
-    files: HashMap<usize, Files>,
-    /// By the number of the route: those that pass posthog-js through.
-    passed: HashMap<usize, Arc<Passed>>,
-    budget: Arc<Budget>,
-    counters: Arc<Counters>,
-    /// The connections of clients, where the listeners are ours.
-    connection_limits: Arc<ConnectionLimits>,
-    requests: Requests,
-    /// Those that the listeners serve, as they were when this was built.
-    certificates: Vec<CertificateState>,
-    cautions: Arc<Cautions>,
-    log_limit: Arc<LogLimit>,
-    observer: Option<Arc<dyn Observer>>,
-    admin: Option<Arc<Admin>>,
-    idle_seconds: u64,
-    /// How long a client may take nothing of its answer.
-    unread: Duration,
-    clock: Clock,
-    /// Whether the server that this is in leaves: connections end with the next answer.
-    leaving: Arc<AtomicBool>,
-    accounts: Arc<Accounts>,
-    rates: Arc<Rates>,
-    reloads: Arc<Reloads>,
-    pools: Pools,
+pub(crate) struct Shared {
+    current: ArcSwap<Serving>,
+    lasting: Arc<Lasting>,
 }
 
 /// Projects as places to send batches to, by name.
@@ -196,32 +138,29 @@ impl Hedgerow {
     /// When PostHog's answer to posthog-js breaks off in its middle, so that the connection ends
     /// with it. Whatever else happens to a request of ours is answered here.
     pub async fn intercept(&self, session: &mut Session) -> pingora::Result<bool> {
-        if self.calls(session).await? {
-            return Ok(true);
-        }
-        let inner = self.current();
-        if inner.passed.is_empty() {
-            return Ok(false);
-        }
+        let serving = self.current();
+        self.begin(&serving);
         let head = session.req_header();
-        let (authority, path) = (intake::intercept::authority(head), head.uri.path());
-        let Some((number, tail)) = inner.route_table.find(authority, path) else {
+        let (authority, path) = (authority(head), head.uri.path());
+        let Some((route, tail)) = serving.routes.find(authority, path) else {
             return Ok(false);
         };
-        let Some(passed) = inner.passed.get(&number) else {
-            return Ok(false);
-        };
-        let tail = tail.to_owned();
-        // Boxed: a call of Segment's goes without the room that this needs.
-        Box::pin(inner.relay(session, number, passed, &tail)).await?;
+        let tail_at = path.len() - tail.len();
+        match &route.does {
+            Does::Origin => return Ok(false),
+            Does::Segment(segment) => {
+                let intake = Intake::new(&serving, segment, route.number);
+                let mut exchange = Framed::new(session, &serving);
+                intake.serve(&mut exchange, tail_at).await;
+            }
+            Does::PostHog(passed) => {
+                let relay = Relay::new(&serving, passed, route);
+                let tail = tail.to_owned();
+                // Boxed: a call of Segment's goes without the room that this needs.
+                Box::pin(relay.answer(session, &tail)).await?;
+            }
+        }
         Ok(true)
-    }
-
-    /// The same for Segment's calls alone.
-    async fn calls(&self, session: &mut Session) -> pingora::Result<bool> {
-        self.start_replay();
-        let inner = self.current();
-        inner.intercept(session).await
     }
 
     /// Begins to send what waits in the spool, on the current Tokio runtime. The first
@@ -229,7 +168,16 @@ impl Hedgerow {
     /// earlier process left goes out without waiting for a request, calls this. Does nothing
     /// without a spool, or when it has begun already.
     pub fn start_replay(&self) {
-        self.start_sampling();
+        self.begin(&self.current());
+    }
+
+    /// Begins what runs beside the requests of a configuration, once.
+    fn begin(&self, serving: &Serving) {
+        if serving.begun.load(Ordering::Relaxed) {
+            return;
+        }
+        serving.begun.store(true, Ordering::Relaxed);
+        self.start_sampling(serving);
         if let Some(backlog) = &self.shared.lasting.backlog {
             backlog.start();
         }
@@ -248,7 +196,7 @@ impl Hedgerow {
         Arc::clone(&self.current().config)
     }
 
-    fn current(&self) -> Arc<Inner> {
+    fn current(&self) -> Arc<Serving> {
         self.shared.current.load_full()
     }
 
@@ -298,35 +246,6 @@ impl std::fmt::Debug for Hedgerow {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Hedgerow").finish_non_exhaustive()
     }
-}
-
-/// A file without certificates: nothing is verified with it, because it is only used for hosts
-/// without TLS, whose machine may have no certificates at all.
-const NO_AUTHORITIES: &str = "/dev/null";
-
-/// Whether the file, or else the machine, has certificates to verify `host` with.
-fn check_authorities(file: Option<&Path>, host: &str) -> Result<(), BuildError> {
-    let refuse = |reason: String| match file {
-        Some(path) => BuildError::CaFile {
-            host: host.to_owned(),
-            path: path.to_owned(),
-            reason,
-        },
-        None => BuildError::Authorities {
-            host: host.to_owned(),
-            reason,
-        },
-    };
-    let mut store = RootCertStore::empty();
-    match file {
-        Some(file) => pingora::tls::load_ca_file_into_store(file, &mut store),
-        None => pingora::tls::load_platform_certs_incl_env_into_store(&mut store),
-    }
-    .map_err(|error| refuse(error.to_string()))?;
-    if store.is_empty() && file != Some(Path::new(NO_AUTHORITIES)) {
-        return Err(refuse("none were found".to_owned()));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

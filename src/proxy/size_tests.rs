@@ -4,6 +4,7 @@ use std::mem::size_of_val;
 use std::path::Path;
 
 use pingora::proxy::Session;
+use tokio::io::AsyncWriteExt;
 
 use crate::config::Environment;
 use crate::delivery::Encoding;
@@ -21,13 +22,22 @@ fn hedgerow() -> Hedgerow {
 #[tokio::test]
 async fn a_requests_future_stays_small() {
     let hedgerow = hedgerow();
-    let (stream, _other) = tokio::io::duplex(64);
+    let (stream, mut other) = tokio::io::duplex(1024);
+    let asked = b"POST /hr/t HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+    other.write_all(asked).await.unwrap();
     let mut session = Session::new_h1(Box::new(stream));
-    let inner = hedgerow.current();
-    let destination = inner.destinations.get("shop").unwrap();
+    session.read_request().await.unwrap();
+    let serving = hedgerow.current();
+    let destination = serving.destinations.get("shop").unwrap();
     let body = bytes::Bytes::new();
     let delivery = size_of_val(&destination.deliver(&body, Encoding::Identity, None));
-    let request = size_of_val(&inner.intercept(&mut session));
+    let (route, _) = serving.routes.find(None, "/hr/").unwrap();
+    let Does::Segment(segment) = &route.does else {
+        panic!("the route takes no calls");
+    };
+    let intake = Intake::new(&serving, segment, route.number);
+    let mut exchange = Framed::new(&mut session, &serving);
+    let request = size_of_val(&intake.serve(&mut exchange, 4));
     assert!(delivery < 3 << 10, "{delivery} bytes for a delivery");
     assert!(request < 7 << 10, "{request} bytes in all");
 }

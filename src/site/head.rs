@@ -119,6 +119,15 @@ impl Head<'_> {
     }
 }
 
+/// Whether the target is a path, and the host one, that [`Head::check`] has nothing to say against.
+pub fn is_plain(target: &[u8], host: &[u8]) -> bool {
+    let end = target.iter().position(|byte| *byte == b'?');
+    let path = target
+        .get(..end.unwrap_or(target.len()))
+        .unwrap_or_default();
+    path.starts_with(b"/") && !target.contains(&b'#') && !has_dot_segment(path) && is_host(host)
+}
+
 /// The authority and the rest of a request target; none for what is no target of a request to a
 /// server. An `https` target over a connection without TLS is taken as well: the host counts.
 pub fn split_target(target: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {

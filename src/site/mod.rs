@@ -28,7 +28,7 @@ mod unanswered;
 
 pub use layout::{Layout, LayoutError, SiteFile};
 pub use library::{
-    Asset, CachePolicy, Library, LibraryError, Served, Sha256, Sha256Error, LARGEST_ARCHIVE,
+    Asset, CachePolicy, Library, LibraryError, Sha256, Sha256Error, LARGEST_ARCHIVE,
 };
 pub use page_sessions::PageSessions;
 pub use path_names::{PathNames, PathNamesError};

@@ -141,7 +141,7 @@ fn the_table_shows_each_route_and_where_it_leads() {
     for expected in [
         "1 any /hr/ segment europe https://eu.i.posthog.com 1",
         "1 any /hr/ segment shop https://us.i.posthog.com 2",
-        "2 blog.example.com / origin - https://one.internal:443 -",
+        "2 blog.example.com / origin - https://one.internal -",
         "3 shop.example.com /api/ origin - http://127.0.0.1:3000 -",
         "3 shop.example.com /api/ origin - http://[::1]:3001 -",
         "4 shop.example.com / origin - http://127.0.0.1:4000 -",

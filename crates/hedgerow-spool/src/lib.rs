@@ -61,4 +61,4 @@ pub use store::{
     Availability, Clock, Counters, DeadLetter, Gauge, Gauges, Lead, Leadership, PeekLimit, Peeked,
     Position, QueuedEvent, Refusal, Rest, Store,
 };
-pub use upstream::{Encoding, OutgoingBatch, Upstream, Verdict};
+pub use upstream::{Encoding, OutgoingBatch, Says, Upstream, Verdict};

@@ -32,6 +32,35 @@ pub enum Encoding {
     Gzip,
 }
 
+/// What PostHog's status says of a batch (posthog-ingestion 1.7 and 1.8). All that becomes of batches
+/// and of their clients follows from this one table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    /// PostHog has it.
+    Yes,
+    /// Something in the body is refused, and will be again.
+    Refused,
+    /// The project key is not taken. The events are good, and wait until that is put right.
+    KeyRefused,
+    /// It may be taken in a moment.
+    Busy,
+    /// PostHog's ingestion does not speak like this: a wrong region, or a page of another proxy.
+    Other,
+}
+
+impl Says {
+    /// What this status says.
+    pub fn of(status: u16) -> Self {
+        match status {
+            200..=299 => Self::Yes,
+            400 | 413 => Self::Refused,
+            401 | 403 => Self::KeyRefused,
+            408 | 429 | 500..=599 => Self::Busy,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -49,29 +78,29 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The verdict of a status (posthog-ingestion 1.7 and 1.8): 200 to 299 is yes, 400 and 413 are
-    /// about the body. All else is about the moment or the set-up (a wrong key, a wrong region, a
-    /// page of another proxy): the events are good, and wait until it is put right.
+    /// The verdict of a status: what is not refused for good waits.
     ///
     /// `answer` is the start of the answer's body, without the keys that it may repeat; its first 200
     /// characters are kept as the reason.
     pub fn of_status(status: u16, answer: &str, retry_after: Option<Duration>) -> Self {
-        let reason = || -> String {
-            let line = answer.lines().next().unwrap_or_default().trim();
-            let line = line.chars().filter(|character| !character.is_control());
-            line.take(REASON).collect()
-        };
-        match status {
-            200..=299 => Self::Accepted,
-            400 | 413 => Self::RefusedForGood(Refusal {
-                status,
-                reason: reason(),
-            }),
-            _ => Self::TryLater {
+        match Says::of(status) {
+            Says::Yes => Self::Accepted,
+            Says::Refused => Self::refused(status, answer),
+            Says::KeyRefused | Says::Busy | Says::Other => Self::TryLater {
                 retry_after,
                 why: format!("status {status}"),
             },
         }
+    }
+
+    /// A refusal for good with this status; of the answer as in [`of_status`](Self::of_status).
+    pub fn refused(status: u16, answer: &str) -> Self {
+        let line = answer.lines().next().unwrap_or_default().trim();
+        let line = line.chars().filter(|character| !character.is_control());
+        Self::RefusedForGood(Refusal {
+            status,
+            reason: line.take(REASON).collect(),
+        })
     }
 }
 

@@ -5,22 +5,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{Method, StatusCode};
-use pingora::http::RequestHeader;
-use pingora::proxy::Session;
 
-use crate::config::{Project, SegmentFiles};
+use crate::config::SegmentFiles;
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::segment::{Answer, Cors, Refusal, Reply, WriteKey, WriteKeys};
-use crate::site::{
-    merge_account, PageProtocol, PageSessions, RequestHost, Served, Settings, SiteFile,
-};
+use crate::site::{merge_account, PageProtocol, PageSessions, RequestHost, Settings, SiteFile};
 
+use crate::proxy::client::X_FORWARDED_HOST;
 use crate::proxy::first_party::library::Script;
 use crate::proxy::intake::account::Account;
-use crate::proxy::intake::intercept::authority;
-use crate::proxy::intake::visitor::Word;
-use crate::proxy::{client, BuildError, Inner};
+use crate::proxy::intake::reply;
+use crate::proxy::intake::visitor::{Caller, Trust, Word};
+use crate::proxy::BuildError;
 
 /// What a Segment route serves besides calls.
 pub(crate) struct Files {
@@ -30,7 +28,7 @@ pub(crate) struct Files {
 }
 
 /// How the browser reached us.
-struct Home {
+pub(crate) struct Home {
     host: RequestHost,
     protocol: PageProtocol,
     kept_by: KeptBy,
@@ -86,7 +84,7 @@ impl Files {
     }
 
     /// A script or a chunk; `None` where there is none.
-    fn served(&self, head: &RequestHeader, file: SiteFile<'_>) -> Option<Answer> {
+    fn served(&self, headers: &HeaderMap, file: SiteFile<'_>) -> Option<Answer> {
         let Some(library) = self.script.as_ref()?.get() else {
             return Some(not_yet());
         };
@@ -95,18 +93,57 @@ impl Files {
             SiteFile::Chunk { name } => library.chunk(name)?,
             _ => return None,
         };
-        let accepted = joined(&head.headers, &header::ACCEPT_ENCODING);
-        let known = joined(&head.headers, &header::IF_NONE_MATCH);
-        let Served {
-            status,
-            headers,
-            body,
-        } = asset.choose(accepted.as_deref(), known.as_deref());
-        Some(Answer {
-            status,
-            headers,
-            body,
-        })
+        let accepted = joined(headers, &header::ACCEPT_ENCODING);
+        let known = joined(headers, &header::IF_NONE_MATCH);
+        Some(asset.choose(accepted.as_deref(), known.as_deref()))
+    }
+
+    /// The answer to a request for a file.
+    pub(crate) async fn answer<T>(
+        &self,
+        head: &Parts,
+        keys: &WriteKeys<T>,
+        home: Option<Home>,
+        file: SiteFile<'_>,
+    ) -> Answer {
+        let cors = Cors::from_origin(head.headers.get(header::ORIGIN));
+        let refused = |refusal| Reply::Refused(refusal).answer(&cors);
+        match head.method {
+            Method::GET | Method::HEAD => {}
+            Method::OPTIONS => {
+                let requested = joined(&head.headers, &header::ACCESS_CONTROL_REQUEST_HEADERS);
+                return Reply::Preflight {
+                    requested_headers: requested,
+                }
+                .answer(&cors);
+            }
+            _ => return refused(Refusal::MethodNotAllowed("GET, HEAD, OPTIONS")),
+        }
+        match file {
+            SiteFile::Script { .. } | SiteFile::Chunk { .. } => self
+                .served(&head.headers, file)
+                .unwrap_or_else(|| refused(Refusal::UnknownPath)),
+            SiteFile::Settings { write_key } => {
+                let key = percent_encoding::percent_decode_str(write_key).decode_utf8();
+                let key = key.ok().and_then(|key| WriteKey::new(&key));
+                let known = key.filter(|key| keys.target(Some(key)).is_some());
+                match (known, home) {
+                    (Some(key), Some(home)) => {
+                        let body = self.settings(key.expose(), &home).await;
+                        reply::answer(StatusCode::OK, settings_headers(home.kept_by), body)
+                    }
+                    _ => refused(Refusal::UnknownPath),
+                }
+            }
+            SiteFile::Destination { path } => match &self.account {
+                Some(account) => match account.destination(path, &head.headers).await {
+                    Some(answer) => answer,
+                    None => refused(Refusal::UnknownPath),
+                },
+                None => refused(Refusal::UnknownPath),
+            },
+            SiteFile::Call { .. } | SiteFile::Other { .. } => refused(Refusal::UnknownPath),
+        }
     }
 
     async fn settings(&self, write_key: &str, home: &Home) -> Bytes {
@@ -131,104 +168,39 @@ impl Files {
     }
 }
 
-impl Inner {
-    /// The answer to a request for a file.
-    pub(crate) async fn file(
-        &self,
-        session: &Session,
-        files: &Files,
-        keys: &WriteKeys<Arc<Project>>,
-        file: SiteFile<'_>,
-    ) -> Answer {
-        let head = session.req_header();
-        let cors = Cors::from_origin(head.headers.get(header::ORIGIN));
-        let refused = |refusal| Reply::Refused(refusal).answer(&cors);
-        match head.method {
-            Method::GET | Method::HEAD => {}
-            Method::OPTIONS => {
-                let requested = joined(&head.headers, &header::ACCESS_CONTROL_REQUEST_HEADERS);
-                return Reply::Preflight {
-                    requested_headers: requested,
-                }
-                .answer(&cors);
-            }
-            _ => return refused(Refusal::MethodNotAllowed("GET, HEAD, OPTIONS")),
-        }
-        match file {
-            SiteFile::Script { .. } | SiteFile::Chunk { .. } => files
-                .served(head, file)
-                .unwrap_or_else(|| refused(Refusal::UnknownPath)),
-            SiteFile::Settings { write_key } => {
-                let key = percent_encoding::percent_decode_str(write_key).decode_utf8();
-                let key = key.ok().and_then(|key| WriteKey::new(&key));
-                let known = key.filter(|key| keys.target(Some(key)).is_some());
-                match (known, self.home(session)) {
-                    (Some(key), Some(home)) => Answer {
-                        status: StatusCode::OK,
-                        headers: settings_headers(home.kept_by),
-                        body: files.settings(key.expose(), &home).await,
-                    },
-                    _ => refused(Refusal::UnknownPath),
-                }
-            }
-            SiteFile::Destination { path } => match &files.account {
-                Some(account) => match account.destination(path, &head.headers).await {
-                    Some(answer) => answer,
-                    None => refused(Refusal::UnknownPath),
-                },
-                None => refused(Refusal::UnknownPath),
-            },
-            SiteFile::Call { .. } | SiteFile::Other { .. } => refused(Refusal::UnknownPath),
-        }
-    }
-
-    /// Host and scheme as the browser has them: what a trusted proxy says, else our own sight.
-    fn home(&self, session: &Session) -> Option<Home> {
-        let head = session.req_header();
-        let peer = session.client_addr().and_then(|peer| peer.as_inet());
-        let trusted = peer.is_some_and(|peer| {
-            client::is_trusted(peer.ip().to_canonical(), &self.config.trusted_proxies)
-        });
-        // The last value is the nearest proxy's own.
-        let said = |name: &HeaderName| -> Option<String> {
-            let values = joined(&head.headers, name).filter(|_| trusted)?;
-            Some(values.rsplit(',').next()?.trim().to_owned())
-        };
-        let asked = authority(head).and_then(|host| RequestHost::new(host).ok());
-        let told = said(&crate::proxy::site::X_FORWARDED_HOST);
-        let told = told.and_then(|host| RequestHost::new(&host).ok());
-        let (_, word) = self.told_transport(session);
-        let kept_by = match &told {
-            Some(told) if Some(told) != asked.as_ref() => KeptBy::Browser,
-            _ if word == Word::Several => KeptBy::Browser,
-            _ => KeptBy::Anybody,
-        };
-        let host = told.or(asked)?;
-        let protocol = match self.transport(session) {
+/// Host and scheme as the browser has them: what a trusted proxy says, else our own sight.
+pub(crate) fn home(headers: &HeaderMap, asked: Option<&str>, caller: &Caller) -> Option<Home> {
+    // The last value is the nearest proxy's own.
+    let told = match caller.trust {
+        Trust::Trusted => joined(headers, &X_FORWARDED_HOST),
+        Trust::Stranger => None,
+    };
+    let told = told.and_then(|hosts| RequestHost::new(hosts.rsplit(',').next()?.trim()).ok());
+    let asked = asked.and_then(|host| RequestHost::new(host).ok());
+    let kept_by = match &told {
+        Some(told) if Some(told) != asked.as_ref() => KeptBy::Browser,
+        _ if caller.word == Word::Several => KeptBy::Browser,
+        _ => KeptBy::Anybody,
+    };
+    Some(Home {
+        host: told.or(asked)?,
+        protocol: match caller.transport {
             Transport::Tls => PageProtocol::Https,
             Transport::Plain => PageProtocol::Http,
-        };
-        Some(Home {
-            host,
-            protocol,
-            kept_by,
-        })
-    }
+        },
+        kept_by,
+    })
 }
 
 /// For a library that is still to be fetched: no cache may keep this answer.
 fn not_yet() -> Answer {
-    Answer {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        headers: vec![
-            (header::RETRY_AFTER, HeaderValue::from_static("10")),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        ],
-        body: Bytes::new(),
-    }
+    let mut headers = HeaderMap::new();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply::answer(StatusCode::SERVICE_UNAVAILABLE, headers, Bytes::new())
 }
 
-fn settings_headers(kept_by: KeptBy) -> Vec<(HeaderName, HeaderValue)> {
+fn settings_headers(kept_by: KeptBy) -> HeaderMap {
     let fixed = Settings::HEADERS.iter().map(|(name, value)| {
         let name = HeaderName::from_static(name);
         let value = match kept_by {

@@ -122,17 +122,17 @@ async fn fetch(library: &LibraryFiles, connect: Duration) -> Result<(), FetchErr
     let Ok(fetched) = fetched.await else {
         return Err(FetchError::Unreachable { url });
     };
-    if fetched.status != StatusCode::OK {
-        let status = fetched.status;
+    if fetched.status() != StatusCode::OK {
+        let status = fetched.status();
         return Err(FetchError::Status { url, status });
     }
-    let found = Sha256::of(&fetched.body);
+    let found = Sha256::of(fetched.body());
     if found != kept.sha256 {
         let expected = kept.sha256;
         let source = LibraryError::Hash { expected, found };
         return Err(FetchError::Wrong { url, source });
     }
-    keep(kept, &fetched.body).map_err(|source| FetchError::Keep {
+    keep(kept, fetched.body()).map_err(|source| FetchError::Keep {
         path: kept.file(),
         source,
     })?;

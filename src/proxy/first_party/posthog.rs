@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode};
+use http::response::Parts;
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
@@ -17,14 +18,18 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::CertificateDer;
 
 use crate::config::{CaFile, PathPrefix, PostHogJs, UpstreamHttp};
+use crate::posthog::Host;
+use crate::segment::Answer;
 use crate::site::cache::{Cache, CacheKey, Found, Stored};
 use crate::site::{
     keeps_request_header, keeps_response_header, method_rule, posthog_route, Authorization, Below,
     Caching, MethodRule, PostHogRoute, Upstream as To,
 };
 
+use crate::proxy::client::X_FORWARDED_FOR;
 use crate::proxy::first_party::files::joined;
-use crate::proxy::outbound::fetch::{Fetched, NoAnswer, Source};
+use crate::proxy::intake::reply;
+use crate::proxy::outbound::fetch::{NoAnswer, Source};
 use crate::proxy::outbound::upstream::{Timeouts, Upstream};
 use crate::proxy::outbound::{Client, Connections};
 use crate::proxy::site::hops::end_to_end;
@@ -72,7 +77,7 @@ pub(crate) enum Step {
     /// It is streamed through.
     Pass(Passing),
     /// It is answered from here.
-    Answer(StatusCode, HeaderMap, Bytes),
+    Answer(Answer),
 }
 
 impl Passed {
@@ -109,6 +114,11 @@ impl Passed {
         }
     }
 
+    /// The host of its project.
+    pub(crate) fn host(&self) -> &Host {
+        &self.said.project.host
+    }
+
     /// Whether it does what one made of these would do.
     pub(crate) fn is_as_good(
         &self,
@@ -122,10 +132,7 @@ impl Passed {
     /// Decides about a request whose path below the prefix, without its slash, is `tail`.
     pub(crate) async fn step(&self, session: &Session, tail: &str, client: Option<IpAddr>) -> Step {
         let head = session.req_header();
-        let error = |status, head: &RequestHeader| {
-            let (headers, body) = own_answer(status, &head.headers);
-            Step::Answer(status, headers, body)
-        };
+        let error = |status, head: &RequestHeader| Step::Answer(own_answer(status, &head.headers));
         if method_rule(head.method.as_str()) == MethodRule::Refused {
             return error(StatusCode::METHOD_NOT_ALLOWED, head);
         }
@@ -151,7 +158,7 @@ impl Passed {
             Caching::AsItsHeadersSay => {
                 let answer = self.kept(head, &path_and_query, route, client).await;
                 match answer {
-                    Ok((status, headers, body)) => Step::Answer(status, headers, body),
+                    Ok(answer) => Step::Answer(answer),
                     Err(NoAnswer::Failed) => error(StatusCode::BAD_GATEWAY, head),
                     Err(NoAnswer::Late) => error(StatusCode::SERVICE_UNAVAILABLE, head),
                 }
@@ -167,7 +174,7 @@ impl Passed {
         path_and_query: &str,
         route: PostHogRoute,
         client: Option<IpAddr>,
-    ) -> Result<(StatusCode, HeaderMap, Bytes), NoAnswer> {
+    ) -> Result<Answer, NoAnswer> {
         let mut request = HeaderMap::new();
         for (name, value) in &end_to_end(&head.headers) {
             let conditional = name.as_str().starts_with("if-") || name == header::RANGE;
@@ -181,7 +188,7 @@ impl Passed {
         let found = lock(&self.cache).find(&key, &request, Instant::now());
         let mut asking = request.clone();
         let stale = match found {
-            Found::Fresh(stored) => return Ok(answer(head, &stored)),
+            Found::Fresh(stored) => return Ok(copy_of(head, &stored)),
             Found::Stale(stored) => {
                 for (name, value) in stored.conditions() {
                     asking.insert(name, value);
@@ -196,15 +203,20 @@ impl Passed {
         let fetched = self.fetch(path_and_query, route.upstream, &asking).await;
         let now = Instant::now();
         match fetched {
-            Ok(fetched) if fetched.status == StatusCode::NOT_MODIFIED && stale => {
-                let renewed = self.filtered(path_and_query, &fetched.headers);
+            Ok(fetched) if fetched.status() == StatusCode::NOT_MODIFIED && stale => {
+                let renewed = self.filtered(path_and_query, fetched.headers());
                 let stored = lock(&self.cache).renew(&key, &request, &renewed, now);
                 // Gone meanwhile, which happens only when the cache is full.
-                stored.map_or(Err(NoAnswer::Failed), |stored| Ok(answer(head, &stored)))
+                stored.map_or(Err(NoAnswer::Failed), |stored| Ok(copy_of(head, &stored)))
             }
-            Ok(fetched) if !fetched.status.is_server_error() => {
-                let headers = self.filtered(path_and_query, &fetched.headers);
-                let Fetched { status, body, .. } = fetched;
+            Ok(fetched) if !fetched.status().is_server_error() => {
+                let (
+                    Parts {
+                        status, headers, ..
+                    },
+                    body,
+                ) = fetched.into_parts();
+                let headers = self.filtered(path_and_query, &headers);
                 let mut cache = lock(&self.cache);
                 cache.store(
                     key.clone(),
@@ -215,17 +227,17 @@ impl Passed {
                     now,
                 );
                 Ok(match cache.find(&key, &request, now) {
-                    Found::Fresh(stored) if status == StatusCode::OK => answer(head, &stored),
-                    _ => (status, headers, body),
+                    Found::Fresh(stored) if status == StatusCode::OK => copy_of(head, &stored),
+                    _ => reply::answer(status, headers, body),
                 })
             }
             trouble => {
                 if let Some(stored) = lock(&self.cache).last_good(&key, &request, now) {
-                    return Ok(answer(head, &stored));
+                    return Ok(copy_of(head, &stored));
                 }
-                let fetched = trouble?;
-                let headers = self.filtered(path_and_query, &fetched.headers);
-                Ok((fetched.status, headers, fetched.body))
+                let (parts, body) = trouble?.into_parts();
+                let headers = self.filtered(path_and_query, &parts.headers);
+                Ok(reply::answer(parts.status, headers, body))
             }
         }
     }
@@ -235,7 +247,7 @@ impl Passed {
         path_and_query: &str,
         to: To,
         headers: &HeaderMap,
-    ) -> Result<Fetched, NoAnswer> {
+    ) -> Result<Answer, NoAnswer> {
         let first = match to {
             To::Api => &self.api,
             To::Assets | To::AssetsThenApi => &self.assets,
@@ -243,7 +255,7 @@ impl Passed {
         let none = Bytes::new();
         let answer = first.fetch("GET", path_and_query, headers, none.clone(), SCRIPT);
         let answer = answer.await;
-        let missing = matches!(&answer, Ok(answer) if answer.status == StatusCode::NOT_FOUND);
+        let missing = matches!(&answer, Ok(answer) if answer.status() == StatusCode::NOT_FOUND);
         let same = self.api.authority() == self.assets.authority();
         if to == To::AssetsThenApi && missing && !same {
             let again = self.api.fetch("GET", path_and_query, headers, none, SCRIPT);
@@ -285,8 +297,6 @@ impl Passed {
         Ok(())
     }
 }
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 impl Passed {
     /// Takes out of PostHog's answer what does not belong on the site's host, and puts the
@@ -334,20 +344,20 @@ fn names(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// A kept copy as the answer to this request.
-fn answer(head: &RequestHeader, stored: &Arc<Stored>) -> (StatusCode, HeaderMap, Bytes) {
+fn copy_of(head: &RequestHeader, stored: &Arc<Stored>) -> Answer {
     let mut headers = stored.headers(Instant::now());
     let known = joined(&head.headers, &header::IF_NONE_MATCH);
     if known.is_some_and(|known| stored.is_known_to(&known)) {
         headers.remove(header::CONTENT_TYPE);
         headers.remove(header::CONTENT_ENCODING);
-        return (StatusCode::NOT_MODIFIED, headers, Bytes::new());
+        return reply::answer(StatusCode::NOT_MODIFIED, headers, Bytes::new());
     }
-    (StatusCode::OK, headers, stored.body().clone())
+    reply::answer(StatusCode::OK, headers, stored.body().clone())
 }
 
 /// An answer of our own. A page on another host can read it too: what a browser hides, posthog-js
 /// takes for a broken network and gives up sooner (posthog-ingestion 6.5).
-pub(crate) fn own_answer(status: StatusCode, request: &HeaderMap) -> (HeaderMap, Bytes) {
+pub(crate) fn own_answer(status: StatusCode, request: &HeaderMap) -> Answer {
     let mut headers = HeaderMap::new();
     let fixed = |text| HeaderValue::from_static(text);
     headers.insert(header::CONTENT_TYPE, fixed("application/json"));
@@ -358,31 +368,8 @@ pub(crate) fn own_answer(status: StatusCode, request: &HeaderMap) -> (HeaderMap,
         headers.insert(header::VARY, fixed("Origin"));
     }
     let reason = status.canonical_reason().unwrap_or("Error");
-    (headers, Bytes::from(format!("{{\"error\":\"{reason}\"}}")))
-}
-
-/// Writes a whole answer.
-pub(crate) async fn write(
-    session: &mut Session,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<()> {
-    let mut head = ResponseHeader::build(status, Some(headers.len() + 1))?;
-    for (name, value) in headers {
-        head.append_header(name, value)?;
-    }
-    let empty = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if !empty {
-        head.insert_header(header::CONTENT_LENGTH, body.len())?;
-    }
-    let bodiless = empty || session.req_header().method == Method::HEAD;
-    session
-        .write_response_header(Box::new(head), bodiless)
-        .await?;
-    session
-        .write_response_body((!bodiless).then_some(body), true)
-        .await
+    let body = Bytes::from(format!("{{\"error\":\"{reason}\"}}"));
+    reply::answer(status, headers, body)
 }
 
 /// The certificates of a PEM file, whose blocks were decoded once when the configuration was read.

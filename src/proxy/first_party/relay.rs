@@ -17,17 +17,21 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use crate::admin::{Answered, Asked};
-use crate::config::Action;
 
-use crate::proxy::first_party::posthog::{own_answer, write, Passed, Passing, Step, BODY};
+use crate::proxy::first_party::posthog::{own_answer, Passed, Passing, Step, BODY};
 use crate::proxy::intake::body::{Incoming, Interrupted};
+use crate::proxy::intake::exchange::Wire;
 use crate::proxy::intake::refusals::{of_head, Asking};
+use crate::proxy::intake::reply;
 use crate::proxy::intake::verdict::Trouble;
 use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
+use crate::proxy::operator::access::Through;
 use crate::proxy::outbound::{Answering, Fields, Head, Request, Template, PIECE};
+use crate::proxy::routes::Compiled;
+use crate::proxy::serving::Serving;
 use crate::proxy::site::head;
 use crate::proxy::site::hops::end_to_end;
-use crate::proxy::Inner;
+use crate::segment::Answer;
 
 /// What came of a request that was passed on.
 enum Relayed<'a> {
@@ -79,66 +83,81 @@ impl From<Interrupted> for Relayed<'_> {
     }
 }
 
-impl Inner {
-    /// Answers a request on the `posthog` route of this number; `tail` is its path below the route.
+/// What answers the requests of one `posthog` route.
+#[derive(Clone, Copy)]
+pub(crate) struct Relay<'s> {
+    serving: &'s Serving,
+    passed: &'s Passed,
+    route: &'s Compiled,
+}
+
+impl<'s> Relay<'s> {
+    pub(crate) fn new(serving: &'s Serving, passed: &'s Passed, route: &'s Compiled) -> Self {
+        Self {
+            serving,
+            passed,
+            route,
+        }
+    }
+
+    /// Answers a request on the route; `tail` is its path below that.
     ///
     /// # Errors
     ///
     /// When PostHog's answer breaks off in its middle: the connection has to end with it, so that
     /// the client does not take what it has for the whole.
-    pub(crate) async fn relay(
-        &self,
-        session: &mut Session,
-        number: usize,
-        passed: &Passed,
-        tail: &str,
-    ) -> Result<()> {
+    pub(crate) async fn answer(self, session: &mut Session, tail: &str) -> Result<()> {
         let began = Instant::now();
         let mut course = Course {
-            number,
+            number: self.route.number,
             answered: Answered::ClientGone,
             received: 0,
         };
-        let through = self.pass(session, &mut course, passed, tail).await;
-        let (answered, received) = (course.answered, course.received);
-        self.ended(session, course.asking(), answered, began, received);
-        through
+        let passed = self.pass(session, &mut course, tail).await;
+        let through = Through::session(session, course.received);
+        let (asking, answered) = (course.asking(), course.answered);
+        self.serving.ended(&through, asking, answered, began);
+        passed
     }
 
     /// The same, and notes in `course` what becomes of it.
-    async fn pass(
-        &self,
-        session: &mut Session,
-        course: &mut Course,
-        passed: &Passed,
-        tail: &str,
-    ) -> Result<()> {
+    async fn pass(&self, session: &mut Session, course: &mut Course, tail: &str) -> Result<()> {
+        let Self {
+            serving, passed, ..
+        } = *self;
+        let lasting = &serving.lasting;
         if let Err(fault) = head(session).check() {
             session.set_keepalive(None);
             self.becomes(session, course, of_head(fault));
-            let (headers, body) = own_answer(fault.status(), &session.req_header().headers);
-            return self
-                .write_own(session, fault.status(), &headers, body)
-                .await;
+            let answer = own_answer(fault.status(), &session.req_header().headers);
+            return self.write_own(session, answer).await;
         }
-        let pace = self.rates.of_client(&self.config, self.client(session));
+        let caller = serving.caller(Wire::of(session), &session.req_header().headers);
+        let pace = lasting.rates.of_client(&serving.config, caller.address);
         if pace == Pace::TooFast {
             self.becomes(session, course, Answered::ClientRate);
             let status = StatusCode::TOO_MANY_REQUESTS;
-            let (mut headers, body) = own_answer(status, &session.req_header().headers);
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
+            let mut answer = own_answer(status, &session.req_header().headers);
+            answer
+                .headers_mut()
+                .insert(header::RETRY_AFTER, RETRY_AFTER.into());
             session.set_keepalive(None);
-            return self.write_own(session, status, &headers, body).await;
+            return self.write_own(session, answer).await;
         }
-        let client = self.shown(session);
+        let client = caller.shown;
         let step = passed.step(session, tail, client).await;
-        let mut incoming = Incoming::begin(session, self.idle_seconds, &self.config.limits);
+        let limits = &serving.config.limits;
+        let mut incoming = Incoming::begin(session, lasting.idle_seconds, limits);
         let passing = match step {
             Step::Pass(passing) => passing,
-            Step::Answer(status, headers, body) => {
-                self.becomes(session, course, Answered::of_status(status.as_u16()));
+            Step::Answer(answer) => {
+                self.becomes(
+                    session,
+                    course,
+                    Answered::of_status(answer.status().as_u16()),
+                );
                 incoming.discard(session, 2 * BODY).await;
-                return self.write_own(session, status, &headers, body).await;
+                return self.write_own(session, answer).await;
             }
         };
         let request = match request(session.req_header(), passed, &passing, client) {
@@ -147,8 +166,8 @@ impl Inner {
                 log::debug!("a request cannot go to PostHog: {error}");
                 let status = StatusCode::BAD_REQUEST;
                 self.becomes(session, course, Answered::of_status(400));
-                let (headers, body) = own_answer(status, &session.req_header().headers);
-                return self.write_own(session, status, &headers, body).await;
+                let answer = own_answer(status, &session.req_header().headers);
+                return self.write_own(session, answer).await;
             }
         };
         let exchanged = exchange(session, &mut incoming, passed, &request).await;
@@ -156,7 +175,7 @@ impl Inner {
         let relayed = match exchanged {
             Ok(relayed) => relayed,
             Err(trouble) => {
-                self.report_relay(course.number, trouble);
+                self.report(trouble);
                 match trouble {
                     // posthog-js tries again after either (posthog-ingestion 6.5).
                     Trouble::Timeout => Relayed::refused(StatusCode::SERVICE_UNAVAILABLE),
@@ -178,15 +197,15 @@ impl Inner {
                 session.set_keepalive(None);
                 let headers = end_to_end(&early.fields);
                 let headers = passed.filtered(passing.path_and_query(), &headers);
-                self.write_own(session, status, &headers, Bytes::new())
+                self.write_own(session, reply::answer(status, headers, Bytes::new()))
                     .await
             }
             Relayed::Refused(status, answered) => {
                 self.becomes(session, course, answered);
                 incoming.discard(session, 2 * BODY).await;
                 session.set_keepalive(None);
-                let (headers, body) = own_answer(status, &session.req_header().headers);
-                self.write_own(session, status, &headers, body).await
+                let answer = own_answer(status, &session.req_header().headers);
+                self.write_own(session, answer).await
             }
             Relayed::ClientGone => {
                 self.becomes(session, course, Answered::ClientGone);
@@ -199,19 +218,14 @@ impl Inner {
     /// Counts the request by what it is answered.
     fn becomes(&self, session: &Session, course: &mut Course, answered: Answered) {
         course.answered = answered;
-        self.answered(session, course.asking(), answered, None);
+        let (asking, head) = (course.asking(), session.req_header());
+        self.serving.answered(head, asking, answered, None);
     }
 
     /// Writes an answer that is here as a whole. A client that hangs up is no failure of the host's.
-    async fn write_own(
-        &self,
-        session: &mut Session,
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: Bytes,
-    ) -> Result<()> {
-        self.close_when_leaving(session);
-        if let Err(error) = write(session, status, headers, body).await {
+    async fn write_own(&self, session: &mut Session, answer: Answer) -> Result<()> {
+        self.serving.close_when_leaving(session);
+        if let Err(error) = reply::write(session, answer).await {
             gone(session, &error);
         }
         Ok(())
@@ -225,7 +239,7 @@ impl Inner {
         passing: &Passing,
         mut answering: Answering<'_>,
     ) -> Result<()> {
-        self.close_when_leaving(session);
+        self.serving.close_when_leaving(session);
         let status = answering.head.status;
         let bodiless = session.req_header().method == Method::HEAD
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -285,20 +299,12 @@ impl Inner {
         Ok(())
     }
 
-    fn report_relay(&self, number: usize, trouble: Trouble) {
-        let Some(route) = self.config.routes.get(number) else {
-            return;
-        };
-        let Action::PostHog(said) = &route.action else {
-            return;
-        };
+    fn report(&self, trouble: Trouble) {
         let (kind, advice) = trouble.advice();
-        if let Some(more) = self
-            .log_limit
-            .pass(&format!("{} {kind}", route.path), "route")
-        {
-            let host = &said.project.host;
-            log::warn!("route {}: PostHog ({host}): {advice}{more}", route.path);
+        let (route, host) = (&self.route.name, self.passed.host());
+        let log_limit = &self.serving.lasting.log_limit;
+        if let Some(more) = log_limit.pass(&format!("{route} {kind}"), "route") {
+            log::warn!("route {route}: PostHog ({host}): {advice}{more}");
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::site::forward::{
 };
 use crate::site::{keeps_response_header, DeviceMode};
 
+use crate::proxy::intake::reply;
 use crate::proxy::operator::log_limit::LogLimit;
 use crate::proxy::outbound::fetch::Source;
 use crate::proxy::outbound::upstream::Timeouts;
@@ -339,9 +340,9 @@ impl Account {
         let fetch = self.api.fetch(method, path, headers, body.clone(), LARGEST);
         match fetch.await {
             Ok(fetched) => Outcome::Answered {
-                status: fetched.status,
+                status: fetched.status(),
                 retry_after: fetched
-                    .headers
+                    .headers()
                     .get(header::RETRY_AFTER)
                     .and_then(|value| value.to_str().ok()?.trim().parse().ok()),
             },
@@ -389,8 +390,8 @@ impl Account {
             .cdn
             .fetch("GET", &path, &headers, Bytes::new(), LARGEST);
         let settings = match fetched.await {
-            Ok(answer) if answer.status.is_success() => {
-                serde_json::from_slice::<Value>(&answer.body).ok()
+            Ok(answer) if answer.status().is_success() => {
+                serde_json::from_slice::<Value>(answer.body()).ok()
             }
             _ => None,
         };
@@ -426,18 +427,14 @@ impl Account {
             .cdn
             .fetch("GET", &path, &headers, Bytes::new(), LARGEST);
         let answer = fetch.await.ok()?;
-        let kept = answer.headers.iter().filter(|(name, value)| {
+        let (parts, body) = answer.into_parts();
+        let kept = parts.headers.iter().filter(|(name, value)| {
             value
                 .to_str()
                 .is_ok_and(|value| keeps_response_header(name.as_str(), value))
         });
-        Some(Answer {
-            status: answer.status,
-            headers: kept
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
-            body: answer.body,
-        })
+        let kept = kept.map(|(name, value)| (name.clone(), value.clone()));
+        Some(reply::answer(parts.status, kept.collect(), body))
     }
 }
 

@@ -13,12 +13,12 @@ use crate::config::Limits;
 use crate::proxy::limits::body_rate::Tempo;
 
 /// The longest silence in the middle of a body.
-const SILENCE: Duration = Duration::from_secs(30);
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 /// The longest that a whole body may take: a client that drips a byte now and then ends here.
-const WHOLE: Duration = Duration::from_secs(300);
+pub(crate) const WHOLE: Duration = Duration::from_secs(300);
 /// How long a refused body is read on before the answer. A connection that is closed with unread
 /// bytes is reset, and the client might never see why.
-const DISCARD_TIME: Duration = Duration::from_secs(2);
+pub(crate) const DISCARD_TIME: Duration = Duration::from_secs(2);
 /// How long a body is read on after an answer that did not wait for it, in all and in one silence,
 /// as web servers usually do it.
 const LINGERING: Duration = Duration::from_secs(30);
@@ -87,12 +87,6 @@ impl Incoming {
     /// Bytes of the body so far, as they came.
     pub(crate) fn received(&self) -> u64 {
         self.received
-    }
-
-    /// What the client says the length is.
-    pub(crate) fn announced(session: &Session) -> Option<usize> {
-        let value = session.get_header(header::CONTENT_LENGTH)?;
-        value.to_str().ok()?.trim().parse().ok()
     }
 
     /// The next bytes, or nothing at the end of the body.

@@ -4,13 +4,13 @@
 //! No task waits for requests: the first one sets a timer, and what leaves is carried by a task of
 //! its own, so that a client that hangs up takes no other client's events with it.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use pingora::time::timeout;
 use tokio::sync::oneshot;
 
 use crate::config;
@@ -18,16 +18,15 @@ use crate::delivery::{
     Bounds, DeliveryMode, Encoding, Finished, Queue, Received, RequestId, RequestInfo, SpoolError,
     SpooledEvent,
 };
-use crate::posthog::{events_within, join, Bearing, Outline};
+use crate::posthog::{events_within, join, Bearing, Envelope, Outline};
 
-use crate::proxy::intake::upload::Stop;
+use crate::proxy::intake::stop::Stop;
 use crate::proxy::intake::verdict::{Then, Trouble, Verdict};
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::operator::log_limit::LogLimit;
 use crate::proxy::outbound::culprits::{blames_events, deliver_without, Culprit};
 use crate::proxy::outbound::sender::Destination;
-use crate::proxy::spool::backlog::{Backlog, Holder};
-use crate::proxy::Destinations;
+use crate::proxy::spool::backlog::{Holder, ProjectSpool};
 
 /// Groups of a project under way at once. What comes while so many wait for their answers leaves
 /// in larger groups afterwards.
@@ -39,9 +38,8 @@ type Outcome = Result<(Holder, Vec<Culprit>), Stop>;
 
 /// The requests of one project that wait to leave together.
 pub(crate) struct Gathering {
-    project: String,
-    destinations: Arc<Destinations>,
-    backlog: Option<Arc<Backlog>>,
+    destination: Arc<Destination>,
+    spool: Option<ProjectSpool>,
     log_limit: Arc<LogLimit>,
     state: Mutex<State>,
 }
@@ -106,53 +104,56 @@ struct Load {
 }
 
 impl Gathering {
-    /// Those of the projects whose mode is `group`, by the projects' names.
+    /// The requests of this project, if its mode is `group`.
     pub(crate) fn of(
-        config: &config::Config,
-        destinations: &Arc<Destinations>,
-        backlog: Option<&Arc<Backlog>>,
+        delivery: &config::Delivery,
+        destination: &Arc<Destination>,
+        spool: Option<ProjectSpool>,
         log_limit: &Arc<LogLimit>,
-    ) -> HashMap<String, Arc<Self>> {
+    ) -> Option<Arc<Self>> {
+        if destination.project().mode != DeliveryMode::Group {
+            return None;
+        }
         let bounds = Bounds {
-            linger: config.delivery.linger,
-            bytes: config.delivery.group_size,
+            linger: delivery.linger,
+            bytes: delivery.group_size,
             under_way: UNDER_WAY,
         };
-        let projects = config.projects.iter();
-        let gathering = projects.filter(|project| project.mode == DeliveryMode::Group);
-        let gathering = gathering.map(|project| {
-            let gathering = Self {
-                project: project.name.clone(),
-                destinations: Arc::clone(destinations),
-                backlog: backlog.cloned(),
-                log_limit: Arc::clone(log_limit),
-                state: Mutex::new(State {
-                    queue: Queue::new(bounds),
-                    timer: Timer::Idle,
-                }),
-            };
-            (project.name.clone(), Arc::new(gathering))
-        });
-        gathering.collect()
+        Some(Arc::new(Self {
+            destination: Arc::clone(destination),
+            spool,
+            log_limit: Arc::clone(log_limit),
+            state: Mutex::new(State {
+                queue: Queue::new(bounds),
+                timer: Timer::Idle,
+            }),
+        }))
     }
 
     /// Lets a request leave with others and waits until its events are safe.
     ///
     /// It waits for its turn as long as for a place among the batches under way, and no longer.
     pub(crate) async fn deliver(self: &Arc<Self>, request: Request) -> Outcome {
-        let Some(destination) = self.destinations.get(&self.project) else {
-            return Err(lost(self.backlog.as_deref()));
-        };
         let (answer, mut answered) = oneshot::channel();
         let id = self.enter(request, answer);
-        let closed = |_| Err(lost(self.backlog.as_deref()));
-        if let Ok(outcome) = tokio::time::timeout(destination.patience(), &mut answered).await {
+        let closed = |_| Err(self.lost());
+        let patience = self.destination.patience();
+        if let Ok(outcome) = timeout(patience, &mut answered).await {
             return outcome.unwrap_or_else(closed);
         }
         match self.withdraw(id) {
-            Some(entry) => self.crowded(destination, entry).await,
+            Some(entry) => self.crowded(entry).await,
             // It is on its way, which has bounds of its own.
             None => answered.await.unwrap_or_else(closed),
+        }
+    }
+
+    /// What becomes of a request whose group ended without a word, which only the end of the process
+    /// does.
+    fn lost(&self) -> Stop {
+        match self.spool {
+            Some(_) => Stop::Spool,
+            None => Stop::Verdict(Verdict::Unreachable(Trouble::Closed)),
         }
     }
 
@@ -222,39 +223,37 @@ impl Gathering {
     }
 
     /// A request whose turn did not come in time.
-    async fn crowded(&self, destination: &Destination, entry: Entry) -> Outcome {
+    async fn crowded(&self, entry: Entry) -> Outcome {
+        let project = self.destination.project();
         let verdict = Verdict::Unreachable(Trouble::Crowded);
-        let Some(backlog) = &self.backlog else {
-            verdict.report(destination.project(), &self.log_limit, Then::SentAgain);
+        let Some(spool) = &self.spool else {
+            verdict.report(project, &self.log_limit, Then::SentAgain);
             return Err(Stop::Verdict(verdict));
         };
-        verdict.report(destination.project(), &self.log_limit, Then::Kept);
+        verdict.report(project, &self.log_limit, Then::Kept);
         let events = entry.ticket.events(&entry.batch);
-        let kept = backlog.keep(destination, events).await;
+        let kept = spool.keep(events).await;
         kept.map(|holder| (holder, Vec::new())).map_err(Stop::from)
     }
 
     /// Brings a group to PostHog, or into the spool, and tells each client.
     async fn bring(&self, load: Load) {
-        let Some(destination) = self.destinations.get(&self.project) else {
-            return;
-        };
-        let Some(backlog) = &self.backlog else {
-            return match self.stream(destination, &load).await {
+        let Some(spool) = &self.spool else {
+            return match self.stream(&load).await {
                 Verdict::Accepted => load.tell(|_| Ok((Holder::PostHog, Vec::new()))),
-                verdict if blames_events(verdict) => self.halve(destination, load, verdict).await,
+                verdict if blames_events(verdict) => self.halve(load, verdict).await,
                 verdict => load.tell(|_| Err(Stop::Verdict(verdict))),
             };
         };
-        let events = || load.events(destination);
-        let kept = backlog.bring(destination, &load.batch, load.client, events);
-        match kept.await {
+        let events = || load.events(self.destination.envelope());
+        match spool.bring(&load.batch, load.client, events).await {
             Ok(holder) => load.tell(|_| Ok((holder, Vec::new()))),
             Err(unkept) => load.tell(|_| Err(Stop::from(unkept))),
         }
     }
 
-    async fn stream(&self, destination: &Destination, load: &Load) -> Verdict {
+    async fn stream(&self, load: &Load) -> Verdict {
+        let destination = &self.destination;
         let sent = destination.deliver(&load.batch, Encoding::Identity, load.client);
         let verdict = sent.await.verdict;
         destination.note(verdict);
@@ -265,7 +264,8 @@ impl Gathering {
     }
 
     /// What PostHog refuses as a whole and no spool can keep: each client is told of its own events.
-    async fn halve(&self, destination: &Destination, load: Load, verdict: Verdict) {
+    async fn halve(&self, load: Load, verdict: Verdict) {
+        let destination = &self.destination;
         let without = deliver_without(destination, &load.batch, load.client, verdict);
         match without.await {
             Ok(culprits) => {
@@ -331,11 +331,9 @@ struct Landing {
 impl Landing {
     async fn carry(self, entries: Vec<Entry>, client: Option<IpAddr>) {
         let gathering = &self.gathering;
-        if let Some(destination) = gathering.destinations.get(&gathering.project) {
-            gathering
-                .bring(Load::new(destination, entries, client))
-                .await;
-        }
+        let envelope = gathering.destination.envelope();
+        let load = Load::new(envelope, entries, client);
+        gathering.bring(load).await;
     }
 }
 
@@ -355,8 +353,7 @@ impl Drop for Landing {
 }
 
 impl Load {
-    fn new(destination: &Destination, entries: Vec<Entry>, client: Option<IpAddr>) -> Self {
-        let envelope = destination.envelope();
+    fn new(envelope: &Envelope, entries: Vec<Entry>, client: Option<IpAddr>) -> Self {
         let (batch, places) = match entries.as_slice() {
             [only] => {
                 let place = events_within(envelope, &only.batch);
@@ -380,16 +377,16 @@ impl Load {
     }
 
     /// One request as a batch of its own.
-    fn alone(&self, destination: &Destination, part: &Part) -> Bytes {
+    fn alone(&self, envelope: &Envelope, part: &Part) -> Bytes {
         let events = self.batch.get(part.place.clone()).unwrap_or_default();
-        Bytes::from(destination.envelope().around(events))
+        Bytes::from(envelope.around(events))
     }
 
     /// All events, each with when its request arrived.
-    fn events(&self, destination: &Destination) -> Result<Vec<SpooledEvent>, SpoolError> {
+    fn events(&self, envelope: &Envelope) -> Result<Vec<SpooledEvent>, SpoolError> {
         let mut all = Vec::new();
         for part in &self.parts {
-            let batch = self.alone(destination, part);
+            let batch = self.alone(envelope, part);
             all.extend(part.ticket.events(&batch)?);
         }
         Ok(all)
@@ -401,14 +398,5 @@ impl Load {
         for Part { place, ticket } in self.parts {
             let _ = ticket.answer.send(outcome(&place));
         }
-    }
-}
-
-/// What becomes of a request whose group ended without a word, which only the end of the process
-/// does.
-fn lost(backlog: Option<&Backlog>) -> Stop {
-    match backlog {
-        Some(_) => Stop::Spool,
-        None => Stop::Verdict(Verdict::Unreachable(Trouble::Closed)),
     }
 }

@@ -2,11 +2,13 @@
 
 pub(crate) mod account;
 pub(crate) mod body;
+pub(crate) mod exchange;
 pub(crate) mod group;
 pub(crate) mod intercept;
 pub(crate) mod refusals;
 pub(crate) mod reply;
 pub(crate) mod seat;
+pub(crate) mod stop;
 pub(crate) mod stream;
 pub(crate) mod upload;
 pub(crate) mod verdict;

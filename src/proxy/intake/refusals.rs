@@ -1,15 +1,15 @@
 //! What a request was answered, and above all why it was turned away: counted by route, call and
 //! code, said in the log, and shown in the live view.
 
-use pingora::proxy::Session;
+use http::request::Parts;
 
 use crate::admin::live::Outcome;
 use crate::admin::{key_end, Answered, Asked, TurnedAway};
 use crate::segment::{Refusal, Reply, WriteKey};
 use crate::site::head::HeadFault;
 
-use crate::proxy::intake::upload::Stop;
-use crate::proxy::Inner;
+use crate::proxy::intake::stop::Stop;
+use crate::proxy::serving::Serving;
 
 /// One request, from when its route is known.
 #[derive(Debug, Clone, Copy)]
@@ -27,12 +27,12 @@ impl Asking {
     };
 }
 
-impl Inner {
+impl Serving {
     /// Counts a request by what it was answered. One that was turned away from a Segment route is
     /// said and shown as well; `key` is the write key that it came with.
     pub(crate) fn answered(
         &self,
-        session: &Session,
+        head: &Parts,
         asking: Asking,
         answered: Answered,
         key: Option<&WriteKey>,
@@ -45,7 +45,6 @@ impl Inner {
             self.tell_of_limit(asking, answered, end);
             return;
         }
-        let head = session.req_header();
         if let Some(live) = self.admin.as_ref().and_then(|admin| admin.live()) {
             live.turned_away(&TurnedAway {
                 route: name,
@@ -62,6 +61,7 @@ impl Inner {
         }
         let (call, status, code) = (asked.word(), answered.status(), answered.code());
         if let Some(more) = self
+            .lasting
             .log_limit
             .pass(&format!("{name} {call} {status}"), code)
         {
@@ -71,7 +71,7 @@ impl Inner {
     }
 }
 
-impl Inner {
+impl Serving {
     /// Says which limit a request met that may come again; `key` is the end of its write key.
     fn tell_of_limit(&self, asking: Asking, answered: Answered, key: Option<String>) {
         let limits = &self.config.limits;
@@ -105,7 +105,7 @@ impl Inner {
         };
         let (name, call) = (self.requests.route(asking.route), asking.asked.word());
         let (status, code) = (answered.status(), answered.code());
-        if let Some(more) = self.log_limit.pass(&format!("{name} {call}"), code) {
+        if let Some(more) = self.lasting.log_limit.pass(&format!("{name} {call}"), code) {
             log::warn!("route {name}: {call} was answered {status} {code}: {words}{more}");
         }
     }

@@ -1,31 +1,43 @@
-//! A Segment answer as a response of the framework.
+//! Whole answers, and the one place where they go out through the framework.
 
-use http::{header, Method, StatusCode};
+use bytes::Bytes;
+use http::header::{self, HeaderMap};
+use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::Result;
 
 use crate::segment::Answer;
 
+/// An answer with these headers.
+pub(crate) fn answer(status: StatusCode, headers: HeaderMap, body: Bytes) -> Answer {
+    let mut answer = Answer::new(body);
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    answer
+}
+
+/// Whether answers with this status have no body (RFC 9110, 6.4.1).
+pub(crate) fn has_body(status: StatusCode) -> bool {
+    !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 /// Writes the answer, with the exact length of its body. It passes through the modules of the
 /// host proxy like any answer made in a request filter.
 pub(crate) async fn write(session: &mut Session, answer: Answer) -> Result<()> {
-    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 2))?;
-    for (name, value) in answer.headers {
+    let (parts, body) = answer.into_parts();
+    let mut head = ResponseHeader::build(parts.status, Some(parts.headers.len() + 2))?;
+    for (name, value) in &parts.headers {
         // CORS and the answer itself may both name `Vary`.
         head.append_header(name, value)?;
     }
-    let bodiless = matches!(
-        answer.status,
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    if !bodiless {
-        head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    if has_body(parts.status) {
+        head.insert_header(header::CONTENT_LENGTH, body.len())?;
     }
-    if bodiless || session.req_header().method == Method::HEAD {
-        session.write_response_header(Box::new(head), true).await?;
-        return session.write_response_body(None, true).await;
-    }
-    session.write_response_header(Box::new(head), false).await?;
-    session.write_response_body(Some(answer.body), true).await
+    let bodiless = !has_body(parts.status) || session.req_header().method == Method::HEAD;
+    session
+        .write_response_header(Box::new(head), bodiless)
+        .await?;
+    let body = (!bodiless).then_some(body);
+    session.write_response_body(body, true).await
 }

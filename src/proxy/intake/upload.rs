@@ -7,138 +7,35 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::admin::live::Outcome;
-use crate::config::Project;
 use crate::delivery::{Encoding, Received};
 use crate::posthog::{Batch, BATCH_LIMIT};
 use crate::rewrite::enrich::edge_session::Transport;
-use crate::rewrite::{Fault, Flow, Pulled, Rewrite, RewriteError, WrittenKey};
-use crate::segment::{BodyError, KeyFrom, Refusal, Reply, WriteKey, WriteKeys};
+use crate::rewrite::{Fault, Flow, Pulled, Rewrite, WrittenKey};
+use crate::segment::{KeyFrom, WriteKey, WriteKeys};
 
-use crate::proxy::intake::body::Interrupted;
-use crate::proxy::intake::group::{Gathering, Request};
+use crate::proxy::intake::group::Request;
 use crate::proxy::intake::refusals::Asking;
 use crate::proxy::intake::seat::{Seat, LONG};
+use crate::proxy::intake::stop::Stop;
 use crate::proxy::intake::stream::Outgoing;
 use crate::proxy::intake::verdict::{Then, Verdict};
-use crate::proxy::limits::budget::{Reservation, UsedUp};
-use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
+use crate::proxy::limits::budget::Reservation;
+use crate::proxy::limits::rates::Pace;
 use crate::proxy::operator::watcher::Watcher;
 use crate::proxy::outbound::culprits::{blames_events, deliver_without, Culprit};
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::PIECE;
-use crate::proxy::spool::backlog::{Holder, NotSpooled};
-use crate::proxy::Inner;
+use crate::proxy::routes::Outlet;
+use crate::proxy::serving::Serving;
+use crate::proxy::spool::backlog::Holder;
 
 /// The size of the batches that a large body becomes when there is a spool, in bytes.
 const KEEPABLE: usize = 1 << 20;
 
-/// Why a body got no further.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
-    Client(Interrupted),
-    Encoding(BodyError),
-    Rewrite(RewriteError),
-    UnknownWriteKey,
-    /// Too many requests come with this write key.
-    KeyRate,
-    /// All requests together hold as much as they may.
-    Memory,
-    /// PostHog did not take a batch.
-    Verdict(Verdict),
-    /// PostHog did not take a batch, or was not asked, and the spool could not keep it.
-    Spool,
-}
-
-impl From<BodyError> for Stop {
-    fn from(error: BodyError) -> Self {
-        Self::Encoding(error)
-    }
-}
-
-impl From<RewriteError> for Stop {
-    fn from(error: RewriteError) -> Self {
-        Self::Rewrite(error)
-    }
-}
-
-impl From<Interrupted> for Stop {
-    fn from(interrupted: Interrupted) -> Self {
-        Self::Client(interrupted)
-    }
-}
-
-impl From<NotSpooled> for Stop {
-    fn from(unkept: NotSpooled) -> Self {
-        match unkept {
-            NotSpooled::ForNow => Self::Spool,
-            NotSpooled::TooLarge => Self::Rewrite(RewriteError::TooLarge),
-        }
-    }
-}
-
-impl From<UsedUp> for Stop {
-    fn from(_: UsedUp) -> Self {
-        Self::Memory
-    }
-}
-
-impl Stop {
-    /// What the client is told; nothing when it is gone.
-    pub(crate) fn reply(self) -> Option<Reply> {
-        let refusal = match self {
-            Self::Client(Interrupted::Gone) => return None,
-            Self::Client(Interrupted::Malformed) => Refusal::Malformed {
-                code: "malformed_chunk",
-                message: "the chunks of the body are not as HTTP has them",
-            },
-            // Never 408, which Chromium itself repeats at once (segment-tracking 1.5).
-            Self::Client(Interrupted::Slow) | Self::Memory => {
-                return Some(Reply::Busy { retry_after: 5 })
-            }
-            Self::Verdict(verdict) => return Some(verdict.reply()),
-            Self::KeyRate => {
-                return Some(Reply::TooMany {
-                    retry_after: RETRY_AFTER,
-                })
-            }
-            Self::Spool => return Some(Reply::Busy { retry_after: 10 }),
-            Self::UnknownWriteKey => Refusal::UnknownWriteKey,
-            Self::Encoding(BodyError::TooLarge) | Self::Rewrite(RewriteError::TooLarge) => {
-                Refusal::TooLarge
-            }
-            Self::Encoding(BodyError::UnknownEncoding) => Refusal::Malformed {
-                code: "unknown_encoding",
-                message: "the content encoding is neither gzip nor identity",
-            },
-            Self::Encoding(BodyError::Damaged) => Refusal::Malformed {
-                code: "damaged_gzip",
-                message: "the gzip data is damaged or cut short",
-            },
-            Self::Rewrite(error) => Refusal::Malformed {
-                code: error.code(),
-                message: error.message(),
-            },
-        };
-        Some(Reply::Refused(refusal))
-    }
-}
-
-impl Stop {
-    /// The code of a refusal for good, as the client is told it; none for what may yet succeed.
-    pub(crate) fn refusal_code(self) -> Option<&'static str> {
-        match self.reply()? {
-            Reply::Refused(Refusal::Malformed { code, .. }) => Some(code),
-            Reply::Refused(Refusal::UnknownWriteKey) => Some("unknown_write_key"),
-            Reply::Refused(Refusal::TooLarge) => Some("too_large"),
-            _ => None,
-        }
-    }
-}
-
 /// The keys of a request in the order in which they count (segment-tracking 1.3). The body's own
 /// stands between the two.
 pub(crate) struct Keys<'a> {
-    pub(crate) route: &'a WriteKeys<Arc<Project>>,
+    pub(crate) route: &'a WriteKeys<Arc<Outlet>>,
     pub(crate) header: Option<WriteKey>,
     pub(crate) query: Option<WriteKey>,
     pub(crate) search: KeySearch,
@@ -158,7 +55,7 @@ pub(crate) enum KeySearch {
 /// One body on its way. The bytes come in with [`push`](Self::push), the batches leave with
 /// [`flow`](Self::flow) and [`finish`](Self::finish).
 pub(crate) struct Upload<'a> {
-    inner: &'a Inner,
+    serving: &'a Serving,
     keys: Keys<'a>,
     /// When the request arrived, and from which address as PostHog may see it.
     arrived: Received,
@@ -185,9 +82,7 @@ enum Leaving {
 
 /// Where the events go, and the batch they are written into.
 struct Target<'a> {
-    destination: &'a Destination,
-    /// Where whole batches of its project wait for others.
-    gathering: Option<&'a Arc<Gathering>>,
+    outlet: &'a Outlet,
     batch: Batch,
     /// The request that the batch is leaving with already, when the body streams.
     outgoing: Option<Outgoing<'a>>,
@@ -195,28 +90,29 @@ struct Target<'a> {
 
 impl<'a> Upload<'a> {
     pub(crate) fn new(
-        inner: &'a Inner,
+        serving: &'a Serving,
         keys: Keys<'a>,
         client: Option<IpAddr>,
         mut rewrite: Rewrite,
     ) -> Self {
-        let live = inner.admin.as_ref().and_then(|admin| admin.live());
+        let lasting = &serving.lasting;
+        let live = serving.admin.as_ref().and_then(|admin| admin.live());
         if live.is_some_and(|live| live.is_watched()) {
             rewrite.explain();
         }
         Self {
-            inner,
+            serving,
             arrived: Received {
-                at: (inner.clock)(),
+                at: (lasting.clock)(),
                 from: client,
             },
             rewrite,
             watcher: Watcher {
-                counters: &inner.counters,
-                log_limit: &inner.log_limit,
-                observer: inner.observer.as_ref(),
+                counters: &lasting.counters,
+                log_limit: &lasting.log_limit,
+                observer: lasting.observer.as_ref(),
                 live,
-                route: inner.requests.route(keys.asking.route),
+                route: serving.requests.route(keys.asking.route),
                 call: keys.asking.asked.word(),
                 explanations: Vec::new(),
                 project: "?",
@@ -225,7 +121,7 @@ impl<'a> Upload<'a> {
                 open: Vec::new(),
             },
             keys,
-            reservation: inner.budget.reserve(),
+            reservation: lasting.budget.reserve(),
             flow: Flow::Held,
             key: KeyFrom::Nowhere,
             target: None,
@@ -272,13 +168,16 @@ impl<'a> Upload<'a> {
     /// How a body that goes on leaves. What has left can neither be kept nor halved, so with a spool,
     /// and for a while after a refusal, nothing leaves but whole batches.
     fn leaving(&mut self) -> Result<Leaving, Stop> {
-        let inner = self.inner;
+        let cautions = &self.serving.lasting.cautions;
         let Some(target) = self.target()? else {
             return Ok(Leaving::NotYet);
         };
+        let Outlet {
+            destination, spool, ..
+        } = target.outlet;
         let streams = target.outgoing.is_some();
-        let careful = || inner.cautions.hold(&target.destination.project().name);
-        Ok(match inner.backlog.is_some() || (!streams && careful()) {
+        let careful = || cautions.hold(&destination.project().name);
+        Ok(match spool.is_some() || (!streams && careful()) {
             true => Leaving::InBatches,
             false => Leaving::InPieces,
         })
@@ -323,7 +222,11 @@ impl<'a> Upload<'a> {
 
     /// Notes how long the rewriting of this body took, once it is through.
     pub(crate) fn time(&self) {
-        self.inner.counters.rewriting().observe(self.rewriting);
+        self.serving
+            .lasting
+            .counters
+            .rewriting()
+            .observe(self.rewriting);
     }
 
     /// Where the key was found that decided for the project.
@@ -401,16 +304,15 @@ impl<'a> Upload<'a> {
     /// Where the events go; nowhere as long as the key that decides may yet come.
     fn target(&mut self) -> Result<Option<&mut Target<'a>>, Stop> {
         if self.target.is_none() {
-            let Some(destination) = self.choose()? else {
+            let Some(outlet) = self.choose()? else {
                 return Ok(None);
             };
+            let destination = &outlet.destination;
             self.watcher.project = &destination.project().name;
             self.rewrite.address_to(Arc::clone(destination.recipient()));
-            let gathering = self.inner.gathering.get(&destination.project().name);
             self.target = Some(Target {
-                batch: fresh(self.inner, destination, gathering),
-                destination,
-                gathering,
+                batch: fresh(outlet),
+                outlet,
                 outgoing: None,
             });
         }
@@ -421,11 +323,11 @@ impl<'a> Upload<'a> {
     ///
     /// A key that it does not know does not end the search: browsers add the credentials of a
     /// password-protected page to same-origin requests by themselves.
-    fn choose(&mut self) -> Result<Option<&'a Destination>, Stop> {
+    fn choose(&mut self) -> Result<Option<&'a Outlet>, Stop> {
         let route = self.keys.route;
         let of = |key: &Option<WriteKey>| key.as_ref().and_then(|key| route.target(Some(key)));
-        let mut found = of(&self.keys.header).map(|project| (project, KeyFrom::Header));
-        let limited = self.inner.config.limits.requests_per_key.is_some();
+        let mut found = of(&self.keys.header).map(|outlet| (outlet, KeyFrom::Header));
+        let limited = self.serving.config.limits.requests_per_key.is_some();
         let wants_key =
             limited || self.keys.search == KeySearch::ForTheAccount || route.depends_on_key();
         let mut named = self.keys.header.clone().filter(|_| found.is_some());
@@ -437,7 +339,7 @@ impl<'a> Upload<'a> {
             };
             let query = || Some((of(&self.keys.query)?, KeyFrom::Query));
             found = of(&body)
-                .map(|project| (project, KeyFrom::Body))
+                .map(|outlet| (outlet, KeyFrom::Body))
                 .or_else(query);
             named = match &found {
                 Some((_, KeyFrom::Body)) => body,
@@ -445,20 +347,19 @@ impl<'a> Upload<'a> {
                 None => None,
             };
         }
-        let (project, key) = found
+        let (outlet, key) = found
             .or_else(|| Some((route.target(None)?, KeyFrom::Nowhere)))
             .ok_or(Stop::UnknownWriteKey)?;
         self.key = key;
         if let Some(named) = named.filter(|_| limited) {
-            let inner = self.inner;
-            if inner.rates.of_key(&inner.config, &named) == Pace::TooFast {
+            let Serving {
+                config, lasting, ..
+            } = self.serving;
+            if lasting.rates.of_key(config, &named) == Pace::TooFast {
                 return Err(Stop::KeyRate);
             }
         }
-        let destination = self.inner.destinations.get(&project.name);
-        destination
-            .map(|destination| Some(destination.as_ref()))
-            .ok_or(Stop::UnknownWriteKey)
+        Ok(Some(outlet))
     }
 
     /// Sends what the batch holds, over a request that stays open until the batch is large.
@@ -466,17 +367,18 @@ impl<'a> Upload<'a> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
+        let destination = &*target.outlet.destination;
         let outgoing = match &mut target.outgoing {
             Some(outgoing) => outgoing,
             none => {
                 // What streams waits for no others.
                 target.batch.take_bearing();
-                let opened = Outgoing::open(target.destination, self.arrived.from).await;
+                let opened = Outgoing::open(destination, self.arrived.from).await;
                 none.insert(opened.map_err(Stop::Verdict)?)
             }
         };
         if let Err(verdict) = outgoing.write(target.batch.take()).await {
-            return Err(self.inner.refused_early(target.destination, verdict));
+            return Err(self.serving.refused_early(destination, verdict));
         }
         if target.batch.size() >= BATCH_LIMIT {
             return self.close_batch().await;
@@ -495,105 +397,126 @@ impl<'a> Upload<'a> {
         };
         // Boxed: few bodies stream.
         let verdict = Box::pin(outgoing.refused()).await;
-        self.inner.refused_early(target.destination, verdict)
+        let destination = &target.outlet.destination;
+        self.serving.refused_early(destination, verdict)
     }
 
-    /// Ends the batch and waits for PostHog's answer to it; an empty one is not sent.
+    /// Ends the batch and waits until its events are safe; an empty one is not sent.
     async fn close_batch(&mut self) -> Result<(), Stop> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
-        let fresh = fresh(self.inner, target.destination, target.gathering);
-        let mut batch = std::mem::replace(&mut target.batch, fresh);
-        let project = target.destination.project();
-        let verdict = match target.outgoing.take() {
-            Some(outgoing) => {
-                let verdict = outgoing.finish(batch.close()).await;
-                if blames_events(verdict) {
-                    self.inner.cautions.begin(&project.name);
-                }
-                target.destination.note(verdict);
-                verdict
+        let outlet = target.outlet;
+        let mut batch = std::mem::replace(&mut target.batch, fresh(outlet));
+        if let Some(outgoing) = target.outgoing.take() {
+            // Boxed: few bodies stream.
+            return Box::pin(self.end(outlet, outgoing, batch)).await;
+        }
+        if batch.events() == 0 {
+            return Ok(());
+        }
+        let (bearing, outline) = (batch.take_bearing(), batch.take_outline());
+        let body = Bytes::from(batch.close());
+        let (holder, culprits) = match (&outlet.gathering, bearing, &outlet.spool) {
+            (Some(gathering), Some(bearing), _) => {
+                let request = Request {
+                    held: self.reservation.split_off(body.len()),
+                    batch: body,
+                    outline,
+                    bearing,
+                    arrived: self.arrived,
+                };
+                gathering.deliver(request).await?
             }
-            None if batch.events() == 0 => return Ok(()),
-            None => {
-                let bearing = batch.take_bearing();
-                let outline = batch.take_outline();
-                let body = Bytes::from(batch.close());
-                if let (Some(gathering), Some(bearing)) = (target.gathering, bearing) {
-                    let request = Request {
-                        held: self.reservation.split_off(body.len()),
-                        batch: body,
-                        outline,
-                        bearing,
-                        arrived: self.arrived,
-                    };
-                    let (holder, culprits) = gathering.deliver(request).await?;
-                    for Culprit { event, refusal } in culprits {
-                        self.watcher.culprit(&event, &refusal);
-                    }
-                    self.watcher.settle(outcome_of(holder));
-                    self.rewrite.confirm();
-                    return Ok(());
-                }
-                let destination = target.destination;
-                if let Some(backlog) = &self.inner.backlog {
-                    let kept = backlog.deliver(destination, body, outline, self.arrived);
-                    let holder = kept.await?;
-                    self.watcher.settle(outcome_of(holder));
-                    self.rewrite.confirm();
-                    return Ok(());
-                }
-                let from = self.arrived.from;
-                let said = destination.deliver(&body, Encoding::Identity, from);
-                let verdict = said.await.verdict;
-                destination.note(verdict);
-                match blames_events(verdict) {
-                    false => verdict,
-                    true => match deliver_without(destination, &body, from, verdict).await {
-                        Err(verdict) => verdict,
-                        Ok(culprits) => {
-                            for Culprit { event, refusal } in culprits {
-                                self.watcher.culprit(&event, &refusal);
-                            }
-                            Verdict::Accepted
-                        }
-                    },
-                }
+            (_, _, Some(spool)) => {
+                let holder = spool.deliver(body, outline, self.arrived).await?;
+                (holder, Vec::new())
             }
+            (_, _, None) => self.stream(outlet, &body).await?,
         };
-        verdict.report(project, &self.inner.log_limit, Then::SentAgain);
+        for Culprit { event, refusal } in culprits {
+            self.watcher.culprit(&event, &refusal);
+        }
+        self.settled(holder);
+        Ok(())
+    }
+
+    /// Brings a whole batch to PostHog where nothing could keep it.
+    async fn stream(
+        &mut self,
+        outlet: &Outlet,
+        body: &Bytes,
+    ) -> Result<(Holder, Vec<Culprit>), Stop> {
+        let (destination, from) = (&outlet.destination, self.arrived.from);
+        let said = destination.deliver(body, Encoding::Identity, from).await;
+        let mut verdict = said.verdict;
+        destination.note(verdict);
+        if blames_events(verdict) {
+            // Boxed: PostHog refuses hardly any.
+            let without = Box::pin(deliver_without(destination, body, from, verdict));
+            match without.await {
+                Ok(culprits) => return Ok((Holder::PostHog, culprits)),
+                Err(stands) => verdict = stands,
+            }
+        }
+        let log_limit = &self.serving.lasting.log_limit;
+        verdict.report(destination.project(), log_limit, Then::SentAgain);
+        match verdict {
+            Verdict::Accepted => Ok((Holder::PostHog, Vec::new())),
+            verdict => Err(Stop::Verdict(verdict)),
+        }
+    }
+
+    /// Ends a batch that has been leaving while it was made.
+    async fn end(
+        &mut self,
+        outlet: &Outlet,
+        outgoing: Outgoing<'_>,
+        batch: Batch,
+    ) -> Result<(), Stop> {
+        let (destination, lasting) = (&outlet.destination, &self.serving.lasting);
+        let verdict = outgoing.finish(batch.close()).await;
+        if blames_events(verdict) {
+            lasting.cautions.begin(&destination.project().name);
+        }
+        destination.note(verdict);
+        verdict.report(destination.project(), &lasting.log_limit, Then::SentAgain);
         match verdict {
             Verdict::Accepted => {
-                self.watcher.settle(&Outcome::Delivered);
-                self.rewrite.confirm();
+                self.settled(Holder::PostHog);
                 Ok(())
             }
             verdict => Err(Stop::Verdict(verdict)),
         }
     }
+
+    fn settled(&mut self, holder: Holder) {
+        self.watcher.settle(outcome_of(holder));
+        self.rewrite.confirm();
+    }
 }
 
-impl Inner {
+impl Serving {
     /// What PostHog says to a batch that is not through ends its request.
     fn refused_early(&self, destination: &Destination, verdict: Verdict) -> Stop {
-        let project = destination.project();
+        let (project, lasting) = (destination.project(), &self.lasting);
         if blames_events(verdict) {
-            self.cautions.begin(&project.name);
+            lasting.cautions.begin(&project.name);
         }
-        verdict.report(project, &self.log_limit, Then::SentAgain);
+        verdict.report(project, &lasting.log_limit, Then::SentAgain);
         Stop::Verdict(verdict)
     }
 }
 
 /// An empty batch.
-fn fresh(inner: &Inner, destination: &Destination, gathering: Option<&Arc<Gathering>>) -> Batch {
-    let batch = match gathering {
-        Some(_) => Batch::open_to_gather(destination.envelope()),
-        None => Batch::open(destination.envelope()),
+fn fresh(outlet: &Outlet) -> Batch {
+    let envelope = outlet.destination.envelope();
+    let batch = match outlet.gathering {
+        Some(_) => Batch::open_to_gather(envelope),
+        None => Batch::open(envelope),
     };
-    match &inner.backlog {
-        Some(backlog) => backlog.prepared(destination, batch),
+    match &outlet.spool {
+        Some(spool) => spool.prepared(batch),
         None => batch,
     }
 }

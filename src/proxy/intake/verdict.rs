@@ -6,7 +6,7 @@ use std::time::Duration;
 use pingora::{Error, ErrorType};
 
 use crate::config::Project;
-use crate::delivery;
+use crate::delivery::{self, Says};
 use crate::masked;
 use crate::segment::Reply;
 
@@ -19,7 +19,9 @@ pub(crate) enum Verdict {
     Accepted,
     /// PostHog does not take the project key (401 or 403; posthog-ingestion 1.7).
     KeyRefused(u16),
-    /// PostHog, or whatever stands at that address, does not take the request.
+    /// PostHog does not take something in the batch, and never will (400 or 413).
+    Refused(u16),
+    /// Whatever stands at that address does not take the request.
     Rejected(u16),
     /// PostHog asks to try again (408, 429, 5xx), with its `Retry-After` in seconds.
     Busy {
@@ -67,14 +69,16 @@ impl Verdict {
     /// A page of HTML with status 200 is a portal or a log-in page, never capture, which answers
     /// JSON: taking it for a yes would lose events without a word.
     pub(crate) fn from_response(status: u16, html: bool, retry_after: Option<u32>) -> Self {
-        match status {
-            200..=299 if !html => Self::Accepted,
-            401 | 403 => Self::KeyRefused(status),
-            408 | 429 | 500..=599 => Self::Busy {
+        match Says::of(status) {
+            Says::Yes if html => Self::Rejected(status),
+            Says::Yes => Self::Accepted,
+            Says::Refused => Self::Refused(status),
+            Says::KeyRefused => Self::KeyRefused(status),
+            Says::Busy => Self::Busy {
                 status,
                 retry_after,
             },
-            _ => Self::Rejected(status),
+            Says::Other => Self::Rejected(status),
         }
     }
 
@@ -82,9 +86,10 @@ impl Verdict {
     pub(crate) fn status(self) -> Option<u16> {
         match self {
             Self::Accepted => Some(200),
-            Self::KeyRefused(status) | Self::Rejected(status) | Self::Busy { status, .. } => {
-                Some(status)
-            }
+            Self::KeyRefused(status)
+            | Self::Refused(status)
+            | Self::Rejected(status)
+            | Self::Busy { status, .. } => Some(status),
             Self::Unreachable(_) => None,
         }
     }
@@ -94,7 +99,7 @@ impl Verdict {
     pub(crate) fn reply(self) -> Reply {
         let retry_after = match self {
             Self::Accepted => return Reply::Accepted,
-            Self::KeyRefused(_) | Self::Rejected(_) => LATER,
+            Self::KeyRefused(_) | Self::Refused(_) | Self::Rejected(_) => LATER,
             Self::Busy { retry_after, .. } => retry_after.unwrap_or(SOON),
             Self::Unreachable(_) => SOON,
         };
@@ -111,8 +116,9 @@ impl Verdict {
             Self::Accepted => delivery::Verdict::Accepted,
             // A web page with a status of 200 is no yes.
             Self::Rejected(status @ 200..=299) => later(format!("a web page with {status}"), None),
+            Self::Refused(status) => delivery::Verdict::refused(status, &masked::text(words)),
             Self::Rejected(status) | Self::KeyRefused(status) => {
-                delivery::Verdict::of_status(status, &masked::text(words), None)
+                later(format!("status {status}"), None)
             }
             Self::Busy {
                 status,
@@ -167,7 +173,7 @@ impl Verdict {
                      not PostHog's ingestion API. Check `host` and what stands in front of it"
                 ),
             ),
-            Self::Rejected(status @ (400 | 413)) => (
+            Self::Refused(status) => (
                 "culprit",
                 format!(
                     "refused a batch ({status}) for an event in it, which is looked for: the others \

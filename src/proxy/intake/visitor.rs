@@ -1,15 +1,17 @@
 //! What a request's headers say of its visitor: cookies, signals about tracking, and how the answer
 //! goes back.
 
+use std::net::IpAddr;
+
 use http::{header, HeaderMap};
-use pingora::protocols::l4::socket::SocketAddr;
-use pingora::proxy::Session;
+use ipnet::IpNet;
 
+use crate::doctor::is_inner;
 use crate::rewrite::enrich::edge_session::Transport;
-use crate::rewrite::privacy::{Signal, Signals};
+use crate::rewrite::privacy::{Privacy, Signal, Signals};
 
-use crate::proxy::site::X_FORWARDED_PROTO;
-use crate::proxy::{client, Inner};
+use crate::proxy::client::{self, X_FORWARDED_FOR, X_FORWARDED_PROTO};
+use crate::proxy::intake::exchange::Wire;
 
 /// More cookies than this are not looked into; most servers take no more either. In bytes.
 const COOKIE_BYTES: usize = 16 * 1024;
@@ -33,44 +35,91 @@ pub(crate) fn cookies(headers: &HeaderMap) -> Option<String> {
     Some(all)
 }
 
-impl Inner {
+/// Who asks, worked out once for each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The other end of the connection, if it has an address.
+    pub(crate) peer: Option<IpAddr>,
+    /// Whether what the other end says of others is believed.
+    pub(crate) trust: Trust,
+    /// The client's address; none over a Unix socket.
+    pub(crate) address: Option<IpAddr>,
+    /// The same as the receiver of the request may be told it.
+    pub(crate) shown: Option<IpAddr>,
     /// What the visitor's browser says about being tracked, where that changes anything.
-    pub(crate) fn signals(&self, session: &Session) -> Signals {
-        if !self.config.mapping.privacy.heeds_signals() {
-            return Signals::default();
-        }
-        let signal = |name: &str| {
-            let value = session.get_header(name);
-            Signal::from_header(value.and_then(|value| value.to_str().ok()))
-        };
-        Signals {
-            global_privacy_control: signal("sec-gpc"),
-            do_not_track: signal("dnt"),
-        }
-    }
-
+    pub(crate) signals: Signals,
     /// How the browser's requests come: as a trusted proxy says, else as we see it.
-    pub(crate) fn transport(&self, session: &Session) -> Transport {
-        let (told, _) = self.told_transport(session);
-        told.unwrap_or_else(|| {
-            let ours = session.digest();
-            match ours.is_some_and(|digest| digest.ssl_digest.is_some()) {
-                true => Transport::Tls,
-                false => Transport::Plain,
+    pub(crate) transport: Transport,
+    /// Whether the proxies on the way say one thing of that.
+    pub(crate) word: Word,
+}
+
+/// Whether the headers of a peer are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// It is one of `trusted_proxies`.
+    Trusted,
+    Stranger,
+}
+
+impl Caller {
+    /// The one who sends these headers over a connection like this.
+    pub(crate) fn new(
+        wire: Wire,
+        headers: &HeaderMap,
+        trusted: &[IpNet],
+        privacy: &Privacy,
+    ) -> Self {
+        let Wire { peer, transport } = wire;
+        let trust = match peer.is_some_and(|peer| client::is_trusted(peer, trusted)) {
+            true => Trust::Trusted,
+            false => Trust::Stranger,
+        };
+        let address = peer.map(|peer| match trust {
+            Trust::Stranger => peer,
+            Trust::Trusted => {
+                let forwarded = headers.get_all(X_FORWARDED_FOR).iter();
+                let values = forwarded.map(|value| value.to_str().unwrap_or("not an address"));
+                client::address(peer, values, trusted)
             }
-        })
+        });
+        let signals = signals(headers, privacy);
+        let (told, word) = match trust {
+            Trust::Trusted => transport_in(headers),
+            Trust::Stranger => (None, Word::One),
+        };
+        Self {
+            peer,
+            trust,
+            address,
+            shown: address.map(|address| privacy.forwarded(address, signals)),
+            signals,
+            transport: told.unwrap_or(transport),
+            word,
+        }
     }
 
-    /// What a trusted proxy says, and whether it said one thing only.
-    pub(crate) fn told_transport(&self, session: &Session) -> (Option<Transport>, Word) {
-        let peer = session.client_addr().and_then(SocketAddr::as_inet);
-        let trusted = peer.is_some_and(|peer| {
-            client::is_trusted(peer.ip().to_canonical(), &self.config.trusted_proxies)
-        });
-        match trusted {
-            true => transport_in(&session.req_header().headers),
-            false => (None, Word::One),
-        }
+    /// Whether these headers come from a proxy in front that is most likely meant to be believed, and
+    /// is not. Clients on the open network write `X-Forwarded-For` as they like; from an inner address
+    /// it is most often the proxy's.
+    pub(crate) fn seems_forgotten(&self, headers: &HeaderMap) -> bool {
+        self.trust == Trust::Stranger
+            && self.peer.is_some_and(is_inner)
+            && headers.contains_key(X_FORWARDED_FOR)
+    }
+}
+
+fn signals(headers: &HeaderMap, privacy: &Privacy) -> Signals {
+    if !privacy.heeds_signals() {
+        return Signals::default();
+    }
+    let signal = |name: &str| {
+        let value = headers.get(name);
+        Signal::from_header(value.and_then(|value| value.to_str().ok()))
+    };
+    Signals {
+        global_privacy_control: signal("sec-gpc"),
+        do_not_track: signal("dnt"),
     }
 }
 

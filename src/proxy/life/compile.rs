@@ -8,9 +8,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::admin::{Requests, Takes};
-use crate::config::{Action, Config, Forward, RouteTable, Sessions};
+use crate::config::{Action, Config, Forward, Project, RouteTable, SegmentFiles, Sessions};
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
+use crate::segment::WriteKeys;
 
 use crate::proxy::acme::Acme;
 use crate::proxy::first_party::files::Files;
@@ -29,129 +30,176 @@ use crate::proxy::outbound::culprits::Cautions;
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::upstream::Timeouts;
+use crate::proxy::routes::{Compiled, Does, Outlet, Routes, SegmentRoute};
+use crate::proxy::serving::Serving;
 use crate::proxy::spool::backlog::Backlog;
-use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, Inner, Shared};
+use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, Shared};
 
 /// What outlives a configuration: the spool, counters, and what clients have taken.
 pub(crate) struct Lasting {
     /// Certificates that are ordered, where the listeners are ours.
     pub(crate) acme: Arc<Acme>,
     pub(crate) backlog: Option<Arc<Backlog>>,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) counters: Counters,
     pub(crate) budget: Arc<Budget>,
     pub(crate) connection_limits: Arc<ConnectionLimits>,
-    pub(crate) cautions: Arc<Cautions>,
+    pub(crate) cautions: Cautions,
     pub(crate) log_limit: Arc<LogLimit>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) idle_seconds: u64,
     pub(crate) unread: Duration,
     pub(crate) clock: Clock,
+    /// Whether the server that this is in leaves: connections end with the next answer.
     pub(crate) leaving: Arc<AtomicBool>,
     pub(crate) accounts: Arc<Accounts>,
-    pub(crate) rates: Arc<Rates>,
-    pub(crate) reloads: Arc<Reloads>,
+    pub(crate) rates: Rates,
+    pub(crate) reloads: Reloads,
     pub(crate) admin: AdminPages,
     /// The secret of sessions for which the configuration has none.
     pub(crate) made_up: OnceLock<[u8; SECRET_BYTES]>,
 }
 
-/// What can fail of a configuration.
-struct Parts {
-    destinations: Arc<Destinations>,
-    files: HashMap<usize, Files>,
-    passed: HashMap<usize, Arc<Passed>>,
-    rewriter: Arc<Rewriter>,
-    pools: Pools,
-}
-
 impl Lasting {
     /// The first configuration of a process. Opens the spool.
     pub(crate) fn build(mut self, config: Config) -> Result<Hedgerow, BuildError> {
-        let parts = self.parts(&config, None)?;
+        let mut pools = Pools::default();
+        let destinations = Arc::new(destinations(&config, None, &mut pools)?);
         if let Some(spool) = &config.delivery.spool {
             let backlog = Backlog::open(
                 spool,
                 &config.delivery,
                 config.bounds.event,
                 Arc::clone(&self.clock),
-                Arc::clone(&parts.destinations),
+                Arc::clone(&destinations),
                 Arc::clone(&self.log_limit),
             );
             self.backlog = Some(Arc::new(backlog?));
         }
-        let inner = self.compiled(config, parts, None);
+        let lasting = Arc::new(self);
+        let serving = lasting.serving(config, destinations, pools, None)?;
         let shared = Arc::new(Shared {
-            current: ArcSwap::from_pointee(inner),
-            lasting: self,
+            current: ArcSwap::from_pointee(serving),
+            lasting,
         });
         shared.lasting.admin.tell_of(Arc::downgrade(&shared));
         shared.settle();
         Ok(Hedgerow { shared })
     }
 
-    fn parts(&self, config: &Config, before: Option<&Inner>) -> Result<Parts, BuildError> {
-        let timeouts = timeouts(config);
-        let mut pools = before.map_or_else(Pools::default, |before| Pools::after(&before.pools));
-        let mut destinations = HashMap::new();
-        for project in &config.projects {
-            let authorities = project.ca_file.as_ref().map(|file| file.path.as_path());
-            let connections = pools.of(&project.host, authorities)?;
-            let known = before.and_then(|before| before.destinations.get(&project.name));
-            let destination = match known {
-                Some(known) if known.is_as_good(project, timeouts, &connections) => {
-                    Arc::clone(known)
-                }
-                known => {
-                    let known = known.map(AsRef::as_ref);
-                    Arc::new(Destination::new(project, connections, timeouts, known)?)
-                }
+    /// A configuration at work, with these destinations.
+    fn serving(
+        self: &Arc<Self>,
+        config: Config,
+        destinations: Arc<Destinations>,
+        mut pools: Pools,
+        before: Option<&Serving>,
+    ) -> Result<Serving, BuildError> {
+        let routes = self.routes(&config, &destinations, &mut pools, before)?;
+        let taken = config.routes.iter().map(|route| {
+            let takes = match route.action {
+                Action::Segment { .. } => Takes::Calls,
+                Action::PostHog(_) | Action::Origin(_) => Takes::Other,
             };
-            destinations.insert(project.name.clone(), destination);
-        }
-        let (mut files, mut passed) = (HashMap::new(), HashMap::new());
+            (route.name(), takes)
+        });
+        let requests = match before {
+            None => Requests::new(taken),
+            Some(before) => Requests::after(&before.requests, taken),
+        };
+        Ok(Serving {
+            rewriter: Arc::new(self.rewriter(&config, before)?),
+            routes,
+            destinations,
+            requests,
+            certificates: process::certificates(&config),
+            admin: self.admin.of(&config, &self.clock),
+            pools: pools.settled(),
+            lasting: Arc::clone(self),
+            begun: AtomicBool::new(false),
+            config: Arc::new(config),
+        })
+    }
+
+    /// The routes, each with what it needs.
+    fn routes(
+        &self,
+        config: &Config,
+        destinations: &Destinations,
+        pools: &mut Pools,
+        before: Option<&Serving>,
+    ) -> Result<Routes, BuildError> {
+        let timeouts = timeouts(config);
+        let outlets: HashMap<&str, Arc<Outlet>> = destinations
+            .iter()
+            .map(|(name, destination)| (name.as_str(), self.outlet(config, destination)))
+            .collect();
+        let named = before.map(|before| before.routes.by_name());
+        let mut list = Vec::with_capacity(config.routes.len());
         for (number, route) in config.routes.iter().enumerate() {
-            let said = match &route.action {
-                Action::Segment { files, .. } => files,
+            let name = route.name();
+            let does = match &route.action {
+                Action::Origin(_) => Does::Origin,
                 Action::PostHog(said) => {
                     let project = &said.project;
                     let file = project.ca_file.as_ref().map(|file| file.path.as_path());
                     let connections = pools.of(&project.host, file)?;
                     let known = before.and_then(|before| {
-                        let mut known = before.passed.values();
+                        let known = before.routes.iter().filter_map(|route| match &route.does {
+                            Does::PostHog(known) => Some(known),
+                            Does::Segment(_) | Does::Origin => None,
+                        });
+                        let mut known = known;
                         known.find(|known| known.is_as_good(&route.path, said, timeouts))
                     });
-                    let passing = match known {
+                    Does::PostHog(match known {
                         Some(known) => Arc::clone(known),
                         None => Arc::new(Passed::new(&route.path, said, connections, timeouts)),
-                    };
-                    passed.insert(number, passing);
-                    continue;
+                    })
                 }
-                Action::Origin(_) => continue,
-            };
-            let known = before.and_then(|before| {
-                let mut routes = before.config.routes.iter();
-                let place = routes.position(|known| known.name() == route.name())?;
-                before.files.get(&place)
-            });
-            let account = match &said.forward {
-                None => None,
-                Some(forward) => {
-                    let known = known.and_then(|known| known.account.as_ref());
-                    Some(self.account(forward, known, &mut pools, timeouts.connect)?)
+                Action::Segment { write_keys, files } => {
+                    let known = named.as_ref().and_then(|named| named.get(name.as_str()));
+                    let known = known.and_then(|known| match &known.does {
+                        Does::Segment(known) => Some(&known.files),
+                        Does::PostHog(_) | Does::Origin => None,
+                    });
+                    Does::Segment(Box::new(SegmentRoute {
+                        keys: keys(write_keys, &outlets)?,
+                        files: self.files(config, files, known, pools)?,
+                    }))
                 }
             };
-            let sessions = config.page_sessions();
-            let new = Files::new(said, account, sessions, timeouts.connect, known)?;
-            files.insert(number, new);
+            list.push(Compiled { name, number, does });
         }
-        Ok(Parts {
-            destinations: Arc::new(destinations),
-            files,
-            passed,
-            rewriter: Arc::new(self.rewriter(config, before)?),
-            pools: pools.settled(),
+        Ok(Routes::new(RouteTable::new(&config.routes), list))
+    }
+
+    /// Where the events of a project go.
+    fn outlet(&self, config: &Config, destination: &Arc<Destination>) -> Arc<Outlet> {
+        let spool = || self.backlog.as_ref().map(|spool| spool.of(destination));
+        let log_limit = &self.log_limit;
+        Arc::new(Outlet {
+            destination: Arc::clone(destination),
+            gathering: Gathering::of(&config.delivery, destination, spool(), log_limit),
+            spool: spool(),
         })
+    }
+
+    fn files(
+        &self,
+        config: &Config,
+        said: &SegmentFiles,
+        known: Option<&Files>,
+        pools: &mut Pools,
+    ) -> Result<Files, BuildError> {
+        let connect = config.delivery.connect_timeout;
+        let account = match &said.forward {
+            None => None,
+            Some(forward) => {
+                let known = known.and_then(|known| known.account.as_ref());
+                Some(self.account(forward, known, pools, connect)?)
+            }
+        };
+        Files::new(said, account, config.page_sessions(), connect, known)
     }
 
     fn account(
@@ -174,7 +222,7 @@ impl Lasting {
     }
 
     /// The rewriting that a configuration asks for.
-    fn rewriter(&self, config: &Config, before: Option<&Inner>) -> Result<Rewriter, BuildError> {
+    fn rewriter(&self, config: &Config, before: Option<&Serving>) -> Result<Rewriter, BuildError> {
         let mut rewriter = Rewriter::new(config.mapping.clone(), config.bounds).remembering();
         if let Some(before) = before {
             rewriter = rewriter.with_memory_of(&before.rewriter);
@@ -194,88 +242,82 @@ impl Lasting {
         let keeper = keeper.map_err(|error| BuildError::Sessions(error.to_string()))?;
         Ok(rewriter.with_sessions(keeper))
     }
+}
 
-    fn compiled(&self, config: Config, parts: Parts, before: Option<&Inner>) -> Inner {
-        let Parts {
-            destinations,
-            files,
-            passed,
-            rewriter,
-            pools,
-        } = parts;
-        let routes = config.routes.iter().map(|route| {
-            let takes = match route.action {
-                Action::Segment { .. } => Takes::Calls,
-                Action::PostHog(_) | Action::Origin(_) => Takes::Other,
-            };
-            (route.name(), takes)
-        });
-        let requests = match before {
-            None => Requests::new(routes),
-            Some(before) => Requests::after(&before.requests, routes),
+/// Every project that events can go to.
+fn destinations(
+    config: &Config,
+    before: Option<&Serving>,
+    pools: &mut Pools,
+) -> Result<Destinations, BuildError> {
+    let timeouts = timeouts(config);
+    let mut destinations = HashMap::new();
+    for project in &config.projects {
+        let authorities = project.ca_file.as_ref().map(|file| file.path.as_path());
+        let connections = pools.of(&project.host, authorities)?;
+        let known = before.and_then(|before| before.destinations.get(&project.name));
+        let destination = match known {
+            Some(known) if known.is_as_good(project, timeouts, &connections) => Arc::clone(known),
+            known => {
+                let known = known.map(AsRef::as_ref);
+                Arc::new(Destination::new(project, connections, timeouts, known)?)
+            }
         };
-        let backlog = self.backlog.as_ref();
-        Inner {
-            acme: Arc::clone(&self.acme),
-            admin: self.admin.of(&config, &self.clock),
-            requests,
-            certificates: process::certificates(&config),
-            files,
-            passed,
-            rewriter,
-            budget: Arc::clone(&self.budget),
-            gathering: Gathering::of(&config, &destinations, backlog, &self.log_limit),
-            destinations,
-            counters: Arc::clone(&self.counters),
-            connection_limits: Arc::clone(&self.connection_limits),
-            cautions: Arc::clone(&self.cautions),
-            log_limit: Arc::clone(&self.log_limit),
-            backlog: backlog.cloned(),
-            observer: self.observer.clone(),
-            idle_seconds: self.idle_seconds,
-            unread: self.unread,
-            clock: Arc::clone(&self.clock),
-            leaving: Arc::clone(&self.leaving),
-            accounts: Arc::clone(&self.accounts),
-            rates: Arc::clone(&self.rates),
-            reloads: Arc::clone(&self.reloads),
-            pools,
-            route_table: RouteTable::new(&config.routes),
-            config: Arc::new(config),
-        }
+        destinations.insert(project.name.clone(), destination);
     }
+    Ok(destinations)
+}
+
+/// The keys of a route, each with the outlet of its project.
+fn keys(
+    said: &WriteKeys<Arc<Project>>,
+    outlets: &HashMap<&str, Arc<Outlet>>,
+) -> Result<WriteKeys<Arc<Outlet>>, BuildError> {
+    let outlet = |project: &Arc<Project>| {
+        let outlet = outlets.get(project.name.as_str());
+        outlet.cloned().ok_or_else(|| BuildError::NoProject {
+            project: project.name.clone(),
+        })
+    };
+    Ok(match said {
+        WriteKeys::Any(project) => WriteKeys::Any(outlet(project)?),
+        WriteKeys::Listed(keys) => WriteKeys::Listed(
+            keys.iter()
+                .map(|(key, project)| Ok((key.clone(), outlet(project)?)))
+                .collect::<Result<_, BuildError>>()?,
+        ),
+    })
 }
 
 impl Shared {
     /// Another configuration, made ready beside the one that is at work. Reads files.
-    pub(crate) fn prepare(&self, config: Config) -> Result<Arc<Inner>, BuildError> {
+    pub(crate) fn prepare(&self, config: Config) -> Result<Arc<Serving>, BuildError> {
         let before = self.current.load_full();
-        let parts = self.lasting.parts(&config, Some(&before))?;
-        Ok(Arc::new(self.lasting.compiled(
-            config,
-            parts,
-            Some(&before),
-        )))
+        let mut pools = Pools::after(&before.pools);
+        let destinations = destinations(&config, Some(&before), &mut pools)?;
+        let (lasting, destinations) = (&self.lasting, Arc::new(destinations));
+        let serving = lasting.serving(config, destinations, pools, Some(&before));
+        serving.map(Arc::new)
     }
 
     /// Puts it in the place of the other.
-    pub(crate) fn adopt(&self, next: Arc<Inner>) {
+    pub(crate) fn adopt(&self, next: Arc<Serving>) {
         self.current.store(next);
         self.settle();
     }
 
     /// What outlives configurations does as the one of the moment says.
     fn settle(&self) {
-        let (inner, lasting) = (self.current.load(), &self.lasting);
-        let config = &inner.config;
+        let (serving, lasting) = (self.current.load(), &self.lasting);
+        let config = &serving.config;
         lasting.budget.set_limit(config.limits.memory);
         lasting
             .connection_limits
             .bound(&config.limits, &config.trusted_proxies);
         lasting.admin.settle(config);
         if let Some(backlog) = &lasting.backlog {
-            backlog.serve(Arc::clone(&inner.destinations));
-            if let Some(live) = inner.admin.as_ref().and_then(|admin| admin.live()) {
+            backlog.serve(Arc::clone(&serving.destinations));
+            if let Some(live) = serving.admin.as_ref().and_then(|admin| admin.live()) {
                 backlog.show_to(Arc::clone(live));
             }
         }

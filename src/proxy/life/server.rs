@@ -420,7 +420,7 @@ pub(crate) fn secure_origin(config: &Config) -> Option<String> {
     config.routes.iter().find_map(|route| match &route.action {
         Action::Origin(origin) => {
             let mut servers = origin.servers.iter();
-            let server = servers.find(|server| server.scheme == Scheme::Https)?;
+            let server = servers.find(|server| server.scheme() == Scheme::Https)?;
             Some(server.to_string())
         }
         Action::PostHog(said) => {

@@ -13,7 +13,7 @@ use std::task::ready;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp};
+use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::{Stream, IO};
 use pingora::server::ShutdownWatch;
@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
 use crate::proxy::limits::connection_limits::{ConnectionLimits, Place, Slow};
+use crate::proxy::listen::direct::{Direct, Follows, Taken};
 use crate::proxy::listen::extent::is_request_line;
 use crate::proxy::listen::gathered::Gathered;
 
@@ -44,6 +45,8 @@ pub(crate) struct Ends {
     pub(crate) head: Duration,
     /// When others need its place.
     pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
+    /// What answers Segment's calls without the framework, where that is possible.
+    pub(crate) direct: Option<Direct>,
     pub(crate) _place: Option<Place>,
 }
 
@@ -83,37 +86,46 @@ where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
 {
-    let mut settings: Option<HttpPersistentSettings> = None;
+    let options = app.server_options();
+    // So many requests may still follow the one that is served.
+    let mut left = options.and_then(|options| options.keepalive_request_limit);
     while let Some(mut begun) = request(&mut *stream, &mut ends).await {
         if !is_request_line(&begun) {
             log::debug!("a request was refused for its first line");
             turn_away(&mut *stream, bad_request().as_bytes()).await;
             return;
         }
-        stream.read_no_further(&mut begun);
-        let mut session = ServerSession::new_http1(stream);
-        match settings {
-            Some(settings) => settings.apply_to_session(&mut session),
-            None => {
-                session.set_keepalive(Some(ends.idle));
-                let limit = app.server_options();
-                let limit = limit.and_then(|options| options.keepalive_request_limit);
-                session.set_keepalive_reuses_remaining(limit);
+        let last = left == Some(0) || *ends.leaving.borrow();
+        if let Some(direct) = &ends.direct {
+            let follows = match last {
+                true => Follows::None,
+                false => Follows::Another,
+            };
+            let taken = direct.take(&mut *stream, begun, follows, &ends.leaving);
+            match taken.await {
+                Taken::Answered => {
+                    left = left.map(|left| left.saturating_sub(1));
+                    continue;
+                }
+                Taken::Last => return,
+                Taken::Not(bytes) => begun = bytes,
             }
         }
-        if *ends.leaving.borrow() {
-            session.set_keepalive(None);
-        }
+        stream.read_no_further(&mut begun);
+        let mut session = ServerSession::new_http1(stream);
+        session.set_keepalive((!last).then_some(ends.idle));
+        session.set_keepalive_reuses_remaining(left);
         session.set_pipelined_prefix(begun);
         let Some(reused) = app.process_new_http(session, &ends.leaving).await else {
             return;
         };
-        let (reused, kept): (Stream, _) = reused.consume();
+        let (reused, _): (Stream, _) = reused.consume();
         // The framework gives back what it was given.
         let Ok(same) = reused.into_any().downcast() else {
             return;
         };
-        (stream, settings) = (same, kept);
+        stream = same;
+        left = left.map(|left| left.saturating_sub(1));
     }
 }
 

@@ -229,7 +229,12 @@ impl<S: IO> AsyncWrite for Gathered<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_held(context, &[]))?;
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let stream = Pin::new(&mut self.stream);
+        match slices {
+            // The system has a plainer call for it.
+            [only] => stream.poll_write(context, only),
+            slices => stream.poll_write_vectored(context, slices),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -14,6 +14,7 @@ use crate::plain::{Handler, Request, Response};
 
 use crate::proxy::acme::Acme;
 use crate::proxy::life::drain::Drain;
+use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::listening::{BoundSocket, Hall, Manner, Plan};
 use crate::proxy::listen::tls;
 use crate::proxy::operator::serve::Plain;
@@ -49,8 +50,13 @@ impl ListenerSet {
             Arc::new(hall)
         };
         let limits = Arc::clone(&lasting.connection_limits);
+        let direct = Direct::new(hedgerow.clone());
         Self {
-            site: Arc::new(Hall::new(app, Arc::clone(drain), idle).bounded(limits)),
+            site: Arc::new(
+                Hall::new(app, Arc::clone(drain), idle)
+                    .bounded(limits)
+                    .directly(direct),
+            ),
             admin: plain(Arc::new(Pages(hedgerow.clone()))),
             health: plain(hedgerow.health()),
             acme: Arc::clone(&lasting.acme),

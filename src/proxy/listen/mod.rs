@@ -2,9 +2,11 @@
 
 pub(crate) mod balancer;
 pub(crate) mod connection;
+pub(crate) mod direct;
 mod extent;
 pub(crate) mod gathered;
 pub(crate) mod listener_set;
 pub(crate) mod listening;
 pub(crate) mod preamble;
+mod reception;
 pub(crate) mod tls;

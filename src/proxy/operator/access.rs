@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use http::request::Parts;
+use http::StatusCode;
 use log::Level;
 use pingora::proxy::Session;
 
@@ -9,37 +11,70 @@ use crate::admin::Answered;
 use crate::logging::ACCESS;
 use crate::site::trace::trace_id;
 
+use crate::proxy::intake::exchange::Exchange;
 use crate::proxy::intake::refusals::Asking;
-use crate::proxy::Inner;
+use crate::proxy::serving::Serving;
 
 /// The methods that are named in a line; any other one is the client's own text.
 const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT",
 ];
 
-impl Inner {
-    /// Notes the end of a request that began then, with a body of so many bytes.
+/// A request that is through.
+pub(crate) struct Through<'h> {
+    head: &'h Parts,
+    /// The status of its answer, if one was written.
+    written: Option<StatusCode>,
+    /// Bytes of its body.
+    received: u64,
+}
+
+impl<'h> Through<'h> {
+    /// One whose body was read here.
+    pub(crate) fn exchange(exchange: &'h impl Exchange) -> Self {
+        Self {
+            head: exchange.head(),
+            written: exchange.status(),
+            received: exchange.received(),
+        }
+    }
+
+    /// One of the framework's, of whose body so many bytes went on.
+    pub(crate) fn session(session: &'h Session, received: u64) -> Self {
+        let written = session.response_written();
+        Self {
+            head: session.req_header(),
+            written: written.map(|written| written.status),
+            received,
+        }
+    }
+}
+
+impl Serving {
+    /// Notes the end of a request that began then.
     pub(crate) fn ended(
         &self,
-        session: &Session,
+        through: &Through<'_>,
         asking: Asking,
         answered: Answered,
         began: Instant,
-        received: u64,
     ) {
         let took = began.elapsed();
+        let Through {
+            head,
+            written,
+            received,
+        } = *through;
         self.requests.ended(asking.route, took, received);
         if !log::log_enabled!(target: ACCESS, Level::Debug) {
             return;
         }
-        let head = session.req_header();
         let asked = head.method.as_str();
         let method = METHODS.iter().find(|known| **known == asked);
         let method = method.copied().unwrap_or("other");
-        let written = session.response_written();
         let status = written.map_or_else(
             || answered.status().to_owned(),
-            |response| response.status.as_u16().to_string(),
+            |written| written.as_u16().to_string(),
         );
         let (route, call) = (self.requests.route(asking.route), asking.asked.word());
         let (status, code) = (status.as_str(), answered.code());

@@ -17,7 +17,8 @@ use crate::rewrite::privacy::Privacy;
 use crate::proxy::intake::verdict::Verdict;
 use crate::proxy::life::process;
 use crate::proxy::outbound::recovery::Recovery;
-use crate::proxy::{Clock, Config, Hedgerow, Inner, Shared};
+use crate::proxy::serving::Serving;
+use crate::proxy::{Clock, Config, Hedgerow, Shared};
 
 /// What PostHog said to the batches of a project.
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ impl Tally {
         let counter = match verdict {
             Verdict::Accepted => &self.accepted,
             Verdict::KeyRefused(_) => &self.key_refused,
-            Verdict::Rejected(_) => &self.refused,
+            Verdict::Refused(_) | Verdict::Rejected(_) => &self.refused,
             Verdict::Busy { .. } => &self.busy,
             Verdict::Unreachable(_) => &self.unreachable,
         };
@@ -86,8 +87,8 @@ impl Hedgerow {
 
     /// Takes a sample of the state from time to time, for the plots of the live view. The first call
     /// on a Tokio runtime begins it.
-    pub(crate) fn start_sampling(&self) {
-        let admin = self.current().admin.clone();
+    pub(crate) fn start_sampling(&self, serving: &Serving) {
+        let admin = serving.admin.clone();
         let Some(admin) = admin.filter(|admin| admin.begins_sampling()) else {
             return;
         };
@@ -108,10 +109,10 @@ impl Hedgerow {
     }
 }
 
-impl Inner {
+impl Serving {
     fn state(&self) -> State {
-        let counts = self.counters.read(self.budget.held());
-        let now = (self.clock)();
+        let counts = self.lasting.counters.read(self.lasting.budget.held());
+        let now = (self.lasting.clock)();
         let mut projects: Vec<ProjectState> = self
             .destinations
             .iter()
@@ -131,7 +132,7 @@ impl Inner {
             })
             .collect();
         projects.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        let spool = self.backlog.as_ref().map(|backlog| {
+        let spool = self.lasting.backlog.as_ref().map(|backlog| {
             for status in backlog.delivery().status() {
                 let known = projects
                     .iter_mut()
@@ -140,9 +141,11 @@ impl Inner {
                 project.posthog = Condition::Available;
                 project.waiting = status.events;
                 project.waiting_bytes = status.bytes;
-                project.oldest = status
-                    .oldest
-                    .map(|oldest| (self.clock)().duration_since(oldest).unwrap_or_default());
+                project.oldest = status.oldest.map(|oldest| {
+                    (self.lasting.clock)()
+                        .duration_since(oldest)
+                        .unwrap_or_default()
+                });
                 project.dead_letters = status.dead_letters;
                 project.stalled = stalled(status.draining);
                 if status.breaker == delivery::Condition::Open {
@@ -172,26 +175,26 @@ impl Inner {
             notices: counts.notices,
             requests: self.requests.read(),
             routes: self.requests.routes(),
-            rewrite_times: self.counters.rewriting().read(),
-            session_cookies: self.counters.session_cookies(),
+            rewrite_times: self.lasting.counters.rewriting().read(),
+            session_cookies: self.lasting.counters.session_cookies(),
             busy: counts.busy,
             held: counts.held,
-            held_limit: self.budget.limit(),
+            held_limit: self.lasting.budget.limit(),
             log_dropped: crate::logging::dropped(),
-            connections: self.connection_limits.counts(),
+            connections: self.lasting.connection_limits.counts(),
             unready: self.unready(),
             projects,
             spool,
-            forwarded: self.accounts.counts(),
+            forwarded: self.lasting.accounts.counts(),
             certificates: {
-                let ordered = self.acme.states();
+                let ordered = self.lasting.acme.states();
                 self.certificates.iter().cloned().chain(ordered).collect()
             },
-            orders: self.acme.orders(),
+            orders: self.lasting.acme.orders(),
             process: process::state(),
             config: ConfigState {
                 outline: self.config.outline.clone(),
-                ..self.reloads.state()
+                ..self.lasting.reloads.state()
             },
         }
     }
@@ -222,13 +225,13 @@ impl Hedgerow {
     }
 }
 
-impl Inner {
+impl Serving {
     pub(crate) fn unready(&self) -> Vec<Unready> {
         let mut reasons = Vec::new();
-        if self.leaving.load(Ordering::Relaxed) {
+        if self.lasting.leaving.load(Ordering::Relaxed) {
             reasons.push(Unready::Leaving);
         }
-        let (keeps, any_there) = match &self.backlog {
+        let (keeps, any_there) = match &self.lasting.backlog {
             Some(backlog) => {
                 let delivery = backlog.delivery();
                 let keeps = delivery.store().availability() == Availability::Available;
@@ -286,8 +289,8 @@ impl AdminPages {
             let (clock, shared) = (Arc::clone(clock), Arc::clone(&self.shared));
             let state = move || {
                 let shared = shared.get().and_then(Weak::upgrade);
-                let inner = shared.map(|shared| shared.current.load_full());
-                inner.map(|inner| inner.state()).unwrap_or_default()
+                let serving = shared.map(|shared| shared.current.load_full());
+                serving.map(|serving| serving.state()).unwrap_or_default()
             };
             let now: crate::admin::live::Clock = Arc::new(move || DateTime::<Utc>::from(clock()));
             let ring = self.ring.clone().unwrap_or_else(|| {

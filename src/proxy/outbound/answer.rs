@@ -16,11 +16,11 @@ const LONGEST_CHUNK_LINE: usize = 8 * 1024;
 
 /// What was received is no answer in HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy) struct NotHttp;
+pub(crate) struct NotHttp;
 
 /// Which fields of a head the caller looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy) enum Fields {
+pub(crate) enum Fields {
     /// None but those that have places of their own.
     Few,
     All,
@@ -28,18 +28,18 @@ pub(in crate::proxy) enum Fields {
 
 /// The head of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::proxy) struct Head {
-    pub(in crate::proxy) status: StatusCode,
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
     /// The body is a web page.
-    pub(in crate::proxy) html: bool,
+    pub(crate) html: bool,
     /// `Retry-After` in seconds.
-    pub(in crate::proxy) retry_after: Option<u32>,
+    pub(crate) retry_after: Option<u32>,
     /// All of them, if they were asked for.
-    pub(in crate::proxy) fields: HeaderMap,
+    pub(crate) fields: HeaderMap,
 }
 
 impl Head {
-    pub(super) fn new(status: StatusCode) -> Self {
+    pub(crate) fn new(status: StatusCode) -> Self {
         Self {
             status,
             html: false,
@@ -49,7 +49,7 @@ impl Head {
     }
 
     /// Takes note of a field that has a place of its own. The first of several counts.
-    pub(super) fn note(&mut self, name: &str, value: &[u8]) {
+    pub(crate) fn note(&mut self, name: &str, value: &[u8]) {
         let value = value.trim_ascii();
         if name.eq_ignore_ascii_case("content-type") {
             let html = b"text/html";
@@ -65,15 +65,15 @@ impl Head {
 
 /// A head that has come in whole.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Parsed {
-    pub(super) head: Head,
-    pub(super) body: Body,
+pub(crate) struct Parsed {
+    pub(crate) head: Head,
+    pub(crate) body: Body,
     /// Its length in bytes; the body begins behind it.
-    pub(super) length: usize,
+    pub(crate) length: usize,
 }
 
 /// The head at the beginning of what was received; nothing while it is not whole.
-pub(super) fn parse(received: &[u8], fields: Fields) -> Result<Option<Parsed>, NotHttp> {
+pub(crate) fn parse(received: &[u8], fields: Fields) -> Result<Option<Parsed>, NotHttp> {
     let mut parser = ParserConfig::default();
     // As the framework reads them.
     parser.allow_spaces_after_header_name_in_responses(true);
@@ -193,7 +193,7 @@ enum Persistence {
 
 /// The body of an answer: what of the bytes that come in belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Body {
+pub(crate) struct Body {
     framing: Framing,
     persistence: Persistence,
 }
@@ -216,7 +216,7 @@ enum Framing {
 
 /// What the next bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// So many bytes of the body.
     Data(usize),
     /// So many bytes that only say where it ends.
@@ -230,7 +230,7 @@ pub(super) enum Next {
 impl Body {
     /// Says what the beginning of the received bytes is. They are to be taken away before it is
     /// asked again.
-    pub(super) fn next(&mut self, received: &[u8]) -> Result<Next, NotHttp> {
+    pub(crate) fn next(&mut self, received: &[u8]) -> Result<Next, NotHttp> {
         let (next, framing) = match self.framing {
             Framing::End => return Ok(Next::End),
             _ if received.is_empty() => return Ok(Next::Starved),
@@ -282,7 +282,7 @@ impl Body {
     }
 
     /// The connection was closed; whether the body is whole.
-    pub(super) fn closed(&mut self) -> Result<(), NotHttp> {
+    pub(crate) fn closed(&mut self) -> Result<(), NotHttp> {
         match self.framing {
             Framing::UntilClose | Framing::End => {
                 self.framing = Framing::End;
@@ -293,7 +293,7 @@ impl Body {
     }
 
     /// Whether the next request may go over the same connection.
-    pub(super) fn is_reusable(&self) -> bool {
+    pub(crate) fn is_reusable(&self) -> bool {
         self.framing == Framing::End && self.persistence == Persistence::Keeps
     }
 }

@@ -29,10 +29,7 @@ pub(crate) struct Culprit {
 
 /// Whether this verdict is about what stands in the batch.
 pub(crate) fn blames_events(verdict: Verdict) -> bool {
-    matches!(
-        verdict.for_delivery(""),
-        delivery::Verdict::RefusedForGood(_)
-    )
+    matches!(verdict, Verdict::Refused(_))
 }
 
 /// Sends what PostHog takes of a batch that it has refused as a whole with `verdict`, and gives back
@@ -74,7 +71,7 @@ pub(crate) async fn deliver_without(
         let body = Bytes::from(Batch::of(destination.envelope(), &part));
         let said = destination.deliver(&body, Encoding::Identity, from).await;
         destination.note(said.verdict);
-        match said.verdict.for_delivery(&said.words) {
+        match said.for_delivery() {
             delivery::Verdict::Accepted => accepted = Accepted::Something,
             delivery::Verdict::TryLater { .. } => return Err(said.verdict),
             delivery::Verdict::RefusedForGood(refusal) => {

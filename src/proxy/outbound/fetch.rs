@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
-use http::StatusCode;
 use pingora::http::RequestHeader;
 
 use crate::config::UpstreamHttp;
 use crate::posthog::Host;
+use crate::segment::Answer;
 
+use crate::proxy::intake::reply;
 use crate::proxy::outbound::upstream::{Timeouts, Upstream};
 use crate::proxy::outbound::{BodyEnd, Client, Connections, Fields, Request, Template};
 use crate::proxy::site::hops::end_to_end;
@@ -23,15 +24,6 @@ pub(crate) struct Source {
     base_path: String,
     /// For one exchange as a whole.
     patience: Duration,
-}
-
-/// A whole answer.
-#[derive(Debug)]
-pub(crate) struct Fetched {
-    pub(crate) status: StatusCode,
-    /// Without those of the connection.
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
 }
 
 /// Why there is no answer. What went wrong stands in the log.
@@ -59,7 +51,8 @@ impl Source {
         &self.authority
     }
 
-    /// Sends a request and reads its answer up to `limit` bytes. `headers` go as they are, with
+    /// Sends a request and reads its answer up to `limit` bytes; its headers without those of the
+    /// connection. `headers` go as they are, with
     /// `Host` and, for a body, `Content-Length` in addition.
     pub(crate) async fn fetch(
         &self,
@@ -68,7 +61,7 @@ impl Source {
         headers: &HeaderMap,
         body: Bytes,
         limit: usize,
-    ) -> Result<Fetched, NoAnswer> {
+    ) -> Result<Answer, NoAnswer> {
         let exchange = self.exchange(method, path_and_query, headers, body, limit);
         match tokio::time::timeout(self.patience, exchange).await {
             Ok(Some(fetched)) => Ok(fetched),
@@ -84,7 +77,7 @@ impl Source {
         headers: &HeaderMap,
         body: Bytes,
         limit: usize,
-    ) -> Option<Fetched> {
+    ) -> Option<Answer> {
         let path = format!("{}{path_and_query}", self.base_path);
         let mut request = RequestHeader::build(method, path.as_bytes(), None).ok()?;
         for (name, value) in headers {
@@ -101,11 +94,7 @@ impl Source {
         let answering = self.client.send(request, &body, Fields::All).await.ok()?;
         let (status, headers) = (answering.head.status, end_to_end(&answering.head.fields));
         match answering.body(limit, limit, self.patience).await {
-            Ok((body, BodyEnd::Whole)) => Some(Fetched {
-                status,
-                headers,
-                body: body.into(),
-            }),
+            Ok((body, BodyEnd::Whole)) => Some(reply::answer(status, headers, body.into())),
             Ok((_, BodyEnd::TooLarge)) => None,
             Err(broken) => {
                 log::debug!("an answer broke off: {broken}");

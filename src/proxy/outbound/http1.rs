@@ -26,7 +26,7 @@ const COPIED: usize = 16 * 1024;
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Http1 {
+pub(crate) struct Http1 {
     stream: Stream,
     /// For each read and each write.
     patience: Duration,
@@ -51,7 +51,7 @@ enum Sent {
 }
 
 impl Http1 {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Self {
             stream,
             patience: Duration::MAX,
@@ -64,7 +64,7 @@ impl Http1 {
     }
 
     /// Prepares the connection for its next request.
-    pub(super) fn begin(&mut self, patience: Duration) {
+    pub(crate) fn begin(&mut self, patience: Duration) {
         self.patience = patience;
         self.head = None;
         self.body = None;
@@ -75,7 +75,7 @@ impl Http1 {
 
     /// Begins a request. Its head leaves with the first piece of its body, or at once if it has
     /// none.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &mut self,
         request: &Request<'_>,
         length: Length,
@@ -93,7 +93,7 @@ impl Http1 {
     }
 
     /// Writes the next piece of the body. The last one of an announced length ends it.
-    pub(super) async fn piece(&mut self, piece: &[u8]) -> Result<(), Broken> {
+    pub(crate) async fn piece(&mut self, piece: &[u8]) -> Result<(), Broken> {
         match self.sent {
             Sent::Bytes(left) => {
                 self.sent = match left.saturating_sub(piece.len()) {
@@ -112,7 +112,7 @@ impl Http1 {
     }
 
     /// Writes the last piece of a body whose length was not known.
-    pub(super) async fn last_piece(&mut self, piece: &[u8]) -> Result<(), Broken> {
+    pub(crate) async fn last_piece(&mut self, piece: &[u8]) -> Result<(), Broken> {
         self.sent = Sent::All;
         if piece.is_empty() {
             return self.write(b"", b"0\r\n\r\n").await;
@@ -149,7 +149,7 @@ impl Http1 {
 
     /// Reads up to the head that is no interim one, unless it is there already. What has been read
     /// of it stays when this is dropped.
-    pub(super) async fn read_head(&mut self, fields: Fields) -> Result<(), Broken> {
+    pub(crate) async fn read_head(&mut self, fields: Fields) -> Result<(), Broken> {
         while self.head.is_none() {
             match parse(&self.received, fields)? {
                 None => self.read(READ).await?,
@@ -170,16 +170,16 @@ impl Http1 {
     }
 
     /// The head that is no interim one, once it has been read.
-    pub(super) fn head(&self) -> Option<&Head> {
+    pub(crate) fn head(&self) -> Option<&Head> {
         self.head.as_ref()
     }
 
-    pub(super) fn take_head(&mut self) -> Option<Head> {
+    pub(crate) fn take_head(&mut self) -> Option<Head> {
         self.head.take()
     }
 
     /// Reads the body up to `limit` bytes, and keeps the first `kept` of them.
-    pub(super) async fn read_body(
+    pub(crate) async fn read_body(
         &mut self,
         into: &mut Vec<u8>,
         kept: usize,
@@ -212,7 +212,7 @@ impl Http1 {
     }
 
     /// Reads the next piece of the body; nothing at its end.
-    pub(super) async fn read_piece(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub(crate) async fn read_piece(&mut self) -> Result<Option<Bytes>, Broken> {
         while let Some(body) = &mut self.body {
             match body.next(&self.received)? {
                 Next::End => break,
@@ -244,7 +244,7 @@ impl Http1 {
     }
 
     /// Gives up what the connection need not hold while it waits.
-    pub(super) fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         if self.received.capacity() > STAYS {
             self.received = BytesMut::new();
         }
@@ -254,13 +254,13 @@ impl Http1 {
     }
 
     /// Whether the next request may go over this connection.
-    pub(super) fn is_reusable(&self) -> bool {
+    pub(crate) fn is_reusable(&self) -> bool {
         let body = self.body.as_ref();
         self.sent == Sent::All && self.received.is_empty() && body.is_some_and(Body::is_reusable)
     }
 
     /// Whether the other end has closed an idle connection, or said something unasked.
-    pub(super) fn is_stale(&mut self) -> bool {
+    pub(crate) fn is_stale(&mut self) -> bool {
         let mut byte = [0];
         let mut buffer = tokio::io::ReadBuf::new(&mut byte);
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());

@@ -14,7 +14,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 
 /// The connections of one connector that speak HTTP/1.1 and have no request on them.
 #[derive(Debug)]
-pub(super) struct Idle {
+pub(crate) struct Idle {
     waiting: Mutex<Waiting>,
     /// So many are kept; of more, those that waited longest go.
     room: usize,
@@ -37,7 +37,7 @@ struct Connection {
 }
 
 impl Idle {
-    pub(super) fn new(room: usize) -> Arc<Self> {
+    pub(crate) fn new(room: usize) -> Arc<Self> {
         Arc::new(Self {
             waiting: Mutex::default(),
             room,
@@ -45,7 +45,7 @@ impl Idle {
     }
 
     /// The one that was used last, unless the other end has closed it meanwhile.
-    pub(super) fn take(&self, to: &Arc<str>, address: SocketAddr) -> Option<Box<Http1>> {
+    pub(crate) fn take(&self, to: &Arc<str>, address: SocketAddr) -> Option<Box<Http1>> {
         loop {
             let mut connection = {
                 let connections = &mut self.lock().connections;
@@ -61,7 +61,7 @@ impl Idle {
     }
 
     /// Keeps a connection whose answer has been read.
-    pub(super) fn put(
+    pub(crate) fn put(
         self: &Arc<Self>,
         to: &Arc<str>,
         address: SocketAddr,

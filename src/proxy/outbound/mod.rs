@@ -41,25 +41,25 @@ use idle::Idle;
 use request::Length;
 use session::{Failed, Session, Written};
 
-pub(super) use answer::{Fields, Head};
-pub(super) use request::{Request, Template};
-pub(super) use session::PIECE;
+pub(crate) use answer::{Fields, Head};
+pub(crate) use request::{Request, Template};
+pub(crate) use session::PIECE;
 
 /// Addresses that are tried before a request is given up.
-pub(super) const CONNECTS: usize = 3;
+pub(crate) const CONNECTS: usize = 3;
 /// Connections of one connector that are kept for reuse.
-pub(super) const POOL: usize = 256;
+pub(crate) const POOL: usize = 256;
 
 /// How to connect to hosts that are verified with the same authorities, and the connections to them
 /// that wait.
-pub(super) struct Connections {
+pub(crate) struct Connections {
     connector: Connector,
     idle: Arc<Idle>,
 }
 
 impl Connections {
     /// With the authorities of this file, else the machine's.
-    pub(super) fn new(authorities: Option<&Path>) -> Self {
+    pub(crate) fn new(authorities: Option<&Path>) -> Self {
         let mut options = ConnectorOptions::new(POOL);
         options.ca_file = authorities.map(|path| path.to_string_lossy().into_owned());
         Self {
@@ -70,7 +70,7 @@ impl Connections {
 }
 
 /// A client of one host.
-pub(super) struct Client {
+pub(crate) struct Client {
     upstream: Upstream,
     connections: Arc<Connections>,
     /// To whom: scheme, name and port.
@@ -82,25 +82,25 @@ pub(super) struct Client {
 
 /// What a client has used so far.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Used {
+pub(crate) struct Used {
     /// Connections that were opened, and requests that found one.
-    pub(super) opened: u64,
-    pub(super) reused: u64,
+    pub(crate) opened: u64,
+    pub(crate) reused: u64,
     /// Lookups of the host's name that gave addresses, and those that gave none.
-    pub(super) resolved: u64,
-    pub(super) unresolved: u64,
+    pub(crate) resolved: u64,
+    pub(crate) unresolved: u64,
 }
 
 /// An exchange that broke off.
 #[derive(Debug)]
-pub(super) struct Broken {
-    pub(super) how: How,
+pub(crate) struct Broken {
+    pub(crate) how: How,
     why: String,
 }
 
 /// How an exchange broke off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum How {
+pub(crate) enum How {
     /// Nothing could be read or written in time.
     Late,
     /// What came was no HTTP.
@@ -111,7 +111,7 @@ pub(super) enum How {
 
 /// How the reading of a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyEnd {
+pub(crate) enum BodyEnd {
     Whole,
     /// There is more than is wanted.
     TooLarge,
@@ -168,7 +168,7 @@ enum Reused {
 }
 
 impl Client {
-    pub(super) fn new(upstream: Upstream, connections: Arc<Connections>) -> Self {
+    pub(crate) fn new(upstream: Upstream, connections: Arc<Connections>) -> Self {
         Self {
             to: upstream.identity().into(),
             upstream,
@@ -179,7 +179,7 @@ impl Client {
     }
 
     /// What has been used so far.
-    pub(super) fn used(&self) -> Used {
+    pub(crate) fn used(&self) -> Used {
         let (resolved, unresolved) = self.upstream.lookups();
         Used {
             opened: self.opened.load(Ordering::Relaxed),
@@ -198,12 +198,12 @@ impl Client {
     }
 
     /// The longest that one read or one write may take.
-    pub(super) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         self.upstream.timeouts().exchange
     }
 
     /// Sends a request with its whole body and waits for the head of the answer.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         request: Request<'_>,
         body: &Bytes,
@@ -234,7 +234,7 @@ impl Client {
 
     /// Begins a request whose body is still being made, over a new connection: what has been
     /// written cannot be sent again, so it must not meet one that the other end has closed.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         &self,
         request: Request<'_>,
         fields: Fields,
@@ -367,17 +367,17 @@ impl Client {
 }
 
 /// An answer whose head has been read. Dropping it closes its connection.
-pub(super) struct Answering<'a> {
+pub(crate) struct Answering<'a> {
     client: &'a Client,
     line: Line,
-    pub(super) head: Head,
+    pub(crate) head: Head,
     written: Written,
 }
 
 impl Answering<'_> {
     /// Reads the body up to `limit` bytes, within this time, and keeps the first `kept` of them.
     /// The connection is used again when the body came to its end.
-    pub(super) async fn body(
+    pub(crate) async fn body(
         mut self,
         kept: usize,
         limit: usize,
@@ -410,7 +410,7 @@ impl Answering<'_> {
 impl Answering<'_> {
     /// The next piece of a body that is passed on as it comes; nothing at its end. Each read has the
     /// client's patience.
-    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, Broken> {
         match self.written {
             Written::Answered => Ok(None),
             Written::All => self.line.session.read_piece().await,
@@ -418,7 +418,7 @@ impl Answering<'_> {
     }
 
     /// Keeps the connection for the next request, once the body has been read to its end.
-    pub(super) async fn through(self) {
+    pub(crate) async fn through(self) {
         match self.written {
             Written::Answered => self.client.abandon(self.line).await,
             Written::All => self.client.release(self.line).await,
@@ -426,13 +426,13 @@ impl Answering<'_> {
     }
 
     /// Closes the connection before the body's end.
-    pub(super) async fn give_up(self) {
+    pub(crate) async fn give_up(self) {
         self.client.abandon(self.line).await;
     }
 }
 
 /// A request whose body is still being written. Dropping it closes the connection in mid-request.
-pub(super) struct Sending<'a> {
+pub(crate) struct Sending<'a> {
     client: &'a Client,
     line: Line,
     /// Which fields of the answer's head are wanted.
@@ -442,7 +442,7 @@ pub(super) struct Sending<'a> {
 impl<'a> Sending<'a> {
     /// Writes the next piece, waiting for the other end to take it. Whether the answer, which then
     /// is no yes, is there already: what follows is not read any more.
-    pub(super) async fn write(&mut self, piece: Bytes) -> Result<Option<Head>, Trouble> {
+    pub(crate) async fn write(&mut self, piece: Bytes) -> Result<Option<Head>, Trouble> {
         let session = &mut self.line.session;
         let written = match session.refused_early(self.fields) {
             Ok(true) => return Ok(session.take_head()),
@@ -474,7 +474,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Writes the last piece and waits for the head of the answer.
-    pub(super) async fn finish(mut self, piece: Bytes) -> Result<Answering<'a>, Trouble> {
+    pub(crate) async fn finish(mut self, piece: Bytes) -> Result<Answering<'a>, Trouble> {
         let session = &mut self.line.session;
         let written = match session.refused_early(self.fields) {
             Ok(true) => Ok(Written::Answered),
@@ -494,7 +494,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Ends the request without ending its body, so that nothing of it is stored.
-    pub(super) async fn abort(self) {
+    pub(crate) async fn abort(self) {
         self.client.abandon(self.line).await;
     }
 }

@@ -130,11 +130,11 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(recovery.noted(Verdict::Accepted, at(0)), None);
         // An event's own fault is no trouble, and ends none.
-        assert_eq!(recovery.noted(Verdict::Rejected(400), at(1)), None);
+        assert_eq!(recovery.noted(Verdict::Refused(400), at(1)), None);
         assert_eq!(recovery.noted(Verdict::Accepted, at(2)), None);
         let away = Verdict::Unreachable(Trouble::Connect);
         let key = Verdict::KeyRefused(401);
-        for (second, verdict) in [(3, away), (4, Verdict::Rejected(400)), (5, key)] {
+        for (second, verdict) in [(3, away), (4, Verdict::Refused(400)), (5, key)] {
             assert_eq!(recovery.noted(verdict, at(second)), None);
         }
         let (after, failed) = (Duration::from_secs(90), 2);

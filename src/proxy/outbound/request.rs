@@ -9,7 +9,7 @@ use pingora::{BError, Error, ErrorType};
 
 /// What many requests have in common, written once.
 #[derive(Debug)]
-pub(in crate::proxy) struct Template {
+pub(crate) struct Template {
     header: RequestHeader,
     /// The same for HTTP/1.1, without the empty line at its end.
     lines: Vec<u8>,
@@ -17,15 +17,15 @@ pub(in crate::proxy) struct Template {
 
 /// One request: a template, and what only this one says.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::proxy) struct Request<'a> {
-    pub(in crate::proxy) template: &'a Template,
+pub(crate) struct Request<'a> {
+    pub(crate) template: &'a Template,
     /// Names and values, which stand behind those of the template.
-    pub(in crate::proxy) fields: &'a [(&'static str, &'a str)],
+    pub(crate) fields: &'a [(&'static str, &'a str)],
 }
 
 /// How long a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Length {
+pub(crate) enum Length {
     /// There is none.
     Nothing,
     Bytes(usize),
@@ -37,7 +37,7 @@ impl Template {
     /// # Errors
     ///
     /// When the request cannot be written: its path holds a space or a line's end.
-    pub(in crate::proxy) fn new(header: RequestHeader) -> Result<Self, BError> {
+    pub(crate) fn new(header: RequestHeader) -> Result<Self, BError> {
         let mut lines = http_req_header_to_wire(&header)
             .map(Vec::from)
             .filter(|lines| lines.ends_with(b"\r\n\r\n"))
@@ -54,7 +54,7 @@ impl Template {
 
 impl Request<'_> {
     /// Writes the request for HTTP/1.1.
-    pub(super) fn write(&self, length: Length, to: &mut Vec<u8>) {
+    pub(crate) fn write(&self, length: Length, to: &mut Vec<u8>) {
         to.extend_from_slice(&self.template.lines);
         for (name, value) in self.fields {
             for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
@@ -70,7 +70,7 @@ impl Request<'_> {
     }
 
     /// The request for HTTP/2, which frames a body of unknown length by itself.
-    pub(super) fn header(&self, length: Length) -> Result<Box<RequestHeader>, BError> {
+    pub(crate) fn header(&self, length: Length) -> Result<Box<RequestHeader>, BError> {
         let mut header = Box::new(self.template.header.clone());
         for (name, value) in self.fields {
             header.append_header(*name, *value)?;

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::admin::metrics::Timing;
 use crate::admin::UpstreamState;
 use crate::config::Project;
-use crate::delivery::Encoding;
+use crate::delivery::{self, Encoding};
 use crate::posthog::{Envelope, BATCH_PATH};
 use crate::rewrite::Recipient;
 
@@ -84,6 +84,13 @@ pub(crate) struct Said {
     pub(crate) verdict: Verdict,
     /// The beginning of an answer that is no yes.
     pub(crate) words: String,
+}
+
+impl Said {
+    /// The same as the delivery sees it.
+    pub(crate) fn for_delivery(&self) -> delivery::Verdict {
+        self.verdict.for_delivery(&self.words)
+    }
 }
 
 impl From<Verdict> for Said {

@@ -15,7 +15,7 @@ use super::request::{Length, Request};
 use super::{BodyEnd, Broken, How};
 
 /// Between two pieces of this many bytes it is looked whether the answer is there already.
-pub(in crate::proxy) const PIECE: usize = 64 * 1024;
+pub(crate) const PIECE: usize = 64 * 1024;
 /// How long an answer may take to come out of a connection that cannot be written to any more.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -23,7 +23,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 ///
 /// What the framework does for HTTP/2 is awaited in boxes: its futures are large, and a request that
 /// goes another way would carry the room for them.
-pub(super) enum Session {
+pub(crate) enum Session {
     Http1(Box<Http1>),
     /// The framework's, which is never its HTTP/1.1.
     Http2(Box<HttpSession>, Option<Head>),
@@ -31,14 +31,14 @@ pub(super) enum Session {
 
 /// How far a request came before its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Written {
+pub(crate) enum Written {
     All,
     /// The upstream has said no before the body was through: half a request is on the connection.
     Answered,
 }
 
 /// What went wrong while a request was written.
-pub(super) enum Failed {
+pub(crate) enum Failed {
     /// It could not be written. There may be an answer all the same.
     Write(Broken),
     /// The answer could not be read. It cannot be asked for again.
@@ -47,7 +47,7 @@ pub(super) enum Failed {
 
 impl Session {
     /// Prepares for a request. Each read and each write may take so long.
-    pub(super) fn begin(&mut self, patience: Duration) {
+    pub(crate) fn begin(&mut self, patience: Duration) {
         match self {
             Self::Http1(session) => session.begin(patience),
             Self::Http2(session, head) => {
@@ -59,7 +59,7 @@ impl Session {
     }
 
     /// Sends a request with its whole body and reads up to the head of the answer.
-    pub(super) async fn whole(
+    pub(crate) async fn whole(
         &mut self,
         request: &Request<'_>,
         body: &Bytes,
@@ -105,7 +105,7 @@ impl Session {
     }
 
     /// Begins a request. Over HTTP/1.1 its head leaves with the first piece of the body.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &mut self,
         request: &Request<'_>,
         length: Length,
@@ -124,7 +124,7 @@ impl Session {
     }
 
     /// Writes the next piece of a body that goes on.
-    pub(super) async fn piece(&mut self, piece: Bytes) -> Result<(), Failed> {
+    pub(crate) async fn piece(&mut self, piece: Bytes) -> Result<(), Failed> {
         let written = match self {
             Self::Http1(session) => session.piece(&piece).await,
             Self::Http2(session, _) => {
@@ -136,7 +136,7 @@ impl Session {
     }
 
     /// Writes the last piece of a body of unknown length.
-    pub(super) async fn last_piece(&mut self, piece: Bytes) -> Result<(), Failed> {
+    pub(crate) async fn last_piece(&mut self, piece: Bytes) -> Result<(), Failed> {
         let written = match self {
             Self::Http1(session) => session.last_piece(&piece).await,
             Self::Http2(session, _) => {
@@ -149,7 +149,7 @@ impl Session {
 
     /// Whether an answer other than yes has come while the body is still being written. A yes to
     /// half a body is not believed: it counts when the body is through.
-    pub(super) fn refused_early(&mut self, fields: Fields) -> Result<bool, Failed> {
+    pub(crate) fn refused_early(&mut self, fields: Fields) -> Result<bool, Failed> {
         // Giving the read up loses nothing: what has been read of a head stays in the session.
         if let Some(read) = poll_once(self.read_head(fields)) {
             read.map_err(Failed::Read)?;
@@ -193,7 +193,7 @@ impl Session {
     }
 
     /// The answer of an upstream that stopped reading: it may have said why before it closed.
-    pub(super) async fn last_words(
+    pub(crate) async fn last_words(
         &mut self,
         failed: Failed,
         fields: Fields,
@@ -211,7 +211,7 @@ impl Session {
     }
 
     /// Reads up to the head that is no interim one, unless it is there already.
-    pub(super) async fn read_head(&mut self, fields: Fields) -> Result<(), Broken> {
+    pub(crate) async fn read_head(&mut self, fields: Fields) -> Result<(), Broken> {
         match self {
             Self::Http1(session) => session.read_head(fields).await,
             Self::Http2(session, head) => {
@@ -227,14 +227,14 @@ impl Session {
     }
 
     /// The head that is no interim one, once it has been read.
-    pub(super) fn head(&self) -> Option<&Head> {
+    pub(crate) fn head(&self) -> Option<&Head> {
         match self {
             Self::Http1(session) => session.head(),
             Self::Http2(_, head) => head.as_ref(),
         }
     }
 
-    pub(super) fn take_head(&mut self) -> Option<Head> {
+    pub(crate) fn take_head(&mut self) -> Option<Head> {
         match self {
             Self::Http1(session) => session.take_head(),
             Self::Http2(_, head) => head.take(),
@@ -242,7 +242,7 @@ impl Session {
     }
 
     /// Reads the next piece of the body; nothing at its end.
-    pub(super) async fn read_piece(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub(crate) async fn read_piece(&mut self) -> Result<Option<Bytes>, Broken> {
         match self {
             Self::Http1(session) => session.read_piece().await,
             Self::Http2(session, _) => Ok(Box::pin(session.read_response_body()).await?),
@@ -250,7 +250,7 @@ impl Session {
     }
 
     /// Reads the body up to `limit` bytes, and keeps the first `kept` of them.
-    pub(super) async fn read_body(
+    pub(crate) async fn read_body(
         &mut self,
         into: &mut Vec<u8>,
         kept: usize,

@@ -1,12 +1,13 @@
 //! Answers of the site proxy's own, for what could not be proxied.
 
 use bytes::Bytes;
-use http::header;
-use pingora::http::ResponseHeader;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::StatusCode;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 
 use crate::proxy::first_party::posthog;
+use crate::proxy::intake::reply;
 use crate::proxy::limits::rates::RETRY_AFTER;
 use crate::site::head::{Head, HeadFault};
 
@@ -53,9 +54,10 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// Tells a client of posthog-js's when to come back.
 pub(super) async fn too_many(session: &mut Session) -> Result<()> {
     let code = http::StatusCode::TOO_MANY_REQUESTS;
-    let (mut headers, body) = posthog::own_answer(code, &session.req_header().headers);
+    let mut answer = posthog::own_answer(code, &session.req_header().headers);
+    let headers = answer.headers_mut();
     headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
-    posthog::write(session, code, &headers, body).await
+    reply::write(session, answer).await
 }
 
 /// A plain page that names neither the framework nor Hedgerow.
@@ -73,19 +75,19 @@ async fn write_page(
     code: u16,
     field: Option<(header::HeaderName, &str)>,
 ) -> Result<()> {
-    let mut head = ResponseHeader::build(code, Some(5))?;
+    let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut headers = HeaderMap::new();
     if let Some((name, value)) = field {
-        head.insert_header(name, value)?;
+        let value = HeaderValue::from_str(value);
+        headers.insert(
+            name,
+            value.or_err(ErrorType::InvalidHTTPHeader, "an answer's field")?,
+        );
     }
-    let reason = head.status.canonical_reason().unwrap_or("Error");
-    let body = Bytes::from(format!("{code} {reason}\n"));
-    head.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
-    head.insert_header(header::CONTENT_LENGTH, body.len())?;
-    head.insert_header(header::CACHE_CONTROL, "no-store")?;
-    let bodiless = session.req_header().method == http::Method::HEAD;
-    session
-        .write_response_header(Box::new(head), bodiless)
-        .await?;
-    let body = (!bodiless).then_some(body);
-    session.write_response_body(body, true).await
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, plain);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let reason = code.canonical_reason().unwrap_or("Error");
+    let body = Bytes::from(format!("{} {reason}\n", code.as_u16()));
+    reply::write(session, reply::answer(code, headers, body)).await
 }

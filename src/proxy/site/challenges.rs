@@ -2,30 +2,29 @@
 //! route and any redirect, while an order is under way. Any other path below it is the site's own.
 
 use bytes::Bytes;
-use http::{header, HeaderValue, Method, StatusCode};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
 use pingora::proxy::Session;
 
-use crate::proxy::Inner;
+use crate::proxy::intake::reply;
+use crate::proxy::serving::Serving;
 use crate::segment::Answer;
 
 /// How the paths begin.
 pub(super) const CHALLENGE: &str = "/.well-known/acme-challenge/";
 
 /// The answer, if the request asks for the token of an order that is under way.
-pub(super) async fn asked(inner: &Inner, session: &Session) -> Option<Answer> {
+pub(super) async fn asked(serving: &Serving, session: &Session) -> Option<Answer> {
     let head = session.req_header();
     let token = head.uri.path().strip_prefix(CHALLENGE)?;
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return None;
     }
-    let text = inner.acme.proofs().answer(token).await?;
+    let text = serving.lasting.acme.proofs().answer(token).await?;
     let kind = HeaderValue::from_static("application/octet-stream");
-    Some(Answer {
-        status: StatusCode::OK,
-        headers: vec![
-            (header::CONTENT_TYPE, kind),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        ],
-        body: Bytes::from(text),
-    })
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let body = Bytes::from(text);
+    Some(reply::answer(StatusCode::OK, headers, body))
 }

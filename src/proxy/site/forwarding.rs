@@ -1,24 +1,17 @@
 //! Who asks, as a site behind its proxy is told.
 
-use std::net::IpAddr;
-
 use http::{header, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::Result;
 
-use crate::proxy::client;
-use crate::proxy::intake::intercept::authority;
+use crate::proxy::client::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::proxy::intake::exchange::authority;
+use crate::proxy::intake::visitor::Trust;
 use crate::proxy::site::keepalive::Repeat;
 use crate::site::claims::{forged, Peer, Underscores};
 
-use super::Context;
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(in crate::proxy) const X_FORWARDED_HOST: HeaderName =
-    HeaderName::from_static("x-forwarded-host");
-pub(in crate::proxy) const X_FORWARDED_PROTO: HeaderName =
-    HeaderName::from_static("x-forwarded-proto");
+use super::context::Context;
 
 /// So much of a body the framework remembers for a second attempt.
 const REMEMBERED: usize = 64 << 10;
@@ -47,17 +40,17 @@ impl Context {
         request: &mut RequestHeader,
         underscores: Underscores,
     ) -> Result<()> {
-        let peer = self.peer(session);
-        let trusted = peer.is_some_and(|(_, trusted)| trusted);
-        let word = if trusted {
-            Peer::Trusted
-        } else {
-            Peer::Stranger
+        let peer = self.caller.and_then(|caller| caller.peer);
+        let trust = self.caller.map_or(Trust::Stranger, |caller| caller.trust);
+        let trusted = trust == Trust::Trusted;
+        let word = match trust {
+            Trust::Trusted => Peer::Trusted,
+            Trust::Stranger => Peer::Stranger,
         };
         for name in forged(&request.headers, underscores, word) {
             request.remove_header(&name);
         }
-        if let Some((address, _)) = peer {
+        if let Some(address) = peer {
             let before = trusted
                 .then(|| {
                     let values = request.headers.get_all(X_FORWARDED_FOR).iter();
@@ -82,13 +75,6 @@ impl Context {
             insert_if_missing(request, X_FORWARDED_HOST, host)?;
         }
         Ok(())
-    }
-
-    /// The peer's address, and whether its headers are believed.
-    fn peer(&self, session: &Session) -> Option<(IpAddr, bool)> {
-        let address = session.client_addr()?.as_inet()?.ip().to_canonical();
-        let trusted = &self.site_state.inner.config.trusted_proxies;
-        Some((address, client::is_trusted(address, trusted)))
     }
 }
 

@@ -5,12 +5,13 @@ use pingora::proxy::Session;
 
 use crate::admin::Question;
 use crate::config::Listener;
-use crate::proxy::Inner;
+use crate::proxy::intake::reply;
+use crate::proxy::serving::Serving;
 use crate::segment::Answer;
 
 /// The answer, if the request asks for health at a listener that has a path for it.
-pub(super) fn asked(inner: &Inner, session: &Session) -> Option<Answer> {
-    let listeners = &inner.config.listen;
+pub(super) fn asked(serving: &Serving, session: &Session) -> Option<Answer> {
+    let listeners = &serving.config.listen;
     if listeners.iter().all(|listener| listener.health.is_none()) {
         return None;
     }
@@ -23,15 +24,12 @@ pub(super) fn asked(inner: &Inner, session: &Session) -> Option<Answer> {
         let question = Question::below(listener.health.as_ref()?.tail(path)?)?;
         came_in(session, listener).then_some(question)
     });
-    let response = asked.next()?.answer(|| inner.unready());
-    let headers = response.headers.iter();
-    Some(Answer {
-        status: response.status,
-        headers: headers
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
-        body: response.body,
-    })
+    let response = asked.next()?.answer(|| serving.unready());
+    Some(reply::answer(
+        response.status,
+        response.headers,
+        response.body,
+    ))
 }
 
 /// Whether the request came in at this listener.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod challenges;
+mod context;
 mod forwarding;
 mod health;
 pub(crate) mod hops;
@@ -13,7 +14,6 @@ mod site_state;
 mod telling;
 mod uploads;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,26 +27,28 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result, RetryType};
 
 use crate::admin::{Answered, Asked};
-use crate::config::{Action, Config};
-use crate::proxy::first_party::posthog::{self, Passed, Passing, Step};
+use crate::config::Config;
+use crate::proxy::first_party::posthog::{self, Step};
 use crate::proxy::intake::body::{end_when_idle, end_when_stuck, linger};
-use crate::proxy::intake::intercept::authority;
+use crate::proxy::intake::exchange::{authority, Framed, Wire};
+use crate::proxy::intake::intercept::Intake;
 use crate::proxy::intake::refusals::{of_head, Asking};
 use crate::proxy::intake::reply;
 use crate::proxy::life::reload::keep_fixed;
 use crate::proxy::limits::rates::Pace;
-use crate::proxy::outbound::upstream::{Addresses, Upstream};
 use crate::proxy::outbound::CONNECTS;
-use crate::proxy::site::origin::{inject_into, Balancer, Servers};
+use crate::proxy::routes::Does;
+use crate::proxy::site::origin::{inject_into, Balancer};
 use crate::proxy::{BuildError, Hedgerow};
 use crate::site::claims::Underscores;
-use crate::site::inject::PageStream;
 
 pub(in crate::proxy) use answers::head;
 use answers::{page, status};
+pub use context::Context;
+use context::{Answering, PageState, Way};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
-pub(in crate::proxy) use forwarding::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 pub(in crate::proxy) use site_state::SiteState;
+use site_state::To;
 use uploads::BodySpeed;
 
 /// How long a site may take for an answer. The framework counts this while the client is still
@@ -66,69 +68,12 @@ struct Shared {
     site_state: ArcSwap<SiteState>,
 }
 
-/// What is known of one request of a site.
-pub struct Context {
-    began: Instant,
-    /// The configuration that it began with.
-    site_state: Arc<SiteState>,
-    way: Way,
-    /// What an answer of our own to it was, in the place of an upstream's.
-    answered: Option<Answered>,
-    upstream: Answering,
-    addresses: Option<Arc<Addresses>>,
-    /// The server of the site that has the request now.
-    server: Option<Arc<Upstream>>,
-    tried: Vec<SocketAddr>,
-    /// Bytes of the body so far.
-    body: usize,
-    speed: BodySpeed,
-    page: PageState,
-}
-
-/// Whether the server behind the route has failed in this request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answering {
-    Well,
-    Failed,
-}
-
-/// Where a request goes.
-#[derive(Debug, Default)]
-enum Way {
-    #[default]
-    Nowhere,
-    /// To the servers of the route of this number.
-    Origin(usize),
-    /// To the project of the route of this number.
-    PostHog(usize, Passing),
-    /// On such a route, but not on to the project.
-    Answered,
-}
-
-/// Whether an answer gets the snippet.
-#[derive(Default)]
-enum PageState {
-    #[default]
-    No,
-    Asked,
-    Injecting(Box<PageStream>),
-}
-
-impl std::fmt::Debug for Context {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Context")
-            .field("tried", &self.tried)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Site {
     /// The site proxy around this Hedgerow, for the routes of its configuration.
     ///
     /// # Errors
     ///
-    /// When an origin's name cannot stand in a URL, its pages' snippet has no route, or there is
+    /// When the snippet for an origin's pages has no route, or there is
     /// nothing to verify PostHog's host with.
     pub fn new(hedgerow: Hedgerow) -> Result<Self, BuildError> {
         let site_state = SiteState::new(hedgerow.current(), None)?;
@@ -157,15 +102,15 @@ impl Site {
 
     /// Another configuration, made ready beside the one that is at work.
     pub(in crate::proxy) fn prepare(&self, config: Config) -> Result<Arc<SiteState>, BuildError> {
-        let inner = self.shared.hedgerow.shared.prepare(config)?;
+        let serving = self.shared.hedgerow.shared.prepare(config)?;
         let before = self.shared.site_state.load_full();
-        Ok(Arc::new(SiteState::new(inner, Some(&before))?))
+        Ok(Arc::new(SiteState::new(serving, Some(&before))?))
     }
 
     /// Puts it in the place of the other.
     pub(in crate::proxy) fn adopt(&self, next: Arc<SiteState>) {
         let hedgerow = &self.shared.hedgerow.shared;
-        hedgerow.adopt(Arc::clone(&next.inner));
+        hedgerow.adopt(Arc::clone(&next.serving));
         self.shared.site_state.store(next);
     }
 
@@ -181,19 +126,6 @@ impl Site {
     }
 }
 
-impl Context {
-    fn servers(&self) -> Option<Arc<Servers>> {
-        match &self.way {
-            Way::Origin(number) => self.site_state.origins.get(number).cloned(),
-            _ => None,
-        }
-    }
-
-    fn passed(&self, number: usize) -> Option<Arc<Passed>> {
-        self.site_state.inner.passed.get(&number).cloned()
-    }
-}
-
 #[async_trait]
 impl ProxyHttp for Site {
     type CTX = Context;
@@ -202,8 +134,9 @@ impl ProxyHttp for Site {
         let site_state = self.shared.site_state.load_full();
         Context {
             began: Instant::now(),
-            speed: BodySpeed::new(site_state.inner.config.limits.body_rate),
+            speed: BodySpeed::new(site_state.serving.config.limits.body_rate),
             site_state,
+            caller: None,
             way: Way::default(),
             answered: None,
             upstream: Answering::Well,
@@ -221,93 +154,87 @@ impl ProxyHttp for Site {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         let site_state = Arc::clone(&context.site_state);
-        let inner = &site_state.inner;
-        end_when_idle(session, inner.idle_seconds);
-        end_when_stuck(session, inner.unread);
+        let serving = &site_state.serving;
+        end_when_idle(session, serving.lasting.idle_seconds);
+        end_when_stuck(session, serving.lasting.unread);
         if let Err(fault) = answers::head(session).check() {
             log::debug!("a request was refused for its head: {fault:?}");
-            inner.answered(session, Asking::NOTHING, of_head(fault), None);
+            serving.answered(session.req_header(), Asking::NOTHING, of_head(fault), None);
             answers::refuse_head(session, fault).await?;
             context.ended(session, Asking::NOTHING, of_head(fault));
             return Ok(true);
         }
-        if let Some(answer) = challenges::asked(inner, session).await {
+        if let Some(answer) = challenges::asked(serving, session).await {
             reply::write(session, answer).await?;
             return Ok(true);
         }
-        if let Some(answer) = health::asked(inner, session) {
+        if let Some(answer) = health::asked(serving, session) {
             reply::write(session, answer).await?;
             return Ok(true);
         }
-        self.shared.hedgerow.start_replay();
-        if inner.intercept(session).await? {
-            return Ok(true);
-        }
-        let config = &inner.config;
+        self.shared.hedgerow.begin(serving);
         let head = session.req_header();
-        let found = inner.route_table.find(authority(head), head.uri.path());
-        let route =
-            found.and_then(|(number, tail)| Some((number, config.routes.get(number)?, tail)));
-        match route.map(|(number, route, tail)| (number, &route.action, tail)) {
-            Some((number, Action::Origin(_), _)) => {
-                if let Some((status, location)) = redirect::elsewhere(inner, session) {
+        let path = head.uri.path();
+        let Some((route, tail)) = serving.routes.find(authority(head), path) else {
+            return context.nowhere(session).await;
+        };
+        let tail_at = path.len() - tail.len();
+        if let Does::Segment(segment) = &route.does {
+            let intake = Intake::new(serving, segment, route.number);
+            let mut exchange = Framed::new(session, serving);
+            // Boxed: what is proxied goes without the room that this needs.
+            Box::pin(intake.serve(&mut exchange, tail_at)).await;
+            return Ok(true);
+        }
+        let caller = serving.caller(Wire::of(session), &head.headers);
+        context.caller = Some(caller);
+        let Some(route) = site_state.route(route.number) else {
+            return context.nowhere(session).await;
+        };
+        match &route.to {
+            Some(To::Origin(servers)) => {
+                if let Some((status, location)) = redirect::elsewhere(serving, session, &caller) {
                     answers::redirect(session, status, &location).await?;
-                    let asking = Asking {
-                        route: Some(number),
-                        asked: Asked::Site,
-                    };
+                    let asking = route.asking(Asked::Site);
                     let answered = Answered::relayed(status);
-                    inner.requests.count(asking.route, asking.asked, answered);
+                    serving.requests.count(asking.route, asking.asked, answered);
                     context.ended(session, asking, answered);
                     return Ok(true);
                 }
-                context.way = Way::Origin(number);
-                return Ok(false);
+                context.way = Way::Origin(Arc::clone(route), Arc::clone(servers));
+                Ok(false)
             }
-            Some((number, Action::PostHog(_), tail)) => {
-                if let Some(passed) = inner.passed.get(&number) {
-                    let address = inner.client(session);
-                    let pace = inner.rates.of_client(&inner.config, address);
-                    if pace == Pace::TooFast {
-                        let asking = Asking {
-                            route: Some(number),
-                            asked: Asked::PostHog,
-                        };
-                        context.way = Way::Answered;
-                        inner.answered(session, asking, Answered::ClientRate, None);
-                        answers::too_many(session).await?;
-                        context.ended(session, asking, Answered::ClientRate);
-                        return Ok(true);
+            Some(To::PostHog(passed)) => {
+                let asking = route.asking(Asked::PostHog);
+                let lasting = &serving.lasting;
+                let pace = lasting.rates.of_client(&serving.config, caller.address);
+                if pace == Pace::TooFast {
+                    context.way = Way::Answered;
+                    serving.answered(session.req_header(), asking, Answered::ClientRate, None);
+                    answers::too_many(session).await?;
+                    context.ended(session, asking, Answered::ClientRate);
+                    return Ok(true);
+                }
+                let tail = tail.to_owned();
+                match passed.step(session, &tail, caller.shown).await {
+                    Step::Pass(passing) => {
+                        // A page that closes has sent its last events all the same.
+                        session.set_abort_on_close(false);
+                        context.way = Way::PostHog(Arc::clone(route), Arc::clone(passed), passing);
+                        Ok(false)
                     }
-                    let client = inner.shown(session);
-                    match passed.step(session, tail, client).await {
-                        Step::Pass(passing) => {
-                            // A page that closes has sent its last events all the same.
-                            session.set_abort_on_close(false);
-                            context.way = Way::PostHog(number, passing);
-                            return Ok(false);
-                        }
-                        Step::Answer(status, headers, body) => {
-                            context.way = Way::Answered;
-                            let asking = Asking {
-                                route: Some(number),
-                                asked: Asked::PostHog,
-                            };
-                            let answered = Answered::of_status(status.as_u16());
-                            inner.answered(session, asking, answered, None);
-                            posthog::write(session, status, &headers, body).await?;
-                            context.ended(session, asking, answered);
-                            return Ok(true);
-                        }
+                    Step::Answer(answer) => {
+                        context.way = Way::Answered;
+                        let answered = Answered::of_status(answer.status().as_u16());
+                        serving.answered(session.req_header(), asking, answered, None);
+                        reply::write(session, answer).await?;
+                        context.ended(session, asking, answered);
+                        Ok(true)
                     }
                 }
             }
-            _ => {}
+            None => context.nowhere(session).await,
         }
-        inner.answered(session, Asking::NOTHING, Answered::NoRoute, None);
-        page(session, 404).await?;
-        context.ended(session, Asking::NOTHING, Answered::NoRoute);
-        Ok(true)
     }
 
     async fn upstream_peer(
@@ -321,8 +248,7 @@ impl ProxyHttp for Site {
                 "there is no address to connect to",
             )
         };
-        if let Way::PostHog(number, _) = &context.way {
-            let passed = context.passed(*number).ok_or_else(nowhere)?;
+        if let Way::PostHog(_, passed, _) = &context.way {
             let known = passed.upstream.addresses().await.map_err(|_| nowhere())?;
             let address = passed.upstream.pick(&known, &context.tried);
             context.addresses = Some(known);
@@ -369,14 +295,11 @@ impl ProxyHttp for Site {
     ) -> Result<()> {
         // A repeated attempt begins anew.
         context.body = 0;
-        context.speed = BodySpeed::new(context.site_state.inner.config.limits.body_rate);
+        context.speed = BodySpeed::new(context.site_state.serving.config.limits.body_rate);
         say_length_once(request)?;
-        if let Way::PostHog(number, passing) = &context.way {
-            let client = context.site_state.inner.shown(session);
-            return match context.passed(*number) {
-                Some(passed) => passed.request(passing, request, client),
-                None => Ok(()),
-            };
+        if let Way::PostHog(_, passed, passing) = &context.way {
+            let client = context.caller.and_then(|caller| caller.shown);
+            return passed.request(passing, request, client);
         }
         let (asked, underscores) = match context.servers() {
             Some(servers) => {
@@ -401,7 +324,7 @@ impl ProxyHttp for Site {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        context.site_state.inner.close_when_leaving(session);
+        context.site_state.serving.close_when_leaving(session);
         if !response.status.is_informational()
             || response.status == http::StatusCode::SWITCHING_PROTOCOLS
         {
@@ -413,10 +336,8 @@ impl ProxyHttp for Site {
             let why = "the server changed the protocol unasked";
             return Err(Error::explain(status, why).into_up());
         }
-        if let Way::PostHog(number, passing) = &context.way {
-            if let Some(passed) = context.passed(*number) {
-                passed.clean(passing, response)?;
-            }
+        if let Way::PostHog(_, passed, passing) = &context.way {
+            passed.clean(passing, response)?;
         }
         if let Some(server) = &context.server {
             server.keepalive().learn(&response.headers);
@@ -520,8 +441,8 @@ impl ProxyHttp for Site {
                 // posthog-js tries again after these (posthog-ingestion 6.5).
                 code = if code == 504 { 503 } else { code };
                 let code = http::StatusCode::from_u16(code).unwrap_or_default();
-                let (headers, body) = posthog::own_answer(code, &session.req_header().headers);
-                posthog::write(session, code, &headers, body).await
+                let answer = posthog::own_answer(code, &session.req_header().headers);
+                reply::write(session, answer).await
             } else {
                 page(session, code).await
             };

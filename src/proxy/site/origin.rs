@@ -19,7 +19,7 @@ use pingora::Result;
 use sha1::{Digest, Sha1};
 use tokio::sync::watch;
 
-use crate::config::{Health, Origin, OriginServer, UpstreamHttp};
+use crate::config::{Health, Origin, UpstreamHttp};
 use crate::posthog::{Host, Scheme};
 use crate::site::claims::Underscores;
 use crate::site::inject::{self, PageStream};
@@ -27,7 +27,6 @@ use crate::site::snippet::{self, Page};
 
 use crate::proxy::outbound::upstream::{Addresses, Timeouts, Upstream};
 use crate::proxy::site::keepalive::KeepAlive;
-use crate::proxy::BuildError;
 
 /// How often the names of several servers are resolved anew.
 const RESOLVE: Duration = Duration::from_secs(30);
@@ -75,35 +74,26 @@ impl Drop for Servers {
 }
 
 impl Servers {
-    /// # Errors
-    ///
-    /// When a server's name cannot stand in a URL.
-    pub(crate) fn new(
-        origin: &Origin,
-        timeouts: Timeouts,
-        page: Option<Page>,
-    ) -> Result<Self, BuildError> {
-        let hosts = origin.servers.iter().map(|server| {
-            server.to_string().parse().map_err(|_| BuildError::Origin {
-                origin: server.to_string(),
-            })
-        });
-        let hosts: Vec<Host> = hosts.collect::<Result<_, BuildError>>()?;
-        let upstream = |host| {
+    /// The servers of an origin, into whose pages this goes.
+    pub(crate) fn new(origin: &Origin, timeouts: Timeouts, page: Option<Page>) -> Self {
+        let upstream = |host: &Host| {
             let keepalive = KeepAlive::of_origin(origin.keepalive);
             let upstream = Upstream::new(host, UpstreamHttp::Http1, timeouts);
             Arc::new(upstream.with_keepalive(keepalive))
         };
-        let list: Vec<Arc<Upstream>> = hosts.iter().map(upstream).collect();
+        let list: Vec<Arc<Upstream>> = origin.servers.iter().map(upstream).collect();
         let balancer = match (&origin.health, list.len()) {
             (Health::Off, _) | (_, 0 | 1) => None,
             (health, _) => Some(Arc::new(balancer(&origin.servers, &list, health))),
         };
-        Ok(Self {
+        Self {
             made_of: (origin.clone(), timeouts, page.as_ref().map(snippet::script)),
             over: watch::Sender::new(false),
             looked_after: AtomicBool::new(false),
-            authority: hosts.first().map_or_else(String::new, Host::authority),
+            authority: origin
+                .servers
+                .first()
+                .map_or_else(String::new, Host::authority),
             underscores: origin.underscores,
             list,
             next: AtomicUsize::new(0),
@@ -117,7 +107,13 @@ impl Servers {
                     page,
                 }
             }),
-        })
+        }
+    }
+
+    /// Their addresses as the configuration has them, for the log.
+    pub(crate) fn names(&self) -> String {
+        let names = self.made_of.0.servers.iter().map(ToString::to_string);
+        names.collect::<Vec<_>>().join(", ")
     }
 
     pub(crate) fn balancer(&self) -> Option<&Arc<Balancer>> {
@@ -331,14 +327,14 @@ fn inet(backend: &Backend) -> Option<std::net::SocketAddr> {
     backend.addr.as_inet().copied()
 }
 
-fn balancer(servers: &[OriginServer], list: &[Arc<Upstream>], health: &Health) -> Balancer {
+fn balancer(servers: &[Host], list: &[Arc<Upstream>], health: &Health) -> Balancer {
     let found = Resolved(list.to_vec());
     let mut balancer = LoadBalancer::from_backends(Backends::new(Box::new(found)));
     let (check, every): (Box<dyn HealthCheck + Send + Sync>, Duration) = match health {
         Health::Path(path, every) => {
             let first = servers.first();
-            let host = first.map_or("", |server| server.name.as_str());
-            let tls = first.is_some_and(|server| server.scheme == Scheme::Https);
+            let host = first.map_or("", Host::name);
+            let tls = first.is_some_and(|server| server.scheme() == Scheme::Https);
             let mut check = HttpHealthCheck::new(host, tls);
             check.peer_template.options.connection_timeout = Some(CHECK);
             check.peer_template.options.read_timeout = Some(CHECK);

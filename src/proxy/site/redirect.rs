@@ -3,8 +3,9 @@
 use http::Method;
 use pingora::proxy::Session;
 
-use crate::proxy::intake::intercept::authority;
-use crate::proxy::Inner;
+use crate::proxy::intake::exchange::authority;
+use crate::proxy::intake::visitor::Caller;
+use crate::proxy::serving::Serving;
 use crate::rewrite::enrich::edge_session::Transport;
 
 use super::challenges::CHALLENGE;
@@ -14,15 +15,19 @@ use super::health::came_in;
 ///
 /// Only pages and files of a site are asked for here: a client of Segment's that is sent elsewhere
 /// loses its events.
-pub(super) fn elsewhere(inner: &Inner, session: &Session) -> Option<(u16, String)> {
-    let mut listeners = inner.config.listen.iter();
+pub(super) fn elsewhere(
+    serving: &Serving,
+    session: &Session,
+    caller: &Caller,
+) -> Option<(u16, String)> {
+    let mut listeners = serving.config.listen.iter();
     let redirect = listeners.find_map(|listener| {
         let redirect = listener.redirect?;
         came_in(session, listener).then_some(redirect)
     })?;
     let head = session.req_header();
     let path = head.uri.path();
-    if inner.transport(session) == Transport::Tls || path.starts_with(CHALLENGE) {
+    if caller.transport == Transport::Tls || path.starts_with(CHALLENGE) {
         return None;
     }
     let host = without_port(authority(head)?);

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, SiteHost};
+use crate::proxy::first_party::posthog::Passed;
 use crate::proxy::outbound::upstream::Timeouts;
+use crate::proxy::routes::Does;
+use crate::proxy::serving::Serving;
 use crate::proxy::site::origin::{Balancer, Servers};
-use crate::proxy::{BuildError, Inner};
+use crate::proxy::BuildError;
 use crate::site::snippet::{Home, Page};
 
 use super::route_health::RouteHealth;
@@ -14,18 +17,40 @@ use super::SITE_PATIENCE;
 
 /// A configuration at work, with its site. A request holds the one that it began with.
 pub(in crate::proxy) struct SiteState {
-    pub(in crate::proxy) inner: Arc<Inner>,
-    /// By the number of the route.
-    pub(super) origins: HashMap<usize, Arc<Servers>>,
-    /// The troubles of the servers behind routes, by the number of the route.
-    pub(super) troubles: HashMap<usize, Arc<RouteHealth>>,
+    pub(in crate::proxy) serving: Arc<Serving>,
+    /// In the order of the configuration.
+    routes: Vec<Arc<SiteRoute>>,
+}
+
+/// What the site knows of one route.
+pub(super) struct SiteRoute {
+    /// What it is called in logs.
+    pub(super) path: String,
+    /// Its place in the configuration.
+    pub(super) number: usize,
+    /// Its requests' way through the framework; none where they are answered before.
+    pub(super) to: Option<To>,
+    /// The troubles of the servers behind it.
+    pub(super) trouble: Arc<RouteHealth>,
+}
+
+/// Where the framework brings the requests of a route.
+pub(super) enum To {
+    Origin(Arc<Servers>),
+    PostHog(Arc<Passed>),
+}
+
+impl std::fmt::Debug for SiteRoute {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.path)
+    }
 }
 
 impl std::fmt::Debug for SiteState {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("SiteState")
-            .field("origins", &self.origins)
+            .field("routes", &self.routes)
             .finish_non_exhaustive()
     }
 }
@@ -33,58 +58,79 @@ impl std::fmt::Debug for SiteState {
 impl SiteState {
     /// # Errors
     ///
-    /// When an origin's name cannot stand in a URL, its pages' snippet has no route, or there is
+    /// When the snippet for an origin's pages has no route, or there is
     /// nothing to verify PostHog's host with.
-    pub(super) fn new(inner: Arc<Inner>, before: Option<&Self>) -> Result<Self, BuildError> {
-        let (mut origins, mut troubles) = (HashMap::new(), HashMap::new());
-        let config = Arc::clone(&inner.config);
-        let connect = config.delivery.connect_timeout;
-        for (number, route) in config.routes.iter().enumerate() {
-            let known = before.and_then(|before| {
-                let mut routes = before.inner.config.routes.iter();
-                let place = routes.position(|known| known.name() == route.name())?;
-                before.troubles.get(&place).cloned()
-            });
-            troubles.insert(number, known.unwrap_or_default());
-            match &route.action {
-                Action::Origin(origin) => {
+    pub(super) fn new(serving: Arc<Serving>, before: Option<&Self>) -> Result<Self, BuildError> {
+        let config = &serving.config;
+        let timeouts = Timeouts {
+            connect: config.delivery.connect_timeout,
+            exchange: SITE_PATIENCE,
+        };
+        let named = before.map(|before| before.by_name());
+        let mut routes = Vec::with_capacity(config.routes.len());
+        for (route, compiled) in config.routes.iter().zip(serving.routes.iter()) {
+            let known = named
+                .as_ref()
+                .and_then(|named| named.get(compiled.name.as_str()));
+            let to = match (&compiled.does, &route.action) {
+                (Does::PostHog(passed), _) => Some(To::PostHog(Arc::clone(passed))),
+                (Does::Origin, Action::Origin(origin)) => {
                     let page = match &origin.inject {
                         None => None,
-                        Some(path) => Some(page_of(&config, path, route.host.as_ref(), origin)?),
-                    };
-                    let timeouts = Timeouts {
-                        connect,
-                        exchange: SITE_PATIENCE,
+                        Some(path) => Some(page_of(config, path, route.host.as_ref(), origin)?),
                     };
                     let known = before.and_then(|before| {
-                        let mut known = before.origins.values();
+                        let mut known = before.servers();
                         known.find(|known| known.is_as_good(origin, timeouts, page.as_ref()))
                     });
-                    let servers = match known {
+                    Some(To::Origin(match known {
                         Some(known) => Arc::clone(known),
-                        None => Arc::new(Servers::new(origin, timeouts, page)?),
-                    };
-                    origins.insert(number, servers);
+                        None => Arc::new(Servers::new(origin, timeouts, page)),
+                    }))
                 }
-                Action::Segment { .. } | Action::PostHog(_) => {}
-            }
+                _ => None,
+            };
+            routes.push(Arc::new(SiteRoute {
+                path: route.path.to_string(),
+                number: compiled.number,
+                to,
+                trouble: known
+                    .map(|known| Arc::clone(&known.trouble))
+                    .unwrap_or_default(),
+            }));
         }
-        Ok(Self {
-            inner,
-            origins,
-            troubles,
+        Ok(Self { serving, routes })
+    }
+
+    /// The route of this number.
+    pub(super) fn route(&self, number: usize) -> Option<&Arc<SiteRoute>> {
+        self.routes.get(number)
+    }
+
+    fn by_name(&self) -> HashMap<&str, &SiteRoute> {
+        let names = self.serving.routes.iter().map(|route| route.name.as_str());
+        let named = names.zip(self.routes.iter().map(AsRef::as_ref));
+        // Of equal names the first.
+        let named: Vec<_> = named.collect();
+        named.into_iter().rev().collect()
+    }
+
+    fn servers(&self) -> impl Iterator<Item = &Arc<Servers>> {
+        self.routes.iter().filter_map(|route| match &route.to {
+            Some(To::Origin(servers)) => Some(servers),
+            Some(To::PostHog(_)) | None => None,
         })
     }
 
     /// Looks after the servers' health on the current runtime.
     pub(super) fn look_after(&self) {
-        for servers in self.origins.values() {
+        for servers in self.servers() {
             servers.look_after();
         }
     }
 
     pub(super) fn balancers(&self) -> Vec<Arc<Balancer>> {
-        let servers = self.origins.values();
+        let servers = self.servers();
         servers
             .filter_map(|servers| servers.balancer().cloned())
             .collect()

@@ -1,42 +1,53 @@
 //! What is told of a site's requests: the log's lines, the counters, the end of each.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use pingora::proxy::Session;
-use pingora::{Error, ErrorSource, ErrorType};
+use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::admin::{Answered, Asked};
-use crate::config::Action;
 use crate::proxy::intake::refusals::Asking;
+use crate::proxy::operator::access::Through;
 use crate::proxy::outbound::recovery::spoken;
 
+use super::answers::page;
+use super::context::{Answering, Context, Way};
 use super::route_health::RouteRecovered;
-use super::{Answering, Context, Way};
+use super::site_state::SiteRoute;
 
 impl Context {
+    /// Answers a request that no route has.
+    pub(super) async fn nowhere(&self, session: &mut Session) -> Result<bool> {
+        let (asking, answered) = (Asking::NOTHING, Answered::NoRoute);
+        let serving = &self.site_state.serving;
+        serving.answered(session.req_header(), asking, answered, None);
+        page(session, 404).await?;
+        self.ended(session, asking, answered);
+        Ok(true)
+    }
+
     /// Tells the operator why a request could not be proxied: which route, and the kind of fault.
     pub(super) fn report(&mut self, error: &Error, code: u16) {
-        let number = match self.way {
-            Way::Origin(number) | Way::PostHog(number, _) => number,
-            Way::Nowhere | Way::Answered => return,
+        let Some(route) = self.way.route().cloned() else {
+            return;
         };
         if *error.esource() == ErrorSource::Downstream {
             log::debug!("a client was lost: {}", error.etype().as_str());
             return;
         }
         self.upstream = Answering::Failed;
-        if let Some(trouble) = self.site_state.troubles.get(&number) {
-            trouble.failed(Instant::now());
-        }
-        let route = self.route(number);
+        route.trouble.failed(Instant::now());
+        let route = &route.path;
         let kind = error.etype().as_str();
         if let Some(more) = self
             .site_state
-            .inner
+            .serving
+            .lasting
             .log_limit
             .pass(&format!("{route} {kind}"), "route")
         {
-            let (words, servers) = (self.way.words(), self.servers_of(number));
+            let (words, servers) = (self.way.words(), self.way.servers());
             log::warn!(
                 "route {route}: {words} ({servers}) did not answer as it should: {}; the client got \
                  {code}{more}",
@@ -45,35 +56,15 @@ impl Context {
         }
     }
 
-    /// What is behind a route, for the log.
-    fn servers_of(&self, number: usize) -> String {
-        let route = self.site_state.inner.config.routes.get(number);
-        match route.map(|route| &route.action) {
-            Some(Action::Origin(origin)) => {
-                let servers: Vec<_> = origin.servers.iter().map(ToString::to_string).collect();
-                servers.join(", ")
-            }
-            Some(Action::PostHog(said)) => said.project.host.to_string(),
-            Some(Action::Segment { .. }) | None => String::new(),
-        }
-    }
-
-    /// The path of a route, for the log.
-    pub(super) fn route(&self, number: usize) -> String {
-        let route = self.site_state.inner.config.routes.get(number);
-        route.map_or_else(String::new, |route| route.path.to_string())
-    }
-
     /// Tells the operator that the server behind a route answers again, if it did not before.
-    pub(super) fn tell_of_recovery(&self, number: usize) {
-        let trouble = self.site_state.troubles.get(&number);
-        let mended = trouble.and_then(|trouble| trouble.answered(Instant::now()));
+    pub(super) fn tell_of_recovery(&self, route: &SiteRoute) {
+        let mended = route.trouble.answered(Instant::now());
         let Some(RouteRecovered { after, failed }) = mended else {
             return;
         };
-        let route = self.route(number);
-        let log_limit = &self.site_state.inner.log_limit;
-        if let Some(more) = log_limit.pass(&route, "route recovered") {
+        let route = &route.path;
+        let log_limit = &self.site_state.serving.lasting.log_limit;
+        if let Some(more) = log_limit.pass(route, "route recovered") {
             log::info!(
                 "route {route}: {} answers again, after {}; {failed} requests were not answered \
                  as they should be{more}",
@@ -91,14 +82,14 @@ impl Context {
         let answered = self.answered.unwrap_or(Answered::of_status(code));
         self.answered = Some(answered);
         self.site_state
-            .inner
-            .answered(session, asking, answered, None);
+            .serving
+            .answered(session.req_header(), asking, answered, None);
     }
 
     /// Notes the end of a request that was answered from here.
     pub(super) fn ended(&self, session: &Session, asking: Asking, answered: Answered) {
-        let inner = &self.site_state.inner;
-        inner.ended(session, asking, answered, self.began, 0);
+        let serving = &self.site_state.serving;
+        serving.ended(&Through::session(session, 0), asking, answered, self.began);
     }
 
     /// Notes the end of a request that was proxied, and counts it unless that has been done.
@@ -106,21 +97,21 @@ impl Context {
         let Some(asking) = self.way.asking() else {
             return;
         };
-        let inner = &self.site_state.inner;
+        let serving = &self.site_state.serving;
         let answered = self.answered.unwrap_or_else(|| {
             let written = session.response_written();
             let answered = written.map_or(Answered::ClientGone, |response| {
                 Answered::relayed(response.status.as_u16())
             });
             let well = self.upstream == Answering::Well && written.is_some();
-            if let (true, Some(number)) = (well, asking.route) {
-                self.tell_of_recovery(number);
+            if let (true, Some(route)) = (well, self.way.route()) {
+                self.tell_of_recovery(route);
             }
-            inner.requests.count(asking.route, asking.asked, answered);
+            serving.requests.count(asking.route, asking.asked, answered);
             answered
         });
-        let received = self.body as u64;
-        inner.ended(session, asking, answered, self.began, received);
+        let through = Through::session(session, self.body as u64);
+        serving.ended(&through, asking, answered, self.began);
     }
 }
 
@@ -145,24 +136,47 @@ fn fault(kind: &ErrorType) -> &'static str {
 }
 
 impl Way {
+    /// What is behind the route, for the log.
+    fn servers(&self) -> String {
+        match self {
+            Self::Origin(_, servers) => servers.names(),
+            Self::PostHog(_, passed, _) => passed.host().to_string(),
+            Self::Nowhere | Self::Answered => String::new(),
+        }
+    }
+
     /// Who is behind the route.
     pub(super) fn words(&self) -> &'static str {
         match self {
             Self::PostHog(..) => "PostHog",
-            Self::Nowhere | Self::Answered | Self::Origin(_) => "the site's server",
+            Self::Nowhere | Self::Answered | Self::Origin(..) => "the site's server",
         }
     }
 
-    /// The route that a proxied request is on, and what it asks for.
+    /// The route that a proxied request is on.
+    fn route(&self) -> Option<&Arc<SiteRoute>> {
+        match self {
+            Self::Origin(route, _) | Self::PostHog(route, ..) => Some(route),
+            Self::Nowhere | Self::Answered => None,
+        }
+    }
+
+    /// The same, and what it asks for.
     pub(super) fn asking(&self) -> Option<Asking> {
-        let (number, asked) = match self {
-            Self::Origin(number) => (*number, Asked::Site),
-            Self::PostHog(number, _) => (*number, Asked::PostHog),
-            Self::Nowhere | Self::Answered => return None,
-        };
-        Some(Asking {
-            route: Some(number),
+        match self {
+            Self::Origin(route, _) => Some(route.asking(Asked::Site)),
+            Self::PostHog(route, ..) => Some(route.asking(Asked::PostHog)),
+            Self::Nowhere | Self::Answered => None,
+        }
+    }
+}
+
+impl SiteRoute {
+    /// A request on it that asks for this.
+    pub(super) fn asking(&self, asked: Asked) -> Asking {
+        Asking {
+            route: Some(self.number),
             asked,
-        })
+        }
     }
 }

@@ -17,8 +17,8 @@ use crate::admin::live::Live;
 use crate::config;
 use crate::delivery::{
     self, BreakerSettings, Delivery, DeliveryMode, Encoding, Leadership, Opened, OutgoingBatch,
-    QueuedEvent, Received, Refusal, Replay, ReplaySettings, Route, SharedFolder, SpoolError,
-    SpooledEvent, Terms, Upstream,
+    Project, QueuedEvent, Received, Refusal, Replay, ReplaySettings, Route, SharedFolder,
+    SpoolError, SpooledEvent, Terms, Upstream,
 };
 use crate::posthog::{Batch, Envelope, Outline};
 
@@ -258,10 +258,27 @@ impl Backlog {
         }
     }
 
+    /// This project's part of the spool.
+    pub(crate) fn of(self: &Arc<Self>, destination: &Arc<Destination>) -> ProjectSpool {
+        ProjectSpool {
+            backlog: Arc::clone(self),
+            project: self.delivery.project(&destination.project().name),
+            destination: Arc::clone(destination),
+        }
+    }
+}
+
+/// What a project's events need when PostHog does not take them.
+pub(crate) struct ProjectSpool {
+    backlog: Arc<Backlog>,
+    project: Project,
+    destination: Arc<Destination>,
+}
+
+impl ProjectSpool {
     /// An empty batch, which notes where its events stand if it will probably go into the spool.
-    pub(crate) fn prepared(&self, destination: &Destination, batch: Batch) -> Batch {
-        let project = self.delivery.project(&destination.project().name);
-        match project.likely_route() {
+    pub(crate) fn prepared(&self, batch: Batch) -> Batch {
+        match self.project.likely_route() {
             Route::Spool => batch.outlined(),
             Route::Stream => batch,
         }
@@ -274,48 +291,45 @@ impl Backlog {
     /// to blame, and delivers the others.
     pub(crate) async fn deliver(
         &self,
-        destination: &Destination,
         batch: Bytes,
         outline: Option<Outline>,
         arrived: Received,
     ) -> Result<Holder, NotSpooled> {
         let events = || SpooledEvent::of_written(&batch, outline.as_ref(), arrived);
-        self.bring(destination, &batch, arrived.from, events).await
+        self.bring(&batch, arrived.from, events).await
     }
 
     /// The same for a batch of which `events` tells what is to be kept of it.
     pub(crate) async fn bring(
         &self,
-        destination: &Destination,
         batch: &Bytes,
         from: Option<IpAddr>,
         events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<Holder, NotSpooled> {
-        let project = self.delivery.project(&destination.project().name);
-        if project.admit().await == Route::Stream {
+        let destination = &self.destination;
+        if self.project.admit().await == Route::Stream {
             let said = destination.deliver(batch, Encoding::Identity, from).await;
             destination.note(said.verdict);
-            project.report(&said.verdict.for_delivery(&said.words));
+            self.project.report(&said.for_delivery());
             if said.verdict == Verdict::Accepted {
                 return Ok(Holder::PostHog);
             }
-            let log_limit = &self.carrier.log_limit;
+            let log_limit = &self.backlog.carrier.log_limit;
             said.verdict
                 .report(destination.project(), log_limit, Then::Kept);
         }
-        self.keep(destination, events()).await
+        // Boxed: PostHog nearly always takes it.
+        Box::pin(self.keep(events())).await
     }
 
     /// Brings events into the spool. After `Ok` they are safe.
     pub(crate) async fn keep(
         &self,
-        destination: &Destination,
         events: Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<Holder, NotSpooled> {
-        let name = &destination.project().name;
-        let project = self.delivery.project(name);
+        let name = &self.destination.project().name;
         let kept = match events {
-            Ok(events) => project.keep(events).await,
+            Ok(events) => self.project.keep(events).await,
             Err(error) => Err(error),
         };
         let Err(error) = kept else {
@@ -326,7 +340,7 @@ impl Backlog {
             SpoolError::TooLarge { events, of, .. } if events < of => {
                 ("They are dropped; the others are kept", Ok(Holder::Spool))
             }
-            SpoolError::TooLarge { .. } if project.mode() == DeliveryMode::Spool => {
+            SpoolError::TooLarge { .. } if self.project.mode() == DeliveryMode::Spool => {
                 ("They are refused", Err(NotSpooled::TooLarge))
             }
             _ => (
@@ -334,7 +348,7 @@ impl Backlog {
                 Err(NotSpooled::ForNow),
             ),
         };
-        if let Some(more) = self.carrier.log_limit.pass(name, error.code()) {
+        if let Some(more) = self.backlog.carrier.log_limit.pass(name, error.code()) {
             log::error!("project {name}: {error}. {then}{more}");
         }
         result
@@ -367,7 +381,7 @@ impl Upstream for Carrier {
         let said = destination.deliver(&batch.body, batch.encoding, None).await;
         destination.note(said.verdict);
         // Refusals of single events are what the dead letters tell.
-        let verdict = said.verdict.for_delivery(&said.words);
+        let verdict = said.for_delivery();
         if let delivery::Verdict::TryLater { .. } = verdict {
             let log_limit = &self.log_limit;
             said.verdict

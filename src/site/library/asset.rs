@@ -5,8 +5,8 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use flate2::Compression;
-use http::header::{self, HeaderName, HeaderValue};
-use http::StatusCode;
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
 use sha1::{Digest, Sha1};
 
 /// How long a file may be kept.
@@ -72,17 +72,6 @@ impl Encoding {
     }
 }
 
-/// The answer to a GET; for a HEAD leave the body out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Served {
-    /// 200 or 304.
-    pub status: StatusCode,
-    /// All headers of the answer; `Content-Length` only on a 200.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Empty on a 304.
-    pub body: Bytes,
-}
-
 impl Asset {
     /// A script with its encodings made now; slow, so only at start.
     pub(super) fn script(bytes: Vec<u8>, policy: CachePolicy) -> Self {
@@ -119,59 +108,40 @@ impl Asset {
     ///
     /// A client that takes none of our encodings, not even the plain one, gets the plain one
     /// (RFC 9110, 12.5.3 allows it).
-    pub fn choose(&self, accept_encoding: Option<&str>, if_none_match: Option<&str>) -> Served {
+    pub fn choose(
+        &self,
+        accept_encoding: Option<&str>,
+        if_none_match: Option<&str>,
+    ) -> Response<Bytes> {
+        let mut answer = Response::new(Bytes::new());
         let Some(variant) = self.variant(accept_encoding.unwrap_or_default()) else {
-            return Served {
-                status: StatusCode::NOT_FOUND,
-                headers: Vec::new(),
-                body: Bytes::new(),
-            };
+            *answer.status_mut() = StatusCode::NOT_FOUND;
+            return answer;
         };
-        let mut headers = vec![
-            (header::CACHE_CONTROL, self.policy.value()),
-            (header::ETAG, variant.etag.clone()),
-            (header::VARY, HeaderValue::from_static("Accept-Encoding")),
-            // A script tag with `crossorigin`, and pages that isolate themselves, need these two
-            // when the page is on another host.
-            (
-                header::ACCESS_CONTROL_ALLOW_ORIGIN,
-                HeaderValue::from_static("*"),
-            ),
-            (
-                HeaderName::from_static("cross-origin-resource-policy"),
-                HeaderValue::from_static("cross-origin"),
-            ),
-        ];
+        let fixed = HeaderValue::from_static;
+        let headers = answer.headers_mut();
+        headers.insert(header::CACHE_CONTROL, self.policy.value());
+        headers.insert(header::ETAG, variant.etag.clone());
+        headers.insert(header::VARY, fixed("Accept-Encoding"));
+        // A script tag with `crossorigin`, and pages that isolate themselves, need these two
+        // when the page is on another host.
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, fixed("*"));
+        headers.insert("cross-origin-resource-policy", fixed("cross-origin"));
         if if_none_match.is_some_and(|condition| etag_matches(condition, &variant.etag)) {
-            return Served {
-                status: StatusCode::NOT_MODIFIED,
-                headers,
-                body: Bytes::new(),
-            };
+            *answer.status_mut() = StatusCode::NOT_MODIFIED;
+            return answer;
         }
-        headers.push((
+        headers.insert(
             header::CONTENT_TYPE,
-            HeaderValue::from_static("text/javascript; charset=utf-8"),
-        ));
-        headers.push((
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ));
-        headers.push((
-            header::CONTENT_LENGTH,
-            HeaderValue::from(variant.body.len()),
-        ));
+            fixed("text/javascript; charset=utf-8"),
+        );
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
+        headers.insert(header::CONTENT_LENGTH, variant.body.len().into());
         if variant.encoding != Encoding::Identity {
-            headers.push((
-                header::CONTENT_ENCODING,
-                HeaderValue::from_static(variant.encoding.name()),
-            ));
+            headers.insert(header::CONTENT_ENCODING, fixed(variant.encoding.name()));
         }
-        Served {
-            status: StatusCode::OK,
-            headers,
-            body: variant.body.clone(),
-        }
+        answer.body_mut().clone_from(&variant.body);
+        answer
     }
 
     /// The smallest variant among those with the highest weight.

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 pub use archive::{Sha256, Sha256Error};
 pub(in crate::site) use asset::etag_matches;
-pub use asset::{Asset, CachePolicy, Served};
+pub use asset::{Asset, CachePolicy};
 
 use super::layout::Layout;
 use super::page_sessions::PageSessions;

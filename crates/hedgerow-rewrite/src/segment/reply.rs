@@ -5,8 +5,8 @@
 //! POST, and never 408, which Chromium itself repeats.
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
-use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
 
 use super::pixel::GIF;
 
@@ -71,16 +71,8 @@ impl Cors {
     }
 }
 
-/// A response as plain values; the proxy room turns it into its framework's types.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// All headers but the framing ones, which follow from the body.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The body; empty for a preflight.
-    pub body: Bytes,
-}
+/// A whole answer: its headers without the framing ones, which follow from the body.
+pub type Answer = Response<Bytes>;
 
 const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
@@ -106,41 +98,42 @@ impl Reply {
                 *retry_after,
             ),
         };
-        cors.add_to(&mut answer.headers);
+        cors.add_to(answer.headers_mut());
         answer
     }
 }
 
 impl Cors {
-    fn add_to(&self, headers: &mut Vec<(HeaderName, HeaderValue)>) {
+    fn add_to(&self, headers: &mut HeaderMap) {
         let Some(origin) = &self.origin else {
             return;
         };
-        headers.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()));
-        headers.push((
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(
             header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
             HeaderValue::from_static("true"),
-        ));
-        headers.push((
+        );
+        headers.insert(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static("Retry-After, X-RateLimit-Reset"),
-        ));
-        headers.push((header::VARY, HeaderValue::from_static("Origin")));
+        );
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
     }
 }
 
+/// An answer of this type that no cache keeps.
+fn unkept(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Answer::new(body);
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.reserve(8);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
 fn json(status: StatusCode, body: Bytes) -> Answer {
-    Answer {
-        status,
-        headers: vec![
-            (
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            ),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        ],
-        body,
-    }
+    unkept(status, "application/json", body)
 }
 
 fn error(status: StatusCode, code: &str, message: &str) -> Answer {
@@ -150,21 +143,15 @@ fn error(status: StatusCode, code: &str, message: &str) -> Answer {
 }
 
 fn pixel() -> Answer {
-    Answer {
-        status: StatusCode::OK,
-        headers: vec![
-            (header::CONTENT_TYPE, HeaderValue::from_static("image/gif")),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        ],
-        body: Bytes::from_static(GIF),
-    }
+    unkept(StatusCode::OK, "image/gif", Bytes::from_static(GIF))
 }
 
 fn later(status: StatusCode, code: &str, message: &str, retry_after: u32) -> Answer {
     let seconds = HeaderValue::from(retry_after.clamp(1, 300));
     let mut answer = error(status, code, message);
-    answer.headers.push((header::RETRY_AFTER, seconds.clone()));
-    answer.headers.push((X_RATELIMIT_RESET, seconds));
+    let headers = answer.headers_mut();
+    headers.insert(header::RETRY_AFTER, seconds.clone());
+    headers.insert(X_RATELIMIT_RESET, seconds);
     answer
 }
 
@@ -192,9 +179,8 @@ fn refused(refusal: Refusal) -> Answer {
                 "method_not_allowed",
                 "this call takes another method",
             );
-            answer
-                .headers
-                .push((header::ALLOW, HeaderValue::from_static(methods)));
+            let methods = HeaderValue::from_static(methods);
+            answer.headers_mut().insert(header::ALLOW, methods);
             answer
         }
     }
@@ -214,24 +200,21 @@ fn preflight(requested: Option<&str>) -> Answer {
             allowed.push_str(&name.to_ascii_lowercase());
         }
     }
-    let mut headers = vec![
-        (
-            header::ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static("POST, PUT, GET, OPTIONS"),
-        ),
-        (
-            header::ACCESS_CONTROL_MAX_AGE,
-            HeaderValue::from_static("86400"),
-        ),
-    ];
+    let mut answer = Answer::new(Bytes::new());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let headers = answer.headers_mut();
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("POST, PUT, GET, OPTIONS"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static("86400"),
+    );
     if let Ok(allowed) = HeaderValue::from_str(&allowed) {
-        headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, allowed));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     }
-    Answer {
-        status: StatusCode::NO_CONTENT,
-        headers,
-        body: Bytes::new(),
-    }
+    answer
 }
 
 #[cfg(test)]
@@ -239,8 +222,8 @@ mod tests {
     use super::*;
 
     fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
-        let found = answer.headers.iter().find(|(key, _)| key.as_str() == name);
-        found.map(|(_, value)| value.to_str().unwrap())
+        let found = answer.headers().get(name);
+        found.map(|value| value.to_str().unwrap())
     }
 
     fn every_reply() -> Vec<Reply> {
@@ -263,13 +246,13 @@ mod tests {
     fn every_reply_is_one_that_no_sdk_misreads() {
         for reply in every_reply() {
             let answer = reply.answer(&Cors::default());
-            let status = answer.status.as_u16();
+            let status = answer.status().as_u16();
             assert!(
                 [200, 400, 401, 404, 405, 413, 503].contains(&status),
                 "{reply:?}"
             );
             if reply != Reply::Pixel {
-                let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+                let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
                 assert_eq!(body["success"], status == 200, "{reply:?}");
             }
             assert_eq!(header(&answer, "retry-after").is_some(), status == 503);
@@ -300,7 +283,7 @@ mod tests {
             requested_headers: Some("authorization,x-retry-count, X-Own,bad name".into()),
         };
         let answer = reply.answer(&Cors::from_origin(Some(&HeaderValue::from_static("null"))));
-        assert_eq!(answer.status, 204);
+        assert_eq!(answer.status(), 204);
         assert_eq!(
             header(&answer, "access-control-allow-headers"),
             Some("authorization, content-type, x-retry-count, x-own")

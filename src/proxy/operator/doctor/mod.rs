@@ -60,9 +60,7 @@ pub async fn examine(config: &Config, url: Option<&Host>) -> Vec<Finding> {
             Action::Origin(origin) => {
                 for server in &origin.servers {
                     let about = format!("origin of {}", route.path);
-                    if let Ok(host) = server.to_string().parse::<Host>() {
-                        reach(&about, &host, config, &mut findings).await;
-                    }
+                    reach(&about, server, config, &mut findings).await;
                 }
             }
             Action::PostHog(_) => {}

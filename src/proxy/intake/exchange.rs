@@ -1,0 +1,166 @@
+//! A client's request and the way back to it, whoever reads it from the connection: the framework,
+//! or this process itself ([`Direct`](crate::proxy::listen::direct::Direct)).
+
+use std::future::Future;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{header, StatusCode};
+use pingora::http::RequestHeader;
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::proxy::Session;
+
+use crate::rewrite::enrich::edge_session::Transport;
+use crate::segment::Answer;
+use crate::site::head::split_target;
+
+use crate::proxy::intake::body::{Incoming, Interrupted};
+use crate::proxy::intake::reply;
+use crate::proxy::serving::Serving;
+
+/// What the connection itself says of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wire {
+    /// The address of the other end, if it has one: over a Unix socket there is none.
+    pub(crate) peer: Option<IpAddr>,
+    /// How the request came in here.
+    pub(crate) transport: Transport,
+}
+
+impl Wire {
+    /// That of a request which the framework has read.
+    pub(crate) fn of(session: &Session) -> Self {
+        let ours = session.digest();
+        Self::new(
+            session.client_addr(),
+            ours.is_some_and(|digest| digest.ssl_digest.is_some()),
+        )
+    }
+
+    /// With this other end, over TLS or not.
+    pub(crate) fn new(peer: Option<&SocketAddr>, tls: bool) -> Self {
+        let peer = peer.and_then(SocketAddr::as_inet);
+        Self {
+            peer: peer.map(|peer| peer.ip().to_canonical()),
+            transport: match tls {
+                true => Transport::Tls,
+                false => Transport::Plain,
+            },
+        }
+    }
+}
+
+/// One request whose body is ours to read and that is ours to answer.
+pub(crate) trait Exchange: Send {
+    /// The request's head.
+    fn head(&self) -> &Parts;
+
+    /// The authority that was asked for, with or without a port.
+    fn authority(&self) -> Option<&str>;
+
+    /// The connection's own word on the client.
+    fn wire(&self) -> Wire;
+
+    /// The next bytes of the body; nothing at its end.
+    ///
+    /// # Errors
+    ///
+    /// When the body does not arrive as a whole.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Interrupted>> + Send;
+
+    /// Bytes of the body so far, as they came.
+    fn received(&self) -> u64;
+
+    /// Reads on for a bounded while and up to `limit` bytes, so that a client that is still sending
+    /// can read the answer.
+    fn discard(&mut self, limit: usize) -> impl Future<Output = ()> + Send;
+
+    /// Ends the connection after this request.
+    fn end_connection(&mut self);
+
+    /// Whether the process or the server leaves, so that this answer is the connection's last.
+    fn is_leaving(&self) -> bool;
+
+    /// Writes the answer, with the exact length of its body.
+    fn answer(&mut self, answer: Answer) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// The status of the answer, once it was written.
+    fn status(&self) -> Option<StatusCode>;
+}
+
+/// The client was not there any more for its answer.
+#[derive(Debug)]
+pub(crate) struct Gone(pub(crate) String);
+
+/// A request that the framework has read.
+pub(crate) struct Framed<'s> {
+    session: &'s mut Session,
+    incoming: Incoming,
+}
+
+impl<'s> Framed<'s> {
+    /// Takes over a request, which comes and ends as this configuration says.
+    pub(crate) fn new(session: &'s mut Session, serving: &Serving) -> Self {
+        let idle = serving.lasting.idle_seconds;
+        let incoming = Incoming::begin(session, idle, &serving.config.limits);
+        Self { session, incoming }
+    }
+}
+
+impl Exchange for Framed<'_> {
+    fn head(&self) -> &Parts {
+        self.session.req_header()
+    }
+
+    fn authority(&self) -> Option<&str> {
+        authority(self.session.req_header())
+    }
+
+    fn wire(&self) -> Wire {
+        Wire::of(self.session)
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Interrupted> {
+        self.incoming.next(self.session).await
+    }
+
+    fn received(&self) -> u64 {
+        self.incoming.received()
+    }
+
+    async fn discard(&mut self, limit: usize) {
+        self.incoming.discard(self.session, limit).await;
+    }
+
+    fn end_connection(&mut self) {
+        self.session.set_keepalive(None);
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.session.is_process_shutting_down()
+    }
+
+    async fn answer(&mut self, answer: Answer) -> Result<(), Gone> {
+        let written = reply::write(self.session, answer).await;
+        written.map_err(|error| Gone(error.to_string()))
+    }
+
+    fn status(&self) -> Option<StatusCode> {
+        self.session
+            .response_written()
+            .map(|written| written.status)
+    }
+}
+
+/// The authority that was asked for: of the target (HTTP/2, or a whole address in HTTP/1), else of
+/// the header. The framework keeps a whole address out of `uri`.
+pub(crate) fn authority(head: &RequestHeader) -> Option<&str> {
+    if let Some(authority) = head.uri.authority() {
+        return Some(authority.as_str());
+    }
+    if let Some((Some(authority), _)) = split_target(head.raw_path()) {
+        return std::str::from_utf8(authority).ok();
+    }
+    head.headers.get(header::HOST)?.to_str().ok()
+}

@@ -1,0 +1,400 @@
+//! Calls of Segment's that come over HTTP/1.1 and need nothing of the framework: this process reads
+//! their heads and bodies itself and answers them in one write.
+//!
+//! It takes only what can be read in one way: a `POST` with a path, one host and one length, and
+//! nothing that changes how the connection goes on. All else is the framework's, with the bytes as
+//! they came.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, StatusCode, Uri, Version};
+use pingora::protocols::http::date::get_cached_date;
+use pingora::protocols::{GetSocketDigest, Shutdown, Ssl, IO};
+use pingora::server::ShutdownWatch;
+use pingora::time::timeout;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
+
+use crate::proxy::intake::body::{Interrupted, DISCARD_TIME, SILENCE, WHOLE};
+use crate::proxy::intake::exchange::{Exchange, Gone, Wire};
+use crate::proxy::intake::intercept::Intake;
+use crate::proxy::intake::reply::has_body;
+use crate::proxy::limits::body_rate::Tempo;
+use crate::proxy::listen::gathered::Gathered;
+use crate::proxy::routes::Does;
+use crate::proxy::Hedgerow;
+use crate::segment::Answer;
+use crate::site::head::is_plain;
+
+/// Heads with more fields are the framework's.
+const FIELDS: usize = 64;
+/// The longest length that is taken: more digits than these are no body of ours.
+const DIGITS: usize = 12;
+/// Room for the head of an answer.
+const HEAD: usize = 512;
+/// So much of a body is read at once.
+const READ: usize = 64 * 1024;
+
+/// What serves such calls.
+#[derive(Clone)]
+pub(crate) struct Direct {
+    hedgerow: Hedgerow,
+}
+
+/// What became of the beginning of a request.
+pub(crate) enum Taken {
+    /// It was such a call and has been answered; the next request may come.
+    Answered,
+    /// The same, and the connection ends.
+    Last,
+    /// It is the framework's.
+    Not(BytesMut),
+}
+
+/// Whether another request may follow on the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follows {
+    Another,
+    None,
+}
+
+impl Direct {
+    pub(crate) fn new(hedgerow: Hedgerow) -> Self {
+        Self { hedgerow }
+    }
+
+    /// Answers the request that begins with these bytes, which hold its whole head, if it is a call
+    /// on a Segment route. `follows` is what the connection is ready for, and `leaving` the server's
+    /// word that each answer is the last.
+    pub(crate) async fn take<S: IO>(
+        &self,
+        stream: &mut Gathered<S>,
+        begun: BytesMut,
+        follows: Follows,
+        leaving: &ShutdownWatch,
+    ) -> Taken {
+        if !begun.starts_with(b"POST ") {
+            return Taken::Not(begun);
+        }
+        let begun = begun.freeze();
+        let Some(call) = Call::read(&begun) else {
+            return Taken::Not(begun.into());
+        };
+        let serving = self.hedgerow.current();
+        let path = call.parts.uri.path();
+        let Some((route, tail)) = serving.routes.find(call.host(), path) else {
+            drop(call);
+            return Taken::Not(begun.into());
+        };
+        let Does::Segment(segment) = &route.does else {
+            drop(call);
+            return Taken::Not(begun.into());
+        };
+        let tail_at = path.len() - tail.len();
+        drop(begun);
+        self.hedgerow.begin(&serving);
+        let mut exchange = DirectExchange {
+            left: call.length,
+            parts: call.parts,
+            came: call.came,
+            stream,
+            received: 0,
+            until: None,
+            tempo: Tempo::new(serving.config.limits.body_rate),
+            unread: serving.lasting.unread,
+            follows,
+            leaving,
+            status: None,
+        };
+        // Boxed: connections that wait go without the room for a request.
+        let intake = Intake::new(&serving, segment, route.number);
+        Box::pin(intake.serve(&mut exchange, tail_at)).await;
+        match exchange.follows {
+            Follows::Another => Taken::Answered,
+            Follows::None => {
+                Shutdown::shutdown(stream).await;
+                Taken::Last
+            }
+        }
+    }
+}
+
+/// The head of a call, and what came of its body.
+struct Call {
+    parts: Parts,
+    length: usize,
+    came: Bytes,
+}
+
+impl Call {
+    /// Reads a head that can be read in one way; nothing for every other one.
+    fn read(begun: &Bytes) -> Option<Self> {
+        let mut fields = [MaybeUninit::uninit(); FIELDS];
+        let mut request = httparse::Request::new(&mut []);
+        let parsed = request.parse_with_uninit_headers(begun, &mut fields).ok()?;
+        let httparse::Status::Complete(end) = parsed else {
+            return None;
+        };
+        let (Some("POST"), Some(target), Some(1)) = (request.method, request.path, request.version)
+        else {
+            return None;
+        };
+        let (mut host, mut length) = (None, None);
+        for field in request.headers.iter() {
+            let once = match field.name.len() {
+                4 if field.name.eq_ignore_ascii_case("host") => &mut host,
+                14 if field.name.eq_ignore_ascii_case("content-length") => &mut length,
+                // A coding, a protocol or a word of the connection's own may change the framing.
+                17 if field.name.eq_ignore_ascii_case("transfer-encoding") => return None,
+                7 if field.name.eq_ignore_ascii_case("upgrade") => return None,
+                6 if field.name.eq_ignore_ascii_case("expect") => return None,
+                10 if field.name.eq_ignore_ascii_case("connection") => {
+                    match field.value.eq_ignore_ascii_case(b"keep-alive") {
+                        true => continue,
+                        false => return None,
+                    }
+                }
+                _ => continue,
+            };
+            if once.replace(field.value).is_some() {
+                return None;
+            }
+        }
+        let length = number(length?)?;
+        let came = begun.slice(end..);
+        if came.len() > length || !is_plain(target.as_bytes(), host?) {
+            return None;
+        }
+        let mut headers = HeaderMap::with_capacity(request.headers.len());
+        for field in request.headers.iter() {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+            let value = HeaderValue::from_maybe_shared(begun.slice_ref(field.value)).ok()?;
+            headers.append(name, value);
+        }
+        let uri = Uri::from_maybe_shared(begun.slice_ref(target.as_bytes())).ok()?;
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = Method::POST;
+        parts.uri = uri;
+        parts.version = Version::HTTP_11;
+        parts.headers = headers;
+        Some(Self {
+            parts,
+            length,
+            came,
+        })
+    }
+
+    fn host(&self) -> Option<&str> {
+        self.parts.headers.get(header::HOST)?.to_str().ok()
+    }
+}
+
+/// A length as HTTP writes it.
+fn number(digits: &[u8]) -> Option<usize> {
+    if digits.is_empty() || digits.len() > DIGITS || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// One such call on its connection.
+struct DirectExchange<'c, S: IO> {
+    stream: &'c mut Gathered<S>,
+    parts: Parts,
+    /// Bytes of the body that came with the head.
+    came: Bytes,
+    /// Bytes of the body that have not been handed on.
+    left: usize,
+    received: u64,
+    /// When the whole body has to be there; set when it is waited for.
+    until: Option<Instant>,
+    tempo: Tempo,
+    /// How long the client may take nothing of its answer.
+    unread: Duration,
+    follows: Follows,
+    leaving: &'c ShutdownWatch,
+    /// That of the answer, once it was written.
+    status: Option<StatusCode>,
+}
+
+impl<S: IO> DirectExchange<'_, S> {
+    async fn read(&mut self) -> Result<Bytes, Interrupted> {
+        let room = self.left.min(READ);
+        let mut bytes = BytesMut::with_capacity(room);
+        let asked = Instant::now();
+        let until = *self.until.get_or_insert(asked + WHOLE);
+        let mut patience = SILENCE.min(until.saturating_duration_since(asked));
+        if let Some(least) = self.tempo.patience() {
+            patience = patience.min(least);
+        }
+        let mut limited = bytes::BufMut::limit(&mut bytes, room);
+        match timeout(patience, self.stream.read_buf(&mut limited)).await {
+            Ok(Ok(0)) => Err(Interrupted::Gone),
+            Ok(Ok(_)) => {
+                let noted = self.tempo.note(asked.elapsed(), bytes.len());
+                noted.map_err(|_| Interrupted::Slow)?;
+                Ok(bytes.freeze())
+            }
+            Ok(Err(error)) => {
+                log::debug!("a client's connection broke in the body of a request: {error}");
+                Err(Interrupted::Gone)
+            }
+            Err(_) => Err(Interrupted::Slow),
+        }
+    }
+
+    fn note(&mut self, piece: &Bytes) {
+        self.left -= piece.len().min(self.left);
+        self.received += piece.len() as u64;
+    }
+
+    /// The whole answer as it goes out.
+    fn written(&self, answer: &Answer) -> Vec<u8> {
+        let (status, body) = (answer.status(), answer.body());
+        let mut out = Vec::with_capacity(HEAD + body.len());
+        let reason = status.canonical_reason().unwrap_or_default();
+        for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        for (name, value) in answer.headers() {
+            write_field(name.as_str(), value.as_bytes(), &mut out);
+        }
+        write_field("date", get_cached_date().as_bytes(), &mut out);
+        let connection: &[u8] = match self.follows {
+            Follows::Another => b"keep-alive",
+            Follows::None => b"close",
+        };
+        write_field("connection", connection, &mut out);
+        if has_body(status) {
+            let length = HeaderValue::from(body.len());
+            write_field("content-length", length.as_bytes(), &mut out);
+        }
+        out.extend_from_slice(b"\r\n");
+        if has_body(status) {
+            out.extend_from_slice(body);
+        }
+        out
+    }
+}
+
+/// Writes a field; its name as it is usually written, each word with a capital letter.
+fn write_field(name: &str, value: &[u8], into: &mut Vec<u8>) {
+    let begins = into.len();
+    into.extend_from_slice(name.as_bytes());
+    let written = into.get_mut(begins..).unwrap_or_default();
+    for word in written.split_mut(|byte| *byte == b'-') {
+        if let Some(first) = word.first_mut() {
+            first.make_ascii_uppercase();
+        }
+    }
+    into.extend_from_slice(b": ");
+    into.extend_from_slice(value);
+    into.extend_from_slice(b"\r\n");
+}
+
+impl<S: IO> Exchange for DirectExchange<'_, S> {
+    fn head(&self) -> &Parts {
+        &self.parts
+    }
+
+    fn authority(&self) -> Option<&str> {
+        self.parts.headers.get(header::HOST)?.to_str().ok()
+    }
+
+    fn wire(&self) -> Wire {
+        let digest = self.stream.get_socket_digest();
+        let peer = digest.as_ref().and_then(|digest| digest.peer_addr());
+        Wire::new(peer, self.stream.get_ssl_digest().is_some())
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Interrupted> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let piece = match self.came.is_empty() {
+            false => std::mem::take(&mut self.came),
+            // Boxed: most bodies come with their heads.
+            true => match Box::pin(self.read()).await {
+                Ok(piece) => piece,
+                Err(interrupted) => {
+                    // Where the next request would begin is not known any more.
+                    self.follows = Follows::None;
+                    return Err(interrupted);
+                }
+            },
+        };
+        self.note(&piece);
+        Ok(Some(piece))
+    }
+
+    fn received(&self) -> u64 {
+        self.received
+    }
+
+    async fn discard(&mut self, limit: usize) {
+        if self.left == 0 {
+            return;
+        }
+        let reading = async {
+            let mut more = limit;
+            while more > 0 {
+                match self.next().await {
+                    Ok(Some(piece)) => more = more.saturating_sub(piece.len()),
+                    Ok(None) | Err(_) => break,
+                }
+            }
+        };
+        if Box::pin(tokio::time::timeout(DISCARD_TIME, reading))
+            .await
+            .is_err()
+        {
+            log::debug!("a refused body was not read to its end");
+        }
+        if self.left > 0 {
+            self.follows = Follows::None;
+        }
+    }
+
+    fn end_connection(&mut self) {
+        self.follows = Follows::None;
+    }
+
+    fn is_leaving(&self) -> bool {
+        *self.leaving.borrow()
+    }
+
+    async fn answer(&mut self, answer: Answer) -> Result<(), Gone> {
+        let gone = |error: io::Error| Gone(error.to_string());
+        let written = self.written(&answer);
+        self.status = Some(answer.status());
+        let mut rest = written.as_slice();
+        while !rest.is_empty() {
+            let stream = &mut *self.stream;
+            // The other way of writing would hold it back for what follows.
+            let writing = std::future::poll_fn(|context| {
+                Pin::new(&mut *stream).poll_write_vectored(context, &[IoSlice::new(rest)])
+            });
+            let written = timeout(self.unread, writing).await;
+            let written = written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            match written.map_err(gone)? {
+                0 => return Err(gone(io::ErrorKind::WriteZero.into())),
+                bytes => rest.advance(bytes),
+            }
+        }
+        self.stream.flush().await.map_err(gone)
+    }
+
+    fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+}
+
+#[cfg(test)]
+#[path = "direct_tests.rs"]
+mod tests;

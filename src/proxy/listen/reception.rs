@@ -1,0 +1,267 @@
+//! Connections from when they come to what is spoken on them.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::protocols::l4::stream::Stream as L4Stream;
+use pingora::protocols::{Ssl, ALPN, IO};
+use pingora::server::ShutdownWatch;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{timeout, timeout_at, Instant};
+
+use crate::config::H2c;
+use crate::proxy::client::is_trusted;
+use crate::proxy::life::drain::{Connection, Door, Stage};
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
+use crate::proxy::listen::balancer::proxied;
+use crate::proxy::listen::connection::{self, Ends};
+use crate::proxy::listen::direct::Direct;
+use crate::proxy::listen::gathered::Gathered;
+use crate::proxy::listen::listening::Manner;
+use crate::proxy::listen::preamble::{begins, Begins};
+use crate::proxy::listen::tls;
+use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::operator::serve::accepted;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+/// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
+const PREFACE: usize = 24;
+/// Before a door is closed for good, connections are taken until none comes for so long.
+const QUIET: Duration = Duration::from_millis(10);
+/// And for so long at most: clients that go on coming have come after the end.
+const EMPTYING: Duration = Duration::from_millis(200);
+/// How long the head of a request to the operator's own listeners may take.
+const HEAD: Duration = Duration::from_secs(30);
+/// After an accept that failed for lack of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the connections of one door are received.
+pub(super) struct Reception<A> {
+    pub(super) app: Arc<A>,
+    pub(super) manner: Arc<ArcSwap<Manner>>,
+    pub(super) door: Arc<Door>,
+    pub(super) idle: u64,
+    pub(super) connection_limits: Option<Arc<ConnectionLimits>>,
+    pub(super) direct: Option<Direct>,
+}
+
+impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
+    /// Takes connections until the door is closed.
+    pub(super) async fn take(&self, listener: TcpListener) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let mut stage = self.door.stage();
+        let log_limit = LogLimit::default();
+        loop {
+            let came = tokio::select! {
+                came = listener.accept() => came,
+                _ = stage.wait_for(|stage| *stage != Stage::Serving) => break,
+            };
+            match came {
+                Ok((socket, peer)) => self.welcome(socket, peer),
+                Err(error) => {
+                    if let Some(more) = log_limit.pass("accept", "accept") {
+                        log::warn!("a connection could not be accepted: {error}{more}");
+                    }
+                    if let Some(connection_limits) = &self.connection_limits {
+                        connection_limits.make_room();
+                    }
+                    // Of those that have gone again, the next may be there already.
+                    if !matches!(error.kind(), io::ErrorKind::ConnectionAborted) {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+            }
+        }
+        if *self.door.stage().borrow() == Stage::Stopping {
+            // Closing the socket would reset those who have come and stand in its queue.
+            let end = Instant::now() + EMPTYING;
+            while let Ok(Ok(Ok((socket, peer)))) =
+                timeout_at(end, timeout(QUIET, listener.accept())).await
+            {
+                self.welcome(socket, peer);
+            }
+        }
+        Ok(())
+    }
+
+    fn welcome(&self, socket: TcpStream, peer: SocketAddr) {
+        let manner = self.manner.load_full();
+        let arrival = Arrival {
+            app: Arc::clone(&self.app),
+            connection: self.door.connection(),
+            idle: self.idle,
+            closing: self.door.when_closing(),
+            leaving: self.door.leaving(),
+            connection_limits: self.connection_limits.clone(),
+            direct: self.direct.clone(),
+        };
+        if is_trusted(peer.ip().to_canonical(), &manner.listener.proxy_protocol) {
+            tokio::spawn(arrival.through_a_balancer(socket, peer, manner));
+        } else if let Some(ends) = arrival.ends(peer) {
+            let Arrival {
+                app, connection, ..
+            } = arrival;
+            let socket = accepted(socket, peer);
+            tokio::spawn(serve(socket, manner, app, connection, ends));
+        }
+    }
+}
+
+/// A connection that has come.
+struct Arrival<A> {
+    app: Arc<A>,
+    connection: Connection,
+    idle: u64,
+    closing: watch::Receiver<bool>,
+    leaving: ShutdownWatch,
+    connection_limits: Option<Arc<ConnectionLimits>>,
+    direct: Option<Direct>,
+}
+
+impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
+    /// When it ends, if there is a place for a client at this address.
+    fn ends(&self, client: SocketAddr) -> Option<Ends> {
+        let connection_limits = self.connection_limits.as_ref();
+        let place = match connection_limits {
+            None => None,
+            Some(connection_limits) => Some(connection_limits.enter(client.ip())?),
+        };
+        Some(Ends {
+            idle: self.idle,
+            closing: self.closing.clone(),
+            leaving: self.leaving.clone(),
+            head: self.head(),
+            connection_limits: connection_limits.cloned(),
+            direct: self.direct.clone(),
+            _place: place,
+        })
+    }
+
+    /// How long the head of a request may take.
+    fn head(&self) -> Duration {
+        let connection_limits = self.connection_limits.as_ref();
+        connection_limits.map_or(HEAD, |connection_limits| connection_limits.head())
+    }
+
+    /// Learns from a balancer whose connection it is, and serves it. Places are for clients, so the
+    /// balancer itself takes none.
+    async fn through_a_balancer(
+        self,
+        mut socket: TcpStream,
+        peer: SocketAddr,
+        manner: Arc<Manner>,
+    ) {
+        let client = match timeout(self.head(), proxied(&mut socket)).await {
+            Ok(Ok(client)) => client.unwrap_or(peer),
+            Ok(Err(error)) => {
+                log::debug!("a connection from the balancer {peer} was closed: {error}");
+                return;
+            }
+            Err(_) => {
+                log::debug!("the balancer {peer} did not say in time whose connection it brings");
+                return;
+            }
+        };
+        if let Some(ends) = self.ends(client) {
+            let socket = accepted(socket, client);
+            serve(socket, manner, self.app, self.connection, ends).await;
+        }
+    }
+}
+
+/// One connection from its handshake to its end.
+async fn serve<A: HttpServerApp + Send + Sync + 'static>(
+    mut socket: L4Stream,
+    manner: Arc<Manner>,
+    app: Arc<A>,
+    mut connection: Connection,
+    mut ends: Ends,
+) {
+    let head = ends.head;
+    match &manner.tls {
+        None => {
+            let mut speaks = Begins::Http1;
+            if manner.listener.h2c == H2c::On {
+                connection.ready();
+                match beginning(&mut socket, &mut ends).await {
+                    Some(begins) => speaks = begins,
+                    None => return,
+                }
+            }
+            drop(manner);
+            connection.ready();
+            speak(Box::new(Gathered::new(socket)), speaks, app, ends).await;
+        }
+        // Boxed, so that a connection does not hold the room for its handshake all its life.
+        Some(tls) => match Box::pin(timeout(HANDSHAKE, tls.tls_handshake(socket))).await {
+            Ok(Ok(stream)) if proves_a_name(&stream) => return,
+            Ok(Ok(stream)) => {
+                let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
+                let stream = Gathered::new(stream);
+                drop(manner);
+                connection.ready();
+                match is_h2 {
+                    // The framework waits for the first bytes of HTTP/2 as long as they take.
+                    true => {
+                        let connection_limits = ends.connection_limits.clone();
+                        let stream = stream.begun_within(PREFACE, head, connection_limits);
+                        speak(Box::new(stream), Begins::Http2, app, ends).await;
+                    }
+                    false => speak(Box::new(stream), Begins::Http1, app, ends).await,
+                }
+            }
+            Ok(Err(error)) => {
+                log::debug!("a TLS handshake failed: {error}");
+            }
+            Err(_) => {
+                ends.too_slow(Slow::Handshake);
+            }
+        },
+    }
+    drop(connection);
+}
+
+/// Whether a handshake was an authority's look at a name, after which nothing follows (RFC 8737, 3).
+fn proves_a_name(stream: &impl Ssl) -> bool {
+    match stream.selected_alpn_proto() {
+        Some(ALPN::Custom(chosen)) => chosen.protocol() == tls::CHALLENGE,
+        _ => false,
+    }
+}
+
+/// Serves what is spoken on a stream until its end.
+async fn speak<A, S>(stream: Box<Gathered<S>>, speaks: Begins, app: Arc<A>, ends: Ends)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+    S: IO + 'static,
+{
+    match speaks {
+        Begins::Http2 => {
+            app.process_new(stream, &ends.leaving).await;
+        }
+        Begins::Http1 => connection::serve(stream, &app, ends).await,
+    }
+}
+
+/// What a client without TLS begins with; nothing where it does not begin before it has to go.
+async fn beginning(socket: &mut L4Stream, ends: &mut Ends) -> Option<Begins> {
+    let connection_limits = ends.connection_limits.clone();
+    let sent_away = async {
+        match &connection_limits {
+            Some(connection_limits) => connection_limits.sent_away().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased; // what has come already is served
+        begun = timeout(Duration::from_secs(ends.idle), begins(socket)) => begun.ok()?.ok(),
+        _ = ends.closing.wait_for(|closing| *closing) => None,
+        () = sent_away => None,
+    }
+}

@@ -1,0 +1,79 @@
+//! The routes of a configuration, each with what it needs for its requests.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::RouteTable;
+use crate::segment::WriteKeys;
+
+use crate::proxy::first_party::files::Files;
+use crate::proxy::first_party::posthog::Passed;
+use crate::proxy::intake::group::Gathering;
+use crate::proxy::outbound::sender::Destination;
+use crate::proxy::spool::backlog::ProjectSpool;
+
+/// All routes, to be found by what a request asks for.
+pub(crate) struct Routes {
+    table: RouteTable,
+    list: Vec<Compiled>,
+}
+
+/// One route.
+pub(crate) struct Compiled {
+    /// What it is called in logs and metrics.
+    pub(crate) name: String,
+    /// Its place in the configuration, under which its requests are counted.
+    pub(crate) number: usize,
+    pub(crate) does: Does,
+}
+
+/// What becomes of a route's requests.
+pub(crate) enum Does {
+    Segment(Box<SegmentRoute>),
+    PostHog(Arc<Passed>),
+    /// The site's own server has them; the binary's proxy knows it.
+    Origin,
+}
+
+/// A route that takes Segment's calls.
+pub(crate) struct SegmentRoute {
+    /// The keys that it takes, each with where the events go.
+    pub(crate) keys: WriteKeys<Arc<Outlet>>,
+    pub(crate) files: Files,
+}
+
+/// Where the events of a project go.
+pub(crate) struct Outlet {
+    pub(crate) destination: Arc<Destination>,
+    /// What keeps those that PostHog does not take.
+    pub(crate) spool: Option<ProjectSpool>,
+    /// Where whole batches wait for others.
+    pub(crate) gathering: Option<Arc<Gathering>>,
+}
+
+impl Routes {
+    /// These routes, which the table knows by their places in the list.
+    pub(crate) fn new(table: RouteTable, list: Vec<Compiled>) -> Self {
+        Self { table, list }
+    }
+
+    /// The first route that has the request, and the path behind its prefix and slash.
+    pub(crate) fn find<'p>(
+        &self,
+        authority: Option<&str>,
+        path: &'p str,
+    ) -> Option<(&Compiled, &'p str)> {
+        let (number, tail) = self.table.find(authority, path)?;
+        Some((self.list.get(number)?, tail))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Compiled> {
+        self.list.iter()
+    }
+
+    /// The same by their names; of equal ones the first.
+    pub(crate) fn by_name(&self) -> HashMap<&str, &Compiled> {
+        let named = self.list.iter().rev();
+        named.map(|route| (route.name.as_str(), route)).collect()
+    }
+}

@@ -1,0 +1,73 @@
+//! One configuration at work.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use http::HeaderMap;
+use pingora::proxy::Session;
+
+use crate::admin::{Admin, CertificateState, Requests};
+use crate::config::Config;
+use crate::rewrite::Rewriter;
+
+use super::intake::exchange::Wire;
+use super::intake::visitor::Caller;
+use super::life::compile::Lasting;
+use super::outbound::pools::Pools;
+use super::routes::Routes;
+use super::Destinations;
+
+/// One configuration at work. A request holds the one that it began with.
+pub(crate) struct Serving {
+    pub(crate) config: Arc<Config>,
+    pub(crate) routes: Routes,
+    pub(crate) rewriter: Arc<Rewriter>,
+    pub(crate) destinations: Arc<Destinations>,
+    pub(crate) requests: Requests,
+    /// Those that the listeners serve, as they were when this was built.
+    pub(crate) certificates: Vec<CertificateState>,
+    pub(crate) admin: Option<Arc<Admin>>,
+    pub(crate) pools: Pools,
+    /// What was there before it and stays after it.
+    pub(crate) lasting: Arc<Lasting>,
+    /// Whether what runs beside its requests has begun.
+    pub(crate) begun: AtomicBool,
+}
+
+impl Serving {
+    /// Who sends these headers over a connection like this.
+    pub(crate) fn caller(&self, wire: Wire, headers: &HeaderMap) -> Caller {
+        let config = &self.config;
+        let caller = Caller::new(
+            wire,
+            headers,
+            &config.trusted_proxies,
+            &config.mapping.privacy,
+        );
+        if caller.seems_forgotten(headers) {
+            self.tell_of_untrusted(&caller);
+        }
+        caller
+    }
+
+    /// Says once that a proxy in front seems not to be believed.
+    fn tell_of_untrusted(&self, caller: &Caller) {
+        let Some(peer) = caller.peer else { return };
+        if self.lasting.log_limit.first("", "untrusted_proxy") {
+            log::warn!(
+                "X-Forwarded-For comes from {peer}, which is not in `trusted_proxies`: if that is the \
+                 proxy in front, every visitor has its address in PostHog, for good. Add it there; \
+                 this is said once"
+            );
+        }
+    }
+
+    /// Lets the connection end with this answer when the process is about to leave, whether the
+    /// server is ours or another's.
+    pub(crate) fn close_when_leaving(&self, session: &mut Session) {
+        let leaving = self.lasting.leaving.load(Ordering::Relaxed);
+        if leaving || session.is_process_shutting_down() {
+            session.set_keepalive(None);
+        }
+    }
+}

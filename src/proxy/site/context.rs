@@ -1,0 +1,83 @@
+//! What is known of one request of a site, from its head to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::admin::Answered;
+use crate::proxy::first_party::posthog::{Passed, Passing};
+use crate::proxy::intake::visitor::Caller;
+use crate::proxy::outbound::upstream::{Addresses, Upstream};
+use crate::site::inject::PageStream;
+
+use super::origin::Servers;
+use super::site_state::{SiteRoute, SiteState};
+use super::uploads::BodySpeed;
+
+/// What is known of one request of a site.
+pub struct Context {
+    pub(super) began: Instant,
+    /// The configuration that it began with.
+    pub(super) site_state: Arc<SiteState>,
+    /// Who asks, once its head has been looked at.
+    pub(super) caller: Option<Caller>,
+    pub(super) way: Way,
+    /// What an answer of our own to it was, in the place of an upstream's.
+    pub(super) answered: Option<Answered>,
+    pub(super) upstream: Answering,
+    pub(super) addresses: Option<Arc<Addresses>>,
+    /// The server of the site that has the request now.
+    pub(super) server: Option<Arc<Upstream>>,
+    pub(super) tried: Vec<SocketAddr>,
+    /// Bytes of the body so far.
+    pub(super) body: usize,
+    pub(super) speed: BodySpeed,
+    pub(super) page: PageState,
+}
+
+/// Whether the server behind the route has failed in this request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answering {
+    Well,
+    Failed,
+}
+
+/// Where a request goes.
+#[derive(Debug, Default)]
+pub(super) enum Way {
+    #[default]
+    Nowhere,
+    /// To the site's own servers.
+    Origin(Arc<SiteRoute>, Arc<Servers>),
+    /// To a project.
+    PostHog(Arc<SiteRoute>, Arc<Passed>, Passing),
+    /// On such a route, but not on to the project.
+    Answered,
+}
+
+/// Whether an answer gets the snippet.
+#[derive(Default)]
+pub(super) enum PageState {
+    #[default]
+    No,
+    Asked,
+    Injecting(Box<PageStream>),
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Context")
+            .field("tried", &self.tried)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    pub(super) fn servers(&self) -> Option<&Arc<Servers>> {
+        match &self.way {
+            Way::Origin(_, servers) => Some(servers),
+            Way::PostHog(..) | Way::Nowhere | Way::Answered => None,
+        }
+    }
+}
