@@ -119,9 +119,9 @@ fn the_whole_package_as_one_file_is_its_folder() {
 fn brotli_and_gzip_make_the_loader_a_third_or_less() {
     for folder in folders() {
         let library = Library::load(&folder, &layout(), PageSessions::Off).unwrap();
-        let plain = library.script().choose(None, None).body.len();
+        let plain = library.script().choose(None, None).body().len();
         for encoding in ["gzip", "br"] {
-            let small = library.script().choose(Some(encoding), None).body.len();
+            let small = library.script().choose(Some(encoding), None).body().len();
             assert!(small * 3 < plain, "{encoding}: {small} of {plain}");
         }
     }
