@@ -72,7 +72,7 @@ pub use config::{
     Config, ConfigError, Environment, Place, Problem, Problems, SecretSource, Warning,
     WithoutSecrets,
 };
-pub use hedgerow_rewrite::{Fate, Fault, Omission, Rewriter};
+pub use hedgerow_rewrite::{Fault, MessageOutcome, Omission, Rewriter};
 pub use hedgerow_spool::SpoolError;
 pub use plain::Handler;
 pub use proxy::{

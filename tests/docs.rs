@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use hedgerow::posthog::{ApiKey, Batch, Envelope};
 use hedgerow::rewrite::{
-    is_batch, Arrival, Bounds, Fate, Mapping, RewriteError, Rewriter, Timestamp, Watch,
+    is_batch, Arrival, Bounds, Mapping, MessageOutcome, RewriteError, Rewriter, Timestamp, Watch,
 };
 use hedgerow::segment::Call;
 use serde_json::Value;
@@ -88,11 +88,13 @@ pub struct Seen {
 }
 
 impl Watch for Seen {
-    fn message(&mut self, _: usize, _: &[u8], fate: Fate<'_>) {
+    fn message(&mut self, _: usize, _: &[u8], fate: MessageOutcome<'_>) {
         match fate {
-            Fate::Event(event) => self.events.push(serde_json::from_slice(event).unwrap()),
-            Fate::LeftOut(omission) => self.codes.push(omission.code()),
-            Fate::Refused(fault) => self.codes.push(fault.code()),
+            MessageOutcome::Event(event) => {
+                self.events.push(serde_json::from_slice(event).unwrap())
+            }
+            MessageOutcome::LeftOut(omission) => self.codes.push(omission.code()),
+            MessageOutcome::Refused(fault) => self.codes.push(fault.code()),
         }
     }
 }

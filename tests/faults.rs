@@ -19,7 +19,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use hedgerow::proxy::Observer;
-use hedgerow::rewrite::Fate;
+use hedgerow::rewrite::MessageOutcome;
 use hedgerow::Hedgerow;
 use house::House;
 use support::client::{post, Client};
@@ -31,7 +31,7 @@ use support::{eventually, h2, track};
 struct Panicking;
 
 impl Observer for Panicking {
-    fn message(&self, came: &[u8], _: Fate<'_>) {
+    fn message(&self, came: &[u8], _: MessageOutcome<'_>) {
         let text = String::from_utf8_lossy(came);
         assert!(!text.contains("u-panic"), "this event was to panic");
     }

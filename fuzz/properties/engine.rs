@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use hedgerow_rewrite::posthog::{ApiKey, Batch, Envelope};
 use hedgerow_rewrite::rewrite::{
-    Arrival, Bounds, Fate, Flow, Mapping, Notice, Pulled, Rewrite, RewriteError, Rewriter,
-    Timestamp, Watch,
+    Arrival, Bounds, Flow, Mapping, MessageOutcome, Notice, Pulled, Rewrite, RewriteError,
+    Rewriter, Timestamp, Watch,
 };
 use hedgerow_rewrite::segment::{Call, Kind};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -86,11 +86,11 @@ struct Fates {
 }
 
 impl Watch for Fates {
-    fn message(&mut self, index: usize, _: &[u8], fate: Fate<'_>) {
+    fn message(&mut self, index: usize, _: &[u8], fate: MessageOutcome<'_>) {
         assert_eq!(index, self.messages, "messages come in order");
         self.messages += 1;
         self.said.push(match fate {
-            Fate::Event(_) => "event".to_owned(),
+            MessageOutcome::Event(_) => "event".to_owned(),
             other => format!("{other:?}"),
         });
     }

@@ -31,7 +31,7 @@ mod state;
 use access::names_an_address;
 pub use access::{LiveView, Token};
 pub use health::{Health, Question, Unready};
-use live::{Came, Clock, Live};
+use live::{Clock, Live, Visibility};
 #[cfg(feature = "demo")]
 pub(crate) use page::SHARED;
 pub use requests::{key_end, Answered, Asked, RequestCount, Requests, Takes, TurnedAway};
@@ -96,7 +96,7 @@ impl Admin {
     }
 
     /// Lets in whom `view` lets in, and shows messages as `came` allows, from now on.
-    pub fn show(&self, view: LiveView, came: Came) {
+    pub fn show(&self, view: LiveView, came: Visibility) {
         self.view.store(Arc::new(view));
         self.live.show(came);
     }

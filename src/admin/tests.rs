@@ -39,7 +39,7 @@ fn state() -> State {
 fn admin_with(view: LiveView) -> Admin {
     let clock: Clock = Arc::new(|| DateTime::from_timestamp(1_795_166_130, 0).unwrap());
     let recording = live::Recording::WhileWatched;
-    let live = Live::new(Arc::clone(&clock), live::Came::Shown, recording);
+    let live = Live::new(Arc::clone(&clock), live::Visibility::Shown, recording);
     Admin::new(state, Arc::new(live), view, clock)
 }
 

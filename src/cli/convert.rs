@@ -13,8 +13,8 @@ use hedgerow::config::{Action, Config, Project};
 use hedgerow::posthog::{Batch, Envelope};
 use hedgerow::rewrite::privacy::Signal;
 use hedgerow::rewrite::{
-    Arrival, Bounds, Fate, Notice, Pulled, RewriteError, Rewriter, Signals, Timestamp, Watch,
-    WrittenKey,
+    Arrival, Bounds, MessageOutcome, Notice, Pulled, RewriteError, Rewriter, Signals, Timestamp,
+    Watch, WrittenKey,
 };
 use hedgerow::segment::{Call, Kind, WriteKey, WriteKeys};
 
@@ -341,20 +341,20 @@ struct Report {
 }
 
 impl Watch for Report {
-    fn message(&mut self, index: usize, _: &[u8], fate: Fate<'_>) {
+    fn message(&mut self, index: usize, _: &[u8], fate: MessageOutcome<'_>) {
         let place = &self.place;
         self.seen = self.seen.max(index + 1);
         // People count from 1.
         let number = self.before + index + 1;
         match fate {
-            Fate::Event(event) => self.event.extend_from_slice(event),
-            Fate::LeftOut(omission) => {
+            MessageOutcome::Event(event) => self.event.extend_from_slice(event),
+            MessageOutcome::LeftOut(omission) => {
                 complain!(
                     "{place}, message {number}: left out: {}: {omission}",
                     omission.code()
                 );
             }
-            Fate::Refused(fault) => {
+            MessageOutcome::Refused(fault) => {
                 self.refused += 1;
                 complain!(
                     "{place}, message {number}: refused: {}: {fault}",

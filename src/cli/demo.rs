@@ -13,7 +13,7 @@ use hedgerow::demo::live::{render_terminal, Entry};
 use hedgerow::demo::shop::Library;
 use hedgerow::demo::{Demo, DemoOptions, API_KEY};
 use hedgerow::proxy::{Observer, Server};
-use hedgerow::rewrite::Fate;
+use hedgerow::rewrite::MessageOutcome;
 use hedgerow::{Config, Environment, Hedgerow};
 
 use super::output::complain;
@@ -132,7 +132,7 @@ struct Terminal {
 }
 
 impl Observer for Terminal {
-    fn message(&self, came: &[u8], fate: Fate<'_>) {
+    fn message(&self, came: &[u8], fate: MessageOutcome<'_>) {
         let number = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
         let entry = Entry::alone(number, Utc::now(), came, fate);
         println!("{}", render_terminal(&entry, self.width));

@@ -28,7 +28,7 @@ pub(super) struct Options {
 
 /// Where a question is asked.
 #[derive(Debug, PartialEq, Eq)]
-struct Desk {
+struct HealthAddress {
     address: SocketAddr,
     path: String,
 }
@@ -63,10 +63,10 @@ pub(super) fn health(config: Option<&Path>, options: &Options) -> End {
 }
 
 /// `health`, else `admin`, else a listener that has one.
-fn desk(config: &Config, ready: bool) -> Option<Desk> {
+fn desk(config: &Config, ready: bool) -> Option<HealthAddress> {
     if let Some(address) = config.health.or(config.admin) {
         let path = if ready { "/readyz" } else { "/healthz" };
-        return Some(Desk {
+        return Some(HealthAddress {
             address: from_here(address),
             path: path.to_owned(),
         });
@@ -75,7 +75,7 @@ fn desk(config: &Config, ready: bool) -> Option<Desk> {
         let path = listener.health.as_ref()?.to_string();
         let path = path.trim_end_matches('/');
         let question = if ready { "ready" } else { "live" };
-        listener.tls.is_none().then(|| Desk {
+        listener.tls.is_none().then(|| HealthAddress {
             address: from_here(listener.address),
             path: format!("{path}/{question}"),
         })
@@ -94,7 +94,7 @@ fn from_here(mut address: SocketAddr) -> SocketAddr {
 }
 
 /// The status, and the answer's first line.
-fn ask(desk: &Desk) -> io::Result<(u16, String)> {
+fn ask(desk: &HealthAddress) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&desk.address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

@@ -187,7 +187,7 @@ fn watched(builder: hedgerow::proxy::Builder) -> hedgerow::proxy::Builder {
 fn watched(builder: hedgerow::proxy::Builder) -> hedgerow::proxy::Builder {
     struct PanicAt(String);
     impl hedgerow::proxy::Observer for PanicAt {
-        fn message(&self, came: &[u8], _: hedgerow::Fate<'_>) {
+        fn message(&self, came: &[u8], _: hedgerow::MessageOutcome<'_>) {
             let text = String::from_utf8_lossy(came);
             assert!(!text.contains(&self.0), "{text}");
         }

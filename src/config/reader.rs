@@ -16,12 +16,12 @@ pub(super) struct Reader<'a> {
     pub mistakes: Vec<Finding>,
     pub warnings: Vec<Finding>,
     /// What was asked for, by the path of the value: the JSON Schema says the same.
-    pub seen: Vec<(String, Seen)>,
+    pub seen: Vec<(String, Accepted)>,
 }
 
 /// What a key may be, as it is asked for.
 #[derive(Debug)]
-pub(super) enum Seen {
+pub(super) enum Accepted {
     /// One of these words.
     Words(Vec<String>),
     /// Bytes from, and up to.
@@ -231,7 +231,7 @@ impl<'a> Reader<'a> {
     /// Remembers the words that a value may be.
     pub fn asks_for_words(&mut self, field: &Field<'_>, words: &[&str]) {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
-        self.seen.push((field.path.clone(), Seen::Words(words)));
+        self.seen.push((field.path.clone(), Accepted::Words(words)));
     }
 
     /// Reads one of a few words.
@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
     ) -> Option<u64> {
         const EXPECTED: &str = "a size such as 10MiB, 900kB or a whole number of bytes";
         let field = section.get(key)?;
-        let bounds = Seen::Size(*range.start(), *range.end());
+        let bounds = Accepted::Size(*range.start(), *range.end());
         self.seen.push((field.path.clone(), bounds));
         let text = self.text(field, EXPECTED)?;
         let Some(size) = units::size(text) else {
@@ -282,7 +282,7 @@ impl<'a> Reader<'a> {
     ) -> Option<Duration> {
         const EXPECTED: &str = "a whole number with its unit (ms, s, m, h or d) such as 3s";
         let field = section.get(key)?;
-        let least = Seen::Duration(*range.start());
+        let least = Accepted::Duration(*range.start());
         self.seen.push((field.path.clone(), least));
         let text = self.text(field, EXPECTED)?;
         let Some(duration) = units::duration(text) else {
@@ -301,7 +301,7 @@ impl<'a> Reader<'a> {
         range: std::ops::RangeInclusive<usize>,
     ) -> Option<usize> {
         let field = section.get(key)?;
-        let bounds = Seen::Number(*range.start(), *range.end());
+        let bounds = Accepted::Number(*range.start(), *range.end());
         self.seen.push((field.path.clone(), bounds));
         let text = self.text(field, "a whole number")?;
         let Ok(number) = text.parse() else {

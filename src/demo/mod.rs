@@ -18,7 +18,7 @@ use std::sync::Arc;
 use chrono::Utc;
 
 use capture::{Capacity, Capture, Clock, Fault};
-use live::{Came, Live, Recording};
+use live::{Live, Recording, Visibility};
 use shop::Shop;
 
 pub mod capture;
@@ -75,7 +75,7 @@ impl Demo {
     /// [`Shop::library`] whether they were found.
     pub fn new(options: &DemoOptions) -> Self {
         let clock: Clock = Arc::new(Utc::now);
-        let live = Live::new(Arc::clone(&clock), Came::Shown, Recording::Always);
+        let live = Live::new(Arc::clone(&clock), Visibility::Shown, Recording::Always);
         let live = Arc::new(live);
         let capture = Arc::new(Capture::new(clock, Capacity::default()));
         capture.set_fault(Fault::Poison(REFUSED_EVENT.to_owned()));

@@ -42,7 +42,7 @@ use intake::intercept::Intake;
 use life::compile::Lasting;
 use outbound::sender::Destination;
 use random::random_bits;
-use routes::Does;
+use routes::RouteAction;
 use serving::Serving;
 
 pub use crate::admin::Forwarded as ForwardCounts;
@@ -147,13 +147,13 @@ impl Hedgerow {
         };
         let tail_at = path.len() - tail.len();
         match &route.does {
-            Does::Origin => return Ok(false),
-            Does::Segment(segment) => {
+            RouteAction::Origin => return Ok(false),
+            RouteAction::Segment(segment) => {
                 let intake = Intake::new(&serving, segment, route.number);
                 let mut exchange = Framed::new(session, &serving);
                 intake.serve(&mut exchange, tail_at).await;
             }
-            Does::PostHog(passed) => {
+            RouteAction::PostHog(passed) => {
                 let relay = Relay::new(&serving, passed, route);
                 let tail = tail.to_owned();
                 // Boxed: a call of Segment's goes without the room that this needs.

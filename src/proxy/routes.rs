@@ -24,11 +24,11 @@ pub(crate) struct Compiled {
     pub(crate) name: String,
     /// Its place in the configuration, under which its requests are counted.
     pub(crate) number: usize,
-    pub(crate) does: Does,
+    pub(crate) does: RouteAction,
 }
 
 /// What becomes of a route's requests.
-pub(crate) enum Does {
+pub(crate) enum RouteAction {
     Segment(Box<SegmentRoute>),
     PostHog(Arc<Passed>),
     /// The site's own server has them; the binary's proxy knows it.

@@ -32,7 +32,7 @@ async fn a_requests_future_stays_small() {
     let body = bytes::Bytes::new();
     let delivery = size_of_val(&destination.deliver(&body, Encoding::Identity, None));
     let (route, _) = serving.routes.find(None, "/hr/").unwrap();
-    let Does::Segment(segment) = &route.does else {
+    let RouteAction::Segment(segment) = &route.does else {
         panic!("the route takes no calls");
     };
     let intake = Intake::new(&serving, segment, route.number);

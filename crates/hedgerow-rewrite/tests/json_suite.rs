@@ -14,8 +14,8 @@ mod cases;
 use std::sync::Arc;
 
 use hedgerow_rewrite::{
-    ApiKey, Arrival, Batch, Bounds, Call, Envelope, Fate, Kind, Mapping, Pulled, RewriteError,
-    Rewriter, Watch,
+    ApiKey, Arrival, Batch, Bounds, Call, Envelope, Kind, Mapping, MessageOutcome, Pulled,
+    RewriteError, Rewriter, Watch,
 };
 use serde_json::Value;
 
@@ -74,8 +74,8 @@ const DEEP: &[&str] = &["i_structure_500_nested_arrays"];
 struct Refused(Option<&'static str>);
 
 impl Watch for Refused {
-    fn message(&mut self, _: usize, _: &[u8], fate: Fate<'_>) {
-        if let Fate::Refused(fault) = fate {
+    fn message(&mut self, _: usize, _: &[u8], fate: MessageOutcome<'_>) {
+        if let MessageOutcome::Refused(fault) = fate {
             self.0 = Some(fault.code());
         }
     }

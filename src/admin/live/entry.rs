@@ -7,10 +7,10 @@ use serde_json::{json, Value};
 
 use crate::delivery::Refusal;
 use crate::masked;
-use crate::rewrite::Fate;
+use crate::rewrite::MessageOutcome;
 use crate::segment::Kind;
 
-use super::{pretty, redact, Came};
+use super::{pretty, redact, Visibility};
 use crate::admin::advice;
 use crate::admin::requests::TurnedAway;
 
@@ -118,17 +118,17 @@ impl Entry {
     pub(super) fn of_message(
         of: Of<'_>,
         at: DateTime<Utc>,
-        (shown, came): (Came, &[u8]),
-        fate: Fate<'_>,
+        (shown, came): (Visibility, &[u8]),
+        fate: MessageOutcome<'_>,
         explanation: Option<&[u8]>,
     ) -> Self {
         let event = match fate {
-            Fate::Event(event) => Some(event),
+            MessageOutcome::Event(event) => Some(event),
             _ => None,
         };
         let redacted = match shown {
-            Came::Shown => None,
-            Came::Redacted => Some(redact::redacted(came, event)),
+            Visibility::Shown => None,
+            Visibility::Redacted => Some(redact::redacted(came, event)),
         };
         let came = redacted.as_deref().map_or(came, str::as_bytes);
         let brief = OnceLock::new();
@@ -137,9 +137,11 @@ impl Entry {
             let _ = brief.set(Brief::of(came, event));
         }
         let left = match fate {
-            Fate::Event(event) => Left::Event(cut(event)),
-            Fate::LeftOut(omission) => Left::LeftOut(omission.code(), omission.to_string()),
-            Fate::Refused(fault) => Left::Refused(fault.code(), fault.to_string()),
+            MessageOutcome::Event(event) => Left::Event(cut(event)),
+            MessageOutcome::LeftOut(omission) => {
+                Left::LeftOut(omission.code(), omission.to_string())
+            }
+            MessageOutcome::Refused(fault) => Left::Refused(fault.code(), fault.to_string()),
         };
         Self {
             number: 0,
@@ -190,8 +192,8 @@ impl Entry {
     }
 
     /// An entry for a terminal alone.
-    pub fn alone(number: u64, at: DateTime<Utc>, came: &[u8], fate: Fate<'_>) -> Self {
-        let came = (Came::Shown, came);
+    pub fn alone(number: u64, at: DateTime<Utc>, came: &[u8], fate: MessageOutcome<'_>) -> Self {
+        let came = (Visibility::Shown, came);
         Self {
             number,
             ..Self::of_message(Of::default(), at, came, fate, None)

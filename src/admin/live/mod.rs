@@ -10,7 +10,7 @@ use serde_json::{json, Value};
 
 use crate::delivery::Refusal;
 use crate::plain::{pairs, Response};
-use crate::rewrite::{Fate, Fault};
+use crate::rewrite::{Fault, MessageOutcome};
 
 use super::requests::TurnedAway;
 
@@ -39,7 +39,7 @@ const WATCHED: i64 = 15;
 
 /// Whether a message may be shown as it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Came {
+pub enum Visibility {
     /// It may.
     Shown,
     /// Only what has left of it: the configuration takes things out of events that must not be seen.
@@ -61,7 +61,7 @@ pub enum Recording {
 /// for a server that others use.
 pub struct Live {
     clock: Clock,
-    /// [`Came::Redacted`].
+    /// [`Visibility::Redacted`].
     redacted: AtomicBool,
     recording: Recording,
     /// Until when events are recorded, in seconds since 1970.
@@ -73,15 +73,20 @@ pub struct Live {
 
 impl Live {
     /// An empty ring of the default size.
-    pub fn new(clock: Clock, came: Came, recording: Recording) -> Self {
+    pub fn new(clock: Clock, came: Visibility, recording: Recording) -> Self {
         Self::with_capacity(clock, came, recording, ENTRIES)
     }
 
     /// An empty ring that keeps this many entries, and no more than 16 MiB of them.
-    pub fn with_capacity(clock: Clock, came: Came, recording: Recording, entries: usize) -> Self {
+    pub fn with_capacity(
+        clock: Clock,
+        came: Visibility,
+        recording: Recording,
+        entries: usize,
+    ) -> Self {
         Self {
             clock,
-            redacted: AtomicBool::new(came == Came::Redacted),
+            redacted: AtomicBool::new(came == Visibility::Redacted),
             recording,
             watched: AtomicU64::new(0),
             unseen: AtomicU64::new(0),
@@ -90,15 +95,15 @@ impl Live {
     }
 
     /// Shows what comes from now on as `came` allows.
-    pub fn show(&self, came: Came) {
+    pub fn show(&self, came: Visibility) {
         self.redacted
-            .store(came == Came::Redacted, Ordering::Relaxed);
+            .store(came == Visibility::Redacted, Ordering::Relaxed);
     }
 
-    fn came(&self) -> Came {
+    fn came(&self) -> Visibility {
         match self.redacted.load(Ordering::Relaxed) {
-            true => Came::Redacted,
-            false => Came::Shown,
+            true => Visibility::Redacted,
+            false => Visibility::Shown,
         }
     }
 
@@ -133,10 +138,10 @@ impl Live {
         &self,
         of: Of<'_>,
         came: &[u8],
-        fate: Fate<'_>,
+        fate: MessageOutcome<'_>,
         explanation: Option<&[u8]>,
     ) -> Option<u64> {
-        let is_event = matches!(fate, Fate::Event(_));
+        let is_event = matches!(fate, MessageOutcome::Event(_));
         if is_event && !self.is_watched() {
             self.unseen.fetch_add(1, Ordering::Relaxed);
             return None;
@@ -153,8 +158,8 @@ impl Live {
             return;
         }
         let path = match self.came() {
-            Came::Shown => request.path,
-            Came::Redacted => "(hidden: privacy is configured)",
+            Visibility::Shown => request.path,
+            Visibility::Redacted => "(hidden: privacy is configured)",
         };
         let entry = Entry::of_request((self.clock)(), &TurnedAway { path, ..*request });
         self.ring().add(entry);
@@ -205,9 +210,9 @@ impl Live {
                 project,
                 ..Of::default()
             };
-            let fate = Fate::Refused(Fault::RefusedByPostHog);
+            let fate = MessageOutcome::Refused(Fault::RefusedByPostHog);
             // What has left may be shown.
-            let came = (Came::Shown, event);
+            let came = (Visibility::Shown, event);
             let mut entry = Entry::of_message(of, (self.clock)(), came, fate, None);
             entry.outcome = outcome;
             self.ring().add(entry);

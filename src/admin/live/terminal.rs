@@ -113,9 +113,9 @@ mod tests {
     use super::*;
     use chrono::DateTime;
 
-    use crate::rewrite::{Fate, Fault, Omission};
+    use crate::rewrite::{Fault, MessageOutcome, Omission};
 
-    fn entry(came: &str, fate: Fate<'_>) -> Entry {
+    fn entry(came: &str, fate: MessageOutcome<'_>) -> Entry {
         let at = DateTime::from_timestamp_millis(1_795_166_130_250).unwrap();
         Entry::alone(7, at, came.as_bytes(), fate)
     }
@@ -124,7 +124,7 @@ mod tests {
     fn both_sides_stand_in_their_columns() {
         let entry = entry(
             r#"{"type":"track","event":"Hedge Bought"}"#,
-            Fate::Event(br#"{"event":"Hedge Bought"}"#),
+            MessageOutcome::Event(br#"{"event":"Hedge Bought"}"#),
         );
         assert_eq!(
             render_terminal(&entry, 63),
@@ -144,7 +144,7 @@ as it came                     │ as it left
         let long = "é世界🌿abc ".repeat(40);
         let entry = entry(
             &format!("{{\"x\":{{\"y\":\"{long}\"}}}}"),
-            Fate::Refused(Fault::MissingDistinctId),
+            MessageOutcome::Refused(Fault::MissingDistinctId),
         );
         for width in [0, 20, 33, 59, 60, 61, 80, 200] {
             let out = render_terminal(&entry, width);
@@ -163,7 +163,7 @@ as it came                     │ as it left
     fn a_message_cannot_steer_the_terminal() {
         let entry = entry(
             "{\"x\":\"\u{1b}[2J\u{9b}31m\u{202e}\u{7f}\"}",
-            Fate::LeftOut(Omission::SelfAlias),
+            MessageOutcome::LeftOut(Omission::SelfAlias),
         );
         for width in [30, 80] {
             let out = render_terminal(&entry, width);

@@ -4,7 +4,7 @@ use super::*;
 use crate::rewrite::Omission;
 
 /// A ring and its clock, in milliseconds.
-fn timed(entries: usize, came: Came, recording: Recording) -> (Live, Arc<AtomicI64>) {
+fn timed(entries: usize, came: Visibility, recording: Recording) -> (Live, Arc<AtomicI64>) {
     let now = Arc::new(AtomicI64::new(1_795_166_130_250));
     let at = Arc::clone(&now);
     let clock: Clock =
@@ -13,7 +13,7 @@ fn timed(entries: usize, came: Came, recording: Recording) -> (Live, Arc<AtomicI
 }
 
 fn live(entries: usize) -> Live {
-    timed(entries, Came::Shown, Recording::Always).0
+    timed(entries, Visibility::Shown, Recording::Always).0
 }
 
 const OF: Of<'_> = Of {
@@ -22,7 +22,7 @@ const OF: Of<'_> = Of {
     call: "track",
 };
 
-fn add(live: &Live, came: &[u8], fate: Fate<'_>) -> Option<u64> {
+fn add(live: &Live, came: &[u8], fate: MessageOutcome<'_>) -> Option<u64> {
     live.message(OF, came, fate, None)
 }
 
@@ -51,7 +51,7 @@ fn the_newest_entries_are_kept_and_a_page_can_tell_how_many_it_missed() {
         add(
             &live,
             format!("{{\"n\":{number}}}").as_bytes(),
-            Fate::Event(b"{}"),
+            MessageOutcome::Event(b"{}"),
         );
     }
     let numbers = |after| -> Vec<u64> {
@@ -76,7 +76,7 @@ fn no_more_bytes_are_kept_than_there_is_room_for() {
     let live = live(100_000);
     let came = vec![b'7'; entry::SIDE_LIMIT];
     for _ in 0..2000 {
-        add(&live, &came, Fate::Event(b"{}"));
+        add(&live, &came, MessageOutcome::Event(b"{}"));
     }
     let kept = rows(&live, 0).len();
     assert!((300..BYTES / entry::SIDE_LIMIT).contains(&kept), "{kept}");
@@ -95,15 +95,19 @@ fn a_row_tells_what_it_was_and_became_and_its_detail_both_sides_and_why() {
     live.message(
         of,
         came,
-        Fate::Event(left),
+        MessageOutcome::Event(left),
         Some(b"{\"distinct_id\":\"anonymousId\"}"),
     );
     add(
         &live,
         b"{\"type\":\"alias\"}",
-        Fate::LeftOut(Omission::SelfAlias),
+        MessageOutcome::LeftOut(Omission::SelfAlias),
     );
-    add(&live, b"\xff", Fate::Refused(Fault::MissingDistinctId));
+    add(
+        &live,
+        b"\xff",
+        MessageOutcome::Refused(Fault::MissingDistinctId),
+    );
     let rows = rows(&live, 0);
     let first = &rows[0];
     for (key, expected) in [
@@ -149,9 +153,9 @@ fn a_row_tells_what_it_was_and_became_and_its_detail_both_sides_and_why() {
 
 #[test]
 fn what_becomes_of_an_event_later_is_told_once_more_with_the_time_it_took() {
-    let (live, now) = timed(10, Came::Shown, Recording::Always);
+    let (live, now) = timed(10, Visibility::Shown, Recording::Always);
     let numbers: Vec<u64> = (b'0'..b'6')
-        .filter_map(|digit| add(&live, b"{}", Fate::Event(event(digit).as_bytes())))
+        .filter_map(|digit| add(&live, b"{}", MessageOutcome::Event(event(digit).as_bytes())))
         .collect();
     let told = |after| -> Vec<(u64, String)> {
         let outcome = |row: &Value| row["outcome"].as_str().unwrap().to_owned();
@@ -211,26 +215,46 @@ fn what_becomes_of_an_event_later_is_told_once_more_with_the_time_it_took() {
 
 #[test]
 fn events_are_recorded_only_while_somebody_watches_and_refusals_always() {
-    let (live, now) = timed(10, Came::Shown, Recording::WhileWatched);
+    let (live, now) = timed(10, Visibility::Shown, Recording::WhileWatched);
     let unseen = |live: &Live| news(live, 0)["unseen"].as_u64().unwrap();
-    add(&live, b"{}", Fate::Event(b"{\"event\":\"unseen\"}"));
-    add(&live, b"{}", Fate::Refused(Fault::MissingDistinctId));
+    add(
+        &live,
+        b"{}",
+        MessageOutcome::Event(b"{\"event\":\"unseen\"}"),
+    );
+    add(
+        &live,
+        b"{}",
+        MessageOutcome::Refused(Fault::MissingDistinctId),
+    );
     assert_eq!((rows(&live, 0).len(), unseen(&live)), (1, 1));
     live.news(None);
-    add(&live, b"{\"n\":1}", Fate::Event(b"{\"event\":\"seen\"}"));
+    add(
+        &live,
+        b"{\"n\":1}",
+        MessageOutcome::Event(b"{\"event\":\"seen\"}"),
+    );
     now.fetch_add((WATCHED + 1) * 1000, Ordering::Relaxed);
-    add(&live, b"{}", Fate::Event(b"{\"event\":\"unseen\"}"));
+    add(
+        &live,
+        b"{}",
+        MessageOutcome::Event(b"{\"event\":\"unseen\"}"),
+    );
     assert_eq!((rows(&live, 0).len(), unseen(&live)), (2, 2));
     assert_eq!(rows(&live, 0)[1]["becomes"], "seen");
 }
 
 #[test]
 fn with_privacy_configured_nothing_is_shown_that_did_not_leave() {
-    let (live, _) = timed(10, Came::Redacted, Recording::Always);
+    let (live, _) = timed(10, Visibility::Redacted, Recording::Always);
     let came = br#"{"type":"track","event":"E","userId":"ada","context":{"ip":"203.0.113.77"}}"#;
-    add(&live, came, Fate::Refused(Fault::MissingDistinctId));
+    add(
+        &live,
+        came,
+        MessageOutcome::Refused(Fault::MissingDistinctId),
+    );
     let left = br#"{"event":"E","properties":{"distinct_id":"p-7","$ip":"203.0.113.0"}}"#;
-    add(&live, came, Fate::Event(left));
+    add(&live, came, MessageOutcome::Event(left));
     let shown = format!(
         "{}{}{}",
         live.json_after(0, None),
@@ -251,7 +275,7 @@ fn a_huge_message_is_cut_and_its_row_tells_as_much_as_any() {
     add(
         &live,
         &vec![b'['; entry::SIDE_LIMIT + 9],
-        Fate::Event(b"{}"),
+        MessageOutcome::Event(b"{}"),
     );
     let came = detail(&live, 1)["came"].as_str().unwrap().to_owned();
     assert!(came.ends_with("… 9 more bytes"));
@@ -261,7 +285,11 @@ fn a_huge_message_is_cut_and_its_row_tells_as_much_as_any() {
         "{{\"event\":\"E\",\"x\":\"{}\"}}",
         "x".repeat(entry::SIDE_LIMIT)
     );
-    add(&live, large.as_bytes(), Fate::Refused(Fault::TooLarge));
+    add(
+        &live,
+        large.as_bytes(),
+        MessageOutcome::Refused(Fault::TooLarge),
+    );
     assert_eq!(rows(&live, 1)[0]["name"], "E");
 }
 
@@ -271,14 +299,18 @@ fn a_search_looks_into_both_sides() {
     add(
         &live,
         b"{\"plan\":\"Club\"}",
-        Fate::Event(b"{\"event\":\"a\"}"),
+        MessageOutcome::Event(b"{\"event\":\"a\"}"),
     );
     add(
         &live,
         b"{}",
-        Fate::Event(b"{\"properties\":{\"$set\":{\"plan\":\"club\"}}}"),
+        MessageOutcome::Event(b"{\"properties\":{\"$set\":{\"plan\":\"club\"}}}"),
     );
-    add(&live, b"{\"plan\":\"none\"}", Fate::LeftOut(Omission::Rule));
+    add(
+        &live,
+        b"{\"plan\":\"none\"}",
+        MessageOutcome::LeftOut(Omission::Rule),
+    );
     let answer = live.news(Some("after=0&find=CLUB"));
     let news: Value = serde_json::from_slice(&answer.body).unwrap();
     let rows = news["entries"].as_array().unwrap().iter();

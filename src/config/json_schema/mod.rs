@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{json, Map, Value};
 
-use super::reader::{Reader, Seen};
+use super::reader::{Accepted, Reader};
 use super::schema::SECTIONS;
 use super::secret::SecretSource;
 use super::shape::{SectionSchema, Shape};
@@ -47,7 +47,7 @@ pub fn json_schema() -> Value {
     Value::Object(schema)
 }
 
-type Asked = BTreeMap<String, Seen>;
+type Asked = BTreeMap<String, Accepted>;
 
 /// What the reader asks for, by the path of the value.
 fn seen() -> Asked {
@@ -199,21 +199,21 @@ impl Shape {
 
 /// What the reader asks for, as a schema. It takes text for everything, so a number may stand in
 /// quotes.
-fn asked(seen: &Seen) -> Value {
+fn asked(seen: &Accepted) -> Value {
     match seen {
-        Seen::Words(words) => of_words(words),
-        Seen::Size(least, most) => json!({"anyOf": [
+        Accepted::Words(words) => of_words(words),
+        Accepted::Size(least, most) => json!({"anyOf": [
             {"type": "integer", "minimum": least, "maximum": most},
             {"type": "string", "pattern": "^[0-9]+ *(B|kB|KB|MB|GB|kiB|KiB|MiB|GiB)?$"},
         ]}),
-        Seen::Duration(least) => {
+        Accepted::Duration(least) => {
             let timed = json!({"type": "string", "pattern": "^([0-9]+ *(ms|s|m|h|d)|0)$"});
             match least.is_zero() {
                 true => json!({"anyOf": [timed, {"const": 0}]}),
                 false => timed,
             }
         }
-        Seen::Number(least, most) => json!({"anyOf": [
+        Accepted::Number(least, most) => json!({"anyOf": [
             {"type": "integer", "minimum": least, "maximum": most},
             {"type": "string", "pattern": "^[0-9]+$"},
         ]}),

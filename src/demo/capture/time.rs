@@ -4,7 +4,7 @@ use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, NaiveDateTime, TimeDelt
 
 /// What an event says of its time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Said<'a> {
+pub(super) struct EventTime<'a> {
     pub(super) timestamp: Option<&'a str>,
     /// Milliseconds before arrival.
     pub(super) offset: Option<i64>,
@@ -13,7 +13,7 @@ pub(super) struct Said<'a> {
 }
 
 /// Computes an event's time.
-pub(super) fn compute(now: DateTime<Utc>, said: Said<'_>) -> DateTime<Utc> {
+pub(super) fn compute(now: DateTime<Utc>, said: EventTime<'_>) -> DateTime<Utc> {
     let time = match said.offset {
         Some(offset) => TimeDelta::try_milliseconds(offset)
             .and_then(|offset| now.checked_sub_signed(offset))
@@ -107,7 +107,7 @@ mod tests {
 
     fn computed(timestamp: Option<&str>, sent_at: Option<&str>, offset: Option<i64>) -> String {
         let now = at("2026-11-20T09:15:32.000Z");
-        let said = Said {
+        let said = EventTime {
             timestamp,
             offset,
             sent_at: sent_at.and_then(parse_moment),

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::query::{Query, Success};
 use super::refusal::check_token;
 use super::shape::{self, Body, RawEvent};
-use super::time::{self, Said};
+use super::time::{self, EventTime};
 use super::{payload, Capture, Refusal, RequestFacts, StoredEvent, Uuid, UuidOrigin};
 use crate::demo::http::{Request, Response};
 
@@ -93,7 +93,7 @@ impl Capture {
         let ignores_sent_at = event.properties.get("$ignore_sent_at") == Some(&Value::Bool(true));
         let timestamp = time::compute(
             facts.at,
-            Said {
+            EventTime {
                 timestamp: event.timestamp.as_deref(),
                 offset: event.offset,
                 sent_at: sent_at.filter(|_| !ignores_sent_at),

@@ -15,7 +15,7 @@ use serde_json::{json, Map, Value};
 
 use super::refusal::check_token;
 use super::shape::{Historical, RawEvent};
-use super::time::{self, Said};
+use super::time::{self, EventTime};
 use super::v0::Queued;
 use super::{Capture, RequestFacts, StoredEvent, Uuid, UuidOrigin};
 use crate::demo::http::{Request, Response};
@@ -269,7 +269,7 @@ fn process(
     let skewed = event.options.disable_skew_correction != Some(true);
     let timestamp = time::compute(
         facts.at,
-        Said {
+        EventTime {
             timestamp: Some(&event.timestamp),
             offset: None,
             sent_at: Some(sent_at).filter(|_| skewed),

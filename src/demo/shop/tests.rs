@@ -1,7 +1,7 @@
 use super::*;
-use crate::admin::live::{Came, Of, Recording};
+use crate::admin::live::{Of, Recording, Visibility};
 use crate::demo::capture::Capacity;
-use crate::rewrite::Fate;
+use crate::rewrite::MessageOutcome;
 use chrono::Utc;
 use serde_json::Value;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::path::Path;
 fn live() -> Arc<Live> {
     Arc::new(Live::new(
         Arc::new(Utc::now),
-        Came::Shown,
+        Visibility::Shown,
         Recording::Always,
     ))
 }
@@ -203,7 +203,7 @@ fn the_page_is_fed_from_the_live_ring() {
     let live = live();
     let shop = shop_with(live.clone(), None, "/hr/", "key");
     for event in [&b"{\"event\":\"a\"}"[..], b"{\"event\":\"b\"}"] {
-        live.message(Of::default(), b"{}", Fate::Event(event), None);
+        live.message(Of::default(), b"{}", MessageOutcome::Event(event), None);
     }
     for (target, expected) in [
         ("/live", &[1, 2][..]),

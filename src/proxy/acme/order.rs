@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const REASON: usize = 600;
 
 /// What an order is made with.
-pub(super) struct Desk<'a> {
+pub(super) struct OrderContext<'a> {
     pub(super) settings: &'a config::Acme,
     pub(super) storage: &'a Storage,
     pub(super) proofs: &'a Arc<Proofs>,
@@ -105,7 +105,7 @@ pub(super) struct Suggestion {
     pub(super) ask_again: Duration,
 }
 
-impl Desk<'_> {
+impl OrderContext<'_> {
     /// Orders a certificate: its key and its chain, PEM. `turn` chooses the challenge, so that where
     /// one fails the next attempt is made with another.
     pub(super) async fn order(

@@ -26,7 +26,7 @@ pub(crate) struct Ordered {
     pub(super) settings: config::Acme,
     pub(super) storage: Storage,
     served: ArcSwapOption<Served>,
-    seen: Mutex<Seen>,
+    seen: Mutex<FileState>,
     /// Whether an operator has asked for another attempt.
     asked: AtomicBool,
     /// Orders of this process, by how they ended.
@@ -36,7 +36,7 @@ pub(crate) struct Ordered {
 
 /// What is known of the files.
 #[derive(Default)]
-struct Seen {
+struct FileState {
     certificate: Mark,
     attempts_file: Mark,
     attempts: Attempts,
@@ -193,7 +193,7 @@ impl Ordered {
         })
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, FileState> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

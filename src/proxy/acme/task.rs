@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout, Instant};
 use crate::proxy::random_bits;
 
 use super::client::Wire;
-use super::order::{Desk, Refusal};
+use super::order::{OrderContext, Refusal};
 use super::ordered::{Ordered, Served};
 use super::proofs::Proofs;
 use super::schedule::{Failure, Wish};
@@ -134,7 +134,7 @@ impl Task {
         }
         self.ordered.storage.clear();
         let wire = Wire::new(&self.ordered.settings);
-        let desk = Desk {
+        let desk = OrderContext {
             settings: &self.ordered.settings,
             storage: &self.ordered.storage,
             proofs: &self.proofs,
@@ -282,7 +282,7 @@ impl Task {
         // Before the question: whatever becomes of it, it is not asked again at once.
         self.suggested.ask_again = Some(Instant::now() + SUGGESTED_EVERY);
         let wire = Wire::new(&self.ordered.settings);
-        let desk = Desk {
+        let desk = OrderContext {
             settings: &self.ordered.settings,
             storage: &self.ordered.storage,
             proofs: &self.proofs,

@@ -17,7 +17,7 @@ use crate::proxy::client::X_FORWARDED_HOST;
 use crate::proxy::first_party::library::Script;
 use crate::proxy::intake::account::Account;
 use crate::proxy::intake::reply;
-use crate::proxy::intake::visitor::{Caller, Trust, Word};
+use crate::proxy::intake::visitor::{Agreement, Caller, Trust};
 use crate::proxy::BuildError;
 
 /// What a Segment route serves besides calls.
@@ -179,7 +179,7 @@ pub(crate) fn home(headers: &HeaderMap, asked: Option<&str>, caller: &Caller) ->
     let asked = asked.and_then(|host| RequestHost::new(host).ok());
     let kept_by = match &told {
         Some(told) if Some(told) != asked.as_ref() => KeptBy::Browser,
-        _ if caller.word == Word::Several => KeptBy::Browser,
+        _ if caller.word == Agreement::Several => KeptBy::Browser,
         _ => KeptBy::Anybody,
     };
     Some(Home {

@@ -21,7 +21,7 @@ use crate::admin::{Answered, Asked};
 use crate::proxy::first_party::posthog::{own_answer, Passed, Passing, Step, BODY};
 use crate::proxy::intake::body::{Incoming, Interrupted};
 use crate::proxy::intake::exchange::Wire;
-use crate::proxy::intake::refusals::{of_head, Asking};
+use crate::proxy::intake::refusals::{of_head, RoutedRequest};
 use crate::proxy::intake::reply;
 use crate::proxy::intake::verdict::Trouble;
 use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
@@ -52,7 +52,7 @@ impl Relayed<'_> {
 }
 
 /// One request on a `posthog` route.
-struct Course {
+struct Progress {
     /// The number of its route.
     number: usize,
     /// What became of it; its client is gone as long as nothing else is known.
@@ -61,9 +61,9 @@ struct Course {
     received: u64,
 }
 
-impl Course {
-    fn asking(&self) -> Asking {
-        Asking {
+impl Progress {
+    fn asking(&self) -> RoutedRequest {
+        RoutedRequest {
             route: Some(self.number),
             asked: Asked::PostHog,
         }
@@ -108,7 +108,7 @@ impl<'s> Relay<'s> {
     /// the client does not take what it has for the whole.
     pub(crate) async fn answer(self, session: &mut Session, tail: &str) -> Result<()> {
         let began = Instant::now();
-        let mut course = Course {
+        let mut course = Progress {
             number: self.route.number,
             answered: Answered::ClientGone,
             received: 0,
@@ -121,7 +121,7 @@ impl<'s> Relay<'s> {
     }
 
     /// The same, and notes in `course` what becomes of it.
-    async fn pass(&self, session: &mut Session, course: &mut Course, tail: &str) -> Result<()> {
+    async fn pass(&self, session: &mut Session, course: &mut Progress, tail: &str) -> Result<()> {
         let Self {
             serving, passed, ..
         } = *self;
@@ -216,7 +216,7 @@ impl<'s> Relay<'s> {
     }
 
     /// Counts the request by what it is answered.
-    fn becomes(&self, session: &Session, course: &mut Course, answered: Answered) {
+    fn becomes(&self, session: &Session, course: &mut Progress, answered: Answered) {
         course.answered = answered;
         let (asking, head) = (course.asking(), session.req_header());
         self.serving.answered(head, asking, answered, None);

@@ -41,7 +41,7 @@ const LARGEST: usize = 4 << 20;
 
 /// What became of a request that went on to Segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum CopyOutcome {
     Delivered,
     Refused,
     Expired,
@@ -58,16 +58,16 @@ pub(crate) struct Accounts {
 
 impl Accounts {
     pub(crate) fn counts(&self) -> ForwardCounts {
-        let count = |fate: Fate| {
+        let count = |fate: CopyOutcome| {
             let counter = self.counts.get(fate as usize);
             counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
         };
         ForwardCounts {
-            delivered: count(Fate::Delivered),
-            refused: count(Fate::Refused),
-            expired: count(Fate::Expired),
-            full: count(Fate::Full),
-            withheld: count(Fate::Withheld),
+            delivered: count(CopyOutcome::Delivered),
+            refused: count(CopyOutcome::Refused),
+            expired: count(CopyOutcome::Expired),
+            full: count(CopyOutcome::Full),
+            withheld: count(CopyOutcome::Withheld),
         }
     }
 
@@ -218,7 +218,7 @@ impl Original {
     ) -> Option<Self> {
         let mut path = path_for(call)?;
         let Some(place) = copy.place else {
-            account.count(Fate::Full);
+            account.count(CopyOutcome::Full);
             return None;
         };
         if let Some(query) = query {
@@ -287,15 +287,15 @@ impl Account {
     }
 
     /// Counts a request, and tells the operator of one that is lost for Segment.
-    pub(crate) fn count(&self, fate: Fate) {
+    pub(crate) fn count(&self, fate: CopyOutcome) {
         if let Some(counter) = self.accounts.counts.get(fate as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         let (kind, reason) = match fate {
-            Fate::Delivered | Fate::Withheld => return,
-            Fate::Refused => ("forward_refused", "it was refused"),
-            Fate::Expired => ("forward_expired", "Segment did not take it in time"),
-            Fate::Full => ("forward_full", "too many requests wait for Segment"),
+            CopyOutcome::Delivered | CopyOutcome::Withheld => return,
+            CopyOutcome::Refused => ("forward_refused", "it was refused"),
+            CopyOutcome::Expired => ("forward_expired", "Segment did not take it in time"),
+            CopyOutcome::Full => ("forward_full", "too many requests wait for Segment"),
         };
         if let Some(more) = self.log_limit.pass("", kind) {
             log::warn!("a request did not get to the Segment account: {reason}{more}");
@@ -318,9 +318,9 @@ impl Account {
                 .bounds
                 .next(attempt, age, outcome, random_bits() as u32)
             {
-                Next::Delivered => return self.count(Fate::Delivered),
-                Next::Refused => return self.count(Fate::Refused),
-                Next::Expired => return self.count(Fate::Expired),
+                Next::Delivered => return self.count(CopyOutcome::Delivered),
+                Next::Refused => return self.count(CopyOutcome::Refused),
+                Next::Expired => return self.count(CopyOutcome::Expired),
                 Next::Again(wait) => tokio::time::sleep(wait).await,
             }
         }

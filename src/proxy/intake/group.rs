@@ -20,8 +20,8 @@ use crate::delivery::{
 };
 use crate::posthog::{events_within, join, Bearing, Envelope, Outline};
 
-use crate::proxy::intake::stop::Stop;
-use crate::proxy::intake::verdict::{Then, Trouble, Verdict};
+use crate::proxy::intake::stop::UploadError;
+use crate::proxy::intake::verdict::{Fallback, Trouble, Verdict};
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::operator::log_limit::LogLimit;
 use crate::proxy::outbound::culprits::{blames_events, deliver_without, Culprit};
@@ -34,7 +34,7 @@ const UNDER_WAY: usize = 64;
 
 /// What became of a request: with `Ok` its events are safe, but for those that PostHog refuses for
 /// good while it takes others of the group.
-type Outcome = Result<(Holder, Vec<Culprit>), Stop>;
+type Outcome = Result<(Holder, Vec<Culprit>), UploadError>;
 
 /// The requests of one project that wait to leave together.
 pub(crate) struct Gathering {
@@ -150,10 +150,10 @@ impl Gathering {
 
     /// What becomes of a request whose group ended without a word, which only the end of the process
     /// does.
-    fn lost(&self) -> Stop {
+    fn lost(&self) -> UploadError {
         match self.spool {
-            Some(_) => Stop::Spool,
-            None => Stop::Verdict(Verdict::Unreachable(Trouble::Closed)),
+            Some(_) => UploadError::Spool,
+            None => UploadError::Verdict(Verdict::Unreachable(Trouble::Closed)),
         }
     }
 
@@ -227,13 +227,14 @@ impl Gathering {
         let project = self.destination.project();
         let verdict = Verdict::Unreachable(Trouble::Crowded);
         let Some(spool) = &self.spool else {
-            verdict.report(project, &self.log_limit, Then::SentAgain);
-            return Err(Stop::Verdict(verdict));
+            verdict.report(project, &self.log_limit, Fallback::ClientRetries);
+            return Err(UploadError::Verdict(verdict));
         };
-        verdict.report(project, &self.log_limit, Then::Kept);
+        verdict.report(project, &self.log_limit, Fallback::Spooled);
         let events = entry.ticket.events(&entry.batch);
         let kept = spool.keep(events).await;
-        kept.map(|holder| (holder, Vec::new())).map_err(Stop::from)
+        kept.map(|holder| (holder, Vec::new()))
+            .map_err(UploadError::from)
     }
 
     /// Brings a group to PostHog, or into the spool, and tells each client.
@@ -242,13 +243,13 @@ impl Gathering {
             return match self.stream(&load).await {
                 Verdict::Accepted => load.tell(|_| Ok((Holder::PostHog, Vec::new()))),
                 verdict if blames_events(verdict) => self.halve(load, verdict).await,
-                verdict => load.tell(|_| Err(Stop::Verdict(verdict))),
+                verdict => load.tell(|_| Err(UploadError::Verdict(verdict))),
             };
         };
         let events = || load.events(self.destination.envelope());
         match spool.bring(&load.batch, load.client, events).await {
             Ok(holder) => load.tell(|_| Ok((holder, Vec::new()))),
-            Err(unkept) => load.tell(|_| Err(Stop::from(unkept))),
+            Err(unkept) => load.tell(|_| Err(UploadError::from(unkept))),
         }
     }
 
@@ -258,7 +259,11 @@ impl Gathering {
         let verdict = sent.await.verdict;
         destination.note(verdict);
         if !blames_events(verdict) {
-            verdict.report(destination.project(), &self.log_limit, Then::SentAgain);
+            verdict.report(
+                destination.project(),
+                &self.log_limit,
+                Fallback::ClientRetries,
+            );
         }
         verdict
     }
@@ -282,8 +287,12 @@ impl Gathering {
                 });
             }
             Err(verdict) => {
-                verdict.report(destination.project(), &self.log_limit, Then::SentAgain);
-                load.tell(|_| Err(Stop::Verdict(verdict)));
+                verdict.report(
+                    destination.project(),
+                    &self.log_limit,
+                    Fallback::ClientRetries,
+                );
+                load.tell(|_| Err(UploadError::Verdict(verdict)));
             }
         }
     }

@@ -19,10 +19,10 @@ use crate::site::forward::path_for;
 use crate::site::SiteFile;
 
 use crate::proxy::first_party::files::{self, joined};
-use crate::proxy::intake::account::{Copy, Fate, Original};
+use crate::proxy::intake::account::{Copy, CopyOutcome, Original};
 use crate::proxy::intake::exchange::{Exchange, Gone};
-use crate::proxy::intake::refusals::{of_refusal, Asking};
-use crate::proxy::intake::stop::Stop;
+use crate::proxy::intake::refusals::{of_refusal, RoutedRequest};
+use crate::proxy::intake::stop::UploadError;
 use crate::proxy::intake::upload::{KeySearch, Keys, Upload};
 use crate::proxy::intake::visitor::{self, Caller};
 use crate::proxy::life::compile::Lasting;
@@ -79,7 +79,7 @@ impl<'s> Intake<'s> {
                 let home = files::home(&head.headers, exchange.authority(), &caller);
                 let answer = route.files.answer(head, &route.keys, home, file);
                 let answer = Box::pin(answer).await;
-                let asking = Asking {
+                let asking = RoutedRequest {
                     route: Some(number),
                     asked: Asked::File,
                 };
@@ -93,7 +93,7 @@ impl<'s> Intake<'s> {
             }
         };
         let recognised = recognise(head.method.as_str(), tail);
-        let asking = Asking {
+        let asking = RoutedRequest {
             route: Some(number),
             asked: recognised.into(),
         };
@@ -186,7 +186,7 @@ impl<'s> Intake<'s> {
                 .treatment(caller.signals)
                 != Treatment::Send
             {
-                account.count(Fate::Withheld);
+                account.count(CopyOutcome::Withheld);
             } else if let Some(original) = Original::new(
                 account,
                 recognised,
@@ -245,7 +245,7 @@ impl<'s> Intake<'s> {
         let encoding = joined(&exchange.head().headers, &header::CONTENT_ENCODING);
         let mut decoder = match Decoder::new(encoding.as_deref(), limit) {
             Ok(decoder) => decoder,
-            Err(error) => return Ended::stopped(Stop::Encoding(error)),
+            Err(error) => return Ended::stopped(UploadError::Encoding(error)),
         };
         let arrival = self.arrival(&exchange.head().headers, caller, call);
         let mut upload = self.upload(arrival, announced.unwrap_or_default(), caller, keys);
@@ -260,7 +260,7 @@ impl<'s> Intake<'s> {
             Ok(()) => Ended::well(Reply::Accepted),
             Err(stop) => {
                 upload.abort(stop).await;
-                if stop == Stop::Memory {
+                if stop == UploadError::Memory {
                     self.report_memory();
                 }
                 Ended {
@@ -333,7 +333,7 @@ impl<'s> Intake<'s> {
             }
             return Ended {
                 answered: match stop {
-                    Stop::UnknownWriteKey => Answered::PixelUnknownKey,
+                    UploadError::UnknownWriteKey => Answered::PixelUnknownKey,
                     _ => Answered::PixelLost,
                 },
                 key: upload.key_of_refusal(stop),
@@ -378,7 +378,7 @@ async fn through<E: Exchange>(
     decoder: &mut Decoder,
     upload: &mut Upload<'_>,
     mut copy: Option<&mut Copy>,
-) -> Result<(), Stop> {
+) -> Result<(), UploadError> {
     loop {
         let chunk = tokio::select! {
             biased; // what has come is taken first
@@ -432,7 +432,7 @@ impl Ended {
         }
     }
 
-    fn stopped(stop: Stop) -> Self {
+    fn stopped(stop: UploadError) -> Self {
         Self {
             reply: stop.reply(),
             answered: stop.answered(),

@@ -8,18 +8,18 @@ use crate::admin::{key_end, Answered, Asked, TurnedAway};
 use crate::segment::{Refusal, Reply, WriteKey};
 use crate::site::head::HeadFault;
 
-use crate::proxy::intake::stop::Stop;
+use crate::proxy::intake::stop::UploadError;
 use crate::proxy::serving::Serving;
 
 /// One request, from when its route is known.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asking {
+pub(crate) struct RoutedRequest {
     /// The number of its route, if it has one.
     pub(crate) route: Option<usize>,
     pub(crate) asked: Asked,
 }
 
-impl Asking {
+impl RoutedRequest {
     /// A request that no route was found for.
     pub(crate) const NOTHING: Self = Self {
         route: None,
@@ -33,11 +33,11 @@ impl Serving {
     pub(crate) fn answered(
         &self,
         head: &Parts,
-        asking: Asking,
+        asking: RoutedRequest,
         answered: Answered,
         key: Option<&WriteKey>,
     ) {
-        let Asking { route, asked } = asking;
+        let RoutedRequest { route, asked } = asking;
         self.requests.count(route, asked, answered);
         let name = self.requests.route(route);
         let end = key.map(|key| key_end(key.expose()));
@@ -73,7 +73,7 @@ impl Serving {
 
 impl Serving {
     /// Says which limit a request met that may come again; `key` is the end of its write key.
-    fn tell_of_limit(&self, asking: Asking, answered: Answered, key: Option<String>) {
+    fn tell_of_limit(&self, asking: RoutedRequest, answered: Answered, key: Option<String>) {
         let limits = &self.config.limits;
         let many = |who: &str, most: Option<usize>, limit: &str| {
             let most = most.unwrap_or_default();
@@ -111,7 +111,7 @@ impl Serving {
     }
 }
 
-impl Stop {
+impl UploadError {
     /// Where the messages are whose request stopped like this, for the live view.
     pub(crate) fn outcome(self) -> Outcome {
         if let Some(code) = self.refusal_code() {

@@ -11,7 +11,7 @@ use crate::proxy::spool::backlog::NotSpooled;
 
 /// Why a body got no further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub(crate) enum UploadError {
     Client(Interrupted),
     Encoding(BodyError),
     Rewrite(RewriteError),
@@ -26,25 +26,25 @@ pub(crate) enum Stop {
     Spool,
 }
 
-impl From<BodyError> for Stop {
+impl From<BodyError> for UploadError {
     fn from(error: BodyError) -> Self {
         Self::Encoding(error)
     }
 }
 
-impl From<RewriteError> for Stop {
+impl From<RewriteError> for UploadError {
     fn from(error: RewriteError) -> Self {
         Self::Rewrite(error)
     }
 }
 
-impl From<Interrupted> for Stop {
+impl From<Interrupted> for UploadError {
     fn from(interrupted: Interrupted) -> Self {
         Self::Client(interrupted)
     }
 }
 
-impl From<NotSpooled> for Stop {
+impl From<NotSpooled> for UploadError {
     fn from(unkept: NotSpooled) -> Self {
         match unkept {
             NotSpooled::ForNow => Self::Spool,
@@ -53,13 +53,13 @@ impl From<NotSpooled> for Stop {
     }
 }
 
-impl From<UsedUp> for Stop {
+impl From<UsedUp> for UploadError {
     fn from(_: UsedUp) -> Self {
         Self::Memory
     }
 }
 
-impl Stop {
+impl UploadError {
     /// What the client is told; nothing when it is gone.
     pub(crate) fn reply(self) -> Option<Reply> {
         let refusal = match self {
@@ -100,7 +100,7 @@ impl Stop {
     }
 }
 
-impl Stop {
+impl UploadError {
     /// The code of a refusal for good, as the client is told it; none for what may yet succeed.
     pub(crate) fn refusal_code(self) -> Option<&'static str> {
         match self.reply()? {

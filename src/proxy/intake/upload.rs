@@ -14,11 +14,11 @@ use crate::rewrite::{Fault, Flow, Pulled, Rewrite, WrittenKey};
 use crate::segment::{KeyFrom, WriteKey, WriteKeys};
 
 use crate::proxy::intake::group::Request;
-use crate::proxy::intake::refusals::Asking;
+use crate::proxy::intake::refusals::RoutedRequest;
 use crate::proxy::intake::seat::{Seat, LONG};
-use crate::proxy::intake::stop::Stop;
+use crate::proxy::intake::stop::UploadError;
 use crate::proxy::intake::stream::Outgoing;
-use crate::proxy::intake::verdict::{Then, Verdict};
+use crate::proxy::intake::verdict::{Fallback, Verdict};
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::rates::Pace;
 use crate::proxy::operator::watcher::Watcher;
@@ -40,7 +40,7 @@ pub(crate) struct Keys<'a> {
     pub(crate) query: Option<WriteKey>,
     pub(crate) search: KeySearch,
     /// The request that they are of.
-    pub(crate) asking: Asking,
+    pub(crate) asking: RoutedRequest,
 }
 
 /// How far the request's key is looked for.
@@ -130,7 +130,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Takes the next bytes of the inflated body.
-    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), Stop> {
+    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), UploadError> {
         if self.flow == Flow::Open {
             // Only inflation comes here twice without `flow` in between.
             while self.pull(usize::MAX)? == Pulled::Paused {}
@@ -143,7 +143,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Lets go what is ready to leave, while the body is still coming.
-    pub(crate) async fn flow(&mut self) -> Result<(), Stop> {
+    pub(crate) async fn flow(&mut self) -> Result<(), UploadError> {
         if self.flow == Flow::Held {
             return Ok(());
         }
@@ -167,7 +167,7 @@ impl<'a> Upload<'a> {
 
     /// How a body that goes on leaves. What has left can neither be kept nor halved, so with a spool,
     /// and for a while after a refusal, nothing leaves but whole batches.
-    fn leaving(&mut self) -> Result<Leaving, Stop> {
+    fn leaving(&mut self) -> Result<Leaving, UploadError> {
         let cautions = &self.serving.lasting.cautions;
         let Some(target) = self.target()? else {
             return Ok(Leaving::NotYet);
@@ -184,7 +184,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Ends the body and sees that all of it has reached PostHog.
-    pub(crate) async fn finish(&mut self) -> Result<(), Stop> {
+    pub(crate) async fn finish(&mut self) -> Result<(), UploadError> {
         self.rewrite.end();
         loop {
             let streaming = self
@@ -204,7 +204,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Gives up a batch that is on its way, so that nothing of it is stored, because of this.
-    pub(crate) async fn abort(&mut self, stop: Stop) {
+    pub(crate) async fn abort(&mut self, stop: UploadError) {
         self.watcher.settle(&stop.outcome());
         let outgoing = self
             .target
@@ -236,11 +236,11 @@ impl<'a> Upload<'a> {
 
     /// The write key that the request came with, where it stopped for it: because the route has none
     /// like it, or because too many requests come with it.
-    pub(crate) fn key_of_refusal(&mut self, stop: Stop) -> Option<WriteKey> {
+    pub(crate) fn key_of_refusal(&mut self, stop: UploadError) -> Option<WriteKey> {
         let decided = match stop {
-            Stop::UnknownWriteKey if self.keys.header.is_some() => KeyFrom::Header,
-            Stop::UnknownWriteKey => KeyFrom::Body,
-            Stop::KeyRate => self.key,
+            UploadError::UnknownWriteKey if self.keys.header.is_some() => KeyFrom::Header,
+            UploadError::UnknownWriteKey => KeyFrom::Body,
+            UploadError::KeyRate => self.key,
             _ => return None,
         };
         match decided {
@@ -259,14 +259,14 @@ impl<'a> Upload<'a> {
         self.watcher.seen == 1 && self.watcher.fault == Some(Fault::TooLarge)
     }
 
-    fn account(&mut self) -> Result<(), Stop> {
+    fn account(&mut self) -> Result<(), UploadError> {
         let batch = self.target.as_ref().map_or(0, |target| target.batch.held());
         self.reservation.resize(self.rewrite.held() + batch)?;
         Ok(())
     }
 
     /// Pulls until there is something to do besides, with a turn for others between the steps.
-    async fn pull_in_turn(&mut self, limit: usize) -> Result<Pulled, Stop> {
+    async fn pull_in_turn(&mut self, limit: usize) -> Result<Pulled, UploadError> {
         loop {
             // One message of this size alone may take some milliseconds.
             let seat = (self.rewrite.held() > LONG).then(Seat::take).flatten();
@@ -286,7 +286,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    fn pull(&mut self, limit: usize) -> Result<Pulled, Stop> {
+    fn pull(&mut self, limit: usize) -> Result<Pulled, UploadError> {
         if self.target()?.is_none() {
             return Ok(Pulled::Starved);
         }
@@ -302,7 +302,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Where the events go; nowhere as long as the key that decides may yet come.
-    fn target(&mut self) -> Result<Option<&mut Target<'a>>, Stop> {
+    fn target(&mut self) -> Result<Option<&mut Target<'a>>, UploadError> {
         if self.target.is_none() {
             let Some(outlet) = self.choose()? else {
                 return Ok(None);
@@ -323,7 +323,7 @@ impl<'a> Upload<'a> {
     ///
     /// A key that it does not know does not end the search: browsers add the credentials of a
     /// password-protected page to same-origin requests by themselves.
-    fn choose(&mut self) -> Result<Option<&'a Outlet>, Stop> {
+    fn choose(&mut self) -> Result<Option<&'a Outlet>, UploadError> {
         let route = self.keys.route;
         let of = |key: &Option<WriteKey>| key.as_ref().and_then(|key| route.target(Some(key)));
         let mut found = of(&self.keys.header).map(|outlet| (outlet, KeyFrom::Header));
@@ -349,21 +349,21 @@ impl<'a> Upload<'a> {
         }
         let (outlet, key) = found
             .or_else(|| Some((route.target(None)?, KeyFrom::Nowhere)))
-            .ok_or(Stop::UnknownWriteKey)?;
+            .ok_or(UploadError::UnknownWriteKey)?;
         self.key = key;
         if let Some(named) = named.filter(|_| limited) {
             let Serving {
                 config, lasting, ..
             } = self.serving;
             if lasting.rates.of_key(config, &named) == Pace::TooFast {
-                return Err(Stop::KeyRate);
+                return Err(UploadError::KeyRate);
             }
         }
         Ok(Some(outlet))
     }
 
     /// Sends what the batch holds, over a request that stays open until the batch is large.
-    async fn write_piece(&mut self) -> Result<(), Stop> {
+    async fn write_piece(&mut self) -> Result<(), UploadError> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
@@ -374,7 +374,7 @@ impl<'a> Upload<'a> {
                 // What streams waits for no others.
                 target.batch.take_bearing();
                 let opened = Outgoing::open(destination, self.arrived.from).await;
-                none.insert(opened.map_err(Stop::Verdict)?)
+                none.insert(opened.map_err(UploadError::Verdict)?)
             }
         };
         if let Err(verdict) = outgoing.write(target.batch.take()).await {
@@ -388,7 +388,7 @@ impl<'a> Upload<'a> {
 
     /// Waits for PostHog's no to a batch that streams, while the client sends nothing; for ever where
     /// nothing has left. Giving this up loses nothing.
-    pub(super) async fn refused(&mut self) -> Stop {
+    pub(super) async fn refused(&mut self) -> UploadError {
         let Some(target) = &mut self.target else {
             return std::future::pending().await;
         };
@@ -402,7 +402,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Ends the batch and waits until its events are safe; an empty one is not sent.
-    async fn close_batch(&mut self) -> Result<(), Stop> {
+    async fn close_batch(&mut self) -> Result<(), UploadError> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
@@ -446,7 +446,7 @@ impl<'a> Upload<'a> {
         &mut self,
         outlet: &Outlet,
         body: &Bytes,
-    ) -> Result<(Holder, Vec<Culprit>), Stop> {
+    ) -> Result<(Holder, Vec<Culprit>), UploadError> {
         let (destination, from) = (&outlet.destination, self.arrived.from);
         let said = destination.deliver(body, Encoding::Identity, from).await;
         let mut verdict = said.verdict;
@@ -460,10 +460,10 @@ impl<'a> Upload<'a> {
             }
         }
         let log_limit = &self.serving.lasting.log_limit;
-        verdict.report(destination.project(), log_limit, Then::SentAgain);
+        verdict.report(destination.project(), log_limit, Fallback::ClientRetries);
         match verdict {
             Verdict::Accepted => Ok((Holder::PostHog, Vec::new())),
-            verdict => Err(Stop::Verdict(verdict)),
+            verdict => Err(UploadError::Verdict(verdict)),
         }
     }
 
@@ -473,20 +473,24 @@ impl<'a> Upload<'a> {
         outlet: &Outlet,
         outgoing: Outgoing<'_>,
         batch: Batch,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), UploadError> {
         let (destination, lasting) = (&outlet.destination, &self.serving.lasting);
         let verdict = outgoing.finish(batch.close()).await;
         if blames_events(verdict) {
             lasting.cautions.begin(&destination.project().name);
         }
         destination.note(verdict);
-        verdict.report(destination.project(), &lasting.log_limit, Then::SentAgain);
+        verdict.report(
+            destination.project(),
+            &lasting.log_limit,
+            Fallback::ClientRetries,
+        );
         match verdict {
             Verdict::Accepted => {
                 self.settled(Holder::PostHog);
                 Ok(())
             }
-            verdict => Err(Stop::Verdict(verdict)),
+            verdict => Err(UploadError::Verdict(verdict)),
         }
     }
 
@@ -498,13 +502,13 @@ impl<'a> Upload<'a> {
 
 impl Serving {
     /// What PostHog says to a batch that is not through ends its request.
-    fn refused_early(&self, destination: &Destination, verdict: Verdict) -> Stop {
+    fn refused_early(&self, destination: &Destination, verdict: Verdict) -> UploadError {
         let (project, lasting) = (destination.project(), &self.lasting);
         if blames_events(verdict) {
             lasting.cautions.begin(&project.name);
         }
-        verdict.report(project, &lasting.log_limit, Then::SentAgain);
-        Stop::Verdict(verdict)
+        verdict.report(project, &lasting.log_limit, Fallback::ClientRetries);
+        UploadError::Verdict(verdict)
     }
 }
 

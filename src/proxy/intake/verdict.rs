@@ -34,11 +34,11 @@ pub(crate) enum Verdict {
 
 /// What happens to the events of a batch that PostHog did not take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
+pub(crate) enum Fallback {
     /// Their client is told to send them again.
-    SentAgain,
+    ClientRetries,
     /// They are in the spool, or go there.
-    Kept,
+    Spooled,
 }
 
 /// Why there was no answer.
@@ -130,7 +130,7 @@ impl Verdict {
 
     /// Tells the operator what happened and what to do, at most once per project and kind in a
     /// while.
-    pub(crate) fn report(self, project: &Project, log_limit: &LogLimit, then: Then) {
+    pub(crate) fn report(self, project: &Project, log_limit: &LogLimit, then: Fallback) {
         let Some((kind, advice)) = self.advice() else {
             return;
         };
@@ -140,8 +140,8 @@ impl Verdict {
                 project.name,
                 project.host,
                 match then {
-                    Then::SentAgain => "Clients are told to send again later",
-                    Then::Kept => "The events wait in the spool",
+                    Fallback::ClientRetries => "Clients are told to send again later",
+                    Fallback::Spooled => "The events wait in the spool",
                 },
             );
         }

@@ -51,7 +51,7 @@ pub(crate) struct Caller {
     /// How the browser's requests come: as a trusted proxy says, else as we see it.
     pub(crate) transport: Transport,
     /// Whether the proxies on the way say one thing of that.
-    pub(crate) word: Word,
+    pub(crate) word: Agreement,
 }
 
 /// Whether the headers of a peer are believed.
@@ -86,7 +86,7 @@ impl Caller {
         let signals = signals(headers, privacy);
         let (told, word) = match trust {
             Trust::Trusted => transport_in(headers),
-            Trust::Stranger => (None, Word::One),
+            Trust::Stranger => (None, Agreement::One),
         };
         Self {
             peer,
@@ -125,7 +125,7 @@ fn signals(headers: &HeaderMap, privacy: &Privacy) -> Signals {
 
 /// Whether the proxies on a request's way agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Word {
+pub(crate) enum Agreement {
     /// They do, or there is one at most.
     One,
     /// They do not: the browser, or a proxy further out, said something else.
@@ -134,7 +134,7 @@ pub(crate) enum Word {
 
 /// The transport that `X-Forwarded-Proto` names. Each proxy that adds to the list says how the
 /// request came to it, so the first one tells of the browser.
-fn transport_in(headers: &HeaderMap) -> (Option<Transport>, Word) {
+fn transport_in(headers: &HeaderMap) -> (Option<Transport>, Agreement) {
     let values = headers.get_all(X_FORWARDED_PROTO).iter();
     let mut said = values
         .filter_map(|value| value.to_str().ok())
@@ -145,11 +145,11 @@ fn transport_in(headers: &HeaderMap) -> (Option<Transport>, Word) {
             _ => None,
         });
     let Some(first) = said.next() else {
-        return (None, Word::One);
+        return (None, Agreement::One);
     };
     match said.all(|other| other == first) {
-        true => (first, Word::One),
-        false => (first, Word::Several),
+        true => (first, Agreement::One),
+        false => (first, Agreement::Several),
     }
 }
 
@@ -162,15 +162,15 @@ mod tests {
     fn the_first_scheme_that_proxies_name_is_the_browsers() {
         use Transport::{Plain, Tls};
         for (lines, expected) in [
-            (&[][..], (None, Word::One)),
-            (&["https"], (Some(Tls), Word::One)),
-            (&["HTTPS , https"], (Some(Tls), Word::One)),
-            (&["https, http"], (Some(Tls), Word::Several)),
-            (&["https", "http"], (Some(Tls), Word::Several)),
-            (&["http,https"], (Some(Plain), Word::Several)),
-            (&["wss"], (None, Word::One)),
-            (&[""], (None, Word::One)),
-            (&["on, https"], (None, Word::Several)),
+            (&[][..], (None, Agreement::One)),
+            (&["https"], (Some(Tls), Agreement::One)),
+            (&["HTTPS , https"], (Some(Tls), Agreement::One)),
+            (&["https, http"], (Some(Tls), Agreement::Several)),
+            (&["https", "http"], (Some(Tls), Agreement::Several)),
+            (&["http,https"], (Some(Plain), Agreement::Several)),
+            (&["wss"], (None, Agreement::One)),
+            (&[""], (None, Agreement::One)),
+            (&["on, https"], (None, Agreement::Several)),
         ] {
             let mut headers = HeaderMap::new();
             for line in lines {

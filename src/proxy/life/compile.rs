@@ -30,7 +30,7 @@ use crate::proxy::outbound::culprits::Cautions;
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::upstream::Timeouts;
-use crate::proxy::routes::{Compiled, Does, Outlet, Routes, SegmentRoute};
+use crate::proxy::routes::{Compiled, Outlet, RouteAction, Routes, SegmentRoute};
 use crate::proxy::serving::Serving;
 use crate::proxy::spool::backlog::Backlog;
 use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, Shared};
@@ -138,20 +138,20 @@ impl Lasting {
         for (number, route) in config.routes.iter().enumerate() {
             let name = route.name();
             let does = match &route.action {
-                Action::Origin(_) => Does::Origin,
+                Action::Origin(_) => RouteAction::Origin,
                 Action::PostHog(said) => {
                     let project = &said.project;
                     let file = project.ca_file.as_ref().map(|file| file.path.as_path());
                     let connections = pools.of(&project.host, file)?;
                     let known = before.and_then(|before| {
                         let known = before.routes.iter().filter_map(|route| match &route.does {
-                            Does::PostHog(known) => Some(known),
-                            Does::Segment(_) | Does::Origin => None,
+                            RouteAction::PostHog(known) => Some(known),
+                            RouteAction::Segment(_) | RouteAction::Origin => None,
                         });
                         let mut known = known;
                         known.find(|known| known.is_as_good(&route.path, said, timeouts))
                     });
-                    Does::PostHog(match known {
+                    RouteAction::PostHog(match known {
                         Some(known) => Arc::clone(known),
                         None => Arc::new(Passed::new(&route.path, said, connections, timeouts)),
                     })
@@ -159,10 +159,10 @@ impl Lasting {
                 Action::Segment { write_keys, files } => {
                     let known = named.as_ref().and_then(|named| named.get(name.as_str()));
                     let known = known.and_then(|known| match &known.does {
-                        Does::Segment(known) => Some(&known.files),
-                        Does::PostHog(_) | Does::Origin => None,
+                        RouteAction::Segment(known) => Some(&known.files),
+                        RouteAction::PostHog(_) | RouteAction::Origin => None,
                     });
-                    Does::Segment(Box::new(SegmentRoute {
+                    RouteAction::Segment(Box::new(SegmentRoute {
                         keys: keys(write_keys, &outlets)?,
                         files: self.files(config, files, known, pools)?,
                     }))

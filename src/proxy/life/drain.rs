@@ -30,13 +30,13 @@ pub(crate) enum Stage {
 
 /// What the listeners of a server and the one who waits for their end share.
 pub(crate) struct Drain {
-    doors: Mutex<Vec<Arc<Door>>>,
+    doors: Mutex<Vec<Arc<ListenerConnections>>>,
     /// Turns true when connections without a request are to be closed everywhere.
     closing: watch::Sender<bool>,
 }
 
 /// A listener, and the connections that came in there.
-pub(crate) struct Door {
+pub(crate) struct ListenerConnections {
     stage: watch::Sender<Stage>,
     /// The framework's own word for it: answers close their connections once it is true.
     leaving: watch::Sender<bool>,
@@ -72,9 +72,9 @@ impl Drain {
     }
 
     /// A listener more, with its socket once more.
-    pub(crate) fn door(&self, socket: OwnedFd) -> Arc<Door> {
+    pub(crate) fn door(&self, socket: OwnedFd) -> Arc<ListenerConnections> {
         let (leaving, unaware) = watch::channel(false);
-        let door = Arc::new(Door {
+        let door = Arc::new(ListenerConnections {
             stage: watch::Sender::new(Stage::Serving),
             leaving,
             unaware,
@@ -128,7 +128,7 @@ impl Drain {
     }
 
     /// Closes one listener while the server goes on. Requests under way end as they would anyway.
-    pub(crate) async fn close(&self, door: &Arc<Door>) {
+    pub(crate) async fn close(&self, door: &Arc<ListenerConnections>) {
         let start = Instant::now();
         door.begin(Stage::Stopping);
         while !door.is_empty() {
@@ -140,12 +140,12 @@ impl Drain {
         self.doors().retain(|other| !Arc::ptr_eq(other, door));
     }
 
-    fn doors(&self) -> MutexGuard<'_, Vec<Arc<Door>>> {
+    fn doors(&self) -> MutexGuard<'_, Vec<Arc<ListenerConnections>>> {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Door {
+impl ListenerConnections {
     /// Returns once the listener must not wait for connections any longer.
     pub(crate) fn stage(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
@@ -213,7 +213,7 @@ impl Door {
 
 /// One connection of a client.
 pub(crate) struct Connection {
-    door: Arc<Door>,
+    door: Arc<ListenerConnections>,
     ready: bool,
 }
 

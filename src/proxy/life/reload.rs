@@ -228,9 +228,9 @@ type Question = oneshot::Sender<Result<String, ReloadError>>;
 
 /// Asks the process's own reloader.
 #[derive(Clone)]
-pub(crate) struct Asking(mpsc::Sender<Question>);
+pub(crate) struct ReloadHandle(mpsc::Sender<Question>);
 
-impl Asking {
+impl ReloadHandle {
     /// What `hedgerow reload` prints: that it has come into force, or why not.
     pub(crate) async fn reload(&self) -> Result<String, ReloadError> {
         let (answer, answered) = oneshot::channel();
@@ -257,7 +257,7 @@ impl Reloader {
         site: Site,
         listener_set: Arc<ListenerSet>,
         upgrade_server: Option<Arc<UpgradeServer>>,
-    ) -> (Self, Asking) {
+    ) -> (Self, ReloadHandle) {
         let (ask, questions) = mpsc::channel(4);
         let reloader = Self {
             hedgerow,
@@ -267,7 +267,7 @@ impl Reloader {
             file: StdMutex::default(),
             questions: StdMutex::new(Some(questions)),
         };
-        (reloader, Asking(ask))
+        (reloader, ReloadHandle(ask))
     }
 
     /// Takes changes from this file.

@@ -21,11 +21,11 @@ use crate::plain::Handler;
 use crate::posthog::Scheme;
 
 use crate::proxy::life::drain::{Drain, Stage};
-use crate::proxy::life::reload::{Asking, ConfigFile, Reloader, Reloading};
+use crate::proxy::life::reload::{ConfigFile, ReloadHandle, Reloader, Reloading};
 use crate::proxy::life::signals::IgnoredSignals;
 use crate::proxy::life::upgrade::{UpgradeClient, UpgradeServer};
 use crate::proxy::listen::listener_set::ListenerSet;
-use crate::proxy::listen::listening::{BoundSocket, Hall, Listening, Manner};
+use crate::proxy::listen::listening::{BoundSocket, ListenerGroup, ListenerOptions, Listening};
 use crate::proxy::operator::serve::Plain;
 use crate::proxy::site::Site;
 use crate::proxy::{check_authorities, BuildError, Hedgerow, NO_AUTHORITIES};
@@ -60,7 +60,7 @@ pub struct Server {
     drain: Arc<Drain>,
     upgrade_server: Option<Arc<UpgradeServer>>,
     reloader: Arc<Reloader>,
-    asking: Asking,
+    asking: ReloadHandle,
 }
 
 /// Why a server cannot run.
@@ -264,8 +264,11 @@ impl Server {
     ) -> Result<SocketAddr, ServerError> {
         let drain = Arc::clone(&self.drain);
         let idle = self.hedgerow.shared.lasting.idle_seconds;
-        let hall = Hall::new(Plain::new(handler), drain, idle);
-        let plan = hall.plan(vec![(address, Manner::plain(address))], BoundSocket::open)?;
+        let hall = ListenerGroup::new(Plain::new(handler), drain, idle);
+        let plan = hall.plan(
+            vec![(address, ListenerOptions::plain(address))],
+            BoundSocket::open,
+        )?;
         let adopted = hall.adopt(plan);
         adopted.map_err(|source| ServerError::Sockets { source })?;
         let address = hall.addresses().first().copied().unwrap_or(address);
@@ -325,7 +328,7 @@ struct Leaving {
     hedgerow: Hedgerow,
     drain: Arc<Drain>,
     upgrade_server: Option<Arc<UpgradeServer>>,
-    asking: Asking,
+    asking: ReloadHandle,
     listener_set: Arc<ListenerSet>,
 }
 

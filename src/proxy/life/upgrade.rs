@@ -27,7 +27,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::{UnixListener, UnixStream as Asking};
+use tokio::net::{UnixListener, UnixStream as RoutedRequest};
 use tokio::time::timeout;
 
 const GREETING: &str = "hedgerow 1\n";
@@ -167,7 +167,7 @@ impl UpgradeServer {
 
     async fn hand_over<R: Future<Output = String>>(
         &self,
-        mut stream: Asking,
+        mut stream: RoutedRequest,
         before: &impl Fn(),
         reload: &impl Fn() -> R,
     ) -> io::Result<Asked> {

@@ -34,7 +34,7 @@ const FIRST: usize = 4 * 1024;
 const LONGEST: usize = 1 << 20;
 
 /// When a connection ends between two requests.
-pub(crate) struct Ends {
+pub(crate) struct Lifetime {
     /// After so many seconds without one.
     pub(crate) idle: u64,
     /// When this turns true.
@@ -50,7 +50,7 @@ pub(crate) struct Ends {
     pub(crate) _place: Option<Place>,
 }
 
-impl Ends {
+impl Lifetime {
     /// Notes that it ends because its client was too slow.
     pub(super) fn too_slow(&self, slow: Slow) {
         match &self.connection_limits {
@@ -81,7 +81,7 @@ async fn turn_away<S: IO>(stream: &mut Gathered<S>, answer: &[u8]) {
 }
 
 /// Serves HTTP/1.x until one of the two sides has enough.
-pub(crate) async fn serve<A, S>(mut stream: Box<Gathered<S>>, app: &Arc<A>, mut ends: Ends)
+pub(crate) async fn serve<A, S>(mut stream: Box<Gathered<S>>, app: &Arc<A>, mut ends: Lifetime)
 where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
@@ -139,7 +139,7 @@ fn bad_request() -> String {
 }
 
 /// The first bytes of the next request; nothing when there is none.
-async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Ends) -> Option<BytesMut> {
+async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Lifetime) -> Option<BytesMut> {
     let ahead = stream.next_request();
     let idle = Duration::from_secs(ends.idle);
     let connection_limits = ends.connection_limits.as_deref();

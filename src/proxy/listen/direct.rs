@@ -27,7 +27,7 @@ use crate::proxy::intake::intercept::Intake;
 use crate::proxy::intake::reply::has_body;
 use crate::proxy::limits::body_rate::Tempo;
 use crate::proxy::listen::gathered::Gathered;
-use crate::proxy::routes::Does;
+use crate::proxy::routes::RouteAction;
 use crate::proxy::Hedgerow;
 use crate::segment::Answer;
 use crate::site::head::is_plain;
@@ -92,7 +92,7 @@ impl Direct {
             drop(call);
             return Taken::Not(begun.into());
         };
-        let Does::Segment(segment) = &route.does else {
+        let RouteAction::Segment(segment) = &route.does else {
             drop(call);
             return Taken::Not(begun.into());
         };

@@ -15,7 +15,7 @@ use crate::plain::{Handler, Request, Response};
 use crate::proxy::acme::Acme;
 use crate::proxy::life::drain::Drain;
 use crate::proxy::listen::direct::Direct;
-use crate::proxy::listen::listening::{BoundSocket, Hall, Manner, Plan};
+use crate::proxy::listen::listening::{BoundSocket, ListenerGroup, ListenerOptions, Plan};
 use crate::proxy::listen::tls;
 use crate::proxy::operator::serve::Plain;
 use crate::proxy::site::Site;
@@ -27,9 +27,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// All listeners of a server.
 pub(crate) struct ListenerSet {
-    pub(crate) site: Arc<Hall<HttpProxy<Site>>>,
-    pub(crate) admin: Arc<Hall<Plain>>,
-    pub(crate) health: Arc<Hall<Plain>>,
+    pub(crate) site: Arc<ListenerGroup<HttpProxy<Site>>>,
+    pub(crate) admin: Arc<ListenerGroup<Plain>>,
+    pub(crate) health: Arc<ListenerGroup<Plain>>,
     acme: Arc<Acme>,
 }
 
@@ -46,14 +46,14 @@ impl ListenerSet {
         let lasting = &hedgerow.shared.lasting;
         let idle = lasting.idle_seconds;
         let plain = |handler| {
-            let hall = Hall::new(Plain::new(handler), Arc::clone(drain), idle);
+            let hall = ListenerGroup::new(Plain::new(handler), Arc::clone(drain), idle);
             Arc::new(hall)
         };
         let limits = Arc::clone(&lasting.connection_limits);
         let direct = Direct::new(hedgerow.clone());
         Self {
             site: Arc::new(
-                Hall::new(app, Arc::clone(drain), idle)
+                ListenerGroup::new(app, Arc::clone(drain), idle)
                     .bounded(limits)
                     .directly(direct),
             ),
@@ -77,7 +77,7 @@ impl ListenerSet {
         let listeners = config.listen.iter().map(|listener| {
             let secured = listener.tls.is_some();
             let acceptor = secured.then(|| tls::acceptor(listener.certificates(), &self.acme));
-            let manner = Manner {
+            let manner = ListenerOptions {
                 listener: listener.clone(),
                 tls: acceptor.transpose()?.map(Arc::new),
             };
@@ -85,7 +85,7 @@ impl ListenerSet {
         });
         let listeners = listeners.collect::<Result<Vec<_>, ServerError>>()?;
         let plainly = |address: Option<SocketAddr>| {
-            let doors = address.map(|address| (address, Manner::plain(address)));
+            let doors = address.map(|address| (address, ListenerOptions::plain(address)));
             doors.into_iter().collect()
         };
         Ok(Plans {

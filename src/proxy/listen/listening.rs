@@ -16,10 +16,10 @@ use pingora::services::Service;
 use tokio::runtime::Handle;
 
 use crate::config::Listener;
-use crate::proxy::life::drain::{Door, Drain};
+use crate::proxy::life::drain::{Drain, ListenerConnections};
 use crate::proxy::limits::connection_limits::ConnectionLimits;
 use crate::proxy::listen::direct::Direct;
-use crate::proxy::listen::reception::Reception;
+use crate::proxy::listen::reception::AcceptLoop;
 use crate::proxy::ServerError;
 
 /// Connections that the kernel keeps for us until we take them; it cuts this to its own limit.
@@ -27,12 +27,12 @@ const BACKLOG: i32 = 65_535;
 
 /// How connections are spoken to on an address: the options of its listener are looked up where they
 /// decide.
-pub(crate) struct Manner {
+pub(crate) struct ListenerOptions {
     pub(crate) listener: Listener,
     pub(crate) tls: Option<Arc<Acceptor>>,
 }
 
-impl Manner {
+impl ListenerOptions {
     /// Without TLS and without options.
     pub(crate) fn plain(address: SocketAddr) -> Self {
         Self {
@@ -71,7 +71,7 @@ impl BoundSocket {
 }
 
 /// An application of the framework behind doors of ours, which open and close while it serves.
-pub(crate) struct Hall<A> {
+pub(crate) struct ListenerGroup<A> {
     app: Arc<A>,
     drain: Arc<Drain>,
     idle: u64,
@@ -79,29 +79,29 @@ pub(crate) struct Hall<A> {
     connection_limits: Option<Arc<ConnectionLimits>>,
     /// What answers Segment's calls without the framework; nothing where none come in.
     direct: Option<Direct>,
-    doors: Mutex<Vec<Doorway>>,
+    doors: Mutex<Vec<OpenListener>>,
     /// Where its connections are served, once they are.
     runtime: OnceLock<Handle>,
 }
 
 /// One address of a hall.
-struct Doorway {
+struct OpenListener {
     /// As the configuration has it: its port may be 0.
     configured: SocketAddr,
     address: SocketAddr,
-    manner: Arc<ArcSwap<Manner>>,
-    state: DoorState,
+    manner: Arc<ArcSwap<ListenerOptions>>,
+    state: OpenState,
 }
 
-enum DoorState {
+enum OpenState {
     /// It listens, and here is its socket once more; connections wait until the server runs.
     Waiting(TcpListener, OwnedFd),
-    Open(Arc<Door>),
+    Open(Arc<ListenerConnections>),
     /// For a moment, between the two.
     Closed,
 }
 
-impl DoorState {
+impl OpenState {
     fn socket(&self) -> io::Result<OwnedFd> {
         match self {
             Self::Waiting(_, socket) => socket.try_clone(),
@@ -113,10 +113,10 @@ impl DoorState {
 
 /// What a hall is to have: what is there stays, what is new listens already.
 pub(crate) struct Plan {
-    doors: Vec<(SocketAddr, Manner, Option<BoundSocket>)>,
+    doors: Vec<(SocketAddr, ListenerOptions, Option<BoundSocket>)>,
 }
 
-impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
+impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
     /// A hall without doors. Connections may wait `idle` seconds for their next request.
     pub(crate) fn new(app: A, drain: Arc<Drain>, idle: u64) -> Self {
         Self {
@@ -162,7 +162,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
     /// The first address that cannot be listened on. Nothing has changed then.
     pub(crate) fn plan(
         &self,
-        wanted: Vec<(SocketAddr, Manner)>,
+        wanted: Vec<(SocketAddr, ListenerOptions)>,
         mut enter: impl FnMut(SocketAddr) -> io::Result<BoundSocket>,
     ) -> Result<Plan, ServerError> {
         let mut there: Vec<SocketAddr> = self.doors().iter().map(|door| door.configured).collect();
@@ -211,11 +211,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
                     continue;
                 }
             };
-            let mut door = Doorway {
+            let mut door = OpenListener {
                 configured,
                 address: bound_socket.address,
                 manner: Arc::new(ArcSwap::from_pointee(manner)),
-                state: DoorState::Waiting(bound_socket.listener, socket),
+                state: OpenState::Waiting(bound_socket.listener, socket),
             };
             if let Some(runtime) = self.runtime.get() {
                 self.open(&mut door, runtime);
@@ -224,7 +224,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
         }
         for gone in before {
             let address = gone.address;
-            if let DoorState::Open(door) = gone.state {
+            if let OpenState::Open(door) = gone.state {
                 log::info!("{address} is listened on no more: its connections end");
                 let drain = Arc::clone(&self.drain);
                 if let Some(runtime) = self.runtime.get() {
@@ -247,20 +247,20 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
     pub(crate) fn is_open(&self) -> bool {
         let doors = self.doors();
         let mut doors = doors.iter();
-        doors.all(|door| matches!(door.state, DoorState::Open(_)))
+        doors.all(|door| matches!(door.state, OpenState::Open(_)))
     }
 
-    fn open(&self, doorway: &mut Doorway, runtime: &Handle) {
-        let (listener, socket) = match std::mem::replace(&mut doorway.state, DoorState::Closed) {
-            DoorState::Waiting(listener, socket) => (listener, socket),
+    fn open(&self, doorway: &mut OpenListener, runtime: &Handle) {
+        let (listener, socket) = match std::mem::replace(&mut doorway.state, OpenState::Closed) {
+            OpenState::Waiting(listener, socket) => (listener, socket),
             open => {
                 doorway.state = open;
                 return;
             }
         };
         let door = self.drain.door(socket);
-        doorway.state = DoorState::Open(Arc::clone(&door));
-        let reception = Reception {
+        doorway.state = OpenState::Open(Arc::clone(&door));
+        let reception = AcceptLoop {
             app: Arc::clone(&self.app),
             manner: Arc::clone(&doorway.manner),
             door: Arc::clone(&door),
@@ -277,7 +277,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
         });
     }
 
-    fn doors(&self) -> MutexGuard<'_, Vec<Doorway>> {
+    fn doors(&self) -> MutexGuard<'_, Vec<OpenListener>> {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -285,11 +285,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
 /// A hall as a service of the framework.
 pub(crate) struct Listening<A> {
     name: &'static str,
-    hall: Arc<Hall<A>>,
+    hall: Arc<ListenerGroup<A>>,
 }
 
 impl<A> Listening<A> {
-    pub(crate) fn new(name: &'static str, hall: Arc<Hall<A>>) -> Self {
+    pub(crate) fn new(name: &'static str, hall: Arc<ListenerGroup<A>>) -> Self {
         Self { name, hall }
     }
 }

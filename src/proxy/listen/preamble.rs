@@ -10,7 +10,7 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What a plain connection begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Begins {
+pub(crate) enum Speaks {
     Http1,
     Http2,
 }
@@ -20,21 +20,21 @@ pub(crate) enum Begins {
 /// # Errors
 ///
 /// When it breaks off before that is known.
-pub(crate) async fn begins(stream: &mut L4Stream) -> io::Result<Begins> {
+pub(crate) async fn begins(stream: &mut L4Stream) -> io::Result<Speaks> {
     let mut read = Vec::with_capacity(PREFACE.len());
     let begins = loop {
         if read == PREFACE {
-            break Begins::Http2;
+            break Speaks::Http2;
         }
         if !PREFACE.starts_with(&read) {
-            break Begins::Http1;
+            break Speaks::Http1;
         }
         let mut piece = [0; PREFACE.len()];
         let room = piece.get_mut(read.len()..).unwrap_or_default();
         let came = stream.read(room).await?;
         read.extend_from_slice(room.get(..came).unwrap_or_default());
         if came == 0 {
-            break Begins::Http1;
+            break Speaks::Http1;
         }
     };
     stream.rewind(&read);

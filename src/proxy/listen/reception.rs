@@ -16,14 +16,14 @@ use tokio::time::{timeout, timeout_at, Instant};
 
 use crate::config::H2c;
 use crate::proxy::client::is_trusted;
-use crate::proxy::life::drain::{Connection, Door, Stage};
+use crate::proxy::life::drain::{Connection, ListenerConnections, Stage};
 use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
 use crate::proxy::listen::balancer::proxied;
-use crate::proxy::listen::connection::{self, Ends};
+use crate::proxy::listen::connection::{self, Lifetime};
 use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::gathered::Gathered;
-use crate::proxy::listen::listening::Manner;
-use crate::proxy::listen::preamble::{begins, Begins};
+use crate::proxy::listen::listening::ListenerOptions;
+use crate::proxy::listen::preamble::{begins, Speaks};
 use crate::proxy::listen::tls;
 use crate::proxy::operator::log_limit::LogLimit;
 use crate::proxy::operator::serve::accepted;
@@ -42,16 +42,16 @@ const HEAD: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where the connections of one door are received.
-pub(super) struct Reception<A> {
+pub(super) struct AcceptLoop<A> {
     pub(super) app: Arc<A>,
-    pub(super) manner: Arc<ArcSwap<Manner>>,
-    pub(super) door: Arc<Door>,
+    pub(super) manner: Arc<ArcSwap<ListenerOptions>>,
+    pub(super) door: Arc<ListenerConnections>,
     pub(super) idle: u64,
     pub(super) connection_limits: Option<Arc<ConnectionLimits>>,
     pub(super) direct: Option<Direct>,
 }
 
-impl<A: HttpServerApp + Send + Sync + 'static> Reception<A> {
+impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
     /// Takes connections until the door is closed.
     pub(super) async fn take(&self, listener: TcpListener) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -126,13 +126,13 @@ struct Arrival<A> {
 
 impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
     /// When it ends, if there is a place for a client at this address.
-    fn ends(&self, client: SocketAddr) -> Option<Ends> {
+    fn ends(&self, client: SocketAddr) -> Option<Lifetime> {
         let connection_limits = self.connection_limits.as_ref();
         let place = match connection_limits {
             None => None,
             Some(connection_limits) => Some(connection_limits.enter(client.ip())?),
         };
-        Some(Ends {
+        Some(Lifetime {
             idle: self.idle,
             closing: self.closing.clone(),
             leaving: self.leaving.clone(),
@@ -155,7 +155,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
         self,
         mut socket: TcpStream,
         peer: SocketAddr,
-        manner: Arc<Manner>,
+        manner: Arc<ListenerOptions>,
     ) {
         let client = match timeout(self.head(), proxied(&mut socket)).await {
             Ok(Ok(client)) => client.unwrap_or(peer),
@@ -178,15 +178,15 @@ impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
 /// One connection from its handshake to its end.
 async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     mut socket: L4Stream,
-    manner: Arc<Manner>,
+    manner: Arc<ListenerOptions>,
     app: Arc<A>,
     mut connection: Connection,
-    mut ends: Ends,
+    mut ends: Lifetime,
 ) {
     let head = ends.head;
     match &manner.tls {
         None => {
-            let mut speaks = Begins::Http1;
+            let mut speaks = Speaks::Http1;
             if manner.listener.h2c == H2c::On {
                 connection.ready();
                 match beginning(&mut socket, &mut ends).await {
@@ -211,9 +211,9 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                     true => {
                         let connection_limits = ends.connection_limits.clone();
                         let stream = stream.begun_within(PREFACE, head, connection_limits);
-                        speak(Box::new(stream), Begins::Http2, app, ends).await;
+                        speak(Box::new(stream), Speaks::Http2, app, ends).await;
                     }
-                    false => speak(Box::new(stream), Begins::Http1, app, ends).await,
+                    false => speak(Box::new(stream), Speaks::Http1, app, ends).await,
                 }
             }
             Ok(Err(error)) => {
@@ -236,21 +236,21 @@ fn proves_a_name(stream: &impl Ssl) -> bool {
 }
 
 /// Serves what is spoken on a stream until its end.
-async fn speak<A, S>(stream: Box<Gathered<S>>, speaks: Begins, app: Arc<A>, ends: Ends)
+async fn speak<A, S>(stream: Box<Gathered<S>>, speaks: Speaks, app: Arc<A>, ends: Lifetime)
 where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
 {
     match speaks {
-        Begins::Http2 => {
+        Speaks::Http2 => {
             app.process_new(stream, &ends.leaving).await;
         }
-        Begins::Http1 => connection::serve(stream, &app, ends).await,
+        Speaks::Http1 => connection::serve(stream, &app, ends).await,
     }
 }
 
 /// What a client without TLS begins with; nothing where it does not begin before it has to go.
-async fn beginning(socket: &mut L4Stream, ends: &mut Ends) -> Option<Begins> {
+async fn beginning(socket: &mut L4Stream, ends: &mut Lifetime) -> Option<Speaks> {
     let connection_limits = ends.connection_limits.clone();
     let sent_away = async {
         match &connection_limits {

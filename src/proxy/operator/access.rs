@@ -12,7 +12,7 @@ use crate::logging::ACCESS;
 use crate::site::trace::trace_id;
 
 use crate::proxy::intake::exchange::Exchange;
-use crate::proxy::intake::refusals::Asking;
+use crate::proxy::intake::refusals::RoutedRequest;
 use crate::proxy::serving::Serving;
 
 /// The methods that are named in a line; any other one is the client's own text.
@@ -55,7 +55,7 @@ impl Serving {
     pub(crate) fn ended(
         &self,
         through: &Through<'_>,
-        asking: Asking,
+        asking: RoutedRequest,
         answered: Answered,
         began: Instant,
     ) {

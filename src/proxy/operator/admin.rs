@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 
-use crate::admin::live::{Came, Live, Recording};
+use crate::admin::live::{Live, Recording, Visibility};
 use crate::admin::{
     Admin, Answers, Condition, ConfigState, Health, LastError, ProjectState, SpoolSize, SpoolState,
     Stalled, State, Trouble, Unready, SAMPLED_EVERY,
@@ -311,9 +311,9 @@ impl AdminPages {
     }
 }
 
-fn came(config: &Config) -> Came {
+fn came(config: &Config) -> Visibility {
     match config.mapping.privacy == Privacy::default() {
-        true => Came::Shown,
-        false => Came::Redacted,
+        true => Visibility::Shown,
+        false => Visibility::Redacted,
     }
 }

@@ -13,7 +13,7 @@ use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::BuildError;
 
-use super::doctor::ask::Asking;
+use super::doctor::ask::Probe;
 
 /// How long the other process may take.
 const TIMEOUTS: Timeouts = Timeouts {
@@ -78,7 +78,7 @@ pub async fn compare_with_running(
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| RunningError::Random(error.to_string()))?;
     let salt: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
-    let asking = Asking::new(url, Pools::default().of(url, None)?, TIMEOUTS);
+    let asking = Probe::new(url, Pools::default().of(url, None)?, TIMEOUTS);
     let bearer = token.map(Token::bearer);
     let fields = bearer
         .iter()

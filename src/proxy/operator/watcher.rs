@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::admin::live::{Live, Of, Outcome};
 use crate::admin::metrics::Timing;
 use crate::delivery::Refusal;
-use crate::rewrite::{Fate, Fault, Notice, Omission, Watch};
+use crate::rewrite::{Fault, MessageOutcome, Notice, Omission, Watch};
 
 use crate::proxy::operator::log_limit::LogLimit;
 
@@ -20,13 +20,13 @@ use crate::proxy::operator::log_limit::LogLimit;
 /// ```
 /// use std::sync::Arc;
 ///
-/// use hedgerow::{Config, Fate, Hedgerow, Observer};
+/// use hedgerow::{Config, Hedgerow, MessageOutcome, Observer};
 ///
 /// struct Refused;
 ///
 /// impl Observer for Refused {
-///     fn message(&self, came: &[u8], fate: Fate<'_>) {
-///         if let Fate::Refused(fault) = fate {
+///     fn message(&self, came: &[u8], fate: MessageOutcome<'_>) {
+///         if let MessageOutcome::Refused(fault) = fate {
 ///             eprintln!("{} bytes became no event: {}", came.len(), fault.code());
 ///         }
 ///     }
@@ -39,7 +39,7 @@ use crate::proxy::operator::log_limit::LogLimit;
 pub trait Observer: Send + Sync {
     /// One message: its bytes as they came, and the event it became or why it became none. One that
     /// PostHog itself refuses is shown once more, as the event that it had become.
-    fn message(&self, came: &[u8], fate: Fate<'_>);
+    fn message(&self, came: &[u8], fate: MessageOutcome<'_>);
 }
 
 /// How many messages there were since the start.
@@ -219,11 +219,11 @@ impl Watcher<'_> {
             live.refused_by_posthog(self.project, event, refusal);
         }
         if let Some(observer) = self.observer {
-            observer.message(event, Fate::Refused(fault));
+            observer.message(event, MessageOutcome::Refused(fault));
         }
     }
 
-    fn show(&mut self, index: usize, came: &[u8], fate: Fate<'_>) {
+    fn show(&mut self, index: usize, came: &[u8], fate: MessageOutcome<'_>) {
         if let Some(live) = self.live {
             let of = Of {
                 project: self.project,
@@ -247,13 +247,13 @@ impl Watcher<'_> {
 }
 
 impl Watch for Watcher<'_> {
-    fn message(&mut self, index: usize, came: &[u8], fate: Fate<'_>) {
+    fn message(&mut self, index: usize, came: &[u8], fate: MessageOutcome<'_>) {
         self.seen += 1;
         match fate {
-            Fate::Event(_) => {
+            MessageOutcome::Event(_) => {
                 self.counters.events.fetch_add(1, Ordering::Relaxed);
             }
-            Fate::LeftOut(omission) => {
+            MessageOutcome::LeftOut(omission) => {
                 self.counters.left_out.count(omission.code());
                 if omission == Omission::Integrations
                     && self.log_limit.first(self.project, omission.code())
@@ -267,7 +267,7 @@ impl Watch for Watcher<'_> {
                     );
                 }
             }
-            Fate::Refused(fault) => {
+            MessageOutcome::Refused(fault) => {
                 self.fault = Some(fault);
                 let code = fault.code();
                 self.counters.refused.count(code);

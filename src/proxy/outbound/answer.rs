@@ -90,9 +90,9 @@ pub(crate) fn parse(received: &[u8], fields: Fields) -> Result<Option<Parsed>, N
         .code
         .and_then(|code| StatusCode::from_u16(code).ok());
     let mut head = Head::new(status.ok_or(NotHttp)?);
-    let mut framing = Said {
+    let mut framing = HeadFraming {
         minor: response.version.unwrap_or(0),
-        ..Said::default()
+        ..HeadFraming::default()
     };
     for line in &*response.headers {
         framing.note(line.name, line.value)?;
@@ -112,7 +112,7 @@ pub(crate) fn parse(received: &[u8], fields: Fields) -> Result<Option<Parsed>, N
 
 /// What a head says about its body and its connection.
 #[derive(Debug, Default)]
-struct Said {
+struct HeadFraming {
     minor: u8,
     length: Option<u64>,
     coded: bool,
@@ -121,7 +121,7 @@ struct Said {
     keep: bool,
 }
 
-impl Said {
+impl HeadFraming {
     fn note(&mut self, name: &str, value: &[u8]) -> Result<(), NotHttp> {
         let words = || value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
         if name.eq_ignore_ascii_case(header::CONTENT_LENGTH.as_str()) {

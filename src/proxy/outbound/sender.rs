@@ -80,20 +80,20 @@ impl Traffic {
 
 /// What became of a whole batch, and how PostHog put it.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct BatchAnswer {
     pub(crate) verdict: Verdict,
     /// The beginning of an answer that is no yes.
     pub(crate) words: String,
 }
 
-impl Said {
+impl BatchAnswer {
     /// The same as the delivery sees it.
     pub(crate) fn for_delivery(&self) -> delivery::Verdict {
         self.verdict.for_delivery(&self.words)
     }
 }
 
-impl From<Verdict> for Said {
+impl From<Verdict> for BatchAnswer {
     fn from(verdict: Verdict) -> Self {
         Self {
             verdict,
@@ -200,14 +200,19 @@ impl Destination {
         batch: &Bytes,
         encoding: Encoding,
         client: Option<IpAddr>,
-    ) -> Said {
+    ) -> BatchAnswer {
         let began = Instant::now();
         let said = self.exchange(batch, encoding, client).await;
         self.traffic.note(began, batch.len());
         said
     }
 
-    async fn exchange(&self, batch: &Bytes, encoding: Encoding, client: Option<IpAddr>) -> Said {
+    async fn exchange(
+        &self,
+        batch: &Bytes,
+        encoding: Encoding,
+        client: Option<IpAddr>,
+    ) -> BatchAnswer {
         let _place = match self.place(&self.whole).await {
             Ok(place) => place,
             Err(trouble) => return Verdict::Unreachable(trouble).into(),
@@ -306,7 +311,7 @@ fn on_behalf_of(client: Option<&str>) -> Option<(&'static str, &str)> {
 }
 
 /// What PostHog says in its answer.
-async fn said(answering: Answering<'_>) -> Said {
+async fn said(answering: Answering<'_>) -> BatchAnswer {
     let verdict = verdict(&answering.head);
     let kept = match verdict {
         Verdict::Accepted => 0,
@@ -316,7 +321,7 @@ async fn said(answering: Answering<'_>) -> Said {
         Ok((words, _)) => words,
         Err(_) => Vec::new(),
     };
-    Said {
+    BatchAnswer {
         verdict,
         words: String::from_utf8_lossy(&words).into_owned(),
     }

@@ -21,7 +21,7 @@ pub struct Context {
     pub(super) site_state: Arc<SiteState>,
     /// Who asks, once its head has been looked at.
     pub(super) caller: Option<Caller>,
-    pub(super) way: Way,
+    pub(super) way: Target,
     /// What an answer of our own to it was, in the place of an upstream's.
     pub(super) answered: Option<Answered>,
     pub(super) upstream: Answering,
@@ -44,7 +44,7 @@ pub(super) enum Answering {
 
 /// Where a request goes.
 #[derive(Debug, Default)]
-pub(super) enum Way {
+pub(super) enum Target {
     #[default]
     Nowhere,
     /// To the site's own servers.
@@ -76,8 +76,8 @@ impl std::fmt::Debug for Context {
 impl Context {
     pub(super) fn servers(&self) -> Option<&Arc<Servers>> {
         match &self.way {
-            Way::Origin(_, servers) => Some(servers),
-            Way::PostHog(..) | Way::Nowhere | Way::Answered => None,
+            Target::Origin(_, servers) => Some(servers),
+            Target::PostHog(..) | Target::Nowhere | Target::Answered => None,
         }
     }
 }

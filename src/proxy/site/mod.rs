@@ -32,12 +32,12 @@ use crate::proxy::first_party::posthog::{self, Step};
 use crate::proxy::intake::body::{end_when_idle, end_when_stuck, linger};
 use crate::proxy::intake::exchange::{authority, Framed, Wire};
 use crate::proxy::intake::intercept::Intake;
-use crate::proxy::intake::refusals::{of_head, Asking};
+use crate::proxy::intake::refusals::{of_head, RoutedRequest};
 use crate::proxy::intake::reply;
 use crate::proxy::life::reload::keep_fixed;
 use crate::proxy::limits::rates::Pace;
 use crate::proxy::outbound::CONNECTS;
-use crate::proxy::routes::Does;
+use crate::proxy::routes::RouteAction;
 use crate::proxy::site::origin::{inject_into, Balancer};
 use crate::proxy::{BuildError, Hedgerow};
 use crate::site::claims::Underscores;
@@ -45,7 +45,7 @@ use crate::site::claims::Underscores;
 pub(in crate::proxy) use answers::head;
 use answers::{page, status};
 pub use context::Context;
-use context::{Answering, PageState, Way};
+use context::{Answering, PageState, Target};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
 pub(in crate::proxy) use site_state::SiteState;
 use site_state::To;
@@ -137,7 +137,7 @@ impl ProxyHttp for Site {
             speed: BodySpeed::new(site_state.serving.config.limits.body_rate),
             site_state,
             caller: None,
-            way: Way::default(),
+            way: Target::default(),
             answered: None,
             upstream: Answering::Well,
             addresses: None,
@@ -159,9 +159,14 @@ impl ProxyHttp for Site {
         end_when_stuck(session, serving.lasting.unread);
         if let Err(fault) = answers::head(session).check() {
             log::debug!("a request was refused for its head: {fault:?}");
-            serving.answered(session.req_header(), Asking::NOTHING, of_head(fault), None);
+            serving.answered(
+                session.req_header(),
+                RoutedRequest::NOTHING,
+                of_head(fault),
+                None,
+            );
             answers::refuse_head(session, fault).await?;
-            context.ended(session, Asking::NOTHING, of_head(fault));
+            context.ended(session, RoutedRequest::NOTHING, of_head(fault));
             return Ok(true);
         }
         if let Some(answer) = challenges::asked(serving, session).await {
@@ -179,7 +184,7 @@ impl ProxyHttp for Site {
             return context.nowhere(session).await;
         };
         let tail_at = path.len() - tail.len();
-        if let Does::Segment(segment) = &route.does {
+        if let RouteAction::Segment(segment) = &route.does {
             let intake = Intake::new(serving, segment, route.number);
             let mut exchange = Framed::new(session, serving);
             // Boxed: what is proxied goes without the room that this needs.
@@ -201,7 +206,7 @@ impl ProxyHttp for Site {
                     context.ended(session, asking, answered);
                     return Ok(true);
                 }
-                context.way = Way::Origin(Arc::clone(route), Arc::clone(servers));
+                context.way = Target::Origin(Arc::clone(route), Arc::clone(servers));
                 Ok(false)
             }
             Some(To::PostHog(passed)) => {
@@ -209,7 +214,7 @@ impl ProxyHttp for Site {
                 let lasting = &serving.lasting;
                 let pace = lasting.rates.of_client(&serving.config, caller.address);
                 if pace == Pace::TooFast {
-                    context.way = Way::Answered;
+                    context.way = Target::Answered;
                     serving.answered(session.req_header(), asking, Answered::ClientRate, None);
                     answers::too_many(session).await?;
                     context.ended(session, asking, Answered::ClientRate);
@@ -220,11 +225,12 @@ impl ProxyHttp for Site {
                     Step::Pass(passing) => {
                         // A page that closes has sent its last events all the same.
                         session.set_abort_on_close(false);
-                        context.way = Way::PostHog(Arc::clone(route), Arc::clone(passed), passing);
+                        context.way =
+                            Target::PostHog(Arc::clone(route), Arc::clone(passed), passing);
                         Ok(false)
                     }
                     Step::Answer(answer) => {
-                        context.way = Way::Answered;
+                        context.way = Target::Answered;
                         let answered = Answered::of_status(answer.status().as_u16());
                         serving.answered(session.req_header(), asking, answered, None);
                         reply::write(session, answer).await?;
@@ -248,7 +254,7 @@ impl ProxyHttp for Site {
                 "there is no address to connect to",
             )
         };
-        if let Way::PostHog(_, passed, _) = &context.way {
+        if let Target::PostHog(_, passed, _) = &context.way {
             let known = passed.upstream.addresses().await.map_err(|_| nowhere())?;
             let address = passed.upstream.pick(&known, &context.tried);
             context.addresses = Some(known);
@@ -272,7 +278,7 @@ impl ProxyHttp for Site {
     ) -> Result<()> {
         if let Some(body) = body.as_ref() {
             context.body = context.body.saturating_add(body.len());
-            if matches!(context.way, Way::PostHog(..)) && context.body > posthog::BODY {
+            if matches!(context.way, Target::PostHog(..)) && context.body > posthog::BODY {
                 let status = ErrorType::HTTPStatus(413);
                 return Err(Error::explain(status, "a body over 64 MB").into_down());
             }
@@ -297,7 +303,7 @@ impl ProxyHttp for Site {
         context.body = 0;
         context.speed = BodySpeed::new(context.site_state.serving.config.limits.body_rate);
         say_length_once(request)?;
-        if let Way::PostHog(_, passed, passing) = &context.way {
+        if let Target::PostHog(_, passed, passing) = &context.way {
             let client = context.caller.and_then(|caller| caller.shown);
             return passed.request(passing, request, client);
         }
@@ -336,7 +342,7 @@ impl ProxyHttp for Site {
             let why = "the server changed the protocol unasked";
             return Err(Error::explain(status, why).into_up());
         }
-        if let Way::PostHog(_, passed, passing) = &context.way {
+        if let Target::PostHog(_, passed, passing) = &context.way {
             passed.clean(passing, response)?;
         }
         if let Some(server) = &context.server {
@@ -389,8 +395,8 @@ impl ProxyHttp for Site {
         }
         // PostHog knows an event again by its id, so its POSTs may be repeated over a new
         // connection when the pooled one was closed by the other end.
-        let repeatable =
-            matches!(context.way, Way::PostHog(..)) || session.req_header().method.is_idempotent();
+        let repeatable = matches!(context.way, Target::PostHog(..))
+            || session.req_header().method.is_idempotent();
         if repeatable && !session.as_ref().retry_buffer_truncated() {
             error.retry.decide_reuse(client_reused);
         } else {
@@ -424,7 +430,7 @@ impl ProxyHttp for Site {
         context: &mut Context,
     ) -> FailToProxy {
         let mut code = status(error);
-        if matches!((code, &context.way), (408, Way::PostHog(..))) {
+        if matches!((code, &context.way), (408, Target::PostHog(..))) {
             // Chromium itself repeats 408 at once (segment-tracking 1.5).
             code = 503;
             context.answered = Some(Answered::SlowBody);
@@ -437,7 +443,7 @@ impl ProxyHttp for Site {
         } else if code > 0 {
             context.count(session, code);
             session.set_keepalive(None);
-            let written = if matches!(context.way, Way::PostHog(..)) {
+            let written = if matches!(context.way, Target::PostHog(..)) {
                 // posthog-js tries again after these (posthog-ingestion 6.5).
                 code = if code == 504 { 503 } else { code };
                 let code = http::StatusCode::from_u16(code).unwrap_or_default();
@@ -460,7 +466,7 @@ impl ProxyHttp for Site {
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
         context.relayed(session);
         // Recordings are large, and PostHog says no to a large one before it has ended.
-        if matches!(context.way, Way::PostHog(..) | Way::Answered) {
+        if matches!(context.way, Target::PostHog(..) | Target::Answered) {
             // A client that expects a word first reads before it sends.
             let waits = context.body == 0 && session.get_header(http::header::EXPECT).is_some();
             if !waits {

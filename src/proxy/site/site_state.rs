@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, SiteHost};
 use crate::proxy::first_party::posthog::Passed;
 use crate::proxy::outbound::upstream::Timeouts;
-use crate::proxy::routes::Does;
+use crate::proxy::routes::RouteAction;
 use crate::proxy::serving::Serving;
 use crate::proxy::site::origin::{Balancer, Servers};
 use crate::proxy::BuildError;
@@ -73,8 +73,8 @@ impl SiteState {
                 .as_ref()
                 .and_then(|named| named.get(compiled.name.as_str()));
             let to = match (&compiled.does, &route.action) {
-                (Does::PostHog(passed), _) => Some(To::PostHog(Arc::clone(passed))),
-                (Does::Origin, Action::Origin(origin)) => {
+                (RouteAction::PostHog(passed), _) => Some(To::PostHog(Arc::clone(passed))),
+                (RouteAction::Origin, Action::Origin(origin)) => {
                     let page = match &origin.inject {
                         None => None,
                         Some(path) => Some(page_of(config, path, route.host.as_ref(), origin)?),

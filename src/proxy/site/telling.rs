@@ -7,19 +7,19 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::admin::{Answered, Asked};
-use crate::proxy::intake::refusals::Asking;
+use crate::proxy::intake::refusals::RoutedRequest;
 use crate::proxy::operator::access::Through;
 use crate::proxy::outbound::recovery::spoken;
 
 use super::answers::page;
-use super::context::{Answering, Context, Way};
+use super::context::{Answering, Context, Target};
 use super::route_health::RouteRecovered;
 use super::site_state::SiteRoute;
 
 impl Context {
     /// Answers a request that no route has.
     pub(super) async fn nowhere(&self, session: &mut Session) -> Result<bool> {
-        let (asking, answered) = (Asking::NOTHING, Answered::NoRoute);
+        let (asking, answered) = (RoutedRequest::NOTHING, Answered::NoRoute);
         let serving = &self.site_state.serving;
         serving.answered(session.req_header(), asking, answered, None);
         page(session, 404).await?;
@@ -87,7 +87,7 @@ impl Context {
     }
 
     /// Notes the end of a request that was answered from here.
-    pub(super) fn ended(&self, session: &Session, asking: Asking, answered: Answered) {
+    pub(super) fn ended(&self, session: &Session, asking: RoutedRequest, answered: Answered) {
         let serving = &self.site_state.serving;
         serving.ended(&Through::session(session, 0), asking, answered, self.began);
     }
@@ -135,7 +135,7 @@ fn fault(kind: &ErrorType) -> &'static str {
     }
 }
 
-impl Way {
+impl Target {
     /// What is behind the route, for the log.
     fn servers(&self) -> String {
         match self {
@@ -162,7 +162,7 @@ impl Way {
     }
 
     /// The same, and what it asks for.
-    pub(super) fn asking(&self) -> Option<Asking> {
+    pub(super) fn asking(&self) -> Option<RoutedRequest> {
         match self {
             Self::Origin(route, _) => Some(route.asking(Asked::Site)),
             Self::PostHog(route, ..) => Some(route.asking(Asked::PostHog)),
@@ -173,8 +173,8 @@ impl Way {
 
 impl SiteRoute {
     /// A request on it that asks for this.
-    pub(super) fn asking(&self, asked: Asked) -> Asking {
-        Asking {
+    pub(super) fn asking(&self, asked: Asked) -> RoutedRequest {
+        RoutedRequest {
             route: Some(self.number),
             asked,
         }

@@ -22,7 +22,7 @@ use crate::delivery::{
 };
 use crate::posthog::{Batch, Envelope, Outline};
 
-use crate::proxy::intake::verdict::{Then, Verdict};
+use crate::proxy::intake::verdict::{Fallback, Verdict};
 use crate::proxy::operator::log_limit::LogLimit;
 use crate::proxy::outbound::recovery::spoken;
 use crate::proxy::outbound::sender::Destination;
@@ -60,7 +60,7 @@ pub(crate) struct Backlog {
     opened: Leadership,
     carrier: Arc<Carrier>,
     settings: ReplaySettings,
-    replay: Mutex<Course>,
+    replay: Mutex<ReplayState>,
     begun: AtomicBool,
     /// Whether it is the first by now.
     first: Arc<AtomicBool>,
@@ -69,7 +69,7 @@ pub(crate) struct Backlog {
 }
 
 /// Where the replay is in its life.
-enum Course {
+enum ReplayState {
     NotBegun,
     Running(Replay),
     Stopped,
@@ -143,7 +143,7 @@ impl Backlog {
                 longest_delivery: longest,
                 ..ReplaySettings::default()
             },
-            replay: Mutex::new(Course::NotBegun),
+            replay: Mutex::new(ReplayState::NotBegun),
             begun: AtomicBool::new(false),
             first: Arc::default(),
             waiting: Mutex::new(None),
@@ -224,11 +224,11 @@ impl Backlog {
             return;
         }
         let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Course::NotBegun = *replay {
+        if let ReplayState::NotBegun = *replay {
             self.follow();
             let upstream: Arc<dyn Upstream> = Arc::clone(&self.carrier) as _;
             let delivery = Arc::clone(&self.delivery);
-            *replay = Course::Running(Replay::start(delivery, upstream, self.settings));
+            *replay = ReplayState::Running(Replay::start(delivery, upstream, self.settings));
         }
         self.begun.store(true, Ordering::Relaxed);
     }
@@ -238,9 +238,9 @@ impl Backlog {
         self.begun.store(true, Ordering::Relaxed);
         let course = {
             let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *replay, Course::Stopped)
+            std::mem::replace(&mut *replay, ReplayState::Stopped)
         };
-        if let Course::Running(replay) = course {
+        if let ReplayState::Running(replay) = course {
             replay.stop().await;
         }
         self.follow_no_more();
@@ -316,7 +316,7 @@ impl ProjectSpool {
             }
             let log_limit = &self.backlog.carrier.log_limit;
             said.verdict
-                .report(destination.project(), log_limit, Then::Kept);
+                .report(destination.project(), log_limit, Fallback::Spooled);
         }
         // Boxed: PostHog nearly always takes it.
         Box::pin(self.keep(events())).await
@@ -385,7 +385,7 @@ impl Upstream for Carrier {
         if let delivery::Verdict::TryLater { .. } = verdict {
             let log_limit = &self.log_limit;
             said.verdict
-                .report(destination.project(), log_limit, Then::Kept);
+                .report(destination.project(), log_limit, Fallback::Spooled);
         }
         verdict
     }

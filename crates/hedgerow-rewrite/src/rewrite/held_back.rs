@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Fate, Notice, Verdict, Watch};
+use super::{MessageOutcome, Notice, Verdict, Watch};
 use crate::posthog::Batch;
 
 /// Something to be told.
@@ -12,7 +12,7 @@ enum Told {
         index: usize,
         /// Where it stands in the body.
         came: Range<usize>,
-        fate: HeldFate,
+        fate: HeldOutcome,
     },
     SixthGroupType(String),
     Other(Notice<'static>),
@@ -20,7 +20,7 @@ enum Told {
 
 /// What became of a message.
 #[derive(Debug)]
-pub(super) enum HeldFate {
+pub(super) enum HeldOutcome {
     /// An event, which stands here in the batch.
     Event(Range<usize>),
     Verdict(Verdict),
@@ -31,7 +31,7 @@ pub(super) enum HeldFate {
 pub(super) struct HeldBack(Vec<Told>);
 
 impl HeldBack {
-    pub(super) fn message(&mut self, index: usize, came: Range<usize>, fate: HeldFate) {
+    pub(super) fn message(&mut self, index: usize, came: Range<usize>, fate: HeldOutcome) {
         self.0.push(Told::Message { index, came, fate });
     }
 
@@ -55,8 +55,8 @@ impl HeldBack {
             match told {
                 Told::Message { index, came, fate } => {
                     let fate = match fate {
-                        HeldFate::Event(event) => Fate::Event(batch.bytes(event)),
-                        HeldFate::Verdict(verdict) => verdict.fate(),
+                        HeldOutcome::Event(event) => MessageOutcome::Event(batch.bytes(event)),
+                        HeldOutcome::Verdict(verdict) => verdict.fate(),
                     };
                     watch.message(index, body(came), fate);
                 }

@@ -55,7 +55,7 @@ use std::net::IpAddr;
 
 pub use flow::{is_batch, Flow, Pulled, Rewrite, Rewriter, WrittenKey};
 pub use mapping::*;
-pub use outcome::{Fate, Fault, Notice, Omission, RewriteError, Watch};
+pub use outcome::{Fault, MessageOutcome, Notice, Omission, RewriteError, Watch};
 pub use privacy::{Privacy, Signals};
 pub use session::SessionKeeper;
 pub use time::Timestamp;

@@ -8,7 +8,7 @@ use crate::segment::Kind;
 /// Sees each message as it came and what became of it.
 pub trait Watch {
     /// Called once for each message of a body, in order, counted from 0.
-    fn message(&mut self, index: usize, came: &[u8], fate: Fate<'_>);
+    fn message(&mut self, index: usize, came: &[u8], fate: MessageOutcome<'_>);
 
     /// Called before [`message`](Self::message) with the same index, for a message that became an
     /// event, where [`Rewrite::explain`](super::Rewrite::explain) has been asked for: a JSON object
@@ -64,12 +64,12 @@ impl Notice<'_> {
 
 /// No observer.
 impl Watch for () {
-    fn message(&mut self, _: usize, _: &[u8], _: Fate<'_>) {}
+    fn message(&mut self, _: usize, _: &[u8], _: MessageOutcome<'_>) {}
 }
 
 /// What became of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate<'a> {
+pub enum MessageOutcome<'a> {
     /// It left as this PostHog event (JSON text).
     Event(&'a [u8]),
     /// It was left out on purpose; nothing is wrong with it.
@@ -206,10 +206,10 @@ impl From<Fault> for Verdict {
 }
 
 impl Verdict {
-    pub(super) fn fate(self) -> Fate<'static> {
+    pub(super) fn fate(self) -> MessageOutcome<'static> {
         match self {
-            Self::LeftOut(omission) => Fate::LeftOut(omission),
-            Self::Refused(fault) => Fate::Refused(fault),
+            Self::LeftOut(omission) => MessageOutcome::LeftOut(omission),
+            Self::Refused(fault) => MessageOutcome::Refused(fault),
         }
     }
 }

@@ -10,8 +10,8 @@ mod values;
 use std::sync::Arc;
 
 use hedgerow_rewrite::rewrite::{
-    Arrival, Bookkeeping, Bounds, ContextTraits, Fate, GroupTypeFrom, Integrations, Mapping,
-    PersonProfiles, Pulled, Recipient, Rewriter, SameAnonymousId, Timestamp, Watch,
+    Arrival, Bookkeeping, Bounds, ContextTraits, GroupTypeFrom, Integrations, Mapping,
+    MessageOutcome, PersonProfiles, Pulled, Recipient, Rewriter, SameAnonymousId, Timestamp, Watch,
 };
 use hedgerow_rewrite::{ApiKey, Batch, Call, Envelope, Kind};
 use serde_json::Value;
@@ -56,12 +56,14 @@ enum Got {
     Stays(String),
 }
 
-fn fate_differs(expected: &oracle::Fate, got: &Got) -> Option<String> {
+fn fate_differs(expected: &oracle::MessageOutcome, got: &Got) -> Option<String> {
     match (expected, got) {
-        (oracle::Fate::Stays(reasons), Got::Stays(reason)) if reasons.contains(reason.as_str()) => {
+        (oracle::MessageOutcome::Stays(reasons), Got::Stays(reason))
+            if reasons.contains(reason.as_str()) =>
+        {
             None
         }
-        (oracle::Fate::Event(expected), Got::Event(got)) => event_differs(expected, got),
+        (oracle::MessageOutcome::Event(expected), Got::Event(got)) => event_differs(expected, got),
         _ => Some(format!("{got:?}, expected {expected:?}")),
     }
 }
@@ -132,12 +134,12 @@ fn same(left: &Value, right: &Value) -> bool {
 struct Fates(Vec<Option<String>>);
 
 impl Watch for Fates {
-    fn message(&mut self, index: usize, _: &[u8], fate: Fate<'_>) {
+    fn message(&mut self, index: usize, _: &[u8], fate: MessageOutcome<'_>) {
         assert_eq!(index, self.0.len(), "messages come in order");
         self.0.push(match fate {
-            Fate::Event(_) => None,
-            Fate::LeftOut(omission) => Some(omission.code().to_owned()),
-            Fate::Refused(fault) => Some(fault.code().to_owned()),
+            MessageOutcome::Event(_) => None,
+            MessageOutcome::LeftOut(omission) => Some(omission.code().to_owned()),
+            MessageOutcome::Refused(fault) => Some(fault.code().to_owned()),
         });
     }
 }

@@ -16,7 +16,7 @@ use crate::proxy::outbound::{Client, Connections, Fields, Head, Request, Templat
 const LIMIT: usize = 8 << 20;
 
 /// A host that is asked.
-pub(in crate::proxy::operator) struct Asking {
+pub(in crate::proxy::operator) struct Probe {
     client: Client,
     authority: String,
     base_path: String,
@@ -35,7 +35,7 @@ impl Answer {
     }
 }
 
-impl Asking {
+impl Probe {
     pub(in crate::proxy::operator) fn new(
         host: &Host,
         connections: Arc<Connections>,

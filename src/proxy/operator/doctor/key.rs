@@ -8,7 +8,7 @@ use crate::config::{Config, Project};
 use crate::doctor::{self, Finding, Known};
 use crate::posthog::Host;
 
-use super::ask::Asking;
+use super::ask::Probe;
 use super::timeouts;
 use crate::proxy::outbound::pools::Pools;
 
@@ -49,7 +49,7 @@ async fn known(project: &Project, host: &Host, config: &Config) -> Option<Known>
     }
     let authorities = project.ca_file.as_ref().map(|file| file.path.as_path());
     let connections = Pools::default().of(host, authorities).ok()?;
-    let asking = Asking::new(host, connections, timeouts(config));
+    let asking = Probe::new(host, connections, timeouts(config));
     let path = format!("/array/{key}/config");
     let answer = asking.ask("GET", &path, &[], Bytes::new()).await.ok()?;
     match answer.head.status.as_u16() {

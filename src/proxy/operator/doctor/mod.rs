@@ -25,7 +25,7 @@ use crate::proxy::intake::verdict::{Trouble, Verdict};
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::random_bits;
-use ask::Asking;
+use ask::Probe;
 
 pub use key::unknown_keys;
 
@@ -142,7 +142,7 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
             return vec![Finding::bad(tls, error.to_string(), advice)];
         }
     };
-    let asking = Asking::new(&project.host, Arc::clone(&connections), timeouts(config));
+    let asking = Probe::new(&project.host, Arc::clone(&connections), timeouts(config));
     let event = json!({
         "event": TEST_EVENT,
         "uuid": uuid(),

@@ -12,7 +12,7 @@ use crate::posthog::Host;
 use crate::segment::WriteKeys;
 use crate::site::Layout;
 
-use super::ask::{Answer, Asking};
+use super::ask::{Answer, Probe};
 use super::{timeouts, uuid, TEST_EVENT};
 use crate::proxy::outbound::pools::Pools;
 
@@ -34,7 +34,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
             return vec![Finding::bad(ABOUT, error.to_string(), advice)];
         }
     };
-    let asking = Asking::new(url, connections, timeouts(config));
+    let asking = Probe::new(url, connections, timeouts(config));
     let track = format!("{}/t", layout.calls_path());
     let address = format!("{url}{track}");
     // No message: nothing but Hedgerow has an answer of this kind, and nothing is delivered.
@@ -126,7 +126,7 @@ fn installation(config: &Config, url: &Host) -> Option<(Layout, Option<String>)>
 /// The address that Hedgerow saw, read where its live view is. One event goes to PostHog.
 async fn came_from(
     config: &Config,
-    outside: &Asking,
+    outside: &Probe,
     track: &str,
     key: Option<&str>,
 ) -> Option<String> {
@@ -139,7 +139,7 @@ async fn came_from(
     }
     let host: Host = format!("http://{admin}").parse().ok()?;
     let connections = Pools::default().of(&host, None).ok()?;
-    let live = Asking::new(&host, connections, timeouts(config));
+    let live = Probe::new(&host, connections, timeouts(config));
     let bearer = match &config.live {
         LiveView::Off => return None,
         LiveView::Open => None,

@@ -8,8 +8,8 @@ use serde_json::{json, Map, Value as Json};
 use super::super::plan::Plan;
 use super::super::write::{write_event, WriteBuffers};
 use super::super::{
-    Arrival, Bounds, Fate, Flow, Mapping, Mode, Notice, Omission, Pulled, Recipient, Rewriter,
-    Timestamp, Watch,
+    Arrival, Bounds, Flow, Mapping, MessageOutcome, Mode, Notice, Omission, Pulled, Recipient,
+    Rewriter, Timestamp, Watch,
 };
 use super::*;
 use crate::posthog::{ApiKey, Batch, Envelope};
@@ -113,11 +113,13 @@ fn same(left: &Json, right: &Json) -> bool {
 struct Seen(Vec<String>);
 
 impl Watch for Seen {
-    fn message(&mut self, index: usize, _: &[u8], fate: Fate<'_>) {
+    fn message(&mut self, index: usize, _: &[u8], fate: MessageOutcome<'_>) {
         match fate {
-            Fate::Event(_) => {}
-            Fate::LeftOut(omission) => self.0.push(format!("{index} {}", omission.code())),
-            Fate::Refused(fault) => self.0.push(format!("{index} {}", fault.code())),
+            MessageOutcome::Event(_) => {}
+            MessageOutcome::LeftOut(omission) => {
+                self.0.push(format!("{index} {}", omission.code()))
+            }
+            MessageOutcome::Refused(fault) => self.0.push(format!("{index} {}", fault.code())),
         }
     }
 

@@ -5,9 +5,9 @@ use std::ops::Range;
 use super::super::body::Next;
 use super::super::convert::{Converted, Extent, Gathered, Request, Shared, Unreadable};
 use super::super::explain::Trace;
-use super::super::held_back::HeldFate;
+use super::super::held_back::HeldOutcome;
 use super::super::normalise::{Naming, SentAt};
-use super::super::{Fate, Fault, Notice, RewriteError, Verdict, Watch};
+use super::super::{Fault, MessageOutcome, Notice, RewriteError, Verdict, Watch};
 use super::{Found, Heads, Pulled, Rewrite, Step};
 use crate::posthog::{Batch, Keep};
 use crate::segment::Call;
@@ -53,7 +53,7 @@ impl Rewrite {
                     return Ok(Step::Pulled(Pulled::Done));
                 }
                 Found::Next(Next::TooLarge) => {
-                    watch.message(self.index, b"", Fate::Refused(Fault::TooLarge));
+                    watch.message(self.index, b"", MessageOutcome::Refused(Fault::TooLarge));
                     self.refused += 1;
                     self.index += 1;
                 }
@@ -183,13 +183,13 @@ impl Rewrite {
             }
             if provisional {
                 let fate = match verdict {
-                    None => HeldFate::Event(before..out.len()),
-                    Some(verdict) => HeldFate::Verdict(*verdict),
+                    None => HeldOutcome::Event(before..out.len()),
+                    Some(verdict) => HeldOutcome::Verdict(*verdict),
                 };
                 held_back.message(index, range.start..range.start + length, fate);
             } else {
                 let fate = match verdict {
-                    None => Fate::Event(out.get(before..).unwrap_or_default()),
+                    None => MessageOutcome::Event(out.get(before..).unwrap_or_default()),
                     Some(verdict) => verdict.fate(),
                 };
                 watch.message(index, text.get(..*length).unwrap_or_default(), fate);

@@ -69,7 +69,7 @@ pub struct Request {
 
 /// What becomes of a message.
 #[derive(Debug, Clone)]
-pub enum Fate {
+pub enum MessageOutcome {
     /// It leaves.
     Event(Expected),
     /// It is refused or left out, for one of these reasons.
@@ -101,16 +101,16 @@ impl Expected {
 }
 
 /// What becomes of each message of a body, or why the body is refused.
-pub fn convert(request: &Request) -> Result<Vec<Fate>, &'static str> {
+pub fn convert(request: &Request) -> Result<Vec<MessageOutcome>, &'static str> {
     let messages = normalise::split(request)?;
-    let fates: Vec<Fate> = messages
+    let fates: Vec<MessageOutcome> = messages
         .iter()
         .map(|message| fate(request, message))
         .collect();
     const MOST_REFUSED: usize = 500;
     let refused = fates.iter().filter(|fate| match fate {
-        Fate::Stays(reasons) => reasons.iter().all(|reason| !OMISSIONS.contains(reason)),
-        Fate::Event(_) => false,
+        MessageOutcome::Stays(reasons) => reasons.iter().all(|reason| !OMISSIONS.contains(reason)),
+        MessageOutcome::Event(_) => false,
     });
     match refused.count() > MOST_REFUSED {
         true => Err("too_many_refused"),
@@ -120,12 +120,12 @@ pub fn convert(request: &Request) -> Result<Vec<Fate>, &'static str> {
 
 const OMISSIONS: [&str; 2] = ["integrations", "self_alias"];
 
-fn fate(request: &Request, message: &Result<normalise::Message, &'static str>) -> Fate {
+fn fate(request: &Request, message: &Result<normalise::Message, &'static str>) -> MessageOutcome {
     // Of several reasons any may be named; a message of no known type may be kept back besides.
     let message = match message {
         Ok(message) => message,
-        Err(reason @ "not_an_object") => return Fate::Stays(BTreeSet::from([*reason])),
-        Err(reason) => return Fate::Stays(BTreeSet::from([*reason, "integrations"])),
+        Err(reason @ "not_an_object") => return MessageOutcome::Stays(BTreeSet::from([*reason])),
+        Err(reason) => return MessageOutcome::Stays(BTreeSet::from([*reason, "integrations"])),
     };
     let mut reasons = BTreeSet::new();
     if request.settings.ignores_integrations == Switch::Off && message.is_kept_back() {
@@ -143,11 +143,11 @@ fn fate(request: &Request, message: &Result<normalise::Message, &'static str>) -
         }
     });
     match finished {
-        Ok(expected) if reasons.is_empty() => Fate::Event(expected),
-        Ok(_) => Fate::Stays(reasons),
+        Ok(expected) if reasons.is_empty() => MessageOutcome::Event(expected),
+        Ok(_) => MessageOutcome::Stays(reasons),
         Err(others) => {
             reasons.extend(others);
-            Fate::Stays(reasons)
+            MessageOutcome::Stays(reasons)
         }
     }
 }
