@@ -175,11 +175,11 @@ async fn restarts_fail_no_request_that_began_before_the_stop_and_lose_no_event()
     const RESTARTS: usize = 4;
     for round in 1..=RESTARTS {
         load.reaches(round * REQUESTS / (RESTARTS + 1)).await;
-        *load.tally.stopped.lock().unwrap() = Some(Instant::now());
+        load.tally.stops();
         process.signal("-TERM");
         assert_eq!(process.end().await, Some(0));
         process.start_again().await;
-        *load.tally.stopped.lock().unwrap() = None;
+        load.tally.runs_again();
     }
     load.reaches(REQUESTS).await;
     let tally = Arc::clone(&load.tally);

@@ -26,8 +26,13 @@ pub struct Tally {
     pub in_the_gap: AtomicUsize,
     pub failures: Mutex<Vec<String>>,
     over: AtomicBool,
-    /// Set while the process is stopped: when that began.
-    pub stopped: Mutex<Option<Instant>>,
+    gaps: Mutex<Vec<Gap>>,
+}
+
+/// While the process is stopped and nothing has taken its place.
+struct Gap {
+    began: Instant,
+    ended: Option<Instant>,
 }
 
 pub struct Load {
@@ -37,6 +42,8 @@ pub struct Load {
 
 enum Outcome {
     Answered,
+    /// No connection was taken, so nothing was sent.
+    NotConnected(String),
     /// A used connection ended without a byte.
     Unanswered,
     Failed(String),
@@ -92,10 +99,34 @@ impl Tally {
         counter.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Whether a request that began then was too late for the process that was stopped.
-    fn too_late(&self, began: Instant) -> bool {
-        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        stopped.is_some_and(|at| began >= at)
+    /// The process is told to stop in a moment.
+    pub fn stops(&self) {
+        self.gaps().push(Gap {
+            began: Instant::now(),
+            ended: None,
+        });
+    }
+
+    /// Another one has taken its place.
+    pub fn runs_again(&self) {
+        if let Some(gap) = self.gaps().last_mut() {
+            gap.ended = Some(Instant::now());
+        }
+    }
+
+    fn gaps(&self) -> std::sync::MutexGuard<'_, Vec<Gap>> {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a request that began then was too late for the process that was stopped. One that found
+    /// no connection was it too if the gap began after the clock was read and before the system was asked.
+    fn too_late(&self, began: Instant, outcome: &Outcome) -> bool {
+        let now = Instant::now();
+        let not_connected = matches!(outcome, Outcome::NotConnected(_));
+        self.gaps().iter().any(|gap| {
+            let before_its_end = gap.ended.is_none_or(|ended| began <= ended);
+            before_its_end && (began >= gap.began || (not_connected && now >= gap.began))
+        })
     }
 }
 
@@ -125,18 +156,21 @@ async fn client(number: usize, address: SocketAddr, tally: Arc<Tally>) -> Vec<St
         Tally::add(&tally.requests);
         loop {
             let began = Instant::now();
-            match exchange(&mut connection, address, &request).await {
+            let outcome = exchange(&mut connection, address, &request).await;
+            match outcome {
                 Outcome::Answered => {
                     Tally::add(&tally.answered);
                     acknowledged.push(id);
                     break;
                 }
                 Outcome::Unanswered => Tally::add(&tally.resent),
-                Outcome::Failed(_) if tally.too_late(began) => {
+                Outcome::Failed(_) | Outcome::NotConnected(_)
+                    if tally.too_late(began, &outcome) =>
+                {
                     Tally::add(&tally.in_the_gap);
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                Outcome::Failed(why) => {
+                Outcome::Failed(why) | Outcome::NotConnected(why) => {
                     let mut failures = tally
                         .failures
                         .lock()
@@ -164,7 +198,7 @@ async fn exchange(
         Some(stream) => stream,
         None => match TcpStream::connect(address).await {
             Ok(stream) => stream,
-            Err(error) => return Outcome::Failed(format!("no connection: {error}")),
+            Err(error) => return Outcome::NotConnected(format!("no connection: {error}")),
         },
     };
     let wrote = stream.write_all(request).await;
