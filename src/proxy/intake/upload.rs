@@ -192,7 +192,10 @@ impl<'a> Upload<'a> {
                 .as_ref()
                 .is_some_and(|target| target.outgoing.is_some());
             let limit = if streaming { PIECE } else { BATCH_LIMIT };
-            let pulled = self.pull_in_turn(limit).await?;
+            let pulled = match streaming {
+                true => self.pull_in_turn(limit).await?,
+                false => self.pull_seated(limit).await?,
+            };
             self.account()?;
             match pulled {
                 Pulled::Full if streaming => self.write_piece().await?,
@@ -268,21 +271,26 @@ impl<'a> Upload<'a> {
     /// Pulls until there is something to do besides, with a turn for others between the steps.
     async fn pull_in_turn(&mut self, limit: usize) -> Result<Pulled, UploadError> {
         loop {
-            // One message of this size alone may take some milliseconds.
-            let seat = (self.rewrite.held() > LONG).then(Seat::take).flatten();
-            let pulled = match seat {
-                Some(seat) => seat.work(|| loop {
-                    match self.pull(limit) {
-                        Ok(Pulled::Paused) => {}
-                        pulled => break pulled,
-                    }
-                })?,
-                None => self.pull(limit)?,
-            };
-            match pulled {
+            match self.pull(limit)? {
                 Pulled::Paused => tokio::task::yield_now().await,
                 pulled => return Ok(pulled),
             }
+        }
+    }
+
+    /// The same for a body that is there as a whole. One message of it alone may take some
+    /// milliseconds, which no step interrupts. A body that streams is worked on piece by piece, and
+    /// keeps to its thread and that thread's memory.
+    async fn pull_seated(&mut self, limit: usize) -> Result<Pulled, UploadError> {
+        let seat = (self.rewrite.held() > LONG).then(Seat::take).flatten();
+        match seat {
+            None => self.pull_in_turn(limit).await,
+            Some(seat) => seat.work(|| loop {
+                match self.pull(limit) {
+                    Ok(Pulled::Paused) => {}
+                    pulled => return pulled,
+                }
+            }),
         }
     }
 
