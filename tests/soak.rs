@@ -131,7 +131,11 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
     .await;
     let relay = Relay::start(posthog.address).await;
     let site = Recorder::early(|_| Some(Act::AnswerAndClose(response("200 OK", "", "page")))).await;
-    let disk = SmallDisk::mount("96m");
+    // What a longer run lets wait while PostHog is in trouble has to fit.
+    let disk = SmallDisk::mount(match span > Duration::from_secs(60) {
+        true => "1g",
+        false => "96m",
+    });
     let folder = tempfile::tempdir().unwrap();
     let spool = disk
         .as_ref()
