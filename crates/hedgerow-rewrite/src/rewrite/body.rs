@@ -223,6 +223,11 @@ impl Body {
         matches!(self.guess, Guess::Made(_) | Guess::Relied(_))
     }
 
+    /// Bytes of the buffer whose messages have come out.
+    pub(super) fn taken(&self) -> usize {
+        self.at
+    }
+
     /// Settles whether the messages that have come out stand, by following the rest of `batch`.
     /// Says [`Next::Misjudged`] if they do not.
     pub(super) fn settle(&mut self) -> Option<Next> {

@@ -243,6 +243,10 @@ impl Rewrite {
     ) -> Result<Pulled, RewriteError> {
         loop {
             let pulled = self.step(batch, limit, watch);
+            if let (Ok(Step::Pulled(Pulled::Paused)), true) = (&pulled, self.may_stay_provisional())
+            {
+                return Ok(Pulled::Paused);
+            }
             let misjudged = match &pulled {
                 Ok(Step::Misjudged) => true,
                 Ok(Step::Pulled(_)) => self.body.settle().is_some(),
@@ -264,6 +268,15 @@ impl Rewrite {
                 Step::Misjudged => {}
             }
         }
+    }
+
+    /// Whether a guess about the body may be relied on for another step. To find out costs a pass over the
+    /// rest of it, and to have been wrong all that has been done: few bodies are longer than this.
+    fn may_stay_provisional(&self) -> bool {
+        /// So many messages, which are remembered until then, and so many bytes of them.
+        const MESSAGES: usize = 1000;
+        const BYTES: usize = 512 << 10;
+        self.body.is_provisional() && self.index < MESSAGES && self.body.taken() < BYTES
     }
 
     /// Bytes held at the moment, for a budget over all requests.

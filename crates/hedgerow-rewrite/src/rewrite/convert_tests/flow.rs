@@ -237,6 +237,53 @@ fn a_body_of_refused_messages_comes_to_an_end() {
     }
 }
 
+/// Which messages were shown, in their order.
+#[derive(Default)]
+struct Shown(Vec<usize>);
+
+impl Watch for Shown {
+    fn message(&mut self, index: usize, _: &[u8], _: MessageOutcome<'_>) {
+        self.0.push(index);
+    }
+}
+
+#[test]
+fn a_guess_that_proves_wrong_after_several_steps_leaves_nothing_behind() {
+    let item = format!(
+        r#"{{"type":"track","event":"A","userId":"u","messageId":"m","x":"{}"}}"#,
+        "x".repeat(5_000)
+    );
+    let items = vec![item; 60].join(",");
+    let events = |body: String| {
+        let rewriter = Arc::new(Rewriter::new(Mapping::default(), Bounds::default()));
+        let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+        rewrite.push(body.as_bytes()).unwrap();
+        rewrite.end();
+        let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
+        let (mut pauses, mut watch) = (0, Shown::default());
+        while rewrite.pull(&mut batch, usize::MAX, &mut watch).unwrap() == Pulled::Paused {
+            pauses += 1;
+        }
+        (batch.close(), pauses, watch.0)
+    };
+    let (plain, pauses, seen) = events(format!(r#"{{"batch":[{items}]}}"#));
+    assert!(pauses > 2, "{pauses}");
+    assert_eq!(seen, (0..60).collect::<Vec<_>>());
+    // The last bracket is taken for the end of the messages; it stands behind them.
+    let misleading = [
+        format!(r#"{{"batch":[{items}],"writeKey":"]"}}"#),
+        format!(r#"{{"batch":[{items}],"other":[1,2]}}"#),
+    ];
+    for body in misleading {
+        let (events, _, seen) = events(body);
+        assert_eq!(seen, (0..60).collect::<Vec<_>>());
+        assert_eq!(
+            String::from_utf8_lossy(&events),
+            String::from_utf8_lossy(&plain)
+        );
+    }
+}
+
 #[test]
 fn a_large_body_lets_others_have_their_turn() {
     let message = r#"{"type":"track","event":"A","userId":"u","messageId":"m"}"#;
@@ -244,7 +291,7 @@ fn a_large_body_lets_others_have_their_turn() {
         r#"{{"type":"track","event":"A","userId":"u","messageId":"m","x":"{}"}}"#,
         "x".repeat(100_000)
     );
-    for (item, items, expected) in [(message, 10_500, 10), (long.as_str(), 60, 9)] {
+    for (item, items, expected) in [(message, 10_500, 10), (long.as_str(), 60, 59)] {
         for window in [16, 64 << 20] {
             let body = format!(r#"{{"batch":[{}]}}"#, vec![item; items].join(","));
             let bounds = Bounds {
