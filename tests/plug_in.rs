@@ -17,7 +17,7 @@ use existing_proxy::Shop;
 use hedgerow::Hedgerow;
 use support::client::{chunk, post, Client};
 use support::proxy::{config, Proxy, Speaks};
-use support::recorder::{refused_port, response, Act, Recorder};
+use support::recorder::{dead_url, response, Act, Recorder};
 use support::{h2, track, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -188,7 +188,7 @@ async fn an_answer_that_breaks_off_is_not_ended_as_if_it_were_whole() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_posthog_does_not_answer_is_answered_so_that_the_page_can_read_it() {
-    let away = format!("http://{}", refused_port().await);
+    let away = dead_url();
     let site = site().await;
     let proxy = host(&away, &site, Speaks::Http1).await;
     let mut client = Client::connect(proxy.address).await;

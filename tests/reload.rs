@@ -11,6 +11,7 @@
 #[path = "reload/against.rs"]
 mod against;
 #[path = "leaving/load.rs"]
+#[allow(dead_code)]
 mod load;
 #[allow(dead_code)]
 #[path = "leaving/process.rs"]

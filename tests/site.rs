@@ -36,7 +36,7 @@ use hedgerow::Hedgerow;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use support::client::{chunk, post, Client};
 use support::proxy::{config, yaml, PostHog, Proxy, Speaks};
-use support::recorder::{refused_port, response, Act, Recorder};
+use support::recorder::{dead_url, refused_port, response, Act, Recorder};
 use support::tls::{Certificates, Offers};
 use support::{eventually, track};
 
@@ -261,10 +261,7 @@ async fn what_no_route_takes_is_a_plain_404_that_names_nobody() {
         "{text}"
     );
     // A host and a path that are the site's, but a site that is away.
-    let yaml = with_site(
-        "http://127.0.0.1:9",
-        &format!("http://{}", refused_port().await),
-    );
+    let yaml = with_site("http://127.0.0.1:9", &dead_url());
     let proxy = Proxy::start(&yaml).await;
     let mut client = Client::connect(proxy.address).await;
     let answer = client.exchange(&get("/", "")).await;

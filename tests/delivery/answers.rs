@@ -180,7 +180,7 @@ async fn the_operator_is_told_once_what_to_do_and_never_a_secret() {
     };
     let (key, page) = (answering("401 No").await, answering("404 No").await);
     let rude = Recorder::that(|_| Act::Close).await;
-    let nobody = format!("http://{}", support::recorder::refused_port().await);
+    let nobody = support::recorder::dead_url();
     let nowhere = format!("http://{}.invalid", "b".repeat(64));
     for (host, advice) in [
         (key.url(), "Check `api_key`"),

@@ -11,7 +11,7 @@ use super::binary::{self, send, Binary};
 use super::support::client::{post, Client};
 use super::support::eventually;
 use super::support::proxy::{PostHog, Proxy};
-use super::support::recorder::{refused_port, Act, Recorder};
+use super::support::recorder::{dead_url, Act, Recorder};
 use super::{all_at_once, call, grouping, grouping_and_spooling};
 
 fn calls(count: usize) -> Vec<String> {
@@ -93,7 +93,7 @@ async fn with_a_spool_one_refused_event_becomes_a_dead_letter_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_posthog_is_away_all_are_told_so_or_kept() {
-    let nothing = format!("http://{}", refused_port().await);
+    let nothing = dead_url();
     let proxy = Proxy::start(&grouping(&nothing, "")).await;
     for answer in all_at_once(&proxy, calls(20)).await {
         assert_eq!(answer.status, 503, "{answer:?}");

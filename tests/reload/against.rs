@@ -6,7 +6,7 @@ use std::process::Command;
 use super::running::Running;
 use super::support::client::Client;
 use super::support::proxy::{yaml, PostHog};
-use super::support::recorder::refused_port;
+use super::support::recorder::{dead_url, refused_port};
 
 /// `hedgerow check --against` this, with these arguments: exit code, output, and what else it says.
 fn check_against(other: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -110,10 +110,7 @@ async fn a_process_with_a_token_says_what_it_runs_to_who_has_it() {
             format!("http://{}", posthog.address),
             "is not the admin page",
         ),
-        (
-            format!("http://{}", refused_port().await),
-            "no answer (connect)",
-        ),
+        (dead_url(), "no answer (connect)"),
         ("ftp://127.0.0.1".to_owned(), "expected"),
     ] {
         let (code, found, complaints) = check_against(&other, &[&path]);

@@ -2,7 +2,7 @@
 
 use super::support::client::{post, Client};
 use super::support::proxy::{yaml, PostHog, Proxy};
-use super::support::recorder::{refused_port, response, Act, Recorder};
+use super::support::recorder::{dead_url, response, Act, Recorder};
 use super::support::{eventually, gzip, log, track};
 
 /// Everything of one write key to PostHog and to this account.
@@ -120,7 +120,7 @@ async fn an_account_that_is_slow_dead_or_broken_neither_slows_nor_fails_posthog(
     let silent = Recorder::early(|_| Some(Act::Silence)).await;
     let closing = Recorder::early(|_| Some(Act::Close)).await;
     let broken = Recorder::that(|_| Act::Answer(response("500 No", "", ""))).await;
-    let dead = format!("http://{}", refused_port().await);
+    let dead = dead_url();
     for account in [silent.url(), closing.url(), broken.url(), dead] {
         let posthog = PostHog::start().await;
         let proxy = Proxy::start(&forwarding(&posthog.url(), &account, "")).await;
@@ -188,7 +188,7 @@ async fn the_settings_of_the_account_are_fetched_merged_and_kept() {
         "it is kept"
     );
     // Without the account, a page still gets settings that work.
-    for cdn in [cdn.url(), format!("http://{}", refused_port().await)] {
+    for cdn in [cdn.url(), dead_url()] {
         let proxy = Proxy::start(&forwarding("http://127.0.0.1:9", &cdn, "")).await;
         let mut client = Client::connect(proxy.address).await;
         let answer = client

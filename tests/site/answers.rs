@@ -7,7 +7,7 @@ use hedgerow::proxy::Plain;
 
 use super::support::client::{post, Client};
 use super::support::proxy::Proxy;
-use super::support::recorder::{refused_port, response, Act, Recorder};
+use super::support::recorder::{dead_url, response, Act, Recorder};
 use super::support::tls::{Certificates, Offers, Secure};
 use super::support::{h2, track};
 use super::{get, site};
@@ -65,7 +65,7 @@ async fn no_answer_says_who_gave_it() {
     })
     .await;
     let plain = Recorder::that(|_| Act::Answer(response("200 OK", "", "a page"))).await;
-    let dead = format!("http://{}", refused_port().await);
+    let dead = dead_url();
     let silent = Recorder::early(|_| Some(Act::Silence)).await;
     let key = "Authorization: Basic a25vd246\r\n";
     let event = track("1", 200);

@@ -7,7 +7,7 @@ use hedgerow::site::Sha256;
 
 use super::support::client::{post, Client};
 use super::support::proxy::{config, yaml, PostHog, Proxy};
-use super::support::recorder::{refused_port, Act, Recorder};
+use super::support::recorder::{dead_url, Act, Recorder};
 use super::support::{eventually, track};
 
 /// As little of the package as its rewriting looks at, with this code in a chunk.
@@ -78,7 +78,7 @@ async fn the_library_is_fetched_once_and_calls_never_wait_for_it() {
     let keep = folder.path().join("kept");
     // Nobody there, and somebody who never says anything: both for longer than a call takes.
     let silent = Recorder::early(|_| Some(Act::Silence)).await;
-    for away in [format!("http://{}", refused_port().await), silent.url()] {
+    for away in [dead_url(), silent.url()] {
         let proxy = Proxy::start(&fetching(&posthog.url(), &away, &hash, &keep, "")).await;
         for _ in 0..3 {
             assert_eq!(statuses(&proxy).await, (503, 200), "{away}");
@@ -105,7 +105,7 @@ async fn the_library_is_fetched_once_and_calls_never_wait_for_it() {
         .head
         .starts_with("GET /analytics-next-9.8.7.tgz HTTP/1.1\r\n"));
     // From here on nothing is asked for, whoever is away.
-    let away = format!("http://{}", refused_port().await);
+    let away = dead_url();
     let yaml = fetching(&posthog.url(), &away, &hash, &keep, "");
     fetch_libraries(&config(&yaml)).await.unwrap();
     check_libraries(&config(&yaml)).unwrap();
