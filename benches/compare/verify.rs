@@ -202,7 +202,12 @@ pub fn rewritten(carries: Carries, call: Call, body: &[u8]) -> Vec<Value> {
     rewrite.push(body).unwrap();
     rewrite.end();
     let mut batch = Batch::open(&Envelope::new(&api_key));
-    let pulled = rewrite.pull(&mut batch, usize::MAX, &mut ()).unwrap();
+    let pulled = loop {
+        match rewrite.pull(&mut batch, usize::MAX, &mut ()).unwrap() {
+            Pulled::Paused => {}
+            pulled => break pulled,
+        }
+    };
     assert_eq!(pulled, Pulled::Done);
     let mut verdict = Verdict::default();
     let events = batch_of(&mut verdict, &batch.close());
