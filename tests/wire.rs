@@ -8,6 +8,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "wire/broken_frames.rs"]
+mod broken_frames;
 #[path = "wire/connections.rs"]
 mod connections;
 #[path = "wire/doors.rs"]

@@ -101,7 +101,7 @@ pub fn cookies(data: &[u8]) {
     }
     static KEPT: OnceLock<(EdgeSessions, SessionCookie)> = OnceLock::new();
     let (sessions, kept) = KEPT.get_or_init(|| {
-        let secrets = [&b"thirty-two bytes that nobody has"[..]];
+        let secrets = [&b"thirty-two bytes of a secret key."[..]];
         let cookie = SessionCookie::new("edge_visit", None).expect("a name");
         (EdgeSessions::new(secrets).expect("a secret"), cookie)
     });

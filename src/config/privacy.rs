@@ -69,7 +69,7 @@ fn check(reader: &mut Reader<'_>, section: &Section<'_>, privacy: &Privacy) {
     if let (Some(field), false) = (section.get("hash"), privacy.hash.is_empty()) {
         reader.warn(
             field,
-            "without `secret`, whoever can guess a value finds its hash",
+            "without `secret`, anyone who can guess a value finds its hash",
         );
     }
 }

@@ -32,7 +32,7 @@ function plot(at, now, curves, label) {
       else run.push([x(at[index]), y(value)]);
     });
     for (const points of runs.filter((points) => points.length)) {
-      // A single sample is a short line, or nobody would see it.
+      // A single sample is a short line, or it could not be seen.
       const drawn = points.length > 1 ? points : [[Number(points[0][0]) - 1.5, points[0][1]], points[0]];
       const line = drawn.map((point) => point.join(' ')).join(' L ');
       if (place === 0) picture.append(shape('path', { class: 'area', d: `M ${drawn[0][0]} 39 L ${line} L ${drawn.at(-1)[0]} 39 Z` }));

@@ -37,7 +37,7 @@ pub(super) struct Life {
 /// What kind of failure it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The directory did not answer, or the folder cannot be written: no one has refused anything.
+    /// The directory did not answer, or the folder cannot be written: the authority has refused nothing.
     Unreachable,
     /// The authority refused, or could not be shown that a name is ours.
     Refused,

@@ -1,4 +1,4 @@
-//! A client's request and the way back to it, whoever reads it from the connection: the framework,
+//! A client's request and the way back to it, read from the connection by the framework
 //! or this process itself ([`Direct`](crate::proxy::listen::direct::Direct)).
 
 use std::future::Future;

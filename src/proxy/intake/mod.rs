@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod exchange;
 pub(crate) mod group;
 pub(crate) mod intercept;
+pub(crate) mod keys;
 pub(crate) mod refusals;
 pub(crate) mod reply;
 pub(crate) mod seat;

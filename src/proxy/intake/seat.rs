@@ -31,7 +31,7 @@ impl Seat {
         }
         let free = |taken: usize| (taken < seats).then_some(taken + 1);
         let taken = TAKEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, free);
-        // Not `then_some`: a seat that is made and let go at once would give back another one.
+        // Not `then_some`: a seat that is made and dropped at once would give back another one.
         taken.is_ok().then(|| Self(()))
     }
 

@@ -10,11 +10,11 @@ use crate::admin::live::Outcome;
 use crate::delivery::{Encoding, Received};
 use crate::posthog::{Batch, BATCH_LIMIT};
 use crate::rewrite::enrich::edge_session::Transport;
-use crate::rewrite::{Fault, Flow, Pulled, Rewrite, WrittenKey};
-use crate::segment::{KeyFrom, WriteKey, WriteKeys};
+use crate::rewrite::{Fault, Flow, Pulled, Rewrite};
+use crate::segment::{KeyFrom, WriteKey};
 
 use crate::proxy::intake::group::Request;
-use crate::proxy::intake::refusals::RoutedRequest;
+use crate::proxy::intake::keys::Keys;
 use crate::proxy::intake::seat::{Seat, LONG};
 use crate::proxy::intake::stop::UploadError;
 use crate::proxy::intake::stream::Outgoing;
@@ -31,26 +31,6 @@ use crate::proxy::spool::backlog::Holder;
 
 /// The size of the batches that a large body becomes when there is a spool, in bytes.
 const KEEPABLE: usize = 1 << 20;
-
-/// The keys of a request in the order in which they count (segment-tracking 1.3). The body's own
-/// stands between the two.
-pub(crate) struct Keys<'a> {
-    pub(crate) route: &'a WriteKeys<Arc<Outlet>>,
-    pub(crate) header: Option<WriteKey>,
-    pub(crate) query: Option<WriteKey>,
-    pub(crate) search: KeySearch,
-    /// The request that they are of.
-    pub(crate) asking: RoutedRequest,
-}
-
-/// How far the request's key is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KeySearch {
-    /// Until the route has a project, which may need no key.
-    ForTheProject,
-    /// Until it is found or known to be missing: a Segment account wants to know too.
-    ForTheAccount,
-}
 
 /// One body on its way. The bytes come in with [`push`](Self::push), the batches leave with
 /// [`flow`](Self::flow) and [`finish`](Self::finish).
@@ -142,7 +122,7 @@ impl<'a> Upload<'a> {
         self.account()
     }
 
-    /// Lets go what is ready to leave, while the body is still coming.
+    /// Sends what is ready to leave, while the body is still coming.
     pub(crate) async fn flow(&mut self) -> Result<(), UploadError> {
         if self.flow == Flow::Held {
             return Ok(());
@@ -237,24 +217,9 @@ impl<'a> Upload<'a> {
         self.key
     }
 
-    /// The write key that the request came with, where it stopped for it: because the route has none
-    /// like it, or because too many requests come with it.
+    /// The write key that the request came with, where it stopped for it.
     pub(crate) fn key_of_refusal(&mut self, stop: UploadError) -> Option<WriteKey> {
-        let decided = match stop {
-            UploadError::UnknownWriteKey if self.keys.header.is_some() => KeyFrom::Header,
-            UploadError::UnknownWriteKey => KeyFrom::Body,
-            UploadError::KeyRate => self.key,
-            _ => return None,
-        };
-        match decided {
-            KeyFrom::Header => return self.keys.header.clone(),
-            KeyFrom::Query => return self.keys.query.clone(),
-            KeyFrom::Body | KeyFrom::Nowhere => {}
-        }
-        match self.rewrite.write_key() {
-            Ok(WrittenKey::Named(key)) => WriteKey::new(&key),
-            _ => self.keys.query.clone(),
-        }
+        self.keys.of_refusal(stop, self.key, &mut self.rewrite)
     }
 
     /// The only message of the request was refused for its size.
@@ -327,47 +292,18 @@ impl<'a> Upload<'a> {
         Ok(self.target.as_mut())
     }
 
-    /// The project of the first key that the route knows; none as long as that key may yet come.
-    ///
-    /// A key that it does not know does not end the search: browsers add the credentials of a
-    /// password-protected page to same-origin requests by themselves.
+    /// Where the events go by the request's keys; nowhere as long as the one that decides may yet come.
     fn choose(&mut self) -> Result<Option<&'a Outlet>, UploadError> {
-        let route = self.keys.route;
-        let of = |key: &Option<WriteKey>| key.as_ref().and_then(|key| route.target(Some(key)));
-        let mut found = of(&self.keys.header).map(|outlet| (outlet, KeyFrom::Header));
-        let limited = self.serving.config.limits.requests_per_key.is_some();
-        let wants_key =
-            limited || self.keys.search == KeySearch::ForTheAccount || route.depends_on_key();
-        let mut named = self.keys.header.clone().filter(|_| found.is_some());
-        if found.is_none() && wants_key {
-            let body = match self.rewrite.write_key()? {
-                WrittenKey::NotYetKnown => return Ok(None),
-                WrittenKey::Named(key) => WriteKey::new(&key),
-                WrittenKey::Missing => None,
-            };
-            let query = || Some((of(&self.keys.query)?, KeyFrom::Query));
-            found = of(&body)
-                .map(|outlet| (outlet, KeyFrom::Body))
-                .or_else(query);
-            named = match &found {
-                Some((_, KeyFrom::Body)) => body,
-                Some(_) => self.keys.query.clone(),
-                None => None,
-            };
+        let config = &self.serving.config;
+        let Some(chosen) = self.keys.choose(&config.limits, &mut self.rewrite)? else {
+            return Ok(None);
+        };
+        self.key = chosen.key;
+        let rates = &self.serving.lasting.rates;
+        match chosen.limited {
+            Some(key) if rates.of_key(config, &key) == Pace::TooFast => Err(UploadError::KeyRate),
+            _ => Ok(Some(chosen.outlet)),
         }
-        let (outlet, key) = found
-            .or_else(|| Some((route.target(None)?, KeyFrom::Nowhere)))
-            .ok_or(UploadError::UnknownWriteKey)?;
-        self.key = key;
-        if let Some(named) = named.filter(|_| limited) {
-            let Serving {
-                config, lasting, ..
-            } = self.serving;
-            if lasting.rates.of_key(config, &named) == Pace::TooFast {
-                return Err(UploadError::KeyRate);
-            }
-        }
-        Ok(Some(outlet))
     }
 
     /// Sends what the batch holds, over a request that stays open until the batch is large.

@@ -76,7 +76,7 @@ impl ShutdownSignalWatch for Signals {
     }
 }
 
-/// Signals that would end the process by default, although no one who sends them means that: some
+/// Signals that would end the process by default, although their senders do not mean that: some
 /// tools ask every service with them to open its logs anew. `SIGHUP` is the reloader's.
 pub(crate) struct IgnoredSignals;
 

@@ -72,7 +72,7 @@ pub(crate) struct UpgradeServer {
 ///
 /// When there is no such process, or it does not answer in time.
 pub fn ask_to_reload(path: &Path) -> io::Result<Result<String, String>> {
-    // The sockets come first and are let go.
+    // The sockets come first; they are closed here, as a reload needs none.
     let UpgradeClient {
         mut stream,
         sockets,

@@ -255,8 +255,8 @@ impl<S: IO> AsyncWrite for Gathered<S> {
 
 impl<S: IO> Drop for Gathered<S> {
     fn drop(&mut self) {
-        // An answer that broke off behind its header: the client may see that much of it. Nobody
-        // can be waited for here, and a broken connection is no news.
+        // An answer that broke off behind its header: the client may see that much of it. A
+        // drop cannot wait for the client, and a broken connection is no news.
         let _ = self.poll_held(&mut Context::from_waker(Waker::noop()), &[]);
     }
 }

@@ -7,6 +7,7 @@
 //! patience.
 
 mod answer;
+mod broken;
 pub(crate) mod culprits;
 pub(crate) mod fetch;
 mod http1;
@@ -35,13 +36,13 @@ use super::random_bits;
 use crate::proxy::intake::verdict::Trouble;
 use crate::proxy::outbound::upstream::{Addresses, Upstream, IDLE};
 
-use answer::NotHttp;
 use http1::Http1;
 use idle::Idle;
 use request::Length;
 use session::{Failed, Session, Written};
 
 pub(crate) use answer::{Fields, Head};
+pub(crate) use broken::{Broken, How};
 pub(crate) use request::{Request, Template};
 pub(crate) use session::PIECE;
 
@@ -91,58 +92,12 @@ pub(crate) struct Used {
     pub(crate) unresolved: u64,
 }
 
-/// An exchange that broke off.
-#[derive(Debug)]
-pub(crate) struct Broken {
-    pub(crate) how: How,
-    why: String,
-}
-
-/// How an exchange broke off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
-    /// Nothing could be read or written in time.
-    Late,
-    /// What came was no HTTP.
-    NotHttp,
-    /// The connection was closed.
-    Closed,
-}
-
 /// How the reading of a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyEnd {
     Whole,
     /// There is more than is wanted.
     TooLarge,
-}
-
-impl Broken {
-    fn new(how: How, why: impl Into<String>) -> Self {
-        Self {
-            how,
-            why: why.into(),
-        }
-    }
-
-    pub(super) fn trouble(&self) -> Trouble {
-        match self.how {
-            How::Late => Trouble::Timeout,
-            How::NotHttp | How::Closed => Trouble::Closed,
-        }
-    }
-}
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.why)
-    }
-}
-
-impl From<NotHttp> for Broken {
-    fn from(_: NotHttp) -> Self {
-        Self::new(How::NotHttp, "no answer in HTTP")
-    }
 }
 
 /// Whether a connection may come from the pool.

@@ -32,7 +32,7 @@ impl Pools {
         }
     }
 
-    /// Lets go of what is not used any more.
+    /// Drops what is not used any more.
     pub(crate) fn settled(mut self) -> Self {
         self.before = HashMap::new();
         self

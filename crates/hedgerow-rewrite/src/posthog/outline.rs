@@ -1,4 +1,4 @@
-//! What the rewriting knows of the events that it has written, so that no one parses them again.
+//! What the rewriting knows of the events that it has written, so that they are not parsed a second time.
 
 use std::borrow::Cow;
 use std::ops::Range;

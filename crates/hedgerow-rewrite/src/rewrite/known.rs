@@ -1,4 +1,4 @@
-//! Objects that are the same in message after message, whoever sends it: which library it was, which
+//! Objects that are the same in the messages of all senders: which library it was, which
 //! browser, and Segment's own books.
 //!
 //! The last one of each is remembered as it was written. One that is the same, byte for byte, need not

@@ -15,7 +15,7 @@ pub(in crate::rewrite) struct SpareBuffers(Mutex<Vec<Box<Converter>>>);
 impl SpareBuffers {
     /// As many as are worth their memory: 2 MiB at most.
     const MOST: usize = 32;
-    /// One that had to grow further is let go, or it would hold the memory for ever. In bytes.
+    /// One that had to grow further is freed, or it would hold the memory without end. In bytes.
     const LARGEST: usize = 64 * 1024;
 
     pub(in crate::rewrite) fn take(&self) -> Box<Converter> {

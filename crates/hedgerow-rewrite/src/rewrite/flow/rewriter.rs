@@ -24,7 +24,7 @@ pub struct Rewriter {
     pub(super) sessions: Option<Arc<SessionKeeper>>,
     pub(in crate::rewrite) repeats: Option<Arc<Repeats>>,
     pub(super) spare: SpareBuffers,
-    pub(super) nobody: Arc<Recipient>,
+    pub(super) default_recipient: Arc<Recipient>,
 }
 
 impl Rewriter {
@@ -46,7 +46,7 @@ impl Rewriter {
             sessions: None,
             repeats: None,
             spare: SpareBuffers::default(),
-            nobody: Arc::default(),
+            default_recipient: Arc::default(),
         }
     }
 
@@ -92,7 +92,7 @@ impl Rewriter {
             meta_ids: cookies.and_then(MetaIds::in_cookies),
             body: Body::new(arrival.call, self.bounds).in_memory(memory),
             arrival,
-            recipient: Arc::clone(&self.nobody),
+            recipient: Arc::clone(&self.default_recipient),
             sessions: Sessions::new(self.sessions.clone()),
             unconfirmed: Vec::new(),
             noted: Vec::new(),

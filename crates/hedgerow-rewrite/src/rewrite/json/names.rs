@@ -369,11 +369,28 @@ impl Names {
         let mut set = Self([0; 4]);
         let mut index = 0;
         while index < names.len() {
-            let Name(name) = Name::known(names[index]);
-            set.0[(name >> 6) as usize] |= 1 << (name & 63);
+            set = set.with(Name::known(names[index]));
             index += 1;
         }
         set
+    }
+
+    /// These and one more; for constants.
+    #[allow(clippy::indexing_slicing)]
+    pub(in crate::rewrite) const fn with(mut self, Name(name): Name) -> Self {
+        self.0[(name >> 6) as usize] |= 1 << (name & 63);
+        self
+    }
+
+    /// The names of either; for constants.
+    #[allow(clippy::indexing_slicing)]
+    pub(in crate::rewrite) const fn or(mut self, other: &Self) -> Self {
+        let mut index = 0;
+        while index < self.0.len() {
+            self.0[index] |= other.0[index];
+            index += 1;
+        }
+        self
     }
 
     /// Adds a name.

@@ -1,5 +1,5 @@
-//! One pass over a written event that takes out of its properties what must not leave, whoever
-//! put it there. The text is scanned and copied, never built into a tree.
+//! One pass over a written event that takes out of its properties what must not leave, be it
+//! the sender's or ours. The text is scanned and copied, never built into a tree.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -6,6 +6,7 @@
 
 use super::presence::Mapped;
 use super::{Mode, Prefixed, Properties};
+use crate::rewrite::enrich::url::PARAMETER_NAMES;
 use crate::rewrite::json::{Name, Names, Sink};
 use crate::segment::Kind;
 
@@ -112,41 +113,14 @@ const ASKED: Names = Names::of(&[
     "$viewport_width",
     "$webview_app",
     "$webview_app_version",
-    "_kx",
-    "bfcid",
-    "dclid",
-    "epik",
-    "fbclid",
-    "gad_source",
-    "gbraid",
-    "gclid",
-    "gclsrc",
-    "igshid",
-    "irclid",
-    "li_fat_id",
-    "mc_cid",
-    "msclkid",
-    "oppref",
     "ph_keyword",
-    "qclid",
-    "rdt_cid",
-    "sccid",
     "segment_ip",
     "segment_library_name",
     "segment_library_version",
     "segment_userAgent",
     "title",
-    "ttclid",
-    "twclid",
-    "utm_campaign",
-    "utm_content",
-    "utm_id",
-    "utm_medium",
-    "utm_name",
-    "utm_source",
-    "utm_term",
-    "wbraid",
-]);
+])
+.or(&PARAMETER_NAMES);
 
 /// Whether what the context gives depends on whether the caller has given this.
 pub(super) fn is_asked(key: Name) -> bool {

@@ -5,6 +5,7 @@
 //! each key is written once, after looking whether a stronger one takes its place. What the
 //! enriched mode adds comes last and gives way to everything else.
 
+mod address;
 mod campaign;
 mod enriched;
 mod gift;

@@ -12,6 +12,7 @@ use percent_encoding::{utf8_percent_encode, AsciiSet, CONTROLS};
 mod parameters;
 mod search;
 
+pub(in crate::rewrite) use parameters::PARAMETER_NAMES;
 pub use parameters::{Parameter, Privacy, Query};
 pub use search::{search_keyword, SearchEngine};
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::rewrite::json::{either, name, Name, BLOCK};
+use crate::rewrite::json::{either, name, Name, Names, BLOCK};
 
 /// Whether a parameter tells something about one person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,17 @@ const PARAMETERS: &[(Name, Privacy)] = &[
     (name!("utm_name"), Privacy::Campaign),
     (name!("utm_id"), Privacy::Campaign),
 ];
+
+/// Their names.
+#[allow(clippy::indexing_slicing)]
+pub(in crate::rewrite) const PARAMETER_NAMES: Names = {
+    let (mut names, mut index) = (Names::of(&[]), 0);
+    while index < PARAMETERS.len() {
+        names = names.with(PARAMETERS[index].0);
+        index += 1;
+    }
+    names
+};
 
 /// One campaign parameter or click id of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]

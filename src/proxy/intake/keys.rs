@@ -1,0 +1,113 @@
+//! The write keys of a request, and which of them decides where its events go.
+
+use std::sync::Arc;
+
+use crate::config::Limits;
+use crate::rewrite::{Rewrite, WrittenKey};
+use crate::segment::{KeyFrom, WriteKey, WriteKeys};
+
+use crate::proxy::intake::refusals::RoutedRequest;
+use crate::proxy::intake::stop::UploadError;
+use crate::proxy::routes::Outlet;
+
+/// The keys of a request in the order in which they count (segment-tracking 1.3). The body's own
+/// stands between the two.
+pub(crate) struct Keys<'a> {
+    pub(crate) route: &'a WriteKeys<Arc<Outlet>>,
+    pub(crate) header: Option<WriteKey>,
+    pub(crate) query: Option<WriteKey>,
+    pub(crate) search: KeySearch,
+    /// The request that they are of.
+    pub(crate) asking: RoutedRequest,
+}
+
+/// How far the request's key is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeySearch {
+    /// Until the route has a project, which may need no key.
+    ForTheProject,
+    /// Until it is found or known to be missing: a Segment account wants to know too.
+    ForTheAccount,
+}
+
+/// Where the events of a request go, and why.
+pub(crate) struct Chosen<'a> {
+    pub(crate) outlet: &'a Outlet,
+    /// Where the key was found that decided.
+    pub(crate) key: KeyFrom,
+    /// The key whose requests are counted, if they are.
+    pub(crate) limited: Option<WriteKey>,
+}
+
+impl<'a> Keys<'a> {
+    /// The project of the first key that the route knows; none as long as that key may yet come.
+    ///
+    /// A key that it does not know does not end the search: browsers add the credentials of a
+    /// password-protected page to same-origin requests by themselves.
+    ///
+    /// # Errors
+    ///
+    /// When the route has no project for the keys, or the body cannot be read.
+    pub(crate) fn choose(
+        &self,
+        limits: &Limits,
+        rewrite: &mut Rewrite,
+    ) -> Result<Option<Chosen<'a>>, UploadError> {
+        let route = self.route;
+        let of = |key: &Option<WriteKey>| key.as_ref().and_then(|key| route.target(Some(key)));
+        let mut found = of(&self.header).map(|outlet| (outlet, KeyFrom::Header));
+        let limited = limits.requests_per_key.is_some();
+        let wants_key =
+            limited || self.search == KeySearch::ForTheAccount || route.depends_on_key();
+        let mut named = self.header.clone().filter(|_| found.is_some());
+        if found.is_none() && wants_key {
+            let body = match rewrite.write_key()? {
+                WrittenKey::NotYetKnown => return Ok(None),
+                WrittenKey::Named(key) => WriteKey::new(&key),
+                WrittenKey::Missing => None,
+            };
+            let query = || Some((of(&self.query)?, KeyFrom::Query));
+            found = of(&body)
+                .map(|outlet| (outlet, KeyFrom::Body))
+                .or_else(query);
+            named = match &found {
+                Some((_, KeyFrom::Body)) => body,
+                Some(_) => self.query.clone(),
+                None => None,
+            };
+        }
+        let (outlet, key) = found
+            .or_else(|| Some((route.target(None)?, KeyFrom::Nowhere)))
+            .ok_or(UploadError::UnknownWriteKey)?;
+        Ok(Some(Chosen {
+            outlet,
+            key,
+            limited: named.filter(|_| limited),
+        }))
+    }
+
+    /// The write key of a request that stopped for it: because the route has none like it, or because
+    /// too many requests come with it. `decided` is where the key was found that decided.
+    pub(crate) fn of_refusal(
+        &self,
+        stop: UploadError,
+        decided: KeyFrom,
+        rewrite: &mut Rewrite,
+    ) -> Option<WriteKey> {
+        let decided = match stop {
+            UploadError::UnknownWriteKey if self.header.is_some() => KeyFrom::Header,
+            UploadError::UnknownWriteKey => KeyFrom::Body,
+            UploadError::KeyRate => decided,
+            _ => return None,
+        };
+        match decided {
+            KeyFrom::Header => return self.header.clone(),
+            KeyFrom::Query => return self.query.clone(),
+            KeyFrom::Body | KeyFrom::Nowhere => {}
+        }
+        match rewrite.write_key() {
+            Ok(WrittenKey::Named(key)) => WriteKey::new(&key),
+            _ => self.query.clone(),
+        }
+    }
+}
