@@ -3,7 +3,8 @@
 mod context;
 
 use super::json::{
-    name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Value, Whose,
+    name, Cleanliness, Entry, Key, Malformed, Name, Names, Scanner, Scratch, Shape, Takes, Value,
+    Whose,
 };
 use super::known::Known;
 
@@ -34,8 +35,10 @@ pub(super) struct Message {
     pub(super) properties: Part,
     pub(super) integrations: Part,
     pub(super) context: Context,
-    /// Segment's books, as the message before had them.
+    /// Segment's books and the destinations that are switched on and off, as the message before had
+    /// them.
     known_metadata: Known,
+    known_integrations: Known,
     novelty: Novelty,
 }
 
@@ -44,8 +47,8 @@ pub(super) struct Message {
 enum Novelty {
     #[default]
     None,
-    /// Of the message's.
-    Metadata,
+    /// Of the message's own.
+    Own,
     /// Of the context's.
     Parts,
 }
@@ -87,24 +90,10 @@ impl Message {
     ) -> Result<(Cleanliness, usize), Malformed> {
         self.clear();
         let mut scanner = Scanner::new(text, scratch);
-        scanner.named_object(Whose::MESSAGE, |scanner, key| match key.name {
-            PROPERTIES => self.properties.scan(scanner, Whose::PROPERTIES),
-            CONTEXT => self.context.scan(scanner),
-            INTEGRATIONS => self.integrations.scan(scanner, Whose::INTEGRATIONS),
-            METADATA => {
-                let known = self.known_metadata.pass(scanner, &mut Vec::new());
-                self.metadata = Some(known.unwrap_or_else(|| {
-                    self.novelty = Novelty::Metadata;
-                    scanner.any()
-                }));
-            }
-            name => {
-                let value = scanner.any();
-                if let Some(slot) = self.slot(name) {
-                    *slot = Some(value);
-                }
-            }
-        });
+        if scanner.peek() != Some(b'{') {
+            return Err(Malformed::Syntax);
+        }
+        scanner.named_object(Whose::MESSAGE, self);
         Ok((scanner.cleanliness()?, scanner.position()))
     }
 
@@ -154,6 +143,7 @@ impl Message {
             + self.integrations.held()
             + self.context.held()
             + self.known_metadata.held()
+            + self.known_integrations.held()
     }
 
     /// Keeps what the next message of the body may have as well. To be said of clean messages.
@@ -164,13 +154,41 @@ impl Message {
     /// Keeps what any next message may have as well. To be said of clean messages.
     #[inline(always)]
     pub(super) fn keep_parts(&mut self, text: &str) {
-        if self.novelty == Novelty::Metadata {
-            if let Some(metadata) = self.metadata {
-                self.known_metadata.keep(metadata, text.as_bytes(), &[]);
-            }
+        if self.novelty == Novelty::Own {
+            self.keep_own(text.as_bytes());
         }
         if self.context.novelty == Novelty::Parts {
             self.context.keep_parts(text);
+        }
+    }
+
+    #[inline(never)]
+    fn keep_own(&mut self, text: &[u8]) {
+        if let Some(metadata) = self.metadata {
+            self.known_metadata.keep(metadata, text, &[]);
+        }
+        let Part { value, entries, .. } = &self.integrations;
+        if let (Some(value), true) = (value, self.integrations.is_of_switches()) {
+            self.known_integrations.keep(*value, text, entries);
+        }
+    }
+
+    #[inline(always)]
+    fn scan_integrations(&mut self, scanner: &mut Scanner<'_, '_>) {
+        let part = &mut self.integrations;
+        part.clear();
+        if let Some(value) = self.known_integrations.pass(scanner, &mut part.entries) {
+            part.value = Some(value);
+            for entry in &part.entries {
+                if entry.name != Name::OTHER {
+                    part.names.add(entry.name);
+                }
+            }
+            return;
+        }
+        part.scan(scanner, Whose::INTEGRATIONS);
+        if part.is_of_switches() {
+            self.novelty = Novelty::Own;
         }
     }
 
@@ -197,6 +215,7 @@ impl Message {
             integrations,
             context,
             known_metadata: _,
+            known_integrations: _,
             novelty,
         } = self;
         for value in [
@@ -229,6 +248,40 @@ impl Message {
     }
 }
 
+impl Takes for Message {
+    #[inline(always)]
+    fn takes_plain(name: Name) -> bool {
+        !matches!(name, PROPERTIES | CONTEXT | INTEGRATIONS | METADATA)
+    }
+
+    #[inline(always)]
+    fn plain(&mut self, key: Key, value: Value) {
+        if let Some(slot) = self.slot(key.name) {
+            *slot = Some(value);
+        }
+    }
+
+    #[inline(always)]
+    fn other(&mut self, scanner: &mut Scanner<'_, '_>, key: Key) {
+        match key.name {
+            PROPERTIES => self.properties.scan(scanner, Whose::PROPERTIES),
+            CONTEXT => self.context.scan(scanner),
+            INTEGRATIONS => self.scan_integrations(scanner),
+            METADATA => {
+                let known = self.known_metadata.pass(scanner, &mut Vec::new());
+                self.metadata = Some(known.unwrap_or_else(|| {
+                    self.novelty = Novelty::Own;
+                    scanner.any()
+                }));
+            }
+            _ => {
+                let value = scanner.any_other();
+                self.plain(key, value);
+            }
+        }
+    }
+}
+
 impl Part {
     /// The memory it holds, in bytes.
     pub(super) fn held(&self) -> usize {
@@ -241,10 +294,27 @@ impl Part {
         self.names = Names::default();
     }
 
+    /// Whether it is an object of nothing but yes and no, which says nothing of a visitor.
+    fn is_of_switches(&self) -> bool {
+        let is_switch = |entry: &Entry| matches!(entry.value.shape, Shape::True | Shape::False);
+        !self.entries.is_empty() && self.entries.iter().all(is_switch)
+    }
+
     fn scan(&mut self, scanner: &mut Scanner<'_, '_>, whose: Whose) {
         self.clear();
         let (value, names) = scanner.any_with_entries(whose, &mut self.entries);
         (self.value, self.names) = (Some(value), names);
+    }
+
+    /// Scans the value at the start of a clean text, whatever comes behind it.
+    pub(super) fn scan_first(
+        &mut self,
+        text: &[u8],
+        scratch: &mut Scratch,
+    ) -> Result<(), Malformed> {
+        let mut scanner = Scanner::new(text, scratch);
+        self.scan(&mut scanner, Whose::OTHER);
+        scanner.cleanliness().map(drop)
     }
 
     /// Scans a text that is one value.

@@ -1,10 +1,10 @@
 //! The uuid of an event: from its `messageId`, as PostHog's own Segment destination makes it, so
 //! that retries and a parallel run collapse in PostHog (mapping 1.2).
 
-use sha1::{Digest, Sha1};
+use sha1::{compress, Digest, Sha1};
 
 use super::enrich::uuid7::{hyphenated, Uuid7};
-use super::json::{Sink, Value};
+use super::json::Value;
 use super::message::Message;
 use super::normalise::moment;
 use super::{usable, Mode};
@@ -21,24 +21,69 @@ pub(super) struct EventUuid([u8; 16]);
 impl EventUuid {
     /// RFC 9562, 5.5: version 5 of a message id in PostHog's namespace.
     pub(super) fn v5(message_id: &str) -> Self {
-        let mut hash = Sha1::new();
-        hash.update(NAMESPACE);
-        hash.update(message_id.as_bytes());
-        let digest: [u8; 20] = hash.finalize().into();
-        let mut bytes = [0; 16];
-        for (byte, hashed) in bytes.iter_mut().zip(digest) {
-            *byte = hashed;
-        }
+        let mut bytes = hashed(message_id.as_bytes());
         let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
         *version = *version & 0x0f | 0x50;
         *variant = *variant & 0x3f | 0x80;
         Self(bytes)
     }
 
-    /// Appends its 36 characters.
-    pub(super) fn write(self, out: &mut impl Sink) {
-        out.extend_from_slice(&hyphenated(self.0));
+    /// Its 36 characters.
+    #[inline(always)]
+    pub(super) fn text(self) -> [u8; 36] {
+        hyphenated(self.0)
     }
+}
+
+/// The first half and more of the SHA-1 of the namespace and a name. One of a common length is laid out
+/// here, as the standard has it, and hashed in one go.
+fn hashed(name: &[u8]) -> [u8; 16] {
+    const BLOCKS: usize = 2;
+    const ROOM: usize = BLOCKS * 64;
+    // A bit that ends the text, and its length.
+    const BEHIND: usize = 1 + 8;
+    let length = NAMESPACE.len() + name.len();
+    let mut text = [0; ROOM];
+    let used = length + BEHIND;
+    let is_laid_out = used <= ROOM && {
+        let (namespace, rest) = text.split_at_mut(NAMESPACE.len());
+        namespace.copy_from_slice(&NAMESPACE);
+        rest.split_at_mut_checked(name.len())
+            .is_some_and(|(place, rest)| {
+                place.copy_from_slice(name);
+                rest.first_mut().map(|end| *end = 0x80).is_some()
+            })
+    };
+    if !is_laid_out {
+        let mut hash = Sha1::new();
+        hash.update(NAMESPACE);
+        hash.update(name);
+        let digest: [u8; 20] = hash.finalize().into();
+        return digest.first_chunk().copied().unwrap_or_default();
+    }
+    let (blocks, _) = text.as_chunks_mut::<64>();
+    let number = used.div_ceil(64);
+    let last = blocks.get_mut(number.saturating_sub(1));
+    if let Some(place) = last.and_then(|last| last.last_chunk_mut()) {
+        *place = (length as u64 * 8).to_be_bytes();
+    }
+    let [first, second] = [0, 64].map(|at| text.get(at..).and_then(|text| text.first_chunk()));
+    let blocks = [first, second].map(|block| block.copied().unwrap_or([0; 64]).into());
+    // As the standard has them.
+    let mut state = [
+        0x6745_2301,
+        0xefcd_ab89,
+        0x98ba_dcfe,
+        0x1032_5476,
+        0xc3d2_e1f0,
+    ];
+    compress(&mut state, blocks.get(..number).unwrap_or_default());
+    let [a, b, c, d, _] = state.map(u32::to_be_bytes);
+    let mut hashed = [0; 16];
+    for (place, word) in hashed.as_chunks_mut().0.iter_mut().zip([a, b, c, d]) {
+        *place = word;
+    }
+    hashed
 }
 
 impl From<Uuid7> for EventUuid {
@@ -116,9 +161,7 @@ mod tests {
     use super::*;
 
     fn uuid(message_id: &str) -> String {
-        let mut out = Vec::new();
-        EventUuid::v5(message_id).write(&mut out);
-        String::from_utf8(out).unwrap()
+        String::from_utf8(EventUuid::v5(message_id).text().to_vec()).unwrap()
     }
 
     #[test]
@@ -143,6 +186,16 @@ mod tests {
             (&long, "99eb4987-43dd-55ce-b86d-0fb750aa689d"),
         ] {
             assert_eq!(uuid(message_id), expected, "{message_id}");
+        }
+    }
+
+    #[test]
+    fn ids_of_every_length_are_hashed_as_sha_1_has_it() {
+        let text = "0123456789".repeat(20);
+        for length in 0..=text.len() {
+            let name = &text.as_bytes()[..length];
+            let whole = Sha1::new().chain_update(NAMESPACE).chain_update(name);
+            assert_eq!(hashed(name), whole.finalize()[..16], "{length}");
         }
     }
 

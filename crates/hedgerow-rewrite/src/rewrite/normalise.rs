@@ -88,7 +88,6 @@ pub(super) enum Naming {
 pub(super) struct Settling<'d> {
     pub(super) mapping: &'d Mapping,
     pub(super) arrival: &'d Arrival,
-    pub(super) naming: Naming,
     pub(super) recipient: &'d Recipient,
     /// The batch's, for messages without a `sentAt` of their own.
     pub(super) batch_sent_at: Option<Timestamp>,
@@ -100,14 +99,15 @@ pub(super) struct Settling<'d> {
     pub(super) noted: &'d mut Vec<Tag>,
 }
 
-/// Settles a message.
+/// Settles a message that makes this call.
+#[inline(always)]
 pub(super) fn settle<'t>(
+    kind: Kind,
     source: Source<'t>,
     settling: &mut Settling<'t>,
-) -> Result<Settled<'t>, Fault> {
+) -> Settled<'t> {
     let Source { text, message, .. } = source;
     let arrival = settling.arrival;
-    let kind = kind(message, text, settling.naming)?;
     let message_id = match given(message.message_id, source.said, settling.mapping.mode) {
         Some(id) => id,
         None => Cow::Owned(made(
@@ -173,7 +173,7 @@ pub(super) fn settle<'t>(
         let window = |(session, _)| super::session::window(source, session);
         settled.window = settled.session.and_then(window);
     }
-    Ok(settled)
+    settled
 }
 
 impl<'t> Settled<'t> {
@@ -207,7 +207,9 @@ fn v7(settling: &Settling<'_>, timing: &Timing, message_id: &str, kind: Kind) ->
         .map_or_else(|| EventUuid::v5(message_id), EventUuid::from)
 }
 
-fn kind(message: &Message, text: &[u8], naming: Naming) -> Result<Kind, Fault> {
+/// Which call a message makes.
+pub(super) fn kind(source: Source<'_>, naming: Naming) -> Result<Kind, Fault> {
+    let Source { message, said, .. } = source;
     let named = match (naming, message.kind) {
         (Naming::ByPath(kind), _) | (Naming::ByMessage(Some(kind)), None) => return Ok(kind),
         (Naming::ByMessage(None), None) => return Err(Fault::MissingType),
@@ -216,7 +218,7 @@ fn kind(message: &Message, text: &[u8], naming: Naming) -> Result<Kind, Fault> {
     if !named.is_string() {
         return Err(Fault::UnknownType);
     }
-    Kind::of_type(named.says(text).as_ref()).ok_or(Fault::UnknownType)
+    Kind::of_type(named.reads(said).as_ref()).ok_or(Fault::UnknownType)
 }
 
 /// When an event happened, and how that is known.
@@ -400,17 +402,20 @@ pub(super) fn passes_gate(own: (&Part, &[u8]), batch: Option<(&Part, &[u8])>) ->
 }
 
 /// Whether a key is `All` to a reader that looks at letters, digits and dots alone, in any case.
+#[inline(always)]
 fn is_all(key: &[u8]) -> bool {
-    // Nearly every key has other letters or digits among its first four.
-    if key
-        .iter()
-        .take(4)
-        .filter(|byte| byte.is_ascii_alphanumeric())
-        .any(|byte| !matches!(byte, b'a' | b'A' | b'l' | b'L'))
-        && !key.contains(&b'\\')
-    {
-        return false;
+    // Nearly every key begins with another letter: one that is read, whatever comes behind it, since
+    // no letter is written as an escape in a clean text.
+    match key.first() {
+        Some(b'a' | b'A') => {}
+        Some(first) if first.is_ascii_alphanumeric() => return false,
+        _ => {}
     }
+    is_all_after_all(key)
+}
+
+#[inline(never)]
+fn is_all_after_all(key: &[u8]) -> bool {
     let plain = match key.contains(&b'\\') {
         true => unescape(key),
         false => String::from_utf8_lossy(key),

@@ -3,8 +3,6 @@
 mod epoch;
 mod loose;
 
-use super::json::Sink;
-
 /// A moment, in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -15,6 +13,7 @@ const LAST_YEAR: i64 = 253_402_300_799_999_999;
 
 const MICROS_PER_MILLI: i64 = 1_000;
 const MICROS_PER_SECOND: i64 = 1_000_000;
+const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 
 /// How a text gave a moment away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,66 +71,85 @@ impl Timestamp {
         (FIRST_YEAR..=LAST_YEAR).contains(&self.0).then_some(self)
     }
 
-    /// Appends it as RFC 3339 in UTC with milliseconds: 24 bytes.
+    /// Itself as RFC 3339 in UTC with milliseconds.
     #[inline]
-    pub(super) fn write(self, out: &mut impl Sink) {
-        let seconds = self.0.div_euclid(MICROS_PER_SECOND);
-        let millis = self.0.rem_euclid(MICROS_PER_SECOND) / MICROS_PER_MILLI;
-        let (year, month, day) = civil(seconds.div_euclid(86_400));
-        // Numbers that are not negative from here on, and small.
-        let (year, month, day) = (year as u32, month as u32, day as u32);
-        let (second, millis) = (seconds.rem_euclid(86_400) as u32, millis as u32);
-        let [y1, y2] = two(year / 100);
-        let [y3, y4] = two(year % 100);
-        let [n1, n2] = two(month);
-        let [d1, d2] = two(day);
-        let [h1, h2] = two(second / 3600);
-        let [m1, m2] = two(second / 60 % 60);
-        let [s1, s2] = two(second % 60);
-        let [f1, f2] = two(millis / 10);
-        let [_, f3] = two(millis % 10);
-        out.extend_from_slice(&[
+    pub(super) fn text(self) -> [u8; 24] {
+        // Counted from the first moment that is stored; the others have no form of this length.
+        let micros = self.0.clamp(FIRST_YEAR, LAST_YEAR) - FIRST_YEAR;
+        let millis = micros as u64 / MICROS_PER_MILLI as u64;
+        let seconds = millis / 1000;
+        let (day, second) = ((seconds / 86_400) as u32, (seconds % 86_400) as u32);
+        let millis = (millis % 1000) as u32;
+        let (year, month, day) = civil(day);
+        let minute = second / 60;
+        let date = digits([year / 100, year % 100, month, day]);
+        let clock = digits([minute / 60, minute % 60, second % 60, millis / 10]);
+        let [y1, y2, y3, y4, n1, n2, d1, d2] = date;
+        let [h1, h2, m1, m2, s1, s2, f1, f2] = clock;
+        let f3 = (millis % 10) as u8 + b'0';
+        [
             y1, y2, y3, y4, b'-', n1, n2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2,
             b'.', f1, f2, f3, b'Z',
-        ]);
+        ]
     }
 }
 
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut out = Vec::with_capacity(24);
-        self.write(&mut out);
-        formatter.write_str(&String::from_utf8_lossy(&out))
+        formatter.write_str(&String::from_utf8_lossy(&self.text()))
     }
 }
 
-/// A number below a hundred as two digits.
+/// Four numbers below a hundred as two digits each.
 #[inline(always)]
-fn two(number: u32) -> [u8; 2] {
-    let tens = number.wrapping_mul(103) >> 10;
-    let ones = number.wrapping_sub(tens.wrapping_mul(10));
-    [tens as u8, ones as u8].map(|digit| digit.wrapping_add(b'0'))
+fn digits(numbers: [u32; 4]) -> [u8; 8] {
+    const LANES: u64 = 0x000f_000f_000f_000f;
+    let [a, b, c, d] = numbers.map(u64::from);
+    let numbers = a | b << 16 | c << 32 | d << 48;
+    // Each of them stays within its lane.
+    let tens = (numbers.wrapping_mul(103) >> 10) & LANES;
+    let ones = numbers.wrapping_sub(tens.wrapping_mul(10));
+    (tens | ones << 8 | 0x3030_3030_3030_3030).to_le_bytes()
 }
 
-/// The date of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
-fn civil(days: i64) -> (i64, i64, i64) {
-    // Years are counted from March, so that the leap day is the last of its year; 400 years have
-    // 146,097 days.
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
+/// The date of a day counted from the first one of the year 0, up to the end of the year 9999.
+#[inline(always)]
+fn civil(day: u32) -> (u32, u32, u32) {
+    // Years are counted from March, so that the leap day is the last of its year, and from one that is
+    // 400 years, or 146,097 days, before the year 0. January and February have 60 days then.
+    let quarters = 4 * (day + 146_097 - 60) + 3;
+    let (century, of_century) = (quarters / 146_097, quarters % 146_097 / 4);
+    let (year, of_year) = {
+        let quarters = 4 * of_century + 3;
+        (quarters / 1461, quarters % 1461 / 4)
     };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
+    // Five months have 153 days.
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let is_next = shifted >= 10;
+    let month = if is_next { shifted - 9 } else { shifted + 3 };
+    (100 * century + year + u32::from(is_next) - 400, month, day)
+}
+
+/// The same the other way round: the day of a date that exists, up to the year 9999.
+#[inline(always)]
+fn day_of(year: u32, month: u32, day: u32) -> Option<u32> {
+    const LENGTHS: [u8; 16] = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, 0, 0, 0];
+    // A year that a hundred divides is a leap year if sixteen do so as well.
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 16 == 0);
+    let length = LENGTHS.get(month as usize).copied().unwrap_or(0);
+    let length = u32::from(length) + u32::from(is_leap && month == 2);
+    if day.wrapping_sub(1) >= length {
+        return None;
+    }
+    let is_next = month <= 2;
+    let (year, shifted) = match is_next {
+        true => (year + 399, month + 9),
+        false => (year + 400, month - 3),
+    };
+    let century = year / 100;
+    let before = 1461 * year / 4 - century + century / 4;
+    Some(before + (153 * shifted + 2) / 5 + day - 1 + 60 - 146_097)
 }
 
 /// The day, counted from 1970-01-01, of a date that exists.
@@ -201,7 +219,7 @@ fn parse_javascript(text: &[u8; 24]) -> Option<Timestamp> {
     ];
     // The number that two digits make, the first of which stands there.
     let two = |part: u64, at: u32| {
-        i64::from((part.wrapping_mul(10).wrapping_add(part >> 8) >> (8 * at)) as u8)
+        u32::from((part.wrapping_mul(10).wrapping_add(part >> 8) >> (8 * at)) as u8)
     };
     let (year, month, day) = (
         two(date, 0) * 100 + two(date, 2),
@@ -209,12 +227,15 @@ fn parse_javascript(text: &[u8; 24]) -> Option<Timestamp> {
         two(hours, 0),
     );
     let (hour, minute, second) = (two(hours, 3), two(hours, 6), two(seconds, 1));
-    let millis = two(seconds, 4) * 10 + i64::from((seconds >> 48) as u8);
+    let millis = two(seconds, 4) * 10 + u32::from((seconds >> 48) as u8);
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let seconds = days(year, month, day)? * 86_400 + hour * 3600 + minute * 60 + second;
-    Timestamp(seconds * MICROS_PER_SECOND + millis * MICROS_PER_MILLI).stored()
+    let day = day_of(year, month, day)?;
+    let of_day = i64::from(hour * 3600 + minute * 60 + second) * MICROS_PER_SECOND
+        + i64::from(millis) * MICROS_PER_MILLI;
+    // A leap second may be the first one behind all that is stored.
+    Timestamp(FIRST_YEAR + i64::from(day) * MICROS_PER_DAY + of_day).stored()
 }
 
 /// The digits among eight bytes, if these have a digit wherever the form has a zero, and are the

@@ -5,7 +5,7 @@ use super::super::enrich::meta_ids::MetaIds;
 use super::super::explain::Trace;
 use super::super::json::{Scratch, Sheet};
 use super::super::message::Part;
-use super::super::normalise::{settle, Naming, SentAt, Settling, Source};
+use super::super::normalise::{kind, settle, Naming, SentAt, Settling, Source};
 use super::super::plan::{Piece, Plan};
 use super::super::privacy::{ClickIds, Scrub, Subject, Treatment};
 use super::super::repeats::Tag;
@@ -91,12 +91,13 @@ pub(super) fn event(
     // A visitor who stays anonymous has no session, and gets no cookie.
     let mut no_sessions = Sessions::default();
     let repeats = request.rewriter.repeats.as_deref();
+    let kind = kind(source, request.naming)?;
     let settled = settle(
+        kind,
         source,
         &mut Settling {
             mapping,
             arrival: request.arrival,
-            naming: request.naming,
             recipient: request.recipient,
             batch_sent_at: request.shared.and_then(|shared| shared.sent_at),
             index,
@@ -107,7 +108,7 @@ pub(super) fn event(
             repeats,
             noted: &mut *request.noted,
         },
-    )?;
+    );
     let content = repeats.and_then(|repeats| {
         let message = (
             request.recipient.posthog_cookie.as_str(),

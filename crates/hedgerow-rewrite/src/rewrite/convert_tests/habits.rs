@@ -213,6 +213,14 @@ fn what_is_known_of_a_library_and_a_browser_is_found_where_it_stands_now() {
             ("", ""),
             (r#""event":"x","#, r#""locale":"de","#),
             (" ", " "),
+            (r#""integrations":{"Segment.io":true},"#, ""),
+            (r#""event":"x","integrations":{"Segment.io":true},"#, ""),
+            (r#""integrations":{"All":false,"PostHog":true},"#, ""),
+            (
+                r#""integrations":{"All":true,"Actions Amplitude":{"session_id":7}},"#,
+                "",
+            ),
+            (r#""integrations":{},"#, ""),
         ] {
             let text = format!(
                 r#"{{{before}"context":{{{between}"library":{library},{between}"userAgentData":{browser}}},"_metadata":{book},"type":"track"}}"#
@@ -227,7 +235,8 @@ fn what_is_known_of_a_library_and_a_browser_is_found_where_it_stands_now() {
             let context = &message.context;
             let inner = [Inner::Library, Inner::UserAgentData].map(|inner| context.inner(inner));
             let of = (context.value, &context.entries, context.names(), inner);
-            format!("{end:?} {:?} {of:?}", message.metadata)
+            let (metadata, integrations) = (message.metadata, &message.integrations);
+            format!("{end:?} {metadata:?} {integrations:?} {of:?}")
         };
         let mut fresh = Message::default();
         let end = fresh.scan_first(text.as_bytes(), &mut Scratch::default());

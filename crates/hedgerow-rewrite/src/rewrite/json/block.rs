@@ -17,6 +17,36 @@ pub(super) fn special(block: &[u8; BLOCK]) -> u32 {
     (low | slash).to_bitmask()
 }
 
+/// Whether there is any such byte among so many.
+#[inline(always)]
+pub(super) fn has_special(bytes: &[u8; 4 * BLOCK]) -> bool {
+    let (mut low, mut slashes) = (u8x16::splat(u8::MAX), u8x16::splat(0));
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    for block in blocks {
+        let bytes = u8x16::new(*block);
+        low = low.min(bytes ^ u8x16::splat(2));
+        slashes |= bytes.simd_eq(u8x16::splat(b'\\'));
+    }
+    let low = low.min(u8x16::splat(0x20)).simd_eq(low);
+    (low | slashes).to_bitmask() != 0
+}
+
+/// A block to compare others with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Pattern(u8x16);
+
+impl Pattern {
+    pub(super) fn of(block: [u8; BLOCK]) -> Self {
+        Self(u8x16::new(block))
+    }
+
+    /// A bit for each byte that is the same in a block.
+    #[inline(always)]
+    pub(super) fn same(self, block: &[u8; BLOCK]) -> u32 {
+        u8x16::new(*block).simd_eq(self.0).to_bitmask()
+    }
+}
+
 /// A bit for each byte that is one of two.
 #[inline(always)]
 pub(in crate::rewrite) fn either(block: &[u8; BLOCK], one: u8, other: u8) -> u32 {
@@ -55,6 +85,12 @@ mod tests {
                 let is_special = matches!(byte, b'"' | b'\\' | 0..=0x1f);
                 let expected = u32::from(is_special) << place;
                 assert_eq!(special(&block), expected, "{byte:#x} at {place}");
+                for before in 0..4 {
+                    let mut blocks = [[b'a'; BLOCK]; 4];
+                    blocks[before] = block;
+                    let blocks = blocks.concat().try_into().unwrap();
+                    assert_eq!(has_special(&blocks), is_special, "{byte:#x} at {place}");
+                }
             }
         }
     }

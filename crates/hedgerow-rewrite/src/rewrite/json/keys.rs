@@ -65,7 +65,21 @@ pub(super) const fn hash_of_word(word: Word) -> u32 {
 
 /// The hash of any key; that of its word, if it has one.
 #[inline(never)]
-pub(super) const fn hash(key: &[u8]) -> u32 {
+pub(super) fn hash(key: &[u8]) -> u32 {
+    let mut state = 0;
+    let mut rest = key;
+    while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {
+        if after.is_empty() {
+            break;
+        }
+        state = mixed(state, Word::from_le_bytes(*block));
+        rest = after;
+    }
+    mixed(state, word_of(rest).unwrap_or_default())
+}
+
+/// The same for constants.
+pub(super) const fn hash_of_constant(key: &[u8]) -> u32 {
     let mut state = 0;
     let mut rest = key;
     while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {
@@ -176,6 +190,11 @@ mod tests {
             let word = word(text.first_chunk().unwrap(), length);
             assert_eq!(hash_of_word(word), hash(&text[..length]), "{length}");
             assert_eq!(word_of(&text[..length]), Some(word), "{length}");
+        }
+        let long = text.repeat(4);
+        for length in 0..long.len() {
+            let key = &long[..length];
+            assert_eq!(hash(key), hash_of_constant(key), "{length}");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A key is recognised once, when it is scanned; to ask for it afterwards is to compare a number.
 
-use super::keys::{hash, hash_of_word, word_of, Novelty, Word};
+use super::keys::{hash, hash_of_constant, hash_of_word, word_of, Novelty, Word};
 
 /// The name of a key, if it is one that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -334,6 +334,30 @@ static WRITTEN: [Chunk; 256] = {
     written
 };
 
+/// A set of names that is known when this is compiled: to ask it for any name is one look.
+#[derive(Debug)]
+pub(in crate::rewrite) struct Marks([bool; Name::COUNT]);
+
+impl Marks {
+    /// A mark at each of these.
+    #[allow(clippy::indexing_slicing)]
+    pub(in crate::rewrite) const fn of(names: &[&str]) -> Self {
+        let mut marks = Self([false; Name::COUNT]);
+        let mut index = 0;
+        while index < names.len() {
+            marks.0[Name::known(names[index]).index()] = true;
+            index += 1;
+        }
+        marks
+    }
+
+    /// Whether a name has one.
+    #[inline(always)]
+    pub(in crate::rewrite) fn has(&self, name: Name) -> bool {
+        self.0.get(name.index()).is_some_and(|mark| *mark)
+    }
+}
+
 /// A set of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::rewrite) struct Names([u64; 4]);
@@ -433,7 +457,7 @@ static TABLE: [u8; SLOTS] = {
     let mut table = [0; SLOTS];
     let mut index = 1;
     while index < NAMES.len() {
-        let mut slot = first_slot(hash(NAMES[index].as_bytes()));
+        let mut slot = first_slot(hash_of_constant(NAMES[index].as_bytes()));
         while table[slot] != 0 {
             slot = next_slot(slot);
         }

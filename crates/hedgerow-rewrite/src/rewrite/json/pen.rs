@@ -46,15 +46,24 @@ impl Sheet {
 /// A place on a sheet. What is behind it is room.
 #[derive(Debug)]
 pub(in crate::rewrite) struct Pen<'o> {
-    bytes: &'o mut Vec<u8>,
+    sheet: &'o mut Sheet,
+    /// The sheet's while it is written on, so that there is one step less to each place of it.
+    bytes: Vec<u8>,
     at: usize,
+}
+
+impl Drop for Pen<'_> {
+    fn drop(&mut self) {
+        self.sheet.0 = std::mem::take(&mut self.bytes);
+    }
 }
 
 impl<'o> Pen<'o> {
     /// A pen at the beginning of a sheet, for a text of about so many bytes.
     pub(in crate::rewrite) fn new(sheet: &'o mut Sheet, bytes: usize) -> Self {
         let mut pen = Self {
-            bytes: &mut sheet.0,
+            bytes: std::mem::take(&mut sheet.0),
+            sheet,
             at: 0,
         };
         if pen.bytes.len() < bytes {
@@ -106,31 +115,73 @@ impl<'o> Pen<'o> {
         self.bytes.resize(room, 0);
     }
 
+    /// So many bytes of room from here, if there are.
+    #[inline(always)]
+    fn room<const SIZE: usize>(&mut self) -> Option<&mut [u8; SIZE]> {
+        self.bytes.get_mut(self.at..)?.first_chunk_mut()
+    }
+
     /// Writes a text that is known when this is compiled.
     #[inline(always)]
     pub(in crate::rewrite) fn chunk(&mut self, chunk: &Chunk) {
-        loop {
-            let rest = self.bytes.get_mut(self.at..);
-            if let Some(place) = rest.and_then(|rest| rest.first_chunk_mut()) {
+        let length = usize::from(chunk.length);
+        match self.room() {
+            Some(place) => {
                 *place = chunk.bytes;
-                self.at += usize::from(chunk.length);
-                return;
+                self.at += length;
             }
-            self.make_room(Chunk::ROOM);
+            None => self.extend_from_slice(chunk.bytes.get(..length).unwrap_or_default()),
         }
+    }
+
+    /// Writes these bytes, as many as are known when this is compiled.
+    #[inline(always)]
+    pub(in crate::rewrite) fn array<const SIZE: usize>(&mut self, bytes: &[u8; SIZE]) {
+        match self.room() {
+            Some(place) => {
+                *place = *bytes;
+                self.at += SIZE;
+            }
+            None => self.extend_from_slice(bytes),
+        }
+    }
+
+    /// Writes the first bytes of these, and a part of a text behind them.
+    #[inline(always)]
+    pub(in crate::rewrite) fn short_and_span(
+        &mut self,
+        (bytes, length): (&[u8; 16], usize),
+        (text, span): (&[u8], Span),
+    ) {
+        let size = span.end().wrapping_sub(span.start());
+        if size <= BLOCK {
+            let block = text.get(span.start()..);
+            let block = block.and_then(|block| block.first_chunk::<BLOCK>());
+            if let (Some(block), Some(place)) = (block, self.room::<{ BLOCK + 16 }>()) {
+                if let Some(place) = place.first_chunk_mut() {
+                    *place = *bytes;
+                }
+                let place = place.get_mut(length..);
+                if let Some(place) = place.and_then(|place| place.first_chunk_mut()) {
+                    *place = *block;
+                    self.at += length + size;
+                    return;
+                }
+            }
+        }
+        self.short(bytes, length);
+        self.extend_from_slice(span.of(text));
     }
 
     /// Writes the first bytes of these.
     #[inline(always)]
     pub(in crate::rewrite) fn short(&mut self, bytes: &[u8; 16], length: usize) {
-        loop {
-            let rest = self.bytes.get_mut(self.at..);
-            if let Some(place) = rest.and_then(|rest| rest.first_chunk_mut()) {
+        match self.room() {
+            Some(place) => {
                 *place = *bytes;
                 self.at += length;
-                return;
             }
-            self.make_room(16);
+            None => self.extend_from_slice(bytes.get(..length).unwrap_or_default()),
         }
     }
 
@@ -155,9 +206,7 @@ impl<'o> Pen<'o> {
         if length <= BLOCK {
             let block = text.get(span.start()..);
             let block = block.and_then(|block| block.first_chunk::<BLOCK>());
-            let rest = self.bytes.get_mut(self.at..);
-            let place = rest.and_then(|rest| rest.first_chunk_mut::<BLOCK>());
-            if let (Some(block), Some(place)) = (block, place) {
+            if let (Some(block), Some(place)) = (block, self.room::<BLOCK>()) {
                 *place = *block;
                 self.at += length;
                 return;
@@ -170,13 +219,12 @@ impl<'o> Pen<'o> {
 impl Sink for Pen<'_> {
     #[inline(always)]
     fn push(&mut self, byte: u8) {
-        loop {
-            if let Some(place) = self.bytes.get_mut(self.at) {
+        match self.bytes.get_mut(self.at) {
+            Some(place) => {
                 *place = byte;
                 self.at += 1;
-                return;
             }
-            self.make_room(1);
+            None => self.extend_from_slice(&[byte]),
         }
     }
 
@@ -251,6 +299,11 @@ mod tests {
                     expected.extend([b"\"", span.of(&text), b"\""].concat());
                     pen.short(b"0123456789abcdef", 7);
                     expected.extend_from_slice(b"0123456");
+                    pen.short_and_span((b"0123456789abcdef", 9), (&text, span));
+                    expected.extend_from_slice(b"012345678");
+                    expected.extend_from_slice(span.of(&text));
+                    pen.array(b"an array");
+                    expected.extend_from_slice(b"an array");
                 }
             }
             pen.put_over(0, b'B');
@@ -262,6 +315,7 @@ mod tests {
             pen.again(3..10);
             expected.extend_from_within(3..10);
             let length = pen.at();
+            drop(pen);
             assert_eq!(length, expected.len());
             assert_eq!(sheet.written(length), expected, "{room}");
         }

@@ -9,6 +9,7 @@
 mod asked;
 mod container;
 mod entries;
+mod flat;
 mod habits;
 mod scalars;
 
@@ -19,8 +20,10 @@ use crate::posthog::NESTING_LIMIT;
 
 use asked::{plain_key, Asked};
 use container::Frame;
+pub(in crate::rewrite) use entries::Takes;
+pub(in crate::rewrite) use flat::{find_flat_key, Sought};
 pub(in crate::rewrite) use habits::Whose;
-use habits::{Habits, Lessons, Named};
+use habits::{Habits, Lessons};
 use scalars::behind_plain_string;
 pub(super) use scalars::{fits_a_double, hex4};
 
@@ -245,23 +248,6 @@ impl<'t, 's> Scanner<'t, 's> {
         Ok(self.object_from(start, depth))
     }
 
-    /// Scans the object that stands here, whose keys are asked for by their names; each is handed
-    /// to `entry`, which scans the value. Gives back the value, and the names it has.
-    #[inline(always)]
-    pub(in crate::rewrite) fn named_object(
-        &mut self,
-        whose: Whose,
-        entry: impl FnMut(&mut Self, Key),
-    ) -> (Value, Names) {
-        self.peek();
-        let start = self.position();
-        let mut named = Named::of(whose, self.habits, self.scratch);
-        let depth = self.entries(&mut named, entry);
-        let (names, others) = named.end(self.scratch);
-        self.close(others);
-        (self.object_from(start, depth), names)
-    }
-
     #[inline(always)]
     fn object_from(&self, start: usize, depth: u16) -> Value {
         Value {
@@ -347,7 +333,7 @@ impl<'t, 's> Scanner<'t, 's> {
         if self.peek() != Some(b'{') {
             return (self.any(), Names::default());
         }
-        self.named_object_into(whose, entries)
+        self.named_object(whose, entries)
     }
 
     /// Scans one value of any kind.
@@ -376,7 +362,7 @@ impl<'t, 's> Scanner<'t, 's> {
     }
 
     #[inline(never)]
-    fn any_other(&mut self) -> Value {
+    pub(in crate::rewrite) fn any_other(&mut self) -> Value {
         self.other()
     }
 
@@ -418,13 +404,6 @@ impl<'t, 's> Scanner<'t, 's> {
     /// (so that it cannot be compared as bytes), makes the text unclean.
     #[inline(always)]
     fn key(&mut self, asked: &mut impl Asked) -> Key {
-        if let Some((length, name)) = asked.follow(self.rest) {
-            let start = self.position() + 1;
-            self.skip(length);
-            // It ends before a quote and a colon.
-            let span = Span::new(start, self.position() - 2);
-            return Key { span, name };
-        }
         let Some((word, length, rest)) = plain_key(self.rest) else {
             return self.any_key(asked);
         };
@@ -438,11 +417,19 @@ impl<'t, 's> Scanner<'t, 's> {
         Key { span, name }
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn any_key(&mut self, asked: &mut impl Asked) -> Key {
+        let mut name = Name::OTHER;
+        let span = self.any_key_into(asked, &mut name);
+        Key { span, name }
+    }
+
+    /// The same, handed back in two parts so that it stays in registers.
+    #[inline(never)]
+    fn any_key_into(&mut self, asked: &mut impl Asked, its: &mut Name) -> Span {
         if self.peek() != Some(b'"') {
             self.fail(Malformed::Syntax);
-            return Key::default();
+            return Span::default();
         }
         let start = self.position() + 1;
         if self.string() == Shape::Escaped {
@@ -451,14 +438,15 @@ impl<'t, 's> Scanner<'t, 's> {
         let span = Span::new(start, self.position() - 1);
         if self.peek() != Some(b':') {
             self.fail(Malformed::Syntax);
-            return Key::default();
+            return Span::default();
         }
         self.skip(1);
         let (name, novelty) = asked.note_any(self.scratch, span.of(self.text));
         if novelty == Novelty::Doubtful {
             self.clean = false;
         }
-        Key { span, name }
+        *its = name;
+        span
     }
 }
 

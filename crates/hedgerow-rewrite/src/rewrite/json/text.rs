@@ -29,13 +29,21 @@ pub(in crate::rewrite) fn is_truthy(value: Value, text: &[u8]) -> bool {
 }
 
 /// Whether a string holds nothing but white space, as capture judges it (posthog-ingestion 1.7).
+#[inline(always)]
 pub(in crate::rewrite) fn is_blank(value: Value, text: &[u8]) -> bool {
+    // Nearly every string is told by its first byte; a quote is its end.
+    let first = text.get(value.span.start() + 1);
+    let says = value.shape == Shape::Plain
+        && first.is_some_and(|byte| byte.is_ascii_graphic() && *byte != b'"');
+    !says && is_blank_after_all(value, text)
+}
+
+#[inline(never)]
+fn is_blank_after_all(value: Value, text: &[u8]) -> bool {
     match value.shape {
         Shape::Plain => {
-            let inside = inner(value.of(text));
-            // Nearly every string is told by its first byte.
-            !inside.first().is_some_and(u8::is_ascii_graphic)
-                && std::str::from_utf8(inside).is_ok_and(|inside| inside.trim().is_empty())
+            let inside = std::str::from_utf8(inner(value.of(text)));
+            inside.is_ok_and(|inside| inside.trim().is_empty())
         }
         Shape::Escaped => unescape(value.of(text)).trim().is_empty(),
         _ => false,

@@ -34,6 +34,12 @@ impl Span {
             .unwrap_or_default()
     }
 
+    /// The same of a text that is known to be UTF-8.
+    pub(in crate::rewrite) fn part_of(self, text: &str) -> &str {
+        let part = text.get(self.start as usize..self.end as usize);
+        part.unwrap_or_default()
+    }
+
     /// From its beginning to the end of another.
     pub(in crate::rewrite) fn to(self, other: Self) -> Self {
         Self {
@@ -95,8 +101,7 @@ impl Value {
 
     /// The same of a text that is known to be UTF-8.
     pub(in crate::rewrite) fn part_of(self, text: &str) -> &str {
-        let part = text.get(self.span.start()..self.span.end());
-        part.unwrap_or_default()
+        self.span.part_of(text)
     }
 
     /// What it says, if it is a (clean) string.

@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::super::json::{
-    name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Shape, Value, Whose,
+    name, Cleanliness, Entry, Key, Malformed, Marks, Name, Names, Scanner, Scratch, Shape, Takes,
+    Value, Whose,
 };
 use super::super::known::Known;
 use super::super::library::Library;
@@ -44,6 +45,10 @@ macro_rules! inners {
 
         impl Inner {
             const NUMBER: usize = [$($key),*].len();
+            const NAMES: &'static Marks = {
+                static NAMES: Marks = Marks::of(&[$($key),*]);
+                &NAMES
+            };
 
             #[inline(always)]
             #[allow(non_upper_case_globals)]
@@ -75,6 +80,27 @@ inners! {
     App = "app",
     Network = "network",
     UserAgentData = "userAgentData",
+}
+
+impl Takes for Context {
+    #[inline(always)]
+    fn takes_plain(name: Name) -> bool {
+        !Inner::NAMES.has(name)
+    }
+
+    #[inline(always)]
+    fn plain(&mut self, key: Key, value: Value) {
+        self.entries.push(key.with(value));
+    }
+
+    #[inline(always)]
+    fn other(&mut self, scanner: &mut Scanner<'_, '_>, key: Key) {
+        let value = match Inner::from_name(key.name) {
+            None => scanner.any_other(),
+            Some(inner) => self.scan_inner(scanner, inner),
+        };
+        self.entries.push(key.with(value));
+    }
 }
 
 impl Context {
@@ -179,36 +205,29 @@ impl Context {
             self.value = Some(scanner.any());
             return;
         }
-        let (value, names) = scanner.named_object(Whose::CONTEXT, |scanner, key| {
-            let value = match Inner::from_name(key.name) {
-                None => scanner.any(),
-                Some(inner) => {
-                    let start = self.inner.len();
-                    let known = match inner {
-                        Inner::Library => self.known_library.pass(scanner, &mut self.inner),
-                        Inner::UserAgentData => self.known_browser.pass(scanner, &mut self.inner),
-                        _ => None,
-                    };
-                    let value = known.unwrap_or_else(|| {
-                        if matches!(inner, Inner::Library | Inner::UserAgentData) {
-                            self.novelty = Novelty::Parts;
-                        }
-                        let whose = Whose::inner(inner as u8);
-                        scanner.any_with_entries(whose, &mut self.inner).0
-                    });
-                    if let Some(range) = self.objects.get_mut(inner as usize) {
-                        *range = start..self.inner.len();
-                    }
-                    value
-                }
-            };
-            self.entries.push(Entry {
-                key: key.span,
-                value,
-                name: key.name,
-            });
-        });
+        let (value, names) = scanner.named_object(Whose::CONTEXT, self);
         (self.value, self.names) = (Some(value), names);
+    }
+
+    #[inline(always)]
+    fn scan_inner(&mut self, scanner: &mut Scanner<'_, '_>, inner: Inner) -> Value {
+        let start = self.inner.len();
+        let known = match inner {
+            Inner::Library => self.known_library.pass(scanner, &mut self.inner),
+            Inner::UserAgentData => self.known_browser.pass(scanner, &mut self.inner),
+            _ => None,
+        };
+        let value = known.unwrap_or_else(|| {
+            if matches!(inner, Inner::Library | Inner::UserAgentData) {
+                self.novelty = Novelty::Parts;
+            }
+            let whose = Whose::inner(inner as u8);
+            scanner.any_with_entries(whose, &mut self.inner).0
+        });
+        if let Some(range) = self.objects.get_mut(inner as usize) {
+            *range = start..self.inner.len();
+        }
+        value
     }
 
     /// Scans a text that is one value.

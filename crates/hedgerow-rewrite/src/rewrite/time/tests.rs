@@ -60,21 +60,36 @@ fn other_clear_forms_are_read_and_the_rest_is_not() {
 
 #[test]
 fn every_day_of_the_calendar_is_written_as_it_was_read() {
-    let first = days(1, 1, 1).unwrap();
+    let first = days(0, 1, 1).unwrap();
     let last = days(9999, 12, 31).unwrap();
-    let mut expected = NaiveDate::from_ymd_opt(1, 1, 1).unwrap();
+    let mut expected = NaiveDate::from_ymd_opt(0, 1, 1).unwrap();
     for day in first..=last {
-        let (year, month, date) = civil(day);
+        let (year, month, date) = (expected.year() as u32, expected.month(), expected.day());
+        let of_all = u32::try_from(day - days(0, 1, 1).unwrap()).unwrap();
+        assert_eq!(civil(of_all), (year, month, date));
+        assert_eq!(day_of(year, month, date), Some(of_all));
         assert_eq!(
-            (year, month, date),
-            (
-                i64::from(expected.year()),
-                i64::from(expected.month()),
-                i64::from(expected.day())
-            )
+            days(year.into(), month.into(), date.into()),
+            Some(day),
+            "{expected}"
         );
-        assert_eq!(days(year, month, date), Some(day));
         expected = expected.succ_opt().unwrap();
+    }
+}
+
+#[test]
+fn a_date_that_does_not_exist_has_no_day() {
+    for year in (0..=401).chain(9_997..=9_999) {
+        for month in 0..=99 {
+            for day in 0..=99 {
+                let exists = NaiveDate::from_ymd_opt(year as i32, month, day).is_some();
+                assert_eq!(
+                    day_of(year, month, day).is_some(),
+                    exists,
+                    "{year} {month} {day}"
+                );
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `utm_*`, of the context's campaign (mapping 1.3, point 2).
 
 use super::super::explain::Origin;
-use super::super::json::{is_truthy, name, Name, Shape, Value};
+use super::super::json::{is_truthy, name, Marks, Name, Shape, Value};
 use super::super::message::Inner;
 use super::super::usable;
 use super::{Properties, UTM};
@@ -36,13 +36,13 @@ impl Properties<'_, '_, '_, '_> {
         let entries = self.source.context.inner(Inner::Campaign);
         let strangers = self.strangers(&UTM, campaign, entries);
         for (index, entry) in entries.iter().enumerate() {
-            let (is_campaign, property) = campaign_property(entry.name);
-            let twice = is_campaign == Is::Campaign
-                && entries
-                    .iter()
-                    .skip(index + 1)
-                    .any(|later| campaign_property(later.name).0 == Is::Campaign);
-            let outdone = is_campaign == Is::Campaign && self.given.utm_name.is_some();
+            let property = campaign_property(entry.name);
+            let is_campaign = IS_CAMPAIGN.has(entry.name);
+            let twice = is_campaign && {
+                let mut later = entries.iter().skip(index + 1);
+                later.any(|later| IS_CAMPAIGN.has(later.name))
+            };
+            let outdone = is_campaign && self.given.utm_name.is_some();
             let gives_way = self.is_enriched() && usable::is_missing(entry.value, text);
             let is_due = match turn {
                 Turn::First if gives_way => {
@@ -54,15 +54,15 @@ impl Properties<'_, '_, '_, '_> {
                     true
                 }
                 Turn::Left => {
-                    let is_left = property
-                        .is_none_or(|property| !taken.is_some_and(|taken| taken.has(property)));
+                    let is_left =
+                        property == Name::OTHER || !taken.is_some_and(|taken| taken.has(property));
                     gives_way && is_left && !usable::says_undefined(entry.value, text)
                 }
             };
             if !is_due || twice || outdone {
                 continue;
             }
-            if is_campaign == Is::Campaign {
+            if is_campaign {
                 if !strangers.hold(b"campaign") {
                     let key = entry.key.of(text);
                     let origin = Origin::Under("context.campaign", key);
@@ -76,13 +76,15 @@ impl Properties<'_, '_, '_, '_> {
     }
 
     /// Notes that the campaign gives a property.
-    fn note_campaign(&mut self, key: Name, property: Option<Name>) {
-        if let Some(property) = property {
-            self.taken.add(property);
-            // Under its own name it is no property, but it stands in the way of one all the same.
-            if key == name!("name") {
-                self.taken.add(name!("utm_name"));
-            }
+    #[inline(always)]
+    fn note_campaign(&mut self, key: Name, property: Name) {
+        if property == Name::OTHER {
+            return;
+        }
+        self.taken.add(property);
+        // Under its own name it is no property, but it stands in the way of one all the same.
+        if key == name!("name") {
+            self.taken.add(name!("utm_name"));
         }
     }
 
@@ -94,31 +96,33 @@ impl Properties<'_, '_, '_, '_> {
     }
 }
 
-/// Whether a value of the campaign is the one that names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Is {
-    Campaign,
-    Else,
-}
+/// The values of the campaign that name it.
+static IS_CAMPAIGN: Marks = Marks::of(&["name", "campaign"]);
 
 /// The property that a value of the campaign becomes (mapping 1.3, point 2), if it is one that is
-/// asked for.
-fn campaign_property(key: Name) -> (Is, Option<Name>) {
-    const NAME: Name = name!("name");
-    const CAMPAIGN: Name = name!("campaign");
-    const SOURCE: Name = name!("source");
-    const MEDIUM: Name = name!("medium");
-    const CONTENT: Name = name!("content");
-    const TERM: Name = name!("term");
-    const ID: Name = name!("id");
-    let property = match key {
-        NAME | CAMPAIGN => return (Is::Campaign, Some(name!("utm_campaign"))),
-        SOURCE => name!("utm_source"),
-        MEDIUM => name!("utm_medium"),
-        CONTENT => name!("utm_content"),
-        TERM => name!("utm_term"),
-        ID => name!("utm_id"),
-        _ => return (Is::Else, None),
-    };
-    (Is::Else, Some(property))
+/// asked for; else the name of any other.
+#[inline(always)]
+fn campaign_property(key: Name) -> Name {
+    PROPERTIES.get(key.index()).copied().unwrap_or(Name::OTHER)
 }
+
+#[allow(clippy::indexing_slicing)]
+static PROPERTIES: [Name; Name::COUNT] = {
+    const OF: [(&str, &str); 7] = [
+        ("name", "utm_campaign"),
+        ("campaign", "utm_campaign"),
+        ("source", "utm_source"),
+        ("medium", "utm_medium"),
+        ("content", "utm_content"),
+        ("term", "utm_term"),
+        ("id", "utm_id"),
+    ];
+    let mut properties = [Name::OTHER; Name::COUNT];
+    let mut index = 0;
+    while index < OF.len() {
+        let (value, property) = OF[index];
+        properties[Name::known(value).index()] = Name::known(property);
+        index += 1;
+    }
+    properties
+};

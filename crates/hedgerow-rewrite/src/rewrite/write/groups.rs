@@ -6,7 +6,8 @@ use super::super::explain::Origin;
 use super::super::group_types::NewGroupTypes;
 use super::super::identity::Id;
 use super::super::json::{
-    name, unescape, write_string, Entry, Name, Pen, Scratch, Shape, Sink, Value,
+    find_flat_key, name, unescape, write_string, Entry, Name, Pen, Scratch, Shape, Sink, Sought,
+    Value,
 };
 use super::super::library::Library;
 use super::super::message::{named, Part};
@@ -224,18 +225,19 @@ impl Properties<'_, '_, '_, '_> {
         if self.looked_into == Some(given) {
             return std::mem::take(self.aside.part);
         }
-        let text = given.map_or(&b""[..], |given| given.of(self.source.text));
-        let part = self.look_into_text(text);
+        // With what comes behind it: near the end of a text the scanner is slow.
+        let text = given.and_then(|given| self.source.text.get(given.span.start()..));
+        let part = self.look_into_text(text.unwrap_or_default());
         self.looked_into = Some(given);
         part
     }
 
-    /// The entries of any object of clean JSON, or none, likewise.
+    /// The entries of the object at the start of clean JSON, or none, likewise.
     pub(super) fn look_into_text(&mut self, text: &[u8]) -> Part {
         self.looked_into = None;
         let mut part = std::mem::take(self.aside.part);
         // It has been scanned as a part of the message; it can be scanned again.
-        if part.scan_text(text, self.aside.scratch).is_err() {
+        if part.scan_first(text, self.aside.scratch).is_err() {
             part.clear();
         }
         part
@@ -266,15 +268,25 @@ impl Properties<'_, '_, '_, '_> {
         if !self.caller_has(name!("$groups")) {
             return None;
         }
-        let text = self.source.text;
         let given = self.callers(name!("$groups"))?;
-        let groups = given.of(text);
+        if self.looked_into != Some(Some(given)) {
+            let text = self.source.said.get(given.span.start()..);
+            match find_flat_key(text.unwrap_or_default(), is_sixth) {
+                Sought::Found(name) => return Some(name.to_owned()),
+                Sought::Absent => return None,
+                Sought::NotFlat => {}
+            }
+        }
+        let groups = given.part_of(self.source.said);
         let part = self.look_into(Some(given));
         let sixth = part.entries.iter().find_map(|entry| {
-            let key = entry.key.of(groups);
-            let name = match std::str::from_utf8(key) {
-                Ok(name) if !key.contains(&b'\\') => Cow::Borrowed(name),
-                _ => Cow::Owned(unescape(&[b"\"", key, b"\""].concat()).into_owned()),
+            let key = entry.key.part_of(groups);
+            let name = match key.contains('\\') {
+                false => Cow::Borrowed(key),
+                true => {
+                    let quoted = [b"\"", key.as_bytes(), b"\""].concat();
+                    Cow::Owned(unescape(&quoted).into_owned())
+                }
             };
             is_sixth(&name).then(|| name.into_owned())
         });

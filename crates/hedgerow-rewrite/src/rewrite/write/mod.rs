@@ -70,13 +70,12 @@ pub(super) fn write_event(
     trace: Option<&mut Trace>,
 ) -> Written {
     let text = source.text;
-    static UUID: Chunk = Chunk::of([b"{", b"\"uuid\":", b"\""]);
     static PROPERTIES: Chunk = Chunk::of([b",", b"\"properties\":", b""]);
     // Most of a message goes out as it came, some of it twice.
     let mut out = Pen::new(sheet, text.len() + text.len() / 2 + 1024);
-    out.chunk(&UUID);
-    settled.uuid.write(&mut out);
-    out.push(b'"');
+    let mut head: [u8; 9 + 37] = *b"{\"uuid\":\"........-....-....-....-............\"";
+    head[9..45].copy_from_slice(&settled.uuid.text());
+    out.array(&head);
     let mut event = out.at();
     if plan.event != Piece::Absent {
         out.chunk(name!("event").entry());
@@ -93,11 +92,10 @@ pub(super) fn write_event(
             out.span(text, value.span);
         }
         Time::At(timestamp) => {
-            out.chunk(name!("timestamp").entry());
-            time = out.at();
-            out.push(b'"');
-            timestamp.write(&mut out);
-            out.push(b'"');
+            let mut entry: [u8; 13 + 26] = *b",\"timestamp\":\"....-..-..T..:..:.......\"";
+            entry[14..38].copy_from_slice(&timestamp.text());
+            time += 13;
+            out.array(&entry);
         }
     }
     let timestamp = out.at() - time;
@@ -204,8 +202,11 @@ enum Prefixed {
 impl Prefixed {
     fn of(entries: &[Entry], text: &[u8]) -> Self {
         let begins = |entry: &Entry| {
-            let key = text.get(entry.key.start()..).unwrap_or_default();
-            matches!(key.first_chunk(), Some(b"utm_" | b"segm"))
+            // Nearly every key is told by its first letter.
+            matches!(text.get(entry.key.start()), Some(b'u' | b's')) && {
+                let key = text.get(entry.key.start()..).unwrap_or_default();
+                matches!(key.first_chunk(), Some(b"utm_" | b"segm"))
+            }
         };
         match entries.iter().any(begins) {
             true => Self::Some,
@@ -353,11 +354,13 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     #[inline(always)]
     fn entry_of(&mut self, prefix: &'static Prefix, entry: &Entry, part: &'static str) {
         let text = self.source.context_text;
-        self.out.short(&prefix.opening, prefix.length);
+        let opening = (&prefix.opening, prefix.length);
         // Nearly always its colon stands right behind its key, and its value right behind that.
         if entry.value.span.start() == entry.key.end() + 2 {
-            self.out.span(text, entry.key.to(entry.value.span));
+            let whole = entry.key.to(entry.value.span);
+            self.out.short_and_span(opening, (text, whole));
         } else {
+            self.out.short(opening.0, opening.1);
             self.entry_in_pieces(entry);
         }
         if self.noting == Noting::Keys {

@@ -1,7 +1,7 @@
 //! The properties of PostHog's own Segment destination, value for value (mapping, section 1).
 
 use super::super::explain::Origin;
-use super::super::json::{name, write_string, Entry, Name, Names, Shape, Sink, Value};
+use super::super::json::{name, write_string, Entry, Marks, Name, Names, Shape, Sink, Value};
 use super::super::message::{named, Inner};
 use super::super::plan::Piece;
 use super::super::spread::{write_spread, UnknownKeys};
@@ -65,7 +65,9 @@ enum Literals {
 const ORIGINAL_TIMESTAMP: Name = name!("segment_original_timestamp");
 
 /// The caller's properties that are left out, moved or spelled otherwise, under some condition.
-const MOVED: Names = Names::of(&[
+const MOVED: Names = Names::of(MOVED_NAMES);
+static IS_MOVED: Marks = Marks::of(MOVED_NAMES);
+const MOVED_NAMES: &[&str] = &[
     "distinct_id",
     "$lib",
     "url",
@@ -80,7 +82,7 @@ const MOVED: Names = Names::of(&[
     "$process_person_profile",
     "alias",
     "$group_key",
-]);
+];
 
 /// What posthog-js keeps its books with. All but one begin with a dollar sign, as do those that begin
 /// with `$sdk_debug_`.
@@ -94,10 +96,23 @@ const NOISE: Names = Names::of(&[
 ]);
 const TOKEN: Name = name!("token");
 
+const DISTINCT_ID: Name = name!("distinct_id");
+const LIB: Name = name!("$lib");
+const URL: Name = name!("url");
+const CURRENT_URL: Name = name!("$current_url");
+const UTM_CAMPAIGN: Name = name!("utm_campaign");
+const BROWSER: Name = name!("$browser");
+const GROUPS: Name = name!("$groups");
+const IP: Name = name!("$ip");
+const SCREEN_NAME: Name = name!("$screen_name");
+const SET: Name = name!("$set");
+const ANON_DISTINCT_ID: Name = name!("$anon_distinct_id");
+const PROFILE: Name = name!("$process_person_profile");
+
 impl<'t> Properties<'_, '_, '_, 't> {
     /// The caller's properties, in runs as long as nothing stands in between that has to go.
     pub(super) fn write_callers(&mut self) {
-        if !self.callers.meets(&MOVED) && !self.strips_noise() && self.trace.is_none() {
+        if self.leave_as_they_came() {
             let ends = (self.entries.first(), self.entries.last());
             if let (Some(first), Some(last)) = ends {
                 self.write_run(Some((first.key.start() - 1, last.value.span.end())));
@@ -128,6 +143,32 @@ impl<'t> Properties<'_, '_, '_, 't> {
         );
     }
 
+    /// Whether none of the caller's properties is left out or spelled otherwise, by their names alone.
+    #[inline(always)]
+    fn leave_as_they_came(&self) -> bool {
+        if self.strips_noise() || self.trace.is_some() {
+            return false;
+        }
+        if !self.callers.meets(&MOVED) {
+            return true;
+        }
+        // The enriched mode looks at some of their values as well.
+        let gone = |name: Name| self.callers.has(name) && self.gives_way_by_name(name);
+        !self.is_enriched()
+            && !gone(DISTINCT_ID)
+            && !gone(LIB)
+            && !gone(URL)
+            && !gone(CURRENT_URL)
+            && !gone(UTM_CAMPAIGN)
+            && !gone(BROWSER)
+            && !gone(GROUPS)
+            && !gone(IP)
+            && !gone(SCREEN_NAME)
+            && !gone(SET)
+            && !gone(ANON_DISTINCT_ID)
+    }
+
+    #[inline(never)]
     fn write_callers_one_by_one(&mut self) {
         let text = self.source.text;
         let mut run: Option<(usize, usize)> = None;
@@ -136,7 +177,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             // One before the key is its quote, and its first sign comes right behind that.
             let first = text.get(entry.key.start()).copied();
             let perhaps_noise = noise && (first == Some(b'$') || entry.name == TOKEN);
-            if !MOVED.has(entry.name) && !perhaps_noise && !traced {
+            if !IS_MOVED.has(entry.name) && !perhaps_noise && !traced {
                 let start = run.map_or(entry.key.start() - 1, |(start, _)| start);
                 run = Some((start, entry.value.span.end()));
                 continue;
@@ -174,28 +215,8 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     /// Whether a key of the caller's gives way (mapping 1.4, 1.5 and 1.6), or is not wanted.
     fn is_replaced(&self, entry: &Entry) -> bool {
-        const DISTINCT_ID: Name = name!("distinct_id");
-        const LIB: Name = name!("$lib");
-        const URL: Name = name!("url");
-        const CURRENT_URL: Name = name!("$current_url");
-        const UTM_CAMPAIGN: Name = name!("utm_campaign");
-        const BROWSER: Name = name!("$browser");
-        const GROUPS: Name = name!("$groups");
-        const IP: Name = name!("$ip");
-        const SCREEN_NAME: Name = name!("$screen_name");
-        const SET: Name = name!("$set");
-        const ANON_DISTINCT_ID: Name = name!("$anon_distinct_id");
-        const PROFILE: Name = name!("$process_person_profile");
         match entry.name {
-            DISTINCT_ID | LIB => true,
-            URL | CURRENT_URL => self.given.url.is_some(),
-            UTM_CAMPAIGN => self.given.utm_name.is_some(),
-            BROWSER => self.given.browser.is_some(),
-            GROUPS => self.group.is_some() || self.yielding.groups,
-            IP => self.yielding.ip,
-            SCREEN_NAME => self.plan.kind == Kind::Screen,
-            SET => self.plan.kind == Kind::Identify || self.yielding.set,
-            ANON_DISTINCT_ID => self.plan.anon_distinct_id != Piece::Absent,
+            name if self.gives_way_by_name(name) => true,
             // PostHog drops what changes persons when it carries this (posthog-ingestion 4.4).
             PROFILE => {
                 self.is_enriched() && self.changes_persons && entry.value.shape == Shape::False
@@ -205,6 +226,23 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 let key = entry.key.of(self.source.text);
                 key.starts_with(b"$sdk_debug_") && self.strips_noise()
             }
+        }
+    }
+
+    /// The same as far as it does not depend on the caller's value.
+    #[inline(always)]
+    fn gives_way_by_name(&self, name: Name) -> bool {
+        match name {
+            DISTINCT_ID | LIB => true,
+            URL | CURRENT_URL => self.given.url.is_some(),
+            UTM_CAMPAIGN => self.given.utm_name.is_some(),
+            BROWSER => self.given.browser.is_some(),
+            GROUPS => self.group.is_some() || self.yielding.groups,
+            IP => self.yielding.ip,
+            SCREEN_NAME => self.plan.kind == Kind::Screen,
+            SET => self.plan.kind == Kind::Identify || self.yielding.set,
+            ANON_DISTINCT_ID => self.plan.anon_distinct_id != Piece::Absent,
+            _ => false,
         }
     }
 
@@ -416,13 +454,13 @@ impl<'t> Properties<'_, '_, '_, 't> {
         } = self.source;
         let campaign_gone = self.campaign().is_some();
         const CAMPAIGN: Name = name!("campaign");
-        const IP: Name = name!("ip");
+        const CONTEXT_IP: Name = name!("ip");
         const USER_AGENT: Name = name!("userAgent");
         let strangers = self.strangers(&SEGMENT, value, &context.entries);
         for entry in &context.entries {
             let gone = match entry.name {
                 CAMPAIGN => campaign_gone,
-                IP => self.settled.ip.is_some(),
+                CONTEXT_IP => self.settled.ip.is_some(),
                 USER_AGENT => self.settled.user_agent.is_some(),
                 _ => false,
             };

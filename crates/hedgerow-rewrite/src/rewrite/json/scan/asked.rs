@@ -8,12 +8,6 @@ use super::Work;
 
 /// What is asked of the keys of an object.
 pub(super) trait Asked {
-    /// The key that stands here, if it is the one that is expected: how long it is with its quotes and
-    /// its colon, and its name. It has been noted then.
-    #[inline(always)]
-    fn follow(&mut self, _rest: &[u8]) -> Option<(usize, Name)> {
-        None
-    }
     /// Notes a key that fits a word, of this length.
     fn note(&mut self, work: &mut Work, word: (Word, usize), hash: u32) -> (Name, Novelty);
     /// Notes any key.

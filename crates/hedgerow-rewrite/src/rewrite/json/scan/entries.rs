@@ -1,20 +1,64 @@
-//! Objects of which all entries are kept.
+//! Objects whose entries are taken in, one by one.
 
 use super::super::keys::{hash_of_word, Novelty};
-use super::super::names::Names;
+use super::super::names::{Name, Names};
 use super::super::value::{Entry, Shape, Span, Value};
 use super::asked::{behind_quoted, plain_key, Asked};
 use super::habits::{Named, Whose};
+use super::scalars::bare_length;
 use super::{After, Key, Scanner};
 
-impl Scanner<'_, '_> {
-    /// The same for each value of an object of which all entries are kept. What is left of the text
-    /// is a variable here, since it would be memory to the compiler otherwise.
+/// Where the entries of an object go.
+pub(in crate::rewrite) trait Takes {
+    /// Whether a plain string, a word or a number under this key is taken as it is.
+    fn takes_plain(name: Name) -> bool;
+    /// Takes one.
+    fn plain(&mut self, key: Key, value: Value);
+    /// Takes what else stands here: it has to be scanned.
+    fn other(&mut self, scanner: &mut Scanner<'_, '_>, key: Key);
+}
+
+/// All of them are kept.
+impl Takes for Vec<Entry> {
     #[inline(always)]
-    pub(super) fn named_object_into(
+    fn takes_plain(_: Name) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn plain(&mut self, key: Key, value: Value) {
+        self.push(key.with(value));
+    }
+
+    #[inline(always)]
+    fn other(&mut self, scanner: &mut Scanner<'_, '_>, key: Key) {
+        scanner.other_entry(key.span, key.name, self);
+    }
+}
+
+impl Key {
+    /// The entry that it makes with its value.
+    #[inline(always)]
+    pub(in crate::rewrite) fn with(self, value: Value) -> Entry {
+        Entry {
+            key: self.span,
+            value,
+            name: self.name,
+        }
+    }
+}
+
+impl Scanner<'_, '_> {
+    /// Scans the object that stands here, whose keys are asked for by their names. Gives back the
+    /// value, and the names it has.
+    ///
+    /// What is left of the text, and the keys that are expected, are variables here, since they would be
+    /// memory to the compiler otherwise.
+    #[inline(always)]
+    pub(in crate::rewrite) fn named_object(
         &mut self,
         whose: Whose,
-        entries: &mut Vec<Entry>,
+        entries: &mut impl Takes,
     ) -> (Value, Names) {
         let start = self.position();
         let mut named = Named::of(whose, self.habits, self.scratch);
@@ -26,53 +70,52 @@ impl Scanner<'_, '_> {
         } else {
             let end = self.text.len();
             let mut rest = self.rest;
+            let mut expected = named.expected();
             loop {
-                let key = if let Some((length, name)) = named.follow(rest) {
-                    let start = end - rest.len() + 1;
-                    rest = rest.get(length..).unwrap_or_default();
-                    // It ends before a quote and a colon.
-                    let span = Span::new(start, end - rest.len() - 2);
-                    Key { span, name }
-                } else {
-                    match plain_key(rest) {
-                        Some((word, length, behind)) => {
-                            let start = end - rest.len() + 1;
-                            let (name, novelty) =
-                                named.note(self.scratch, (word, length), hash_of_word(word));
-                            if novelty == Novelty::Doubtful {
-                                self.clean = false;
-                            }
-                            rest = behind;
-                            let span = Span::new(start, start + length);
-                            Key { span, name }
-                        }
-                        None => {
-                            self.rest = rest;
-                            let key = self.any_key(&mut named);
-                            rest = self.rest;
-                            key
-                        }
-                    }
-                };
-                match behind_quoted(rest) {
-                    Some(behind) => {
-                        let span = Span::new(end - rest.len(), end - behind.len());
+                let at = end - rest.len() + 1;
+                let next = expected.clone().next();
+                let key =
+                    if let Some((behind, length, name)) = next.and_then(|next| next.behind(rest)) {
+                        expected.next();
                         rest = behind;
-                        entries.push(Entry {
-                            key: key.span,
-                            value: Value {
-                                span,
-                                shape: Shape::Plain,
-                                depth: 0,
-                            },
-                            name: key.name,
-                        });
-                    }
-                    None => {
-                        self.rest = rest;
-                        self.other_entry(key, entries);
-                        rest = self.rest;
-                    }
+                        let span = Span::new(at, at + length);
+                        Key { span, name }
+                    } else {
+                        named.otherwise(&expected);
+                        let key = match plain_key(rest) {
+                            Some((word, length, behind)) => {
+                                let (name, novelty) =
+                                    named.note(self.scratch, (word, length), hash_of_word(word));
+                                if novelty == Novelty::Doubtful {
+                                    self.clean = false;
+                                }
+                                rest = behind;
+                                let span = Span::new(at, at + length);
+                                Key { span, name }
+                            }
+                            None => {
+                                self.rest = rest;
+                                let key = self.any_key(&mut named);
+                                rest = self.rest;
+                                key
+                            }
+                        };
+                        expected = named.expected();
+                        key
+                    };
+                let plain = match behind_plain(rest) {
+                    Some(plain) if takes_plain(entries, key.name) => Some(plain),
+                    _ => None,
+                };
+                if let Some((behind, shape)) = plain {
+                    let span = Span::new(end - rest.len(), end - behind.len());
+                    rest = behind;
+                    let depth = 0;
+                    entries.plain(key, Value { span, shape, depth });
+                } else {
+                    self.rest = rest;
+                    entries.other(self, key);
+                    rest = self.rest;
                 }
                 match rest {
                     [b',', after @ ..] => rest = after,
@@ -85,20 +128,42 @@ impl Scanner<'_, '_> {
                     }
                 }
             }
+            named.otherwise(&expected);
         }
         let depth = self.left(outside);
         let (names, others) = named.end(self.scratch);
         self.close(others);
         (self.object_from(start, depth), names)
     }
+}
 
+impl Scanner<'_, '_> {
+    /// With the two parts of its key each in a register.
     #[inline(never)]
-    fn other_entry(&mut self, key: Key, entries: &mut Vec<Entry>) {
+    fn other_entry(&mut self, span: Span, name: Name, entries: &mut Vec<Entry>) {
         let value = self.other();
-        entries.push(Entry {
-            key: key.span,
-            value,
-            name: key.name,
-        });
+        entries.push(Key { span, name }.with(value));
     }
+}
+
+/// What is behind the plain string, the word or the number of moderate size that stands here.
+#[inline(always)]
+fn behind_plain(rest: &[u8]) -> Option<(&[u8], Shape)> {
+    let shape = match rest.first()? {
+        b'"' => return behind_quoted(rest).map(|behind| (behind, Shape::Plain)),
+        b'{' | b'[' => return None,
+        b't' => Shape::True,
+        b'f' => Shape::False,
+        b'n' => Shape::Null,
+        _ => Shape::Number,
+    };
+    match bare_length(rest) {
+        0 => None,
+        length => Some((rest.get(length..)?, shape)),
+    }
+}
+
+#[inline(always)]
+fn takes_plain<T: Takes>(_: &T, name: Name) -> bool {
+    T::takes_plain(name)
 }

@@ -5,7 +5,7 @@
 //! has to be looked for, nothing hashed and nothing noted. From the first key that is another one on,
 //! it is scanned as ever.
 
-use super::super::block::{plain_run, BLOCK};
+use super::super::block::{plain_run, Pattern, BLOCK};
 use super::super::keys::{hash, Novelty, Seen, Word};
 use super::super::names::{Name, Names};
 use super::asked::Asked;
@@ -46,13 +46,13 @@ const AROUND: usize = 3;
 const PATIENCE: u8 = 32;
 
 /// A key that is expected, with its quotes and its colon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Expected {
-    /// Its first bytes, and which of a block they are.
-    first: Word,
-    mask: Word,
+    /// Its first bytes, and which of a block they are: a bit for each.
+    first: Pattern,
+    mask: u32,
     /// Its last bytes, if it is longer than a block.
-    last: Word,
+    last: Pattern,
     length: u8,
     name: Name,
     hash: u32,
@@ -72,35 +72,35 @@ impl Expected {
         }
         let last = text.get(length.saturating_sub(BLOCK)..)?.first_chunk()?;
         Some(Self {
-            first: Word::from_le_bytes(*text.first_chunk()?),
-            mask: match BLOCK.checked_sub(length) {
-                None | Some(0) => Word::MAX,
-                Some(more) => Word::MAX >> (8 * more),
-            },
-            last: Word::from_le_bytes(*last),
+            first: Pattern::of(*text.first_chunk()?),
+            mask: (1 << length.min(BLOCK)) - 1,
+            last: Pattern::of(*last),
             length: u8::try_from(length).ok()?,
             name,
             hash,
         })
     }
 
-    /// Whether it is what stands here.
+    /// If it is what stands here: what stands behind it, how long it is without its quotes and its
+    /// colon, and its name.
     #[inline(always)]
-    fn stands_in(&self, rest: &[u8]) -> bool {
-        let Some(first) = rest.first_chunk::<BLOCK>() else {
-            return false;
-        };
-        if Word::from_le_bytes(*first) & self.mask != self.first {
-            return false;
+    pub(super) fn behind<'t>(&self, rest: &'t [u8]) -> Option<(&'t [u8], usize, Name)> {
+        let first = rest.first_chunk::<BLOCK>()?;
+        if !self.first.same(first) & self.mask != 0 {
+            return None;
         }
         let length = usize::from(self.length);
-        if length <= BLOCK {
-            return true;
-        }
-        let last = rest
-            .get(length - BLOCK..)
-            .and_then(|last| last.first_chunk());
-        last.is_some_and(|last| Word::from_le_bytes(*last) == self.last)
+        let behind = if length <= BLOCK {
+            rest.get(length..)?
+        } else {
+            let (last, behind) = rest.get(length - BLOCK..)?.split_first_chunk()?;
+            const ALL: u32 = (1 << BLOCK) - 1;
+            if self.last.same(last) != ALL {
+                return None;
+            }
+            behind
+        };
+        Some((behind, length - AROUND, self.name))
     }
 }
 
@@ -230,16 +230,16 @@ impl<'h> Named<'h> {
         named
     }
 
-    /// The key that stands here, if it is the one that is expected: how long it is with its quotes and
-    /// its colon, and its name.
+    /// The keys that are expected next.
     #[inline(always)]
-    pub(super) fn follow(&mut self, rest: &[u8]) -> Option<(usize, Name)> {
-        let (next, others) = self.expected.split_first()?;
-        if !next.stands_in(rest) {
-            return None;
-        }
-        self.expected = others;
-        Some((usize::from(next.length), next.name))
+    pub(super) fn expected(&self) -> std::slice::Iter<'h, Expected> {
+        self.expected.iter()
+    }
+
+    /// Takes back those of them that have not come.
+    #[inline(always)]
+    pub(super) fn otherwise(&mut self, expected: &std::slice::Iter<'h, Expected>) {
+        self.expected = expected.as_slice();
     }
 
     /// It is otherwise: what it has had so far is noted after all.
@@ -304,11 +304,6 @@ impl<'h> Named<'h> {
 }
 
 impl Asked for Named<'_> {
-    #[inline(always)]
-    fn follow(&mut self, rest: &[u8]) -> Option<(usize, Name)> {
-        self.follow(rest)
-    }
-
     #[inline(always)]
     fn note(
         &mut self,

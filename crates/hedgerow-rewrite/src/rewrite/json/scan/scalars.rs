@@ -1,6 +1,6 @@
 //! Strings, numbers and words: what a text holds besides its objects and arrays.
 
-use super::super::block::{plain_run, special, BLOCK};
+use super::super::block::{has_special, plain_run, special, BLOCK};
 use super::super::value::{Malformed, Shape};
 use super::Scanner;
 
@@ -115,7 +115,7 @@ impl Scanner<'_, '_> {
                         self.rest = rest;
                         let length = text.len() - rest.len();
                         let number = text.get(..length).unwrap_or_default();
-                        if (size == Size::Any || length > 300) && !fits_a_double(number) {
+                        if (size == Size::Any || length > MODERATE) && !fits_a_double(number) {
                             self.clean = false;
                         }
                     }
@@ -156,23 +156,70 @@ fn behind_number(text: &[u8]) -> Option<(&[u8], Size)> {
     Some((rest, size))
 }
 
+/// How long the word or the number is that stands here; 0 if it is none, or has to be looked at more
+/// closely.
+#[inline(never)]
+pub(super) fn bare_length(rest: &[u8]) -> usize {
+    match rest {
+        [b't', b'r', b'u', b'e', ..] | [b'n', b'u', b'l', b'l', ..] => 4,
+        [b'f', b'a', b'l', b's', b'e', ..] => 5,
+        [b'-' | b'0'..=b'9', ..] => match behind_number(rest) {
+            Some((behind, Size::OfItsDigits)) if rest.len() - behind.len() <= MODERATE => {
+                rest.len() - behind.len()
+            }
+            _ => 0,
+        },
+        _ => 0,
+    }
+}
+
+/// A number without an exponent that is not longer than this is within a double's range.
+const MODERATE: usize = 300;
+
 /// What stands behind the closing quote of a string that is plain, and that does not end too close
 /// to the end of the text.
 #[inline(always)]
 pub(super) fn behind_plain_string(text: &[u8]) -> Option<&[u8]> {
     let mut rest = text;
+    for _ in 0..2 {
+        let (block, after) = rest.split_first_chunk::<BLOCK>()?;
+        let special = special(block);
+        if special != 0 {
+            return behind_quote(rest, block, special);
+        }
+        rest = after;
+    }
+    behind_long_string(rest)
+}
+
+/// The same of one that has gone on for a while.
+#[inline(never)]
+fn behind_long_string(text: &[u8]) -> Option<&[u8]> {
+    let mut rest = text;
+    while let Some((blocks, after)) = rest.split_first_chunk::<{ 4 * BLOCK }>() {
+        if has_special(blocks) {
+            break;
+        }
+        rest = after;
+    }
     while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {
         let special = special(block);
         if special != 0 {
-            let length = special.trailing_zeros() as usize;
-            if block.get(length) != Some(&b'"') {
-                return None;
-            }
-            return rest.get(length + 1..);
+            return behind_quote(rest, block, special);
         }
         rest = after;
     }
     None
+}
+
+/// What stands behind the first of these special bytes of a block, if it is a quote.
+#[inline(always)]
+fn behind_quote<'t>(rest: &'t [u8], block: &[u8; BLOCK], special: u32) -> Option<&'t [u8]> {
+    let length = special.trailing_zeros() as usize;
+    match block.get(length) {
+        Some(b'"') => rest.get(length + 1..),
+        _ => None,
+    }
 }
 
 /// What stands behind digits, of which there is at least one.
