@@ -15,7 +15,7 @@ use std::sync::Arc;
 use chrono::DateTime;
 use hedgerow::demo::capture::{Capacity, Capture};
 use hedgerow::demo::http::{Handler, Request};
-use hedgerow::posthog::{ApiKey, Batch, Envelope};
+use hedgerow::posthog::{ApiKey, Batch, Envelope, ProjectId};
 use hedgerow::rewrite::{Arrival, Bounds, Mapping, Pulled, Recipient, Rewriter, Timestamp};
 use hedgerow::segment::{self, Call};
 use proptest::prelude::*;
@@ -32,7 +32,7 @@ fn rewritten(mapping: Mapping, message: &Json) -> (Vec<u8>, usize) {
         ..Arrival::new(Call::Batch)
     });
     rewrite.address_to(Arc::new(Recipient {
-        posthog_cookie: "ph_phc_test_posthog".to_owned(),
+        project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
         ..Recipient::default()
     }));
     rewrite.push(message.to_string().as_bytes()).unwrap();

@@ -16,8 +16,7 @@ use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
 use crate::admin::LiveView;
-use crate::posthog::{ApiKey, Host};
-use crate::rewrite::enrich::session::posthog_js_cookie_name;
+use crate::posthog::{ApiKey, Host, ProjectId};
 use crate::rewrite::{Bounds, Mapping, Recipient};
 use crate::segment::WriteKeys;
 use crate::site::snippet::Home;
@@ -113,7 +112,7 @@ impl Project {
     /// Whom its events are written for.
     pub fn recipient(&self) -> Recipient {
         Recipient {
-            posthog_cookie: posthog_js_cookie_name(self.api_key.expose()),
+            project: ProjectId::of(&self.api_key),
             properties: self.properties.clone(),
         }
     }

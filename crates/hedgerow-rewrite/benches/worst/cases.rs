@@ -8,8 +8,8 @@ use flate2::write::GzEncoder;
 use flate2::Compression;
 use hedgerow_rewrite::segment::{message_from_query, BodyError, Decoder};
 use hedgerow_rewrite::{
-    ApiKey, Arrival, Batch, Bounds, Call, Envelope, Flow, Kind, Mapping, Pulled, Recipient,
-    Rewrite, RewriteError, Rewriter, Timestamp,
+    ApiKey, Arrival, Batch, Bounds, Call, Envelope, Flow, Kind, Mapping, ProjectId, Pulled,
+    Recipient, Rewrite, RewriteError, Rewriter, Timestamp,
 };
 
 /// What a step of work came to.
@@ -75,7 +75,7 @@ impl Conversion {
         let envelope = Envelope::new(&ApiKey::new("phc_worst").unwrap());
         let mut rewrite = rewriter.begin(arrival);
         rewrite.address_to(Arc::new(Recipient {
-            posthog_cookie: "ph_phc_worst_posthog".to_owned(),
+            project: ProjectId::of(&ApiKey::new("phc_worst").unwrap()),
             ..Recipient::default()
         }));
         Self {

@@ -110,7 +110,7 @@ pub(super) fn event(
     )?;
     let content = repeats.and_then(|repeats| {
         let message = (
-            request.recipient.posthog_cookie.as_str(),
+            &request.recipient.project,
             settled.kind,
             settled.message_id.as_ref(),
         );

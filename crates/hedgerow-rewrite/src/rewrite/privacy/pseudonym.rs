@@ -6,6 +6,7 @@ use ring::digest::{digest, SHA256};
 use ring::hmac;
 
 use super::{Privacy, Pseudonym, Secret};
+use crate::posthog::ProjectId;
 use crate::rewrite::normalise::{Settled, Source};
 use crate::rewrite::{Mapping, Recipient, Timestamp};
 
@@ -28,7 +29,7 @@ struct Traces<'a> {
     /// When the event happened.
     moment: Option<Timestamp>,
     /// The project: one visitor has different pseudonyms in two of them.
-    project: &'a str,
+    project: &'a ProjectId,
     /// The message's id, which a retry has too.
     message_id: &'a str,
 }
@@ -47,7 +48,7 @@ impl Settled<'_> {
         mapping.privacy.stranger(Traces {
             visitor: visitor.as_deref(),
             moment,
-            project: &recipient.posthog_cookie,
+            project: &recipient.project,
             message_id: &self.message_id,
         })
     }
@@ -116,6 +117,11 @@ fn write_hex(out: &mut String, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::posthog::ApiKey;
+
+    fn project(name: &str) -> ProjectId {
+        ProjectId::of(&ApiKey::new(name).unwrap())
+    }
 
     const HOUR: i64 = 60 * 60 * 1000;
 
@@ -123,7 +129,7 @@ mod tests {
         privacy.stranger(Traces {
             visitor: Some(visitor),
             moment: Some(Timestamp::from_millis(hour * HOUR)),
-            project: "shop",
+            project: &project("shop"),
             message_id,
         })
     }
@@ -158,7 +164,7 @@ mod tests {
             privacy.stranger(Traces {
                 visitor: Some("ada"),
                 moment: Some(Timestamp::from_millis(0)),
-                project: "blog",
+                project: &project("blog"),
                 message_id: "m-1",
             }),
         ] {
