@@ -14,7 +14,7 @@ use hedgerow_rewrite::posthog::{Address, Bearing};
 
 /// How long requests wait for others, and how many go together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub struct GroupBounds {
     /// How long the oldest waits at most, if nothing else keeps it.
     pub linger: Duration,
     /// The size of a group in bytes: from it on it is full. A single request may be larger.
@@ -52,8 +52,8 @@ pub struct Group<T> {
 /// The requests of one project.
 #[derive(Debug)]
 pub struct Queue<T> {
-    bounds: Bounds,
-    waiting: VecDeque<Waiting<T>>,
+    bounds: GroupBounds,
+    waiting: VecDeque<WaitingRequest<T>>,
     /// Whose events are under way. No two groups share a person.
     people_under_way: HashSet<u64>,
     under_way: usize,
@@ -63,7 +63,7 @@ pub struct Queue<T> {
 }
 
 #[derive(Debug)]
-struct Waiting<T> {
+struct WaitingRequest<T> {
     id: RequestId,
     request: T,
     info: RequestInfo,
@@ -72,7 +72,7 @@ struct Waiting<T> {
 
 /// A group while it is chosen.
 #[derive(Default)]
-struct Choice {
+struct GroupDraft {
     places: Vec<usize>,
     bytes: usize,
     people: HashSet<u64>,
@@ -101,7 +101,7 @@ impl ToldAddress {
 
 impl<T> Queue<T> {
     /// An empty one.
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: GroupBounds) -> Self {
         Self {
             bounds,
             waiting: VecDeque::new(),
@@ -117,7 +117,7 @@ impl<T> Queue<T> {
         let id = RequestId(self.next);
         self.next += 1;
         self.new_bytes = self.new_bytes.saturating_add(info.bytes);
-        self.waiting.push_back(Waiting {
+        self.waiting.push_back(WaitingRequest {
             id,
             request,
             info,
@@ -146,7 +146,7 @@ impl<T> Queue<T> {
             return None;
         }
         let choice = self.choose(now)?;
-        let Choice { people, told, .. } = choice;
+        let GroupDraft { people, told, .. } = choice;
         let requests = self.take(&choice.places);
         self.under_way += 1;
         self.people_under_way.extend(&people);
@@ -160,8 +160,8 @@ impl<T> Queue<T> {
         })
     }
 
-    fn choose(&self, now: Instant) -> Option<Choice> {
-        let mut choice = Choice::default();
+    fn choose(&self, now: Instant) -> Option<GroupDraft> {
+        let mut choice = GroupDraft::default();
         let mut due = false;
         let mut full = false;
         // Whose events stand further ahead and stay.
@@ -225,7 +225,7 @@ impl<T> Queue<T> {
 
     /// Takes a request out again, if it has not left yet.
     pub fn withdraw(&mut self, id: RequestId) -> Option<T> {
-        let find = |waiting: &Waiting<T>| waiting.id.cmp(&id);
+        let find = |waiting: &WaitingRequest<T>| waiting.id.cmp(&id);
         let place = self.waiting.binary_search_by(find).ok()?;
         self.waiting.remove(place).map(|waiting| waiting.request)
     }
