@@ -11,6 +11,7 @@ pub(crate) mod reply;
 pub(crate) mod seat;
 pub(crate) mod stop;
 pub(crate) mod stream;
+pub(crate) mod turn;
 pub(crate) mod upload;
 pub(crate) mod verdict;
 pub(crate) mod visitor;
