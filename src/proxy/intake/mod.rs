@@ -10,6 +10,7 @@ pub(crate) mod long_work;
 pub(crate) mod refusals;
 pub(crate) mod reply;
 pub(crate) mod stream;
+pub(crate) mod turn;
 pub(crate) mod upload;
 pub(crate) mod upload_error;
 pub(crate) mod verdict;

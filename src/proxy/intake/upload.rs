@@ -17,6 +17,7 @@ use crate::proxy::intake::group::GroupedRequest;
 use crate::proxy::intake::keys::RequestKeys;
 use crate::proxy::intake::long_work::{LongWorkPermit, LONG};
 use crate::proxy::intake::stream::Outgoing;
+use crate::proxy::intake::turn::Turn;
 use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::intake::verdict::{BatchVerdict, Fallback};
 use crate::proxy::limits::budget::Reservation;
@@ -47,6 +48,7 @@ pub(crate) struct Upload<'a> {
     target: Option<UploadTarget<'a>>,
     /// Time that the rewriting has taken so far.
     rewriting: Duration,
+    turn: Turn,
 }
 
 /// How the events of a body leave while it is still coming.
@@ -106,6 +108,7 @@ impl<'a> Upload<'a> {
             key: KeyFrom::Nowhere,
             target: None,
             rewriting: Duration::ZERO,
+            turn: Turn::default(),
         }
     }
 
@@ -117,13 +120,15 @@ impl<'a> Upload<'a> {
         }
         let began = Instant::now();
         let flow = self.rewrite.push(piece);
-        self.rewriting += began.elapsed();
+        self.worked(began);
         self.flow = flow?;
         self.account()
     }
 
     /// Sends what is ready to leave, while the body is still coming.
     pub(crate) async fn flow(&mut self) -> Result<(), UploadError> {
+        self.turn.piece();
+        self.turn.end_if_long().await;
         if self.flow == Flow::Held {
             return Ok(());
         }
@@ -237,8 +242,12 @@ impl<'a> Upload<'a> {
     async fn pull_in_turn(&mut self, limit: usize) -> Result<Pulled, UploadError> {
         loop {
             match self.pull(limit)? {
-                Pulled::Paused => tokio::task::yield_now().await,
-                pulled => return Ok(pulled),
+                Pulled::Paused => self.turn.end().await,
+                pulled => {
+                    // What leaves now may find room at once, and wait for nothing.
+                    self.turn.end_if_long().await;
+                    return Ok(pulled);
+                }
             }
         }
     }
@@ -272,8 +281,14 @@ impl<'a> Upload<'a> {
         let pulled = self
             .rewrite
             .pull(&mut target.batch, limit, &mut self.watcher);
-        self.rewriting += began.elapsed();
+        self.worked(began);
         Ok(pulled?)
+    }
+
+    fn worked(&mut self, began: Instant) {
+        let time = began.elapsed();
+        self.rewriting += time;
+        self.turn.worked(time);
     }
 
     /// Where the events go; nowhere as long as the key that decides may yet come.
