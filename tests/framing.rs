@@ -335,7 +335,7 @@ async fn a_slow_upload_does_not_run_into_posthogs_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_used_connection_that_nobody_uses_again_is_closed() {
+async fn a_connection_that_is_not_used_again_is_closed() {
     let upstream = Recorder::start().await;
     let hedgerow = Hedgerow::builder(config(&yaml(&upstream.url())))
         .idle_timeout(Duration::from_secs(1))

@@ -214,7 +214,7 @@ async fn listeners_open_and_close_while_the_others_serve() {
 
     running.listen(&[second]);
     assert_eq!(running.reload().0, Some(0));
-    support::eventually("nobody listens there", || {
+    support::eventually("nothing listens there", || {
         std::net::TcpStream::connect(first).is_err().then_some(())
     })
     .await;
@@ -371,7 +371,7 @@ async fn a_swapped_link_a_written_file_and_a_secret_file_are_seen() {
     )
     .unwrap();
     running.applied(5).await;
-    // Nobody looks any more, so only a word reloads it: five and one.
+    // The file is not watched any more, so only a command reloads it: five and one.
     fs::write(folder.join("secret/key"), "phc_third").unwrap();
     assert_eq!(running.reload().0, Some(0));
     assert_eq!(applied().await, 6);

@@ -49,7 +49,7 @@ use sink::Sink;
 use subjects::{Kind, Large};
 use work::{Size, Template};
 
-/// No round begins after so long, except the first.
+/// No round begins after this time, except the first.
 const PATIENCE: Duration = Duration::from_secs(270);
 
 /// One that is compared.

@@ -234,7 +234,7 @@ impl Answered {
         !self.is_well() && !later
     }
 
-    /// The refusal of a body with this code of [`crate::segment::Refusal::Malformed`].
+    /// The refusal of a body with this code of [`crate::segment::RequestRefusal::Malformed`].
     pub fn malformed(code: &str) -> Self {
         let known = Self::ALL.iter().copied();
         let mut known = known.filter(|known| known.status() == "400");

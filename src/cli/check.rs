@@ -10,7 +10,7 @@ use hedgerow::posthog::{Host, HostError};
 use hedgerow::proxy::{check_server, compare_with_running, FetchError};
 
 use super::output::{complain, print};
-use super::{doctor, file, End, KeyLookup};
+use super::{doctor, file, CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -35,7 +35,7 @@ pub(super) struct CheckArgs {
 }
 
 /// Prints the routes as a table, or every mistake with its place.
-pub(super) fn check(config: Option<&Path>, options: &CheckArgs) -> End {
+pub(super) fn check(config: Option<&Path>, options: &CheckArgs) -> CommandEnd {
     let keys = match options.no_secrets {
         true => KeyLookup::Spared,
         false => KeyLookup::Needed,
@@ -55,7 +55,7 @@ pub(super) fn check(config: Option<&Path>, options: &CheckArgs) -> End {
                     for reason in reasons {
                         complain!("hedgerow: {reason}");
                     }
-                    End::Unable
+                    CommandEnd::Unable
                 }
             }
         }
@@ -64,18 +64,18 @@ pub(super) fn check(config: Option<&Path>, options: &CheckArgs) -> End {
 }
 
 /// Prints what changes from a file, or from a running process, to this file.
-fn against(before: &str, after: &Path, config: &Config, token: Option<&str>) -> End {
+fn against(before: &str, after: &Path, config: &Config, token: Option<&str>) -> CommandEnd {
     match before.contains("://") {
         true => against_running(before, config, token),
         false => against_file(Path::new(before), after),
     }
 }
 
-fn against_file(before: &Path, after: &Path) -> End {
+fn against_file(before: &Path, after: &Path) -> CommandEnd {
     let read = |path: &Path| {
         std::fs::read_to_string(path).map_err(|error| {
             complain!("hedgerow: {}: {error}", path.display());
-            End::Unable
+            CommandEnd::Unable
         })
     };
     let texts = read(before).and_then(|before| Ok((before, read(after)?)));
@@ -88,12 +88,12 @@ fn against_file(before: &Path, after: &Path) -> End {
         Err(problems) => {
             let name = before.display().to_string();
             super::remark(&config::render_problems(&problems, &name));
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
 
-fn against_running(url: &str, config: &Config, token: Option<&str>) -> End {
+fn against_running(url: &str, config: &Config, token: Option<&str>) -> CommandEnd {
     let asked = admin_at(url).and_then(|host| {
         let said = token.map(token_of).transpose()?;
         let known = match &config.live {
@@ -127,7 +127,7 @@ fn against_running(url: &str, config: &Config, token: Option<&str>) -> End {
         }
         Err(reason) => {
             complain!("hedgerow: {url}: {reason}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }

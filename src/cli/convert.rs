@@ -20,7 +20,7 @@ use hedgerow::segment::{Call, Kind, WriteKey, WriteKeys};
 
 use super::output::complain;
 use super::texts::{unpacked, ArrayPosition, InputTexts};
-use super::{End, KeyLookup};
+use super::{CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
@@ -64,7 +64,7 @@ fn received_at(text: &str) -> Result<Timestamp, String> {
 
 /// Converts text by text. One that is no message is reported, and the next one is taken. Without a
 /// configuration the defaults with one project count.
-pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> End {
+pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> CommandEnd {
     let config = match config {
         None => Config::default_for_convert(),
         Some(path) => match super::load(path, KeyLookup::Needed) {
@@ -75,7 +75,7 @@ pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> End {
     let Some(projects) = ProjectChoice::of(&config, options.project.as_deref()) else {
         let name = options.project.as_deref().unwrap_or_default();
         complain!("hedgerow: there is no project named {name:?} in the configuration");
-        return End::Unable;
+        return CommandEnd::Unable;
     };
     let bounds = Bounds {
         // A line is all there: nothing streams, and nothing can come too late.
@@ -90,15 +90,15 @@ pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> End {
     match lines.run(io::stdout().lock()) {
         Ok(end) => end,
         Err(InputOutputError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            End::Well
+            CommandEnd::Well
         }
         Err(InputOutputError::Output(error)) => {
             complain!("hedgerow: standard output: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
         Err(InputOutputError::Input(name, error)) => {
             complain!("hedgerow: {name}: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
@@ -192,9 +192,9 @@ impl fmt::Display for UnusableInput {
 }
 
 impl Conversion<'_> {
-    fn run(&self, output: impl Write) -> Result<End, InputOutputError> {
+    fn run(&self, output: impl Write) -> Result<CommandEnd, InputOutputError> {
         let mut output = BufWriter::new(output);
-        let mut end = End::Well;
+        let mut end = CommandEnd::Well;
         let mut number = 0;
         let standard = [PathBuf::from("-")];
         let files = match self.options.files.as_slice() {
@@ -249,7 +249,7 @@ impl Conversion<'_> {
                     complain!("{place}: refused: {error}");
                 }
                 if result.is_err() || refused > 0 {
-                    end = End::Refused;
+                    end = CommandEnd::Refused;
                 }
             }
         }

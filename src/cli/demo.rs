@@ -17,7 +17,7 @@ use hedgerow::rewrite::MessageOutcome;
 use hedgerow::{Config, Environment, Hedgerow};
 
 use super::output::complain;
-use super::End;
+use super::CommandEnd;
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
@@ -35,12 +35,12 @@ pub(super) struct DemoArgs {
 }
 
 /// Serves the demo until it is told to stop.
-pub(super) fn demo(options: &DemoArgs) -> End {
+pub(super) fn demo(options: &DemoArgs) -> CommandEnd {
     match serve(options) {
-        Ok(()) => End::Well,
+        Ok(()) => CommandEnd::Well,
         Err(reason) => {
             complain!("hedgerow: {reason}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }

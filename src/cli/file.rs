@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::output::complain;
-use super::End;
+use super::CommandEnd;
 
 /// The variable that names it.
 const VARIABLE: &str = "HEDGEROW_CONFIG";
@@ -16,7 +16,7 @@ const PLACES: [&str; 3] = [
 
 /// The file of `-c`, or the argument of the command, or the one that is found. What to do where
 /// there is none goes to standard error.
-pub(super) fn find(option: Option<&Path>, argument: Option<&Path>) -> Result<PathBuf, End> {
+pub(super) fn find(option: Option<&Path>, argument: Option<&Path>) -> Result<PathBuf, CommandEnd> {
     match (option, argument) {
         (Some(one), Some(other)) if one != other => {
             complain!(
@@ -24,14 +24,14 @@ pub(super) fn find(option: Option<&Path>, argument: Option<&Path>) -> Result<Pat
                 one.display(),
                 other.display()
             );
-            Err(End::Unable)
+            Err(CommandEnd::Unable)
         }
         (Some(named), _) | (None, Some(named)) => Ok(named.to_owned()),
         (None, None) => look(),
     }
 }
 
-fn look() -> Result<PathBuf, End> {
+fn look() -> Result<PathBuf, CommandEnd> {
     let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
     if let Some(named) = named {
         return Ok(named.into());
@@ -46,5 +46,5 @@ fn look() -> Result<PathBuf, End> {
          `hedgerow init --output hedgerow.yaml` makes one",
         PLACES.join(", ")
     );
-    Err(End::Unable)
+    Err(CommandEnd::Unable)
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use hedgerow::config::Config;
 
 use super::output::{complain, print};
-use super::{file, End};
+use super::{file, CommandEnd};
 
 /// How long a connection and each read may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -34,7 +34,7 @@ struct HealthAddress {
 }
 
 /// Asks, and prints the answer.
-pub(super) fn health(config: Option<&Path>, options: &HealthArgs) -> End {
+pub(super) fn health(config: Option<&Path>, options: &HealthArgs) -> CommandEnd {
     // What is only worth a word is not said again at every check.
     let loaded = file::find(config, options.file.as_deref())
         .and_then(|path| super::told(&path, Config::load_without_secrets(&path)));
@@ -47,17 +47,17 @@ pub(super) fn health(config: Option<&Path>, options: &HealthArgs) -> End {
             "hedgerow: nothing of this configuration can be asked: it has no `health`, no `admin`, \
              and no listener without TLS that has a `health`"
         );
-        return End::Unable;
+        return CommandEnd::Unable;
     };
     match ask(&desk) {
         Ok((200, answer)) => print(&format!("{answer}\n")),
         Ok((status, answer)) => {
             complain!("hedgerow: {status} from {}: {answer}", desk.address);
-            End::Refused
+            CommandEnd::Refused
         }
         Err(error) => {
             complain!("hedgerow: no answer from {}: {error}", desk.address);
-            End::Refused
+            CommandEnd::Refused
         }
     }
 }

@@ -13,7 +13,7 @@ use hedgerow::site::init::{
 use hedgerow::site::names;
 
 use super::output::{complain, print};
-use super::End;
+use super::CommandEnd;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -58,11 +58,11 @@ fn admin(text: &str) -> Result<String, String> {
 }
 
 /// Prints the configuration, or writes it.
-pub(super) fn init(options: &InitArgs) -> End {
+pub(super) fn init(options: &InitArgs) -> CommandEnd {
     let mut random = [0_u8; names::ENOUGH_RANDOM_BYTES];
     if let Err(error) = getrandom::fill(&mut random) {
         complain!("hedgerow: the system gives no random numbers: {error}");
-        return End::Unable;
+        return CommandEnd::Unable;
     }
     let chosen = InitOptions {
         host: options.host.clone(),
@@ -86,7 +86,7 @@ pub(super) fn init(options: &InitArgs) -> End {
         Ok(text) => text,
         Err(error) => {
             complain!("hedgerow: {error}");
-            return End::Unable;
+            return CommandEnd::Unable;
         }
     };
     // A flag with a mistake is told now, and not by the first `hedgerow run`. No key is needed for
@@ -103,17 +103,17 @@ pub(super) fn init(options: &InitArgs) -> End {
         }
         Err(problems) => {
             tell(&problems);
-            return End::Unable;
+            return CommandEnd::Unable;
         }
     }
     match &options.output {
         None => print(&text),
         Some(path) if path.as_os_str() == "-" => print(&text),
         Some(path) => match write(path, text.as_bytes()) {
-            Ok(()) => End::Well,
+            Ok(()) => CommandEnd::Well,
             Err(error) => {
                 complain!("hedgerow: {}: {error}", path.display());
-                End::Unable
+                CommandEnd::Unable
             }
         },
     }

@@ -91,7 +91,7 @@ enum Command {
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum CommandEnd {
     /// All is well.
     Well,
     /// Some of the input could not be used.
@@ -100,12 +100,12 @@ enum End {
     Unable,
 }
 
-impl From<End> for ExitCode {
-    fn from(end: End) -> Self {
+impl From<CommandEnd> for ExitCode {
+    fn from(end: CommandEnd) -> Self {
         Self::from(match end {
-            End::Well => 0,
-            End::Refused => 1,
-            End::Unable => 2,
+            CommandEnd::Well => 0,
+            CommandEnd::Refused => 1,
+            CommandEnd::Unable => 2,
         })
     }
 }
@@ -140,18 +140,18 @@ pub fn main() -> ExitCode {
 
 /// Runs a command that reads no configuration. One that is named all the same was meant for
 /// something.
-fn without(config: Option<&Path>, command: &str, run: impl FnOnce() -> End) -> End {
+fn without(config: Option<&Path>, command: &str, run: impl FnOnce() -> CommandEnd) -> CommandEnd {
     match (config, command) {
         (None, _) => run(),
         (Some(_), "init") => {
             complain!(
                 "hedgerow: `init` reads no configuration; --output FILE says where to write one"
             );
-            End::Unable
+            CommandEnd::Unable
         }
         (Some(_), _) => {
             complain!("hedgerow: `{command}` reads no configuration: leave -c out");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
@@ -298,7 +298,7 @@ enum KeyLookup {
 }
 
 /// Loads a configuration. What is wrong with it, or only worth a word, goes to standard error.
-fn load(path: &Path, keys: KeyLookup) -> Result<Config, End> {
+fn load(path: &Path, keys: KeyLookup) -> Result<Config, CommandEnd> {
     let name = path.display().to_string();
     let (config, warnings) = told(
         path,
@@ -312,17 +312,17 @@ fn load(path: &Path, keys: KeyLookup) -> Result<Config, End> {
 }
 
 /// Tells what is wrong.
-fn told<T>(path: &Path, loaded: Result<T, ConfigError>) -> Result<T, End> {
+fn told<T>(path: &Path, loaded: Result<T, ConfigError>) -> Result<T, CommandEnd> {
     let name = path.display().to_string();
     match loaded {
         Ok(loaded) => Ok(loaded),
         Err(ConfigError::Invalid { problems, .. }) => {
             remark(&config::render_problems(&problems, &name));
-            Err(End::Unable)
+            Err(CommandEnd::Unable)
         }
         Err(error) => {
             complain!("hedgerow: {error}");
-            Err(End::Unable)
+            Err(CommandEnd::Unable)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::End;
+use super::CommandEnd;
 
 /// Writes a line to standard error. Where it cannot be written, there is no other place to say it.
 macro_rules! complain {
@@ -15,14 +15,14 @@ macro_rules! complain {
 pub(super) use complain;
 
 /// Writes a command's result to standard output. A reader that has seen enough is no failure.
-pub(super) fn print(text: &str) -> End {
+pub(super) fn print(text: &str) -> CommandEnd {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => End::Well,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => End::Well,
+        Ok(()) => CommandEnd::Well,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => CommandEnd::Well,
         Err(error) => {
             complain!("hedgerow: standard output: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }

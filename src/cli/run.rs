@@ -10,7 +10,7 @@ use hedgerow::proxy::{
 use hedgerow::Hedgerow;
 
 use super::output::complain;
-use super::{file, greeting, supervisor, End};
+use super::{file, greeting, supervisor, CommandEnd};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -45,12 +45,12 @@ impl RunArgs {
 }
 
 /// Serves until it is told to stop.
-pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> End {
+pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
     let mut signals = match ProcessSignals::catch() {
         Ok(signals) => signals,
         Err(error) => {
             complain!("hedgerow: signals cannot be caught: {error}");
-            return End::Unable;
+            return CommandEnd::Unable;
         }
     };
     let path = match file::find(config, options.file.as_deref()) {
@@ -73,7 +73,7 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> End {
         Ok(()) => {}
         Err(error @ FetchError::Wrong { .. }) => {
             complain!("hedgerow: {error}");
-            return End::Unable;
+            return CommandEnd::Unable;
         }
         // Calls are taken all the same; the first page that asks for the script tries again.
         Err(error) => log::warn!("analytics.js is not there yet: {error}"),
@@ -81,7 +81,7 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> End {
     // From here on something may wait to be served: it is, and then the process leaves.
     if signals.stopped() {
         log::info!("it was told to stop before it served");
-        return End::Well;
+        return CommandEnd::Well;
     }
     let server = watched(Hedgerow::builder(config))
         .build()
@@ -106,11 +106,11 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> End {
             drop(hedgerow);
             server.run_until(Box::new(signals));
             log::info!("it has left");
-            End::Well
+            CommandEnd::Well
         }
         Err(reason) => {
             complain!("hedgerow: {reason}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }

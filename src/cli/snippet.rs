@@ -10,7 +10,7 @@ use hedgerow::site::snippet::{
 };
 
 use super::output::{complain, print};
-use super::{file, End, KeyLookup};
+use super::{file, CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct SnippetArgs {
@@ -87,10 +87,10 @@ enum LibraryArg {
 }
 
 /// Prints the snippet, or the policy.
-pub(super) fn snippet(config: Option<&Path>, options: &SnippetArgs) -> End {
+pub(super) fn snippet(config: Option<&Path>, options: &SnippetArgs) -> CommandEnd {
     if options.nonce.is_some() && !matches!(options.kind, KindArg::Html) {
         complain!("hedgerow: --nonce: only the tag of `--for html` has one");
-        return End::Unable;
+        return CommandEnd::Unable;
     }
     let loaded = file::find(config, options.file.as_deref())
         .and_then(|path| super::load(&path, KeyLookup::Needed));
@@ -103,7 +103,7 @@ pub(super) fn snippet(config: Option<&Path>, options: &SnippetArgs) -> End {
         Some(Some(home)) => Some(home),
         Some(None) => {
             complain!("hedgerow: --home: expected scheme and host, such as https://t.example.com");
-            return End::Unable;
+            return CommandEnd::Unable;
         }
     };
     let libraries = match options.libraries {
@@ -133,12 +133,12 @@ pub(super) fn snippet(config: Option<&Path>, options: &SnippetArgs) -> End {
             }
             None => {
                 complain!("hedgerow: --nonce: expected what can stand between double quotes");
-                End::Unable
+                CommandEnd::Unable
             }
         },
         Err(error) => {
             complain!("hedgerow: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }

@@ -91,12 +91,12 @@ const SHOWN: [&str; 9] = [
     "page · Shop → $pageview",
 ];
 
-/// Waits until somebody listens: the addresses are printed a moment before.
+/// Waits until the demo listens: it prints the addresses a moment before.
 async fn listening(url: &str) {
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(address).await.is_err() {
-        assert!(Instant::now() < deadline, "nobody listens on {address}");
+        assert!(Instant::now() < deadline, "nothing listens on {address}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -214,7 +214,7 @@ fn what_becomes_of_an_event_later_is_told_once_more_with_the_time_it_took() {
 }
 
 #[test]
-fn events_are_recorded_only_while_somebody_watches_and_refusals_always() {
+fn events_are_recorded_only_while_the_view_is_open_and_refusals_always() {
     let (live, now) = timed(10, Visibility::Shown, Recording::WhileWatched);
     let unseen = |live: &Live| news(live, 0)["unseen"].as_u64().unwrap();
     add(

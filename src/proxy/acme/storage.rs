@@ -27,7 +27,7 @@ use crate::config;
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
 /// The longest token that is looked for among the files.
 const TOKEN: usize = 128;
-/// What an order that broke off has left is thrown away after so long.
+/// After this time, the files that an interrupted order has left are deleted.
 const LEFT_OVER: Duration = Duration::from_secs(24 * 3600);
 
 /// The files of one certificate, and of the account that orders it.

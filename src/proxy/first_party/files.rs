@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 
 use crate::config::SegmentFiles;
 use crate::rewrite::enrich::edge_session::Transport;
-use crate::segment::{Answer, Cors, Refusal, Reply, WriteKey, WriteKeys};
+use crate::segment::{Answer, Cors, Reply, RequestRefusal, WriteKey, WriteKeys};
 use crate::site::{merge_account, PageProtocol, PageSessions, RequestHost, Settings, SiteFile};
 
 use crate::proxy::client::X_FORWARDED_HOST;
@@ -119,12 +119,12 @@ impl Files {
                 }
                 .answer(&cors);
             }
-            _ => return refused(Refusal::MethodNotAllowed("GET, HEAD, OPTIONS")),
+            _ => return refused(RequestRefusal::MethodNotAllowed("GET, HEAD, OPTIONS")),
         }
         match file {
             SiteFile::Script { .. } | SiteFile::Chunk { .. } => self
                 .served(&head.headers, file)
-                .unwrap_or_else(|| refused(Refusal::UnknownPath)),
+                .unwrap_or_else(|| refused(RequestRefusal::UnknownPath)),
             SiteFile::Settings { write_key } => {
                 let key = percent_encoding::percent_decode_str(write_key).decode_utf8();
                 let key = key.ok().and_then(|key| WriteKey::new(&key));
@@ -134,17 +134,17 @@ impl Files {
                         let body = self.settings(key.expose(), &home).await;
                         reply::answer(StatusCode::OK, settings_headers(home.kept_by), body)
                     }
-                    _ => refused(Refusal::UnknownPath),
+                    _ => refused(RequestRefusal::UnknownPath),
                 }
             }
             SiteFile::Destination { path } => match &self.account {
                 Some(account) => match account.destination(path, &head.headers).await {
                     Some(answer) => answer,
-                    None => refused(Refusal::UnknownPath),
+                    None => refused(RequestRefusal::UnknownPath),
                 },
-                None => refused(Refusal::UnknownPath),
+                None => refused(RequestRefusal::UnknownPath),
             },
-            SiteFile::Call { .. } | SiteFile::Other { .. } => refused(Refusal::UnknownPath),
+            SiteFile::Call { .. } | SiteFile::Other { .. } => refused(RequestRefusal::UnknownPath),
         }
     }
 

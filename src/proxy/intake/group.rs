@@ -1,8 +1,8 @@
 //! `mode: group`: the requests of a project leave together, and each client is answered when its
 //! events are safe.
 //!
-//! No task waits for requests: the first one sets a timer, and what leaves is carried by a task of
-//! its own, so that a client that hangs up takes no other client's events with it.
+//! No task waits for requests: the first one sets a timer, and each group is sent by a task of
+//! its own, so that a client that hangs up does not end the delivery of other clients' events.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use crate::delivery::{
     DeliveryMode, Encoding, Finished, GroupBounds, Queue, Received, RequestId, RequestInfo,
     SpoolError, SpooledEvent,
 };
-use crate::posthog::{events_within, join, Bearing, Envelope, Outline};
+use crate::posthog::{events_within, join, BatchFacts, BatchOutline, Envelope};
 
 use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::intake::verdict::{BatchVerdict, Fallback, NoAnswerReason};
@@ -28,12 +28,12 @@ use crate::proxy::outbound::refused_events::{blames_events, deliver_without, Ref
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::spool::backlog::{Holder, ProjectSpool};
 
-/// Groups of a project under way at once. What comes while so many wait for their answers leaves
-/// in larger groups afterwards.
+/// Groups of a project under way at once. Requests that come while this many groups
+/// wait for their answers leave in larger groups afterwards.
 const UNDER_WAY: usize = 64;
 
-/// What became of a request: with `Ok` its events are safe, but for those that PostHog refuses for
-/// good while it takes others of the group.
+/// What became of a request. `Ok`: its events are safe, except those that PostHog refuses for good
+/// while it takes others of the group.
 type GroupOutcome = Result<(Holder, Vec<RefusedEvent>), UploadError>;
 
 /// The requests of one project that wait to leave together.
@@ -60,9 +60,9 @@ pub(crate) struct GroupedRequest {
     /// The batch in its envelope.
     pub(crate) batch: Bytes,
     /// Where its events stand, if it was noted.
-    pub(crate) outline: Option<Outline>,
+    pub(crate) outline: Option<BatchOutline>,
     /// What is known of its events.
-    pub(crate) bearing: Bearing,
+    pub(crate) bearing: BatchFacts,
     /// When the request arrived, and from which address as PostHog may be told it.
     pub(crate) arrived: Received,
     /// Its bytes in the budget of all requests; given back when they are gone.
@@ -75,10 +75,10 @@ struct QueuedRequest {
     ticket: PendingAnswer,
 }
 
-/// What is left of a request when its events stand in a group.
+/// What is kept of a request once its events stand in a group: above all, where its answer goes.
 struct PendingAnswer {
     arrived: Received,
-    outline: Option<Outline>,
+    outline: Option<BatchOutline>,
     answer: oneshot::Sender<GroupOutcome>,
     _held: Reservation,
 }
@@ -96,7 +96,7 @@ struct GroupPart {
     ticket: PendingAnswer,
 }
 
-/// A group on its way, as one batch.
+/// A group under way, as one batch.
 struct GroupBatch {
     batch: Bytes,
     parts: Vec<GroupPart>,
@@ -132,7 +132,7 @@ impl Gathering {
 
     /// Lets a request leave with others and waits until its events are safe.
     ///
-    /// It waits for its turn as long as for a place among the batches under way, and no longer.
+    /// It waits for its turn no longer than for a place among the batches under way.
     pub(crate) async fn deliver(self: &Arc<Self>, request: GroupedRequest) -> GroupOutcome {
         let (answer, mut answered) = oneshot::channel();
         let id = self.enter(request, answer);
@@ -143,7 +143,7 @@ impl Gathering {
         }
         match self.withdraw(id) {
             Some(entry) => self.crowded(entry).await,
-            // It is on its way, which has bounds of its own.
+            // The group is under way, and its delivery has time limits of its own.
             None => answered.await.unwrap_or_else(closed),
         }
     }
@@ -192,7 +192,7 @@ impl Gathering {
         self.lock().queue.withdraw(id)
     }
 
-    /// Sends off every group that may leave, and sees that what waits for its time gets it.
+    /// Sends every group that may leave, and sets the timer for those that still wait.
     ///
     /// Nothing is spawned under the lock: a runtime that ends drops a task at once, and a group
     /// that is dropped takes the lock.
@@ -311,14 +311,14 @@ impl Gathering {
     }
 }
 
-/// What is to be looked for in the queue.
+/// What the queue is checked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum QueueCheck {
     WhoMayLeave,
     WhenToLook,
 }
 
-/// The timer of a queue. It is idle again however the task ends.
+/// The timer of a queue. However its task ends, the timer is marked idle again.
 struct TimerGuard(Option<Arc<Gathering>>);
 
 impl TimerGuard {
@@ -340,7 +340,7 @@ impl Drop for TimerGuard {
     }
 }
 
-/// A group under way. However it ends, what waits for its persons may leave afterwards.
+/// A group under way. However it ends, requests that wait for its persons may leave afterwards.
 struct GroupDelivery {
     gathering: Arc<Gathering>,
     finished: Option<Finished>,
@@ -362,7 +362,7 @@ impl Drop for GroupDelivery {
         };
         let mut state = self.gathering.lock();
         state.queue.finish(finished);
-        // Where a runtime ends nothing can be sent any more.
+        // The runtime ends: nothing can be sent any more.
         if tokio::runtime::Handle::try_current().is_ok() {
             self.gathering
                 .go_on(state, QueueCheck::WhoMayLeave, Instant::now());

@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, Instant};
 
-/// So long after the newest connection was opened, connections that have no request under way are
+/// This long after the newest connection was opened, connections that have no request under way are
 /// closed. Until then each gets one more request answered, with `Connection: close`: a request
 /// that crosses the closing of its connection would have to be sent again.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether all is done.
+/// How often the drain checks whether all connections have ended.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Where the server is in its life. Later stages are greater.

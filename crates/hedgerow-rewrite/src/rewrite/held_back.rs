@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{MessageOutcome, Notice, Verdict, Watch};
+use super::{MessageOutcome, NoEvent, Notice, Watch};
 use crate::posthog::Batch;
 
 /// Something to be told.
@@ -23,7 +23,7 @@ enum Told {
 pub(super) enum HeldOutcome {
     /// An event, which stands here in the batch.
     Event(Range<usize>),
-    Verdict(Verdict),
+    Verdict(NoEvent),
 }
 
 /// What is told at once, or later, or never.

@@ -60,7 +60,7 @@ pub use privacy::{Privacy, Signals};
 pub use session::SessionKeeper;
 pub use time::Timestamp;
 
-pub(crate) use outcome::Verdict;
+pub(crate) use outcome::NoEvent;
 
 use crate::posthog::ProjectId;
 use crate::segment::Call;

@@ -188,24 +188,24 @@ impl Fault {
 
 /// Why no event is made of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum NoEvent {
     LeftOut(Omission),
     Refused(Fault),
 }
 
-impl From<Omission> for Verdict {
+impl From<Omission> for NoEvent {
     fn from(omission: Omission) -> Self {
         Self::LeftOut(omission)
     }
 }
 
-impl From<Fault> for Verdict {
+impl From<Fault> for NoEvent {
     fn from(fault: Fault) -> Self {
         Self::Refused(fault)
     }
 }
 
-impl Verdict {
+impl NoEvent {
     pub(super) fn fate(self) -> MessageOutcome<'static> {
         match self {
             Self::LeftOut(omission) => MessageOutcome::LeftOut(omission),

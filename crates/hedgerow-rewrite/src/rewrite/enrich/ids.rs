@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_that_stand_for_nobody_are_no_ids() {
+    fn placeholder_ids_are_not_taken_for_ids() {
         for id in [
             "",
             " ",

@@ -9,9 +9,9 @@ use super::names::{IDENTITY, OPEN_CONTEXT, PROTECTED};
 use super::{ClickIds, IpMask, Privacy};
 use crate::posthog::EventParts;
 use crate::rewrite::enrich::privacy::{
-    is_click_id, mask_click_ids, Hit, PathPattern, Progress, MASKED,
+    is_click_id, mask_click_ids, Hit, PathPattern, PatternProgress, MASKED,
 };
-use crate::rewrite::explain::{Origin, Trace};
+use crate::rewrite::explain::{Trace, ValueOrigin};
 use crate::rewrite::json::{unescape, write_string, Malformed, Scanner, Scratch, Value};
 use crate::rewrite::Fault;
 use crate::segment::Kind;
@@ -45,14 +45,14 @@ pub(in crate::rewrite) struct Scrub<'p> {
     /// The largest event: hashes are longer than what they stand for.
     limit: usize,
     /// How far each pattern has come, level by level: those of `drop`, then those of `hash`.
-    progress: Vec<Progress>,
+    progress: Vec<PatternProgress>,
     /// Where the `distinct_id` stands now.
     distinct_id: (usize, usize),
 }
 
 /// What stands around a value.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct ScrubPosition {
     /// Where the patterns' progress begins that counts for it.
     from: usize,
     /// Whether a pattern may still mean something in it.
@@ -142,9 +142,9 @@ impl<'p> Scrub<'p> {
         event: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
-        let begin: Vec<Progress> = self.patterns().map(PathPattern::begin).collect();
+        let begin: Vec<PatternProgress> = self.patterns().map(PathPattern::begin).collect();
         self.progress = begin;
-        let place = Place {
+        let place = ScrubPosition {
             from: 0,
             watched: !self.progress.is_empty(),
             hashed: false,
@@ -207,7 +207,7 @@ impl<'p> Scrub<'p> {
             comma.key(out, key.as_bytes());
             out.extend_from_slice(value.as_bytes());
             if let Some(trace) = &mut self.trace {
-                trace.note(b"", key.as_bytes(), Origin::Fixed(origin));
+                trace.note(b"", key.as_bytes(), ValueOrigin::Fixed(origin));
             }
         };
         if self.ip == IpMask::All {
@@ -243,7 +243,7 @@ impl<'p> Scrub<'p> {
 
     /// How a property that is the client's address is masked; none if it is none or stays. PostHog
     /// would fill in an address that is missing (posthog-ingestion 2.2), so it cannot be dropped.
-    fn address_mask(&self, name: &str, drops: bool, place: Place) -> Option<IpMask> {
+    fn address_mask(&self, name: &str, drops: bool, place: ScrubPosition) -> Option<IpMask> {
         match name {
             "$ip" if drops || place.hashed => Some(IpMask::All),
             "$ip" | "segment_ip" => Some(self.ip).filter(|mask| *mask != IpMask::Off),
@@ -252,9 +252,9 @@ impl<'p> Scrub<'p> {
     }
 
     /// One name further down: what the patterns say of the value there, and whether it goes.
-    fn enter(&mut self, place: Place, name: &str) -> (Place, bool) {
+    fn enter(&mut self, place: ScrubPosition, name: &str) -> (ScrubPosition, bool) {
         let from = self.progress.len();
-        let mut inner = Place {
+        let mut inner = ScrubPosition {
             from,
             watched: false,
             hashed: place.hashed,
@@ -284,7 +284,7 @@ impl<'p> Scrub<'p> {
         &mut self,
         scanner: &mut Scanner<'_, '_>,
         event: &[u8],
-        (place, name): (Place, &str),
+        (place, name): (ScrubPosition, &str),
         out: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
         if out.len() > self.limit {
@@ -309,7 +309,7 @@ impl<'p> Scrub<'p> {
         &mut self,
         scanner: &mut Scanner<'_, '_>,
         event: &[u8],
-        place: Place,
+        place: ScrubPosition,
         out: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
         let mut comma = Comma::default();
@@ -336,7 +336,7 @@ impl<'p> Scrub<'p> {
         &mut self,
         scanner: &mut Scanner<'_, '_>,
         event: &[u8],
-        place: Place,
+        place: ScrubPosition,
         out: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
         let mut comma = Comma::default();
@@ -367,7 +367,13 @@ impl<'p> Scrub<'p> {
         Ok(())
     }
 
-    fn scalar(&self, value: Value, event: &[u8], (place, name): (Place, &str), out: &mut Vec<u8>) {
+    fn scalar(
+        &self,
+        value: Value,
+        event: &[u8],
+        (place, name): (ScrubPosition, &str),
+        out: &mut Vec<u8>,
+    ) {
         let raw = value.of(event);
         let is_empty = raw == b"\"\"" || raw == b"null";
         if place.hashed && !is_empty {
@@ -426,11 +432,11 @@ fn write_address(out: &mut Vec<u8>, mask: IpMask, value: Value, event: &[u8]) {
 /// Commas between entries.
 #[derive(Debug, Default)]
 struct Comma {
-    wanted: Wanted,
+    wanted: PathHit,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-enum Wanted {
+enum PathHit {
     #[default]
     No,
     Yes,
@@ -438,7 +444,7 @@ enum Wanted {
 
 impl Comma {
     fn next(&mut self, out: &mut Vec<u8>) {
-        if std::mem::replace(&mut self.wanted, Wanted::Yes) == Wanted::Yes {
+        if std::mem::replace(&mut self.wanted, PathHit::Yes) == PathHit::Yes {
             out.push(b',');
         }
     }

@@ -92,7 +92,7 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Adds a property that nobody has given.
+    /// Adds a property unless the caller has given it.
     fn add(&mut self, name: &str, value: impl Into<Value>) {
         if !self.properties.contains_key(name) {
             self.properties.insert(name.to_owned(), value.into());
