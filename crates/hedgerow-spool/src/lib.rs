@@ -46,7 +46,7 @@ pub use error::SpoolError;
 #[doc(hidden)]
 pub use event::events_of;
 pub use event::{Received, SpooledEvent};
-pub use group::{Bounds, Finished, Group, Queue, RequestId, RequestInfo};
+pub use group::{Bounds, Finished, Group, Queue, RequestInfo};
 #[doc(hidden)]
 pub use halving::{Halving, Refused, REFUSED_IN_ROW};
 pub use live::{Delivery, DeliveryMode, Project, ProjectStatus, Route};
