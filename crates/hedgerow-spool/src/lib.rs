@@ -48,7 +48,7 @@ pub use error::SpoolError;
 #[doc(hidden)]
 pub use event::events_of;
 pub use event::{Received, SpooledEvent};
-pub use group::{Finished, Group, GroupBounds, Queue, RequestId, RequestInfo};
+pub use group::{Finished, Group, GroupBounds, Queue, RequestInfo};
 #[doc(hidden)]
 pub use halving::{Halving, RefusedPart, REFUSED_IN_ROW};
 pub use live::{BatchRoute, Delivery, DeliveryMode, ProjectDelivery, ProjectStatus};
