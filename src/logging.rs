@@ -211,7 +211,7 @@ impl<L: Log> Bounded<L> {
 
 impl<L: Log> Bounded<L> {
     /// Says how many lines were left out where no later line has said it, once their interval is
-    /// over or, with [`Tell::All`], now. To be called from time to time, and at the end.
+    /// over or, with [`Tell::All`], now. Call it from time to time, and at the end.
     pub fn tell_left_out(&self, tell: Tell) {
         self.tell_at(tell, Instant::now());
     }

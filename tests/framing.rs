@@ -261,7 +261,7 @@ async fn a_yes_to_half_a_body_is_no_yes() {
         let upstream = Recorder::early(|_| Some(Act::AnswerAndClose(OK.to_vec()))).await;
         let proxy = Proxy::start(&yaml(&upstream.url())).await;
         // It says yes at the head of the request already. The client must not hear of it before
-        // its whole body is through.
+        // its whole body has ended.
         let mut client = Client::connect(proxy.address).await;
         let body = batch(messages, 1000);
         let request = post("/hr/v1/b", "", body.as_bytes());

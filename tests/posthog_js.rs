@@ -319,7 +319,7 @@ async fn refusing_above(bound: usize) -> String {
     host
 }
 
-/// What a client reads that sends the whole of a body of so many bytes before it looks.
+/// What a client reads that sends the whole of a body of this many bytes before it looks.
 async fn sent_first(proxy: &Proxy, framing: &str, length: usize) -> String {
     let mut client = TcpStream::connect(proxy.address).await.unwrap();
     let head = format!(

@@ -1,4 +1,4 @@
-//! Another configuration while clients never stop: it comes into force as a whole or not at all, and
+//! Another configuration while clients never stop: it becomes active as a whole or not at all, and
 //! no request fails by it. Real processes, real files, real signals.
 #![allow(
     missing_docs,
@@ -75,7 +75,7 @@ async fn reloads_under_load_fail_no_request() {
         load.reaches(round * requests / (reloads + 1)).await;
         let text = variant(&posthog.url(), round);
         match round % 3 {
-            // A link to it is swapped, or it is written in place: both are seen without a word.
+            // A link to it is swapped, or it is written in place: both are seen silently.
             0 => running.replace(&text),
             1 => {
                 running.replace(&text);

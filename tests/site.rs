@@ -311,7 +311,7 @@ async fn a_stale_connection_to_the_site_is_tried_again_for_what_may_be_repeated(
     // One client, so that a connection to the site is back in the pool before the next request.
     let mut client = Client::connect(proxy.address).await;
     assert_eq!(client.exchange(&get("/1", "")).await.status, 200);
-    // An order must not be placed twice: what became of it is for its sender to find out.
+    // An order must not be placed twice: its outcome is for its sender to find out.
     assert_eq!(client.exchange(&order).await.status, 502);
     assert_eq!(orders(), 1);
     // From then on orders get connections of their own, and pages are asked for again.

@@ -1,4 +1,4 @@
-//! `hedgerow check`: a configuration looked over without being used.
+//! `hedgerow check`: checks a configuration without using it.
 
 use std::path::{Path, PathBuf};
 
@@ -17,19 +17,19 @@ pub(super) struct CheckArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Take the variables and secret files that it names as if they were there: for a machine that
-    /// has no keys.
+    /// Treat the variables and secret files that it names as if they existed: for a machine without
+    /// keys.
     #[arg(long)]
     no_secrets: bool,
-    /// Look at everything around it as well, as `doctor` does. Sends an event to each project.
+    /// Also check everything around it, as `doctor` does. Sends an event to each project.
     #[arg(long, conflicts_with = "no_secrets")]
     online: bool,
-    /// Say what is different from this file, or from what the process at work has whose `admin` is
-    /// at this URL (http://127.0.0.1:9090), instead of printing the routes.
+    /// Print the differences from this file, or from the running process whose `admin` is at this
+    /// URL (http://127.0.0.1:9090), instead of the routes.
     #[arg(long, value_name = "FILE or URL", conflicts_with = "online")]
     against: Option<String>,
-    /// The token of the `admin` at that URL: env:NAME, file:PATH or the token itself. Without it the
-    /// one of this file.
+    /// The token of the `admin` at that URL: env:NAME, file:PATH or the token itself. By default
+    /// that of this file.
     #[arg(long, value_name = "TOKEN", requires = "against")]
     token: Option<String>,
 }
@@ -117,7 +117,7 @@ fn against_running(url: &str, config: &Config, token: Option<&str>) -> CommandEn
             if let Some((at, says)) = running.last_refusal {
                 let at = DateTime::from_timestamp(at, 0).unwrap_or_default();
                 complain!(
-                    "hedgerow: the process has generation {} at work, and refused a change at \
+                    "hedgerow: the process runs generation {}, and refused a change at \
                      {}: {says}",
                     running.generation,
                     at.format("%Y-%m-%dT%H:%M:%SZ")
@@ -152,8 +152,8 @@ fn token_of(said: &str) -> Result<AccessToken, String> {
     AccessToken::new(text.trim()).map_err(|message| format!("--token: {message}"))
 }
 
-/// Whether `run` would start. Of analytics.js, what is not kept yet is fetched now, so that the
-/// start needs no network.
+/// Whether `run` would start. Archives of analytics.js that are not stored yet are fetched now, so
+/// that the start needs no network.
 fn startable(config: Config) -> Result<(), Vec<String>> {
     let mut reasons = Vec::new();
     match super::fetch(&config) {

@@ -98,7 +98,7 @@ fn serve(options: &DemoArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// A port on this machine that is free at the moment.
+/// A port on this machine that is free now.
 fn free_port(port: u16) -> Result<SocketAddr, String> {
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     TcpListener::bind(wanted)
@@ -106,7 +106,7 @@ fn free_port(port: u16) -> Result<SocketAddr, String> {
         .map_err(|error| format!("cannot listen on {wanted}: {error}; choose another with --port"))
 }
 
-/// The folder of the spool, which goes with the demo.
+/// The folder of the spool, which is deleted with the demo.
 struct DemoFolder(PathBuf);
 
 impl DemoFolder {
@@ -120,7 +120,7 @@ impl DemoFolder {
 
 impl Drop for DemoFolder {
     fn drop(&mut self) {
-        // What is left behind is a small folder among the temporary ones.
+        // If that fails, a small temporary folder is left.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -16,8 +16,8 @@ pub(super) struct DoctorArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The site as visitors see it, such as https://shop.example.com: the way from outside is looked
-    /// at too.
+    /// The site as visitors see it, such as https://shop.example.com: doctor then checks it from
+    /// outside too.
     #[arg(long, value_name = "URL", value_parser = url)]
     url: Option<Host>,
 }
@@ -31,7 +31,7 @@ fn url(text: &str) -> Result<Host, String> {
     }
 }
 
-/// Looks at everything, and prints a line for each thing.
+/// Checks everything, and prints a line for each finding.
 pub(super) fn doctor(config: Option<&Path>, options: &DoctorArgs) -> CommandEnd {
     let loaded = file::find(config, options.file.as_deref())
         .and_then(|path| super::load(&path, KeyLookup::Needed));

@@ -7,15 +7,15 @@ use super::CommandEnd;
 
 /// The variable that names it.
 const VARIABLE: &str = "HEDGEROW_CONFIG";
-/// Where it is looked for otherwise, in this order.
+/// Where this process looks for otherwise, in this order.
 const PLACES: [&str; 3] = [
     "hedgerow.yaml",
     "conf/hedgerow.yaml",
     "/etc/hedgerow/hedgerow.yaml",
 ];
 
-/// The file of `-c`, or the argument of the command, or the one that is found. What to do where
-/// there is none goes to standard error.
+/// The file of `-c`, or the argument of the command, or the one that is found. Without one,
+/// standard error says what to do.
 pub(super) fn find(option: Option<&Path>, argument: Option<&Path>) -> Result<PathBuf, CommandEnd> {
     match (option, argument) {
         (Some(one), Some(other)) if one != other => {
@@ -36,7 +36,7 @@ fn look() -> Result<PathBuf, CommandEnd> {
     if let Some(named) = named {
         return Ok(named.into());
     }
-    // One that is there and cannot be read is an error of its own, rather than passed over.
+    // A file that exists and cannot be read is an error, and is not skipped.
     let found = PLACES.iter().map(Path::new).find(|path| path.exists());
     if let Some(path) = found {
         return Ok(path.to_owned());

@@ -89,7 +89,7 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
             return CommandEnd::Unable;
         }
     };
-    // A flag with a mistake is told now, and not by the first `hedgerow run`. No key is needed for
+    // A mistake in a flag is reported now, and not by the first `hedgerow run`. No key is needed for
     // that.
     match Config::parse(&text, &WithoutSecrets::new("")) {
         Ok((_, warnings)) => {
@@ -148,8 +148,8 @@ fn flag(path: &str) -> &'static str {
     }
 }
 
-/// Writes a file beside it and puts that in its place, so that what was there stays until then. What
-/// is no plain file, such as a terminal or a pipe, is written itself.
+/// Writes a file beside it and renames that, so that the previous file stays until then. A target
+/// that is no plain file, such as a terminal or a pipe, is written directly.
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     // A link stays one.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -170,7 +170,7 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
         fs::rename(&beside, &target)
     })();
     if written.is_err() {
-        // The first error is the one to tell.
+        // The first error is reported.
         let _ = fs::remove_file(&beside);
     }
     written

@@ -1,4 +1,4 @@
-//! What the help says below the flags; completions and man pages, made from the same description.
+//! The part of the help below the flags; completions and man pages, made from the same description.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `hedgerow reload`: the process that serves reads its configuration again.
+//! `hedgerow reload`: the running process reads its configuration again.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub(super) struct ReloadArgs {
     file: Option<PathBuf>,
 }
 
-/// Asks the process at `server.upgrade_socket`, and prints what it says.
+/// Asks the process at `server.upgrade_socket`, and prints its answer.
 pub(super) fn reload(config: Option<&Path>, options: &ReloadArgs) -> CommandEnd {
     let loaded = file::find(config, options.file.as_deref())
         .and_then(|path| super::load(&path, KeyLookup::Spared));
@@ -25,8 +25,7 @@ pub(super) fn reload(config: Option<&Path>, options: &ReloadArgs) -> CommandEnd 
     };
     let Some(socket) = &config.server.upgrade_socket else {
         complain!(
-            "hedgerow: the configuration has no `server.upgrade_socket`, where the process that \
-             serves could be asked; send it SIGHUP instead"
+            "hedgerow: the configuration has no `server.upgrade_socket`, through which the running process can be asked; send it SIGHUP instead"
         );
         return CommandEnd::Unable;
     };

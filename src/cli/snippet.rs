@@ -1,4 +1,4 @@
-//! `hedgerow snippet`: what goes on a page for a configuration.
+//! `hedgerow snippet`: the snippet for the pages of a configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -154,7 +154,7 @@ fn text(options: &SnippetArgs, page: &Page) -> Option<String> {
     }
 }
 
-/// What has to be done besides, on standard error: a page that asks in vain says nothing.
+/// What else has to be done, on standard error: a page without an answer shows nothing.
 fn say_what_is_left(config: &Config, page: &Page, host: PageHost<'_>) {
     let paths = page_paths(page);
     let listed = paths.join(" and ");
@@ -169,7 +169,9 @@ fn say_what_is_left(config: &Config, page: &Page, host: PageHost<'_>) {
         ),
         Reach::OwnHost => {
             if let ProxyAddress::OtherHost(home) = &page.home {
-                complain!("hedgerow: the page asks {home}{listed}: that host must lead here");
+                complain!(
+                    "hedgerow: the page asks {home}{listed}: that host must lead to this Hedgerow"
+                );
             }
         }
         Reach::HandedOver => {
@@ -191,7 +193,7 @@ fn say_what_is_left(config: &Config, page: &Page, host: PageHost<'_>) {
                 );
             }
             complain!(
-                "Its address belongs into `trusted_proxies`. Where Hedgerow stands in front of the \
+                "Put its address into `trusted_proxies`. Where Hedgerow stands in front of the \
                  site itself, that is an `origin` route; under a host of its own, `home` of the \
                  routes, or --home."
             );

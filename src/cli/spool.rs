@@ -1,4 +1,4 @@
-//! `hedgerow spool`: what waits for PostHog, and what PostHog refused for good.
+//! `hedgerow spool`: the events that wait for PostHog, and those that it refused for good.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -70,7 +70,7 @@ impl From<&SpoolSubcommand> for SpoolCommand {
     }
 }
 
-/// Looks into the spool of a configuration, or works on its dead letters. The proxy may run.
+/// Lists the spool of a configuration, or changes its dead letters. The proxy may run meanwhile.
 pub(super) fn spool(config: Option<&Path>, options: &SpoolArgs) -> CommandEnd {
     let loaded = file::find(config, None).and_then(|path| super::load(&path, KeyLookup::Spared));
     let config = match loaded {

@@ -1,4 +1,4 @@
-//! What clients are told, and what the operator is told.
+//! What clients are told, and what the operator is informed.
 
 use std::collections::BTreeMap;
 

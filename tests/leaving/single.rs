@@ -1,4 +1,4 @@
-//! One connection at a time: what becomes of it when the process leaves.
+//! One connection at a time: what happens to it when the process shuts down.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;

@@ -213,7 +213,7 @@ async fn in_the_demo_posthog_goes_away_and_comes_back_and_nothing_is_lost() {
     let mut page = Page::open(&running.url).await;
     told(&mut page, "1 1 0 0 0").await;
 
-    // Whatever is pressed, what became of it can be seen at once, on a phone too.
+    // Whatever is pressed, its outcome can be seen at once, on a phone too.
     for (width, button, number) in [
         (1280, "[data-product=\"DR-40\"] [data-add]", 2),
         (1280, "[data-call=\"track\"]", 3),

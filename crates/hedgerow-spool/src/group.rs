@@ -34,10 +34,6 @@ pub struct RequestInfo {
     pub client: Option<IpAddr>,
 }
 
-/// A request in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RequestId(u64);
-
 /// Requests that leave together.
 #[derive(Debug)]
 pub struct Group<T> {
@@ -59,15 +55,13 @@ pub struct Queue<T> {
     under_way: usize,
     /// Bytes that came since it was looked last who may leave.
     new_bytes: usize,
-    next: u64,
 }
 
 #[derive(Debug)]
 struct WaitingRequest<T> {
-    id: RequestId,
     request: T,
     info: RequestInfo,
-    due: Instant,
+    came: Instant,
 }
 
 /// A group while it is chosen.
@@ -108,22 +102,17 @@ impl<T> Queue<T> {
             people_under_way: HashSet::new(),
             under_way: 0,
             new_bytes: 0,
-            next: 0,
         }
     }
 
     /// Puts a request behind the others.
-    pub fn push(&mut self, request: T, info: RequestInfo, now: Instant) -> RequestId {
-        let id = RequestId(self.next);
-        self.next += 1;
+    pub fn push(&mut self, request: T, info: RequestInfo, now: Instant) {
         self.new_bytes = self.new_bytes.saturating_add(info.bytes);
         self.waiting.push_back(WaitingRequest {
-            id,
             request,
             info,
-            due: now + self.bounds.linger,
+            came: now,
         });
-        id
     }
 
     /// Whether so much has come that a group may be full before anyone has waited long enough.
@@ -134,8 +123,9 @@ impl<T> Queue<T> {
     /// When [`next_group`](Self::next_group) is to be asked for the sake of time: the moment at which the
     /// next request has waited long enough. Those that wait for others to arrive do not count.
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        let at = self.waiting.partition_point(|waiting| waiting.due <= now);
-        self.waiting.get(at).map(|waiting| waiting.due)
+        let due = |waiting: &WaitingRequest<T>| waiting.came + self.bounds.linger;
+        let at = self.waiting.partition_point(|waiting| due(waiting) <= now);
+        self.waiting.get(at).map(due)
     }
 
     /// The next group, if one may leave now. To be asked again until there is none; when requests
@@ -180,7 +170,7 @@ impl<T> Queue<T> {
                 full = true;
                 break;
             }
-            due |= waiting.due <= now;
+            due |= waiting.came + self.bounds.linger <= now;
             choice.told = told;
             choice.bytes += bytes;
             choice.people.extend(people);
@@ -223,11 +213,17 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes a request out again, if it has not left yet.
-    pub fn withdraw(&mut self, id: RequestId) -> Option<T> {
-        let find = |waiting: &WaitingRequest<T>| waiting.id.cmp(&id);
-        let place = self.waiting.binary_search_by(find).ok()?;
-        self.waiting.remove(place).map(|waiting| waiting.request)
+    /// When the one that has waited longest came; nothing if none waits.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.waiting.front().map(|waiting| waiting.came)
+    }
+
+    /// Takes out, in their order, those that have waited for so long and have not left yet.
+    pub fn withdraw(&mut self, patience: Duration, now: Instant) -> Vec<T> {
+        let has_waited = |waiting: &WaitingRequest<T>| waiting.came + patience <= now;
+        let count = self.waiting.partition_point(has_waited);
+        let withdrawn = self.waiting.drain(..count);
+        withdrawn.map(|waiting| waiting.request).collect()
     }
 
     /// Requests that wait.
@@ -241,12 +237,12 @@ impl<T> Queue<T> {
     }
 }
 
-/// The persons of a group that is through; only what left can finish.
+/// The persons of a group that has ended; only what left can finish.
 #[derive(Debug)]
 pub struct Finished(Vec<u64>);
 
 impl<T> Group<T> {
-    /// The requests, and what is to be said to [`Queue::finish`] once they are through.
+    /// The requests, and what is to be said to [`Queue::finish`] once they have ended.
     pub fn part(self) -> (Vec<T>, Finished) {
         (self.requests, Finished(self.people))
     }

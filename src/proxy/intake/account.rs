@@ -39,7 +39,7 @@ const COPIES: usize = 64;
 /// The largest settings and the largest code of a destination, in bytes.
 const LARGEST: usize = 4 << 20;
 
-/// What became of a request that was forwarded to Segment.
+/// The outcome of a request that was forwarded to Segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CopyOutcome {
     Delivered,
@@ -49,7 +49,7 @@ pub(crate) enum CopyOutcome {
     Withheld,
 }
 
-/// What became of the requests of all accounts, those of earlier configurations among them.
+/// The outcome of the requests of all accounts, those of earlier configurations among them.
 #[derive(Debug, Default)]
 pub(crate) struct SegmentAccounts {
     counts: [AtomicU64; 5],

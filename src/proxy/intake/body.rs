@@ -102,7 +102,7 @@ impl Incoming {
                 .map_err(|error| interrupted(&error))?;
         }
         let asked = Instant::now();
-        // Over HTTP/2 the framework itself waits for ever.
+        // Over HTTP/2 the framework itself waits forever.
         let silent = self.deadline.min(asked + SILENCE);
         let until = match self.tempo.patience() {
             Some(patience) => silent.min(asked + patience),
@@ -171,7 +171,7 @@ pub(crate) async fn linger(session: &mut Session, limit: usize) {
 }
 
 /// Ends the connection when no further request comes within `idle` seconds: the framework would keep a
-/// used connection for ever (pingora 2.4). A connection that is to be closed stays so.
+/// used connection forever (pingora 2.4). A connection that is to be closed stays so.
 pub(crate) fn end_when_idle(session: &mut Session, seconds: u64) {
     if session.get_keepalive() == Some(0) {
         session.set_keepalive(Some(seconds));
@@ -185,7 +185,7 @@ fn too_slow(session: &mut Session) -> Interrupted {
 }
 
 /// Ends an answer of which the client reads nothing for `unread`, and stops reading the rest of a body
-/// whose answer did not wait for it. The framework would wait for ever for both.
+/// whose answer did not wait for it. The framework would wait forever for both.
 pub(crate) fn end_when_stuck(session: &mut Session, unread: Duration) {
     session.set_write_timeout(Some(unread));
     session.set_total_drain_timeout(Some(LINGERING));

@@ -3,20 +3,20 @@
 //!
 //! No task waits for requests: the first one sets a timer, and each group is sent by a task of
 //! its own, so that a client that hangs up does not end the delivery of other clients' events.
+//! One timer for all requests bounds how long a request may wait, so that none has a timer of its own.
 
 use std::net::IpAddr;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
-use pingora::time::timeout;
 use tokio::sync::oneshot;
 
 use crate::config;
 use crate::delivery::{
-    DeliveryMode, Encoding, Finished, GroupBounds, Queue, Received, RequestId, RequestInfo,
-    SpoolError, SpooledEvent,
+    DeliveryMode, Encoding, Finished, GroupBounds, Queue, Received, RequestInfo, SpoolError,
+    SpooledEvent,
 };
 use crate::posthog::{events_within, join, BatchFacts, BatchOutline, Envelope};
 
@@ -32,7 +32,7 @@ use crate::proxy::spool::backlog::{Holder, ProjectSpool};
 /// wait for their answers leave in larger groups afterwards.
 const UNDER_WAY: usize = 64;
 
-/// What became of a request. `Ok`: its events are safe, except those that PostHog refuses for good
+/// The outcome of a request. `Ok`: its events are safe, except those that PostHog refuses for good
 /// while it takes others of the group.
 type GroupOutcome = Result<(Holder, Vec<RefusedEvent>), UploadError>;
 
@@ -46,7 +46,10 @@ pub(crate) struct Gathering {
 
 struct GatheringState {
     queue: Queue<QueuedRequest>,
+    /// Fires when the next request is due.
     timer: Timer,
+    /// Fires when one has waited too long.
+    patience: Timer,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,6 +91,11 @@ impl PendingAnswer {
     fn events(&self, batch: &Bytes) -> Result<Vec<SpooledEvent>, SpoolError> {
         SpooledEvent::of_written(batch, self.outline.as_ref(), self.arrived)
     }
+
+    /// Tells the client the outcome of its request; one that has ended is told nothing.
+    fn tell(self, outcome: GroupOutcome) {
+        let _ = self.answer.send(outcome);
+    }
 }
 
 /// One request of a group, and where its events stand in the group's batch.
@@ -126,6 +134,7 @@ impl Gathering {
             state: Mutex::new(GatheringState {
                 queue: Queue::new(bounds),
                 timer: Timer::Idle,
+                patience: Timer::Idle,
             }),
         }))
     }
@@ -134,21 +143,13 @@ impl Gathering {
     ///
     /// It waits for its turn no longer than for a place among the batches under way.
     pub(crate) async fn deliver(self: &Arc<Self>, request: GroupedRequest) -> GroupOutcome {
-        let (answer, mut answered) = oneshot::channel();
-        let id = self.enter(request, answer);
-        let closed = |_| Err(self.lost());
-        let patience = self.destination.patience();
-        if let Ok(outcome) = timeout(patience, &mut answered).await {
-            return outcome.unwrap_or_else(closed);
-        }
-        match self.withdraw(id) {
-            Some(entry) => self.crowded(entry).await,
-            // The group is under way, and its delivery has time limits of its own.
-            None => answered.await.unwrap_or_else(closed),
-        }
+        let (answer, answered) = oneshot::channel();
+        self.enter(request, answer);
+        // A group under way has time limits of its own.
+        answered.await.unwrap_or_else(|_| Err(self.lost()))
     }
 
-    /// What becomes of a request whose group ended without a word, which only the end of the process
+    /// What happens to a request whose group ended silently, which only the end of the process
     /// does.
     fn lost(&self) -> UploadError {
         match self.spool {
@@ -157,11 +158,7 @@ impl Gathering {
         }
     }
 
-    fn enter(
-        self: &Arc<Self>,
-        request: GroupedRequest,
-        answer: oneshot::Sender<GroupOutcome>,
-    ) -> RequestId {
+    fn enter(self: &Arc<Self>, request: GroupedRequest, answer: oneshot::Sender<GroupOutcome>) {
         let now = Instant::now();
         let info = RequestInfo {
             bytes: request.batch.len(),
@@ -178,18 +175,13 @@ impl Gathering {
             },
         };
         let mut state = self.lock();
-        let id = state.queue.push(entry, info, now);
+        state.queue.push(entry, info, now);
         let looks = if state.queue.may_be_full() {
             QueueCheck::WhoMayLeave
         } else {
             QueueCheck::WhenToLook
         };
         self.go_on(state, looks, now);
-        id
-    }
-
-    fn withdraw(&self, id: RequestId) -> Option<QueuedRequest> {
-        self.lock().queue.withdraw(id)
     }
 
     /// Sends every group that may leave, and sets the timer for those that still wait.
@@ -215,6 +207,13 @@ impl Gathering {
         if due.is_some() {
             state.timer = Timer::Set;
         }
+        let waiting_since = match state.patience {
+            Timer::Set => None,
+            Timer::Idle => state.queue.oldest(),
+        };
+        if waiting_since.is_some() {
+            state.patience = Timer::Set;
+        }
         drop(state);
         for group in leaving {
             let client = group.client;
@@ -229,21 +228,43 @@ impl Gathering {
             let alarm = TimerGuard(Some(Arc::clone(self)));
             tokio::spawn(alarm.ring(due));
         }
+        if let Some(since) = waiting_since {
+            let patience = Patience(Arc::downgrade(self));
+            tokio::spawn(patience.end(since + self.destination.patience()));
+        }
+    }
+
+    /// Takes out the requests whose turn has not come in time.
+    fn give_up(self: &Arc<Self>, now: Instant) {
+        let mut state = self.lock();
+        state.patience = Timer::Idle;
+        let late = state.queue.withdraw(self.destination.patience(), now);
+        // Those that are left are managed again.
+        self.go_on(state, QueueCheck::WhenToLook, now);
+        for entry in late {
+            let gathering = Arc::clone(self);
+            tokio::spawn(async move { gathering.crowded(entry).await });
+        }
     }
 
     /// A request whose turn did not come in time.
-    async fn crowded(&self, entry: QueuedRequest) -> GroupOutcome {
+    async fn crowded(&self, entry: QueuedRequest) {
+        let QueuedRequest { batch, ticket } = entry;
         let project = self.destination.project();
         let verdict = BatchVerdict::Unreachable(NoAnswerReason::Crowded);
-        let Some(spool) = &self.spool else {
-            verdict.report(project, &self.log_limit, Fallback::ClientRetries);
-            return Err(UploadError::Verdict(verdict));
+        let outcome = match &self.spool {
+            None => {
+                verdict.report(project, &self.log_limit, Fallback::ClientRetries);
+                Err(UploadError::Verdict(verdict))
+            }
+            Some(spool) => {
+                verdict.report(project, &self.log_limit, Fallback::Spooled);
+                let kept = spool.keep(ticket.events(&batch)).await;
+                kept.map(|holder| (holder, Vec::new()))
+                    .map_err(UploadError::from)
+            }
         };
-        verdict.report(project, &self.log_limit, Fallback::Spooled);
-        let events = entry.ticket.events(&entry.batch);
-        let kept = spool.keep(events).await;
-        kept.map(|holder| (holder, Vec::new()))
-            .map_err(UploadError::from)
+        ticket.tell(outcome);
     }
 
     /// Brings a group to PostHog, or into the spool, and tells each client.
@@ -318,7 +339,7 @@ enum QueueCheck {
     WhenToLook,
 }
 
-/// The timer of a queue. However its task ends, the timer is marked idle again.
+/// The timer that sends groups. However its task ends, the timer is marked idle again.
 struct TimerGuard(Option<Arc<Gathering>>);
 
 impl TimerGuard {
@@ -336,6 +357,27 @@ impl Drop for TimerGuard {
     fn drop(&mut self) {
         if let Some(gathering) = self.0.take() {
             gathering.lock().timer = Timer::Idle;
+        }
+    }
+}
+
+/// The timer of requests that wait too long. It fires long after most of them have left, and keeps
+/// nothing alive for it: a waiting request is kept by the group that it waits for, or by the other timer.
+struct Patience(Weak<Gathering>);
+
+impl Patience {
+    async fn end(mut self, at: Instant) {
+        tokio::time::sleep_until(at.into()).await;
+        if let Some(gathering) = std::mem::take(&mut self.0).upgrade() {
+            gathering.give_up(Instant::now());
+        }
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        if let Some(gathering) = self.0.upgrade() {
+            gathering.lock().patience = Timer::Idle;
         }
     }
 }
@@ -410,11 +452,10 @@ impl GroupBatch {
         Ok(all)
     }
 
-    /// Tells the clients, in order, what became of the events in their place; one that is gone is
-    /// told nothing.
+    /// Tells the clients, in order, the outcome of the events in their place.
     fn tell(self, mut outcome: impl FnMut(&Range<usize>) -> GroupOutcome) {
         for GroupPart { place, ticket } in self.parts {
-            let _ = ticket.answer.send(outcome(&place));
+            ticket.tell(outcome(&place));
         }
     }
 }

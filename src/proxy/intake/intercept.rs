@@ -239,7 +239,7 @@ impl<'s> Intake<'s> {
         if let Err(ClientGone(error)) = exchange.answer(answer).await {
             // The events are safe or the client will send them again: its hanging up is no
             // failure of the host proxy's.
-            log::debug!("the client was gone before its answer: {error}");
+            log::debug!("the client hung up before its answer: {error}");
             exchange.end_connection();
         }
     }

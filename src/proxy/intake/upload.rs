@@ -347,7 +347,7 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Waits for PostHog's refusal of a batch that streams, while the client sends nothing; for ever if
+    /// Waits for PostHog's refusal of a batch that streams, while the client sends nothing; forever if
     /// nothing has left. Dropping this future loses nothing.
     pub(super) async fn refused(&mut self) -> UploadError {
         let Some(target) = &mut self.target else {

@@ -12,7 +12,7 @@ use crate::segment::Reply;
 
 use crate::proxy::operator::log_limit::LogLimit;
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BatchVerdict {
     /// PostHog took it.
@@ -175,8 +175,7 @@ impl BatchVerdict {
             Self::Refused(status) => (
                 "culprit",
                 format!(
-                    "refused a batch ({status}) for an event in it, which is looked for: the others \
-                     go on without it. If all of them are refused, check that `host` is PostHog"
+                    "refused a batch ({status}) because of an event in it: Hedgerow searches for it and delivers the others. If all of them are refused, check that `host` is PostHog"
                 ),
             ),
             Self::Rejected(status) => (
@@ -239,7 +238,7 @@ impl NoAnswerReason {
             ),
             Self::Crowded => (
                 "crowded",
-                "too many batches wait for its answers. It is too slow for this traffic, or away"
+                "too many batches wait for its answers. It is too slow for this traffic, or unreachable"
                     .to_owned(),
             ),
             Self::Closed => (

@@ -48,7 +48,7 @@ impl Budget {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Bytes held at the moment.
+    /// Bytes held now.
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }

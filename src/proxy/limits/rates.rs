@@ -16,7 +16,7 @@ use crate::segment::WriteKey;
 use crate::proxy::client::is_trusted;
 use crate::proxy::limits::connection_limits::network;
 
-/// The interval of counting. A client that waits a second, as the 429 says, is counted anew.
+/// The interval of counting. A client that waits a second, as the 429 says, is counted again.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// `Retry-After` of a 429, in seconds.
 pub(crate) const RETRY_AFTER: u32 = 1;

@@ -1,4 +1,4 @@
-//! Connections from when they come to what is spoken on them.
+//! Accepts connections, and determines the protocol that they speak.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -164,7 +164,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
                 return;
             }
             Err(_) => {
-                log::debug!("the balancer {peer} did not say in time whose connection it brings");
+                log::debug!("the balancer {peer} did not send its PROXY header in time");
                 return;
             }
         };

@@ -1,4 +1,4 @@
-//! One connection of a client: its requests over HTTP/1.x one after the other, and hardly any
+//! One connection of a client: its requests over HTTP/1.x one after the other, and few
 //! memory while it waits for the next.
 //!
 //! The framework waits for a request inside everything that a request may need. Here its first

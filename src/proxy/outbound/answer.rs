@@ -200,11 +200,11 @@ pub(crate) struct AnswerBody {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
-    /// So many bytes are left of it.
+    /// This many bytes are left of it.
     Length(u64),
     /// A chunk's length comes next.
     ChunkLine,
-    /// So many bytes are left of a chunk.
+    /// This many bytes are left of a chunk.
     Chunk(u64),
     /// The line's end behind a chunk.
     ChunkEnd,
@@ -217,7 +217,7 @@ enum Framing {
 /// What the next bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NextBytes {
-    /// So many bytes of the body.
+    /// This many bytes of the body.
     Data(usize),
     /// This many bytes of framing.
     Framing(usize),

@@ -43,7 +43,7 @@ pub(crate) struct Http1 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RequestWritten {
     Nothing,
-    /// The head, and a body of so many bytes is not through.
+    /// The head, and a body of this many bytes is not through.
     Bytes(usize),
     /// The head, and chunks of a body that goes on.
     Chunks,
@@ -238,7 +238,7 @@ impl Http1 {
         received.reserve(room);
         let read = within(self.patience, "reading", stream.read_buf(received)).await?;
         match read {
-            0 => Err(BrokenExchange::new(How::Closed, "closed by the other end")),
+            0 => Err(BrokenExchange::new(How::Closed, "closed by the peer")),
             _ => Ok(()),
         }
     }

@@ -105,7 +105,7 @@ pub(crate) enum BodyEnd {
 enum Pool {
     /// A connection that waits there is taken.
     Shared,
-    /// Always a new connection: it cannot have been closed by the other end meanwhile.
+    /// Always a new connection: it cannot have been closed by the peer meanwhile.
     Fresh,
 }
 
@@ -171,7 +171,7 @@ impl Client {
             match line.session.whole(&request, body, fields).await {
                 Ok(written) => return self.answering(line, written),
                 Err(broken) => {
-                    // What a pooled connection shows that the other end has closed: neither lateness
+                    // What a pooled connection shows that the peer has closed: neither lateness
                     // nor an answer that is no HTTP.
                     let stale = line.reused == Reused::Yes && broken.how == How::Closed;
                     self.abandon(line).await;

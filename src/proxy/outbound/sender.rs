@@ -163,7 +163,7 @@ impl Destination {
         &self.recipient
     }
 
-    /// Counts what became of a batch.
+    /// Counts the outcome of a batch.
     pub(crate) fn note(&self, verdict: BatchVerdict) {
         self.tally.note(&self.project.name, verdict);
     }

@@ -119,7 +119,7 @@ impl Backlog {
         match opened {
             Leadership::Follower => {
                 log::info!(
-                    "another process drains the spool: until it leaves, all goes through it"
+                    "another process drains the spool: until it stops, all events go through the spool"
                 );
                 projects.all_through_the_spool();
                 if let Some(spool) = &folder {
@@ -210,7 +210,7 @@ impl Backlog {
                 spool.reload().await;
                 spool.withdraw_follower();
                 projects.as_configured();
-                log::info!("the other process has left the spool to this one");
+                log::info!("the other process has handed the spool over to this one");
             }
             first.store(true, Ordering::Release);
             give_way(spool.as_ref(), &projects).await;

@@ -22,7 +22,7 @@ pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &SharedProjects
         let awaited = spool.has_follower();
         match (seen, awaited) {
             (false, true) => {
-                log::info!("another process uses the spool: until it leaves, all goes through it");
+                log::info!("another process uses the spool: until it stops, all events go through the spool");
                 projects.all_through_the_spool();
                 spool.acknowledge_follower();
             }

@@ -124,8 +124,8 @@ impl Batch {
         self.outline.take()
     }
 
-    /// Takes note of the parts of the event that was appended last; more events of its length follow
-    /// in so many bytes.
+    /// Notes the parts of the event that was appended last; more events of its length follow
+    /// in this many bytes.
     pub(crate) fn outline(&mut self, parts: EventParts, following: usize) {
         let end = self.size();
         if let Some(outline) = &mut self.outline {
@@ -136,13 +136,13 @@ impl Batch {
         }
     }
 
-    /// Whether [`bear`](Self::bear) is to be told of every event.
+    /// Whether [`bear`](Self::bear) is to be reported about every event.
     #[doc(hidden)]
     pub fn gathers(&self) -> bool {
         self.bearing.is_some()
     }
 
-    /// Takes note of the event that was appended last.
+    /// Notes the event that was appended last.
     #[doc(hidden)]
     pub fn bear(&mut self, event: EventFacts) {
         if let Some(bearing) = &mut self.bearing {
@@ -208,7 +208,7 @@ impl Batch {
         }
     }
 
-    /// Takes back all events since the mark. To be called only if nothing has been taken out since.
+    /// Takes back all events since the mark. Call it only if nothing has been taken out since.
     #[doc(hidden)]
     pub fn rewind(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);

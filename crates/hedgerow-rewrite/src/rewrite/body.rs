@@ -81,14 +81,16 @@ impl SplitBody {
         Self { buffer, ..self }
     }
 
-    /// Takes out the memory of a body that is through, if it is worth keeping for the next one.
+    /// Takes out the memory of a body that has ended; it is freed if it is not worth keeping for the
+    /// next one.
     pub(super) fn take_memory(&mut self) -> Vec<u8> {
         /// In bytes. Most bodies are of one message.
         const LARGEST: usize = 16 * 1024;
-        if self.buffer.capacity() > LARGEST {
-            return Vec::new();
+        let memory = std::mem::take(&mut self.buffer);
+        match memory.capacity() {
+            ..=LARGEST => memory,
+            _ => Vec::new(),
         }
-        std::mem::take(&mut self.buffer)
     }
 
     /// The same, with `batch` followed to its end whatever it costs.
@@ -99,7 +101,7 @@ impl SplitBody {
         }
     }
 
-    /// Makes room for so many bytes, so that the buffer need not grow to them step by step.
+    /// Makes room for this many bytes, so that the buffer need not grow to them step by step.
     pub(super) fn expect(&mut self, bytes: usize) {
         self.buffer.reserve_exact(bytes);
     }
@@ -174,7 +176,7 @@ impl SplitBody {
         self.ended == Ended::Yes || self.streaming != Streaming::No
     }
 
-    /// The bytes held at the moment, the unused ones of the buffer included.
+    /// The bytes held now, the unused ones of the buffer included.
     pub(super) fn held(&self) -> usize {
         self.buffer.capacity()
     }
@@ -244,7 +246,7 @@ impl SplitBody {
         Some(NextPart::Misjudged)
     }
 
-    /// Begins with the body anew, and follows `batch` to its end this time.
+    /// Begins with the body again, and follows `batch` to its end this time.
     pub(super) fn begin_anew(&mut self) {
         self.at = 0;
         self.state = BodyState::Open;

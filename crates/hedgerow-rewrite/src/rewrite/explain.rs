@@ -37,7 +37,7 @@ impl Trace {
         }
     }
 
-    /// Takes back what has been noted of a property that does not leave after all.
+    /// Takes back what has been noted of a property that does not shut down after all.
     pub(super) fn forget(&mut self, key: &[u8]) {
         self.0.retain(|(noted, _)| noted != key);
     }

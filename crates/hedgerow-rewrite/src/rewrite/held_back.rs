@@ -1,4 +1,4 @@
-//! What is to be told of messages whose place in the body is not certain yet.
+//! What is to be reported about messages whose place in the body is not certain yet.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ enum Told {
     Other(Notice<'static>),
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug)]
 pub(super) enum HeldOutcome {
     /// An event, which stands here in the batch.

@@ -103,7 +103,7 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// A request of which nothing but its call is known.
+    /// A request of which only its call is known.
     pub fn new(call: Call) -> Self {
         Self {
             call,

@@ -187,7 +187,7 @@ impl<'t> Settled<'t> {
     }
 }
 
-/// An id that need not be there: the reference takes it as it is.
+/// An id that does not have to be there: the reference takes it as it is.
 fn other_id(id: Option<Value>, text: &[u8], mode: Mode) -> Id {
     match mode {
         Mode::Reference => Id::as_written(id, text),

@@ -24,12 +24,12 @@ pub enum Reply {
     },
     /// A request that can never succeed.
     Refused(RequestRefusal),
-    /// The events are not safe yet: try again after so many seconds (1 to 300).
+    /// The events are not safe yet: try again after this many seconds (1 to 300).
     Busy {
         /// Whole seconds, because some clients read nothing else.
         retry_after: u32,
     },
-    /// Requests come too fast: try again after so many seconds (1 to 300).
+    /// Requests come too fast: try again after this many seconds (1 to 300).
     TooMany {
         /// Whole seconds.
         retry_after: u32,

@@ -42,7 +42,7 @@ fn an_event_without_a_timestamp_gets_that_of_its_first_arrival() {
     assert_eq!(event(own).body().as_ref(), own.as_bytes());
 }
 
-/// What becomes of an event with these properties that came from an address.
+/// What happens to an event with these properties that came from an address.
 fn from(address: &str, properties: &str) -> String {
     let text = format!("{{\"timestamp\":\"t\",\"properties\":{properties},\"uuid\":\"a\"}}");
     let arrived = Received {

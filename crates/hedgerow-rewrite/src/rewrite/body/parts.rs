@@ -34,7 +34,7 @@ pub(in crate::rewrite) enum NextPart {
     /// A message that begins with this range, and perhaps ends in it: say where with
     /// [`Body::consumed`], or that it must be followed with [`Body::follow_item`].
     MessagePerhapsWithin(Range<usize>),
-    /// What was taken for the end of `batch` was not. The body begins anew, and so must everything
+    /// What was taken for the end of `batch` was not. The body begins again, and so must everything
     /// that came of its messages.
     Misjudged,
     /// A message that was too large to be held; it is gone.

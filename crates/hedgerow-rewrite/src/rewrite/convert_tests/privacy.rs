@@ -100,7 +100,7 @@ const BOTH: Signals = Signals {
     do_not_track: Signal::Given,
 };
 
-/// What becomes of one message: `sent`, `anonymous`, or why it is left out.
+/// What happens to one message: `sent`, `anonymous`, or why it is left out.
 fn fate(privacy: &Privacy, signals: Signals, body: &str) -> String {
     let mapping = mapping(Mode::Enriched, privacy.clone());
     let outcome = outcome(&mapping, Call::Batch, signals, body.as_bytes());

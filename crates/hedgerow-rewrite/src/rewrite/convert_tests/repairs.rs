@@ -1,4 +1,4 @@
-//! What becomes of single messages: repairs, refusals, the gate, the address.
+//! What happens to single messages: repairs, refusals, the gate, the address.
 
 use super::*;
 

@@ -130,7 +130,7 @@ fn the_map_step_is_posthogs_own_destination_on_every_vector() {
     );
 }
 
-/// Vectors whose reference output capture would refuse or misread, and what becomes of them.
+/// Vectors whose reference output capture would refuse or misread, and what happens to them.
 #[test]
 fn on_every_vector_the_whole_way_differs_from_the_reference_only_where_capture_forces_it() {
     let refused = HashSet::from([

@@ -105,7 +105,7 @@ impl UserAgents {
         parsed
     }
 
-    /// How much is remembered at the moment.
+    /// How much is remembered now.
     pub fn held(&self) -> CacheCapacity {
         let mut held = CacheCapacity {
             entries: 0,

@@ -114,7 +114,7 @@ impl Context {
         text.get(..length).unwrap_or_default()
     }
 
-    /// Keeps its text, which is clean, so that the next message's is known again.
+    /// Keeps its text, which is clean, so that the next message's is recognised.
     pub(super) fn keep(&mut self, message: &[u8]) {
         /// Longer ones are no context that many messages have.
         const LONGEST: usize = 16 * 1024;
