@@ -29,8 +29,7 @@ impl Worker {
         }
         self.expire();
         self.evict_dead_letters();
-        self.measure();
-        self.update_gauges();
+        self.measure_all();
         if let Err(error) = self.shrink() {
             log::debug!("the spool's file cannot be shortened: {error}");
         }
@@ -121,7 +120,7 @@ impl Worker {
                         gone.letters
                     );
                     Counters::add(&self.shared.counters.expired, events + gone.letters);
-                    self.forget_keys(gone.events);
+                    self.forget_keys(&gone.events);
                 }
             }
             Err(SpoolError::NoSpace) => {
