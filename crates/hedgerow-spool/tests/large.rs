@@ -91,7 +91,12 @@ async fn start(folder: &Path, new: usize) -> (u64, Duration, u64, u64) {
     assert_eq!(oldest.events.len(), limit.events);
     assert_eq!(oldest.events[7].body, *event(7).body());
     let waiting = spool.gauges().of("shop").events();
-    (bytes, took, waiting, spool.gauges().of("refused").dead_letters())
+    (
+        bytes,
+        took,
+        waiting,
+        spool.gauges().of("refused").dead_letters(),
+    )
 }
 
 #[tokio::test]
@@ -109,7 +114,10 @@ async fn a_start_reads_the_same_from_a_spool_with_very_much_waiting_as_from_one_
 
     fill(&folder, few);
     let (little, quick, waiting, dead) = start(&folder, 1).await;
-    assert_eq!((waiting, dead), (few as u64 + 1, (few - DIFFERENT) as u64 / 10));
+    assert_eq!(
+        (waiting, dead),
+        (few as u64 + 1, (few - DIFFERENT) as u64 / 10)
+    );
     let begin = Instant::now();
     fill(&folder, many);
     println!("filled with {many} in {:?}", begin.elapsed());

@@ -290,7 +290,7 @@ impl Script {
             }
             // Rewriting and compressing take a second or so.
             let loading = Arc::clone(&script);
-            let loaded = tokio::task::spawn_blocking(move || {
+            let loaded = hedgerow_spool::aside(move || {
                 load(&loading.files, &loading.layout, loading.sessions)
             });
             match loaded.await {

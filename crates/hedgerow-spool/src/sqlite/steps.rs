@@ -210,7 +210,7 @@ fn dead_letters_are_counted_as_they_come_and_go() {
         writing.requeue(numbers[1], SystemTime::now())?;
         // Each has the same size: the two oldest of fifteen less two go.
         let one = event(0).body().len() as u64;
-        writing.evict_dead_letters(11 * one)
+        writing.evict_dead_letters(11 * one, 100)
     });
     assert_eq!(dropped.unwrap(), 2);
     let counts = |database: &Database| -> Vec<(u64, u64)> {
@@ -226,4 +226,24 @@ fn dead_letters_are_counted_as_they_come_and_go() {
     let gone = database.write(|writing| writing.expire(later, 8)).unwrap();
     assert_eq!((gone.events.len(), gone.letters), (1, 8));
     assert_eq!(counts(&database), [(0, 0), (0, 0), (0, 3)]);
+}
+
+#[test]
+fn dead_letters_beyond_their_share_go_in_rounds_between_which_others_have_their_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 0, 8_000);
+    let mut worker = worker(folder.path());
+    worker.settings.max_size = 10_000;
+    worker.open().unwrap();
+    let mut left = Vec::new();
+    for _ in 0..4 {
+        worker.tick();
+        let totals = worker.database.as_ref().unwrap().totals().unwrap();
+        left.push(totals.iter().map(|total| total.dead_letters).sum::<u64>());
+        let log = std::fs::metadata(folder.path().join("spool.db-wal"));
+        let log = log.unwrap().len();
+        assert!(log < 16 << 20, "{log} bytes");
+    }
+    let share = 1_000 / event(1_000).body().len() as u64;
+    assert_eq!(left, [14_000, 4_000, share, share]);
 }

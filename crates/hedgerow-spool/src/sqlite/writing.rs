@@ -298,8 +298,13 @@ impl<'a> Writing<'a> {
         Ok(dropped as u64)
     }
 
-    /// Drops the oldest dead letters until the rest holds at most `limit` bytes of JSON.
-    pub(crate) fn evict_dead_letters(&mut self, limit: u64) -> Result<u64, rusqlite::Error> {
+    /// Drops the oldest dead letters until the rest holds at most `limit` bytes of JSON, and at most
+    /// `most` of them.
+    pub(crate) fn evict_dead_letters(
+        &mut self,
+        limit: u64,
+        most: usize,
+    ) -> Result<u64, rusqlite::Error> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let held: i64 = self
             .transaction
@@ -309,7 +314,10 @@ impl<'a> Writing<'a> {
         let mut next = self.transaction.prepare_cached(
             "SELECT id, length(body) FROM dead_letter WHERE id > ?1 ORDER BY id LIMIT 1",
         )?;
-        while excess > 0 {
+        for _ in 0..most {
+            if excess <= 0 {
+                break;
+            }
             let oldest = next
                 .query_row([last], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))
                 .optional()?;
