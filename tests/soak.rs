@@ -59,7 +59,7 @@ use books::Books;
 use crowd::Crowd;
 use dice::Dice;
 use dns::Resolver;
-use hedgerow::demo::capture::Capacity;
+use hedgerow::demo::capture::StoreCapacity;
 use installation::Installation;
 use process::Surroundings;
 use relay::Relay;
@@ -90,7 +90,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
     );
     println!("HEDGEROW_LEDGER_SEED={seed}");
     let mut dice = Dice::new(seed);
-    let posthog = PostHog::with(Capacity {
+    let posthog = PostHog::with(StoreCapacity {
         // They are read five times a second.
         events: 200_000,
         bytes: usize::MAX,

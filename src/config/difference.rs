@@ -1,6 +1,6 @@
 //! What is different between two configurations, key by key. Secrets are named and not shown.
 
-use super::model::Delivery;
+use super::model::DeliveryConfig;
 use super::outline::{is_below, Outline, SealedOutline};
 use super::problem::Problems;
 use super::units;
@@ -112,7 +112,7 @@ fn difference(
 /// Whether this makes one of the times longer with which a spool reckons how long one process may
 /// hold what it drains.
 fn is_longer(path: &str, before: Option<&str>, after: Option<&str>) -> bool {
-    let default = Delivery::default();
+    let default = DeliveryConfig::default();
     let unsaid = match path {
         "delivery.timeout" => default.timeout,
         "delivery.connect_timeout" => default.connect_timeout,

@@ -13,15 +13,15 @@ use crate::delivery::SpoolError;
 use crate::site::LibraryError;
 
 use super::acme::Acme;
-use super::life::compile::Lasting;
+use super::life::compile::LongLivedState;
 use super::life::reload::Reloads;
 use super::limits::budget::Budget;
 use super::limits::connection_limits::ConnectionLimits;
 use super::limits::rates::Rates;
 use super::operator::admin::AdminPages;
 use super::operator::log_limit::LogLimit;
-use super::operator::watcher::{Counters, Observer};
-use super::outbound::culprits::Cautions;
+use super::operator::watcher::{EventCounters, Observer};
+use super::outbound::refused_events::WholeBatchProjects;
 use super::{Clock, Hedgerow};
 
 /// How long a client's connection waits for its next request, unless told otherwise.
@@ -187,13 +187,13 @@ impl Builder {
             Arc::clone(&log_limit),
         );
         let leaving = Arc::default();
-        let lasting = Lasting {
+        let lasting = LongLivedState {
             acme: Arc::new(Acme::leaving_with(&leaving)),
             backlog: None,
-            counters: Counters::default(),
+            counters: EventCounters::default(),
             budget: Budget::new(self.config.limits.memory),
             connection_limits: Arc::new(connection_limits),
-            cautions: Cautions::default(),
+            cautions: WholeBatchProjects::default(),
             log_limit,
             observer: self.observer,
             // Zero would mean for ever.

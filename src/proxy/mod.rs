@@ -28,7 +28,6 @@ mod spool;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use pingora::proxy::Session;
@@ -39,7 +38,7 @@ use build::{check_authorities, NO_AUTHORITIES};
 use first_party::relay::Relay;
 use intake::exchange::{authority, Framed};
 use intake::intercept::Intake;
-use life::compile::Lasting;
+use life::compile::LongLivedState;
 use outbound::sender::Destination;
 use random::random_bits;
 use routes::RouteAction;
@@ -51,16 +50,16 @@ pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
 pub use life::descriptors::allow_descriptors;
 pub use life::reload::{ConfigFile, ReloadError};
 pub use life::server::{Server, ServerError};
-pub use life::signals::{outlive_signals, Signals};
+pub use life::signals::{outlive_signals, ProcessSignals};
 pub use life::startable::{check_server, Startable};
 pub use life::upgrade::ask_to_reload;
-pub use listen::gathered::Gathered;
+pub use listen::coalescing::CoalescingStream;
 pub use operator::doctor::{examine, unknown_keys, TEST_EVENT};
 pub use operator::running::{compare_with_running, Running, RunningError};
 pub use operator::serve::{accepted, serve, Plain};
 pub use operator::watcher::{Counts, Observer};
 pub use site::origin::Balancer;
-pub use site::{Context, Site};
+pub use site::{Site, SiteContext};
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
 ///
@@ -86,20 +85,20 @@ pub use site::{Context, Site};
 /// ```
 #[derive(Clone)]
 pub struct Hedgerow {
-    shared: Arc<Shared>,
+    shared: Arc<HedgerowShared>,
 }
 
 /// What all clones share: the configuration of the moment, and what outlives it.
-pub(crate) struct Shared {
+pub(crate) struct HedgerowShared {
     current: ArcSwap<Serving>,
-    lasting: Arc<Lasting>,
+    lasting: Arc<LongLivedState>,
 }
 
 /// Projects as places to send batches to, by name.
 type Destinations = HashMap<String, Arc<Destination>>;
 
 /// Where the time of day comes from.
-type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+pub(crate) use hedgerow_spool::Clock;
 
 impl Hedgerow {
     /// Hedgerow with this configuration. Opens no connection yet.

@@ -15,7 +15,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use hedgerow_spool::{PeekLimit, Spool, SpoolSettings, SpooledEvent, Store};
+use hedgerow_spool::{PeekLimit, SpooledEvent, SqliteSettings, SqliteSpool, Store};
 use rusqlite::Connection;
 
 /// Different events; all others are copies of them.
@@ -28,12 +28,12 @@ fn event(number: usize) -> SpooledEvent {
     SpooledEvent::new(text.into(), SystemTime::now()).unwrap()
 }
 
-fn settings() -> SpoolSettings {
-    SpoolSettings {
+fn settings() -> SqliteSettings {
+    SqliteSettings {
         max_size: 1 << 40,
         // Fewer than wait even in the small spool.
         recognised: 5_000,
-        ..SpoolSettings::default()
+        ..SqliteSettings::default()
     }
 }
 
@@ -79,7 +79,7 @@ fn fill(folder: &Path, events: usize) {
 /// hand and a new one is kept.
 async fn start(folder: &Path, new: usize) -> (u64, Duration, u64, u64) {
     let (before, begin) = (read(), Instant::now());
-    let spool = Spool::open(folder, settings()).unwrap();
+    let spool = SqliteSpool::open(folder, settings()).unwrap();
     let limit = PeekLimit {
         events: 200,
         bytes: 1 << 20,
@@ -107,7 +107,7 @@ async fn a_start_reads_the_same_from_a_spool_with_very_much_waiting_as_from_one_
     let temporary = tempfile::tempdir().unwrap();
     let folder = std::env::var_os("HEDGEROW_SPOOL_FOLDER");
     let folder = folder.map_or(temporary.path().to_owned(), PathBuf::from);
-    let spool = Spool::open(&folder, settings()).unwrap();
+    let spool = SqliteSpool::open(&folder, settings()).unwrap();
     let first = (0..DIFFERENT).map(event).collect();
     spool.append("shop", first).await.unwrap();
     drop(spool);

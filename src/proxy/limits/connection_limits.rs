@@ -12,14 +12,14 @@ use ipnet::IpNet;
 use tokio::sync::Notify;
 
 use crate::admin::ConnectionCounts;
-use crate::config::Limits;
+use crate::config::RequestLimits;
 
 use crate::proxy::client::is_trusted;
 use crate::proxy::operator::log_limit::LogLimit;
 
 /// The connections of all clients.
 pub(crate) struct ConnectionLimits {
-    bounds: ArcSwap<Bounds>,
+    bounds: ArcSwap<ConnectionBounds>,
     here: AtomicUsize,
     /// Bytes that those who are here hold.
     held: AtomicUsize,
@@ -43,7 +43,7 @@ impl std::fmt::Debug for ConnectionLimits {
 }
 
 /// How many there may be, and how long they may take.
-struct Bounds {
+struct ConnectionBounds {
     most: usize,
     /// Bytes that they may hold together.
     memory: usize,
@@ -54,8 +54,8 @@ struct Bounds {
     head: Duration,
 }
 
-impl Bounds {
-    fn new(limits: &Limits, trusted: &[IpNet]) -> Self {
+impl ConnectionBounds {
+    fn new(limits: &RequestLimits, trusted: &[IpNet]) -> Self {
         Self {
             most: limits.connections,
             memory: limits.memory.max(LEAST_MEMORY),
@@ -94,13 +94,13 @@ impl Speaking {
 }
 
 /// One connection among the others; its place is free again when this goes.
-pub(crate) struct Place {
+pub(crate) struct ConnectionPermit {
     connection_limits: Arc<ConnectionLimits>,
     client: Option<IpAddr>,
     speaking: Speaking,
 }
 
-impl Place {
+impl ConnectionPermit {
     /// Notes what the client has turned out to speak.
     pub(crate) fn speaks(&mut self, speaking: Speaking) {
         let held = &self.connection_limits.held;
@@ -121,7 +121,7 @@ pub(crate) enum Slow {
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refused {
+enum NoPermit {
     Full,
     NoMemory,
     OneTooMany,
@@ -137,9 +137,9 @@ impl Slow {
 }
 
 impl ConnectionLimits {
-    pub(crate) fn new(limits: &Limits, trusted: &[IpNet], log_limit: Arc<LogLimit>) -> Self {
+    pub(crate) fn new(limits: &RequestLimits, trusted: &[IpNet], log_limit: Arc<LogLimit>) -> Self {
         Self {
-            bounds: ArcSwap::from_pointee(Bounds::new(limits, trusted)),
+            bounds: ArcSwap::from_pointee(ConnectionBounds::new(limits, trusted)),
             here: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             of_one: Mutex::default(),
@@ -154,24 +154,29 @@ impl ConnectionLimits {
     }
 
     /// Sets the bounds anew. Connections that are open stay.
-    pub(crate) fn bound(&self, limits: &Limits, trusted: &[IpNet]) {
-        self.bounds.store(Arc::new(Bounds::new(limits, trusted)));
+    pub(crate) fn bound(&self, limits: &RequestLimits, trusted: &[IpNet]) {
+        self.bounds
+            .store(Arc::new(ConnectionBounds::new(limits, trusted)));
     }
 
     /// A place for a connection from this address; none when there are too many.
     ///
     /// From seven eighths of a bound on, each new one sends away the one that has been idle
     /// longest: so the bound itself is met only where all of them are busy.
-    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr, speaking: Speaking) -> Option<Place> {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        speaking: Speaking,
+    ) -> Option<ConnectionPermit> {
         let bounds = self.bounds.load();
         match self.try_enter(peer, speaking, &bounds) {
             Ok(place) => Some(place),
             Err(refused) => {
                 let here = self.here.load(Ordering::Relaxed);
                 let (counter, kind, key, open) = match refused {
-                    Refused::Full => (&self.full, "full", "connections", bounds.most),
-                    Refused::NoMemory => (&self.full, "no_memory", "memory", here),
-                    Refused::OneTooMany => (
+                    NoPermit::Full => (&self.full, "full", "connections", bounds.most),
+                    NoPermit::NoMemory => (&self.full, "no_memory", "memory", here),
+                    NoPermit::OneTooMany => (
                         &self.one_too_many,
                         "one_too_many",
                         "connections_per_client",
@@ -194,20 +199,20 @@ impl ConnectionLimits {
         self: &Arc<Self>,
         peer: IpAddr,
         speaking: Speaking,
-        bounds: &Bounds,
-    ) -> Result<Place, Refused> {
+        bounds: &ConnectionBounds,
+    ) -> Result<ConnectionPermit, NoPermit> {
         let client =
             Some(network(peer)).filter(|_| !is_trusted(peer.to_canonical(), &bounds.trusted));
         if let Some(client) = client {
             let mut of_one = self.of_one.lock().unwrap_or_else(PoisonError::into_inner);
             let count = of_one.entry(client).or_default();
             if *count >= bounds.most_of_one {
-                return Err(Refused::OneTooMany);
+                return Err(NoPermit::OneTooMany);
             }
             *count += 1;
         }
         // Counted from here on, whatever comes.
-        let place = Place {
+        let place = ConnectionPermit {
             connection_limits: Arc::clone(self),
             client,
             speaking,
@@ -218,10 +223,10 @@ impl ConnectionLimits {
             self.make_room();
         }
         if here > bounds.most {
-            return Err(Refused::Full);
+            return Err(NoPermit::Full);
         }
         match held > bounds.memory {
-            true => Err(Refused::NoMemory),
+            true => Err(NoPermit::NoMemory),
             false => Ok(place),
         }
     }
@@ -270,7 +275,7 @@ impl ConnectionLimits {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.connection_limits.here.fetch_sub(1, Ordering::AcqRel);
         let holds = self.speaking.holds();
@@ -307,16 +312,16 @@ mod tests {
     use super::*;
 
     fn connection_limits(most: usize, of_one: usize, trusted: &[&str]) -> Arc<ConnectionLimits> {
-        let limits = Limits {
+        let limits = RequestLimits {
             connections: most,
             connections_per_client: of_one,
-            ..Limits::default()
+            ..RequestLimits::default()
         };
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
         Arc::new(ConnectionLimits::new(&limits, &trusted, Arc::default()))
     }
 
-    fn enter(connection_limits: &Arc<ConnectionLimits>, peer: IpAddr) -> Option<Place> {
+    fn enter(connection_limits: &Arc<ConnectionLimits>, peer: IpAddr) -> Option<ConnectionPermit> {
         connection_limits.enter(peer, Speaking::Http1)
     }
 
@@ -366,9 +371,9 @@ mod tests {
 
     #[test]
     fn connections_hold_no_more_together_than_memory_allows() {
-        let limits = Limits {
+        let limits = RequestLimits {
             memory: 16 << 20,
-            ..Limits::default()
+            ..RequestLimits::default()
         };
         let connection_limits = Arc::new(ConnectionLimits::new(&limits, &[], Arc::default()));
         let address = "192.0.2.1".parse().unwrap();
@@ -379,7 +384,7 @@ mod tests {
             (Speaking::Http2OverTls, 227),
         ] {
             let enter = || connection_limits.enter(address, speaking);
-            let mut places: Vec<Place> = std::iter::from_fn(enter).take(2_000).collect();
+            let mut places: Vec<ConnectionPermit> = std::iter::from_fn(enter).take(2_000).collect();
             assert_eq!(places.len(), most, "{speaking:?}");
             // A handshake that ends in HTTP/1 leaves room for others.
             if let Some(place) = places.last_mut() {

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::proxy::limits::connection_limits::ConnectionLimits;
+use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::connection::Lifetime;
-use crate::proxy::listen::gathered::Gathered;
 
 /// How long a client has to take note that its idle connection ends: a request that it has sent
 /// meanwhile is answered.
@@ -59,7 +59,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for OneConnection<A
 
 /// Serves a connection until its end: the client's, that of its time without a request, or that of
 /// its place.
-pub(super) async fn serve<A, S>(stream: Box<Gathered<S>>, app: Arc<A>, mut ends: Lifetime)
+pub(super) async fn serve<A, S>(stream: Box<CoalescingStream<S>>, app: Arc<A>, mut ends: Lifetime)
 where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,

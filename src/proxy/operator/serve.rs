@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::plain::{Handler, Request, Response};
 
-use crate::proxy::listen::gathered::Gathered;
+use crate::proxy::listen::coalescing::CoalescingStream;
 
 /// The largest body that a handler gets, in bytes: more than capture takes (posthog-ingestion 5.1).
 const BODY: usize = 32 << 20;
@@ -82,7 +82,7 @@ pub async fn serve(listener: TcpListener, handler: Arc<dyn Handler>) {
             Ok((socket, peer)) => {
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
                 tokio::spawn(async move {
-                    let stream = Gathered::new(accepted(socket, peer));
+                    let stream = CoalescingStream::new(accepted(socket, peer));
                     app.process_new(Box::new(stream), &shutdown).await;
                 });
             }

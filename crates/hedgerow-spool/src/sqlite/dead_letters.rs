@@ -2,7 +2,7 @@
 
 use rusqlite::{params, Row};
 
-use super::database::{Database, Next};
+use super::database::{Database, NextRow};
 use crate::event::time_of;
 use crate::{DeadLetter, Refusal, SpoolError};
 
@@ -20,7 +20,7 @@ impl Database {
             [],
             |row| {
                 visit(letter(row)?);
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )
     }
@@ -35,7 +35,7 @@ impl Database {
             params![number],
             |row| {
                 found = Some(letter(row)?);
-                Ok(Next::Enough)
+                Ok(NextRow::Enough)
             },
         )?;
         Ok(found)
@@ -46,7 +46,7 @@ impl Database {
         let mut numbers = Vec::new();
         self.each("SELECT id FROM dead_letter ORDER BY id", [], |row| {
             numbers.push(row.get(0)?);
-            Ok(Next::Row)
+            Ok(NextRow::Row)
         })?;
         Ok(numbers)
     }
@@ -59,7 +59,7 @@ impl Database {
             params![number],
             |_| {
                 found = true;
-                Ok(Next::Enough)
+                Ok(NextRow::Enough)
             },
         )?;
         Ok(found)

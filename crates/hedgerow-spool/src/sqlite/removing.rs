@@ -10,11 +10,11 @@ use crate::store::{Counters, Position};
 use crate::{Refusal, SpoolError};
 
 /// An event that becomes a dead letter, why, and who waits for it.
-pub(super) type Refused = (Position, Refusal, oneshot::Sender<Result<(), SpoolError>>);
+pub(super) type DeadLetterRequest = (Position, Refusal, oneshot::Sender<Result<(), SpoolError>>);
 
 impl Worker {
     /// Removes what has been delivered and moves what was refused.
-    pub(super) fn forget(&mut self, refused: Vec<Refused>) {
+    pub(super) fn forget(&mut self, refused: Vec<DeadLetterRequest>) {
         let mut projects: HashSet<Arc<str>> = self.delivered.values().cloned().collect();
         let mut result = self.forget_some(usize::MAX, &refused);
         if matches!(result, Err(SpoolError::NoSpace)) {
@@ -44,7 +44,7 @@ impl Worker {
     /// reuses the space of the log before it.
     fn forget_on_a_full_disk(
         &mut self,
-        refused: &[Refused],
+        refused: &[DeadLetterRequest],
     ) -> Result<Vec<(String, u128)>, SpoolError> {
         self.reserve.release();
         while !self.delivered.is_empty() {
@@ -59,7 +59,7 @@ impl Worker {
     fn forget_some(
         &mut self,
         most: usize,
-        refused: &[Refused],
+        refused: &[DeadLetterRequest],
     ) -> Result<Vec<(String, u128)>, SpoolError> {
         self.open()?;
         self.checkpoint()?;

@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 
 use super::database::{Database, Opener};
 use super::transactions::Append;
-use super::worker::{Shared, Worker};
-use super::SpoolSettings;
+use super::worker::{Worker, WorkerShared};
+use super::SqliteSettings;
 use crate::event::milliseconds;
 use crate::store::{PeekLimit, Position};
 use crate::{Refusal, SpooledEvent};
@@ -76,11 +76,11 @@ fn filled(folder: &Path, waiting: u64, dead: u64) {
 
 /// A worker without its thread.
 fn worker(folder: &Path) -> Worker {
-    let settings = SpoolSettings {
+    let settings = SqliteSettings {
         recognised: 300,
-        ..SpoolSettings::default()
+        ..SqliteSettings::default()
     };
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(WorkerShared::default());
     Worker::new(
         folder.to_owned(),
         settings,
