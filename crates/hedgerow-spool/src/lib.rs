@@ -50,7 +50,7 @@ pub use group::{Bounds, Finished, Group, Queue, RequestInfo};
 #[doc(hidden)]
 pub use halving::{Halving, Refused, REFUSED_IN_ROW};
 pub use live::{Delivery, DeliveryMode, Project, ProjectStatus, Route};
-pub use nats::{NatsCertificate, NatsLogin, NatsPlace, NatsServer};
+pub use nats::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, NatsServerError, NatsTransport};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};
 pub use place::SpoolPlace;
