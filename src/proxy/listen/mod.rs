@@ -5,6 +5,7 @@ pub(crate) mod connection;
 pub(crate) mod direct;
 mod extent;
 pub(crate) mod gathered;
+mod idle_timer;
 pub(crate) mod listener_set;
 pub(crate) mod listening;
 pub(crate) mod preamble;
