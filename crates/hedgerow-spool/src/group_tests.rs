@@ -3,7 +3,7 @@ use super::*;
 const LINGER: Duration = Duration::from_millis(5);
 
 fn queue(bytes: usize, under_way: usize) -> Queue<&'static str> {
-    Queue::new(Bounds {
+    Queue::new(GroupBounds {
         linger: LINGER,
         bytes,
         under_way,
@@ -13,7 +13,7 @@ fn queue(bytes: usize, under_way: usize) -> Queue<&'static str> {
 fn of(people: &[u64], bytes: usize) -> RequestInfo {
     RequestInfo {
         bytes,
-        bearing: Bearing {
+        bearing: BatchFacts {
             people: people.to_vec(),
             address: Address::InTheEvent,
         },
@@ -176,7 +176,7 @@ fn every_persons_order_holds_whatever_happens() {
     };
     for _ in 0..200 {
         let start = Instant::now();
-        let mut queue: Queue<(u64, Vec<u64>)> = Queue::new(Bounds {
+        let mut queue: Queue<(u64, Vec<u64>)> = Queue::new(GroupBounds {
             linger: LINGER,
             bytes: 50,
             under_way: 3,

@@ -12,14 +12,14 @@ use ipnet::IpNet;
 use tokio::sync::Notify;
 
 use crate::admin::ConnectionCounts;
-use crate::config::Limits;
+use crate::config::RequestLimits;
 
 use crate::proxy::client::is_trusted;
 use crate::proxy::operator::log_limit::LogLimit;
 
 /// The connections of all clients.
 pub(crate) struct ConnectionLimits {
-    bounds: ArcSwap<Bounds>,
+    bounds: ArcSwap<ConnectionBounds>,
     here: AtomicUsize,
     of_one: Mutex<HashMap<IpAddr, usize>>,
     /// Wakes the connection that has waited longest for its next request: it ends.
@@ -40,18 +40,18 @@ impl std::fmt::Debug for ConnectionLimits {
     }
 }
 
-/// How many there may be, and how long they may take.
-struct Bounds {
+/// The limits: how many connections, and how long a head may take.
+struct ConnectionBounds {
     most: usize,
     most_of_one: usize,
-    /// Whose connections are many clients'.
+    /// Proxies, whose connections come from many clients.
     trusted: Vec<IpNet>,
     /// How long the head of a request may take.
     head: Duration,
 }
 
-impl Bounds {
-    fn new(limits: &Limits, trusted: &[IpNet]) -> Self {
+impl ConnectionBounds {
+    fn new(limits: &RequestLimits, trusted: &[IpNet]) -> Self {
         Self {
             most: limits.connections,
             most_of_one: limits.connections_per_client,
@@ -61,13 +61,13 @@ impl Bounds {
     }
 }
 
-/// One connection among the others; its place is free again when this goes.
-pub(crate) struct Place {
+/// The permit of one connection; its place is free again when this is dropped.
+pub(crate) struct ConnectionPermit {
     connection_limits: Arc<ConnectionLimits>,
     client: Option<IpAddr>,
 }
 
-/// What a client took too long for, before there was a request that could be answered as one.
+/// What a client took too long for before its first request was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slow {
     /// The head of a request, or the first bytes of HTTP/2.
@@ -76,9 +76,9 @@ pub(crate) enum Slow {
     Handshake,
 }
 
-/// Why there is no place.
+/// Why a connection gets no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refused {
+enum NoPermit {
     Full,
     OneTooMany,
 }
@@ -93,9 +93,9 @@ impl Slow {
 }
 
 impl ConnectionLimits {
-    pub(crate) fn new(limits: &Limits, trusted: &[IpNet], log_limit: Arc<LogLimit>) -> Self {
+    pub(crate) fn new(limits: &RequestLimits, trusted: &[IpNet], log_limit: Arc<LogLimit>) -> Self {
         Self {
-            bounds: ArcSwap::from_pointee(Bounds::new(limits, trusted)),
+            bounds: ArcSwap::from_pointee(ConnectionBounds::new(limits, trusted)),
             here: AtomicUsize::new(0),
             of_one: Mutex::default(),
             room: Notify::new(),
@@ -108,23 +108,24 @@ impl ConnectionLimits {
         }
     }
 
-    /// Sets the bounds anew. Connections that are open stay.
-    pub(crate) fn bound(&self, limits: &Limits, trusted: &[IpNet]) {
-        self.bounds.store(Arc::new(Bounds::new(limits, trusted)));
+    /// Changes the limits. Open connections stay.
+    pub(crate) fn bound(&self, limits: &RequestLimits, trusted: &[IpNet]) {
+        self.bounds
+            .store(Arc::new(ConnectionBounds::new(limits, trusted)));
     }
 
-    /// A place for a connection from this address; none when there are too many.
+    /// A permit for a connection from this address; none if there are too many.
     ///
-    /// From seven eighths of the bound on, each new one sends away the one that has been idle
-    /// longest: so the bound itself is met only where all of them are busy.
-    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+    /// Above seven eighths of the limit, each new connection closes the one that has been idle longest,
+    /// so that the limit is reached only if all of them are busy.
+    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionPermit> {
         let bounds = self.bounds.load();
         match self.try_enter(peer, &bounds) {
             Ok(place) => Some(place),
             Err(refused) => {
                 let (counter, kind, key, bound) = match refused {
-                    Refused::Full => (&self.full, "full", "connections", bounds.most),
-                    Refused::OneTooMany => (
+                    NoPermit::Full => (&self.full, "full", "connections", bounds.most),
+                    NoPermit::OneTooMany => (
                         &self.one_too_many,
                         "one_too_many",
                         "connections_per_client",
@@ -143,19 +144,23 @@ impl ConnectionLimits {
         }
     }
 
-    fn try_enter(self: &Arc<Self>, peer: IpAddr, bounds: &Bounds) -> Result<Place, Refused> {
+    fn try_enter(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        bounds: &ConnectionBounds,
+    ) -> Result<ConnectionPermit, NoPermit> {
         let client =
             Some(network(peer)).filter(|_| !is_trusted(peer.to_canonical(), &bounds.trusted));
         if let Some(client) = client {
             let mut of_one = self.of_one.lock().unwrap_or_else(PoisonError::into_inner);
             let count = of_one.entry(client).or_default();
             if *count >= bounds.most_of_one {
-                return Err(Refused::OneTooMany);
+                return Err(NoPermit::OneTooMany);
             }
             *count += 1;
         }
-        // Counted from here on, whatever comes.
-        let place = Place {
+        // From here on the permit counts, and gives its place back when it is dropped.
+        let place = ConnectionPermit {
             connection_limits: Arc::clone(self),
             client,
         };
@@ -164,7 +169,7 @@ impl ConnectionLimits {
             self.make_room();
         }
         match here > bounds.most {
-            true => Err(Refused::Full),
+            true => Err(NoPermit::Full),
             false => Ok(place),
         }
     }
@@ -189,12 +194,12 @@ impl ConnectionLimits {
         }
     }
 
-    /// Sends the connection away that has been idle longest.
+    /// Closes the connection that has been idle longest.
     pub(crate) fn make_room(&self) {
         self.room.notify_one();
     }
 
-    /// For a connection that waits for its next request: returns when it is to go.
+    /// For a connection that waits for its next request: returns when it has to close.
     pub(crate) async fn sent_away(&self) {
         self.room.notified().await;
         self.closed.fetch_add(1, Ordering::Relaxed);
@@ -213,7 +218,7 @@ impl ConnectionLimits {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.connection_limits.here.fetch_sub(1, Ordering::AcqRel);
         let Some(client) = self.client else { return };
@@ -246,10 +251,10 @@ mod tests {
     use super::*;
 
     fn connection_limits(most: usize, of_one: usize, trusted: &[&str]) -> Arc<ConnectionLimits> {
-        let limits = Limits {
+        let limits = RequestLimits {
             connections: most,
             connections_per_client: of_one,
-            ..Limits::default()
+            ..RequestLimits::default()
         };
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
         Arc::new(ConnectionLimits::new(&limits, &trusted, Arc::default()))

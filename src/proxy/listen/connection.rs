@@ -1,4 +1,4 @@
-//! One connection of a client: its requests over HTTP/1.x one after the other, and hardly any
+//! One connection of a client: its requests over HTTP/1.x one after the other, and few
 //! memory while it waits for the next.
 //!
 //! The framework waits for a request inside everything that a request may need. Here its first
@@ -21,10 +21,10 @@ use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
-use crate::proxy::limits::connection_limits::{ConnectionLimits, Place, Slow};
+use crate::proxy::limits::connection_limits::{ConnectionLimits, ConnectionPermit, Slow};
+use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::direct::{Direct, Follows, Taken};
 use crate::proxy::listen::extent::is_request_line;
-use crate::proxy::listen::gathered::Gathered;
 use crate::proxy::listen::idle_timer::IdleTimer;
 
 /// What is read at once while nothing is known of a request: most of them whole. No more than the
@@ -40,15 +40,15 @@ pub(crate) struct Lifetime {
     pub(crate) idle: u64,
     /// When this turns true.
     pub(crate) closing: watch::Receiver<bool>,
-    /// The framework's word for leaving: the answer to a request that is under way is the last.
+    /// The framework's signal to shut down: the answer to a request under way is then the last.
     pub(crate) leaving: ShutdownWatch,
-    /// When the head of a request has taken so long.
+    /// When the head of a request has taken this time.
     pub(crate) head: Duration,
     /// When others need its place.
     pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
     /// What answers Segment's calls without the framework, where that is possible.
     pub(crate) direct: Option<Direct>,
-    pub(crate) _place: Option<Place>,
+    pub(crate) _place: Option<ConnectionPermit>,
 }
 
 impl Lifetime {
@@ -61,8 +61,8 @@ impl Lifetime {
     }
 }
 
-/// What a client is told whose head takes too long (RFC 9110, 15.5.9). No browser and no SDK repeats
-/// it: none of theirs takes so long.
+/// The answer to a client whose head takes too long (RFC 9110, 15.5.9). Browsers and SDKs do not send
+/// such a request again; their heads never take this long.
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 /// How long a client may take to read that.
@@ -70,7 +70,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Tells a client this, and ends the connection. What it sends meanwhile is read, as a connection that is closed
 /// with unread bytes is reset, and the client might not see why.
-async fn turn_away<S: IO>(stream: &mut Gathered<S>, answer: &[u8]) {
+async fn turn_away<S: IO>(stream: &mut CoalescingStream<S>, answer: &[u8]) {
     let told = async {
         stream.write_all(answer).await?;
         AsyncWriteExt::shutdown(stream).await?;
@@ -82,7 +82,7 @@ async fn turn_away<S: IO>(stream: &mut Gathered<S>, answer: &[u8]) {
 }
 
 /// Serves HTTP/1.x until one of the two sides has enough.
-pub(crate) async fn serve<A, S>(mut stream: Box<Gathered<S>>, app: &Arc<A>, ends: Lifetime)
+pub(crate) async fn serve<A, S>(mut stream: Box<CoalescingStream<S>>, app: &Arc<A>, ends: Lifetime)
 where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
@@ -149,7 +149,7 @@ fn bad_request() -> String {
 
 /// The first bytes of the next request; nothing when there is none.
 async fn request<S: IO>(
-    stream: &mut Gathered<S>,
+    stream: &mut CoalescingStream<S>,
     ends: &Lifetime,
     idle: &mut IdleTimer,
     closed: Pin<&mut impl Future<Output = ()>>,
@@ -204,7 +204,10 @@ async fn request<S: IO>(
 
 /// Reads on until a head is whole, or longer than the framework takes one; it says so then. A
 /// client that has hung up is the framework's to answer as well.
-async fn rest_of_head<S: IO>(stream: &mut Gathered<S>, mut head: BytesMut) -> io::Result<BytesMut> {
+async fn rest_of_head<S: IO>(
+    stream: &mut CoalescingStream<S>,
+    mut head: BytesMut,
+) -> io::Result<BytesMut> {
     loop {
         // Empty lines in front would be taken for its end.
         let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
@@ -242,7 +245,10 @@ fn ends_behind(bytes: &[u8], start: usize) -> bool {
 }
 
 /// What has come ahead already, or else the next bytes.
-async fn first_bytes<S: IO>(stream: &mut Gathered<S>, ahead: BytesMut) -> io::Result<BytesMut> {
+async fn first_bytes<S: IO>(
+    stream: &mut CoalescingStream<S>,
+    ahead: BytesMut,
+) -> io::Result<BytesMut> {
     if !ahead.is_empty() {
         return Ok(ahead);
     }

@@ -8,6 +8,6 @@ pub use place::{
     NatsCertificate, NatsLogin, NatsPlace, NatsServer, NatsServerError, NatsTransport,
 };
 #[cfg(feature = "nats")]
-pub(crate) use spool::OnNats;
+pub(crate) use spool::NatsBackend;
 #[cfg(feature = "nats")]
 pub use spool::{NatsSettings, NatsSpool};

@@ -74,7 +74,7 @@ pub(crate) struct Database {
 
 /// What waits for one project.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingEvents {
     /// The project.
     pub project: String,
     /// Events.
@@ -210,8 +210,8 @@ impl Database {
         project: &str,
         limit: PeekLimit,
         without: &dyn Fn(i64) -> bool,
-    ) -> Result<Found, SpoolError> {
-        let mut found = Found::default();
+    ) -> Result<TakenEvents, SpoolError> {
+        let mut found = TakenEvents::default();
         let mut bytes = 0;
         self.each(
             "SELECT seq, arrived, crc, body FROM event
@@ -220,25 +220,25 @@ impl Database {
             |row| {
                 let seq: i64 = row.get(0)?;
                 if without(seq) {
-                    return Ok(Next::Row);
+                    return Ok(NextRow::Row);
                 }
                 let body: Vec<u8> = row.get(3)?;
                 if checksum(&body) != row.get::<_, u32>(2)? {
                     found.damaged.push(Position(seq));
-                    return Ok(Next::Row);
+                    return Ok(NextRow::Row);
                 }
                 bytes += body.len();
                 let enough = found.events.len() >= limit.events || bytes > limit.bytes;
                 if enough && !found.events.is_empty() {
                     found.rest = Rest::More;
-                    return Ok(Next::Enough);
+                    return Ok(NextRow::Enough);
                 }
                 found.events.push(QueuedEvent {
                     position: Position(seq),
                     body: body.into(),
                     first_arrival: time_of(row.get(1)?),
                 });
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(found)
@@ -249,7 +249,7 @@ impl Database {
         let mut newest: Option<i64> = None;
         let mut keep = |row: &Row<'_>| {
             newest = newest.max(row.get(0)?);
-            Ok(Next::Row)
+            Ok(NextRow::Row)
         };
         self.each("SELECT time FROM clock", [], &mut keep)?;
         self.each(
@@ -273,27 +273,27 @@ impl Database {
             [],
             |row| {
                 totals.push((row.get(0)?, row.get(1)?, row.get(2)?));
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(totals)
     }
 
     /// What waits, per project.
-    pub(crate) fn waiting(&self) -> Result<Vec<Waiting>, SpoolError> {
+    pub(crate) fn waiting(&self) -> Result<Vec<WaitingEvents>, SpoolError> {
         let mut all = Vec::new();
         self.each(
             "SELECT name, events, bytes, (SELECT arrived FROM event WHERE project = project.id
              ORDER BY seq LIMIT 1) FROM project ORDER BY name",
             [],
             |row| {
-                all.push(Waiting {
+                all.push(WaitingEvents {
                     project: row.get(0)?,
                     events: row.get(1)?,
                     bytes: row.get(2)?,
                     oldest: row.get::<_, Option<i64>>(3)?.map(time_of),
                 });
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(all)
@@ -308,7 +308,7 @@ impl Database {
             params![i64::try_from(limit).unwrap_or(i64::MAX)],
             |row| {
                 all.push((row.get(0)?, u128::from_be_bytes(row.get(1)?)));
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(all)
@@ -334,7 +334,7 @@ impl Database {
                     },
                     body: row.get::<_, Vec<u8>>(6)?.into(),
                 });
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(all)
@@ -349,7 +349,7 @@ impl Database {
             [],
             |row| {
                 counts.insert(row.get(0)?, row.get(1)?);
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(counts)
@@ -362,10 +362,10 @@ impl Database {
             .map_err(|error| self.fault(error))
     }
 
-    /// Moves what the log holds into the file, so that the log begins anew. It fails when the file
+    /// Moves what the log holds into the file, so that the log begins again. It fails when the file
     /// has to grow and cannot; what the log holds stays safe in it.
     pub(crate) fn checkpoint(&self) -> Result<(), SpoolError> {
-        self.each("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(Next::Row))
+        self.each("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(NextRow::Row))
     }
 
     /// Bytes of the log while it has not all been moved into the file. Every commit logs whole
@@ -375,7 +375,7 @@ impl Database {
         self.each("PRAGMA wal_checkpoint(NOOP)", [], |row| {
             let (all, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
             frames = if all == moved { 0 } else { all };
-            Ok(Next::Row)
+            Ok(NextRow::Row)
         })?;
         Ok(usize::try_from(frames).unwrap_or(0) * FRAME)
     }
@@ -394,25 +394,25 @@ impl Database {
                 break;
             }
             // Each step of this statement frees one page, so it has to be stepped to its end.
-            self.each("PRAGMA incremental_vacuum(64)", [], |_| Ok(Next::Row))?;
+            self.each("PRAGMA incremental_vacuum(64)", [], |_| Ok(NextRow::Row))?;
             self.checkpoint()?;
         }
-        self.each("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(Next::Row))
+        self.each("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(NextRow::Row))
     }
 
     fn each(
         &self,
         query: &str,
         values: impl rusqlite::Params,
-        mut visit: impl FnMut(&Row<'_>) -> Result<Next, rusqlite::Error>,
+        mut visit: impl FnMut(&Row<'_>) -> Result<NextRow, rusqlite::Error>,
     ) -> Result<(), SpoolError> {
         let run = || {
             let mut statement = self.connection.prepare_cached(query)?;
             let mut rows = statement.query(values)?;
             while let Some(row) = rows.next()? {
                 match visit(row)? {
-                    Next::Row => {}
-                    Next::Enough => break,
+                    NextRow::Row => {}
+                    NextRow::Enough => break,
                 }
             }
             Ok(())
@@ -429,19 +429,19 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         if let Err(error) = self.checkpoint() {
-            log::debug!("the log stays beside the spool's file: {error}");
+            log::debug!("the write-ahead log stays beside the spool's file: {error}");
         }
     }
 }
 
-enum Next {
+enum NextRow {
     Row,
     Enough,
 }
 
 /// What `take` found.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct TakenEvents {
     pub(crate) events: Vec<QueuedEvent>,
     /// Their bytes are not what was written.
     pub(crate) damaged: Vec<Position>,

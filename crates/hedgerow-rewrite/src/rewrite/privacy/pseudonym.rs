@@ -1,12 +1,11 @@
 //! Hashes that stand for values, and strangers' ids that stand for people.
 
-use std::fmt::Write;
-
 use ring::digest::{digest, SHA256};
 use ring::hmac;
 
 use super::{Privacy, Pseudonym, Secret};
-use crate::rewrite::normalise::{Settled, Source};
+use crate::posthog::ProjectId;
+use crate::rewrite::normalise::{MessageSource, Settled};
 use crate::rewrite::{Mapping, Recipient, Timestamp};
 
 /// What every stranger's id begins with. PostHog refuses merges with `anonymous` alone, and takes
@@ -22,13 +21,13 @@ const VISITOR_BYTES: usize = 16;
 
 /// What a pseudonym is made from.
 #[derive(Debug, Clone, Copy)]
-struct Traces<'a> {
+struct PseudonymSource<'a> {
     /// The id that the visitor's device or account has.
     visitor: Option<&'a str>,
     /// When the event happened.
     moment: Option<Timestamp>,
     /// The project: one visitor has different pseudonyms in two of them.
-    project: &'a str,
+    project: &'a ProjectId,
     /// The message's id, which a retry has too.
     message_id: &'a str,
 }
@@ -37,17 +36,17 @@ impl Settled<'_> {
     /// The distinct id of an anonymised event.
     pub(in crate::rewrite) fn stranger(
         &self,
-        source: Source<'_>,
+        source: MessageSource<'_>,
         mapping: &Mapping,
         recipient: &Recipient,
         moment: Option<Timestamp>,
     ) -> String {
         let visitor = self.visitor(source.said);
         let visitor = visitor.or_else(|| self.user(source.said));
-        mapping.privacy.stranger(Traces {
+        mapping.privacy.stranger(PseudonymSource {
             visitor: visitor.as_deref(),
             moment,
-            project: &recipient.posthog_cookie,
+            project: &recipient.project,
             message_id: &self.message_id,
         })
     }
@@ -55,7 +54,7 @@ impl Settled<'_> {
 
 impl Privacy {
     /// The distinct id of an anonymised event: the same for every try of a message.
-    fn stranger(&self, traces: Traces<'_>) -> String {
+    fn stranger(&self, traces: PseudonymSource<'_>) -> String {
         let mut id = String::with_capacity(STRANGER.len() + 64);
         id.push_str(STRANGER);
         match (self.pseudonym, &self.secret, traces.visitor, traces.moment) {
@@ -107,23 +106,32 @@ impl Secret {
 }
 
 fn write_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or('0');
     for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(out, "{byte:02x}");
+        out.push(digit(byte >> 4));
+        out.push(digit(byte & 15));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::posthog::ApiKey;
+
+    fn project(name: &str) -> ProjectId {
+        ProjectId::of(&ApiKey::new(name).unwrap())
+    }
 
     const HOUR: i64 = 60 * 60 * 1000;
 
     fn stranger(privacy: &Privacy, visitor: &str, hour: i64, message_id: &str) -> String {
-        privacy.stranger(Traces {
+        privacy.stranger(PseudonymSource {
             visitor: Some(visitor),
             moment: Some(Timestamp::from_millis(hour * HOUR)),
-            project: "shop",
+            project: &project("shop"),
             message_id,
         })
     }
@@ -155,10 +163,10 @@ mod tests {
             stranger(&privacy, "ada", -1, "m-1"),
             stranger(&privacy, "bob", 0, "m-1"),
             stranger(&daily(&[8; SECRET]), "ada", 0, "m-1"),
-            privacy.stranger(Traces {
+            privacy.stranger(PseudonymSource {
                 visitor: Some("ada"),
                 moment: Some(Timestamp::from_millis(0)),
-                project: "blog",
+                project: &project("blog"),
                 message_id: "m-1",
             }),
         ] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::{ConnectOptions, ServerAddr};
 
 use super::{remote, ANSWER};
-use crate::{Limits, NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolError};
+use crate::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolError, SpoolLimits};
 
 /// Where a distributed spool is, and its bounds.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ impl NatsSettings {
     }
 
     /// These streams with these bounds, led for a minute at a time.
-    pub fn of(nats: &NatsPlace, limits: Limits) -> Self {
+    pub fn of(nats: &NatsPlace, limits: SpoolLimits) -> Self {
         Self {
             login: nats.login.clone(),
             ca_file: nats.ca_file.clone(),
