@@ -6,9 +6,9 @@ use super::json::{
     name, Cleanliness, Entry, Key, Malformed, Name, Names, Scanner, Scratch, Shape, Takes, Value,
     Whose,
 };
-use super::known::Known;
+use super::known::KnownObject;
 
-pub(super) use context::{Context, Inner};
+pub(super) use context::{Context, ContextObject};
 
 /// The fields of a message that are looked into. A key given twice at the top level counts with
 /// its last value.
@@ -32,19 +32,19 @@ pub(super) struct Message {
     pub(super) metadata: Option<Value>,
     /// What makes a body a batch rather than a message.
     pub(super) batch: Option<Value>,
-    pub(super) properties: Part,
-    pub(super) integrations: Part,
+    pub(super) properties: MessagePart,
+    pub(super) integrations: MessagePart,
     pub(super) context: Context,
     /// Segment's books and the destinations that are switched on and off, as the message before had
     /// them.
-    known_metadata: Known,
-    known_integrations: Known,
-    novelty: Novelty,
+    known_metadata: KnownObject,
+    known_integrations: KnownObject,
+    novelty: ObjectNovelty,
 }
 
 /// Whether there is an object in what was scanned last that was not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Novelty {
+enum ObjectNovelty {
     #[default]
     None,
     /// Of the message's own.
@@ -55,7 +55,7 @@ enum Novelty {
 
 /// A value whose first level is looked into.
 #[derive(Debug, Default)]
-pub(super) struct Part {
+pub(super) struct MessagePart {
     pub(super) value: Option<Value>,
     pub(super) entries: Vec<Entry>,
     names: Names,
@@ -154,10 +154,10 @@ impl Message {
     /// Keeps what any next message may have as well. To be said of clean messages.
     #[inline(always)]
     pub(super) fn keep_parts(&mut self, text: &str) {
-        if self.novelty == Novelty::Own {
+        if self.novelty == ObjectNovelty::Own {
             self.keep_own(text.as_bytes());
         }
-        if self.context.novelty == Novelty::Parts {
+        if self.context.novelty == ObjectNovelty::Parts {
             self.context.keep_parts(text);
         }
     }
@@ -167,7 +167,7 @@ impl Message {
         if let Some(metadata) = self.metadata {
             self.known_metadata.keep(metadata, text, &[]);
         }
-        let Part { value, entries, .. } = &self.integrations;
+        let MessagePart { value, entries, .. } = &self.integrations;
         if let (Some(value), true) = (value, self.integrations.is_of_switches()) {
             self.known_integrations.keep(*value, text, entries);
         }
@@ -188,7 +188,7 @@ impl Message {
         }
         part.scan(scanner, Whose::INTEGRATIONS);
         if part.is_of_switches() {
-            self.novelty = Novelty::Own;
+            self.novelty = ObjectNovelty::Own;
         }
     }
 
@@ -241,10 +241,10 @@ impl Message {
         }
         properties.clear();
         integrations.clear();
-        *novelty = Novelty::None;
+        *novelty = ObjectNovelty::None;
         // What else there is of it belongs to the text that it has kept.
         context.value = None;
-        context.novelty = Novelty::None;
+        context.novelty = ObjectNovelty::None;
     }
 }
 
@@ -270,7 +270,7 @@ impl Takes for Message {
             METADATA => {
                 let known = self.known_metadata.pass(scanner, &mut Vec::new());
                 self.metadata = Some(known.unwrap_or_else(|| {
-                    self.novelty = Novelty::Own;
+                    self.novelty = ObjectNovelty::Own;
                     scanner.any()
                 }));
             }
@@ -282,7 +282,7 @@ impl Takes for Message {
     }
 }
 
-impl Part {
+impl MessagePart {
     /// The memory it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>()

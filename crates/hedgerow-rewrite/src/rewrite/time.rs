@@ -136,7 +136,7 @@ fn civil(day: u32) -> (u32, u32, u32) {
 fn day_of(year: u32, month: u32, day: u32) -> Option<u32> {
     const LENGTHS: [u8; 16] = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, 0, 0, 0];
     // A year that a hundred divides is a leap year if sixteen do so as well.
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 16 == 0);
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(16));
     let length = LENGTHS.get(month as usize).copied().unwrap_or(0);
     let length = u32::from(length) + u32::from(is_leap && month == 2);
     if day.wrapping_sub(1) >= length {

@@ -5,14 +5,13 @@ use super::super::names::{Name, Names};
 use super::super::value::{Entry, Shape, Span, Value};
 use super::asked::{behind_quoted, plain_key, Asked};
 use super::habits::{Named, Whose};
-use super::scalars::bare_length;
 use super::{After, Key, Scanner};
 
 /// Where the entries of an object go.
 pub(in crate::rewrite) trait Takes {
-    /// Whether a plain string, a word or a number under this key is taken as it is.
+    /// Whether a plain string under this key is taken as it is.
     fn takes_plain(name: Name) -> bool;
-    /// Takes one.
+    /// Takes a plain string.
     fn plain(&mut self, key: Key, value: Value);
     /// Takes what else stands here: it has to be scanned.
     fn other(&mut self, scanner: &mut Scanner<'_, '_>, key: Key);
@@ -103,15 +102,19 @@ impl Scanner<'_, '_> {
                         expected = named.expected();
                         key
                     };
-                let plain = match behind_plain(rest) {
-                    Some(plain) if takes_plain(entries, key.name) => Some(plain),
+                let plain = match behind_quoted(rest) {
+                    Some(behind) if takes_plain(entries, key.name) => Some(behind),
                     _ => None,
                 };
-                if let Some((behind, shape)) = plain {
+                if let Some(behind) = plain {
                     let span = Span::new(end - rest.len(), end - behind.len());
                     rest = behind;
-                    let depth = 0;
-                    entries.plain(key, Value { span, shape, depth });
+                    let value = Value {
+                        span,
+                        shape: Shape::Plain,
+                        depth: 0,
+                    };
+                    entries.plain(key, value);
                 } else {
                     self.rest = rest;
                     entries.other(self, key);
@@ -143,23 +146,6 @@ impl Scanner<'_, '_> {
     fn other_entry(&mut self, span: Span, name: Name, entries: &mut Vec<Entry>) {
         let value = self.other();
         entries.push(Key { span, name }.with(value));
-    }
-}
-
-/// What is behind the plain string, the word or the number of moderate size that stands here.
-#[inline(always)]
-fn behind_plain(rest: &[u8]) -> Option<(&[u8], Shape)> {
-    let shape = match rest.first()? {
-        b'"' => return behind_quoted(rest).map(|behind| (behind, Shape::Plain)),
-        b'{' | b'[' => return None,
-        b't' => Shape::True,
-        b'f' => Shape::False,
-        b'n' => Shape::Null,
-        _ => Shape::Number,
-    };
-    match bare_length(rest) {
-        0 => None,
-        length => Some((rest.get(length..)?, shape)),
     }
 }
 

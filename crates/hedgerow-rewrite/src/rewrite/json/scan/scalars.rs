@@ -115,7 +115,7 @@ impl Scanner<'_, '_> {
                         self.rest = rest;
                         let length = text.len() - rest.len();
                         let number = text.get(..length).unwrap_or_default();
-                        if (size == Size::Any || length > MODERATE) && !fits_a_double(number) {
+                        if (size == Size::Any || length > 300) && !fits_a_double(number) {
                             self.clean = false;
                         }
                     }
@@ -155,26 +155,6 @@ fn behind_number(text: &[u8]) -> Option<(&[u8], Size)> {
     }
     Some((rest, size))
 }
-
-/// How long the word or the number is that stands here; 0 if it is none, or has to be looked at more
-/// closely.
-#[inline(never)]
-pub(super) fn bare_length(rest: &[u8]) -> usize {
-    match rest {
-        [b't', b'r', b'u', b'e', ..] | [b'n', b'u', b'l', b'l', ..] => 4,
-        [b'f', b'a', b'l', b's', b'e', ..] => 5,
-        [b'-' | b'0'..=b'9', ..] => match behind_number(rest) {
-            Some((behind, Size::OfItsDigits)) if rest.len() - behind.len() <= MODERATE => {
-                rest.len() - behind.len()
-            }
-            _ => 0,
-        },
-        _ => 0,
-    }
-}
-
-/// A number without an exponent that is not longer than this is within a double's range.
-const MODERATE: usize = 300;
 
 /// What stands behind the closing quote of a string that is plain, and that does not end too close
 /// to the end of the text.
@@ -241,11 +221,24 @@ pub(in crate::rewrite::json) fn fits_a_double(number: &[u8]) -> bool {
         .is_some_and(f64::is_finite)
 }
 
+#[allow(clippy::indexing_slicing)]
 pub(in crate::rewrite::json) fn hex4(text: &[u8], at: usize) -> Option<u32> {
-    let digits = text.get(at..at + 4)?;
-    digits.iter().try_fold(0, |value, digit| {
-        char::from(*digit)
-            .to_digit(16)
-            .map(|digit| value << 4 | digit)
-    })
+    /// What each byte is worth; more than a digit can be, if it is none.
+    static DIGITS: [u8; 256] = {
+        let mut digits = [0xff; 256];
+        let mut value = 0;
+        while value < 16 {
+            let digit = b"0123456789abcdef"[value];
+            digits[digit as usize] = value as u8;
+            digits[digit.to_ascii_uppercase() as usize] = value as u8;
+            value += 1;
+        }
+        digits
+    };
+    let digits: &[u8; 4] = text.get(at..)?.first_chunk()?;
+    let [a, b, c, d] = digits.map(|digit| {
+        let value = DIGITS.get(usize::from(digit)).copied();
+        u32::from(value.unwrap_or(0xff))
+    });
+    ((a | b | c | d) < 16).then_some(a << 12 | b << 8 | c << 4 | d)
 }
