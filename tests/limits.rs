@@ -20,7 +20,6 @@ mod started;
 mod support;
 
 use std::fs;
-use std::process::Stdio;
 
 use support::client::{chunk, post, Client};
 use support::proxy::{yaml, PostHog, Proxy};
@@ -215,15 +214,7 @@ async fn a_connection_that_waits_holds_little_and_a_second_burst_takes_no_more_t
     let (file, log) = (folder.path().join("h.yaml"), folder.path().join("log"));
     let yaml = yaml(&forgetful().await);
     fs::write(&file, format!("listen: \"127.0.0.1:0\"\n{yaml}")).unwrap();
-    let mut binary = tokio::process::Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-        .args(["run", "-c"])
-        .arg(&file)
-        .env("RUST_LOG", "info")
-        .stdin(Stdio::null())
-        .stderr(fs::File::create(&log).unwrap())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut binary = started::run(&file, &log, &[("RUST_LOG", "info")]);
     let address = started::listens(&mut binary, &log).await;
     let pid = binary.id().unwrap().to_string();
     let body = track("idle", 1000);

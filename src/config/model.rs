@@ -11,16 +11,16 @@ use ipnet::IpNet;
 
 use super::first_party::{Origin, PostHogJs, SegmentFiles};
 use super::listeners::Listener;
-use super::outline::Outline;
-use super::path_prefix::PathPrefix;
 use super::sessions::Sessions;
 use super::site_host::SiteHost;
+use crate::admin::outline::Outline;
 use crate::admin::LiveView;
 use crate::posthog::{ApiKey, Host};
 use crate::rewrite::enrich::session::posthog_js_cookie_name;
 use crate::rewrite::{Bounds, Mapping, Recipient};
 use crate::segment::WriteKeys;
 use crate::site::snippet::Home;
+use crate::site::PathPrefix;
 
 /// One configuration, checked and compiled: what `docs/configuration.md` describes key by key.
 ///

@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use data_encoding::HEXLOWER;
+
 use super::marks::Marks;
 use super::reader::{Field, Reader};
 
@@ -96,8 +98,7 @@ impl WithoutSecrets {
     fn value(name: &[u8]) -> String {
         use sha1::Digest as _;
         let hash = sha1::Sha1::digest(name);
-        let letters = hash.iter().map(|byte| format!("{byte:02x}"));
-        format!("{MADE_UP}{}", letters.collect::<String>())
+        format!("{MADE_UP}{}", HEXLOWER.encode(&hash))
     }
 }
 

@@ -7,21 +7,29 @@
 
 #[cfg(feature = "acme")]
 mod acme;
-#[cfg(not(feature = "acme"))]
+#[cfg(all(feature = "server", not(feature = "acme")))]
 #[path = "acme/off.rs"]
 mod acme;
 mod build;
+#[cfg(feature = "server")]
+mod certificate;
 mod client;
+mod compile;
 mod first_party;
 mod intake;
+#[cfg(feature = "server")]
 mod life;
 mod limits;
+#[cfg(feature = "server")]
 mod listen;
 mod operator;
 mod outbound;
 mod random;
+mod reloads;
+mod reply;
 mod routes;
 mod serving;
+#[cfg(feature = "server")]
 mod site;
 mod spool;
 
@@ -36,10 +44,10 @@ use pingora::proxy::Session;
 use crate::config::{Action, Config, Route};
 
 use build::{check_authorities, NO_AUTHORITIES};
+use compile::Lasting;
 use first_party::relay::Relay;
 use intake::exchange::{authority, Framed};
 use intake::intercept::Intake;
-use life::compile::Lasting;
 use outbound::sender::Destination;
 use random::random_bits;
 use routes::RouteAction;
@@ -48,18 +56,31 @@ use serving::Serving;
 pub use crate::admin::Forwarded as ForwardCounts;
 pub use build::{BuildError, Builder};
 pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
+#[cfg(feature = "server")]
 pub use life::descriptors::allow_descriptors;
+#[cfg(feature = "server")]
 pub use life::reload::{ConfigFile, ReloadError};
+#[cfg(feature = "server")]
 pub use life::server::{Server, ServerError};
+#[cfg(feature = "server")]
 pub use life::signals::{outlive_signals, Signals};
+#[cfg(feature = "server")]
 pub use life::startable::{check_server, Startable};
+#[cfg(feature = "server")]
 pub use life::upgrade::ask_to_reload;
+#[cfg(feature = "server")]
+pub use listen::accepted::{accepted, serve};
+#[cfg(feature = "server")]
 pub use listen::gathered::Gathered;
+#[cfg(feature = "server")]
 pub use operator::doctor::{examine, unknown_keys, TEST_EVENT};
+#[cfg(feature = "server")]
 pub use operator::running::{compare_with_running, Running, RunningError};
-pub use operator::serve::{accepted, serve, Plain};
+pub use operator::serve::Plain;
 pub use operator::watcher::{Counts, Observer};
+#[cfg(feature = "server")]
 pub use site::origin::Balancer;
+#[cfg(feature = "server")]
 pub use site::{Context, Site};
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.

@@ -1,7 +1,6 @@
 //! A long recording passes through the real binary, which holds little of it.
 
 use std::fs;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -48,15 +47,7 @@ async fn a_recording_of_64_megabytes_passes_and_takes_no_memory() {
          routes:\n  - path: /ph/\n    posthog: {{project: shop}}\n"
     );
     fs::write(&file, yaml).unwrap();
-    let mut binary = tokio::process::Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-        .args(["run", "-c"])
-        .arg(&file)
-        .env("RUST_LOG", "info")
-        .stdin(Stdio::null())
-        .stderr(fs::File::create(&log).unwrap())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut binary = started::run(&file, &log, &[("RUST_LOG", "info")]);
     let address = started::listens(&mut binary, &log).await;
     let pid = binary.id().unwrap().to_string();
     let mut client = TcpStream::connect(address).await.unwrap();

@@ -16,7 +16,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::admin::CertificateState;
 use crate::config;
-use crate::proxy::listen::tls::{names, Holding};
+use crate::proxy::certificate::{names, Holding};
 
 use super::schedule::Life;
 use super::storage::{mark, Attempts, Mark, Storage};

@@ -17,22 +17,22 @@ use pingora::Result;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::CertificateDer;
 
-use crate::config::{CaFile, PathPrefix, PostHogJs, UpstreamHttp};
+use crate::config::{CaFile, PostHogJs, UpstreamHttp};
 use crate::posthog::Host;
 use crate::segment::Answer;
 use crate::site::cache::{Cache, CacheKey, Found, Stored};
 use crate::site::{
     keeps_request_header, keeps_response_header, method_rule, posthog_route, Authorization, Below,
-    Caching, MethodRule, PostHogRoute, Upstream as To,
+    Caching, MethodRule, PathPrefix, PostHogRoute, Upstream as To,
 };
 
 use crate::proxy::client::X_FORWARDED_FOR;
 use crate::proxy::first_party::files::joined;
-use crate::proxy::intake::reply;
 use crate::proxy::outbound::fetch::{NoAnswer, Source};
-use crate::proxy::outbound::upstream::{Timeouts, Upstream};
+use crate::proxy::outbound::hops::end_to_end;
+use crate::proxy::outbound::upstream::{Timeouts, Upstream, SITE_PATIENCE};
 use crate::proxy::outbound::{Client, Connections};
-use crate::proxy::site::hops::end_to_end;
+use crate::proxy::reply;
 
 /// The largest body, as PostHog's documents ask for (posthog-ingestion 6.3).
 pub(crate) const BODY: usize = 64 << 20;
@@ -95,7 +95,7 @@ impl Passed {
             UpstreamHttp::Http2 => UpstreamHttp::Http2,
         };
         let patient = Timeouts {
-            exchange: crate::proxy::site::SITE_PATIENCE,
+            exchange: SITE_PATIENCE,
             ..timeouts
         };
         Self {

@@ -19,18 +19,17 @@ use pingora::{Error, ErrorType, Result};
 use crate::admin::{Answered, Asked};
 
 use crate::proxy::first_party::posthog::{own_answer, Passed, Passing, Step, BODY};
+use crate::proxy::intake::access::Through;
 use crate::proxy::intake::body::{Incoming, Interrupted};
-use crate::proxy::intake::exchange::Wire;
+use crate::proxy::intake::exchange::{head, Wire};
 use crate::proxy::intake::refusals::{of_head, RoutedRequest};
-use crate::proxy::intake::reply;
-use crate::proxy::intake::verdict::Trouble;
 use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
-use crate::proxy::operator::access::Through;
+use crate::proxy::outbound::hops::end_to_end;
+use crate::proxy::outbound::verdict::Trouble;
 use crate::proxy::outbound::{Answering, Fields, Head, Request, Template, PIECE};
+use crate::proxy::reply;
 use crate::proxy::routes::Compiled;
 use crate::proxy::serving::Serving;
-use crate::proxy::site::head;
-use crate::proxy::site::hops::end_to_end;
 use crate::segment::Answer;
 
 /// What came of a request that was passed on.

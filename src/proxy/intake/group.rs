@@ -21,11 +21,11 @@ use crate::delivery::{
 use crate::posthog::{events_within, join, Bearing, Envelope, Outline};
 
 use crate::proxy::intake::stop::UploadError;
-use crate::proxy::intake::verdict::{Fallback, Trouble, Verdict};
 use crate::proxy::limits::budget::Reservation;
-use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::outbound::culprits::{blames_events, deliver_without, Culprit};
 use crate::proxy::outbound::sender::Destination;
+use crate::proxy::outbound::verdict::{Fallback, Trouble, Verdict};
 use crate::proxy::spool::backlog::{Holder, ProjectSpool};
 
 /// Groups of a project under way at once. What comes while so many wait for their answers leaves

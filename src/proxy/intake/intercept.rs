@@ -18,7 +18,9 @@ use crate::segment::{
 use crate::site::forward::path_for;
 use crate::site::SiteFile;
 
+use crate::proxy::compile::Lasting;
 use crate::proxy::first_party::files::{self, joined};
+use crate::proxy::intake::access::Through;
 use crate::proxy::intake::account::{Copy, CopyOutcome, Original};
 use crate::proxy::intake::exchange::{Exchange, Gone};
 use crate::proxy::intake::keys::{KeySearch, Keys};
@@ -26,9 +28,7 @@ use crate::proxy::intake::refusals::{of_refusal, RoutedRequest};
 use crate::proxy::intake::stop::UploadError;
 use crate::proxy::intake::upload::Upload;
 use crate::proxy::intake::visitor::{self, Caller};
-use crate::proxy::life::compile::Lasting;
 use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
-use crate::proxy::operator::access::Through;
 use crate::proxy::random_bits;
 use crate::proxy::routes::SegmentRoute;
 use crate::proxy::serving::Serving;

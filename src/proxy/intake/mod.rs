@@ -1,5 +1,6 @@
 //! A Segment request: its body, what becomes of it, and its answer.
 
+pub(crate) mod access;
 pub(crate) mod account;
 pub(crate) mod body;
 pub(crate) mod exchange;
@@ -7,10 +8,8 @@ pub(crate) mod group;
 pub(crate) mod intercept;
 pub(crate) mod keys;
 pub(crate) mod refusals;
-pub(crate) mod reply;
 pub(crate) mod seat;
 pub(crate) mod stop;
 pub(crate) mod stream;
 pub(crate) mod upload;
-pub(crate) mod verdict;
 pub(crate) mod visitor;

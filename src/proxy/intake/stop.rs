@@ -4,9 +4,9 @@ use crate::rewrite::RewriteError;
 use crate::segment::{BodyError, Refusal, Reply};
 
 use crate::proxy::intake::body::Interrupted;
-use crate::proxy::intake::verdict::Verdict;
 use crate::proxy::limits::budget::UsedUp;
 use crate::proxy::limits::rates::RETRY_AFTER;
+use crate::proxy::outbound::verdict::Verdict;
 use crate::proxy::spool::backlog::NotSpooled;
 
 /// Why a body got no further.

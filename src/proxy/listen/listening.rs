@@ -16,9 +16,9 @@ use pingora::services::Service;
 use tokio::runtime::Handle;
 
 use crate::config::Listener;
-use crate::proxy::life::drain::{Drain, ListenerConnections};
 use crate::proxy::limits::connection_limits::ConnectionLimits;
 use crate::proxy::listen::direct::Direct;
+use crate::proxy::listen::drain::{Drain, ListenerConnections};
 use crate::proxy::listen::reception::AcceptLoop;
 use crate::proxy::ServerError;
 

@@ -1,8 +1,10 @@
 //! Listeners and their connections, before a request is there.
 
+pub(crate) mod accepted;
 pub(crate) mod balancer;
 pub(crate) mod connection;
 pub(crate) mod direct;
+pub(crate) mod drain;
 mod extent;
 pub(crate) mod gathered;
 pub(crate) mod listener_set;

@@ -16,17 +16,17 @@ use tokio::time::{timeout, timeout_at, Instant};
 
 use crate::config::H2c;
 use crate::proxy::client::is_trusted;
-use crate::proxy::life::drain::{Connection, ListenerConnections, Stage};
 use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
+use crate::proxy::limits::log_limit::LogLimit;
+use crate::proxy::listen::accepted::accepted;
 use crate::proxy::listen::balancer::proxied;
 use crate::proxy::listen::connection::{self, Lifetime};
 use crate::proxy::listen::direct::Direct;
+use crate::proxy::listen::drain::{Connection, ListenerConnections, Stage};
 use crate::proxy::listen::gathered::Gathered;
 use crate::proxy::listen::listening::ListenerOptions;
 use crate::proxy::listen::preamble::{begins, Speaks};
 use crate::proxy::listen::tls;
-use crate::proxy::operator::log_limit::LogLimit;
-use crate::proxy::operator::serve::accepted;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(60);

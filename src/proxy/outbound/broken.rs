@@ -1,7 +1,7 @@
 //! Exchanges that broke off.
 
 use super::answer::NotHttp;
-use crate::proxy::intake::verdict::Trouble;
+use crate::proxy::outbound::verdict::Trouble;
 
 /// An exchange that broke off.
 #[derive(Debug)]

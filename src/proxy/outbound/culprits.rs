@@ -11,8 +11,8 @@ use bytes::Bytes;
 use crate::delivery::{self, events_of, Encoding, Halving, Refusal, Refused, REFUSED_IN_ROW};
 use crate::posthog::Batch;
 
-use crate::proxy::intake::verdict::Verdict;
 use crate::proxy::outbound::sender::Destination;
+use crate::proxy::outbound::verdict::Verdict;
 
 /// Requests that one batch may be cut into. One culprit among a thousand events costs twenty.
 const REQUESTS: usize = 400;

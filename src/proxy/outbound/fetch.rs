@@ -12,10 +12,10 @@ use crate::config::UpstreamHttp;
 use crate::posthog::Host;
 use crate::segment::Answer;
 
-use crate::proxy::intake::reply;
+use crate::proxy::outbound::hops::end_to_end;
 use crate::proxy::outbound::upstream::{Timeouts, Upstream};
 use crate::proxy::outbound::{BodyEnd, Client, Connections, Fields, Request, Template};
-use crate::proxy::site::hops::end_to_end;
+use crate::proxy::reply;
 
 /// A host that whole answers are fetched from.
 pub(crate) struct Source {

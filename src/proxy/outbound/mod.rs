@@ -10,14 +10,19 @@ mod answer;
 mod broken;
 pub(crate) mod culprits;
 pub(crate) mod fetch;
+pub(crate) mod hops;
 mod http1;
 mod idle;
+pub(crate) mod keepalive;
 pub(crate) mod pools;
 pub(crate) mod recovery;
 mod request;
+pub(crate) mod retry_after;
 pub(crate) mod sender;
 mod session;
+pub(crate) mod tally;
 pub(crate) mod upstream;
+pub(crate) mod verdict;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -33,8 +38,8 @@ use pingora::time::timeout;
 use pingora::{Error, ErrorType};
 
 use super::random_bits;
-use crate::proxy::intake::verdict::Trouble;
 use crate::proxy::outbound::upstream::{Addresses, Upstream, IDLE};
+use crate::proxy::outbound::verdict::Trouble;
 
 use http1::Http1;
 use idle::Idle;

@@ -18,9 +18,9 @@ use crate::delivery::{self, Encoding};
 use crate::posthog::{Envelope, BATCH_PATH};
 use crate::rewrite::Recipient;
 
-use crate::proxy::intake::verdict::{Trouble, Verdict};
-use crate::proxy::operator::admin::Tally;
+use crate::proxy::outbound::tally::Tally;
 use crate::proxy::outbound::upstream::{Timeouts, Upstream};
+use crate::proxy::outbound::verdict::{Trouble, Verdict};
 use crate::proxy::outbound::{
     Answering, Client, Connections, Fields, Head, Request, Sending, Template, POOL,
 };

@@ -7,8 +7,8 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::admin::{Answered, Asked};
+use crate::proxy::intake::access::Through;
 use crate::proxy::intake::refusals::RoutedRequest;
-use crate::proxy::operator::access::Through;
 use crate::proxy::outbound::recovery::spoken;
 
 use super::answers::page;

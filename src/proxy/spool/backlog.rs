@@ -22,10 +22,10 @@ use crate::delivery::{
 };
 use crate::posthog::{Batch, Envelope, Outline};
 
-use crate::proxy::intake::verdict::{Fallback, Verdict};
-use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::outbound::recovery::spoken;
 use crate::proxy::outbound::sender::Destination;
+use crate::proxy::outbound::verdict::{Fallback, Verdict};
 use crate::proxy::outbound::CONNECTS;
 use crate::proxy::spool::sharing::{give_way, wait_to_be_seen, Projects, LOOK};
 use crate::proxy::Destinations;

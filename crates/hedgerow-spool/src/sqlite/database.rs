@@ -1,4 +1,4 @@
-//! The spool's tables in SQLite, and how they are read. No policy and no threads in here.
+//! The spool's tables in SQLite. No policy and no threads in here.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -6,18 +6,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use flate2::Crc;
 use rusqlite::config::DbConfig;
-use rusqlite::{params, Connection, ErrorCode, OpenFlags, Row};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
 use super::lease::FileLease;
 use super::migration::{self, OLD_FORMAT};
-use super::writing::Writing;
-use crate::event::time_of;
-use crate::store::{PeekLimit, Position, QueuedEvent, Rest};
-use crate::{DeadLetter, Leadership, Refusal, SpoolError};
+use super::writing::{used, Writing};
+use crate::{Leadership, SpoolError};
 
 pub(super) const FILE: &str = "spool.db";
 pub(super) const FORMAT: i64 = 2;
@@ -70,19 +67,6 @@ pub(crate) struct Database {
     inode: (u64, u64),
     projects: HashMap<String, i64>,
     damaged: Cell<bool>,
-}
-
-/// What waits for one project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Waiting {
-    /// The project.
-    pub project: String,
-    /// Events.
-    pub events: u64,
-    /// Their JSON in bytes.
-    pub bytes: u64,
-    /// The first arrival of the oldest.
-    pub oldest: Option<SystemTime>,
 }
 
 /// Which kind of process opens a spool.
@@ -203,158 +187,6 @@ impl Database {
         used(&self.connection).map_err(|error| self.fault(error))
     }
 
-    /// The oldest events of a project after a position, in order, and those whose bytes are not
-    /// what was written.
-    pub(crate) fn peek(
-        &self,
-        project: &str,
-        limit: PeekLimit,
-        without: &dyn Fn(i64) -> bool,
-    ) -> Result<Found, SpoolError> {
-        let mut found = Found::default();
-        let mut bytes = 0;
-        self.each(
-            "SELECT seq, arrived, crc, body FROM event
-             WHERE project = (SELECT id FROM project WHERE name = ?1) ORDER BY seq",
-            params![project],
-            |row| {
-                let seq: i64 = row.get(0)?;
-                if without(seq) {
-                    return Ok(Next::Row);
-                }
-                let body: Vec<u8> = row.get(3)?;
-                if checksum(&body) != row.get::<_, u32>(2)? {
-                    found.damaged.push(Position(seq));
-                    return Ok(Next::Row);
-                }
-                bytes += body.len();
-                let enough = found.events.len() >= limit.events || bytes > limit.bytes;
-                if enough && !found.events.is_empty() {
-                    found.rest = Rest::More;
-                    return Ok(Next::Enough);
-                }
-                found.events.push(QueuedEvent {
-                    position: Position(seq),
-                    body: body.into(),
-                    first_arrival: time_of(row.get(1)?),
-                });
-                Ok(Next::Row)
-            },
-        )?;
-        Ok(found)
-    }
-
-    /// The spool's own time as it was last written down, or that of its newest event or dead letter.
-    pub(crate) fn time(&self) -> Result<Option<SystemTime>, SpoolError> {
-        let mut newest: Option<i64> = None;
-        let mut keep = |row: &Row<'_>| {
-            newest = newest.max(row.get(0)?);
-            Ok(Next::Row)
-        };
-        self.each("SELECT time FROM clock", [], &mut keep)?;
-        self.each(
-            "SELECT stored_at FROM event ORDER BY seq DESC LIMIT 1",
-            [],
-            &mut keep,
-        )?;
-        self.each(
-            "SELECT refused_at FROM dead_letter ORDER BY id DESC LIMIT 1",
-            [],
-            &mut keep,
-        )?;
-        Ok(newest.map(time_of))
-    }
-
-    /// Project, events and bytes, of all projects that were ever seen.
-    pub(crate) fn totals(&self) -> Result<Vec<(String, u64, u64)>, SpoolError> {
-        let mut totals = Vec::new();
-        self.each(
-            "SELECT name, events, bytes FROM project ORDER BY name",
-            [],
-            |row| {
-                totals.push((row.get(0)?, row.get(1)?, row.get(2)?));
-                Ok(Next::Row)
-            },
-        )?;
-        Ok(totals)
-    }
-
-    /// What waits, per project.
-    pub(crate) fn waiting(&self) -> Result<Vec<Waiting>, SpoolError> {
-        let mut all = Vec::new();
-        self.each(
-            "SELECT name, events, bytes, (SELECT arrived FROM event WHERE project = project.id
-             ORDER BY seq LIMIT 1) FROM project ORDER BY name",
-            [],
-            |row| {
-                all.push(Waiting {
-                    project: row.get(0)?,
-                    events: row.get(1)?,
-                    bytes: row.get(2)?,
-                    oldest: row.get::<_, Option<i64>>(3)?.map(time_of),
-                });
-                Ok(Next::Row)
-            },
-        )?;
-        Ok(all)
-    }
-
-    /// The deduplication keys of what waits, with their projects, at most `limit`.
-    pub(crate) fn dedup_keys(&self, limit: usize) -> Result<Vec<(String, u128)>, SpoolError> {
-        let mut all = Vec::new();
-        self.each(
-            "SELECT name, dedup_key FROM event INDEXED BY event_order
-             JOIN project ON project.id = event.project LIMIT ?1",
-            params![i64::try_from(limit).unwrap_or(i64::MAX)],
-            |row| {
-                all.push((row.get(0)?, u128::from_be_bytes(row.get(1)?)));
-                Ok(Next::Row)
-            },
-        )?;
-        Ok(all)
-    }
-
-    /// The dead letters in the order of their numbers, or only one.
-    pub(crate) fn dead_letters(&self, only: Option<i64>) -> Result<Vec<DeadLetter>, SpoolError> {
-        let mut all = Vec::new();
-        self.each(
-            "SELECT dead_letter.id, name, arrived, refused_at, status, reason, body
-             FROM dead_letter JOIN project ON project.id = dead_letter.project
-             WHERE ?1 IS NULL OR dead_letter.id = ?1 ORDER BY dead_letter.id",
-            params![only],
-            |row| {
-                all.push(DeadLetter {
-                    number: row.get(0)?,
-                    project: row.get(1)?,
-                    first_arrival: time_of(row.get(2)?),
-                    refused_at: time_of(row.get(3)?),
-                    refusal: Refusal {
-                        status: row.get(4)?,
-                        reason: row.get(5)?,
-                    },
-                    body: row.get::<_, Vec<u8>>(6)?.into(),
-                });
-                Ok(Next::Row)
-            },
-        )?;
-        Ok(all)
-    }
-
-    /// How many dead letters there are of each project.
-    pub(crate) fn dead_letter_counts(&self) -> Result<HashMap<String, u64>, SpoolError> {
-        let mut counts = HashMap::new();
-        self.each(
-            "SELECT name, count(*) FROM dead_letter JOIN project ON project.id = dead_letter.project
-             GROUP BY dead_letter.project",
-            [],
-            |row| {
-                counts.insert(row.get(0)?, row.get(1)?);
-                Ok(Next::Row)
-            },
-        )?;
-        Ok(counts)
-    }
-
     /// A number that changes when another process has written the file.
     pub(crate) fn foreign_version(&self) -> Result<i64, SpoolError> {
         self.connection
@@ -400,7 +232,8 @@ impl Database {
         self.each("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(Next::Row))
     }
 
-    fn each(
+    /// Steps through the rows of a query.
+    pub(super) fn each(
         &self,
         query: &str,
         values: impl rusqlite::Params,
@@ -434,33 +267,10 @@ impl Drop for Database {
     }
 }
 
-enum Next {
+/// Whether a query is stepped on.
+pub(super) enum Next {
     Row,
     Enough,
-}
-
-/// What `take` found.
-#[derive(Debug, Default)]
-pub(crate) struct Found {
-    pub(crate) events: Vec<QueuedEvent>,
-    /// Their bytes are not what was written.
-    pub(crate) damaged: Vec<Position>,
-    pub(crate) rest: Rest,
-}
-
-pub(super) fn used(connection: &Connection) -> Result<u64, rusqlite::Error> {
-    let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
-    Ok((read("page_count")? - read("freelist_count")?) * read("page_size")?)
-}
-
-pub(super) fn size(body: &[u8]) -> i64 {
-    i64::try_from(body.len()).unwrap_or(i64::MAX)
-}
-
-pub(super) fn checksum(body: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(body);
-    crc.sum()
 }
 
 /// Whether no other process drains the spool in this folder.

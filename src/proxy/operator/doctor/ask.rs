@@ -8,8 +8,8 @@ use pingora::http::RequestHeader;
 use crate::config::UpstreamHttp;
 use crate::posthog::Host;
 
-use crate::proxy::intake::verdict::Trouble;
 use crate::proxy::outbound::upstream::{Timeouts, Upstream};
+use crate::proxy::outbound::verdict::Trouble;
 use crate::proxy::outbound::{Client, Connections, Fields, Head, Request, Template};
 
 /// The most of an answer that is read, in bytes: the live view's answers are the largest.

@@ -13,23 +13,24 @@ use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
 use crate::segment::WriteKeys;
 
+#[cfg(feature = "server")]
 use crate::proxy::acme::Acme;
 use crate::proxy::first_party::files::Files;
 use crate::proxy::first_party::posthog::Passed;
 use crate::proxy::intake::account::{Account, Accounts};
 use crate::proxy::intake::group::Gathering;
-use crate::proxy::life::process;
-use crate::proxy::life::reload::Reloads;
 use crate::proxy::limits::budget::Budget;
 use crate::proxy::limits::connection_limits::ConnectionLimits;
+use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::limits::rates::Rates;
 use crate::proxy::operator::admin::AdminPages;
-use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::operator::process;
 use crate::proxy::operator::watcher::{Counters, Observer};
 use crate::proxy::outbound::culprits::Cautions;
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::upstream::Timeouts;
+use crate::proxy::reloads::Reloads;
 use crate::proxy::routes::{Compiled, Outlet, RouteAction, Routes, SegmentRoute};
 use crate::proxy::serving::Serving;
 use crate::proxy::spool::backlog::Backlog;
@@ -37,7 +38,8 @@ use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, Shared};
 
 /// What outlives a configuration: the spool, counters, and what clients have taken.
 pub(crate) struct Lasting {
-    /// Certificates that are ordered, where the listeners are ours.
+    /// Certificates that are ordered for listeners of ours.
+    #[cfg(feature = "server")]
     pub(crate) acme: Arc<Acme>,
     pub(crate) backlog: Option<Arc<Backlog>>,
     pub(crate) counters: Counters,
