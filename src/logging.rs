@@ -46,7 +46,7 @@ fn panicked(place: Option<&Location<'_>>) -> String {
     )
 }
 
-enum Command {
+enum WriterCommand {
     Line(Vec<u8>),
     Flush(SyncSender<()>),
 }
@@ -55,13 +55,13 @@ enum Command {
 /// the next line that is written says how many.
 #[derive(Debug)]
 pub struct LineWriter {
-    commands: SyncSender<Command>,
+    commands: SyncSender<WriterCommand>,
 }
 
 /// Waits for the last lines when it goes.
 #[derive(Debug)]
 pub struct LastLines {
-    commands: SyncSender<Command>,
+    commands: SyncSender<WriterCommand>,
 }
 
 impl LineWriter {
@@ -84,7 +84,7 @@ impl LineWriter {
 
 impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self.commands.try_send(Command::Line(line.to_vec())) {
+        match self.commands.try_send(WriterCommand::Line(line.to_vec())) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 DROPPED.fetch_add(1, Ordering::Relaxed);
@@ -102,7 +102,7 @@ impl Drop for LastLines {
     fn drop(&mut self) {
         let (done, finished) = sync_channel(1);
         let end = Instant::now() + LAST;
-        let mut command = Command::Flush(done);
+        let mut command = WriterCommand::Flush(done);
         while let Err(TrySendError::Full(full)) = self.commands.try_send(command) {
             if Instant::now() >= end {
                 return;
@@ -116,11 +116,11 @@ impl Drop for LastLines {
 }
 
 /// There is no place to report an error here: it is the log itself that fails.
-fn write(mut out: impl Write, queue: &Receiver<Command>) {
+fn write(mut out: impl Write, queue: &Receiver<WriterCommand>) {
     let mut told = 0;
     while let Ok(command) = queue.recv() {
         match command {
-            Command::Line(line) => {
+            WriterCommand::Line(line) => {
                 let _ = out.write_all(&line);
                 let dropped = dropped();
                 if dropped > told {
@@ -133,7 +133,7 @@ fn write(mut out: impl Write, queue: &Receiver<Command>) {
                 }
                 let _ = out.flush();
             }
-            Command::Flush(done) => {
+            WriterCommand::Flush(done) => {
                 let _ = done.try_send(());
             }
         }
@@ -146,19 +146,19 @@ pub struct Bounded<L> {
     log: L,
     /// Its own lines about the start are never left out.
     exempt: &'static str,
-    places: Mutex<HashMap<(String, u32), Place>>,
+    places: Mutex<HashMap<(String, u32), CallSite>>,
 }
 
-struct Place {
+struct CallSite {
     since: Instant,
     lines: u64,
     left_out: u64,
     /// The last line that was left out.
-    last: Option<LeftOut>,
+    last: Option<SuppressedLine>,
 }
 
 /// A line that was left out.
-struct LeftOut {
+struct SuppressedLine {
     level: Level,
     target: String,
     text: String,
@@ -184,7 +184,7 @@ impl<L: Log> Bounded<L> {
             record.line().unwrap_or_default(),
         );
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = places.entry(place).or_insert(Place {
+        let place = places.entry(place).or_insert(CallSite {
             since: now,
             lines: 0,
             left_out: 0,
@@ -196,7 +196,7 @@ impl<L: Log> Bounded<L> {
         }
         if place.lines >= LINES {
             place.left_out += 1;
-            place.last = Some(LeftOut {
+            place.last = Some(SuppressedLine {
                 level: record.level(),
                 target: record.target().to_owned(),
                 text: record.args().to_string(),
@@ -217,9 +217,9 @@ impl<L: Log> Bounded<L> {
     }
 
     fn tell_at(&self, tell: Tell, now: Instant) {
-        let untold: Vec<(LeftOut, u64)> = {
+        let untold: Vec<(SuppressedLine, u64)> = {
             let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            let over = |place: &Place| now.saturating_duration_since(place.since) >= INTERVAL;
+            let over = |place: &CallSite| now.saturating_duration_since(place.since) >= INTERVAL;
             let due = places
                 .values_mut()
                 .filter(|place| tell == Tell::All || over(place));
@@ -227,7 +227,7 @@ impl<L: Log> Bounded<L> {
                 .collect()
         };
         for (
-            LeftOut {
+            SuppressedLine {
                 level,
                 target,
                 text,
@@ -312,9 +312,9 @@ mod tests {
 
     /// Keeps the text of each line.
     #[derive(Default)]
-    struct Kept(Mutex<Vec<String>>);
+    struct KeptLines(Mutex<Vec<String>>);
 
-    impl Log for Kept {
+    impl Log for KeptLines {
         fn enabled(&self, _: &Metadata<'_>) -> bool {
             true
         }
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn what_was_left_out_is_told_even_where_no_line_follows() {
-        let bounded = Bounded::new(Kept::default(), "hedgerow::cli");
+        let bounded = Bounded::new(KeptLines::default(), "hedgerow::cli");
         let start = Instant::now();
         for number in 0..17 {
             bounded.log(

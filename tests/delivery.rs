@@ -19,7 +19,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
 use support::client::{chunk, post, Client};
 use support::proxy::{yaml, PostHog, Proxy};
@@ -196,7 +196,7 @@ async fn a_pixel_is_delivered_and_always_answered_with_the_picture() {
     );
     posthog
         .capture
-        .set_fault(Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
+        .set_fault(InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
     let answer = client.exchange(&get("GET", "userId=u-9&event=Lost")).await;
     assert_eq!(answer.status, 200);
     assert_eq!(posthog.capture.stored(), 1);

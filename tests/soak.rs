@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 use books::Books;
 use crowd::Crowd;
 use dice::Dice;
-use hedgerow::demo::capture::Capacity;
+use hedgerow::demo::capture::StoreCapacity;
 use process::Process;
 use relay::Relay;
 use run::{Plan, PATIENCE};
@@ -124,7 +124,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
         kills: 2.max(span.as_secs() as usize / 120),
         mode: "stream",
     };
-    let posthog = PostHog::with(Capacity {
+    let posthog = PostHog::with(StoreCapacity {
         events: 4_000_000,
         bytes: usize::MAX,
     })

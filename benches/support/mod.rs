@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use hedgerow::posthog::{ApiKey, Batch, Envelope, ProjectId};
 use hedgerow_rewrite::posthog::{ApiKey, Batch, Envelope};
 use hedgerow_rewrite::rewrite::enrich::edge_session::{EdgeSessions, SessionCookie};
 use hedgerow_rewrite::rewrite::enrich::session::posthog_js_cookie_name;
@@ -141,7 +142,7 @@ impl Work {
             rewriter: Arc::new(rewriter),
             envelope: Envelope::new(&api_key),
             recipient: Arc::new(Recipient {
-                posthog_cookie: posthog_js_cookie_name(api_key.expose()),
+                project: ProjectId::of(&api_key),
                 ..Recipient::default()
             }),
             cookies: None,

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::balancer::proxied;
 use super::claims::{forged, Peer, Underscores};
-use super::head::{has_dot_segment, split_target, Head};
+use super::head::{has_dot_segment, split_target, RequestHead};
 use super::scan::Injector;
 
 /// A head that passes names one host that every server reads alike, and a path that none resolves;
@@ -31,7 +31,7 @@ pub fn heads(data: &[u8]) {
         (Version::HTTP_11, None),
         (Version::HTTP_2, Some("a.example")),
     ] {
-        let head = Head {
+        let head = RequestHead {
             method: &Method::GET,
             target,
             authority,

@@ -18,9 +18,9 @@ const LEAST: usize = 16;
 
 /// What opens the live view from elsewhere. Never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+pub struct AccessToken(String);
 
-impl Token {
+impl AccessToken {
     /// A token of at least 16 printable ASCII characters.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ fn same(one: &str, other: &str) -> bool {
     pairs.fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for AccessToken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Token(…)")
     }
@@ -100,7 +100,7 @@ pub enum LiveView {
     /// To who reaches the address, which is this machine's alone.
     Open,
     /// To who knows the token.
-    Token(Token),
+    Token(AccessToken),
 }
 
 /// Whether the request was made to an IP address or to this machine by its own name. A page in a

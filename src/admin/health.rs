@@ -32,7 +32,7 @@ impl Unready {
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
+pub enum HealthCheck {
     /// Whether the process serves at all. Otherwise a supervisor starts it again.
     Live,
     /// Whether it should get requests: its configuration is loaded, its spool takes events, there is
@@ -40,7 +40,7 @@ pub enum Question {
     Ready,
 }
 
-impl Question {
+impl HealthCheck {
     /// The question of a path below a listener's `health`.
     pub fn below(tail: &str) -> Option<Self> {
         match tail {
@@ -98,7 +98,7 @@ impl Handler for Health {
             return Response::empty(StatusCode::METHOD_NOT_ALLOWED)
                 .with(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
-        match Question::of_path(&request.path) {
+        match HealthCheck::of_path(&request.path) {
             Some(question) => question.answer(|| (self.unready)()),
             None => Response::empty(StatusCode::NOT_FOUND),
         }

@@ -1,7 +1,7 @@
 //! For the operator, on an address of its own: health, metrics, and the live view.
 //!
 //! Nothing here listens and nothing names the framework: [`Admin`] is a [`Handler`] on plain
-//! values, and what it tells is handed in as a [`State`].
+//! values, and what it tells is handed in as a [`ProxyState`].
 
 use std::fmt;
 use std::path::PathBuf;
@@ -30,18 +30,18 @@ mod samples;
 mod state;
 
 use access::names_an_address;
-pub use access::{LiveView, Token};
-pub use health::{Health, Question, Unready};
-use live::{Clock, Live, Visibility};
+pub use access::{AccessToken, LiveView};
+pub use health::{Health, HealthCheck, Unready};
+use live::{Live, UtcClock, Visibility};
 #[cfg(feature = "demo")]
 pub(crate) use page::SHARED;
-pub use requests::{key_end, Answered, Asked, RequestCount, Requests, Takes, TurnedAway};
-use samples::Samples;
+pub use requests::{key_end, Answered, RequestCount, RequestKind, Requests, Takes, TurnedAway};
+use samples::SampleHistory;
 pub use samples::EVERY as SAMPLED_EVERY;
 pub use state::{
-    Answers, CertificateOrders, CertificateState, Condition, ConfigRefusal, ConfigState,
-    ConnectionCounts, Forwarded, LastError, ProjectState, RouteState, SpoolSize, SpoolState,
-    Stalled, State, Trouble, UpstreamState,
+    BatchAnswers, CertificateOrders, CertificateState, ConfigRefusal, ConfigState,
+    ConnectionCounts, DeliveryFailure, Forwarded, LastError, PostHogCondition, ProjectState,
+    ProxyState, RouteState, SpoolSize, SpoolState, Stalled, UpstreamState,
 };
 
 /// The pages of the admin address.
@@ -54,12 +54,12 @@ pub use state::{
 /// | `/metrics` | counters and gauges in Prometheus's text format 0.0.4 |
 /// | `/config` | the configuration at work, without its secrets |
 pub struct Admin {
-    state: Box<dyn Fn() -> State + Send + Sync>,
+    state: Box<dyn Fn() -> ProxyState + Send + Sync>,
     live: Arc<Live>,
     view: ArcSwap<LiveView>,
-    samples: Samples,
+    samples: SampleHistory,
     sampling: AtomicBool,
-    clock: Clock,
+    clock: UtcClock,
     /// The file of the configuration.
     file: Option<PathBuf>,
 }
@@ -68,16 +68,16 @@ pub struct Admin {
 impl Admin {
     /// An admin page that asks `state` for each request, and shows `live` to clients that may see it.
     pub fn new(
-        state: impl Fn() -> State + Send + Sync + 'static,
+        state: impl Fn() -> ProxyState + Send + Sync + 'static,
         live: Arc<Live>,
         view: LiveView,
-        clock: Clock,
+        clock: UtcClock,
     ) -> Self {
         Self {
             state: Box::new(state),
             live,
             view: ArcSwap::from_pointee(view),
-            samples: Samples::default(),
+            samples: SampleHistory::default(),
             sampling: AtomicBool::new(false),
             clock,
             file: None,
@@ -140,7 +140,7 @@ impl Admin {
                 let (state, file) = ((admin.state)().config, admin.file.as_deref());
                 configuration::running(&state, file, request.query.as_deref())
             }),
-            path => match (page::asset(path), Question::of_path(path)) {
+            path => match (page::asset(path), HealthCheck::of_path(path)) {
                 (Some(asset), _) => asset,
                 (None, Some(question)) => question.answer(|| (self.state)().unready),
                 (None, None) => Response::empty(StatusCode::NOT_FOUND),
@@ -155,7 +155,7 @@ impl Admin {
             // What people did is for the address that was configured.
             LiveView::Open if !names_an_address(request) => page::elsewhere(),
             LiveView::Token(token) if !token.lets_in(request) => match request.path.as_str() {
-                "/" => page::token(page::Asked::First),
+                "/" => page::token(page::TokenPrompt::First),
                 _ => Response::empty(StatusCode::UNAUTHORIZED),
             },
             LiveView::Open | LiveView::Token(_) => answer(self),
@@ -173,7 +173,7 @@ impl Admin {
             Some(cookie) => Response::empty(StatusCode::SEE_OTHER)
                 .with(header::LOCATION, HeaderValue::from_static("/"))
                 .with(header::SET_COOKIE, cookie),
-            None => page::token(page::Asked::Again),
+            None => page::token(page::TokenPrompt::Again),
         }
     }
 

@@ -12,7 +12,7 @@ const HIDDEN: &str = "(hidden)";
 
 /// What a configuration says, by the keys that lead to it.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Outline(BTreeMap<String, Value>);
+pub struct Outline(BTreeMap<String, OutlineValue>);
 
 /// Whether a value may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) enum Shown {
 
 /// A value: as it may be shown, and as it is.
 #[derive(Clone, PartialEq, Eq)]
-struct Value {
+struct OutlineValue {
     shown: String,
     held: String,
 }
@@ -53,7 +53,7 @@ impl Outline {
             Shown::Hidden => HIDDEN.to_owned(),
             Shown::AsItIs => held.escape_debug().to_string(),
         };
-        self.0.insert(path, Value { shown, held });
+        self.0.insert(path, OutlineValue { shown, held });
     }
 
     /// Whether a key begins like this one.

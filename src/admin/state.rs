@@ -9,7 +9,7 @@ use super::outline::Outline;
 
 /// The state of the proxy at one moment. All counts are since the start.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct State {
+pub struct ProxyState {
     /// Messages that became events.
     pub events: u64,
     /// Messages that were left out on purpose.
@@ -138,9 +138,9 @@ pub struct ProjectState {
     /// Its name.
     pub name: String,
     /// Whether PostHog takes its batches.
-    pub posthog: Condition,
+    pub posthog: PostHogCondition,
     /// What PostHog said to its batches.
-    pub answers: Answers,
+    pub answers: BatchAnswers,
     /// Events that wait in the spool.
     pub waiting: u64,
     /// Their JSON in bytes.
@@ -154,14 +154,14 @@ pub struct ProjectState {
     /// Since when the spool does not let them be drained, and what it says; none while it does.
     pub stalled: Option<Stalled>,
     /// The trouble that there is with its PostHog; none since a batch has last been taken.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<DeliveryFailure>,
     /// The last error of its PostHog since the start, over or not.
     pub last_error: Option<LastError>,
 }
 
 impl ProjectState {
     /// A project for which nothing waits, and whose PostHog gives no trouble.
-    pub fn new(name: impl Into<String>, posthog: Condition, answers: Answers) -> Self {
+    pub fn new(name: impl Into<String>, posthog: PostHogCondition, answers: BatchAnswers) -> Self {
         Self {
             name: name.into(),
             posthog,
@@ -180,7 +180,7 @@ impl ProjectState {
 
 /// Batches do not get through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trouble {
+pub struct DeliveryFailure {
     /// Since when, in seconds since 1970.
     pub since: u64,
     /// How many have not.
@@ -224,14 +224,14 @@ pub struct Stalled {
 
 /// What is believed of PostHog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
+pub enum PostHogCondition {
     /// It takes batches, or nothing else is known.
     Available,
     /// It has failed several times in a row; what comes goes into the spool.
     Away,
 }
 
-impl Condition {
+impl PostHogCondition {
     /// The word for it.
     pub fn word(self) -> &'static str {
         match self {
@@ -243,7 +243,7 @@ impl Condition {
 
 /// Batches, by what PostHog said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Answers {
+pub struct BatchAnswers {
     /// Taken.
     pub accepted: u64,
     /// Refused for the project's key.

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
 use clap::Args;
-use hedgerow::admin::{LiveView, Token};
+use hedgerow::admin::{AccessToken, LiveView};
 use hedgerow::config::{self, Config};
 use hedgerow::posthog::{Host, HostError};
 use hedgerow::proxy::{check_server, compare_with_running, FetchError};
 
 use super::output::{complain, print};
-use super::{doctor, file, End, Keys};
+use super::{doctor, file, End, KeyLookup};
 
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct CheckArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -35,10 +35,10 @@ pub(super) struct Options {
 }
 
 /// Prints the routes as a table, or every mistake with its place.
-pub(super) fn check(config: Option<&Path>, options: &Options) -> End {
+pub(super) fn check(config: Option<&Path>, options: &CheckArgs) -> End {
     let keys = match options.no_secrets {
-        true => Keys::Spared,
-        false => Keys::Needed,
+        true => KeyLookup::Spared,
+        false => KeyLookup::Needed,
     };
     let loaded = file::find(config, options.file.as_deref())
         .and_then(|path| Ok((super::load(&path, keys)?, path)));
@@ -139,7 +139,7 @@ fn admin_at(url: &str) -> Result<Host, String> {
     base.parse().map_err(|error: HostError| error.to_string())
 }
 
-fn token_of(said: &str) -> Result<Token, String> {
+fn token_of(said: &str) -> Result<AccessToken, String> {
     let text = match (said.strip_prefix("env:"), said.strip_prefix("file:")) {
         (Some(name), _) => {
             std::env::var(name).map_err(|_| format!("the variable {name} is not set"))?
@@ -149,7 +149,7 @@ fn token_of(said: &str) -> Result<Token, String> {
         }
         (None, None) => said.to_owned(),
     };
-    Token::new(text.trim()).map_err(|message| format!("--token: {message}"))
+    AccessToken::new(text.trim()).map_err(|message| format!("--token: {message}"))
 }
 
 /// Whether `run` would start. Of analytics.js, what is not kept yet is fetched now, so that the

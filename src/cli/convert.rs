@@ -19,11 +19,11 @@ use hedgerow::rewrite::{
 use hedgerow::segment::{Call, Kind, WriteKey, WriteKeys};
 
 use super::output::complain;
-use super::texts::{unpacked, Place, Texts};
-use super::{End, Keys};
+use super::texts::{unpacked, ArrayPosition, InputTexts};
+use super::{End, KeyLookup};
 
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct ConvertArgs {
     /// What to rewrite, plain or gzip; standard input where no file is named, or for `-`.
     #[arg(value_name = "MESSAGES")]
     files: Vec<PathBuf>,
@@ -64,15 +64,15 @@ fn received_at(text: &str) -> Result<Timestamp, String> {
 
 /// Converts text by text. One that is no message is reported, and the next one is taken. Without a
 /// configuration the defaults with one project count.
-pub(super) fn convert(config: Option<&Path>, options: &Options) -> End {
+pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> End {
     let config = match config {
         None => Config::default_for_convert(),
-        Some(path) => match super::load(path, Keys::Needed) {
+        Some(path) => match super::load(path, KeyLookup::Needed) {
             Ok(config) => config,
             Err(end) => return end,
         },
     };
-    let Some(projects) = Projects::of(&config, options.project.as_deref()) else {
+    let Some(projects) = ProjectChoice::of(&config, options.project.as_deref()) else {
         let name = options.project.as_deref().unwrap_or_default();
         complain!("hedgerow: there is no project named {name:?} in the configuration");
         return End::Unable;
@@ -82,33 +82,35 @@ pub(super) fn convert(config: Option<&Path>, options: &Options) -> End {
         window: usize::MAX,
         ..config.bounds
     };
-    let lines = Lines {
+    let lines = Conversion {
         rewriter: Arc::new(Rewriter::new(config.mapping.clone(), bounds)),
         projects,
         options,
     };
     match lines.run(io::stdout().lock()) {
         Ok(end) => end,
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => End::Well,
-        Err(Failure::Output(error)) => {
+        Err(InputOutputError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            End::Well
+        }
+        Err(InputOutputError::Output(error)) => {
             complain!("hedgerow: standard output: {error}");
             End::Unable
         }
-        Err(Failure::Input(name, error)) => {
+        Err(InputOutputError::Input(name, error)) => {
             complain!("hedgerow: {name}: {error}");
             End::Unable
         }
     }
 }
 
-struct Lines<'o> {
+struct Conversion<'o> {
     rewriter: Arc<Rewriter>,
-    projects: Projects<'o>,
-    options: &'o Options,
+    projects: ProjectChoice<'o>,
+    options: &'o ConvertArgs,
 }
 
 /// Whose events the messages are.
-enum Projects<'c> {
+enum ProjectChoice<'c> {
     /// Those of one project, whatever their keys.
     One(Arc<Project>),
     /// As the `segment` routes say.
@@ -119,7 +121,7 @@ enum Projects<'c> {
     },
 }
 
-impl<'c> Projects<'c> {
+impl<'c> ProjectChoice<'c> {
     /// None if there is no such project.
     fn of(config: &'c Config, name: Option<&str>) -> Option<Self> {
         if let Some(name) = name {
@@ -157,27 +159,27 @@ impl<'c> Projects<'c> {
 }
 
 /// What ends the work.
-enum Failure {
+enum InputOutputError {
     /// By the name of the input.
     Input(String, io::Error),
     Output(io::Error),
 }
 
 /// Why nothing of a text was taken.
-enum Unusable {
+enum UnusableInput {
     Body(RewriteError),
     /// Its messages have been taken, and more may be missing.
     Unclosed,
     UnknownWriteKey,
 }
 
-impl From<RewriteError> for Unusable {
+impl From<RewriteError> for UnusableInput {
     fn from(error: RewriteError) -> Self {
         Self::Body(error)
     }
 }
 
-impl fmt::Display for Unusable {
+impl fmt::Display for UnusableInput {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Body(error) => write!(formatter, "{}: {error}", error.code()),
@@ -189,8 +191,8 @@ impl fmt::Display for Unusable {
     }
 }
 
-impl Lines<'_> {
-    fn run(&self, output: impl Write) -> Result<End, Failure> {
+impl Conversion<'_> {
+    fn run(&self, output: impl Write) -> Result<End, InputOutputError> {
         let mut output = BufWriter::new(output);
         let mut end = End::Well;
         let mut number = 0;
@@ -209,16 +211,16 @@ impl Lines<'_> {
                     (name.clone(), format!("{name}, "))
                 }
             };
-            let broken = |error| Failure::Input(name.clone(), error);
+            let broken = |error| InputOutputError::Input(name.clone(), error);
             let input: Box<dyn BufRead> = match standard {
                 true => Box::new(io::stdin().lock()),
                 false => Box::new(BufReader::new(File::open(path).map_err(broken)?)),
             };
-            let mut texts = Texts::new(unpacked(input).map_err(broken)?);
+            let mut texts = InputTexts::new(unpacked(input).map_err(broken)?);
             let mut before = 0;
             while let Some(text) = texts.next().map_err(broken)? {
                 number += 1;
-                if text.place != Place::Next {
+                if text.place != ArrayPosition::Next {
                     before = 0;
                 }
                 let mut report = Report {
@@ -229,16 +231,16 @@ impl Lines<'_> {
                     refused: 0,
                 };
                 let result = match text.place {
-                    Place::Unclosed => Err(Unusable::Unclosed),
+                    ArrayPosition::Unclosed => Err(UnusableInput::Unclosed),
                     _ => self
                         .text(number, &text.bytes, &mut report, &mut output)
-                        .map_err(Failure::Output)?,
+                        .map_err(InputOutputError::Output)?,
                 };
                 let place = match text.place {
-                    Place::First | Place::Next => {
+                    ArrayPosition::First | ArrayPosition::Next => {
                         format!("{}, message {}", report.place, before + 1)
                     }
-                    Place::Alone | Place::Unclosed => report.place.clone(),
+                    ArrayPosition::Alone | ArrayPosition::Unclosed => report.place.clone(),
                 };
                 // What is no message has the place of one all the same.
                 before += report.seen.max(1);
@@ -251,7 +253,7 @@ impl Lines<'_> {
                 }
             }
         }
-        output.flush().map_err(Failure::Output)?;
+        output.flush().map_err(InputOutputError::Output)?;
         Ok(end)
     }
 
@@ -262,7 +264,7 @@ impl Lines<'_> {
         text: &[u8],
         report: &mut Report,
         output: &mut impl Write,
-    ) -> io::Result<Result<(), Unusable>> {
+    ) -> io::Result<Result<(), UnusableInput>> {
         let kind = self.options.kind;
         let call = kind.map_or(Call::Batch, Call::One);
         let mut rewrite = self.rewriter.begin(Arrival {
@@ -286,7 +288,7 @@ impl Lines<'_> {
             Err(error) => return Ok(Err(error.into())),
         };
         let Some(project) = self.projects.choose(key.as_ref()) else {
-            return Ok(Err(Unusable::UnknownWriteKey));
+            return Ok(Err(UnusableInput::UnknownWriteKey));
         };
         rewrite.address_to(Arc::new(project.recipient()));
         let envelope = Envelope::new(&project.api_key);
@@ -314,7 +316,7 @@ impl Lines<'_> {
     }
 }
 
-impl Options {
+impl ConvertArgs {
     fn signals(&self) -> Signals {
         let signal = |given| match given {
             true => Signal::Given,

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hedgerow::config::Config;
-use hedgerow::doctor::{render, Finding, Health};
+use hedgerow::doctor::{render, CheckStatus, Finding};
 use hedgerow::posthog::Host;
 use hedgerow::proxy::examine;
 
 use super::output::{complain, print};
-use super::{file, End, Keys};
+use super::{file, End, KeyLookup};
 
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct DoctorArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -32,9 +32,9 @@ fn url(text: &str) -> Result<Host, String> {
 }
 
 /// Looks at everything, and prints a line for each thing.
-pub(super) fn doctor(config: Option<&Path>, options: &Options) -> End {
+pub(super) fn doctor(config: Option<&Path>, options: &DoctorArgs) -> End {
     let loaded = file::find(config, options.file.as_deref())
-        .and_then(|path| super::load(&path, Keys::Needed));
+        .and_then(|path| super::load(&path, KeyLookup::Needed));
     match loaded {
         Ok(config) => look(&config, options.url.as_ref()),
         Err(end) => end,
@@ -60,7 +60,10 @@ pub(super) fn look(config: &Config, url: Option<&Host>) -> End {
     };
     findings.extend(runtime.block_on(examine(config, url)));
     let printed = print(&render(&findings));
-    match findings.iter().any(|found| found.health == Health::Bad) {
+    match findings
+        .iter()
+        .any(|found| found.health == CheckStatus::Bad)
+    {
         true => End::Refused,
         false => printed,
     }

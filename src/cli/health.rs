@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const ANSWER: u64 = 64 * 1024;
 
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct HealthArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -34,7 +34,7 @@ struct HealthAddress {
 }
 
 /// Asks, and prints the answer.
-pub(super) fn health(config: Option<&Path>, options: &Options) -> End {
+pub(super) fn health(config: Option<&Path>, options: &HealthArgs) -> End {
     // What is only worth a word is not said again at every check.
     let loaded = file::find(config, options.file.as_deref())
         .and_then(|path| super::told(&path, Config::load_without_secrets(&path)));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use hedgerow::config::{Config, Problems, WithoutSecrets};
 use hedgerow::site::init::{
-    init as text, InitOptions, PostHogJs, Way, DEFAULT_ANALYTICS_JS, DEFAULT_LISTEN,
+    init as text, Deployment, InitOptions, PostHogJsServing, DEFAULT_ANALYTICS_JS, DEFAULT_LISTEN,
 };
 use hedgerow::site::names;
 
@@ -16,7 +16,7 @@ use super::output::{complain, print};
 use super::End;
 
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct InitArgs {
     /// Where the PostHog project lives: us, eu or a URL.
     #[arg(long, default_value = "us", value_name = "HOST")]
     host: String,
@@ -58,7 +58,7 @@ fn admin(text: &str) -> Result<String, String> {
 }
 
 /// Prints the configuration, or writes it.
-pub(super) fn init(options: &Options) -> End {
+pub(super) fn init(options: &InitArgs) -> End {
     let mut random = [0_u8; names::ENOUGH_RANDOM_BYTES];
     if let Err(error) = getrandom::fill(&mut random) {
         complain!("hedgerow: the system gives no random numbers: {error}");
@@ -67,18 +67,18 @@ pub(super) fn init(options: &Options) -> End {
     let chosen = InitOptions {
         host: options.host.clone(),
         way: match (&options.origin, &options.home) {
-            (Some(origin), _) => Way::InFront(origin.clone()),
-            (None, Some(home)) => Way::OwnHost(home.clone()),
-            (None, None) => Way::HandedOver,
+            (Some(origin), _) => Deployment::InFront(origin.clone()),
+            (None, Some(home)) => Deployment::OwnHost(home.clone()),
+            (None, None) => Deployment::HandedOver,
         },
         listen: options.listen.to_string(),
         admin: options.admin.clone(),
         write_keys: options.write_key.clone(),
         domain: options.domain.clone(),
         posthog_js: if options.without_posthog_js {
-            PostHogJs::LeftOut
+            PostHogJsServing::LeftOut
         } else {
-            PostHogJs::Served
+            PostHogJsServing::Served
         },
         analytics_js: options.analytics_js.clone(),
     };

@@ -49,35 +49,35 @@ struct Cli {
 enum Command {
     /// Serve.
     #[command(after_help = pages::RUN)]
-    Run(run::Options),
+    Run(run::RunArgs),
     /// Let the process that serves read its configuration again, and say what came of it.
     #[command(after_help = pages::RELOAD)]
-    Reload(reload::Options),
+    Reload(reload::ReloadArgs),
     /// Look a configuration over: every mistake with line and column, or else the routes.
     #[command(after_help = pages::CHECK)]
-    Check(check::Options),
+    Check(check::CheckArgs),
     /// Find out whether events would arrive: the way to PostHog, the disk, certificates, and with
     /// --url the way from outside. Sends an event named hedgerow_doctor.
     #[command(after_help = pages::DOCTOR)]
-    Doctor(doctor::Options),
+    Doctor(doctor::DoctorArgs),
     /// Ask the proxy that runs here how it is: for health checks where there is no curl.
     #[command(after_help = pages::HEALTH)]
-    Health(health::Options),
+    Health(health::HealthArgs),
     /// Rewrite messages, from files or standard input, to events on standard output.
     #[command(after_help = pages::CONVERT)]
-    Convert(convert::Options),
+    Convert(convert::ConvertArgs),
     /// Look at what waits for PostHog and at what it refused for good; works while the proxy runs.
     #[command(after_help = pages::SPOOL)]
-    Spool(spool::Options),
+    Spool(spool::SpoolArgs),
     #[command(after_help = pages::DEMO)]
     /// Show the whole way of an event on this machine: a shop, the proxy, a stand-in for PostHog.
-    Demo(demo::Options),
+    Demo(demo::DemoArgs),
     /// Make a complete configuration with fresh neutral paths.
     #[command(after_help = pages::INIT)]
-    Init(init::Options),
+    Init(init::InitArgs),
     /// Print what goes on a page for a configuration.
     #[command(after_help = pages::SNIPPET)]
-    Snippet(snippet::Options),
+    Snippet(snippet::SnippetArgs),
     /// Print the JSON Schema of the configuration, for editors that complete and check it.
     #[command(after_help = pages::SCHEMA)]
     Schema,
@@ -248,15 +248,15 @@ fn json_line(
     line.insert("level".to_owned(), level.into());
     line.insert("target".to_owned(), record.target().into());
     line.insert("message".to_owned(), record.args().to_string().into());
-    let mut fields = Fields(line);
+    let mut fields = JsonFields(line);
     // Taking them in cannot fail.
     let _ = record.key_values().visit(&mut fields);
     writeln!(out, "{}", serde_json::Value::Object(fields.0))
 }
 
-struct Fields(serde_json::Map<String, serde_json::Value>);
+struct JsonFields(serde_json::Map<String, serde_json::Value>);
 
-impl<'k> log::kv::VisitSource<'k> for Fields {
+impl<'k> log::kv::VisitSource<'k> for JsonFields {
     fn visit_pair(
         &mut self,
         key: log::kv::Key<'k>,
@@ -291,20 +291,20 @@ enum LogFormat {
 
 /// Whether a command needs the keys that a configuration names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Keys {
+enum KeyLookup {
     Needed,
     /// What is missing is made up.
     Spared,
 }
 
 /// Loads a configuration. What is wrong with it, or only worth a word, goes to standard error.
-fn load(path: &Path, keys: Keys) -> Result<Config, End> {
+fn load(path: &Path, keys: KeyLookup) -> Result<Config, End> {
     let name = path.display().to_string();
     let (config, warnings) = told(
         path,
         match keys {
-            Keys::Needed => Config::load(path),
-            Keys::Spared => Config::load_without_secrets(path),
+            KeyLookup::Needed => Config::load(path),
+            KeyLookup::Spared => Config::load_without_secrets(path),
         },
     )?;
     remark(&config::render_warnings(&warnings, &name));

@@ -6,19 +6,19 @@ use clap::Args;
 use hedgerow::proxy::ask_to_reload;
 
 use super::output::{complain, print};
-use super::{file, End, Keys};
+use super::{file, End, KeyLookup};
 
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct ReloadArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
 /// Asks the process at `server.upgrade_socket`, and prints what it says.
-pub(super) fn reload(config: Option<&Path>, options: &Options) -> End {
+pub(super) fn reload(config: Option<&Path>, options: &ReloadArgs) -> End {
     let loaded = file::find(config, options.file.as_deref())
-        .and_then(|path| super::load(&path, Keys::Spared));
+        .and_then(|path| super::load(&path, KeyLookup::Spared));
     let config = match loaded {
         Ok(config) => config,
         Err(end) => return end,

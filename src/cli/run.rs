@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hedgerow::config::Config;
-use hedgerow::proxy::{allow_descriptors, unknown_keys, ConfigFile, FetchError, Server, Signals};
+use hedgerow::proxy::{
+    allow_descriptors, unknown_keys, ConfigFile, FetchError, ProcessSignals, Server,
+};
 use hedgerow::Hedgerow;
 
 use super::output::complain;
 use super::{file, greeting, supervisor, End};
 
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct RunArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -27,7 +29,7 @@ pub(super) struct Options {
     access_log: bool,
 }
 
-impl Options {
+impl RunArgs {
     /// How the lines of the log look.
     pub(super) fn log_format(&self) -> super::LogFormat {
         self.log_format
@@ -43,8 +45,8 @@ impl Options {
 }
 
 /// Serves until it is told to stop.
-pub(super) fn run(config: Option<&Path>, options: &Options) -> End {
-    let mut signals = match Signals::catch() {
+pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> End {
+    let mut signals = match ProcessSignals::catch() {
         Ok(signals) => signals,
         Err(error) => {
             complain!("hedgerow: signals cannot be caught: {error}");

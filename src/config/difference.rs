@@ -1,11 +1,10 @@
 //! What is different between two configurations, key by key. Secrets are named and not shown.
 
-use super::model::Delivery;
-use crate::admin::outline::{is_below, SealedOutline};
-
+use super::model::DeliveryConfig;
 use super::outline::outline_of;
 use super::problem::Problems;
 use super::units;
+use crate::admin::outline::{is_below, SealedOutline};
 
 /// Keys, with all below them, that only a new process changes.
 const NEW_PROCESS: [&str; 3] = ["server.threads", "server.upgrade_socket", "delivery.spool"];
@@ -114,7 +113,7 @@ fn difference(
 /// Whether this makes one of the times longer with which a spool reckons how long one process may
 /// hold what it drains.
 fn is_longer(path: &str, before: Option<&str>, after: Option<&str>) -> bool {
-    let default = Delivery::default();
+    let default = DeliveryConfig::default();
     let unsaid = match path {
         "delivery.timeout" => default.timeout,
         "delivery.connect_timeout" => default.connect_timeout,

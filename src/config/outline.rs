@@ -4,7 +4,7 @@ use crate::admin::outline::{Outline, Shown};
 
 use super::problem::Problems;
 use super::source::{holds_login, is_secret_key};
-use super::tree::{self, Kind, Node};
+use super::tree::{self, Node, NodeKind};
 use super::{only_problem, Place};
 
 /// The outline of the text of a configuration.
@@ -24,10 +24,10 @@ pub fn outline_of(text: &str) -> Result<Outline, Problems> {
 
 fn collect(node: &Node, path: String, secret: bool, values: &mut Outline) {
     match &node.kind {
-        Kind::Nothing => add(values, path, String::new(), secret),
-        Kind::Text(text) => add(values, path, text.clone(), secret),
-        Kind::List(items) if items.is_empty() => add(values, path, "[]".to_owned(), false),
-        Kind::List(items) => {
+        NodeKind::Nothing => add(values, path, String::new(), secret),
+        NodeKind::Text(text) => add(values, path, text.clone(), secret),
+        NodeKind::List(items) if items.is_empty() => add(values, path, "[]".to_owned(), false),
+        NodeKind::List(items) => {
             for (index, item) in items.iter().enumerate() {
                 let name = name_of(item).unwrap_or_else(|| index.to_string());
                 let mut below = format!("{path}[{name}]");
@@ -38,7 +38,7 @@ fn collect(node: &Node, path: String, secret: bool, values: &mut Outline) {
                 collect(item, below, secret, values);
             }
         }
-        Kind::Mapping(entries) => {
+        NodeKind::Mapping(entries) => {
             for (index, entry) in entries.iter().enumerate() {
                 let below = match (secret, path.is_empty()) {
                     (true, _) => format!("{path}[{index}]"),
@@ -67,13 +67,13 @@ fn add(values: &mut Outline, path: String, held: String, secret: bool) {
 
 /// What an entry of a list is known by.
 fn name_of(node: &Node) -> Option<String> {
-    let Kind::Mapping(entries) = &node.kind else {
+    let NodeKind::Mapping(entries) = &node.kind else {
         return None;
     };
     let text = |key: &str| {
         let entry = entries.iter().find(|entry| entry.key == key)?;
         match &entry.value.kind {
-            Kind::Text(text) if !holds_login(text) => Some(text.clone()),
+            NodeKind::Text(text) if !holds_login(text) => Some(text.clone()),
             _ => None,
         }
     };

@@ -15,14 +15,14 @@ use crate::site::LibraryError;
 
 #[cfg(feature = "server")]
 use super::acme::Acme;
-use super::compile::Lasting;
+use super::compile::LongLivedState;
 use super::limits::budget::Budget;
 use super::limits::connection_limits::ConnectionLimits;
 use super::limits::log_limit::LogLimit;
 use super::limits::rates::Rates;
 use super::operator::admin::AdminPages;
-use super::operator::watcher::{Counters, Observer};
-use super::outbound::culprits::Cautions;
+use super::operator::watcher::{EventCounters, Observer};
+use super::outbound::refused_events::WholeBatchProjects;
 use super::reloads::Reloads;
 use super::{Clock, Hedgerow};
 
@@ -189,14 +189,14 @@ impl Builder {
             Arc::clone(&log_limit),
         );
         let leaving = Arc::<AtomicBool>::default();
-        let lasting = Lasting {
+        let lasting = LongLivedState {
             #[cfg(feature = "server")]
             acme: Arc::new(Acme::leaving_with(&leaving)),
             backlog: None,
-            counters: Counters::default(),
+            counters: EventCounters::default(),
             budget: Budget::new(self.config.limits.memory),
             connection_limits: Arc::new(connection_limits),
-            cautions: Cautions::default(),
+            cautions: WholeBatchProjects::default(),
             log_limit,
             observer: self.observer,
             // Zero would mean for ever.

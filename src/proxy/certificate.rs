@@ -7,7 +7,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// What there is of an ordered certificate for a name.
 #[cfg_attr(not(feature = "acme"), allow(dead_code))]
-pub(crate) enum Holding {
+pub(crate) enum CertificateMatch {
     /// It is for the name.
     Key(Arc<CertifiedKey>),
     /// It is to be for the name, and has not come yet.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::admin::{Requests, Takes};
-use crate::config::{Action, Config, Forward, Project, RouteTable, SegmentFiles, Sessions};
+use crate::config::{Action, Config, Forward, Project, RouteTable, SegmentFiles, SessionMode};
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
 use crate::segment::WriteKeys;
@@ -16,8 +16,8 @@ use crate::segment::WriteKeys;
 #[cfg(feature = "server")]
 use crate::proxy::acme::Acme;
 use crate::proxy::first_party::files::Files;
-use crate::proxy::first_party::posthog::Passed;
-use crate::proxy::intake::account::{Account, Accounts};
+use crate::proxy::first_party::posthog::PostHogProxy;
+use crate::proxy::intake::account::{SegmentAccount, SegmentAccounts};
 use crate::proxy::intake::group::Gathering;
 use crate::proxy::limits::budget::Budget;
 use crate::proxy::limits::connection_limits::ConnectionLimits;
@@ -25,27 +25,27 @@ use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::limits::rates::Rates;
 use crate::proxy::operator::admin::AdminPages;
 use crate::proxy::operator::process;
-use crate::proxy::operator::watcher::{Counters, Observer};
-use crate::proxy::outbound::culprits::Cautions;
+use crate::proxy::operator::watcher::{EventCounters, Observer};
 use crate::proxy::outbound::pools::Pools;
+use crate::proxy::outbound::refused_events::WholeBatchProjects;
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::reloads::Reloads;
-use crate::proxy::routes::{Compiled, Outlet, RouteAction, Routes, SegmentRoute};
+use crate::proxy::routes::{CompiledRoute, Outlet, RouteAction, Routes, SegmentRoute};
 use crate::proxy::serving::Serving;
 use crate::proxy::spool::backlog::Backlog;
-use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, Shared};
+use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, HedgerowShared};
 
 /// What outlives a configuration: the spool, counters, and what clients have taken.
-pub(crate) struct Lasting {
+pub(crate) struct LongLivedState {
     /// Certificates that are ordered for listeners of ours.
     #[cfg(feature = "server")]
     pub(crate) acme: Arc<Acme>,
     pub(crate) backlog: Option<Arc<Backlog>>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: EventCounters,
     pub(crate) budget: Arc<Budget>,
     pub(crate) connection_limits: Arc<ConnectionLimits>,
-    pub(crate) cautions: Cautions,
+    pub(crate) cautions: WholeBatchProjects,
     pub(crate) log_limit: Arc<LogLimit>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) idle_seconds: u64,
@@ -53,7 +53,7 @@ pub(crate) struct Lasting {
     pub(crate) clock: Clock,
     /// Whether the server that this is in leaves: connections end with the next answer.
     pub(crate) leaving: Arc<AtomicBool>,
-    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) accounts: Arc<SegmentAccounts>,
     pub(crate) rates: Rates,
     pub(crate) reloads: Reloads,
     pub(crate) admin: AdminPages,
@@ -61,7 +61,7 @@ pub(crate) struct Lasting {
     pub(crate) made_up: OnceLock<[u8; SECRET_BYTES]>,
 }
 
-impl Lasting {
+impl LongLivedState {
     /// The first configuration of a process. Opens the spool.
     pub(crate) fn build(mut self, config: Config) -> Result<Hedgerow, BuildError> {
         let mut pools = Pools::default();
@@ -79,7 +79,7 @@ impl Lasting {
         }
         let lasting = Arc::new(self);
         let serving = lasting.serving(config, destinations, pools, None)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(HedgerowShared {
             current: ArcSwap::from_pointee(serving),
             lasting,
         });
@@ -155,7 +155,9 @@ impl Lasting {
                     });
                     RouteAction::PostHog(match known {
                         Some(known) => Arc::clone(known),
-                        None => Arc::new(Passed::new(&route.path, said, connections, timeouts)),
+                        None => {
+                            Arc::new(PostHogProxy::new(&route.path, said, connections, timeouts))
+                        }
                     })
                 }
                 Action::Segment { write_keys, files } => {
@@ -170,7 +172,7 @@ impl Lasting {
                     }))
                 }
             };
-            list.push(Compiled { name, number, does });
+            list.push(CompiledRoute { name, number, does });
         }
         Ok(Routes::new(RouteTable::new(&config.routes), list))
     }
@@ -207,17 +209,19 @@ impl Lasting {
     fn account(
         &self,
         forward: &Forward,
-        known: Option<&Arc<Account>>,
+        known: Option<&Arc<SegmentAccount>>,
         pools: &mut Pools,
         connect: Duration,
-    ) -> Result<Arc<Account>, BuildError> {
+    ) -> Result<Arc<SegmentAccount>, BuildError> {
         let hosts = [pools.of(&forward.api, None)?, pools.of(&forward.cdn, None)?];
         let known = known.filter(|known| known.is_as_good(forward, connect));
         Ok(known.map_or_else(
             || {
                 let (accounts, log_limit) =
                     (Arc::clone(&self.accounts), Arc::clone(&self.log_limit));
-                Arc::new(Account::new(forward, hosts, connect, accounts, log_limit))
+                Arc::new(SegmentAccount::new(
+                    forward, hosts, connect, accounts, log_limit,
+                ))
             },
             Arc::clone,
         ))
@@ -229,7 +233,7 @@ impl Lasting {
         if let Some(before) = before {
             rewriter = rewriter.with_memory_of(&before.rewriter);
         }
-        let Sessions::Cookie(sessions) = &config.sessions else {
+        let SessionMode::Cookie(sessions) = &config.sessions else {
             return Ok(rewriter);
         };
         if sessions.lacks_secret() && self.made_up.get().is_none() {
@@ -291,7 +295,7 @@ fn keys(
     })
 }
 
-impl Shared {
+impl HedgerowShared {
     /// Another configuration, made ready beside the one that is at work. Reads files.
     pub(crate) fn prepare(&self, config: Config) -> Result<Arc<Serving>, BuildError> {
         let before = self.current.load_full();

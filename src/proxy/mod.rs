@@ -36,7 +36,6 @@ mod spool;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use pingora::proxy::Session;
@@ -44,7 +43,7 @@ use pingora::proxy::Session;
 use crate::config::{Action, Config, Route};
 
 use build::{check_authorities, NO_AUTHORITIES};
-use compile::Lasting;
+use compile::LongLivedState;
 use first_party::relay::Relay;
 use intake::exchange::{authority, Framed};
 use intake::intercept::Intake;
@@ -62,16 +61,16 @@ pub use life::descriptors::allow_descriptors;
 pub use life::reload::{ConfigFile, ReloadError};
 #[cfg(feature = "server")]
 pub use life::server::{Server, ServerError};
+pub use life::signals::{outlive_signals, ProcessSignals};
 #[cfg(feature = "server")]
-pub use life::signals::{outlive_signals, Signals};
 #[cfg(feature = "server")]
 pub use life::startable::{check_server, Startable};
 #[cfg(feature = "server")]
 pub use life::upgrade::ask_to_reload;
 #[cfg(feature = "server")]
 pub use listen::accepted::{accepted, serve};
+pub use listen::coalescing::CoalescingStream;
 #[cfg(feature = "server")]
-pub use listen::gathered::Gathered;
 #[cfg(feature = "server")]
 pub use operator::doctor::{examine, unknown_keys, TEST_EVENT};
 #[cfg(feature = "server")]
@@ -80,8 +79,8 @@ pub use operator::serve::Plain;
 pub use operator::watcher::{Counts, Observer};
 #[cfg(feature = "server")]
 pub use site::origin::Balancer;
+pub use site::{Site, SiteContext};
 #[cfg(feature = "server")]
-pub use site::{Context, Site};
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
 ///
@@ -107,20 +106,20 @@ pub use site::{Context, Site};
 /// ```
 #[derive(Clone)]
 pub struct Hedgerow {
-    shared: Arc<Shared>,
+    shared: Arc<HedgerowShared>,
 }
 
 /// What all clones share: the configuration of the moment, and what outlives it.
-pub(crate) struct Shared {
+pub(crate) struct HedgerowShared {
     current: ArcSwap<Serving>,
-    lasting: Arc<Lasting>,
+    lasting: Arc<LongLivedState>,
 }
 
 /// Projects as places to send batches to, by name.
 type Destinations = HashMap<String, Arc<Destination>>;
 
 /// Where the time of day comes from.
-type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+pub(crate) use hedgerow_spool::Clock;
 
 impl Hedgerow {
     /// Hedgerow with this configuration. Opens no connection yet.

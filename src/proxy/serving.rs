@@ -10,8 +10,8 @@ use crate::admin::{Admin, CertificateState, Requests};
 use crate::config::Config;
 use crate::rewrite::Rewriter;
 
-use super::compile::Lasting;
-use super::intake::exchange::Wire;
+use super::compile::LongLivedState;
+use super::intake::exchange::ConnectionFacts;
 use super::intake::visitor::Caller;
 use super::outbound::pools::Pools;
 use super::routes::Routes;
@@ -29,14 +29,14 @@ pub(crate) struct Serving {
     pub(crate) admin: Option<Arc<Admin>>,
     pub(crate) pools: Pools,
     /// What was there before it and stays after it.
-    pub(crate) lasting: Arc<Lasting>,
+    pub(crate) lasting: Arc<LongLivedState>,
     /// Whether what runs beside its requests has begun.
     pub(crate) begun: AtomicBool,
 }
 
 impl Serving {
     /// Who sends these headers over a connection like this.
-    pub(crate) fn caller(&self, wire: Wire, headers: &HeaderMap) -> Caller {
+    pub(crate) fn caller(&self, wire: ConnectionFacts, headers: &HeaderMap) -> Caller {
         let config = &self.config;
         let caller = Caller::new(
             wire,

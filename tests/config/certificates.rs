@@ -2,16 +2,16 @@ use std::path::Path;
 
 use super::mistakes::{check, none, Row};
 use super::{read, with, SHORTEST};
-use hedgerow::config::{Acme, Challenge, Config};
+use hedgerow::config::{AcmeConfig, Challenge, Config};
 
 /// The certificates that a file has ordered.
-fn ordered(config: &Config) -> Vec<Acme> {
+fn ordered(config: &Config) -> Vec<AcmeConfig> {
     let listeners = config.listen.iter();
     let ordered = listeners.flat_map(|listener| listener.ordered_certificates());
     ordered.cloned().collect()
 }
 
-fn one(text: &str) -> Acme {
+fn one(text: &str) -> AcmeConfig {
     let (config, _) = read(text).unwrap_or_else(|problems| panic!("{text}\n{problems}"));
     let mut ordered = ordered(&config);
     assert_eq!(ordered.len(), 1, "{text}");

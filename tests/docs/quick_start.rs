@@ -33,10 +33,10 @@ fn blocks(heading: &str, language: &str) -> Vec<String> {
 /// The recipe and the command say the same.
 #[test]
 fn the_recipe_for_nginx_has_the_lines_that_snippet_prints() {
-    use hedgerow::site::hand_over::{nginx, Here, Tls};
+    use hedgerow::site::hand_over::{nginx, Here, SiteTls};
     let here = Here {
         address: ([127, 0, 0, 1], 8080).into(),
-        tls: Tls::Plain,
+        tls: SiteTls::Plain,
     };
     let recipe = file("docs/behind/nginx.md");
     let bare: Vec<&str> = recipe.lines().map(str::trim).collect();

@@ -169,7 +169,7 @@ const OBSERVATIONS: &str = "observation";
 fn rounds(run: &str) {
     let parts: Vec<&str> = run.split(' ').collect();
     if parts[0] == OBSERVATIONS {
-        let timing = times::Timing::of_waiting();
+        let timing = times::DurationHistogram::of_waiting();
         for round in 0..parts[1].parse::<u64>().unwrap() {
             timing.observe(Duration::from_millis(std::hint::black_box(round % 100)));
         }

@@ -38,27 +38,29 @@ mod sqlite;
 mod store;
 mod upstream;
 
-pub use backend::{Backend, Examination, Found, Limits, Opened, SharedFolder, Terms, Trouble};
-pub use breaker::{BreakerSettings, Condition};
-pub use command::{CommandError, Form, Selection, SpoolCommand};
+pub use backend::{
+    Backend, Examination, OpenedSpool, SharedFolder, SpoolHealth, SpoolLimits, SpoolTrouble, Terms,
+};
+pub use breaker::{BreakerSettings, BreakerState};
+pub use command::{CommandError, ListFormat, Selection, SpoolCommand};
 pub use drain_state::Draining;
 pub use error::SpoolError;
 #[doc(hidden)]
 pub use event::events_of;
 pub use event::{Received, SpooledEvent};
-pub use group::{Bounds, Finished, Group, Queue, RequestId, RequestInfo};
+pub use group::{Finished, Group, GroupBounds, Queue, RequestInfo};
 #[doc(hidden)]
-pub use halving::{Halving, Refused, REFUSED_IN_ROW};
-pub use live::{Delivery, DeliveryMode, Project, ProjectStatus, Route};
+pub use halving::{Halving, RefusedPart, REFUSED_IN_ROW};
+pub use live::{BatchRoute, Delivery, DeliveryMode, ProjectDelivery, ProjectStatus};
 pub use nats::{NatsCertificate, NatsLogin, NatsPlace, NatsServer};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};
 pub use place::SpoolPlace;
 pub use replay::{Replay, ReplaySettings};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{outlive_file_size_limit, Spool, SpoolSettings};
+pub use sqlite::{outlive_file_size_limit, SqliteSettings, SqliteSpool};
 pub use store::{
     Availability, Clock, Counters, DeadLetter, Gauge, Gauges, Lead, Leadership, PeekLimit, Peeked,
     Position, QueuedEvent, Refusal, Rest, Store,
 };
-pub use upstream::{Encoding, OutgoingBatch, Says, Upstream, Verdict};
+pub use upstream::{Encoding, OutgoingBatch, StatusMeaning, Upstream, Verdict};

@@ -56,7 +56,7 @@ const OWN: &[&str] = &[
 
 /// The message as JSON text. One that cannot be read is hidden whole.
 pub(super) fn redacted(came: &[u8], event: Option<&[u8]>) -> String {
-    let mut left = Left::default();
+    let mut left = EventTexts::default();
     let event = event.and_then(|event| serde_json::from_slice(event).ok());
     left.take(&event.unwrap_or_default());
     let shown = match serde_json::from_slice(came) {
@@ -68,12 +68,12 @@ pub(super) fn redacted(came: &[u8], event: Option<&[u8]>) -> String {
 
 /// Names and values of the event.
 #[derive(Default)]
-struct Left {
+struct EventTexts {
     names: HashSet<String>,
     values: HashSet<String>,
 }
 
-impl Left {
+impl EventTexts {
     fn take(&mut self, value: &Value) {
         match value {
             Value::Object(object) => {

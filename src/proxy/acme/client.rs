@@ -17,9 +17,11 @@ use crate::config::{self, UpstreamHttp};
 use crate::posthog::{Host, Scheme};
 use crate::proxy::outbound::hops::end_to_end;
 use crate::proxy::outbound::retry_after;
-use crate::proxy::outbound::upstream::{Timeouts, Upstream};
-use crate::proxy::outbound::verdict::Trouble;
-use crate::proxy::outbound::{BodyEnd, Client, Connections, Fields, Request, Template};
+use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
+use crate::proxy::outbound::verdict::NoAnswerReason;
+use crate::proxy::outbound::{
+    BodyEnd, Client, Connections, Template, UpstreamRequest, WantedFields,
+};
 
 /// The most of an answer that is read, in bytes: a chain of certificates is the largest.
 const LIMIT: usize = 1 << 20;
@@ -30,7 +32,7 @@ const TIMEOUTS: Timeouts = Timeouts {
 
 /// Why the library got no answer that it could read.
 #[derive(Debug, Error)]
-pub(super) enum NoAnswer {
+pub(super) enum ClientFailure {
     #[error("{0} is no address of an authority")]
     Address(String),
     #[error("no answer from {authority}: {why}")]
@@ -46,19 +48,19 @@ pub(super) enum NoAnswer {
 
 /// A client for one attempt: its connections end with it.
 #[derive(Clone)]
-pub(super) struct Wire(Arc<Inner>);
+pub(super) struct AcmeHttpClient(Arc<ClientState>);
 
-struct Inner {
+struct ClientState {
     connections: Arc<Connections>,
     clients: Mutex<HashMap<String, Arc<Client>>>,
     /// Until when the authority has asked to wait, in seconds since 1970.
     wait_until: Mutex<Option<u64>>,
 }
 
-impl Wire {
-    pub(super) fn new(acme: &config::Acme) -> Self {
+impl AcmeHttpClient {
+    pub(super) fn new(acme: &config::AcmeConfig) -> Self {
         let authorities = acme.ca_file.as_ref().map(|file| file.path.as_path());
-        Self(Arc::new(Inner {
+        Self(Arc::new(ClientState {
             connections: Arc::new(Connections::new(authorities)),
             clients: Mutex::default(),
             wait_until: Mutex::default(),
@@ -72,7 +74,7 @@ impl Wire {
     }
 }
 
-impl HttpClient for Wire {
+impl HttpClient for AcmeHttpClient {
     fn request(
         &self,
         request: http::Request<BodyWrapper<Bytes>>,
@@ -82,7 +84,7 @@ impl HttpClient for Wire {
     }
 }
 
-impl Inner {
+impl ClientState {
     async fn exchange(
         &self,
         request: http::Request<BodyWrapper<Bytes>>,
@@ -94,7 +96,7 @@ impl Inner {
         let client = self.client(&head.uri).map_err(other)?;
         let authority = head.uri.authority().map_or("", |name| name.as_str());
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        let no_address = || other(NoAnswer::Address(head.uri.to_string()));
+        let no_address = || other(ClientFailure::Address(head.uri.to_string()));
         let template = RequestHeader::build(head.method.clone(), path.as_bytes(), None);
         let template = template.and_then(|mut template| {
             for (name, value) in &head.headers {
@@ -105,16 +107,16 @@ impl Inner {
             Template::new(template)
         });
         let template = template.map_err(|_| no_address())?;
-        let request = Request {
+        let request = UpstreamRequest {
             template: &template,
             fields: &[],
         };
         let trouble = |trouble| {
             let authority = authority.to_owned();
             let why = why(trouble);
-            other(NoAnswer::Trouble { authority, why })
+            other(ClientFailure::Trouble { authority, why })
         };
-        let answering = client.send(request, &body, Fields::All).await;
+        let answering = client.send(request, &body, WantedFields::All).await;
         let answering = answering.map_err(trouble)?;
         let (status, fields) = (answering.head.status, end_to_end(&answering.head.fields));
         let body = match head.method {
@@ -126,7 +128,7 @@ impl Inner {
             _ => match answering.body(LIMIT, LIMIT, TIMEOUTS.exchange).await {
                 Ok((body, BodyEnd::Whole)) => body,
                 Ok((_, BodyEnd::TooLarge)) => {
-                    return Err(other(NoAnswer::TooLarge(path.to_owned())));
+                    return Err(other(ClientFailure::TooLarge(path.to_owned())));
                 }
                 Err(broken) => return Err(trouble(broken.trouble())),
             },
@@ -137,7 +139,7 @@ impl Inner {
                 **told.as_mut().unwrap_or_else(|held| held.get_mut()) = Some(until);
             }
             if serde_json::from_slice::<serde_json::Map<_, _>>(&body).is_err() {
-                return Err(other(NoAnswer::Page {
+                return Err(other(ClientFailure::Page {
                     authority: authority.to_owned(),
                     status: status.as_u16(),
                 }));
@@ -150,8 +152,8 @@ impl Inner {
     }
 
     /// The client for the host of an address. An authority may have several.
-    fn client(&self, uri: &Uri) -> Result<Arc<Client>, NoAnswer> {
-        let wrong = || NoAnswer::Address(uri.to_string());
+    fn client(&self, uri: &Uri) -> Result<Arc<Client>, ClientFailure> {
+        let wrong = || ClientFailure::Address(uri.to_string());
         let authority = uri.authority().ok_or_else(wrong)?;
         let scheme = uri.scheme_str().unwrap_or_default();
         let host: Host = format!("{scheme}://{authority}")
@@ -164,28 +166,30 @@ impl Inner {
         let clients = self.clients.lock();
         let mut clients = clients.unwrap_or_else(PoisonError::into_inner);
         let client = clients.entry(authority.to_string()).or_insert_with(|| {
-            let upstream = Upstream::new(&host, UpstreamHttp::Http1, TIMEOUTS);
+            let upstream = UpstreamHost::new(&host, UpstreamHttp::Http1, TIMEOUTS);
             Arc::new(Client::new(upstream, Arc::clone(&self.connections)))
         });
         Ok(Arc::clone(client))
     }
 }
 
-fn why(trouble: Trouble) -> &'static str {
+fn why(trouble: NoAnswerReason) -> &'static str {
     match trouble {
-        Trouble::Dns => "its name has no address; look at `directory`, and at this machine's DNS",
-        Trouble::Connect => "it cannot be connected to",
-        Trouble::Tls => {
+        NoAnswerReason::Dns => {
+            "its name has no address; look at `directory`, and at this machine's DNS"
+        }
+        NoAnswerReason::Connect => "it cannot be connected to",
+        NoAnswerReason::Tls => {
             "its own certificate is not trusted for this name: install ca-certificates, or name a \
              private authority in `ca_file`"
         }
-        Trouble::Timeout => "it took too long",
-        Trouble::Closed => "the connection was closed",
-        Trouble::Crowded => "too much is asked of it at once",
+        NoAnswerReason::Timeout => "it took too long",
+        NoAnswerReason::Closed => "the connection was closed",
+        NoAnswerReason::Crowded => "too much is asked of it at once",
     }
 }
 
-fn other(error: NoAnswer) -> Error {
+fn other(error: ClientFailure) -> Error {
     Error::Other(Box::new(error))
 }
 
@@ -214,7 +218,7 @@ mod tests {
 
     #[test]
     fn only_https_is_spoken_to_an_authority() {
-        let acme = config::Acme {
+        let acme = config::AcmeConfig {
             domains: vec!["shop.example".to_owned()],
             email: None,
             directory: "https://ca.example/directory".to_owned(),
@@ -226,7 +230,7 @@ mod tests {
             }),
             external_account: None,
         };
-        let wire = Wire::new(&acme);
+        let wire = AcmeHttpClient::new(&acme);
         for (address, well) in [
             ("https://ca.example/new-order", true),
             ("https://192.0.2.1:14000/dir", true),

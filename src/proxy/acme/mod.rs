@@ -33,7 +33,7 @@ use task::{Suggested, Task};
 #[derive(Default)]
 pub(crate) struct Acme {
     proofs: Arc<Proofs>,
-    certificates: Mutex<Certificates>,
+    certificates: Mutex<CertificateTasks>,
     /// Where they are looked after, once the server runs.
     runtime: OnceLock<Handle>,
     leaving: Arc<AtomicBool>,
@@ -43,7 +43,7 @@ pub(crate) struct Acme {
 }
 
 #[derive(Default)]
-struct Certificates {
+struct CertificateTasks {
     at_work: Vec<AtWork>,
     /// Those of a configuration that may come into force.
     planned: Vec<Weak<Ordered>>,
@@ -74,7 +74,10 @@ impl Acme {
     /// # Errors
     ///
     /// When there is nothing to verify the directory with.
-    pub(crate) fn certificate(&self, settings: &config::Acme) -> Result<Arc<Ordered>, BuildError> {
+    pub(crate) fn certificate(
+        &self,
+        settings: &config::AcmeConfig,
+    ) -> Result<Arc<Ordered>, BuildError> {
         let authorities = settings.ca_file.as_ref().map(|file| file.path.as_path());
         check_authorities(authorities, &settings.directory)?;
         let mut certificates = self.certificates();
@@ -96,7 +99,7 @@ impl Acme {
     pub(crate) fn adopt(&self, config: &Config) {
         let listeners = config.listen.iter();
         let wanted = listeners.flat_map(|listener| listener.ordered_certificates());
-        let wanted: Vec<&config::Acme> = wanted.collect();
+        let wanted: Vec<&config::AcmeConfig> = wanted.collect();
         let mut certificates = self.certificates();
         let planned = std::mem::take(&mut certificates.planned);
         let before = std::mem::take(&mut certificates.at_work);
@@ -133,7 +136,7 @@ impl Acme {
         self.look_after(&mut self.certificates());
     }
 
-    fn look_after(&self, certificates: &mut Certificates) {
+    fn look_after(&self, certificates: &mut CertificateTasks) {
         let Some(runtime) = self.runtime.get() else {
             return;
         };
@@ -184,7 +187,7 @@ impl Acme {
         orders
     }
 
-    fn certificates(&self) -> MutexGuard<'_, Certificates> {
+    fn certificates(&self) -> MutexGuard<'_, CertificateTasks> {
         let certificates = self.certificates.lock();
         certificates.unwrap_or_else(PoisonError::into_inner)
     }
@@ -192,12 +195,12 @@ impl Acme {
 
 /// What `hedgerow doctor` says of a certificate that is ordered. Reads its folder, which any process
 /// may be using.
-pub(crate) fn examine(settings: &config::Acme) -> Vec<Finding> {
+pub(crate) fn examine(settings: &config::AcmeConfig) -> Vec<Finding> {
     let ordered = Ordered::new(settings.clone());
     let attempts = ordered.attempts();
     let now = task::now();
     let life = ordered.served().map(|served| served.life);
-    let seen = doctor::acme::Seen {
+    let seen = doctor::acme::CertificateFacts {
         domains: &settings.domains,
         directory: &settings.directory,
         storage: &settings.storage,

@@ -16,14 +16,15 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::admin::CertificateState;
 use crate::config;
-use crate::proxy::certificate::{names, Holding};
+
+use crate::proxy::certificate::{names, CertificateMatch};
 
 use super::schedule::Life;
-use super::storage::{mark, Attempts, Mark, Storage};
+use super::storage::{mark, Attempts, FileStamp, Storage};
 
 /// A certificate that is ordered.
 pub(crate) struct Ordered {
-    pub(super) settings: config::Acme,
+    pub(super) settings: config::AcmeConfig,
     pub(super) storage: Storage,
     served: ArcSwapOption<Served>,
     seen: Mutex<FileState>,
@@ -37,8 +38,8 @@ pub(crate) struct Ordered {
 /// What is known of the files.
 #[derive(Default)]
 struct FileState {
-    certificate: Mark,
-    attempts_file: Mark,
+    certificate: FileStamp,
+    attempts_file: FileStamp,
     attempts: Attempts,
 }
 
@@ -55,14 +56,14 @@ pub(super) struct Served {
 
 /// Why a certificate and its key are of no use.
 #[derive(Debug, Error)]
-pub(super) enum Unusable {
+pub(super) enum UnusableCertificate {
     #[error("{0}")]
     Unreadable(io::Error),
     #[error("{0}")]
     Wrong(String),
 }
 
-impl Unusable {
+impl UnusableCertificate {
     pub(super) fn wrong(why: impl fmt::Display) -> Self {
         Self::Wrong(why.to_string())
     }
@@ -70,7 +71,7 @@ impl Unusable {
 
 impl Ordered {
     /// With the certificate that its folder holds, if it is there.
-    pub(super) fn new(settings: config::Acme) -> Self {
+    pub(super) fn new(settings: config::AcmeConfig) -> Self {
         let ordered = Self {
             storage: Storage::of(&settings),
             settings,
@@ -85,14 +86,16 @@ impl Ordered {
     }
 
     /// What there is for a name, which is lower case.
-    pub(crate) fn holding(&self, name: &str) -> Holding {
+    pub(crate) fn holding(&self, name: &str) -> CertificateMatch {
         let served = self.served.load();
         match served.as_ref() {
             Some(served) if served.names.iter().any(|known| known == name) => {
-                Holding::Key(Arc::clone(&served.key))
+                CertificateMatch::Key(Arc::clone(&served.key))
             }
-            _ if self.settings.domains.iter().any(|known| known == name) => Holding::Awaited,
-            _ => Holding::Foreign,
+            _ if self.settings.domains.iter().any(|known| known == name) => {
+                CertificateMatch::Awaited
+            }
+            _ => CertificateMatch::Foreign,
         }
     }
 
@@ -121,7 +124,7 @@ impl Ordered {
         let found = mark(&file);
         let mut seen = self.seen();
         if found.is_some() && found != seen.certificate {
-            let read = std::fs::read(&file).map_err(Unusable::Unreadable);
+            let read = std::fs::read(&file).map_err(UnusableCertificate::Unreadable);
             match read.and_then(|pem| Served::of(&pem)) {
                 Ok(served) => self.served.store(Some(Arc::new(served))),
                 Err(error) => {
@@ -206,7 +209,7 @@ impl fmt::Debug for Ordered {
 }
 
 impl Served {
-    pub(super) fn of(pem: &[u8]) -> Result<Self, Unusable> {
+    pub(super) fn of(pem: &[u8]) -> Result<Self, UnusableCertificate> {
         let key = Arc::new(pair(pem)?);
         let lives: Vec<Life> = key
             .cert
@@ -226,7 +229,7 @@ impl Served {
         let life = begins.zip(ends).map(|(begins, ends)| Life { begins, ends });
         Ok(Self {
             names: names(&key),
-            life: life.ok_or_else(|| Unusable::wrong("no certificate"))?,
+            life: life.ok_or_else(|| UnusableCertificate::wrong("no certificate"))?,
             identifier: identifier(&key),
             key,
         })
@@ -247,27 +250,31 @@ fn identifier(key: &CertifiedKey) -> Option<CertificateIdentifier<'static>> {
 }
 
 /// A key and its chain from PEM, proven to be a pair.
-fn pair(pem: &[u8]) -> Result<CertifiedKey, Unusable> {
+fn pair(pem: &[u8]) -> Result<CertifiedKey, UnusableCertificate> {
     let key = certified(pem)?;
-    key.keys_match().map_err(Unusable::wrong)?;
+    key.keys_match().map_err(UnusableCertificate::wrong)?;
     Ok(key)
 }
 
 /// A key and its chain from PEM.
-pub(super) fn certified(pem: &[u8]) -> Result<CertifiedKey, Unusable> {
+pub(super) fn certified(pem: &[u8]) -> Result<CertifiedKey, UnusableCertificate> {
     let (mut chain, mut key) = (Vec::new(), None);
     for block in Pem::iter_from_buffer(pem) {
-        let block = block.map_err(Unusable::wrong)?;
+        let block = block.map_err(UnusableCertificate::wrong)?;
         match block.label.as_str() {
             "CERTIFICATE" => chain.push(block.contents.into()),
             label if label.ends_with("PRIVATE KEY") => key = Some(block.contents),
             _ => {}
         }
     }
-    let key = key.ok_or_else(|| Unusable::wrong("no private key"))?;
-    let key = PrivateKeyDer::try_from(key).map_err(Unusable::wrong)?;
+    let key = key.ok_or_else(|| UnusableCertificate::wrong("no private key"))?;
+    let key = PrivateKeyDer::try_from(key).map_err(UnusableCertificate::wrong)?;
     let provider = CryptoProvider::get_default();
-    let provider = provider.ok_or_else(|| Unusable::wrong("no cryptography is there"))?;
+    let provider =
+        provider.ok_or_else(|| UnusableCertificate::wrong("no cryptography is there"))?;
     let key = provider.key_provider.load_private_key(key);
-    Ok(CertifiedKey::new(chain, key.map_err(Unusable::wrong)?))
+    Ok(CertifiedKey::new(
+        chain,
+        key.map_err(UnusableCertificate::wrong)?,
+    ))
 }

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use pingora::tls::sign::CertifiedKey;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 
-use super::ordered::{certified, Unusable};
+use super::ordered::{certified, UnusableCertificate};
 use super::storage::Storage;
 
 /// What is shown at the moment.
@@ -101,11 +101,11 @@ impl Proofs {
         storage: &Storage,
         name: &str,
         digest: &[u8],
-    ) -> Result<Proof, Unusable> {
-        let pem = challenge_certificate(name, digest).map_err(Unusable::wrong)?;
+    ) -> Result<Proof, UnusableCertificate> {
+        let pem = challenge_certificate(name, digest).map_err(UnusableCertificate::wrong)?;
         let key = Arc::new(certified(pem.as_bytes())?);
         let shown = storage.show(&tls_file(name), pem.as_bytes());
-        shown.map_err(Unusable::Unreadable)?;
+        shown.map_err(UnusableCertificate::Unreadable)?;
         locked(&self.by_name).insert(name.to_owned(), key);
         Ok(self.shown(storage, What::Name(name.to_owned())))
     }
@@ -165,8 +165,8 @@ mod tests {
     use super::*;
     use crate::config;
 
-    fn settings(storage: &std::path::Path) -> config::Acme {
-        config::Acme {
+    fn settings(storage: &std::path::Path) -> config::AcmeConfig {
+        config::AcmeConfig {
             domains: vec!["shop.example".to_owned()],
             email: None,
             directory: "https://ca.example/directory".to_owned(),

@@ -36,7 +36,7 @@ pub(super) struct Life {
 
 /// What kind of failure it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum FailureKind {
     /// The directory did not answer, or the folder cannot be written: the authority has refused nothing.
     Unreachable,
     /// The authority refused, or could not be shown that a name is ours.
@@ -77,14 +77,18 @@ impl Attempts {
             self.since = now;
         }
         (self.begun, self.last) = (now, now);
-        let pause = pause(Failure::Refused, self.failures.saturating_add(1), random);
+        let pause = pause(
+            FailureKind::Refused,
+            self.failures.saturating_add(1),
+            random,
+        );
         self.next = now.saturating_add(pause.as_secs());
     }
 
     /// Notes that the one that was begun has failed.
     pub(super) fn fail(
         &mut self,
-        failure: Failure,
+        failure: FailureKind,
         error: String,
         wait_until: Option<u64>,
         now: u64,
@@ -123,10 +127,10 @@ impl Attempts {
 
 /// The pause after so many failures: twice as long each time, and up to a quarter more, so that
 /// machines that failed together do not come back together.
-fn pause(failure: Failure, failures: u32, random: u128) -> Duration {
+fn pause(failure: FailureKind, failures: u32, random: u128) -> Duration {
     let first = match failure {
-        Failure::Unreachable => UNREACHABLE,
-        Failure::Refused | Failure::AccountGone => REFUSED,
+        FailureKind::Unreachable => UNREACHABLE,
+        FailureKind::Refused | FailureKind::AccountGone => REFUSED,
     };
     let doubled = failures.saturating_sub(1).min(16);
     let pause = first.saturating_mul(1 << doubled).min(LONGEST);
@@ -175,7 +179,7 @@ mod tests {
             for _ in 0..40 {
                 made.push(at);
                 attempts.begin("s", at, random);
-                attempts.fail(Failure::Refused, "no".to_owned(), None, at, random);
+                attempts.fail(FailureKind::Refused, "no".to_owned(), None, at, random);
                 let next = attempts.next_at();
                 assert!(next - at >= REFUSED.as_secs());
                 assert!(next - at <= LONGEST.as_secs() * 5 / 4);
@@ -192,13 +196,19 @@ mod tests {
         let mut attempts = Attempts::default();
         assert_eq!((attempts.next_at(), attempts.next_when_asked()), (0, 0));
         attempts.begin("old", 100, 0);
-        attempts.fail(Failure::Refused, "no".to_owned(), None, 101, 0);
+        attempts.fail(FailureKind::Refused, "no".to_owned(), None, 101, 0);
         assert_eq!(attempts.next_at(), 401);
         assert_eq!(attempts.next_when_asked(), 105);
-        attempts.fail(Failure::Refused, "429".to_owned(), Some(9_000), 101, 0);
+        attempts.fail(FailureKind::Refused, "429".to_owned(), Some(9_000), 101, 0);
         assert_eq!(attempts.next_at(), 9_000);
         assert_eq!(attempts.next_when_asked(), 9_000);
-        attempts.fail(Failure::Refused, "429".to_owned(), Some(u64::MAX), 101, 0);
+        attempts.fail(
+            FailureKind::Refused,
+            "429".to_owned(),
+            Some(u64::MAX),
+            101,
+            0,
+        );
         assert_eq!(attempts.next_at(), 101 + MOST_PATIENCE);
         let waiting = Attempts {
             last: 100,
@@ -234,7 +244,7 @@ mod tests {
             assert_eq!(attempts.next_at(), now + pause);
             assert_eq!(attempts.error.is_some(), failures > 0);
         }
-        attempts.fail(Failure::Refused, "no".to_owned(), None, 1501, 0);
+        attempts.fail(FailureKind::Refused, "no".to_owned(), None, 1501, 0);
         assert_eq!((attempts.failures, attempts.begun), (3, 0));
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct Storage {
 }
 
 /// Which file it is, and when it was changed last.
-pub(super) type Mark = Option<(u64, i64, i64, u64)>;
+pub(super) type FileStamp = Option<(u64, i64, i64, u64)>;
 
 /// An account as it is kept.
 #[derive(Serialize, Deserialize)]
@@ -75,7 +75,7 @@ pub(super) struct Lock {
 }
 
 impl Storage {
-    pub(super) fn of(acme: &config::Acme) -> Self {
+    pub(super) fn of(acme: &config::AcmeConfig) -> Self {
         let directory = acme.directory.as_str();
         let place = directory.strip_prefix("https://").unwrap_or(directory);
         let place = utf8_percent_encode(place, KEPT).to_string();
@@ -209,7 +209,7 @@ impl Storage {
 }
 
 /// Which file a name leads to at the moment.
-pub(super) fn mark(path: &Path) -> Mark {
+pub(super) fn mark(path: &Path) -> FileStamp {
     let about = fs::metadata(path).ok()?;
     Some((about.ino(), about.mtime(), about.mtime_nsec(), about.size()))
 }

@@ -9,11 +9,11 @@ use tokio::time::{sleep, timeout, Instant};
 
 use crate::proxy::random_bits;
 
-use super::client::Wire;
-use super::order::{OrderContext, Refusal};
+use super::client::AcmeHttpClient;
+use super::order::{OrderContext, OrderRefusal};
 use super::ordered::{Ordered, Served};
 use super::proofs::Proofs;
-use super::schedule::{Failure, Wish};
+use super::schedule::{FailureKind, Wish};
 use super::storage::Attempts;
 
 /// How often it is looked whether there is something to do.
@@ -112,7 +112,7 @@ impl Task {
     }
 
     /// What an order is made with.
-    fn order_context<'a>(&'a self, wire: &'a Wire) -> OrderContext<'a> {
+    fn order_context<'a>(&'a self, wire: &'a AcmeHttpClient) -> OrderContext<'a> {
         OrderContext {
             settings: &self.ordered.settings,
             storage: &self.ordered.storage,
@@ -143,7 +143,7 @@ impl Task {
             return self.failed(attempts, self.unkept(&error), None);
         }
         self.ordered.storage.clear();
-        let wire = Wire::new(&self.ordered.settings);
+        let wire = AcmeHttpClient::new(&self.ordered.settings);
         let desk = self.order_context(&wire);
         log::info!(
             "{name}: a certificate for {} is ordered from {}",
@@ -157,7 +157,10 @@ impl Task {
         let order = desk.order(attempts.failures, replaced);
         let outcome = match timeout(PATIENCE, order).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Refusal::new(Failure::Refused, "the order took too long")),
+            Err(_) => Err(OrderRefusal::new(
+                FailureKind::Refused,
+                "the order took too long",
+            )),
         };
         let outcome = outcome.and_then(|pem| self.take(&pem).map(|served| (served, pem)));
         match outcome {
@@ -167,10 +170,10 @@ impl Task {
     }
 
     /// Serves what has come, if it is what was ordered.
-    fn take(&self, pem: &str) -> Result<Arc<Served>, Refusal> {
+    fn take(&self, pem: &str) -> Result<Arc<Served>, OrderRefusal> {
         let useless = |why: String| {
             let why = format!("what the authority issued cannot be used: {why}");
-            Refusal::new(Failure::Refused, why)
+            OrderRefusal::new(FailureKind::Refused, why)
         };
         let found = Served::of(pem.as_bytes()).map_err(|error| useless(error.to_string()))?;
         let domains = &self.ordered.settings.domains;
@@ -211,7 +214,7 @@ impl Task {
         }
     }
 
-    fn failed(&self, mut attempts: Attempts, refusal: Refusal, wait_until: Option<u64>) {
+    fn failed(&self, mut attempts: Attempts, refusal: OrderRefusal, wait_until: Option<u64>) {
         let name = self.ordered.settings.name();
         self.ordered.failed.fetch_add(1, Ordering::Relaxed);
         let (reason, now) = (refusal.reason, now());
@@ -248,10 +251,10 @@ impl Task {
         self.failed(attempts, self.unkept(error), None);
     }
 
-    fn unkept(&self, error: &std::io::Error) -> Refusal {
+    fn unkept(&self, error: &std::io::Error) -> OrderRefusal {
         let storage = self.ordered.settings.storage.display();
         let why = format!("nothing can be written to {storage}: {error}");
-        Refusal::new(Failure::Unreachable, why)
+        OrderRefusal::new(FailureKind::Unreachable, why)
     }
 
     /// Writes what could not be written before.
@@ -286,7 +289,7 @@ impl Task {
         };
         // Before the question: whatever becomes of it, it is not asked again at once.
         self.suggested.ask_again = Some(Instant::now() + SUGGESTED_EVERY);
-        let wire = Wire::new(&self.ordered.settings);
+        let wire = AcmeHttpClient::new(&self.ordered.settings);
         let desk = self.order_context(&wire);
         let name = self.ordered.settings.name();
         match timeout(PATIENCE, desk.suggestion(identifier)).await {

@@ -14,8 +14,8 @@ use crate::segment::{Answer, Cors, Refusal, Reply, WriteKey, WriteKeys};
 use crate::site::{merge_account, PageProtocol, PageSessions, RequestHost, Settings, SiteFile};
 
 use crate::proxy::client::X_FORWARDED_HOST;
-use crate::proxy::first_party::library::Script;
-use crate::proxy::intake::account::Account;
+use crate::proxy::first_party::library::ServedLibrary;
+use crate::proxy::intake::account::SegmentAccount;
 use crate::proxy::intake::visitor::{Agreement, Caller, Trust};
 use crate::proxy::reply;
 use crate::proxy::BuildError;
@@ -23,12 +23,12 @@ use crate::proxy::BuildError;
 /// What a Segment route serves besides calls.
 pub(crate) struct Files {
     settings: SegmentFiles,
-    script: Option<Arc<Script>>,
-    pub(crate) account: Option<Arc<Account>>,
+    script: Option<Arc<ServedLibrary>>,
+    pub(crate) account: Option<Arc<SegmentAccount>>,
 }
 
 /// How the browser reached us.
-pub(crate) struct Home {
+pub(crate) struct BrowserOrigin {
     host: RequestHost,
     protocol: PageProtocol,
     kept_by: KeptBy,
@@ -53,7 +53,7 @@ impl Files {
     /// When its folder or archive cannot be read or holds an unknown version.
     pub(crate) fn new(
         settings: &SegmentFiles,
-        account: Option<Arc<Account>>,
+        account: Option<Arc<SegmentAccount>>,
         sessions: PageSessions,
         connect: Duration,
         known: Option<&Self>,
@@ -62,12 +62,14 @@ impl Files {
         let script = match &settings.library {
             None => None,
             Some(library) => {
-                let marks = Script::marks(library);
+                let marks = ServedLibrary::marks(library);
                 let layout = &settings.layout;
                 let same = known.filter(|known| known.is_of(library, layout, sessions, &marks));
                 Some(match same {
                     Some(script) => Arc::clone(script),
-                    None => Arc::new(Script::new(library, layout, sessions, connect, marks)?),
+                    None => Arc::new(ServedLibrary::new(
+                        library, layout, sessions, connect, marks,
+                    )?),
                 })
             }
         };
@@ -103,7 +105,7 @@ impl Files {
         &self,
         head: &Parts,
         keys: &WriteKeys<T>,
-        home: Option<Home>,
+        home: Option<BrowserOrigin>,
         file: SiteFile<'_>,
     ) -> Answer {
         let cors = Cors::from_origin(head.headers.get(header::ORIGIN));
@@ -146,8 +148,8 @@ impl Files {
         }
     }
 
-    async fn settings(&self, write_key: &str, home: &Home) -> Bytes {
-        let Home { host, protocol, .. } = home;
+    async fn settings(&self, write_key: &str, home: &BrowserOrigin) -> Bytes {
+        let BrowserOrigin { host, protocol, .. } = home;
         let SegmentFiles {
             layout, settings, ..
         } = &self.settings;
@@ -169,7 +171,11 @@ impl Files {
 }
 
 /// Host and scheme as the browser has them: what a trusted proxy says, else our own sight.
-pub(crate) fn home(headers: &HeaderMap, asked: Option<&str>, caller: &Caller) -> Option<Home> {
+pub(crate) fn home(
+    headers: &HeaderMap,
+    asked: Option<&str>,
+    caller: &Caller,
+) -> Option<BrowserOrigin> {
     // The last value is the nearest proxy's own.
     let told = match caller.trust {
         Trust::Trusted => joined(headers, &X_FORWARDED_HOST),
@@ -182,7 +188,7 @@ pub(crate) fn home(headers: &HeaderMap, asked: Option<&str>, caller: &Caller) ->
         _ if caller.word == Agreement::Several => KeptBy::Browser,
         _ => KeptBy::Anybody,
     };
-    Some(Home {
+    Some(BrowserOrigin {
         host: told.or(asked)?,
         protocol: match caller.transport {
             Transport::Tls => PageProtocol::Https,

@@ -11,11 +11,11 @@ use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
 use crate::config::{
-    Action, Config, KeptArchive, LibraryFiles, LibrarySource, Marks, PreviousLibrary,
+    Action, Config, FileMarks, KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary,
 };
 use crate::site::{Layout, Library, LibraryError, PageSessions, Sha256, LARGEST_ARCHIVE};
 
-use crate::proxy::outbound::fetch::Source;
+use crate::proxy::outbound::fetch::FetchHost;
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::{random_bits, BuildError};
@@ -116,7 +116,7 @@ async fn fetch(library: &LibraryFiles, connect: Duration) -> Result<(), FetchErr
     };
     // Connections of its own: this may be the only request ever, on a runtime that ends with it.
     let connections = Pools::default().of(host, None)?;
-    let source = Source::new(host, connections, timeouts);
+    let source = FetchHost::new(host, connections, timeouts);
     let (headers, none) = (HeaderMap::new(), Bytes::new());
     let fetched = source.fetch("GET", "", &headers, none, LARGEST_ARCHIVE);
     let Ok(fetched) = fetched.await else {
@@ -213,19 +213,19 @@ fn load(
 }
 
 /// The library of one route.
-pub(crate) struct Script {
+pub(crate) struct ServedLibrary {
     files: LibraryFiles,
     layout: Layout,
     sessions: PageSessions,
     connect: Duration,
     loaded: ArcSwapOption<Library>,
     /// What the files were when they were read.
-    marks: Marks,
+    marks: FileMarks,
     /// When the last fetch began.
     begun: Mutex<Option<Instant>>,
 }
 
-impl Script {
+impl ServedLibrary {
     /// Loads it, unless it has to be fetched first.
     ///
     /// # Errors
@@ -236,7 +236,7 @@ impl Script {
         layout: &Layout,
         sessions: PageSessions,
         connect: Duration,
-        marks: Marks,
+        marks: FileMarks,
     ) -> Result<Self, BuildError> {
         let loaded = load(files, layout, sessions)?;
         Ok(Self {
@@ -251,8 +251,8 @@ impl Script {
     }
 
     /// What its files are now.
-    pub(crate) fn marks(files: &LibraryFiles) -> Marks {
-        Marks::of(files.paths())
+    pub(crate) fn marks(files: &LibraryFiles) -> FileMarks {
+        FileMarks::of(files.paths())
     }
 
     /// Whether it was made of these files as they are now.
@@ -261,7 +261,7 @@ impl Script {
         files: &LibraryFiles,
         layout: &Layout,
         sessions: PageSessions,
-        marks: &Marks,
+        marks: &FileMarks,
     ) -> bool {
         self.files == *files
             && self.layout == *layout

@@ -16,13 +16,13 @@ use crate::admin::Forwarded as ForwardCounts;
 use crate::config::Forward;
 use crate::segment::{Answer, KeyFrom, Recognised, WriteKey};
 use crate::site::forward::{
-    headers_for, path_for, settings_copy, settings_path, Admission, Bounds, Load, Next, Outcome,
-    SettingsCopy,
+    headers_for, path_for, settings_copy, settings_path, AfterAttempt, AttemptOutcome,
+    QueueAdmission, QueueBounds, QueueLoad, SettingsCopy,
 };
 use crate::site::{keeps_response_header, DeviceMode};
 
 use crate::proxy::limits::log_limit::LogLimit;
-use crate::proxy::outbound::fetch::Source;
+use crate::proxy::outbound::fetch::FetchHost;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::outbound::Connections;
 use crate::proxy::random_bits;
@@ -51,12 +51,12 @@ pub(crate) enum CopyOutcome {
 
 /// What became of the requests of all accounts, those of earlier configurations among them.
 #[derive(Debug, Default)]
-pub(crate) struct Accounts {
+pub(crate) struct SegmentAccounts {
     counts: [AtomicU64; 5],
     under_way: AtomicUsize,
 }
 
-impl Accounts {
+impl SegmentAccounts {
     pub(crate) fn counts(&self) -> ForwardCounts {
         let count = |fate: CopyOutcome| {
             let counter = self.counts.get(fate as usize);
@@ -78,15 +78,15 @@ impl Accounts {
 }
 
 /// One account.
-pub(crate) struct Account {
+pub(crate) struct SegmentAccount {
     forward: Forward,
-    api: Source,
-    cdn: Source,
-    bounds: Bounds,
-    load: Mutex<Load>,
+    api: FetchHost,
+    cdn: FetchHost,
+    bounds: QueueBounds,
+    load: Mutex<QueueLoad>,
     places: Semaphore,
     connect: Duration,
-    accounts: Arc<Accounts>,
+    accounts: Arc<SegmentAccounts>,
     log_limit: Arc<LogLimit>,
     copies: Mutex<HashMap<String, Copied>>,
 }
@@ -105,19 +105,19 @@ pub(crate) struct Original {
     headers: HeaderMap,
     body: Bytes,
     arrived: Instant,
-    _place: Place,
+    _place: QueuePermit,
 }
 
 /// A place in the queue, for one request and so many bytes; given back when it is dropped.
-struct Place {
-    account: Arc<Account>,
+struct QueuePermit {
+    account: Arc<SegmentAccount>,
     bytes: usize,
 }
 
-impl Place {
-    fn take(account: &Arc<Account>) -> Option<Self> {
+impl QueuePermit {
+    fn take(account: &Arc<SegmentAccount>) -> Option<Self> {
         let mut load = lock(&account.load);
-        if account.bounds.admit(*load, 0) == Admission::Full {
+        if account.bounds.admit(*load, 0) == QueueAdmission::Full {
             return None;
         }
         load.requests += 1;
@@ -128,14 +128,14 @@ impl Place {
         })
     }
 
-    fn grow(&mut self, bytes: usize) -> Admission {
+    fn grow(&mut self, bytes: usize) -> QueueAdmission {
         let mut load = lock(&self.account.load);
-        let held = Load {
+        let held = QueueLoad {
             requests: 0,
             ..*load
         };
         let admission = self.account.bounds.admit(held, bytes);
-        if admission == Admission::Queued {
+        if admission == QueueAdmission::Queued {
             load.bytes += bytes;
             self.bytes += bytes;
         }
@@ -143,7 +143,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePermit {
     fn drop(&mut self) {
         let mut load = lock(&self.account.load);
         load.requests = load.requests.saturating_sub(1);
@@ -155,18 +155,18 @@ impl Drop for Place {
 
 /// The body of a request that may go on, collected beside its rewriting. What does not fit into
 /// the queue is let go at once, so that slow uploads cannot hold more than it may.
-pub(crate) struct Copy {
-    place: Option<Place>,
+pub(crate) struct RequestCopy {
+    place: Option<QueuePermit>,
     pieces: Vec<Bytes>,
     /// Where the request has its key; one that has none gets the account's.
     key: KeyFrom,
 }
 
-impl Copy {
+impl RequestCopy {
     /// For a request that may go on to this account.
-    pub(crate) fn new(account: &Arc<Account>) -> Self {
+    pub(crate) fn new(account: &Arc<SegmentAccount>) -> Self {
         Self {
-            place: Place::take(account),
+            place: QueuePermit::take(account),
             pieces: Vec::new(),
             key: KeyFrom::Nowhere,
         }
@@ -178,8 +178,8 @@ impl Copy {
             return;
         };
         match place.grow(piece.len()) {
-            Admission::Queued => self.pieces.push(piece.clone()),
-            Admission::Full => {
+            QueueAdmission::Queued => self.pieces.push(piece.clone()),
+            QueueAdmission::Full => {
                 self.place = None;
                 self.pieces = Vec::new();
             }
@@ -209,12 +209,12 @@ impl Original {
     /// The request that goes on for this call. `client` is the visitor's address as it may be
     /// shown. `None`, and counted, where the queue had no room.
     pub(crate) fn new(
-        account: &Account,
+        account: &SegmentAccount,
         call: Recognised,
         query: Option<&str>,
         headers: &HeaderMap,
         client: Option<IpAddr>,
-        copy: Copy,
+        copy: RequestCopy,
     ) -> Option<Self> {
         let mut path = path_for(call)?;
         let Some(place) = copy.place else {
@@ -245,13 +245,13 @@ impl Original {
     }
 }
 
-impl Account {
+impl SegmentAccount {
     /// With the connections to its two hosts.
     pub(crate) fn new(
         forward: &Forward,
         [api, cdn]: [Arc<Connections>; 2],
         connect: Duration,
-        accounts: Arc<Accounts>,
+        accounts: Arc<SegmentAccounts>,
         log_limit: Arc<LogLimit>,
     ) -> Self {
         let timeouts = Timeouts {
@@ -260,9 +260,9 @@ impl Account {
         };
         Self {
             forward: forward.clone(),
-            api: Source::new(&forward.api, api, timeouts),
-            cdn: Source::new(&forward.cdn, cdn, timeouts),
-            bounds: Bounds::default(),
+            api: FetchHost::new(&forward.api, api, timeouts),
+            cdn: FetchHost::new(&forward.cdn, cdn, timeouts),
+            bounds: QueueBounds::default(),
             load: Mutex::default(),
             places: Semaphore::new(AT_ONCE),
             connect,
@@ -318,17 +318,17 @@ impl Account {
                 .bounds
                 .next(attempt, age, outcome, random_bits() as u32)
             {
-                Next::Delivered => return self.count(CopyOutcome::Delivered),
-                Next::Refused => return self.count(CopyOutcome::Refused),
-                Next::Expired => return self.count(CopyOutcome::Expired),
-                Next::Again(wait) => tokio::time::sleep(wait).await,
+                AfterAttempt::Delivered => return self.count(CopyOutcome::Delivered),
+                AfterAttempt::Refused => return self.count(CopyOutcome::Refused),
+                AfterAttempt::Expired => return self.count(CopyOutcome::Expired),
+                AfterAttempt::Again(wait) => tokio::time::sleep(wait).await,
             }
         }
     }
 
-    async fn attempt(&self, original: &Original) -> Outcome {
+    async fn attempt(&self, original: &Original) -> AttemptOutcome {
         let Ok(_place) = self.places.acquire().await else {
-            return Outcome::Failed;
+            return AttemptOutcome::Failed;
         };
         let Original {
             method,
@@ -339,14 +339,14 @@ impl Account {
         } = original;
         let fetch = self.api.fetch(method, path, headers, body.clone(), LARGEST);
         match fetch.await {
-            Ok(fetched) => Outcome::Answered {
+            Ok(fetched) => AttemptOutcome::Answered {
                 status: fetched.status(),
                 retry_after: fetched
                     .headers()
                     .get(header::RETRY_AFTER)
                     .and_then(|value| value.to_str().ok()?.trim().parse().ok()),
             },
-            Err(_) => Outcome::Failed,
+            Err(_) => AttemptOutcome::Failed,
         }
     }
 
@@ -438,7 +438,7 @@ impl Account {
     }
 }
 
-impl std::fmt::Debug for Account {
+impl std::fmt::Debug for SegmentAccount {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Account")

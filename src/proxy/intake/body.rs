@@ -8,9 +8,9 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 use tokio::time::{timeout_at, Instant};
 
-use crate::config::Limits;
+use crate::config::RequestLimits;
 
-use crate::proxy::limits::body_rate::Tempo;
+use crate::proxy::limits::body_rate::BodyRateMeter;
 
 /// The longest silence in the middle of a body.
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
@@ -43,7 +43,7 @@ pub(crate) enum Interrupted {
 pub(crate) struct Incoming {
     expects: Expects,
     deadline: Instant,
-    tempo: Tempo,
+    tempo: BodyRateMeter,
     keepalive: Option<u64>,
     /// Bytes so far.
     received: u64,
@@ -62,7 +62,7 @@ impl Incoming {
     ///
     /// `idle` is how long its connection may wait for the next request, in seconds; `limits` say how
     /// slowly it may come.
-    pub(crate) fn begin(session: &mut Session, idle: u64, limits: &Limits) -> Self {
+    pub(crate) fn begin(session: &mut Session, idle: u64, limits: &RequestLimits) -> Self {
         session.set_read_timeout(Some(SILENCE));
         end_when_idle(session, idle);
         let header = session.req_header();
@@ -78,7 +78,7 @@ impl Incoming {
                 Expects::Nothing
             },
             deadline: Instant::now() + WHOLE,
-            tempo: Tempo::new(limits.body_rate),
+            tempo: BodyRateMeter::new(limits.body_rate),
             keepalive: session.get_keepalive(),
             received: 0,
         }

@@ -13,7 +13,7 @@ use pingora::proxy::Session;
 
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::segment::Answer;
-use crate::site::head::{split_target, Head};
+use crate::site::head::{split_target, RequestHead};
 
 use crate::proxy::intake::body::{Incoming, Interrupted};
 use crate::proxy::reply;
@@ -21,14 +21,14 @@ use crate::proxy::serving::Serving;
 
 /// What the connection itself says of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wire {
+pub(crate) struct ConnectionFacts {
     /// The address of the other end, if it has one: over a Unix socket there is none.
     pub(crate) peer: Option<IpAddr>,
     /// How the request came in here.
     pub(crate) transport: Transport,
 }
 
-impl Wire {
+impl ConnectionFacts {
     /// That of a request which the framework has read.
     pub(crate) fn of(session: &Session) -> Self {
         let ours = session.digest();
@@ -60,7 +60,7 @@ pub(crate) trait Exchange: Send {
     fn authority(&self) -> Option<&str>;
 
     /// The connection's own word on the client.
-    fn wire(&self) -> Wire;
+    fn wire(&self) -> ConnectionFacts;
 
     /// The next bytes of the body; nothing at its end.
     ///
@@ -83,7 +83,7 @@ pub(crate) trait Exchange: Send {
     fn is_leaving(&self) -> bool;
 
     /// Writes the answer, with the exact length of its body.
-    fn answer(&mut self, answer: Answer) -> impl Future<Output = Result<(), Gone>> + Send;
+    fn answer(&mut self, answer: Answer) -> impl Future<Output = Result<(), ClientGone>> + Send;
 
     /// The status of the answer, once it was written.
     fn status(&self) -> Option<StatusCode>;
@@ -91,7 +91,7 @@ pub(crate) trait Exchange: Send {
 
 /// The client was not there any more for its answer.
 #[derive(Debug)]
-pub(crate) struct Gone(pub(crate) String);
+pub(crate) struct ClientGone(pub(crate) String);
 
 /// A request that the framework has read.
 pub(crate) struct Framed<'s> {
@@ -117,8 +117,8 @@ impl Exchange for Framed<'_> {
         authority(self.session.req_header())
     }
 
-    fn wire(&self) -> Wire {
-        Wire::of(self.session)
+    fn wire(&self) -> ConnectionFacts {
+        ConnectionFacts::of(self.session)
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Interrupted> {
@@ -141,9 +141,9 @@ impl Exchange for Framed<'_> {
         self.session.is_process_shutting_down()
     }
 
-    async fn answer(&mut self, answer: Answer) -> Result<(), Gone> {
+    async fn answer(&mut self, answer: Answer) -> Result<(), ClientGone> {
         let written = reply::write(self.session, answer).await;
-        written.map_err(|error| Gone(error.to_string()))
+        written.map_err(|error| ClientGone(error.to_string()))
     }
 
     fn status(&self) -> Option<StatusCode> {
@@ -154,9 +154,9 @@ impl Exchange for Framed<'_> {
 }
 
 /// The head of a request, as the checks see it.
-pub(crate) fn head(session: &Session) -> Head<'_> {
+pub(crate) fn head(session: &Session) -> RequestHead<'_> {
     let head = session.req_header();
-    Head {
+    RequestHead {
         method: &head.method,
         target: head.raw_path(),
         authority: head.uri.authority().map(|authority| authority.as_str()),

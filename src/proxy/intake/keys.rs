@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::config::Limits;
+use crate::config::RequestLimits;
 use crate::rewrite::{Rewrite, WrittenKey};
 use crate::segment::{KeyFrom, WriteKey, WriteKeys};
 
 use crate::proxy::intake::refusals::RoutedRequest;
-use crate::proxy::intake::stop::UploadError;
+use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::routes::Outlet;
 
 /// The keys of a request in the order in which they count (segment-tracking 1.3). The body's own
 /// stands between the two.
-pub(crate) struct Keys<'a> {
+pub(crate) struct RequestKeys<'a> {
     pub(crate) route: &'a WriteKeys<Arc<Outlet>>,
     pub(crate) header: Option<WriteKey>,
     pub(crate) query: Option<WriteKey>,
@@ -39,7 +39,7 @@ pub(crate) struct Chosen<'a> {
     pub(crate) limited: Option<WriteKey>,
 }
 
-impl<'a> Keys<'a> {
+impl<'a> RequestKeys<'a> {
     /// The project of the first key that the route knows; none as long as that key may yet come.
     ///
     /// A key that it does not know does not end the search: browsers add the credentials of a
@@ -50,7 +50,7 @@ impl<'a> Keys<'a> {
     /// When the route has no project for the keys, or the body cannot be read.
     pub(crate) fn choose(
         &self,
-        limits: &Limits,
+        limits: &RequestLimits,
         rewrite: &mut Rewrite,
     ) -> Result<Option<Chosen<'a>>, UploadError> {
         let route = self.route;

@@ -7,9 +7,11 @@ pub(crate) mod exchange;
 pub(crate) mod group;
 pub(crate) mod intercept;
 pub(crate) mod keys;
+pub(crate) mod long_work;
 pub(crate) mod refusals;
-pub(crate) mod seat;
-pub(crate) mod stop;
+
 pub(crate) mod stream;
+pub(crate) mod turn;
 pub(crate) mod upload;
+pub(crate) mod upload_error;
 pub(crate) mod visitor;

@@ -3,12 +3,12 @@
 
 use http::request::Parts;
 
-use crate::admin::live::Outcome;
-use crate::admin::{key_end, Answered, Asked, TurnedAway};
+use crate::admin::live::FinalOutcome;
+use crate::admin::{key_end, Answered, RequestKind, TurnedAway};
 use crate::segment::{Refusal, Reply, WriteKey};
 use crate::site::head::HeadFault;
 
-use crate::proxy::intake::stop::UploadError;
+use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::serving::Serving;
 
 /// One request, from when its route is known.
@@ -16,14 +16,14 @@ use crate::proxy::serving::Serving;
 pub(crate) struct RoutedRequest {
     /// The number of its route, if it has one.
     pub(crate) route: Option<usize>,
-    pub(crate) asked: Asked,
+    pub(crate) asked: RequestKind,
 }
 
 impl RoutedRequest {
     /// A request that no route was found for.
     pub(crate) const NOTHING: Self = Self {
         route: None,
-        asked: Asked::Nothing,
+        asked: RequestKind::Nothing,
     };
 }
 
@@ -113,11 +113,11 @@ impl Serving {
 
 impl UploadError {
     /// Where the messages are whose request stopped like this, for the live view.
-    pub(crate) fn outcome(self) -> Outcome {
+    pub(crate) fn outcome(self) -> FinalOutcome {
         if let Some(code) = self.refusal_code() {
-            return Outcome::DroppedWith(code);
+            return FinalOutcome::DroppedWith(code);
         }
-        Outcome::SentAgain(match self {
+        FinalOutcome::SentAgain(match self {
             Self::Verdict(verdict) => match (verdict.status(), verdict.advice()) {
                 (Some(status), _) => status.to_string(),
                 (None, advice) => {

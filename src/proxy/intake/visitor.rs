@@ -11,7 +11,7 @@ use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::privacy::{Privacy, Signal, Signals};
 
 use crate::proxy::client::{self, X_FORWARDED_FOR, X_FORWARDED_PROTO};
-use crate::proxy::intake::exchange::Wire;
+use crate::proxy::intake::exchange::ConnectionFacts;
 
 /// More cookies than this are not looked into; most servers take no more either. In bytes.
 const COOKIE_BYTES: usize = 16 * 1024;
@@ -65,12 +65,12 @@ pub(crate) enum Trust {
 impl Caller {
     /// The one who sends these headers over a connection like this.
     pub(crate) fn new(
-        wire: Wire,
+        wire: ConnectionFacts,
         headers: &HeaderMap,
         trusted: &[IpNet],
         privacy: &Privacy,
     ) -> Self {
-        let Wire { peer, transport } = wire;
+        let ConnectionFacts { peer, transport } = wire;
         let trust = match peer.is_some_and(|peer| client::is_trusted(peer, trusted)) {
             true => Trust::Trusted,
             false => Trust::Stranger,

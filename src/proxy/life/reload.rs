@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{spawn_blocking, JoinError};
 use tokio::time::timeout;
 
-use crate::config::{Config, ConfigError, Marks, Warning, Watching};
+use crate::config::{Config, ConfigError, FileMarks, Warning, Watching};
 
 use crate::proxy::first_party::library::{fetch_libraries, FetchError};
 use crate::proxy::life::descriptors::allow_descriptors;
@@ -81,7 +81,7 @@ fn mistakes(error: &ConfigError) -> String {
 #[derive(Debug)]
 pub struct ConfigFile {
     path: PathBuf,
-    marks: Marks,
+    marks: FileMarks,
 }
 
 impl ConfigFile {
@@ -117,11 +117,11 @@ impl fmt::Display for Cause {
 }
 
 /// One `hedgerow reload`, which waits for its answer.
-type Question = oneshot::Sender<Result<String, ReloadError>>;
+type ReloadRequest = oneshot::Sender<Result<String, ReloadError>>;
 
 /// Asks the process's own reloader.
 #[derive(Clone)]
-pub(crate) struct ReloadHandle(mpsc::Sender<Question>);
+pub(crate) struct ReloadHandle(mpsc::Sender<ReloadRequest>);
 
 impl ReloadHandle {
     /// What `hedgerow reload` prints: that it has come into force, or why not.
@@ -140,7 +140,7 @@ pub(crate) struct Reloader {
     pub(crate) listener_set: Arc<ListenerSet>,
     pub(crate) upgrade_server: Option<Arc<UpgradeServer>>,
     file: StdMutex<Option<ConfigFile>>,
-    questions: StdMutex<Option<mpsc::Receiver<Question>>>,
+    questions: StdMutex<Option<mpsc::Receiver<ReloadRequest>>>,
 }
 
 impl Reloader {
@@ -280,7 +280,7 @@ fn prepare(
 }
 
 /// Whether a file has changed and is the same for the second time since.
-async fn changed(file: Option<&ConfigFile>, seen: &mut Option<Marks>) -> bool {
+async fn changed(file: Option<&ConfigFile>, seen: &mut Option<FileMarks>) -> bool {
     let Some(file) = file else { return false };
     let known = file.marks.clone();
     let Ok(now) = spawn_blocking(move || known.again()).await else {

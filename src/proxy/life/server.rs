@@ -24,8 +24,10 @@ use crate::proxy::life::reload::{ConfigFile, ReloadHandle, Reloader, Reloading};
 use crate::proxy::life::signals::IgnoredSignals;
 use crate::proxy::life::upgrade::{UpgradeClient, UpgradeServer};
 use crate::proxy::listen::drain::{Drain, Stage};
+use crate::proxy::listen::listener_group::{
+    BoundSocket, ListenerGroup, ListenerOptions, ListenerService,
+};
 use crate::proxy::listen::listener_set::ListenerSet;
-use crate::proxy::listen::listening::{BoundSocket, ListenerGroup, ListenerOptions, Listening};
 use crate::proxy::operator::serve::Plain;
 use crate::proxy::site::Site;
 use crate::proxy::{check_authorities, BuildError, Hedgerow, NO_AUTHORITIES};
@@ -202,10 +204,16 @@ impl Server {
         let system = |source| ServerError::Sockets { source };
         listener_set.adopt(plans).map_err(system)?;
         hedgerow.shared.lasting.acme.adopt(&config);
-        server.add_service(Listening::new("site", Arc::clone(&listener_set.site)));
+        server.add_service(ListenerService::new("site", Arc::clone(&listener_set.site)));
         // A configuration that comes later may have an address for these.
-        server.add_service(Listening::new("admin", Arc::clone(&listener_set.admin)));
-        server.add_service(Listening::new("health", Arc::clone(&listener_set.health)));
+        server.add_service(ListenerService::new(
+            "admin",
+            Arc::clone(&listener_set.admin),
+        ));
+        server.add_service(ListenerService::new(
+            "health",
+            Arc::clone(&listener_set.health),
+        ));
         let upgrade_server = match &config.server.upgrade_socket {
             None => None,
             Some(path) => {
@@ -264,16 +272,16 @@ impl Server {
     ) -> Result<SocketAddr, ServerError> {
         let drain = Arc::clone(&self.drain);
         let idle = self.hedgerow.shared.lasting.idle_seconds;
-        let hall = ListenerGroup::new(Plain::new(handler), drain, idle);
-        let plan = hall.plan(
+        let group = ListenerGroup::new(Plain::new(handler), drain, idle);
+        let plan = group.plan(
             vec![(address, ListenerOptions::plain(address))],
             BoundSocket::open,
         )?;
-        let adopted = hall.adopt(plan);
+        let adopted = group.adopt(plan);
         adopted.map_err(|source| ServerError::Sockets { source })?;
-        let address = hall.addresses().first().copied().unwrap_or(address);
+        let address = group.addresses().first().copied().unwrap_or(address);
         self.server
-            .add_service(Listening::new(name, Arc::new(hall)));
+            .add_service(ListenerService::new(name, Arc::new(group)));
         Ok(address)
     }
 
@@ -286,7 +294,7 @@ impl Server {
 
     /// The same, told to stop by something else than the process's signals.
     pub fn run_until(self, signal: Box<dyn ShutdownSignalWatch + Send + Sync>) {
-        let leaving = Leaving {
+        let leaving = Shutdown {
             signal,
             hedgerow: self.hedgerow,
             drain: self.drain,
@@ -323,7 +331,7 @@ impl BackgroundService for Replaying {
 
 /// Tells the framework to stop when everything has ended. It would wait for its whole grace
 /// period, and close its sockets with connections in them (pingora 2.5).
-struct Leaving {
+struct Shutdown {
     signal: Box<dyn ShutdownSignalWatch + Send + Sync>,
     hedgerow: Hedgerow,
     drain: Arc<Drain>,
@@ -333,7 +341,7 @@ struct Leaving {
 }
 
 #[async_trait]
-impl ShutdownSignalWatch for Leaving {
+impl ShutdownSignalWatch for Shutdown {
     async fn recv(&self) -> ShutdownSignal {
         let stage = tokio::select! {
             stage = self.stopped() => stage,
@@ -352,7 +360,7 @@ impl ShutdownSignalWatch for Leaving {
     }
 }
 
-impl Leaving {
+impl Shutdown {
     /// Returns when the server is told to stop; nothing if at once.
     async fn stopped(&self) -> Option<Stage> {
         match self.signal.recv().await {

@@ -13,11 +13,11 @@ use tokio::sync::Mutex;
 
 /// What has been caught, for the server that runs later.
 #[derive(Debug)]
-pub struct Signals {
+pub struct ProcessSignals {
     told: Mutex<UnboundedReceiver<ShutdownSignal>>,
 }
 
-impl Signals {
+impl ProcessSignals {
     /// Catches `SIGTERM`, `SIGINT` and `SIGQUIT` from now on, and lets the process outlive those that
     /// tools send to every service ([`outlive_signals`]). To be called first, and once.
     ///
@@ -66,7 +66,7 @@ async fn forward(
 }
 
 #[async_trait]
-impl ShutdownSignalWatch for Signals {
+impl ShutdownSignalWatch for ProcessSignals {
     async fn recv(&self) -> ShutdownSignal {
         match self.told.lock().await.recv().await {
             Some(said) => said,

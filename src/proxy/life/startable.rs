@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use crate::config::{Config, Spool};
+use crate::config::{Config, SpoolConfig};
 
 use crate::proxy::acme;
 use crate::proxy::life::server::secure_origin;
@@ -70,7 +70,7 @@ pub fn check_server(mut config: Config) -> Startable {
 
 /// A spool of a newer version keeps the process from starting; one that cannot be written now does
 /// not, and its events get 503.
-fn look(spool: &Spool, found: &mut Startable) {
+fn look(spool: &SpoolConfig, found: &mut Startable) {
     let backend = spool.place.backend();
     match backend.check() {
         Ok(()) => {}

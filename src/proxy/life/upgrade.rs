@@ -39,7 +39,7 @@ const RELOAD: [u8; READY.len()] = *b"reload";
 const ANSWER: u64 = 1 << 20;
 
 /// What another process came for.
-enum Asked {
+enum HandOverRequest {
     Sockets,
     Reload,
 }
@@ -154,8 +154,8 @@ impl UpgradeServer {
                 }
             };
             match timeout(PATIENCE, self.hand_over(came, &before, &reload)).await {
-                Ok(Ok(Asked::Sockets)) => return,
-                Ok(Ok(Asked::Reload)) => continue,
+                Ok(Ok(HandOverRequest::Sockets)) => return,
+                Ok(Ok(HandOverRequest::Reload)) => continue,
                 Ok(Err(error)) => log::error!(
                     "the sockets were not handed over, this process goes on serving: {error}"
                 ),
@@ -170,7 +170,7 @@ impl UpgradeServer {
         mut stream: RoutedRequest,
         before: &impl Fn(),
         reload: &impl Fn() -> R,
-    ) -> io::Result<Asked> {
+    ) -> io::Result<HandOverRequest> {
         check_peer(stream.as_fd())?;
         let sockets: Vec<(SocketAddr, OwnedFd)> = {
             let sockets = lock(&self.sockets);
@@ -196,7 +196,7 @@ impl UpgradeServer {
         stream.read_exact(&mut said).await?;
         if said == RELOAD {
             stream.write_all(reload().await.as_bytes()).await?;
-            return Ok(Asked::Reload);
+            return Ok(HandOverRequest::Reload);
         }
         if said != READY {
             return Err(io::Error::other("the successor is no Hedgerow"));
@@ -204,7 +204,7 @@ impl UpgradeServer {
         before();
         stream.write_all(GO).await?;
         *lock(&self.file) = None;
-        Ok(Asked::Sockets)
+        Ok(HandOverRequest::Sockets)
     }
 
     /// Holds these sockets from now on.

@@ -6,7 +6,7 @@ use crate::config::BodyRate;
 
 /// How fast one body comes. Only the time counts in which its client is waited for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Tempo {
+pub(crate) struct BodyRateMeter {
     least: Option<BodyRate>,
     /// Since the stretch began that is looked at.
     waited: Duration,
@@ -18,7 +18,7 @@ pub(crate) struct Tempo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooSlow;
 
-impl Tempo {
+impl BodyRateMeter {
     /// A body that is about to begin.
     pub(crate) fn new(least: Option<BodyRate>) -> Self {
         Self {
@@ -61,8 +61,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn tempo(bytes: u64, grace: u64) -> Tempo {
-        Tempo::new(Some(BodyRate {
+    fn tempo(bytes: u64, grace: u64) -> BodyRateMeter {
+        BodyRateMeter::new(Some(BodyRate {
             bytes,
             grace: SECOND * grace as u32,
         }))
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn without_a_least_speed_each_body_may_take_its_time() {
-        let mut tempo = Tempo::new(None);
+        let mut tempo = BodyRateMeter::new(None);
         assert_eq!(tempo.patience(), None);
         assert_eq!(tempo.note(SECOND * 1000, 1), Ok(()));
     }

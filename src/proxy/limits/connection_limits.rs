@@ -12,14 +12,14 @@ use ipnet::IpNet;
 use tokio::sync::Notify;
 
 use crate::admin::ConnectionCounts;
-use crate::config::Limits;
+use crate::config::RequestLimits;
 
 use crate::proxy::client::is_trusted;
 use crate::proxy::limits::log_limit::LogLimit;
 
 /// The connections of all clients.
 pub(crate) struct ConnectionLimits {
-    bounds: ArcSwap<Bounds>,
+    bounds: ArcSwap<ConnectionBounds>,
     here: AtomicUsize,
     of_one: Mutex<HashMap<IpAddr, usize>>,
     /// Wakes the connection that has waited longest for its next request: it ends.
@@ -41,7 +41,7 @@ impl std::fmt::Debug for ConnectionLimits {
 }
 
 /// How many there may be, and how long they may take.
-struct Bounds {
+struct ConnectionBounds {
     most: usize,
     most_of_one: usize,
     /// Whose connections are many clients'.
@@ -50,8 +50,8 @@ struct Bounds {
     head: Duration,
 }
 
-impl Bounds {
-    fn new(limits: &Limits, trusted: &[IpNet]) -> Self {
+impl ConnectionBounds {
+    fn new(limits: &RequestLimits, trusted: &[IpNet]) -> Self {
         Self {
             most: limits.connections,
             most_of_one: limits.connections_per_client,
@@ -62,7 +62,7 @@ impl Bounds {
 }
 
 /// One connection among the others; its place is free again when this goes.
-pub(crate) struct Place {
+pub(crate) struct ConnectionPermit {
     connection_limits: Arc<ConnectionLimits>,
     client: Option<IpAddr>,
 }
@@ -78,7 +78,7 @@ pub(crate) enum Slow {
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refused {
+enum NoPermit {
     Full,
     OneTooMany,
 }
@@ -93,9 +93,9 @@ impl Slow {
 }
 
 impl ConnectionLimits {
-    pub(crate) fn new(limits: &Limits, trusted: &[IpNet], log_limit: Arc<LogLimit>) -> Self {
+    pub(crate) fn new(limits: &RequestLimits, trusted: &[IpNet], log_limit: Arc<LogLimit>) -> Self {
         Self {
-            bounds: ArcSwap::from_pointee(Bounds::new(limits, trusted)),
+            bounds: ArcSwap::from_pointee(ConnectionBounds::new(limits, trusted)),
             here: AtomicUsize::new(0),
             of_one: Mutex::default(),
             room: Notify::new(),
@@ -109,22 +109,23 @@ impl ConnectionLimits {
     }
 
     /// Sets the bounds anew. Connections that are open stay.
-    pub(crate) fn bound(&self, limits: &Limits, trusted: &[IpNet]) {
-        self.bounds.store(Arc::new(Bounds::new(limits, trusted)));
+    pub(crate) fn bound(&self, limits: &RequestLimits, trusted: &[IpNet]) {
+        self.bounds
+            .store(Arc::new(ConnectionBounds::new(limits, trusted)));
     }
 
     /// A place for a connection from this address; none when there are too many.
     ///
     /// From seven eighths of the bound on, each new one sends away the one that has been idle
     /// longest: so the bound itself is met only where all of them are busy.
-    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionPermit> {
         let bounds = self.bounds.load();
         match self.try_enter(peer, &bounds) {
             Ok(place) => Some(place),
             Err(refused) => {
                 let (counter, kind, key, bound) = match refused {
-                    Refused::Full => (&self.full, "full", "connections", bounds.most),
-                    Refused::OneTooMany => (
+                    NoPermit::Full => (&self.full, "full", "connections", bounds.most),
+                    NoPermit::OneTooMany => (
                         &self.one_too_many,
                         "one_too_many",
                         "connections_per_client",
@@ -143,19 +144,23 @@ impl ConnectionLimits {
         }
     }
 
-    fn try_enter(self: &Arc<Self>, peer: IpAddr, bounds: &Bounds) -> Result<Place, Refused> {
+    fn try_enter(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        bounds: &ConnectionBounds,
+    ) -> Result<ConnectionPermit, NoPermit> {
         let client =
             Some(network(peer)).filter(|_| !is_trusted(peer.to_canonical(), &bounds.trusted));
         if let Some(client) = client {
             let mut of_one = self.of_one.lock().unwrap_or_else(PoisonError::into_inner);
             let count = of_one.entry(client).or_default();
             if *count >= bounds.most_of_one {
-                return Err(Refused::OneTooMany);
+                return Err(NoPermit::OneTooMany);
             }
             *count += 1;
         }
         // Counted from here on, whatever comes.
-        let place = Place {
+        let place = ConnectionPermit {
             connection_limits: Arc::clone(self),
             client,
         };
@@ -164,7 +169,7 @@ impl ConnectionLimits {
             self.make_room();
         }
         match here > bounds.most {
-            true => Err(Refused::Full),
+            true => Err(NoPermit::Full),
             false => Ok(place),
         }
     }
@@ -213,7 +218,7 @@ impl ConnectionLimits {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.connection_limits.here.fetch_sub(1, Ordering::AcqRel);
         let Some(client) = self.client else { return };
@@ -246,10 +251,10 @@ mod tests {
     use super::*;
 
     fn connection_limits(most: usize, of_one: usize, trusted: &[&str]) -> Arc<ConnectionLimits> {
-        let limits = Limits {
+        let limits = RequestLimits {
             connections: most,
             connections_per_client: of_one,
-            ..Limits::default()
+            ..RequestLimits::default()
         };
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
         Arc::new(ConnectionLimits::new(&limits, &trusted, Arc::default()))

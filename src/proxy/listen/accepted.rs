@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::plain::Handler;
-use crate::proxy::listen::gathered::Gathered;
+use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::operator::serve::Plain;
 
 /// An accepted connection as the framework's own listeners hand it on: with its addresses.
@@ -39,7 +39,7 @@ pub async fn serve(listener: TcpListener, handler: Arc<dyn Handler>) {
             Ok((socket, peer)) => {
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
                 tokio::spawn(async move {
-                    let stream = Gathered::new(accepted(socket, peer));
+                    let stream = CoalescingStream::new(accepted(socket, peer));
                     app.process_new(Box::new(stream), &shutdown).await;
                 });
             }

@@ -21,10 +21,10 @@ use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
-use crate::proxy::limits::connection_limits::{ConnectionLimits, Place, Slow};
+use crate::proxy::limits::connection_limits::{ConnectionLimits, ConnectionPermit, Slow};
+use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::direct::{Direct, Follows, Taken};
 use crate::proxy::listen::extent::is_request_line;
-use crate::proxy::listen::gathered::Gathered;
 
 /// What is read at once while nothing is known of a request: most of them whole. No more than the
 /// framework would read, which loses what it has read beyond a body.
@@ -47,7 +47,7 @@ pub(crate) struct Lifetime {
     pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
     /// What answers Segment's calls without the framework, where that is possible.
     pub(crate) direct: Option<Direct>,
-    pub(crate) _place: Option<Place>,
+    pub(crate) _place: Option<ConnectionPermit>,
 }
 
 impl Lifetime {
@@ -69,7 +69,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Tells a client this, and ends the connection. What it sends meanwhile is read, as a connection that is closed
 /// with unread bytes is reset, and the client might not see why.
-async fn turn_away<S: IO>(stream: &mut Gathered<S>, answer: &[u8]) {
+async fn turn_away<S: IO>(stream: &mut CoalescingStream<S>, answer: &[u8]) {
     let told = async {
         stream.write_all(answer).await?;
         AsyncWriteExt::shutdown(stream).await?;
@@ -81,8 +81,11 @@ async fn turn_away<S: IO>(stream: &mut Gathered<S>, answer: &[u8]) {
 }
 
 /// Serves HTTP/1.x until one of the two sides has enough.
-pub(crate) async fn serve<A, S>(mut stream: Box<Gathered<S>>, app: &Arc<A>, mut ends: Lifetime)
-where
+pub(crate) async fn serve<A, S>(
+    mut stream: Box<CoalescingStream<S>>,
+    app: &Arc<A>,
+    mut ends: Lifetime,
+) where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
 {
@@ -139,7 +142,7 @@ fn bad_request() -> String {
 }
 
 /// The first bytes of the next request; nothing when there is none.
-async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Lifetime) -> Option<BytesMut> {
+async fn request<S: IO>(stream: &mut CoalescingStream<S>, ends: &mut Lifetime) -> Option<BytesMut> {
     let ahead = stream.next_request();
     let idle = Duration::from_secs(ends.idle);
     let connection_limits = ends.connection_limits.as_deref();
@@ -191,7 +194,10 @@ async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Lifetime) -> Option
 
 /// Reads on until a head is whole, or longer than the framework takes one; it says so then. A
 /// client that has hung up is the framework's to answer as well.
-async fn rest_of_head<S: IO>(stream: &mut Gathered<S>, mut head: BytesMut) -> io::Result<BytesMut> {
+async fn rest_of_head<S: IO>(
+    stream: &mut CoalescingStream<S>,
+    mut head: BytesMut,
+) -> io::Result<BytesMut> {
     loop {
         // Empty lines in front would be taken for its end.
         let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
@@ -229,7 +235,10 @@ fn ends_behind(bytes: &[u8], start: usize) -> bool {
 }
 
 /// What has come ahead already, or else the next bytes.
-async fn first_bytes<S: IO>(stream: &mut Gathered<S>, ahead: BytesMut) -> io::Result<BytesMut> {
+async fn first_bytes<S: IO>(
+    stream: &mut CoalescingStream<S>,
+    ahead: BytesMut,
+) -> io::Result<BytesMut> {
     if !ahead.is_empty() {
         return Ok(ahead);
     }

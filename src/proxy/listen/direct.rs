@@ -22,10 +22,10 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::proxy::intake::body::{Interrupted, DISCARD_TIME, SILENCE, WHOLE};
-use crate::proxy::intake::exchange::{Exchange, Gone, Wire};
+use crate::proxy::intake::exchange::{ClientGone, ConnectionFacts, Exchange};
 use crate::proxy::intake::intercept::Intake;
-use crate::proxy::limits::body_rate::Tempo;
-use crate::proxy::listen::gathered::Gathered;
+use crate::proxy::limits::body_rate::BodyRateMeter;
+use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::reply::has_body;
 use crate::proxy::routes::RouteAction;
 use crate::proxy::Hedgerow;
@@ -74,7 +74,7 @@ impl Direct {
     /// word that each answer is the last.
     pub(crate) async fn take<S: IO>(
         &self,
-        stream: &mut Gathered<S>,
+        stream: &mut CoalescingStream<S>,
         begun: BytesMut,
         follows: Follows,
         leaving: &ShutdownWatch,
@@ -83,7 +83,7 @@ impl Direct {
             return Taken::Not(begun);
         }
         let begun = begun.freeze();
-        let Some(call) = Call::read(&begun) else {
+        let Some(call) = DirectCall::read(&begun) else {
             return Taken::Not(begun.into());
         };
         let serving = self.hedgerow.current();
@@ -106,7 +106,7 @@ impl Direct {
             stream,
             received: 0,
             until: None,
-            tempo: Tempo::new(serving.config.limits.body_rate),
+            tempo: BodyRateMeter::new(serving.config.limits.body_rate),
             unread: serving.lasting.unread,
             follows,
             leaving,
@@ -126,13 +126,13 @@ impl Direct {
 }
 
 /// The head of a call, and what came of its body.
-struct Call {
+struct DirectCall {
     parts: Parts,
     length: usize,
     came: Bytes,
 }
 
-impl Call {
+impl DirectCall {
     /// Reads a head that can be read in one way; nothing for every other one.
     fn read(begun: &Bytes) -> Option<Self> {
         let mut fields = [MaybeUninit::uninit(); FIELDS];
@@ -205,7 +205,7 @@ fn number(digits: &[u8]) -> Option<usize> {
 
 /// One such call on its connection.
 struct DirectExchange<'c, S: IO> {
-    stream: &'c mut Gathered<S>,
+    stream: &'c mut CoalescingStream<S>,
     parts: Parts,
     /// Bytes of the body that came with the head.
     came: Bytes,
@@ -214,7 +214,7 @@ struct DirectExchange<'c, S: IO> {
     received: u64,
     /// When the whole body has to be there; set when it is waited for.
     until: Option<Instant>,
-    tempo: Tempo,
+    tempo: BodyRateMeter,
     /// How long the client may take nothing of its answer.
     unread: Duration,
     follows: Follows,
@@ -307,10 +307,10 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
         self.parts.headers.get(header::HOST)?.to_str().ok()
     }
 
-    fn wire(&self) -> Wire {
+    fn wire(&self) -> ConnectionFacts {
         let digest = self.stream.get_socket_digest();
         let peer = digest.as_ref().and_then(|digest| digest.peer_addr());
-        Wire::new(peer, self.stream.get_ssl_digest().is_some())
+        ConnectionFacts::new(peer, self.stream.get_ssl_digest().is_some())
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Interrupted> {
@@ -369,8 +369,8 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
         *self.leaving.borrow()
     }
 
-    async fn answer(&mut self, answer: Answer) -> Result<(), Gone> {
-        let gone = |error: io::Error| Gone(error.to_string());
+    async fn answer(&mut self, answer: Answer) -> Result<(), ClientGone> {
+        let gone = |error: io::Error| ClientGone(error.to_string());
         let written = self.written(&answer);
         self.status = Some(answer.status());
         let mut rest = written.as_slice();

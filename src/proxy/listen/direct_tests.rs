@@ -1,7 +1,7 @@
 use super::*;
 
-fn read(head: &str, body: &str) -> Option<Call> {
-    Call::read(&Bytes::from(format!("{head}\r\n\r\n{body}")))
+fn read(head: &str, body: &str) -> Option<DirectCall> {
+    DirectCall::read(&Bytes::from(format!("{head}\r\n\r\n{body}")))
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(crate) enum Stage {
 
 /// What the listeners of a server and the one who waits for their end share.
 pub(crate) struct Drain {
-    doors: Mutex<Vec<Arc<ListenerConnections>>>,
+    listeners: Mutex<Vec<Arc<ListenerConnections>>>,
     /// Turns true when connections without a request are to be closed everywhere.
     closing: watch::Sender<bool>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct ListenerConnections {
 impl Drain {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            doors: Mutex::default(),
+            listeners: Mutex::default(),
             closing: watch::Sender::new(false),
         })
     }
@@ -72,9 +72,9 @@ impl Drain {
     }
 
     /// A listener more, with its socket once more.
-    pub(crate) fn door(&self, socket: OwnedFd) -> Arc<ListenerConnections> {
+    pub(crate) fn listener(&self, socket: OwnedFd) -> Arc<ListenerConnections> {
         let (leaving, unaware) = watch::channel(false);
-        let door = Arc::new(ListenerConnections {
+        let listener = Arc::new(ListenerConnections {
             stage: watch::Sender::new(Stage::Serving),
             leaving,
             unaware,
@@ -86,16 +86,21 @@ impl Drain {
             newest: AtomicU64::new(0),
             begun: Instant::now(),
         });
-        self.doors().push(Arc::clone(&door));
-        door
+        self.listeners().push(Arc::clone(&listener));
+        listener
     }
 
     /// Leaves, in `grace` at most. Besides connections, whatever `rest` counts is waited for.
     pub(crate) async fn leave(&self, stage: Stage, grace: Duration, rest: impl Fn() -> usize) {
         let start = Instant::now();
         let end = start + grace;
-        let doors = self.doors().clone();
-        let here = || doors.iter().map(|door| door.here()).sum::<usize>();
+        let listeners = self.listeners().clone();
+        let here = || {
+            listeners
+                .iter()
+                .map(|listener| listener.here())
+                .sum::<usize>()
+        };
         log::info!(
             "leaving: {} connections are open, {} requests to Segment accounts under way; at most \
              {} s",
@@ -103,10 +108,10 @@ impl Drain {
             rest(),
             grace.as_secs()
         );
-        for door in &doors {
-            door.begin(stage);
+        for listener in &listeners {
+            listener.begin(stage);
         }
-        while doors.iter().any(|door| !door.is_empty()) || rest() > 0 {
+        while listeners.iter().any(|listener| !listener.is_empty()) || rest() > 0 {
             if Instant::now() >= end {
                 log::warn!(
                     "server.grace is over: {} connections are cut, {} requests to Segment accounts \
@@ -117,9 +122,9 @@ impl Drain {
                 return;
             }
             // All at once: one that closes early must not be the last that is listened to.
-            if doors.iter().all(|door| door.has_called(start)) {
-                for door in &doors {
-                    door.closing.send_replace(true);
+            if listeners.iter().all(|listener| listener.has_called(start)) {
+                for listener in &listeners {
+                    listener.closing.send_replace(true);
                 }
                 self.closing.send_replace(true);
             }
@@ -128,20 +133,23 @@ impl Drain {
     }
 
     /// Closes one listener while the server goes on. Requests under way end as they would anyway.
-    pub(crate) async fn close(&self, door: &Arc<ListenerConnections>) {
+    pub(crate) async fn close(&self, listener: &Arc<ListenerConnections>) {
         let start = Instant::now();
-        door.begin(Stage::Stopping);
-        while !door.is_empty() {
-            if door.has_called(start) {
-                door.closing.send_replace(true);
+        listener.begin(Stage::Stopping);
+        while !listener.is_empty() {
+            if listener.has_called(start) {
+                listener.closing.send_replace(true);
             }
             sleep(LOOK).await;
         }
-        self.doors().retain(|other| !Arc::ptr_eq(other, door));
+        self.listeners()
+            .retain(|other| !Arc::ptr_eq(other, listener));
     }
 
-    fn doors(&self) -> MutexGuard<'_, Vec<Arc<ListenerConnections>>> {
-        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    fn listeners(&self) -> MutexGuard<'_, Vec<Arc<ListenerConnections>>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -167,11 +175,11 @@ impl ListenerConnections {
     }
 
     /// A connection that is open until the guard goes.
-    pub(crate) fn connection(self: &Arc<Self>) -> Connection {
+    pub(crate) fn connection(self: &Arc<Self>) -> ClientConnection {
         self.connections.fetch_add(1, Ordering::AcqRel);
         self.opening.fetch_add(1, Ordering::AcqRel);
-        Connection {
-            door: Arc::clone(self),
+        ClientConnection {
+            listener: Arc::clone(self),
             ready: false,
         }
     }
@@ -212,29 +220,29 @@ impl ListenerConnections {
 }
 
 /// One connection of a client.
-pub(crate) struct Connection {
-    door: Arc<ListenerConnections>,
+pub(crate) struct ClientConnection {
+    listener: Arc<ListenerConnections>,
     ready: bool,
 }
 
-impl Connection {
+impl ClientConnection {
     /// The handshakes are over: from now on it can bring requests.
     pub(crate) fn ready(&mut self) {
         if !self.ready {
             self.ready = true;
-            let age = self.door.begun.elapsed().as_millis();
+            let age = self.listener.begun.elapsed().as_millis();
             let age = u64::try_from(age).unwrap_or(u64::MAX);
-            self.door.newest.fetch_max(age, Ordering::AcqRel);
-            self.door.opening.fetch_sub(1, Ordering::AcqRel);
+            self.listener.newest.fetch_max(age, Ordering::AcqRel);
+            self.listener.opening.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
 
-impl Drop for Connection {
+impl Drop for ClientConnection {
     fn drop(&mut self) {
         if !self.ready {
-            self.door.opening.fetch_sub(1, Ordering::AcqRel);
+            self.listener.opening.fetch_sub(1, Ordering::AcqRel);
         }
-        self.door.connections.fetch_sub(1, Ordering::AcqRel);
+        self.listener.connections.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -17,20 +17,20 @@ const NO_LINE_END: u8 = b'\r';
 
 /// What of the bytes that come belongs to the request that is being served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(super) enum RequestExtent {
     /// It is not known: all of them.
     Unknown,
     /// So many.
     Bytes(u64),
     /// As the chunks say; here is what comes next.
-    Chunks(Chunk),
+    Chunks(ChunkState),
     /// The chunks are broken: nothing that comes means anything, and this byte stands for it.
     Broken(u8),
 }
 
 /// A place in a chunked body (RFC 9112, 7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Chunk {
+pub(super) enum ChunkState {
     /// In the digits of a size.
     Size { size: u64, digits: u32 },
     /// In blanks behind them.
@@ -56,7 +56,7 @@ pub(super) enum LineEnd {
     Return,
 }
 
-impl Extent {
+impl RequestExtent {
     /// How long a whole head is, and how far the body behind it goes.
     pub(super) fn of(bytes: &[u8]) -> (usize, Self) {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
@@ -78,7 +78,7 @@ impl Extent {
                 if codings > 1 || !field.value.eq_ignore_ascii_case(b"chunked") {
                     return Self::Unknown;
                 }
-                extent = Self::Chunks(Chunk::START);
+                extent = Self::Chunks(ChunkState::START);
             } else if field.name.eq_ignore_ascii_case("content-length") && codings == 0 {
                 match (length(field.value), extent) {
                     (Some(length), Self::Bytes(known)) if known == 0 || known == length => {
@@ -127,11 +127,11 @@ impl Extent {
     }
 }
 
-impl Chunk {
+impl ChunkState {
     const START: Self = Self::Size { size: 0, digits: 0 };
 
     /// Goes over these bytes: where the body stands then, and how many were looked at.
-    fn over(self, bytes: &[u8]) -> (Extent, usize) {
+    fn over(self, bytes: &[u8]) -> (RequestExtent, usize) {
         let mut chunk = self;
         let mut taken = 0;
         while let Some(byte) = bytes.get(taken) {
@@ -147,29 +147,29 @@ impl Chunk {
             }
             taken += 1;
             match chunk.next(*byte) {
-                Extent::Chunks(next) => chunk = next,
+                RequestExtent::Chunks(next) => chunk = next,
                 over => return (over, taken),
             }
         }
-        (Extent::Chunks(chunk), taken)
+        (RequestExtent::Chunks(chunk), taken)
     }
 
     /// What follows a byte that is no data.
-    fn next(self, byte: u8) -> Extent {
+    fn next(self, byte: u8) -> RequestExtent {
         use LineEnd::{Nothing, Return};
         let text = |byte: u8| byte >= b' ' && byte != 0x7f || byte == b'\t';
-        Extent::Chunks(match (self, byte) {
+        RequestExtent::Chunks(match (self, byte) {
             (Self::Size { size, digits }, digit) if digit.is_ascii_hexdigit() => {
                 let value = char::from(digit).to_digit(16).unwrap_or_default();
                 if digits == DIGITS {
-                    return Extent::Broken(NO_CHUNK);
+                    return RequestExtent::Broken(NO_CHUNK);
                 }
                 Self::Size {
                     size: size << 4 | u64::from(value),
                     digits: digits + 1,
                 }
             }
-            (Self::Size { digits: 0, .. }, _) => return Extent::Broken(NO_CHUNK),
+            (Self::Size { digits: 0, .. }, _) => return RequestExtent::Broken(NO_CHUNK),
             (Self::Size { size, .. } | Self::Blanks(size), b' ' | b'\t') => Self::Blanks(size),
             (Self::Size { size, .. } | Self::Blanks(size), b';') => Self::Extension(size),
             (Self::Size { size, .. } | Self::Blanks(size) | Self::Extension(size), b'\r') => {
@@ -181,16 +181,16 @@ impl Chunk {
             (Self::DataEnd(Nothing), b'\r') => Self::DataEnd(Return),
             (Self::DataEnd(Return), b'\n') => Self::START,
             (Self::Trailer(Nothing), b'\r') => Self::Trailer(Return),
-            (Self::Trailer(Return), b'\n') => return Extent::Bytes(0),
+            (Self::Trailer(Return), b'\n') => return RequestExtent::Bytes(0),
             (Self::Field(Nothing), b'\r') => Self::Field(Return),
             (Self::Field(Return), b'\n') => Self::Trailer(Nothing),
             (Self::Trailer(Nothing) | Self::Field(Nothing), other) if text(other) => {
                 Self::Field(Nothing)
             }
             (Self::Size { .. } | Self::Data(_) | Self::DataEnd(_), _) => {
-                return Extent::Broken(NO_CHUNK);
+                return RequestExtent::Broken(NO_CHUNK);
             }
-            _ => return Extent::Broken(NO_LINE_END),
+            _ => return RequestExtent::Broken(NO_LINE_END),
         })
     }
 }
@@ -233,15 +233,15 @@ mod tests {
 
     /// How many bytes of this text belong to its first request, when it comes in pieces of this size.
     fn belongs(text: &str, pieces: usize) -> Option<usize> {
-        let (head, mut extent) = Extent::of(text.as_bytes());
-        if extent == Extent::Unknown {
+        let (head, mut extent) = RequestExtent::of(text.as_bytes());
+        if extent == RequestExtent::Unknown {
             return None;
         }
         let mut length = head;
         for piece in text.as_bytes()[head..].to_vec().chunks_mut(pieces) {
             let taken = extent.take(piece);
             length += taken;
-            if let Extent::Broken(stands_for_it) = extent {
+            if let RequestExtent::Broken(stands_for_it) = extent {
                 assert_eq!(piece.last(), Some(&stands_for_it));
                 return None;
             }
@@ -326,12 +326,12 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_bring_it_down_and_no_more_are_taken_than_came(bytes: Vec<u8>, pieces in 1..9_usize) {
-            let mut extent = Extent::Chunks(Chunk::START);
+            let mut extent = RequestExtent::Chunks(ChunkState::START);
             let _ = is_request_line(&bytes);
             for piece in bytes.clone().chunks_mut(pieces) {
                 proptest::prop_assert!(extent.take(piece) <= piece.len());
             }
-            let _ = Extent::of(&bytes);
+            let _ = RequestExtent::of(&bytes);
         }
     }
 }

@@ -15,7 +15,9 @@ use crate::plain::{Handler, Request, Response};
 use crate::proxy::acme::Acme;
 use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::drain::Drain;
-use crate::proxy::listen::listening::{BoundSocket, ListenerGroup, ListenerOptions, Plan};
+use crate::proxy::listen::listener_group::{
+    BoundSocket, ListenerGroup, ListenerOptions, ListenerPlan,
+};
 use crate::proxy::listen::tls;
 use crate::proxy::operator::serve::Plain;
 use crate::proxy::site::Site;
@@ -35,9 +37,9 @@ pub(crate) struct ListenerSet {
 
 /// What they are to be.
 pub(crate) struct Plans {
-    site: Plan,
-    admin: Plan,
-    health: Plan,
+    site: ListenerPlan,
+    admin: ListenerPlan,
+    health: ListenerPlan,
 }
 
 impl ListenerSet {
@@ -46,8 +48,8 @@ impl ListenerSet {
         let lasting = &hedgerow.shared.lasting;
         let idle = lasting.idle_seconds;
         let plain = |handler| {
-            let hall = ListenerGroup::new(Plain::new(handler), Arc::clone(drain), idle);
-            Arc::new(hall)
+            let group = ListenerGroup::new(Plain::new(handler), Arc::clone(drain), idle);
+            Arc::new(group)
         };
         let limits = Arc::clone(&lasting.connection_limits);
         let direct = Direct::new(hedgerow.clone());
@@ -77,16 +79,16 @@ impl ListenerSet {
         let listeners = config.listen.iter().map(|listener| {
             let secured = listener.tls.is_some();
             let acceptor = secured.then(|| tls::acceptor(listener.certificates(), &self.acme));
-            let manner = ListenerOptions {
+            let options = ListenerOptions {
                 listener: listener.clone(),
                 tls: acceptor.transpose()?.map(Arc::new),
             };
-            Ok((listener.address, manner))
+            Ok((listener.address, options))
         });
         let listeners = listeners.collect::<Result<Vec<_>, ServerError>>()?;
         let plainly = |address: Option<SocketAddr>| {
-            let doors = address.map(|address| (address, ListenerOptions::plain(address)));
-            doors.into_iter().collect()
+            let listeners = address.map(|address| (address, ListenerOptions::plain(address)));
+            listeners.into_iter().collect()
         };
         Ok(Plans {
             site: self.site.plan(listeners, &mut enter)?,

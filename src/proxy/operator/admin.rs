@@ -8,15 +8,15 @@ use chrono::{DateTime, Utc};
 
 use crate::admin::live::{Live, Recording, Visibility};
 use crate::admin::{
-    Admin, Condition, ConfigState, Health, ProjectState, SpoolSize, SpoolState, Stalled, State,
-    Unready, SAMPLED_EVERY,
+    Admin, ConfigState, Health, PostHogCondition, ProjectState, ProxyState, SpoolSize, SpoolState,
+    Stalled, Unready, SAMPLED_EVERY,
 };
 use crate::delivery::{self, Availability};
 use crate::rewrite::privacy::Privacy;
 
 use crate::proxy::operator::process;
 use crate::proxy::serving::Serving;
-use crate::proxy::{Clock, Config, Hedgerow, Shared};
+use crate::proxy::{Clock, Config, Hedgerow, HedgerowShared};
 
 impl Hedgerow {
     /// The pages of `admin`, unless it is off. The `hedgerow` binary serves them on their address;
@@ -44,13 +44,13 @@ impl Hedgerow {
 
     /// The state at this moment, as the admin page tells it.
     #[doc(hidden)]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ProxyState {
         self.current().state()
     }
 }
 
 impl Serving {
-    fn state(&self) -> State {
+    fn state(&self) -> ProxyState {
         let counts = self.lasting.counters.read(self.lasting.budget.held());
         let now = (self.lasting.clock)();
         let mut projects: Vec<ProjectState> = self
@@ -59,8 +59,8 @@ impl Serving {
             .map(|(name, destination)| {
                 let tally = destination.tally();
                 let posthog = match tally.is_away() {
-                    true => Condition::Away,
-                    false => Condition::Available,
+                    true => PostHogCondition::Away,
+                    false => PostHogCondition::Available,
                 };
                 let (trouble, last_error) = tally.troubles(now);
                 ProjectState {
@@ -78,7 +78,7 @@ impl Serving {
                     .iter_mut()
                     .find(|known| known.name == status.project);
                 let Some(project) = known else { continue };
-                project.posthog = Condition::Available;
+                project.posthog = PostHogCondition::Available;
                 project.waiting = status.events;
                 project.waiting_bytes = status.bytes;
                 project.oldest = status.oldest.map(|oldest| {
@@ -88,8 +88,8 @@ impl Serving {
                 });
                 project.dead_letters = status.dead_letters;
                 project.stalled = stalled(status.draining);
-                if status.breaker == delivery::Condition::Open {
-                    project.posthog = Condition::Away;
+                if status.breaker == delivery::BreakerState::Open {
+                    project.posthog = PostHogCondition::Away;
                 }
             }
             let store = backlog.delivery().store();
@@ -108,7 +108,7 @@ impl Serving {
             }
         });
         let (ordered, orders) = process::ordered(&self.lasting);
-        State {
+        ProxyState {
             events: counts.events,
             left_out: counts.left_out,
             left_out_for: counts.left_out_for,
@@ -176,7 +176,7 @@ impl Serving {
                 let status = delivery.status();
                 let mut there = status
                     .iter()
-                    .map(|status| status.breaker == delivery::Condition::Closed);
+                    .map(|status| status.breaker == delivery::BreakerState::Closed);
                 if !keeps {
                     reasons.push(Unready::SpoolNotWritable);
                 }
@@ -202,7 +202,7 @@ pub(crate) struct AdminPages {
     /// The ring of the live view, where something else shows it as well.
     ring: Option<Arc<Live>>,
     /// What they tell of; known a moment after the first is made.
-    shared: Arc<OnceLock<Weak<Shared>>>,
+    shared: Arc<OnceLock<Weak<HedgerowShared>>>,
 }
 
 impl AdminPages {
@@ -215,7 +215,7 @@ impl AdminPages {
     }
 
     /// Tells of this Hedgerow.
-    pub(crate) fn tell_of(&self, shared: Weak<Shared>) {
+    pub(crate) fn tell_of(&self, shared: Weak<HedgerowShared>) {
         // It is told once.
         let _ = self.shared.set(shared);
     }
@@ -230,7 +230,8 @@ impl AdminPages {
                 let serving = shared.map(|shared| shared.current.load_full());
                 serving.map(|serving| serving.state()).unwrap_or_default()
             };
-            let now: crate::admin::live::Clock = Arc::new(move || DateTime::<Utc>::from(clock()));
+            let now: crate::admin::live::UtcClock =
+                Arc::new(move || DateTime::<Utc>::from(clock()));
             let ring = self.ring.clone().unwrap_or_else(|| {
                 let recording = Recording::WhileWatched;
                 Arc::new(Live::new(Arc::clone(&now), came(config), recording))

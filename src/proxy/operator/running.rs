@@ -8,7 +8,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::admin::outline::{Outline, SealedOutline};
-use crate::admin::Token;
+use crate::admin::AccessToken;
 use crate::config::{differences_of, Difference};
 use crate::posthog::Host;
 use crate::proxy::outbound::pools::Pools;
@@ -74,14 +74,14 @@ pub enum RunningError {
 /// When it does not say.
 pub async fn compare_with_running(
     url: &Host,
-    token: Option<&Token>,
+    token: Option<&AccessToken>,
     outline: &Outline,
 ) -> Result<Running, RunningError> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| RunningError::Random(error.to_string()))?;
     let salt = HEXLOWER.encode(&bits);
     let asking = Probe::new(url, Pools::default().of(url, None)?, TIMEOUTS);
-    let bearer = token.map(Token::bearer);
+    let bearer = token.map(AccessToken::bearer);
     let fields = bearer
         .iter()
         .map(|bearer| ("authorization", bearer.as_str()));

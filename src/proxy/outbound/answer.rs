@@ -23,7 +23,7 @@ pub(crate) struct NotHttp;
 
 /// Which fields of a head the caller looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fields {
+pub(crate) enum WantedFields {
     /// None but those that have places of their own.
     Few,
     All,
@@ -31,7 +31,7 @@ pub(crate) enum Fields {
 
 /// The head of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct AnswerHead {
     pub(crate) status: StatusCode,
     /// The body is a web page.
     pub(crate) html: bool,
@@ -41,7 +41,7 @@ pub(crate) struct Head {
     pub(crate) fields: HeaderMap,
 }
 
-impl Head {
+impl AnswerHead {
     pub(crate) fn new(status: StatusCode) -> Self {
         Self {
             status,
@@ -67,14 +67,14 @@ impl Head {
 /// A head that has come in whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Parsed {
-    pub(crate) head: Head,
-    pub(crate) body: Body,
+    pub(crate) head: AnswerHead,
+    pub(crate) body: AnswerBody,
     /// Its length in bytes; the body begins behind it.
     pub(crate) length: usize,
 }
 
 /// The head at the beginning of what was received; nothing while it is not whole.
-pub(crate) fn parse(received: &[u8], fields: Fields) -> Result<Option<Parsed>, NotHttp> {
+pub(crate) fn parse(received: &[u8], fields: WantedFields) -> Result<Option<Parsed>, NotHttp> {
     let mut parser = ParserConfig::default();
     // As the framework reads them.
     parser.allow_spaces_after_header_name_in_responses(true);
@@ -90,7 +90,7 @@ pub(crate) fn parse(received: &[u8], fields: Fields) -> Result<Option<Parsed>, N
     let status = response
         .code
         .and_then(|code| StatusCode::from_u16(code).ok());
-    let mut head = Head::new(status.ok_or(NotHttp)?);
+    let mut head = AnswerHead::new(status.ok_or(NotHttp)?);
     let mut framing = HeadFraming {
         minor: response.version.unwrap_or(0),
         ..HeadFraming::default()
@@ -98,7 +98,7 @@ pub(crate) fn parse(received: &[u8], fields: Fields) -> Result<Option<Parsed>, N
     for line in &*response.headers {
         framing.note(line.name, line.value)?;
         head.note(line.name, line.value);
-        if fields == Fields::All {
+        if fields == WantedFields::All {
             let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| NotHttp)?;
             let value = HeaderValue::from_bytes(line.value).map_err(|_| NotHttp)?;
             head.fields.append(name, value);
@@ -150,7 +150,7 @@ impl HeadFraming {
         Ok(())
     }
 
-    fn body(&self, status: StatusCode) -> Body {
+    fn body(&self, status: StatusCode) -> AnswerBody {
         let bodiless = status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let framing = if bodiless {
@@ -174,7 +174,7 @@ impl HeadFraming {
         // Both ways to end a body at once is how requests are smuggled.
         let doubtful = self.coded && self.length.is_some();
         let persistent = keeps && !doubtful && framing != Framing::UntilClose;
-        Body {
+        AnswerBody {
             framing,
             persistence: if persistent {
                 Persistence::Keeps
@@ -194,7 +194,7 @@ enum Persistence {
 
 /// The body of an answer: what of the bytes that come in belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Body {
+pub(crate) struct AnswerBody {
     framing: Framing,
     persistence: Persistence,
 }
@@ -217,7 +217,7 @@ enum Framing {
 
 /// What the next bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum NextBytes {
     /// So many bytes of the body.
     Data(usize),
     /// So many bytes that only say where it ends.
@@ -228,38 +228,42 @@ pub(crate) enum Next {
     End,
 }
 
-impl Body {
+impl AnswerBody {
     /// Says what the beginning of the received bytes is. They are to be taken away before it is
     /// asked again.
-    pub(crate) fn next(&mut self, received: &[u8]) -> Result<Next, NotHttp> {
+    pub(crate) fn next(&mut self, received: &[u8]) -> Result<NextBytes, NotHttp> {
         let (next, framing) = match self.framing {
-            Framing::End => return Ok(Next::End),
-            _ if received.is_empty() => return Ok(Next::Starved),
-            Framing::UntilClose => return Ok(Next::Data(received.len())),
+            Framing::End => return Ok(NextBytes::End),
+            _ if received.is_empty() => return Ok(NextBytes::Starved),
+            Framing::UntilClose => return Ok(NextBytes::Data(received.len())),
             Framing::Length(left) => {
                 let taken = at_most(received.len(), left);
                 (
-                    Next::Data(taken),
+                    NextBytes::Data(taken),
                     left_of(left, taken, Framing::Length, Framing::End),
                 )
             }
             Framing::Chunk(left) => {
                 let taken = at_most(received.len(), left);
                 (
-                    Next::Data(taken),
+                    NextBytes::Data(taken),
                     left_of(left, taken, Framing::Chunk, Framing::ChunkEnd),
                 )
             }
             Framing::ChunkEnd => match received {
-                [b'\r', b'\n', ..] => (Next::Framing(2), Framing::ChunkLine),
-                [b'\r'] => return Ok(Next::Starved),
+                [b'\r', b'\n', ..] => (NextBytes::Framing(2), Framing::ChunkLine),
+                [b'\r'] => return Ok(NextBytes::Starved),
                 _ => return Err(NotHttp),
             },
             Framing::ChunkLine => match httparse::parse_chunk_size(received) {
-                Ok(Status::Complete((taken, 0))) => (Next::Framing(taken), Framing::Trailers(0)),
-                Ok(Status::Complete((taken, size))) => (Next::Framing(taken), Framing::Chunk(size)),
+                Ok(Status::Complete((taken, 0))) => {
+                    (NextBytes::Framing(taken), Framing::Trailers(0))
+                }
+                Ok(Status::Complete((taken, size))) => {
+                    (NextBytes::Framing(taken), Framing::Chunk(size))
+                }
                 Ok(Status::Partial) if received.len() < LONGEST_CHUNK_LINE => {
-                    return Ok(Next::Starved)
+                    return Ok(NextBytes::Starved)
                 }
                 Ok(Status::Partial) | Err(_) => return Err(NotHttp),
             },
@@ -267,7 +271,7 @@ impl Body {
                 let end = received.iter().position(|&byte| byte == b'\n');
                 let Some(end) = end.map(|at| at + 1) else {
                     let short = before + received.len() < LONGEST;
-                    return short.then_some(Next::Starved).ok_or(NotHttp);
+                    return short.then_some(NextBytes::Starved).ok_or(NotHttp);
                 };
                 let line = received.get(..end).unwrap_or_default();
                 let framing = match line {
@@ -275,7 +279,7 @@ impl Body {
                     _ if before + end < LONGEST => Framing::Trailers(before + end),
                     _ => return Err(NotHttp),
                 };
-                (Next::Framing(end), framing)
+                (NextBytes::Framing(end), framing)
             }
         };
         self.framing = framing;

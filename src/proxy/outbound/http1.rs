@@ -11,9 +11,9 @@ use pingora::protocols::Stream;
 use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::answer::{parse, Body, Fields, Head, Next, NotHttp};
-use super::request::{Length, Request};
-use super::{BodyEnd, Broken, How};
+use super::answer::{parse, AnswerBody, AnswerHead, NextBytes, NotHttp, WantedFields};
+use super::request::{Length, UpstreamRequest};
+use super::{BodyEnd, BrokenExchange, How};
 
 /// What is read at once of an answer's beginning; those of capture have some hundred bytes.
 const READ: usize = 4 * 1024;
@@ -34,14 +34,14 @@ pub(crate) struct Http1 {
     received: BytesMut,
     /// What goes out before the next piece of a body.
     outgoing: Vec<u8>,
-    head: Option<Head>,
-    body: Option<Body>,
-    sent: Sent,
+    head: Option<AnswerHead>,
+    body: Option<AnswerBody>,
+    sent: RequestWritten,
 }
 
 /// How much of the request has been written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
+enum RequestWritten {
     Nothing,
     /// The head, and a body of so many bytes is not through.
     Bytes(usize),
@@ -59,7 +59,7 @@ impl Http1 {
             outgoing: Vec::new(),
             head: None,
             body: None,
-            sent: Sent::Nothing,
+            sent: RequestWritten::Nothing,
         }
     }
 
@@ -68,7 +68,7 @@ impl Http1 {
         self.patience = patience;
         self.head = None;
         self.body = None;
-        self.sent = Sent::Nothing;
+        self.sent = RequestWritten::Nothing;
         self.received.clear();
         self.outgoing.clear();
     }
@@ -77,43 +77,43 @@ impl Http1 {
     /// none.
     pub(crate) async fn send(
         &mut self,
-        request: &Request<'_>,
+        request: &UpstreamRequest<'_>,
         length: Length,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), BrokenExchange> {
         request.write(length, &mut self.outgoing);
         self.sent = match length {
-            Length::Nothing | Length::Bytes(0) => Sent::All,
-            Length::Bytes(bytes) => Sent::Bytes(bytes),
-            Length::Unknown => Sent::Chunks,
+            Length::Nothing | Length::Bytes(0) => RequestWritten::All,
+            Length::Bytes(bytes) => RequestWritten::Bytes(bytes),
+            Length::Unknown => RequestWritten::Chunks,
         };
         match self.sent {
-            Sent::All => self.write(b"", b"").await,
+            RequestWritten::All => self.write(b"", b"").await,
             _ => Ok(()),
         }
     }
 
     /// Writes the next piece of the body. The last one of an announced length ends it.
-    pub(crate) async fn piece(&mut self, piece: &[u8]) -> Result<(), Broken> {
+    pub(crate) async fn piece(&mut self, piece: &[u8]) -> Result<(), BrokenExchange> {
         match self.sent {
-            Sent::Bytes(left) => {
+            RequestWritten::Bytes(left) => {
                 self.sent = match left.saturating_sub(piece.len()) {
-                    0 => Sent::All,
-                    left => Sent::Bytes(left),
+                    0 => RequestWritten::All,
+                    left => RequestWritten::Bytes(left),
                 };
                 self.write(piece, b"").await
             }
-            Sent::Chunks if !piece.is_empty() => {
+            RequestWritten::Chunks if !piece.is_empty() => {
                 self.begin_chunk(piece);
                 self.write(piece, b"\r\n").await
             }
             // An empty chunk would end the body.
-            Sent::Chunks | Sent::Nothing | Sent::All => Ok(()),
+            RequestWritten::Chunks | RequestWritten::Nothing | RequestWritten::All => Ok(()),
         }
     }
 
     /// Writes the last piece of a body whose length was not known.
-    pub(crate) async fn last_piece(&mut self, piece: &[u8]) -> Result<(), Broken> {
-        self.sent = Sent::All;
+    pub(crate) async fn last_piece(&mut self, piece: &[u8]) -> Result<(), BrokenExchange> {
+        self.sent = RequestWritten::All;
         if piece.is_empty() {
             return self.write(b"", b"0\r\n\r\n").await;
         }
@@ -127,7 +127,7 @@ impl Http1 {
     }
 
     /// Writes what waits, then these two, in as few writes as the connection takes them in.
-    async fn write(&mut self, piece: &[u8], behind: &[u8]) -> Result<(), Broken> {
+    async fn write(&mut self, piece: &[u8], behind: &[u8]) -> Result<(), BrokenExchange> {
         let Self {
             stream, outgoing, ..
         } = self;
@@ -149,7 +149,7 @@ impl Http1 {
 
     /// Reads up to the head that is no interim one, unless it is there already. What has been read
     /// of it stays when this is dropped.
-    pub(crate) async fn read_head(&mut self, fields: Fields) -> Result<(), Broken> {
+    pub(crate) async fn read_head(&mut self, fields: WantedFields) -> Result<(), BrokenExchange> {
         while self.head.is_none() {
             match parse(&self.received, fields)? {
                 None => self.read(READ).await?,
@@ -170,11 +170,11 @@ impl Http1 {
     }
 
     /// The head that is no interim one, once it has been read.
-    pub(crate) fn head(&self) -> Option<&Head> {
+    pub(crate) fn head(&self) -> Option<&AnswerHead> {
         self.head.as_ref()
     }
 
-    pub(crate) fn take_head(&mut self) -> Option<Head> {
+    pub(crate) fn take_head(&mut self) -> Option<AnswerHead> {
         self.head.take()
     }
 
@@ -184,13 +184,13 @@ impl Http1 {
         into: &mut Vec<u8>,
         kept: usize,
         limit: usize,
-    ) -> Result<BodyEnd, Broken> {
+    ) -> Result<BodyEnd, BrokenExchange> {
         let mut length = 0_usize;
         while let Some(body) = &mut self.body {
             match body.next(&self.received)? {
-                Next::End => break,
-                Next::Framing(bytes) => self.received.advance(bytes),
-                Next::Data(bytes) => {
+                NextBytes::End => break,
+                NextBytes::Framing(bytes) => self.received.advance(bytes),
+                NextBytes::Data(bytes) => {
                     length = length.saturating_add(bytes);
                     if length > limit {
                         return Ok(BodyEnd::TooLarge);
@@ -199,7 +199,7 @@ impl Http1 {
                     into.extend(self.received.iter().take(wanted));
                     self.received.advance(bytes);
                 }
-                Next::Starved => match self.read(READ_BODY).await {
+                NextBytes::Starved => match self.read(READ_BODY).await {
                     Ok(()) => {}
                     Err(broken) if broken.how == How::Closed => {
                         body_closed(&mut self.body, broken)?
@@ -212,13 +212,13 @@ impl Http1 {
     }
 
     /// Reads the next piece of the body; nothing at its end.
-    pub(crate) async fn read_piece(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub(crate) async fn read_piece(&mut self) -> Result<Option<Bytes>, BrokenExchange> {
         while let Some(body) = &mut self.body {
             match body.next(&self.received)? {
-                Next::End => break,
-                Next::Framing(bytes) => self.received.advance(bytes),
-                Next::Data(bytes) => return Ok(Some(self.received.split_to(bytes).freeze())),
-                Next::Starved => match self.read(READ_BODY).await {
+                NextBytes::End => break,
+                NextBytes::Framing(bytes) => self.received.advance(bytes),
+                NextBytes::Data(bytes) => return Ok(Some(self.received.split_to(bytes).freeze())),
+                NextBytes::Starved => match self.read(READ_BODY).await {
                     Ok(()) => {}
                     Err(broken) if broken.how == How::Closed => {
                         body_closed(&mut self.body, broken)?
@@ -231,14 +231,14 @@ impl Http1 {
     }
 
     /// Reads whatever comes.
-    async fn read(&mut self, room: usize) -> Result<(), Broken> {
+    async fn read(&mut self, room: usize) -> Result<(), BrokenExchange> {
         let Self {
             stream, received, ..
         } = self;
         received.reserve(room);
         let read = within(self.patience, "reading", stream.read_buf(received)).await?;
         match read {
-            0 => Err(Broken::new(How::Closed, "closed by the other end")),
+            0 => Err(BrokenExchange::new(How::Closed, "closed by the other end")),
             _ => Ok(()),
         }
     }
@@ -256,7 +256,9 @@ impl Http1 {
     /// Whether the next request may go over this connection.
     pub(crate) fn is_reusable(&self) -> bool {
         let body = self.body.as_ref();
-        self.sent == Sent::All && self.received.is_empty() && body.is_some_and(Body::is_reusable)
+        self.sent == RequestWritten::All
+            && self.received.is_empty()
+            && body.is_some_and(AnswerBody::is_reusable)
     }
 
     /// Whether the other end has closed an idle connection, or said something unasked.
@@ -274,7 +276,10 @@ impl Http1 {
 }
 
 /// Whether a closed connection was the end of the body.
-fn body_closed(body: &mut Option<Body>, broken: Broken) -> Result<(), Broken> {
+fn body_closed(
+    body: &mut Option<AnswerBody>,
+    broken: BrokenExchange,
+) -> Result<(), BrokenExchange> {
     match body {
         Some(body) => body.closed().map_err(|_| broken),
         None => Ok(()),
@@ -285,11 +290,14 @@ async fn within<T>(
     patience: Duration,
     doing: &str,
     what: impl Future<Output = io::Result<T>>,
-) -> Result<T, Broken> {
+) -> Result<T, BrokenExchange> {
     match timeout(patience, what).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(Broken::new(How::Closed, format!("{doing}: {error}"))),
-        Err(_) => Err(Broken::new(
+        Ok(Err(error)) => Err(BrokenExchange::new(
+            How::Closed,
+            format!("{doing}: {error}"),
+        )),
+        Err(_) => Err(BrokenExchange::new(
             How::Late,
             format!("{doing}: nothing in {patience:?}"),
         )),

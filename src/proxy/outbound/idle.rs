@@ -15,20 +15,20 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// The connections of one connector that speak HTTP/1.1 and have no request on them.
 #[derive(Debug)]
 pub(crate) struct Idle {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<IdleConnections>,
     /// So many are kept; of more, those that waited longest go.
     room: usize,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct IdleConnections {
     /// In the order of their coming.
-    connections: VecDeque<Connection>,
+    connections: VecDeque<IdleConnection>,
     swept: bool,
 }
 
 #[derive(Debug)]
-struct Connection {
+struct IdleConnection {
     /// To whom: scheme, name and port.
     to: Arc<str>,
     address: SocketAddr,
@@ -69,7 +69,7 @@ impl Idle {
     ) {
         session.rest();
         let mut waiting = self.lock();
-        waiting.connections.push_back(Connection {
+        waiting.connections.push_back(IdleConnection {
             to: Arc::clone(to),
             address,
             session,
@@ -88,7 +88,7 @@ impl Idle {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, IdleConnections> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,7 +8,6 @@
 
 mod answer;
 mod broken;
-pub(crate) mod culprits;
 pub(crate) mod fetch;
 pub(crate) mod hops;
 mod http1;
@@ -16,6 +15,7 @@ mod idle;
 pub(crate) mod keepalive;
 pub(crate) mod pools;
 pub(crate) mod recovery;
+pub(crate) mod refused_events;
 mod request;
 pub(crate) mod retry_after;
 pub(crate) mod sender;
@@ -38,17 +38,17 @@ use pingora::time::timeout;
 use pingora::{Error, ErrorType};
 
 use super::random_bits;
-use crate::proxy::outbound::upstream::{Addresses, Upstream, IDLE};
-use crate::proxy::outbound::verdict::Trouble;
+use crate::proxy::outbound::upstream::{Addresses, UpstreamHost, IDLE};
+use crate::proxy::outbound::verdict::NoAnswerReason;
 
 use http1::Http1;
 use idle::Idle;
 use request::Length;
-use session::{Failed, Session, Written};
+use session::{BodyWritten, Failed, UpstreamSession};
 
-pub(crate) use answer::{Fields, Head};
-pub(crate) use broken::{Broken, How};
-pub(crate) use request::{Request, Template};
+pub(crate) use answer::{AnswerHead, WantedFields};
+pub(crate) use broken::{BrokenExchange, How};
+pub(crate) use request::{Template, UpstreamRequest};
 pub(crate) use session::PIECE;
 
 /// Addresses that are tried before a request is given up.
@@ -77,7 +77,7 @@ impl Connections {
 
 /// A client of one host.
 pub(crate) struct Client {
-    upstream: Upstream,
+    upstream: UpstreamHost,
     connections: Arc<Connections>,
     /// To whom: scheme, name and port.
     to: Arc<str>,
@@ -115,8 +115,8 @@ enum Pool {
 }
 
 /// A connection on which one request is on its way.
-struct Line {
-    session: Session,
+struct ActiveConnection {
+    session: UpstreamSession,
     reused: Reused,
     address: SocketAddr,
 }
@@ -128,7 +128,7 @@ enum Reused {
 }
 
 impl Client {
-    pub(crate) fn new(upstream: Upstream, connections: Arc<Connections>) -> Self {
+    pub(crate) fn new(upstream: UpstreamHost, connections: Arc<Connections>) -> Self {
         Self {
             to: upstream.identity().into(),
             upstream,
@@ -165,10 +165,10 @@ impl Client {
     /// Sends a request with its whole body and waits for the head of the answer.
     pub(crate) async fn send(
         &self,
-        request: Request<'_>,
+        request: UpstreamRequest<'_>,
         body: &Bytes,
-        fields: Fields,
-    ) -> Result<Answering<'_>, Trouble> {
+        fields: WantedFields,
+    ) -> Result<OpenAnswer<'_>, NoAnswerReason> {
         let mut pool = Pool::Shared;
         loop {
             let mut line = self.line(pool).await?;
@@ -196,9 +196,9 @@ impl Client {
     /// written cannot be sent again, so it must not meet one that the other end has closed.
     pub(crate) async fn open(
         &self,
-        request: Request<'_>,
-        fields: Fields,
-    ) -> Result<Sending<'_>, Trouble> {
+        request: UpstreamRequest<'_>,
+        fields: WantedFields,
+    ) -> Result<Sending<'_>, NoAnswerReason> {
         let mut line = self.line(Pool::Fresh).await?;
         line.session.begin(self.patience());
         match line.session.send(&request, Length::Unknown).await {
@@ -214,9 +214,13 @@ impl Client {
         }
     }
 
-    fn answering(&self, mut line: Line, written: Written) -> Result<Answering<'_>, Trouble> {
-        let head = line.session.take_head().ok_or(Trouble::Closed)?;
-        Ok(Answering {
+    fn answering(
+        &self,
+        mut line: ActiveConnection,
+        written: BodyWritten,
+    ) -> Result<OpenAnswer<'_>, NoAnswerReason> {
+        let head = line.session.take_head().ok_or(NoAnswerReason::Closed)?;
+        Ok(OpenAnswer {
             client: self,
             line,
             head,
@@ -225,14 +229,21 @@ impl Client {
     }
 
     /// A connection, from the pool or new, trying one address after the other.
-    async fn line(&self, pool: Pool) -> Result<Line, Trouble> {
-        let known = self.upstream.addresses().await.map_err(|_| Trouble::Dns)?;
-        let first = self.upstream.pick(&known, &[]).ok_or(Trouble::Connect)?;
+    async fn line(&self, pool: Pool) -> Result<ActiveConnection, NoAnswerReason> {
+        let known = self
+            .upstream
+            .addresses()
+            .await
+            .map_err(|_| NoAnswerReason::Dns)?;
+        let first = self
+            .upstream
+            .pick(&known, &[])
+            .ok_or(NoAnswerReason::Connect)?;
         if pool == Pool::Shared {
             if let Some(session) = self.connections.idle.take(&self.to, first) {
                 self.count(Reused::Yes);
-                return Ok(Line {
-                    session: Session::Http1(session),
+                return Ok(ActiveConnection {
+                    session: UpstreamSession::Http1(session),
                     reused: Reused::Yes,
                     address: first,
                 });
@@ -247,10 +258,10 @@ impl Client {
         known: &Addresses,
         first: SocketAddr,
         mut pool: Pool,
-    ) -> Result<Line, Trouble> {
+    ) -> Result<ActiveConnection, NoAnswerReason> {
         let mut tried = Vec::new();
         let mut next = Some(first);
-        let mut trouble = Trouble::Connect;
+        let mut trouble = NoAnswerReason::Connect;
         while let Some(address) = next {
             let mut peer = self.upstream.peer(address);
             if pool == Pool::Fresh {
@@ -263,13 +274,13 @@ impl Client {
                 Ok((session, reused)) => {
                     let session = match session {
                         HttpSession::H1(session) => {
-                            Session::Http1(Box::new(Http1::new(session.into_inner())))
+                            UpstreamSession::Http1(Box::new(Http1::new(session.into_inner())))
                         }
-                        session => Session::Http2(Box::new(session), None),
+                        session => UpstreamSession::Http2(Box::new(session), None),
                     };
                     let reused = if reused { Reused::Yes } else { Reused::No };
                     self.count(reused);
-                    return Ok(Line {
+                    return Ok(ActiveConnection {
                         session,
                         reused,
                         address,
@@ -279,7 +290,7 @@ impl Client {
                 Err(error) if pool == Pool::Shared && is_http2_error(&error) => pool = Pool::Fresh,
                 Err(error) => {
                     log::debug!("no connection to {address}: {error}");
-                    trouble = Trouble::from_error(&error);
+                    trouble = NoAnswerReason::from_error(&error);
                     known.avoid(address);
                     tried.push(address);
                     next = match tried.len() < CONNECTS {
@@ -293,13 +304,13 @@ impl Client {
     }
 
     /// Gives a connection whose answer has been read back to the pool.
-    async fn release(&self, line: Line) {
+    async fn release(&self, line: ActiveConnection) {
         match line.session {
-            Session::Http1(session) if session.is_reusable() => {
+            UpstreamSession::Http1(session) if session.is_reusable() => {
                 self.connections.idle.put(&self.to, line.address, session);
             }
-            Session::Http1(_) => {}
-            Session::Http2(session, _) => {
+            UpstreamSession::Http1(_) => {}
+            UpstreamSession::Http2(session, _) => {
                 let peer = self.upstream.peer(line.address);
                 let connector = &self.connections.connector;
                 let release = connector.release_http_session(*session, &peer, Some(IDLE));
@@ -310,9 +321,9 @@ impl Client {
 
     /// Ends an exchange so that the other end sees an unfinished request as unfinished: a closed
     /// connection, or a reset stream.
-    async fn abandon(&self, line: Line) {
+    async fn abandon(&self, line: ActiveConnection) {
         // A connection of our own closes when it goes.
-        let Session::Http2(mut session, _) = line.session else {
+        let UpstreamSession::Http2(mut session, _) = line.session else {
             return;
         };
         Box::pin(session.shutdown()).await;
@@ -327,14 +338,14 @@ impl Client {
 }
 
 /// An answer whose head has been read. Dropping it closes its connection.
-pub(crate) struct Answering<'a> {
+pub(crate) struct OpenAnswer<'a> {
     client: &'a Client,
-    line: Line,
-    pub(crate) head: Head,
-    written: Written,
+    line: ActiveConnection,
+    pub(crate) head: AnswerHead,
+    written: BodyWritten,
 }
 
-impl Answering<'_> {
+impl OpenAnswer<'_> {
     /// Reads the body up to `limit` bytes, within this time, and keeps the first `kept` of them.
     /// The connection is used again when the body came to its end.
     pub(crate) async fn body(
@@ -342,15 +353,15 @@ impl Answering<'_> {
         kept: usize,
         limit: usize,
         patience: Duration,
-    ) -> Result<(Vec<u8>, BodyEnd), Broken> {
+    ) -> Result<(Vec<u8>, BodyEnd), BrokenExchange> {
         let mut body = Vec::new();
-        if self.written == Written::Answered {
+        if self.written == BodyWritten::Answered {
             self.client.abandon(self.line).await;
             return Ok((body, BodyEnd::Whole));
         }
         let reading = self.line.session.read_body(&mut body, kept, limit);
         let read = timeout(patience, reading).await;
-        match read.unwrap_or_else(|_| Err(Broken::new(How::Late, "a body that drips"))) {
+        match read.unwrap_or_else(|_| Err(BrokenExchange::new(How::Late, "a body that drips"))) {
             Ok(BodyEnd::Whole) => {
                 self.client.release(self.line).await;
                 Ok((body, BodyEnd::Whole))
@@ -367,21 +378,21 @@ impl Answering<'_> {
     }
 }
 
-impl Answering<'_> {
+impl OpenAnswer<'_> {
     /// The next piece of a body that is passed on as it comes; nothing at its end. Each read has the
     /// client's patience.
-    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, BrokenExchange> {
         match self.written {
-            Written::Answered => Ok(None),
-            Written::All => self.line.session.read_piece().await,
+            BodyWritten::Answered => Ok(None),
+            BodyWritten::All => self.line.session.read_piece().await,
         }
     }
 
     /// Keeps the connection for the next request, once the body has been read to its end.
     pub(crate) async fn through(self) {
         match self.written {
-            Written::Answered => self.client.abandon(self.line).await,
-            Written::All => self.client.release(self.line).await,
+            BodyWritten::Answered => self.client.abandon(self.line).await,
+            BodyWritten::All => self.client.release(self.line).await,
         }
     }
 
@@ -394,15 +405,18 @@ impl Answering<'_> {
 /// A request whose body is still being written. Dropping it closes the connection in mid-request.
 pub(crate) struct Sending<'a> {
     client: &'a Client,
-    line: Line,
+    line: ActiveConnection,
     /// Which fields of the answer's head are wanted.
-    fields: Fields,
+    fields: WantedFields,
 }
 
 impl<'a> Sending<'a> {
     /// Writes the next piece, waiting for the other end to take it. Whether the answer, which then
     /// is no yes, is there already: what follows is not read any more.
-    pub(crate) async fn write(&mut self, piece: Bytes) -> Result<Option<Head>, Trouble> {
+    pub(crate) async fn write(
+        &mut self,
+        piece: Bytes,
+    ) -> Result<Option<AnswerHead>, NoAnswerReason> {
         let session = &mut self.line.session;
         let written = match session.refused_early(self.fields) {
             Ok(true) => return Ok(session.take_head()),
@@ -417,29 +431,32 @@ impl<'a> Sending<'a> {
 
     /// Waits for an answer that does not wait for the rest of the body; what is written then is not
     /// read any more. Giving this up loses nothing.
-    pub(super) async fn refused(&mut self) -> Result<Head, Trouble> {
+    pub(super) async fn refused(&mut self) -> Result<AnswerHead, NoAnswerReason> {
         let session = &mut self.line.session;
         match session.refused(self.fields).await {
-            Ok(()) => session.take_head().ok_or(Trouble::Closed),
+            Ok(()) => session.take_head().ok_or(NoAnswerReason::Closed),
             Err(Failed::Read(broken) | Failed::Write(broken)) => Err(broken.trouble()),
         }
     }
 
-    async fn last_words(&mut self, failed: Failed) -> Result<Head, Trouble> {
+    async fn last_words(&mut self, failed: Failed) -> Result<AnswerHead, NoAnswerReason> {
         let session = &mut self.line.session;
         match session.last_words(failed, self.fields).await {
-            Ok(_) => session.take_head().ok_or(Trouble::Closed),
+            Ok(_) => session.take_head().ok_or(NoAnswerReason::Closed),
             Err(broken) => Err(broken.trouble()),
         }
     }
 
     /// Writes the last piece and waits for the head of the answer.
-    pub(crate) async fn finish(mut self, piece: Bytes) -> Result<Answering<'a>, Trouble> {
+    pub(crate) async fn finish(mut self, piece: Bytes) -> Result<OpenAnswer<'a>, NoAnswerReason> {
         let session = &mut self.line.session;
         let written = match session.refused_early(self.fields) {
-            Ok(true) => Ok(Written::Answered),
+            Ok(true) => Ok(BodyWritten::Answered),
             Ok(false) => match session.last_piece(piece).await {
-                Ok(()) => session.read_head(self.fields).await.map(|()| Written::All),
+                Ok(()) => session
+                    .read_head(self.fields)
+                    .await
+                    .map(|()| BodyWritten::All),
                 Err(failed) => Box::pin(session.last_words(failed, self.fields)).await,
             },
             Err(failed) => Box::pin(session.last_words(failed, self.fields)).await,

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::proxy::limits::log_limit::LogLimit;
-use crate::proxy::outbound::culprits::blames_events;
-use crate::proxy::outbound::verdict::Verdict;
+use crate::proxy::outbound::refused_events::blames_events;
+use crate::proxy::outbound::verdict::BatchVerdict;
 
 /// The troubles of one project's PostHog.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub(crate) struct Recovery {
     /// Batches that did not get through since the trouble began; zero when there is none.
     failed: AtomicU64,
     since: Mutex<Option<Spell>>,
-    last_error: Mutex<Option<(Instant, Verdict)>>,
+    last_error: Mutex<Option<(Instant, BatchVerdict)>>,
     log_limit: LogLimit,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Record {
     /// For how long batches have not got through, and how many.
     pub(crate) trouble: Option<(Duration, u64)>,
     /// How long ago it was, and what.
-    pub(crate) last_error: Option<(Duration, Verdict)>,
+    pub(crate) last_error: Option<(Duration, BatchVerdict)>,
 }
 
 /// So many failures in a row are no accident.
@@ -43,7 +43,7 @@ const TELLING: Duration = Duration::from_secs(10);
 
 /// The end of a trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Recovered {
+struct OutageEnd {
     after: Duration,
     failed: u64,
 }
@@ -69,8 +69,8 @@ impl Recovery {
     }
 
     /// Notes what became of a batch, and tells the operator when a trouble is over.
-    pub(crate) fn note(&self, project: &str, verdict: Verdict) {
-        let Some(Recovered { after, failed }) = self.noted(verdict, Instant::now()) else {
+    pub(crate) fn note(&self, project: &str, verdict: BatchVerdict) {
+        let Some(OutageEnd { after, failed }) = self.noted(verdict, Instant::now()) else {
             return;
         };
         if let Some(more) = self.log_limit.pass(project, "recovered") {
@@ -82,15 +82,15 @@ impl Recovery {
         }
     }
 
-    fn noted(&self, verdict: Verdict, now: Instant) -> Option<Recovered> {
-        if verdict == Verdict::Accepted {
+    fn noted(&self, verdict: BatchVerdict, now: Instant) -> Option<OutageEnd> {
+        if verdict == BatchVerdict::Accepted {
             // All that a good batch costs.
             if self.failed.load(Ordering::Relaxed) == 0 {
                 return None;
             }
             let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
             let began = since.take()?.began;
-            return Some(Recovered {
+            return Some(OutageEnd {
                 after: now.saturating_duration_since(began),
                 failed: self.failed.swap(0, Ordering::Relaxed),
             });
@@ -121,26 +121,26 @@ pub(crate) fn spoken(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::outbound::verdict::Trouble;
+    use crate::proxy::outbound::verdict::NoAnswerReason;
 
     #[test]
     fn the_end_of_a_trouble_is_told_once_with_its_length_and_cost() {
         let recovery = Recovery::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(recovery.noted(Verdict::Accepted, at(0)), None);
+        assert_eq!(recovery.noted(BatchVerdict::Accepted, at(0)), None);
         // An event's own fault is no trouble, and ends none.
-        assert_eq!(recovery.noted(Verdict::Refused(400), at(1)), None);
-        assert_eq!(recovery.noted(Verdict::Accepted, at(2)), None);
-        let away = Verdict::Unreachable(Trouble::Connect);
-        let key = Verdict::KeyRefused(401);
-        for (second, verdict) in [(3, away), (4, Verdict::Refused(400)), (5, key)] {
+        assert_eq!(recovery.noted(BatchVerdict::Refused(400), at(1)), None);
+        assert_eq!(recovery.noted(BatchVerdict::Accepted, at(2)), None);
+        let away = BatchVerdict::Unreachable(NoAnswerReason::Connect);
+        let key = BatchVerdict::KeyRefused(401);
+        for (second, verdict) in [(3, away), (4, BatchVerdict::Refused(400)), (5, key)] {
             assert_eq!(recovery.noted(verdict, at(second)), None);
         }
         let (after, failed) = (Duration::from_secs(90), 2);
-        let over = Some(Recovered { after, failed });
-        assert_eq!(recovery.noted(Verdict::Accepted, at(93)), over);
-        assert_eq!(recovery.noted(Verdict::Accepted, at(94)), None);
+        let over = Some(OutageEnd { after, failed });
+        assert_eq!(recovery.noted(BatchVerdict::Accepted, at(93)), over);
+        assert_eq!(recovery.noted(BatchVerdict::Accepted, at(94)), None);
     }
 
     #[test]

@@ -11,18 +11,19 @@ use pingora::http::RequestHeader;
 use pingora::BError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::admin::metrics::Timing;
+use crate::admin::metrics::DurationHistogram;
 use crate::admin::UpstreamState;
 use crate::config::Project;
 use crate::delivery::{self, Encoding};
 use crate::posthog::{Envelope, BATCH_PATH};
 use crate::rewrite::Recipient;
 
-use crate::proxy::outbound::tally::Tally;
-use crate::proxy::outbound::upstream::{Timeouts, Upstream};
-use crate::proxy::outbound::verdict::{Trouble, Verdict};
+use crate::proxy::outbound::tally::BatchCounts;
+use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
+use crate::proxy::outbound::verdict::{BatchVerdict, NoAnswerReason};
 use crate::proxy::outbound::{
-    Answering, Client, Connections, Fields, Head, Request, Sending, Template, POOL,
+    AnswerHead, Client, Connections, OpenAnswer, Sending, Template, UpstreamRequest, WantedFields,
+    POOL,
 };
 use crate::proxy::BuildError;
 
@@ -46,7 +47,7 @@ pub(crate) struct Destination {
     /// As many as connections are kept: more would open some that could never be used again.
     whole: Semaphore,
     streams: Semaphore,
-    tally: Arc<Tally>,
+    tally: Arc<BatchCounts>,
     traffic: Arc<Traffic>,
     connections: Arc<Connections>,
     timeouts: Timeouts,
@@ -57,14 +58,14 @@ pub(crate) struct Destination {
 /// What went to PostHog, for the metrics.
 #[derive(Debug)]
 struct Traffic {
-    times: Timing,
+    times: DurationHistogram,
     bytes: AtomicU64,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
         Self {
-            times: Timing::of_waiting(),
+            times: DurationHistogram::of_waiting(),
             bytes: AtomicU64::new(0),
         }
     }
@@ -81,7 +82,7 @@ impl Traffic {
 /// What became of a whole batch, and how PostHog put it.
 #[derive(Debug)]
 pub(crate) struct BatchAnswer {
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: BatchVerdict,
     /// The beginning of an answer that is no yes.
     pub(crate) words: String,
 }
@@ -93,8 +94,8 @@ impl BatchAnswer {
     }
 }
 
-impl From<Verdict> for BatchAnswer {
-    fn from(verdict: Verdict) -> Self {
+impl From<BatchVerdict> for BatchAnswer {
+    fn from(verdict: BatchVerdict) -> Self {
         Self {
             verdict,
             words: String::new(),
@@ -124,7 +125,7 @@ impl Destination {
             envelope: Envelope::new(&project.api_key),
             recipient: Arc::new(project.recipient()),
             client: Client::new(
-                Upstream::new(host, project.http, timeouts),
+                UpstreamHost::new(host, project.http, timeouts),
                 Arc::clone(&connections),
             ),
             whole: Semaphore::new(POOL),
@@ -163,12 +164,12 @@ impl Destination {
     }
 
     /// Counts what became of a batch.
-    pub(crate) fn note(&self, verdict: Verdict) {
+    pub(crate) fn note(&self, verdict: BatchVerdict) {
         self.tally.note(&self.project.name, verdict);
     }
 
     /// What PostHog said to batches so far.
-    pub(crate) fn tally(&self) -> &Arc<Tally> {
+    pub(crate) fn tally(&self) -> &Arc<BatchCounts> {
         &self.tally
     }
 
@@ -215,35 +216,38 @@ impl Destination {
     ) -> BatchAnswer {
         let _place = match self.place(&self.whole).await {
             Ok(place) => place,
-            Err(trouble) => return Verdict::Unreachable(trouble).into(),
+            Err(trouble) => return BatchVerdict::Unreachable(trouble).into(),
         };
         let (client, mut fields) = (client.map(|client| client.to_string()), Vec::new());
         fields.extend(on_behalf_of(client.as_deref()));
         if encoding == Encoding::Gzip {
             fields.push(("Content-Encoding", "gzip"));
         }
-        let request = Request {
+        let request = UpstreamRequest {
             template: &self.template,
             fields: &fields,
         };
-        match self.client.send(request, batch, Fields::Few).await {
+        match self.client.send(request, batch, WantedFields::Few).await {
             Ok(answering) => said(answering).await,
-            Err(trouble) => Verdict::Unreachable(trouble).into(),
+            Err(trouble) => BatchVerdict::Unreachable(trouble).into(),
         }
     }
 
     /// Opens a request for a batch that is still being made.
-    pub(crate) async fn open(&self, client: Option<IpAddr>) -> Result<Opened<'_>, Trouble> {
+    pub(crate) async fn open(
+        &self,
+        client: Option<IpAddr>,
+    ) -> Result<OpenBatch<'_>, NoAnswerReason> {
         let began = Instant::now();
         let place = self.place(&self.streams).await?;
         let client = client.map(|client| client.to_string());
         let fields = on_behalf_of(client.as_deref());
-        let request = Request {
+        let request = UpstreamRequest {
             template: &self.template,
             fields: fields.as_slice(),
         };
-        Ok(Opened {
-            sending: self.client.open(request, Fields::Few).await?,
+        Ok(OpenBatch {
+            sending: self.client.open(request, WantedFields::Few).await?,
             traffic: &self.traffic,
             began,
             bytes: 0,
@@ -251,7 +255,10 @@ impl Destination {
         })
     }
 
-    async fn place<'a>(&self, places: &'a Semaphore) -> Result<SemaphorePermit<'a>, Trouble> {
+    async fn place<'a>(
+        &self,
+        places: &'a Semaphore,
+    ) -> Result<SemaphorePermit<'a>, NoAnswerReason> {
         if let Ok(place) = places.try_acquire() {
             return Ok(place);
         }
@@ -259,13 +266,13 @@ impl Destination {
         let waiting = tokio::time::timeout(self.client.patience(), places.acquire());
         match Box::pin(waiting).await {
             Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(Trouble::Crowded),
+            Ok(Err(_)) | Err(_) => Err(NoAnswerReason::Crowded),
         }
     }
 }
 
 /// A request whose batch is still being made. Its place is held until it is through.
-pub(crate) struct Opened<'a> {
+pub(crate) struct OpenBatch<'a> {
     sending: Sending<'a>,
     traffic: &'a Traffic,
     began: Instant,
@@ -273,25 +280,28 @@ pub(crate) struct Opened<'a> {
     _place: SemaphorePermit<'a>,
 }
 
-impl Opened<'_> {
+impl OpenBatch<'_> {
     /// Writes the next piece, waiting for PostHog to take it; its answer when that is there already,
     /// and then it is no yes.
-    pub(crate) async fn write(&mut self, piece: Bytes) -> Result<Option<Head>, Trouble> {
+    pub(crate) async fn write(
+        &mut self,
+        piece: Bytes,
+    ) -> Result<Option<AnswerHead>, NoAnswerReason> {
         self.bytes += piece.len();
         self.sending.write(piece).await
     }
 
     /// Waits for an answer that does not wait for the rest of the batch, and then is no yes.
-    pub(crate) async fn refused(&mut self) -> Result<Head, Trouble> {
+    pub(crate) async fn refused(&mut self) -> Result<AnswerHead, NoAnswerReason> {
         self.sending.refused().await
     }
 
     /// Writes the last piece and waits for the answer.
-    pub(crate) async fn finish(self, piece: Bytes) -> Verdict {
+    pub(crate) async fn finish(self, piece: Bytes) -> BatchVerdict {
         let bytes = self.bytes + piece.len();
         let verdict = match self.sending.finish(piece).await {
             Ok(answering) => said(answering).await.verdict,
-            Err(trouble) => Verdict::Unreachable(trouble),
+            Err(trouble) => BatchVerdict::Unreachable(trouble),
         };
         self.traffic.note(self.began, bytes);
         verdict
@@ -311,10 +321,10 @@ fn on_behalf_of(client: Option<&str>) -> Option<(&'static str, &str)> {
 }
 
 /// What PostHog says in its answer.
-async fn said(answering: Answering<'_>) -> BatchAnswer {
+async fn said(answering: OpenAnswer<'_>) -> BatchAnswer {
     let verdict = verdict(&answering.head);
     let kept = match verdict {
-        Verdict::Accepted => 0,
+        BatchVerdict::Accepted => 0,
         _ => WORDS,
     };
     let words = match answering.body(kept, ANSWER, DRIPS).await {
@@ -327,8 +337,8 @@ async fn said(answering: Answering<'_>) -> BatchAnswer {
     }
 }
 
-pub(crate) fn verdict(head: &Head) -> Verdict {
-    Verdict::from_response(head.status.as_u16(), head.html, head.retry_after)
+pub(crate) fn verdict(head: &AnswerHead) -> BatchVerdict {
+    BatchVerdict::from_response(head.status.as_u16(), head.html, head.retry_after)
 }
 
 impl std::fmt::Debug for Destination {

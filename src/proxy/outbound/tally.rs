@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::admin::{Answers, LastError, Trouble};
+use crate::admin::{BatchAnswers, DeliveryFailure, LastError};
 
 use crate::proxy::outbound::recovery::Recovery;
-use crate::proxy::outbound::verdict::Verdict;
+use crate::proxy::outbound::verdict::BatchVerdict;
 
 /// What PostHog said to the batches of a project.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct BatchCounts {
     accepted: AtomicU64,
     key_refused: AtomicU64,
     refused: AtomicU64,
@@ -19,16 +19,16 @@ pub(crate) struct Tally {
     recovery: Recovery,
 }
 
-impl Tally {
+impl BatchCounts {
     /// Counts a batch of this project by what became of it, and tells when PostHog is well again.
-    pub(crate) fn note(&self, project: &str, verdict: Verdict) {
+    pub(crate) fn note(&self, project: &str, verdict: BatchVerdict) {
         self.recovery.note(project, verdict);
         let counter = match verdict {
-            Verdict::Accepted => &self.accepted,
-            Verdict::KeyRefused(_) => &self.key_refused,
-            Verdict::Refused(_) | Verdict::Rejected(_) => &self.refused,
-            Verdict::Busy { .. } => &self.busy,
-            Verdict::Unreachable(_) => &self.unreachable,
+            BatchVerdict::Accepted => &self.accepted,
+            BatchVerdict::KeyRefused(_) => &self.key_refused,
+            BatchVerdict::Refused(_) | BatchVerdict::Rejected(_) => &self.refused,
+            BatchVerdict::Busy { .. } => &self.busy,
+            BatchVerdict::Unreachable(_) => &self.unreachable,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -38,7 +38,7 @@ impl Tally {
     }
 
     /// The trouble that there is and the last error there was, for a moment that is `now`.
-    pub(crate) fn troubles(&self, now: SystemTime) -> (Option<Trouble>, Option<LastError>) {
+    pub(crate) fn troubles(&self, now: SystemTime) -> (Option<DeliveryFailure>, Option<LastError>) {
         let record = self.recovery.record();
         let before = |ago: Duration| {
             let at = now.checked_sub(ago)?.duration_since(UNIX_EPOCH).ok()?;
@@ -46,7 +46,7 @@ impl Tally {
         };
         let trouble = record.trouble.and_then(|(lasts, failed)| {
             let since = before(lasts)?;
-            Some(Trouble { since, failed })
+            Some(DeliveryFailure { since, failed })
         });
         let last_error = record.last_error.and_then(|(ago, verdict)| {
             let (at, (_, says)) = (before(ago)?, verdict.advice()?);
@@ -55,8 +55,8 @@ impl Tally {
         (trouble, last_error)
     }
 
-    pub(crate) fn read(&self) -> Answers {
-        Answers {
+    pub(crate) fn read(&self) -> BatchAnswers {
+        BatchAnswers {
             accepted: self.accepted.load(Ordering::Relaxed),
             key_refused: self.key_refused.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),

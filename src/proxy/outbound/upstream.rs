@@ -45,17 +45,17 @@ pub(crate) struct Timeouts {
 
 /// A host that requests are sent to.
 #[derive(Debug)]
-pub(crate) struct Upstream {
+pub(crate) struct UpstreamHost {
     host: Host,
     http: UpstreamHttp,
     timeouts: Timeouts,
-    names: Names,
+    names: HostNames,
     next: AtomicUsize,
     keepalive: KeepAlive,
 }
 
 #[derive(Debug)]
-enum Names {
+enum HostNames {
     Literal(Arc<Addresses>),
     Resolved(Arc<Resolver>),
 }
@@ -63,13 +63,13 @@ enum Names {
 /// Addresses of a host, with those marked that failed lately.
 #[derive(Debug)]
 pub(crate) struct Addresses {
-    list: Vec<Address>,
+    list: Vec<ResolvedAddress>,
     since: Instant,
     fresh_for: Duration,
 }
 
 #[derive(Debug)]
-struct Address {
+struct ResolvedAddress {
     socket: SocketAddr,
     /// Milliseconds after `Addresses::since` up to which this address is avoided.
     avoid_until: AtomicU64,
@@ -79,14 +79,14 @@ struct Address {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unresolved;
 
-impl Upstream {
+impl UpstreamHost {
     pub(crate) fn new(host: &Host, http: UpstreamHttp, timeouts: Timeouts) -> Self {
         let names = match host.name().parse::<IpAddr>() {
-            Ok(address) => Names::Literal(Arc::new(Addresses::new(
+            Ok(address) => HostNames::Literal(Arc::new(Addresses::new(
                 vec![SocketAddr::new(address, host.port())],
                 FRESH,
             ))),
-            Err(_) => Names::Resolved(Arc::new(Resolver::new(host))),
+            Err(_) => HostNames::Resolved(Arc::new(Resolver::new(host))),
         };
         Self {
             host: host.clone(),
@@ -106,8 +106,8 @@ impl Upstream {
     /// Lookups of its name that gave addresses, and those that gave none.
     pub(crate) fn lookups(&self) -> (u64, u64) {
         match &self.names {
-            Names::Literal(_) => (0, 0),
-            Names::Resolved(resolver) => (
+            HostNames::Literal(_) => (0, 0),
+            HostNames::Resolved(resolver) => (
                 resolver.resolved.load(Ordering::Relaxed),
                 resolver.unresolved.load(Ordering::Relaxed),
             ),
@@ -136,8 +136,8 @@ impl Upstream {
     /// are very old, and never longer than the connect timeout.
     pub(crate) async fn addresses(&self) -> Result<Arc<Addresses>, Unresolved> {
         match &self.names {
-            Names::Literal(addresses) => Ok(Arc::clone(addresses)),
-            Names::Resolved(resolver) => resolver.addresses(self.timeouts.connect).await,
+            HostNames::Literal(addresses) => Ok(Arc::clone(addresses)),
+            HostNames::Resolved(resolver) => resolver.addresses(self.timeouts.connect).await,
         }
     }
 
@@ -213,7 +213,7 @@ impl Addresses {
     fn new(sockets: Vec<SocketAddr>, fresh_for: Duration) -> Self {
         let list = sockets
             .into_iter()
-            .map(|socket| Address {
+            .map(|socket| ResolvedAddress {
                 socket,
                 avoid_until: AtomicU64::new(0),
             })
@@ -233,7 +233,7 @@ impl Addresses {
     /// Whether none of them could be connected to of late: the name may lead elsewhere by now.
     fn leads_nowhere(&self) -> bool {
         let now = self.since.elapsed().as_millis() as u64;
-        let avoided = |address: &Address| address.avoid_until.load(Ordering::Relaxed) > now;
+        let avoided = |address: &ResolvedAddress| address.avoid_until.load(Ordering::Relaxed) > now;
         self.list.iter().all(avoided)
     }
 
@@ -368,12 +368,12 @@ fn fresh_for() -> Duration {
 mod tests {
     use super::*;
 
-    fn upstream(host: &str) -> Upstream {
+    fn upstream(host: &str) -> UpstreamHost {
         let timeouts = Timeouts {
             connect: Duration::from_secs(2),
             exchange: Duration::from_secs(5),
         };
-        Upstream::new(&host.parse().unwrap(), UpstreamHttp::Auto, timeouts)
+        UpstreamHost::new(&host.parse().unwrap(), UpstreamHttp::Auto, timeouts)
     }
 
     fn addresses(list: &[&str]) -> Addresses {
@@ -449,7 +449,7 @@ mod tests {
     #[tokio::test]
     async fn the_last_good_addresses_stay_when_the_name_server_is_away() {
         let long = upstream(&format!("http://{}.invalid", "a".repeat(64)));
-        let Names::Resolved(resolver) = &long.names else {
+        let HostNames::Resolved(resolver) = &long.names else {
             panic!("a name was taken for an address");
         };
         let aged = Addresses::new(vec!["192.0.2.9:80".parse().unwrap()], Duration::ZERO);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pingora::{Error, ErrorType};
 
 use crate::config::Project;
-use crate::delivery::{self, Says};
+use crate::delivery::{self, StatusMeaning};
 use crate::masked;
 use crate::segment::Reply;
 
@@ -14,7 +14,7 @@ use crate::proxy::limits::log_limit::LogLimit;
 
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum BatchVerdict {
     /// PostHog took it.
     Accepted,
     /// PostHog does not take the project key (401 or 403; posthog-ingestion 1.7).
@@ -29,7 +29,7 @@ pub(crate) enum Verdict {
         retry_after: Option<u32>,
     },
     /// There was no answer.
-    Unreachable(Trouble),
+    Unreachable(NoAnswerReason),
 }
 
 /// What happens to the events of a batch that PostHog did not take.
@@ -43,7 +43,7 @@ pub(crate) enum Fallback {
 
 /// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum NoAnswerReason {
     /// The name has no address.
     Dns,
     /// No connection.
@@ -63,22 +63,22 @@ const SOON: u32 = 10;
 /// Seconds a client waits when a person has to mend something first.
 const LATER: u32 = 60;
 
-impl Verdict {
+impl BatchVerdict {
     /// From a response's status, media type and `Retry-After`.
     ///
     /// A page of HTML with status 200 is a portal or a log-in page, never capture, which answers
     /// JSON: taking it for a yes would lose events without a word.
     pub(crate) fn from_response(status: u16, html: bool, retry_after: Option<u32>) -> Self {
-        match Says::of(status) {
-            Says::Yes if html => Self::Rejected(status),
-            Says::Yes => Self::Accepted,
-            Says::Refused => Self::Refused(status),
-            Says::KeyRefused => Self::KeyRefused(status),
-            Says::Busy => Self::Busy {
+        match StatusMeaning::of(status) {
+            StatusMeaning::Yes if html => Self::Rejected(status),
+            StatusMeaning::Yes => Self::Accepted,
+            StatusMeaning::Refused => Self::Refused(status),
+            StatusMeaning::KeyRefused => Self::KeyRefused(status),
+            StatusMeaning::Busy => Self::Busy {
                 status,
                 retry_after,
             },
-            Says::Other => Self::Rejected(status),
+            StatusMeaning::Other => Self::Rejected(status),
         }
     }
 
@@ -200,7 +200,7 @@ impl Verdict {
     }
 }
 
-impl Trouble {
+impl NoAnswerReason {
     /// From the error of a connection or of an exchange on it.
     pub(crate) fn from_error(error: &Error) -> Self {
         use ErrorType::*;
@@ -258,23 +258,23 @@ mod tests {
     #[test]
     fn only_a_yes_of_posthog_is_a_yes_to_the_client() {
         assert_eq!(
-            Verdict::from_response(200, false, None).reply(),
+            BatchVerdict::from_response(200, false, None).reply(),
             Reply::Accepted
         );
         for status in [200, 301, 400, 401, 403, 404, 408, 413, 429, 500, 503] {
-            let verdict = Verdict::from_response(status, true, None);
+            let verdict = BatchVerdict::from_response(status, true, None);
             assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{status}");
             assert!(verdict.advice().is_some(), "{status}");
         }
         for trouble in [
-            Trouble::Dns,
-            Trouble::Connect,
-            Trouble::Tls,
-            Trouble::Timeout,
-            Trouble::Closed,
-            Trouble::Crowded,
+            NoAnswerReason::Dns,
+            NoAnswerReason::Connect,
+            NoAnswerReason::Tls,
+            NoAnswerReason::Timeout,
+            NoAnswerReason::Closed,
+            NoAnswerReason::Crowded,
         ] {
-            let verdict = Verdict::Unreachable(trouble);
+            let verdict = BatchVerdict::Unreachable(trouble);
             assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{trouble:?}");
         }
     }
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn only_400_and_413_say_something_about_the_events() {
         for status in [200, 301, 400, 401, 403, 404, 408, 413, 429, 500, 503] {
-            let verdict = Verdict::from_response(status, true, Some(7));
+            let verdict = BatchVerdict::from_response(status, true, Some(7));
             let delivery = verdict.for_delivery("because");
             match delivery {
                 delivery::Verdict::RefusedForGood(refusal) => {
@@ -304,7 +304,7 @@ mod tests {
     fn a_key_that_an_answer_repeats_is_not_kept_as_its_reason() {
         let said = "API key is not valid: phc_0123456789abcdef";
         let delivery::Verdict::RefusedForGood(refusal) =
-            Verdict::from_response(400, false, None).for_delivery(said)
+            BatchVerdict::from_response(400, false, None).for_delivery(said)
         else {
             panic!("400 is final");
         };
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn posthogs_own_retry_after_is_passed_on() {
-        let verdict = Verdict::from_response(503, false, Some(7));
+        let verdict = BatchVerdict::from_response(503, false, Some(7));
         assert_eq!(verdict.reply(), Reply::Busy { retry_after: 7 });
     }
 }

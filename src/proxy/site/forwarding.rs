@@ -11,7 +11,7 @@ use crate::proxy::intake::visitor::Trust;
 use crate::proxy::outbound::keepalive::Repeat;
 use crate::site::claims::{forged, Peer, Underscores};
 
-use super::context::Context;
+use super::context::SiteContext;
 
 /// So much of a body the framework remembers for a second attempt.
 const REMEMBERED: usize = 64 << 10;
@@ -31,7 +31,7 @@ pub(super) fn repeat(session: &mut Session) -> Repeat {
     }
 }
 
-impl Context {
+impl SiteContext {
     /// Says in a request who sent it, to which host and how, and takes out what the client said of
     /// itself, unless it is a proxy that is believed.
     pub(super) fn say_who_asks(

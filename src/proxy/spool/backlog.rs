@@ -16,18 +16,18 @@ use tokio::task::JoinHandle;
 use crate::admin::live::Live;
 use crate::config;
 use crate::delivery::{
-    self, BreakerSettings, Delivery, DeliveryMode, Encoding, Leadership, Opened, OutgoingBatch,
-    Project, QueuedEvent, Received, Refusal, Replay, ReplaySettings, Route, SharedFolder,
-    SpoolError, SpooledEvent, Terms, Upstream,
+    self, BatchRoute, BreakerSettings, Delivery, DeliveryMode, Encoding, Leadership, OpenedSpool,
+    OutgoingBatch, ProjectDelivery, QueuedEvent, Received, Refusal, Replay, ReplaySettings,
+    SharedFolder, SpoolError, SpooledEvent, Terms, Upstream,
 };
 use crate::posthog::{Batch, Envelope, Outline};
 
 use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::outbound::recovery::spoken;
 use crate::proxy::outbound::sender::Destination;
-use crate::proxy::outbound::verdict::{Fallback, Verdict};
+use crate::proxy::outbound::verdict::{BatchVerdict, Fallback};
 use crate::proxy::outbound::CONNECTS;
-use crate::proxy::spool::sharing::{give_way, wait_to_be_seen, Projects, LOOK};
+use crate::proxy::spool::sharing::{give_way, wait_to_be_seen, SharedProjects, LOOK};
 use crate::proxy::Destinations;
 
 /// How long a live batch waits for the replay's last request.
@@ -52,7 +52,7 @@ pub(crate) enum NotSpooled {
 /// The spool, its projects, and the replay.
 pub(crate) struct Backlog {
     delivery: Arc<Delivery>,
-    projects: Arc<Projects>,
+    projects: Arc<SharedProjects>,
     /// The spool where it is a folder: two processes on one have to agree who drains it. On a
     /// shared one they always do.
     folder: Option<Arc<dyn SharedFolder>>,
@@ -95,8 +95,8 @@ impl Backlog {
     /// Opens the spool. A disk that cannot be written now, or a server that does not answer, is no
     /// error: clients get 503 until it does.
     pub(crate) fn open(
-        spool: &config::Spool,
-        settings: &config::Delivery,
+        spool: &config::SpoolConfig,
+        settings: &config::DeliveryConfig,
         largest_event: usize,
         clock: delivery::Clock,
         destinations: Arc<Destinations>,
@@ -104,14 +104,14 @@ impl Backlog {
     ) -> Result<Self, SpoolError> {
         // Connections one after the other, then the request, the answer and its body.
         let longest = settings.connect_timeout * CONNECTS as u32 + settings.timeout * 3;
-        let Opened { store, folder } = spool.place.backend().open(Terms {
+        let OpenedSpool { store, folder } = spool.place.backend().open(Terms {
             limits: spool.limits(),
             longest_delivery: longest,
             largest_event,
             clock,
         })?;
         let delivery = Arc::new(Delivery::new(store, BreakerSettings::default(), HOLD));
-        let projects = Projects::default();
+        let projects = SharedProjects::default();
         projects.serve(&delivery, &destinations);
         // What a predecessor keeps or has under way was there before whatever comes here.
         let leadership = folder.as_ref().map(|folder| folder.leadership());
@@ -271,7 +271,7 @@ impl Backlog {
 /// What a project's events need when PostHog does not take them.
 pub(crate) struct ProjectSpool {
     backlog: Arc<Backlog>,
-    project: Project,
+    project: ProjectDelivery,
     destination: Arc<Destination>,
 }
 
@@ -279,8 +279,8 @@ impl ProjectSpool {
     /// An empty batch, which notes where its events stand if it will probably go into the spool.
     pub(crate) fn prepared(&self, batch: Batch) -> Batch {
         match self.project.likely_route() {
-            Route::Spool => batch.outlined(),
-            Route::Stream => batch,
+            BatchRoute::Spool => batch.outlined(),
+            BatchRoute::Stream => batch,
         }
     }
 
@@ -307,11 +307,11 @@ impl ProjectSpool {
         events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<Holder, NotSpooled> {
         let destination = &self.destination;
-        if self.project.admit().await == Route::Stream {
+        if self.project.admit().await == BatchRoute::Stream {
             let said = destination.deliver(batch, Encoding::Identity, from).await;
             destination.note(said.verdict);
             self.project.report(&said.for_delivery());
-            if said.verdict == Verdict::Accepted {
+            if said.verdict == BatchVerdict::Accepted {
                 return Ok(Holder::PostHog);
             }
             let log_limit = &self.backlog.carrier.log_limit;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::delivery::{Delivery, DeliveryMode, Leadership, Project, SharedFolder};
+use crate::delivery::{Delivery, DeliveryMode, Leadership, ProjectDelivery, SharedFolder};
 
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::Destinations;
@@ -15,7 +15,7 @@ pub(crate) const LOOK: Duration = Duration::from_millis(50);
 const SEEN: Duration = Duration::from_secs(2);
 
 /// Appends as well while another process uses the spool.
-pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &Projects) {
+pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &SharedProjects) {
     let mut seen = false;
     loop {
         tokio::time::sleep(LOOK).await;
@@ -51,32 +51,32 @@ pub(crate) fn wait_to_be_seen(spool: &dyn SharedFolder) {
 
 /// The projects, each with when its events are acknowledged by the configuration.
 #[derive(Default)]
-pub(crate) struct Projects(Mutex<Modes>);
+pub(crate) struct SharedProjects(Mutex<ProjectModes>);
 
 #[derive(Default)]
-struct Modes {
-    configured: HashMap<String, (Project, DeliveryMode)>,
-    way: Detour,
+struct ProjectModes {
+    configured: HashMap<String, (ProjectDelivery, DeliveryMode)>,
+    way: SpoolDetour,
 }
 
 /// Whether another process has a part in the order of events.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Detour {
+enum SpoolDetour {
     #[default]
     None,
     ThroughTheSpool,
 }
 
-impl Projects {
+impl SharedProjects {
     pub(crate) fn as_configured(&self) {
-        self.go(Detour::None);
+        self.go(SpoolDetour::None);
     }
 
     pub(crate) fn all_through_the_spool(&self) {
-        self.go(Detour::ThroughTheSpool);
+        self.go(SpoolDetour::ThroughTheSpool);
     }
 
-    fn go(&self, way: Detour) {
+    fn go(&self, way: SpoolDetour) {
         let mut modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         modes.way = way;
         modes.set();
@@ -94,12 +94,12 @@ impl Projects {
     }
 }
 
-impl Modes {
+impl ProjectModes {
     fn set(&self) {
         for (project, mode) in self.configured.values() {
             project.set_mode(match self.way {
-                Detour::None => *mode,
-                Detour::ThroughTheSpool => DeliveryMode::Spool,
+                SpoolDetour::None => *mode,
+                SpoolDetour::ThroughTheSpool => DeliveryMode::Spool,
             });
         }
     }

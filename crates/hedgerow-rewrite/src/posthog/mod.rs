@@ -7,6 +7,7 @@ mod api_key;
 mod batch;
 mod host;
 mod outline;
+mod project_id;
 
 pub use api_key::{ApiKey, ApiKeyError};
 pub use batch::{
@@ -15,6 +16,7 @@ pub use batch::{
 pub use host::{Host, HostError, Misdirection, Scheme};
 pub(crate) use outline::EventParts;
 pub use outline::{EventView, Location, Outline};
+pub use project_id::ProjectId;
 
 /// Capture's default limit for one event in its queue, less a margin, in bytes
 /// (posthog-ingestion 5.1: budget for a proxy).

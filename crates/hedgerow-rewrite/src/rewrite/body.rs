@@ -81,14 +81,16 @@ impl Body {
         Self { buffer, ..self }
     }
 
-    /// Takes out the memory of a body that is through, if it is worth keeping for the next one.
+    /// Takes out the memory of a body that is through; it is freed if it is not worth keeping for the
+    /// next one.
     pub(super) fn take_memory(&mut self) -> Vec<u8> {
         /// In bytes. Most bodies are of one message.
         const LARGEST: usize = 16 * 1024;
-        if self.buffer.capacity() > LARGEST {
-            return Vec::new();
+        let memory = std::mem::take(&mut self.buffer);
+        match memory.capacity() {
+            ..=LARGEST => memory,
+            _ => Vec::new(),
         }
-        std::mem::take(&mut self.buffer)
     }
 
     /// The same, with `batch` followed to its end whatever it costs.

@@ -7,7 +7,7 @@ mod spare;
 use simdutf8::basic::from_utf8;
 
 use super::json::Shape;
-use super::json::{repair, Cleanliness, Malformed, Scratch, Sheet};
+use super::json::{repair, Cleanliness, Malformed, Scratch, Sheet, Workbench};
 use super::merge::{merge, Tree};
 use super::message::{Context, Message, Part};
 use super::normalise::{passes_gate, Source};
@@ -31,6 +31,7 @@ pub(super) struct Converter {
     merged_with: Option<u64>,
     own_context: Tree,
     repaired: Vec<u8>,
+    workbench: Workbench,
     merged_text: String,
     aside: Part,
     /// An event as it is written.
@@ -83,6 +84,7 @@ impl Converter {
             self.repaired.capacity() + self.merged_text.capacity() + self.scrubbed.capacity();
         texts
             + self.body.capacity()
+            + self.workbench.held()
             + self.sheet.held()
             + self.gift.held()
             + self.scratch.held()
@@ -130,7 +132,8 @@ impl Converter {
                     return Ok(refused(length, Fault::TooLarge));
                 }
                 self.repaired.clear();
-                match repair(&String::from_utf8_lossy(text), &mut self.repaired) {
+                let lossy = String::from_utf8_lossy(text);
+                match repair(&lossy, &mut self.repaired, &mut self.workbench) {
                     Ok(()) => {}
                     Err(Malformed::TooDeep) => return Ok(refused(length, Fault::TooDeep)),
                     Err(Malformed::Syntax) => return Err(RewriteError::InvalidJson),

@@ -264,7 +264,12 @@ impl Rewrite {
             let body = &self.body;
             self.held_back.tell(batch, |came| body.bytes(came), watch);
             match pulled? {
-                Step::Pulled(pulled) => return Ok(pulled),
+                Step::Pulled(pulled) => {
+                    if pulled == Pulled::Done {
+                        self.give_back();
+                    }
+                    return Ok(pulled);
+                }
                 Step::Misjudged => {}
             }
         }
@@ -282,6 +287,15 @@ impl Rewrite {
     /// Bytes held at the moment, for a budget over all requests.
     pub fn held(&self) -> usize {
         self.body.held()
+    }
+
+    /// Hands on the memory that nothing more is done with. Its batch may be under way for long, while
+    /// others come that need it.
+    fn give_back(&mut self) {
+        if let Some(mut converter) = self.converter.take() {
+            converter.body = self.body.take_memory();
+            self.rewriter.spare.give_back(converter);
+        }
     }
 
     /// Takes back all that came of the messages so far.
@@ -318,10 +332,7 @@ enum Step {
 
 impl Drop for Rewrite {
     fn drop(&mut self) {
-        if let Some(mut converter) = self.converter.take() {
-            converter.body = self.body.take_memory();
-            self.rewriter.spare.give_back(converter);
-        }
+        self.give_back();
     }
 }
 

@@ -121,8 +121,7 @@ pub(super) fn settle<'t>(
     };
     let mut timing = timing(message, text, arrival.received_at, settling.batch_sent_at);
     if let (Some(repeats), Some(now)) = (settling.repeats, arrival.received_at) {
-        let sender = settling.recipient.posthog_cookie.as_str();
-        let message = (sender, kind, message_id.as_ref());
+        let message = (&settling.recipient.project, kind, message_id.as_ref());
         let noted = &mut *settling.noted;
         timing.recall(|time| repeats.first_time(message, source, (now, noted), time));
     }
@@ -199,11 +198,11 @@ fn other_id(id: Option<Value>, text: &[u8], mode: Mode) -> Id {
 /// The uuid that PostHog recommends (posthog-ingestion 3.4). Without any time there is none to
 /// put into it, and version 5 is taken.
 fn v7(settling: &Settling<'_>, timing: &Timing, message_id: &str, kind: Kind) -> EventUuid {
-    let source = settling.recipient.posthog_cookie.as_bytes();
+    let project = settling.recipient.project.as_bytes();
     let id = message_id.as_bytes();
     timing
         .moment
-        .and_then(|moment| event_uuid(timing.own, moment, source, id, kind.name().as_bytes()))
+        .and_then(|moment| event_uuid(timing.own, moment, project, id, kind.name().as_bytes()))
         .map_or_else(|| EventUuid::v5(message_id), EventUuid::from)
 }
 

@@ -21,6 +21,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use super::message::Message;
 use super::normalise::Source;
 use super::Timestamp;
+use crate::posthog::ProjectId;
 use crate::segment::Kind;
 
 /// How long a message is remembered at most, in milliseconds: as long as Segment does.
@@ -64,20 +65,24 @@ impl Repeats {
 
     /// The time that a message had when it came first; the given one if it has not been seen.
     ///
-    /// A message is the same if its sender, id, call, own time, name and people are: broken
+    /// A message is the same if its project, id, call, own time, name and people are: broken
     /// clients use one id for many messages, and these must not get each other's times. What has
     /// been noted now is added to `noted`.
     pub(super) fn first_time(
         &self,
-        (sender, kind, message_id): (&str, Kind, &str),
+        (project, kind, message_id): (&ProjectId, Kind, &str),
         source: Source<'_>,
         (now, noted): (Timestamp, &mut Vec<Tag>),
         time: Timestamp,
     ) -> Timestamp {
         let Source { text, message, .. } = source;
         let mut gathered = Gathered::new(self);
-        for part in [sender, kind.name(), message_id] {
-            gathered.part(part.as_bytes());
+        for part in [
+            project.as_bytes(),
+            kind.name().as_bytes(),
+            message_id.as_bytes(),
+        ] {
+            gathered.part(part);
         }
         for value in [
             message.timestamp,
@@ -104,14 +109,18 @@ impl Repeats {
     /// The whole message, without what changes from try to try; none if repeats are sent.
     pub(super) fn content(
         &self,
-        (sender, kind, message_id): (&str, Kind, &str),
+        (project, kind, message_id): (&ProjectId, Kind, &str),
         source: Source<'_>,
         shared: [&[u8]; 2],
     ) -> Option<Tag> {
         self.accepted.as_ref()?;
         let mut gathered = Gathered::new(self);
-        for part in [sender, kind.name(), message_id] {
-            gathered.part(part.as_bytes());
+        for part in [
+            project.as_bytes(),
+            kind.name().as_bytes(),
+            message_id.as_bytes(),
+        ] {
+            gathered.part(part);
         }
         for text in shared {
             gathered.part(text);

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 
 use super::enrich::edge_session::{CookieValue, EdgeSessions, SessionCookie};
 pub(super) use super::enrich::session::SenderClock;
-use super::enrich::session::{cookie, explicit_session, posthog_js_session, PosthogJsSession};
+use super::enrich::session::{
+    explicit_session, posthog_js_cookie, posthog_js_session, PosthogJsSession,
+};
 use super::enrich::uuid7::Uuid7;
 use super::json::{name, Scratch, Shape, Value};
 use super::library::Library;
@@ -88,7 +90,7 @@ impl Sessions {
     fn posthog_js(&mut self, arrival: &Arrival, recipient: &Recipient) -> Option<PosthogJsSession> {
         let find = || {
             let cookies = arrival.cookies.as_deref()?;
-            posthog_js_session(cookie(cookies, &recipient.posthog_cookie)?)
+            posthog_js_session(posthog_js_cookie(cookies, &recipient.project)?)
         };
         *self.posthog_js.get_or_insert_with(find)
     }

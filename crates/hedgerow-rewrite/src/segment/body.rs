@@ -10,7 +10,7 @@ pub enum BodyError {
     /// An encoding that no Segment SDK uses.
     #[error("the content encoding is not gzip or identity")]
     UnknownEncoding,
-    /// Bad or truncated gzip data.
+    /// Bad or truncated gzip data, or members with next to nothing in them.
     #[error("the gzip data is damaged or cut short")]
     Damaged,
     /// More bytes than the limit, on the wire or inflated, or many more than what was compressed.
@@ -25,6 +25,8 @@ pub struct Decoder {
     limit: usize,
     wire_left: usize,
     left: usize,
+    /// How many gzip members have followed another.
+    members: usize,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,11 @@ const FREE: usize = 1 << 20;
 /// How many bytes may come out beyond that for each byte that went in. Real batches have five to
 /// thirty, gzip can do a thousand.
 const RATIO: usize = 100;
+/// How many gzip members may follow the first one whatever is in them, and for how many bytes that came
+/// out there may be one more. To begin with one costs as much as to inflate a thousand bytes, and an
+/// empty one has twenty.
+const MEMBERS: usize = 16;
+const MEMBER_BYTES: usize = 64;
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// So much white space before a body that is declared gzip is looked at, in bytes.
 const BLANKS: usize = 1024;
@@ -108,6 +115,7 @@ impl Decoder {
             limit,
             wire_left: limit,
             left: limit,
+            members: 0,
         })
     }
 
@@ -188,6 +196,10 @@ impl Decoder {
                         return Ok(());
                     };
                     input = input.get(padding..).unwrap_or_default();
+                    self.members += 1;
+                    if self.members > MEMBERS + (self.limit - self.left) / MEMBER_BYTES {
+                        return Err(BodyError::Damaged.into());
+                    }
                     self.state = State::Gzip(Box::new(Gzip::new()));
                 }
                 State::Gzip(gzip) => {
@@ -408,6 +420,19 @@ mod tests {
             let got = decode(Some("gzip"), 1 << 20, &pieces);
             assert_eq!(got.as_deref(), Ok(&blank[..]), "pieces of {size}");
         }
+    }
+
+    #[test]
+    fn members_with_next_to_nothing_in_them_end_soon_and_others_may_be_many() {
+        for empty in [&b""[..], b" "] {
+            let member = gzip(empty);
+            assert!(decode(None, 1 << 20, &[&member.repeat(MEMBERS)]).is_ok());
+            let many = member.repeat(MEMBERS + 2);
+            assert_eq!(decode(None, 1 << 20, &[&many]), Err(BodyError::Damaged));
+        }
+        let member = gzip(&[b'x'; MEMBER_BYTES]);
+        let many = decode(None, 1 << 20, &[&member.repeat(5000)]).unwrap();
+        assert_eq!(many.len(), 5000 * MEMBER_BYTES);
     }
 
     #[test]

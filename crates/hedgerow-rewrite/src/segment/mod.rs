@@ -4,6 +4,7 @@
 //! API and its SDKs, as docs/protocols has them (segment-tracking, sections 1 and 2).
 
 mod body;
+mod fields;
 mod keys;
 mod pixel;
 mod reply;

@@ -66,7 +66,7 @@ impl SpooledEvent {
                 first_arrival: received.at,
             });
         };
-        let time = Time::of(read.timestamp.as_deref(), received.at);
+        let time = EventTimestamp::of(read.timestamp.as_deref(), received.at);
         let stamps = [
             time.stamp(text, start),
             received.from.and_then(|from| read.address(from, text)),
@@ -136,13 +136,13 @@ impl SpooledEvent {
         if !is_plain || !view.event_json.starts_with('"') {
             return Self::new(body, received);
         }
-        let time = Time::of(timestamp.as_deref(), received.at);
+        let time = EventTimestamp::of(timestamp.as_deref(), received.at);
         let address = match (received.from, view.location) {
             (Some(from), Location::Open) => Some(from),
             _ => None,
         };
         let stamps = match (&time, address) {
-            (Time::Own(_), None) => None,
+            (EventTimestamp::Own(_), None) => None,
             _ => {
                 let text = std::str::from_utf8(&body).map_err(|_| SpoolError::NotAnEvent)?;
                 let properties = view.properties.saturating_sub(view.place.start);
@@ -181,14 +181,14 @@ fn event_at(batch: &Bytes, view: &EventView<'_>) -> Option<Bytes> {
 }
 
 /// The time of an event.
-enum Time<'t> {
+enum EventTimestamp<'t> {
     /// The event's own.
     Own(&'t str),
     /// That of its request, which is written into it.
     OfRequest(String),
 }
 
-impl<'t> Time<'t> {
+impl<'t> EventTimestamp<'t> {
     fn of(own: Option<&'t str>, arrived: SystemTime) -> Self {
         own.map_or_else(|| Self::OfRequest(rfc3339(arrived)), Self::Own)
     }

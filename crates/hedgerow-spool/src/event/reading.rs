@@ -12,7 +12,7 @@ use super::stamp::{place, Stamp};
 use crate::SpoolError;
 
 #[derive(Deserialize, Default)]
-struct Fields<'a> {
+struct RawEventFields<'a> {
     #[serde(borrow, default)]
     uuid: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -26,7 +26,7 @@ struct Fields<'a> {
 }
 
 #[derive(Deserialize, Default)]
-struct Properties<'a> {
+struct RawProperties<'a> {
     #[serde(borrow, default)]
     distinct_id: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "$ip", deserialize_with = "also_null")]
@@ -59,13 +59,13 @@ pub fn events_of(body: &Bytes) -> Result<Vec<Bytes>, SpoolError> {
 }
 
 /// What was read of an event.
-pub(super) struct Read<'a> {
+pub(super) struct ReadEvent<'a> {
     pub(super) uuid: Option<Cow<'a, str>>,
     pub(super) event: Option<Cow<'a, str>>,
     /// As JSON text; empty if it has none.
     pub(super) distinct_id: &'a str,
     pub(super) timestamp: Option<Cow<'a, str>>,
-    properties: Option<(&'a RawValue, Properties<'a>)>,
+    properties: Option<(&'a RawValue, RawProperties<'a>)>,
 }
 
 /// Where the object begins that this text is, if it is JSON and an object.
@@ -76,16 +76,17 @@ pub(super) fn object(text: &str) -> Option<usize> {
 }
 
 /// Reads an event; nothing of one that says a field twice, or a text as something else.
-pub(super) fn read(text: &str) -> Option<Read<'_>> {
-    let fields: Fields<'_> = serde_json::from_str(text).ok()?;
+pub(super) fn read(text: &str) -> Option<ReadEvent<'_>> {
+    let fields: RawEventFields<'_> = serde_json::from_str(text).ok()?;
     let properties = match fields.properties {
-        Some(raw) if raw.get().starts_with('{') => {
-            Some((raw, serde_json::from_str::<Properties<'_>>(raw.get()).ok()?))
-        }
+        Some(raw) if raw.get().starts_with('{') => Some((
+            raw,
+            serde_json::from_str::<RawProperties<'_>>(raw.get()).ok()?,
+        )),
         _ => None,
     };
     let inner = properties.as_ref().and_then(|(_, read)| read.distinct_id);
-    Some(Read {
+    Some(ReadEvent {
         uuid: fields.uuid,
         event: fields.event,
         distinct_id: fields.distinct_id.or(inner).map_or("", RawValue::get),
@@ -94,7 +95,7 @@ pub(super) fn read(text: &str) -> Option<Read<'_>> {
     })
 }
 
-impl Read<'_> {
+impl ReadEvent<'_> {
     /// The address that capture would have put into the event.
     pub(super) fn address(&self, from: IpAddr, text: &str) -> Option<Stamp> {
         let (raw, properties) = self.properties.as_ref()?;
@@ -107,11 +108,11 @@ impl Read<'_> {
 pub(super) fn address_at(from: IpAddr, text: &str, properties: usize) -> Option<Stamp> {
     let rest = serde_json::Deserializer::from_str(text.get(properties..)?);
     let raw: &RawValue = rest.into_iter().next()?.ok()?;
-    let read: Properties<'_> = serde_json::from_str(raw.get()).ok()?;
+    let read: RawProperties<'_> = serde_json::from_str(raw.get()).ok()?;
     read.address(from, raw, text)
 }
 
-impl Properties<'_> {
+impl RawProperties<'_> {
     fn address(&self, from: IpAddr, properties: &RawValue, text: &str) -> Option<Stamp> {
         let is_given = |value: Option<&RawValue>| value.is_some_and(is_truthy);
         if is_given(self.ip) || is_given(self.geoip_disable) {

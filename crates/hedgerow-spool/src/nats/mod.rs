@@ -6,6 +6,6 @@ mod spool;
 
 pub use place::{NatsCertificate, NatsLogin, NatsPlace, NatsServer};
 #[cfg(feature = "nats")]
-pub(crate) use spool::OnNats;
+pub(crate) use spool::NatsBackend;
 #[cfg(feature = "nats")]
 pub use spool::{NatsSettings, NatsSpool};

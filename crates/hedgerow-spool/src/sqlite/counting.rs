@@ -8,12 +8,12 @@ use std::sync::atomic::Ordering;
 /// What the dead letters were last counted by: they are counted again when it has changed.
 #[derive(Default)]
 pub(super) struct LetterCount {
-    counted: Option<Reason>,
+    counted: Option<CountVersion>,
 }
 
 /// What changes when dead letters come or go.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Reason {
+struct CountVersion {
     /// Dead letters that this process has made and dropped.
     own: u64,
     /// What other processes have written: `hedgerow spool`, a predecessor.
@@ -42,7 +42,7 @@ impl Worker {
         } = &self.shared.counters;
         let own = [dead_lettered, expired, dead_letters_evicted]
             .map(|counter| counter.load(Ordering::Relaxed));
-        let reason = Some(Reason {
+        let reason = Some(CountVersion {
             own: own.iter().sum(),
             foreign: database.foreign_version()?,
         });

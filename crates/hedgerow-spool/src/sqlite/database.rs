@@ -197,7 +197,7 @@ impl Database {
     /// Moves what the log holds into the file, so that the log begins anew. It fails when the file
     /// has to grow and cannot; what the log holds stays safe in it.
     pub(crate) fn checkpoint(&self) -> Result<(), SpoolError> {
-        self.each("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(Next::Row))
+        self.each("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(NextRow::Row))
     }
 
     /// Bytes of the log while it has not all been moved into the file. Every commit logs whole
@@ -207,7 +207,7 @@ impl Database {
         self.each("PRAGMA wal_checkpoint(NOOP)", [], |row| {
             let (all, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
             frames = if all == moved { 0 } else { all };
-            Ok(Next::Row)
+            Ok(NextRow::Row)
         })?;
         Ok(usize::try_from(frames).unwrap_or(0) * FRAME)
     }
@@ -226,10 +226,10 @@ impl Database {
                 break;
             }
             // Each step of this statement frees one page, so it has to be stepped to its end.
-            self.each("PRAGMA incremental_vacuum(64)", [], |_| Ok(Next::Row))?;
+            self.each("PRAGMA incremental_vacuum(64)", [], |_| Ok(NextRow::Row))?;
             self.checkpoint()?;
         }
-        self.each("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(Next::Row))
+        self.each("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(NextRow::Row))
     }
 
     /// Steps through the rows of a query.
@@ -237,15 +237,15 @@ impl Database {
         &self,
         query: &str,
         values: impl rusqlite::Params,
-        mut visit: impl FnMut(&Row<'_>) -> Result<Next, rusqlite::Error>,
+        mut visit: impl FnMut(&Row<'_>) -> Result<NextRow, rusqlite::Error>,
     ) -> Result<(), SpoolError> {
         let run = || {
             let mut statement = self.connection.prepare_cached(query)?;
             let mut rows = statement.query(values)?;
             while let Some(row) = rows.next()? {
                 match visit(row)? {
-                    Next::Row => {}
-                    Next::Enough => break,
+                    NextRow::Row => {}
+                    NextRow::Enough => break,
                 }
             }
             Ok(())
@@ -268,7 +268,7 @@ impl Drop for Database {
 }
 
 /// Whether a query is stepped on.
-pub(super) enum Next {
+pub(super) enum NextRow {
     Row,
     Enough,
 }

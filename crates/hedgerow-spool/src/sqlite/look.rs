@@ -13,7 +13,7 @@ use super::migration::OLD_FORMAT;
 use super::settings::FolderState;
 use crate::SpoolError;
 
-/// Whether [`Spool::open`](super::Spool::open) would have a spool to work with in this folder.
+/// Whether [`SqliteSpool::open`](super::SqliteSpool::open) would have a spool to work with in this folder.
 /// Makes and changes nothing.
 ///
 /// # Errors
@@ -57,7 +57,7 @@ pub(super) fn inspect_folder(folder: &Path) -> Result<FolderState, SpoolError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Spool, SpoolSettings};
+    use crate::{SqliteSettings, SqliteSpool};
 
     #[test]
     fn a_look_finds_what_opening_would_and_makes_nothing() {
@@ -65,7 +65,7 @@ mod tests {
         let spool = folder.path().join("a/b");
         assert_eq!(inspect_folder(&spool).unwrap(), FolderState::Empty);
         assert!(!folder.path().join("a").exists());
-        let open = Spool::open(&spool, SpoolSettings::default()).unwrap();
+        let open = SqliteSpool::open(&spool, SqliteSettings::default()).unwrap();
         assert_eq!(inspect_folder(&spool).unwrap(), FolderState::Usable);
         drop(open);
         assert_eq!(inspect_folder(&spool).unwrap(), FolderState::Usable);

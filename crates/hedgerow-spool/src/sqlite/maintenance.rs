@@ -1,6 +1,6 @@
 //! What the spool does by itself once a second: age, the dead letters' share, the size of its file.
 
-use super::clock::Jump;
+use super::clock::ClockJump;
 use super::worker::{DeadLetterShare, Worker, LOG_BYTES, SMALL_STEP};
 use crate::store::Counters;
 use crate::SpoolError;
@@ -52,8 +52,8 @@ impl Worker {
     fn look_at_the_clock(&mut self) {
         let (seconds, way) = match self.clock.look() {
             None => return,
-            Some(Jump::Forward(by)) => (by.as_secs(), "forward"),
-            Some(Jump::Back(by)) => (by.as_secs(), "back"),
+            Some(ClockJump::Forward(by)) => (by.as_secs(), "forward"),
+            Some(ClockJump::Back(by)) => (by.as_secs(), "back"),
         };
         log::warn!(
             "the time of day was set {way} by {seconds} s; what waits grows old by the time that \

@@ -37,8 +37,8 @@ mod tests {
     use crate::event::time_of;
     use crate::sqlite::lease::FileLease;
     use crate::{
-        CommandError, Form, Leadership, PeekLimit, Selection, Spool, SpoolCommand, SpoolError,
-        SpoolSettings, SpooledEvent, Store,
+        CommandError, Leadership, ListFormat, PeekLimit, Selection, SpoolCommand, SpoolError,
+        SpooledEvent, SqliteSettings, SqliteSpool, Store,
     };
 
     /// The tables as they were made in the old format; `age` came with the first second of use.
@@ -120,11 +120,13 @@ mod tests {
 
     fn listed(folder: &Path) -> String {
         let mut out = Vec::new();
-        SpoolCommand::Ls(Form::Lines).run(folder, &mut out).unwrap();
+        SpoolCommand::Ls(ListFormat::Lines)
+            .run(folder, &mut out)
+            .unwrap();
         String::from_utf8(out).unwrap()
     }
 
-    async fn waiting(spool: &Spool) -> Vec<bytes::Bytes> {
+    async fn waiting(spool: &SqliteSpool) -> Vec<bytes::Bytes> {
         let held = spool.peek("shop", EVERYTHING).await.unwrap().events;
         held.into_iter().map(|held| held.body).collect()
     }
@@ -136,11 +138,11 @@ mod tests {
             let path = folder.path();
             old_file(path, more);
             assert_eq!(inspect_folder(path).unwrap(), FolderState::Usable, "{more}");
-            let always = SpoolSettings {
+            let always = SqliteSettings {
                 max_age: Duration::from_secs(1 << 40),
-                ..SpoolSettings::default()
+                ..SqliteSettings::default()
             };
-            let spool = Spool::open(path, always).unwrap();
+            let spool = SqliteSpool::open(path, always).unwrap();
             // The second comes again, and is known; the third is new, and stands behind both.
             spool
                 .append("shop", vec![event(2), event(3)])
@@ -183,7 +185,7 @@ mod tests {
         old_file(folder.path(), "");
         let running = FileLease::new(folder.path());
         assert_eq!(running.leadership(), Leadership::Leader);
-        let run = || SpoolCommand::Ls(Form::Lines).run(folder.path(), &mut Vec::new());
+        let run = || SpoolCommand::Ls(ListFormat::Lines).run(folder.path(), &mut Vec::new());
         let refused = run();
         let format = matches!(
             refused,

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use rusqlite::{params, Row};
 
-use super::database::{Database, Next};
+use super::database::{Database, NextRow};
 use super::writing::checksum;
 use crate::event::time_of;
 use crate::store::{PeekLimit, Position, QueuedEvent, Rest};
@@ -13,7 +13,7 @@ use crate::{DeadLetter, Refusal, SpoolError};
 
 /// What waits for one project.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingEvents {
     /// The project.
     pub project: String,
     /// Events.
@@ -26,7 +26,7 @@ pub(crate) struct Waiting {
 
 /// What `take` found.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct TakenEvents {
     pub(crate) events: Vec<QueuedEvent>,
     /// Their bytes are not what was written.
     pub(crate) damaged: Vec<Position>,
@@ -41,8 +41,8 @@ impl Database {
         project: &str,
         limit: PeekLimit,
         without: &dyn Fn(i64) -> bool,
-    ) -> Result<Found, SpoolError> {
-        let mut found = Found::default();
+    ) -> Result<TakenEvents, SpoolError> {
+        let mut found = TakenEvents::default();
         let mut bytes = 0;
         self.each(
             "SELECT seq, arrived, crc, body FROM event
@@ -51,25 +51,25 @@ impl Database {
             |row| {
                 let seq: i64 = row.get(0)?;
                 if without(seq) {
-                    return Ok(Next::Row);
+                    return Ok(NextRow::Row);
                 }
                 let body: Vec<u8> = row.get(3)?;
                 if checksum(&body) != row.get::<_, u32>(2)? {
                     found.damaged.push(Position(seq));
-                    return Ok(Next::Row);
+                    return Ok(NextRow::Row);
                 }
                 bytes += body.len();
                 let enough = found.events.len() >= limit.events || bytes > limit.bytes;
                 if enough && !found.events.is_empty() {
                     found.rest = Rest::More;
-                    return Ok(Next::Enough);
+                    return Ok(NextRow::Enough);
                 }
                 found.events.push(QueuedEvent {
                     position: Position(seq),
                     body: body.into(),
                     first_arrival: time_of(row.get(1)?),
                 });
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(found)
@@ -80,7 +80,7 @@ impl Database {
         let mut newest: Option<i64> = None;
         let mut keep = |row: &Row<'_>| {
             newest = newest.max(row.get(0)?);
-            Ok(Next::Row)
+            Ok(NextRow::Row)
         };
         self.each("SELECT time FROM clock", [], &mut keep)?;
         self.each(
@@ -104,27 +104,27 @@ impl Database {
             [],
             |row| {
                 totals.push((row.get(0)?, row.get(1)?, row.get(2)?));
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(totals)
     }
 
     /// What waits, per project.
-    pub(crate) fn waiting(&self) -> Result<Vec<Waiting>, SpoolError> {
+    pub(crate) fn waiting(&self) -> Result<Vec<WaitingEvents>, SpoolError> {
         let mut all = Vec::new();
         self.each(
             "SELECT name, events, bytes, (SELECT arrived FROM event WHERE project = project.id
              ORDER BY seq LIMIT 1) FROM project ORDER BY name",
             [],
             |row| {
-                all.push(Waiting {
+                all.push(WaitingEvents {
                     project: row.get(0)?,
                     events: row.get(1)?,
                     bytes: row.get(2)?,
                     oldest: row.get::<_, Option<i64>>(3)?.map(time_of),
                 });
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(all)
@@ -139,7 +139,7 @@ impl Database {
             params![i64::try_from(limit).unwrap_or(i64::MAX)],
             |row| {
                 all.push((row.get(0)?, u128::from_be_bytes(row.get(1)?)));
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(all)
@@ -165,7 +165,7 @@ impl Database {
                     },
                     body: row.get::<_, Vec<u8>>(6)?.into(),
                 });
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(all)
@@ -180,7 +180,7 @@ impl Database {
             [],
             |row| {
                 counts.insert(row.get(0)?, row.get(1)?);
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(counts)

@@ -7,11 +7,11 @@ use crate::store::{Counters, Position};
 use crate::{Refusal, SpoolError};
 
 /// An event that becomes a dead letter, why, and who waits for it.
-pub(super) type Refused = (Position, Refusal, oneshot::Sender<Result<(), SpoolError>>);
+pub(super) type DeadLetterRequest = (Position, Refusal, oneshot::Sender<Result<(), SpoolError>>);
 
 impl Worker {
     /// Removes what has been delivered and moves what was refused.
-    pub(super) fn forget(&mut self, refused: Vec<Refused>) {
+    pub(super) fn forget(&mut self, refused: Vec<DeadLetterRequest>) {
         let mut result = self.forget_some(usize::MAX, &refused);
         if matches!(result, Err(SpoolError::NoSpace)) {
             result = self.forget_on_a_full_disk(&refused);
@@ -31,7 +31,7 @@ impl Worker {
 
     /// With the reserve given up the log can be moved into the file; from then on each small step
     /// reuses the space of the log before it.
-    fn forget_on_a_full_disk(&mut self, refused: &[Refused]) -> Result<(), SpoolError> {
+    fn forget_on_a_full_disk(&mut self, refused: &[DeadLetterRequest]) -> Result<(), SpoolError> {
         self.reserve.release();
         while !self.delivered.is_empty() {
             self.logged = LOG_BYTES;
@@ -41,7 +41,11 @@ impl Worker {
         self.forget_some(0, refused)
     }
 
-    fn forget_some(&mut self, most: usize, refused: &[Refused]) -> Result<(), SpoolError> {
+    fn forget_some(
+        &mut self,
+        most: usize,
+        refused: &[DeadLetterRequest],
+    ) -> Result<(), SpoolError> {
         self.open()?;
         self.checkpoint()?;
         let now = self.clock.now();

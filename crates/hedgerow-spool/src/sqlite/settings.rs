@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Bounds of a spool on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpoolSettings {
+pub struct SqliteSettings {
     /// Bytes of disk in use at most, dead letters included. The log beside the file takes a few MiB
     /// more, the reserve 2.5 MiB.
     pub max_size: u64,
@@ -15,7 +15,7 @@ pub struct SpoolSettings {
     pub low_water_percent: u8,
 }
 
-impl Default for SpoolSettings {
+impl Default for SqliteSettings {
     fn default() -> Self {
         Self {
             max_size: 1 << 30,

@@ -1,7 +1,7 @@
 //! Of the process as a whole, of requests and of connections.
 
-use crate::admin::metrics::Kind::{Counter, Gauge, Histogram};
 use crate::admin::metrics::Metric;
+use crate::admin::metrics::MetricKind::{Counter, Gauge, Histogram};
 use crate::rewrite::Fault;
 
 pub(super) const METRICS: &[Metric] = &[

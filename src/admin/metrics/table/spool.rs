@@ -1,8 +1,8 @@
 //! Of the spool.
 
-use crate::admin::metrics::Kind::{Counter, Gauge};
 use crate::admin::metrics::Metric;
-use crate::admin::state::{ProjectState, SpoolState, State};
+use crate::admin::metrics::MetricKind::{Counter, Gauge};
+use crate::admin::state::{ProjectState, ProxyState, SpoolState};
 
 pub(super) const METRICS: &[Metric] = &[
     Metric {
@@ -139,7 +139,7 @@ pub(super) const METRICS: &[Metric] = &[
 ];
 
 /// Each project, where there is a spool.
-fn of_spool(state: &State, add: impl FnMut(&ProjectState)) {
+fn of_spool(state: &ProxyState, add: impl FnMut(&ProjectState)) {
     if state.spool.is_some() {
         state.projects.iter().for_each(add);
     }

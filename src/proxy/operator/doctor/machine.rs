@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{getrlimit, Resource};
 
-use crate::config::{Config, Spool};
-use crate::delivery::{Examination, Found, Trouble};
+use crate::config::{Config, SpoolConfig};
+use crate::delivery::{Examination, SpoolHealth, SpoolTrouble};
 use crate::doctor::{self, Finding};
 
 use crate::proxy::acme;
@@ -71,7 +71,7 @@ fn remedy(refusal: &ServerError) -> &'static str {
     }
 }
 
-fn spool(spool: &Spool, largest_event: usize) -> Vec<Finding> {
+fn spool(spool: &SpoolConfig, largest_event: usize) -> Vec<Finding> {
     // A thread of its own: a shared spool is asked over a connection, which takes a runtime of its own.
     let examined = std::thread::scope(|scope| {
         let backend = || spool.place.backend().examine(spool.limits(), largest_event);
@@ -82,9 +82,9 @@ fn spool(spool: &Spool, largest_event: usize) -> Vec<Finding> {
         return vec![Finding::bad("spool", what, "report it")];
     };
     let finding = |Examination { about, found }| match found {
-        Found::Well(well) => Finding::well(about, well),
-        Found::Unknown(Trouble { what, advice }) => Finding::odd(about, what, advice),
-        Found::Bad(Trouble { what, advice }) => Finding::bad(about, what, advice),
+        SpoolHealth::Well(well) => Finding::well(about, well),
+        SpoolHealth::Unknown(SpoolTrouble { what, advice }) => Finding::odd(about, what, advice),
+        SpoolHealth::Bad(SpoolTrouble { what, advice }) => Finding::bad(about, what, advice),
     };
     let mut findings: Vec<Finding> = examined.into_iter().map(finding).collect();
     if let Some(folder) = spool.place.backend().folder() {

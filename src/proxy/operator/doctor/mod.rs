@@ -23,7 +23,7 @@ use crate::posthog::{Batch, Envelope, Host, BATCH_PATH};
 
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::upstream::Timeouts;
-use crate::proxy::outbound::verdict::{Trouble, Verdict};
+use crate::proxy::outbound::verdict::{BatchVerdict, NoAnswerReason};
 use crate::proxy::random_bits;
 use ask::Probe;
 
@@ -90,7 +90,7 @@ async fn reach(about: &str, host: &Host, config: &Config, findings: &mut Vec<Fin
         Ok(Err(_)) | Err(_) => Vec::new(),
     };
     let Some(first) = addresses.first() else {
-        let advice = Trouble::Dns.advice().1;
+        let advice = NoAnswerReason::Dns.advice().1;
         findings.push(Finding::bad(dns, format!("{name} has no address"), advice));
         return false;
     };
@@ -121,7 +121,7 @@ async fn reach(about: &str, host: &Host, config: &Config, findings: &mut Vec<Fin
             )),
         }
     }
-    let advice = Trouble::Connect.advice().1;
+    let advice = NoAnswerReason::Connect.advice().1;
     findings.push(Finding::bad(tcp, reasons.join("; "), advice));
     false
 }
@@ -164,7 +164,11 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
         Ok(answer) => answer,
         Err(trouble) => {
             let (kind, advice) = trouble.advice();
-            let about = if trouble == Trouble::Tls { tls } else { about };
+            let about = if trouble == NoAnswerReason::Tls {
+                tls
+            } else {
+                about
+            };
             return vec![Finding::bad(about, format!("no answer ({kind})"), advice)];
         }
     };
@@ -172,7 +176,7 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
         findings.push(Finding::well(tls, "its certificate is trusted"));
     }
     let status = answer.head.status.as_u16();
-    let verdict = Verdict::from_response(status, answer.head.html, answer.head.retry_after);
+    let verdict = BatchVerdict::from_response(status, answer.head.html, answer.head.retry_after);
     findings.push(match verdict.advice() {
         None => Finding::well(
             about,
@@ -189,7 +193,7 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
     });
     let date = answer.field(header::DATE.as_str());
     let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-    if let (Some(date), Verdict::Accepted) = (date, verdict) {
+    if let (Some(date), BatchVerdict::Accepted) = (date, verdict) {
         let seconds = |time: SystemTime| DateTime::<Utc>::from(time).timestamp();
         findings.push(doctor::clock(seconds(SystemTime::now()) - seconds(date)));
     }

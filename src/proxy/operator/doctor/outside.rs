@@ -7,12 +7,12 @@ use serde_json::{json, Value};
 
 use crate::admin::LiveView;
 use crate::config::{Action, Config, Libraries, PageHost, SiteHost};
-use crate::doctor::{self, Finding, Seen};
+use crate::doctor::{self, Finding, OutsideAnswer};
 use crate::posthog::Host;
 use crate::segment::WriteKeys;
 use crate::site::Layout;
 
-use super::ask::{Answer, Probe};
+use super::ask::{Probe, ProbeAnswer};
 use super::{timeouts, uuid, TEST_EVENT};
 use crate::proxy::outbound::pools::Pools;
 
@@ -57,7 +57,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
             }
         }
     }
-    let seen: Vec<Seen<'_>> = answers.iter().map(seen).collect();
+    let seen: Vec<OutsideAnswer<'_>> = answers.iter().map(seen).collect();
     let mut findings: Vec<_> = seen
         .first()
         .map(|seen| doctor::path(&address, seen))
@@ -65,7 +65,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
         .collect();
     if findings
         .iter()
-        .any(|found| found.health == doctor::Health::Bad)
+        .any(|found| found.health == doctor::CheckStatus::Bad)
     {
         return findings;
     }
@@ -88,8 +88,8 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
     findings
 }
 
-fn seen(answer: &Answer) -> Seen<'_> {
-    Seen {
+fn seen(answer: &ProbeAnswer) -> OutsideAnswer<'_> {
+    OutsideAnswer {
         status: answer.head.status.as_u16(),
         location: answer.field("location"),
         cached: doctor::cached(|name| answer.field(name).map(str::to_owned)),

@@ -110,7 +110,7 @@ pub(super) fn event(
     )?;
     let content = repeats.and_then(|repeats| {
         let message = (
-            request.recipient.posthog_cookie.as_str(),
+            &request.recipient.project,
             settled.kind,
             settled.message_id.as_ref(),
         );
@@ -194,7 +194,8 @@ pub(super) fn event(
     if subject == Subject::Removed || mapping.privacy.scrubs() {
         let trace = request.trace.as_deref_mut();
         let shape = (plan.kind, request.rewriter.bounds.event);
-        let scrub = Scrub::new(&mapping.privacy, subject, shape, trace);
+        let settings = (&mapping.privacy, &request.rewriter.patterns);
+        let scrub = Scrub::new(settings, subject, shape, trace);
         parts = scrub.run((written, parts), scrubbed, scratch)?;
         written = scrubbed;
     }
@@ -237,6 +238,12 @@ fn is_too_large(event: &[u8], limit: usize) -> bool {
     if event.len() * 2 + ENVELOPE <= limit {
         return false;
     }
-    let escaped = event.iter().filter(|byte| matches!(byte, b'"' | b'\\'));
-    event.len() + escaped.count() + ENVELOPE > limit
+    // Counted in bytes first, so that many are looked at together.
+    let escaped = event.chunks(usize::from(u8::MAX)).map(|piece| {
+        let count = piece
+            .iter()
+            .map(|byte| u8::from(matches!(byte, b'"' | b'\\')));
+        usize::from(count.fold(0, u8::wrapping_add))
+    });
+    event.len() + escaped.sum::<usize>() + ENVELOPE > limit
 }

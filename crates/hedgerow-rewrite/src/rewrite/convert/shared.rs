@@ -1,7 +1,7 @@
 //! What a batch says of all its messages.
 
 use super::super::body::Heading;
-use super::super::json::{repair, Cleanliness, Scratch, Shape};
+use super::super::json::{repair, Cleanliness, Scratch, Shape, Workbench};
 use super::super::merge::Tree;
 use super::super::message::{Context, Part};
 use super::super::normalise::{is_said, moment, SentAt};
@@ -83,6 +83,7 @@ fn tidy(text: &[u8], scratch: &mut Scratch) -> Result<Vec<u8>, RewriteError> {
         return Ok(text.to_vec());
     }
     let mut repaired = Vec::with_capacity(text.len());
-    repair(&String::from_utf8_lossy(text), &mut repaired)?;
+    let lossy = String::from_utf8_lossy(text);
+    repair(&lossy, &mut repaired, &mut Workbench::default())?;
     Ok(repaired)
 }

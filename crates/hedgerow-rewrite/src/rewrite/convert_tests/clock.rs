@@ -119,7 +119,7 @@ fn visit(
         };
         let mut rewrite = rewriter.begin(arrival);
         rewrite.address_to(Arc::new(Recipient {
-            posthog_cookie: "ph_phc_test_posthog".to_owned(),
+            project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
             ..Recipient::default()
         }));
         let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));

@@ -437,7 +437,7 @@ fn the_edge_keeps_a_session_in_its_cookie_and_other_sources_come_first() {
             ..arrival(Call::Batch, Some("2026-11-23T12:00:01Z"))
         });
         rewrite.address_to(Arc::new(Recipient {
-            posthog_cookie: "ph_phc_test_posthog".to_owned(),
+            project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
             ..Recipient::default()
         }));
         rewrite.push(body.as_bytes()).unwrap();

@@ -12,7 +12,7 @@ use super::super::{
     Rewriter, Timestamp, Watch,
 };
 use super::*;
-use crate::posthog::{ApiKey, Batch, Envelope};
+use crate::posthog::{ApiKey, Batch, Envelope, ProjectId};
 use crate::segment::{Call, Kind};
 
 mod clock;
@@ -172,7 +172,7 @@ fn rewrite_through(
 ) -> Result<Outcome, RewriteError> {
     let mut rewrite = rewriter.begin(arrival);
     rewrite.address_to(Arc::new(Recipient {
-        posthog_cookie: "ph_phc_test_posthog".to_owned(),
+        project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
         ..Recipient::default()
     }));
     let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());

@@ -86,7 +86,7 @@ fn a_projects_constants_stand_on_every_event_and_give_way_to_everything_else() {
         "utm_source",
     ];
     let recipient = || Recipient {
-        posthog_cookie: "c".to_owned(),
+        project: ProjectId::of(&ApiKey::new("phc_c").unwrap()),
         properties: constants
             .iter()
             .map(|name| ((*name).to_owned(), "\"constant\"".to_owned()))

@@ -7,6 +7,7 @@ use super::super::convert::SpareBuffers;
 use super::super::enrich::cache::{Capacity, UserAgents};
 use super::super::enrich::ids::group_in_cookie;
 use super::super::enrich::meta_ids::MetaIds;
+use super::super::enrich::privacy::Matcher;
 use super::super::group_types::GroupTypes;
 use super::super::held_back::HeldBack;
 use super::super::repeats::Repeats;
@@ -19,6 +20,8 @@ use super::{Heads, Rewrite};
 pub struct Rewriter {
     pub(in crate::rewrite) mapping: Mapping,
     pub(in crate::rewrite) bounds: Bounds,
+    /// The patterns of `privacy`.
+    pub(in crate::rewrite) patterns: Matcher,
     pub(in crate::rewrite) user_agents: UserAgents,
     pub(in crate::rewrite) group_types: GroupTypes,
     pub(super) sessions: Option<Arc<SessionKeeper>>,
@@ -38,7 +41,9 @@ impl Rewriter {
                 bytes: 0,
             }),
         };
+        let privacy = &mapping.privacy;
         Self {
+            patterns: Matcher::new(&privacy.drop, &privacy.hash),
             mapping,
             bounds,
             user_agents,

@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::Omission;
 
 mod decide;
+mod edit;
 mod names;
 mod pseudonym;
 mod scrub;

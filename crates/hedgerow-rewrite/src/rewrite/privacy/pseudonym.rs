@@ -1,11 +1,10 @@
 //! Hashes that stand for values, and strangers' ids that stand for people.
 
-use std::fmt::Write;
-
 use ring::digest::{digest, SHA256};
 use ring::hmac;
 
 use super::{Privacy, Pseudonym, Secret};
+use crate::posthog::ProjectId;
 use crate::rewrite::normalise::{Settled, Source};
 use crate::rewrite::{Mapping, Recipient, Timestamp};
 
@@ -28,7 +27,7 @@ struct Traces<'a> {
     /// When the event happened.
     moment: Option<Timestamp>,
     /// The project: one visitor has different pseudonyms in two of them.
-    project: &'a str,
+    project: &'a ProjectId,
     /// The message's id, which a retry has too.
     message_id: &'a str,
 }
@@ -47,7 +46,7 @@ impl Settled<'_> {
         mapping.privacy.stranger(Traces {
             visitor: visitor.as_deref(),
             moment,
-            project: &recipient.posthog_cookie,
+            project: &recipient.project,
             message_id: &self.message_id,
         })
     }
@@ -107,15 +106,24 @@ impl Secret {
 }
 
 fn write_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or('0');
     for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(out, "{byte:02x}");
+        out.push(digit(byte >> 4));
+        out.push(digit(byte & 15));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::posthog::ApiKey;
+
+    fn project(name: &str) -> ProjectId {
+        ProjectId::of(&ApiKey::new(name).unwrap())
+    }
 
     const HOUR: i64 = 60 * 60 * 1000;
 
@@ -123,7 +131,7 @@ mod tests {
         privacy.stranger(Traces {
             visitor: Some(visitor),
             moment: Some(Timestamp::from_millis(hour * HOUR)),
-            project: "shop",
+            project: &project("shop"),
             message_id,
         })
     }
@@ -158,7 +166,7 @@ mod tests {
             privacy.stranger(Traces {
                 visitor: Some("ada"),
                 moment: Some(Timestamp::from_millis(0)),
-                project: "blog",
+                project: &project("blog"),
                 message_id: "m-1",
             }),
         ] {

@@ -245,7 +245,7 @@ impl Properties<'_, '_, '_, '_> {
     /// said before (posthog-ingestion 4.5).
     pub(super) fn sixth_group_type(&mut self) -> Option<String> {
         let group_types = self.desk.group_types?;
-        let project = &self.desk.recipient.posthog_cookie;
+        let project = &self.desk.recipient.project;
         let is_sixth = |name: &str| group_types.note(project, name) == NewGroupTypes::Sixth;
         if self.plan.kind == Kind::Group {
             let group_type = self.group_type();

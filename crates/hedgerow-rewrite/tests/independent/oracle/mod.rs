@@ -63,8 +63,8 @@ pub struct Request {
     pub received_at: i64,
     pub client_ip: IpAddr,
     pub cookies: String,
-    /// The name of posthog-js's cookie.
-    pub posthog_cookie: String,
+    /// The project's key.
+    pub api_key: String,
 }
 
 /// What becomes of a message.

@@ -9,7 +9,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::connection::Connection;
+use super::connection::NatsConnection;
 use super::message::{alone, arrival, FIRST_ARRIVAL, REASON, STATUS};
 use super::streams::Streams;
 use super::{event_in, names, remote, NatsSettings};
@@ -27,7 +27,7 @@ impl NatsSettings {
     ///
     /// [`SpoolError::Away`] when no server answers, else [`SpoolError::Remote`].
     pub(super) fn ask_largest_event(&self) -> Result<Option<usize>, CommandError> {
-        let (connection, _ending) = Connection::open(self)?;
+        let (connection, _ending) = NatsConnection::open(self)?;
         let runtime = connection.runtime.clone();
         runtime.block_on(async {
             connection.wait(PATIENCE).await?;
@@ -59,7 +59,7 @@ impl SpoolCommand {
         settings: &NatsSettings,
         out: &mut dyn Write,
     ) -> Result<(), CommandError> {
-        let (connection, _ending) = Connection::open(settings)?;
+        let (connection, _ending) = NatsConnection::open(settings)?;
         let runtime = connection.runtime.clone();
         runtime.block_on(async {
             connection.wait(PATIENCE).await?;

@@ -7,7 +7,7 @@ use async_nats::jetstream::{self, ErrorCode};
 
 /// Why a message was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum PublishFault {
     /// Larger than a message may be. It never will be taken.
     TooLarge,
     /// The stream holds as much as it may.
@@ -19,21 +19,23 @@ pub(super) enum Fault {
 }
 
 /// The fault that an error of a publication stands for.
-pub(super) fn of(error: &PublishError) -> Fault {
+pub(super) fn of(error: &PublishError) -> PublishFault {
     match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded => return Fault::TooLarge,
-        PublishErrorKind::StreamNotFound => return Fault::NoStream,
+        PublishErrorKind::MaxPayloadExceeded => return PublishFault::TooLarge,
+        PublishErrorKind::StreamNotFound => return PublishFault::NoStream,
         _ => {}
     }
     let Some(told) = told(error) else {
-        return Fault::Passing;
+        return PublishFault::Passing;
     };
     match told.error_code() {
-        ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Fault::TooLarge,
+        ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => PublishFault::TooLarge,
         // "maximum bytes exceeded" and its like; the code is that of every failed write.
-        ErrorCode::STREAM_STORE_FAILED if told.to_string().contains("maximum") => Fault::Full,
-        ErrorCode::STREAM_NOT_FOUND => Fault::NoStream,
-        _ => Fault::Passing,
+        ErrorCode::STREAM_STORE_FAILED if told.to_string().contains("maximum") => {
+            PublishFault::Full
+        }
+        ErrorCode::STREAM_NOT_FOUND => PublishFault::NoStream,
+        _ => PublishFault::Passing,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::{ConnectOptions, ServerAddr};
 
 use super::{remote, ANSWER};
-use crate::{Limits, NatsLogin, NatsPlace, SpoolError};
+use crate::{NatsLogin, NatsPlace, SpoolError, SpoolLimits};
 
 /// Where a distributed spool is, and its bounds.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ impl NatsSettings {
     }
 
     /// These streams with these bounds, led for a minute at a time.
-    pub fn of(nats: &NatsPlace, limits: Limits) -> Self {
+    pub fn of(nats: &NatsPlace, limits: SpoolLimits) -> Self {
         let servers: Vec<_> = nats.servers.iter().map(ToString::to_string).collect();
         Self {
             login: nats.login.clone(),

@@ -13,7 +13,7 @@ use async_nats::jetstream::{Context, ErrorCode};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::connection::NatsConnection;
 use super::{names, remote, NatsSettings};
 use crate::SpoolError;
 
@@ -80,7 +80,7 @@ impl Streams {
     /// Finds the streams, or makes those that are not there. Streams that an operator has made are
     /// used as they are.
     pub(super) async fn open(
-        connection: &Connection,
+        connection: &NatsConnection,
         settings: &NatsSettings,
     ) -> Result<Self, SpoolError> {
         let (client, context) = (&connection.client, &connection.context);
@@ -149,7 +149,7 @@ impl Streams {
 
     /// Finds the streams, or says which one is not there.
     pub(super) async fn find(
-        connection: &Connection,
+        connection: &NatsConnection,
         settings: &NatsSettings,
     ) -> Result<Self, SpoolError> {
         let context = &connection.context;
@@ -327,7 +327,7 @@ fn is_over_limit(kind: &ConsumerErrorKind) -> bool {
 /// wants to know.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Allowed {
+struct AccountLimits {
     max_ack_pending: i64,
     max_storage: i64,
     storage_max_stream_bytes: i64,
@@ -335,21 +335,21 @@ struct Allowed {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Account {
-    limits: Allowed,
+struct AccountInfo {
+    limits: AccountLimits,
 }
 
 /// What the account allows, as far as the server says it.
-async fn allowed(context: &Context) -> Allowed {
+async fn allowed(context: &Context) -> AccountLimits {
     match context.request("INFO", &serde_json::json!({})).await {
-        Ok(Response::Ok(Account { limits })) => limits,
+        Ok(Response::Ok(AccountInfo { limits })) => limits,
         Ok(Response::Err { error }) => {
             log::debug!("the account's limits are not known: {error}");
-            Allowed::default()
+            AccountLimits::default()
         }
         Err(error) => {
             log::debug!("the account's limits are not known: {error}");
-            Allowed::default()
+            AccountLimits::default()
         }
     }
 }

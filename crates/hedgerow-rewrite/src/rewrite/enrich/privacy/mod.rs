@@ -6,8 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::url::{Parameter, Privacy};
 
+mod matcher;
 mod pattern;
 
+pub(in crate::rewrite) use matcher::{Indexes, Matcher};
 pub use pattern::{Hit, NamePattern, PathPattern, PatternError, Progress};
 
 /// What posthog-js writes instead of a masked parameter's value.

@@ -1,4 +1,4 @@
-//! Our own doors: the framework's listening service closes them with connections still waiting in
+//! Our own listeners: the framework's listening service closes them with connections still waiting in
 //! them, and cannot say whether any connection is left (pingora 2.5).
 
 use std::io;
@@ -17,9 +17,9 @@ use tokio::runtime::Handle;
 
 use crate::config::Listener;
 use crate::proxy::limits::connection_limits::ConnectionLimits;
+use crate::proxy::listen::accept_loop::AcceptLoop;
 use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::drain::{Drain, ListenerConnections};
-use crate::proxy::listen::reception::AcceptLoop;
 use crate::proxy::ServerError;
 
 /// Connections that the kernel keeps for us until we take them; it cuts this to its own limit.
@@ -70,7 +70,7 @@ impl BoundSocket {
     }
 }
 
-/// An application of the framework behind doors of ours, which open and close while it serves.
+/// An application of the framework behind listeners of ours, which open and close while it serves.
 pub(crate) struct ListenerGroup<A> {
     app: Arc<A>,
     drain: Arc<Drain>,
@@ -79,17 +79,17 @@ pub(crate) struct ListenerGroup<A> {
     connection_limits: Option<Arc<ConnectionLimits>>,
     /// What answers Segment's calls without the framework; nothing where none come in.
     direct: Option<Direct>,
-    doors: Mutex<Vec<OpenListener>>,
+    listeners: Mutex<Vec<OpenListener>>,
     /// Where its connections are served, once they are.
     runtime: OnceLock<Handle>,
 }
 
-/// One address of a hall.
+/// One address of a group.
 struct OpenListener {
     /// As the configuration has it: its port may be 0.
     configured: SocketAddr,
     address: SocketAddr,
-    manner: Arc<ArcSwap<ListenerOptions>>,
+    options: Arc<ArcSwap<ListenerOptions>>,
     state: OpenState,
 }
 
@@ -105,19 +105,19 @@ impl OpenState {
     fn socket(&self) -> io::Result<OwnedFd> {
         match self {
             Self::Waiting(_, socket) => socket.try_clone(),
-            Self::Open(door) => door.socket(),
+            Self::Open(listener) => listener.socket(),
             Self::Closed => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }
 
-/// What a hall is to have: what is there stays, what is new listens already.
-pub(crate) struct Plan {
-    doors: Vec<(SocketAddr, ListenerOptions, Option<BoundSocket>)>,
+/// What a group is to have: what is there stays, what is new listens already.
+pub(crate) struct ListenerPlan {
+    listeners: Vec<(SocketAddr, ListenerOptions, Option<BoundSocket>)>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
-    /// A hall without doors. Connections may wait `idle` seconds for their next request.
+    /// A group without listeners. Connections may wait `idle` seconds for their next request.
     pub(crate) fn new(app: A, drain: Arc<Drain>, idle: u64) -> Self {
         Self {
             app: Arc::new(app),
@@ -125,7 +125,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
             idle,
             connection_limits: None,
             direct: None,
-            doors: Mutex::default(),
+            listeners: Mutex::default(),
             runtime: OnceLock::new(),
         }
     }
@@ -144,14 +144,17 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
 
     /// Where it listens, in order.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.doors().iter().map(|door| door.address).collect()
+        self.listeners()
+            .iter()
+            .map(|listener| listener.address)
+            .collect()
     }
 
     /// Its sockets once more, for a successor.
     pub(crate) fn sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
-        let doors = self.doors();
-        let sockets = doors.iter();
-        let sockets = sockets.map(|door| Ok((door.address, door.state.socket()?)));
+        let listeners = self.listeners();
+        let sockets = listeners.iter();
+        let sockets = sockets.map(|listener| Ok((listener.address, listener.state.socket()?)));
         sockets.collect()
     }
 
@@ -164,9 +167,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
         &self,
         wanted: Vec<(SocketAddr, ListenerOptions)>,
         mut enter: impl FnMut(SocketAddr) -> io::Result<BoundSocket>,
-    ) -> Result<Plan, ServerError> {
-        let mut there: Vec<SocketAddr> = self.doors().iter().map(|door| door.configured).collect();
-        let doors = wanted.into_iter().map(|(address, manner)| {
+    ) -> Result<ListenerPlan, ServerError> {
+        let mut there: Vec<SocketAddr> = self
+            .listeners()
+            .iter()
+            .map(|listener| listener.configured)
+            .collect();
+        let listeners = wanted.into_iter().map(|(address, options)| {
             let known = there.iter().position(|known| *known == address);
             let bound_socket = match known {
                 Some(place) => {
@@ -178,29 +185,31 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
                     Some(bound_socket.map_err(|source| ServerError::Listen { address, source })?)
                 }
             };
-            Ok((address, manner, bound_socket))
+            Ok((address, options, bound_socket))
         });
-        Ok(Plan {
-            doors: doors.collect::<Result<_, ServerError>>()?,
+        Ok(ListenerPlan {
+            listeners: listeners.collect::<Result<_, ServerError>>()?,
         })
     }
 
-    /// Opens, keeps and closes doors by the plan.
+    /// Opens, keeps and closes listeners by the plan.
     ///
     /// # Errors
     ///
-    /// When the system has no descriptor left for a new door. Those before it are open then.
-    pub(crate) fn adopt(&self, plan: Plan) -> io::Result<()> {
-        let mut doors = self.doors();
-        let mut before = std::mem::take(&mut *doors);
+    /// When the system has no descriptor left for a new listener. Those before it are open then.
+    pub(crate) fn adopt(&self, plan: ListenerPlan) -> io::Result<()> {
+        let mut listeners = self.listeners();
+        let mut before = std::mem::take(&mut *listeners);
         let mut failed = None;
-        for (configured, manner, bound_socket) in plan.doors {
+        for (configured, options, bound_socket) in plan.listeners {
             let Some(bound_socket) = bound_socket else {
-                let place = before.iter().position(|door| door.configured == configured);
+                let place = before
+                    .iter()
+                    .position(|listener| listener.configured == configured);
                 if let Some(place) = place {
-                    let door = before.remove(place);
-                    door.manner.store(Arc::new(manner));
-                    doors.push(door);
+                    let listener = before.remove(place);
+                    listener.options.store(Arc::new(options));
+                    listeners.push(listener);
                 }
                 continue;
             };
@@ -211,24 +220,24 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
                     continue;
                 }
             };
-            let mut door = OpenListener {
+            let mut listener = OpenListener {
                 configured,
                 address: bound_socket.address,
-                manner: Arc::new(ArcSwap::from_pointee(manner)),
+                options: Arc::new(ArcSwap::from_pointee(options)),
                 state: OpenState::Waiting(bound_socket.listener, socket),
             };
             if let Some(runtime) = self.runtime.get() {
-                self.open(&mut door, runtime);
+                self.open(&mut listener, runtime);
             }
-            doors.push(door);
+            listeners.push(listener);
         }
         for gone in before {
             let address = gone.address;
-            if let OpenState::Open(door) = gone.state {
+            if let OpenState::Open(listener) = gone.state {
                 log::info!("{address} is listened on no more: its connections end");
                 let drain = Arc::clone(&self.drain);
                 if let Some(runtime) = self.runtime.get() {
-                    runtime.spawn(async move { drain.close(&door).await });
+                    runtime.spawn(async move { drain.close(&listener).await });
                 }
             }
         }
@@ -238,64 +247,66 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
     /// Serves on this runtime from now on.
     pub(crate) fn begin(&self, runtime: &Handle) {
         let runtime = self.runtime.get_or_init(|| runtime.clone());
-        for door in self.doors().iter_mut() {
-            self.open(door, runtime);
+        for listener in self.listeners().iter_mut() {
+            self.open(listener, runtime);
         }
     }
 
-    /// Whether each door is open, so that what comes in is served.
+    /// Whether each listener is open, so that what comes in is served.
     pub(crate) fn is_open(&self) -> bool {
-        let doors = self.doors();
-        let mut doors = doors.iter();
-        doors.all(|door| matches!(door.state, OpenState::Open(_)))
+        let listeners = self.listeners();
+        let mut listeners = listeners.iter();
+        listeners.all(|listener| matches!(listener.state, OpenState::Open(_)))
     }
 
-    fn open(&self, doorway: &mut OpenListener, runtime: &Handle) {
-        let (listener, socket) = match std::mem::replace(&mut doorway.state, OpenState::Closed) {
-            OpenState::Waiting(listener, socket) => (listener, socket),
+    fn open(&self, listener: &mut OpenListener, runtime: &Handle) {
+        let (accepting, socket) = match std::mem::replace(&mut listener.state, OpenState::Closed) {
+            OpenState::Waiting(accepting, socket) => (accepting, socket),
             open => {
-                doorway.state = open;
+                listener.state = open;
                 return;
             }
         };
-        let door = self.drain.door(socket);
-        doorway.state = OpenState::Open(Arc::clone(&door));
-        let reception = AcceptLoop {
+        let connections = self.drain.listener(socket);
+        listener.state = OpenState::Open(Arc::clone(&connections));
+        let accept_loop = AcceptLoop {
             app: Arc::clone(&self.app),
-            manner: Arc::clone(&doorway.manner),
-            door: Arc::clone(&door),
+            options: Arc::clone(&listener.options),
+            connections: Arc::clone(&connections),
             idle: self.idle,
             connection_limits: self.connection_limits.clone(),
             direct: self.direct.clone(),
         };
-        let address = doorway.address;
+        let address = listener.address;
         runtime.spawn(async move {
-            if let Err(error) = reception.take(listener).await {
+            if let Err(error) = accept_loop.take(accepting).await {
                 log::error!("{address} is listened on no more: {error}");
             }
-            door.is_closed();
+            connections.is_closed();
         });
     }
 
-    fn doors(&self) -> MutexGuard<'_, Vec<OpenListener>> {
-        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    fn listeners(&self) -> MutexGuard<'_, Vec<OpenListener>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A hall as a service of the framework.
-pub(crate) struct Listening<A> {
+/// A group as a service of the framework.
+pub(crate) struct ListenerService<A> {
     name: &'static str,
-    hall: Arc<ListenerGroup<A>>,
+    group: Arc<ListenerGroup<A>>,
 }
 
-impl<A> Listening<A> {
-    pub(crate) fn new(name: &'static str, hall: Arc<ListenerGroup<A>>) -> Self {
-        Self { name, hall }
+impl<A> ListenerService<A> {
+    pub(crate) fn new(name: &'static str, group: Arc<ListenerGroup<A>>) -> Self {
+        Self { name, group }
     }
 }
 
 #[async_trait]
-impl<A: HttpServerApp + Send + Sync + 'static> Service for Listening<A> {
+impl<A: HttpServerApp + Send + Sync + 'static> Service for ListenerService<A> {
     async fn start_service(
         &mut self,
         _fds: Option<ListenFds>,
@@ -305,13 +316,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Listening<A> {
         // The framework starts the thread of its clock at the first use, and never again if that fails:
         // every later request would panic. Before the first client there are threads.
         pingora::time::sleep(Duration::from_millis(1)).await;
-        self.hall.begin(&Handle::current());
+        self.group.begin(&Handle::current());
         tokio::select! {
-            () = self.hall.drain.closing() => {}
+            () = self.group.drain.closing() => {}
             _ = shutdown.wait_for(|over| *over) => {}
         }
         // Connections that wait for a request are closed by this.
-        self.hall.app.cleanup().await;
+        self.group.app.cleanup().await;
     }
 
     fn name(&self) -> &str {

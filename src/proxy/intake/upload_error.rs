@@ -6,7 +6,7 @@ use crate::segment::{BodyError, Refusal, Reply};
 use crate::proxy::intake::body::Interrupted;
 use crate::proxy::limits::budget::UsedUp;
 use crate::proxy::limits::rates::RETRY_AFTER;
-use crate::proxy::outbound::verdict::Verdict;
+use crate::proxy::outbound::verdict::BatchVerdict;
 use crate::proxy::spool::backlog::NotSpooled;
 
 /// Why a body got no further.
@@ -21,7 +21,7 @@ pub(crate) enum UploadError {
     /// All requests together hold as much as they may.
     Memory,
     /// PostHog did not take a batch.
-    Verdict(Verdict),
+    Verdict(BatchVerdict),
     /// PostHog did not take a batch, or was not asked, and the spool could not keep it.
     Spool,
 }

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// Bodies of which more than this is held are worked on in a seat, in bytes: on 128 KiB the
+/// Bodies of which more than this is held are worked on in a permit, in bytes: on 128 KiB the
 /// rewriting spends a millisecond or two at worst.
 pub(crate) const LONG: usize = 128 * 1024;
 
@@ -18,30 +18,30 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// at once take no more than that from all others; who finds none works in steps, between which
 /// others have their turn.
 #[derive(Debug)]
-pub(crate) struct Seat(());
+pub(crate) struct LongWorkPermit(());
 
-impl Seat {
-    /// A free seat; none if there is none, or if the runtime has one thread only.
+impl LongWorkPermit {
+    /// A free permit; none if there is none, or if the runtime has one thread only.
     pub(crate) fn take() -> Option<Self> {
-        static SEATS: OnceLock<usize> = OnceLock::new();
-        let seats = *SEATS.get_or_init(|| available_parallelism().map_or(1, usize::from));
+        static PERMITS: OnceLock<usize> = OnceLock::new();
+        let permits = *PERMITS.get_or_init(|| available_parallelism().map_or(1, usize::from));
         let runtime = Handle::try_current().ok()?;
         if runtime.runtime_flavor() != RuntimeFlavor::MultiThread {
             return None;
         }
-        let free = |taken: usize| (taken < seats).then_some(taken + 1);
+        let free = |taken: usize| (taken < permits).then_some(taken + 1);
         let taken = TAKEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, free);
-        // Not `then_some`: a seat that is made and dropped at once would give back another one.
+        // Not `then_some`: a permit that is made and dropped at once would give back another one.
         taken.is_ok().then(|| Self(()))
     }
 
-    /// Does the work, and gives the seat back.
+    /// Does the work, and gives the permit back.
     pub(crate) fn work<R>(self, work: impl FnOnce() -> R) -> R {
         tokio::task::block_in_place(work)
     }
 }
 
-impl Drop for Seat {
+impl Drop for LongWorkPermit {
     fn drop(&mut self) {
         TAKEN.fetch_sub(1, Ordering::AcqRel);
     }
@@ -56,24 +56,26 @@ mod tests {
         let one = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        one.block_on(async { assert!(Seat::take().is_none()) });
+        one.block_on(async { assert!(LongWorkPermit::take().is_none()) });
         let mut several = tokio::runtime::Builder::new_multi_thread();
         let several = several.worker_threads(2).build().unwrap();
         let done = several.block_on(several.spawn(async {
             let most = available_parallelism().map_or(1, usize::from);
-            let mut seats: Vec<Seat> = std::iter::from_fn(Seat::take).take(most + 1).collect();
-            assert!(seats.len() <= most, "{}", seats.len());
-            let seat = seats.pop();
+            let mut permits: Vec<LongWorkPermit> = std::iter::from_fn(LongWorkPermit::take)
+                .take(most + 1)
+                .collect();
+            assert!(permits.len() <= most, "{}", permits.len());
+            let permit = permits.pop();
             // Others go on while it is used.
             let (tell, told) = std::sync::mpsc::channel();
             tokio::spawn(async move { tell.send(()) });
-            seat.is_none_or(|seat| seat.work(|| told.recv().is_ok()))
+            permit.is_none_or(|permit| permit.work(|| told.recv().is_ok()))
         }));
         assert!(done.unwrap());
         // They come back; other tests may have them for a moment.
         let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while several.block_on(async { Seat::take() }).is_none() {
-            assert!(std::time::Instant::now() < until, "no seat is given back");
+        while several.block_on(async { LongWorkPermit::take() }).is_none() {
+            assert!(std::time::Instant::now() < until, "no permit is given back");
         }
     }
 }
