@@ -30,7 +30,7 @@ use support::proxy::{yaml, PostHog, Proxy};
 use support::{batch, eventually, gzip, track};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::Mutex;
 
 /// Memory is the process's, so one test at a time.

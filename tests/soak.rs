@@ -82,7 +82,7 @@ impl World {
         )
     }
 
-    /// Another certificate in the place of the one that is there.
+    /// Another certificate instead of the one that is there.
     fn certify(&self) {
         let made = Certificates::new(&["localhost"]);
         for name in ["certificate.pem", "key.pem"] {

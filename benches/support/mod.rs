@@ -4,10 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hedgerow::posthog::{ApiKey, Batch, Envelope, ProjectId};
-use hedgerow_rewrite::posthog::{ApiKey, Batch, Envelope};
+use hedgerow_rewrite::posthog::{ApiKey, Batch, Envelope, ProjectId};
 use hedgerow_rewrite::rewrite::enrich::edge_session::{EdgeSessions, SessionCookie};
-use hedgerow_rewrite::rewrite::enrich::session::posthog_js_cookie_name;
 use hedgerow_rewrite::rewrite::{
     Arrival, Bounds, Mapping, Pulled, Recipient, Rewriter, SessionKeeper, Timestamp,
 };

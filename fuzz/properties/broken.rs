@@ -1,4 +1,4 @@
-//! Seeds and what becomes of them on the way, the same on every run.
+//! Seeds and what happens to them on the way, the same on every run.
 
 /// Seeds as they are, and each broken so many times, through a target.
 pub fn whole_and_broken(seeds: &[impl AsRef<[u8]>], rounds: usize, target: fn(&[u8])) {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use pingora::tls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// What there is of an ordered certificate for a name.
+/// The state of an ordered certificate for a name.
 #[cfg_attr(not(feature = "acme"), allow(dead_code))]
 pub(crate) enum CertificateMatch {
     /// It is for the name.
     Key(Arc<CertifiedKey>),
-    /// It is to be for the name, and has not come yet.
+    /// It is ordered for the name, and not issued yet.
     Awaited,
     /// It is for other names.
     Foreign,

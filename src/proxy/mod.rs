@@ -1,9 +1,9 @@
-//! The rooms that name Pingora types: the one call for a host proxy, the sender to PostHog, and
-//! the site proxy of the `hedgerow` binary.
+//! The modules that name Pingora types: the call for a host proxy, the client of PostHog, and the site
+//! proxy of the `hedgerow` binary.
 //!
 //! A Segment request ends in the host's `request_filter`: its body is read and rewritten there,
-//! sent to PostHog over the framework's connectors, and answered. Nothing of it passes through the
-//! proxying phases, so none of their traps can hit it.
+//! sent to PostHog over the framework's connectors, and answered. It does not pass through the
+//! proxying phases, so their pitfalls do not apply.
 
 #[cfg(feature = "acme")]
 mod acme;
@@ -55,32 +55,27 @@ use serving::Serving;
 pub use crate::admin::Forwarded as ForwardCounts;
 pub use build::{BuildError, Builder};
 pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
-#[cfg(feature = "server")]
-pub use life::descriptors::allow_descriptors;
-#[cfg(feature = "server")]
-pub use life::reload::{ConfigFile, ReloadError};
-#[cfg(feature = "server")]
-pub use life::server::{Server, ServerError};
-pub use life::signals::{outlive_signals, ProcessSignals};
-#[cfg(feature = "server")]
-#[cfg(feature = "server")]
-pub use life::startable::{check_server, Startable};
-#[cfg(feature = "server")]
-pub use life::upgrade::ask_to_reload;
-#[cfg(feature = "server")]
-pub use listen::accepted::{accepted, serve};
-pub use listen::coalescing::CoalescingStream;
-#[cfg(feature = "server")]
-#[cfg(feature = "server")]
-pub use operator::doctor::{examine, unknown_keys, TEST_EVENT};
-#[cfg(feature = "server")]
-pub use operator::running::{compare_with_running, Running, RunningError};
 pub use operator::serve::Plain;
 pub use operator::watcher::{Counts, Observer};
 #[cfg(feature = "server")]
-pub use site::origin::Balancer;
-pub use site::{Site, SiteContext};
+pub use server_items::*;
+
+/// The items of the server, which a host proxy's build does not have.
 #[cfg(feature = "server")]
+mod server_items {
+    pub use super::life::descriptors::allow_descriptors;
+    pub use super::life::reload::{ConfigFile, ReloadError};
+    pub use super::life::server::{Server, ServerError};
+    pub use super::life::signals::{outlive_signals, ProcessSignals};
+    pub use super::life::startable::{check_server, Startable};
+    pub use super::life::upgrade::ask_to_reload;
+    pub use super::listen::accepted::{accepted, serve};
+    pub use super::listen::coalescing::CoalescingStream;
+    pub use super::operator::doctor::{examine, unknown_keys, TEST_EVENT};
+    pub use super::operator::running::{compare_with_running, Running, RunningError};
+    pub use super::site::origin::Balancer;
+    pub use super::site::{Site, SiteContext};
+}
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
 ///
@@ -109,16 +104,15 @@ pub struct Hedgerow {
     shared: Arc<HedgerowShared>,
 }
 
-/// What all clones share: the configuration of the moment, and what outlives it.
+/// Shared by all clones: the active configuration, and the state that outlives it.
 pub(crate) struct HedgerowShared {
     current: ArcSwap<Serving>,
     lasting: Arc<LongLivedState>,
 }
 
-/// Projects as places to send batches to, by name.
+/// The targets of batches, by the project's name.
 type Destinations = HashMap<String, Arc<Destination>>;
 
-/// Where the time of day comes from.
 pub(crate) use hedgerow_spool::Clock;
 
 impl Hedgerow {
@@ -127,7 +121,7 @@ impl Hedgerow {
         Self::builder(config).build()
     }
 
-    /// The same, with more to choose.
+    /// The same, with more options.
     pub fn builder(config: Config) -> Builder {
         Builder::new(config)
     }
@@ -155,8 +149,8 @@ impl Hedgerow {
     ///
     /// # Errors
     ///
-    /// When PostHog's answer to posthog-js breaks off in its middle, so that the connection ends
-    /// with it. Whatever else happens to a request of ours is answered here.
+    /// When PostHog's answer to posthog-js ends early in its middle, so that the connection ends
+    /// with it. Every other failure of such a request is answered here.
     pub async fn intercept(&self, session: &mut Session) -> pingora::Result<bool> {
         let serving = self.current();
         self.begin(&serving);
@@ -176,7 +170,7 @@ impl Hedgerow {
             RouteAction::PostHog(passed) => {
                 let relay = Relay::new(&serving, passed, route);
                 let tail = tail.to_owned();
-                // Boxed: a call of Segment's goes without the room that this needs.
+                // Boxed: a Segment call does not hold the memory for this.
                 Box::pin(relay.answer(session, &tail)).await?;
             }
         }
@@ -185,13 +179,13 @@ impl Hedgerow {
 
     /// Begins to send what waits in the spool, on the current Tokio runtime. The first
     /// [`intercept`](Self::intercept) does it by itself; a host that wants it sooner, so that what an
-    /// earlier process left goes out without waiting for a request, calls this. Does nothing
+    /// earlier process left is sent without waiting for a request, calls this. Does nothing
     /// without a spool, or when it has begun already.
     pub fn start_replay(&self) {
         self.begin(&self.current());
     }
 
-    /// Begins what runs beside the requests of a configuration, once.
+    /// Starts the background tasks of a configuration, once.
     fn begin(&self, serving: &Serving) {
         if serving.begun.load(Ordering::Relaxed) {
             return;
@@ -203,15 +197,15 @@ impl Hedgerow {
         }
     }
 
-    /// Ends the replay for good, once the request that it has under way is through. What waits
-    /// stays in the spool; batches that PostHog does not take are kept as before.
+    /// Ends the replay for good, once its request under way has ended. Waiting events stay in the
+    /// spool; batches that PostHog does not take are kept as before.
     pub async fn stop_replay(&self) {
         if let Some(backlog) = &self.shared.lasting.backlog {
             backlog.stop().await;
         }
     }
 
-    /// The configuration of the moment.
+    /// The active configuration.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.current().config)
     }
@@ -220,7 +214,7 @@ impl Hedgerow {
         self.shared.current.load_full()
     }
 
-    /// What became of requests that went on to real Segment accounts, all routes together.
+    /// The outcomes of requests that were forwarded to real Segment accounts, all routes together.
     pub fn forward_counts(&self) -> ForwardCounts {
         self.shared.lasting.accounts.counts()
     }
@@ -230,7 +224,7 @@ impl Hedgerow {
         self.shared.lasting.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Requests on their way to real Segment accounts, behind the backs of their clients.
+    /// Requests on their way to real Segment accounts, in the background.
     fn forwards_under_way(&self) -> usize {
         self.shared.lasting.accounts.under_way()
     }
@@ -241,7 +235,7 @@ impl Hedgerow {
         backlog.is_none_or(|backlog| backlog.is_first())
     }
 
-    /// Puts whatever comes from now on behind what waits in the spool.
+    /// Appends all further events to the spool.
     fn step_back(&self) {
         if let Some(backlog) = &self.shared.lasting.backlog {
             backlog.step_back();

@@ -9,8 +9,8 @@ use crate::config::Config;
 
 use crate::proxy::{BuildError, Hedgerow};
 
-/// Gives a configuration what only a new process can change, from the one at work. What it had said
-/// otherwise, by name.
+/// Copies the settings that only a new process can change from the active configuration. Returns the
+/// names of those that differed.
 pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static str> {
     let mut kept = Vec::new();
     let (said, stays) = (&mut config.server, &running.server);
@@ -25,7 +25,7 @@ pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static 
     let (said, stays) = (&mut config.delivery, &running.delivery);
     keep(&mut said.spool, &stays.spool, "delivery.spool", &mut kept);
     if stays.spool.is_some() {
-        // How long one process may hold what it drains is reckoned with these.
+        // The time for which one process may hold drained events is computed from these.
         let (timeout, connect) = (&mut said.timeout, &mut said.connect_timeout);
         if *timeout > stays.timeout {
             keep(timeout, &stays.timeout, "delivery.timeout", &mut kept);
@@ -89,7 +89,7 @@ impl Reloads {
         }
     }
 
-    /// The number of the configuration that has come into force.
+    /// The number of the configuration that became active.
     pub(crate) fn apply(&self) -> u64 {
         self.since.store(now(), Ordering::Relaxed);
         self.remember(None);
@@ -117,9 +117,9 @@ fn now() -> u64 {
 
 impl Hedgerow {
     /// Serves another configuration from now on, without a [`Server`](crate::proxy::Server) or a
-    /// [`Site`] around it, which have reloads of their own. Requests that have begun end with the
-    /// one they began with; the spool, counters and connections go on. Gives back by name what does
-    /// not come into force before a new process is started. Reads files, so not to be called where
+    /// [`Site`](crate::proxy::Site) around it, which have reloads of their own. Requests that have begun end with the
+    /// one they began with; the spool, counters and connections go on. Returns the names of the settings
+    /// that need a new process. Reads files, so not to be called where
     /// requests are served.
     ///
     /// # Errors

@@ -27,8 +27,8 @@ pub fn run(file: &Path, log: &Path, variables: &[(&str, &str)]) -> Child {
         .expect("the binary")
 }
 
-/// Where this process listens, by what it says in its log, once somebody answers there. A port
-/// that the test had chosen could be somebody else's by then, and be taken for the process's own.
+/// Where this process listens, by what it says in its log, once it answers there. A port
+/// that the test had chosen could belong to another process by then, and be taken for the process's own.
 pub async fn listens(process: &mut Child, log: &Path) -> SocketAddr {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -16,7 +16,7 @@ use crate::proxy::operator::serve::Plain;
 
 /// An accepted connection as the framework's own listeners hand it on: with its addresses.
 pub fn accepted(socket: TcpStream, peer: std::net::SocketAddr) -> Stream {
-    // As those listeners do: an answer in two writes would wait for the other end's delayed
+    // As those listeners do: an answer in two writes would wait for the peer's delayed
     // acknowledgement, some 40 ms. A socket that takes no options still works.
     let _ = socket.set_nodelay(true);
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());

@@ -151,7 +151,7 @@ fn stalled(draining: delivery::Draining) -> Option<Stalled> {
 }
 
 impl Hedgerow {
-    /// Why no requests should come here at the moment; empty when they should.
+    /// Why no requests should come here now; empty when they should.
     pub fn unready(&self) -> Vec<Unready> {
         self.current().unready()
     }
@@ -242,7 +242,7 @@ impl AdminPages {
         Some(Arc::clone(pages))
     }
 
-    /// Shows no more than the configuration of the moment lets it.
+    /// Shows no more than the active configuration lets it.
     pub(crate) fn settle(&self, config: &Config) {
         if let Some(pages) = self.pages.get() {
             pages.show(config.live.clone(), came(config));

@@ -1,4 +1,4 @@
-//! What the metrics are told of the machine: the process, its disk, its certificates.
+//! Values of the machine for the metrics: the process, its disk, its certificates.
 
 use std::path::Path;
 
@@ -49,7 +49,7 @@ pub(crate) fn free_of(_folder: &Path) -> Option<u64> {
     None
 }
 
-/// When the certificates end that listeners have from files: each once, and of a chain what ends first.
+/// When the listeners' certificates from files expire: each once, with the earliest date of its chain.
 #[cfg(feature = "server")]
 pub(crate) fn certificates(config: &Config) -> Vec<CertificateState> {
     use std::collections::BTreeSet;

@@ -48,7 +48,7 @@ impl ServeHttp for Plain {
     }
 }
 
-/// The whole request, or nothing when its body is too large or breaks off.
+/// The whole request, or nothing when its body is too large or ends early.
 async fn read(session: &mut ServerSession) -> Option<Request> {
     let head = session.req_header();
     let target = match head.uri.path_and_query() {

@@ -20,7 +20,7 @@ pub(crate) struct BatchCounts {
 }
 
 impl BatchCounts {
-    /// Counts a batch of this project by what became of it, and tells when PostHog is well again.
+    /// Counts a batch of this project by its outcome, and tells when PostHog is well again.
     pub(crate) fn note(&self, project: &str, verdict: BatchVerdict) {
         self.recovery.note(project, verdict);
         let counter = match verdict {

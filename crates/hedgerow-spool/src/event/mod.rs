@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use hedgerow_rewrite::posthog::{EventView, Location, Outline};
+use hedgerow_rewrite::posthog::{BatchOutline, EventView, Location};
 use sha1::{Digest, Sha1};
 
 use super::SpoolError;
@@ -107,7 +107,7 @@ impl SpooledEvent {
     /// Those of [`of_batch`](Self::of_batch).
     pub fn of_written(
         body: &Bytes,
-        outline: Option<&Outline>,
+        outline: Option<&BatchOutline>,
         received: impl Into<Received>,
     ) -> Result<Vec<Self>, SpoolError> {
         let received = received.into();
