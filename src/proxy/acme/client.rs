@@ -1,5 +1,5 @@
-//! The library's requests over our own client, so that it brings neither another HTTP library nor
-//! another TLS library with it.
+//! The library's requests over Hedgerow's own client, so that it needs neither another HTTP library
+//! nor another TLS library.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -29,7 +29,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     exchange: Duration::from_secs(30),
 };
 
-/// Why the library got no answer that it could read.
+/// Why the library got no readable answer.
 #[derive(Debug, Error)]
 pub(super) enum ClientFailure {
     #[error("{0} is no address of an authority")]
@@ -51,7 +51,7 @@ pub(super) struct AcmeHttpClient(Arc<ClientState>);
 
 struct ClientState {
     connections: Arc<Connections>,
-    clients: Mutex<HashMap<String, Arc<Client>>>,
+    clients: Mutex<HashMap<Host, Arc<Client>>>,
     /// Until when the authority has asked to wait, in seconds since 1970.
     wait_until: Mutex<Option<u64>>,
 }
@@ -89,7 +89,7 @@ impl ClientState {
         request: http::Request<BodyWrapper<Bytes>>,
     ) -> Result<BytesResponse, Error> {
         let (head, body) = request.into_parts();
-        // The library reads bodies for those who hold them as an answer's.
+        // The library reads bodies through the type of an answer.
         let mut body = BytesResponse::from(http::Response::new(body)).body;
         let body = body.into_bytes().await.map_err(Error::Other)?;
         let client = self.client(&head.uri).map_err(other)?;
@@ -119,7 +119,7 @@ impl ClientState {
         let answering = answering.map_err(trouble)?;
         let (status, fields) = (answering.head.status, end_to_end(&answering.head.fields));
         let body = match head.method {
-            // Our client knows of no answers without the body that their head tells of.
+            // Hedgerow's client knows no answers without the body that their head announces.
             Method::HEAD => {
                 answering.give_up().await;
                 Vec::new()
@@ -153,23 +153,37 @@ impl ClientState {
     /// The client for the host of an address. An authority may have several.
     fn client(&self, uri: &Uri) -> Result<Arc<Client>, ClientFailure> {
         let wrong = || ClientFailure::Address(uri.to_string());
-        let authority = uri.authority().ok_or_else(wrong)?;
-        let scheme = uri.scheme_str().unwrap_or_default();
-        let host: Host = format!("{scheme}://{authority}")
-            .parse()
-            .map_err(|_| wrong())?;
-        // What is ordered is decided by what comes over it.
-        if host.scheme() != Scheme::Https {
+        // The answers over it decide what is ordered, so the host is always verified.
+        if uri.scheme() != Some(&http::uri::Scheme::HTTPS) {
             return Err(wrong());
         }
+        let host = host(uri).ok_or_else(wrong)?;
         let clients = self.clients.lock();
         let mut clients = clients.unwrap_or_else(PoisonError::into_inner);
-        let client = clients.entry(authority.to_string()).or_insert_with(|| {
-            let upstream = UpstreamHost::new(&host, UpstreamHttp::Http1, TIMEOUTS);
+        let client = clients.entry(host).or_insert_with_key(|host| {
+            let upstream = UpstreamHost::new(host, UpstreamHttp::Http1, TIMEOUTS);
             Arc::new(Client::new(upstream, Arc::clone(&self.connections)))
         });
         Ok(Arc::clone(client))
     }
+}
+
+/// The host of an address that is spoken to over TLS; none for one with a login.
+fn host(uri: &Uri) -> Option<Host> {
+    let authority = uri.authority()?;
+    let name = authority.host();
+    let port = match authority.port_u16() {
+        Some(port) => port,
+        None if authority.as_str() == name => 443,
+        None => return None,
+    };
+    if authority.as_str().contains('@') {
+        return None;
+    }
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    Host::new(Scheme::Https, bare.unwrap_or(name), port).ok()
 }
 
 fn why(trouble: NoAnswerReason) -> &'static str {
@@ -192,7 +206,7 @@ fn other(error: ClientFailure) -> Error {
     Error::Other(Box::new(error))
 }
 
-/// Ours and the library's (RFC 8555, 6.1).
+/// The names of Hedgerow and of the library (RFC 8555, 6.1).
 fn user_agent(headers: &http::HeaderMap) -> String {
     let library = headers.get(header::USER_AGENT);
     let library = library.and_then(|value| value.to_str().ok());
@@ -246,6 +260,11 @@ mod tests {
         for (address, well) in [
             ("https://ca.example/new-order", true),
             ("https://192.0.2.1:14000/dir", true),
+            ("https://[2001:db8::1]/dir", true),
+            ("https://[2001:db8::1]:14000/dir", true),
+            ("https://user@ca.example/dir", false),
+            ("https://user@ca.example:1/dir", false),
+            ("https://ca.example:99999/dir", false),
             ("http://ca.example/new-order", false),
             ("/new-order", false),
         ] {

@@ -1,4 +1,4 @@
-//! Connections from when they come to what is spoken on them.
+//! Accepts connections, and determines the protocol that they speak.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::apps::HttpServerApp;
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::{Ssl, ALPN, IO};
 use pingora::server::ShutdownWatch;
@@ -17,11 +17,12 @@ use tokio::time::{timeout, timeout_at, Instant};
 use crate::config::H2c;
 use crate::proxy::client::is_trusted;
 use crate::proxy::life::drain::{ClientConnection, ListenerConnections, Stage};
-use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow, Speaking};
 use crate::proxy::listen::balancer::proxied;
 use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::connection::{self, Lifetime};
 use crate::proxy::listen::direct::Direct;
+use crate::proxy::listen::http2;
 use crate::proxy::listen::listener_group::ListenerOptions;
 use crate::proxy::listen::preamble::{begins, Speaks};
 use crate::proxy::listen::tls;
@@ -32,13 +33,13 @@ use crate::proxy::operator::serve::accepted;
 const HANDSHAKE: Duration = Duration::from_secs(60);
 /// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
 const PREFACE: usize = 24;
-/// Before a listener is closed for good, connections are taken until none comes for so long.
+/// Before a listener is closed for good, connections are accepted until none comes for this time.
 const QUIET: Duration = Duration::from_millis(10);
-/// And for so long at most: clients that go on coming have come after the end.
+/// And for this time at most: clients that still come have come after the end.
 const EMPTYING: Duration = Duration::from_millis(200);
 /// How long the head of a request to the operator's own listeners may take.
 const HEAD: Duration = Duration::from_secs(30);
-/// After an accept that failed for lack of descriptors or memory.
+/// The pause after an accept that failed for lack of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where the connections of one listener are accepted.
@@ -103,7 +104,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
         };
         if is_trusted(peer.ip().to_canonical(), &options.listener.proxy_protocol) {
             tokio::spawn(arrival.through_a_balancer(socket, peer, options));
-        } else if let Some(ends) = arrival.ends(peer) {
+        } else if let Some(ends) = arrival.ends(peer, &options) {
             let AcceptedConnection {
                 app, connection, ..
             } = arrival;
@@ -126,11 +127,17 @@ struct AcceptedConnection<A> {
 
 impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
     /// When it ends, if there is a place for a client at this address.
-    fn ends(&self, client: SocketAddr) -> Option<Lifetime> {
+    fn ends(&self, client: SocketAddr, options: &ListenerOptions) -> Option<Lifetime> {
+        // As much as it may come to hold, until it is known better.
+        let speaking = match (&options.tls, options.listener.h2c) {
+            (Some(_), _) => Speaking::Http2OverTls,
+            (None, H2c::On) => Speaking::Http2,
+            (None, H2c::Off) => Speaking::Http1,
+        };
         let connection_limits = self.connection_limits.as_ref();
         let place = match connection_limits {
             None => None,
-            Some(connection_limits) => Some(connection_limits.enter(client.ip())?),
+            Some(connection_limits) => Some(connection_limits.enter(client.ip(), speaking)?),
         };
         Some(Lifetime {
             idle: self.idle,
@@ -139,7 +146,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
             head: self.head(),
             connection_limits: connection_limits.cloned(),
             direct: self.direct.clone(),
-            _place: place,
+            place,
         })
     }
 
@@ -164,11 +171,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
                 return;
             }
             Err(_) => {
-                log::debug!("the balancer {peer} did not say in time whose connection it brings");
+                log::debug!("the balancer {peer} did not send its PROXY header in time");
                 return;
             }
         };
-        if let Some(ends) = self.ends(client) {
+        if let Some(ends) = self.ends(client, &options) {
             let socket = accepted(socket, client);
             serve(socket, options, self.app, self.connection, ends).await;
         }
@@ -193,6 +200,9 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                     Some(begins) => speaks = begins,
                     None => return,
                 }
+                if speaks == Speaks::Http1 {
+                    ends.speaks(Speaking::Http1);
+                }
             }
             drop(options);
             connection.ready();
@@ -213,7 +223,10 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                         let stream = stream.begun_within(PREFACE, head, connection_limits);
                         speak(Box::new(stream), Speaks::Http2, app, ends).await;
                     }
-                    false => speak(Box::new(stream), Speaks::Http1, app, ends).await,
+                    false => {
+                        ends.speaks(Speaking::Http1OverTls);
+                        speak(Box::new(stream), Speaks::Http1, app, ends).await;
+                    }
                 }
             }
             Ok(Err(error)) => {
@@ -242,9 +255,7 @@ where
     S: IO + 'static,
 {
     match speaks {
-        Speaks::Http2 => {
-            app.process_new(stream, &ends.leaving).await;
-        }
+        Speaks::Http2 => http2::serve(stream, app, ends).await,
         Speaks::Http1 => connection::serve(stream, &app, ends).await,
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn given(
 
 /// Where a message stands, for an id of our own making.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct MessagePosition {
     /// Its index in the body, from 0.
     pub(super) index: usize,
     /// Random bits of the request.
@@ -79,7 +79,7 @@ pub(super) struct Place {
 /// With a time that can be read, it is a hash of the message and of its place, so that a client's retry
 /// gets the same id; what changes from try to try (`sentAt`, `_metadata`) and the write key stay
 /// out of it. Without one it is random: two equal heartbeats are two events.
-pub(super) fn made(message: &Message, text: &[u8], place: Place) -> String {
+pub(super) fn made(message: &Message, text: &[u8], place: MessagePosition) -> String {
     let times = [message.timestamp, message.original_timestamp];
     let is_timed = times
         .into_iter()
@@ -103,7 +103,7 @@ pub(super) fn made(message: &Message, text: &[u8], place: Place) -> String {
 
 /// An id that only the request's random bits make what it is. Messages without anything are the smallest
 /// that there are: it is short enough for its uuid to be made of one block.
-fn random(text: &[u8], place: Place) -> String {
+fn random(text: &[u8], place: MessagePosition) -> String {
     let (high, low) = ((place.nonce >> 64) as u64, place.nonce as u64);
     let mut hash = SipHasher13::new_with_keys(high, low);
     hash.write(&place.index.to_be_bytes());
@@ -113,18 +113,19 @@ fn random(text: &[u8], place: Place) -> String {
 }
 
 fn named(digest: &[u8]) -> String {
-    const NAME: &str = "hedgerow-";
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    let digit = |value: u8| DIGITS.get(usize::from(value & 15)).copied().unwrap_or('0');
-    let mut id = String::with_capacity(NAME.len() + 2 * digest.len());
-    id.push_str(NAME);
-    for byte in digest {
-        id.push(digit(byte >> 4));
-        id.push(digit(*byte));
+    const NAME: &[u8] = b"hedgerow-";
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    // The longest digest is that of SHA-1.
+    let mut id = [0; NAME.len() + 2 * 20];
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = digits.map(|digit| DIGITS.get(usize::from(digit)).copied().unwrap_or(b'0'));
+    for (place, byte) in id.iter_mut().zip(NAME.iter().copied().chain(digits)) {
+        *place = byte;
     }
-    id
+    let length = NAME.len() + 2 * digest.len();
+    let id = id.get(..length).unwrap_or(&id);
+    // It is ASCII.
+    std::str::from_utf8(id).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -168,7 +169,7 @@ mod tests {
         message
             .scan(text.as_bytes(), &mut Scratch::default())
             .unwrap();
-        made(&message, text.as_bytes(), Place { index, nonce })
+        made(&message, text.as_bytes(), MessagePosition { index, nonce })
     }
 
     #[test]

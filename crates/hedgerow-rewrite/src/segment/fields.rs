@@ -45,7 +45,7 @@ pub(super) fn write_fields(fields: &[Field<'_>]) -> Vec<u8> {
         .iter()
         .map(|Field { name, value, .. }| name.len() + value.len() + 6);
     let mut out = Vec::with_capacity(2 + length.sum::<usize>());
-    let mut tree = Tree::default();
+    let mut tree = FieldTree::default();
     let dotted = fields
         .iter()
         .filter(|field| field.levels == Levels::Several);
@@ -61,7 +61,7 @@ pub(super) fn write_fields(fields: &[Field<'_>]) -> Vec<u8> {
     }, others @ ..] = rest
     {
         rest = others;
-        // Where nothing is within a field of this name, it need not be looked for.
+        // Where nothing is within a field of this name, it does not have to be looked for.
         if *levels == Levels::Several || tree.find(ROOT, name).is_some() {
             tree.set(name, value);
             continue;
@@ -79,7 +79,7 @@ pub(super) fn write_fields(fields: &[Field<'_>]) -> Vec<u8> {
 }
 
 /// The names that are fields of fields.
-struct Tree<'q> {
+struct FieldTree<'q> {
     nodes: Vec<Node<'q>>,
     objects: Vec<Object>,
     /// The fields of objects that have many.
@@ -115,7 +115,7 @@ const ROOT: u32 = 0;
 /// So many names are compared one by one.
 const FEW: u32 = 6;
 
-impl Default for Tree<'_> {
+impl Default for FieldTree<'_> {
     fn default() -> Self {
         Self {
             nodes: Vec::new(),
@@ -125,7 +125,7 @@ impl Default for Tree<'_> {
     }
 }
 
-impl<'q> Tree<'q> {
+impl<'q> FieldTree<'q> {
     fn object(&self, object: u32) -> Option<&Object> {
         self.objects.get(object as usize)
     }

@@ -4,8 +4,8 @@ mod appending;
 mod backend;
 mod clock;
 mod command;
-mod counting;
 mod database;
+mod dead_letters;
 mod lease;
 mod look;
 mod maintenance;
@@ -14,7 +14,10 @@ mod opening;
 mod recovery;
 mod removing;
 mod reserve;
+mod schema;
 mod settings;
+#[cfg(test)]
+mod steps;
 mod transactions;
 mod worker;
 mod writing;
@@ -37,7 +40,7 @@ pub(crate) use backend::SqliteBackend;
 pub use settings::SqliteSettings;
 
 /// Lets a process live on when a file reaches its size limit (`ulimit -f`): without this the
-/// system ends it with a signal, and with it the write fails like one on a full disk. To be called
+/// system ends it with a signal, and with it the write fails like one on a full disk. Call it
 /// once, on a runtime.
 ///
 /// # Errors

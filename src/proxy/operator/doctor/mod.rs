@@ -6,7 +6,6 @@ mod key;
 mod machine;
 mod outside;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -99,7 +98,7 @@ async fn reach(about: &str, host: &Host, config: &Config, findings: &mut Vec<Fin
         count => format!(" and {} more", count - 1),
     };
     // An address needs no name server.
-    if name.parse::<IpAddr>().is_err() {
+    if host.address().is_none() {
         let said = format!("{name} is {}{more}", first.ip());
         findings.push(Finding::well(dns, said));
     }
@@ -181,7 +180,7 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
         None => Finding::well(
             about,
             format!(
-                "taken ({status}), which is said to every key of the right form: look for {TEST_EVENT} \
+                "taken ({status}), as PostHog answers to every key of the right form: look for {TEST_EVENT} \
                  in PostHog's activity"
             ),
         ),

@@ -6,9 +6,9 @@ use std::ops::Range;
 use super::super::json::{
     name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Shape, Value, Whose,
 };
-use super::super::known::Known;
-use super::super::library::Library;
-use super::{find, named, Novelty};
+use super::super::known::KnownObject;
+use super::super::library::LibraryKind;
+use super::{find, named, ObjectNovelty};
 
 /// The context, with those of its objects that are looked into. It is an index of its own text, not
 /// of its message's: the messages of a batch mostly have one and the same.
@@ -25,13 +25,13 @@ pub(in crate::rewrite) struct Context {
     pub(in crate::rewrite) entries: Vec<Entry>,
     names: Names,
     inner: Vec<Entry>,
-    objects: [Object; Inner::NUMBER],
+    objects: [Object; ContextObject::NUMBER],
     /// Which library sent it, once it has been asked.
-    library: Cell<Option<Library>>,
+    library: Cell<Option<LibraryKind>>,
     /// Which library and which browser the one before named.
-    known_library: Known,
-    known_browser: Known,
-    pub(super) novelty: Novelty,
+    known_library: KnownObject,
+    known_browser: KnownObject,
+    pub(super) novelty: ObjectNovelty,
 }
 
 /// One of its objects: where its entries are, and which of the keys that are asked for are among them.
@@ -45,11 +45,11 @@ macro_rules! inners {
     ($($inner:ident = $key:literal,)*) => {
         /// An object of the context that is looked into.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(in crate::rewrite) enum Inner {
+        pub(in crate::rewrite) enum ContextObject {
             $($inner,)*
         }
 
-        impl Inner {
+        impl ContextObject {
             const NUMBER: usize = [$($key),*].len();
 
             #[inline(always)]
@@ -105,7 +105,10 @@ impl Context {
     }
 
     /// Which library sent it; found out once.
-    pub(in crate::rewrite) fn library_once(&self, find_out: impl FnOnce() -> Library) -> Library {
+    pub(in crate::rewrite) fn library_once(
+        &self,
+        find_out: impl FnOnce() -> LibraryKind,
+    ) -> LibraryKind {
         let library = self.library.get().unwrap_or_else(find_out);
         self.library.set(Some(library));
         library
@@ -118,7 +121,7 @@ impl Context {
         text.get(..length).unwrap_or_default()
     }
 
-    /// Keeps its text, which is clean, so that the next message's is known again.
+    /// Keeps its text, which is clean, so that the next message's is recognised.
     pub(super) fn keep(&mut self, message: &[u8]) {
         /// Longer ones are no context that many messages have.
         const LONGEST: usize = 16 * 1024;
@@ -149,8 +152,8 @@ impl Context {
             ..
         } = self;
         let kept = [
-            (library, Inner::Library, known_library),
-            (browser, Inner::UserAgentData, known_browser),
+            (library, ContextObject::Library, known_library),
+            (browser, ContextObject::UserAgentData, known_browser),
         ];
         for (value, which, known) in kept {
             let object = objects.get(which as usize).cloned().unwrap_or_default();
@@ -187,13 +190,15 @@ impl Context {
             return;
         }
         let (value, names) = scanner.named_object(Whose::CONTEXT, |scanner, key| {
-            let value = match Inner::from_name(key.name) {
+            let value = match ContextObject::from_name(key.name) {
                 None => scanner.any(),
                 Some(inner) => {
                     let start = self.inner.len();
                     let known = match inner {
-                        Inner::Library => self.known_library.pass(scanner, &mut self.inner),
-                        Inner::UserAgentData => self.known_browser.pass(scanner, &mut self.inner),
+                        ContextObject::Library => self.known_library.pass(scanner, &mut self.inner),
+                        ContextObject::UserAgentData => {
+                            self.known_browser.pass(scanner, &mut self.inner)
+                        }
                         _ => None,
                     };
                     let known = known.map(|value| {
@@ -201,8 +206,8 @@ impl Context {
                         (value, names_of(entries))
                     });
                     let (value, names) = known.unwrap_or_else(|| {
-                        if matches!(inner, Inner::Library | Inner::UserAgentData) {
-                            self.novelty = Novelty::Parts;
+                        if matches!(inner, ContextObject::Library | ContextObject::UserAgentData) {
+                            self.novelty = ObjectNovelty::Parts;
                         }
                         let whose = Whose::inner(inner as u8);
                         scanner.any_with_entries(whose, &mut self.inner)
@@ -266,7 +271,7 @@ impl Context {
 
     /// The entries of one of its objects; none if it is missing or something else.
     #[inline(always)]
-    pub(in crate::rewrite) fn inner(&self, which: Inner) -> &[Entry] {
+    pub(in crate::rewrite) fn inner(&self, which: ContextObject) -> &[Entry] {
         match self.objects.get(which as usize) {
             Some(Object { entries, .. }) if entries.start < entries.end => {
                 self.inner.get(entries.clone()).unwrap_or_default()
@@ -277,7 +282,11 @@ impl Context {
 
     /// The value of a key of one of its objects that is asked for.
     #[inline(always)]
-    pub(in crate::rewrite) fn inner_named(&self, which: Inner, name: Name) -> Option<Value> {
+    pub(in crate::rewrite) fn inner_named(
+        &self,
+        which: ContextObject,
+        name: Name,
+    ) -> Option<Value> {
         let object = self.objects.get(which as usize)?;
         let has = object.names.has(name);
         has.then(|| named(self.inner(which), name)).flatten()

@@ -90,8 +90,8 @@ impl Backend for NatsBackend<'_> {
                 ))
             }
             Err(error) => SpoolHealth::Unknown(SpoolTrouble {
-                what: format!("could not be found out: {error}"),
-                advice: "ask again when NATS is well",
+                what: format!("could not be determined: {error}"),
+                advice: "run it again when NATS answers",
             }),
         };
         vec![

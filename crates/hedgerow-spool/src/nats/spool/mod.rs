@@ -136,14 +136,14 @@ impl NatsSpoolInner {
             .is_some_and(|before| before != now)
         {
             log::error!("the spool's stream was deleted, with what waited in it");
-            // The numbers of its messages begin anew.
+            // The numbers of its messages begin again.
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             own.clear();
         }
         Ok(opened)
     }
 
-    /// After an error of the streams they are looked for, and made, once more: any of them may
+    /// After an error of the streams they are looked for, and made, again: any of them may
     /// have been deleted.
     async fn recheck<T>(&self, result: Result<T, SpoolError>) -> Result<T, SpoolError> {
         if let Err(SpoolError::Remote { .. }) = &result {
@@ -169,7 +169,7 @@ impl NatsSpoolInner {
 
     fn leads(&self, project: &str) -> bool {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that is busy at the moment is one that drains.
+        // One that is busy now is one that drains.
         queues
             .get(project)
             .is_some_and(|queue| queue.try_lock().map_or(true, |queue| queue.leads()))
@@ -180,7 +180,7 @@ impl NatsSpoolInner {
     async fn publish(&self, project: &str, run: &Run, until: Instant) -> Result<(), SpoolError> {
         let mut tries = 0_u32;
         let published = loop {
-            // Commands that are not taken would wait for ever in the client's queue.
+            // Commands that are not taken would wait forever in the client's queue.
             let tried = tokio::time::timeout(ANSWER * 2, self.try_publish(project, run)).await;
             let tried = tried.unwrap_or_else(|late| {
                 let error = remote("keep events", late);
@@ -295,7 +295,7 @@ impl NatsSpoolInner {
     }
 }
 
-/// What became of a dead letter.
+/// The outcome of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DeadLetterResult {
     Kept,

@@ -140,7 +140,7 @@ impl NatsSpoolInner {
             .publish(streams.end_of(project), end.to_text().into())
             .await;
         if let Err(error) = told {
-            log::debug!("the others could not be told: {error}");
+            log::debug!("the other processes could not be notified: {error}");
         }
     }
 
