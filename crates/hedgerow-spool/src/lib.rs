@@ -18,6 +18,7 @@
 // A build without any kind of spool keeps nothing, and uses half of this.
 #![cfg_attr(not(any(feature = "sqlite", feature = "nats")), allow(dead_code))]
 
+mod aside;
 mod backend;
 mod breaker;
 mod by_project;
@@ -38,6 +39,8 @@ mod sqlite;
 mod store;
 mod upstream;
 
+#[doc(hidden)]
+pub use aside::aside;
 pub use backend::{
     Backend, Examination, OpenedSpool, SharedFolder, SpoolHealth, SpoolLimits, SpoolTrouble, Terms,
 };

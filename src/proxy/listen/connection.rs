@@ -21,7 +21,7 @@ use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
-use crate::proxy::limits::connection_limits::{ConnectionLimits, ConnectionPermit, Slow};
+use crate::proxy::limits::connection_limits::{ConnectionLimits, ConnectionPermit, Slow, Speaking};
 use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::direct::{Direct, Follows, Taken};
 use crate::proxy::listen::extent::is_request_line;
@@ -47,10 +47,18 @@ pub(crate) struct Lifetime {
     pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
     /// What answers Segment's calls without the framework, where that is possible.
     pub(crate) direct: Option<Direct>,
-    pub(crate) _place: Option<ConnectionPermit>,
+    /// Its place among the others.
+    pub(crate) place: Option<ConnectionPermit>,
 }
 
 impl Lifetime {
+    /// Notes what the client has turned out to speak.
+    pub(super) fn speaks(&mut self, speaking: Speaking) {
+        if let Some(place) = &mut self.place {
+            place.speaks(speaking);
+        }
+    }
+
     /// Notes that it ends because its client was too slow.
     pub(super) fn too_slow(&self, slow: Slow) {
         match &self.connection_limits {

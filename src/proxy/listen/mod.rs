@@ -6,6 +6,7 @@ pub(crate) mod coalescing;
 pub(crate) mod connection;
 pub(crate) mod direct;
 mod extent;
+mod http2;
 pub(crate) mod listener_group;
 pub(crate) mod listener_set;
 pub(crate) mod preamble;
