@@ -230,9 +230,9 @@ impl Gathering {
             verdict.report(project, &self.log_limit, Fallback::ClientRetries);
             return Err(UploadError::Verdict(verdict));
         };
-        verdict.report(project, &self.log_limit, Fallback::Spooled);
         let events = entry.ticket.events(&entry.batch);
         let kept = spool.keep(events).await;
+        spool.tell(verdict, &kept);
         kept.map(|holder| (holder, Vec::new()))
             .map_err(UploadError::from)
     }

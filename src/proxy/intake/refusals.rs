@@ -160,7 +160,7 @@ pub(crate) fn of_refusal(refusal: Refusal) -> Answered {
 /// A head that is refused before a route is looked for.
 pub(crate) fn of_head(fault: HeadFault) -> Answered {
     match fault {
-        HeadFault::Target => Answered::BadTarget,
+        HeadFault::Target | HeadFault::TwoRoutes => Answered::BadTarget,
         HeadFault::DotSegment => Answered::DotSegment,
         HeadFault::NoHost => Answered::NoHost,
         HeadFault::Host => Answered::BadHost,
