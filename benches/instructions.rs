@@ -158,7 +158,7 @@ const OBSERVATIONS: &str = "observation";
 fn rounds(run: &str) {
     let parts: Vec<&str> = run.split(' ').collect();
     if parts[0] == OBSERVATIONS {
-        let timing = hedgerow::admin::metrics::Timing::of_waiting();
+        let timing = hedgerow::admin::metrics::DurationHistogram::of_waiting();
         for round in 0..parts[1].parse::<u64>().unwrap() {
             timing.observe(Duration::from_millis(std::hint::black_box(round % 100)));
         }

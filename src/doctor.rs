@@ -11,14 +11,14 @@ use crate::posthog::Host;
 pub mod acme;
 mod key;
 
-pub use key::{key, Known, Place};
+pub use key::{key, Installation, KeyKnown};
 
 /// How well a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Health {
+pub enum CheckStatus {
     /// As it should be.
     Well,
-    /// It works, and is probably not what was meant; or it could not be found out.
+    /// It works, and is probably not what was meant; or it could not be determined.
     Odd,
     /// Events are lost or late because of it.
     Bad,
@@ -28,7 +28,7 @@ pub enum Health {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// How well it is.
-    pub health: Health,
+    pub health: CheckStatus,
     /// What it is about, such as `project shop, name`.
     pub about: String,
     /// What was seen.
@@ -41,7 +41,7 @@ impl Finding {
     /// A thing that is as it should be.
     pub fn well(about: impl Into<String>, said: impl Into<String>) -> Self {
         Self {
-            health: Health::Well,
+            health: CheckStatus::Well,
             about: about.into(),
             said: said.into(),
             advice: None,
@@ -55,20 +55,20 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Self {
         Self {
-            health: Health::Odd,
+            health: CheckStatus::Odd,
             advice: Some(advice.into()),
             ..Self::well(about, said)
         }
     }
 
-    /// One that has to be mended.
+    /// One that has to be repaired.
     pub fn bad(
         about: impl Into<String>,
         said: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
         Self {
-            health: Health::Bad,
+            health: CheckStatus::Bad,
             ..Self::odd(about, said, advice)
         }
     }
@@ -79,9 +79,9 @@ pub fn render(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
         let mark = match finding.health {
-            Health::Well => "ok   ",
-            Health::Odd => "note ",
-            Health::Bad => "BAD  ",
+            CheckStatus::Well => "ok   ",
+            CheckStatus::Odd => "note ",
+            CheckStatus::Bad => "BAD  ",
         };
         // What others have said must not move the cursor of a terminal.
         let _ = writeln!(
@@ -98,7 +98,7 @@ pub fn render(findings: &[Finding]) -> String {
         let these = findings.iter().filter(|finding| finding.health == health);
         these.count()
     };
-    let _ = match (count(Health::Bad), count(Health::Odd)) {
+    let _ = match (count(CheckStatus::Bad), count(CheckStatus::Odd)) {
         (0, 0) => writeln!(text, "all is well"),
         (0, odd) => writeln!(text, "nothing is broken; worth a look: {odd}"),
         (bad, _) => writeln!(text, "to be mended: {bad}"),
@@ -159,7 +159,7 @@ pub fn certificate(file: &str, left: i64, since: i64) -> Finding {
         let advice = "look at this machine's clock, or take another certificate";
         return Finding::bad(about, "is not valid yet", advice);
     }
-    let advice = "renew it: the new file is taken up by itself, or with `hedgerow reload`";
+    let advice = "renew it: the process reads the new file by itself, or with `hedgerow reload`";
     match left {
         ..=0 => Finding::bad(about, format!("expired {} days ago", -left / DAY), advice),
         1..=1_209_600 => Finding::odd(about, format!("expires in {} days", left / DAY), advice),
@@ -200,7 +200,7 @@ pub fn files(limit: Option<u64>) -> Finding {
 
 /// What an answer from outside says of the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen<'a> {
+pub struct OutsideAnswer<'a> {
     /// Its status.
     pub status: u16,
     /// `Location`.
@@ -214,7 +214,7 @@ pub struct Seen<'a> {
 }
 
 /// Whether a call that only Hedgerow would refuse was refused by it.
-pub fn path(url: &str, seen: &Seen<'_>) -> Finding {
+pub fn path(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
     const ABOUT: &str = "from outside, path";
     let status = seen.status;
     if let Some(found) = redirect(ABOUT, url, seen) {
@@ -227,8 +227,8 @@ pub fn path(url: &str, seen: &Seen<'_>) -> Finding {
     if status == 401 {
         return Finding::bad(
             ABOUT,
-            format!("{url} answered 401: the write key of this file is not taken there"),
-            "another Hedgerow has this path, or one with another file; or a log-in stands before it",
+            format!("{url} answered 401: the write key of this file is not accepted there"),
+            "another Hedgerow serves this path, or this one runs with another file, or a log-in protects the path",
         );
     }
     Finding::bad(
@@ -240,7 +240,7 @@ pub fn path(url: &str, seen: &Seen<'_>) -> Finding {
 }
 
 /// Whether a preflight came through.
-pub fn preflight(url: &str, seen: &Seen<'_>) -> Finding {
+pub fn preflight(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
     const ABOUT: &str = "from outside, OPTIONS";
     if let Some(found) = redirect(ABOUT, url, seen) {
         return found;
@@ -257,7 +257,7 @@ pub fn preflight(url: &str, seen: &Seen<'_>) -> Finding {
 }
 
 /// Whether two answers to the same call came from Hedgerow itself.
-pub fn cache(answers: &[Seen<'_>]) -> Finding {
+pub fn cache(answers: &[OutsideAnswer<'_>]) -> Finding {
     const ABOUT: &str = "from outside, cache";
     let cached = answers.iter().find_map(|seen| seen.cached.as_ref());
     match cached {
@@ -270,13 +270,13 @@ pub fn cache(answers: &[Seen<'_>]) -> Finding {
     }
 }
 
-/// The address that Hedgerow saw, and how the answer was found to be it.
+/// The client address that Hedgerow saw, and how it was determined.
 pub fn address(seen: Option<&str>) -> Finding {
     const ABOUT: &str = "from outside, address";
     let Some(text) = seen else {
         return Finding::odd(
             ABOUT,
-            "could not be found out",
+            "could not be determined",
             "with `admin: 127.0.0.1:9090`, on the machine that serves, doctor can read it there",
         );
     };
@@ -306,7 +306,7 @@ pub fn is_inner(address: IpAddr) -> bool {
     }
 }
 
-fn redirect(about: &str, url: &str, seen: &Seen<'_>) -> Option<Finding> {
+fn redirect(about: &str, url: &str, seen: &OutsideAnswer<'_>) -> Option<Finding> {
     let to = seen.location.unwrap_or("nowhere");
     (300..=399).contains(&seen.status).then(|| {
         Finding::bad(
@@ -345,8 +345,8 @@ pub fn milliseconds(time: Duration) -> String {
 mod tests {
     use super::*;
 
-    fn seen(status: u16) -> Seen<'static> {
-        Seen {
+    fn seen(status: u16) -> OutsideAnswer<'static> {
+        OutsideAnswer {
             status,
             location: None,
             cached: None,
@@ -357,14 +357,14 @@ mod tests {
 
     #[test]
     fn each_judgement_has_its_bounds() {
-        use Health::*;
+        use CheckStatus::*;
         let host = |text: &str| text.parse::<Host>().unwrap();
         let key = |key| project("p", key, &host("us"))[0].health;
         let region = |text| project("p", "phc_a", &host(text))[1].health;
         let of_body = |status, body| {
             path(
                 "u",
-                &Seen {
+                &OutsideAnswer {
                     body,
                     ..seen(status)
                 },
@@ -405,7 +405,7 @@ mod tests {
                 "preflight",
                 preflight(
                     "u",
-                    &Seen {
+                    &OutsideAnswer {
                         allows: Some("*"),
                         ..seen(204)
                     },
@@ -416,7 +416,7 @@ mod tests {
             ("fresh", cache(&[seen(200)]).health, Well),
             (
                 "cache",
-                cache(&[Seen {
+                cache(&[OutsideAnswer {
                     cached: Some("Age: 3".to_owned()),
                     ..seen(200)
                 }])

@@ -46,7 +46,7 @@ fn panicked(place: Option<&Location<'_>>) -> String {
     )
 }
 
-enum Command {
+enum WriterCommand {
     Line(Vec<u8>),
     Flush(SyncSender<()>),
 }
@@ -55,13 +55,13 @@ enum Command {
 /// the next line that is written says how many.
 #[derive(Debug)]
 pub struct LineWriter {
-    commands: SyncSender<Command>,
+    commands: SyncSender<WriterCommand>,
 }
 
 /// Waits for the last lines when it goes.
 #[derive(Debug)]
 pub struct LastLines {
-    commands: SyncSender<Command>,
+    commands: SyncSender<WriterCommand>,
 }
 
 impl LineWriter {
@@ -84,7 +84,7 @@ impl LineWriter {
 
 impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self.commands.try_send(Command::Line(line.to_vec())) {
+        match self.commands.try_send(WriterCommand::Line(line.to_vec())) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 DROPPED.fetch_add(1, Ordering::Relaxed);
@@ -102,7 +102,7 @@ impl Drop for LastLines {
     fn drop(&mut self) {
         let (done, finished) = sync_channel(1);
         let end = Instant::now() + LAST;
-        let mut command = Command::Flush(done);
+        let mut command = WriterCommand::Flush(done);
         while let Err(TrySendError::Full(full)) = self.commands.try_send(command) {
             if Instant::now() >= end {
                 return;
@@ -116,11 +116,11 @@ impl Drop for LastLines {
 }
 
 /// There is no place to report an error here: it is the log itself that fails.
-fn write(mut out: impl Write, queue: &Receiver<Command>) {
+fn write(mut out: impl Write, queue: &Receiver<WriterCommand>) {
     let mut told = 0;
     while let Ok(command) = queue.recv() {
         match command {
-            Command::Line(line) => {
+            WriterCommand::Line(line) => {
                 if out.write_all(&line).is_err() {
                     // A full disk, or no reader at the other end of a pipe.
                     DROPPED.fetch_add(1, Ordering::Relaxed);
@@ -140,7 +140,7 @@ fn write(mut out: impl Write, queue: &Receiver<Command>) {
                 }
                 let _ = out.flush();
             }
-            Command::Flush(done) => {
+            WriterCommand::Flush(done) => {
                 let _ = done.try_send(());
             }
         }
@@ -153,19 +153,19 @@ pub struct Bounded<L> {
     log: L,
     /// Its own lines about the start are never left out.
     exempt: &'static str,
-    places: Mutex<HashMap<(String, u32), Place>>,
+    places: Mutex<HashMap<(String, u32), CallSite>>,
 }
 
-struct Place {
+struct CallSite {
     since: Instant,
     lines: u64,
     left_out: u64,
     /// The last line that was left out.
-    last: Option<LeftOut>,
+    last: Option<SuppressedLine>,
 }
 
 /// A line that was left out.
-struct LeftOut {
+struct SuppressedLine {
     level: Level,
     target: String,
     text: String,
@@ -191,7 +191,7 @@ impl<L: Log> Bounded<L> {
             record.line().unwrap_or_default(),
         );
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = places.entry(place).or_insert(Place {
+        let place = places.entry(place).or_insert(CallSite {
             since: now,
             lines: 0,
             left_out: 0,
@@ -203,7 +203,7 @@ impl<L: Log> Bounded<L> {
         }
         if place.lines >= LINES {
             place.left_out += 1;
-            place.last = Some(LeftOut {
+            place.last = Some(SuppressedLine {
                 level: record.level(),
                 target: record.target().to_owned(),
                 text: record.args().to_string(),
@@ -218,15 +218,15 @@ impl<L: Log> Bounded<L> {
 
 impl<L: Log> Bounded<L> {
     /// Says how many lines were left out where no later line has said it, once their interval is
-    /// over or, with [`Tell::All`], now. To be called from time to time, and at the end.
+    /// over or, with [`Tell::All`], now. Call it from time to time, and at the end.
     pub fn tell_left_out(&self, tell: Tell) {
         self.tell_at(tell, Instant::now());
     }
 
     fn tell_at(&self, tell: Tell, now: Instant) {
-        let untold: Vec<(LeftOut, u64)> = {
+        let untold: Vec<(SuppressedLine, u64)> = {
             let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            let over = |place: &Place| now.saturating_duration_since(place.since) >= INTERVAL;
+            let over = |place: &CallSite| now.saturating_duration_since(place.since) >= INTERVAL;
             let due = places
                 .values_mut()
                 .filter(|place| tell == Tell::All || over(place));
@@ -234,7 +234,7 @@ impl<L: Log> Bounded<L> {
                 .collect()
         };
         for (
-            LeftOut {
+            SuppressedLine {
                 level,
                 target,
                 text,
@@ -319,9 +319,9 @@ mod tests {
 
     /// Keeps the text of each line.
     #[derive(Default)]
-    struct Kept(Mutex<Vec<String>>);
+    struct KeptLines(Mutex<Vec<String>>);
 
-    impl Log for Kept {
+    impl Log for KeptLines {
         fn enabled(&self, _: &Metadata<'_>) -> bool {
             true
         }
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn what_was_left_out_is_told_even_where_no_line_follows() {
-        let bounded = Bounded::new(Kept::default(), "hedgerow::cli");
+        let bounded = Bounded::new(KeptLines::default(), "hedgerow::cli");
         let start = Instant::now();
         for number in 0..17 {
             bounded.log(
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_not_read_holds_nobody_up_and_what_it_lost_is_counted_and_said() {
+    fn a_log_that_is_not_read_blocks_no_writer_and_says_how_many_lines_it_lost() {
         let all = Arc::new(Mutex::new(Vec::new()));
         let (mut writer, last) = LineWriter::start(Stuck(Arc::clone(&all))).unwrap();
         let unread = all.lock().unwrap();

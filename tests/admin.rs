@@ -21,7 +21,7 @@ mod support;
 use std::net::SocketAddr;
 
 use binary::Binary;
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
 use support::client::{post, Answer, Client};
 use support::proxy::{yaml, PostHog, Proxy};
@@ -52,7 +52,7 @@ async fn what_happens_is_counted_shown_and_said() {
     let spool = format!("{{path: {:?}}}", folder.path().join("spool"));
     let text = yaml(&posthog.url()).replace("\"off\"", &spool);
     let mut binary = Binary::new(folder.path(), &format!("admin: \"{admin}\"\n{text}"), "").await;
-    // Somebody looks.
+    // The live view is opened.
     assert_eq!(get(admin, "/").await.status, 200);
     assert_eq!(get(admin, "/live?after=0").await.json()["latest"], 0);
     let mut client = Client::connect(binary.address).await;
@@ -62,8 +62,8 @@ async fn what_happens_is_counted_shown_and_said() {
             .await;
         assert_eq!(answer.status, 200);
     }
-    let nobody = post("/hr/v1/t", "", b"{\"event\":\"Nobody's\"}");
-    assert_eq!(client.exchange(&nobody).await.status, 200);
+    let unkeyed = post("/hr/v1/t", "", b"{\"event\":\"Unkeyed\"}");
+    assert_eq!(client.exchange(&unkeyed).await.status, 200);
     assert_eq!(
         metric(
             admin,
@@ -87,7 +87,7 @@ async fn what_happens_is_counted_shown_and_said() {
     // PostHog goes away, and it shows.
     posthog
         .capture
-        .set_fault(Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
+        .set_fault(InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
     for id in ["3", "4", "5", "6"] {
         let answer = client
             .exchange(&post("/hr/v1/t", "", track(id, 300).as_bytes()))
@@ -108,7 +108,7 @@ async fn what_happens_is_counted_shown_and_said() {
     let mut outside = Client::connect(binary.address).await;
     let request = b"GET /metrics HTTP/1.1\r\nHost: shop.example.com\r\n\r\n";
     assert_eq!(outside.exchange(request).await.status, 404);
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     posthog.events(6).await;
     assert_eq!(binary.terminate().await, Some(0));
 }

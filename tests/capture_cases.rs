@@ -16,7 +16,7 @@ use std::sync::Arc;
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use chrono::DateTime;
-use hedgerow::demo::capture::{Capacity, Capture};
+use hedgerow::demo::capture::{Capture, StoreCapacity};
 use hedgerow::demo::http::{Handler, Request};
 use http::{HeaderName, HeaderValue, Method};
 use serde::Deserialize;
@@ -76,7 +76,7 @@ fn cases() -> Vec<Case> {
 fn capture() -> Capture {
     let now = DateTime::parse_from_rfc3339("2026-11-20T09:15:32.000Z").unwrap();
     let now = now.to_utc();
-    Capture::new(Arc::new(move || now), Capacity::UNBOUNDED)
+    Capture::new(Arc::new(move || now), StoreCapacity::UNBOUNDED)
 }
 
 /// Sends the cases of one profile to a fresh capture each and returns how many there were.

@@ -13,9 +13,9 @@ mod messages;
 use std::sync::Arc;
 
 use chrono::DateTime;
-use hedgerow::demo::capture::{Capacity, Capture};
+use hedgerow::demo::capture::{Capture, StoreCapacity};
 use hedgerow::demo::http::{Handler, Request};
-use hedgerow::posthog::{ApiKey, Batch, Envelope};
+use hedgerow::posthog::{ApiKey, Batch, Envelope, ProjectId};
 use hedgerow::rewrite::{Arrival, Bounds, Mapping, Pulled, Recipient, Rewriter, Timestamp};
 use hedgerow::segment::{self, Call};
 use proptest::prelude::*;
@@ -32,7 +32,7 @@ fn rewritten(mapping: Mapping, message: &Json) -> (Vec<u8>, usize) {
         ..Arrival::new(Call::Batch)
     });
     rewrite.address_to(Arc::new(Recipient {
-        posthog_cookie: "ph_phc_test_posthog".to_owned(),
+        project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
         ..Recipient::default()
     }));
     rewrite.push(message.to_string().as_bytes()).unwrap();
@@ -47,7 +47,7 @@ fn rewritten(mapping: Mapping, message: &Json) -> (Vec<u8>, usize) {
 /// What capture says of a batch that it does not take whole.
 fn refusal(batch: Vec<u8>, events: usize) -> Option<String> {
     let now = DateTime::parse_from_rfc3339(RECEIVED_AT).unwrap().to_utc();
-    let capture = Capture::new(Arc::new(move || now), Capacity::UNBOUNDED);
+    let capture = Capture::new(Arc::new(move || now), StoreCapacity::UNBOUNDED);
     let mut request = Request::new(http::Method::POST, "/batch/");
     request.body = batch.into();
     let answer = capture.handle(&request);

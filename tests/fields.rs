@@ -1,4 +1,4 @@
-//! `docs/fields.md` says what becomes of every field of a Segment message, and says the truth:
+//! `docs/fields.md` says what happens to every field of a Segment message, and says the truth:
 //! its table is what the rewriting does with a message that has one field more than another.
 #![allow(
     missing_docs,
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
-use hedgerow::posthog::{ApiKey, Batch, Envelope};
+use hedgerow::posthog::{ApiKey, Batch, Envelope, ProjectId};
 use hedgerow::rewrite::{Arrival, Bounds, Mapping, Recipient, Rewriter, Timestamp};
 use hedgerow::segment::{Call, Kind};
 use serde_json::{json, Value};
@@ -297,7 +297,7 @@ fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> Said {
     let rewriter = Arc::new(Rewriter::new(mapping.clone(), Bounds::default()));
     let mut rewrite = rewriter.begin(arrival);
     rewrite.address_to(Arc::new(Recipient {
-        posthog_cookie: "ph_phc_test_posthog".to_owned(),
+        project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
         ..Recipient::default()
     }));
     rewrite.explain();

@@ -1,4 +1,4 @@
-//! The process leaves without a request that fails: told to stop, or succeeded by a new one that
+//! The process shuts down without a request that fails: told to stop, or succeeded by a new one that
 //! takes its sockets over. Real processes, real sockets, clients that never stop.
 #![allow(
     missing_docs,
@@ -29,7 +29,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hedgerow::demo::capture::{Capture, Fault};
+use hedgerow::demo::capture::{Capture, InjectedFault};
 use http::StatusCode;
 use load::{ids, Load, Tally};
 use process::Process;
@@ -109,9 +109,9 @@ async fn settle(posthog: &PostHog, acknowledged: &[Vec<String>], tally: &Tally, 
 async fn flicker(capture: Arc<Capture>) {
     loop {
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        capture.set_fault(Fault::Status(status, None));
+        capture.set_fault(InjectedFault::Status(status, None));
         tokio::time::sleep(Duration::from_millis(60)).await;
-        capture.set_fault(Fault::None);
+        capture.set_fault(InjectedFault::None);
         tokio::time::sleep(Duration::from_millis(140)).await;
     }
 }
@@ -134,7 +134,7 @@ async fn hand_overs(name: &str, rest: impl Fn(&PostHog, &Path) -> String, troubl
         if let Some(flickering) = flickering {
             flickering.abort();
             let _ = flickering.await;
-            posthog.capture.set_fault(Fault::None);
+            posthog.capture.set_fault(InjectedFault::None);
         }
     }
     load.reaches(REQUESTS).await;

@@ -18,8 +18,12 @@ mod slow;
 #[path = "support/started.rs"]
 mod started;
 mod support;
+#[path = "limits/turns.rs"]
+mod turns;
 
 use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 
 use support::client::{chunk, post, Client};
@@ -27,6 +31,7 @@ use support::proxy::{yaml, PostHog, Proxy};
 use support::{batch, eventually, gzip, track};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
 /// Memory is the process's, so one test at a time.
@@ -77,6 +82,23 @@ async fn forgetful() -> String {
         }
     });
     format!("http://{address}")
+}
+
+/// `hedgerow run` with this file, and where it listens.
+async fn run(folder: &Path, yaml: &str) -> (Child, SocketAddr) {
+    let (file, log) = (folder.join("h.yaml"), folder.join("log"));
+    fs::write(&file, format!("listen: \"127.0.0.1:0\"\n{yaml}")).unwrap();
+    let mut binary = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["run", "-c"])
+        .arg(&file)
+        .env("RUST_LOG", "info")
+        .stdin(Stdio::null())
+        .stderr(fs::File::create(&log).unwrap())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let address = started::listens(&mut binary, &log).await;
+    (binary, address)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -212,19 +234,7 @@ async fn a_connection_that_waits_holds_little_and_a_second_burst_takes_no_more_t
     let _alone = ALONE.lock().await;
     const CONNECTIONS: usize = 800;
     let folder = tempfile::tempdir().unwrap();
-    let (file, log) = (folder.path().join("h.yaml"), folder.path().join("log"));
-    let yaml = yaml(&forgetful().await);
-    fs::write(&file, format!("listen: \"127.0.0.1:0\"\n{yaml}")).unwrap();
-    let mut binary = tokio::process::Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-        .args(["run", "-c"])
-        .arg(&file)
-        .env("RUST_LOG", "info")
-        .stdin(Stdio::null())
-        .stderr(fs::File::create(&log).unwrap())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let address = started::listens(&mut binary, &log).await;
+    let (binary, address) = run(folder.path(), &yaml(&forgetful().await)).await;
     let pid = binary.id().unwrap().to_string();
     let body = track("idle", 1000);
     let request = post("/hr/t", "", body.as_bytes());

@@ -1,6 +1,6 @@
 //! What listeners do before a request is looked at: certificates by name, changed while clients come;
 //! the PROXY protocol; HTTP/2 without TLS; requests that are sent to TLS; and answers that name
-//! nobody. Real processes and sockets.
+//! no product. Real processes and sockets.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -91,7 +91,7 @@ async fn a_balancers_word_is_taken_from_a_balancer_only() {
     for (at, bytes, expected) in [
         // A balancer that does not say it, in whatever way.
         (ours, page.as_bytes().to_vec(), None),
-        (ours, b"PROXY TCP4 nobody\r\n".to_vec(), None),
+        (ours, b"PROXY TCP4 broken\r\n".to_vec(), None),
         // One who is none.
         (
             foreign,

@@ -27,7 +27,7 @@ use std::time::Duration;
 use binary::{send, Binary};
 use chrono::Utc;
 use hedgerow::delivery::SpoolCommand;
-use hedgerow::demo::capture::{Fault, UuidOrigin};
+use hedgerow::demo::capture::{InjectedFault, UuidOrigin};
 use http::StatusCode;
 use relay::{Line, Relay};
 use support::client::{post, Client};
@@ -62,12 +62,12 @@ fn bare(id: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_posthog_cannot_take_is_acknowledged_kept_and_delivered_unchanged() {
-    let status = |code: u16| Fault::Status(StatusCode::from_u16(code).unwrap(), Some(1));
+    let status = |code: u16| InjectedFault::Status(StatusCode::from_u16(code).unwrap(), Some(1));
     for (name, line, fault) in [
-        ("away", Line::Refuses, Fault::None),
-        ("cut", Line::Cuts, Fault::None),
-        ("hung", Line::Hangs, Fault::None),
-        ("reset", Line::Resets, Fault::None),
+        ("away", Line::Refuses, InjectedFault::None),
+        ("cut", Line::Cuts, InjectedFault::None),
+        ("hung", Line::Hangs, InjectedFault::None),
+        ("reset", Line::Resets, InjectedFault::None),
         ("503", Line::Passes, status(503)),
         ("429", Line::Passes, status(429)),
         ("401", Line::Passes, status(401)),
@@ -90,7 +90,7 @@ async fn what_posthog_cannot_take_is_acknowledged_kept_and_delivered_unchanged()
         let waiting = ls(folder.path());
         assert!(waiting.contains("\tshop\t3 events"), "{name}: {waiting}");
         assert_eq!(posthog.capture.stored(), 0, "{name}");
-        posthog.capture.set_fault(Fault::None);
+        posthog.capture.set_fault(InjectedFault::None);
         relay.set(Line::Passes);
         let events = posthog.events(3).await;
         let ids: Vec<_> = events
@@ -154,7 +154,9 @@ async fn a_large_body_is_kept_whole_when_posthog_is_away() {
 async fn a_poisoned_event_keeps_none_of_the_others_back_and_can_be_sent_again() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
-    posthog.capture.set_fault(Fault::Poison("Poison".into()));
+    posthog
+        .capture
+        .set_fault(InjectedFault::Poison("Poison".into()));
     let yaml = spooling(&posthog.url(), folder.path());
     let file = folder.path().join("hedgerow.yaml");
     std::fs::write(&file, &yaml).unwrap();
@@ -180,7 +182,7 @@ async fn a_poisoned_event_keeps_none_of_the_others_back_and_can_be_sent_again() 
     assert_eq!(code, Some(0));
     assert!(shown.contains("\"Poison\""), "{shown}");
     assert_eq!(binary::spool(&file, &["show", "7"]).1, Some(2));
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     assert_eq!(binary::spool(&file, &["retry", "--all"]).1, Some(0));
     let events = posthog.events(100).await;
     let ids: BTreeSet<_> = events.iter().map(|event| &event.distinct_id).collect();

@@ -22,9 +22,9 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use hedgerow::delivery::{
-    BreakerSettings, Condition, Delivery, DeliveryMode, Encoding, Form, OutgoingBatch, Project,
-    Refusal, Replay, ReplaySettings, Route, Selection, Spool, SpoolCommand, SpoolSettings,
-    SpooledEvent, Store, Upstream, Verdict,
+    BatchRoute, BreakerSettings, BreakerState, Delivery, DeliveryMode, Encoding, ListFormat,
+    OutgoingBatch, ProjectDelivery, Refusal, Replay, ReplaySettings, Selection, SpoolCommand,
+    SpooledEvent, SqliteSettings, SqliteSpool, Store, Upstream, Verdict,
 };
 use hedgerow::posthog::{ApiKey, Envelope};
 
@@ -149,14 +149,14 @@ fn names(range: std::ops::Range<usize>) -> Vec<String> {
 
 struct House {
     folder: tempfile::TempDir,
-    spool: Spool,
+    spool: SqliteSpool,
     delivery: Arc<Delivery>,
 }
 
 impl House {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+        let spool = SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
         let breaker = BreakerSettings {
             first_wait: Duration::from_millis(10),
             longest_wait: Duration::from_millis(80),
@@ -193,10 +193,10 @@ impl House {
         }
     }
 
-    async fn until_the_breaker_opens(&self) -> Project {
+    async fn until_the_breaker_opens(&self) -> ProjectDelivery {
         let project = self.delivery.project("shop");
         self.until("the breaker opens", || {
-            project.condition() == Condition::Open
+            project.condition() == BreakerState::Open
         })
         .await;
         project
@@ -297,8 +297,8 @@ async fn live_batches_never_overtake_what_waits_and_the_way_gets_free_under_load
             while streamed < 20 && Instant::now() < deadline {
                 let id = format!("c{client}-{number}");
                 match project.admit().await {
-                    Route::Spool => project.keep(vec![event(&id, 100)]).await.unwrap(),
-                    Route::Stream => {
+                    BatchRoute::Spool => project.keep(vec![event(&id, 100)]).await.unwrap(),
+                    BatchRoute::Stream => {
                         streamed += 1;
                         // What the sender does; recorded as one of the arrivals.
                         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -347,7 +347,7 @@ async fn spool_mode_forwards_fewer_and_larger_batches() {
     let replay = house.replay(&upstream, ReplaySettings::default());
     let ids = names(0..200);
     for id in &ids {
-        assert_eq!(project.admit().await, Route::Spool);
+        assert_eq!(project.admit().await, BatchRoute::Spool);
         house.keep(std::slice::from_ref(id), 50).await;
     }
     house.until_empty().await;
@@ -395,14 +395,19 @@ async fn projects_do_not_wait_for_each_other_and_an_unknown_one_is_kept() {
         .await;
     let down = house.delivery.project("down");
     house
-        .until("its breaker opens", || down.condition() == Condition::Open)
+        .until("its breaker opens", || {
+            down.condition() == BreakerState::Open
+        })
         .await;
     assert_eq!(gauges.waiting(), ["down", "unknown"]);
     assert!(upstream
         .batches()
         .iter()
         .all(|batch| batch.project != "unknown"));
-    assert_eq!(house.delivery.project("up").admit().await, Route::Stream);
+    assert_eq!(
+        house.delivery.project("up").admit().await,
+        BatchRoute::Stream
+    );
     replay.stop().await;
 }
 
@@ -416,14 +421,14 @@ async fn a_stopped_replay_finishes_its_request_and_its_successor_goes_on() {
         ..ReplaySettings::default()
     };
     let upstream = Scripted::slow(Duration::from_millis(30), |_, _| Verdict::Accepted);
-    // The successor is there before the predecessor leaves, as in an upgrade.
+    // The successor is there before the predecessor shuts down, as in an upgrade.
     let first = house.replay(&upstream, settings);
     house
         .until("it has begun", || !upstream.batches().is_empty())
         .await;
     let next = House {
         folder: tempfile::tempdir().unwrap(),
-        spool: Spool::open(house.folder.path(), SpoolSettings::default()).unwrap(),
+        spool: SqliteSpool::open(house.folder.path(), SqliteSettings::default()).unwrap(),
         delivery: Arc::clone(&house.delivery),
     };
     let delivery = Arc::new(Delivery::new(
@@ -451,12 +456,12 @@ async fn a_refused_stream_reports_that_posthog_is_there() {
             status: 400,
             reason: String::new(),
         }));
-        assert_eq!(project.admit().await, Route::Stream);
+        assert_eq!(project.admit().await, BatchRoute::Stream);
     }
     project.report(&later());
     assert_eq!(
         project.admit().await,
-        Route::Spool,
+        BatchRoute::Spool,
         "until the backoff is over"
     );
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hedgerow::demo::capture::{Fault, StoredEvent};
+use hedgerow::demo::capture::{InjectedFault, StoredEvent};
 use hedgerow::Hedgerow;
 use http::StatusCode;
 use serde_json::Value;
@@ -203,9 +203,10 @@ async fn no_cookie_is_set_for_events_that_posthog_has_not_taken() {
     let posthog = PostHog::start().await;
     let clock = Clock::new();
     let proxy = proxy(&posthog, &cookie_sessions(), &clock).await;
-    posthog
-        .capture
-        .set_fault_for(Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None), 1);
+    posthog.capture.set_fault_for(
+        InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None),
+        1,
+    );
     let mut client = Client::connect(proxy.address).await;
     let body = page("m-1", "a", &clock);
     let answer = client
@@ -288,10 +289,10 @@ async fn the_visitors_cookies_stay_at_the_edge() {
     let clock = Clock::new();
     let yaml = with_mapping(&recorder.url(), &cookie_sessions());
     let proxy = Proxy::start(&yaml).await;
-    send(&proxy, "login=tell-nobody", &page("m-1", "a", &clock)).await;
+    send(&proxy, "login=tell-no-one", &page("m-1", "a", &clock)).await;
     let seen = &recorder.requests(1).await[0];
     assert_eq!(seen.header("cookie"), None);
-    assert!(!seen.json().to_string().contains("tell-nobody"));
+    assert!(!seen.json().to_string().contains("tell-no-one"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -333,9 +334,10 @@ async fn a_repeat_is_answered_and_not_sent_once_posthog_has_taken_the_first() {
     let clock = Clock::new();
     let proxy = proxy(&posthog, "{repeats: suppress}", &clock).await;
     let body = page("m-1", "a", &clock);
-    posthog
-        .capture
-        .set_fault_for(Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None), 1);
+    posthog.capture.set_fault_for(
+        InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None),
+        1,
+    );
     let mut client = Client::connect(proxy.address).await;
     let refused = client
         .exchange(&post("/hr/v1/p", "", body.as_bytes()))

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use hedgerow::delivery::{
-    outlive_file_size_limit, Lead, PeekLimit, Position, QueuedEvent, Refusal, Spool, SpoolCommand,
-    SpoolError, SpoolSettings, SpooledEvent, Store,
+    outlive_file_size_limit, Lead, PeekLimit, Position, QueuedEvent, Refusal, SpoolCommand,
+    SpoolError, SpooledEvent, SqliteSettings, SqliteSpool, Store,
 };
 
 #[path = "spool_survives/bounds.rs"]
@@ -57,7 +57,7 @@ fn ids(held: &[QueuedEvent]) -> Vec<String> {
 }
 
 /// Events `a`, `b` and `c` of one project, of which the first is a dead letter.
-async fn keep_three_and_refuse_the_first(spool: &Spool) {
+async fn keep_three_and_refuse_the_first(spool: &SqliteSpool) {
     let events = vec![event("a", 1), event("b", 1), event("c", 1)];
     spool.append("shop", events).await.unwrap();
     let first = all(spool).await[0].position;
@@ -68,12 +68,12 @@ async fn keep_three_and_refuse_the_first(spool: &Spool) {
     spool.dead_letter("shop", first, refusal).await.unwrap();
 }
 
-async fn all(spool: &Spool) -> Vec<QueuedEvent> {
+async fn all(spool: &SqliteSpool) -> Vec<QueuedEvent> {
     spool.peek("shop", EVERYTHING).await.unwrap().events
 }
 
 /// Tries again until it works, because a spool recovers by itself and not at once.
-async fn append_until_taken(spool: &Spool, id: &str) {
+async fn append_until_taken(spool: &SqliteSpool, id: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         match spool.append("shop", vec![event(id, 10)]).await {
@@ -116,11 +116,11 @@ fn the_child_appends() {
         .unwrap();
     runtime.block_on(async {
         outlive_file_size_limit().unwrap();
-        let settings = SpoolSettings {
+        let settings = SqliteSettings {
             max_size: 1 << 30,
-            ..SpoolSettings::default()
+            ..SqliteSettings::default()
         };
-        let spool = Spool::open(Path::new(&folder), settings).unwrap();
+        let spool = SqliteSpool::open(Path::new(&folder), settings).unwrap();
         let mut writers = tokio::task::JoinSet::new();
         for writer in 0..8 {
             let (spool, round) = (spool.clone(), round.clone());
@@ -200,7 +200,7 @@ async fn every_acknowledged_event_survives_kill_9_at_ten_random_moments() {
         let more = kill_after(child(folder.path(), round, ""), 50);
         println!("round {round}: {} acknowledged", more.len());
         acknowledged.extend(more);
-        let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+        let spool = SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
         let found = ids(&all(&spool).await);
         let once: BTreeSet<&String> = found.iter().collect();
         let lost: Vec<_> = acknowledged
@@ -224,7 +224,7 @@ async fn every_acknowledged_event_survives_kill_9_at_ten_random_moments() {
 #[tokio::test]
 async fn concurrent_appends_share_their_commits() {
     let folder = tempfile::tempdir().unwrap();
-    let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let spool = SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
     let mut appends = tokio::task::JoinSet::new();
     for number in 0..500 {
         let spool = spool.clone();
@@ -247,13 +247,13 @@ async fn concurrent_appends_share_their_commits() {
 async fn an_event_that_comes_again_while_it_waits_is_kept_once() {
     let folder = tempfile::tempdir().unwrap();
     {
-        let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+        let spool = SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
         let twice = || vec![event("a", 1), event("a", 1), event("b", 1)];
         spool.append("shop", twice()).await.unwrap();
         spool.append("shop", twice()).await.unwrap();
         spool.append("other", vec![event("a", 1)]).await.unwrap();
     }
-    let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let spool = SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
     spool.append("shop", vec![event("b", 1)]).await.unwrap();
     let held = all(&spool).await;
     assert_eq!(ids(&held), ["a", "b"]);
@@ -273,8 +273,8 @@ async fn an_event_that_comes_again_while_it_waits_is_kept_once() {
 async fn two_processes_can_append_while_only_one_leads() {
     use hedgerow::delivery::Lead;
     let folder = tempfile::tempdir().unwrap();
-    let old = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
-    let new = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let old = SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
+    let new = SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
     assert!(matches!(old.lead("shop").await, Ok(Lead::Ours(_))));
     assert_eq!(new.lead("shop").await.unwrap(), Lead::Theirs);
     old.append("shop", vec![event("a", 1)]).await.unwrap();

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use hedgerow::posthog::{ApiKey, Batch, Envelope};
-use hedgerow::rewrite::enrich::session::posthog_js_cookie_name;
+use hedgerow::posthog::{ApiKey, Batch, Envelope, ProjectId};
 use hedgerow::rewrite::{Arrival, Bounds, Mapping, Pulled, Recipient, Rewriter, Timestamp};
 use hedgerow::segment::{Call, Kind};
 use serde_json::Value;
@@ -196,7 +195,7 @@ pub fn rewritten(carries: Carries, call: Call, body: &[u8]) -> Vec<Value> {
         ..Arrival::new(call)
     });
     rewrite.address_to(Arc::new(Recipient {
-        posthog_cookie: posthog_js_cookie_name(api_key.expose()),
+        project: ProjectId::of(&api_key),
         ..Recipient::default()
     }));
     rewrite.push(body).unwrap();

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use hedgerow::posthog::{ApiKey, Batch, Envelope};
+use hedgerow::posthog::{ApiKey, Batch, Envelope, ProjectId};
 use hedgerow::rewrite::enrich::edge_session::{EdgeSessions, SessionCookie};
-use hedgerow::rewrite::enrich::session::posthog_js_cookie_name;
 use hedgerow::rewrite::{
     Arrival, Bounds, Mapping, Pulled, Recipient, Rewriter, SessionKeeper, Timestamp,
 };
@@ -137,7 +136,7 @@ impl Work {
             rewriter: Arc::new(rewriter),
             envelope: Envelope::new(&api_key),
             recipient: Arc::new(Recipient {
-                posthog_cookie: posthog_js_cookie_name(api_key.expose()),
+                project: ProjectId::of(&api_key),
                 ..Recipient::default()
             }),
             cookies: None,

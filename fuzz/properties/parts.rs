@@ -166,7 +166,10 @@ pub fn urls(data: &[u8]) {
     let ours = ours.map(|url| (url.host().to_owned(), url.pathname().to_owned()));
     // posthog-js has `^` of a path as it is written; the standard encodes it.
     let plain = |(host, path): (String, String)| (host, path.replace("%5E", "^"));
-    assert_eq!(ours.map(plain), other.map(plain), "{text}");
+    // A name that is longer than any of DNS is not read.
+    if ours.is_some() || text.len() <= 253 {
+        assert_eq!(ours.map(plain), other.map(plain), "{text}");
+    }
     let _ = referring_domain(&text);
     if let Some(engine) = SearchEngine::of(&text) {
         let _ = search_keyword(engine, &text);

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use crate::plain::{Handler, Request, Response};
 
-/// Why a process should get no requests at the moment.
+/// Why a process should get no requests now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unready {
-    /// It leaves.
+    /// It shuts down.
     Leaving,
     /// The spool takes no events: full, read-only, its server away.
     SpoolNotWritable,
@@ -32,15 +32,15 @@ impl Unready {
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
+pub enum HealthCheck {
     /// Whether the process serves at all. Otherwise a supervisor starts it again.
     Live,
     /// Whether it should get requests: its configuration is loaded, its spool takes events, there is
-    /// at least one way to keep or deliver an event, and it does not leave.
+    /// at least one way to keep or deliver an event, and it does not shut down.
     Ready,
 }
 
-impl Question {
+impl HealthCheck {
     /// The question of a path below a listener's `health`.
     pub fn below(tail: &str) -> Option<Self> {
         match tail {
@@ -98,7 +98,7 @@ impl Handler for Health {
             return Response::empty(StatusCode::METHOD_NOT_ALLOWED)
                 .with(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
-        match Question::of_path(&request.path) {
+        match HealthCheck::of_path(&request.path) {
             Some(question) => question.answer(|| (self.unready)()),
             None => Response::empty(StatusCode::NOT_FOUND),
         }

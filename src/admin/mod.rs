@@ -1,7 +1,7 @@
 //! For the operator, on an address of its own: health, metrics, and the live view.
 //!
 //! Nothing here listens and nothing names the framework: [`Admin`] is a [`Handler`] on plain
-//! values, and what it tells is handed in as a [`State`].
+//! values, and what it tells is handed in as a [`ProxyState`].
 
 use std::fmt;
 use std::path::PathBuf;
@@ -29,36 +29,36 @@ mod samples;
 mod state;
 
 use access::names_an_address;
-pub use access::{LiveView, Token};
-pub use health::{Health, Question, Unready};
-use live::{Clock, Live, Visibility};
+pub use access::{AccessToken, LiveView};
+pub use health::{Health, HealthCheck, Unready};
+use live::{Live, UtcClock, Visibility};
 #[cfg(feature = "demo")]
 pub(crate) use page::SHARED;
-pub use requests::{key_end, Answered, Asked, RequestCount, Requests, Takes, TurnedAway};
-use samples::Samples;
+pub use requests::{key_end, Answered, RequestCount, RequestKind, Requests, Takes, TurnedAway};
+use samples::SampleHistory;
 pub use samples::EVERY as SAMPLED_EVERY;
 pub use state::{
-    Answers, CertificateOrders, CertificateState, Condition, ConfigRefusal, ConfigState,
-    ConnectionCounts, Forwarded, LastError, ProjectState, RouteState, SpoolSize, SpoolState,
-    Stalled, State, Trouble, UpstreamState,
+    BatchAnswers, CertificateOrders, CertificateState, ConfigRefusal, ConfigState,
+    ConnectionCounts, DeliveryFailure, Forwarded, LastError, PostHogCondition, ProjectState,
+    ProxyState, RouteState, SpoolSize, SpoolState, Stalled, UpstreamState,
 };
 
 /// The pages of the admin address.
 ///
 /// | path | what |
 /// | --- | --- |
-/// | `/` | the live view: the last messages, as they came and as they left |
+/// | `/` | the live view: the last messages and their events |
 /// | `/health` | 200 and a little JSON as long as the process serves |
 /// | `/healthz`, `/readyz` | whether it lives, and whether it should get requests |
 /// | `/metrics` | counters and gauges in Prometheus's text format 0.0.4 |
-/// | `/config` | the configuration at work, without its secrets |
+/// | `/config` | the active configuration, without its secrets |
 pub struct Admin {
-    state: Box<dyn Fn() -> State + Send + Sync>,
+    state: Box<dyn Fn() -> ProxyState + Send + Sync>,
     live: Arc<Live>,
     view: ArcSwap<LiveView>,
-    samples: Samples,
+    samples: SampleHistory,
     sampling: AtomicBool,
-    clock: Clock,
+    clock: UtcClock,
     /// The file of the configuration.
     file: Option<PathBuf>,
 }
@@ -67,16 +67,16 @@ pub struct Admin {
 impl Admin {
     /// An admin page that asks `state` for each request, and shows `live` to clients that may see it.
     pub fn new(
-        state: impl Fn() -> State + Send + Sync + 'static,
+        state: impl Fn() -> ProxyState + Send + Sync + 'static,
         live: Arc<Live>,
         view: LiveView,
-        clock: Clock,
+        clock: UtcClock,
     ) -> Self {
         Self {
             state: Box::new(state),
             live,
             view: ArcSwap::from_pointee(view),
-            samples: Samples::default(),
+            samples: SampleHistory::default(),
             sampling: AtomicBool::new(false),
             clock,
             file: None,
@@ -95,7 +95,7 @@ impl Admin {
         (**self.view.load() != LiveView::Off).then_some(&self.live)
     }
 
-    /// Lets in whom `view` lets in, and shows messages as `came` allows, from now on.
+    /// From now on serves the live view to the clients that `view` allows, and shows messages as `came` allows.
     pub fn show(&self, view: LiveView, came: Visibility) {
         self.view.store(Arc::new(view));
         self.live.show(came);
@@ -106,7 +106,7 @@ impl Admin {
         self.samples.answered(took);
     }
 
-    /// Takes a sample of the state for the plots. To be called every [`SAMPLED_EVERY`] seconds by
+    /// Takes a sample of the state for the plots. Call it every [`SAMPLED_EVERY`] seconds by
     /// one who has been told to do so.
     pub fn sample(&self) {
         self.samples.sample(&(self.state)(), self.now());
@@ -139,7 +139,7 @@ impl Admin {
                 let (state, file) = ((admin.state)().config, admin.file.as_deref());
                 configuration::running(&state, file, request.query.as_deref())
             }),
-            path => match (page::asset(path), Question::of_path(path)) {
+            path => match (page::asset(path), HealthCheck::of_path(path)) {
                 (Some(asset), _) => asset,
                 (None, Some(question)) => question.answer(|| (self.state)().unready),
                 (None, None) => Response::empty(StatusCode::NOT_FOUND),
@@ -147,14 +147,14 @@ impl Admin {
         }
     }
 
-    /// An answer of the live view, for who may see it.
+    /// An answer of the live view, for those who may see it.
     fn shown(&self, request: &Request, answer: impl Fn(&Self) -> Response) -> Response {
         match &**self.view.load() {
             LiveView::Off => page::off(),
             // What people did is for the address that was configured.
             LiveView::Open if !names_an_address(request) => page::elsewhere(),
             LiveView::Token(token) if !token.lets_in(request) => match request.path.as_str() {
-                "/" => page::token(page::Asked::First),
+                "/" => page::token(page::TokenPrompt::First),
                 _ => Response::empty(StatusCode::UNAUTHORIZED),
             },
             LiveView::Open | LiveView::Token(_) => answer(self),
@@ -172,7 +172,7 @@ impl Admin {
             Some(cookie) => Response::empty(StatusCode::SEE_OTHER)
                 .with(header::LOCATION, HeaderValue::from_static("/"))
                 .with(header::SET_COOKIE, cookie),
-            None => page::token(page::Asked::Again),
+            None => page::token(page::TokenPrompt::Again),
         }
     }
 

@@ -4,11 +4,16 @@ use std::path::Path;
 
 use serde_json::{json, Value};
 
-use super::samples::Samples;
-use super::state::{Condition, ProjectState, State};
+use super::samples::SampleHistory;
+use super::state::{PostHogCondition, ProjectState, ProxyState};
 
 /// What it shows, at `now` in seconds since 1970.
-pub(super) fn overview(state: &State, samples: &Samples, file: Option<&Path>, now: i64) -> Value {
+pub(super) fn overview(
+    state: &ProxyState,
+    samples: &SampleHistory,
+    file: Option<&Path>,
+    now: i64,
+) -> Value {
     let waiting = samples.waiting_for(state, now);
     let projects = state.projects.iter().map(|project| {
         let since = waiting.get(&project.name);
@@ -36,9 +41,9 @@ pub(super) fn overview(state: &State, samples: &Samples, file: Option<&Path>, no
 fn project_of(project: &ProjectState, waiting_for: Option<i64>) -> Value {
     let trouble = project.trouble.as_ref();
     let standing = match (project.posthog, trouble) {
-        (Condition::Away, _) => "away",
-        (Condition::Available, Some(_)) => "failing",
-        (Condition::Available, None) => "well",
+        (PostHogCondition::Away, _) => "away",
+        (PostHogCondition::Available, Some(_)) => "failing",
+        (PostHogCondition::Available, None) => "well",
     };
     json!({
         "name": project.name,

@@ -59,7 +59,7 @@ pub(super) fn asset(path: &str) -> Option<Response> {
 
 /// How often the token has been asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum TokenPrompt {
     /// For the first time.
     First,
     /// What was given is not it.
@@ -67,10 +67,10 @@ pub(super) enum Asked {
 }
 
 /// The form that asks for the token.
-pub(super) fn token(asked: Asked) -> Response {
+pub(super) fn token(asked: TokenPrompt) -> Response {
     let note = match asked {
-        Asked::First => "",
-        Asked::Again => "That is not the token.",
+        TokenPrompt::First => "",
+        TokenPrompt::Again => "That is not the token.",
     };
     html(StatusCode::UNAUTHORIZED, TOKEN.replace("{{note}}", note))
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::metrics::Timing;
+use super::metrics::DurationHistogram;
 use super::RouteState;
 use crate::segment::{self, Kind, Recognised};
 
@@ -13,13 +13,13 @@ macro_rules! asked {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
         /// What a request asked for, as far as Hedgerow tells calls apart.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Asked {
+        pub enum RequestKind {
             /// One of Segment's calls with one message.
             One(Kind),
             $($(#[$doc])* $name,)*
         }
 
-        impl Asked {
+        impl RequestKind {
             const OTHERS: &'static [Self] = &[$(Self::$name,)*];
 
             /// The value of the label.
@@ -50,11 +50,11 @@ asked! {
     PostHog = "posthog",
     /// A page or a file of the site behind an `origin`.
     Site = "site",
-    /// Nothing that a route was found for.
+    /// A request without a route.
     Nothing = "none",
 }
 
-impl Asked {
+impl RequestKind {
     /// How many there are.
     const NUMBER: usize = Kind::ALL.len() + Self::OTHERS.len();
 
@@ -65,7 +65,7 @@ impl Asked {
     }
 }
 
-impl From<Recognised> for Asked {
+impl From<Recognised> for RequestKind {
     fn from(recognised: Recognised) -> Self {
         match recognised {
             Recognised::Ingest(segment::Call::One(kind)) => Self::One(kind),
@@ -80,7 +80,7 @@ impl From<Recognised> for Asked {
 
 macro_rules! answered {
     ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal,)*) => {
-        /// What became of a request: one status and one code each.
+        /// The outcome of a request: one status and one code each.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Answered {
             $($(#[$doc])* $name,)*
@@ -112,15 +112,15 @@ macro_rules! answered {
 }
 
 answered! {
-    /// As it was meant.
+    /// As requested.
     Well = "200" "ok",
     /// A preflight.
     NoContent = "204" "ok",
     /// A file that the client has already.
     NotModified = "304" "ok",
-    /// A pixel whose write key the route does not take; its answer is the picture all the same.
+    /// A pixel whose write key the route does not take; its answer is still the picture.
     PixelUnknownKey = "200" "unknown_write_key",
-    /// A pixel whose message got nowhere.
+    /// A pixel whose message was lost.
     PixelLost = "200" "not_delivered",
     /// The body is empty.
     EmptyBody = "400" "empty_body",
@@ -138,17 +138,17 @@ answered! {
     DamagedGzip = "400" "damaged_gzip",
     /// More of its messages are refused than a body may have.
     TooManyRefused = "400" "too_many_refused",
-    /// Chunks that are none.
+    /// Broken chunks.
     MalformedChunk = "400" "malformed_chunk",
     /// A fault of the body that has no name here.
     Malformed = "400" "malformed",
-    /// A target that is none.
+    /// An invalid target.
     BadTarget = "400" "bad_target",
     /// `.` or `..` in the path.
     DotSegment = "400" "dot_segment",
     /// No host.
     NoHost = "400" "no_host",
-    /// A host that is none.
+    /// An invalid host.
     BadHost = "400" "bad_host",
     /// No write key, or one that the route does not take.
     UnknownWriteKey = "401" "unknown_write_key",
@@ -188,9 +188,9 @@ answered! {
     Unavailable = "503" "upstream",
     /// The server behind the route took too long.
     GatewayTimeout = "504" "upstream",
-    /// The answer of the server behind the route: a yes.
+    /// The answer of the server behind the route: a success.
     Relayed2xx = "2xx" "relayed",
-    /// Its redirect, or its word that nothing has changed.
+    /// Its redirect, or a 304.
     Relayed3xx = "3xx" "relayed",
     /// Its refusal.
     Relayed4xx = "4xx" "relayed",
@@ -234,7 +234,7 @@ impl Answered {
         !self.is_well() && !later
     }
 
-    /// The refusal of a body with this code of [`crate::segment::Refusal::Malformed`].
+    /// The refusal of a body with this code of [`crate::segment::RequestRefusal::Malformed`].
     pub fn malformed(code: &str) -> Self {
         let known = Self::ALL.iter().copied();
         let mut known = known.filter(|known| known.status() == "400");
@@ -276,11 +276,11 @@ impl Answered {
 
 /// The requests of one route by what they asked for and were answered.
 #[derive(Debug)]
-struct Tally {
+struct RouteCounts {
     route: String,
     takes: Takes,
     counts: Box<[AtomicU64]>,
-    times: Timing,
+    times: DurationHistogram,
     received: AtomicU64,
 }
 
@@ -297,8 +297,8 @@ pub enum Takes {
 /// All requests. Counting costs one atomic addition.
 #[derive(Debug)]
 pub struct Requests {
-    routes: Vec<Arc<Tally>>,
-    nowhere: Arc<Tally>,
+    routes: Vec<Arc<RouteCounts>>,
+    nowhere: Arc<RouteCounts>,
 }
 
 /// Requests of one kind.
@@ -307,28 +307,28 @@ pub struct RequestCount {
     /// Host and path of the route as the configuration has them; `none` without one.
     pub route: String,
     /// What they asked for.
-    pub asked: Asked,
+    pub asked: RequestKind,
     /// What they were answered.
     pub answered: Answered,
     /// How many.
     pub number: u64,
 }
 
-impl Tally {
+impl RouteCounts {
     fn new(route: String, takes: Takes) -> Self {
-        let places = Asked::NUMBER * Answered::ALL.len();
+        let places = RequestKind::NUMBER * Answered::ALL.len();
         Self {
             route,
             takes,
             counts: (0..places).map(|_| AtomicU64::new(0)).collect(),
-            times: Timing::of_waiting(),
+            times: DurationHistogram::of_waiting(),
             received: AtomicU64::new(0),
         }
     }
 
     /// Whether a kind of request is shown before the first one has come.
-    fn is_shown_at_zero(&self, asked: Asked, answered: Answered) -> bool {
-        let is_call = matches!(asked, Asked::One(_) | Asked::Batch);
+    fn is_shown_at_zero(&self, asked: RequestKind, answered: Answered) -> bool {
+        let is_call = matches!(asked, RequestKind::One(_) | RequestKind::Batch);
         let is_watched = matches!(
             answered,
             Answered::Well
@@ -340,8 +340,8 @@ impl Tally {
         self.takes == Takes::Calls && is_call && is_watched
     }
 
-    fn count(&self, asked: Asked, answered: Answered) {
-        let call = Asked::all().position(|one| one == asked);
+    fn count(&self, asked: RequestKind, answered: Answered) {
+        let call = RequestKind::all().position(|one| one == asked);
         let place = call.map(|call| call * Answered::ALL.len() + answered as usize);
         if let Some(count) = place.and_then(|place| self.counts.get(place)) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -349,7 +349,7 @@ impl Tally {
     }
 
     fn read(&self, into: &mut Vec<RequestCount>) {
-        let kinds = Asked::all().flat_map(|asked| {
+        let kinds = RequestKind::all().flat_map(|asked| {
             let answered = Answered::ALL.iter();
             answered.map(move |answered| (asked, *answered))
         });
@@ -372,9 +372,9 @@ impl Requests {
     pub fn new(routes: impl Iterator<Item = (String, Takes)>) -> Self {
         Self {
             routes: routes
-                .map(|(name, takes)| Arc::new(Tally::new(name, takes)))
+                .map(|(name, takes)| Arc::new(RouteCounts::new(name, takes)))
                 .collect(),
-            nowhere: Arc::new(Tally::new("none".to_owned(), Takes::Other)),
+            nowhere: Arc::new(RouteCounts::new("none".to_owned(), Takes::Other)),
         }
     }
 
@@ -382,10 +382,10 @@ impl Requests {
     pub fn after(before: &Self, routes: impl Iterator<Item = (String, Takes)>) -> Self {
         let mut left = before.routes.clone();
         let tally = |(name, takes): (String, Takes)| {
-            let known = |known: &Arc<Tally>| known.route == name && known.takes == takes;
+            let known = |known: &Arc<RouteCounts>| known.route == name && known.takes == takes;
             match left.iter().position(known) {
                 Some(place) => left.swap_remove(place),
-                None => Arc::new(Tally::new(name, takes)),
+                None => Arc::new(RouteCounts::new(name, takes)),
             }
         };
         Self {
@@ -416,7 +416,7 @@ impl Requests {
     }
 
     /// Counts a request on the route of this number, or on none.
-    pub fn count(&self, route: Option<usize>, asked: Asked, answered: Answered) {
+    pub fn count(&self, route: Option<usize>, asked: RequestKind, answered: Answered) {
         self.tally(route).count(asked, answered);
     }
 
@@ -434,7 +434,7 @@ impl Requests {
         counts
     }
 
-    fn tally(&self, route: Option<usize>) -> &Tally {
+    fn tally(&self, route: Option<usize>) -> &RouteCounts {
         route
             .and_then(|number| self.routes.get(number))
             .unwrap_or(&self.nowhere)
@@ -447,7 +447,7 @@ pub struct TurnedAway<'r> {
     /// Host and path of the route, or `none`.
     pub route: &'r str,
     /// What it asked for.
-    pub asked: Asked,
+    pub asked: RequestKind,
     /// What it was answered.
     pub answered: Answered,
     /// Its method.
@@ -458,7 +458,7 @@ pub struct TurnedAway<'r> {
     pub key: Option<&'r str>,
 }
 
-/// The last four characters of a write key: enough to know it again, not enough to use it. A key
+/// The last four characters of a write key: enough to recognise it, not enough to use it. A key
 /// that is hardly longer gives none of them away.
 pub fn key_end(key: &str) -> String {
     crate::masked::end(key)

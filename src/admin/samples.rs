@@ -1,5 +1,5 @@
 //! The last hour in samples of ten seconds, and what was refused lately: taken whether a page
-//! looks or not, so that who looks sees what has been.
+//! looks or not, so that a page that is opened later shows them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-use super::state::State;
+use super::state::ProxyState;
 
 /// Seconds between two samples.
 pub const EVERY: u64 = 10;
@@ -80,7 +80,7 @@ struct Totals {
 }
 
 impl Totals {
-    fn of(state: &State) -> Self {
+    fn of(state: &ProxyState) -> Self {
         let messages = state.refused.iter();
         let messages = messages.map(|(code, number)| ((*code).to_owned(), *number));
         let requests = state
@@ -104,27 +104,27 @@ impl Totals {
 
 /// The samples.
 #[derive(Debug, Default)]
-pub(super) struct Samples {
+pub(super) struct SampleHistory {
     latencies: Latencies,
-    kept: Mutex<Kept>,
+    kept: Mutex<SampleBuffer>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct SampleBuffer {
     before: Option<Totals>,
     samples: VecDeque<Sample>,
     /// Since when something waits for a project, in seconds since 1970.
     waiting_since: BTreeMap<String, i64>,
 }
 
-impl Samples {
+impl SampleHistory {
     /// Notes how long a request took until its answer.
     pub(super) fn answered(&self, took: Duration) {
         self.latencies.note(took);
     }
 
     /// Ends a sample. The first call only begins the first one.
-    pub(super) fn sample(&self, state: &State, now: i64) {
+    pub(super) fn sample(&self, state: &ProxyState, now: i64) {
         let totals = Totals::of(state);
         let counts = self.latencies.take();
         let mut kept = self.kept();
@@ -151,7 +151,7 @@ impl Samples {
     }
 
     /// For how long something has waited for a project without a break, in seconds.
-    pub(super) fn waiting_for(&self, state: &State, now: i64) -> BTreeMap<String, i64> {
+    pub(super) fn waiting_for(&self, state: &ProxyState, now: i64) -> BTreeMap<String, i64> {
         let mut kept = self.kept();
         kept.note_waiting(state, now);
         let since = kept.waiting_since.iter();
@@ -176,7 +176,7 @@ impl Samples {
     }
 
     /// What was refused in the last five minutes and since the last sample, by code, most first.
-    pub(super) fn refused_lately(&self, state: &State) -> Value {
+    pub(super) fn refused_lately(&self, state: &ProxyState) -> Value {
         let now = Totals::of(state);
         let kept = self.kept();
         let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
@@ -201,13 +201,13 @@ impl Samples {
         named.collect()
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, SampleBuffer> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
-    fn note_waiting(&mut self, state: &State, now: i64) {
+impl SampleBuffer {
+    fn note_waiting(&mut self, state: &ProxyState, now: i64) {
         for project in &state.projects {
             if project.waiting == 0 {
                 self.waiting_since.remove(&project.name);
@@ -222,23 +222,23 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{Answers, Condition, ProjectState};
+    use crate::admin::{BatchAnswers, PostHogCondition, ProjectState};
 
-    fn state(events: u64, refused: u64, waiting: u64) -> State {
-        State {
+    fn state(events: u64, refused: u64, waiting: u64) -> ProxyState {
+        ProxyState {
             events,
             refused: [("missing_event", refused)].into(),
             projects: vec![ProjectState {
                 waiting,
-                ..ProjectState::new("shop", Condition::Available, Answers::default())
+                ..ProjectState::new("shop", PostHogCondition::Available, BatchAnswers::default())
             }],
-            ..State::default()
+            ..ProxyState::default()
         }
     }
 
     #[test]
     fn an_hour_is_kept_as_rates_and_five_minutes_of_refusals() {
-        let samples = Samples::default();
+        let samples = SampleHistory::default();
         for number in 0..400 {
             samples.answered(Duration::from_millis(4));
             samples.sample(&state(number * 50, number, 0), number as i64 * 10);
@@ -255,14 +255,14 @@ mod tests {
 
     #[test]
     fn the_first_refusals_are_told_before_the_first_sample_has_ended() {
-        let samples = Samples::default();
+        let samples = SampleHistory::default();
         let lately = samples.refused_lately(&state(0, 3, 0));
         assert_eq!(lately, json!([{"code": "missing_event", "number": 3}]));
     }
 
     #[test]
     fn the_time_that_something_waits_begins_anew_when_nothing_did() {
-        let samples = Samples::default();
+        let samples = SampleHistory::default();
         let waits = |waiting, now| {
             let waiting = samples.waiting_for(&state(0, 0, waiting), now);
             waiting.get("shop").copied()

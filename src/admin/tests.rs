@@ -3,15 +3,15 @@ use serde_json::Value;
 
 use super::*;
 
-fn state() -> State {
-    State {
+fn state() -> ProxyState {
+    ProxyState {
         events: 7,
         refused: [("missing_event", 2)].into(),
         notices: [("unreadable_time", 3)].into(),
         projects: vec![ProjectState {
             waiting: 5,
             waiting_bytes: 900,
-            trouble: Some(Trouble {
+            trouble: Some(DeliveryFailure {
                 since: 1_795_166_100,
                 failed: 4,
             }),
@@ -21,10 +21,10 @@ fn state() -> State {
             }),
             ..ProjectState::new(
                 "a \"shop\"",
-                Condition::Away,
-                Answers {
+                PostHogCondition::Away,
+                BatchAnswers {
                     accepted: 3,
-                    ..Answers::default()
+                    ..BatchAnswers::default()
                 },
             )
         }],
@@ -32,12 +32,12 @@ fn state() -> State {
             appended: 5,
             ..SpoolState::default()
         }),
-        ..State::default()
+        ..ProxyState::default()
     }
 }
 
 fn admin_with(view: LiveView) -> Admin {
-    let clock: Clock = Arc::new(|| DateTime::from_timestamp(1_795_166_130, 0).unwrap());
+    let clock: UtcClock = Arc::new(|| DateTime::from_timestamp(1_795_166_130, 0).unwrap());
     let recording = live::Recording::WhileWatched;
     let live = Live::new(Arc::clone(&clock), live::Visibility::Shown, recording);
     Admin::new(state, Arc::new(live), view, clock)
@@ -167,8 +167,8 @@ fn give(admin: &Admin, form: &'static str) -> Response {
 }
 
 #[test]
-fn with_a_token_the_live_view_opens_to_who_knows_it_and_to_nobody_else() {
-    let token = Token::new("0123456789abcdef+/").unwrap();
+fn with_a_token_the_live_view_opens_only_to_those_who_know_it() {
+    let token = AccessToken::new("0123456789abcdef+/").unwrap();
     assert_eq!(format!("{token:?}"), "Token(…)");
     let admin = admin_with(LiveView::Token(token));
     for path in ["/", "/live", "/live/message?number=1", "/live/state"] {
@@ -277,7 +277,7 @@ fn the_configuration_at_work_is_shown_without_its_secrets_to_who_may_see_the_liv
     let with_outline = |view| {
         let outline = Arc::clone(&outline);
         let mut admin = admin_with(view);
-        admin.state = Box::new(move || State {
+        admin.state = Box::new(move || ProxyState {
             config: ConfigState {
                 generation: 3,
                 outline: Some(Arc::clone(&outline)),
@@ -312,7 +312,7 @@ fn the_configuration_at_work_is_shown_without_its_secrets_to_who_may_see_the_liv
     // A name of a page's own, a missing token, a live view that is off.
     let named = get(&admin, "/config", "rebound.example");
     assert_eq!(named.status, StatusCode::MISDIRECTED_REQUEST);
-    let token = LiveView::Token(Token::new("0123456789abcdef+/").unwrap());
+    let token = LiveView::Token(AccessToken::new("0123456789abcdef+/").unwrap());
     for (view, status) in [(token, 401), (LiveView::Off, 404)] {
         let answer = get(&with_outline(view), "/config", "127.0.0.1");
         assert_eq!(answer.status, status);

@@ -19,11 +19,11 @@ use hedgerow::rewrite::{
 use hedgerow::segment::{Call, Kind, WriteKey, WriteKeys};
 
 use super::output::complain;
-use super::texts::{unpacked, Place, Texts};
-use super::{End, Keys};
+use super::texts::{unpacked, ArrayPosition, InputTexts};
+use super::{CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct ConvertArgs {
     /// What to rewrite, plain or gzip; standard input where no file is named, or for `-`.
     #[arg(value_name = "MESSAGES")]
     files: Vec<PathBuf>,
@@ -31,7 +31,8 @@ pub(super) struct Options {
     /// configuration's first one if it has none.
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
-    /// What single messages are, as the path of a tracking call says it; batches name it themselves.
+    /// The type of single messages, as the path of a tracking call names it; messages of a batch
+    /// name it themselves.
     #[arg(long = "type", value_name = "TYPE", value_parser = message_type())]
     kind: Option<Kind>,
     /// The client's address, for messages whose library cannot know it.
@@ -40,10 +41,10 @@ pub(super) struct Options {
     /// When the messages arrived; without it no time is corrected.
     #[arg(long, value_name = "RFC3339", value_parser = received_at)]
     received_at: Option<Timestamp>,
-    /// As if the request had said Sec-GPC: 1 (Global Privacy Control).
+    /// Treat the request as if it had Sec-GPC: 1 (Global Privacy Control).
     #[arg(long)]
     gpc: bool,
-    /// As if the request had said DNT: 1 (Do Not Track).
+    /// Treat the request as if it had DNT: 1 (Do Not Track).
     #[arg(long)]
     dnt: bool,
     /// Add to each line, as "explain", where each property came from.
@@ -62,53 +63,56 @@ fn received_at(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| "expected a time such as 2026-11-23T21:05:57.793Z".to_owned())
 }
 
-/// Converts text by text. One that is no message is reported, and the next one is taken. Without a
+/// Converts text by text. A text that is no message is reported, and the next one is converted.
+/// Without a
 /// configuration the defaults with one project count.
-pub(super) fn convert(config: Option<&Path>, options: &Options) -> End {
+pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> CommandEnd {
     let config = match config {
         None => Config::default_for_convert(),
-        Some(path) => match super::load(path, Keys::Needed) {
+        Some(path) => match super::load(path, KeyLookup::Needed) {
             Ok(config) => config,
             Err(end) => return end,
         },
     };
-    let Some(projects) = Projects::of(&config, options.project.as_deref()) else {
+    let Some(projects) = ProjectChoice::of(&config, options.project.as_deref()) else {
         let name = options.project.as_deref().unwrap_or_default();
         complain!("hedgerow: there is no project named {name:?} in the configuration");
-        return End::Unable;
+        return CommandEnd::Unable;
     };
     let bounds = Bounds {
-        // A line is all there: nothing streams, and nothing can come too late.
+        // A line is complete: nothing streams, and no key can come too late.
         window: usize::MAX,
         ..config.bounds
     };
-    let lines = Lines {
+    let lines = Conversion {
         rewriter: Arc::new(Rewriter::new(config.mapping.clone(), bounds)),
         projects,
         options,
     };
     match lines.run(io::stdout().lock()) {
         Ok(end) => end,
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => End::Well,
-        Err(Failure::Output(error)) => {
-            complain!("hedgerow: standard output: {error}");
-            End::Unable
+        Err(InputOutputError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            CommandEnd::Well
         }
-        Err(Failure::Input(name, error)) => {
+        Err(InputOutputError::Output(error)) => {
+            complain!("hedgerow: standard output: {error}");
+            CommandEnd::Unable
+        }
+        Err(InputOutputError::Input(name, error)) => {
             complain!("hedgerow: {name}: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
 
-struct Lines<'o> {
+struct Conversion<'o> {
     rewriter: Arc<Rewriter>,
-    projects: Projects<'o>,
-    options: &'o Options,
+    projects: ProjectChoice<'o>,
+    options: &'o ConvertArgs,
 }
 
 /// Whose events the messages are.
-enum Projects<'c> {
+enum ProjectChoice<'c> {
     /// Those of one project, whatever their keys.
     One(Arc<Project>),
     /// As the `segment` routes say.
@@ -119,7 +123,7 @@ enum Projects<'c> {
     },
 }
 
-impl<'c> Projects<'c> {
+impl<'c> ProjectChoice<'c> {
     /// None if there is no such project.
     fn of(config: &'c Config, name: Option<&str>) -> Option<Self> {
         if let Some(name) = name {
@@ -157,27 +161,27 @@ impl<'c> Projects<'c> {
 }
 
 /// What ends the work.
-enum Failure {
+enum InputOutputError {
     /// By the name of the input.
     Input(String, io::Error),
     Output(io::Error),
 }
 
 /// Why nothing of a text was taken.
-enum Unusable {
+enum UnusableInput {
     Body(RewriteError),
     /// Its messages have been taken, and more may be missing.
     Unclosed,
     UnknownWriteKey,
 }
 
-impl From<RewriteError> for Unusable {
+impl From<RewriteError> for UnusableInput {
     fn from(error: RewriteError) -> Self {
         Self::Body(error)
     }
 }
 
-impl fmt::Display for Unusable {
+impl fmt::Display for UnusableInput {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Body(error) => write!(formatter, "{}: {error}", error.code()),
@@ -189,10 +193,10 @@ impl fmt::Display for Unusable {
     }
 }
 
-impl Lines<'_> {
-    fn run(&self, output: impl Write) -> Result<End, Failure> {
+impl Conversion<'_> {
+    fn run(&self, output: impl Write) -> Result<CommandEnd, InputOutputError> {
         let mut output = BufWriter::new(output);
-        let mut end = End::Well;
+        let mut end = CommandEnd::Well;
         let mut number = 0;
         let standard = [PathBuf::from("-")];
         let files = match self.options.files.as_slice() {
@@ -209,16 +213,16 @@ impl Lines<'_> {
                     (name.clone(), format!("{name}, "))
                 }
             };
-            let broken = |error| Failure::Input(name.clone(), error);
+            let broken = |error| InputOutputError::Input(name.clone(), error);
             let input: Box<dyn BufRead> = match standard {
                 true => Box::new(io::stdin().lock()),
                 false => Box::new(BufReader::new(File::open(path).map_err(broken)?)),
             };
-            let mut texts = Texts::new(unpacked(input).map_err(broken)?);
+            let mut texts = InputTexts::new(unpacked(input).map_err(broken)?);
             let mut before = 0;
             while let Some(text) = texts.next().map_err(broken)? {
                 number += 1;
-                if text.place != Place::Next {
+                if text.place != ArrayPosition::Next {
                     before = 0;
                 }
                 let mut report = Report {
@@ -229,29 +233,29 @@ impl Lines<'_> {
                     refused: 0,
                 };
                 let result = match text.place {
-                    Place::Unclosed => Err(Unusable::Unclosed),
+                    ArrayPosition::Unclosed => Err(UnusableInput::Unclosed),
                     _ => self
                         .text(number, &text.bytes, &mut report, &mut output)
-                        .map_err(Failure::Output)?,
+                        .map_err(InputOutputError::Output)?,
                 };
                 let place = match text.place {
-                    Place::First | Place::Next => {
+                    ArrayPosition::First | ArrayPosition::Next => {
                         format!("{}, message {}", report.place, before + 1)
                     }
-                    Place::Alone | Place::Unclosed => report.place.clone(),
+                    ArrayPosition::Alone | ArrayPosition::Unclosed => report.place.clone(),
                 };
-                // What is no message has the place of one all the same.
+                // A text that is no message still counts as one.
                 before += report.seen.max(1);
                 let refused = report.refused;
                 if let Err(error) = &result {
                     complain!("{place}: refused: {error}");
                 }
                 if result.is_err() || refused > 0 {
-                    end = End::Refused;
+                    end = CommandEnd::Refused;
                 }
             }
         }
-        output.flush().map_err(Failure::Output)?;
+        output.flush().map_err(InputOutputError::Output)?;
         Ok(end)
     }
 
@@ -262,7 +266,7 @@ impl Lines<'_> {
         text: &[u8],
         report: &mut Report,
         output: &mut impl Write,
-    ) -> io::Result<Result<(), Unusable>> {
+    ) -> io::Result<Result<(), UnusableInput>> {
         let kind = self.options.kind;
         let call = kind.map_or(Call::Batch, Call::One);
         let mut rewrite = self.rewriter.begin(Arrival {
@@ -286,7 +290,7 @@ impl Lines<'_> {
             Err(error) => return Ok(Err(error.into())),
         };
         let Some(project) = self.projects.choose(key.as_ref()) else {
-            return Ok(Err(Unusable::UnknownWriteKey));
+            return Ok(Err(UnusableInput::UnknownWriteKey));
         };
         rewrite.address_to(Arc::new(project.recipient()));
         let envelope = Envelope::new(&project.api_key);
@@ -314,7 +318,7 @@ impl Lines<'_> {
     }
 }
 
-impl Options {
+impl ConvertArgs {
     fn signals(&self) -> Signals {
         let signal = |given| match given {
             true => Signal::Given,
@@ -327,7 +331,7 @@ impl Options {
     }
 }
 
-/// Keeps the event of a message, and says why others are none.
+/// Keeps the event of a message, and reports why other messages become none.
 struct Report {
     /// Where the text stands.
     place: String,

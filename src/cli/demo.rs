@@ -9,18 +9,18 @@ use std::sync::Arc;
 use chrono::Utc;
 use clap::Args;
 use hedgerow::config::render_problems;
-use hedgerow::demo::live::{render_terminal, Entry};
-use hedgerow::demo::shop::Library;
+use hedgerow::demo::live::{render_terminal, LiveEntry};
+use hedgerow::demo::shop::ShopLibrary;
 use hedgerow::demo::{Demo, DemoOptions, API_KEY};
 use hedgerow::proxy::{Observer, Server};
 use hedgerow::rewrite::MessageOutcome;
 use hedgerow::{Config, Environment, Hedgerow};
 
 use super::output::complain;
-use super::End;
+use super::CommandEnd;
 
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct DemoArgs {
     /// The port of the shop; 0 takes a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
@@ -35,17 +35,17 @@ pub(super) struct Options {
 }
 
 /// Serves the demo until it is told to stop.
-pub(super) fn demo(options: &Options) -> End {
+pub(super) fn demo(options: &DemoArgs) -> CommandEnd {
     match serve(options) {
-        Ok(()) => End::Well,
+        Ok(()) => CommandEnd::Well,
         Err(reason) => {
             complain!("hedgerow: {reason}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
 
-fn serve(options: &Options) -> Result<(), String> {
+fn serve(options: &DemoArgs) -> Result<(), String> {
     let (shop, posthog, admin) = (free_port(0)?, free_port(0)?, free_port(0)?);
     let site = free_port(options.port)?;
     let parts = DemoOptions {
@@ -54,7 +54,7 @@ fn serve(options: &Options) -> Result<(), String> {
         ..DemoOptions::default()
     };
     let demo = Demo::new(&parts);
-    let spool = Folder::make()?;
+    let spool = DemoFolder::make()?;
     let yaml = format!(
         "listen: {site}\n\
          admin: {admin}\n\
@@ -90,15 +90,15 @@ fn serve(options: &Options) -> Result<(), String> {
         parts.prefix
     );
     match demo.shop.library() {
-        Library::Present(_) => println!("The page loads the real analytics.js."),
-        Library::Absent(reason) => println!("The page sends with fetch: {reason}."),
+        ShopLibrary::Present(_) => println!("The page loads the real analytics.js."),
+        ShopLibrary::Absent(reason) => println!("The page sends with fetch: {reason}."),
     }
     println!("Each event is shown here as it came and as it left. Ctrl-C ends the demo.\n");
     server.run();
     Ok(())
 }
 
-/// A port on this machine that is free at the moment.
+/// A port on this machine that is free now.
 fn free_port(port: u16) -> Result<SocketAddr, String> {
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     TcpListener::bind(wanted)
@@ -106,10 +106,10 @@ fn free_port(port: u16) -> Result<SocketAddr, String> {
         .map_err(|error| format!("cannot listen on {wanted}: {error}; choose another with --port"))
 }
 
-/// The folder of the spool, which goes with the demo.
-struct Folder(PathBuf);
+/// The folder of the spool, which is deleted with the demo.
+struct DemoFolder(PathBuf);
 
-impl Folder {
+impl DemoFolder {
     fn make() -> Result<Self, String> {
         let path = std::env::temp_dir().join(format!("hedgerow-demo-{}", std::process::id()));
         let made = std::fs::create_dir(&path);
@@ -118,9 +118,9 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for DemoFolder {
     fn drop(&mut self) {
-        // What is left behind is a small folder among the temporary ones.
+        // If that fails, a small temporary folder is left.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -134,7 +134,7 @@ struct Terminal {
 impl Observer for Terminal {
     fn message(&self, came: &[u8], fate: MessageOutcome<'_>) {
         let number = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
-        let entry = Entry::alone(number, Utc::now(), came, fate);
+        let entry = LiveEntry::alone(number, Utc::now(), came, fate);
         println!("{}", render_terminal(&entry, self.width));
     }
 }

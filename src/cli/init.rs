@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use hedgerow::config::{Config, Problems, WithoutSecrets};
 use hedgerow::site::init::{
-    init as text, InitOptions, PostHogJs, Way, DEFAULT_ANALYTICS_JS, DEFAULT_LISTEN,
+    init as text, Deployment, InitOptions, PostHogJsServing, DEFAULT_ANALYTICS_JS, DEFAULT_LISTEN,
 };
 use hedgerow::site::names;
 
 use super::output::{complain, print};
-use super::End;
+use super::CommandEnd;
 
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct InitArgs {
     /// Where the PostHog project lives: us, eu or a URL.
     #[arg(long, default_value = "us", value_name = "HOST")]
     host: String,
@@ -58,27 +58,27 @@ fn admin(text: &str) -> Result<String, String> {
 }
 
 /// Prints the configuration, or writes it.
-pub(super) fn init(options: &Options) -> End {
+pub(super) fn init(options: &InitArgs) -> CommandEnd {
     let mut random = [0_u8; names::ENOUGH_RANDOM_BYTES];
     if let Err(error) = getrandom::fill(&mut random) {
         complain!("hedgerow: the system gives no random numbers: {error}");
-        return End::Unable;
+        return CommandEnd::Unable;
     }
     let chosen = InitOptions {
         host: options.host.clone(),
         way: match (&options.origin, &options.home) {
-            (Some(origin), _) => Way::InFront(origin.clone()),
-            (None, Some(home)) => Way::OwnHost(home.clone()),
-            (None, None) => Way::HandedOver,
+            (Some(origin), _) => Deployment::InFront(origin.clone()),
+            (None, Some(home)) => Deployment::OwnHost(home.clone()),
+            (None, None) => Deployment::HandedOver,
         },
         listen: options.listen.to_string(),
         admin: options.admin.clone(),
         write_keys: options.write_key.clone(),
         domain: options.domain.clone(),
         posthog_js: if options.without_posthog_js {
-            PostHogJs::LeftOut
+            PostHogJsServing::LeftOut
         } else {
-            PostHogJs::Served
+            PostHogJsServing::Served
         },
         analytics_js: options.analytics_js.clone(),
     };
@@ -86,10 +86,10 @@ pub(super) fn init(options: &Options) -> End {
         Ok(text) => text,
         Err(error) => {
             complain!("hedgerow: {error}");
-            return End::Unable;
+            return CommandEnd::Unable;
         }
     };
-    // A flag with a mistake is told now, and not by the first `hedgerow run`. No key is needed for
+    // A mistake in a flag is reported now, and not by the first `hedgerow run`. No key is needed for
     // that.
     match Config::parse(&text, &WithoutSecrets::new("")) {
         Ok((_, warnings)) => {
@@ -103,17 +103,17 @@ pub(super) fn init(options: &Options) -> End {
         }
         Err(problems) => {
             tell(&problems);
-            return End::Unable;
+            return CommandEnd::Unable;
         }
     }
     match &options.output {
         None => print(&text),
         Some(path) if path.as_os_str() == "-" => print(&text),
         Some(path) => match write(path, text.as_bytes()) {
-            Ok(()) => End::Well,
+            Ok(()) => CommandEnd::Well,
             Err(error) => {
                 complain!("hedgerow: {}: {error}", path.display());
-                End::Unable
+                CommandEnd::Unable
             }
         },
     }
@@ -148,8 +148,8 @@ fn flag(path: &str) -> &'static str {
     }
 }
 
-/// Writes a file beside it and puts that in its place, so that what was there stays until then. What
-/// is no plain file, such as a terminal or a pipe, is written itself.
+/// Writes a file beside it and renames that, so that the previous file stays until then. A target
+/// that is no plain file, such as a terminal or a pipe, is written directly.
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     // A link stays one.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -170,7 +170,7 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
         fs::rename(&beside, &target)
     })();
     if written.is_err() {
-        // The first error is the one to tell.
+        // The first error is reported.
         let _ = fs::remove_file(&beside);
     }
     written

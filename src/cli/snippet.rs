@@ -1,28 +1,28 @@
-//! `hedgerow snippet`: what goes on a page for a configuration.
+//! `hedgerow snippet`: the snippet for the pages of a configuration.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use hedgerow::config::{page_paths, Config, Libraries, PageHost, Reach, SiteHost};
-use hedgerow::site::hand_over::{nginx, Here, Tls};
+use hedgerow::site::hand_over::{nginx, Here, SiteTls};
 use hedgerow::site::snippet::{
-    content_security_policy, snippet_for, tag_of_template, Home, Kind as PageKind, Page,
+    content_security_policy, snippet_for, tag_of_template, Page, PageKind, ProxyAddress,
 };
 
 use super::output::{complain, print};
-use super::{file, End, Keys};
+use super::{file, CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct SnippetArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// What kind of page it is for.
-    #[arg(long = "for", value_enum, default_value_t = Kind::Html)]
-    kind: Kind,
+    #[arg(long = "for", value_enum, default_value_t = KindArg::Html)]
+    kind: KindArg,
     /// Which libraries the page uses: those that the configuration serves, or one of them.
-    #[arg(long, value_enum, default_value_t = Which::All)]
-    libraries: Which,
+    #[arg(long, value_enum, default_value_t = LibraryArg::All)]
+    libraries: LibraryArg,
     /// The path of the route, where the configuration has several.
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
@@ -45,7 +45,7 @@ pub(super) struct Options {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Kind {
+enum KindArg {
     /// A tag for plain HTML.
     Html,
     /// A module for pages that bundle the npm packages.
@@ -64,7 +64,7 @@ enum Kind {
     Wordpress,
 }
 
-impl Kind {
+impl KindArg {
     fn of_page(self) -> PageKind {
         match self {
             Self::Html => PageKind::Html,
@@ -80,36 +80,36 @@ impl Kind {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Which {
+enum LibraryArg {
     All,
     Analytics,
     Posthog,
 }
 
 /// Prints the snippet, or the policy.
-pub(super) fn snippet(config: Option<&Path>, options: &Options) -> End {
-    if options.nonce.is_some() && !matches!(options.kind, Kind::Html) {
+pub(super) fn snippet(config: Option<&Path>, options: &SnippetArgs) -> CommandEnd {
+    if options.nonce.is_some() && !matches!(options.kind, KindArg::Html) {
         complain!("hedgerow: --nonce: only the tag of `--for html` has one");
-        return End::Unable;
+        return CommandEnd::Unable;
     }
     let loaded = file::find(config, options.file.as_deref())
-        .and_then(|path| super::load(&path, Keys::Needed));
+        .and_then(|path| super::load(&path, KeyLookup::Needed));
     let config = match loaded {
         Ok(config) => config,
         Err(end) => return end,
     };
-    let home = match options.home.as_deref().map(Home::other) {
+    let home = match options.home.as_deref().map(ProxyAddress::other) {
         None => None,
         Some(Some(home)) => Some(home),
         Some(None) => {
             complain!("hedgerow: --home: expected scheme and host, such as https://t.example.com");
-            return End::Unable;
+            return CommandEnd::Unable;
         }
     };
     let libraries = match options.libraries {
-        Which::All => Libraries::All,
-        Which::Analytics => Libraries::Analytics,
-        Which::Posthog => Libraries::PostHog,
+        LibraryArg::All => Libraries::All,
+        LibraryArg::Analytics => Libraries::Analytics,
+        LibraryArg::Posthog => Libraries::PostHog,
     };
     let (path, key) = (options.path.as_deref(), options.write_key.as_deref());
     let domain = options.domain.as_ref();
@@ -122,7 +122,7 @@ pub(super) fn snippet(config: Option<&Path>, options: &Options) -> End {
                     config.reach(&page, host),
                     Reach::HandedOver | Reach::OwnHost
                 );
-                if pasted && matches!(options.kind, Kind::Html) && !options.csp {
+                if pasted && matches!(options.kind, KindArg::Html) && !options.csp {
                     complain!(
                         "hedgerow: this goes into the <head> of every page, in front of the scripts \
                          that use it"
@@ -133,28 +133,28 @@ pub(super) fn snippet(config: Option<&Path>, options: &Options) -> End {
             }
             None => {
                 complain!("hedgerow: --nonce: expected what can stand between double quotes");
-                End::Unable
+                CommandEnd::Unable
             }
         },
         Err(error) => {
             complain!("hedgerow: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
 
 /// `None` when the tag cannot have that nonce.
-fn text(options: &Options, page: &Page) -> Option<String> {
+fn text(options: &SnippetArgs, page: &Page) -> Option<String> {
     if options.csp {
         return Some(content_security_policy(page));
     }
     match (options.kind, &options.nonce) {
-        (Kind::Html, Some(nonce)) => tag_of_template(page, nonce),
+        (KindArg::Html, Some(nonce)) => tag_of_template(page, nonce),
         (kind, _) => Some(snippet_for(page, kind.of_page())),
     }
 }
 
-/// What has to be done besides, on standard error: a page that asks in vain says nothing.
+/// What else has to be done, on standard error: a page without an answer shows nothing.
 fn say_what_is_left(config: &Config, page: &Page, host: PageHost<'_>) {
     let paths = page_paths(page);
     let listed = paths.join(" and ");
@@ -168,8 +168,10 @@ fn say_what_is_left(config: &Config, page: &Page, host: PageHost<'_>) {
              here; `inject` would put it into them"
         ),
         Reach::OwnHost => {
-            if let Home::OtherHost(home) = &page.home {
-                complain!("hedgerow: the page asks {home}{listed}: that host must lead here");
+            if let ProxyAddress::OtherHost(home) = &page.home {
+                complain!(
+                    "hedgerow: the page asks {home}{listed}: that host must lead to this Hedgerow"
+                );
             }
         }
         Reach::HandedOver => {
@@ -180,8 +182,8 @@ fn say_what_is_left(config: &Config, page: &Page, host: PageHost<'_>) {
             let here = config.listen.first().map(|listener| Here {
                 address: listener.address,
                 tls: match listener.tls {
-                    None => Tls::Plain,
-                    Some(_) => Tls::Spoken,
+                    None => SiteTls::Plain,
+                    Some(_) => SiteTls::Spoken,
                 },
             });
             if let Some(here) = here {
@@ -191,7 +193,7 @@ fn say_what_is_left(config: &Config, page: &Page, host: PageHost<'_>) {
                 );
             }
             complain!(
-                "Its address belongs into `trusted_proxies`. Where Hedgerow stands in front of the \
+                "Put its address into `trusted_proxies`. Where Hedgerow stands in front of the \
                  site itself, that is an `origin` route; under a host of its own, `home` of the \
                  routes, or --home."
             );

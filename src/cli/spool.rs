@@ -1,25 +1,25 @@
-//! `hedgerow spool`: what waits for PostHog, and what PostHog refused for good.
+//! `hedgerow spool`: the events that wait for PostHog, and those that it refused for good.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use clap::{Args, Subcommand};
 use hedgerow::config::WithoutSecrets;
-use hedgerow::delivery::{Form, Selection, SpoolCommand};
+use hedgerow::delivery::{ListFormat, Selection, SpoolCommand};
 
 use super::output::{aligned, complain, print};
-use super::{file, End, Keys};
+use super::{file, CommandEnd, KeyLookup};
 
 /// What `hedgerow spool` takes.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct SpoolArgs {
     #[command(subcommand)]
-    command: Command,
+    command: SpoolSubcommand,
 }
 
 /// What can be done with a spool.
 #[derive(Debug, Subcommand)]
-enum Command {
+enum SpoolSubcommand {
     /// What waits, per project, and the dead letters: number, project, time, status, reason.
     Ls {
         /// One JSON object: `waiting`, `dead`, and `bytes` in use.
@@ -32,15 +32,15 @@ enum Command {
         number: i64,
     },
     /// Puts dead letters at the end of the queue; their first arrival and uuid stay.
-    Retry(Which),
+    Retry(DeadLetterArgs),
     /// Deletes dead letters.
-    Drop(Which),
+    Drop(DeadLetterArgs),
 }
 
 /// Which dead letters are meant.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Which {
+struct DeadLetterArgs {
     /// The numbers that `ls` shows.
     #[arg(num_args = 1..)]
     numbers: Vec<i64>,
@@ -49,8 +49,8 @@ struct Which {
     all: bool,
 }
 
-impl From<&Which> for Selection {
-    fn from(which: &Which) -> Self {
+impl From<&DeadLetterArgs> for Selection {
+    fn from(which: &DeadLetterArgs) -> Self {
         match which.all {
             true => Self::All,
             false => Self::Numbers(which.numbers.clone()),
@@ -58,28 +58,28 @@ impl From<&Which> for Selection {
     }
 }
 
-impl From<&Command> for SpoolCommand {
-    fn from(command: &Command) -> Self {
+impl From<&SpoolSubcommand> for SpoolCommand {
+    fn from(command: &SpoolSubcommand) -> Self {
         match command {
-            Command::Ls { json: true } => Self::Ls(Form::Json),
-            Command::Ls { json: false } => Self::Ls(Form::Lines),
-            Command::Show { number } => Self::Show { number: *number },
-            Command::Retry(which) => Self::Retry(which.into()),
-            Command::Drop(which) => Self::Drop(which.into()),
+            SpoolSubcommand::Ls { json: true } => Self::Ls(ListFormat::Json),
+            SpoolSubcommand::Ls { json: false } => Self::Ls(ListFormat::Lines),
+            SpoolSubcommand::Show { number } => Self::Show { number: *number },
+            SpoolSubcommand::Retry(which) => Self::Retry(which.into()),
+            SpoolSubcommand::Drop(which) => Self::Drop(which.into()),
         }
     }
 }
 
-/// Looks into the spool of a configuration, or works on its dead letters. The proxy may run.
-pub(super) fn spool(config: Option<&Path>, options: &Options) -> End {
-    let loaded = file::find(config, None).and_then(|path| super::load(&path, Keys::Spared));
+/// Lists the spool of a configuration, or changes its dead letters. The proxy may run meanwhile.
+pub(super) fn spool(config: Option<&Path>, options: &SpoolArgs) -> CommandEnd {
+    let loaded = file::find(config, None).and_then(|path| super::load(&path, KeyLookup::Spared));
     let config = match loaded {
         Ok(config) => config,
         Err(end) => return end,
     };
     let Some(spool) = &config.delivery.spool else {
         complain!("hedgerow: the configuration has no `delivery.spool`");
-        return End::Unable;
+        return CommandEnd::Unable;
     };
     let command = SpoolCommand::from(&options.command);
     let mut out = Vec::new();
@@ -89,7 +89,7 @@ pub(super) fn spool(config: Option<&Path>, options: &Options) -> End {
             "hedgerow: `delivery.spool` needs its login, and a variable or file that it names is \
              not there"
         );
-        return End::Unable;
+        return CommandEnd::Unable;
     }
     let done = backend.run(spool.limits(), &command, &mut out);
     let text = String::from_utf8_lossy(&out);
@@ -103,7 +103,7 @@ pub(super) fn spool(config: Option<&Path>, options: &Options) -> End {
         Ok(()) => printed,
         Err(error) => {
             complain!("hedgerow: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
@@ -114,14 +114,14 @@ mod tests {
     use clap::Parser;
 
     #[derive(Parser)]
-    struct Line {
+    struct ListingLine {
         #[command(flatten)]
-        options: Options,
+        options: SpoolArgs,
     }
 
     fn parse(line: &str) -> Option<SpoolCommand> {
         let words = ["spool"].into_iter().chain(line.split(' '));
-        let line = Line::try_parse_from(words).ok()?;
+        let line = ListingLine::try_parse_from(words).ok()?;
         Some(SpoolCommand::from(&line.options.command))
     }
 
@@ -129,8 +129,8 @@ mod tests {
     fn a_line_says_what_is_done_with_which_letters() {
         let numbers = |numbers: &[i64]| Selection::Numbers(numbers.to_vec());
         for (line, expected) in [
-            ("ls", SpoolCommand::Ls(Form::Lines)),
-            ("ls --json", SpoolCommand::Ls(Form::Json)),
+            ("ls", SpoolCommand::Ls(ListFormat::Lines)),
+            ("ls --json", SpoolCommand::Ls(ListFormat::Json)),
             ("show 2", SpoolCommand::Show { number: 2 }),
             ("retry 1 2", SpoolCommand::Retry(numbers(&[1, 2]))),
             ("retry --all", SpoolCommand::Retry(Selection::All)),

@@ -5,25 +5,25 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-/// One message or batch, or what stands in the place of one.
+/// One message or batch, or what stands instead of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Text {
+pub(super) struct InputText {
     /// The line where it begins, counted from 1.
     pub line: u64,
     pub bytes: Vec<u8>,
-    pub place: Place,
+    pub place: ArrayPosition,
 }
 
 /// What a text is a part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ArrayPosition {
     /// It stands alone.
     Alone,
     /// The first item of an array.
     First,
     /// A further one.
     Next,
-    /// An array whose end never comes, and of which everything before has been given.
+    /// An array without its end, of which all items have been returned.
     Unclosed,
 }
 
@@ -41,9 +41,9 @@ pub(super) fn unpacked<'r>(input: impl BufRead + 'r) -> io::Result<Box<dyn BufRe
     })
 }
 
-/// Cuts an input into texts. What is broken ends with its line where that can be told, so that the
-/// texts behind it are found.
-pub(super) struct Texts<R> {
+/// Cuts an input into texts. A broken text ends with its line if possible, so that the texts behind
+/// it are found.
+pub(super) struct InputTexts<R> {
     input: R,
     /// Lines that have been read, and are not used up.
     lines: VecDeque<Vec<u8>>,
@@ -57,14 +57,14 @@ pub(super) struct Texts<R> {
 }
 
 /// How far a value goes.
-enum Extent {
+enum ValueEnd {
     /// To this byte of that line.
     To(usize, usize),
     /// It is broken; the next text may begin with this line.
     Broken(usize),
 }
 
-impl<R: BufRead> Texts<R> {
+impl<R: BufRead> InputTexts<R> {
     pub fn new(input: R) -> Self {
         Self {
             input,
@@ -77,15 +77,15 @@ impl<R: BufRead> Texts<R> {
     }
 
     /// The next text; none at the end.
-    pub fn next(&mut self) -> io::Result<Option<Text>> {
+    pub fn next(&mut self) -> io::Result<Option<InputText>> {
         loop {
             let Some(byte) = self.first()? else {
                 let open = self.arrays.pop();
                 self.arrays.clear();
-                return Ok(open.map(|line| Text {
+                return Ok(open.map(|line| InputText {
                     line,
                     bytes: Vec::new(),
-                    place: Place::Unclosed,
+                    place: ArrayPosition::Unclosed,
                 }));
             };
             match byte {
@@ -107,7 +107,7 @@ impl<R: BufRead> Texts<R> {
                 }
                 _ => {
                     let to = self.rest_of_scalar();
-                    return Ok(Some(self.take(Extent::To(0, to))));
+                    return Ok(Some(self.take(ValueEnd::To(0, to))));
                 }
             }
         }
@@ -152,7 +152,7 @@ impl<R: BufRead> Texts<R> {
     }
 
     /// Where the object that begins here ends.
-    fn extent(&mut self) -> io::Result<Extent> {
+    fn extent(&mut self) -> io::Result<ValueEnd> {
         let mut open: Vec<u8> = Vec::new();
         let mut before = b' ';
         let mut from = self.at;
@@ -161,7 +161,7 @@ impl<R: BufRead> Texts<R> {
                 // With a line that holds nothing else a value begins that is spread over lines;
                 // another one may be a line that was cut short.
                 let spread = self.line(0)?.is_some_and(|line| line.trim_ascii() == b"{");
-                return Ok(Extent::Broken(if spread { ahead } else { 1 }));
+                return Ok(ValueEnd::Broken(if spread { ahead } else { 1 }));
             };
             let mut text = false;
             let mut escaped = false;
@@ -183,7 +183,7 @@ impl<R: BufRead> Texts<R> {
                 let fits =
                     before == b':' || (open.last() == Some(&b'[') && matches!(before, b'[' | b','));
                 if fresh && value && !fits {
-                    return Ok(Extent::Broken(ahead));
+                    return Ok(ValueEnd::Broken(ahead));
                 }
                 fresh = false;
                 match byte {
@@ -192,7 +192,7 @@ impl<R: BufRead> Texts<R> {
                     b'}' | b']' => {
                         open.pop();
                         if open.is_empty() {
-                            return Ok(Extent::To(ahead, index + 1));
+                            return Ok(ValueEnd::To(ahead, index + 1));
                         }
                     }
                     _ => {}
@@ -201,11 +201,11 @@ impl<R: BufRead> Texts<R> {
             }
             // No text goes on in the next line.
             if text {
-                return Ok(Extent::Broken(ahead + 1));
+                return Ok(ValueEnd::Broken(ahead + 1));
             }
             from = 0;
         }
-        Ok(Extent::Broken(1))
+        Ok(ValueEnd::Broken(1))
     }
 
     /// Where something ends that is no object: with the line, or before the next item.
@@ -229,11 +229,11 @@ impl<R: BufRead> Texts<R> {
         line.len()
     }
 
-    fn take(&mut self, extent: Extent) -> Text {
+    fn take(&mut self, extent: ValueEnd) -> InputText {
         let number = self.number;
         let (whole, part) = match extent {
-            Extent::To(whole, part) => (whole, part),
-            Extent::Broken(lines) => (lines.max(1), 0),
+            ValueEnd::To(whole, part) => (whole, part),
+            ValueEnd::Broken(lines) => (lines.max(1), 0),
         };
         let mut bytes = Vec::new();
         for _ in 0..whole {
@@ -248,12 +248,12 @@ impl<R: BufRead> Texts<R> {
             self.at = part;
         }
         let place = match (self.arrays.is_empty(), self.items) {
-            (true, _) => Place::Alone,
-            (false, false) => Place::First,
-            (false, true) => Place::Next,
+            (true, _) => ArrayPosition::Alone,
+            (false, false) => ArrayPosition::First,
+            (false, true) => ArrayPosition::Next,
         };
         self.items = !self.arrays.is_empty();
-        Text {
+        InputText {
             line: number,
             bytes,
             place,
@@ -267,11 +267,11 @@ mod tests {
     use std::io::Write;
 
     /// Line, text and place.
-    type Found<'t> = (u64, &'t str, Place);
+    type FoundText<'t> = (u64, &'t str, ArrayPosition);
 
-    fn all(input: &[u8]) -> Vec<(u64, String, Place)> {
+    fn all(input: &[u8]) -> Vec<(u64, String, ArrayPosition)> {
         // In small pieces, as a pipe gives them.
-        let mut texts = Texts::new(unpacked(BufReader::with_capacity(3, input)).unwrap());
+        let mut texts = InputTexts::new(unpacked(BufReader::with_capacity(3, input)).unwrap());
         let mut found = Vec::new();
         while let Some(text) = texts.next().unwrap() {
             let bytes = String::from_utf8(text.bytes).unwrap();
@@ -282,8 +282,8 @@ mod tests {
 
     #[test]
     fn lines_values_over_several_lines_and_items_of_arrays_are_each_a_text() {
-        use Place::*;
-        let rows: Vec<(&str, Vec<Found<'_>>)> = vec![
+        use ArrayPosition::*;
+        let rows: Vec<(&str, Vec<FoundText<'_>>)> = vec![
             ("", vec![]),
             ("\n \n", vec![]),
             ("{\"a\":1}", vec![(1, "{\"a\":1}", Alone)]),
@@ -367,7 +367,7 @@ mod tests {
         let both = [pack("{\"a\":1}\n{\"b\""), pack(":2}")].concat();
         let plain = all(b"{\"a\":1}\n{\"b\":2}");
         assert_eq!(all(&both), plain);
-        let mut cut = Texts::new(unpacked(&both[..both.len() - 4]).unwrap());
+        let mut cut = InputTexts::new(unpacked(&both[..both.len() - 4]).unwrap());
         let mut last = cut.next();
         while let Ok(Some(_)) = last {
             last = cut.next();

@@ -8,9 +8,9 @@ use base64::Engine;
 
 use super::listeners::{Certificate, Listener};
 use super::model::CaFile;
-use super::pem::{pem, Holding};
-use super::reader::{did_you_mean, Field, Reader, Section};
-use super::tree::Kind;
+use super::pem::{pem, PemContent};
+use super::reader::{did_you_mean, ConfigReader, Field, Section};
+use super::tree::NodeKind;
 use super::{schema, secret};
 
 /// Let's Encrypt's directory, where browsers trust the certificates.
@@ -28,7 +28,7 @@ const DIRECTORY: &str = "letsencrypt, letsencrypt-staging or a URL that begins w
 
 /// A certificate that is ordered from an authority by ACME (RFC 8555), and renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Acme {
+pub struct AcmeConfig {
     /// The names that it is for, lower case, each once; at least one. The first names its file.
     pub domains: Vec<String>,
     /// Whom the authority may write to.
@@ -46,7 +46,7 @@ pub struct Acme {
     pub external_account: Option<ExternalAccount>,
 }
 
-impl Acme {
+impl AcmeConfig {
     /// The name that its file has.
     pub fn name(&self) -> &str {
         self.domains.first().map_or("", String::as_str)
@@ -95,7 +95,11 @@ impl fmt::Debug for ExternalAccount {
 }
 
 /// Reads the section. Without `domains` the certificate is for the hosts of the routes.
-pub(super) fn read(reader: &mut Reader<'_>, field: &Field<'_>, hosts: &[String]) -> Option<Acme> {
+pub(super) fn read(
+    reader: &mut ConfigReader<'_>,
+    field: &Field<'_>,
+    hosts: &[String],
+) -> Option<AcmeConfig> {
     let section = reader.section(field, &schema::ACME)?;
     let domains = match section.get("domains") {
         Some(field) => domains(reader, field),
@@ -124,7 +128,7 @@ pub(super) fn read(reader: &mut Reader<'_>, field: &Field<'_>, hosts: &[String])
     };
     let ca_file = match section.get("ca_file") {
         Some(field) => {
-            let (path, pem) = pem(reader, &field.clone(), Holding::Certificate)?;
+            let (path, pem) = pem(reader, &field.clone(), PemContent::Certificate)?;
             Some(CaFile { path, pem })
         }
         None => None,
@@ -140,7 +144,7 @@ pub(super) fn read(reader: &mut Reader<'_>, field: &Field<'_>, hosts: &[String])
         );
         return None;
     }
-    Some(Acme {
+    Some(AcmeConfig {
         domains: domains?,
         email,
         directory: directory?,
@@ -151,7 +155,7 @@ pub(super) fn read(reader: &mut Reader<'_>, field: &Field<'_>, hosts: &[String])
     })
 }
 
-fn domains(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<String>> {
+fn domains(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Vec<String>> {
     let entries = field.each();
     if entries.is_empty() {
         reader.expected(field, "at least one host name");
@@ -163,7 +167,7 @@ fn domains(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<String>> {
         let text = reader.text(entry, DOMAIN);
         match text.map(domain) {
             Some(Ok(domain)) if known.contains(&domain) => {
-                reader.wrong(entry, "this name stands in the list already");
+                reader.wrong(entry, "this name is in the list already");
                 all_well = false;
             }
             Some(Ok(domain)) => known.push(domain),
@@ -178,7 +182,7 @@ fn domains(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<String>> {
 }
 
 fn bounded(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
     domains: Vec<String>,
 ) -> Option<Vec<String>> {
@@ -235,7 +239,7 @@ fn domain(text: &str) -> Result<String, String> {
     }
 }
 
-fn email(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<String> {
+fn email(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<String> {
     const EXPECTED: &str = "an address such as ops@example.com";
     let text = reader.text(field, EXPECTED)?.trim();
     let text = text.strip_prefix("mailto:").unwrap_or(text);
@@ -248,7 +252,7 @@ fn email(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn directory(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<String> {
+fn directory(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<String> {
     let text = reader.text(field, DIRECTORY)?.trim();
     match text {
         "letsencrypt" => return Some(LETS_ENCRYPT.to_owned()),
@@ -271,7 +275,7 @@ fn directory(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<String> {
     }
 }
 
-fn folder(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<PathBuf> {
+fn folder(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<PathBuf> {
     const EXPECTED: &str = "the path of a folder";
     let text = reader.text(field, EXPECTED)?;
     if text.trim().is_empty() {
@@ -281,7 +285,7 @@ fn folder(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<PathBuf> {
     Some(reader.secrets.resolve(Path::new(text)))
 }
 
-fn challenges(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<Challenge>> {
+fn challenges(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Vec<Challenge>> {
     let names = Challenge::ALL.map(Challenge::name);
     let entries = field.each();
     if entries.is_empty() {
@@ -299,13 +303,13 @@ fn challenges(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<Challeng
         let found = Challenge::ALL.into_iter().find(|one| one.name() == text);
         match found {
             Some(one) if chosen.contains(&one) => {
-                reader.wrong(entry, "this challenge stands in the list already");
+                reader.wrong(entry, "this challenge is in the list already");
                 all_well = false;
             }
             Some(one) => chosen.push(one),
             None => {
                 let message = match text {
-                    "dns-01" => "dns-01 is not spoken here; expected http-01 or tls-alpn-01".into(),
+                    "dns-01" => "dns-01 is not supported; expected http-01 or tls-alpn-01".into(),
                     _ => {
                         let hint = did_you_mean(text, names);
                         format!("expected http-01 or tls-alpn-01{hint}")
@@ -319,7 +323,7 @@ fn challenges(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<Challeng
     all_well.then_some(chosen)
 }
 
-fn external_account(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<ExternalAccount> {
+fn external_account(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<ExternalAccount> {
     let section = reader.section(field, &schema::EXTERNAL_ACCOUNT)?;
     let key_id = section.require(reader, "key_id").cloned();
     let key_id = key_id.and_then(|field| {
@@ -382,8 +386,8 @@ fn below<'n>(field: &Field<'n>, key: &str) -> Option<Field<'n>> {
 }
 
 /// What can only be seen with every listener in view.
-pub(super) fn check(reader: &mut Reader<'_>, top: &Section<'_>, listen: &[Listener]) {
-    let mut files: Vec<(Field<'_>, &Acme)> = Vec::new();
+pub(super) fn check(reader: &mut ConfigReader<'_>, top: &Section<'_>, listen: &[Listener]) {
+    let mut files: Vec<(Field<'_>, &AcmeConfig)> = Vec::new();
     let listens = top.get("listen").map(Field::each).unwrap_or_default();
     let plain = listen
         .iter()
@@ -395,7 +399,7 @@ pub(super) fn check(reader: &mut Reader<'_>, top: &Section<'_>, listen: &[Listen
     }
     for (entry, listener) in listens.iter().zip(listen) {
         let certificates = match below(entry, "tls") {
-            Some(field) if matches!(field.node.kind, Kind::List(_)) => field.each(),
+            Some(field) if matches!(field.node.kind, NodeKind::List(_)) => field.each(),
             Some(field) => vec![field],
             None => continue,
         };
@@ -403,7 +407,7 @@ pub(super) fn check(reader: &mut Reader<'_>, top: &Section<'_>, listen: &[Listen
             let (Certificate::Acme(acme), Some(field)) = (certificate, below(field, "acme")) else {
                 continue;
             };
-            let same_file = |(_, other): &&(Field<'_>, &Acme)| {
+            let same_file = |(_, other): &&(Field<'_>, &AcmeConfig)| {
                 other.name() == acme.name()
                     && other.storage == acme.storage
                     && other.directory == acme.directory
@@ -427,16 +431,14 @@ pub(super) fn check(reader: &mut Reader<'_>, top: &Section<'_>, listen: &[Listen
             let secure = listener.address.port() == HTTPS;
             let words = match acme.challenges.as_slice() {
                 [only] if *only == http && !plain => Some(
-                    "authorities ask for http-01 on port 80, where no listener without `tls` is: \
-                     this works only if that port is led to one",
+                    "authorities ask for http-01 on port 80, where there is no listener without `tls`: this works only if that port is forwarded to one",
                 ),
                 [only] if *only == alpn && !secure => Some(
-                    "authorities ask for tls-alpn-01 on port 443: this works only if that port is \
-                     led to this listener",
+                    "authorities ask for tls-alpn-01 on port 443: this works only if that port is forwarded to this listener",
                 ),
                 [_, _] if !plain && !secure => Some(
                     "authorities ask on port 80 (http-01, of a listener without `tls`) or on port \
-                     443 (tls-alpn-01): this works only if one of them is led here",
+                     443 (tls-alpn-01): this works only if one of them is forwarded here",
                 ),
                 _ => None,
             };

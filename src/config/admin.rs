@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 
 use super::listeners::Listener;
 use super::listeners::{address, overlap};
-use super::reader::{Field, Reader, Section};
+use super::reader::{ConfigReader, Field, Section};
 use super::schema;
 use super::secret;
-use super::tree::Kind;
-use crate::admin::{LiveView, Token};
+use super::tree::NodeKind;
+use crate::admin::{AccessToken, LiveView};
 
 /// Whether the live view has been asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+enum LiveViewWanted {
     /// By name.
     Yes,
     /// Nothing is said: it is there where it can be.
@@ -22,7 +22,7 @@ enum Wanted {
 
 /// The address of the admin listener and its live view, unless it is `off`.
 pub(super) fn read(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     top: &Section<'_>,
     listen: &[Listener],
 ) -> Option<(SocketAddr, LiveView)> {
@@ -31,8 +31,8 @@ pub(super) fn read(
         return None;
     }
     let (at, wanted, token) = match field.node.kind {
-        Kind::Mapping(_) => section(reader, &field)?,
-        _ => (field.clone(), Wanted::WherePossible, None),
+        NodeKind::Mapping(_) => section(reader, &field)?,
+        _ => (field.clone(), LiveViewWanted::WherePossible, None),
     };
     let address = address(reader, &at)?;
     let taken = |listener: &&Listener| overlap(listener.address, address);
@@ -43,22 +43,20 @@ pub(super) fn read(
         return None;
     }
     let view = match (wanted, token) {
-        (Wanted::No, _) => LiveView::Off,
+        (LiveViewWanted::No, _) => LiveView::Off,
         (_, Some(token)) => LiveView::Token(token),
         (_, None) if address.ip().is_loopback() => LiveView::Open,
-        (Wanted::Yes, None) => {
+        (LiveViewWanted::Yes, None) => {
             reader.wrong(
                 &at,
-                "the live view shows what visitors do, and more than this machine reaches this \
-                 address: it needs a `token`, or `live: off`",
+                "the live view shows what visitors do, and other machines can reach this address: it needs a `token`, or `live: off`",
             );
             return None;
         }
-        (Wanted::WherePossible, None) => {
+        (LiveViewWanted::WherePossible, None) => {
             reader.warn(
                 &at,
-                "the live view is off: more than this machine reaches this address, and there is no \
-                 token; `admin: {address: …, token: env:NAME}` turns it on, `live: off` ends this \
+                "the live view is off: other machines can reach this address, and there is no token; `admin: {address: …, token: env:NAME}` turns it on, `live: off` ends this \
                  warning",
             );
             LiveView::Off
@@ -68,14 +66,14 @@ pub(super) fn read(
 }
 
 fn section<'t>(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'t>,
-) -> Option<(Field<'t>, Wanted, Option<Token>)> {
+) -> Option<(Field<'t>, LiveViewWanted, Option<AccessToken>)> {
     let section = reader.section(field, &schema::ADMIN)?;
     let address = section.require(reader, "address").cloned();
-    let choices = [("on", Wanted::Yes), ("off", Wanted::No)];
+    let choices = [("on", LiveViewWanted::Yes), ("off", LiveViewWanted::No)];
     let wanted = match section.get("live") {
-        None => Wanted::WherePossible,
+        None => LiveViewWanted::WherePossible,
         Some(_) => reader.choice(&section, "live", &choices)?,
     };
     let token = match section.get("token").cloned() {
@@ -85,10 +83,10 @@ fn section<'t>(
     Some((address?, wanted, token))
 }
 
-fn token(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Token> {
+fn token(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<AccessToken> {
     const EXPECTED: &str = "env:NAME, file:PATH or the token itself";
     let (text, origin) = secret::named(reader, field, EXPECTED)?;
-    match Token::new(text.trim()) {
+    match AccessToken::new(text.trim()) {
         Ok(token) => Some(token),
         Err(message) => {
             reader.wrong(field, format!("{origin}{message}"));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hedgerow_spool::DeliveryMode;
 
-use super::model::Delivery;
-use super::reader::{Reader, Section};
+use super::model::DeliveryConfig;
+use super::reader::{ConfigReader, Section};
 use super::{schema, spool};
 use crate::posthog::BATCH_LIMIT;
 
@@ -15,7 +15,7 @@ const MODES: [(&str, DeliveryMode); 3] = [
     ("spool", DeliveryMode::Spool),
 ];
 
-/// Whether a file has a spool, be it one with mistakes.
+/// Whether a file has a spool, with or without mistakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SpoolNamed {
     Yes,
@@ -23,8 +23,11 @@ pub(super) enum SpoolNamed {
 }
 
 /// Reads `delivery`.
-pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> (Delivery, SpoolNamed) {
-    let mut delivery = Delivery::default();
+pub(super) fn read(
+    reader: &mut ConfigReader<'_>,
+    top: &Section<'_>,
+) -> (DeliveryConfig, SpoolNamed) {
+    let mut delivery = DeliveryConfig::default();
     let Some(section) = reader.optional_section(top, "delivery", &schema::DELIVERY) else {
         return (delivery, SpoolNamed::No);
     };
@@ -57,7 +60,7 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> (Delivery, Spo
 
 /// Reads the `delivery` of a project: its own mode, if it has one.
 pub(super) fn of_project(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     project: &Section<'_>,
     named: SpoolNamed,
 ) -> Option<DeliveryMode> {
@@ -65,7 +68,11 @@ pub(super) fn of_project(
     mode(reader, &section, named)
 }
 
-fn mode(reader: &mut Reader<'_>, section: &Section<'_>, named: SpoolNamed) -> Option<DeliveryMode> {
+fn mode(
+    reader: &mut ConfigReader<'_>,
+    section: &Section<'_>,
+    named: SpoolNamed,
+) -> Option<DeliveryMode> {
     let mode = reader.choice(section, "mode", &MODES)?;
     if let (DeliveryMode::Spool, SpoolNamed::No, Some(field)) = (mode, named, section.get("mode")) {
         reader.wrong(field, "needs a `spool` in `delivery`");

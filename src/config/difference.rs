@@ -1,6 +1,6 @@
 //! What is different between two configurations, key by key. Secrets are named and not shown.
 
-use super::model::Delivery;
+use super::model::DeliveryConfig;
 use super::outline::{is_below, Outline, SealedOutline};
 use super::problem::Problems;
 use super::units;
@@ -8,7 +8,7 @@ use super::units;
 /// Keys, with all below them, that only a new process changes.
 const NEW_PROCESS: [&str; 3] = ["server.threads", "server.upgrade_socket", "delivery.spool"];
 
-/// When a change comes into force.
+/// When a change becomes active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Force {
     /// With a reload.
@@ -27,7 +27,7 @@ pub struct Difference {
     pub before: Option<String>,
     /// Its value after; none where it is not there.
     pub after: Option<String>,
-    /// When that comes into force.
+    /// When that becomes active.
     pub force: Force,
 }
 
@@ -112,7 +112,7 @@ fn difference(
 /// Whether this makes one of the times longer with which a spool reckons how long one process may
 /// hold what it drains.
 fn is_longer(path: &str, before: Option<&str>, after: Option<&str>) -> bool {
-    let default = Delivery::default();
+    let default = DeliveryConfig::default();
     let unsaid = match path {
         "delivery.timeout" => default.timeout,
         "delivery.connect_timeout" => default.connect_timeout,

@@ -11,9 +11,9 @@ use super::listeners::is_ours;
 use super::listeners::Listener;
 use super::model::{Action, Project, Route};
 use super::path_prefix::PathPrefix;
-use super::projects::Declared;
-use super::reader::{Field, Reader, Section};
-use super::tree::Kind;
+use super::projects::DeclaredProjects;
+use super::reader::{ConfigReader, Field, Section};
+use super::tree::NodeKind;
 use super::{schema, secret};
 use crate::posthog::{Host, Scheme};
 use crate::segment::{WriteKey, WriteKeys};
@@ -43,7 +43,7 @@ pub struct Forward {
     pub api: Host,
     /// Where the account's settings and destinations' code come from.
     pub cdn: Host,
-    /// What becomes of destinations whose code runs in the page.
+    /// What happens to destinations whose code runs in the page.
     pub device_mode: DeviceMode,
     /// The account's key, where pages and their events do not bring it themselves.
     pub write_key: Option<WriteKey>,
@@ -51,7 +51,7 @@ pub struct Forward {
 
 /// posthog-js, passed through.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PostHogJs {
+pub struct PostHogPassThrough {
     /// Whose host it is passed to.
     pub project: Arc<Project>,
     /// Neutral names for its paths.
@@ -62,23 +62,23 @@ pub struct PostHogJs {
 
 /// The servers of a site; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct SiteOrigin {
     /// In the order of the file.
     pub servers: Vec<Host>,
     /// The Segment route whose snippet goes into the site's pages.
     pub inject: Option<PathPrefix>,
-    /// How it is found out that a server is away; only where there are several.
-    pub health: Health,
-    /// What becomes of header fields with underscores in their names.
+    /// How it is determined that a server is away; only where there are several.
+    pub health: ServerHealthCheck,
+    /// What happens to header fields with underscores in their names.
     pub underscores: Underscores,
     /// How long an idle connection to a server is kept: zero for not at all, none for what
     /// the server announces and the default.
     pub keepalive: Option<Duration>,
 }
 
-/// How it is found out that a server of a site is away.
+/// How it is determined that a server of a site is away.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
+pub enum ServerHealthCheck {
     /// Only when a request fails to connect.
     Off,
     /// A connection is tried every so often.
@@ -94,7 +94,7 @@ const CACHE: u64 = 32 << 20;
 
 /// Reads `library`, `settings` and `forward` of a route's `segment`.
 pub(super) fn segment_files(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     section: &Section<'_>,
     path: &PathPrefix,
     keys: Option<&WriteKeys<Arc<Project>>>,
@@ -125,7 +125,7 @@ pub(super) fn segment_files(
 }
 
 fn settings(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     section: &Section<'_>,
     keys: Option<&WriteKeys<Arc<Project>>>,
 ) -> Settings {
@@ -149,7 +149,7 @@ fn settings(
     settings.retry_queue = reader.choice(&section, "retry_queue", &queue);
     let mut value = |key: &str| {
         let field = section.get(key)?;
-        if !matches!(field.node.kind, Kind::Mapping(_)) {
+        if !matches!(field.node.kind, NodeKind::Mapping(_)) {
             reader.expected(field, "a mapping, as analytics.js takes it");
             return None;
         }
@@ -162,10 +162,10 @@ fn settings(
 }
 
 /// A value whose keys are analytics.js's own.
-fn json(kind: &Kind) -> Value {
+fn json(kind: &NodeKind) -> Value {
     match kind {
-        Kind::Nothing => Value::Null,
-        Kind::Text(text) => match text.as_str() {
+        NodeKind::Nothing => Value::Null,
+        NodeKind::Text(text) => match text.as_str() {
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),
             text => match serde_json::from_str(text) {
@@ -173,8 +173,8 @@ fn json(kind: &Kind) -> Value {
                 _ => Value::from(text),
             },
         },
-        Kind::List(items) => items.iter().map(|item| json(&item.kind)).collect(),
-        Kind::Mapping(entries) => Value::Object(
+        NodeKind::List(items) => items.iter().map(|item| json(&item.kind)).collect(),
+        NodeKind::Mapping(entries) => Value::Object(
             entries
                 .iter()
                 .map(|entry| (entry.key.clone(), json(&entry.value.kind)))
@@ -184,7 +184,7 @@ fn json(kind: &Kind) -> Value {
 }
 
 /// `Some(None)` is no account; `None` a mistake.
-fn forward(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Option<Forward>> {
+fn forward(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Option<Forward>> {
     let mut region = Region::default();
     let mut device_mode = DeviceMode::Removed;
     let (mut api, mut cdn) = (None, None);
@@ -223,7 +223,7 @@ fn forward(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Option<Forward>
             }
         }
     }
-    let own = |name: &str| format!("https://{name}").parse::<Host>().ok();
+    let own = |name: &str| Host::new(Scheme::Https, name, 443).ok();
     Some(Some(Forward {
         api: api.or_else(|| own(region.api_host()))?,
         cdn: cdn.or_else(|| own(region.cdn_host()))?,
@@ -235,7 +235,7 @@ fn forward(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Option<Forward>
 /// Whether the account would know whose the events are. Segment answers 200 for a key that it does
 /// not know, so the mistake would go unnoticed.
 fn check_keys(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
     forward: &Forward,
     settings: &Settings,
@@ -265,23 +265,23 @@ fn check_keys(
 fn first_key(section: &Section<'_>) -> Option<WriteKey> {
     let field = section.get("write_keys")?;
     match &field.node.kind {
-        Kind::List(items) => match &items.first()?.kind {
-            Kind::Text(text) => WriteKey::new(text),
+        NodeKind::List(items) => match &items.first()?.kind {
+            NodeKind::Text(text) => WriteKey::new(text),
             _ => None,
         },
-        Kind::Mapping(entries) => WriteKey::new(&entries.first()?.key),
+        NodeKind::Mapping(entries) => WriteKey::new(&entries.first()?.key),
         _ => None,
     }
 }
 
 /// Reads a route's `posthog`: a project's name, or more.
 pub(super) fn posthog(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
-    projects: &mut Declared<'_>,
-) -> Option<PostHogJs> {
+    projects: &mut DeclaredProjects<'_>,
+) -> Option<PostHogPassThrough> {
     if field.text().is_some() {
-        return Some(PostHogJs {
+        return Some(PostHogPassThrough {
             project: projects.named(reader, field)?,
             names: None,
             cache: CACHE as usize,
@@ -306,7 +306,7 @@ pub(super) fn posthog(
             }
         },
     };
-    Some(PostHogJs {
+    Some(PostHogPassThrough {
         project,
         names,
         cache: usize::try_from(cache.unwrap_or(CACHE)).ok()?,
@@ -316,16 +316,16 @@ pub(super) fn posthog(
 /// Reads a route's `origin`: a server, a list of them, or more. What its `inject` says is added to
 /// `injects`, to be looked at when all routes are known.
 pub(super) fn origin<'n>(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'n>,
     listen: &[Listener],
     injects: &mut Vec<Field<'n>>,
-) -> Option<Origin> {
-    let Kind::Mapping(_) = field.node.kind else {
-        return Some(Origin {
+) -> Option<SiteOrigin> {
+    let NodeKind::Mapping(_) = field.node.kind else {
+        return Some(SiteOrigin {
             servers: servers(reader, field, listen)?,
             inject: None,
-            health: Health::Connect(EVERY),
+            health: ServerHealthCheck::Connect(EVERY),
             underscores: Underscores::Drop,
             keepalive: None,
         });
@@ -347,14 +347,14 @@ pub(super) fn origin<'n>(
         }
     });
     let health = match section.get("health") {
-        None => Health::Connect(EVERY),
-        Some(field) if field.text() == Some("off") => Health::Off,
+        None => ServerHealthCheck::Connect(EVERY),
+        Some(field) if field.text() == Some("off") => ServerHealthCheck::Off,
         Some(field) => {
             let health = reader.section(field, &schema::HEALTH)?;
             let range = Duration::from_secs(1)..=Duration::from_secs(3600);
             let every = reader.duration(&health, "every", range).unwrap_or(EVERY);
             match health.get("path") {
-                None => Health::Connect(every),
+                None => ServerHealthCheck::Connect(every),
                 Some(path) => {
                     let text = reader.text(path, "a path that begins with /")?;
                     if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -368,7 +368,7 @@ pub(super) fn origin<'n>(
                     if mixed {
                         reader.wrong(path, "the servers must all be http:// or all https://");
                     }
-                    Health::Path(text.to_owned(), every)
+                    ServerHealthCheck::Path(text.to_owned(), every)
                 }
             }
         }
@@ -382,7 +382,7 @@ pub(super) fn origin<'n>(
             reader.duration(&section, "keepalive", range)
         }
     };
-    Some(Origin {
+    Some(SiteOrigin {
         servers: servers?,
         inject,
         health,
@@ -394,12 +394,12 @@ pub(super) fn origin<'n>(
 /// Whether a page of this origin could load what its `inject` names: the same as
 /// [`super::Config::page`] looks for, on a host that the page has.
 pub(super) fn check_inject(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
     origin: &Route,
     routes: &[Route],
 ) {
-    let Action::Origin(Origin {
+    let Action::Origin(SiteOrigin {
         inject: Some(path), ..
     }) = &origin.action
     else {
@@ -425,7 +425,11 @@ pub(super) fn check_inject(
     }
 }
 
-fn servers(reader: &mut Reader<'_>, field: &Field<'_>, listen: &[Listener]) -> Option<Vec<Host>> {
+fn servers(
+    reader: &mut ConfigReader<'_>,
+    field: &Field<'_>,
+    listen: &[Listener],
+) -> Option<Vec<Host>> {
     const EXPECTED: &str = "a URL such as http://127.0.0.1:3000";
     let entries = field.each();
     if entries.is_empty() {
@@ -439,7 +443,7 @@ fn servers(reader: &mut Reader<'_>, field: &Field<'_>, listen: &[Listener]) -> O
         match text.parse::<Host>() {
             Ok(host) if text.contains("://") && host.base_path().is_empty() => {
                 if is_ours(listen, host.name(), host.port()) {
-                    reader.wrong(entry, "this is one of our own listeners");
+                    reader.wrong(entry, "this is a listener of this Hedgerow");
                 }
                 servers.push(host);
             }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::path_prefix::PathPrefix;
-use super::reader::{Field, Reader, Section};
+use super::reader::{ConfigReader, Field, Section};
 use crate::posthog::Host;
 use crate::site::{Layout, Sha256};
 
@@ -70,7 +70,7 @@ impl KeptArchive {
 
 /// Reads the section.
 pub(super) fn read(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     library: &Section<'_>,
     path: &PathPrefix,
 ) -> (Option<Layout>, Option<LibraryFiles>) {
@@ -93,7 +93,7 @@ pub(super) fn read(
     }
 }
 
-fn files(reader: &mut Reader<'_>, library: &Section<'_>) -> Option<LibraryFiles> {
+fn files(reader: &mut ConfigReader<'_>, library: &Section<'_>) -> Option<LibraryFiles> {
     let folder = library.get("folder");
     let url = library.get("url");
     if let (Some(_), Some(url)) = (folder, url) {
@@ -148,7 +148,7 @@ fn files(reader: &mut Reader<'_>, library: &Section<'_>) -> Option<LibraryFiles>
     })
 }
 
-fn address(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Host> {
+fn address(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Host> {
     const EXPECTED: &str = "the https URL of the npm package as one file (.tgz)";
     let host = reader.text(field, EXPECTED)?.parse::<Host>().ok();
     let host = host.filter(|host| !host.base_path().is_empty());
@@ -158,7 +158,7 @@ fn address(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Host> {
     host
 }
 
-fn hash_of(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Sha256> {
+fn hash_of(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Sha256> {
     let text = reader.text(field, "the SHA-256 of the file")?;
     let hash = text.parse::<Sha256>();
     hash.map_err(|error| reader.wrong(field, error.to_string()))
@@ -167,7 +167,7 @@ fn hash_of(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Sha256> {
 
 /// A folder, or the hash of an archive that was kept.
 fn before(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
     keep: Option<&Path>,
 ) -> Option<PreviousLibrary> {

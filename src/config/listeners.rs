@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::acme::{self, Acme};
+use super::acme::{self, AcmeConfig};
 use super::path_prefix::PathPrefix;
-use super::pem::{pem, Holding};
-use super::reader::{Field, Reader, Section};
+use super::pem::{pem, PemContent};
+use super::reader::{ConfigReader, Field, Section};
 use super::schema;
-use super::tree::Kind;
+use super::tree::NodeKind;
 
 const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080 (IPv6 in quotes: \"[::1]:80\")";
 
@@ -59,7 +59,7 @@ impl Listener {
     }
 
     /// Those that files hold.
-    pub fn certificate_files(&self) -> impl Iterator<Item = &Tls> {
+    pub fn certificate_files(&self) -> impl Iterator<Item = &TlsFiles> {
         self.certificates().filter_map(|one| match one {
             Certificate::Files(tls) => Some(tls),
             Certificate::Acme(_) => None,
@@ -67,7 +67,7 @@ impl Listener {
     }
 
     /// Those that are ordered.
-    pub fn ordered_certificates(&self) -> impl Iterator<Item = &Acme> {
+    pub fn ordered_certificates(&self) -> impl Iterator<Item = &AcmeConfig> {
         self.certificates().filter_map(|one| match one {
             Certificate::Files(_) => None,
             Certificate::Acme(acme) => Some(acme),
@@ -79,9 +79,9 @@ impl Listener {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certificate {
     /// From files that are there.
-    Files(Tls),
+    Files(TlsFiles),
     /// It is ordered and renewed by this process.
-    Acme(Acme),
+    Acme(AcmeConfig),
 }
 
 /// Whether HTTP/2 is spoken on connections without TLS, with prior knowledge (RFC 9113, 3.3).
@@ -103,7 +103,7 @@ pub struct Redirect {
 
 /// The files of a listener's certificate, readable when the configuration was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
+pub struct TlsFiles {
     /// The certificate chain, PEM.
     pub certificate: PathBuf,
     /// Its private key, PEM.
@@ -114,7 +114,7 @@ pub struct Tls {
 const DEFAULT_LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// The listeners; one on this machine alone where the file names none.
-pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener> {
+pub(super) fn listen(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = Vec::new();
     let Some(field) = top.get("listen") else {
         return vec![Listener::of_this_machine()];
@@ -132,9 +132,9 @@ pub(super) fn listen(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Listener
         if let Some(other) = listeners.iter().find(taken) {
             let other = other.address;
             let message = if other == listener.address {
-                "this address stands in the list already".to_owned()
+                "this address is in the list already".to_owned()
             } else {
-                format!("{other} takes connections to this address already, or this one to it")
+                format!("{other} takes connections to this address already, or the other way round")
             };
             reader.wrong(&entry, message);
             continue;
@@ -158,8 +158,12 @@ pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     same_port && (takes(one, other) || takes(other, one))
 }
 
-fn listener(reader: &mut Reader<'_>, entry: &Field<'_>, hosts: &[String]) -> Option<Listener> {
-    if !matches!(entry.node.kind, Kind::Mapping(_)) {
+fn listener(
+    reader: &mut ConfigReader<'_>,
+    entry: &Field<'_>,
+    hosts: &[String],
+) -> Option<Listener> {
+    if !matches!(entry.node.kind, NodeKind::Mapping(_)) {
         return Some(Listener::plain(address(reader, entry)?));
     }
     let section = reader.section(entry, &schema::LISTENER)?;
@@ -204,7 +208,7 @@ fn listener(reader: &mut Reader<'_>, entry: &Field<'_>, hosts: &[String]) -> Opt
     })
 }
 
-fn health_path(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<PathPrefix> {
+fn health_path(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<PathPrefix> {
     let text = reader.text(field, "a path such as /healthz")?;
     if text == "/" {
         reader.wrong(field, "expected a path of its own such as /healthz");
@@ -220,7 +224,7 @@ fn health_path(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<PathPrefix>
 }
 
 /// `https`, or `https:PORT`.
-fn redirect(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Redirect> {
+fn redirect(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Redirect> {
     const EXPECTED: &str = "https, or https: and a port";
     let text = reader.text(field, EXPECTED)?;
     let port = match text.strip_prefix("https") {
@@ -239,11 +243,11 @@ fn redirect(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Redirect> {
 
 /// One certificate, or a list of several.
 fn certificates(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
     hosts: &[String],
 ) -> Option<Vec<Certificate>> {
-    if !matches!(field.node.kind, Kind::List(_)) {
+    if !matches!(field.node.kind, NodeKind::List(_)) {
         return Some(vec![tls(reader, field, hosts)?]);
     }
     let entries = field.each();
@@ -258,7 +262,7 @@ fn certificates(
     read.into_iter().collect()
 }
 
-fn tls(reader: &mut Reader<'_>, field: &Field<'_>, hosts: &[String]) -> Option<Certificate> {
+fn tls(reader: &mut ConfigReader<'_>, field: &Field<'_>, hosts: &[String]) -> Option<Certificate> {
     let section = reader.section(field, &schema::TLS)?;
     if let Some(field) = section.get("acme") {
         let acme = acme::read(reader, field, hosts);
@@ -276,16 +280,16 @@ fn tls(reader: &mut Reader<'_>, field: &Field<'_>, hosts: &[String]) -> Option<C
         return None;
     }
     let certificate = section.require(reader, "certificate").cloned();
-    let certificate = certificate.and_then(|field| pem(reader, &field, Holding::Certificate));
+    let certificate = certificate.and_then(|field| pem(reader, &field, PemContent::Certificate));
     let key = section.require(reader, "key").cloned();
-    let key = key.and_then(|field| pem(reader, &field, Holding::PrivateKey));
-    Some(Certificate::Files(Tls {
+    let key = key.and_then(|field| pem(reader, &field, PemContent::PrivateKey));
+    Some(Certificate::Files(TlsFiles {
         certificate: certificate?.0,
         key: key?.0,
     }))
 }
 
-pub(super) fn address(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<SocketAddr> {
+pub(super) fn address(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<SocketAddr> {
     let text = reader.text(field, ADDRESS)?;
     match text.parse() {
         Ok(address) => Some(address),
@@ -298,7 +302,7 @@ pub(super) fn address(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Sock
 
 /// The address of health alone, unless it is `off`.
 pub(super) fn health(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     top: &Section<'_>,
     listen: &[Listener],
     admin: Option<SocketAddr>,
@@ -321,14 +325,14 @@ pub(super) fn health(
 }
 
 /// Networks, or single addresses, whose `X-Forwarded-For` is believed.
-pub(super) fn trusted_proxies(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<IpNet> {
+pub(super) fn trusted_proxies(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<IpNet> {
     match top.get("trusted_proxies") {
         Some(field) => networks_of(reader, field),
         None => Vec::new(),
     }
 }
 
-fn networks_of(reader: &mut Reader<'_>, field: &Field<'_>) -> Vec<IpNet> {
+fn networks_of(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Vec<IpNet> {
     const NETWORK: &str = "a network such as 10.0.0.0/8, or an address";
     let mut networks = Vec::new();
     for entry in field.each() {
@@ -343,7 +347,7 @@ fn networks_of(reader: &mut Reader<'_>, field: &Field<'_>) -> Vec<IpNet> {
                 if network.prefix_len() == 0 {
                     reader.warn(
                         &entry,
-                        "everyone is believed: any client can claim any address",
+                        "all clients are trusted: any client can claim any address",
                     );
                 }
                 networks.push(network.trunc());

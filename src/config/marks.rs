@@ -15,24 +15,24 @@ const ENTRIES: usize = 2_000;
 
 /// The marks of some files and folders.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Marks {
+pub struct FileMarks {
     /// What was asked for.
     paths: Vec<PathBuf>,
     /// What was there, in folders as well.
-    found: Vec<(PathBuf, Option<Mark>)>,
+    found: Vec<(PathBuf, Option<FileMark>)>,
 }
 
 /// Which file it is, and when it was changed last. Also a write that keeps size and time of a file
 /// sets its time of change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Mark {
+struct FileMark {
     file: (u64, u64),
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
 
-impl Marks {
+impl FileMarks {
     /// The marks of these, of folders with what is in them. What is not there has none.
     pub fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let mut marks = Self::default();
@@ -75,9 +75,9 @@ impl Marks {
     }
 }
 
-fn mark(path: &Path) -> io::Result<Mark> {
+fn mark(path: &Path) -> io::Result<FileMark> {
     let about = fs::metadata(path)?;
-    Ok(Mark {
+    Ok(FileMark {
         file: (about.dev(), about.ino()),
         size: about.size(),
         modified: (about.mtime(), about.mtime_nsec()),
@@ -108,7 +108,7 @@ mod tests {
         fs::write(at("one/file"), "text").unwrap();
         fs::write(at("two/file"), "text").unwrap();
         std::os::unix::fs::symlink("one", at("data")).unwrap();
-        let look = || Marks::of([at("data/file")]);
+        let look = || FileMarks::of([at("data/file")]);
         let before = look();
         assert_eq!(before, look());
         // As a ConfigMap does it.
@@ -126,8 +126,8 @@ mod tests {
         assert_ne!(replaced, written);
         fs::remove_file(at("two/file")).unwrap();
         assert_ne!(written, look());
-        let folder = Marks::of([at("two")]);
+        let folder = FileMarks::of([at("two")]);
         fs::write(at("two/more"), "").unwrap();
-        assert_ne!(folder, Marks::of([at("two")]));
+        assert_ne!(folder, FileMarks::of([at("two")]));
     }
 }

@@ -1,8 +1,8 @@
 //! One YAML file to checked values.
 //!
-//! [`Config::parse`] reads the whole file and reports every mistake at once, each with its place. What it
-//! gives is compiled: names are resolved, keys are read, nothing in it can be bad. Knows no
-//! framework; what it reads besides the text are the environment variables and files that the
+//! [`Config::parse`] reads the whole file and reports every mistake at once, each with its place. The
+//! result is compiled: names are resolved, keys are read, and every value is valid. It knows no
+//! framework; besides the text it reads only the environment variables and files that the
 //! text names, through a [`SecretSource`].
 //!
 //! Relative paths in a file start at the folder of that file.
@@ -49,16 +49,16 @@ pub use hedgerow_spool::{
     DeliveryMode, NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace,
 };
 
-pub use acme::{Acme, Challenge, ExternalAccount};
+pub use acme::{AcmeConfig, Challenge, ExternalAccount};
 pub use difference::{differences, differences_of, render_differences, Difference, Force};
-pub use first_party::{Forward, Health, Origin, PostHogJs, SegmentFiles};
+pub use first_party::{Forward, PostHogPassThrough, SegmentFiles, ServerHealthCheck, SiteOrigin};
 pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
-pub use listeners::{Certificate, H2c, Listener, Redirect, Tls};
-pub use marks::Marks;
+pub use listeners::{Certificate, H2c, Listener, Redirect, TlsFiles};
+pub use marks::FileMarks;
 pub use model::{
-    Action, BodyRate, CaFile, Config, Delivery, Limits, Project, Route, Server, Spool,
-    UpstreamHttp, Watching,
+    Action, BodyRate, CaFile, Config, DeliveryConfig, Project, RequestLimits, Route, ServerConfig,
+    SpoolConfig, UpstreamHttp, Watching,
 };
 pub use outline::{Outline, SealedOutline};
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
@@ -67,13 +67,13 @@ pub use problem::{ConfigError, Place, Problem, Problems, Warning};
 pub use render::{render_problems, render_table, render_warnings};
 pub use route_table::RouteTable;
 pub use secret::{Environment, SecretSource, WithoutSecrets};
-pub use sessions::{CookieSessions, Sessions};
+pub use sessions::{CookieSessions, SessionMode};
 pub use site_host::SiteHost;
 
 use crate::rewrite::{EventUuidForm, Mapping};
-use reader::{Field, Reader};
-use source::{Finding, Source};
-use tree::Span;
+use reader::{ConfigReader, Field};
+use source::{RawProblem, SourceText};
+use tree::SourceSpan;
 
 /// The largest configuration file, in bytes.
 pub const FILE_LIMIT: usize = 1 << 20;
@@ -96,8 +96,8 @@ impl Config {
             Err(broken) => return Err(only_problem(text, broken.place, broken.message)),
         };
         let mut mistakes = Vec::new();
-        let source = Source::new(text, &root, &mut mistakes);
-        let mut reader = Reader::new(secrets, mistakes);
+        let source = SourceText::new(text, &root, &mut mistakes);
+        let mut reader = ConfigReader::new(secrets, mistakes);
         let config = compile(&mut reader, &whole(&root));
         match config {
             Some(config) if reader.mistakes.is_empty() => {
@@ -119,8 +119,8 @@ impl Config {
     /// The same, with the marks of every file that has a part in it: what they are not any more has
     /// changed since. They are there for a file with mistakes as well.
     #[doc(hidden)]
-    pub fn load_marked(path: &Path) -> (Result<(Self, Vec<Warning>), ConfigError>, Marks) {
-        let mut marks = Marks::of([path.to_owned()]);
+    pub fn load_marked(path: &Path) -> (Result<(Self, Vec<Warning>), ConfigError>, FileMarks) {
+        let mut marks = FileMarks::of([path.to_owned()]);
         let mut source = None;
         let loaded = Self::load_with(path, |folder| {
             source.insert(Environment::new(folder)).clone()
@@ -132,7 +132,7 @@ impl Config {
             for route in &config.routes {
                 if let Action::Segment { files, .. } = &route.action {
                     let library = files.library.iter();
-                    marks.join(Marks::of(library.flat_map(LibraryFiles::paths)));
+                    marks.join(FileMarks::of(library.flat_map(LibraryFiles::paths)));
                 }
             }
         }
@@ -183,7 +183,7 @@ fn whole(root: &tree::Node) -> Field<'_> {
     }
 }
 
-fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
+fn compile(reader: &mut ConfigReader<'_>, file: &Field<'_>) -> Option<Config> {
     let top = reader.section(file, &schema::FILE)?;
     let listen = listeners::listen(reader, &top);
     let (admin, live) = admin::read(reader, &top, &listen).unzip();
@@ -224,16 +224,16 @@ fn compile(reader: &mut Reader<'_>, file: &Field<'_>) -> Option<Config> {
 
 /// Pages keep sessions with what the library's loader brings.
 fn warn_of_pages_without_a_library(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     top: &reader::Section<'_>,
     routes: &[Route],
-    sessions: &Sessions,
+    sessions: &SessionMode,
 ) {
     let served = routes.iter().any(|route| match &route.action {
         Action::Segment { files, .. } => files.library.is_some(),
         _ => false,
     });
-    if let (false, Sessions::Page, Some(field)) = (served, sessions, top.get("mapping")) {
+    if let (false, SessionMode::Page, Some(field)) = (served, sessions, top.get("mapping")) {
         reader.warn(
             field,
             "`sessions: page` does nothing: no route has a `library`, with which pages would keep \
@@ -244,9 +244,9 @@ fn warn_of_pages_without_a_library(
 
 /// A kind of spool may take no event as large as the others do.
 fn warn_of_large_events(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     top: &reader::Section<'_>,
-    delivery: &Delivery,
+    delivery: &DeliveryConfig,
     event: usize,
 ) {
     let Some(spool) = &delivery.spool else { return };
@@ -256,9 +256,9 @@ fn warn_of_large_events(
     }
 }
 
-/// Events that a Segment account sends to PostHog as well are known again by their id alone.
+/// Events that a Segment account sends to PostHog as well are recognised by their id alone.
 fn warn_of_two_ids(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     top: &reader::Section<'_>,
     routes: &[Route],
     event_uuid: EventUuidForm,
@@ -277,8 +277,8 @@ fn warn_of_two_ids(
 }
 
 fn only_problem(text: &str, place: Place, message: String) -> Problems {
-    Source::broken(text).problems(vec![Finding {
-        span: Span::point(place),
+    SourceText::broken(text).problems(vec![RawProblem {
+        span: SourceSpan::point(place),
         path: String::new(),
         message,
     }])

@@ -6,21 +6,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_spool::{DeliveryMode, Limits as SpoolLimits, SpoolPlace};
+use hedgerow_spool::{DeliveryMode, SpoolLimits, SpoolPlace};
 use ipnet::IpNet;
 
-use super::first_party::{Origin, PostHogJs, SegmentFiles};
+use super::first_party::{PostHogPassThrough, SegmentFiles, SiteOrigin};
 use super::listeners::Listener;
 use super::outline::Outline;
 use super::path_prefix::PathPrefix;
-use super::sessions::Sessions;
+use super::sessions::SessionMode;
 use super::site_host::SiteHost;
 use crate::admin::LiveView;
-use crate::posthog::{ApiKey, Host};
-use crate::rewrite::enrich::session::posthog_js_cookie_name;
+use crate::posthog::{ApiKey, Host, ProjectId};
 use crate::rewrite::{Bounds, Mapping, Recipient};
 use crate::segment::WriteKeys;
-use crate::site::snippet::Home;
+use crate::site::snippet::ProxyAddress;
 
 /// One configuration, checked and compiled: what `docs/configuration.md` describes key by key.
 ///
@@ -55,7 +54,7 @@ pub struct Config {
     /// Where health, metrics and the live view are served; none when turned off.
     #[doc(hidden)]
     pub admin: Option<SocketAddr>,
-    /// Whether the live view is among them, and for whom.
+    /// Whether the live view is among them, and for which clients.
     #[doc(hidden)]
     pub live: LiveView,
     /// Where health alone is served; nowhere when turned off.
@@ -67,7 +66,7 @@ pub struct Config {
     /// The projects in the order of the file.
     #[doc(hidden)]
     pub projects: Vec<Arc<Project>>,
-    /// The routes in the order of the file: the first that matches has the request.
+    /// The routes in the order of the file: the first matching route handles the request.
     #[doc(hidden)]
     pub routes: Vec<Route>,
     /// How messages are mapped.
@@ -75,19 +74,19 @@ pub struct Config {
     pub mapping: Mapping,
     /// Who keeps sessions.
     #[doc(hidden)]
-    pub sessions: Sessions,
+    pub sessions: SessionMode,
     /// Bounds on what one request may take, for the rewriting.
     #[doc(hidden)]
     pub bounds: Bounds,
     /// Bounds on bodies, one by one and together.
     #[doc(hidden)]
-    pub limits: Limits,
+    pub limits: RequestLimits,
     /// How long PostHog may take, and what happens when it takes longer.
     #[doc(hidden)]
-    pub delivery: Delivery,
+    pub delivery: DeliveryConfig,
     /// The process.
     #[doc(hidden)]
-    pub server: Server,
+    pub server: ServerConfig,
 }
 
 /// One PostHog project.
@@ -110,16 +109,16 @@ pub struct Project {
 }
 
 impl Project {
-    /// Whom its events are written for.
+    /// The recipient of its events, for the rewriting.
     pub fn recipient(&self) -> Recipient {
         Recipient {
-            posthog_cookie: posthog_js_cookie_name(self.api_key.expose()),
+            project: ProjectId::of(&self.api_key),
             properties: self.properties.clone(),
         }
     }
 }
 
-/// A certificate authority of one's own.
+/// A certificate authority of your own.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CaFile {
     /// Where it was read.
@@ -146,7 +145,7 @@ pub enum UpstreamHttp {
     Http2,
 }
 
-/// Which requests, and what becomes of them.
+/// Which requests, and what happens to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The host of the request; without one, every host.
@@ -154,8 +153,8 @@ pub struct Route {
     /// How its path begins.
     pub path: PathPrefix,
     /// Where pages on other hosts reach it; none where it is a path of the page's own host.
-    pub home: Option<Home>,
-    /// What becomes of it.
+    pub home: Option<ProxyAddress>,
+    /// What happens to it.
     pub action: Action,
 }
 
@@ -169,25 +168,25 @@ impl Route {
     }
 }
 
-/// What becomes of a route's requests.
+/// What happens to a route's requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Segment's calls, rewritten for the project that the write key stands for.
     Segment {
         /// The keys it takes.
         write_keys: WriteKeys<Arc<Project>>,
-        /// analytics.js, its settings, and what becomes of a real Segment account.
+        /// analytics.js, its settings, and what happens to a real Segment account.
         files: Box<SegmentFiles>,
     },
     /// posthog-js, passed through to a project's host.
-    PostHog(PostHogJs),
+    PostHog(PostHogPassThrough),
     /// The site itself.
-    Origin(Origin),
+    Origin(SiteOrigin),
 }
 
 /// Bounds on bodies, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct RequestLimits {
     /// The largest body, inflated; a larger one gets 413.
     pub body: usize,
     /// All bodies held at once; past it a request gets 503.
@@ -207,7 +206,7 @@ pub struct Limits {
     pub body_rate: Option<BodyRate>,
 }
 
-/// The least speed of a body: in each stretch of `grace`, so many bytes a second on average.
+/// The least speed of a body: in each stretch of `grace`, this many bytes a second on average.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyRate {
     /// Bytes a second; at least one.
@@ -225,7 +224,7 @@ impl Default for BodyRate {
     }
 }
 
-impl Default for Limits {
+impl Default for RequestLimits {
     fn default() -> Self {
         Self {
             body: 10 << 20,
@@ -242,7 +241,7 @@ impl Default for Limits {
 
 /// How long PostHog may take, and what happens when it takes longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
+pub struct DeliveryConfig {
     /// For a connection, TLS included.
     pub connect_timeout: Duration,
     /// For the answer to a batch.
@@ -254,10 +253,10 @@ pub struct Delivery {
     /// In the mode `group`, the size in bytes from which on requests wait for no others.
     pub group_size: usize,
     /// Where batches wait for PostHog to come back; none when turned off.
-    pub spool: Option<Spool>,
+    pub spool: Option<SpoolConfig>,
 }
 
-impl Default for Delivery {
+impl Default for DeliveryConfig {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(3),
@@ -272,7 +271,7 @@ impl Default for Delivery {
 
 /// Where batches wait for PostHog to come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spool {
+pub struct SpoolConfig {
     /// On this machine's disk, or shared.
     pub place: SpoolPlace,
     /// The most it holds, in bytes.
@@ -281,7 +280,7 @@ pub struct Spool {
     pub max_age: Duration,
 }
 
-impl Spool {
+impl SpoolConfig {
     /// Its bounds.
     pub fn limits(&self) -> SpoolLimits {
         SpoolLimits {
@@ -293,7 +292,7 @@ impl Spool {
 
 /// The process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerConfig {
     /// Threads that serve requests.
     pub threads: usize,
     /// How long requests under way may go on after the process is told to stop.
@@ -314,7 +313,7 @@ pub enum Watching {
     Off,
 }
 
-impl Default for Server {
+impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             threads: 2,
@@ -388,11 +387,11 @@ impl Config {
             projects: projects.into_iter().collect(),
             routes: Vec::new(),
             mapping: Mapping::default(),
-            sessions: Sessions::default(),
+            sessions: SessionMode::default(),
             bounds: Bounds::default(),
-            limits: Limits::default(),
-            delivery: Delivery::default(),
-            server: Server::default(),
+            limits: RequestLimits::default(),
+            delivery: DeliveryConfig::default(),
+            server: ServerConfig::default(),
         }
     }
 }

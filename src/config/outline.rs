@@ -8,7 +8,7 @@ use serde_json::{json, Value as Json};
 
 use super::problem::Problems;
 use super::source::{holds_login, is_secret_key};
-use super::tree::{self, Kind, Node};
+use super::tree::{self, Node, NodeKind};
 use super::{only_problem, Place};
 
 /// What stands for a value that may not be shown.
@@ -16,11 +16,11 @@ const HIDDEN: &str = "(hidden)";
 
 /// What a configuration says, by the keys that lead to it.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Outline(BTreeMap<String, Value>);
+pub struct Outline(BTreeMap<String, OutlineValue>);
 
 /// A value: as it may be shown, and as it is.
 #[derive(Clone, PartialEq, Eq)]
-struct Value {
+struct OutlineValue {
     shown: String,
     held: String,
 }
@@ -137,12 +137,12 @@ pub(super) fn is_below(path: &str, key: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-fn collect(node: &Node, path: String, secret: bool, values: &mut BTreeMap<String, Value>) {
+fn collect(node: &Node, path: String, secret: bool, values: &mut BTreeMap<String, OutlineValue>) {
     match &node.kind {
-        Kind::Nothing => add(values, path, String::new(), secret),
-        Kind::Text(text) => add(values, path, text.clone(), secret),
-        Kind::List(items) if items.is_empty() => add(values, path, "[]".to_owned(), false),
-        Kind::List(items) => {
+        NodeKind::Nothing => add(values, path, String::new(), secret),
+        NodeKind::Text(text) => add(values, path, text.clone(), secret),
+        NodeKind::List(items) if items.is_empty() => add(values, path, "[]".to_owned(), false),
+        NodeKind::List(items) => {
             for (index, item) in items.iter().enumerate() {
                 let name = name_of(item).unwrap_or_else(|| index.to_string());
                 let mut below = format!("{path}[{name}]");
@@ -157,7 +157,7 @@ fn collect(node: &Node, path: String, secret: bool, values: &mut BTreeMap<String
                 collect(item, below, secret, values);
             }
         }
-        Kind::Mapping(entries) => {
+        NodeKind::Mapping(entries) => {
             for (index, entry) in entries.iter().enumerate() {
                 let below = match (secret, path.is_empty()) {
                     (true, _) => format!("{path}[{index}]"),
@@ -174,25 +174,25 @@ fn collect(node: &Node, path: String, secret: bool, values: &mut BTreeMap<String
     }
 }
 
-fn add(values: &mut BTreeMap<String, Value>, path: String, held: String, secret: bool) {
+fn add(values: &mut BTreeMap<String, OutlineValue>, path: String, held: String, secret: bool) {
     let named = held == "any" || ["env:", "file:"].iter().any(|how| held.starts_with(how));
     let pasted = held.contains("-----BEGIN") || holds_login(&held);
     let shown = match pasted || (secret && !named) {
         true => HIDDEN.to_owned(),
         false => held.escape_debug().to_string(),
     };
-    values.insert(path, Value { shown, held });
+    values.insert(path, OutlineValue { shown, held });
 }
 
 /// What an entry of a list is known by.
 fn name_of(node: &Node) -> Option<String> {
-    let Kind::Mapping(entries) = &node.kind else {
+    let NodeKind::Mapping(entries) = &node.kind else {
         return None;
     };
     let text = |key: &str| {
         let entry = entries.iter().find(|entry| entry.key == key)?;
         match &entry.value.kind {
-            Kind::Text(text) if !holds_login(text) => Some(text.clone()),
+            NodeKind::Text(text) if !holds_login(text) => Some(text.clone()),
             _ => None,
         }
     };

@@ -3,11 +3,11 @@
 use thiserror::Error;
 
 use super::model::{Action, Config, Route};
-use super::sessions::Sessions;
+use super::sessions::SessionMode;
 use super::site_host::SiteHost;
 use crate::rewrite::Mode;
 use crate::segment::WriteKey;
-use crate::site::snippet::{AnalyticsPart, Home, Page, PostHogPart};
+use crate::site::snippet::{AnalyticsPart, Page, PostHogPart, ProxyAddress};
 use crate::site::PageSessions;
 
 /// Which libraries a page uses.
@@ -70,7 +70,7 @@ impl Config {
     /// Whether what this installation serves keeps sessions in pages.
     pub fn page_sessions(&self) -> PageSessions {
         match (&self.sessions, self.mapping.mode) {
-            (Sessions::Page, Mode::Enriched) => PageSessions::Kept,
+            (SessionMode::Page, Mode::Enriched) => PageSessions::Kept,
             _ => PageSessions::Off,
         }
     }
@@ -91,7 +91,7 @@ impl Config {
         host: PageHost<'_>,
         libraries: Libraries,
         write_key: Option<&str>,
-        home: Option<Home>,
+        home: Option<ProxyAddress>,
     ) -> Result<Page, PageError> {
         let here = |route: &&Route| {
             let at = path.is_none_or(|path| {
@@ -161,7 +161,7 @@ impl Config {
                 let said = said.into_iter().flatten();
                 let said = said.filter_map(|route| route.home.clone()).next();
                 return Ok(Page {
-                    home: home.or(said).unwrap_or(Home::SameHost),
+                    home: home.or(said).unwrap_or(ProxyAddress::SameHost),
                     analytics,
                     posthog,
                 });
@@ -175,7 +175,7 @@ impl Config {
 
     /// How a browser reaches the paths of a page that [`page`](Self::page) gave for `host`.
     pub fn reach(&self, page: &Page, host: PageHost<'_>) -> Reach {
-        if let Home::OtherHost(_) = page.home {
+        if let ProxyAddress::OtherHost(_) = page.home {
             return Reach::OwnHost;
         }
         let used = page_paths(page);

@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 
 use rustls_pki_types::pem::{from_buf, Error, SectionKind};
 
-use super::reader::{Field, Reader};
+use super::reader::{ConfigReader, Field};
 
 /// What a PEM file has to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holding {
+pub(super) enum PemContent {
     /// A certificate, or several.
     Certificate,
     /// A private key of any form.
     PrivateKey,
 }
 
-impl Holding {
+impl PemContent {
     fn is(self, kind: SectionKind) -> bool {
         use SectionKind::{Certificate, EcPrivateKey, PrivateKey, RsaPrivateKey};
         match self {
@@ -34,9 +34,9 @@ impl Holding {
 
 /// Reads the path of a PEM file, and the file, each block of which can be decoded.
 pub(super) fn pem(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
-    holding: Holding,
+    holding: PemContent,
 ) -> Option<(PathBuf, Vec<u8>)> {
     let text = reader.text(field, "the path of a PEM file")?;
     // A file that is pasted in place of its path must not get into a log.
@@ -62,7 +62,7 @@ pub(super) fn pem(
 }
 
 /// Why the file cannot be used, without any of its content.
-fn check(bytes: &[u8], holding: Holding) -> Result<(), String> {
+fn check(bytes: &[u8], holding: PemContent) -> Result<(), String> {
     let mut rest = bytes;
     let mut holds = false;
     loop {
@@ -102,7 +102,7 @@ mod tests {
         let key = "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n";
         let damaged = "-----BEGIN CERTIFICATE-----\nAA*A\n-----END CERTIFICATE-----\n";
         let open = "-----BEGIN CERTIFICATE-----\nAAAA\n";
-        let certificate = |text: &str| check(text.as_bytes(), Holding::Certificate);
+        let certificate = |text: &str| check(text.as_bytes(), PemContent::Certificate);
         let told = |reason: &str| Err(reason.to_owned());
         for (text, expected) in [
             (good.to_owned(), Ok(())),
@@ -120,6 +120,6 @@ mod tests {
         ] {
             assert_eq!(certificate(&text), expected, "{text}");
         }
-        assert_eq!(check(key.as_bytes(), Holding::PrivateKey), Ok(()));
+        assert_eq!(check(key.as_bytes(), PemContent::PrivateKey), Ok(()));
     }
 }

@@ -1,7 +1,7 @@
 //! `privacy`: what may leave of a visitor.
 
-use super::reader::{Field, Reader, Section};
-use super::tree::Kind;
+use super::reader::{ConfigReader, Field, Section};
+use super::tree::NodeKind;
 use super::{schema, secret};
 use crate::rewrite::privacy::{
     ClickIds, IpMask, PathPattern, Privacy, Pseudonym, Secret, Treatment, PROTECTED, SECRET_BYTES,
@@ -14,7 +14,7 @@ const PATHS: usize = 128;
 const CATEGORIES: usize = 64;
 
 /// Reads the section.
-pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Privacy {
+pub(super) fn read(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Privacy {
     let Some(section) = reader.optional_section(top, "privacy", &schema::PRIVACY) else {
         return Privacy::default();
     };
@@ -56,14 +56,14 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Privacy {
 }
 
 /// What can only be seen with the whole section in view.
-fn check(reader: &mut Reader<'_>, section: &Section<'_>, privacy: &Privacy) {
+fn check(reader: &mut ConfigReader<'_>, section: &Section<'_>, privacy: &Privacy) {
     if section.get("secret").is_some() {
         return;
     }
     if let (Some(field), Pseudonym::Day) = (section.get("pseudonym"), privacy.pseudonym) {
         reader.wrong(
             field,
-            "a pseudonym for each day needs `secret`, or anybody could tell who it is",
+            "a pseudonym for each day needs `secret`: without it anyone could compute whose it is",
         );
     }
     if let (Some(field), false) = (section.get("hash"), privacy.hash.is_empty()) {
@@ -76,7 +76,7 @@ fn check(reader: &mut Reader<'_>, section: &Section<'_>, privacy: &Privacy) {
 
 /// Reads keys whose values are words.
 struct Words<'c, 'r, 's> {
-    reader: &'c mut Reader<'r>,
+    reader: &'c mut ConfigReader<'r>,
     section: &'c Section<'s>,
 }
 
@@ -87,7 +87,7 @@ impl Words<'_, '_, '_> {
     }
 }
 
-fn paths(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Vec<PathPattern> {
+fn paths(reader: &mut ConfigReader<'_>, section: &Section<'_>, key: &str) -> Vec<PathPattern> {
     const EXPECTED: &str = "a path such as email, $set.phone or segment_traits.*";
     let Some(list) = section.get(key) else {
         return Vec::new();
@@ -117,7 +117,7 @@ fn paths(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Vec<PathP
     paths
 }
 
-fn secret_of(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Secret> {
+fn secret_of(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<Secret> {
     let field = section.get("secret")?;
     let expected = format!("env:NAME, file:PATH or at least {SECRET_BYTES} bytes");
     let (value, origin) = secret::named(reader, field, &expected)?;
@@ -130,7 +130,7 @@ fn secret_of(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Secret> {
     }
 }
 
-fn consent(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<(String, Treatment)> {
+fn consent(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Vec<(String, Treatment)> {
     const WORDS: [(&str, Treatment); 3] = [
         ("send", Treatment::Send),
         ("anonymise", Treatment::Anonymise),
@@ -139,7 +139,7 @@ fn consent(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<(String, Treat
     let Some(field) = section.get("consent").filter(|field| !field.is_nothing()) else {
         return Vec::new();
     };
-    if !matches!(field.node.kind, Kind::Mapping(_)) {
+    if !matches!(field.node.kind, NodeKind::Mapping(_)) {
         reader.expected(
             field,
             "a mapping from consent categories to send, anonymise or drop",
@@ -163,7 +163,11 @@ fn consent(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<(String, Treat
     categories
 }
 
-fn word<T: Copy>(reader: &mut Reader<'_>, field: &Field<'_>, words: &[(&str, T)]) -> Option<T> {
+fn word<T: Copy>(
+    reader: &mut ConfigReader<'_>,
+    field: &Field<'_>,
+    words: &[(&str, T)],
+) -> Option<T> {
     let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
     reader.asks_for_words(field, &names);
     let text = reader.text(field, &names.join(" or "))?;
@@ -218,7 +222,7 @@ pub(super) fn lines(privacy: &Privacy) -> Vec<String> {
         line("a pseudonym for each visitor and day".to_owned());
     }
     if lines.is_empty() {
-        lines.push("privacy: everything leaves as it came".to_owned());
+        lines.push("privacy: nothing is changed".to_owned());
     }
     lines
 }

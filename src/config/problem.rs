@@ -27,7 +27,7 @@ pub struct Problem {
     /// What is wrong and what was expected.
     pub message: String,
     /// The line it stands in.
-    pub(super) snippet: Option<Snippet>,
+    pub(super) snippet: Option<SourceExcerpt>,
 }
 
 /// Something that works but is probably not what was meant.
@@ -35,7 +35,7 @@ pub type Warning = Problem;
 
 /// One line of a file, with secrets masked, and the part of it that is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Snippet {
+pub(super) struct SourceExcerpt {
     pub line: String,
     /// Characters before the part that is meant.
     pub before: usize,

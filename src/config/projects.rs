@@ -8,15 +8,15 @@ use super::delivery::{self, SpoolNamed};
 use super::listeners::is_ours;
 use super::listeners::Listener;
 use super::model::{CaFile, Project, UpstreamHttp};
-use super::pem::{pem, Holding};
-use super::reader::{did_you_mean, Field, Reader, Section};
-use super::tree::Kind;
+use super::pem::{pem, PemContent};
+use super::reader::{did_you_mean, ConfigReader, Field, Section};
+use super::tree::NodeKind;
 use super::{rules, schema, secret};
 use crate::posthog::{ApiKey, Host, Scheme};
 
 /// The projects of a file by name. One with a mistake keeps its name, so that the routes to it
 /// are not called mistakes too.
-pub(super) struct Declared<'n> {
+pub(super) struct DeclaredProjects<'n> {
     projects: Vec<(Field<'n>, &'n str, Option<Arc<Project>>)>,
     used: std::collections::HashSet<&'n str>,
 }
@@ -24,19 +24,19 @@ pub(super) struct Declared<'n> {
 /// Reads the section. `delivery` is the mode of projects that have none of their own, and whether
 /// there is a spool.
 pub(super) fn read<'n>(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     top: &Section<'n>,
     listen: &[Listener],
     delivery: (DeliveryMode, SpoolNamed),
-) -> Declared<'n> {
-    let mut declared = Declared {
+) -> DeclaredProjects<'n> {
+    let mut declared = DeclaredProjects {
         projects: Vec::new(),
         used: Default::default(),
     };
     let Some(field) = top.get("projects").filter(|field| !field.is_nothing()) else {
         return declared;
     };
-    if !matches!(field.node.kind, Kind::Mapping(_)) {
+    if !matches!(field.node.kind, NodeKind::Mapping(_)) {
         reader.expected(field, "a mapping from names to projects");
         return declared;
     }
@@ -51,12 +51,16 @@ pub(super) fn read<'n>(
     declared
 }
 
-impl<'n> Declared<'n> {
+impl<'n> DeclaredProjects<'n> {
     /// The project that a field names. `None` when there is none, which is noted, and when the
     /// project itself has a mistake.
     ///
     /// The name is not repeated: in a map of write keys it may be a key in the wrong column.
-    pub fn named(&mut self, reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Arc<Project>> {
+    pub fn named(
+        &mut self,
+        reader: &mut ConfigReader<'_>,
+        field: &Field<'_>,
+    ) -> Option<Arc<Project>> {
         let text = reader.text(field, "the name of a project")?;
         let found = self.projects.iter().find(|(_, name, _)| *name == text);
         match found {
@@ -77,7 +81,7 @@ impl<'n> Declared<'n> {
     }
 
     /// Warns of projects that no route leads to.
-    pub fn warn_of_unused(&self, reader: &mut Reader<'_>) {
+    pub fn warn_of_unused(&self, reader: &mut ConfigReader<'_>) {
         for (field, name, _) in &self.projects {
             if !self.used.contains(name) {
                 reader.warn(field, "no route leads to this project");
@@ -93,7 +97,7 @@ impl<'n> Declared<'n> {
 }
 
 fn project(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
     name: &str,
     listen: &[Listener],
@@ -106,9 +110,9 @@ fn project(
     let api_key = api_key.and_then(|field| key(reader, &field));
     let ca_file = section.get("ca_file").cloned().and_then(|field| {
         if host.as_ref().map(Host::scheme) == Some(Scheme::Http) {
-            reader.wrong(&field, "means nothing for a host with http://");
+            reader.wrong(&field, "has no effect for a host with http://");
         }
-        let (path, pem) = pem(reader, &field, Holding::Certificate)?;
+        let (path, pem) = pem(reader, &field, PemContent::Certificate)?;
         Some(CaFile { path, pem })
     });
     let http = reader.choice(
@@ -133,7 +137,7 @@ fn project(
     })
 }
 
-fn host_of(reader: &mut Reader<'_>, field: &Field<'_>, listen: &[Listener]) -> Option<Host> {
+fn host_of(reader: &mut ConfigReader<'_>, field: &Field<'_>, listen: &[Listener]) -> Option<Host> {
     let text = reader.text(
         field,
         "us, eu or a URL that begins with http:// or https://",
@@ -141,7 +145,7 @@ fn host_of(reader: &mut Reader<'_>, field: &Field<'_>, listen: &[Listener]) -> O
     match text.parse::<Host>() {
         Ok(host) => {
             if is_ours(listen, host.name(), host.port()) {
-                reader.wrong(field, "this is one of our own listeners");
+                reader.wrong(field, "this is a listener of this Hedgerow");
             }
             if let Some(misdirection) = host.misdirection() {
                 reader.warn(field, misdirection.to_string());
@@ -157,7 +161,7 @@ fn host_of(reader: &mut Reader<'_>, field: &Field<'_>, listen: &[Listener]) -> O
 }
 
 /// Reads a project key: `env:NAME`, `file:PATH` or the key itself. No message repeats the value.
-fn key(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<ApiKey> {
+fn key(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<ApiKey> {
     const EXPECTED: &str = "env:NAME, file:PATH or the project key itself (phc_…)";
     let (value, origin) = secret::named(reader, field, EXPECTED)?;
     match ApiKey::new(&value) {

@@ -6,15 +6,15 @@ use super::problem::Place;
 use super::schema::SECTIONS;
 use super::secret::{is_reference, SecretSource};
 use super::shape::SectionSchema;
-use super::source::{join, Finding};
-use super::tree::{Entry, Kind, Node, Span};
+use super::source::{join, RawProblem};
+use super::tree::{MappingEntry, Node, NodeKind, SourceSpan};
 use super::{units, words};
 
 /// What reading one configuration finds.
-pub(super) struct Reader<'a> {
+pub(super) struct ConfigReader<'a> {
     pub secrets: &'a dyn SecretSource,
-    pub mistakes: Vec<Finding>,
-    pub warnings: Vec<Finding>,
+    pub mistakes: Vec<RawProblem>,
+    pub warnings: Vec<RawProblem>,
     /// What was asked for, by the path of the value: the JSON Schema says the same.
     pub seen: Vec<(String, Accepted)>,
 }
@@ -37,14 +37,14 @@ pub(super) enum Accepted {
 pub(super) struct Field<'n> {
     pub node: &'n Node,
     /// The position of its key, or of itself where it has none.
-    pub key_span: Span,
+    pub key_span: SourceSpan,
     pub path: String,
 }
 
 /// One mapping whose keys are all known.
 #[derive(Debug)]
 pub(super) struct Section<'n> {
-    pub span: Span,
+    pub span: SourceSpan,
     pub path: String,
     fields: Vec<(&'n str, Field<'n>)>,
 }
@@ -58,7 +58,7 @@ impl<'n> Section<'n> {
     }
 
     /// The value of a key without which the section means nothing.
-    pub fn require(&self, reader: &mut Reader<'_>, key: &str) -> Option<&Field<'n>> {
+    pub fn require(&self, reader: &mut ConfigReader<'_>, key: &str) -> Option<&Field<'n>> {
         let field = self.get(key);
         if field.is_none() {
             let path = self.path.clone();
@@ -72,20 +72,20 @@ impl<'n> Field<'n> {
     /// The value as it is written, if it is a single one.
     pub fn text(&self) -> Option<&'n str> {
         match &self.node.kind {
-            Kind::Text(text) => Some(text),
+            NodeKind::Text(text) => Some(text),
             _ => None,
         }
     }
 
     /// Whether nothing is written behind the key.
     pub fn is_nothing(&self) -> bool {
-        matches!(self.node.kind, Kind::Nothing)
+        matches!(self.node.kind, NodeKind::Nothing)
     }
 
     /// The values of a list, or the value itself as a list of one.
     pub fn each(&self) -> Vec<Field<'n>> {
         match &self.node.kind {
-            Kind::List(items) => items
+            NodeKind::List(items) => items
                 .iter()
                 .enumerate()
                 .map(|(index, item)| Field {
@@ -94,21 +94,21 @@ impl<'n> Field<'n> {
                     path: format!("{}[{index}]", self.path),
                 })
                 .collect(),
-            Kind::Nothing => Vec::new(),
+            NodeKind::Nothing => Vec::new(),
             _ => vec![self.clone()],
         }
     }
 
     /// The entries of a mapping whose keys are the writer's own.
-    pub fn entries(&self) -> &'n [Entry] {
+    pub fn entries(&self) -> &'n [MappingEntry] {
         match &self.node.kind {
-            Kind::Mapping(entries) => entries,
+            NodeKind::Mapping(entries) => entries,
             _ => &[],
         }
     }
 
     /// The value of one of them.
-    pub fn entry(&self, entry: &'n Entry) -> Field<'n> {
+    pub fn entry(&self, entry: &'n MappingEntry) -> Field<'n> {
         Field {
             node: &entry.value,
             key_span: entry.key_span,
@@ -117,8 +117,8 @@ impl<'n> Field<'n> {
     }
 }
 
-impl<'a> Reader<'a> {
-    pub fn new(secrets: &'a dyn SecretSource, mistakes: Vec<Finding>) -> Self {
+impl<'a> ConfigReader<'a> {
+    pub fn new(secrets: &'a dyn SecretSource, mistakes: Vec<RawProblem>) -> Self {
         Self {
             secrets,
             mistakes,
@@ -127,8 +127,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn note(&mut self, span: Span, path: String, message: String) {
-        self.mistakes.push(Finding {
+    fn note(&mut self, span: SourceSpan, path: String, message: String) {
+        self.mistakes.push(RawProblem {
             span,
             path,
             message,
@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
 
     /// Notes something odd about a value.
     pub fn warn(&mut self, field: &Field<'_>, message: impl Into<String>) {
-        self.warnings.push(Finding {
+        self.warnings.push(RawProblem {
             span: field.key_span,
             path: field.path.clone(),
             message: message.into(),
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
         schema: &SectionSchema,
     ) -> Option<Section<'n>> {
         let known: Vec<&str> = schema.names().collect();
-        let Kind::Mapping(entries) = &field.node.kind else {
+        let NodeKind::Mapping(entries) = &field.node.kind else {
             self.expected(field, &format!("a mapping of {}", listed(&known)));
             return None;
         };
@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
         }
         let Place { line, column } = field.node.span.start;
         Some(Section {
-            span: Span::point(Place { line, column }),
+            span: SourceSpan::point(Place { line, column }),
             path: field.path.clone(),
             fields,
         })

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::first_party::PostHogJs;
+use super::first_party::PostHogPassThrough;
 use hedgerow_spool::DeliveryMode;
 
 use super::listeners::Listener;
 use super::model::{Action, Config, Project, Route};
 use super::problem::{Problem, Problems, Warning};
-use super::sessions::Sessions;
+use super::sessions::SessionMode;
 use super::units::{print_duration, print_size};
 use super::{privacy, rules};
 use crate::admin::LiveView;
@@ -65,7 +65,10 @@ pub fn render_table(config: &Config) -> String {
         route_rows(&mut rows, index + 1, route);
     }
     let mut text = String::new();
-    line(&mut text, "Routes (the first that matches has the request)");
+    line(
+        &mut text,
+        "Routes (the first matching route handles the request)",
+    );
     table(&mut text, &rows);
     line(&mut text, "Listeners");
     for listener in &config.listen {
@@ -136,7 +139,7 @@ fn route_rows(rows: &mut Vec<Vec<String>>, number: usize, route: &Route) {
                 add("segment", name, destination(project), count.to_string());
             }
         }
-        Action::PostHog(PostHogJs { project, .. }) => {
+        Action::PostHog(PostHogPassThrough { project, .. }) => {
             add("posthog", &project.name, destination(project), none());
         }
         Action::Origin(origin) => {
@@ -197,9 +200,9 @@ fn settings(config: &Config) -> Vec<String> {
         None => "off".to_owned(),
     };
     let sessions = match &config.sessions {
-        Sessions::Off => "those that clients know".to_owned(),
-        Sessions::Cookie(sessions) => format!("kept in the cookie {}", sessions.cookie()),
-        Sessions::Page => "kept by pages, beside analytics.js's anonymous id".to_owned(),
+        SessionMode::Off => "those that clients know".to_owned(),
+        SessionMode::Cookie(sessions) => format!("kept in the cookie {}", sessions.cookie()),
+        SessionMode::Page => "kept by pages, beside analytics.js's anonymous id".to_owned(),
     };
     let repeats = match config.mapping.repeats {
         Repeats::Send => "sent",

@@ -1,7 +1,7 @@
 //! The keys of a route's actions.
 
 use super::schema::{PATH, PROJECT_NAME, SECRET, SERVER_URL};
-use super::shape::{SectionSchema, Shape::*, PLAIN};
+use super::shape::{KeyType::*, SectionSchema, PLAIN};
 
 const SHA256: &str = "^[0-9A-Fa-f]{64}$";
 

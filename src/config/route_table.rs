@@ -29,7 +29,7 @@ struct Branch {
 }
 
 /// A route by its number, and the path behind its prefix and slash.
-type Found<'p> = (usize, &'p str);
+type RouteMatch<'p> = (usize, &'p str);
 
 impl RouteTable {
     /// A table of these routes, which are known by their places in it.
@@ -83,14 +83,14 @@ impl RouteTable {
 }
 
 impl Branch {
-    fn find<'p>(&self, path: &'p str) -> Option<Found<'p>> {
+    fn find<'p>(&self, path: &'p str) -> Option<RouteMatch<'p>> {
         let below_root = path.strip_prefix('/')?;
-        let mut found = self.ends(Some(below_root), Sent::Exactly);
-        let (mut branch, mut rest, mut sent) = (self, path, Sent::Exactly);
+        let mut found = self.ends(Some(below_root), PrefixForm::Exactly);
+        let (mut branch, mut rest, mut sent) = (self, path, PrefixForm::Exactly);
         while let Some(behind) = rest.strip_prefix('/') {
             let begins = behind.trim_start_matches('/');
             if begins.len() < behind.len() {
-                sent = Sent::WithMoreSlashes;
+                sent = PrefixForm::WithMoreSlashes;
             }
             let ends = memchr::memchr(b'/', begins.as_bytes()).unwrap_or(begins.len());
             let (segment, more) = begins.split_at(ends);
@@ -104,9 +104,9 @@ impl Branch {
     }
 
     /// The first of the routes whose prefix ends here, for what follows it and its slash.
-    fn ends<'p>(&self, behind: Option<&'p str>, sent: Sent) -> Option<Found<'p>> {
+    fn ends<'p>(&self, behind: Option<&'p str>, sent: PrefixForm) -> Option<RouteMatch<'p>> {
         let behind = behind.unwrap_or_default();
-        let as_sent = self.as_sent.filter(|_| sent == Sent::Exactly);
+        let as_sent = self.as_sent.filter(|_| sent == PrefixForm::Exactly);
         let lenient = self.lenient.map(|route| {
             let tail = behind.trim_start_matches('/');
             (route, tail)
@@ -117,14 +117,14 @@ impl Branch {
 
 /// How the prefix stands in a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
+enum PrefixForm {
     Exactly,
     /// With slashes that follow each other.
     WithMoreSlashes,
 }
 
 /// The one of two that comes first in the configuration.
-fn first<'p>(one: Option<Found<'p>>, other: Option<Found<'p>>) -> Option<Found<'p>> {
+fn first<'p>(one: Option<RouteMatch<'p>>, other: Option<RouteMatch<'p>>) -> Option<RouteMatch<'p>> {
     match (one, other) {
         (Some(one), Some(other)) if other.0 < one.0 => Some(other),
         (one, other) => one.or(other),

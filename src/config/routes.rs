@@ -1,4 +1,4 @@
-//! `routes`: which requests, and what becomes of them.
+//! `routes`: which requests, and what happens to them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use super::first_party::{self, SegmentFiles};
 use super::listeners::Listener;
 use super::model::{Action, Project, Route};
 use super::path_prefix::PathPrefix;
-use super::projects::Declared;
-use super::reader::{Field, Reader, Section};
+use super::projects::DeclaredProjects;
+use super::reader::{ConfigReader, Field, Section};
 use super::site_host::SiteHost;
-use super::tree::Kind;
+use super::tree::NodeKind;
 use super::{schema, secret};
 use crate::segment::{WriteKey, WriteKeys};
-use crate::site::snippet::Home;
+use crate::site::snippet::ProxyAddress;
 
 /// The most routes; each is compared with those before it, and a request with all of them.
 const ROUTE_LIMIT: usize = 1000;
@@ -21,20 +21,20 @@ const HOME: &str = "scheme and host, such as https://t.example.com";
 
 /// Reads the section.
 pub(super) fn read(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     top: &Section<'_>,
-    projects: &mut Declared<'_>,
+    projects: &mut DeclaredProjects<'_>,
     listen: &[Listener],
 ) -> Vec<Route> {
     let Some(field) = top.require(reader, "routes") else {
         return Vec::new();
     };
     let entries = match &field.node.kind {
-        Kind::List(items) if items.len() > ROUTE_LIMIT => {
+        NodeKind::List(items) if items.len() > ROUTE_LIMIT => {
             reader.wrong(field, format!("more than {ROUTE_LIMIT} routes"));
             return Vec::new();
         }
-        Kind::List(items) if !items.is_empty() => field.each(),
+        NodeKind::List(items) if !items.is_empty() => field.each(),
         _ => {
             reader.expected(field, "a list of at least one route");
             return Vec::new();
@@ -89,7 +89,10 @@ pub(super) fn read(
     routes
 }
 
-fn place(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<(Option<SiteHost>, PathPrefix)> {
+fn place(
+    reader: &mut ConfigReader<'_>,
+    section: &Section<'_>,
+) -> Option<(Option<SiteHost>, PathPrefix)> {
     let host = section.get("host").map(|field| {
         let text = reader.text(field, "a host name such as shop.example.com")?;
         match SiteHost::new(text) {
@@ -122,7 +125,7 @@ fn place(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<(Option<SiteH
 }
 
 /// Where pages on other hosts reach a route.
-fn home(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Home> {
+fn home(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<ProxyAddress> {
     let field = section.get("home")?;
     let text = reader.text(field, HOME)?;
     if section.get("origin").is_some() {
@@ -131,7 +134,7 @@ fn home(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Home> {
             "an `origin` route is the site itself; `home` is for `segment` and `posthog`",
         );
     }
-    let home = Home::other(text);
+    let home = ProxyAddress::other(text);
     if home.is_none() {
         reader.wrong(field, format!("expected {HOME}"));
     }
@@ -139,9 +142,9 @@ fn home(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Home> {
 }
 
 fn action<'n>(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     section: &Section<'n>,
-    projects: &mut Declared<'_>,
+    projects: &mut DeclaredProjects<'_>,
     listen: &[Listener],
     path: Option<&PathPrefix>,
     injects: &mut Vec<Field<'n>>,
@@ -167,9 +170,9 @@ fn action<'n>(
 }
 
 fn one_action<'n>(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'n>,
-    projects: &mut Declared<'_>,
+    projects: &mut DeclaredProjects<'_>,
     listen: &[Listener],
     path: Option<&PathPrefix>,
     injects: &mut Vec<Field<'n>>,
@@ -186,9 +189,9 @@ fn one_action<'n>(
 }
 
 fn segment(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
-    projects: &mut Declared<'_>,
+    projects: &mut DeclaredProjects<'_>,
     path: Option<&PathPrefix>,
 ) -> Option<(WriteKeys<Arc<Project>>, SegmentFiles)> {
     let section = reader.section(field, &schema::SEGMENT)?;
@@ -198,13 +201,13 @@ fn segment(
 }
 
 fn write_keys(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     section: &Section<'_>,
-    projects: &mut Declared<'_>,
+    projects: &mut DeclaredProjects<'_>,
 ) -> Option<WriteKeys<Arc<Project>>> {
     const EXPECTED: &str = "any, a list of write keys, or a mapping from write key to project";
     let keys = section.get("write_keys");
-    let has_map = keys.is_some_and(|keys| matches!(keys.node.kind, Kind::Mapping(_)));
+    let has_map = keys.is_some_and(|keys| matches!(keys.node.kind, NodeKind::Mapping(_)));
     // A map names the projects itself.
     let project = match section.get("project") {
         Some(field) => projects.named(reader, field),
@@ -219,18 +222,18 @@ fn write_keys(
     };
     let mut listed = HashMap::new();
     match &keys.node.kind {
-        Kind::Text(text) if text == "any" => return project.map(WriteKeys::Any),
-        Kind::List(items) if !items.is_empty() => {
+        NodeKind::Text(text) if text == "any" => return project.map(WriteKeys::Any),
+        NodeKind::List(items) if !items.is_empty() => {
             for item in keys.each() {
                 let Some(key) = write_key(reader, &item) else {
                     continue;
                 };
                 if listed.insert(key, project.clone()).is_some() {
-                    reader.wrong(&item, "this write key stands in the list already");
+                    reader.wrong(&item, "this write key is in the list already");
                 }
             }
         }
-        Kind::Mapping(entries) if !entries.is_empty() => {
+        NodeKind::Mapping(entries) if !entries.is_empty() => {
             for (index, entry) in entries.iter().enumerate() {
                 // The key is a secret, and so is its place in the path.
                 let value = Field {
@@ -245,7 +248,7 @@ fn write_keys(
                     // A key of a mapping is no value.
                     Some(_) if secret::is_reference(&entry.key) => reader.wrong_key(
                         &value,
-                        "a key of a mapping is taken as it stands, not from a variable or file; \
+                        "a key of a mapping is taken literally, not from a variable or file; \
                          a route with a list of `write_keys` reads env:NAME",
                     ),
                     Some(key) => {
@@ -255,11 +258,11 @@ fn write_keys(
                 }
             }
         }
-        Kind::List(_) | Kind::Mapping(_) => {
+        NodeKind::List(_) | NodeKind::Mapping(_) => {
             reader.wrong(keys, format!("no key at all; expected {EXPECTED}"));
         }
-        Kind::Text(_) => reader.wrong(keys, format!("expected {EXPECTED}")),
-        Kind::Nothing => reader.expected(keys, EXPECTED),
+        NodeKind::Text(_) => reader.wrong(keys, format!("expected {EXPECTED}")),
+        NodeKind::Nothing => reader.expected(keys, EXPECTED),
     }
     let listed = listed.into_iter().map(|(key, target)| Some((key, target?)));
     listed
@@ -267,7 +270,7 @@ fn write_keys(
         .map(WriteKeys::Listed)
 }
 
-fn write_key(reader: &mut Reader<'_>, item: &Field<'_>) -> Option<WriteKey> {
+fn write_key(reader: &mut ConfigReader<'_>, item: &Field<'_>) -> Option<WriteKey> {
     let (text, place) = secret::named(reader, item, "a write key")?;
     let text = text.trim();
     // No client can send another one in a header.

@@ -1,8 +1,8 @@
 //! `rules`, a site's own for its events, and the constant `properties` of a project.
 
-use super::reader::{Field, Reader, Section};
+use super::reader::{ConfigReader, Field, Section};
 use super::schema;
-use super::tree::Kind;
+use super::tree::NodeKind;
 use crate::rewrite::privacy::NamePattern;
 use crate::rewrite::rules::{Rule, RuleAction, PERSON_EVENTS};
 
@@ -19,11 +19,11 @@ const CONSTANTS: usize = 63;
 const VALUE_BYTES: usize = 1000;
 
 /// Reads `rules`.
-pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Rule> {
+pub(super) fn read(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<Rule> {
     let Some(list) = top.get("rules").filter(|list| !list.is_nothing()) else {
         return Vec::new();
     };
-    if !matches!(list.node.kind, Kind::List(_)) {
+    if !matches!(list.node.kind, NodeKind::List(_)) {
         reader.expected(list, "a list of rules");
         return Vec::new();
     }
@@ -40,7 +40,10 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<Rule> {
         if let Some(number) = rules.iter().position(|before| hides(before, &rule)) {
             reader.wrong(
                 &field,
-                format!("no event gets here: rule {} takes them all", number + 1),
+                format!(
+                    "no event reaches this rule: rule {} matches all",
+                    number + 1
+                ),
             );
         }
         rules.push(rule);
@@ -56,7 +59,7 @@ fn hides(before: &Rule, after: &Rule) -> bool {
     takes_all && same_calls
 }
 
-fn rule(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Rule> {
+fn rule(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Rule> {
     let section = reader.section(field, &schema::RULE)?;
     let event = section.require(reader, "event").cloned();
     let event = event.and_then(|field| pattern(reader, &field));
@@ -65,7 +68,7 @@ fn rule(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Rule> {
         (true, None) => reader.choice(
             &section,
             "action",
-            &[("keep", Action::Keep), ("drop", Action::Drop)],
+            &[("keep", RuleKind::Keep), ("drop", RuleKind::Drop)],
         ),
         (false, Some(name)) => {
             return Some(Rule {
@@ -81,19 +84,19 @@ fn rule(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Rule> {
     Some(Rule {
         event: event?,
         action: match action? {
-            Action::Keep => RuleAction::Keep,
-            Action::Drop => RuleAction::Drop,
+            RuleKind::Keep => RuleAction::Keep,
+            RuleKind::Drop => RuleAction::Drop,
         },
     })
 }
 
 #[derive(Clone, Copy)]
-enum Action {
+enum RuleKind {
     Keep,
     Drop,
 }
 
-fn pattern(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NamePattern> {
+fn pattern(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<NamePattern> {
     const EXPECTED: &str = "an event's name, in which * stands for any characters";
     match reader.literal(field, EXPECTED)?.parse() {
         Ok(pattern) => Some(pattern),
@@ -104,7 +107,7 @@ fn pattern(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NamePattern> {
     }
 }
 
-fn new_name(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<String> {
+fn new_name(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<String> {
     let name = reader.literal(field, "the new name of the event")?;
     if name.trim().is_empty() || name.len() > NAME_BYTES || name.contains(char::is_control) {
         reader.wrong(
@@ -122,12 +125,15 @@ fn new_name(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<String> {
 
 /// Reads the constant `properties` of a project: names, and values as JSON text. All values are
 /// texts: `1.10` is a version as often as a number.
-pub(super) fn constants(reader: &mut Reader<'_>, project: &Section<'_>) -> Vec<(String, String)> {
+pub(super) fn constants(
+    reader: &mut ConfigReader<'_>,
+    project: &Section<'_>,
+) -> Vec<(String, String)> {
     let properties = project.get("properties");
     let Some(field) = properties.filter(|field| !field.is_nothing()) else {
         return Vec::new();
     };
-    if !matches!(field.node.kind, Kind::Mapping(_)) {
+    if !matches!(field.node.kind, NodeKind::Mapping(_)) {
         reader.expected(field, "a mapping from names to values");
         return Vec::new();
     }

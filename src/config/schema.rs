@@ -4,21 +4,21 @@
 pub(super) use super::route_schema::{
     FORWARD, HEALTH, LIBRARY, ORIGIN, POSTHOG, SEGMENT, SETTINGS,
 };
-use super::shape::{SectionSchema, Shape, Shape::*, PLAIN};
+use super::shape::{KeyType, KeyType::*, SectionSchema, PLAIN};
 
 /// An address and a port; IPv6 in brackets.
-const ADDRESS: Shape = Pattern(r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$");
-const ADDRESS_OR_OFF: Shape = AnyOf(&[ADDRESS, Off]);
+const ADDRESS: KeyType = Pattern(r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$");
+const ADDRESS_OR_OFF: KeyType = AnyOf(&[ADDRESS, Off]);
 /// A path that requests have.
-pub(super) const PATH: Shape = Pattern("^/");
+pub(super) const PATH: KeyType = Pattern("^/");
 /// A server: scheme and authority.
-pub(super) const SERVER_URL: Shape = Pattern("^https?://[^/]+/?$");
-const NETWORK: Shape = Pattern(r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
+pub(super) const SERVER_URL: KeyType = Pattern("^https?://[^/]+/?$");
+const NETWORK: KeyType = Pattern(r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
 /// A name that can be proven over HTTP or TLS.
-const DOMAIN: Shape = Pattern(r"^[^*:/\s]+$");
-pub(super) const PROJECT_NAME: Shape = Text;
+const DOMAIN: KeyType = Pattern(r"^[^*:/\s]+$");
+pub(super) const PROJECT_NAME: KeyType = Text;
 /// A name, path or word, `env:NAME` and `file:PATH` among them.
-pub(super) const SECRET: Shape = Text;
+pub(super) const SECRET: KeyType = Text;
 
 /// The actions among the keys of a route.
 pub(super) const ACTIONS: &[&str] = &["segment", "posthog", "origin"];

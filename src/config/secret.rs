@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::marks::Marks;
-use super::reader::{Field, Reader};
+use super::marks::FileMarks;
+use super::reader::{ConfigReader, Field};
 
 /// The largest key, certificate or CA file that is read, in bytes.
 const FILE_LIMIT: u64 = 4 << 20;
@@ -35,7 +35,7 @@ pub trait SecretSource {
 pub struct Environment {
     folder: PathBuf,
     /// The files that were asked for, as they were then.
-    marks: Arc<Mutex<Marks>>,
+    marks: Arc<Mutex<FileMarks>>,
 }
 
 impl Environment {
@@ -49,7 +49,7 @@ impl Environment {
 
     /// What the files that were asked for were then, those among them that are not there too.
     #[doc(hidden)]
-    pub fn marks(&self) -> Marks {
+    pub fn marks(&self) -> FileMarks {
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         marks.clone()
     }
@@ -150,7 +150,7 @@ pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// Reads a secret: `env:NAME`, `file:PATH` or the value itself, and says for a message where it
 /// stood. No message repeats the value.
 pub(super) fn named(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
     expected: &str,
 ) -> Option<(String, &'static str)> {
@@ -174,7 +174,7 @@ pub(super) fn is_reference(text: &str) -> bool {
     text.starts_with("env:") || text.starts_with("file:") || text.starts_with("${")
 }
 
-fn variable(reader: &mut Reader<'_>, field: &Field<'_>, name: &str) -> Option<String> {
+fn variable(reader: &mut ConfigReader<'_>, field: &Field<'_>, name: &str) -> Option<String> {
     let is_name = !name.is_empty()
         && !name.starts_with(|first: char| first.is_ascii_digit())
         && name
@@ -203,7 +203,7 @@ fn variable(reader: &mut Reader<'_>, field: &Field<'_>, name: &str) -> Option<St
     }
 }
 
-fn file(reader: &mut Reader<'_>, field: &Field<'_>, path: &str) -> Option<String> {
+fn file(reader: &mut ConfigReader<'_>, field: &Field<'_>, path: &str) -> Option<String> {
     if path.is_empty() {
         reader.wrong(field, "expected a path after file:");
         return None;

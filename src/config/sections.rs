@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::model::{BodyRate, Limits, Server, Watching};
-use super::reader::{Field, Reader, Section};
+use super::model::{BodyRate, RequestLimits, ServerConfig, Watching};
+use super::reader::{ConfigReader, Field, Section};
 use super::schema;
-use super::sessions::{self, Sessions};
+use super::sessions::{self, SessionMode};
 use crate::rewrite::{
     Bookkeeping, Bounds, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Integrations,
     Mapping, Mode, Noise, PersonProfiles, Repeats, SameAnonymousId, SecondIdentify,
@@ -17,10 +17,10 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTES: Duration = Duration::from_secs(300);
 
 /// Reads `mapping`.
-pub(super) fn mapping(reader: &mut Reader<'_>, top: &Section<'_>) -> (Mapping, Sessions) {
+pub(super) fn mapping(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> (Mapping, SessionMode) {
     let mut mapping = Mapping::default();
     let Some(section) = reader.optional_section(top, "mapping", &schema::MAPPING) else {
-        return (mapping, Sessions::Off);
+        return (mapping, SessionMode::Off);
     };
     let mut choose = Chooser {
         reader,
@@ -121,19 +121,19 @@ pub(super) fn mapping(reader: &mut Reader<'_>, top: &Section<'_>) -> (Mapping, S
     (mapping, sessions)
 }
 
-fn warn_of_what_needs_the_enriched_mode(reader: &mut Reader<'_>, section: &Section<'_>) {
+fn warn_of_what_needs_the_enriched_mode(reader: &mut ConfigReader<'_>, section: &Section<'_>) {
     for key in ["sessions", "repeats"] {
         let field = section.get(key);
         let does_something = |field: &&Field<'_>| !matches!(field.text(), Some("off" | "send"));
         if let Some(field) = field.filter(does_something).cloned() {
-            reader.warn(&field, "means nothing in `mode: reference`");
+            reader.warn(&field, "has no effect in `mode: reference`");
         }
     }
 }
 
 /// Reads keys whose values are words.
 struct Chooser<'c, 'r, 's> {
-    reader: &'c mut Reader<'r>,
+    reader: &'c mut ConfigReader<'r>,
     section: &'c Section<'s>,
 }
 
@@ -145,7 +145,7 @@ impl Chooser<'_, '_, '_> {
     }
 }
 
-fn group_type(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<String> {
+fn group_type(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<String> {
     let field = section.get("group_type")?;
     let text = reader.text(field, "the name of a group type")?;
     if text.is_empty() || text.len() > 200 || text.contains(char::is_control) {
@@ -159,13 +159,13 @@ fn group_type(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<String> 
 }
 
 /// How fast a body has to come.
-fn body_rate(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<BodyRate> {
+fn body_rate(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<BodyRate> {
     let said = section.get("body_rate");
     let is_off = said.is_some_and(|field| field.text() == Some("off"));
     let grace = reader.duration(section, "body_grace", SECOND..=MINUTES);
     if is_off {
         if let (Some(field), Some(_)) = (section.get("body_grace"), grace) {
-            reader.wrong(field, "`body_rate` is off: there is nothing to wait for");
+            reader.wrong(field, "has no effect: `body_rate` is off");
         }
         return None;
     }
@@ -178,9 +178,9 @@ fn body_rate(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<BodyRate>
 }
 
 /// Reads `limits`. A window that is not given fits into the body, memory holds at least a body.
-pub(super) fn limits(reader: &mut Reader<'_>, top: &Section<'_>) -> (Limits, Bounds) {
+pub(super) fn limits(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> (RequestLimits, Bounds) {
     const MOST: u64 = 1 << 30;
-    let mut limits = Limits::default();
+    let mut limits = RequestLimits::default();
     let mut bounds = Bounds::default();
     let Some(section) = reader.optional_section(top, "limits", &schema::LIMITS) else {
         return (limits, bounds);
@@ -221,7 +221,7 @@ pub(super) fn limits(reader: &mut Reader<'_>, top: &Section<'_>) -> (Limits, Bou
     bounds.window = window.unwrap_or(bounds.window.min(limits.body));
     bounds.event = event.unwrap_or(bounds.event);
     if let (Some(field), true) = (section.get("window"), bounds.window > limits.body) {
-        reader.wrong(field, "larger than `body`: no body could outgrow it");
+        reader.wrong(field, "larger than `body`: no body can be larger than that");
     }
     if let (Some(field), true) = (section.get("memory"), limits.memory < bounds.window) {
         reader.wrong(
@@ -233,8 +233,8 @@ pub(super) fn limits(reader: &mut Reader<'_>, top: &Section<'_>) -> (Limits, Bou
 }
 
 /// Reads `server`.
-pub(super) fn server(reader: &mut Reader<'_>, top: &Section<'_>) -> Server {
-    let mut server = Server::default();
+pub(super) fn server(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> ServerConfig {
+    let mut server = ServerConfig::default();
     let Some(section) = reader.optional_section(top, "server", &schema::SERVER) else {
         return server;
     };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::reader::{Field, Reader, Section};
+use super::reader::{ConfigReader, Field, Section};
 use super::{schema, secret};
 use crate::rewrite::enrich::edge_session::{EdgeSessionError, EdgeSessions, SessionCookie};
 use crate::rewrite::SessionKeeper;
@@ -16,7 +16,7 @@ const SECRETS: usize = 8;
 
 /// Who keeps visitors' sessions (mapping 5.3, point 5).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Sessions {
+pub enum SessionMode {
     /// Nothing of Hedgerow's; sessions that clients know already are used all the same.
     #[default]
     Off,
@@ -75,18 +75,18 @@ impl fmt::Debug for CookieSessions {
 }
 
 /// Reads `mapping.sessions`.
-pub(super) fn read(reader: &mut Reader<'_>, mapping: &Section<'_>) -> Sessions {
+pub(super) fn read(reader: &mut ConfigReader<'_>, mapping: &Section<'_>) -> SessionMode {
     const EXPECTED: &str = "off, page, cookie or {cookie: {name, domain, secret}}";
     let Some(field) = mapping.get("sessions").filter(|field| !field.is_nothing()) else {
-        return Sessions::Off;
+        return SessionMode::Off;
     };
     let read = match field.text() {
-        Some("off") => return Sessions::Off,
-        Some("page") => return Sessions::Page,
+        Some("off") => return SessionMode::Off,
+        Some("page") => return SessionMode::Page,
         Some("cookie") => cookie(reader, NAME, None, Vec::new(), field),
         Some(_) => {
             reader.wrong(field, format!("expected {EXPECTED}"));
-            return Sessions::Off;
+            return SessionMode::Off;
         }
         None => {
             let section = reader.section(field, &schema::SESSIONS);
@@ -96,7 +96,7 @@ pub(super) fn read(reader: &mut Reader<'_>, mapping: &Section<'_>) -> Sessions {
         }
     };
     let Some(sessions) = read else {
-        return Sessions::Off;
+        return SessionMode::Off;
     };
     if sessions.lacks_secret() {
         reader.warn(
@@ -105,10 +105,10 @@ pub(super) fn read(reader: &mut Reader<'_>, mapping: &Section<'_>) -> Sessions {
              them; give one with {cookie: {secret: env:NAME}}",
         );
     }
-    Sessions::Cookie(sessions)
+    SessionMode::Cookie(sessions)
 }
 
-fn settings(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<CookieSessions> {
+fn settings(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<CookieSessions> {
     if field.is_nothing() {
         return cookie(reader, NAME, None, Vec::new(), field);
     }
@@ -129,7 +129,7 @@ fn settings(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<CookieSessions
 }
 
 fn cookie(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     name: &str,
     domain: Option<&str>,
     secrets: Vec<Vec<u8>>,
@@ -145,7 +145,7 @@ fn cookie(
 }
 
 /// One secret, or several: the first one makes cookies, the others are still accepted.
-fn secrets(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<Vec<u8>>> {
+fn secrets(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Vec<Vec<u8>>> {
     let fields = field.each();
     if fields.is_empty() || fields.len() > SECRETS {
         reader.wrong(field, format!("expected 1 to {SECRETS} secrets"));

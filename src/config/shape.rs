@@ -1,7 +1,7 @@
 //! What a key of the YAML takes, and what the keys of a section are to each other.
 
 /// What a key takes.
-pub(super) enum Shape {
+pub(super) enum KeyType {
     /// One of the words, or a size, duration or number within the bounds, that the reader asks for.
     Read,
     /// The same, where the example has it.
@@ -25,13 +25,13 @@ pub(super) enum Shape {
     /// A mapping that is not ours.
     Mapping,
     /// A mapping with names of the writer's own; at most so many, or 0 for any number.
-    MapOf(&'static Shape, usize),
+    MapOf(&'static KeyType, usize),
     /// A list of so many at least, and at most; 0 for no bound.
-    ListOf(&'static Shape, usize, usize),
+    ListOf(&'static KeyType, usize, usize),
     /// One, or a list of one or more.
-    OneOrMore(&'static Shape),
+    OneOrMore(&'static KeyType),
     /// Any of these.
-    AnyOf(&'static [Shape]),
+    AnyOf(&'static [KeyType]),
 }
 
 /// A section of the YAML.
@@ -51,7 +51,7 @@ pub(super) struct SectionSchema {
     /// Not both are given.
     pub excludes: &'static [(&'static str, &'static str)],
     /// Its keys, and what each takes.
-    pub keys: &'static [(&'static str, Shape)],
+    pub keys: &'static [(&'static str, KeyType)],
 }
 
 /// A section without keys and conditions.
@@ -78,7 +78,7 @@ impl SectionSchema {
     }
 }
 
-impl Shape {
+impl KeyType {
     /// Whether words or bounds are the reader's own.
     pub fn is_read(&self) -> bool {
         match self {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::problem::{Place, Problem, Problems, Snippet};
-use super::tree::{Kind, Node, Span};
+use super::problem::{Place, Problem, Problems, SourceExcerpt};
+use super::tree::{Node, NodeKind, SourceSpan};
 use super::words;
 
 /// The most mistakes that are reported one by one.
@@ -14,14 +14,14 @@ const WIDTH: usize = 100;
 
 /// A mistake or a warning before its line is cut out.
 #[derive(Debug)]
-pub(super) struct Finding {
-    pub span: Span,
+pub(super) struct RawProblem {
+    pub span: SourceSpan,
     pub path: String,
     pub message: String,
 }
 
 /// The lines of a file, and which parts of them are secret.
-pub(super) struct Source<'t> {
+pub(super) struct SourceText<'t> {
     lines: Vec<&'t str>,
     /// By line: columns from, up to.
     masks: BTreeMap<usize, BTreeSet<(usize, usize)>>,
@@ -31,7 +31,7 @@ pub(super) struct Source<'t> {
     parsed: bool,
 }
 
-impl<'t> Source<'t> {
+impl<'t> SourceText<'t> {
     /// A text that has no tree.
     pub fn broken(text: &'t str) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl<'t> Source<'t> {
     }
 
     /// A text with its tree. Finds its secrets, and the keys that are given twice.
-    pub fn new(text: &'t str, root: &Node, findings: &mut Vec<Finding>) -> Self {
+    pub fn new(text: &'t str, root: &Node, findings: &mut Vec<RawProblem>) -> Self {
         let mut source = Self {
             parsed: true,
             ..Self::broken(text)
@@ -53,7 +53,7 @@ impl<'t> Source<'t> {
     }
 
     /// Sorts findings and gives each its line.
-    pub fn problems(&self, mut findings: Vec<Finding>) -> Problems {
+    pub fn problems(&self, mut findings: Vec<RawProblem>) -> Problems {
         findings.sort_by_key(|finding| (finding.span.start, finding.path.len()));
         let left_out = findings.len().saturating_sub(PROBLEM_LIMIT);
         findings.truncate(PROBLEM_LIMIT);
@@ -71,10 +71,16 @@ impl<'t> Source<'t> {
         }
     }
 
-    fn inspect(&mut self, node: &Node, path: &str, secrecy: Secrecy, findings: &mut Vec<Finding>) {
+    fn inspect(
+        &mut self,
+        node: &Node,
+        path: &str,
+        secrecy: Secrecy,
+        findings: &mut Vec<RawProblem>,
+    ) {
         match &node.kind {
-            Kind::Nothing => {}
-            Kind::Text(text) => {
+            NodeKind::Nothing => {}
+            NodeKind::Text(text) => {
                 let harmless =
                     text == "any" || ["env:", "file:"].iter().any(|how| text.starts_with(how));
                 // A private key that is pasted in place of its path must not get into a log.
@@ -83,12 +89,12 @@ impl<'t> Source<'t> {
                     self.mask(node.span);
                 }
             }
-            Kind::List(items) => {
+            NodeKind::List(items) => {
                 for (index, item) in items.iter().enumerate() {
                     self.inspect(item, &format!("{path}[{index}]"), secrecy, findings);
                 }
             }
-            Kind::Mapping(entries) => {
+            NodeKind::Mapping(entries) => {
                 let mut seen = HashMap::new();
                 for (index, entry) in entries.iter().enumerate() {
                     let below = match secrecy {
@@ -99,7 +105,7 @@ impl<'t> Source<'t> {
                         self.mask(entry.key_span);
                     }
                     if let Some(line) = seen.insert(&entry.key, entry.key_span.start.line) {
-                        findings.push(Finding {
+                        findings.push(RawProblem {
                             span: entry.key_span,
                             path: below.clone(),
                             message: format!("given twice; the first is in line {line}"),
@@ -115,7 +121,7 @@ impl<'t> Source<'t> {
         }
     }
 
-    fn mask(&mut self, span: Span) {
+    fn mask(&mut self, span: SourceSpan) {
         if !self.masked.insert(span.start) {
             return;
         }
@@ -134,7 +140,7 @@ impl<'t> Source<'t> {
         }
     }
 
-    fn snippet(&self, span: Span) -> Option<Snippet> {
+    fn snippet(&self, span: SourceSpan) -> Option<SourceExcerpt> {
         let Place { line, column } = span.start;
         let text = *self.lines.get(line.checked_sub(1)?)?;
         let shown = match self.parsed {
@@ -156,7 +162,7 @@ impl<'t> Source<'t> {
         let skipped = column.saturating_sub(WIDTH / 2);
         let window = shown.iter().skip(skipped).take(WIDTH);
         let before = column - skipped;
-        Some(Snippet {
+        Some(SourceExcerpt {
             line: window.collect::<String>().trim_end().to_owned(),
             before,
             width: width.clamp(1, WIDTH - before),

@@ -22,12 +22,12 @@ const TEXT_WEIGHT: usize = 16;
 
 /// From one place up to, not including, another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct SourceSpan {
     pub start: Place,
     pub end: Place,
 }
 
-impl Span {
+impl SourceSpan {
     fn new(start: &Marker, end: &Marker) -> Self {
         Self {
             start: place(start),
@@ -54,8 +54,8 @@ fn place(marker: &Marker) -> Place {
 /// One value.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub span: Span,
-    pub kind: Kind,
+    pub span: SourceSpan,
+    pub kind: NodeKind,
     /// Values in it as [`NODE_LIMIT`] counts them, itself included.
     size: usize,
     /// Levels of nesting in it.
@@ -64,14 +64,14 @@ pub(super) struct Node {
 
 /// What a value is. Scalars stay text: each key says itself how its text is to be read.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     Nothing,
     Text(String),
     List(Vec<Rc<Node>>),
-    Mapping(Vec<Entry>),
+    Mapping(Vec<MappingEntry>),
 }
 
-impl Kind {
+impl NodeKind {
     /// What to call it in a message.
     pub fn name(&self) -> &'static str {
         match self {
@@ -86,41 +86,41 @@ impl Kind {
 
 /// One `key: value`.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct MappingEntry {
     pub key: String,
-    pub key_span: Span,
+    pub key_span: SourceSpan,
     pub value: Rc<Node>,
 }
 
 /// Why there is no tree.
 #[derive(Debug)]
-pub(super) struct Broken {
+pub(super) struct YamlError {
     pub place: Place,
     pub message: String,
 }
 
 /// Reads the one document of `text`.
-pub(super) fn read(text: &str) -> Result<Rc<Node>, Broken> {
+pub(super) fn read(text: &str) -> Result<Rc<Node>, YamlError> {
     let options = options! {
         emit_comments: false,
         flow_nesting_limit: NESTING_LIMIT,
         block_nesting_limit: NESTING_LIMIT,
     };
-    let mut builder = Builder::default();
+    let mut builder = TreeBuilder::default();
     for next in Parser::new_from_str_with_options(text, options) {
         let (event, span) = next.map_err(|error| in_plain_words(&error))?;
-        builder.take(event, Span::new(&span.start, &span.end))?;
+        builder.take(event, SourceSpan::new(&span.start, &span.end))?;
     }
     Ok(builder.root.unwrap_or_else(|| {
         let start = Place { line: 1, column: 1 };
-        Rc::new(Node::leaf(Span::point(start), Kind::Nothing))
+        Rc::new(Node::leaf(SourceSpan::point(start), NodeKind::Nothing))
     }))
 }
 
 impl Node {
-    fn leaf(span: Span, kind: Kind) -> Self {
+    fn leaf(span: SourceSpan, kind: NodeKind) -> Self {
         let text = match &kind {
-            Kind::Text(text) => text.len(),
+            NodeKind::Text(text) => text.len(),
             _ => 0,
         };
         Self {
@@ -139,22 +139,22 @@ pub(super) fn add_where_missing(root: &mut Rc<Node>, path: &str, key: &str, valu
     };
     let (step, rest) = path.split_once(['.', '[']).unwrap_or((path, ""));
     match &mut node.kind {
-        Kind::List(items) => {
+        NodeKind::List(items) => {
             let number = step.trim_end_matches(']').parse::<usize>();
             if let Some(item) = number.ok().and_then(|number| items.get_mut(number)) {
                 add_where_missing(item, rest, key, value);
             }
         }
-        Kind::Mapping(entries) if !path.is_empty() => {
+        NodeKind::Mapping(entries) if !path.is_empty() => {
             if let Some(entry) = entries.iter_mut().find(|entry| entry.key == step) {
                 add_where_missing(&mut entry.value, rest, key, value);
             }
         }
-        Kind::Mapping(entries) if entries.iter().all(|entry| entry.key != key) => {
-            entries.push(Entry {
+        NodeKind::Mapping(entries) if entries.iter().all(|entry| entry.key != key) => {
+            entries.push(MappingEntry {
                 key: key.to_owned(),
                 key_span: node.span,
-                value: Rc::new(Node::leaf(node.span, Kind::Text(value.to_owned()))),
+                value: Rc::new(Node::leaf(node.span, NodeKind::Text(value.to_owned()))),
             });
         }
         _ => {}
@@ -162,7 +162,7 @@ pub(super) fn add_where_missing(root: &mut Rc<Node>, path: &str, key: &str, valu
 }
 
 #[derive(Default)]
-struct Builder {
+struct TreeBuilder {
     root: Option<Rc<Node>>,
     documents: usize,
     open: Vec<Open>,
@@ -181,30 +181,27 @@ struct Open {
 enum Content {
     List(Vec<Rc<Node>>),
     Mapping {
-        entries: Vec<Entry>,
-        key: Option<(String, Span)>,
+        entries: Vec<MappingEntry>,
+        key: Option<(String, SourceSpan)>,
     },
 }
 
-impl Builder {
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Broken> {
+impl TreeBuilder {
+    fn take(&mut self, event: Event<'_>, span: SourceSpan) -> Result<(), YamlError> {
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return broken(
-                        span,
-                        "a second document begins here; one is all there may be",
-                    );
+                    return broken(span, "a second document begins here; only one is allowed");
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_tag(tag.as_deref(), span)?;
                 let plain = matches!(style, granit_parser::ScalarStyle::Plain);
                 let kind = if plain && is_nothing(&text) {
-                    Kind::Nothing
+                    NodeKind::Nothing
                 } else {
-                    Kind::Text(text.into_owned())
+                    NodeKind::Text(text.into_owned())
                 };
                 self.complete(Rc::new(Node::leaf(span, kind)), anchor, span)?;
             }
@@ -235,7 +232,7 @@ impl Builder {
         Ok(())
     }
 
-    fn begin(&mut self, span: Span, anchor: usize, content: Content) {
+    fn begin(&mut self, span: SourceSpan, anchor: usize, content: Content) {
         self.open.push(Open {
             start: span.start,
             anchor,
@@ -246,7 +243,12 @@ impl Builder {
     }
 
     /// Puts a finished value where it belongs; `span` is where it is used.
-    fn complete(&mut self, node: Rc<Node>, anchor: usize, span: Span) -> Result<(), Broken> {
+    fn complete(
+        &mut self,
+        node: Rc<Node>,
+        anchor: usize,
+        span: SourceSpan,
+    ) -> Result<(), YamlError> {
         if anchor != 0 {
             self.anchors.insert(anchor, Rc::clone(&node));
         }
@@ -257,21 +259,21 @@ impl Builder {
         open.size = open.size.saturating_add(node.size);
         open.height = open.height.max(node.height + 1);
         if open.size > NODE_LIMIT {
-            return broken(span, "too many values, aliases followed");
+            return broken(span, "too many values, with aliases expanded");
         }
         if open.height > NESTING_LIMIT {
-            return broken(span, "nested too deeply, aliases followed");
+            return broken(span, "nested too deeply, with aliases expanded");
         }
         match &mut open.content {
             Content::List(items) => items.push(node),
             Content::Mapping { entries, key } => match key.take() {
-                Some((key, key_span)) => entries.push(Entry {
+                Some((key, key_span)) => entries.push(MappingEntry {
                     key,
                     key_span,
                     value: node,
                 }),
                 None => match &node.kind {
-                    Kind::Text(text) => *key = Some((text.clone(), span)),
+                    NodeKind::Text(text) => *key = Some((text.clone(), span)),
                     _ => return broken(span, "expected a name as key"),
                 },
             },
@@ -283,15 +285,15 @@ impl Builder {
 impl Open {
     fn close(self, end: Place) -> Node {
         Node {
-            span: Span {
+            span: SourceSpan {
                 start: self.start,
                 end,
             },
             size: self.size,
             height: self.height,
             kind: match self.content {
-                Content::List(items) => Kind::List(items),
-                Content::Mapping { entries, .. } => Kind::Mapping(entries),
+                Content::List(items) => NodeKind::List(items),
+                Content::Mapping { entries, .. } => NodeKind::Mapping(entries),
             },
         }
     }
@@ -301,21 +303,21 @@ fn is_nothing(text: &str) -> bool {
     matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
 
-fn refuse_tag(tag: Option<&Tag>, span: Span) -> Result<(), Broken> {
+fn refuse_tag(tag: Option<&Tag>, span: SourceSpan) -> Result<(), YamlError> {
     match tag {
         Some(_) => broken(span, "tags such as !name have no meaning here"),
         None => Ok(()),
     }
 }
 
-fn broken<T>(span: Span, message: &str) -> Result<T, Broken> {
-    Err(Broken {
+fn broken<T>(span: SourceSpan, message: &str) -> Result<T, YamlError> {
+    Err(YamlError {
         place: span.start,
         message: message.to_owned(),
     })
 }
 
-fn in_plain_words(error: &ScanError) -> Broken {
+fn in_plain_words(error: &ScanError) -> YamlError {
     use ErrorKind as E;
     let message = match error.kind() {
         E::MappingValueNotAllowed => {
@@ -328,7 +330,7 @@ fn in_plain_words(error: &ScanError) -> Broken {
             "expected the next `- ` of the list; an IPv6 address such as [::1]:80 needs quotes"
                 .to_owned()
         }
-        E::InvalidIndentation => "the indentation fits nothing above".to_owned(),
+        E::InvalidIndentation => "the indentation matches nothing above".to_owned(),
         E::TabNotAllowed | E::TabInBlockIndentation | E::TabInIndentation => {
             "a tab cannot indent; use spaces".to_owned()
         }
@@ -346,7 +348,7 @@ fn in_plain_words(error: &ScanError) -> Broken {
         }
         other => other.to_string(),
     };
-    Broken {
+    YamlError {
         place: place(error.marker()),
         message: format!("not valid YAML: {message}"),
     }

@@ -7,7 +7,7 @@
 //! (posthog-ingestion) and were never run against the real service.
 //!
 //! [`shop`] is the page that sends events, with the real analytics.js where it is at hand.
-//! [`live`] remembers each message as it came and as it left.
+//! [`live`] remembers each original message and its event.
 //!
 //! Nothing here listens: both are a [`Handler`](http::Handler) on plain values.
 
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use chrono::Utc;
 
-use capture::{Capacity, Capture, Clock, Fault};
+use capture::{Capture, CaptureClock, InjectedFault, StoreCapacity};
 use live::{Live, Recording, Visibility};
 use shop::Shop;
 
@@ -74,11 +74,11 @@ impl Demo {
     /// A demo on the system's clock. Reads the files of analytics.js, if a folder is given; ask
     /// [`Shop::library`] whether they were found.
     pub fn new(options: &DemoOptions) -> Self {
-        let clock: Clock = Arc::new(Utc::now);
+        let clock: CaptureClock = Arc::new(Utc::now);
         let live = Live::new(Arc::clone(&clock), Visibility::Shown, Recording::Always);
         let live = Arc::new(live);
-        let capture = Arc::new(Capture::new(clock, Capacity::default()));
-        capture.set_fault(Fault::Poison(REFUSED_EVENT.to_owned()));
+        let capture = Arc::new(Capture::new(clock, StoreCapacity::default()));
+        capture.set_fault(InjectedFault::Poison(REFUSED_EVENT.to_owned()));
         Self {
             shop: Arc::new(Shop::new(Arc::clone(&live), Arc::clone(&capture), options)),
             capture,

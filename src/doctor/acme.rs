@@ -8,7 +8,7 @@ use super::Finding;
 
 /// What was seen of one. Times are in seconds since 1970.
 #[derive(Debug, Clone)]
-pub struct Seen<'a> {
+pub struct CertificateFacts<'a> {
     /// The names that it is to be for.
     pub domains: &'a [String],
     /// The URL of the authority's directory.
@@ -32,7 +32,7 @@ pub struct Seen<'a> {
 }
 
 /// Whether it is there, for how long, and what the last order came to.
-pub fn certificate(seen: &Seen<'_>) -> Vec<Finding> {
+pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
     const DAY: i64 = 24 * 3600;
     const LOOK: &str =
         "each name has to lead to this machine, port 80 to a listener without `tls` (http-01) or port \
@@ -108,7 +108,7 @@ fn date(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Health::{self, Bad, Odd, Well};
+    use crate::doctor::CheckStatus::{self, Bad, Odd, Well};
 
     #[test]
     fn a_certificate_is_judged_by_its_end_and_by_what_was_tried() {
@@ -123,7 +123,7 @@ mod tests {
             Option<(i64, i64)>,
             bool,
             u32,
-            Health,
+            CheckStatus,
             &'static str,
         );
         let cases: [Case; 9] = [
@@ -166,7 +166,7 @@ mod tests {
             ),
         ];
         for (what, life, complete, failures, health, said) in cases {
-            let seen = Seen {
+            let seen = CertificateFacts {
                 domains: &domains,
                 directory: "https://ca.example/directory",
                 storage: Path::new("/var/lib/hedgerow/acme"),
@@ -184,7 +184,7 @@ mod tests {
             assert!(found[0].said.contains(said), "{what}: {found:?}");
             assert_eq!(found[0].about, "acme a.example, b.example");
             let unwritable = Some("Permission denied".to_owned());
-            let found = certificate(&Seen { unwritable, ..seen });
+            let found = certificate(&CertificateFacts { unwritable, ..seen });
             assert_eq!((found.len(), found[0].health), (2, Bad), "{what}");
         }
     }

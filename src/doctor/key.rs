@@ -4,7 +4,7 @@ use super::Finding;
 
 /// Whether PostHog has a project with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
+pub enum KeyKnown {
     /// It has.
     Yes,
     /// It has none.
@@ -13,32 +13,32 @@ pub enum Known {
 
 /// Where a PostHog is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Installation {
     /// One of PostHog's own regions.
     Cloud,
-    /// A PostHog of one's own, which may be too old to be asked for keys.
+    /// A PostHog of your own, which may be too old to be asked for keys.
     Own,
 }
 
 /// Whether a project's key is known where its events go; `elsewhere` is the region that knows it
 /// instead.
-pub fn key(name: &str, here: Known, elsewhere: Option<&str>, place: Place) -> Finding {
+pub fn key(name: &str, here: KeyKnown, elsewhere: Option<&str>, place: Installation) -> Finding {
     let about = format!("project {name}, key");
     match (here, elsewhere, place) {
-        (Known::Yes, ..) => Finding::well(about, "PostHog has a project with it"),
-        (Known::No, Some(region), _) => Finding::bad(
+        (KeyKnown::Yes, ..) => Finding::well(about, "PostHog has a project with it"),
+        (KeyKnown::No, Some(region), _) => Finding::bad(
             about,
             format!(
-                "is that of a project in the other region, {region}: events are taken and gone"
+                "is that of a project in the other region, {region}: PostHog accepts the events and drops them"
             ),
             format!("write `host: {region}` for this project"),
         ),
-        (Known::No, None, Place::Cloud) => Finding::bad(
+        (KeyKnown::No, None, Installation::Cloud) => Finding::bad(
             about,
-            "PostHog has no project with it: events are taken and gone",
+            "PostHog has no project with it: it accepts the events and drops them",
             "copy the project API key from PostHog: Settings, Project",
         ),
-        (Known::No, None, Place::Own) => Finding::odd(
+        (KeyKnown::No, None, Installation::Own) => Finding::odd(
             about,
             "no project's configuration is there under it, or this PostHog is too old to say",
             "compare it with the project API key in PostHog: Settings, Project",
@@ -48,16 +48,16 @@ pub fn key(name: &str, here: Known, elsewhere: Option<&str>, place: Place) -> Fi
 
 #[cfg(test)]
 mod tests {
-    use super::super::{render, Health};
+    use super::super::{render, CheckStatus};
     use super::*;
 
     #[test]
     fn a_key_is_bad_where_it_is_surely_none() {
         for (here, place, expected) in [
-            (Known::Yes, Place::Cloud, Health::Well),
-            (Known::Yes, Place::Own, Health::Well),
-            (Known::No, Place::Cloud, Health::Bad),
-            (Known::No, Place::Own, Health::Odd),
+            (KeyKnown::Yes, Installation::Cloud, CheckStatus::Well),
+            (KeyKnown::Yes, Installation::Own, CheckStatus::Well),
+            (KeyKnown::No, Installation::Cloud, CheckStatus::Bad),
+            (KeyKnown::No, Installation::Own, CheckStatus::Odd),
         ] {
             assert_eq!(
                 key("p", here, None, place).health,
@@ -69,8 +69,8 @@ mod tests {
 
     #[test]
     fn a_key_of_the_other_region_is_told_with_what_to_write() {
-        let found = key("shop", Known::No, Some("eu"), Place::Cloud);
-        assert_eq!(found.health, Health::Bad);
+        let found = key("shop", KeyKnown::No, Some("eu"), Installation::Cloud);
+        assert_eq!(found.health, CheckStatus::Bad);
         let said = render(&[found]);
         assert!(said.contains("project in the other region, eu"), "{said}");
         assert!(said.contains("-> write `host: eu`"), "{said}");

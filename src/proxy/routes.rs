@@ -7,7 +7,7 @@ use crate::config::RouteTable;
 use crate::segment::WriteKeys;
 
 use crate::proxy::first_party::files::Files;
-use crate::proxy::first_party::posthog::Passed;
+use crate::proxy::first_party::posthog::PostHogProxy;
 use crate::proxy::intake::group::Gathering;
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::spool::backlog::ProjectSpool;
@@ -15,11 +15,11 @@ use crate::proxy::spool::backlog::ProjectSpool;
 /// All routes, to be found by what a request asks for.
 pub(crate) struct Routes {
     table: RouteTable,
-    list: Vec<Compiled>,
+    list: Vec<CompiledRoute>,
 }
 
 /// One route.
-pub(crate) struct Compiled {
+pub(crate) struct CompiledRoute {
     /// What it is called in logs and metrics.
     pub(crate) name: String,
     /// Its place in the configuration, under which its requests are counted.
@@ -27,10 +27,10 @@ pub(crate) struct Compiled {
     pub(crate) does: RouteAction,
 }
 
-/// What becomes of a route's requests.
+/// What happens to a route's requests.
 pub(crate) enum RouteAction {
     Segment(Box<SegmentRoute>),
-    PostHog(Arc<Passed>),
+    PostHog(Arc<PostHogProxy>),
     /// The site's own server has them; the binary's proxy knows it.
     Origin,
 }
@@ -53,7 +53,7 @@ pub(crate) struct Outlet {
 
 impl Routes {
     /// These routes, which the table knows by their places in the list.
-    pub(crate) fn new(table: RouteTable, list: Vec<Compiled>) -> Self {
+    pub(crate) fn new(table: RouteTable, list: Vec<CompiledRoute>) -> Self {
         Self { table, list }
     }
 
@@ -62,7 +62,7 @@ impl Routes {
         &self,
         authority: Option<&str>,
         path: &'p str,
-    ) -> Option<(&Compiled, &'p str)> {
+    ) -> Option<(&CompiledRoute, &'p str)> {
         let (number, tail) = self.table.find(authority, path)?;
         Some((self.list.get(number)?, tail))
     }
@@ -72,12 +72,12 @@ impl Routes {
         self.table.is_ambiguous(authority, path)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Compiled> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &CompiledRoute> {
         self.list.iter()
     }
 
     /// The same by their names; of equal ones the first.
-    pub(crate) fn by_name(&self) -> HashMap<&str, &Compiled> {
+    pub(crate) fn by_name(&self) -> HashMap<&str, &CompiledRoute> {
         let named = self.list.iter().rev();
         named.map(|route| (route.name.as_str(), route)).collect()
     }

@@ -10,9 +10,9 @@ use crate::admin::{Admin, CertificateState, Requests};
 use crate::config::Config;
 use crate::rewrite::Rewriter;
 
-use super::intake::exchange::Wire;
+use super::intake::exchange::ConnectionFacts;
 use super::intake::visitor::Caller;
-use super::life::compile::Lasting;
+use super::life::compile::LongLivedState;
 use super::outbound::pools::Pools;
 use super::routes::Routes;
 use super::Destinations;
@@ -29,14 +29,14 @@ pub(crate) struct Serving {
     pub(crate) admin: Option<Arc<Admin>>,
     pub(crate) pools: Pools,
     /// What was there before it and stays after it.
-    pub(crate) lasting: Arc<Lasting>,
+    pub(crate) lasting: Arc<LongLivedState>,
     /// Whether what runs beside its requests has begun.
     pub(crate) begun: AtomicBool,
 }
 
 impl Serving {
     /// Who sends these headers over a connection like this.
-    pub(crate) fn caller(&self, wire: Wire, headers: &HeaderMap) -> Caller {
+    pub(crate) fn caller(&self, wire: ConnectionFacts, headers: &HeaderMap) -> Caller {
         let config = &self.config;
         let caller = Caller::new(
             wire,
@@ -56,8 +56,7 @@ impl Serving {
         if self.lasting.log_limit.first("", "untrusted_proxy") {
             log::warn!(
                 "X-Forwarded-For comes from {peer}, which is not in `trusted_proxies`: if that is the \
-                 proxy in front, every visitor has its address in PostHog, for good. Add it there; \
-                 this is said once"
+                 proxy in front, every visitor has its address in PostHog, for good. Add it there; this is logged once"
             );
         }
     }

@@ -107,7 +107,7 @@ fn basic(write_key: &str) -> Option<HeaderValue> {
 
 /// What the queue to Segment may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub struct QueueBounds {
     /// Requests.
     pub requests: usize,
     /// Their bodies together, in bytes.
@@ -118,7 +118,7 @@ pub struct Bounds {
     pub age: Duration,
 }
 
-impl Default for Bounds {
+impl Default for QueueBounds {
     fn default() -> Self {
         Self {
             requests: 10_000,
@@ -131,7 +131,7 @@ impl Default for Bounds {
 
 /// What the queue holds now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Load {
+pub struct QueueLoad {
     /// Requests.
     pub requests: usize,
     /// Their bodies together, in bytes.
@@ -140,28 +140,28 @@ pub struct Load {
 
 /// Whether a request may wait for Segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
+pub enum QueueAdmission {
     /// It may.
     Queued,
     /// The queue is full: it is counted and not sent. Never waited for.
     Full,
 }
 
-impl Bounds {
-    /// Whether a request with a body of so many bytes may wait.
-    pub fn admit(&self, load: Load, body: usize) -> Admission {
+impl QueueBounds {
+    /// Whether a request with a body of this many bytes may wait.
+    pub fn admit(&self, load: QueueLoad, body: usize) -> QueueAdmission {
         let fits = load.requests < self.requests && load.bytes.saturating_add(body) <= self.bytes;
         if fits {
-            Admission::Queued
+            QueueAdmission::Queued
         } else {
-            Admission::Full
+            QueueAdmission::Full
         }
     }
 }
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// Segment answered.
     Answered {
         /// The status.
@@ -175,10 +175,10 @@ pub enum Outcome {
 
 /// What follows from an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum AfterAttempt {
     /// Done.
     Delivered,
-    /// Once more, after so long.
+    /// Once more, after this time.
     Again(Duration),
     /// Given up and counted: refused for good.
     Refused,
@@ -186,27 +186,35 @@ pub enum Next {
     Expired,
 }
 
-impl Bounds {
+impl QueueBounds {
     /// What follows from an attempt: its number from 1, the request's age, and a random number that
     /// spreads attempts (all of its range is used).
     ///
     /// Segment's own libraries try again after a 429, a 408 and a 5xx, and never after another 4xx
     /// (segment-tracking 1.5). A redirect would lose the body, so it is a refusal.
-    pub fn next(&self, attempt: u32, age: Duration, outcome: Outcome, random: u32) -> Next {
+    pub fn next(
+        &self,
+        attempt: u32,
+        age: Duration,
+        outcome: AttemptOutcome,
+        random: u32,
+    ) -> AfterAttempt {
         let asked = match outcome {
-            Outcome::Answered { status, .. } if status.is_success() => return Next::Delivered,
-            Outcome::Answered {
+            AttemptOutcome::Answered { status, .. } if status.is_success() => {
+                return AfterAttempt::Delivered
+            }
+            AttemptOutcome::Answered {
                 status,
                 retry_after,
             } => {
                 let temporary =
                     status.is_server_error() || matches!(status.as_u16(), 408 | 410 | 429 | 460);
                 if !temporary || matches!(status.as_u16(), 501 | 505 | 511) {
-                    return Next::Refused;
+                    return AfterAttempt::Refused;
                 }
                 retry_after
             }
-            Outcome::Failed => None,
+            AttemptOutcome::Failed => None,
         };
         let wait = match asked {
             Some(seconds) => Duration::from_secs(seconds.min(300)),
@@ -217,9 +225,9 @@ impl Bounds {
             }
         };
         if attempt >= self.attempts || age.saturating_add(wait) > self.age {
-            return Next::Expired;
+            return AfterAttempt::Expired;
         }
-        Next::Again(wait)
+        AfterAttempt::Again(wait)
     }
 }
 
@@ -228,7 +236,7 @@ impl Bounds {
 pub enum SettingsCopy {
     /// Used as it is.
     Fresh,
-    /// Used as it is, and fetched again beside that.
+    /// Used as it is, and fetched again in the background.
     Refresh,
 }
 
@@ -238,7 +246,7 @@ pub const SETTINGS_FRESH: Duration = Duration::from_secs(300);
 /// How long a failed fetch of settings is left alone.
 pub const SETTINGS_PAUSE: Duration = Duration::from_secs(30);
 
-/// What becomes of a copy that is so old, when the last fetch failed so long ago. A copy never
+/// What happens to a copy of this age, given the time since the last fetch failed. A copy never
 /// becomes useless: without settings a page sends nothing at all (segment-tracking 3.3).
 pub fn settings_copy(age: Duration, since_failure: Option<Duration>) -> SettingsCopy {
     let resting = since_failure.is_some_and(|since| since < SETTINGS_PAUSE);
@@ -322,75 +330,78 @@ mod tests {
 
     #[test]
     fn a_full_queue_takes_nothing_more() {
-        let bounds = Bounds {
+        let bounds = QueueBounds {
             requests: 2,
             bytes: 100,
-            ..Bounds::default()
+            ..QueueBounds::default()
         };
-        let load = |requests, bytes| Load { requests, bytes };
-        assert_eq!(bounds.admit(load(0, 0), 100), Admission::Queued);
-        assert_eq!(bounds.admit(load(0, 0), 101), Admission::Full);
-        assert_eq!(bounds.admit(load(1, 60), 41), Admission::Full);
-        assert_eq!(bounds.admit(load(2, 0), 1), Admission::Full);
-        assert_eq!(bounds.admit(load(1, 0), usize::MAX), Admission::Full);
+        let load = |requests, bytes| QueueLoad { requests, bytes };
+        assert_eq!(bounds.admit(load(0, 0), 100), QueueAdmission::Queued);
+        assert_eq!(bounds.admit(load(0, 0), 101), QueueAdmission::Full);
+        assert_eq!(bounds.admit(load(1, 60), 41), QueueAdmission::Full);
+        assert_eq!(bounds.admit(load(2, 0), 1), QueueAdmission::Full);
+        assert_eq!(bounds.admit(load(1, 0), usize::MAX), QueueAdmission::Full);
     }
 
     #[test]
     fn attempts_end_by_success_refusal_number_or_age() {
-        let bounds = Bounds {
+        let bounds = QueueBounds {
             attempts: 3,
             age: Duration::from_secs(60),
-            ..Bounds::default()
+            ..QueueBounds::default()
         };
-        let answered = |status: u16, retry_after| Outcome::Answered {
+        let answered = |status: u16, retry_after| AttemptOutcome::Answered {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after,
         };
         let next = |attempt, age, outcome| {
             bounds.next(attempt, Duration::from_secs(age), outcome, u32::MAX)
         };
-        assert_eq!(next(1, 0, answered(200, None)), Next::Delivered);
+        assert_eq!(next(1, 0, answered(200, None)), AfterAttempt::Delivered);
         for status in [301, 400, 401, 403, 404, 413, 501, 505] {
             assert_eq!(
                 next(1, 0, answered(status, None)),
-                Next::Refused,
+                AfterAttempt::Refused,
                 "{status}"
             );
         }
         for status in [408, 410, 429, 460, 500, 502, 503, 504] {
             assert_eq!(
                 next(1, 0, answered(status, None)),
-                Next::Again(Duration::from_secs(1)),
+                AfterAttempt::Again(Duration::from_secs(1)),
                 "{status}"
             );
         }
         assert_eq!(
-            next(1, 0, Outcome::Failed),
-            Next::Again(Duration::from_secs(1))
+            next(1, 0, AttemptOutcome::Failed),
+            AfterAttempt::Again(Duration::from_secs(1))
         );
         assert_eq!(
-            next(2, 0, Outcome::Failed),
-            Next::Again(Duration::from_secs(2))
+            next(2, 0, AttemptOutcome::Failed),
+            AfterAttempt::Again(Duration::from_secs(2))
         );
         assert_eq!(
-            bounds.next(2, Duration::ZERO, Outcome::Failed, 0),
-            Next::Again(Duration::from_secs(1))
+            bounds.next(2, Duration::ZERO, AttemptOutcome::Failed, 0),
+            AfterAttempt::Again(Duration::from_secs(1))
         );
         assert_eq!(
             next(1, 0, answered(429, Some(7))),
-            Next::Again(Duration::from_secs(7))
+            AfterAttempt::Again(Duration::from_secs(7))
         );
-        assert_eq!(next(1, 0, answered(429, Some(90))), Next::Expired);
-        assert_eq!(next(3, 0, Outcome::Failed), Next::Expired);
-        assert_eq!(next(1, 60, Outcome::Failed), Next::Expired);
-        let patient = Bounds {
+        assert_eq!(next(1, 0, answered(429, Some(90))), AfterAttempt::Expired);
+        assert_eq!(next(3, 0, AttemptOutcome::Failed), AfterAttempt::Expired);
+        assert_eq!(next(1, 60, AttemptOutcome::Failed), AfterAttempt::Expired);
+        let patient = QueueBounds {
             attempts: u32::MAX,
             age: Duration::MAX,
             ..bounds
         };
-        let Next::Again(wait) =
-            patient.next(u32::MAX - 1, Duration::ZERO, Outcome::Failed, u32::MAX)
-        else {
+        let AfterAttempt::Again(wait) = patient.next(
+            u32::MAX - 1,
+            Duration::ZERO,
+            AttemptOutcome::Failed,
+            u32::MAX,
+        ) else {
             panic!("gave up");
         };
         assert_eq!(wait, Duration::from_secs(64));

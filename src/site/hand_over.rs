@@ -8,12 +8,12 @@ pub struct Here {
     /// A listener of the configuration.
     pub address: SocketAddr,
     /// Whether it speaks TLS.
-    pub tls: Tls,
+    pub tls: SiteTls,
 }
 
 /// Whether TLS is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tls {
+pub enum SiteTls {
     /// HTTP alone.
     Plain,
     /// HTTPS.
@@ -24,8 +24,8 @@ impl Here {
     /// Its URL. An address that stands for all of the machine's becomes the machine's own.
     pub fn url(self) -> String {
         let scheme = match self.tls {
-            Tls::Plain => "http",
-            Tls::Spoken => "https",
+            SiteTls::Plain => "http",
+            SiteTls::Spoken => "https",
         };
         let mut address = self.address;
         if address.ip().is_unspecified() {
@@ -73,9 +73,9 @@ mod tests {
     #[test]
     fn every_path_goes_to_an_address_that_can_be_connected_to() {
         for (address, tls, url) in [
-            ("0.0.0.0:8080", Tls::Plain, "http://127.0.0.1:8080"),
-            ("[::]:8443", Tls::Spoken, "https://[::1]:8443"),
-            ("10.0.0.7:80", Tls::Plain, "http://10.0.0.7:80"),
+            ("0.0.0.0:8080", SiteTls::Plain, "http://127.0.0.1:8080"),
+            ("[::]:8443", SiteTls::Spoken, "https://[::1]:8443"),
+            ("10.0.0.7:80", SiteTls::Plain, "http://10.0.0.7:80"),
         ] {
             let address = address.parse().unwrap();
             let text = nginx(&["/a/".to_owned(), "/b/".to_owned()], Here { address, tls });

@@ -41,7 +41,7 @@ impl HeadFault {
 
 /// The parts of a head that are looked at.
 #[derive(Debug, Clone, Copy)]
-pub struct Head<'h> {
+pub struct RequestHead<'h> {
     /// The method.
     pub method: &'h Method,
     /// The request target as it was sent.
@@ -54,7 +54,7 @@ pub struct Head<'h> {
     pub headers: &'h HeaderMap,
 }
 
-impl Head<'_> {
+impl RequestHead<'_> {
     /// Checks the head.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl Head<'_> {
     }
 }
 
-/// Whether the target is a path, and the host one, that [`Head::check`] has nothing to say against.
+/// Whether the target is a path, and the host one, that [`RequestHead::check`] has nothing to say against.
 pub fn is_plain(target: &[u8], host: &[u8]) -> bool {
     let end = target.iter().position(|byte| *byte == b'?');
     let path = target
@@ -429,7 +429,7 @@ mod tests {
             let name: http::HeaderName = name.parse().unwrap();
             headers.append(name, HeaderValue::from_str(value).unwrap());
         }
-        let head = Head {
+        let head = RequestHead {
             method: &method.parse().unwrap(),
             target: target.as_bytes(),
             authority: None,
@@ -445,14 +445,14 @@ mod tests {
         const OLD: Version = Version::HTTP_10;
         const NEW: Version = Version::HTTP_11;
         const HOST: (&str, &str) = ("host", "shop.example.com");
-        type Case = (
+        type HeadCase = (
             u16,
             &'static str,
             &'static str,
             Version,
             &'static [(&'static str, &'static str)],
         );
-        let cases: &[Case] = &[
+        let cases: &[HeadCase] = &[
             (200, "GET", "/", NEW, &[HOST]),
             (200, "GET", "/a?next=/../b", NEW, &[HOST]),
             (200, "GET", "http://shop.example.com/a", NEW, &[HOST]),

@@ -1,6 +1,6 @@
 //! `hedgerow init`: a complete configuration with fresh neutral paths (adblock 6).
 
-use super::names::{Names, NamesError};
+use super::names::{NameGenerator, NamesError};
 
 /// What `init` cannot guess.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub struct InitOptions {
     /// The project's host: `us`, `eu` or a URL.
     pub host: String,
     /// How pages reach Hedgerow.
-    pub way: Way,
+    pub way: Deployment,
     /// Where requests come in: an address and a port.
     pub listen: String,
     /// Where health, metrics and the live view are: an address and a port, or `off`.
@@ -18,7 +18,7 @@ pub struct InitOptions {
     /// The host name that visitors use; without one every host is served.
     pub domain: Option<String>,
     /// Whether posthog-js is served as well.
-    pub posthog_js: PostHogJs,
+    pub posthog_js: PostHogJsServing,
     /// The folder `dist/umd` of the npm package `@segment/analytics-next`.
     pub analytics_js: String,
 }
@@ -27,12 +27,12 @@ impl Default for InitOptions {
     fn default() -> Self {
         Self {
             host: "us".to_owned(),
-            way: Way::HandedOver,
+            way: Deployment::HandedOver,
             listen: DEFAULT_LISTEN.to_owned(),
             admin: "off".to_owned(),
             write_keys: Vec::new(),
             domain: None,
-            posthog_js: PostHogJs::Served,
+            posthog_js: PostHogJsServing::Served,
             analytics_js: DEFAULT_ANALYTICS_JS.to_owned(),
         }
     }
@@ -40,7 +40,7 @@ impl Default for InitOptions {
 
 /// How pages reach Hedgerow.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Way {
+pub enum Deployment {
     /// The web server of the site hands one path over.
     HandedOver,
     /// Hedgerow stands in front of the site's own server, at this URL, and puts the snippet into
@@ -58,7 +58,7 @@ pub const DEFAULT_ANALYTICS_JS: &str = "node_modules/@segment/analytics-next/dis
 
 /// Whether posthog-js is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PostHogJs {
+pub enum PostHogJsServing {
     /// Replay, flags, surveys and autocapture work.
     Served,
     /// Only Segment's calls.
@@ -71,7 +71,7 @@ pub enum PostHogJs {
 /// # Errors
 /// When there are too few random bytes.
 pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> {
-    let mut names = Names::new(random);
+    let mut names = NameGenerator::new(random);
     let prefix = names.prefix()?;
     let fresh_key = names.prefix()?;
     let write_keys = match options.write_keys.as_slice() {
@@ -94,23 +94,23 @@ pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> 
         format!("host: {}\n    ", quoted(domain))
     });
     let home_line = match &options.way {
-        Way::OwnHost(home) => {
+        Deployment::OwnHost(home) => {
             let remark = "where pages reach this route; `snippet` writes it";
             format!("\n    home: {}    # {remark}", quoted(home))
         }
-        Way::HandedOver | Way::InFront(_) => String::new(),
+        Deployment::HandedOver | Deployment::InFront(_) => String::new(),
     };
     let reached = match &options.way {
-        Way::HandedOver => format!(
+        Deployment::HandedOver => format!(
             "# The web server of the site hands /{prefix}/ over to this: `hedgerow snippet` prints the lines.",
         ),
-        Way::InFront(_) => "# It stands in front of the site, and puts the snippet into its pages.".to_owned(),
-        Way::OwnHost(_) => "# Pages reach it under a host of its own: `home` of the routes.".to_owned(),
+        Deployment::InFront(_) => "# It stands in front of the site, and puts the snippet into its pages.".to_owned(),
+        Deployment::OwnHost(_) => "# Pages reach it under a host of its own: `home` of the routes.".to_owned(),
     };
     // The web server that hands a path over is most often on this machine.
     let trusted = match &options.way {
-        Way::HandedOver => "[127.0.0.1, \"::1\"]",
-        Way::InFront(_) | Way::OwnHost(_) => "[]",
+        Deployment::HandedOver => "[127.0.0.1, \"::1\"]",
+        Deployment::InFront(_) | Deployment::OwnHost(_) => "[]",
     };
     let mut text = format!(
         "# Hedgerow: Segment's traffic in, PostHog's events out, on the site's own host.
@@ -155,7 +155,7 @@ routes:
             text => address(text),
         },
     );
-    if options.posthog_js == PostHogJs::Served {
+    if options.posthog_js == PostHogJsServing::Served {
         text.push_str(&format!(
             "  # posthog-js: replay, feature flags, surveys, autocapture.
   - {host_line}path: /{prefix}/{posthog}/{home_line}
@@ -184,7 +184,7 @@ routes:
 ",
         folder = quoted(&options.analytics_js),
     ));
-    if let Way::InFront(origin) = &options.way {
+    if let Deployment::InFront(origin) = &options.way {
         text.push_str(&format!(
             "
   # The site itself.
@@ -263,7 +263,7 @@ mod tests {
         Action, Config, Libraries, LibraryFiles, LibrarySource, PageHost, Reach, Route,
         SecretSource, SegmentFiles,
     };
-    use crate::site::snippet::Home;
+    use crate::site::snippet::ProxyAddress;
     use std::env::VarError;
     use std::io;
     use std::path::{Path, PathBuf};
@@ -281,9 +281,9 @@ mod tests {
     }
 
     /// As if the environment held a key.
-    struct Answers;
+    struct TestEnvironment;
 
-    impl SecretSource for Answers {
+    impl SecretSource for TestEnvironment {
         fn variable(&self, _name: &str) -> Result<String, VarError> {
             Ok("phc_test".to_owned())
         }
@@ -299,7 +299,7 @@ mod tests {
 
     fn parsed(options: &InitOptions, seed: u64) -> Config {
         let text = init(options, &random(seed)).unwrap();
-        match Config::parse(&text, &Answers) {
+        match Config::parse(&text, &TestEnvironment) {
             Ok((config, warnings)) => {
                 let odd: Vec<_> = warnings
                     .iter()
@@ -330,9 +330,9 @@ mod tests {
     fn the_file_is_a_configuration_with_the_flags_values() {
         let options = InitOptions {
             host: "https://ph.example.com:8443".to_owned(),
-            way: Way::InFront("http://127.0.0.1:3000".to_owned()),
+            way: Deployment::InFront("http://127.0.0.1:3000".to_owned()),
             domain: Some("shop.example.com".to_owned()),
-            posthog_js: PostHogJs::Served,
+            posthog_js: PostHogJsServing::Served,
             listen: "[::1]:8081".to_owned(),
             admin: "127.0.0.1:9091".to_owned(),
             write_keys: vec!["null".to_owned(), "wk: #2".to_owned()],
@@ -365,19 +365,23 @@ mod tests {
     #[test]
     fn each_way_that_pages_take_stands_in_the_file_and_is_known_again() {
         for (way, reach, home) in [
-            (Way::HandedOver, Reach::HandedOver, Home::SameHost),
             (
-                Way::InFront("http://127.0.0.1:3000".to_owned()),
-                Reach::Injected,
-                Home::SameHost,
+                Deployment::HandedOver,
+                Reach::HandedOver,
+                ProxyAddress::SameHost,
             ),
             (
-                Way::OwnHost("https://t.example.com".to_owned()),
+                Deployment::InFront("http://127.0.0.1:3000".to_owned()),
+                Reach::Injected,
+                ProxyAddress::SameHost,
+            ),
+            (
+                Deployment::OwnHost("https://t.example.com".to_owned()),
                 Reach::OwnHost,
-                Home::OtherHost("https://t.example.com".to_owned()),
+                ProxyAddress::OtherHost("https://t.example.com".to_owned()),
             ),
         ] {
-            for posthog_js in [PostHogJs::Served, PostHogJs::LeftOut] {
+            for posthog_js in [PostHogJsServing::Served, PostHogJsServing::LeftOut] {
                 let options = InitOptions {
                     way: way.clone(),
                     posthog_js,
@@ -389,7 +393,7 @@ mod tests {
                 assert_eq!(page.home, home, "{way:?}");
                 assert_eq!(config.reach(&page, host), reach, "{way:?}");
                 let local = config.trusted_proxies.len();
-                assert_eq!(local > 0, way == Way::HandedOver, "{way:?}");
+                assert_eq!(local > 0, way == Deployment::HandedOver, "{way:?}");
             }
         }
     }
@@ -397,7 +401,7 @@ mod tests {
     #[test]
     fn without_posthog_js_and_origin_there_is_one_route() {
         let options = InitOptions {
-            posthog_js: PostHogJs::LeftOut,
+            posthog_js: PostHogJsServing::LeftOut,
             ..InitOptions::default()
         };
         let config = parsed(&options, 2);

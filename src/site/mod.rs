@@ -35,7 +35,7 @@ pub use path_names::{PathNames, PathNamesError};
 pub use posthog_headers::{keeps_request_header, keeps_response_header};
 pub use posthog_location::Below;
 pub use posthog_routes::{
-    method_rule, posthog_route, Authorization, Caching, MethodRule, PostHogRoute, Upstream,
+    method_rule, posthog_route, Authorization, Caching, MethodRule, PostHogRoute, TargetHost,
 };
 pub use settings::{
     merge_account, DeviceMode, KeyForm, PageProtocol, RequestHost, RequestHostError, Settings,

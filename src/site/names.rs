@@ -78,12 +78,12 @@ pub fn is_path_part(text: &str) -> bool {
 
 /// Draws names from random bytes; no two names it gives are equal.
 #[derive(Debug)]
-pub struct Names<'a> {
+pub struct NameGenerator<'a> {
     random: std::slice::Iter<'a, u8>,
     given: Vec<String>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> NameGenerator<'a> {
     /// A source of names that uses these random bytes, which must come from the system's
     /// generator.
     pub fn new(random: &'a [u8]) -> Self {
@@ -125,7 +125,7 @@ impl<'a> Names<'a> {
     }
 
     /// A number below `bound`, every one equally likely: bytes past the last whole multiple are
-    /// thrown away.
+    /// deleted.
     fn below(&mut self, bound: u8) -> Result<u8, NamesError> {
         let limit = 256 - 256 % u16::from(bound);
         loop {
@@ -192,7 +192,7 @@ mod tests {
     fn names_have_the_promised_length_and_alphabet_and_never_spell_a_forbidden_word() {
         for seed in 0..2_000 {
             let random = bytes(seed);
-            let mut names = Names::new(&random);
+            let mut names = NameGenerator::new(&random);
             let mut seen = vec![names.prefix().unwrap()];
             assert_eq!(seen[0].len(), PREFIX_LENGTH);
             for _ in 0..20 {
@@ -216,14 +216,14 @@ mod tests {
         let mut random = vec![0];
         random.extend(b"trkbbb".map(index));
         random.extend([index(b'k'); 6]);
-        assert_eq!(Names::new(&random).name().unwrap(), "kkkkkk");
+        assert_eq!(NameGenerator::new(&random).name().unwrap(), "kkkkkk");
     }
 
     #[test]
     fn every_character_is_drawn_equally_often_from_equally_frequent_bytes() {
-        // 252 bytes are nine rounds of the alphabet; the four bytes left are thrown away.
+        // 252 bytes are nine rounds of the alphabet; the four bytes left are deleted.
         let all: Vec<u8> = (0..=255).collect();
-        let mut names = Names::new(&all);
+        let mut names = NameGenerator::new(&all);
         let mut counts = [0u32; 28];
         while let Ok(index) = names.below(28) {
             counts[usize::from(index)] += 1;
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn too_few_bytes_are_an_error_not_a_weak_name() {
         assert_eq!(
-            Names::new(&[1, 2, 3]).prefix(),
+            NameGenerator::new(&[1, 2, 3]).prefix(),
             Err(NamesError::TooFewBytes)
         );
     }

@@ -7,7 +7,7 @@
 
 /// The host that a path goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Upstream {
+pub enum TargetHost {
     /// The project's API host. Also for everything unknown, or the next release of posthog-js breaks.
     Api,
     /// The project's host for assets.
@@ -26,7 +26,7 @@ pub enum Caching {
     Never,
 }
 
-/// What becomes of an `Authorization` header.
+/// What happens to an `Authorization` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authorization {
     /// A bearer token goes on: the path is one of server SDKs and OTLP exporters. Nothing else
@@ -40,14 +40,14 @@ pub enum Authorization {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PostHogRoute {
     /// The host.
-    pub upstream: Upstream,
+    pub upstream: TargetHost,
     /// Whether the answer may be kept.
     pub caching: Caching,
-    /// What becomes of an `Authorization` header.
+    /// What happens to an `Authorization` header.
     pub authorization: Authorization,
 }
 
-/// What becomes of a request by its method.
+/// What happens to a request by its method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MethodRule {
     /// Passed on. `OPTIONS` too: PostHog answers its own preflights, and a second set of CORS
@@ -65,11 +65,11 @@ pub fn posthog_route(method: &str, path_and_query: &str) -> PostHogRoute {
         None => (path_and_query, ""),
     };
     let upstream = match first_part(path) {
-        "static" => Upstream::Assets,
-        "array" => Upstream::AssetsThenApi,
-        _ => Upstream::Api,
+        "static" => TargetHost::Assets,
+        "array" => TargetHost::AssetsThenApi,
+        _ => TargetHost::Api,
     };
-    let cacheable = upstream != Upstream::Api && matches!(method, "GET" | "HEAD");
+    let cacheable = upstream != TargetHost::Api && matches!(method, "GET" | "HEAD");
     PostHogRoute {
         upstream,
         caching: if cacheable {
@@ -133,7 +133,7 @@ mod tests {
     fn every_path_of_posthog_js_goes_to_its_host() {
         use Authorization::{Bearer, Removed};
         use Caching::{AsItsHeadersSay, Never};
-        use Upstream::{Api, Assets, AssetsThenApi};
+        use TargetHost::{Api, Assets, AssetsThenApi};
         for (method, path, upstream, caching, authorization) in [
             ("GET", "/static/array.js", Assets, AsItsHeadersSay, Removed),
             (

@@ -1,6 +1,6 @@
 //! Live and ready are told apart, where a load balancer can ask without seeing what visitors do.
 
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
 
 use super::binary::Binary;
@@ -52,7 +52,7 @@ async fn a_process_without_a_spool_is_not_ready_while_posthog_takes_nothing() {
     let posthog = PostHog::start().await;
     let listen = "listen: [{address: \"127.0.0.1:0\", health: /up}]\n";
     let proxy = Proxy::start(&format!("{listen}{}", yaml(&posthog.url()))).await;
-    let away = Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None);
+    let away = InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None);
     posthog.capture.set_fault(away);
     let mut client = Client::connect(proxy.address).await;
     for id in ["1", "2", "3"] {
@@ -64,7 +64,7 @@ async fn a_process_without_a_spool_is_not_ready_while_posthog_takes_nothing() {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(answer.json()["reasons"][0], "no_way_to_keep_or_deliver");
     assert_eq!(get(proxy.address, "/up/live").await.status, 200);
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     let sent = post("/hr/v1/t", "", track("4", 300).as_bytes());
     assert_eq!(client.exchange(&sent).await.status, 200);
     assert_eq!(get(proxy.address, "/up").await.status, 200);
@@ -90,7 +90,7 @@ async fn a_spool_that_takes_nothing_makes_a_process_unready_and_posthogs_absence
     until(health, "/readyz", 200).await;
     posthog
         .capture
-        .set_fault(Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
+        .set_fault(InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
     let mut client = Client::connect(binary.address).await;
     for id in 0..6 {
         let sent = post("/hr/v1/t", "", track(&id.to_string(), 300).as_bytes());
@@ -101,7 +101,7 @@ async fn a_spool_that_takes_nothing_makes_a_process_unready_and_posthogs_absence
     for path in ["/", "/live", "/metrics", "/health"] {
         assert_eq!(get(health, path).await.status, 404, "{path}");
     }
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     eventually("all arrive", || {
         (posthog.capture.stored() >= 6).then_some(())
     })

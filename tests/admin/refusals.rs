@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hedgerow::admin::Admin;
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::InjectedFault;
 use hedgerow::demo::http::{Handler, Request};
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -267,7 +267,7 @@ async fn an_event_is_shown_with_where_it_is_in_the_end() {
         "{{\"batch\":[{},{},{}]}}",
         item("Good"),
         item("Bad"),
-        "{\"type\":\"track\",\"event\":\"Nobody's\"}"
+        "{\"type\":\"track\",\"event\":\"Unkeyed\"}"
     );
     let mut client = Client::connect(proxy.address).await;
     let right = basic("wk_right_1234");
@@ -312,7 +312,7 @@ async fn what_waits_in_the_spool_is_shown_there_until_posthog_has_or_refuses_it_
     live(&admin);
     posthog
         .capture
-        .set_fault(Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
+        .set_fault(InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
     let mut client = Client::connect(proxy.address).await;
     let right = basic("wk_right_1234");
     for id in ["1", "2", "3", "4"] {
@@ -324,7 +324,7 @@ async fn what_waits_in_the_spool_is_shown_there_until_posthog_has_or_refuses_it_
         rows.iter().filter(|row| row["outcome"] == wanted).count()
     };
     assert_eq!(outcomes("in_spool"), 4);
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     eventually("all are delivered", || {
         (outcomes("delivered") == 4).then_some(())
     })
@@ -347,7 +347,7 @@ async fn what_waits_in_the_spool_is_shown_there_until_posthog_has_or_refuses_it_
     // Dead letters: many, and few lines.
     posthog
         .capture
-        .set_fault(Fault::Status(StatusCode::BAD_REQUEST, None));
+        .set_fault(InjectedFault::Status(StatusCode::BAD_REQUEST, None));
     for id in 10..20 {
         let sent = post("/kept/v1/t", &right, track(&id.to_string(), 300).as_bytes());
         assert_eq!(client.exchange(&sent).await.status, 200);

@@ -45,7 +45,7 @@ fn each_way_to_be_installed_is_asked_first_and_known_to_the_snippet() {
         ),
         (
             &["--home", "https://t.example.com:8443"],
-            "that host must lead here",
+            "that host must lead to this Hedgerow",
             "https://t.example.com:8443",
         ),
     ] {
@@ -415,13 +415,15 @@ fn every_command_explains_itself_and_shells_and_man_know_all_of_them() {
 
 #[tokio::test]
 async fn the_spool_is_listed_with_headings_and_units_and_as_json_without_any_key() {
-    use hedgerow::delivery::{PeekLimit, Refusal, Spool, SpoolSettings, SpooledEvent, Store};
+    use hedgerow::delivery::{
+        PeekLimit, Refusal, SpooledEvent, SqliteSettings, SqliteSpool, Store,
+    };
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let yaml = "projects: {p: {host: us, api_key: env:A_KEY}}\nroutes: [{path: /a/, segment: {project: p}}]\n\
         delivery: {spool: {path: spool/}}\n";
     std::fs::write(folder.join("hedgerow.yaml"), yaml).unwrap();
-    let spool = Spool::open(&folder.join("spool"), SpoolSettings::default()).unwrap();
+    let spool = SqliteSpool::open(&folder.join("spool"), SqliteSettings::default()).unwrap();
     let event = |id: &str, filler: usize| {
         let filler = "x".repeat(filler);
         let text = format!(

@@ -2,16 +2,16 @@ use std::path::Path;
 
 use super::mistakes::{check, none, Row};
 use super::{read, with, SHORTEST};
-use hedgerow::config::{Acme, Challenge, Config};
+use hedgerow::config::{AcmeConfig, Challenge, Config};
 
 /// The certificates that a file has ordered.
-fn ordered(config: &Config) -> Vec<Acme> {
+fn ordered(config: &Config) -> Vec<AcmeConfig> {
     let listeners = config.listen.iter();
     let ordered = listeners.flat_map(|listener| listener.ordered_certificates());
     ordered.cloned().collect()
 }
 
-fn one(text: &str) -> Acme {
+fn one(text: &str) -> AcmeConfig {
     let (config, _) = read(text).unwrap_or_else(|problems| panic!("{text}\n{problems}"));
     let mut ordered = ordered(&config);
     assert_eq!(ordered.len(), 1, "{text}");
@@ -142,7 +142,7 @@ fn every_mistake_in_an_order_is_said_in_place() {
         (
             "listen: {address: 0.0.0.0:443, tls: {acme: {storage: s, domains: [a.example, A.example., 10.0.0.1]}}}",
             &[
-                (6, 78, "listen.tls.acme.domains[1]", "stands in the list already"),
+                (6, 78, "listen.tls.acme.domains[1]", "is in the list already"),
                 (6, 90, "listen.tls.acme.domains[2]", "an address"),
             ],
         ),
@@ -160,7 +160,7 @@ fn every_mistake_in_an_order_is_said_in_place() {
         ),
         (
             "listen: {address: 0.0.0.0:443, tls: {acme: {storage: s, domains: a.example, challenge: dns-01}}}",
-            &[(6, 88, "listen.tls.acme.challenge", "dns-01 is not spoken here")],
+            &[(6, 88, "listen.tls.acme.challenge", "dns-01 is not supported")],
         ),
         (
             "listen: {address: 0.0.0.0:443, tls: {acme: {storage: s, domains: a.example, challenge: [http-01, http01]}}}",

@@ -1,9 +1,9 @@
 use super::{read, with};
-use hedgerow::config::{render_table, Sessions};
+use hedgerow::config::{render_table, SessionMode};
 use hedgerow::rewrite::Repeats;
 use hedgerow::site::PageSessions;
 
-fn sessions(mapping: &str) -> (Sessions, Vec<String>) {
+fn sessions(mapping: &str) -> (SessionMode, Vec<String>) {
     let (config, warnings) = read(&with(&format!("mapping: {mapping}"))).unwrap();
     let warnings = warnings.iter().map(ToString::to_string).collect();
     (config.sessions, warnings)
@@ -18,7 +18,11 @@ fn wrong(mapping: &str) -> String {
 #[test]
 fn sessions_are_off_until_asked_for() {
     for mapping in ["{}", "{sessions: off}", "{sessions: }"] {
-        assert_eq!(sessions(mapping), (Sessions::Off, Vec::new()), "{mapping}");
+        assert_eq!(
+            sessions(mapping),
+            (SessionMode::Off, Vec::new()),
+            "{mapping}"
+        );
     }
 }
 
@@ -34,7 +38,7 @@ fn pages_keep_sessions_where_the_enriched_mode_can_use_them() {
         assert_eq!(config.page_sessions(), expected, "{mapping}");
     }
     let (config, warnings) = read(&with("mapping: {sessions: page}")).unwrap();
-    assert_eq!(config.sessions, Sessions::Page);
+    assert_eq!(config.sessions, SessionMode::Page);
     let table = render_table(&config);
     assert!(table.contains("sessions: kept by pages"), "{table}");
     let warned: Vec<String> = warnings.iter().map(ToString::to_string).collect();
@@ -49,7 +53,7 @@ fn a_cookie_has_a_name_a_domain_and_secrets() {
          0123456789abcdef0123456789abcdef]}}}",
     );
     assert_eq!(warnings, Vec::<String>::new());
-    let Sessions::Cookie(cookie) = kept else {
+    let SessionMode::Cookie(cookie) = kept else {
         panic!("{kept:?}");
     };
     assert_eq!(cookie.cookie().to_string(), "visit for example.com");
@@ -65,7 +69,7 @@ fn a_cookie_without_a_secret_works_and_is_warned_of() {
         "{sessions: {cookie: {name: edge_visit}}}",
     ] {
         let (kept, warnings) = sessions(mapping);
-        let Sessions::Cookie(cookie) = kept else {
+        let SessionMode::Cookie(cookie) = kept else {
             panic!("{mapping}: {kept:?}");
         };
         assert_eq!(cookie.cookie().to_string(), "edge_visit", "{mapping}");

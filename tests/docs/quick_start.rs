@@ -31,10 +31,10 @@ fn blocks(heading: &str, language: &str) -> Vec<String> {
 /// The recipe and the command say the same.
 #[test]
 fn the_recipe_for_nginx_has_the_lines_that_snippet_prints() {
-    use hedgerow::site::hand_over::{nginx, Here, Tls};
+    use hedgerow::site::hand_over::{nginx, Here, SiteTls};
     let here = Here {
         address: ([127, 0, 0, 1], 8080).into(),
-        tls: Tls::Plain,
+        tls: SiteTls::Plain,
     };
     let recipe = file("docs/behind/nginx.md");
     let bare: Vec<&str> = recipe.lines().map(str::trim).collect();
@@ -240,7 +240,7 @@ fn the_figures_of_the_readme_are_those_of_the_comparison() {
     let cpu = "CPU time of the proxy for a request";
     let ours = first(cells(cpu, OURS));
     let plain = first(cells(cpu, "Pingora, carrying the bytes"));
-    let took = cells("half of them and 99 of 100 within so many ms", OURS);
+    let took = cells("half of them and 99 of 100 within this many ms", OURS);
     let (half, most) = took.split_once(", ").unwrap();
     for said in [
         format!("| {ours} µs, where a plain Pingora that carries the bytes takes {plain} |"),

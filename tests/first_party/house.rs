@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use hedgerow::demo::capture::{Capacity, Capture};
+use hedgerow::demo::capture::{Capture, StoreCapacity};
 use hedgerow::demo::http::Handler;
 use hedgerow::proxy::serve;
 use tokio::net::TcpListener;
@@ -309,7 +309,7 @@ async fn hedgerow(arguments: &[&str]) -> String {
 /// A stand-in for PostHog that has this version of its library.
 pub fn stand_in(posthog_js: PostHogJs) -> Arc<StandIn> {
     Arc::new(StandIn {
-        capture: Arc::new(Capture::new(Arc::new(Utc::now), Capacity::UNBOUNDED)),
+        capture: Arc::new(Capture::new(Arc::new(Utc::now), StoreCapacity::UNBOUNDED)),
         scripts: Needed::PostHogJs(posthog_js).path().join("dist"),
         recordings: Default::default(),
         seen: Default::default(),

@@ -1,10 +1,10 @@
-//! Refused events, PostHog away, silent or slow, and processes that end: nobody else's events
+//! Refused events, PostHog away, silent or slow, and processes that end: no other client's events
 //! suffer, and a 200 still means that the events are safe.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
 
 use super::binary::{self, send, Binary};
@@ -20,9 +20,11 @@ fn calls(count: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_spool_one_refused_event_keeps_nobody_elses_back() {
+async fn without_a_spool_one_refused_event_holds_back_no_other_clients_events() {
     let posthog = PostHog::start().await;
-    posthog.capture.set_fault(Fault::Poison("Poison".into()));
+    posthog
+        .capture
+        .set_fault(InjectedFault::Poison("Poison".into()));
     let proxy = Proxy::start(&grouping(&posthog.url(), "linger: 200ms, ")).await;
     let refused = || proxy.hedgerow.counts().refused.values().sum::<u64>();
     for culprits in [vec![13], vec![0], vec![39], vec![1, 2, 30]] {
@@ -70,7 +72,9 @@ async fn where_all_is_refused_not_every_request_is_tried() {
 async fn with_a_spool_one_refused_event_becomes_a_dead_letter_alone() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
-    posthog.capture.set_fault(Fault::Poison("Poison".into()));
+    posthog
+        .capture
+        .set_fault(InjectedFault::Poison("Poison".into()));
     let yaml = grouping_and_spooling(&posthog.url(), folder.path());
     let file = folder.path().join("hedgerow.yaml");
     std::fs::write(&file, &yaml).unwrap();
@@ -104,7 +108,9 @@ async fn while_posthog_is_away_all_are_told_so_or_kept() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    posthog.capture.set_fault(Fault::Status(status, Some(1)));
+    posthog
+        .capture
+        .set_fault(InjectedFault::Status(status, Some(1)));
     let yaml = grouping_and_spooling(&posthog.url(), folder.path());
     let proxy = Proxy::start(&yaml).await;
     for round in 0..3 {
@@ -115,7 +121,7 @@ async fn while_posthog_is_away_all_are_told_so_or_kept() {
         }
     }
     assert_eq!(posthog.capture.stored(), 0);
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     let events = posthog.events(60).await;
     let uuids: BTreeSet<_> = events.iter().map(|event| event.uuid).collect();
     assert_eq!((events.len(), uuids.len()), (60, 60));
@@ -131,7 +137,7 @@ async fn while_posthog_is_away_all_are_told_so_or_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn behind_a_silent_posthog_nobody_waits_longer_than_the_timeout_for_a_turn() {
+async fn behind_a_silent_posthog_no_request_waits_longer_than_the_timeout_for_its_turn() {
     let posthog = Recorder::that(|_| Act::Silence).await;
     let yaml = grouping(&posthog.url(), "").replace("timeout: 5s", "timeout: 1s");
     let proxy = Proxy::start(&yaml).await;
@@ -193,7 +199,9 @@ async fn what_was_acknowledged_survives_kill_minus_9() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    posthog.capture.set_fault(Fault::Status(status, Some(1)));
+    posthog
+        .capture
+        .set_fault(InjectedFault::Status(status, Some(1)));
     let yaml = grouping_and_spooling(&posthog.url(), folder.path());
     let mut binary = Binary::new(folder.path(), &yaml, "").await;
     let mut acknowledged = BTreeSet::new();
@@ -219,7 +227,7 @@ async fn what_was_acknowledged_survives_kill_minus_9() {
         binary.start().await;
     }
     assert!(acknowledged.len() >= 40, "{acknowledged:?}");
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     let arrived = eventually("all that was acknowledged", || {
         let events = posthog.capture.events();
         let arrived: BTreeSet<_> = events

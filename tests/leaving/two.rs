@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use hedgerow::delivery::{
-    Leadership, PeekLimit, QueuedEvent, SharedFolder, Spool, SpoolCommand, SpoolSettings,
-    SpooledEvent, Store,
+    Leadership, PeekLimit, QueuedEvent, SharedFolder, SpoolCommand, SpooledEvent, SqliteSettings,
+    SqliteSpool, Store,
 };
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
 
 use super::process::Process;
@@ -34,7 +34,7 @@ fn event(id: &str) -> SpooledEvent {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_successor_learns_what_its_predecessor_has_done_with_the_spool() {
     let folder = tempfile::tempdir().unwrap();
-    let open = || Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let open = || SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
     let everything = PeekLimit {
         events: 100,
         bytes: 1 << 20,
@@ -67,7 +67,7 @@ async fn a_successor_learns_what_its_predecessor_has_done_with_the_spool() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delivery_that_ends_after_the_file_was_replaced_takes_no_other_event_with_it() {
     let folder = tempfile::tempdir().unwrap();
-    let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let spool = SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
     let one = PeekLimit {
         events: 1,
         bytes: 1 << 20,
@@ -95,11 +95,11 @@ async fn a_delivery_that_ends_after_the_file_was_replaced_takes_no_other_event_w
 }
 
 #[test]
-fn where_no_lock_can_be_had_nobody_is_waited_for() {
+fn where_no_lock_can_be_taken_no_other_process_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "no folder").unwrap();
-    let spool = Spool::open(&file.join("spool"), SpoolSettings::default()).unwrap();
+    let spool = SqliteSpool::open(&file.join("spool"), SqliteSettings::default()).unwrap();
     assert_eq!(spool.leadership(), Leadership::Leader);
 }
 
@@ -118,10 +118,10 @@ async fn a_successor_overtakes_nothing_that_its_predecessor_has_kept() {
     send(&old, "before").await;
     posthog.events(1).await;
     let new = Proxy::start(&yaml).await;
-    let trouble = |after| Fault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(after));
+    let trouble = |after| InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(after));
     posthog.capture.set_fault(trouble(3));
     send(&old, "first").await;
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     // The new one has not heard of trouble.
     send(&new, "second").await;
     assert!(ls(folder.path()).contains("\tshop\t2 events"));
@@ -230,7 +230,7 @@ async fn a_process_that_starts_beside_a_stopped_one_keeps_the_order_of_the_answe
 async fn a_successor_streams_although_its_predecessor_left_before_it_looked_again() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
-    let old = Spool::open(&folder.path().join("spool"), SpoolSettings::default()).unwrap();
+    let old = SqliteSpool::open(&folder.path().join("spool"), SqliteSettings::default()).unwrap();
     assert_eq!(old.leadership(), Leadership::Leader);
     let new = Proxy::start(&spooling(&posthog.url(), folder.path())).await;
     old.resign().await;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hedgerow::demo::capture::{Capacity, Fault};
+use hedgerow::demo::capture::{InjectedFault, StoreCapacity};
 use http::StatusCode;
 
 use super::binary::{self, Binary};
@@ -58,19 +58,19 @@ pub trait Disk {
     fn turn_good(&self) {}
 }
 
-fn troubles() -> Vec<(Line, Fault)> {
-    let status = |code: u16| Fault::Status(StatusCode::from_u16(code).unwrap(), Some(1));
-    let lost_answer = Fault::StoredThen(StatusCode::BAD_GATEWAY, None);
+fn troubles() -> Vec<(Line, InjectedFault)> {
+    let status = |code: u16| InjectedFault::Status(StatusCode::from_u16(code).unwrap(), Some(1));
+    let lost_answer = InjectedFault::StoredThen(StatusCode::BAD_GATEWAY, None);
     vec![
-        (Line::Passes, Fault::None),
-        (Line::Refuses, Fault::None),
-        (Line::Hangs, Fault::None),
-        (Line::Crawls, Fault::None),
+        (Line::Passes, InjectedFault::None),
+        (Line::Refuses, InjectedFault::None),
+        (Line::Hangs, InjectedFault::None),
+        (Line::Crawls, InjectedFault::None),
         (Line::Passes, status(503)),
         (Line::Passes, status(429)),
-        (Line::Passes, Fault::Poison("Poison".into())),
-        (Line::Cuts, Fault::None),
-        (Line::Resets, Fault::None),
+        (Line::Passes, InjectedFault::Poison("Poison".into())),
+        (Line::Cuts, InjectedFault::None),
+        (Line::Resets, InjectedFault::None),
         (Line::Passes, lost_answer),
     ]
 }
@@ -83,7 +83,7 @@ pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
     };
     println!("{}: HEDGEROW_LEDGER_SEED={seed}", plan.name);
     let mut dice = Dice::new(seed);
-    let posthog = PostHog::with(Capacity {
+    let posthog = PostHog::with(StoreCapacity {
         // On a busy machine the books are read seldom, and what comes twice is stored twice.
         events: 2_000_000,
         bytes: usize::MAX,
@@ -92,7 +92,13 @@ pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
     let relay = Relay::start(posthog.address).await;
     let spool = folder.join("spool");
     let mut binary = Binary::new(folder, &configuration(plan, &relay, &spool), "").await;
-    let crowd = Crowd::start(CLIENTS, plan.events, plan.span, binary.address, &mut dice);
+    let crowd = Crowd::start(
+        0..CLIENTS,
+        plan.events,
+        plan.span,
+        binary.address,
+        &mut dice,
+    );
     let mut books = Books::default();
     let done = AtomicBool::new(false);
     let (killing, troubling, spoiling) = (dice.split(1), dice.split(2), dice.split(3));
@@ -199,7 +205,7 @@ pub async fn trouble(
             }
         }
     }
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     relay.set(Line::Passes);
 }
 

@@ -1,14 +1,12 @@
 //! A long recording passes through the real binary, which holds little of it.
 
-use std::fs;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{started, status_of};
+use super::{run, status_of};
 
 /// The largest body of a `posthog` route, in bytes.
 const LENGTH: usize = 64 << 20;
@@ -42,22 +40,11 @@ async fn a_recording_of_64_megabytes_passes_and_takes_no_memory() {
     let _alone = super::ALONE.lock().await;
     let (host, arrived) = counting().await;
     let folder = tempfile::tempdir().unwrap();
-    let (file, log) = (folder.path().join("h.yaml"), folder.path().join("log"));
     let yaml = format!(
-        "listen: \"127.0.0.1:0\"\nprojects:\n  shop: {{host: \"{host}\", api_key: phc_test}}\n\
+        "projects:\n  shop: {{host: \"{host}\", api_key: phc_test}}\n\
          routes:\n  - path: /ph/\n    posthog: {{project: shop}}\n"
     );
-    fs::write(&file, yaml).unwrap();
-    let mut binary = tokio::process::Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-        .args(["run", "-c"])
-        .arg(&file)
-        .env("RUST_LOG", "info")
-        .stdin(Stdio::null())
-        .stderr(fs::File::create(&log).unwrap())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let address = started::listens(&mut binary, &log).await;
+    let (binary, address) = run(folder.path(), &yaml).await;
     let pid = binary.id().unwrap().to_string();
     let mut client = TcpStream::connect(address).await.unwrap();
     let head = format!("POST /ph/s/ HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n");

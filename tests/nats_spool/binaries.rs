@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
 
 use super::binary::{self, send, Binary};
@@ -26,8 +26,8 @@ pub fn sharing(host: &str, nats: &str) -> String {
         .replace("timeout: 5s", "timeout: 1s")
 }
 
-fn unavailable() -> Fault {
-    Fault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(1))
+fn unavailable() -> InjectedFault {
+    InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(1))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,7 +46,7 @@ async fn a_proxy_whose_spool_is_away_streams_refuses_what_it_cannot_keep_and_rec
     posthog.events(1).await;
     let (said, code) = binary::spool(&binary.file, &["ls"]);
     assert_eq!((said.as_str(), code), ("", Some(2)));
-    // Neither is there: whoever sends is told when to come back.
+    // Neither is there: clients are told when to send again.
     relay.set(Line::Refuses);
     let answer = binary::exchange(binary.address, &track("early", 100)).await;
     let answer = answer.expect("it answers");
@@ -141,7 +141,9 @@ async fn a_login_needs_no_more_rights_than_the_documents_say_also_over_tls() {
     until_kept(&binary, "1").await;
     let (said, _) = binary::spool(&binary.file, &["ls"]);
     assert!(said.contains("waiting\tshop\t"), "{said}");
-    posthog.capture.set_fault(Fault::Poison("Filled".into()));
+    posthog
+        .capture
+        .set_fault(InjectedFault::Poison("Filled".into()));
     let dead = || {
         binary::spool(&binary.file, &["ls"])
             .0
@@ -149,7 +151,7 @@ async fn a_login_needs_no_more_rights_than_the_documents_say_also_over_tls() {
             .then_some(())
     };
     eventually("a dead letter", dead).await;
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     assert_eq!(binary::spool(&binary.file, &["retry", "1"]).1, Some(0));
     assert_eq!(posthog.events(1).await[0].distinct_id, "u-1");
     let empty = || {
@@ -183,7 +185,9 @@ async fn dead_letters_on_nats_are_shown_sent_again_and_dropped_while_proxies_run
         said.contains("waiting\tshop\t1 messages\t-\toldest 2"),
         "{said}"
     );
-    posthog.capture.set_fault(Fault::Poison("Filled".into()));
+    posthog
+        .capture
+        .set_fault(InjectedFault::Poison("Filled".into()));
     for id in ["a", "b"] {
         until_kept(&binary, id).await;
     }
@@ -230,7 +234,7 @@ async fn dead_letters_on_nats_are_shown_sent_again_and_dropped_while_proxies_run
     })
     .await;
     assert!(!said.contains("dead 1\t"), "{said}");
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     assert_eq!(spool(&["retry", "--all"]).0, "2 back in the queue\n");
     let events = posthog.events(2).await;
     let mut ids: Vec<_> = events.iter().map(|event| &event.distinct_id).collect();
@@ -385,7 +389,7 @@ async fn a_credentials_file_and_a_client_certificate_are_logins() {
         let nats = format!("{{url: \"{url}\", {login}}}");
         let mut binary = Binary::new(folder.path(), &sharing(&posthog.url(), &nats), "").await;
         until_kept(&binary, "1").await;
-        posthog.capture.set_fault(Fault::None);
+        posthog.capture.set_fault(InjectedFault::None);
         assert_eq!(posthog.events(1).await[0].distinct_id, "u-1");
         assert_eq!(binary.terminate().await, Some(0), "{login}");
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
 
 use super::binaries::sharing;
@@ -99,18 +99,18 @@ async fn two_proxies_lose_nothing_when_a_server_and_a_proxy_are_killed() {
             tokio::spawn(client(number, batches, proxies, acknowledged))
         })
         .collect();
-    let status = |code: u16| Fault::Status(StatusCode::from_u16(code).unwrap(), Some(1));
+    let status = |code: u16| InjectedFault::Status(StatusCode::from_u16(code).unwrap(), Some(1));
     let troubles = [
-        (Line::Passes, Fault::None),
-        (Line::Refuses, Fault::None),
+        (Line::Passes, InjectedFault::None),
+        (Line::Refuses, InjectedFault::None),
         (Line::Passes, status(503)),
-        (Line::Cuts, Fault::None),
+        (Line::Cuts, InjectedFault::None),
         (
             Line::Passes,
-            Fault::StoredThen(StatusCode::BAD_GATEWAY, None),
+            InjectedFault::StoredThen(StatusCode::BAD_GATEWAY, None),
         ),
-        (Line::Refuses, Fault::None),
-        (Line::Hangs, Fault::None),
+        (Line::Refuses, InjectedFault::None),
+        (Line::Hangs, InjectedFault::None),
     ];
     let (mut proxies_killed, mut servers_killed) = (0, 0);
     for (round, (line, fault)) in troubles.iter().cycle().enumerate() {
@@ -142,7 +142,7 @@ async fn two_proxies_lose_nothing_when_a_server_and_a_proxy_are_killed() {
         }
     }
     let under_way = acknowledged.load(Ordering::Relaxed);
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     relay.set(Line::Passes);
     let (mut acknowledged, mut tries) = (BTreeSet::new(), 0);
     for client in clients {
@@ -150,7 +150,7 @@ async fn two_proxies_lose_nothing_when_a_server_and_a_proxy_are_killed() {
         acknowledged.extend(ids);
         tries += tried;
     }
-    assert!(under_way > 0, "the troubles met nobody");
+    assert!(under_way > 0, "no request met a trouble");
     let start = Instant::now();
     let (arrived, stored) = loop {
         let (listed, _) = binary::spool(&one.file, &["ls"]);

@@ -319,7 +319,8 @@ async fn clients_of_a_large_event_are_told_at_once_and_the_others_are_served() {
         return;
     };
     let posthog = PostHog::start().await;
-    let away = hedgerow::demo::capture::Fault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(1));
+    let away =
+        hedgerow::demo::capture::InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(1));
     posthog.capture.set_fault(away);
     let nats = format!("{{url: \"{}\"}}", server.url());
     let yaml = sharing(&posthog.url(), &nats);
@@ -338,7 +339,7 @@ async fn clients_of_a_large_event_are_told_at_once_and_the_others_are_served() {
     assert_eq!(status, Some(200));
     posthog
         .capture
-        .set_fault(hedgerow::demo::capture::Fault::None);
+        .set_fault(hedgerow::demo::capture::InjectedFault::None);
     let events = posthog.events(2).await;
     let ids: Vec<_> = events.iter().map(|event| &event.distinct_id).collect();
     assert_eq!(ids, ["u-first", "u-second"]);

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use async_trait::async_trait;
 use hedgerow::delivery::{
-    BreakerSettings, Delivery, Encoding, NatsSpool, OutgoingBatch, Replay, ReplaySettings, Route,
-    Store, Upstream, Verdict,
+    BatchRoute, BreakerSettings, Delivery, Encoding, NatsSpool, OutgoingBatch, Replay,
+    ReplaySettings, Store, Upstream, Verdict,
 };
 use hedgerow::posthog::{ApiKey, Envelope};
 
@@ -94,7 +94,7 @@ async fn after_an_outage_every_proxy_streams_again_although_traffic_never_pauses
             while streamed < 30 && Instant::now() < deadline {
                 let id = format!("c{client}-{number}");
                 number += 1;
-                if project.admit().await == Route::Stream {
+                if project.admit().await == BatchRoute::Stream {
                     // What the sender does with a live batch.
                     if !upstream.down.load(Ordering::Relaxed) {
                         upstream.arrived.lock().unwrap().push(id);

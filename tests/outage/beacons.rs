@@ -1,7 +1,7 @@
 //! A page that unloads sends what it has and is gone before any answer.
 
 use bytes::Bytes;
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::InjectedFault;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -61,10 +61,10 @@ async fn a_beacon_whose_page_is_gone_is_delivered_also_by_way_of_the_spool() {
     let proxy = Proxy::start_h2c(&impatient(&relay.url(), folder.path())).await;
     let mut sent = Vec::new();
     for (name, fault) in [
-        ("hung, then back", Fault::None),
+        ("hung, then back", InjectedFault::None),
         (
             "hung, then refused for a while",
-            Fault::Status(http::StatusCode::BAD_GATEWAY, None),
+            InjectedFault::Status(http::StatusCode::BAD_GATEWAY, None),
         ),
     ] {
         for leaving in [
@@ -80,12 +80,12 @@ async fn a_beacon_whose_page_is_gone_is_delivered_also_by_way_of_the_spool() {
             sent.push(format!("u-{id}"));
             posthog.capture.set_fault(fault.clone());
             relay.set(Line::Passes);
-            if fault != Fault::None {
+            if fault != InjectedFault::None {
                 eventually(&format!("{name}, {leaving:?}: kept"), || {
                     ls(folder.path()).contains("waiting").then_some(())
                 })
                 .await;
-                posthog.capture.set_fault(Fault::None);
+                posthog.capture.set_fault(InjectedFault::None);
             }
             let events = posthog.events(sent.len() as u64).await;
             let ids: Vec<_> = events.iter().map(|event| &event.distinct_id).collect();

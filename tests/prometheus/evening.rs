@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use chrono::Datelike;
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
 use percent_encoding::{utf8_percent_encode, NON_ALPHANUMERIC};
 
@@ -170,7 +170,7 @@ fn certificate(folder: &Path, days: i64) {
     std::fs::write(folder.join("key.pem"), key.serialize_pem()).expect("ours");
 }
 
-/// Writes a file until only so many bytes are free.
+/// Writes a file until only this many bytes are free.
 fn leave_free(disk: &Path, file: &Path, free: u64) {
     use std::io::Write;
     let mut file = std::fs::File::create(file).expect("ours");
@@ -239,20 +239,22 @@ async fn the_alerts_fire_and_end_under_a_real_prometheus() {
     watching.only(&[ending]).await;
 
     // The project's own key is not PostHog's any more.
-    let refused = Fault::Status(StatusCode::UNAUTHORIZED, None);
+    let refused = InjectedFault::Status(StatusCode::UNAUTHORIZED, None);
     posthog.capture.set_fault(refused);
     assert_eq!(send("key".to_owned(), 300).await, 200);
     // The replay tries again by itself.
     watching.fires("HedgerowProjectKeyRefused").await;
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     watching.only(&[ending]).await;
 
     // One event that PostHog never takes.
-    posthog.capture.set_fault(Fault::Poison("Bad".to_owned()));
+    posthog
+        .capture
+        .set_fault(InjectedFault::Poison("Bad".to_owned()));
     let bad = "{\"writeKey\":\"wk_right\",\"event\":\"Bad\",\"userId\":\"u\"}";
     assert_eq!(call(site, "/hr/v1/t", "", bad).await.status, 200);
     watching.fires("HedgerowDeadLetters").await;
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     let dropped = hedgerow.spool(&["drop", "--all"]);
     println!("{dropped}");
     watching.only(&[ending]).await;

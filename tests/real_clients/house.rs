@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use hedgerow::demo::capture::{Capacity, Capture};
+use hedgerow::demo::capture::{Capture, StoreCapacity};
 use hedgerow::demo::http::Handler;
 use hedgerow::proxy::serve;
 use tokio::net::TcpListener;
@@ -41,7 +41,7 @@ impl House {
     /// Hedgerow at `/hr/`, taking any key or none, with this site behind it. The site is made
     /// when Hedgerow's address is known.
     pub async fn open(site: impl FnOnce(SocketAddr) -> Arc<dyn Handler>) -> Self {
-        let capture = Arc::new(Capture::new(Arc::new(Utc::now), Capacity::UNBOUNDED));
+        let capture = Arc::new(Capture::new(Arc::new(Utc::now), StoreCapacity::UNBOUNDED));
         let mut served = Vec::new();
         let posthog = start(&mut served, Arc::clone(&capture) as Arc<dyn Handler>).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -71,7 +71,7 @@ impl House {
         log(self.folder.path())
     }
 
-    /// Waits until this many different events have come, or for ever less than [`PATIENCE`].
+    /// Waits until this many different events have come, or forever less than [`PATIENCE`].
     pub async fn events_come(&self, count: usize) {
         let deadline = Instant::now() + PATIENCE;
         while self.different() < count && Instant::now() < deadline {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::InjectedFault;
 use hedgerow::demo::http::Handler;
 use hedgerow::proxy::serve;
 use http::StatusCode;
@@ -125,7 +125,7 @@ async fn the_live_view_shows_each_outcome_as_a_row_and_explains_it() {
     house
         .posthog
         .capture
-        .set_fault(Fault::Poison("Bad".to_owned()));
+        .set_fault(InjectedFault::Poison("Bad".to_owned()));
     let mixed = json!({"writeKey": "wk_shop_1234", "batch": [
         track("Good", "ben"), track("Bad", "cleo"), {"type": "track", "userId": "dan"},
         {"type": "alias", "userId": "eve", "previousId": "eve"},
@@ -134,7 +134,7 @@ async fn the_live_view_shows_each_outcome_as_a_row_and_explains_it() {
     house
         .posthog
         .capture
-        .set_fault(Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
+        .set_fault(InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
     assert_eq!(
         house.send("/blog/v1/track", &track("Again", "fay")).await,
         503
@@ -276,7 +276,7 @@ async fn the_live_view_is_filtered_searched_paused_and_used_by_keyboard() {
     house
         .posthog
         .capture
-        .set_fault(Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
+        .set_fault(InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
     for event in ["Kept 1", "Kept 2", "Kept 3", "Kept 4"] {
         assert_eq!(
             house.send("/shop/v1/track", &track(event, "cleo")).await,
@@ -347,7 +347,7 @@ async fn the_live_view_is_filtered_searched_paused_and_used_by_keyboard() {
     page.press("p").await;
     page.until("document.querySelector('#pause').ariaPressed === 'true'")
         .await;
-    house.posthog.capture.set_fault(Fault::None);
+    house.posthog.capture.set_fault(InjectedFault::None);
     assert_eq!(
         house.send("/shop/v1/track", &track("Late", "dan")).await,
         200

@@ -15,7 +15,7 @@ async fn an_open_breaker_sends_probes_of_one_event_and_live_traffic_goes_to_the_
     });
     let replay = house.replay(&upstream, ReplaySettings::default());
     let project = house.until_the_breaker_opens().await;
-    assert_eq!(project.admit().await, Route::Spool);
+    assert_eq!(project.admit().await, BatchRoute::Spool);
     house.until_empty().await;
     let sizes: Vec<usize> = upstream
         .batches()
@@ -23,8 +23,8 @@ async fn an_open_breaker_sends_probes_of_one_event_and_live_traffic_goes_to_the_
         .map(|batch| batch.ids.len())
         .collect();
     assert_eq!(sizes, [100, 100, 100, 1, 1, 1, 1, 1, 1, 99]);
-    assert_eq!(project.condition(), Condition::Closed);
-    assert_eq!(project.admit().await, Route::Stream);
+    assert_eq!(project.condition(), BreakerState::Closed);
+    assert_eq!(project.admit().await, BatchRoute::Stream);
     replay.stop().await;
 }
 

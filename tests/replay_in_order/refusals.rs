@@ -68,7 +68,7 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
     // Received is not yet settled: for a moment they are still listed as waiting.
     house
         .until("only the third is left", || {
-            let listed = house.command(&SpoolCommand::Ls(Form::Lines));
+            let listed = house.command(&SpoolCommand::Ls(ListFormat::Lines));
             listed.starts_with("DEAD LETTER\t")
                 && listed
                     .lines()
@@ -81,13 +81,13 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
         "1 dropped\n"
     );
     assert!(house
-        .command(&SpoolCommand::Ls(Form::Lines))
+        .command(&SpoolCommand::Ls(ListFormat::Lines))
         .starts_with("the spool is empty"));
     let ninth = SpoolCommand::Drop(Selection::Numbers(vec![9]));
     let error = ninth.run(house.folder.path(), &mut Vec::new());
     assert_eq!(error.unwrap_err().to_string(), "there is no dead letter 9");
     let nowhere = house.folder.path().join("nowhere");
-    let listed = SpoolCommand::Ls(Form::Lines).run(&nowhere, &mut Vec::new());
+    let listed = SpoolCommand::Ls(ListFormat::Lines).run(&nowhere, &mut Vec::new());
     assert!(listed.is_err());
     assert!(!nowhere.exists(), "looking makes no spool");
     replay.stop().await;

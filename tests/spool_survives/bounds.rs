@@ -5,14 +5,14 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn max_size_bounds_the_file_and_the_low_water_mark_reopens_it() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = SpoolSettings {
+    let settings = SqliteSettings {
         max_size: 4 << 20,
         low_water_percent: 50,
-        ..SpoolSettings::default()
+        ..SqliteSettings::default()
     };
     for padding in [60, 700, 5_000, 200_000] {
         let path = folder.path().join(padding.to_string());
-        let spool = Spool::open(&path, settings).unwrap();
+        let spool = SqliteSpool::open(&path, settings).unwrap();
         let mut number = 0;
         let many = 1 + 20_000 / padding;
         let error = loop {
@@ -50,7 +50,7 @@ async fn max_size_bounds_the_file_and_the_low_water_mark_reopens_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_file_shrinks_when_the_spool_is_empty_again() {
     let folder = tempfile::tempdir().unwrap();
-    let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let spool = SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
     for number in 0..20 {
         let events = (0..200)
             .map(|one| event(&format!("{number}-{one}"), 900))
@@ -79,11 +79,11 @@ async fn the_file_shrinks_when_the_spool_is_empty_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_is_dropped_and_counted_dead_letters_included() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = SpoolSettings {
+    let settings = SqliteSettings {
         max_age: Duration::from_millis(1_500),
-        ..SpoolSettings::default()
+        ..SqliteSettings::default()
     };
-    let spool = Spool::open(folder.path(), settings).unwrap();
+    let spool = SqliteSpool::open(folder.path(), settings).unwrap();
     keep_three_and_refuse_the_first(&spool).await;
     let deadline = Instant::now() + Duration::from_secs(30);
     while spool.counters().expired.load(Ordering::Relaxed) < 3 {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
 
 use hedgerow::delivery::Clock;
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::InjectedFault;
 use hedgerow::Hedgerow;
 use http::StatusCode;
 
@@ -36,8 +36,8 @@ async fn nothing_dies_of_a_clock_that_is_set_while_it_waits_or_while_nothing_run
     let folder = tempfile::tempdir().unwrap();
     let (clock, ahead) = clock();
     let open = || {
-        let settings = SpoolSettings::default();
-        Spool::open_with_clock(folder.path(), settings, Arc::clone(&clock)).unwrap()
+        let settings = SqliteSettings::default();
+        SqliteSpool::open_with_clock(folder.path(), settings, Arc::clone(&clock)).unwrap()
     };
     let spool = open();
     keep_three_and_refuse_the_first(&spool).await;
@@ -53,7 +53,7 @@ async fn nothing_dies_of_a_clock_that_is_set_while_it_waits_or_while_nothing_run
         assert_eq!(ids(&all(&open_one).await), expected, "{days}");
         assert_eq!(open_one.counters().expired.load(Ordering::Relaxed), 0);
         drop(open_one);
-        // And across a restart, with the clock set once more.
+        // And across a restart, with the clock set again.
         ahead.store(days * 2 * DAY, Ordering::Relaxed);
         let again = open();
         looks().await;
@@ -74,11 +74,11 @@ async fn nothing_dies_of_a_clock_that_is_set_while_it_waits_or_while_nothing_run
 async fn events_grow_old_under_any_clock() {
     let folder = tempfile::tempdir().unwrap();
     let (clock, ahead) = clock();
-    let settings = SpoolSettings {
+    let settings = SqliteSettings {
         max_age: Duration::from_secs(2),
-        ..SpoolSettings::default()
+        ..SqliteSettings::default()
     };
-    let spool = Spool::open_with_clock(folder.path(), settings, clock).unwrap();
+    let spool = SqliteSpool::open_with_clock(folder.path(), settings, clock).unwrap();
     spool.append("shop", vec![event("a", 1)]).await.unwrap();
     ahead.store(-400 * DAY, Ordering::Relaxed);
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -92,7 +92,7 @@ async fn events_grow_old_under_any_clock() {
 async fn what_a_client_was_told_200_for_arrives_after_the_clock_was_set() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
-    let away = Fault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(1));
+    let away = InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(1));
     posthog.capture.set_fault(away);
     let (clock, ahead) = clock();
     let place = format!("{{path: \"{}\"}}", folder.path().display());
@@ -109,6 +109,6 @@ async fn what_a_client_was_told_200_for_arrives_after_the_clock_was_set() {
     assert_eq!(answer.status, 200, "{answer:?}");
     ahead.store(30 * DAY, Ordering::Relaxed);
     looks().await;
-    posthog.capture.set_fault(Fault::None);
+    posthog.capture.set_fault(InjectedFault::None);
     assert_eq!(posthog.events(1).await[0].distinct_id, "u-kept");
 }

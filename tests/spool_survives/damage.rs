@@ -6,7 +6,7 @@ use super::*;
 async fn a_truncated_or_damaged_tail_costs_only_the_tail() {
     const COMMIT: usize = 10;
     let folder = tempfile::tempdir().unwrap();
-    let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let spool = SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
     // Less than what is moved into the file, so that the log holds all of it.
     let whole: Vec<String> = (0..20 * COMMIT)
         .map(|number| format!("n{number}"))
@@ -41,7 +41,7 @@ async fn a_truncated_or_damaged_tail_costs_only_the_tail() {
                 file.write_all(&tail).unwrap();
             }
             drop(file);
-            let spool = Spool::open(copied.path(), SpoolSettings::default()).unwrap();
+            let spool = SqliteSpool::open(copied.path(), SqliteSettings::default()).unwrap();
             let found = ids(&all(&spool).await);
             println!("{damage} {cut} of {length}: {} events", found.len());
             assert_eq!(found, whole[..found.len()], "{damage} {cut}");
@@ -65,7 +65,7 @@ async fn a_damaged_database_is_set_aside_and_the_rest_of_it_is_kept() {
     let source = tempfile::tempdir().unwrap();
     let whole: Vec<String> = (0..3_000).map(|number| format!("n{number}")).collect();
     {
-        let spool = Spool::open(source.path(), SpoolSettings::default()).unwrap();
+        let spool = SqliteSpool::open(source.path(), SqliteSettings::default()).unwrap();
         for some in whole.chunks(500) {
             let events = some.iter().map(|id| event(id, 700)).collect();
             spool.append("shop", events).await.unwrap();
@@ -88,7 +88,7 @@ async fn a_damaged_database_is_set_aside_and_the_rest_of_it_is_kept() {
         file.seek(SeekFrom::Start(from)).unwrap();
         file.write_all(&vec![0xa5; bytes]).unwrap();
         drop(file);
-        let spool = Spool::open(copied.path(), SpoolSettings::default()).unwrap();
+        let spool = SqliteSpool::open(copied.path(), SqliteSettings::default()).unwrap();
         append_until_taken(&spool, "afterwards").await;
         // The first read may be the one that finds the damage.
         let found = loop {

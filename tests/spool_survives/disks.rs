@@ -7,8 +7,8 @@ async fn a_full_disk_refuses_loses_nothing_and_recovers_when_emptied_through_the
     let Some(disk) = SmallDisk::mount("8m") else {
         return;
     };
-    let settings = SpoolSettings::default();
-    let spool = Spool::open(&disk.at.join("spool"), settings).unwrap();
+    let settings = SqliteSettings::default();
+    let spool = SqliteSpool::open(&disk.at.join("spool"), settings).unwrap();
     for round in 0..3 {
         let mut acknowledged = ids(&all(&spool).await);
         let mut number = 0;
@@ -29,7 +29,7 @@ async fn a_full_disk_refuses_loses_nothing_and_recovers_when_emptied_through_the
         );
         assert!(matches!(error, SpoolError::NoSpace), "{error:?}");
         assert!(acknowledged.len() > 1_000);
-        // Fill what is left to the last byte: somebody else's log, say.
+        // Fill what is left to the last byte: another program's log, say.
         let mut other = fs::File::create(disk.at.join("other")).unwrap();
         while other.write_all(&[0; 512]).is_ok() {}
         let held = all(&spool).await;
@@ -47,7 +47,7 @@ async fn a_full_disk_refuses_loses_nothing_and_recovers_when_emptied_through_the
         fs::remove_file(disk.at.join("other")).unwrap();
     }
     drop(spool);
-    let again = Spool::open(&disk.at.join("spool"), settings).unwrap();
+    let again = SqliteSpool::open(&disk.at.join("spool"), settings).unwrap();
     assert_eq!(
         all(&again).await.len(),
         11,
@@ -79,7 +79,7 @@ async fn a_file_size_limit_refuses_and_loses_nothing() {
     );
     assert_eq!(refused, 8);
     assert!(acknowledged.len() > 1_000);
-    let spool = Spool::open(folder.path(), SpoolSettings::default()).unwrap();
+    let spool = SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
     let found: BTreeSet<String> = ids(&all(&spool).await).into_iter().collect();
     assert_eq!(acknowledged.difference(&found).count(), 0);
     append_until_taken(&spool, "afterwards").await;
@@ -96,7 +96,7 @@ async fn a_read_only_disk_refuses_and_recovers_by_itself() {
     // As the process before it left it.
     fs::write(folder.join("replay.lock"), "").unwrap();
     disk.remount("ro");
-    let spool = Spool::open(&folder, SpoolSettings::default()).unwrap();
+    let spool = SqliteSpool::open(&folder, SqliteSettings::default()).unwrap();
     // What waits is known, and can be sent.
     let waiting = spool.gauges().of("shop").events();
     assert!(
@@ -128,16 +128,16 @@ async fn what_waits_is_read_and_sent_when_the_disk_is_read_only_or_full_at_the_s
         return;
     };
     let folder = disk.at.join("spool");
-    let settings = SpoolSettings::default();
-    let spool = Spool::open(&folder, settings).unwrap();
+    let settings = SqliteSettings::default();
+    let spool = SqliteSpool::open(&folder, settings).unwrap();
     append_until_taken(&spool, "a").await;
     append_until_taken(&spool, "b").await;
     // An orderly end, not a signal.
     drop(spool);
     disk.remount("ro");
-    let spool = Spool::open(&folder, settings).unwrap();
+    let spool = SqliteSpool::open(&folder, settings).unwrap();
     assert_eq!(ids(&all(&spool).await), ["a", "b"], "read-only");
-    // There is no lock file, because nobody has drained it yet, and none can be made.
+    // There is no lock file, because no process has drained it yet, and none can be made.
     assert!(!folder.join("replay.lock").exists());
     assert!(matches!(spool.lead("shop").await, Ok(Lead::Ours(_))));
     let mut said = Vec::new();
@@ -150,12 +150,12 @@ async fn what_waits_is_read_and_sent_when_the_disk_is_read_only_or_full_at_the_s
     disk.remount("rw");
     let mut other = fs::File::create(disk.at.join("other")).unwrap();
     while other.write_all(&[0; 512]).is_ok() {}
-    let spool = Spool::open(&folder, settings).unwrap();
+    let spool = SqliteSpool::open(&folder, settings).unwrap();
     let held = all(&spool).await;
     assert_eq!(ids(&held), ["a", "b"], "full");
     spool.acknowledge("shop", vec![held[0].position]).await;
     drop(spool);
-    let spool = Spool::open(&folder, settings).unwrap();
+    let spool = SqliteSpool::open(&folder, settings).unwrap();
     assert_eq!(ids(&all(&spool).await), ["b"], "full, and opened again");
 }
 
@@ -164,7 +164,7 @@ async fn a_folder_that_cannot_be_made_refuses_and_recovers_by_itself() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("taken");
     fs::write(&path, "a file stands where the folder should be").unwrap();
-    let spool = Spool::open(&path, SpoolSettings::default()).unwrap();
+    let spool = SqliteSpool::open(&path, SqliteSettings::default()).unwrap();
     let error = spool
         .append("shop", vec![event("a", 10)])
         .await
@@ -182,11 +182,11 @@ async fn a_folder_that_cannot_be_made_refuses_and_recovers_by_itself() {
 async fn a_spool_whose_files_are_deleted_under_it_writes_them_anew() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spool");
-    let spool = Spool::open(&path, SpoolSettings::default()).unwrap();
+    let spool = SqliteSpool::open(&path, SqliteSettings::default()).unwrap();
     append_until_taken(&spool, "a").await;
     fs::remove_dir_all(&path).unwrap();
     append_until_taken(&spool, "b").await;
     drop(spool);
-    let again = Spool::open(&path, SpoolSettings::default()).unwrap();
+    let again = SqliteSpool::open(&path, SqliteSettings::default()).unwrap();
     assert_eq!(ids(&all(&again).await), ["a", "b"]);
 }

@@ -23,7 +23,7 @@ pub struct Stream {
     pub body: Vec<u8>,
     /// The payload of each DATA frame that was handed out, the last one included.
     pub frames: Vec<usize>,
-    /// Whether the body came to its end, and was not reset.
+    /// Whether the body ended, and was not reset.
     pub complete: bool,
 }
 
@@ -46,7 +46,7 @@ impl Upstream {
         Self::that_answers(200, usize::MAX).await
     }
 
-    /// Answers with this status; after so many streams on a connection it goes away with them.
+    /// Answers with this status; after this many streams on a connection it goes away with them.
     pub async fn that_answers(status: u16, streams: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -208,7 +208,7 @@ impl Client {
 }
 
 impl Client {
-    /// A GET and its answer, and whether that came to its end.
+    /// A GET and its answer, and whether that ended.
     pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> (Answer, bool) {
         let mut request = Request::builder().uri(format!("http://shop.example.com{path}"));
         for (name, value) in headers {
@@ -233,7 +233,7 @@ impl Client {
     }
 }
 
-/// Sends a piece of a body as the other end takes it.
+/// Sends a piece of a body as the peer takes it.
 pub async fn send(body: &mut SendStream<Bytes>, bytes: &[u8], last: bool) {
     let mut rest = Bytes::copy_from_slice(bytes);
     while !rest.is_empty() {
@@ -276,4 +276,25 @@ pub async fn ask(address: SocketAddr, request: Request<()>) -> Answer {
     let mut client = Client::connect(address).await;
     let (response, _) = client.send.send_request(request, true).expect("it is open");
     answer(response).await
+}
+
+/// A connection over which a POST was answered, and with what; nothing where it came to no answer.
+pub async fn served(address: SocketAddr, path: &str, body: &[u8]) -> Option<(Client, u16)> {
+    let socket = TcpStream::connect(address).await.ok()?;
+    socket.set_nodelay(true).ok()?;
+    let (sender, connection) = h2::client::handshake(socket).await.ok()?;
+    let driving = tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    let client = Client {
+        send: sender,
+        driving,
+    };
+    let request = Request::builder().method("POST");
+    let request = request.uri(format!("http://shop.example.com{path}"));
+    let mut sender = client.send.clone().ready().await.ok()?;
+    let (response, mut stream) = sender.send_request(request.body(()).ok()?, false).ok()?;
+    send(&mut stream, body, true).await;
+    let status = response.await.ok()?.status().as_u16();
+    Some((client, status))
 }

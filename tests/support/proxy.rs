@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use hedgerow::config::{Config, Environment};
-use hedgerow::demo::capture::{Capacity, Capture, StoredEvent};
+use hedgerow::demo::capture::{Capture, StoreCapacity, StoredEvent};
 use hedgerow::demo::http::Handler;
-use hedgerow::proxy::{accepted, serve, Gathered, Site};
+use hedgerow::proxy::{accepted, serve, CoalescingStream, Site};
 use hedgerow::Hedgerow;
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::proxy::{http_proxy, ProxyHttp};
@@ -107,7 +107,7 @@ impl Proxy {
             while let Ok((socket, peer)) = listener.accept().await {
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
                 tokio::spawn(async move {
-                    let stream = Box::new(Gathered::new(accepted(socket, peer)));
+                    let stream = Box::new(CoalescingStream::new(accepted(socket, peer)));
                     app.process_new(stream, &shutdown).await;
                 });
             }
@@ -136,11 +136,11 @@ impl Drop for PostHog {
 
 impl PostHog {
     pub async fn start() -> Self {
-        Self::with(Capacity::UNBOUNDED).await
+        Self::with(StoreCapacity::UNBOUNDED).await
     }
 
     /// One that forgets what is more than this.
-    pub async fn with(capacity: Capacity) -> Self {
+    pub async fn with(capacity: StoreCapacity) -> Self {
         let capture = Arc::new(Capture::new(Arc::new(Utc::now), capacity));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");

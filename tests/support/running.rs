@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use chrono::Utc;
-use hedgerow::demo::capture::{Capacity, Capture};
+use hedgerow::demo::capture::{Capture, StoreCapacity};
 use hedgerow::demo::http::Handler;
 use hedgerow::proxy::serve;
 use tokio::net::{TcpListener, TcpStream};
@@ -142,7 +142,7 @@ pub struct StandIn {
 
 impl StandIn {
     pub async fn start() -> Self {
-        let capture = Arc::new(Capture::new(Arc::new(Utc::now), Capacity::UNBOUNDED));
+        let capture = Arc::new(Capture::new(Arc::new(Utc::now), StoreCapacity::UNBOUNDED));
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let (address, runtime) = serving(anywhere, &capture);
         Self {

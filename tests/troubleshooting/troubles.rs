@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use chrono::Datelike;
-use hedgerow::demo::capture::Fault;
+use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
 use tokio::net::TcpStream;
 
@@ -196,7 +196,9 @@ async fn slow() -> Option<Evening> {
 
 async fn status(status: StatusCode) -> Option<Evening> {
     let posthog = StandIn::start().await;
-    posthog.capture.set_fault(Fault::Status(status, None));
+    posthog
+        .capture
+        .set_fault(InjectedFault::Status(status, None));
     let plan = Plan::new(posthog.url()).await;
     let (site, evening) = plan.start(vec![Box::new(posthog)]).await;
     send_some(site).await;
@@ -207,7 +209,7 @@ async fn poison() -> Option<Evening> {
     let posthog = StandIn::start().await;
     posthog
         .capture
-        .set_fault(Fault::Poison("Filled".to_owned()));
+        .set_fault(InjectedFault::Poison("Filled".to_owned()));
     let plan = Plan::new(posthog.url()).await;
     let (site, evening) = plan.start(vec![Box::new(posthog)]).await;
     assert_eq!(send(site, "1", "wk_right").await, 200, "it is kept");

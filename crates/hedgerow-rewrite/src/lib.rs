@@ -10,7 +10,7 @@ pub mod rewrite;
 #[doc(hidden)]
 pub mod segment;
 
-pub use posthog::{ApiKey, ApiKeyError, Batch, Envelope};
+pub use posthog::{ApiKey, ApiKeyError, Batch, Envelope, ProjectId};
 pub use rewrite::enrich::edge_session::Transport;
 pub use rewrite::mapping::*;
 pub use rewrite::privacy::{ClickIds, Privacy, Pseudonym, Secret, ShortSecret, Signal, Treatment};

@@ -12,7 +12,7 @@ use super::{Clock, CommandError, Leadership, SpoolCommand, SpoolError, Store};
 
 /// The bounds of a spool, of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct SpoolLimits {
     /// Bytes that it may hold, dead letters included.
     pub max_size: u64,
     /// How long an event waits, or a dead letter is kept, before it is dropped and counted.
@@ -23,7 +23,7 @@ pub struct Limits {
 #[derive(Clone)]
 pub struct Terms {
     /// The bounds that the configuration sets.
-    pub limits: Limits,
+    pub limits: SpoolLimits,
     /// The longest time that a delivery to PostHog takes, its timeouts added up.
     pub longest_delivery: Duration,
     /// The largest event that may come, in bytes.
@@ -33,7 +33,7 @@ pub struct Terms {
 }
 
 /// An open spool.
-pub struct Opened {
+pub struct OpenedSpool {
     /// The spool.
     pub store: Arc<dyn Store>,
     /// Its folder, if it is in one: two processes on it have to agree which of them drains it. The other
@@ -83,23 +83,23 @@ pub struct Examination {
     /// Which spool it is about.
     pub about: String,
     /// How it is.
-    pub found: Found,
+    pub found: SpoolHealth,
 }
 
 /// How a part of a spool is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum SpoolHealth {
     /// As it should be.
     Well(String),
-    /// It could not be found out.
-    Unknown(Trouble),
+    /// It could not be determined.
+    Unknown(SpoolTrouble),
     /// Events will be refused.
-    Bad(Trouble),
+    Bad(SpoolTrouble),
 }
 
 /// What is wrong with a spool, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct SpoolTrouble {
     /// What is wrong.
     pub what: String,
     /// What to do.
@@ -117,7 +117,7 @@ pub trait Backend {
     /// # Errors
     /// Those with which a process should not start: a format that this version does not know, a setting
     /// that can never work.
-    fn open(&self, terms: Terms) -> Result<Opened, SpoolError>;
+    fn open(&self, terms: Terms) -> Result<OpenedSpool, SpoolError>;
 
     /// Whether [`open`](Self::open) would succeed and the spool take events, as far as that can be seen
     /// without a connection. Changes nothing.
@@ -133,14 +133,14 @@ pub trait Backend {
     /// changed), else what kept the command from being carried out.
     fn run(
         &self,
-        limits: Limits,
+        limits: SpoolLimits,
         command: &SpoolCommand,
         out: &mut dyn Write,
     ) -> Result<(), CommandError>;
 
     /// Looks at the spool for an operator, with the largest event in bytes that may come. May open a
     /// connection and wait for seconds: not to be called on a runtime's thread.
-    fn examine(&self, limits: Limits, largest_event: usize) -> Vec<Examination>;
+    fn examine(&self, limits: SpoolLimits, largest_event: usize) -> Vec<Examination>;
 
     /// The cargo feature that this build lacks for it.
     fn missing_feature(&self) -> Option<&'static str> {
@@ -186,7 +186,7 @@ impl Backend for NotBuiltIn {
         Some(self.0)
     }
 
-    fn open(&self, _: Terms) -> Result<Opened, SpoolError> {
+    fn open(&self, _: Terms) -> Result<OpenedSpool, SpoolError> {
         Err(self.error())
     }
 
@@ -194,14 +194,14 @@ impl Backend for NotBuiltIn {
         Err(self.error())
     }
 
-    fn run(&self, _: Limits, _: &SpoolCommand, _: &mut dyn Write) -> Result<(), CommandError> {
+    fn run(&self, _: SpoolLimits, _: &SpoolCommand, _: &mut dyn Write) -> Result<(), CommandError> {
         Err(self.error().into())
     }
 
-    fn examine(&self, _: Limits, _: usize) -> Vec<Examination> {
+    fn examine(&self, _: SpoolLimits, _: usize) -> Vec<Examination> {
         vec![Examination {
             about: "spool".to_owned(),
-            found: Found::Bad(Trouble {
+            found: SpoolHealth::Bad(SpoolTrouble {
                 what: self.describe(),
                 advice: "build it with this feature, or name another spool",
             }),

@@ -31,11 +31,11 @@ impl Default for BreakerSettings {
 #[derive(Debug)]
 pub struct Breaker {
     settings: BreakerSettings,
-    state: Mutex<State>,
+    state: Mutex<BreakerRecord>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BreakerRecord {
     failures: u32,
     not_before: Option<Instant>,
 }
@@ -54,7 +54,7 @@ pub enum Admission {
 
 /// The breaker as an operator sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
+pub enum BreakerState {
     /// Everything goes through.
     Closed,
     /// Nothing goes through but a probe from time to time.
@@ -93,7 +93,7 @@ impl Breaker {
 
     /// PostHog took something, or refused it for what it is: it is there.
     pub fn accepted(&self) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = BreakerRecord::default();
     }
 
     /// PostHog could not be reached, or asked to come later. `jitter` is random, from 0 to 255:
@@ -124,12 +124,12 @@ impl Breaker {
     }
 
     /// Open or closed.
-    pub fn condition(&self) -> Condition {
+    pub fn condition(&self) -> BreakerState {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.failures < self.settings.threshold {
-            Condition::Closed
+            BreakerState::Closed
         } else {
-            Condition::Open
+            BreakerState::Open
         }
     }
 }
@@ -189,12 +189,12 @@ mod tests {
             breaker.failed(now, None, 0);
             now += Duration::from_secs(10);
         }
-        assert_eq!(breaker.condition(), Condition::Open);
+        assert_eq!(breaker.condition(), BreakerState::Open);
         assert_eq!(breaker.admit(now), Admission::Probe);
         assert_eq!(wait(&breaker, now), PROBE);
         assert_eq!(breaker.admit(now + PROBE), Admission::Probe, "it was lost");
         breaker.accepted();
-        assert_eq!(breaker.condition(), Condition::Closed);
+        assert_eq!(breaker.condition(), BreakerState::Closed);
         assert_eq!(breaker.admit(now), Admission::Go);
     }
 
@@ -202,6 +202,6 @@ mod tests {
     fn a_tripped_breaker_is_open() {
         let breaker = breaker();
         breaker.trip(Instant::now(), 0);
-        assert_eq!(breaker.condition(), Condition::Open);
+        assert_eq!(breaker.condition(), BreakerState::Open);
     }
 }

@@ -11,7 +11,7 @@ use super::SpoolError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpoolCommand {
     /// What waits, per project, and the dead letters: number, project, time, status, reason.
-    Ls(Form),
+    Ls(ListFormat),
     /// The event of a dead letter as JSON, on one line.
     Show {
         /// The number that `ls` shows.
@@ -25,7 +25,7 @@ pub enum SpoolCommand {
 
 /// How `ls` writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Form {
+pub enum ListFormat {
     /// Headings and a line for each, with tabs between the columns.
     #[default]
     Lines,
@@ -54,7 +54,7 @@ pub enum CommandError {
     Output(#[from] io::Error),
 }
 
-impl Form {
+impl ListFormat {
     /// Writes a listing.
     pub(super) fn write(&self, listing: &Listing, out: &mut dyn Write) -> io::Result<()> {
         match self {

@@ -10,11 +10,11 @@ use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use hedgerow_rewrite::posthog::{Address, Bearing};
+use hedgerow_rewrite::posthog::{Address, BatchFacts};
 
 /// How long requests wait for others, and how many go together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub struct GroupBounds {
     /// How long the oldest waits at most, if nothing else keeps it.
     pub linger: Duration,
     /// The size of a group in bytes: from it on it is full. A single request may be larger.
@@ -29,14 +29,10 @@ pub struct RequestInfo {
     /// Its size in bytes.
     pub bytes: usize,
     /// Its events.
-    pub bearing: Bearing,
+    pub bearing: BatchFacts,
     /// The address of its client as PostHog may be told it.
     pub client: Option<IpAddr>,
 }
-
-/// A request in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RequestId(u64);
 
 /// Requests that leave together.
 #[derive(Debug)]
@@ -52,27 +48,25 @@ pub struct Group<T> {
 /// The requests of one project.
 #[derive(Debug)]
 pub struct Queue<T> {
-    bounds: Bounds,
-    waiting: VecDeque<Waiting<T>>,
+    bounds: GroupBounds,
+    waiting: VecDeque<WaitingRequest<T>>,
     /// Whose events are under way. No two groups share a person.
     people_under_way: HashSet<u64>,
     under_way: usize,
     /// Bytes that came since it was looked last who may leave.
     new_bytes: usize,
-    next: u64,
 }
 
 #[derive(Debug)]
-struct Waiting<T> {
-    id: RequestId,
+struct WaitingRequest<T> {
     request: T,
     info: RequestInfo,
-    due: Instant,
+    came: Instant,
 }
 
 /// A group while it is chosen.
 #[derive(Default)]
-struct Choice {
+struct GroupDraft {
     places: Vec<usize>,
     bytes: usize,
     people: HashSet<u64>,
@@ -101,29 +95,24 @@ impl ToldAddress {
 
 impl<T> Queue<T> {
     /// An empty one.
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: GroupBounds) -> Self {
         Self {
             bounds,
             waiting: VecDeque::new(),
             people_under_way: HashSet::new(),
             under_way: 0,
             new_bytes: 0,
-            next: 0,
         }
     }
 
     /// Puts a request behind the others.
-    pub fn push(&mut self, request: T, info: RequestInfo, now: Instant) -> RequestId {
-        let id = RequestId(self.next);
-        self.next += 1;
+    pub fn push(&mut self, request: T, info: RequestInfo, now: Instant) {
         self.new_bytes = self.new_bytes.saturating_add(info.bytes);
-        self.waiting.push_back(Waiting {
-            id,
+        self.waiting.push_back(WaitingRequest {
             request,
             info,
-            due: now + self.bounds.linger,
+            came: now,
         });
-        id
     }
 
     /// Whether so much has come that a group may be full before anyone has waited long enough.
@@ -134,8 +123,9 @@ impl<T> Queue<T> {
     /// When [`next_group`](Self::next_group) is to be asked for the sake of time: the moment at which the
     /// next request has waited long enough. Those that wait for others to arrive do not count.
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        let at = self.waiting.partition_point(|waiting| waiting.due <= now);
-        self.waiting.get(at).map(|waiting| waiting.due)
+        let due = |waiting: &WaitingRequest<T>| waiting.came + self.bounds.linger;
+        let at = self.waiting.partition_point(|waiting| due(waiting) <= now);
+        self.waiting.get(at).map(due)
     }
 
     /// The next group, if one may leave now. To be asked again until there is none; when requests
@@ -146,7 +136,7 @@ impl<T> Queue<T> {
             return None;
         }
         let choice = self.choose(now)?;
-        let Choice { people, told, .. } = choice;
+        let GroupDraft { people, told, .. } = choice;
         let requests = self.take(&choice.places);
         self.under_way += 1;
         self.people_under_way.extend(&people);
@@ -160,8 +150,8 @@ impl<T> Queue<T> {
         })
     }
 
-    fn choose(&self, now: Instant) -> Option<Choice> {
-        let mut choice = Choice::default();
+    fn choose(&self, now: Instant) -> Option<GroupDraft> {
+        let mut choice = GroupDraft::default();
         let mut due = false;
         let mut full = false;
         // Whose events stand further ahead and stay.
@@ -180,7 +170,7 @@ impl<T> Queue<T> {
                 full = true;
                 break;
             }
-            due |= waiting.due <= now;
+            due |= waiting.came + self.bounds.linger <= now;
             choice.told = told;
             choice.bytes += bytes;
             choice.people.extend(people);
@@ -223,11 +213,17 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes a request out again, if it has not left yet.
-    pub fn withdraw(&mut self, id: RequestId) -> Option<T> {
-        let find = |waiting: &Waiting<T>| waiting.id.cmp(&id);
-        let place = self.waiting.binary_search_by(find).ok()?;
-        self.waiting.remove(place).map(|waiting| waiting.request)
+    /// When the one that has waited longest came; nothing if none waits.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.waiting.front().map(|waiting| waiting.came)
+    }
+
+    /// Removes, in their order, the requests that have waited for `patience` and have not left yet.
+    pub fn withdraw(&mut self, patience: Duration, now: Instant) -> Vec<T> {
+        let has_waited = |waiting: &WaitingRequest<T>| waiting.came + patience <= now;
+        let count = self.waiting.partition_point(has_waited);
+        let withdrawn = self.waiting.drain(..count);
+        withdrawn.map(|waiting| waiting.request).collect()
     }
 
     /// Requests that wait.
@@ -241,12 +237,12 @@ impl<T> Queue<T> {
     }
 }
 
-/// The persons of a group that is through; only what left can finish.
+/// The persons of a group that has ended; only what left can finish.
 #[derive(Debug)]
 pub struct Finished(Vec<u64>);
 
 impl<T> Group<T> {
-    /// The requests, and what is to be said to [`Queue::finish`] once they are through.
+    /// The requests, and what is to be said to [`Queue::finish`] once they have ended.
     pub fn part(self) -> (Vec<T>, Finished) {
         (self.requests, Finished(self.people))
     }

@@ -3,7 +3,7 @@ use super::*;
 const LINGER: Duration = Duration::from_millis(5);
 
 fn queue(bytes: usize, under_way: usize) -> Queue<&'static str> {
-    Queue::new(Bounds {
+    Queue::new(GroupBounds {
         linger: LINGER,
         bytes,
         under_way,
@@ -13,7 +13,7 @@ fn queue(bytes: usize, under_way: usize) -> Queue<&'static str> {
 fn of(people: &[u64], bytes: usize) -> RequestInfo {
     RequestInfo {
         bytes,
-        bearing: Bearing {
+        bearing: BatchFacts {
             people: people.to_vec(),
             address: Address::InTheEvent,
         },
@@ -140,20 +140,27 @@ fn an_address_is_told_only_of_the_client_whose_it_is() {
 }
 
 #[test]
-fn a_request_can_be_withdrawn_as_long_as_it_waits() {
+fn those_that_have_waited_too_long_are_withdrawn_and_no_others() {
     let start = Instant::now();
+    let patience = LINGER * 10;
     let mut queue = queue(1_000, 8);
-    let a = queue.push("a", of(&[1], 10), start);
+    assert_eq!(queue.oldest(), None);
+    queue.push("a", of(&[1], 10), start);
     let first = queue.next_group(start + LINGER).unwrap();
-    let b = queue.push("b", of(&[1], 10), start);
-    let c = queue.push("c", of(&[1], 10), start);
-    assert_eq!(queue.withdraw(a), None);
-    assert_eq!(queue.withdraw(b), Some("b"));
-    assert_eq!(queue.withdraw(b), None);
+    queue.push("b", of(&[1], 10), start);
+    queue.push("c", of(&[1], 10), start + LINGER);
+    queue.push("d", of(&[1], 10), start + LINGER * 2);
+    assert_eq!(queue.oldest(), Some(start));
+    let mut withdraw = |lingers| queue.withdraw(patience, start + patience + LINGER * lingers);
+    assert_eq!(withdraw(1), ["b", "c"]);
+    assert!(withdraw(1).is_empty());
+    assert_eq!(queue.oldest(), Some(start + LINGER * 2));
     let (_, finished) = first.part();
     queue.finish(finished);
-    assert_eq!(queue.next_group(start + LINGER).unwrap().requests, ["c"]);
-    assert_eq!((queue.withdraw(c), queue.len()), (None, 0));
+    let late = start + patience * 9;
+    assert_eq!(queue.next_group(late).unwrap().requests, ["d"]);
+    assert!(queue.withdraw(patience, late).is_empty());
+    assert_eq!((queue.oldest(), queue.len()), (None, 0));
 }
 
 /// Whatever comes and however slow the answers are: each request leaves once, the persons' requests
@@ -169,7 +176,7 @@ fn every_persons_order_holds_whatever_happens() {
     };
     for _ in 0..200 {
         let start = Instant::now();
-        let mut queue: Queue<(u64, Vec<u64>)> = Queue::new(Bounds {
+        let mut queue: Queue<(u64, Vec<u64>)> = Queue::new(GroupBounds {
             linger: LINGER,
             bytes: 50,
             under_way: 3,

@@ -11,7 +11,7 @@ pub struct Halving<T>(Vec<Vec<T>>);
 
 /// What a refusal of a part has shown.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refused<T> {
+pub enum RefusedPart<T> {
     /// One of several is to blame: its halves come next.
     OneOfSeveral,
     /// This one is to blame.
@@ -30,16 +30,16 @@ impl<T> Halving<T> {
     }
 
     /// Says that PostHog refuses this part, the last one that was taken, for good.
-    pub fn refused(&mut self, mut part: Vec<T>) -> Refused<T> {
+    pub fn refused(&mut self, mut part: Vec<T>) -> RefusedPart<T> {
         let later = part.split_off(part.len().div_ceil(2));
         if later.is_empty() {
             if let Some(culprit) = part.pop() {
-                return Refused::Culprit(culprit);
+                return RefusedPart::Culprit(culprit);
             }
         }
         self.0.push(later);
         self.0.push(part);
-        Refused::OneOfSeveral
+        RefusedPart::OneOfSeveral
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
             requests += 1;
             if !part.iter().any(|event| bad.contains(event)) {
                 accepted.extend(part);
-            } else if let Refused::Culprit(culprit) = halving.refused(part) {
+            } else if let RefusedPart::Culprit(culprit) = halving.refused(part) {
                 culprits.push(culprit);
             }
         }

@@ -1,23 +1,24 @@
 #![doc = include_str!("../README.md")]
 //!
-//! # The way of a batch
+//! # How a batch is delivered
 //!
 //! Segment's clients give up (segment-tracking 1.5), so a `200` has to mean that an event is safe.
 //! Either PostHog has it, or it is durable in a spool:
 //!
 //! ```text
-//! batch ─ Project::admit ─ Stream ─ PostHog ─ yes ──────────────→ 200
-//!                │                     └ no, not now ─┐
-//!                └ Spool ─────────── Project::keep ←──┘─ durable → 200, else 503
+//! batch ─ ProjectDelivery::admit ─ Stream ─ PostHog ─ accepted ──────────→ 200
+//!                │                             └ try later ─┐
+//!                └ Spool ─────────── ProjectDelivery::keep ←┘─ durable → 200, else 503
 //!                                          │
 //!                     Replay ─ oldest first, one request at a time ─→ PostHog
 //! ```
 //!
-//! Storage is behind [`Store`], and what else differs from kind to kind behind [`Backend`]; the way to
-//! PostHog is what implements [`Upstream`].
+//! Storage is behind [`Store`], and everything else that differs between kinds is behind [`Backend`]; the
+//! client of PostHog implements [`Upstream`].
 // A build without any kind of spool keeps nothing, and uses half of this.
 #![cfg_attr(not(any(feature = "sqlite", feature = "nats")), allow(dead_code))]
 
+mod aside;
 mod backend;
 mod breaker;
 mod by_project;
@@ -38,27 +39,31 @@ mod sqlite;
 mod store;
 mod upstream;
 
-pub use backend::{Backend, Examination, Found, Limits, Opened, SharedFolder, Terms, Trouble};
-pub use breaker::{BreakerSettings, Condition};
-pub use command::{CommandError, Form, Selection, SpoolCommand};
+#[doc(hidden)]
+pub use aside::aside;
+pub use backend::{
+    Backend, Examination, OpenedSpool, SharedFolder, SpoolHealth, SpoolLimits, SpoolTrouble, Terms,
+};
+pub use breaker::{BreakerSettings, BreakerState};
+pub use command::{CommandError, ListFormat, Selection, SpoolCommand};
 pub use drain_state::Draining;
 pub use error::SpoolError;
 #[doc(hidden)]
 pub use event::events_of;
 pub use event::{Received, SpooledEvent};
-pub use group::{Bounds, Finished, Group, Queue, RequestId, RequestInfo};
+pub use group::{Finished, Group, GroupBounds, Queue, RequestInfo};
 #[doc(hidden)]
-pub use halving::{Halving, Refused, REFUSED_IN_ROW};
-pub use live::{Delivery, DeliveryMode, Project, ProjectStatus, Route};
-pub use nats::{NatsCertificate, NatsLogin, NatsPlace, NatsServer};
+pub use halving::{Halving, RefusedPart, REFUSED_IN_ROW};
+pub use live::{BatchRoute, Delivery, DeliveryMode, ProjectDelivery, ProjectStatus};
+pub use nats::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, NatsServerError, NatsTransport};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};
 pub use place::SpoolPlace;
 pub use replay::{Replay, ReplaySettings};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{outlive_file_size_limit, Spool, SpoolSettings};
+pub use sqlite::{outlive_file_size_limit, SqliteSettings, SqliteSpool};
 pub use store::{
     Availability, Clock, Counters, DeadLetter, Gauge, Gauges, Lead, Leadership, PeekLimit, Peeked,
     Position, QueuedEvent, Refusal, Rest, Store,
 };
-pub use upstream::{Encoding, OutgoingBatch, Says, Upstream, Verdict};
+pub use upstream::{Encoding, OutgoingBatch, StatusMeaning, Upstream, Verdict};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::breaker::{Admission, Breaker, BreakerSettings, Condition};
+use super::breaker::{Admission, Breaker, BreakerSettings, BreakerState};
 use super::by_project::ByProject;
 use super::drain_state::{DrainState, Draining};
 use super::store::{FinalBatch, Gauge, Store};
@@ -29,10 +29,10 @@ pub enum DeliveryMode {
 
 /// Which way a batch goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Route {
-    /// To PostHog now. The verdict has to be reported with [`Project::report`].
+pub enum BatchRoute {
+    /// To PostHog now. The verdict has to be reported with [`ProjectDelivery::report`].
     Stream,
-    /// Into the spool, with [`Project::keep`].
+    /// Into the spool, with [`ProjectDelivery::keep`].
     Spool,
 }
 
@@ -41,17 +41,17 @@ pub struct Delivery {
     store: Arc<dyn Store>,
     breaker: BreakerSettings,
     hold: Duration,
-    projects: ByProject<Project>,
+    projects: ByProject<ProjectDelivery>,
 }
 
 /// Delivery of one project. Clones share their state; keep one with the compiled configuration, so
 /// that a request costs no look-up.
 #[derive(Clone)]
-pub struct Project {
-    inner: Arc<Inner>,
+pub struct ProjectDelivery {
+    inner: Arc<ProjectDeliveryInner>,
 }
 
-struct Inner {
+struct ProjectDeliveryInner {
     name: String,
     store: Arc<dyn Store>,
     gauge: Arc<Gauge>,
@@ -76,7 +76,7 @@ pub struct ProjectStatus {
     /// Events that PostHog refused for good and that the spool keeps.
     pub dead_letters: u64,
     /// Whether PostHog is believed to be there.
-    pub breaker: Condition,
+    pub breaker: BreakerState,
     /// Whether the spool lets what waits be drained.
     pub draining: Draining,
 }
@@ -94,9 +94,9 @@ impl Delivery {
     }
 
     /// Delivery of a project.
-    pub fn project(&self, name: &str) -> Project {
-        self.projects.of(name, || Project {
-            inner: Arc::new(Inner {
+    pub fn project(&self, name: &str) -> ProjectDelivery {
+        self.projects.of(name, || ProjectDelivery {
+            inner: Arc::new(ProjectDeliveryInner {
                 name: name.to_owned(),
                 store: Arc::clone(&self.store),
                 gauge: self.store.gauges().of(name),
@@ -118,7 +118,7 @@ impl Delivery {
     pub fn status(&self) -> Vec<ProjectStatus> {
         let projects = self.projects.all().into_iter();
         projects
-            .map(|(name, Project { inner })| ProjectStatus {
+            .map(|(name, ProjectDelivery { inner })| ProjectStatus {
                 project: name,
                 events: inner.gauge.events(),
                 bytes: inner.gauge.bytes(),
@@ -134,7 +134,7 @@ impl Delivery {
     }
 }
 
-impl Project {
+impl ProjectDelivery {
     /// Sets when this project's events are acknowledged; from the next batch on.
     pub fn set_mode(&self, mode: DeliveryMode) {
         self.inner
@@ -154,38 +154,38 @@ impl Project {
 
     /// Decides the way of the next batch. Comes back at once, except while the replay is sending
     /// its last request: then it waits for that, at most as long as [`Delivery::new`] was told.
-    pub async fn admit(&self) -> Route {
+    pub async fn admit(&self) -> BatchRoute {
         if self.mode() == DeliveryMode::Spool {
-            return Route::Spool;
+            return BatchRoute::Spool;
         }
         let gauge = &self.inner.gauge;
         if gauge.events() > 0 {
             let last = gauge.wait_for_final_batch(self.inner.hold).await;
             if last == FinalBatch::InFlight || gauge.events() > 0 {
-                return Route::Spool;
+                return BatchRoute::Spool;
             }
         }
         match self.inner.breaker.admit(Instant::now()) {
             // With nothing in the spool no replay would notice that PostHog is back.
-            Admission::Go | Admission::Probe => Route::Stream,
-            Admission::Wait(_) => Route::Spool,
+            Admission::Go | Admission::Probe => BatchRoute::Stream,
+            Admission::Wait(_) => BatchRoute::Spool,
         }
     }
 
     /// The way that the next batch will probably go, for its writer to prepare for. Waits for
     /// nothing, and promises nothing.
-    pub fn likely_route(&self) -> Route {
+    pub fn likely_route(&self) -> BatchRoute {
         let inner = &self.inner;
         let streams = self.mode() != DeliveryMode::Spool
             && inner.gauge.events() == 0
-            && inner.breaker.condition() == Condition::Closed;
+            && inner.breaker.condition() == BreakerState::Closed;
         match streams {
-            true => Route::Stream,
-            false => Route::Spool,
+            true => BatchRoute::Stream,
+            false => BatchRoute::Spool,
         }
     }
 
-    /// Reports what became of a batch that was admitted to stream.
+    /// Reports the outcome of a batch that was admitted to stream.
     pub fn report(&self, verdict: &Verdict) {
         match verdict {
             // A refusal shows as well that PostHog is there.
@@ -207,7 +207,7 @@ impl Project {
     }
 
     /// Whether PostHog is believed to be there.
-    pub fn condition(&self) -> Condition {
+    pub fn condition(&self) -> BreakerState {
         self.inner.breaker.condition()
     }
 

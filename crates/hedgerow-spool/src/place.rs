@@ -20,9 +20,9 @@ impl SpoolPlace {
     pub fn backend(&self) -> Box<dyn Backend + '_> {
         match self {
             #[cfg(feature = "sqlite")]
-            Self::Folder(path) => Box::new(super::sqlite::Folder(path)),
+            Self::Folder(path) => Box::new(super::sqlite::SqliteBackend(path)),
             #[cfg(feature = "nats")]
-            Self::Nats(place) => Box::new(super::nats::OnNats(place)),
+            Self::Nats(place) => Box::new(super::nats::NatsBackend(place)),
             #[allow(unreachable_patterns)]
             other => Box::new(NotBuiltIn(other.feature())),
         }

@@ -35,7 +35,7 @@ pub enum Encoding {
 /// What PostHog's status says of a batch (posthog-ingestion 1.7 and 1.8). All that becomes of batches
 /// and of their clients follows from this one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Says {
+pub enum StatusMeaning {
     /// PostHog has it.
     Yes,
     /// Something in the body is refused, and will be again.
@@ -48,7 +48,7 @@ pub enum Says {
     Other,
 }
 
-impl Says {
+impl StatusMeaning {
     /// What this status says.
     pub fn of(status: u16) -> Self {
         match status {
@@ -61,7 +61,7 @@ impl Says {
     }
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// PostHog has it.
@@ -83,13 +83,15 @@ impl Verdict {
     /// `answer` is the start of the answer's body, without the keys that it may repeat; its first 200
     /// characters are kept as the reason.
     pub fn of_status(status: u16, answer: &str, retry_after: Option<Duration>) -> Self {
-        match Says::of(status) {
-            Says::Yes => Self::Accepted,
-            Says::Refused => Self::refused(status, answer),
-            Says::KeyRefused | Says::Busy | Says::Other => Self::TryLater {
-                retry_after,
-                why: format!("status {status}"),
-            },
+        match StatusMeaning::of(status) {
+            StatusMeaning::Yes => Self::Accepted,
+            StatusMeaning::Refused => Self::refused(status, answer),
+            StatusMeaning::KeyRefused | StatusMeaning::Busy | StatusMeaning::Other => {
+                Self::TryLater {
+                    retry_after,
+                    why: format!("status {status}"),
+                }
+            }
         }
     }
 

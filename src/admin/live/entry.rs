@@ -20,9 +20,9 @@ pub(super) const SIDE_LIMIT: usize = 32 << 10;
 /// The most characters of a name in a row.
 const NAME: usize = 120;
 
-/// Whose message it is.
+/// The origin of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Of<'a> {
+pub struct MessageOrigin<'a> {
     /// The project's name; empty if it is not known.
     pub project: &'a str,
     /// Host and path of the route; empty if it is not known.
@@ -33,7 +33,7 @@ pub struct Of<'a> {
 
 /// One message, or a request that became none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct LiveEntry {
     /// Its number, from 1.
     pub number: u64,
     /// When it was recorded.
@@ -46,12 +46,12 @@ pub struct Entry {
     pub call: String,
     /// The Segment message, as it stood in its body.
     pub came: String,
-    /// What became of it here.
-    pub left: Left,
+    /// Its outcome here.
+    pub left: RewriteResult,
     /// Where each property of the event came from, as `convert --explain` has it.
     pub explanation: Option<String>,
-    /// What became of it after that.
-    pub outcome: Outcome,
+    /// Its outcome after that.
+    pub outcome: FinalOutcome,
     /// When that was known.
     pub settled: Option<DateTime<Utc>>,
     /// Grows with each new entry and each change of one: what a page that has seen as much knows.
@@ -59,9 +59,9 @@ pub struct Entry {
     brief: OnceLock<Brief>,
 }
 
-/// What became of a message here.
+/// The outcome of a message here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Left {
+pub enum RewriteResult {
     /// It left as this PostHog event (JSON text).
     Event(String),
     /// It was left out on purpose: the code, and the reason.
@@ -74,7 +74,7 @@ pub enum Left {
 
 /// Where a message is in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum FinalOutcome {
     /// On its way to PostHog, or not known.
     UnderWay,
     /// PostHog has it.
@@ -91,7 +91,7 @@ pub enum Outcome {
     DroppedWith(&'static str),
 }
 
-impl Outcome {
+impl FinalOutcome {
     fn word(&self) -> &'static str {
         match self {
             Self::UnderWay => "under_way",
@@ -113,10 +113,10 @@ struct Brief {
     person: Option<String>,
 }
 
-impl Entry {
+impl LiveEntry {
     /// The entry of a message. Its number is given by the ring.
     pub(super) fn of_message(
-        of: Of<'_>,
+        of: MessageOrigin<'_>,
         at: DateTime<Utc>,
         (shown, came): (Visibility, &[u8]),
         fate: MessageOutcome<'_>,
@@ -137,11 +137,13 @@ impl Entry {
             let _ = brief.set(Brief::of(came, event));
         }
         let left = match fate {
-            MessageOutcome::Event(event) => Left::Event(cut(event)),
+            MessageOutcome::Event(event) => RewriteResult::Event(cut(event)),
             MessageOutcome::LeftOut(omission) => {
-                Left::LeftOut(omission.code(), omission.to_string())
+                RewriteResult::LeftOut(omission.code(), omission.to_string())
             }
-            MessageOutcome::Refused(fault) => Left::Refused(fault.code(), fault.to_string()),
+            MessageOutcome::Refused(fault) => {
+                RewriteResult::Refused(fault.code(), fault.to_string())
+            }
         };
         Self {
             number: 0,
@@ -151,8 +153,8 @@ impl Entry {
             call: of.call.to_owned(),
             came: cut(came),
             outcome: match &left {
-                Left::Event(_) => Outcome::UnderWay,
-                _ => Outcome::DroppedHere,
+                RewriteResult::Event(_) => FinalOutcome::UnderWay,
+                _ => FinalOutcome::DroppedHere,
             },
             left,
             explanation: explanation.map(cut),
@@ -179,9 +181,9 @@ impl Entry {
             route: request.route.to_owned(),
             call: request.asked.word().to_owned(),
             came: cut(came.to_string().as_bytes()),
-            left: Left::TurnedAway(request.answered.status(), request.answered.code()),
+            left: RewriteResult::TurnedAway(request.answered.status(), request.answered.code()),
             explanation: None,
-            outcome: Outcome::DroppedHere,
+            outcome: FinalOutcome::DroppedHere,
             settled: None,
             version: 0,
             brief: OnceLock::from(Brief {
@@ -196,15 +198,17 @@ impl Entry {
         let came = (Visibility::Shown, came);
         Self {
             number,
-            ..Self::of_message(Of::default(), at, came, fate, None)
+            ..Self::of_message(MessageOrigin::default(), at, came, fate, None)
         }
     }
 
     /// How much it holds, roughly.
     pub(super) fn size(&self) -> usize {
         let left = match &self.left {
-            Left::Event(text) | Left::LeftOut(_, text) | Left::Refused(_, text) => text.len(),
-            Left::TurnedAway(..) => 0,
+            RewriteResult::Event(text)
+            | RewriteResult::LeftOut(_, text)
+            | RewriteResult::Refused(_, text) => text.len(),
+            RewriteResult::TurnedAway(..) => 0,
         };
         let explanation = self.explanation.as_ref().map_or(0, String::len);
         self.came.len() + left + explanation + size_of::<Self>()
@@ -213,8 +217,10 @@ impl Entry {
     /// Whether a text stands in either of the two sides, in any case of its letters.
     pub(super) fn holds(&self, text: &str) -> bool {
         let left = match &self.left {
-            Left::Event(text) | Left::LeftOut(_, text) | Left::Refused(_, text) => text,
-            Left::TurnedAway(_, code) => *code,
+            RewriteResult::Event(text)
+            | RewriteResult::LeftOut(_, text)
+            | RewriteResult::Refused(_, text) => text,
+            RewriteResult::TurnedAway(_, code) => *code,
         };
         let text = text.to_lowercase();
         [self.came.as_str(), left]
@@ -224,35 +230,38 @@ impl Entry {
 
     fn fate(&self) -> &'static str {
         match (&self.left, &self.outcome) {
-            (Left::Event(_), Outcome::RefusedByPostHog(_)) => "refused",
-            (Left::Event(_), _) => "event",
-            (Left::LeftOut(..), _) => "left_out",
-            (Left::Refused(..), _) => "refused",
-            (Left::TurnedAway(..), _) => "turned_away",
+            (RewriteResult::Event(_), FinalOutcome::RefusedByPostHog(_)) => "refused",
+            (RewriteResult::Event(_), _) => "event",
+            (RewriteResult::LeftOut(..), _) => "left_out",
+            (RewriteResult::Refused(..), _) => "refused",
+            (RewriteResult::TurnedAway(..), _) => "turned_away",
         }
     }
 
     fn code(&self) -> Option<&'static str> {
         match (&self.outcome, &self.left) {
-            (Outcome::RefusedByPostHog(_), _) => Some("refused_by_posthog"),
-            (Outcome::DroppedWith(code), _) => Some(code),
-            (_, Left::LeftOut(code, _) | Left::Refused(code, _) | Left::TurnedAway(_, code)) => {
-                Some(code)
-            }
-            (Outcome::SentAgain(_), Left::Event(_)) => Some("try_again"),
-            (_, Left::Event(_)) => None,
+            (FinalOutcome::RefusedByPostHog(_), _) => Some("refused_by_posthog"),
+            (FinalOutcome::DroppedWith(code), _) => Some(code),
+            (
+                _,
+                RewriteResult::LeftOut(code, _)
+                | RewriteResult::Refused(code, _)
+                | RewriteResult::TurnedAway(_, code),
+            ) => Some(code),
+            (FinalOutcome::SentAgain(_), RewriteResult::Event(_)) => Some("try_again"),
+            (_, RewriteResult::Event(_)) => None,
         }
     }
 
     /// What PostHog, or Hedgerow itself, answered.
     fn answer(&self) -> Option<String> {
         match (&self.outcome, &self.left) {
-            (Outcome::Delivered, _) => Some("200".to_owned()),
-            (Outcome::RefusedByPostHog(Refusal { status, reason }), _) => {
+            (FinalOutcome::Delivered, _) => Some("200".to_owned()),
+            (FinalOutcome::RefusedByPostHog(Refusal { status, reason }), _) => {
                 Some(format!("{status}: {reason}"))
             }
-            (Outcome::SentAgain(why), _) => Some(why.clone()),
-            (_, Left::TurnedAway(status, code)) => Some(format!("{status} {code}")),
+            (FinalOutcome::SentAgain(why), _) => Some(why.clone()),
+            (_, RewriteResult::TurnedAway(status, code)) => Some(format!("{status} {code}")),
             _ => None,
         }
     }
@@ -269,7 +278,7 @@ impl Entry {
     pub(super) fn row(&self) -> Value {
         let brief = self.brief.get_or_init(|| {
             let event = match &self.left {
-                Left::Event(event) => Some(event.as_bytes()),
+                RewriteResult::Event(event) => Some(event.as_bytes()),
                 _ => None,
             };
             Brief::of(self.came.as_bytes(), event)
@@ -301,9 +310,9 @@ impl Entry {
     pub(super) fn detail(&self) -> Value {
         let mut detail = self.row();
         let left = match &self.left {
-            Left::Event(event) => pretty::indent(event),
-            Left::LeftOut(_, reason) | Left::Refused(_, reason) => reason.clone(),
-            Left::TurnedAway(status, code) => format!("{status} {code}"),
+            RewriteResult::Event(event) => pretty::indent(event),
+            RewriteResult::LeftOut(_, reason) | RewriteResult::Refused(_, reason) => reason.clone(),
+            RewriteResult::TurnedAway(status, code) => format!("{status} {code}"),
         };
         let explain: Option<Value> = self
             .explanation
@@ -335,7 +344,7 @@ impl Brief {
             .and_then(|event| serde_json::from_slice(event).ok())
             .unwrap_or_default();
         let text = |value: &Value, key: &str| value.get(key).and_then(short);
-        // An event that PostHog refused stands in the place of its message.
+        // An event that PostHog refused stands instead of its message.
         let properties = left.get("properties").or_else(|| came.get("properties"));
         let person = properties.and_then(|properties| text(properties, "distinct_id"));
         Self {

@@ -1,4 +1,4 @@
-//! The last messages, each as it came and as it left.
+//! The last messages, each with its original text and its event.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::rewrite::{Fault, MessageOutcome};
 use super::requests::TurnedAway;
 
 /// The time of day.
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+pub type UtcClock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 mod entry;
 mod pretty;
@@ -23,7 +23,7 @@ mod redact;
 mod ring;
 mod terminal;
 
-pub use entry::{Entry, Left, Of, Outcome};
+pub use entry::{FinalOutcome, LiveEntry, MessageOrigin, RewriteResult};
 use ring::Ring;
 pub use terminal::render_terminal;
 
@@ -37,7 +37,7 @@ const BYTES: usize = 16 << 20;
 /// the time, and then an event costs one load and one addition.
 const WATCHED: i64 = 15;
 
-/// Whether a message may be shown as it came.
+/// Whether the original text of a message may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
     /// It may.
@@ -55,12 +55,12 @@ pub enum Recording {
     Always,
 }
 
-/// The last messages and what became of them, shared between threads.
+/// The last messages and their outcomes, shared between threads.
 ///
-/// It holds what visitors did, in plain text: it is for the machine of the one who watches, not
+/// It holds what visitors did, in plain text: it is for the machine of the person who watches, not
 /// for a server that others use.
 pub struct Live {
-    clock: Clock,
+    clock: UtcClock,
     /// [`Visibility::Redacted`].
     redacted: AtomicBool,
     recording: Recording,
@@ -73,13 +73,13 @@ pub struct Live {
 
 impl Live {
     /// An empty ring of the default size.
-    pub fn new(clock: Clock, came: Visibility, recording: Recording) -> Self {
+    pub fn new(clock: UtcClock, came: Visibility, recording: Recording) -> Self {
         Self::with_capacity(clock, came, recording, ENTRIES)
     }
 
     /// An empty ring that keeps this many entries, and no more than 16 MiB of them.
     pub fn with_capacity(
-        clock: Clock,
+        clock: UtcClock,
         came: Visibility,
         recording: Recording,
         entries: usize,
@@ -107,7 +107,7 @@ impl Live {
         }
     }
 
-    /// Whether events are recorded at the moment.
+    /// Whether events are recorded now.
     pub fn is_watched(&self) -> bool {
         if self.recording == Recording::Always {
             return true;
@@ -132,11 +132,11 @@ impl Live {
             .store(u64::try_from(until).unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// Hands over one message and what became of it. An event is recorded while a page asks for
+    /// Hands over one message and its outcome. An event is recorded while a page asks for
     /// them, anything else always. The number of the entry, if its outcome is open.
     pub fn message(
         &self,
-        of: Of<'_>,
+        of: MessageOrigin<'_>,
         came: &[u8],
         fate: MessageOutcome<'_>,
         explanation: Option<&[u8]>,
@@ -146,7 +146,8 @@ impl Live {
             self.unseen.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let entry = Entry::of_message(of, (self.clock)(), (self.came(), came), fate, explanation);
+        let entry =
+            LiveEntry::of_message(of, (self.clock)(), (self.came(), came), fate, explanation);
         let number = self.ring().add(entry);
         is_event.then_some(number)
     }
@@ -154,19 +155,19 @@ impl Live {
     /// Hands over a request that became no message. One that no route was found for is recorded
     /// while a page asks: with a route for part of a site alone, most requests are of that kind.
     pub fn turned_away(&self, request: &TurnedAway<'_>) {
-        if request.asked == super::Asked::Nothing && !self.is_watched() {
+        if request.asked == super::RequestKind::Nothing && !self.is_watched() {
             return;
         }
         let path = match self.came() {
             Visibility::Shown => request.path,
             Visibility::Redacted => "(hidden: privacy is configured)",
         };
-        let entry = Entry::of_request((self.clock)(), &TurnedAway { path, ..*request });
+        let entry = LiveEntry::of_request((self.clock)(), &TurnedAway { path, ..*request });
         self.ring().add(entry);
     }
 
     /// Says where the entries of these numbers are in the end, those of them that are kept.
-    pub fn settle(&self, numbers: &[u64], outcome: &Outcome) {
+    pub fn settle(&self, numbers: &[u64], outcome: &FinalOutcome) {
         if numbers.is_empty() {
             return;
         }
@@ -174,15 +175,15 @@ impl Live {
         let mut ring = self.ring();
         for number in numbers {
             let under_way = ring.get(*number);
-            if under_way.is_some_and(|entry| entry.outcome == Outcome::UnderWay) {
+            if under_way.is_some_and(|entry| entry.outcome == FinalOutcome::UnderWay) {
                 ring.change(*number, outcome.clone(), now);
             }
         }
     }
 
-    /// Says where an event of this project is in the end, which is known again by its uuid; whether
+    /// Says where an event of this project is in the end, which is recognised by its uuid; whether
     /// it is kept.
-    pub fn settle_event(&self, project: &str, event: &[u8], outcome: Outcome) -> bool {
+    pub fn settle_event(&self, project: &str, event: &[u8], outcome: FinalOutcome) -> bool {
         let now = (self.clock)();
         let mut ring = self.ring();
         let number = ring.number_of(project, event);
@@ -196,24 +197,24 @@ impl Live {
     pub fn left_the_spool<'e>(&self, project: &str, events: impl Iterator<Item = &'e [u8]>) {
         if self.is_watched() {
             for event in events {
-                self.settle_event(project, event, Outcome::Delivered);
+                self.settle_event(project, event, FinalOutcome::Delivered);
             }
         }
     }
 
     /// Records an event that PostHog has refused for good: in the entry of its message, or in one
-    /// of its own, with the event in the place of its message, which is gone.
+    /// of its own, with the event instead of its message, which is gone.
     pub fn refused_by_posthog(&self, project: &str, event: &[u8], refusal: &Refusal) {
-        let outcome = Outcome::RefusedByPostHog(refusal.clone());
+        let outcome = FinalOutcome::RefusedByPostHog(refusal.clone());
         if !self.settle_event(project, event, outcome.clone()) {
-            let of = Of {
+            let of = MessageOrigin {
                 project,
-                ..Of::default()
+                ..MessageOrigin::default()
             };
             let fate = MessageOutcome::Refused(Fault::RefusedByPostHog);
             // What has left may be shown.
             let came = (Visibility::Shown, event);
-            let mut entry = Entry::of_message(of, (self.clock)(), came, fate, None);
+            let mut entry = LiveEntry::of_message(of, (self.clock)(), came, fate, None);
             entry.outcome = outcome;
             self.ring().add(entry);
         }
@@ -221,14 +222,14 @@ impl Live {
 
     /// The entries with a version above this one that are kept, in the order of their versions, and
     /// the versions and entries there have been.
-    fn after(&self, version: u64) -> (Vec<Arc<Entry>>, u64, u64) {
+    fn after(&self, version: u64) -> (Vec<Arc<LiveEntry>>, u64, u64) {
         let ring = self.ring();
         let after = match version > ring.version() {
             // It has seen those of another process.
             true => 0,
             false => version,
         };
-        let mut new: Vec<Arc<Entry>> = ring
+        let mut new: Vec<Arc<LiveEntry>> = ring
             .entries()
             .filter(|entry| entry.version > after)
             .cloned()
@@ -240,11 +241,11 @@ impl Live {
     /// What the page asks for: `{"latest":n,"recorded":n,"unseen":n,"entries":[row…]}`, a row for
     /// each entry that is new or has changed since `version`. `recorded` counts entries, so that a
     /// page knows how many it has missed; `unseen` counts events that came while no page asked. A
-    /// `latest` below what the page has seen means that the counting began anew; then everything is
+    /// `latest` below what the page has seen means that the counting began again; then everything is
     /// sent. With a text to find, each row says as `found` whether the entry holds it.
     pub fn json_after(&self, version: u64, find: Option<&str>) -> String {
         let (entries, latest, recorded) = self.after(version);
-        let row = |entry: &Arc<Entry>| {
+        let row = |entry: &Arc<LiveEntry>| {
             let mut row = entry.row();
             if let (Some(text), Some(row)) = (find, row.as_object_mut()) {
                 row.insert("found".to_owned(), json!(entry.holds(text)));

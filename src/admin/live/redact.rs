@@ -1,4 +1,4 @@
-//! A message as it came, for a configuration with something under `privacy`: what did not leave is
+//! The original text of a message, for a configuration with something under `privacy`: what did not leave is
 //! not shown either. A value stands there only if the event has the same one, a name only if it is
 //! Segment's own or the event has it too.
 
@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-/// What stands in the place of a value.
+/// What stands instead of a value.
 const HIDDEN: &str = "(hidden: privacy)";
 
 /// Names that Segment's own libraries write, in which nothing of a visitor can stand.
@@ -56,7 +56,7 @@ const OWN: &[&str] = &[
 
 /// The message as JSON text. One that cannot be read is hidden whole.
 pub(super) fn redacted(came: &[u8], event: Option<&[u8]>) -> String {
-    let mut left = Left::default();
+    let mut left = EventTexts::default();
     let event = event.and_then(|event| serde_json::from_slice(event).ok());
     left.take(&event.unwrap_or_default());
     let shown = match serde_json::from_slice(came) {
@@ -68,12 +68,12 @@ pub(super) fn redacted(came: &[u8], event: Option<&[u8]>) -> String {
 
 /// Names and values of the event.
 #[derive(Default)]
-struct Left {
+struct EventTexts {
     names: HashSet<String>,
     values: HashSet<String>,
 }
 
-impl Left {
+impl EventTexts {
     fn take(&mut self, value: &Value) {
         match value {
             Value::Object(object) => {

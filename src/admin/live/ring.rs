@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::entry::{Entry, Left, Outcome};
+use super::entry::{FinalOutcome, LiveEntry, RewriteResult};
 
 /// The uuid of an event as it is written.
 type Uuid = [u8; 36];
@@ -22,7 +22,7 @@ pub(super) struct Ring {
     /// Counts entries and changes of them.
     version: u64,
     /// Their numbers have no gaps.
-    entries: VecDeque<Arc<Entry>>,
+    entries: VecDeque<Arc<LiveEntry>>,
     /// The newest entry of each uuid that is kept.
     by_uuid: HashMap<Uuid, u64>,
 }
@@ -40,8 +40,8 @@ impl Ring {
         }
     }
 
-    /// Adds an entry, gives it its number, and lets the oldest ones go.
-    pub(super) fn add(&mut self, mut entry: Entry) -> u64 {
+    /// Adds an entry, gives it its number, and drops the oldest ones.
+    pub(super) fn add(&mut self, mut entry: LiveEntry) -> u64 {
         self.last += 1;
         self.version += 1;
         (entry.number, entry.version) = (self.last, self.version);
@@ -72,7 +72,7 @@ impl Ring {
         self.version
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<LiveEntry>> {
         self.entries.iter()
     }
 
@@ -81,7 +81,7 @@ impl Ring {
         usize::try_from(number.checked_sub(first)?).ok()
     }
 
-    pub(super) fn get(&self, number: u64) -> Option<&Arc<Entry>> {
+    pub(super) fn get(&self, number: u64) -> Option<&Arc<LiveEntry>> {
         self.entries.get(self.place(number)?)
     }
 
@@ -93,7 +93,7 @@ impl Ring {
     }
 
     /// Says where an entry is now.
-    pub(super) fn change(&mut self, number: u64, outcome: Outcome, now: DateTime<Utc>) {
+    pub(super) fn change(&mut self, number: u64, outcome: FinalOutcome, now: DateTime<Utc>) {
         let place = self.place(number);
         if let Some(entry) = place.and_then(|place| self.entries.get_mut(place)) {
             self.version += 1;
@@ -105,9 +105,9 @@ impl Ring {
     }
 }
 
-fn uuid_of(entry: &Entry) -> Option<Uuid> {
+fn uuid_of(entry: &LiveEntry) -> Option<Uuid> {
     match &entry.left {
-        Left::Event(event) => uuid(event.as_bytes()),
+        RewriteResult::Event(event) => uuid(event.as_bytes()),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! An entry for the terminal: what came on the left, what left on the right.
 
-use super::{pretty, Entry, Left};
+use super::{pretty, LiveEntry, RewriteResult};
 
 /// Below this width the two sides stand one above the other.
 const SIDE_BY_SIDE: usize = 60;
@@ -11,14 +11,14 @@ const NARROWEST: usize = 20;
 /// Draws one entry for a terminal of `width` columns: plain text, a line break after each line,
 /// no line wider than `width` (at least 20). Control characters are replaced, so that a message
 /// cannot steer the terminal.
-pub fn render_terminal(entry: &Entry, width: usize) -> String {
+pub fn render_terminal(entry: &LiveEntry, width: usize) -> String {
     let width = width.max(NARROWEST);
     let came = pretty::indent(&entry.came);
     let (heading, left) = match &entry.left {
-        Left::Event(event) => ("as it left", pretty::indent(event)),
-        Left::LeftOut(_, reason) => ("left out on purpose", reason.clone()),
-        Left::Refused(_, reason) => ("refused", reason.clone()),
-        Left::TurnedAway(status, code) => ("answered", format!("{status} {code}")),
+        RewriteResult::Event(event) => ("as it left", pretty::indent(event)),
+        RewriteResult::LeftOut(_, reason) => ("left out on purpose", reason.clone()),
+        RewriteResult::Refused(_, reason) => ("refused", reason.clone()),
+        RewriteResult::TurnedAway(status, code) => ("answered", format!("{status} {code}")),
     };
     let mut out = rule(
         &format!("#{} {}", entry.number, entry.at.format("%H:%M:%S%.3f")),
@@ -115,9 +115,9 @@ mod tests {
 
     use crate::rewrite::{Fault, MessageOutcome, Omission};
 
-    fn entry(came: &str, fate: MessageOutcome<'_>) -> Entry {
+    fn entry(came: &str, fate: MessageOutcome<'_>) -> LiveEntry {
         let at = DateTime::from_timestamp_millis(1_795_166_130_250).unwrap();
-        Entry::alone(7, at, came.as_bytes(), fate)
+        LiveEntry::alone(7, at, came.as_bytes(), fate)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::rewrite::Omission;
 fn timed(entries: usize, came: Visibility, recording: Recording) -> (Live, Arc<AtomicI64>) {
     let now = Arc::new(AtomicI64::new(1_795_166_130_250));
     let at = Arc::clone(&now);
-    let clock: Clock =
+    let clock: UtcClock =
         Arc::new(move || DateTime::from_timestamp_millis(at.load(Ordering::Relaxed)).unwrap());
     (Live::with_capacity(clock, came, recording, entries), now)
 }
@@ -16,7 +16,7 @@ fn live(entries: usize) -> Live {
     timed(entries, Visibility::Shown, Recording::Always).0
 }
 
-const OF: Of<'_> = Of {
+const OF: MessageOrigin<'_> = MessageOrigin {
     project: "shop",
     route: "/hr/",
     call: "track",
@@ -88,7 +88,7 @@ fn a_row_tells_what_it_was_and_became_and_its_detail_both_sides_and_why() {
     let came = br#"{"type":"page","name":"Shop","anonymousId":"a-1","price":1.50}"#;
     let left = br#"{"uuid":"01234567-89ab-cdef-0123-456789abcdef","event":"$pageview",
         "properties":{"distinct_id":"a-1"}}"#;
-    let of = Of {
+    let of = MessageOrigin {
         call: "batch",
         ..OF
     };
@@ -141,7 +141,7 @@ fn a_row_tells_what_it_was_and_became_and_its_detail_both_sides_and_why() {
         .as_str()
         .unwrap()
         .contains("\"price\": 1.50"));
-    assert_eq!(detail_of(2)["left"], "it is an alias of an id onto itself");
+    assert_eq!(detail_of(2)["left"], "it is an alias of an id to itself");
     assert_eq!(detail_of(3)["left"], Fault::MissingDistinctId.to_string());
     let advice = &detail_of(3)["advice"];
     assert_eq!(advice["document"], "docs/repairs.md");
@@ -166,9 +166,9 @@ fn what_becomes_of_an_event_later_is_told_once_more_with_the_time_it_took() {
     };
     assert!(told(0).iter().all(|(_, outcome)| outcome == "under_way"));
     now.fetch_add(12, Ordering::Relaxed);
-    live.settle(&numbers[..2], &Outcome::Delivered);
-    live.settle(&numbers[2..4], &Outcome::InSpool);
-    live.settle(&numbers[4..5], &Outcome::DroppedWith("invalid_json"));
+    live.settle(&numbers[..2], &FinalOutcome::Delivered);
+    live.settle(&numbers[2..4], &FinalOutcome::InSpool);
+    live.settle(&numbers[4..5], &FinalOutcome::DroppedWith("invalid_json"));
     let said = |number: u64, outcome: &str| (number, outcome.to_owned());
     let (delivered, spool) = ("delivered", "in_spool");
     assert_eq!(
@@ -187,13 +187,13 @@ fn what_becomes_of_an_event_later_is_told_once_more_with_the_time_it_took() {
         status: 400,
         reason: "no".to_owned(),
     };
-    // It is known again although the spool has changed it, and not taken back by its batch; an event
+    // It is recognised although the spool has changed it, and not taken back by its batch; an event
     // with its uuid in another project is another one.
     let changed = event(b'3').replace("\"a\"", "\"a\",\"$ip\":\"192.0.2.1\"");
-    assert!(!live.settle_event("other", changed.as_bytes(), Outcome::Delivered));
+    assert!(!live.settle_event("other", changed.as_bytes(), FinalOutcome::Delivered));
     live.refused_by_posthog("shop", changed.as_bytes(), &refusal);
     live.left_the_spool("shop", [event(b'2').as_bytes()].into_iter());
-    live.settle(&numbers, &Outcome::SentAgain("503".to_owned()));
+    live.settle(&numbers, &FinalOutcome::SentAgain("503".to_owned()));
     live.refused_by_posthog("shop", event(b'9').as_bytes(), &refusal);
     let refused = "refused_by_posthog";
     assert_eq!(
@@ -214,7 +214,7 @@ fn what_becomes_of_an_event_later_is_told_once_more_with_the_time_it_took() {
 }
 
 #[test]
-fn events_are_recorded_only_while_somebody_watches_and_refusals_always() {
+fn events_are_recorded_only_while_the_view_is_open_and_refusals_always() {
     let (live, now) = timed(10, Visibility::Shown, Recording::WhileWatched);
     let unseen = |live: &Live| news(live, 0)["unseen"].as_u64().unwrap();
     add(

@@ -4,7 +4,7 @@
 use prometheus::proto;
 use prometheus::TextEncoder;
 
-use super::state::State;
+use super::state::ProxyState;
 
 mod process;
 mod reference;
@@ -14,26 +14,26 @@ mod times;
 pub use process::ProcessState;
 pub use reference::reference;
 pub use table::metrics;
-pub use times::{Times, Timing};
+pub use times::{DurationHistogram, Times};
 
 /// One metric: what it is called, what it means, and what to do about it.
 pub struct Metric {
     /// Its name.
     pub name: &'static str,
     /// What its values are.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// The names of its labels, in their order.
     pub labels: &'static [&'static str],
     /// What it says.
     pub help: &'static str,
     /// What an operator does with it.
     pub action: &'static str,
-    read: fn(&State, &mut Samples),
+    read: fn(&ProxyState, &mut MetricSamples),
 }
 
 /// What the values of a metric are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// It only grows, and begins at zero with the process.
     Counter,
     /// It goes up and down.
@@ -42,7 +42,7 @@ pub enum Kind {
     Histogram,
 }
 
-impl Kind {
+impl MetricKind {
     /// Prometheus's word for it.
     pub fn word(self) -> &'static str {
         match self {
@@ -68,23 +68,23 @@ impl std::fmt::Debug for Metric {
 }
 
 /// The values of one metric as they are read.
-struct Samples {
-    kind: Kind,
+struct MetricSamples {
+    kind: MetricKind,
     names: &'static [&'static str],
     metrics: Vec<proto::Metric>,
 }
 
-impl Samples {
+impl MetricSamples {
     /// Adds a value with these values of the labels.
     fn add(&mut self, labels: &[&str], value: f64) {
         let mut metric = proto::Metric::from_label(self.pairs(labels));
         match self.kind {
-            Kind::Counter => {
+            MetricKind::Counter => {
                 let mut counter = proto::Counter::default();
                 counter.set_value(value);
                 metric.set_counter(counter);
             }
-            Kind::Gauge | Kind::Histogram => {
+            MetricKind::Gauge | MetricKind::Histogram => {
                 let mut gauge = proto::Gauge::default();
                 gauge.set_value(value);
                 metric.set_gauge(gauge);
@@ -120,10 +120,10 @@ impl Samples {
 }
 
 /// The text of all metrics that have a value.
-pub(super) fn render(state: &State) -> String {
+pub(super) fn render(state: &ProxyState) -> String {
     let mut families = Vec::new();
     for metric in metrics() {
-        let mut samples = Samples {
+        let mut samples = MetricSamples {
             kind: metric.kind,
             names: metric.labels,
             metrics: Vec::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::metrics;
-use crate::admin::requests::{Answered, Asked};
+use crate::admin::requests::{Answered, RequestKind};
 
 /// The metrics, and the values of the labels of `hedgerow_requests_total`, as tables in Markdown.
 pub fn reference() -> String {
@@ -42,7 +42,10 @@ pub fn reference() -> String {
             "route",
             "host and path of the route as the configuration has them, or `none`".to_owned(),
         ),
-        ("call", quoted(&mut Asked::all().map(|asked| asked.word()))),
+        (
+            "call",
+            quoted(&mut RequestKind::all().map(|asked| asked.word())),
+        ),
         (
             "status",
             quoted(&mut Answered::all().iter().map(|answered| answered.status())),

@@ -18,9 +18,9 @@ const COMPUTING: &[f64] = &[
 /// Counts durations in buckets. An observation takes no lock and allocates nothing: it is three
 /// atomic additions.
 #[derive(Debug, Clone)]
-pub struct Timing(Option<Histogram>);
+pub struct DurationHistogram(Option<Histogram>);
 
-impl Timing {
+impl DurationHistogram {
     /// For what waits for a network: a millisecond to half a minute.
     pub fn of_waiting() -> Self {
         Self::new(WAITING)
@@ -54,7 +54,7 @@ impl Timing {
     }
 }
 
-/// What a [`Timing`] has counted.
+/// What a [`DurationHistogram`] has counted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Times(Option<proto::Histogram>);
 
@@ -77,7 +77,10 @@ mod tests {
 
     #[test]
     fn every_duration_is_counted_in_its_bucket_from_as_many_threads_as_there_are() {
-        for timing in [Timing::of_waiting(), Timing::of_computing()] {
+        for timing in [
+            DurationHistogram::of_waiting(),
+            DurationHistogram::of_computing(),
+        ] {
             std::thread::scope(|scope| {
                 for _ in 0..4 {
                     scope.spawn(|| {

@@ -5,7 +5,7 @@ fn each_kind_of_request_has_a_place_of_its_own() {
     let routes = ["/hr/", "shop.test/"].map(|name| (name.to_owned(), Takes::Other));
     let requests = Requests::new(routes.into_iter());
     let mut number = 0;
-    for asked in Asked::all() {
+    for asked in RequestKind::all() {
         for answered in Answered::ALL {
             for route in [Some(0), Some(1), None] {
                 number += 1;
@@ -60,7 +60,7 @@ fn routes_of_the_same_name_go_on_counting() {
     };
     let before = Requests::new(routes(&["/a/", "/b/"]).into_iter());
     let count = |requests: &Requests, route| {
-        requests.count(Some(route), Asked::Batch, Answered::Well);
+        requests.count(Some(route), RequestKind::Batch, Answered::Well);
     };
     count(&before, 0);
     count(&before, 1);

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{json, Map, Value};
 
-use super::reader::{Accepted, Reader};
+use super::reader::{Accepted, ConfigReader};
 use super::schema::SECTIONS;
 use super::secret::SecretSource;
-use super::shape::{SectionSchema, Shape};
-use super::source::Source;
+use super::shape::{KeyType, SectionSchema};
+use super::source::SourceText;
 use super::tree;
 
 /// The reference page.
@@ -47,12 +47,12 @@ pub fn json_schema() -> Value {
     Value::Object(schema)
 }
 
-type Asked = BTreeMap<String, Accepted>;
+type AcceptedByPath = BTreeMap<String, Accepted>;
 
 /// What the reader asks for, by the path of the value.
-fn seen() -> Asked {
+fn seen() -> AcceptedByPath {
     let Ok(mut root) = tree::read(EVERYTHING) else {
-        return Asked::new();
+        return AcceptedByPath::new();
     };
     for section in SECTIONS {
         let read = section.keys.iter().filter(|(_, shape)| shape.is_read());
@@ -62,8 +62,8 @@ fn seen() -> Asked {
         }
     }
     let mut mistakes = Vec::new();
-    Source::new(EVERYTHING, &root, &mut mistakes);
-    let mut reader = Reader::new(&Anything, mistakes);
+    SourceText::new(EVERYTHING, &root, &mut mistakes);
+    let mut reader = ConfigReader::new(&Anything, mistakes);
     super::compile(&mut reader, &super::whole(&root));
     reader.seen.into_iter().collect()
 }
@@ -98,7 +98,11 @@ fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/$defs/{}", definition(name))})
 }
 
-fn object(section: &SectionSchema, seen: &Asked, meanings: &Meanings<'_>) -> Map<String, Value> {
+fn object(
+    section: &SectionSchema,
+    seen: &AcceptedByPath,
+    meanings: &Meanings<'_>,
+) -> Map<String, Value> {
     let mut properties = Map::new();
     for (key, shape) in section.keys {
         let path = match section.at {
@@ -149,9 +153,9 @@ fn object(section: &SectionSchema, seen: &Asked, meanings: &Meanings<'_>) -> Map
     object
 }
 
-impl Shape {
-    fn schema(&self, path: &str, seen: &Asked) -> Value {
-        let list = |shape: &Shape, least: usize, most: usize| {
+impl KeyType {
+    fn schema(&self, path: &str, seen: &AcceptedByPath) -> Value {
+        let list = |shape: &KeyType, least: usize, most: usize| {
             let mut list = json!({"type": "array", "items": shape.schema(path, seen)});
             if let Some(list) = list.as_object_mut() {
                 for (key, bound) in [("minItems", least), ("maxItems", most)] {

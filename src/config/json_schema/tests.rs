@@ -26,12 +26,12 @@ fn every_key_of_every_section_has_a_meaning_and_conditions_are_of_known_keys() {
 
 #[test]
 fn all_that_the_reader_asks_for_is_in_the_schema_and_the_other_way_round() {
-    fn paths(shape: &Shape, path: &str, into: &mut Vec<String>) {
+    fn paths(shape: &KeyType, path: &str, into: &mut Vec<String>) {
         match shape {
-            Shape::Read => into.push(path.to_owned()),
-            Shape::ReadAt(other) => into.push((*other).to_owned()),
-            Shape::AnyOf(shapes) => shapes.iter().for_each(|one| paths(one, path, into)),
-            Shape::MapOf(one, _) | Shape::ListOf(one, ..) | Shape::OneOrMore(one) => {
+            KeyType::Read => into.push(path.to_owned()),
+            KeyType::ReadAt(other) => into.push((*other).to_owned()),
+            KeyType::AnyOf(shapes) => shapes.iter().for_each(|one| paths(one, path, into)),
+            KeyType::MapOf(one, _) | KeyType::ListOf(one, ..) | KeyType::OneOrMore(one) => {
                 paths(one, path, into);
             }
             _ => {}

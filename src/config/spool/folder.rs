@@ -4,9 +4,9 @@ use std::path::Path;
 
 use hedgerow_spool::SpoolPlace;
 
-use crate::config::reader::{Field, Reader};
+use crate::config::reader::{ConfigReader, Field};
 
-pub(super) fn read(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<SpoolPlace> {
+pub(super) fn read(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<SpoolPlace> {
     const EXPECTED: &str = "the path of a folder";
     let text = reader.text(field, EXPECTED)?;
     if text.is_empty() {

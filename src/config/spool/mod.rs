@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use hedgerow_spool::SpoolPlace;
 
-use super::model::Spool;
-use super::reader::{Field, Reader, Section};
+use super::model::SpoolConfig;
+use super::reader::{ConfigReader, Field, Section};
 use super::schema;
 
 /// How a kind of spool is read from the value of its key.
-type Read = fn(&mut Reader<'_>, &Field<'_>) -> Option<SpoolPlace>;
+type SpoolReader = fn(&mut ConfigReader<'_>, &Field<'_>) -> Option<SpoolPlace>;
 
 /// The kinds of spool, by the key that says where one is.
-const KINDS: [(&str, Read); 2] = [("path", folder::read), ("nats", nats::read)];
+const KINDS: [(&str, SpoolReader); 2] = [("path", folder::read), ("nats", nats::read)];
 
 /// Reads `delivery.spool`.
-pub(super) fn read(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Spool> {
+pub(super) fn read(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<SpoolConfig> {
     const DAY: Duration = Duration::from_secs(86_400);
     match field.text() {
         Some("off") => return None,
@@ -34,14 +34,14 @@ pub(super) fn read(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Spool> 
     let place = place(reader, &section);
     let max_size = reader.size(&section, "max_size", 1 << 20..=1 << 50);
     let max_age = reader.duration(&section, "max_age", Duration::from_secs(1)..=DAY * 366);
-    Some(Spool {
+    Some(SpoolConfig {
         place: place?,
         max_size: max_size.unwrap_or(1 << 30),
         max_age: max_age.unwrap_or(DAY * 7),
     })
 }
 
-fn place(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SpoolPlace> {
+fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPlace> {
     let mut places = Vec::new();
     for (key, read) in KINDS {
         let Some(field) = section.get(key).cloned() else {

@@ -2,18 +2,20 @@
 
 use std::path::Path;
 
-use hedgerow_spool::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace};
+use hedgerow_spool::{
+    NatsCertificate, NatsLogin, NatsPlace, NatsServer, NatsTransport, SpoolPlace,
+};
 
-use crate::config::pem::{pem, Holding};
-use crate::config::reader::{Field, Reader, Section};
+use crate::config::pem::{pem, PemContent};
+use crate::config::reader::{ConfigReader, Field, Section};
 use crate::config::secret::WithoutSecrets;
 use crate::config::{schema, secret};
 
-pub(super) fn read(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<SpoolPlace> {
+pub(super) fn read(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<SpoolPlace> {
     place(reader, field).map(SpoolPlace::Nats)
 }
 
-fn place(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NatsPlace> {
+fn place(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<NatsPlace> {
     let section = reader.section(field, &schema::NATS)?;
     let url = section.require(reader, "url").cloned();
     let found = url.and_then(|field| servers(reader, &field));
@@ -30,10 +32,10 @@ fn place(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NatsPlace> {
         reader.wrong_key(field, "the `url` has a login as well");
     }
     let ca_file = section.get("ca_file").cloned().and_then(|field| {
-        if servers.iter().all(|server| server.scheme != "tls") {
-            reader.wrong(&field, "means nothing for servers without tls://");
+        if without_tls(&servers) {
+            reader.wrong(&field, "has no effect for servers without tls://");
         }
-        Some(pem(reader, &field, Holding::Certificate)?.0)
+        Some(pem(reader, &field, PemContent::Certificate)?.0)
     });
     let certificate = client_certificate(reader, &section, &servers)?;
     Some(NatsPlace {
@@ -48,7 +50,7 @@ fn place(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NatsPlace> {
 
 /// What is there, if anything: nothing at all where it has a mistake.
 fn client_certificate(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     section: &Section<'_>,
     servers: &[NatsServer],
 ) -> Option<Option<NatsCertificate>> {
@@ -65,11 +67,11 @@ fn client_certificate(
             return None;
         }
     };
-    if servers.iter().all(|server| server.scheme != "tls") {
-        reader.wrong(&certificate, "means nothing for servers without tls://");
+    if without_tls(servers) {
+        reader.wrong(&certificate, "has no effect for servers without tls://");
     }
-    let certificate = pem(reader, &certificate, Holding::Certificate);
-    let key = pem(reader, &key, Holding::PrivateKey);
+    let certificate = pem(reader, &certificate, PemContent::Certificate);
+    let key = pem(reader, &key, PemContent::PrivateKey);
     Some(Some(NatsCertificate {
         certificate: certificate?.0,
         key: key?.0,
@@ -77,7 +79,7 @@ fn client_certificate(
 }
 
 /// Reads a credentials file, as `nsc` and the hosted services write it.
-fn credentials(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NatsLogin> {
+fn credentials(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<NatsLogin> {
     const EXPECTED: &str = "the path of a credentials file (.creds)";
     const PARTS: [&str; 2] = ["BEGIN NATS USER JWT", "BEGIN USER NKEY SEED"];
     let text = reader.text(field, EXPECTED)?;
@@ -103,7 +105,7 @@ fn credentials(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<NatsLogin> 
 }
 
 /// A stream's name is the first token of its subjects too, so dots and wildcards are out.
-fn stream(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<String> {
+fn stream(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<String> {
     const EXPECTED: &str = "a name of 1 to 64 letters, digits, - or _";
     let text = reader.text(field, EXPECTED)?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -114,7 +116,7 @@ fn stream(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn login(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<NatsLogin> {
+fn login(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<NatsLogin> {
     if let Some(field) = section.get("credentials") {
         let others = ["user", "password", "token"];
         if let Some(other) = others.iter().find_map(|key| section.get(key)) {
@@ -161,7 +163,7 @@ fn login(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<NatsLogin> {
 
 /// Reads the servers, and the login that their URLs may hold.
 fn servers(
-    reader: &mut Reader<'_>,
+    reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
 ) -> Option<(Vec<NatsServer>, Option<NatsLogin>)> {
     const EXPECTED: &str = "nats://host:port or tls://host:port, or several of them";
@@ -197,40 +199,31 @@ fn servers(
 }
 
 fn server(text: &str) -> Option<(NatsServer, Option<NatsLogin>)> {
-    let uri: http::Uri = text.parse().ok()?;
-    let scheme = match uri.scheme_str()? {
-        "nats" => "nats",
-        "tls" => "tls",
-        _ => return None,
-    };
-    let authority = uri.authority()?;
+    let (scheme, rest) = text.split_once("://")?;
     let decoded = |text: &str| {
         let bytes = percent_encoding::percent_decode_str(text);
         bytes.decode_utf8().ok().map(|text| text.into_owned())
     };
-    let login = match authority.as_str().rsplit_once('@') {
-        None => None,
-        Some((login, _)) => Some(match login.split_once(':') {
-            Some((name, password)) => NatsLogin::User {
-                name: decoded(name)?,
-                password: decoded(password)?,
-            },
-            None => NatsLogin::Token(decoded(login)?),
-        }),
+    let Some((login, address)) = rest.rsplit_once('@') else {
+        return Some((text.parse().ok()?, None));
     };
-    let host = authority.host();
-    if host.is_empty() || !uri.path().trim_matches('/').is_empty() || uri.query().is_some() {
+    // These end what a URL says of its server.
+    if login.contains(['/', '?', '#']) {
         return None;
     }
-    let address = authority.as_str().rsplit('@').next()?;
-    let port = match address.strip_prefix(host)? {
-        "" => 4222,
-        port => port.strip_prefix(':')?.parse().ok()?,
+    let login = match login.split_once(':') {
+        Some((name, password)) => NatsLogin::User {
+            name: decoded(name)?,
+            password: decoded(password)?,
+        },
+        None => NatsLogin::Token(decoded(login)?),
     };
-    let server = NatsServer {
-        scheme,
-        host: host.to_owned(),
-        port,
-    };
-    Some((server, login))
+    let server = format!("{scheme}://{address}").parse().ok()?;
+    Some((server, Some(login)))
+}
+
+/// Whether certificates mean nothing to these servers.
+fn without_tls(servers: &[NatsServer]) -> bool {
+    let mut servers = servers.iter();
+    servers.all(|server| server.transport() == NatsTransport::Plain)
 }

@@ -28,17 +28,17 @@ mod time;
 mod v0;
 mod v1;
 
-pub use refusal::{Refusal, TokenFault};
+pub use refusal::{CaptureRefusal, TokenFault};
 pub use shape::Historical;
-pub use store::{Capacity, Refused, RequestFacts, StoredEvent, UuidOrigin};
+pub use store::{RefusedRequest, RequestFacts, StoreCapacity, StoredEvent, UuidOrigin};
 pub use uuid::Uuid;
 
 /// Where the time comes from.
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+pub type CaptureClock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// A trouble that the stand-in makes on purpose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Fault {
+pub enum InjectedFault {
     /// None.
     #[default]
     None,
@@ -52,18 +52,18 @@ pub enum Fault {
 
 /// Capture, in memory.
 pub struct Capture {
-    clock: Clock,
-    store: store::Store,
-    fault: Mutex<(Fault, Option<u64>)>,
+    clock: CaptureClock,
+    store: store::EventStore,
+    fault: Mutex<(InjectedFault, Option<u64>)>,
     minted: AtomicU64,
 }
 
 impl Capture {
     /// An empty capture with this clock and room for this much.
-    pub fn new(clock: Clock, capacity: Capacity) -> Self {
+    pub fn new(clock: CaptureClock, capacity: StoreCapacity) -> Self {
         Self {
             clock,
-            store: store::Store::new(capacity),
+            store: store::EventStore::new(capacity),
             fault: Mutex::default(),
             minted: AtomicU64::new(0),
         }
@@ -94,8 +94,8 @@ impl Capture {
         self.store.accepted()
     }
 
-    /// The last hundred refusals, oldest first; answers that a [`Fault`] made are among them.
-    pub fn refusals(&self) -> Vec<Refused> {
+    /// The last hundred refusals, oldest first; answers that a [`InjectedFault`] made are among them.
+    pub fn refusals(&self) -> Vec<RefusedRequest> {
         self.store.refusals()
     }
 
@@ -105,26 +105,26 @@ impl Capture {
     }
 
     /// Makes this trouble from now on.
-    pub fn set_fault(&self, fault: Fault) {
+    pub fn set_fault(&self, fault: InjectedFault) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = (fault, None);
     }
 
-    /// The trouble that it makes at the moment.
-    pub fn fault(&self) -> Fault {
+    /// The trouble that it makes now.
+    pub fn fault(&self) -> InjectedFault {
         let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         fault.0.clone()
     }
 
     /// Makes this trouble for the next requests, then none.
-    pub fn set_fault_for(&self, fault: Fault, requests: u64) {
+    pub fn set_fault_for(&self, fault: InjectedFault, requests: u64) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = (fault, Some(requests));
     }
 
-    fn next_fault(&self) -> Fault {
+    fn next_fault(&self) -> InjectedFault {
         let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut fault.1 {
             None => fault.0.clone(),
-            Some(0) => Fault::None,
+            Some(0) => InjectedFault::None,
             Some(left) => {
                 *left -= 1;
                 fault.0.clone()
@@ -150,12 +150,12 @@ impl Capture {
     fn take(&self, request: &Request, version: Version) -> Response {
         let number = self.store.arrived();
         let fault = self.next_fault();
-        if let Fault::Status(status, retry_after) = fault {
+        if let InjectedFault::Status(status, retry_after) = fault {
             self.refused(number, request, status, FAULT_TEXT);
             return trouble(status, retry_after);
         }
         let poison = match &fault {
-            Fault::Poison(name) => Some(name.as_str()),
+            InjectedFault::Poison(name) => Some(name.as_str()),
             _ => None,
         };
         let answer = match version {
@@ -163,7 +163,7 @@ impl Capture {
             Version::V1 => self.take_v1(request, number, poison),
         };
         match fault {
-            Fault::StoredThen(status, retry_after) => {
+            InjectedFault::StoredThen(status, retry_after) => {
                 self.refused(number, request, status, FAULT_TEXT);
                 trouble(status, retry_after)
             }
@@ -178,7 +178,7 @@ impl Capture {
     }
 
     fn refused(&self, number: u64, request: &Request, status: StatusCode, reason: &str) {
-        self.store.refuse(Refused {
+        self.store.refuse(RefusedRequest {
             number,
             path: request.path.clone(),
             status,

@@ -7,8 +7,8 @@ use base64::Engine as _;
 use flate2::read::GzDecoder;
 
 use super::lz::{self, LzFault};
-use super::query::{Compression, Query};
-use super::Refusal;
+use super::query::{CaptureQuery, Compression};
+use super::CaptureRefusal;
 use crate::demo::http::{pairs, Request};
 
 /// The most bytes of a v0 events request on the wire (posthog-ingestion 5.1).
@@ -21,13 +21,13 @@ const INFLATED_LIMIT: usize = 5 * WIRE_LIMIT;
 const SNIPPET: usize = 128;
 
 /// Reads the JSON text of a request.
-pub(super) fn decode(request: &Request, query: &Query) -> Result<String, Refusal> {
+pub(super) fn decode(request: &Request, query: &CaptureQuery) -> Result<String, CaptureRefusal> {
     let mut bytes = match &query.data {
         Some(data) => data.clone().into_bytes(),
         None => request.body.to_vec(),
     };
     if bytes.is_empty() {
-        return Err(Refusal::EmptyPayload);
+        return Err(CaptureRefusal::EmptyPayload);
     }
     if !looks_like_form(&bytes) && looks_like_base64(&bytes) {
         bytes = from_base64(&bytes)?;
@@ -37,9 +37,10 @@ pub(super) fn decode(request: &Request, query: &Query) -> Result<String, Refusal
     // Compared literally, so that a charset turns form handling off (1.4, step 3).
     if request.header("content-type") == Some("application/x-www-form-urlencoded") {
         if !looks_like_form(&bytes) {
-            return Err(Refusal::Decode("expected form data"));
+            return Err(CaptureRefusal::Decode("expected form data"));
         }
-        let text = String::from_utf8(bytes).map_err(|_| Refusal::Decode("invalid form data"))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| CaptureRefusal::Decode("invalid form data"))?;
         let mut data = String::new();
         for (name, value) in pairs(&text) {
             match name.as_str() {
@@ -49,7 +50,7 @@ pub(super) fn decode(request: &Request, query: &Query) -> Result<String, Refusal
             }
         }
         if data.is_empty() {
-            return Err(Refusal::EmptyPayload);
+            return Err(CaptureRefusal::EmptyPayload);
         }
         // Some senders leave the + of base64 as it is, and form decoding makes blanks of it.
         let restored = data.replace(' ', "+");
@@ -68,8 +69,8 @@ pub(super) fn decode(request: &Request, query: &Query) -> Result<String, Refusal
         utf8(inflate(&bytes)?)?
     } else if hint == Some(Compression::Lz64) {
         lz::unpack(&bytes, INFLATED_LIMIT / 2).map_err(|fault| match fault {
-            LzFault::Broken => Refusal::Decode("invalid LZ64 data"),
-            LzFault::TooLarge => Refusal::TooLarge("decompressed payload"),
+            LzFault::Broken => CaptureRefusal::Decode("invalid LZ64 data"),
+            LzFault::TooLarge => CaptureRefusal::TooLarge("decompressed payload"),
         })?
     } else {
         utf8(bytes)?
@@ -85,23 +86,23 @@ pub(super) fn decode(request: &Request, query: &Query) -> Result<String, Refusal
     Ok(text)
 }
 
-fn utf8(bytes: Vec<u8>) -> Result<String, Refusal> {
-    String::from_utf8(bytes).map_err(|_| Refusal::Decode("invalid UTF-8"))
+fn utf8(bytes: Vec<u8>) -> Result<String, CaptureRefusal> {
+    String::from_utf8(bytes).map_err(|_| CaptureRefusal::Decode("invalid UTF-8"))
 }
 
-fn from_base64(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+fn from_base64(bytes: &[u8]) -> Result<Vec<u8>, CaptureRefusal> {
     let decoded = STANDARD.decode(bytes);
-    decoded.map_err(|_| Refusal::Decode("invalid base64 data"))
+    decoded.map_err(|_| CaptureRefusal::Decode("invalid base64 data"))
 }
 
-fn inflate(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+fn inflate(bytes: &[u8]) -> Result<Vec<u8>, CaptureRefusal> {
     let mut inflated = Vec::new();
     let mut limited = GzDecoder::new(bytes).take(INFLATED_LIMIT as u64 + 1);
     limited
         .read_to_end(&mut inflated)
-        .map_err(|_| Refusal::Decode("invalid GZIP data"))?;
+        .map_err(|_| CaptureRefusal::Decode("invalid GZIP data"))?;
     if inflated.len() > INFLATED_LIMIT {
-        return Err(Refusal::TooLarge("decompressed payload"));
+        return Err(CaptureRefusal::TooLarge("decompressed payload"));
     }
     Ok(inflated)
 }

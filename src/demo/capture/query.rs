@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, Datelike, Utc};
 
-use super::Refusal;
+use super::CaptureRefusal;
 use crate::demo::http::pairs;
 
 /// What the query says.
 #[derive(Debug, Default)]
-pub(super) struct Query {
+pub(super) struct CaptureQuery {
     pub(super) data: Option<String>,
     pub(super) compression: Option<Compression>,
     pub(super) sent_at: Option<DateTime<Utc>>,
@@ -52,8 +52,8 @@ impl Compression {
     }
 }
 
-impl Query {
-    pub(super) fn parse(text: Option<&str>) -> Result<Self, Refusal> {
+impl CaptureQuery {
+    pub(super) fn parse(text: Option<&str>) -> Result<Self, CaptureRefusal> {
         let mut data = Once::default();
         let mut compression = Once::default();
         let mut sent_at = Once::default();
@@ -73,7 +73,8 @@ impl Query {
             sent_at: match sent_at.0 {
                 Some(text) => {
                     let millis = text.parse::<i64>();
-                    let millis = millis.map_err(|_| Refusal::Query("invalid digit in sent_at"))?;
+                    let millis =
+                        millis.map_err(|_| CaptureRefusal::Query("invalid digit in sent_at"))?;
                     // A clock that shows 1970 says nothing about the skew.
                     DateTime::from_timestamp_millis(millis).filter(|time| time.year() > 2020)
                 }
@@ -81,7 +82,7 @@ impl Query {
             },
             success: match beacon.0.map(|text| text.parse::<i32>()) {
                 Some(Ok(1)) => Success::Nothing,
-                Some(Err(_)) => return Err(Refusal::Query("invalid digit in beacon")),
+                Some(Err(_)) => return Err(CaptureRefusal::Query("invalid digit in beacon")),
                 Some(Ok(_)) | None => Success::Body,
             },
         })
@@ -93,10 +94,10 @@ impl Query {
 struct Once(Option<String>);
 
 impl Once {
-    fn set(&mut self, name: &'static str, value: String) -> Result<(), Refusal> {
+    fn set(&mut self, name: &'static str, value: String) -> Result<(), CaptureRefusal> {
         match self.0.replace(value) {
             None => Ok(()),
-            Some(_) => Err(Refusal::Query(match name {
+            Some(_) => Err(CaptureRefusal::Query(match name {
                 "data" => "duplicate field `data`",
                 "compression" => "duplicate field `compression`",
                 "beacon" => "duplicate field `beacon`",

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 /// Why a v0 request is refused. Its text is the answer's body.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Refusal {
+pub enum CaptureRefusal {
     /// The bytes are not text: gzip, lz64, base64, form or UTF-8 is broken.
     #[error("failed to decode request: {0}")]
     Decode(&'static str),
@@ -35,7 +35,7 @@ pub enum Refusal {
     /// `$cookieless_mode` is not a boolean.
     #[error("event submitted with invalid cookieless mode")]
     CookielessMode,
-    /// An event of the name that [`Fault::Poison`](super::Fault::Poison) gives.
+    /// An event of the name that [`Fault::Poison`](super::InjectedFault::Poison) gives.
     #[error("invalid event could not be processed")]
     Poisoned,
     /// No token anywhere.
@@ -72,7 +72,7 @@ pub enum TokenFault {
     Nul,
 }
 
-impl Refusal {
+impl CaptureRefusal {
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
         match self {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::Refusal;
+use super::CaptureRefusal;
 use super::Uuid;
 
 /// One event as it was sent.
@@ -66,7 +66,7 @@ impl NamelessEvent {
 }
 
 #[derive(Debug, Deserialize)]
-struct Envelope {
+struct BatchFields {
     #[serde(alias = "api_key")]
     token: String,
     #[serde(default)]
@@ -78,9 +78,9 @@ struct Envelope {
 /// The shapes in the order in which they are tried.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Shape {
+enum BodyShape {
     Array(Vec<RawEvent>),
-    Batch(Envelope),
+    Batch(BatchFields),
     One(Box<RawEvent>),
     Nameless(Box<NamelessEvent>),
 }
@@ -96,7 +96,7 @@ fn uuid_or_nothing<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Uuid>, D
 
 /// A body that fits one of the shapes.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(super) struct CaptureBody {
     /// The envelope's token.
     pub(super) token: Option<String>,
     /// The envelope's `sent_at`.
@@ -117,13 +117,13 @@ pub enum Historical {
 }
 
 /// Reads a body; `path` decides whether a nameless event has a meaning.
-pub(super) fn parse(text: &str, path: &str) -> Result<Body, Refusal> {
-    let shape: Shape =
-        serde_json::from_str(text).map_err(|error| Refusal::Parse(error.to_string()))?;
+pub(super) fn parse(text: &str, path: &str) -> Result<CaptureBody, CaptureRefusal> {
+    let shape: BodyShape =
+        serde_json::from_str(text).map_err(|error| CaptureRefusal::Parse(error.to_string()))?;
     let whole = || vec![text.trim().to_owned()];
     let (token, sent_at, historical, events, texts) = match shape {
-        Shape::Array(events) => (None, None, Historical::No, events, array_texts(text)?),
-        Shape::Batch(envelope) => (
+        BodyShape::Array(events) => (None, None, Historical::No, events, array_texts(text)?),
+        BodyShape::Batch(envelope) => (
             Some(envelope.token),
             envelope.sent_at,
             match envelope.historical_migration {
@@ -133,17 +133,17 @@ pub(super) fn parse(text: &str, path: &str) -> Result<Body, Refusal> {
             envelope.batch,
             batch_texts(text)?,
         ),
-        Shape::One(event) => (None, None, Historical::No, vec![*event], whole()),
-        Shape::Nameless(event) if path.trim_end_matches('/') == "/engage" => {
+        BodyShape::One(event) => (None, None, Historical::No, vec![*event], whole()),
+        BodyShape::Nameless(event) if path.trim_end_matches('/') == "/engage" => {
             let event = event.named("$identify");
             (None, None, Historical::No, vec![event], whole())
         }
-        Shape::Nameless(_) => return Err(Refusal::Hydrate),
+        BodyShape::Nameless(_) => return Err(CaptureRefusal::Hydrate),
     };
     if events.is_empty() {
-        return Err(Refusal::EmptyBatch);
+        return Err(CaptureRefusal::EmptyBatch);
     }
-    Ok(Body {
+    Ok(CaptureBody {
         token,
         sent_at,
         historical,
@@ -152,20 +152,20 @@ pub(super) fn parse(text: &str, path: &str) -> Result<Body, Refusal> {
 }
 
 /// The events' own texts, digits and spaces untouched: what a test of a rewriting wants to see.
-fn array_texts(text: &str) -> Result<Vec<String>, Refusal> {
+fn array_texts(text: &str) -> Result<Vec<String>, CaptureRefusal> {
     let raw: Vec<&RawValue> =
-        serde_json::from_str(text).map_err(|error| Refusal::Parse(error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| CaptureRefusal::Parse(error.to_string()))?;
     Ok(raw.into_iter().map(|raw| raw.get().to_owned()).collect())
 }
 
-fn batch_texts(text: &str) -> Result<Vec<String>, Refusal> {
+fn batch_texts(text: &str) -> Result<Vec<String>, CaptureRefusal> {
     #[derive(Deserialize)]
-    struct Texts<'a> {
+    struct BatchTexts<'a> {
         #[serde(borrow)]
         batch: Vec<&'a RawValue>,
     }
-    let raw: Texts<'_> =
-        serde_json::from_str(text).map_err(|error| Refusal::Parse(error.to_string()))?;
+    let raw: BatchTexts<'_> =
+        serde_json::from_str(text).map_err(|error| CaptureRefusal::Parse(error.to_string()))?;
     let texts = raw.batch.into_iter();
     Ok(texts.map(|raw| raw.get().to_owned()).collect())
 }
@@ -180,27 +180,27 @@ impl RawEvent {
     }
 
     /// The id as capture stores it (posthog-ingestion 3.2).
-    pub(super) fn distinct_id(&self) -> Result<String, Refusal> {
+    pub(super) fn distinct_id(&self) -> Result<String, CaptureRefusal> {
         let given = match &self.distinct_id {
             None | Some(Value::Null) => self.properties.get("distinct_id"),
             given => given.as_ref(),
         };
         let text = match given {
-            None | Some(Value::Null) => return Err(Refusal::MissingDistinctId),
+            None | Some(Value::Null) => return Err(CaptureRefusal::MissingDistinctId),
             Some(Value::String(text)) => text.clone(),
             Some(other) => other.to_string(),
         };
         if text.trim().is_empty() {
-            return Err(Refusal::MissingDistinctId);
+            return Err(CaptureRefusal::MissingDistinctId);
         }
         Ok(text.replace('\0', "\u{fffd}").chars().take(200).collect())
     }
 
     /// Refuses what capture calls an invalid cookieless mode.
-    pub(super) fn check_cookieless_mode(&self) -> Result<(), Refusal> {
+    pub(super) fn check_cookieless_mode(&self) -> Result<(), CaptureRefusal> {
         match self.properties.get("$cookieless_mode") {
             None | Some(Value::Bool(_)) => Ok(()),
-            Some(_) => Err(Refusal::CookielessMode),
+            Some(_) => Err(CaptureRefusal::CookielessMode),
         }
     }
 }

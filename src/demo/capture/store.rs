@@ -13,14 +13,14 @@ use super::Uuid;
 
 /// How much is kept; the oldest events go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Capacity {
+pub struct StoreCapacity {
     /// The most events.
     pub events: usize,
     /// The most bytes of the events' own texts together.
     pub bytes: usize,
 }
 
-impl Default for Capacity {
+impl Default for StoreCapacity {
     fn default() -> Self {
         Self {
             events: 10_000,
@@ -29,7 +29,7 @@ impl Default for Capacity {
     }
 }
 
-impl Capacity {
+impl StoreCapacity {
     /// Everything, for tests that count events to the last one.
     pub const UNBOUNDED: Self = Self {
         events: usize::MAX,
@@ -92,7 +92,7 @@ pub struct RequestFacts {
     pub headers: HeaderMap,
     /// The bytes of the body on the wire, content coding included.
     pub body_bytes: usize,
-    /// The other end of the connection.
+    /// The peer of the connection.
     pub peer: Option<SocketAddr>,
     /// When it arrived.
     pub at: DateTime<Utc>,
@@ -106,7 +106,7 @@ pub struct RequestFacts {
 
 /// A request that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedRequest {
     /// Its number among all requests, from 0.
     pub number: u64,
     /// The path, without the query.
@@ -121,30 +121,30 @@ pub struct Refused {
 const REFUSALS: usize = 100;
 
 #[derive(Debug)]
-pub(super) struct Store {
-    capacity: Capacity,
-    kept: Mutex<Kept>,
+pub(super) struct EventStore {
+    capacity: StoreCapacity,
+    kept: Mutex<StoredRecords>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct StoredRecords {
     requests: u64,
     accepted: u64,
     stored: u64,
     bytes: usize,
     events: VecDeque<Arc<StoredEvent>>,
-    refusals: VecDeque<Refused>,
+    refusals: VecDeque<RefusedRequest>,
 }
 
-impl Store {
-    pub(super) fn new(capacity: Capacity) -> Self {
+impl EventStore {
+    pub(super) fn new(capacity: StoreCapacity) -> Self {
         Self {
             capacity,
             kept: Mutex::default(),
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, StoredRecords> {
         // A panic elsewhere leaves whole events behind: each is pushed in one step.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -174,7 +174,7 @@ impl Store {
         }
     }
 
-    pub(super) fn refuse(&self, refused: Refused) {
+    pub(super) fn refuse(&self, refused: RefusedRequest) {
         let mut kept = self.kept();
         if kept.refusals.len() == REFUSALS {
             kept.refusals.pop_front();
@@ -188,7 +188,7 @@ impl Store {
         kept.events.iter().skip(from).cloned().collect()
     }
 
-    pub(super) fn refusals(&self) -> Vec<Refused> {
+    pub(super) fn refusals(&self) -> Vec<RefusedRequest> {
         self.kept().refusals.iter().cloned().collect()
     }
 

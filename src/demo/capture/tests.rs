@@ -1,6 +1,6 @@
 use super::*;
 
-fn capture(capacity: Capacity) -> Capture {
+fn capture(capacity: StoreCapacity) -> Capture {
     let now = DateTime::parse_from_rfc3339("2026-11-20T09:15:32.000Z").unwrap();
     let now = now.to_utc();
     Capture::new(Arc::new(move || now), capacity)
@@ -25,7 +25,7 @@ fn status(capture: &Capture, request: &Request) -> u16 {
 
 #[test]
 fn an_event_is_kept_as_it_was_sent_and_as_capture_reads_it() {
-    let capture = capture(Capacity::default());
+    let capture = capture(StoreCapacity::default());
     let text = r#"{ "event":"a", "distinct_id":7, "timestamp":"2026-11-20T09:15:30Z", "$set":{"x":1}, "properties":{"n":1.50,"big":12345678901234567890123} }"#;
     let mut request = batch(text);
     request
@@ -56,7 +56,7 @@ fn an_event_is_kept_as_it_was_sent_and_as_capture_reads_it() {
 
 #[test]
 fn one_bad_event_keeps_the_whole_batch_out() {
-    let capture = capture(Capacity::default());
+    let capture = capture(StoreCapacity::default());
     let good = r#"{"event":"a","distinct_id":"b"}"#;
     for bad in [
         r#"{"event":"a"}"#,
@@ -81,11 +81,11 @@ fn one_bad_event_keeps_the_whole_batch_out() {
 fn only_the_newest_events_are_kept_within_the_bounds() {
     let event = r#"{"event":"a","distinct_id":"b"}"#;
     for capacity in [
-        Capacity {
+        StoreCapacity {
             events: 3,
             bytes: usize::MAX,
         },
-        Capacity {
+        StoreCapacity {
             events: usize::MAX,
             bytes: 3 * event.len() + 1,
         },
@@ -106,11 +106,11 @@ fn only_the_newest_events_are_kept_within_the_bounds() {
 
 #[test]
 fn faults_are_made_for_as_long_as_asked() {
-    let capture = capture(Capacity::default());
+    let capture = capture(StoreCapacity::default());
     let request = batch(r#"{"event":"a","distinct_id":"b"}"#);
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
 
-    capture.set_fault_for(Fault::Status(unavailable, Some(3)), 2);
+    capture.set_fault_for(InjectedFault::Status(unavailable, Some(3)), 2);
     for _ in 0..2 {
         let answer = capture.handle(&request);
         assert_eq!(answer.status, unavailable);
@@ -119,24 +119,24 @@ fn faults_are_made_for_as_long_as_asked() {
     assert_eq!(status(&capture, &request), 200);
     assert_eq!(capture.stored(), 1);
 
-    capture.set_fault_for(Fault::StoredThen(unavailable, None), 1);
+    capture.set_fault_for(InjectedFault::StoredThen(unavailable, None), 1);
     assert_eq!(status(&capture, &request), 503);
     assert_eq!(capture.stored(), 2);
 
-    capture.set_fault(Fault::Poison("a".into()));
+    capture.set_fault(InjectedFault::Poison("a".into()));
     assert_eq!(status(&capture, &request), 400);
     assert_eq!(
         status(&capture, &batch(r#"{"event":"c","distinct_id":"b"}"#)),
         200
     );
-    capture.set_fault(Fault::None);
+    capture.set_fault(InjectedFault::None);
     assert_eq!(status(&capture, &request), 200);
     assert_eq!(capture.stored(), 4);
 }
 
 #[test]
 fn the_size_of_an_event_is_measured_as_the_queue_does() {
-    let capture = capture(Capacity::default());
+    let capture = capture(StoreCapacity::default());
     let event = |padding: &str, count: usize| {
         let padding = padding.repeat(count);
         batch(&format!(
@@ -157,7 +157,7 @@ fn the_size_of_an_event_is_measured_as_the_queue_does() {
 
 #[test]
 fn a_preflight_mirrors_what_it_is_asked_and_counts_as_no_request() {
-    let capture = capture(Capacity::default());
+    let capture = capture(StoreCapacity::default());
     let mut request = Request::new(Method::OPTIONS, "/e/");
     for (name, value) in [
         ("origin", "https://shop.example.com"),

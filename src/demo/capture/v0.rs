@@ -8,11 +8,11 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::query::{Query, Success};
+use super::query::{CaptureQuery, Success};
 use super::refusal::check_token;
-use super::shape::{self, Body, RawEvent};
+use super::shape::{self, CaptureBody, RawEvent};
 use super::time::{self, EventTime};
-use super::{payload, Capture, Refusal, RequestFacts, StoredEvent, Uuid, UuidOrigin};
+use super::{payload, Capture, CaptureRefusal, RequestFacts, StoredEvent, Uuid, UuidOrigin};
 use crate::demo::http::{Request, Response};
 
 /// The most bytes of one event in the queue (posthog-ingestion 5.1).
@@ -38,11 +38,11 @@ impl Capture {
         request: &Request,
         number: u64,
         poison: Option<&str>,
-    ) -> Result<Success, Refusal> {
+    ) -> Result<Success, CaptureRefusal> {
         if request.body.len() > payload::WIRE_LIMIT {
-            return Err(Refusal::TooLarge("request body"));
+            return Err(CaptureRefusal::TooLarge("request body"));
         }
-        let query = Query::parse(request.query.as_deref())?;
+        let query = CaptureQuery::parse(request.query.as_deref())?;
         let text = payload::decode(request, &query)?;
         let mut body = shape::parse(&text, &request.path)?;
         let token = token_of(&body)?;
@@ -69,7 +69,7 @@ impl Capture {
         let mut stored = Vec::with_capacity(body.events.len());
         for (event, raw) in body.events {
             if poison == Some(event.event.as_str()) {
-                return Err(Refusal::Poisoned);
+                return Err(CaptureRefusal::Poisoned);
             }
             stored.push(self.process(event, raw, &token, sent_at, &facts)?);
         }
@@ -84,9 +84,9 @@ impl Capture {
         token: &str,
         sent_at: Option<DateTime<Utc>>,
         facts: &Arc<RequestFacts>,
-    ) -> Result<StoredEvent, Refusal> {
+    ) -> Result<StoredEvent, CaptureRefusal> {
         if event.event.is_empty() {
-            return Err(Refusal::EmptyName);
+            return Err(CaptureRefusal::EmptyName);
         }
         event.check_cookieless_mode()?;
         let distinct_id = event.distinct_id()?;
@@ -105,7 +105,7 @@ impl Capture {
         };
         let queued = Queued::new(&event, &distinct_id, uuid, token, timestamp, facts);
         if queued.size() > MESSAGE_LIMIT {
-            return Err(Refusal::TooLarge("event rejected by the queue"));
+            return Err(CaptureRefusal::TooLarge("event rejected by the queue"));
         }
         Ok(StoredEvent {
             number: 0,
@@ -126,7 +126,7 @@ impl Capture {
 }
 
 /// The one token of a request (posthog-ingestion 1.3).
-fn token_of(body: &Body) -> Result<String, Refusal> {
+fn token_of(body: &CaptureBody) -> Result<String, CaptureRefusal> {
     let token = match &body.token {
         Some(token) => token.as_str(),
         None => {
@@ -136,15 +136,15 @@ fn token_of(body: &Body) -> Result<String, Refusal> {
                 .filter_map(|(event, _)| event.own_token())
                 .collect();
             match (tokens.pop_first(), tokens.pop_first()) {
-                (None, _) => return Err(Refusal::NoToken),
+                (None, _) => return Err(CaptureRefusal::NoToken),
                 (Some(token), None) => token,
-                (Some(_), Some(_)) => return Err(Refusal::SeveralTokens),
+                (Some(_), Some(_)) => return Err(CaptureRefusal::SeveralTokens),
             }
         }
     };
     check_token(token)
         .map(str::to_owned)
-        .map_err(Refusal::Token)
+        .map_err(CaptureRefusal::Token)
 }
 
 /// The message that capture puts into its queue: the event as text inside an envelope, which is

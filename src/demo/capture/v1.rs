@@ -42,7 +42,7 @@ impl Error {
 }
 
 #[derive(Deserialize)]
-struct Envelope<'a> {
+struct V1Envelope<'a> {
     created_at: String,
     historical_migration: Option<bool>,
     #[serde(borrow)]
@@ -60,13 +60,13 @@ struct Event {
     session_id: Option<String>,
     window_id: Option<String>,
     #[serde(default)]
-    options: Options,
+    options: EventOptions,
     #[serde(default)]
     properties: Map<String, Value>,
 }
 
 #[derive(Default, Deserialize)]
-struct Options {
+struct EventOptions {
     process_person_profile: Option<bool>,
     cookieless_mode: Option<bool>,
     disable_skew_correction: Option<bool>,
@@ -100,7 +100,7 @@ impl Capture {
         let body = body_of(request)?;
         let parsing =
             |error: serde_json::Error| Error::bad("request_parsing_error", error.to_string());
-        let envelope: Envelope<'_> = serde_json::from_slice(&body).map_err(parsing)?;
+        let envelope: V1Envelope<'_> = serde_json::from_slice(&body).map_err(parsing)?;
         if DateTime::parse_from_rfc3339(&envelope.created_at).is_err() {
             return Err(Error::bad("request_parsing_error", "created_at"));
         }

@@ -15,11 +15,11 @@ const TOTAL_LIMIT: u64 = 32 << 20;
 
 /// The files of `@segment/analytics-next`.
 #[derive(Debug)]
-pub enum Library {
+pub enum ShopLibrary {
     /// They are served.
     Present(Scripts),
     /// The page does without them.
-    Absent(LibraryError),
+    Absent(ShopLibraryError),
 }
 
 /// The scripts by name.
@@ -34,7 +34,7 @@ impl std::fmt::Debug for Scripts {
 /// Why analytics.js is not served.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum LibraryError {
+pub enum ShopLibraryError {
     /// No folder was named.
     #[error("no folder with analytics.js was given")]
     NotGiven,
@@ -49,7 +49,7 @@ pub enum LibraryError {
     TooLarge,
 }
 
-impl Library {
+impl ShopLibrary {
     /// Reads every script of a folder: the package's own, or its `dist/umd`.
     pub(super) fn read(folder: &Path) -> Self {
         let places = ["", "dist/umd", "package/dist/umd"];
@@ -59,7 +59,7 @@ impl Library {
             .find(|folder| folder.join(MAIN).is_file());
         let scripts = match found {
             Some(folder) => read_scripts(&folder),
-            None => Err(LibraryError::NotFound),
+            None => Err(ShopLibraryError::NotFound),
         };
         scripts.map_or_else(Self::Absent, |scripts| Self::Present(Scripts(scripts)))
     }
@@ -73,7 +73,7 @@ impl Library {
     }
 }
 
-fn read_scripts(folder: &Path) -> Result<HashMap<String, Bytes>, LibraryError> {
+fn read_scripts(folder: &Path) -> Result<HashMap<String, Bytes>, ShopLibraryError> {
     let mut scripts = HashMap::new();
     let mut total = 0;
     for entry in std::fs::read_dir(folder)? {
@@ -88,7 +88,7 @@ fn read_scripts(folder: &Path) -> Result<HashMap<String, Bytes>, LibraryError> {
         let size = entry.metadata()?.len();
         total += size;
         if size > FILE_LIMIT || total > TOTAL_LIMIT {
-            return Err(LibraryError::TooLarge);
+            return Err(ShopLibraryError::TooLarge);
         }
         scripts.insert(name, Bytes::from(std::fs::read(entry.path())?));
     }

@@ -13,7 +13,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{header, Method, StatusCode};
 use serde_json::json;
 
-use super::capture::{Capture, Fault};
+use super::capture::{Capture, InjectedFault};
 use super::http::{Handler, Request, Response};
 use super::live::Live;
 use super::{DemoOptions, REFUSED_EVENT};
@@ -21,7 +21,7 @@ use crate::admin::SHARED;
 
 mod files;
 
-pub use files::{Library, LibraryError};
+pub use files::{ShopLibrary, ShopLibraryError};
 
 const PAGE: &str = include_str!("../assets/shop.html");
 const ICON: &str = include_str!("../assets/icon.svg");
@@ -55,7 +55,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 pub struct Shop {
     live: Arc<Live>,
     capture: Arc<Capture>,
-    library: Library,
+    library: ShopLibrary,
     prefix: String,
     write_key: String,
     live_view: Option<SocketAddr>,
@@ -70,8 +70,8 @@ impl Shop {
             live,
             capture,
             library: match options.analytics_js.as_deref() {
-                Some(folder) => Library::read(folder),
-                None => Library::Absent(LibraryError::NotGiven),
+                Some(folder) => ShopLibrary::read(folder),
+                None => ShopLibrary::Absent(ShopLibraryError::NotGiven),
             },
             prefix: match options.prefix.trim_matches('/') {
                 "" => "/".to_owned(),
@@ -83,7 +83,7 @@ impl Shop {
     }
 
     /// Whether the real analytics.js is served, and if not, why.
-    pub fn library(&self) -> &Library {
+    pub fn library(&self) -> &ShopLibrary {
         &self.library
     }
 
@@ -118,8 +118,8 @@ impl Shop {
 
     fn page(&self) -> Response {
         let (library, reason) = match &self.library {
-            Library::Present(_) => ("analytics.js", String::new()),
-            Library::Absent(reason) => ("fetch", reason.to_string()),
+            ShopLibrary::Present(_) => ("analytics.js", String::new()),
+            ShopLibrary::Absent(reason) => ("fetch", reason.to_string()),
         };
         let live_view = self
             .live_view
@@ -141,7 +141,7 @@ impl Shop {
 
     /// What the stand-in has, for the page's count.
     fn posthog(&self) -> Response {
-        let is_away = matches!(self.capture.fault(), Fault::Status(..));
+        let is_away = matches!(self.capture.fault(), InjectedFault::Status(..));
         let text = json!({"has": self.capture.stored(), "away": is_away}).to_string();
         Response::new(StatusCode::OK, "application/json", text)
             .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
@@ -151,12 +151,12 @@ impl Shop {
     fn switch(&self, request: &Request) -> Response {
         match request.body.as_ref() {
             b"away" => {
-                let fault = Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None);
+                let fault = InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None);
                 self.capture.set_fault(fault);
             }
             b"back" => self
                 .capture
-                .set_fault(Fault::Poison(REFUSED_EVENT.to_owned())),
+                .set_fault(InjectedFault::Poison(REFUSED_EVENT.to_owned())),
             _ => return Response::empty(StatusCode::BAD_REQUEST),
         }
         self.posthog()

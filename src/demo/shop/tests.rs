@@ -1,6 +1,6 @@
 use super::*;
-use crate::admin::live::{Of, Recording, Visibility};
-use crate::demo::capture::Capacity;
+use crate::admin::live::{MessageOrigin, Recording, Visibility};
+use crate::demo::capture::StoreCapacity;
 use crate::rewrite::MessageOutcome;
 use chrono::Utc;
 use serde_json::Value;
@@ -21,7 +21,7 @@ fn shop_with(live: Arc<Live>, folder: Option<&Path>, prefix: &str, write_key: &s
         write_key: write_key.to_owned(),
         live_view: Some("127.0.0.1:9090".parse().unwrap()),
     };
-    let capture = Capture::new(Arc::new(Utc::now), Capacity::default());
+    let capture = Capture::new(Arc::new(Utc::now), StoreCapacity::default());
     Shop::new(live, Arc::new(capture), &options)
 }
 
@@ -162,7 +162,7 @@ fn without_the_package_the_page_falls_back_and_says_so() {
         (Some(missing.as_path()), "the folder holds no standalone.js"),
     ] {
         let shop = shop(folder);
-        assert!(matches!(shop.library(), Library::Absent(_)));
+        assert!(matches!(shop.library(), ShopLibrary::Absent(_)));
         let page = body(&get(&shop, "/", &[]));
         assert!(page.contains("data-library=\"fetch\""), "{folder:?}");
         assert!(page.contains(reason), "{folder:?}");
@@ -203,7 +203,12 @@ fn the_page_is_fed_from_the_live_ring() {
     let live = live();
     let shop = shop_with(live.clone(), None, "/hr/", "key");
     for event in [&b"{\"event\":\"a\"}"[..], b"{\"event\":\"b\"}"] {
-        live.message(Of::default(), b"{}", MessageOutcome::Event(event), None);
+        live.message(
+            MessageOrigin::default(),
+            b"{}",
+            MessageOutcome::Event(event),
+            None,
+        );
     }
     for (target, expected) in [
         ("/live", &[1, 2][..]),
@@ -244,7 +249,7 @@ fn the_switch_takes_posthog_away_and_brings_it_back() {
         (answer.status.as_u16(), away["away"].as_bool())
     };
     assert_eq!(turn("away"), (200, Some(true)));
-    let away = Fault::Status(StatusCode::SERVICE_UNAVAILABLE, None);
+    let away = InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None);
     assert_eq!(shop.capture.fault(), away);
     assert_eq!(turn("else"), (400, None));
     assert_eq!(turn("back"), (200, Some(false)));

@@ -1,5 +1,5 @@
-//! The library's requests over our own client, so that it brings neither another HTTP library nor
-//! another TLS library with it.
+//! The library's requests over Hedgerow's own client, so that it needs neither another HTTP library
+//! nor another TLS library.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,9 +15,11 @@ use thiserror::Error;
 
 use crate::config::{self, UpstreamHttp};
 use crate::posthog::{Host, Scheme};
-use crate::proxy::intake::verdict::Trouble;
-use crate::proxy::outbound::upstream::{Timeouts, Upstream};
-use crate::proxy::outbound::{BodyEnd, Client, Connections, Fields, Request, Template};
+use crate::proxy::intake::verdict::NoAnswerReason;
+use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
+use crate::proxy::outbound::{
+    BodyEnd, Client, Connections, Template, UpstreamRequest, WantedFields,
+};
 use crate::proxy::site::hops::end_to_end;
 
 /// The most of an answer that is read, in bytes: a chain of certificates is the largest.
@@ -27,9 +29,9 @@ const TIMEOUTS: Timeouts = Timeouts {
     exchange: Duration::from_secs(30),
 };
 
-/// Why the library got no answer that it could read.
+/// Why the library got no readable answer.
 #[derive(Debug, Error)]
-pub(super) enum NoAnswer {
+pub(super) enum ClientFailure {
     #[error("{0} is no address of an authority")]
     Address(String),
     #[error("no answer from {authority}: {why}")]
@@ -45,19 +47,19 @@ pub(super) enum NoAnswer {
 
 /// A client for one attempt: its connections end with it.
 #[derive(Clone)]
-pub(super) struct Wire(Arc<Inner>);
+pub(super) struct AcmeHttpClient(Arc<ClientState>);
 
-struct Inner {
+struct ClientState {
     connections: Arc<Connections>,
-    clients: Mutex<HashMap<String, Arc<Client>>>,
+    clients: Mutex<HashMap<Host, Arc<Client>>>,
     /// Until when the authority has asked to wait, in seconds since 1970.
     wait_until: Mutex<Option<u64>>,
 }
 
-impl Wire {
-    pub(super) fn new(acme: &config::Acme) -> Self {
+impl AcmeHttpClient {
+    pub(super) fn new(acme: &config::AcmeConfig) -> Self {
         let authorities = acme.ca_file.as_ref().map(|file| file.path.as_path());
-        Self(Arc::new(Inner {
+        Self(Arc::new(ClientState {
             connections: Arc::new(Connections::new(authorities)),
             clients: Mutex::default(),
             wait_until: Mutex::default(),
@@ -71,7 +73,7 @@ impl Wire {
     }
 }
 
-impl HttpClient for Wire {
+impl HttpClient for AcmeHttpClient {
     fn request(
         &self,
         request: http::Request<BodyWrapper<Bytes>>,
@@ -81,19 +83,19 @@ impl HttpClient for Wire {
     }
 }
 
-impl Inner {
+impl ClientState {
     async fn exchange(
         &self,
         request: http::Request<BodyWrapper<Bytes>>,
     ) -> Result<BytesResponse, Error> {
         let (head, body) = request.into_parts();
-        // The library reads bodies for those who hold them as an answer's.
+        // The library reads bodies through the type of an answer.
         let mut body = BytesResponse::from(http::Response::new(body)).body;
         let body = body.into_bytes().await.map_err(Error::Other)?;
         let client = self.client(&head.uri).map_err(other)?;
         let authority = head.uri.authority().map_or("", |name| name.as_str());
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        let no_address = || other(NoAnswer::Address(head.uri.to_string()));
+        let no_address = || other(ClientFailure::Address(head.uri.to_string()));
         let template = RequestHeader::build(head.method.clone(), path.as_bytes(), None);
         let template = template.and_then(|mut template| {
             for (name, value) in &head.headers {
@@ -104,20 +106,20 @@ impl Inner {
             Template::new(template)
         });
         let template = template.map_err(|_| no_address())?;
-        let request = Request {
+        let request = UpstreamRequest {
             template: &template,
             fields: &[],
         };
         let trouble = |trouble| {
             let authority = authority.to_owned();
             let why = why(trouble);
-            other(NoAnswer::Trouble { authority, why })
+            other(ClientFailure::Trouble { authority, why })
         };
-        let answering = client.send(request, &body, Fields::All).await;
+        let answering = client.send(request, &body, WantedFields::All).await;
         let answering = answering.map_err(trouble)?;
         let (status, fields) = (answering.head.status, end_to_end(&answering.head.fields));
         let body = match head.method {
-            // Our client knows of no answers without the body that their head tells of.
+            // Hedgerow's client knows no answers without the body that their head announces.
             Method::HEAD => {
                 answering.give_up().await;
                 Vec::new()
@@ -125,7 +127,7 @@ impl Inner {
             _ => match answering.body(LIMIT, LIMIT, TIMEOUTS.exchange).await {
                 Ok((body, BodyEnd::Whole)) => body,
                 Ok((_, BodyEnd::TooLarge)) => {
-                    return Err(other(NoAnswer::TooLarge(path.to_owned())));
+                    return Err(other(ClientFailure::TooLarge(path.to_owned())));
                 }
                 Err(broken) => return Err(trouble(broken.trouble())),
             },
@@ -136,7 +138,7 @@ impl Inner {
                 **told.as_mut().unwrap_or_else(|held| held.get_mut()) = Some(until);
             }
             if serde_json::from_slice::<serde_json::Map<_, _>>(&body).is_err() {
-                return Err(other(NoAnswer::Page {
+                return Err(other(ClientFailure::Page {
                     authority: authority.to_owned(),
                     status: status.as_u16(),
                 }));
@@ -149,46 +151,62 @@ impl Inner {
     }
 
     /// The client for the host of an address. An authority may have several.
-    fn client(&self, uri: &Uri) -> Result<Arc<Client>, NoAnswer> {
-        let wrong = || NoAnswer::Address(uri.to_string());
-        let authority = uri.authority().ok_or_else(wrong)?;
-        let scheme = uri.scheme_str().unwrap_or_default();
-        let host: Host = format!("{scheme}://{authority}")
-            .parse()
-            .map_err(|_| wrong())?;
-        // What is ordered is decided by what comes over it.
-        if host.scheme() != Scheme::Https {
+    fn client(&self, uri: &Uri) -> Result<Arc<Client>, ClientFailure> {
+        let wrong = || ClientFailure::Address(uri.to_string());
+        // The answers over it decide what is ordered, so the host is always verified.
+        if uri.scheme() != Some(&http::uri::Scheme::HTTPS) {
             return Err(wrong());
         }
+        let host = host(uri).ok_or_else(wrong)?;
         let clients = self.clients.lock();
         let mut clients = clients.unwrap_or_else(PoisonError::into_inner);
-        let client = clients.entry(authority.to_string()).or_insert_with(|| {
-            let upstream = Upstream::new(&host, UpstreamHttp::Http1, TIMEOUTS);
+        let client = clients.entry(host).or_insert_with_key(|host| {
+            let upstream = UpstreamHost::new(host, UpstreamHttp::Http1, TIMEOUTS);
             Arc::new(Client::new(upstream, Arc::clone(&self.connections)))
         });
         Ok(Arc::clone(client))
     }
 }
 
-fn why(trouble: Trouble) -> &'static str {
+/// The host of an address that is spoken to over TLS; none for one with a login.
+fn host(uri: &Uri) -> Option<Host> {
+    let authority = uri.authority()?;
+    let name = authority.host();
+    let port = match authority.port_u16() {
+        Some(port) => port,
+        None if authority.as_str() == name => 443,
+        None => return None,
+    };
+    if authority.as_str().contains('@') {
+        return None;
+    }
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    Host::new(Scheme::Https, bare.unwrap_or(name), port).ok()
+}
+
+fn why(trouble: NoAnswerReason) -> &'static str {
     match trouble {
-        Trouble::Dns => "its name has no address; look at `directory`, and at this machine's DNS",
-        Trouble::Connect => "it cannot be connected to",
-        Trouble::Tls => {
+        NoAnswerReason::Dns => {
+            "its name has no address; look at `directory`, and at this machine's DNS"
+        }
+        NoAnswerReason::Connect => "it cannot be connected to",
+        NoAnswerReason::Tls => {
             "its own certificate is not trusted for this name: install ca-certificates, or name a \
              private authority in `ca_file`"
         }
-        Trouble::Timeout => "it took too long",
-        Trouble::Closed => "the connection was closed",
-        Trouble::Crowded => "too much is asked of it at once",
+        NoAnswerReason::Timeout => "it took too long",
+        NoAnswerReason::Closed => "the connection was closed",
+        NoAnswerReason::Crowded => "too much is asked of it at once",
     }
 }
 
-fn other(error: NoAnswer) -> Error {
+fn other(error: ClientFailure) -> Error {
     Error::Other(Box::new(error))
 }
 
-/// Ours and the library's (RFC 8555, 6.1).
+/// The names of Hedgerow and of the library (RFC 8555, 6.1).
 fn user_agent(headers: &http::HeaderMap) -> String {
     let library = headers.get(header::USER_AGENT);
     let library = library.and_then(|value| value.to_str().ok());
@@ -226,7 +244,7 @@ mod tests {
 
     #[test]
     fn only_https_is_spoken_to_an_authority() {
-        let acme = config::Acme {
+        let acme = config::AcmeConfig {
             domains: vec!["shop.example".to_owned()],
             email: None,
             directory: "https://ca.example/directory".to_owned(),
@@ -238,10 +256,15 @@ mod tests {
             }),
             external_account: None,
         };
-        let wire = Wire::new(&acme);
+        let wire = AcmeHttpClient::new(&acme);
         for (address, well) in [
             ("https://ca.example/new-order", true),
             ("https://192.0.2.1:14000/dir", true),
+            ("https://[2001:db8::1]/dir", true),
+            ("https://[2001:db8::1]:14000/dir", true),
+            ("https://user@ca.example/dir", false),
+            ("https://user@ca.example:1/dir", false),
+            ("https://ca.example:99999/dir", false),
             ("http://ca.example/new-order", false),
             ("/new-order", false),
         ] {

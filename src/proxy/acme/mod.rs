@@ -1,8 +1,8 @@
 //! Certificates that are ordered and renewed here (`acme` of a listener's `tls`).
 //!
-//! The protocol is `instant-acme`'s, requests and challenge certificates are `rcgen`'s. What is here is
-//! when to order, what is kept, what authorities are shown, and how a new certificate comes into force:
-//! listeners look it up at each handshake, so that connections go on.
+//! The protocol is `instant-acme`'s, requests and challenge certificates are `rcgen`'s. This
+//! folder decides when to order, what is stored, what authorities are shown, and how a new certificate
+//! comes into use: listeners look it up at each handshake, so that open connections continue.
 
 mod client;
 mod order;
@@ -33,19 +33,19 @@ use task::{Suggested, Task};
 #[derive(Default)]
 pub(crate) struct Acme {
     proofs: Arc<Proofs>,
-    certificates: Mutex<Certificates>,
-    /// Where they are looked after, once the server runs.
+    certificates: Mutex<CertificateTasks>,
+    /// Where they are managed, once the server runs.
     runtime: OnceLock<Handle>,
     leaving: Arc<AtomicBool>,
-    /// Orders of certificates that are looked after no more.
+    /// Orders of certificates that are managed no more.
     issued_before: AtomicU64,
     failed_before: AtomicU64,
 }
 
 #[derive(Default)]
-struct Certificates {
+struct CertificateTasks {
     at_work: Vec<AtWork>,
-    /// Those of a configuration that may come into force.
+    /// Those of a configuration that may become active.
     planned: Vec<Weak<Ordered>>,
 }
 
@@ -55,7 +55,7 @@ struct AtWork {
 }
 
 impl Acme {
-    /// With the sign that the process leaves.
+    /// With the sign that the process shuts down.
     pub(crate) fn leaving_with(leaving: &Arc<AtomicBool>) -> Self {
         Self {
             leaving: Arc::clone(leaving),
@@ -68,13 +68,16 @@ impl Acme {
         &self.proofs
     }
 
-    /// The certificate with these settings, for a configuration that may come into force. Listeners
-    /// with the same settings have the same one.
+    /// The certificate with these settings, for a configuration that may become active. Listeners
+    /// with the same settings share it.
     ///
     /// # Errors
     ///
-    /// When there is nothing to verify the directory with.
-    pub(crate) fn certificate(&self, settings: &config::Acme) -> Result<Arc<Ordered>, BuildError> {
+    /// When there are no authorities to verify the directory with.
+    pub(crate) fn certificate(
+        &self,
+        settings: &config::AcmeConfig,
+    ) -> Result<Arc<Ordered>, BuildError> {
         let authorities = settings.ca_file.as_ref().map(|file| file.path.as_path());
         check_authorities(authorities, &settings.directory)?;
         let mut certificates = self.certificates();
@@ -91,12 +94,12 @@ impl Acme {
         Ok(ordered)
     }
 
-    /// Looks after the certificates of this configuration from now on, and after no other. Attempts
+    /// Manages the certificates of this configuration from now on, and after no other. Attempts
     /// that have failed are made again.
     pub(crate) fn adopt(&self, config: &Config) {
         let listeners = config.listen.iter();
         let wanted = listeners.flat_map(|listener| listener.ordered_certificates());
-        let wanted: Vec<&config::Acme> = wanted.collect();
+        let wanted: Vec<&config::AcmeConfig> = wanted.collect();
         let mut certificates = self.certificates();
         let planned = std::mem::take(&mut certificates.planned);
         let before = std::mem::take(&mut certificates.at_work);
@@ -127,13 +130,13 @@ impl Acme {
         self.look_after(&mut certificates);
     }
 
-    /// Looks after them on this runtime from now on.
+    /// Manages them on this runtime from now on.
     pub(crate) fn begin(&self, runtime: &Handle) {
         self.runtime.get_or_init(|| runtime.clone());
         self.look_after(&mut self.certificates());
     }
 
-    fn look_after(&self, certificates: &mut Certificates) {
+    fn look_after(&self, certificates: &mut CertificateTasks) {
         let Some(runtime) = self.runtime.get() else {
             return;
         };
@@ -151,7 +154,7 @@ impl Acme {
         }
     }
 
-    /// Ends what was begun: locks and proofs go with it.
+    /// Ends the tasks, and with them their locks and proofs.
     pub(crate) fn end(&self) {
         for one in &mut self.certificates().at_work {
             if let Some(task) = one.task.take() {
@@ -160,7 +163,7 @@ impl Acme {
         }
     }
 
-    /// When the certificates end that have come.
+    /// When the issued certificates expire.
     pub(crate) fn states(&self) -> Vec<CertificateState> {
         let certificates = self.certificates();
         let states = certificates.at_work.iter();
@@ -184,20 +187,20 @@ impl Acme {
         orders
     }
 
-    fn certificates(&self) -> MutexGuard<'_, Certificates> {
+    fn certificates(&self) -> MutexGuard<'_, CertificateTasks> {
         let certificates = self.certificates.lock();
         certificates.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What `hedgerow doctor` says of a certificate that is ordered. Reads its folder, which any process
+/// What `hedgerow doctor` says about an ordered certificate. Reads its folder, which any process
 /// may be using.
-pub(crate) fn examine(settings: &config::Acme) -> Vec<Finding> {
+pub(crate) fn examine(settings: &config::AcmeConfig) -> Vec<Finding> {
     let ordered = Ordered::new(settings.clone());
     let attempts = ordered.attempts();
     let now = task::now();
     let life = ordered.served().map(|served| served.life);
-    let seen = doctor::acme::Seen {
+    let seen = doctor::acme::CertificateFacts {
         domains: &settings.domains,
         directory: &settings.directory,
         storage: &settings.storage,

@@ -12,39 +12,39 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
 use crate::config::{self, Challenge};
 
-use super::client::{NoAnswer, Wire};
+use super::client::{AcmeHttpClient, ClientFailure};
 use super::proofs::{Proof, Proofs};
-use super::schedule::Failure;
+use super::schedule::FailureKind;
 use super::storage::{Lock, Storage, StoredAccount};
 
-/// How long an authority may take to look, and to issue.
+/// How long an authority may take to validate, and to issue.
 const POLLING: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(200))
     .backoff(1.4)
     .timeout(Duration::from_secs(180));
-/// How often it is looked whether the account's lock is free.
+/// How often this process checks whether the account's lock is free.
 const LOOK: Duration = Duration::from_millis(100);
-/// The most characters of a reason that others have written.
+/// The most characters of an authority's reason.
 const REASON: usize = 600;
 
 /// What an order is made with.
 pub(super) struct OrderContext<'a> {
-    pub(super) settings: &'a config::Acme,
+    pub(super) settings: &'a config::AcmeConfig,
     pub(super) storage: &'a Storage,
     pub(super) proofs: &'a Arc<Proofs>,
-    pub(super) wire: &'a Wire,
+    pub(super) wire: &'a AcmeHttpClient,
 }
 
 /// Why there is no certificate.
 #[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) failure: Failure,
+pub(super) struct OrderRefusal {
+    pub(super) failure: FailureKind,
     pub(super) reason: String,
 }
 
-impl Refusal {
-    pub(super) fn new(failure: Failure, reason: impl std::fmt::Display) -> Self {
-        // Others have written it: it must move no terminal's cursor and fill no log.
+impl OrderRefusal {
+    pub(super) fn new(failure: FailureKind, reason: impl std::fmt::Display) -> Self {
+        // An authority has written it: it must not control a terminal or fill the log.
         let reason = reason.to_string();
         let printable = reason
             .chars()
@@ -56,26 +56,26 @@ impl Refusal {
     }
 
     fn refused(reason: impl std::fmt::Display) -> Self {
-        Self::new(Failure::Refused, reason)
+        Self::new(FailureKind::Refused, reason)
     }
 
     fn local(reason: impl std::fmt::Display) -> Self {
-        Self::new(Failure::Unreachable, reason)
+        Self::new(FailureKind::Unreachable, reason)
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for OrderRefusal {
     fn from(error: Error) -> Self {
         let failure = match &error {
-            error if is(error, "accountDoesNotExist") => Failure::AccountGone,
-            // The library has tried that again and again.
-            error if is(error, "badNonce") => Failure::Unreachable,
-            Error::Other(cause) if cause.is::<NoAnswer>() => Failure::Unreachable,
-            Error::Json(_) | Error::Str(_) | Error::InvalidUri(_) => Failure::Unreachable,
+            error if is(error, "accountDoesNotExist") => FailureKind::AccountGone,
+            // The library has repeated the request already.
+            error if is(error, "badNonce") => FailureKind::Unreachable,
+            Error::Other(cause) if cause.is::<ClientFailure>() => FailureKind::Unreachable,
+            Error::Json(_) | Error::Str(_) | Error::InvalidUri(_) => FailureKind::Unreachable,
             Error::Api(problem) if problem.status.is_some_and(|status| status >= 500) => {
-                Failure::Unreachable
+                FailureKind::Unreachable
             }
-            _ => Failure::Refused,
+            _ => FailureKind::Refused,
         };
         match error {
             Error::Json(_) => Self::new(
@@ -112,12 +112,12 @@ impl OrderContext<'_> {
         &self,
         turn: u32,
         replaced: Option<CertificateIdentifier<'static>>,
-    ) -> Result<String, Refusal> {
+    ) -> Result<String, OrderRefusal> {
         let account = self.account().await?;
         let opened = self.open(&account, replaced.clone()).await;
         let (_account, mut order) = match opened {
             Err(error) if is(&error, "accountDoesNotExist") => {
-                self.storage.forget_account().map_err(Refusal::local)?;
+                self.storage.forget_account().map_err(OrderRefusal::local)?;
                 let name = self.settings.name();
                 log::warn!("{name}: the authority does not know our account: another is made");
                 let account = self.account().await?;
@@ -134,21 +134,23 @@ impl OrderContext<'_> {
             Ok(_) | Err(Error::Api(_)) => return Err(self.unproven(&mut order, ready.err()).await),
             Err(error) => return Err(error.into()),
         }
-        let key = KeyPair::generate().map_err(Refusal::local)?;
+        let key = KeyPair::generate().map_err(OrderRefusal::local)?;
         let domains = self.settings.domains.clone();
-        let mut params = CertificateParams::new(domains).map_err(Refusal::local)?;
+        let mut params = CertificateParams::new(domains).map_err(OrderRefusal::local)?;
         params.distinguished_name = DistinguishedName::new();
-        let request = params.serialize_request(&key).map_err(Refusal::local)?;
+        let request = params
+            .serialize_request(&key)
+            .map_err(OrderRefusal::local)?;
         order.finalize_csr(request.der()).await?;
         let chain = order.poll_certificate(&POLLING).await?;
         Ok(format!("{}{chain}", key.serialize_pem()))
     }
 
-    /// What the authority says of renewing a certificate; nothing where it says nothing.
+    /// What the authority says about the renewal of a certificate; nothing if it says nothing.
     pub(super) async fn suggestion(
         &self,
         identifier: &CertificateIdentifier<'static>,
-    ) -> Result<Option<Suggestion>, Refusal> {
+    ) -> Result<Option<Suggestion>, OrderRefusal> {
         let Some(account) = self.known_account().await? else {
             return Ok(None);
         };
@@ -170,7 +172,7 @@ impl OrderContext<'_> {
     }
 
     /// The account that the folder holds.
-    async fn known_account(&self) -> Result<Option<Account>, Refusal> {
+    async fn known_account(&self) -> Result<Option<Account>, OrderRefusal> {
         let stored = self.storage.account();
         let stored = stored.map_err(|error| self.unkept("account.json", &error))?;
         let Some(stored) = stored else {
@@ -194,13 +196,13 @@ impl OrderContext<'_> {
     }
 
     /// The account that the folder holds, else a new one.
-    async fn account(&self) -> Result<Account, Refusal> {
+    async fn account(&self) -> Result<Account, OrderRefusal> {
         let _lock = self.account_lock().await?;
         match self.known_account().await {
             Ok(None) => {}
             Ok(Some(account)) => return Ok(account),
-            Err(refusal) if refusal.failure == Failure::AccountGone => {
-                self.storage.forget_account().map_err(Refusal::local)?;
+            Err(refusal) if refusal.failure == FailureKind::AccountGone => {
+                self.storage.forget_account().map_err(OrderRefusal::local)?;
             }
             Err(refusal) => return Err(refusal),
         }
@@ -219,14 +221,14 @@ impl OrderContext<'_> {
         let (account, credentials) = created.await?;
         let stored = StoredAccount {
             email: self.settings.email.clone(),
-            credentials: serde_json::to_value(credentials).map_err(Refusal::local)?,
+            credentials: serde_json::to_value(credentials).map_err(OrderRefusal::local)?,
         };
         let kept = self.storage.keep_account(&stored);
         kept.map_err(|error| self.unkept("account.json", &error))?;
         Ok(account)
     }
 
-    async fn account_lock(&self) -> Result<Lock, Refusal> {
+    async fn account_lock(&self) -> Result<Lock, OrderRefusal> {
         loop {
             match self.storage.try_lock_account() {
                 Ok(Some(lock)) => return Ok(lock),
@@ -236,9 +238,9 @@ impl OrderContext<'_> {
         }
     }
 
-    fn unkept(&self, file: &str, error: &dyn std::fmt::Display) -> Refusal {
+    fn unkept(&self, file: &str, error: &dyn std::fmt::Display) -> OrderRefusal {
         let storage = self.settings.storage.display();
-        Refusal::local(format!("{file} in {storage}: {error}"))
+        OrderRefusal::local(format!("{file} in {storage}: {error}"))
     }
 
     fn contact(&self) -> Option<String> {
@@ -256,7 +258,7 @@ impl OrderContext<'_> {
         if let Some(replaced) = replaced {
             let order = NewOrder::new(&identifiers).replaces(replaced);
             match account.new_order(&order).await {
-                // It would count as the renewal that it is; without that it is an order like any.
+                // Named as a renewal, it has its own rate limit; without that it is an ordinary order.
                 Err(Error::Unsupported(_)) => {}
                 Err(error @ Error::Api(_)) if is(&error, "rateLimited") => return Err(error),
                 Err(Error::Api(problem)) => log::debug!("not taken as a renewal: {problem}"),
@@ -266,8 +268,8 @@ impl OrderContext<'_> {
         account.new_order(&NewOrder::new(&identifiers)).await
     }
 
-    /// Shows the authority that each name is ours, and has it look.
-    async fn prove(&self, order: &mut Order, turn: u32) -> Result<Vec<Proof>, Refusal> {
+    /// Proves to the authority that this server controls each name, and asks it to validate.
+    async fn prove(&self, order: &mut Order, turn: u32) -> Result<Vec<Proof>, OrderRefusal> {
         let challenges = &self.settings.challenges;
         let first = turn as usize % challenges.len().max(1);
         let in_turn = || challenges.iter().cycle().skip(first).take(challenges.len());
@@ -279,7 +281,7 @@ impl OrderContext<'_> {
             match authorization.status {
                 AuthorizationStatus::Valid => continue,
                 AuthorizationStatus::Pending => {}
-                _ => return Err(Refusal::refused(format!("{name} may not be proven"))),
+                _ => return Err(OrderRefusal::refused(format!("{name} may not be proven"))),
             }
             let offered = |chosen: &&Challenge| {
                 let mut offered = authorization.challenges.iter();
@@ -288,7 +290,7 @@ impl OrderContext<'_> {
             let chosen = in_turn().find(offered).copied().ok_or_else(|| {
                 let wanted: Vec<_> = challenges.iter().map(|one| one.name()).collect();
                 let wanted = wanted.join(" or ");
-                Refusal::refused(format!("the authority does not offer {wanted} for {name}"))
+                OrderRefusal::refused(format!("the authority does not offer {wanted} for {name}"))
             })?;
             let Some(mut challenge) = authorization.challenge(of(chosen)) else {
                 continue;
@@ -313,7 +315,7 @@ impl OrderContext<'_> {
 
     /// Why an order did not become ready: what the authority says of each name that it could not see
     /// was ours.
-    async fn unproven(&self, order: &mut Order, error: Option<Error>) -> Refusal {
+    async fn unproven(&self, order: &mut Order, error: Option<Error>) -> OrderRefusal {
         let mut reasons = Vec::new();
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
@@ -338,9 +340,9 @@ impl OrderContext<'_> {
             reasons.extend(failed);
         }
         match (reasons.is_empty(), error) {
-            (false, _) => Refusal::refused(reasons.join("; ")),
+            (false, _) => OrderRefusal::refused(reasons.join("; ")),
             (true, Some(error)) => error.into(),
-            (true, None) => Refusal::refused("the authority gave the order up without a reason"),
+            (true, None) => OrderRefusal::refused("the authority ended the order without a reason"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One certificate that is ordered: what is served of it at the moment, and what was tried.
+//! One ordered certificate: what is served of it now, and the attempts so far.
 
 use std::fmt;
 use std::io;
@@ -16,14 +16,14 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::admin::CertificateState;
 use crate::config;
-use crate::proxy::listen::tls::{names, Holding};
+use crate::proxy::listen::tls::{names, CertificateMatch};
 
 use super::schedule::Life;
-use super::storage::{mark, Attempts, Mark, Storage};
+use super::storage::{mark, Attempts, FileStamp, Storage};
 
 /// A certificate that is ordered.
 pub(crate) struct Ordered {
-    pub(super) settings: config::Acme,
+    pub(super) settings: config::AcmeConfig,
     pub(super) storage: Storage,
     served: ArcSwapOption<Served>,
     seen: Mutex<FileState>,
@@ -37,8 +37,8 @@ pub(crate) struct Ordered {
 /// What is known of the files.
 #[derive(Default)]
 struct FileState {
-    certificate: Mark,
-    attempts_file: Mark,
+    certificate: FileStamp,
+    attempts_file: FileStamp,
     attempts: Attempts,
 }
 
@@ -49,20 +49,20 @@ pub(super) struct Served {
     /// Lower case.
     pub(super) names: Vec<String>,
     pub(super) life: Life,
-    /// What the authority knows it by (RFC 9773, 4.1).
+    /// Its identifier at the authority (RFC 9773, 4.1).
     pub(super) identifier: Option<CertificateIdentifier<'static>>,
 }
 
-/// Why a certificate and its key are of no use.
+/// Why a certificate and its key cannot be used.
 #[derive(Debug, Error)]
-pub(super) enum Unusable {
+pub(super) enum UnusableCertificate {
     #[error("{0}")]
     Unreadable(io::Error),
     #[error("{0}")]
     Wrong(String),
 }
 
-impl Unusable {
+impl UnusableCertificate {
     pub(super) fn wrong(why: impl fmt::Display) -> Self {
         Self::Wrong(why.to_string())
     }
@@ -70,7 +70,7 @@ impl Unusable {
 
 impl Ordered {
     /// With the certificate that its folder holds, if it is there.
-    pub(super) fn new(settings: config::Acme) -> Self {
+    pub(super) fn new(settings: config::AcmeConfig) -> Self {
         let ordered = Self {
             storage: Storage::of(&settings),
             settings,
@@ -84,19 +84,21 @@ impl Ordered {
         ordered
     }
 
-    /// What there is for a name, which is lower case.
-    pub(crate) fn holding(&self, name: &str) -> Holding {
+    /// The certificate for a name, in lower case.
+    pub(crate) fn holding(&self, name: &str) -> CertificateMatch {
         let served = self.served.load();
         match served.as_ref() {
             Some(served) if served.names.iter().any(|known| known == name) => {
-                Holding::Key(Arc::clone(&served.key))
+                CertificateMatch::Key(Arc::clone(&served.key))
             }
-            _ if self.settings.domains.iter().any(|known| known == name) => Holding::Awaited,
-            _ => Holding::Foreign,
+            _ if self.settings.domains.iter().any(|known| known == name) => {
+                CertificateMatch::Awaited
+            }
+            _ => CertificateMatch::Foreign,
         }
     }
 
-    /// The certificate, whatever it is for.
+    /// The certificate, for whichever names it is.
     pub(crate) fn key(&self) -> Option<Arc<CertifiedKey>> {
         let served = self.served.load();
         served.as_ref().map(|served| Arc::clone(&served.key))
@@ -115,13 +117,13 @@ impl Ordered {
         })
     }
 
-    /// Takes up what has changed in the folder: another process may have ordered.
+    /// Reads changes in the folder: another process may have ordered.
     pub(super) fn look(&self) {
         let file = self.storage.certificate();
         let found = mark(&file);
         let mut seen = self.seen();
         if found.is_some() && found != seen.certificate {
-            let read = std::fs::read(&file).map_err(Unusable::Unreadable);
+            let read = std::fs::read(&file).map_err(UnusableCertificate::Unreadable);
             match read.and_then(|pem| Served::of(&pem)) {
                 Ok(served) => self.served.store(Some(Arc::new(served))),
                 Err(error) => {
@@ -137,7 +139,7 @@ impl Ordered {
         }
     }
 
-    /// Serves a certificate that has just come.
+    /// Serves a certificate that was just issued.
     pub(super) fn serve(&self, served: Served) -> Arc<Served> {
         let served = Arc::new(served);
         self.served.store(Some(Arc::clone(&served)));
@@ -159,11 +161,11 @@ impl Ordered {
         self.seen().attempts.clone()
     }
 
-    /// Remembers what was tried, here and in the folder.
+    /// Notes an attempt, here and in the folder.
     ///
     /// # Errors
     ///
-    /// When it cannot be written. This process knows of it all the same.
+    /// When it cannot be written. This process still remembers it.
     pub(super) fn keep(&self, attempts: Attempts) -> io::Result<()> {
         let mut seen = self.seen();
         seen.attempts = attempts;
@@ -172,7 +174,7 @@ impl Ordered {
         kept
     }
 
-    /// Has an attempt that failed made again soon.
+    /// Makes a failed attempt due again soon.
     pub(super) fn ask(&self) {
         self.asked.store(true, Ordering::Relaxed);
     }
@@ -206,7 +208,7 @@ impl fmt::Debug for Ordered {
 }
 
 impl Served {
-    pub(super) fn of(pem: &[u8]) -> Result<Self, Unusable> {
+    pub(super) fn of(pem: &[u8]) -> Result<Self, UnusableCertificate> {
         let key = Arc::new(pair(pem)?);
         let lives: Vec<Life> = key
             .cert
@@ -220,20 +222,20 @@ impl Served {
                 })
             })
             .collect();
-        // Of a chain what ends first counts; a root may come with it that is older than all.
+        // The first of a chain to expire counts; an added root may be older than all.
         let begins = lives.first().map(|life| life.begins);
         let ends = lives.iter().map(|life| life.ends).min();
         let life = begins.zip(ends).map(|(begins, ends)| Life { begins, ends });
         Ok(Self {
             names: names(&key),
-            life: life.ok_or_else(|| Unusable::wrong("no certificate"))?,
+            life: life.ok_or_else(|| UnusableCertificate::wrong("no certificate"))?,
             identifier: identifier(&key),
             key,
         })
     }
 }
 
-/// What an authority knows a certificate by.
+/// The identifier of a certificate at an authority.
 fn identifier(key: &CertifiedKey) -> Option<CertificateIdentifier<'static>> {
     let (_, leaf) = X509Certificate::from_der(key.cert.first()?).ok()?;
     let authority =
@@ -247,27 +249,31 @@ fn identifier(key: &CertifiedKey) -> Option<CertificateIdentifier<'static>> {
 }
 
 /// A key and its chain from PEM, proven to be a pair.
-fn pair(pem: &[u8]) -> Result<CertifiedKey, Unusable> {
+fn pair(pem: &[u8]) -> Result<CertifiedKey, UnusableCertificate> {
     let key = certified(pem)?;
-    key.keys_match().map_err(Unusable::wrong)?;
+    key.keys_match().map_err(UnusableCertificate::wrong)?;
     Ok(key)
 }
 
 /// A key and its chain from PEM.
-pub(super) fn certified(pem: &[u8]) -> Result<CertifiedKey, Unusable> {
+pub(super) fn certified(pem: &[u8]) -> Result<CertifiedKey, UnusableCertificate> {
     let (mut chain, mut key) = (Vec::new(), None);
     for block in Pem::iter_from_buffer(pem) {
-        let block = block.map_err(Unusable::wrong)?;
+        let block = block.map_err(UnusableCertificate::wrong)?;
         match block.label.as_str() {
             "CERTIFICATE" => chain.push(block.contents.into()),
             label if label.ends_with("PRIVATE KEY") => key = Some(block.contents),
             _ => {}
         }
     }
-    let key = key.ok_or_else(|| Unusable::wrong("no private key"))?;
-    let key = PrivateKeyDer::try_from(key).map_err(Unusable::wrong)?;
+    let key = key.ok_or_else(|| UnusableCertificate::wrong("no private key"))?;
+    let key = PrivateKeyDer::try_from(key).map_err(UnusableCertificate::wrong)?;
     let provider = CryptoProvider::get_default();
-    let provider = provider.ok_or_else(|| Unusable::wrong("no cryptography is there"))?;
+    let provider =
+        provider.ok_or_else(|| UnusableCertificate::wrong("no cryptography is there"))?;
     let key = provider.key_provider.load_private_key(key);
-    Ok(CertifiedKey::new(chain, key.map_err(Unusable::wrong)?))
+    Ok(CertifiedKey::new(
+        chain,
+        key.map_err(UnusableCertificate::wrong)?,
+    ))
 }

@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use super::storage::Attempts;
 
-/// After a first failure: the directory may be back soon.
+/// The pause after a first failure: the directory may be back soon.
 const UNREACHABLE: Duration = Duration::from_secs(30);
-/// After a first refusal. Let's Encrypt takes five failed validations of a name in an hour; with
+/// The pause after a first refusal. Let's Encrypt allows five failed validations of a name in an hour; with
 /// this, doubled each time, four are made in the first hour and fewer after that.
 const REFUSED: Duration = Duration::from_secs(300);
-/// No pause is longer, so that many attempts are made in the last third of a certificate.
+/// The longest pause, so that many attempts are made in the last third of a certificate.
 const LONGEST: Duration = Duration::from_secs(3 * 3600);
-/// An authority that asks for more patience than this has its clock wrong.
+/// An authority that asks for a longer pause than this has a wrong clock.
 const MOST_PATIENCE: u64 = 7 * 24 * 3600;
-/// After a certificate the next is ordered no sooner, whatever its dates say.
+/// The shortest time between two certificates, whatever their dates say.
 const AT_LEAST: i64 = 3600;
-/// A reload makes a failed attempt again at once, but not within so many seconds of the last one.
+/// A reload makes a failed attempt again at once, but not within this many seconds of the last one.
 const ASKED_AGAIN: u64 = 5;
 
-/// Who would have an attempt made again.
+/// Who asks for another attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
     /// The schedule.
@@ -36,12 +36,12 @@ pub(super) struct Life {
 
 /// What kind of failure it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// The directory did not answer, or the folder cannot be written: the authority has refused nothing.
+pub(super) enum FailureKind {
+    /// The directory did not answer, or the folder cannot be written: nothing was refused.
     Unreachable,
-    /// The authority refused, or could not be shown that a name is ours.
+    /// The authority refused, or could not validate a name.
     Refused,
-    /// The authority does not know the account that is kept.
+    /// The authority does not know the stored account.
     AccountGone,
 }
 
@@ -55,7 +55,7 @@ impl Life {
         suggested.map_or(own, |suggested| suggested.min(latest))
     }
 
-    /// The same for one that came at a moment: a directory with odd dates is not asked without end.
+    /// The same for a certificate issued at this time: a directory with wrong dates is not asked without end.
     pub(super) fn renewed_after(self, suggested: Option<i64>, came: Option<i64>) -> i64 {
         let planned = self.renewed_from(suggested);
         let length = self.ends.saturating_sub(self.begins).max(0);
@@ -67,7 +67,7 @@ impl Life {
 }
 
 impl Attempts {
-    /// Notes one before it is made, so that one that breaks off with its process counts as well.
+    /// Notes an attempt before it is made, so that one that ends with its process counts as well.
     pub(super) fn begin(&mut self, settings: &str, now: u64, random: u128) {
         settings.clone_into(&mut self.settings);
         if self.begun > 0 {
@@ -77,14 +77,18 @@ impl Attempts {
             self.since = now;
         }
         (self.begun, self.last) = (now, now);
-        let pause = pause(Failure::Refused, self.failures.saturating_add(1), random);
+        let pause = pause(
+            FailureKind::Refused,
+            self.failures.saturating_add(1),
+            random,
+        );
         self.next = now.saturating_add(pause.as_secs());
     }
 
-    /// Notes that the one that was begun has failed.
+    /// Notes that the attempt under way has failed.
     pub(super) fn fail(
         &mut self,
-        failure: Failure,
+        failure: FailureKind,
         error: String,
         wait_until: Option<u64>,
         now: u64,
@@ -98,8 +102,7 @@ impl Attempts {
         self.told_to_wait = told.min(now.saturating_add(MOST_PATIENCE));
     }
 
-    /// Whether the next one may be made now. A time that no pause reaches was written by a clock that was
-    /// wrong.
+    /// Whether the next attempt may be made now. A time beyond every pause was written by a wrong clock.
     pub(super) fn may_begin(&self, now: u64, wish: Wish) -> bool {
         let next = match wish {
             Wish::Scheduled => self.next_at(),
@@ -109,7 +112,7 @@ impl Attempts {
         next <= now || next > now.saturating_add(farthest)
     }
 
-    /// When the next one may be made, in seconds since 1970.
+    /// When the next attempt may be made, in seconds since 1970.
     pub(super) fn next_at(&self) -> u64 {
         self.next.max(self.told_to_wait)
     }
@@ -121,12 +124,12 @@ impl Attempts {
     }
 }
 
-/// The pause after so many failures: twice as long each time, and up to a quarter more, so that
+/// The pause after this many failures: twice as long each time, and up to a quarter more, so that
 /// machines that failed together do not come back together.
-fn pause(failure: Failure, failures: u32, random: u128) -> Duration {
+fn pause(failure: FailureKind, failures: u32, random: u128) -> Duration {
     let first = match failure {
-        Failure::Unreachable => UNREACHABLE,
-        Failure::Refused | Failure::AccountGone => REFUSED,
+        FailureKind::Unreachable => UNREACHABLE,
+        FailureKind::Refused | FailureKind::AccountGone => REFUSED,
     };
     let doubled = failures.saturating_sub(1).min(16);
     let pause = first.saturating_mul(1 << doubled).min(LONGEST);
@@ -175,7 +178,7 @@ mod tests {
             for _ in 0..40 {
                 made.push(at);
                 attempts.begin("s", at, random);
-                attempts.fail(Failure::Refused, "no".to_owned(), None, at, random);
+                attempts.fail(FailureKind::Refused, "no".to_owned(), None, at, random);
                 let next = attempts.next_at();
                 assert!(next - at >= REFUSED.as_secs());
                 assert!(next - at <= LONGEST.as_secs() * 5 / 4);
@@ -192,13 +195,19 @@ mod tests {
         let mut attempts = Attempts::default();
         assert_eq!((attempts.next_at(), attempts.next_when_asked()), (0, 0));
         attempts.begin("old", 100, 0);
-        attempts.fail(Failure::Refused, "no".to_owned(), None, 101, 0);
+        attempts.fail(FailureKind::Refused, "no".to_owned(), None, 101, 0);
         assert_eq!(attempts.next_at(), 401);
         assert_eq!(attempts.next_when_asked(), 105);
-        attempts.fail(Failure::Refused, "429".to_owned(), Some(9_000), 101, 0);
+        attempts.fail(FailureKind::Refused, "429".to_owned(), Some(9_000), 101, 0);
         assert_eq!(attempts.next_at(), 9_000);
         assert_eq!(attempts.next_when_asked(), 9_000);
-        attempts.fail(Failure::Refused, "429".to_owned(), Some(u64::MAX), 101, 0);
+        attempts.fail(
+            FailureKind::Refused,
+            "429".to_owned(),
+            Some(u64::MAX),
+            101,
+            0,
+        );
         assert_eq!(attempts.next_at(), 101 + MOST_PATIENCE);
         let waiting = Attempts {
             last: 100,
@@ -219,7 +228,7 @@ mod tests {
             ..Attempts::default()
         };
         assert!(from_a_wrong_clock.may_begin(1_000, Wish::Scheduled));
-        // Two processes with different settings on one folder do not drive each other on.
+        // Two processes with different settings on one folder do not trigger each other's orders.
         attempts.begin("new", 200, 0);
         assert_eq!((attempts.failures, attempts.since), (3, 100));
         assert_eq!(attempts.settings, "new");
@@ -234,7 +243,7 @@ mod tests {
             assert_eq!(attempts.next_at(), now + pause);
             assert_eq!(attempts.error.is_some(), failures > 0);
         }
-        attempts.fail(Failure::Refused, "no".to_owned(), None, 1501, 0);
+        attempts.fail(FailureKind::Refused, "no".to_owned(), None, 1501, 0);
         assert_eq!((attempts.failures, attempts.begun), (3, 0));
     }
 }

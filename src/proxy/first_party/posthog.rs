@@ -1,4 +1,4 @@
-//! posthog-js passed through: which upstream, which headers, and kept copies of scripts and remote
+//! posthog-js passed through: which upstream, which headers, and cached copies of scripts and remote
 //! config (posthog-ingestion 6).
 
 use std::net::IpAddr;
@@ -17,20 +17,20 @@ use pingora::Result;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::CertificateDer;
 
-use crate::config::{CaFile, PathPrefix, PostHogJs, UpstreamHttp};
+use crate::config::{CaFile, PathPrefix, PostHogPassThrough, UpstreamHttp};
 use crate::posthog::Host;
 use crate::segment::Answer;
-use crate::site::cache::{Cache, CacheKey, Found, Stored};
+use crate::site::cache::{Cache, CacheKey, CacheLookup, CachedAnswer};
 use crate::site::{
     keeps_request_header, keeps_response_header, method_rule, posthog_route, Authorization, Below,
-    Caching, MethodRule, PostHogRoute, Upstream as To,
+    Caching, MethodRule, PostHogRoute, TargetHost as To,
 };
 
 use crate::proxy::client::X_FORWARDED_FOR;
 use crate::proxy::first_party::files::joined;
 use crate::proxy::intake::reply;
-use crate::proxy::outbound::fetch::{NoAnswer, Source};
-use crate::proxy::outbound::upstream::{Timeouts, Upstream};
+use crate::proxy::outbound::fetch::{FetchFailure, FetchHost};
+use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
 use crate::proxy::outbound::{Client, Connections};
 use crate::proxy::site::hops::end_to_end;
 
@@ -39,58 +39,58 @@ pub(crate) const BODY: usize = 64 << 20;
 /// The largest script, in bytes; the largest real one has less than 1 MB.
 const SCRIPT: usize = 16 << 20;
 
-/// A `posthog:` route at work.
-pub(crate) struct Passed {
-    said: PostHogJs,
+/// An active `posthog:` route.
+pub(crate) struct PostHogProxy {
+    said: PostHogPassThrough,
     prefix: PathPrefix,
     timeouts: Timeouts,
     /// Where PostHog's addresses stand on the site's host.
     below: Below,
-    pub(crate) upstream: Upstream,
-    /// For what a host's call passes on.
+    pub(crate) upstream: UpstreamHost,
+    /// The client for requests that a host's call passes on.
     pub(crate) client: Client,
     authority: String,
     base_path: String,
     authorities: Option<Arc<[WrappedX509]>>,
-    api: Source,
-    assets: Source,
+    api: FetchHost,
+    assets: FetchHost,
     cache: Mutex<Cache>,
 }
 
-/// One request on its way.
+/// One request that is forwarded.
 #[derive(Debug)]
-pub(crate) struct Passing {
+pub(crate) struct ForwardedRequest {
     /// Path and query with their real names, below the project's host.
     path_and_query: String,
     authorization: Authorization,
 }
 
-impl Passing {
+impl ForwardedRequest {
     /// Path and query as PostHog gets them.
     pub(crate) fn path_and_query(&self) -> &str {
         &self.path_and_query
     }
 }
 
-/// What becomes of a request.
-pub(crate) enum Step {
+/// How a request is handled.
+pub(crate) enum RequestPlan {
     /// It is streamed through.
-    Pass(Passing),
-    /// It is answered from here.
+    Pass(ForwardedRequest),
+    /// It is answered by this process.
     Answer(Answer),
 }
 
-impl Passed {
+impl PostHogProxy {
     /// A route of this prefix.
     pub(crate) fn new(
         prefix: &PathPrefix,
-        said: &PostHogJs,
+        said: &PostHogPassThrough,
         connections: Arc<Connections>,
         timeouts: Timeouts,
     ) -> Self {
         let host = &said.project.host;
         let http = match said.project.http {
-            // One connection a request needs no flow control between uploads.
+            // With one connection for each request, uploads do not share flow control.
             UpstreamHttp::Auto | UpstreamHttp::Http1 => UpstreamHttp::Http1,
             UpstreamHttp::Http2 => UpstreamHttp::Http2,
         };
@@ -103,13 +103,16 @@ impl Passed {
             prefix: prefix.clone(),
             timeouts,
             below: Below::new(prefix, host, said.names.as_ref()),
-            upstream: Upstream::new(host, http, patient),
-            client: Client::new(Upstream::new(host, http, patient), Arc::clone(&connections)),
+            upstream: UpstreamHost::new(host, http, patient),
+            client: Client::new(
+                UpstreamHost::new(host, http, patient),
+                Arc::clone(&connections),
+            ),
             authority: host.authority(),
             base_path: host.base_path().to_owned(),
             authorities: said.project.ca_file.as_ref().map(certificates),
-            api: Source::new(host, Arc::clone(&connections), timeouts),
-            assets: Source::new(&host.assets(), connections, timeouts),
+            api: FetchHost::new(host, Arc::clone(&connections), timeouts),
+            assets: FetchHost::new(&host.assets(), connections, timeouts),
             cache: Mutex::new(Cache::new(said.cache)),
         }
     }
@@ -119,20 +122,26 @@ impl Passed {
         &self.said.project.host
     }
 
-    /// Whether it does what one made of these would do.
+    /// Whether a route made of these settings would do the same.
     pub(crate) fn is_as_good(
         &self,
         prefix: &PathPrefix,
-        said: &PostHogJs,
+        said: &PostHogPassThrough,
         timeouts: Timeouts,
     ) -> bool {
         self.prefix == *prefix && self.said == *said && self.timeouts == timeouts
     }
 
     /// Decides about a request whose path below the prefix, without its slash, is `tail`.
-    pub(crate) async fn step(&self, session: &Session, tail: &str, client: Option<IpAddr>) -> Step {
+    pub(crate) async fn step(
+        &self,
+        session: &Session,
+        tail: &str,
+        client: Option<IpAddr>,
+    ) -> RequestPlan {
         let head = session.req_header();
-        let error = |status, head: &RequestHeader| Step::Answer(own_answer(status, &head.headers));
+        let error =
+            |status, head: &RequestHeader| RequestPlan::Answer(own_answer(status, &head.headers));
         if method_rule(head.method.as_str()) == MethodRule::Refused {
             return error(StatusCode::METHOD_NOT_ALLOWED, head);
         }
@@ -151,16 +160,16 @@ impl Passed {
         };
         let route = posthog_route(head.method.as_str(), &path_and_query);
         match route.caching {
-            Caching::Never => Step::Pass(Passing {
+            Caching::Never => RequestPlan::Pass(ForwardedRequest {
                 path_and_query,
                 authorization: route.authorization,
             }),
             Caching::AsItsHeadersSay => {
                 let answer = self.kept(head, &path_and_query, route, client).await;
                 match answer {
-                    Ok(answer) => Step::Answer(answer),
-                    Err(NoAnswer::Failed) => error(StatusCode::BAD_GATEWAY, head),
-                    Err(NoAnswer::Late) => error(StatusCode::SERVICE_UNAVAILABLE, head),
+                    Ok(answer) => RequestPlan::Answer(answer),
+                    Err(FetchFailure::Failed) => error(StatusCode::BAD_GATEWAY, head),
+                    Err(FetchFailure::Late) => error(StatusCode::SERVICE_UNAVAILABLE, head),
                 }
             }
         }
@@ -174,7 +183,7 @@ impl Passed {
         path_and_query: &str,
         route: PostHogRoute,
         client: Option<IpAddr>,
-    ) -> Result<Answer, NoAnswer> {
+    ) -> Result<Answer, FetchFailure> {
         let mut request = HeaderMap::new();
         for (name, value) in &end_to_end(&head.headers) {
             let conditional = name.as_str().starts_with("if-") || name == header::RANGE;
@@ -188,14 +197,14 @@ impl Passed {
         let found = lock(&self.cache).find(&key, &request, Instant::now());
         let mut asking = request.clone();
         let stale = match found {
-            Found::Fresh(stored) => return Ok(copy_of(head, &stored)),
-            Found::Stale(stored) => {
+            CacheLookup::Fresh(stored) => return Ok(copy_of(head, &stored)),
+            CacheLookup::Stale(stored) => {
                 for (name, value) in stored.conditions() {
                     asking.insert(name, value);
                 }
                 true
             }
-            Found::Nothing => false,
+            CacheLookup::Nothing => false,
         };
         if let Some(client) = client.and_then(|ip| HeaderValue::from_str(&ip.to_string()).ok()) {
             asking.insert(X_FORWARDED_FOR, client);
@@ -206,8 +215,10 @@ impl Passed {
             Ok(fetched) if fetched.status() == StatusCode::NOT_MODIFIED && stale => {
                 let renewed = self.filtered(path_and_query, fetched.headers());
                 let stored = lock(&self.cache).renew(&key, &request, &renewed, now);
-                // Gone meanwhile, which happens only when the cache is full.
-                stored.map_or(Err(NoAnswer::Failed), |stored| Ok(copy_of(head, &stored)))
+                // It was removed meanwhile, which happens only when the cache is full.
+                stored.map_or(Err(FetchFailure::Failed), |stored| {
+                    Ok(copy_of(head, &stored))
+                })
             }
             Ok(fetched) if !fetched.status().is_server_error() => {
                 let (
@@ -227,7 +238,9 @@ impl Passed {
                     now,
                 );
                 Ok(match cache.find(&key, &request, now) {
-                    Found::Fresh(stored) if status == StatusCode::OK => copy_of(head, &stored),
+                    CacheLookup::Fresh(stored) if status == StatusCode::OK => {
+                        copy_of(head, &stored)
+                    }
                     _ => reply::answer(status, headers, body),
                 })
             }
@@ -247,7 +260,7 @@ impl Passed {
         path_and_query: &str,
         to: To,
         headers: &HeaderMap,
-    ) -> Result<Answer, NoAnswer> {
+    ) -> Result<Answer, FetchFailure> {
         let first = match to {
             To::Api => &self.api,
             To::Assets | To::AssetsThenApi => &self.assets,
@@ -274,7 +287,7 @@ impl Passed {
     /// The request as PostHog gets it.
     pub(crate) fn request(
         &self,
-        passing: &Passing,
+        passing: &ForwardedRequest,
         request: &mut RequestHeader,
         client: Option<IpAddr>,
     ) -> Result<()> {
@@ -298,10 +311,14 @@ impl Passed {
     }
 }
 
-impl Passed {
-    /// Takes out of PostHog's answer what does not belong on the site's host, and puts the
-    /// addresses in it below the route.
-    pub(crate) fn clean(&self, passing: &Passing, response: &mut ResponseHeader) -> Result<()> {
+impl PostHogProxy {
+    /// Removes headers from PostHog's answer that do not belong on the site's host, and rewrites its
+    /// addresses to lie below the route.
+    pub(crate) fn clean(
+        &self,
+        passing: &ForwardedRequest,
+        response: &mut ResponseHeader,
+    ) -> Result<()> {
         for name in names(&response.headers) {
             let values: Vec<HeaderValue> =
                 response.headers.get_all(&name).iter().cloned().collect();
@@ -327,7 +344,7 @@ impl Passed {
         kept.collect()
     }
 
-    /// A header of PostHog's answer to this path and query as the page sees it, if it does.
+    /// A header of PostHog's answer to this path and query as the page sees it, unless it is removed.
     fn shown(&self, asked: &str, name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
         let text = String::from_utf8_lossy(value.as_bytes());
         if matches!(*name, header::LOCATION | header::CONTENT_LOCATION) {
@@ -344,7 +361,7 @@ fn names(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// A kept copy as the answer to this request.
-fn copy_of(head: &RequestHeader, stored: &Arc<Stored>) -> Answer {
+fn copy_of(head: &RequestHeader, stored: &Arc<CachedAnswer>) -> Answer {
     let mut headers = stored.headers(Instant::now());
     let known = joined(&head.headers, &header::IF_NONE_MATCH);
     if known.is_some_and(|known| stored.is_known_to(&known)) {
@@ -355,8 +372,8 @@ fn copy_of(head: &RequestHeader, stored: &Arc<Stored>) -> Answer {
     reply::answer(StatusCode::OK, headers, stored.body().clone())
 }
 
-/// An answer of our own. A page on another host can read it too: what a browser hides, posthog-js
-/// takes for a broken network and gives up sooner (posthog-ingestion 6.5).
+/// An answer made here. A page on another host can read it too: posthog-js takes an answer that the
+/// browser hides for a broken network, and gives up sooner (posthog-ingestion 6.5).
 pub(crate) fn own_answer(status: StatusCode, request: &HeaderMap) -> Answer {
     let mut headers = HeaderMap::new();
     let fixed = |text| HeaderValue::from_static(text);
@@ -384,7 +401,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl std::fmt::Debug for Passed {
+impl std::fmt::Debug for PostHogProxy {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Passed")

@@ -2,7 +2,7 @@
 //! a plug-in. The `hedgerow` binary proxies these routes through the framework (`site`), which knows
 //! WebSockets too.
 //!
-//! A body within [`PIECE`] is sent with its length, over a connection of the pool, and once more if
+//! A body within [`PIECE`] is sent with its length, over a connection of the pool, and again if
 //! that one turns out to be closed. A longer one leaves while it comes, over a new connection, as
 //! does every answer.
 
@@ -16,61 +16,65 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
-use crate::admin::{Answered, Asked};
+use crate::admin::{Answered, RequestKind};
 
-use crate::proxy::first_party::posthog::{own_answer, Passed, Passing, Step, BODY};
+use crate::proxy::first_party::posthog::{
+    own_answer, ForwardedRequest, PostHogProxy, RequestPlan, BODY,
+};
 use crate::proxy::intake::body::{Incoming, Interrupted};
-use crate::proxy::intake::exchange::Wire;
+use crate::proxy::intake::exchange::ConnectionFacts;
 use crate::proxy::intake::refusals::{of_head, RoutedRequest};
 use crate::proxy::intake::reply;
-use crate::proxy::intake::verdict::Trouble;
+use crate::proxy::intake::verdict::NoAnswerReason;
 use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
-use crate::proxy::operator::access::Through;
-use crate::proxy::outbound::{Answering, Fields, Head, Request, Template, PIECE};
-use crate::proxy::routes::Compiled;
+use crate::proxy::operator::access::FinishedRequest;
+use crate::proxy::outbound::{
+    AnswerHead, OpenAnswer, Template, UpstreamRequest, WantedFields, PIECE,
+};
+use crate::proxy::routes::CompiledRoute;
 use crate::proxy::serving::Serving;
 use crate::proxy::site::head;
 use crate::proxy::site::hops::end_to_end;
 use crate::segment::Answer;
 
-/// What came of a request that was passed on.
-enum Relayed<'a> {
+/// The result of a request that was passed on.
+enum RelayResult<'a> {
     /// An answer, whose body is still to be read.
-    Answer(Answering<'a>),
-    /// An answer that did not wait for the body and is not read any further.
-    Early(Head),
-    /// None, and the client is told this.
+    Answer(OpenAnswer<'a>),
+    /// An answer that did not wait for the body; no more of the body is read.
+    Early(AnswerHead),
+    /// No answer; the client gets this status.
     Refused(StatusCode, Answered),
-    /// The client is not there any more.
+    /// The client hung up.
     ClientGone,
 }
 
-impl Relayed<'_> {
+impl RelayResult<'_> {
     fn refused(status: StatusCode) -> Self {
         Self::Refused(status, Answered::of_status(status.as_u16()))
     }
 }
 
 /// One request on a `posthog` route.
-struct Progress {
+struct RelayedRequest {
     /// The number of its route.
     number: usize,
-    /// What became of it; its client is gone as long as nothing else is known.
+    /// Its answer; `ClientGone` until another one is known.
     answered: Answered,
     /// Bytes of its body.
     received: u64,
 }
 
-impl Progress {
+impl RelayedRequest {
     fn asking(&self) -> RoutedRequest {
         RoutedRequest {
             route: Some(self.number),
-            asked: Asked::PostHog,
+            asked: RequestKind::PostHog,
         }
     }
 }
 
-impl From<Interrupted> for Relayed<'_> {
+impl From<Interrupted> for RelayResult<'_> {
     fn from(interrupted: Interrupted) -> Self {
         match interrupted {
             Interrupted::Gone => Self::ClientGone,
@@ -83,16 +87,20 @@ impl From<Interrupted> for Relayed<'_> {
     }
 }
 
-/// What answers the requests of one `posthog` route.
+/// Answers the requests of one `posthog` route.
 #[derive(Clone, Copy)]
 pub(crate) struct Relay<'s> {
     serving: &'s Serving,
-    passed: &'s Passed,
-    route: &'s Compiled,
+    passed: &'s PostHogProxy,
+    route: &'s CompiledRoute,
 }
 
 impl<'s> Relay<'s> {
-    pub(crate) fn new(serving: &'s Serving, passed: &'s Passed, route: &'s Compiled) -> Self {
+    pub(crate) fn new(
+        serving: &'s Serving,
+        passed: &'s PostHogProxy,
+        route: &'s CompiledRoute,
+    ) -> Self {
         Self {
             serving,
             passed,
@@ -104,24 +112,29 @@ impl<'s> Relay<'s> {
     ///
     /// # Errors
     ///
-    /// When PostHog's answer breaks off in its middle: the connection has to end with it, so that
-    /// the client does not take what it has for the whole.
+    /// When PostHog's answer ends early in its middle: the connection has to end with it, so that
+    /// the client does not take a part for the whole answer.
     pub(crate) async fn answer(self, session: &mut Session, tail: &str) -> Result<()> {
         let began = Instant::now();
-        let mut course = Progress {
+        let mut course = RelayedRequest {
             number: self.route.number,
             answered: Answered::ClientGone,
             received: 0,
         };
         let passed = self.pass(session, &mut course, tail).await;
-        let through = Through::session(session, course.received);
+        let through = FinishedRequest::session(session, course.received);
         let (asking, answered) = (course.asking(), course.answered);
         self.serving.ended(&through, asking, answered, began);
         passed
     }
 
-    /// The same, and notes in `course` what becomes of it.
-    async fn pass(&self, session: &mut Session, course: &mut Progress, tail: &str) -> Result<()> {
+    /// The same, and notes the result in `course`.
+    async fn pass(
+        &self,
+        session: &mut Session,
+        course: &mut RelayedRequest,
+        tail: &str,
+    ) -> Result<()> {
         let Self {
             serving, passed, ..
         } = *self;
@@ -132,7 +145,7 @@ impl<'s> Relay<'s> {
             let answer = own_answer(fault.status(), &session.req_header().headers);
             return self.write_own(session, answer).await;
         }
-        let caller = serving.caller(Wire::of(session), &session.req_header().headers);
+        let caller = serving.caller(ConnectionFacts::of(session), &session.req_header().headers);
         let pace = lasting.rates.of_client(&serving.config, caller.address);
         if pace == Pace::TooFast {
             self.becomes(session, course, Answered::ClientRate);
@@ -149,8 +162,8 @@ impl<'s> Relay<'s> {
         let limits = &serving.config.limits;
         let mut incoming = Incoming::begin(session, lasting.idle_seconds, limits);
         let passing = match step {
-            Step::Pass(passing) => passing,
-            Step::Answer(answer) => {
+            RequestPlan::Pass(passing) => passing,
+            RequestPlan::Answer(answer) => {
                 self.becomes(
                     session,
                     course,
@@ -178,19 +191,21 @@ impl<'s> Relay<'s> {
                 self.report(trouble);
                 match trouble {
                     // posthog-js tries again after either (posthog-ingestion 6.5).
-                    Trouble::Timeout => Relayed::refused(StatusCode::SERVICE_UNAVAILABLE),
-                    _ => Relayed::refused(StatusCode::BAD_GATEWAY),
+                    NoAnswerReason::Timeout => {
+                        RelayResult::refused(StatusCode::SERVICE_UNAVAILABLE)
+                    }
+                    _ => RelayResult::refused(StatusCode::BAD_GATEWAY),
                 }
             }
         };
         match relayed {
-            Relayed::Answer(answering) => {
+            RelayResult::Answer(answering) => {
                 let status = answering.head.status.as_u16();
                 self.becomes(session, course, Answered::relayed(status));
                 incoming.discard(session, 2 * BODY).await;
                 self.pass_on(session, passed, &passing, answering).await
             }
-            Relayed::Early(early) => {
+            RelayResult::Early(early) => {
                 let status = early.status;
                 self.becomes(session, course, Answered::relayed(status.as_u16()));
                 incoming.discard(session, 2 * BODY).await;
@@ -200,14 +215,14 @@ impl<'s> Relay<'s> {
                 self.write_own(session, reply::answer(status, headers, Bytes::new()))
                     .await
             }
-            Relayed::Refused(status, answered) => {
+            RelayResult::Refused(status, answered) => {
                 self.becomes(session, course, answered);
                 incoming.discard(session, 2 * BODY).await;
                 session.set_keepalive(None);
                 let answer = own_answer(status, &session.req_header().headers);
                 self.write_own(session, answer).await
             }
-            Relayed::ClientGone => {
+            RelayResult::ClientGone => {
                 self.becomes(session, course, Answered::ClientGone);
                 session.set_keepalive(None);
                 Ok(())
@@ -215,8 +230,8 @@ impl<'s> Relay<'s> {
         }
     }
 
-    /// Counts the request by what it is answered.
-    fn becomes(&self, session: &Session, course: &mut Progress, answered: Answered) {
+    /// Counts the request by its answer.
+    fn becomes(&self, session: &Session, course: &mut RelayedRequest, answered: Answered) {
         course.answered = answered;
         let (asking, head) = (course.asking(), session.req_header());
         self.serving.answered(head, asking, answered, None);
@@ -235,9 +250,9 @@ impl<'s> Relay<'s> {
     async fn pass_on(
         &self,
         session: &mut Session,
-        passed: &Passed,
-        passing: &Passing,
-        mut answering: Answering<'_>,
+        passed: &PostHogProxy,
+        passing: &ForwardedRequest,
+        mut answering: OpenAnswer<'_>,
     ) -> Result<()> {
         self.serving.close_when_leaving(session);
         let status = answering.head.status;
@@ -256,7 +271,7 @@ impl<'s> Relay<'s> {
             None if !bodiless => match session.req_header().version {
                 Version::HTTP_11 => head.insert_header(header::TRANSFER_ENCODING, "chunked")?,
                 Version::HTTP_2 => {}
-                // Such a client knows no chunks: the connection's end is the body's.
+                // Such a client knows no chunks: the end of the connection ends the body.
                 _ => session.set_keepalive(None),
             },
             _ => {}
@@ -299,7 +314,7 @@ impl<'s> Relay<'s> {
         Ok(())
     }
 
-    fn report(&self, trouble: Trouble) {
+    fn report(&self, trouble: NoAnswerReason) {
         let (kind, advice) = trouble.advice();
         let (route, host) = (&self.route.name, self.passed.host());
         let log_limit = &self.serving.lasting.log_limit;
@@ -310,20 +325,20 @@ impl<'s> Relay<'s> {
 }
 
 fn gone(session: &mut Session, error: &Error) {
-    log::debug!("the client was gone before its answer: {error}");
+    log::debug!("the client hung up before its answer: {error}");
     session.set_keepalive(None);
 }
 
-/// The request as PostHog gets it, without a length: who writes the body states it.
+/// The request as PostHog gets it, without a length: the writer of the body adds it.
 fn request(
     asked: &RequestHeader,
-    passed: &Passed,
-    passing: &Passing,
+    passed: &PostHogProxy,
+    passing: &ForwardedRequest,
     client: Option<IpAddr>,
 ) -> Result<Template> {
     let mut request = RequestHeader::build(asked.method.clone(), b"/", None)?;
     for (name, value) in &end_to_end(&asked.headers) {
-        // We have seen to what the client expects of its next hop.
+        // This process has handled what the client expects of its next hop.
         if *name != header::EXPECT {
             request.append_header(name, value)?;
         }
@@ -352,14 +367,14 @@ fn length(fields: &HeaderMap) -> Option<u64> {
         .ok()
 }
 
-/// Brings the request to PostHog, and its answer's head here.
+/// Sends the request to PostHog and reads the head of the answer.
 async fn exchange<'a>(
     session: &mut Session,
     incoming: &mut Incoming,
-    passed: &'a Passed,
+    passed: &'a PostHogProxy,
     template: &Template,
-) -> std::result::Result<Relayed<'a>, Trouble> {
-    let request = Request {
+) -> std::result::Result<RelayResult<'a>, NoAnswerReason> {
+    let request = UpstreamRequest {
         template,
         fields: &[],
     };
@@ -369,19 +384,19 @@ async fn exchange<'a>(
             Ok(Some(chunk)) => held.extend_from_slice(&chunk),
             Ok(None) => {
                 let body = held.freeze();
-                let answering = passed.client.send(request, &body, Fields::All);
-                return Ok(Relayed::Answer(answering.await?));
+                let answering = passed.client.send(request, &body, WantedFields::All);
+                return Ok(RelayResult::Answer(answering.await?));
             }
             Err(interrupted) => return Ok(interrupted.into()),
         }
     }
-    let mut sending = passed.client.open(request, Fields::All).await?;
+    let mut sending = passed.client.open(request, WantedFields::All).await?;
     let mut length = held.len();
     let mut piece = held.freeze();
     loop {
         if let Some(early) = sending.write(piece).await? {
             sending.abort().await;
-            return Ok(Relayed::Early(early));
+            return Ok(RelayResult::Early(early));
         }
         let next = tokio::select! {
             biased; // what has come is taken first
@@ -389,7 +404,7 @@ async fn exchange<'a>(
             early = sending.refused() => {
                 let early = early?;
                 sending.abort().await;
-                return Ok(Relayed::Early(early));
+                return Ok(RelayResult::Early(early));
             }
         };
         match next {
@@ -399,9 +414,9 @@ async fn exchange<'a>(
             }
             Ok(Some(_)) => {
                 sending.abort().await;
-                return Ok(Relayed::refused(StatusCode::PAYLOAD_TOO_LARGE));
+                return Ok(RelayResult::refused(StatusCode::PAYLOAD_TOO_LARGE));
             }
-            Ok(None) => return Ok(Relayed::Answer(sending.finish(Bytes::new()).await?)),
+            Ok(None) => return Ok(RelayResult::Answer(sending.finish(Bytes::new()).await?)),
             Err(interrupted) => {
                 sending.abort().await;
                 return Ok(interrupted.into());

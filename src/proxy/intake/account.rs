@@ -1,5 +1,5 @@
-//! A real Segment account beside PostHog: the original requests go on to it, and its settings are
-//! fetched. Nothing here is ever waited for by PostHog's side, but a page's very first settings.
+//! A real Segment account beside PostHog: the original requests are forwarded to it, and its settings
+//! are fetched. Delivery to PostHog never waits for it; only the first settings of a page do.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,21 +16,21 @@ use crate::admin::Forwarded as ForwardCounts;
 use crate::config::Forward;
 use crate::segment::{Answer, KeyFrom, Recognised, WriteKey};
 use crate::site::forward::{
-    headers_for, path_for, settings_copy, settings_path, Admission, Bounds, Load, Next, Outcome,
-    SettingsCopy,
+    headers_for, path_for, settings_copy, settings_path, AfterAttempt, AttemptOutcome,
+    QueueAdmission, QueueBounds, QueueLoad, SettingsCopy,
 };
 use crate::site::{keeps_response_header, DeviceMode};
 
 use crate::proxy::intake::reply;
 use crate::proxy::operator::log_limit::LogLimit;
-use crate::proxy::outbound::fetch::Source;
+use crate::proxy::outbound::fetch::FetchHost;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::outbound::Connections;
 use crate::proxy::random_bits;
 
 /// Requests to Segment that are on their way at once.
 const AT_ONCE: usize = 64;
-/// Segment's own limit of time, its own as well.
+/// The time limit for a request to Segment.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a page's first settings wait for the account's.
 const FIRST: Duration = Duration::from_secs(2);
@@ -39,7 +39,7 @@ const COPIES: usize = 64;
 /// The largest settings and the largest code of a destination, in bytes.
 const LARGEST: usize = 4 << 20;
 
-/// What became of a request that went on to Segment.
+/// The outcome of a request that was forwarded to Segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CopyOutcome {
     Delivered,
@@ -49,14 +49,14 @@ pub(crate) enum CopyOutcome {
     Withheld,
 }
 
-/// What became of the requests of all accounts, those of earlier configurations among them.
+/// The outcome of the requests of all accounts, those of earlier configurations among them.
 #[derive(Debug, Default)]
-pub(crate) struct Accounts {
+pub(crate) struct SegmentAccounts {
     counts: [AtomicU64; 5],
     under_way: AtomicUsize,
 }
 
-impl Accounts {
+impl SegmentAccounts {
     pub(crate) fn counts(&self) -> ForwardCounts {
         let count = |fate: CopyOutcome| {
             let counter = self.counts.get(fate as usize);
@@ -78,15 +78,15 @@ impl Accounts {
 }
 
 /// One account.
-pub(crate) struct Account {
+pub(crate) struct SegmentAccount {
     forward: Forward,
-    api: Source,
-    cdn: Source,
-    bounds: Bounds,
-    load: Mutex<Load>,
+    api: FetchHost,
+    cdn: FetchHost,
+    bounds: QueueBounds,
+    load: Mutex<QueueLoad>,
     places: Semaphore,
     connect: Duration,
-    accounts: Arc<Accounts>,
+    accounts: Arc<SegmentAccounts>,
     log_limit: Arc<LogLimit>,
     copies: Mutex<HashMap<String, Copied>>,
 }
@@ -98,26 +98,26 @@ struct Copied {
     failed: Option<Instant>,
 }
 
-/// A request as it came.
+/// A request as the client sent it.
 pub(crate) struct Original {
     method: &'static str,
     path: String,
     headers: HeaderMap,
     body: Bytes,
     arrived: Instant,
-    _place: Place,
+    _place: QueuePermit,
 }
 
-/// A place in the queue, for one request and so many bytes; given back when it is dropped.
-struct Place {
-    account: Arc<Account>,
+/// A place in the queue for one request of this size; it is given back when this is dropped.
+struct QueuePermit {
+    account: Arc<SegmentAccount>,
     bytes: usize,
 }
 
-impl Place {
-    fn take(account: &Arc<Account>) -> Option<Self> {
+impl QueuePermit {
+    fn take(account: &Arc<SegmentAccount>) -> Option<Self> {
         let mut load = lock(&account.load);
-        if account.bounds.admit(*load, 0) == Admission::Full {
+        if account.bounds.admit(*load, 0) == QueueAdmission::Full {
             return None;
         }
         load.requests += 1;
@@ -128,14 +128,14 @@ impl Place {
         })
     }
 
-    fn grow(&mut self, bytes: usize) -> Admission {
+    fn grow(&mut self, bytes: usize) -> QueueAdmission {
         let mut load = lock(&self.account.load);
-        let held = Load {
+        let held = QueueLoad {
             requests: 0,
             ..*load
         };
         let admission = self.account.bounds.admit(held, bytes);
-        if admission == Admission::Queued {
+        if admission == QueueAdmission::Queued {
             load.bytes += bytes;
             self.bytes += bytes;
         }
@@ -143,7 +143,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePermit {
     fn drop(&mut self) {
         let mut load = lock(&self.account.load);
         load.requests = load.requests.saturating_sub(1);
@@ -153,33 +153,33 @@ impl Drop for Place {
     }
 }
 
-/// The body of a request that may go on, collected beside its rewriting. What does not fit into
-/// the queue is let go at once, so that slow uploads cannot hold more than it may.
-pub(crate) struct Copy {
-    place: Option<Place>,
+/// The body of a request that may be forwarded, collected while it is rewritten. A body that does not
+/// fit into the queue is dropped at once, so that slow uploads cannot hold more than the queue allows.
+pub(crate) struct RequestCopy {
+    place: Option<QueuePermit>,
     pieces: Vec<Bytes>,
-    /// Where the request has its key; one that has none gets the account's.
+    /// Where the request has its key; a request without one gets the account's.
     key: KeyFrom,
 }
 
-impl Copy {
-    /// For a request that may go on to this account.
-    pub(crate) fn new(account: &Arc<Account>) -> Self {
+impl RequestCopy {
+    /// For a request that may be forwarded to this account.
+    pub(crate) fn new(account: &Arc<SegmentAccount>) -> Self {
         Self {
-            place: Place::take(account),
+            place: QueuePermit::take(account),
             pieces: Vec::new(),
             key: KeyFrom::Nowhere,
         }
     }
 
-    /// Keeps a piece; it shares the bytes that were read anyway.
+    /// Keeps a piece. It shares the bytes that were read, without a copy.
     pub(crate) fn push(&mut self, piece: &Bytes) {
         let Some(place) = &mut self.place else {
             return;
         };
         match place.grow(piece.len()) {
-            Admission::Queued => self.pieces.push(piece.clone()),
-            Admission::Full => {
+            QueueAdmission::Queued => self.pieces.push(piece.clone()),
+            QueueAdmission::Full => {
                 self.place = None;
                 self.pieces = Vec::new();
             }
@@ -206,15 +206,15 @@ fn whole(mut pieces: Vec<Bytes>) -> Bytes {
 }
 
 impl Original {
-    /// The request that goes on for this call. `client` is the visitor's address as it may be
-    /// shown. `None`, and counted, where the queue had no room.
+    /// The request that is forwarded for this call. `client` is the visitor's address as it may be
+    /// shown. `None` if the queue had no room, which is counted.
     pub(crate) fn new(
-        account: &Account,
+        account: &SegmentAccount,
         call: Recognised,
         query: Option<&str>,
         headers: &HeaderMap,
         client: Option<IpAddr>,
-        copy: Copy,
+        copy: RequestCopy,
     ) -> Option<Self> {
         let mut path = path_for(call)?;
         let Some(place) = copy.place else {
@@ -245,13 +245,13 @@ impl Original {
     }
 }
 
-impl Account {
+impl SegmentAccount {
     /// With the connections to its two hosts.
     pub(crate) fn new(
         forward: &Forward,
         [api, cdn]: [Arc<Connections>; 2],
         connect: Duration,
-        accounts: Arc<Accounts>,
+        accounts: Arc<SegmentAccounts>,
         log_limit: Arc<LogLimit>,
     ) -> Self {
         let timeouts = Timeouts {
@@ -260,9 +260,9 @@ impl Account {
         };
         Self {
             forward: forward.clone(),
-            api: Source::new(&forward.api, api, timeouts),
-            cdn: Source::new(&forward.cdn, cdn, timeouts),
-            bounds: Bounds::default(),
+            api: FetchHost::new(&forward.api, api, timeouts),
+            cdn: FetchHost::new(&forward.cdn, cdn, timeouts),
+            bounds: QueueBounds::default(),
             load: Mutex::default(),
             places: Semaphore::new(AT_ONCE),
             connect,
@@ -277,7 +277,7 @@ impl Account {
         self.forward.write_key.as_ref()
     }
 
-    /// Whether it does what one made of these would do.
+    /// Whether an account made of these settings would do the same.
     pub(crate) fn is_as_good(&self, forward: &Forward, connect: Duration) -> bool {
         self.forward == *forward && self.connect == connect
     }
@@ -302,7 +302,7 @@ impl Account {
         }
     }
 
-    /// Lets a request go on, behind the back of its client. Never waits.
+    /// Forwards a request in a task of its own, which the client does not wait for.
     pub(crate) fn send(self: &Arc<Self>, original: Original) {
         let account = Arc::clone(self);
         tokio::spawn(async move { account.deliver(&original).await });
@@ -318,17 +318,17 @@ impl Account {
                 .bounds
                 .next(attempt, age, outcome, random_bits() as u32)
             {
-                Next::Delivered => return self.count(CopyOutcome::Delivered),
-                Next::Refused => return self.count(CopyOutcome::Refused),
-                Next::Expired => return self.count(CopyOutcome::Expired),
-                Next::Again(wait) => tokio::time::sleep(wait).await,
+                AfterAttempt::Delivered => return self.count(CopyOutcome::Delivered),
+                AfterAttempt::Refused => return self.count(CopyOutcome::Refused),
+                AfterAttempt::Expired => return self.count(CopyOutcome::Expired),
+                AfterAttempt::Again(wait) => tokio::time::sleep(wait).await,
             }
         }
     }
 
-    async fn attempt(&self, original: &Original) -> Outcome {
+    async fn attempt(&self, original: &Original) -> AttemptOutcome {
         let Ok(_place) = self.places.acquire().await else {
-            return Outcome::Failed;
+            return AttemptOutcome::Failed;
         };
         let Original {
             method,
@@ -339,19 +339,19 @@ impl Account {
         } = original;
         let fetch = self.api.fetch(method, path, headers, body.clone(), LARGEST);
         match fetch.await {
-            Ok(fetched) => Outcome::Answered {
+            Ok(fetched) => AttemptOutcome::Answered {
                 status: fetched.status(),
                 retry_after: fetched
                     .headers()
                     .get(header::RETRY_AFTER)
                     .and_then(|value| value.to_str().ok()?.trim().parse().ok()),
             },
-            Err(_) => Outcome::Failed,
+            Err(_) => AttemptOutcome::Failed,
         }
     }
 
-    /// The account's settings for a key: the copy, which is refreshed beside that. The first time
-    /// it is waited for, a little; without any, the caller makes settings of its own.
+    /// The account's settings for a key: the copy, which is refreshed in the background. The first time,
+    /// the caller waits a little for it; without any, the caller makes settings of its own.
     pub(crate) async fn settings(self: &Arc<Self>, write_key: &str) -> Option<Value> {
         let copy = {
             let mut copies = lock(&self.copies);
@@ -368,7 +368,7 @@ impl Account {
             if settings_copy(age, failed) == SettingsCopy::Fresh {
                 return before.settings;
             }
-            // One fetch at a time: a request that comes meanwhile takes what is there.
+            // One fetch at a time: a request that comes meanwhile gets the copy that is there.
             copy.failed = Some(Instant::now());
             before
         };
@@ -438,7 +438,7 @@ impl Account {
     }
 }
 
-impl std::fmt::Debug for Account {
+impl std::fmt::Debug for SegmentAccount {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Account")

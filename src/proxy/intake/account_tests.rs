@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::segment::recognise;
 
 /// An account behind a port on which nothing listens.
-fn account(bounds: Bounds) -> Arc<Account> {
+fn account(bounds: QueueBounds) -> Arc<SegmentAccount> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let host = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -19,18 +19,18 @@ fn account(bounds: Bounds) -> Arc<Account> {
     };
     let connections = [Arc::clone(&connections), connections];
     let connect = Duration::from_secs(1);
-    let account = Account::new(
+    let account = SegmentAccount::new(
         &forward,
         connections,
         connect,
         Arc::default(),
         Arc::default(),
     );
-    Arc::new(Account { bounds, ..account })
+    Arc::new(SegmentAccount { bounds, ..account })
 }
 
-fn original(account: &Arc<Account>, body: &'static [u8]) -> Option<Original> {
-    let mut copy = Copy::new(account);
+fn original(account: &Arc<SegmentAccount>, body: &'static [u8]) -> Option<Original> {
+    let mut copy = RequestCopy::new(account);
     for piece in body.chunks(10) {
         copy.push(&Bytes::from_static(piece));
     }
@@ -40,31 +40,31 @@ fn original(account: &Arc<Account>, body: &'static [u8]) -> Option<Original> {
 
 #[test]
 fn the_queue_holds_no_more_than_it_may_and_counts_what_it_lets_go() {
-    let account = account(Bounds {
+    let account = account(QueueBounds {
         requests: 2,
         bytes: 100,
-        ..Bounds::default()
+        ..QueueBounds::default()
     });
     let first = original(&account, &[b'x'; 60]).unwrap();
     assert!(first.body == [b'x'; 60][..]);
     assert!(original(&account, &[b'x'; 41]).is_none(), "too large");
     let second = original(&account, &[b'x'; 40]).unwrap();
     assert!(original(&account, b"").is_none(), "too many");
-    // An upload under way holds its place too.
+    // An upload under way holds its place as well.
     drop(first);
-    let mut slow = Copy::new(&account);
+    let mut slow = RequestCopy::new(&account);
     slow.push(&Bytes::from_static(&[b'x'; 60]));
     assert!(original(&account, b"").is_none(), "too many");
     drop((second, slow));
     assert!(original(&account, &[b'x'; 100]).is_some());
     let load = *lock(&account.load);
-    assert_eq!(load, Load::default(), "everything is given back");
+    assert_eq!(load, QueueLoad::default(), "everything is given back");
     assert_eq!(account.accounts.counts().full, 3);
 }
 
 #[tokio::test]
 async fn the_last_good_settings_are_served_while_the_account_is_away() {
-    let account = account(Bounds::default());
+    let account = account(QueueBounds::default());
     let known = json!({"integrations": {}});
     let copied = Copied {
         settings: Some(known.clone()),

@@ -1,52 +1,55 @@
 //! `mode: group`: the requests of a project leave together, and each client is answered when its
 //! events are safe.
 //!
-//! No task waits for requests: the first one sets a timer, and what leaves is carried by a task of
-//! its own, so that a client that hangs up takes no other client's events with it.
+//! No task waits for requests: the first one sets a timer, and each group is sent by a task of
+//! its own, so that a client that hangs up does not end the delivery of other clients' events.
+//! One timer for all requests bounds how long a request may wait, so that none has a timer of its own.
 
 use std::net::IpAddr;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
-use pingora::time::timeout;
 use tokio::sync::oneshot;
 
 use crate::config;
 use crate::delivery::{
-    Bounds, DeliveryMode, Encoding, Finished, Queue, Received, RequestId, RequestInfo, SpoolError,
+    DeliveryMode, Encoding, Finished, GroupBounds, Queue, Received, RequestInfo, SpoolError,
     SpooledEvent,
 };
-use crate::posthog::{events_within, join, Bearing, Envelope, Outline};
+use crate::posthog::{events_within, join, BatchFacts, BatchOutline, Envelope};
 
-use crate::proxy::intake::stop::UploadError;
-use crate::proxy::intake::verdict::{Fallback, Trouble, Verdict};
+use crate::proxy::intake::upload_error::UploadError;
+use crate::proxy::intake::verdict::{BatchVerdict, Fallback, NoAnswerReason};
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::operator::log_limit::LogLimit;
-use crate::proxy::outbound::culprits::{blames_events, deliver_without, Culprit};
+use crate::proxy::outbound::refused_events::{blames_events, deliver_without, RefusedEvent};
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::spool::backlog::{Holder, ProjectSpool};
 
-/// Groups of a project under way at once. What comes while so many wait for their answers leaves
-/// in larger groups afterwards.
+/// Groups of a project under way at once. Requests that come while this many groups
+/// wait for their answers leave in larger groups afterwards.
 const UNDER_WAY: usize = 64;
 
-/// What became of a request: with `Ok` its events are safe, but for those that PostHog refuses for
-/// good while it takes others of the group.
-type Outcome = Result<(Holder, Vec<Culprit>), UploadError>;
+/// The outcome of a request. `Ok`: its events are safe, except those that PostHog refuses for good
+/// while it takes others of the group.
+type GroupOutcome = Result<(Holder, Vec<RefusedEvent>), UploadError>;
 
 /// The requests of one project that wait to leave together.
 pub(crate) struct Gathering {
     destination: Arc<Destination>,
     spool: Option<ProjectSpool>,
     log_limit: Arc<LogLimit>,
-    state: Mutex<State>,
+    state: Mutex<GatheringState>,
 }
 
-struct State {
-    queue: Queue<Entry>,
+struct GatheringState {
+    queue: Queue<QueuedRequest>,
+    /// Fires when the next request is due.
     timer: Timer,
+    /// Fires when one has waited too long.
+    patience: Timer,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,13 +59,13 @@ enum Timer {
 }
 
 /// A whole batch of one client.
-pub(crate) struct Request {
+pub(crate) struct GroupedRequest {
     /// The batch in its envelope.
     pub(crate) batch: Bytes,
     /// Where its events stand, if it was noted.
-    pub(crate) outline: Option<Outline>,
+    pub(crate) outline: Option<BatchOutline>,
     /// What is known of its events.
-    pub(crate) bearing: Bearing,
+    pub(crate) bearing: BatchFacts,
     /// When the request arrived, and from which address as PostHog may be told it.
     pub(crate) arrived: Received,
     /// Its bytes in the budget of all requests; given back when they are gone.
@@ -70,43 +73,48 @@ pub(crate) struct Request {
 }
 
 /// A request in the queue.
-struct Entry {
+struct QueuedRequest {
     batch: Bytes,
-    ticket: Ticket,
+    ticket: PendingAnswer,
 }
 
-/// What is left of a request when its events stand in a group.
-struct Ticket {
+/// What is kept of a request once its events stand in a group: above all, where its answer goes.
+struct PendingAnswer {
     arrived: Received,
-    outline: Option<Outline>,
-    answer: oneshot::Sender<Outcome>,
+    outline: Option<BatchOutline>,
+    answer: oneshot::Sender<GroupOutcome>,
     _held: Reservation,
 }
 
-impl Ticket {
+impl PendingAnswer {
     /// The events of the request's own batch, for the spool.
     fn events(&self, batch: &Bytes) -> Result<Vec<SpooledEvent>, SpoolError> {
         SpooledEvent::of_written(batch, self.outline.as_ref(), self.arrived)
     }
+
+    /// Tells the client the outcome of its request; one that has ended is told nothing.
+    fn tell(self, outcome: GroupOutcome) {
+        let _ = self.answer.send(outcome);
+    }
 }
 
 /// One request of a group, and where its events stand in the group's batch.
-struct Part {
+struct GroupPart {
     place: Range<usize>,
-    ticket: Ticket,
+    ticket: PendingAnswer,
 }
 
-/// A group on its way, as one batch.
-struct Load {
+/// A group under way, as one batch.
+struct GroupBatch {
     batch: Bytes,
-    parts: Vec<Part>,
+    parts: Vec<GroupPart>,
     client: Option<IpAddr>,
 }
 
 impl Gathering {
     /// The requests of this project, if its mode is `group`.
     pub(crate) fn of(
-        delivery: &config::Delivery,
+        delivery: &config::DeliveryConfig,
         destination: &Arc<Destination>,
         spool: Option<ProjectSpool>,
         log_limit: &Arc<LogLimit>,
@@ -114,7 +122,7 @@ impl Gathering {
         if destination.project().mode != DeliveryMode::Group {
             return None;
         }
-        let bounds = Bounds {
+        let bounds = GroupBounds {
             linger: delivery.linger,
             bytes: delivery.group_size,
             under_way: UNDER_WAY,
@@ -123,50 +131,43 @@ impl Gathering {
             destination: Arc::clone(destination),
             spool,
             log_limit: Arc::clone(log_limit),
-            state: Mutex::new(State {
+            state: Mutex::new(GatheringState {
                 queue: Queue::new(bounds),
                 timer: Timer::Idle,
+                patience: Timer::Idle,
             }),
         }))
     }
 
     /// Lets a request leave with others and waits until its events are safe.
     ///
-    /// It waits for its turn as long as for a place among the batches under way, and no longer.
-    pub(crate) async fn deliver(self: &Arc<Self>, request: Request) -> Outcome {
-        let (answer, mut answered) = oneshot::channel();
-        let id = self.enter(request, answer);
-        let closed = |_| Err(self.lost());
-        let patience = self.destination.patience();
-        if let Ok(outcome) = timeout(patience, &mut answered).await {
-            return outcome.unwrap_or_else(closed);
-        }
-        match self.withdraw(id) {
-            Some(entry) => self.crowded(entry).await,
-            // It is on its way, which has bounds of its own.
-            None => answered.await.unwrap_or_else(closed),
-        }
+    /// It waits for its turn no longer than for a place among the batches under way.
+    pub(crate) async fn deliver(self: &Arc<Self>, request: GroupedRequest) -> GroupOutcome {
+        let (answer, answered) = oneshot::channel();
+        self.enter(request, answer);
+        // A group under way has time limits of its own.
+        answered.await.unwrap_or_else(|_| Err(self.lost()))
     }
 
-    /// What becomes of a request whose group ended without a word, which only the end of the process
+    /// What happens to a request whose group ended silently, which only the end of the process
     /// does.
     fn lost(&self) -> UploadError {
         match self.spool {
             Some(_) => UploadError::Spool,
-            None => UploadError::Verdict(Verdict::Unreachable(Trouble::Closed)),
+            None => UploadError::Verdict(BatchVerdict::Unreachable(NoAnswerReason::Closed)),
         }
     }
 
-    fn enter(self: &Arc<Self>, request: Request, answer: oneshot::Sender<Outcome>) -> RequestId {
+    fn enter(self: &Arc<Self>, request: GroupedRequest, answer: oneshot::Sender<GroupOutcome>) {
         let now = Instant::now();
         let info = RequestInfo {
             bytes: request.batch.len(),
             bearing: request.bearing,
             client: request.arrived.from,
         };
-        let entry = Entry {
+        let entry = QueuedRequest {
             batch: request.batch,
-            ticket: Ticket {
+            ticket: PendingAnswer {
                 arrived: request.arrived,
                 outline: request.outline,
                 answer,
@@ -174,27 +175,27 @@ impl Gathering {
             },
         };
         let mut state = self.lock();
-        let id = state.queue.push(entry, info, now);
+        state.queue.push(entry, info, now);
         let looks = if state.queue.may_be_full() {
-            Looks::WhoMayLeave
+            QueueCheck::WhoMayLeave
         } else {
-            Looks::WhenToLook
+            QueueCheck::WhenToLook
         };
         self.go_on(state, looks, now);
-        id
     }
 
-    fn withdraw(&self, id: RequestId) -> Option<Entry> {
-        self.lock().queue.withdraw(id)
-    }
-
-    /// Sends off every group that may leave, and sees that what waits for its time gets it.
+    /// Sends every group that may leave, and sets the timer for those that still wait.
     ///
     /// Nothing is spawned under the lock: a runtime that ends drops a task at once, and a group
     /// that is dropped takes the lock.
-    fn go_on(self: &Arc<Self>, mut state: MutexGuard<'_, State>, looks: Looks, now: Instant) {
+    fn go_on(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, GatheringState>,
+        looks: QueueCheck,
+        now: Instant,
+    ) {
         let mut leaving = Vec::new();
-        if looks == Looks::WhoMayLeave {
+        if looks == QueueCheck::WhoMayLeave {
             while let Some(group) = state.queue.next_group(now) {
                 leaving.push(group);
             }
@@ -206,42 +207,71 @@ impl Gathering {
         if due.is_some() {
             state.timer = Timer::Set;
         }
+        let waiting_since = match state.patience {
+            Timer::Set => None,
+            Timer::Idle => state.queue.oldest(),
+        };
+        if waiting_since.is_some() {
+            state.patience = Timer::Set;
+        }
         drop(state);
         for group in leaving {
             let client = group.client;
             let (entries, finished) = group.part();
-            let landing = Landing {
+            let landing = GroupDelivery {
                 gathering: Arc::clone(self),
                 finished: Some(finished),
             };
             tokio::spawn(landing.carry(entries, client));
         }
         if let Some(due) = due {
-            let alarm = Alarm(Some(Arc::clone(self)));
+            let alarm = TimerGuard(Some(Arc::clone(self)));
             tokio::spawn(alarm.ring(due));
+        }
+        if let Some(since) = waiting_since {
+            let patience = Patience(Arc::downgrade(self));
+            tokio::spawn(patience.end(since + self.destination.patience()));
+        }
+    }
+
+    /// Takes out the requests whose turn has not come in time.
+    fn give_up(self: &Arc<Self>, now: Instant) {
+        let mut state = self.lock();
+        state.patience = Timer::Idle;
+        let late = state.queue.withdraw(self.destination.patience(), now);
+        // Those that are left are managed again.
+        self.go_on(state, QueueCheck::WhenToLook, now);
+        for entry in late {
+            let gathering = Arc::clone(self);
+            tokio::spawn(async move { gathering.crowded(entry).await });
         }
     }
 
     /// A request whose turn did not come in time.
-    async fn crowded(&self, entry: Entry) -> Outcome {
+    async fn crowded(&self, entry: QueuedRequest) {
+        let QueuedRequest { batch, ticket } = entry;
         let project = self.destination.project();
-        let verdict = Verdict::Unreachable(Trouble::Crowded);
-        let Some(spool) = &self.spool else {
-            verdict.report(project, &self.log_limit, Fallback::ClientRetries);
-            return Err(UploadError::Verdict(verdict));
+        let verdict = BatchVerdict::Unreachable(NoAnswerReason::Crowded);
+        let outcome = match &self.spool {
+            None => {
+                verdict.report(project, &self.log_limit, Fallback::ClientRetries);
+                Err(UploadError::Verdict(verdict))
+            }
+            Some(spool) => {
+                let kept = spool.keep(ticket.events(&batch)).await;
+                spool.tell(verdict, &kept);
+                kept.map(|holder| (holder, Vec::new()))
+                    .map_err(UploadError::from)
+            }
         };
-        let events = entry.ticket.events(&entry.batch);
-        let kept = spool.keep(events).await;
-        spool.tell(verdict, &kept);
-        kept.map(|holder| (holder, Vec::new()))
-            .map_err(UploadError::from)
+        ticket.tell(outcome);
     }
 
     /// Brings a group to PostHog, or into the spool, and tells each client.
-    async fn bring(&self, load: Load) {
+    async fn bring(&self, load: GroupBatch) {
         let Some(spool) = &self.spool else {
             return match self.stream(&load).await {
-                Verdict::Accepted => load.tell(|_| Ok((Holder::PostHog, Vec::new()))),
+                BatchVerdict::Accepted => load.tell(|_| Ok((Holder::PostHog, Vec::new()))),
                 verdict if blames_events(verdict) => self.halve(load, verdict).await,
                 verdict => load.tell(|_| Err(UploadError::Verdict(verdict))),
             };
@@ -253,7 +283,7 @@ impl Gathering {
         }
     }
 
-    async fn stream(&self, load: &Load) -> Verdict {
+    async fn stream(&self, load: &GroupBatch) -> BatchVerdict {
         let destination = &self.destination;
         let sent = destination.deliver(&load.batch, Encoding::Identity, load.client);
         let verdict = sent.await.verdict;
@@ -269,7 +299,7 @@ impl Gathering {
     }
 
     /// What PostHog refuses as a whole and no spool can keep: each client is told of its own events.
-    async fn halve(&self, load: Load, verdict: Verdict) {
+    async fn halve(&self, load: GroupBatch, verdict: BatchVerdict) {
         let destination = &self.destination;
         let without = deliver_without(destination, &load.batch, load.client, verdict);
         match without.await {
@@ -277,7 +307,7 @@ impl Gathering {
                 let mut culprits = culprits.into_iter().peekable();
                 let batch = load.batch.clone();
                 load.tell(|part| {
-                    let is_of_it = |culprit: &Culprit| {
+                    let is_of_it = |culprit: &RefusedEvent| {
                         let place = culprit.event.as_ptr() as usize;
                         part.contains(&place.wrapping_sub(batch.as_ptr() as usize))
                     };
@@ -297,33 +327,33 @@ impl Gathering {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, GatheringState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What is to be looked for in the queue.
+/// What the queue is checked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Looks {
+enum QueueCheck {
     WhoMayLeave,
     WhenToLook,
 }
 
-/// The timer of a queue. It is idle again however the task ends.
-struct Alarm(Option<Arc<Gathering>>);
+/// The timer that sends groups. However its task ends, the timer is marked idle again.
+struct TimerGuard(Option<Arc<Gathering>>);
 
-impl Alarm {
+impl TimerGuard {
     async fn ring(mut self, due: Instant) {
         tokio::time::sleep_until(due.into()).await;
         if let Some(gathering) = self.0.take() {
             let mut state = gathering.lock();
             state.timer = Timer::Idle;
-            gathering.go_on(state, Looks::WhoMayLeave, Instant::now());
+            gathering.go_on(state, QueueCheck::WhoMayLeave, Instant::now());
         }
     }
 }
 
-impl Drop for Alarm {
+impl Drop for TimerGuard {
     fn drop(&mut self) {
         if let Some(gathering) = self.0.take() {
             gathering.lock().timer = Timer::Idle;
@@ -331,38 +361,59 @@ impl Drop for Alarm {
     }
 }
 
-/// A group under way. However it ends, what waits for its persons may leave afterwards.
-struct Landing {
+/// The timer of requests that wait too long. It fires long after most of them have left, and keeps
+/// nothing alive for it: a waiting request is kept by the group that it waits for, or by the other timer.
+struct Patience(Weak<Gathering>);
+
+impl Patience {
+    async fn end(mut self, at: Instant) {
+        tokio::time::sleep_until(at.into()).await;
+        if let Some(gathering) = std::mem::take(&mut self.0).upgrade() {
+            gathering.give_up(Instant::now());
+        }
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        if let Some(gathering) = self.0.upgrade() {
+            gathering.lock().patience = Timer::Idle;
+        }
+    }
+}
+
+/// A group under way. However it ends, requests that wait for its persons may leave afterwards.
+struct GroupDelivery {
     gathering: Arc<Gathering>,
     finished: Option<Finished>,
 }
 
-impl Landing {
-    async fn carry(self, entries: Vec<Entry>, client: Option<IpAddr>) {
+impl GroupDelivery {
+    async fn carry(self, entries: Vec<QueuedRequest>, client: Option<IpAddr>) {
         let gathering = &self.gathering;
         let envelope = gathering.destination.envelope();
-        let load = Load::new(envelope, entries, client);
+        let load = GroupBatch::new(envelope, entries, client);
         gathering.bring(load).await;
     }
 }
 
-impl Drop for Landing {
+impl Drop for GroupDelivery {
     fn drop(&mut self) {
         let Some(finished) = self.finished.take() else {
             return;
         };
         let mut state = self.gathering.lock();
         state.queue.finish(finished);
-        // Where a runtime ends nothing can be sent any more.
+        // The runtime ends: nothing can be sent any more.
         if tokio::runtime::Handle::try_current().is_ok() {
             self.gathering
-                .go_on(state, Looks::WhoMayLeave, Instant::now());
+                .go_on(state, QueueCheck::WhoMayLeave, Instant::now());
         }
     }
 }
 
-impl Load {
-    fn new(envelope: &Envelope, entries: Vec<Entry>, client: Option<IpAddr>) -> Self {
+impl GroupBatch {
+    fn new(envelope: &Envelope, entries: Vec<QueuedRequest>, client: Option<IpAddr>) -> Self {
         let (batch, places) = match entries.as_slice() {
             [only] => {
                 let place = events_within(envelope, &only.batch);
@@ -379,14 +430,14 @@ impl Load {
         Self {
             batch,
             parts: parts
-                .map(|(place, ticket)| Part { place, ticket })
+                .map(|(place, ticket)| GroupPart { place, ticket })
                 .collect(),
             client,
         }
     }
 
     /// One request as a batch of its own.
-    fn alone(&self, envelope: &Envelope, part: &Part) -> Bytes {
+    fn alone(&self, envelope: &Envelope, part: &GroupPart) -> Bytes {
         let events = self.batch.get(part.place.clone()).unwrap_or_default();
         Bytes::from(envelope.around(events))
     }
@@ -401,11 +452,10 @@ impl Load {
         Ok(all)
     }
 
-    /// Tells the clients, in order, what became of the events in their place; one that is gone is
-    /// told nothing.
-    fn tell(self, mut outcome: impl FnMut(&Range<usize>) -> Outcome) {
-        for Part { place, ticket } in self.parts {
-            let _ = ticket.answer.send(outcome(&place));
+    /// Tells the clients, in order, the outcome of the events in their place.
+    fn tell(self, mut outcome: impl FnMut(&Range<usize>) -> GroupOutcome) {
+        for GroupPart { place, ticket } in self.parts {
+            ticket.tell(outcome(&place));
         }
     }
 }

@@ -6,45 +6,45 @@ use std::time::{Instant, UNIX_EPOCH};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
-use crate::admin::{Answered, Asked};
+use crate::admin::{Answered, RequestKind};
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::privacy::Treatment;
 use crate::rewrite::{Arrival, Timestamp};
 use crate::segment::{
     message_from_query, recognise, single_slashes, Answer, Call, Cors, Decoder, Kind, Recognised,
-    Refusal, Reply, WriteKey,
+    Reply, RequestRefusal, WriteKey,
 };
 
 use crate::site::forward::path_for;
 use crate::site::SiteFile;
 
 use crate::proxy::first_party::files::{self, joined};
-use crate::proxy::intake::account::{Copy, CopyOutcome, Original};
-use crate::proxy::intake::exchange::{Exchange, Gone};
-use crate::proxy::intake::keys::{KeySearch, Keys};
+use crate::proxy::intake::account::{CopyOutcome, Original, RequestCopy};
+use crate::proxy::intake::exchange::{ClientGone, Exchange};
+use crate::proxy::intake::keys::{KeySearch, RequestKeys};
 use crate::proxy::intake::refusals::{of_refusal, RoutedRequest};
-use crate::proxy::intake::stop::UploadError;
 use crate::proxy::intake::upload::Upload;
+use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::intake::visitor::{self, Caller};
-use crate::proxy::life::compile::Lasting;
+use crate::proxy::life::compile::LongLivedState;
 use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
-use crate::proxy::operator::access::Through;
+use crate::proxy::operator::access::FinishedRequest;
 use crate::proxy::random_bits;
 use crate::proxy::routes::SegmentRoute;
 use crate::proxy::serving::Serving;
 
 /// A chunk is inflated in slices of this many bytes. Gzip turns one byte into at most 1032, so
-/// this bounds what a hostile slice can become before the budget is asked again.
+/// this bounds how far a hostile slice can grow before the budget is checked again.
 const SLICE: usize = 4 * 1024;
 
-/// So much room is made at once for a body that is announced; what is larger grows as it comes.
+/// The most that is allocated at once for an announced body; a larger one grows as it comes.
 const EXPECTED: usize = 64 * 1024;
 
-/// What takes the calls of one Segment route.
+/// Takes the calls of one Segment route.
 #[derive(Clone, Copy)]
 pub(crate) struct Intake<'s> {
     serving: &'s Serving,
-    lasting: &'s Lasting,
+    lasting: &'s LongLivedState,
     route: &'s SegmentRoute,
     /// The route's place in the configuration.
     number: usize,
@@ -76,13 +76,13 @@ impl<'s> Intake<'s> {
         let tail = match route.files.recognise(tail) {
             SiteFile::Call { tail } | SiteFile::Other { tail } => tail,
             file => {
-                // Boxed, as are pixels: calls go without the room that these need.
+                // Boxed, as pixels are: the future of a plain call stays small.
                 let home = files::home(&head.headers, exchange.authority(), &caller);
                 let answer = route.files.answer(head, &route.keys, home, file);
                 let answer = Box::pin(answer).await;
                 let asking = RoutedRequest {
                     route: Some(number),
-                    asked: Asked::File,
+                    asked: RequestKind::File,
                 };
                 let answered = match answer.status().as_u16() {
                     503 => Answered::NotYet,
@@ -90,7 +90,12 @@ impl<'s> Intake<'s> {
                 };
                 serving.answered(head, asking, answered, None);
                 self.answer(exchange, answer).await;
-                return serving.ended(&Through::exchange(exchange), asking, answered, began);
+                return serving.ended(
+                    &FinishedRequest::exchange(exchange),
+                    asking,
+                    answered,
+                    began,
+                );
             }
         };
         let recognised = recognise(head.method.as_str(), tail);
@@ -106,14 +111,14 @@ impl<'s> Intake<'s> {
             };
             exchange.discard(serving.config.limits.body).await;
             self.answer(exchange, too_many.answer(&cors)).await;
-            let through = Through::exchange(exchange);
+            let through = FinishedRequest::exchange(exchange);
             return serving.ended(&through, asking, Answered::ClientRate, began);
         }
         let account = route.files.account.as_ref();
         let mut copy = account
             .filter(|_| path_for(recognised).is_some())
-            .map(Copy::new);
-        let keys = Keys {
+            .map(RequestCopy::new);
+        let keys = RequestKeys {
             route: &route.keys,
             header: head
                 .headers
@@ -127,7 +132,7 @@ impl<'s> Intake<'s> {
             },
             asking,
         };
-        let Ended {
+        let RequestEnd {
             reply,
             answered,
             set_cookie,
@@ -142,23 +147,23 @@ impl<'s> Intake<'s> {
                 let pixel = self.pixel(&head.headers, &caller, kind, keys, message, copy.as_mut());
                 Box::pin(pixel).await
             }
-            Recognised::PixelHead => Ended::well(Reply::Pixel),
-            Recognised::Telemetry => Ended::well(Reply::Accepted),
+            Recognised::PixelHead => RequestEnd::well(Reply::Pixel),
+            Recognised::Telemetry => RequestEnd::well(Reply::Accepted),
             Recognised::Preflight => {
                 let requested_headers = head
                     .headers
                     .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
                     .and_then(|value| value.to_str().ok())
                     .map(str::to_owned);
-                Ended {
+                RequestEnd {
                     answered: Answered::NoContent,
-                    ..Ended::well(Reply::Preflight { requested_headers })
+                    ..RequestEnd::well(Reply::Preflight { requested_headers })
                 }
             }
             Recognised::MethodNotAllowed(methods) => {
-                Ended::refused(Refusal::MethodNotAllowed(methods))
+                RequestEnd::refused(RequestRefusal::MethodNotAllowed(methods))
             }
-            Recognised::Unknown => Ended::refused(Refusal::UnknownPath),
+            Recognised::Unknown => RequestEnd::refused(RequestRefusal::UnknownPath),
         };
         serving.answered(exchange.head(), asking, answered, key.as_ref());
         if let Some(admin) = &serving.admin {
@@ -166,7 +171,12 @@ impl<'s> Intake<'s> {
         }
         let Some(reply) = reply else {
             exchange.end_connection();
-            return serving.ended(&Through::exchange(exchange), asking, answered, began);
+            return serving.ended(
+                &FinishedRequest::exchange(exchange),
+                asking,
+                answered,
+                began,
+            );
         };
         // Twice the limit, as capture does for its own clients (posthog-ingestion 5.1).
         let bound = self.serving.config.limits.body.saturating_mul(2);
@@ -174,11 +184,11 @@ impl<'s> Intake<'s> {
         if matches!(reply, Reply::Busy { .. }) {
             self.lasting.counters.busy();
         }
-        // What the client will send again goes on when it is taken.
+        // A request that the client will send again is forwarded when it is accepted.
         let taken = matches!(reply, Reply::Accepted | Reply::Pixel);
         if let (Some(account), Some(copy), true) = (account, copy, taken) {
             let head = exchange.head();
-            // What goes on cannot be made anonymous, so it stays here.
+            // A forwarded request cannot be made anonymous, so it is not forwarded.
             if self
                 .serving
                 .config
@@ -207,7 +217,12 @@ impl<'s> Intake<'s> {
             answer.headers_mut().extend(set_cookie);
         }
         self.answer(exchange, answer).await;
-        serving.ended(&Through::exchange(exchange), asking, answered, began);
+        serving.ended(
+            &FinishedRequest::exchange(exchange),
+            asking,
+            answered,
+            began,
+        );
     }
 
     /// Whether this is an event of a client that sends too many.
@@ -221,10 +236,10 @@ impl<'s> Intake<'s> {
         if self.lasting.leaving.load(Ordering::Relaxed) || exchange.is_leaving() {
             exchange.end_connection();
         }
-        if let Err(Gone(error)) = exchange.answer(answer).await {
+        if let Err(ClientGone(error)) = exchange.answer(answer).await {
             // The events are safe or the client will send them again: its hanging up is no
             // failure of the host proxy's.
-            log::debug!("the client was gone before its answer: {error}");
+            log::debug!("the client hung up before its answer: {error}");
             exchange.end_connection();
         }
     }
@@ -235,18 +250,18 @@ impl<'s> Intake<'s> {
         exchange: &mut E,
         caller: &Caller,
         call: Call,
-        keys: Keys<'s>,
-        mut copy: Option<&mut Copy>,
-    ) -> Ended {
+        keys: RequestKeys<'s>,
+        mut copy: Option<&mut RequestCopy>,
+    ) -> RequestEnd {
         let limit = self.serving.config.limits.body;
         let announced = announced(exchange.head());
         if announced.is_some_and(|length| length > limit) {
-            return Ended::refused(Refusal::TooLarge);
+            return RequestEnd::refused(RequestRefusal::TooLarge);
         }
         let encoding = joined(&exchange.head().headers, &header::CONTENT_ENCODING);
         let mut decoder = match Decoder::new(encoding.as_deref(), limit) {
             Ok(decoder) => decoder,
-            Err(error) => return Ended::stopped(UploadError::Encoding(error)),
+            Err(error) => return RequestEnd::stopped(UploadError::Encoding(error)),
         };
         let arrival = self.arrival(&exchange.head().headers, caller, call);
         let mut upload = self.upload(arrival, announced.unwrap_or_default(), caller, keys);
@@ -257,16 +272,18 @@ impl<'s> Intake<'s> {
             copy.found(upload.key());
         }
         let mut ended = match outcome {
-            Ok(()) if upload.only_message_too_large() => Ended::refused(Refusal::TooLarge),
-            Ok(()) => Ended::well(Reply::Accepted),
+            Ok(()) if upload.only_message_too_large() => {
+                RequestEnd::refused(RequestRefusal::TooLarge)
+            }
+            Ok(()) => RequestEnd::well(Reply::Accepted),
             Err(stop) => {
                 upload.abort(stop).await;
                 if stop == UploadError::Memory {
                     self.report_memory();
                 }
-                Ended {
+                RequestEnd {
                     key: upload.key_of_refusal(stop),
-                    ..Ended::stopped(stop)
+                    ..RequestEnd::stopped(stop)
                 }
             }
         };
@@ -274,34 +291,34 @@ impl<'s> Intake<'s> {
         ended
     }
 
-    /// The way of a body, before its first byte. Apart from what waits for the body, whose future
-    /// would carry the parts beside the whole.
+    /// Prepares the upload of a body, before its first byte. It is a function of its own because the
+    /// future that waits for the body would otherwise hold these values as well.
     fn upload(
         self,
         arrival: Arrival,
         announced: usize,
         caller: &Caller,
-        keys: Keys<'s>,
+        keys: RequestKeys<'s>,
     ) -> Upload<'s> {
         let mut rewrite = self.serving.rewriter.begin(arrival);
         rewrite.expect(announced.min(EXPECTED));
         Upload::new(self.serving, keys, caller.shown, rewrite)
     }
 
-    /// Delivers the message of a pixel. Whatever becomes of it, the answer is the picture.
+    /// Delivers the message of a pixel. The answer is the picture in every case.
     async fn pixel(
         self,
         headers: &HeaderMap,
         caller: &Caller,
         kind: Kind,
-        keys: Keys<'s>,
+        keys: RequestKeys<'s>,
         message: Option<Vec<u8>>,
-        copy: Option<&mut Copy>,
-    ) -> Ended {
+        copy: Option<&mut RequestCopy>,
+    ) -> RequestEnd {
         let Some(message) = message else {
-            return Ended {
+            return RequestEnd {
                 answered: Answered::PixelLost,
-                ..Ended::well(Reply::Pixel)
+                ..RequestEnd::well(Reply::Pixel)
             };
         };
         let user_agent = headers
@@ -332,18 +349,18 @@ impl<'s> Intake<'s> {
                 let reason = stop.refusal_code().unwrap_or("not delivered");
                 log::warn!("a pixel's message was lost: {reason}{more}");
             }
-            return Ended {
+            return RequestEnd {
                 answered: match stop {
                     UploadError::UnknownWriteKey => Answered::PixelUnknownKey,
                     _ => Answered::PixelLost,
                 },
                 key: upload.key_of_refusal(stop),
-                ..Ended::well(Reply::Pixel)
+                ..RequestEnd::well(Reply::Pixel)
             };
         }
-        Ended {
+        RequestEnd {
             set_cookie: set_cookie(&upload, caller.transport),
-            ..Ended::well(Reply::Pixel)
+            ..RequestEnd::well(Reply::Pixel)
         }
     }
 
@@ -373,12 +390,12 @@ impl<'s> Intake<'s> {
     }
 }
 
-/// Brings the body through, piece by piece. The client is read only as fast as PostHog takes.
+/// Reads, rewrites and sends the body piece by piece. The client is read only as fast as PostHog takes the events.
 async fn through<E: Exchange>(
     exchange: &mut E,
     decoder: &mut Decoder,
     upload: &mut Upload<'_>,
-    mut copy: Option<&mut Copy>,
+    mut copy: Option<&mut RequestCopy>,
 ) -> Result<(), UploadError> {
     loop {
         let chunk = tokio::select! {
@@ -407,8 +424,8 @@ fn announced(head: &Parts) -> Option<usize> {
 }
 
 /// How a request ended.
-struct Ended {
-    /// What the client is told; nothing when it is gone.
+struct RequestEnd {
+    /// The answer; none when the client is gone.
     reply: Option<Reply>,
     answered: Answered,
     set_cookie: Option<SetCookie>,
@@ -416,7 +433,7 @@ struct Ended {
     key: Option<WriteKey>,
 }
 
-impl Ended {
+impl RequestEnd {
     fn well(reply: Reply) -> Self {
         Self {
             reply: Some(reply),
@@ -426,7 +443,7 @@ impl Ended {
         }
     }
 
-    fn refused(refusal: Refusal) -> Self {
+    fn refused(refusal: RequestRefusal) -> Self {
         Self {
             answered: of_refusal(refusal),
             ..Self::well(Reply::Refused(refusal))

@@ -2,31 +2,31 @@
 
 use std::sync::Arc;
 
-use crate::config::Limits;
+use crate::config::RequestLimits;
 use crate::rewrite::{Rewrite, WrittenKey};
 use crate::segment::{KeyFrom, WriteKey, WriteKeys};
 
 use crate::proxy::intake::refusals::RoutedRequest;
-use crate::proxy::intake::stop::UploadError;
+use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::routes::Outlet;
 
-/// The keys of a request in the order in which they count (segment-tracking 1.3). The body's own
-/// stands between the two.
-pub(crate) struct Keys<'a> {
+/// The keys of a request in the order in which they count (segment-tracking 1.3). The key in the body
+/// comes between the two.
+pub(crate) struct RequestKeys<'a> {
     pub(crate) route: &'a WriteKeys<Arc<Outlet>>,
     pub(crate) header: Option<WriteKey>,
     pub(crate) query: Option<WriteKey>,
     pub(crate) search: KeySearch,
-    /// The request that they are of.
+    /// The request that they belong to.
     pub(crate) asking: RoutedRequest,
 }
 
-/// How far the request's key is looked for.
+/// When the search for the request's key ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeySearch {
-    /// Until the route has a project, which may need no key.
+    /// When a project is chosen, which may need no key.
     ForTheProject,
-    /// Until it is found or known to be missing: a Segment account wants to know too.
+    /// When the key is found or known to be missing: a Segment account needs it too.
     ForTheAccount,
 }
 
@@ -39,8 +39,8 @@ pub(crate) struct Chosen<'a> {
     pub(crate) limited: Option<WriteKey>,
 }
 
-impl<'a> Keys<'a> {
-    /// The project of the first key that the route knows; none as long as that key may yet come.
+impl<'a> RequestKeys<'a> {
+    /// The project of the first key that the route knows; none while that key may still come.
     ///
     /// A key that it does not know does not end the search: browsers add the credentials of a
     /// password-protected page to same-origin requests by themselves.
@@ -50,7 +50,7 @@ impl<'a> Keys<'a> {
     /// When the route has no project for the keys, or the body cannot be read.
     pub(crate) fn choose(
         &self,
-        limits: &Limits,
+        limits: &RequestLimits,
         rewrite: &mut Rewrite,
     ) -> Result<Option<Chosen<'a>>, UploadError> {
         let route = self.route;

@@ -1,4 +1,4 @@
-//! A Segment request: its body, what becomes of it, and its answer.
+//! A Segment request: its body, what happens to it, and its answer.
 
 pub(crate) mod account;
 pub(crate) mod body;
@@ -6,11 +6,12 @@ pub(crate) mod exchange;
 pub(crate) mod group;
 pub(crate) mod intercept;
 pub(crate) mod keys;
+pub(crate) mod long_work;
 pub(crate) mod refusals;
 pub(crate) mod reply;
-pub(crate) mod seat;
-pub(crate) mod stop;
 pub(crate) mod stream;
+pub(crate) mod turn;
 pub(crate) mod upload;
+pub(crate) mod upload_error;
 pub(crate) mod verdict;
 pub(crate) mod visitor;

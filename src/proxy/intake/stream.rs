@@ -4,45 +4,45 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::proxy::intake::verdict::Verdict;
-use crate::proxy::outbound::sender::{verdict, Destination, Opened};
+use crate::proxy::intake::verdict::BatchVerdict;
+use crate::proxy::outbound::sender::{verdict, Destination, OpenBatch};
 
 /// One request to PostHog whose body is still being written. Dropping it without
 /// [`finish`](Self::finish) or [`abort`](Self::abort) closes the connection in mid-request.
-pub(crate) struct Outgoing<'a>(Opened<'a>);
+pub(crate) struct Outgoing<'a>(OpenBatch<'a>);
 
 impl<'a> Outgoing<'a> {
     /// Opens a request over a new connection: what has been written cannot be sent again, so it
-    /// must not meet a pooled connection that the other end has closed.
+    /// must not get a pooled connection that the peer has closed.
     pub(crate) async fn open(
         destination: &'a Destination,
         client: Option<IpAddr>,
-    ) -> Result<Self, Verdict> {
+    ) -> Result<Self, BatchVerdict> {
         let opened = destination.open(client).await;
-        opened.map(Self).map_err(Verdict::Unreachable)
+        opened.map(Self).map_err(BatchVerdict::Unreachable)
     }
 
-    /// Writes the next piece, waiting for PostHog to take it. Fails with PostHog's answer when
-    /// that has come already, and is then not to be used again.
-    pub(crate) async fn write(&mut self, piece: Vec<u8>) -> Result<(), Verdict> {
+    /// Writes the next piece, waiting for PostHog to take it. Fails with PostHog's answer if
+    /// it has come already; do not call it again after that.
+    pub(crate) async fn write(&mut self, piece: Vec<u8>) -> Result<(), BatchVerdict> {
         match self.0.write(Bytes::from(piece)).await {
             Ok(None) => Ok(()),
             Ok(Some(head)) => Err(verdict(&head)),
-            Err(trouble) => Err(Verdict::Unreachable(trouble)),
+            Err(trouble) => Err(BatchVerdict::Unreachable(trouble)),
         }
     }
 
-    /// Waits for PostHog's no to a body that is not through. Giving this up loses nothing; it is not
-    /// to be used again after it.
-    pub(crate) async fn refused(&mut self) -> Verdict {
+    /// Waits for PostHog's refusal of a body that has not ended. Dropping this future loses nothing; do not
+    /// use the request again once it has returned.
+    pub(crate) async fn refused(&mut self) -> BatchVerdict {
         match self.0.refused().await {
             Ok(head) => verdict(&head),
-            Err(trouble) => Verdict::Unreachable(trouble),
+            Err(trouble) => BatchVerdict::Unreachable(trouble),
         }
     }
 
     /// Writes the last piece, ends the body, and waits for the answer.
-    pub(crate) async fn finish(self, piece: Vec<u8>) -> Verdict {
+    pub(crate) async fn finish(self, piece: Vec<u8>) -> BatchVerdict {
         self.0.finish(Bytes::from(piece)).await
     }
 

@@ -6,23 +6,24 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::admin::live::Outcome;
+use crate::admin::live::FinalOutcome;
 use crate::delivery::{Encoding, Received};
 use crate::posthog::{Batch, BATCH_LIMIT};
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::{Fault, Flow, Pulled, Rewrite};
 use crate::segment::{KeyFrom, WriteKey};
 
-use crate::proxy::intake::group::Request;
-use crate::proxy::intake::keys::Keys;
-use crate::proxy::intake::seat::{Seat, LONG};
-use crate::proxy::intake::stop::UploadError;
+use crate::proxy::intake::group::GroupedRequest;
+use crate::proxy::intake::keys::RequestKeys;
+use crate::proxy::intake::long_work::{LongWorkPermit, LONG};
 use crate::proxy::intake::stream::Outgoing;
-use crate::proxy::intake::verdict::{Fallback, Verdict};
+use crate::proxy::intake::turn::Turn;
+use crate::proxy::intake::upload_error::UploadError;
+use crate::proxy::intake::verdict::{BatchVerdict, Fallback};
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::rates::Pace;
 use crate::proxy::operator::watcher::Watcher;
-use crate::proxy::outbound::culprits::{blames_events, deliver_without, Culprit};
+use crate::proxy::outbound::refused_events::{blames_events, deliver_without, RefusedEvent};
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::PIECE;
 use crate::proxy::routes::Outlet;
@@ -36,7 +37,7 @@ const KEEPABLE: usize = 1 << 20;
 /// [`flow`](Self::flow) and [`finish`](Self::finish).
 pub(crate) struct Upload<'a> {
     serving: &'a Serving,
-    keys: Keys<'a>,
+    keys: RequestKeys<'a>,
     /// When the request arrived, and from which address as PostHog may see it.
     arrived: Received,
     rewrite: Rewrite,
@@ -44,15 +45,16 @@ pub(crate) struct Upload<'a> {
     reservation: Reservation,
     flow: Flow,
     key: KeyFrom,
-    target: Option<Target<'a>>,
+    target: Option<UploadTarget<'a>>,
     /// Time that the rewriting has taken so far.
     rewriting: Duration,
+    turn: Turn,
 }
 
 /// How the events of a body leave while it is still coming.
 #[derive(Clone, Copy)]
-enum Leaving {
-    /// Not at all: it is not known where they go.
+enum UploadMode {
+    /// Not at all: it is not known yet where they go.
     NotYet,
     /// In whole batches, each with its own answer.
     InBatches,
@@ -61,7 +63,7 @@ enum Leaving {
 }
 
 /// Where the events go, and the batch they are written into.
-struct Target<'a> {
+struct UploadTarget<'a> {
     outlet: &'a Outlet,
     batch: Batch,
     /// The request that the batch is leaving with already, when the body streams.
@@ -71,7 +73,7 @@ struct Target<'a> {
 impl<'a> Upload<'a> {
     pub(crate) fn new(
         serving: &'a Serving,
-        keys: Keys<'a>,
+        keys: RequestKeys<'a>,
         client: Option<IpAddr>,
         mut rewrite: Rewrite,
     ) -> Self {
@@ -106,51 +108,54 @@ impl<'a> Upload<'a> {
             key: KeyFrom::Nowhere,
             target: None,
             rewriting: Duration::ZERO,
+            turn: Turn::default(),
         }
     }
 
     /// Takes the next bytes of the inflated body.
     pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), UploadError> {
         if self.flow == Flow::Open {
-            // Only inflation comes here twice without `flow` in between.
+            // Only inflation calls this twice without `flow` in between.
             while self.pull(usize::MAX)? == Pulled::Paused {}
         }
         let began = Instant::now();
         let flow = self.rewrite.push(piece);
-        self.rewriting += began.elapsed();
+        self.worked(began);
         self.flow = flow?;
         self.account()
     }
 
-    /// Sends what is ready to leave, while the body is still coming.
+    /// Sends the events that are ready while the body is still coming.
     pub(crate) async fn flow(&mut self) -> Result<(), UploadError> {
+        self.turn.piece();
+        self.turn.end_if_long().await;
         if self.flow == Flow::Held {
             return Ok(());
         }
         loop {
             let leaving = self.leaving()?;
             let limit = match leaving {
-                Leaving::NotYet => break,
-                Leaving::InBatches => KEEPABLE,
-                Leaving::InPieces => PIECE,
+                UploadMode::NotYet => break,
+                UploadMode::InBatches => KEEPABLE,
+                UploadMode::InPieces => PIECE,
             };
             if self.pull_in_turn(limit).await? != Pulled::Full {
                 break;
             }
             match leaving {
-                Leaving::InPieces => self.write_piece().await?,
+                UploadMode::InPieces => self.write_piece().await?,
                 _ => self.close_batch().await?,
             }
         }
         self.account()
     }
 
-    /// How a body that goes on leaves. What has left can neither be kept nor halved, so with a spool,
-    /// and for a while after a refusal, nothing leaves but whole batches.
-    fn leaving(&mut self) -> Result<Leaving, UploadError> {
+    /// How the events of an unfinished body leave. A streamed batch can neither be kept nor halved, so with
+    /// a spool, and for some time after a refusal, only whole batches leave.
+    fn leaving(&mut self) -> Result<UploadMode, UploadError> {
         let cautions = &self.serving.lasting.cautions;
         let Some(target) = self.target()? else {
-            return Ok(Leaving::NotYet);
+            return Ok(UploadMode::NotYet);
         };
         let Outlet {
             destination, spool, ..
@@ -158,12 +163,12 @@ impl<'a> Upload<'a> {
         let streams = target.outgoing.is_some();
         let careful = || cautions.hold(&destination.project().name);
         Ok(match spool.is_some() || (!streams && careful()) {
-            true => Leaving::InBatches,
-            false => Leaving::InPieces,
+            true => UploadMode::InBatches,
+            false => UploadMode::InPieces,
         })
     }
 
-    /// Ends the body and sees that all of it has reached PostHog.
+    /// Ends the body and waits until PostHog has all of it.
     pub(crate) async fn finish(&mut self) -> Result<(), UploadError> {
         self.rewrite.end();
         loop {
@@ -174,7 +179,7 @@ impl<'a> Upload<'a> {
             let limit = if streaming { PIECE } else { BATCH_LIMIT };
             let pulled = match streaming {
                 true => self.pull_in_turn(limit).await?,
-                false => self.pull_seated(limit).await?,
+                false => self.pull_long(limit).await?,
             };
             self.account()?;
             match pulled {
@@ -186,7 +191,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Gives up a batch that is on its way, so that nothing of it is stored, because of this.
+    /// Aborts a batch that is on its way because of this error, so that PostHog stores nothing of it.
     pub(crate) async fn abort(&mut self, stop: UploadError) {
         self.watcher.settle(&stop.outcome());
         let outgoing = self
@@ -198,12 +203,12 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// The `Set-Cookie` header that keeps the visitor's session, if there is one to keep.
+    /// The `Set-Cookie` header that keeps the visitor's session, if it has one.
     pub(crate) fn set_cookie(&self, transport: Transport) -> Option<String> {
         self.rewrite.set_cookie(transport)
     }
 
-    /// Notes how long the rewriting of this body took, once it is through.
+    /// Notes how long the rewriting of this body took, once it has ended.
     pub(crate) fn time(&self) {
         self.serving
             .lasting
@@ -217,7 +222,7 @@ impl<'a> Upload<'a> {
         self.key
     }
 
-    /// The write key that the request came with, where it stopped for it.
+    /// The write key that the request came with, if the request stopped because of it.
     pub(crate) fn key_of_refusal(&mut self, stop: UploadError) -> Option<WriteKey> {
         self.keys.of_refusal(stop, self.key, &mut self.rewrite)
     }
@@ -233,12 +238,16 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Pulls until there is something to do besides, with a turn for others between the steps.
+    /// Pulls until something else has to be done; other requests have their turn between the steps.
     async fn pull_in_turn(&mut self, limit: usize) -> Result<Pulled, UploadError> {
         loop {
             match self.pull(limit)? {
-                Pulled::Paused => tokio::task::yield_now().await,
-                pulled => return Ok(pulled),
+                Pulled::Paused => self.turn.end().await,
+                pulled => {
+                    // What leaves now may find room at once, and wait for nothing.
+                    self.turn.end_if_long().await;
+                    return Ok(pulled);
+                }
             }
         }
     }
@@ -246,11 +255,13 @@ impl<'a> Upload<'a> {
     /// The same for a body that is there as a whole. One message of it alone may take some
     /// milliseconds, which no step interrupts. A body that streams is worked on piece by piece, and
     /// keeps to its thread and that thread's memory.
-    async fn pull_seated(&mut self, limit: usize) -> Result<Pulled, UploadError> {
-        let seat = (self.rewrite.held() > LONG).then(Seat::take).flatten();
-        match seat {
+    async fn pull_long(&mut self, limit: usize) -> Result<Pulled, UploadError> {
+        let permit = (self.rewrite.held() > LONG)
+            .then(LongWorkPermit::take)
+            .flatten();
+        match permit {
             None => self.pull_in_turn(limit).await,
-            Some(seat) => seat.work(|| loop {
+            Some(permit) => permit.work(|| loop {
                 match self.pull(limit) {
                     Ok(Pulled::Paused) => {}
                     pulled => return pulled,
@@ -270,12 +281,18 @@ impl<'a> Upload<'a> {
         let pulled = self
             .rewrite
             .pull(&mut target.batch, limit, &mut self.watcher);
-        self.rewriting += began.elapsed();
+        self.worked(began);
         Ok(pulled?)
     }
 
-    /// Where the events go; nowhere as long as the key that decides may yet come.
-    fn target(&mut self) -> Result<Option<&mut Target<'a>>, UploadError> {
+    fn worked(&mut self, began: Instant) {
+        let time = began.elapsed();
+        self.rewriting += time;
+        self.turn.worked(time);
+    }
+
+    /// Where the events go; none while the key that decides may still come.
+    fn target(&mut self) -> Result<Option<&mut UploadTarget<'a>>, UploadError> {
         if self.target.is_none() {
             let Some(outlet) = self.choose()? else {
                 return Ok(None);
@@ -283,7 +300,7 @@ impl<'a> Upload<'a> {
             let destination = &outlet.destination;
             self.watcher.project = &destination.project().name;
             self.rewrite.address_to(Arc::clone(destination.recipient()));
-            self.target = Some(Target {
+            self.target = Some(UploadTarget {
                 batch: fresh(outlet),
                 outlet,
                 outgoing: None,
@@ -292,7 +309,7 @@ impl<'a> Upload<'a> {
         Ok(self.target.as_mut())
     }
 
-    /// Where the events go by the request's keys; nowhere as long as the one that decides may yet come.
+    /// Where the events go by the request's keys; none while the key that decides may still come.
     fn choose(&mut self) -> Result<Option<&'a Outlet>, UploadError> {
         let config = &self.serving.config;
         let Some(chosen) = self.keys.choose(&config.limits, &mut self.rewrite)? else {
@@ -315,7 +332,7 @@ impl<'a> Upload<'a> {
         let outgoing = match &mut target.outgoing {
             Some(outgoing) => outgoing,
             none => {
-                // What streams waits for no others.
+                // A streamed batch waits for no other requests.
                 target.batch.take_bearing();
                 let opened = Outgoing::open(destination, self.arrived.from).await;
                 none.insert(opened.map_err(UploadError::Verdict)?)
@@ -330,8 +347,8 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Waits for PostHog's no to a batch that streams, while the client sends nothing; for ever where
-    /// nothing has left. Giving this up loses nothing.
+    /// Waits for PostHog's refusal of a batch that streams, while the client sends nothing; forever if
+    /// nothing has left. Dropping this future loses nothing.
     pub(super) async fn refused(&mut self) -> UploadError {
         let Some(target) = &mut self.target else {
             return std::future::pending().await;
@@ -363,7 +380,7 @@ impl<'a> Upload<'a> {
         let body = Bytes::from(batch.close());
         let (holder, culprits) = match (&outlet.gathering, bearing, &outlet.spool) {
             (Some(gathering), Some(bearing), _) => {
-                let request = Request {
+                let request = GroupedRequest {
                     held: self.reservation.split_off(body.len()),
                     batch: body,
                     outline,
@@ -378,7 +395,7 @@ impl<'a> Upload<'a> {
             }
             (_, _, None) => self.stream(outlet, &body).await?,
         };
-        for Culprit { event, refusal } in culprits {
+        for RefusedEvent { event, refusal } in culprits {
             self.watcher.culprit(&event, &refusal);
         }
         self.settled(holder);
@@ -390,13 +407,13 @@ impl<'a> Upload<'a> {
         &mut self,
         outlet: &Outlet,
         body: &Bytes,
-    ) -> Result<(Holder, Vec<Culprit>), UploadError> {
+    ) -> Result<(Holder, Vec<RefusedEvent>), UploadError> {
         let (destination, from) = (&outlet.destination, self.arrived.from);
         let said = destination.deliver(body, Encoding::Identity, from).await;
         let mut verdict = said.verdict;
         destination.note(verdict);
         if blames_events(verdict) {
-            // Boxed: PostHog refuses hardly any.
+            // Boxed: PostHog refuses few batches.
             let without = Box::pin(deliver_without(destination, body, from, verdict));
             match without.await {
                 Ok(culprits) => return Ok((Holder::PostHog, culprits)),
@@ -406,12 +423,12 @@ impl<'a> Upload<'a> {
         let log_limit = &self.serving.lasting.log_limit;
         verdict.report(destination.project(), log_limit, Fallback::ClientRetries);
         match verdict {
-            Verdict::Accepted => Ok((Holder::PostHog, Vec::new())),
+            BatchVerdict::Accepted => Ok((Holder::PostHog, Vec::new())),
             verdict => Err(UploadError::Verdict(verdict)),
         }
     }
 
-    /// Ends a batch that has been leaving while it was made.
+    /// Ends a batch that was streamed while it was made.
     async fn end(
         &mut self,
         outlet: &Outlet,
@@ -430,7 +447,7 @@ impl<'a> Upload<'a> {
             Fallback::ClientRetries,
         );
         match verdict {
-            Verdict::Accepted => {
+            BatchVerdict::Accepted => {
                 self.settled(Holder::PostHog);
                 Ok(())
             }
@@ -445,8 +462,8 @@ impl<'a> Upload<'a> {
 }
 
 impl Serving {
-    /// What PostHog says to a batch that is not through ends its request.
-    fn refused_early(&self, destination: &Destination, verdict: Verdict) -> UploadError {
+    /// PostHog's answer to an unfinished batch ends the request.
+    fn refused_early(&self, destination: &Destination, verdict: BatchVerdict) -> UploadError {
         let (project, lasting) = (destination.project(), &self.lasting);
         if blames_events(verdict) {
             lasting.cautions.begin(&project.name);
@@ -470,9 +487,9 @@ fn fresh(outlet: &Outlet) -> Batch {
 }
 
 /// Where the events of a batch are, as the live view has it.
-fn outcome_of(holder: Holder) -> &'static Outcome {
+fn outcome_of(holder: Holder) -> &'static FinalOutcome {
     match holder {
-        Holder::PostHog => &Outcome::Delivered,
-        Holder::Spool => &Outcome::InSpool,
+        Holder::PostHog => &FinalOutcome::Delivered,
+        Holder::Spool => &FinalOutcome::InSpool,
     }
 }

@@ -1,27 +1,27 @@
-//! What PostHog said to a batch, what the client is told then, and what the operator should do.
-//! The one place where the three are brought together.
+//! What PostHog answered to a batch, how the client is answered then, and what the operator should
+//! do. This is the one place that decides all three.
 
 use std::time::Duration;
 
 use pingora::{Error, ErrorType};
 
 use crate::config::Project;
-use crate::delivery::{self, Says};
+use crate::delivery::{self, StatusMeaning};
 use crate::masked;
 use crate::segment::Reply;
 
 use crate::proxy::operator::log_limit::LogLimit;
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum BatchVerdict {
     /// PostHog took it.
     Accepted,
     /// PostHog does not take the project key (401 or 403; posthog-ingestion 1.7).
     KeyRefused(u16),
     /// PostHog does not take something in the batch, and never will (400 or 413).
     Refused(u16),
-    /// Whatever stands at that address does not take the request.
+    /// The server at that address does not take the request; it may not be PostHog.
     Rejected(u16),
     /// PostHog asks to try again (408, 429, 5xx), with its `Retry-After` in seconds.
     Busy {
@@ -29,7 +29,7 @@ pub(crate) enum Verdict {
         retry_after: Option<u32>,
     },
     /// There was no answer.
-    Unreachable(Trouble),
+    Unreachable(NoAnswerReason),
 }
 
 /// What happens to the events of a batch that PostHog did not take.
@@ -43,7 +43,7 @@ pub(crate) enum Fallback {
 
 /// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum NoAnswerReason {
     /// The name has no address.
     Dns,
     /// No connection.
@@ -54,31 +54,31 @@ pub(crate) enum Trouble {
     Timeout,
     /// The connection was closed before an answer.
     Closed,
-    /// So many batches are waiting for their answers that there was no place for another.
+    /// Too many batches are waiting for their answers.
     Crowded,
 }
 
-/// Seconds a client waits when PostHog named none and it may be well again soon.
+/// `Retry-After` in seconds when PostHog named none and may recover soon.
 const SOON: u32 = 10;
-/// Seconds a client waits when a person has to mend something first.
+/// `Retry-After` in seconds when a person has to repair something first.
 const LATER: u32 = 60;
 
-impl Verdict {
+impl BatchVerdict {
     /// From a response's status, media type and `Retry-After`.
     ///
-    /// A page of HTML with status 200 is a portal or a log-in page, never capture, which answers
-    /// JSON: taking it for a yes would lose events without a word.
+    /// A page of HTML with status 200 comes from a portal or a log-in page, never from capture, which
+    /// answers JSON: to accept it would lose events silently.
     pub(crate) fn from_response(status: u16, html: bool, retry_after: Option<u32>) -> Self {
-        match Says::of(status) {
-            Says::Yes if html => Self::Rejected(status),
-            Says::Yes => Self::Accepted,
-            Says::Refused => Self::Refused(status),
-            Says::KeyRefused => Self::KeyRefused(status),
-            Says::Busy => Self::Busy {
+        match StatusMeaning::of(status) {
+            StatusMeaning::Yes if html => Self::Rejected(status),
+            StatusMeaning::Yes => Self::Accepted,
+            StatusMeaning::Refused => Self::Refused(status),
+            StatusMeaning::KeyRefused => Self::KeyRefused(status),
+            StatusMeaning::Busy => Self::Busy {
                 status,
                 retry_after,
             },
-            Says::Other => Self::Rejected(status),
+            StatusMeaning::Other => Self::Rejected(status),
         }
     }
 
@@ -94,8 +94,8 @@ impl Verdict {
         }
     }
 
-    /// What the client is told: yes only when PostHog said yes. Anything else may succeed later,
-    /// once PostHog or the configuration is well again, so no SDK is told to drop its events.
+    /// The answer: 200 only if PostHog accepted. Anything else may succeed later, once PostHog or the
+    /// configuration is repaired, so no SDK is told to drop its events.
     pub(crate) fn reply(self) -> Reply {
         let retry_after = match self {
             Self::Accepted => return Reply::Accepted,
@@ -114,7 +114,7 @@ impl Verdict {
         };
         match self {
             Self::Accepted => delivery::Verdict::Accepted,
-            // A web page with a status of 200 is no yes.
+            // A web page with status 200 is no acceptance.
             Self::Rejected(status @ 200..=299) => later(format!("a web page with {status}"), None),
             Self::Refused(status) => delivery::Verdict::refused(status, &masked::text(words)),
             Self::Rejected(status) | Self::KeyRefused(status) => {
@@ -128,8 +128,7 @@ impl Verdict {
         }
     }
 
-    /// Tells the operator what happened and what to do, at most once per project and kind in a
-    /// while.
+    /// Logs what happened and what to do, at most once per project and kind in an interval.
     pub(crate) fn report(self, project: &Project, log_limit: &LogLimit, then: Fallback) {
         let Some((kind, advice)) = self.advice() else {
             return;
@@ -147,7 +146,7 @@ impl Verdict {
         }
     }
 
-    /// What it is called, and what to do; none for a yes.
+    /// Its name in the log, and what to do; none for an accepted batch.
     pub(crate) fn advice(self) -> Option<(&'static str, String)> {
         Some(match self {
             Self::Accepted => return None,
@@ -176,8 +175,7 @@ impl Verdict {
             Self::Refused(status) => (
                 "culprit",
                 format!(
-                    "refused a batch ({status}) for an event in it, which is looked for: the others \
-                     go on without it. If all of them are refused, check that `host` is PostHog"
+                    "refused a batch ({status}) because of an event in it: Hedgerow searches for it and delivers the others. If all of them are refused, check that `host` is PostHog"
                 ),
             ),
             Self::Rejected(status) => (
@@ -200,7 +198,7 @@ impl Verdict {
     }
 }
 
-impl Trouble {
+impl NoAnswerReason {
     /// From the error of a connection or of an exchange on it.
     pub(crate) fn from_error(error: &Error) -> Self {
         use ErrorType::*;
@@ -214,7 +212,7 @@ impl Trouble {
         }
     }
 
-    /// What it is called, and what to do.
+    /// Its name in the log, and what to do.
     pub(crate) fn advice(self) -> (&'static str, String) {
         match self {
             Self::Dns => (
@@ -240,7 +238,7 @@ impl Trouble {
             ),
             Self::Crowded => (
                 "crowded",
-                "too many batches wait for its answers. It is too slow for this traffic, or away"
+                "too many batches wait for its answers. It is too slow for this traffic, or unreachable"
                     .to_owned(),
             ),
             Self::Closed => (
@@ -258,23 +256,23 @@ mod tests {
     #[test]
     fn only_a_yes_of_posthog_is_a_yes_to_the_client() {
         assert_eq!(
-            Verdict::from_response(200, false, None).reply(),
+            BatchVerdict::from_response(200, false, None).reply(),
             Reply::Accepted
         );
         for status in [200, 301, 400, 401, 403, 404, 408, 413, 429, 500, 503] {
-            let verdict = Verdict::from_response(status, true, None);
+            let verdict = BatchVerdict::from_response(status, true, None);
             assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{status}");
             assert!(verdict.advice().is_some(), "{status}");
         }
         for trouble in [
-            Trouble::Dns,
-            Trouble::Connect,
-            Trouble::Tls,
-            Trouble::Timeout,
-            Trouble::Closed,
-            Trouble::Crowded,
+            NoAnswerReason::Dns,
+            NoAnswerReason::Connect,
+            NoAnswerReason::Tls,
+            NoAnswerReason::Timeout,
+            NoAnswerReason::Closed,
+            NoAnswerReason::Crowded,
         ] {
-            let verdict = Verdict::Unreachable(trouble);
+            let verdict = BatchVerdict::Unreachable(trouble);
             assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{trouble:?}");
         }
     }
@@ -282,7 +280,7 @@ mod tests {
     #[test]
     fn only_400_and_413_say_something_about_the_events() {
         for status in [200, 301, 400, 401, 403, 404, 408, 413, 429, 500, 503] {
-            let verdict = Verdict::from_response(status, true, Some(7));
+            let verdict = BatchVerdict::from_response(status, true, Some(7));
             let delivery = verdict.for_delivery("because");
             match delivery {
                 delivery::Verdict::RefusedForGood(refusal) => {
@@ -304,7 +302,7 @@ mod tests {
     fn a_key_that_an_answer_repeats_is_not_kept_as_its_reason() {
         let said = "API key is not valid: phc_0123456789abcdef";
         let delivery::Verdict::RefusedForGood(refusal) =
-            Verdict::from_response(400, false, None).for_delivery(said)
+            BatchVerdict::from_response(400, false, None).for_delivery(said)
         else {
             panic!("400 is final");
         };
@@ -313,7 +311,7 @@ mod tests {
 
     #[test]
     fn posthogs_own_retry_after_is_passed_on() {
-        let verdict = Verdict::from_response(503, false, Some(7));
+        let verdict = BatchVerdict::from_response(503, false, Some(7));
         assert_eq!(verdict.reply(), Reply::Busy { retry_after: 7 });
     }
 }

@@ -1,4 +1,4 @@
-//! From a checked configuration to one at work; after a reload with all that stays the same.
+//! From a checked configuration to an active one; a reload keeps everything that stays the same.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -8,15 +8,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::admin::{Requests, Takes};
-use crate::config::{Action, Config, Forward, Project, RouteTable, SegmentFiles, Sessions};
+use crate::config::{Action, Config, Forward, Project, RouteTable, SegmentFiles, SessionMode};
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
 use crate::segment::WriteKeys;
 
 use crate::proxy::acme::Acme;
 use crate::proxy::first_party::files::Files;
-use crate::proxy::first_party::posthog::Passed;
-use crate::proxy::intake::account::{Account, Accounts};
+use crate::proxy::first_party::posthog::PostHogProxy;
+use crate::proxy::intake::account::{SegmentAccount, SegmentAccounts};
 use crate::proxy::intake::group::Gathering;
 use crate::proxy::life::process;
 use crate::proxy::life::reload::Reloads;
@@ -25,41 +25,41 @@ use crate::proxy::limits::connection_limits::ConnectionLimits;
 use crate::proxy::limits::rates::Rates;
 use crate::proxy::operator::admin::AdminPages;
 use crate::proxy::operator::log_limit::LogLimit;
-use crate::proxy::operator::watcher::{Counters, Observer};
-use crate::proxy::outbound::culprits::Cautions;
+use crate::proxy::operator::watcher::{EventCounters, Observer};
 use crate::proxy::outbound::pools::Pools;
+use crate::proxy::outbound::refused_events::WholeBatchProjects;
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::upstream::Timeouts;
-use crate::proxy::routes::{Compiled, Outlet, RouteAction, Routes, SegmentRoute};
+use crate::proxy::routes::{CompiledRoute, Outlet, RouteAction, Routes, SegmentRoute};
 use crate::proxy::serving::Serving;
 use crate::proxy::spool::backlog::Backlog;
-use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, Shared};
+use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, HedgerowShared};
 
-/// What outlives a configuration: the spool, counters, and what clients have taken.
-pub(crate) struct Lasting {
-    /// Certificates that are ordered, where the listeners are ours.
+/// State that outlives a configuration: the spool, counters, and clients' reservations.
+pub(crate) struct LongLivedState {
+    /// Ordered certificates, if the listeners are Hedgerow's own.
     pub(crate) acme: Arc<Acme>,
     pub(crate) backlog: Option<Arc<Backlog>>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: EventCounters,
     pub(crate) budget: Arc<Budget>,
     pub(crate) connection_limits: Arc<ConnectionLimits>,
-    pub(crate) cautions: Cautions,
+    pub(crate) cautions: WholeBatchProjects,
     pub(crate) log_limit: Arc<LogLimit>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) idle_seconds: u64,
     pub(crate) unread: Duration,
     pub(crate) clock: Clock,
-    /// Whether the server that this is in leaves: connections end with the next answer.
+    /// Whether the surrounding server shuts down: connections end with their next answer.
     pub(crate) leaving: Arc<AtomicBool>,
-    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) accounts: Arc<SegmentAccounts>,
     pub(crate) rates: Rates,
     pub(crate) reloads: Reloads,
     pub(crate) admin: AdminPages,
-    /// The secret of sessions for which the configuration has none.
+    /// The secret for sessions if the configuration has none.
     pub(crate) made_up: OnceLock<[u8; SECRET_BYTES]>,
 }
 
-impl Lasting {
+impl LongLivedState {
     /// The first configuration of a process. Opens the spool.
     pub(crate) fn build(mut self, config: Config) -> Result<Hedgerow, BuildError> {
         let mut pools = Pools::default();
@@ -77,7 +77,7 @@ impl Lasting {
         }
         let lasting = Arc::new(self);
         let serving = lasting.serving(config, destinations, pools, None)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(HedgerowShared {
             current: ArcSwap::from_pointee(serving),
             lasting,
         });
@@ -86,7 +86,7 @@ impl Lasting {
         Ok(Hedgerow { shared })
     }
 
-    /// A configuration at work, with these destinations.
+    /// An active configuration with these destinations.
     fn serving(
         self: &Arc<Self>,
         config: Config,
@@ -153,7 +153,9 @@ impl Lasting {
                     });
                     RouteAction::PostHog(match known {
                         Some(known) => Arc::clone(known),
-                        None => Arc::new(Passed::new(&route.path, said, connections, timeouts)),
+                        None => {
+                            Arc::new(PostHogProxy::new(&route.path, said, connections, timeouts))
+                        }
                     })
                 }
                 Action::Segment { write_keys, files } => {
@@ -168,7 +170,7 @@ impl Lasting {
                     }))
                 }
             };
-            list.push(Compiled { name, number, does });
+            list.push(CompiledRoute { name, number, does });
         }
         Ok(Routes::new(RouteTable::new(&config.routes), list))
     }
@@ -205,17 +207,19 @@ impl Lasting {
     fn account(
         &self,
         forward: &Forward,
-        known: Option<&Arc<Account>>,
+        known: Option<&Arc<SegmentAccount>>,
         pools: &mut Pools,
         connect: Duration,
-    ) -> Result<Arc<Account>, BuildError> {
+    ) -> Result<Arc<SegmentAccount>, BuildError> {
         let hosts = [pools.of(&forward.api, None)?, pools.of(&forward.cdn, None)?];
         let known = known.filter(|known| known.is_as_good(forward, connect));
         Ok(known.map_or_else(
             || {
                 let (accounts, log_limit) =
                     (Arc::clone(&self.accounts), Arc::clone(&self.log_limit));
-                Arc::new(Account::new(forward, hosts, connect, accounts, log_limit))
+                Arc::new(SegmentAccount::new(
+                    forward, hosts, connect, accounts, log_limit,
+                ))
             },
             Arc::clone,
         ))
@@ -227,14 +231,14 @@ impl Lasting {
         if let Some(before) = before {
             rewriter = rewriter.with_memory_of(&before.rewriter);
         }
-        let Sessions::Cookie(sessions) = &config.sessions else {
+        let SessionMode::Cookie(sessions) = &config.sessions else {
             return Ok(rewriter);
         };
         if sessions.lacks_secret() && self.made_up.get().is_none() {
             let mut made_up = [0; SECRET_BYTES];
             getrandom::fill(&mut made_up)
                 .map_err(|error| BuildError::Sessions(error.to_string()))?;
-            // Of two at once the first stands.
+            // Of two at the same time, the first is kept.
             let _ = self.made_up.set(made_up);
         }
         let made_up = self.made_up.get().copied().unwrap_or_default();
@@ -289,8 +293,8 @@ fn keys(
     })
 }
 
-impl Shared {
-    /// Another configuration, made ready beside the one that is at work. Reads files.
+impl HedgerowShared {
+    /// Prepares another configuration beside the active one. Reads files.
     pub(crate) fn prepare(&self, config: Config) -> Result<Arc<Serving>, BuildError> {
         let before = self.current.load_full();
         let mut pools = Pools::after(&before.pools);
@@ -300,13 +304,13 @@ impl Shared {
         serving.map(Arc::new)
     }
 
-    /// Puts it in the place of the other.
+    /// Replaces the active configuration.
     pub(crate) fn adopt(&self, next: Arc<Serving>) {
         self.current.store(next);
         self.settle();
     }
 
-    /// What outlives configurations does as the one of the moment says.
+    /// Applies the active configuration to the state that outlives it.
     fn settle(&self) {
         let (serving, lasting) = (self.current.load(), &self.lasting);
         let config = &serving.config;

@@ -1,5 +1,5 @@
-//! Another configuration while requests are served: read, checked and built beside the one that is
-//! at work, and put in its place as a whole, or refused as a whole.
+//! Another configuration while requests are served: it is read, checked and built beside the active
+//! one, and replaces it as a whole, or is refused as a whole.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,12 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{spawn_blocking, JoinError};
 use tokio::time::timeout;
 
+use hedgerow_spool::aside;
+
 use crate::admin::{ConfigRefusal, ConfigState};
-use crate::config::{Config, ConfigError, Marks, Warning, Watching};
+use crate::config::{Config, ConfigError, FileMarks, Warning, Watching};
 
 use crate::proxy::first_party::library::{fetch_libraries, FetchError};
 use crate::proxy::life::descriptors::allow_descriptors;
@@ -27,22 +28,22 @@ use crate::proxy::listen::listener_set::{ListenerSet, Plans};
 use crate::proxy::site::{Site, SiteState};
 use crate::proxy::{BuildError, Hedgerow, ServerError};
 
-/// How often files are looked at. A change is taken up when a second look finds nothing new: who
-/// writes a file, or a certificate and its key, is done then.
+/// How often files are checked. A change is applied when a second check finds no further change: the
+/// writer of a file, or of a certificate and its key, has finished then.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a library that is still to be fetched may take.
 const FETCH: Duration = Duration::from_secs(15);
-/// Mistakes of a file that are said one by one.
+/// The most mistakes of a file that are listed.
 const MISTAKES: usize = 5;
 
-/// Why a configuration did not come into force.
+/// Why a configuration did not become active.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReloadError {
     /// The file cannot be read, or holds mistakes.
     #[error("{}", mistakes(.0))]
     Config(#[from] ConfigError),
-    /// It cannot be put to work.
+    /// Hedgerow cannot be built with it.
     #[error(transparent)]
     Server(#[from] ServerError),
     /// analytics.js is not there.
@@ -54,12 +55,9 @@ pub enum ReloadError {
     /// The server is about to end.
     #[error("this process is leaving")]
     Leaving,
-    /// The system has no room for it.
+    /// The system has no resources for it.
     #[error("{0}")]
     System(#[from] std::io::Error),
-    /// The task broke off.
-    #[error("it broke off: {0}")]
-    BrokenOff(#[from] JoinError),
 }
 
 /// The first mistakes of a file in one line.
@@ -78,8 +76,8 @@ fn mistakes(error: &ConfigError) -> String {
     }
 }
 
-/// Gives a configuration what only a new process can change, from the one at work. What it had said
-/// otherwise, by name.
+/// Copies the settings that only a new process can change from the active configuration. Returns the
+/// names of those that differed.
 pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static str> {
     let mut kept = Vec::new();
     let (said, stays) = (&mut config.server, &running.server);
@@ -94,7 +92,7 @@ pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static 
     let (said, stays) = (&mut config.delivery, &running.delivery);
     keep(&mut said.spool, &stays.spool, "delivery.spool", &mut kept);
     if stays.spool.is_some() {
-        // How long one process may hold what it drains is reckoned with these.
+        // The time for which one process may hold drained events is computed from these.
         let (timeout, connect) = (&mut said.timeout, &mut said.connect_timeout);
         if *timeout > stays.timeout {
             keep(timeout, &stays.timeout, "delivery.timeout", &mut kept);
@@ -158,7 +156,7 @@ impl Reloads {
         }
     }
 
-    /// The number of the configuration that has come into force.
+    /// The number of the configuration that became active.
     fn apply(&self) -> u64 {
         self.since.store(now(), Ordering::Relaxed);
         self.remember(None);
@@ -188,7 +186,7 @@ fn now() -> u64 {
 #[derive(Debug)]
 pub struct ConfigFile {
     path: PathBuf,
-    marks: Marks,
+    marks: FileMarks,
 }
 
 impl ConfigFile {
@@ -224,14 +222,14 @@ impl fmt::Display for Cause {
 }
 
 /// One `hedgerow reload`, which waits for its answer.
-type Question = oneshot::Sender<Result<String, ReloadError>>;
+type ReloadRequest = oneshot::Sender<Result<String, ReloadError>>;
 
 /// Asks the process's own reloader.
 #[derive(Clone)]
-pub(crate) struct ReloadHandle(mpsc::Sender<Question>);
+pub(crate) struct ReloadHandle(mpsc::Sender<ReloadRequest>);
 
 impl ReloadHandle {
-    /// What `hedgerow reload` prints: that it has come into force, or why not.
+    /// What `hedgerow reload` prints: that the configuration is active, or why not.
     pub(crate) async fn reload(&self) -> Result<String, ReloadError> {
         let (answer, answered) = oneshot::channel();
         let sent = self.0.send(answer).await;
@@ -240,18 +238,18 @@ impl ReloadHandle {
     }
 }
 
-/// Puts changed configurations to work.
+/// Activates changed configurations.
 pub(crate) struct Reloader {
     pub(crate) hedgerow: Hedgerow,
     pub(crate) site: Site,
     pub(crate) listener_set: Arc<ListenerSet>,
     pub(crate) upgrade_server: Option<Arc<UpgradeServer>>,
     file: StdMutex<Option<ConfigFile>>,
-    questions: StdMutex<Option<mpsc::Receiver<Question>>>,
+    questions: StdMutex<Option<mpsc::Receiver<ReloadRequest>>>,
 }
 
 impl Reloader {
-    /// A reloader, and the way to ask it.
+    /// A reloader, and the handle to ask it.
     pub(crate) fn new(
         hedgerow: Hedgerow,
         site: Site,
@@ -275,7 +273,7 @@ impl Reloader {
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
     }
 
-    /// Reads the file again and puts it to work, or says why not.
+    /// Reads the file again and activates it, or says why not.
     async fn reload(
         &self,
         cause: Cause,
@@ -311,15 +309,15 @@ impl Reloader {
     ) -> Result<Vec<&'static str>, ReloadError> {
         let file = file.ok_or(ReloadError::NoFile)?;
         let path = file.path.clone();
-        let (loaded, marks) = spawn_blocking(move || Config::load_marked(&path)).await?;
+        let (loaded, marks) = aside(move || Config::load_marked(&path)).await?;
         file.marks = marks;
         let (mut config, warnings) = loaded?;
         let kept = keep_fixed(&mut config, &self.hedgerow.config());
         let fetching = timeout(FETCH, fetch_libraries(&config)).await;
         fetching.unwrap_or(Err(FetchError::Late))?;
         let (site, listener_set) = (self.site.clone(), Arc::clone(&self.listener_set));
-        // Compressing a library takes a second or so.
-        let prepared = spawn_blocking(move || prepare(&site, &listener_set, config));
+        // Compressing a library takes about a second.
+        let prepared = aside(move || prepare(&site, &listener_set, config));
         let (site_state, plans) = prepared.await??;
         if self.hedgerow.is_leaving() {
             return Err(ReloadError::Leaving);
@@ -342,7 +340,7 @@ impl Reloader {
         Ok(kept)
     }
 
-    /// Serves all who ask, one after the other.
+    /// Serves all requests for a reload, one after the other.
     async fn run(&self) {
         let taken = self.questions.lock();
         let Some(mut questions) = taken.unwrap_or_else(PoisonError::into_inner).take() else {
@@ -369,7 +367,7 @@ impl Reloader {
             seen = None;
             let outcome = self.reload(cause, file.as_mut()).await;
             if let Some(question) = question {
-                // One that has hung up has no need of it.
+                // The asker may have hung up.
                 let _ = question.send(outcome);
             }
         }
@@ -387,10 +385,10 @@ fn prepare(
 }
 
 /// Whether a file has changed and is the same for the second time since.
-async fn changed(file: Option<&ConfigFile>, seen: &mut Option<Marks>) -> bool {
+async fn changed(file: Option<&ConfigFile>, seen: &mut Option<FileMarks>) -> bool {
     let Some(file) = file else { return false };
     let known = file.marks.clone();
-    let Ok(now) = spawn_blocking(move || known.again()).await else {
+    let Ok(now) = aside(move || known.again()).await else {
         return false;
     };
     if now == file.marks {
@@ -446,8 +444,8 @@ impl BackgroundService for Reloading {
 impl Hedgerow {
     /// Serves another configuration from now on, without a [`Server`](crate::proxy::Server) or a
     /// [`Site`] around it, which have reloads of their own. Requests that have begun end with the
-    /// one they began with; the spool, counters and connections go on. Gives back by name what does
-    /// not come into force before a new process is started. Reads files, so not to be called where
+    /// one they began with; the spool, counters and connections go on. Returns the names of the settings
+    /// that need a new process. Reads files, so not to be called where
     /// requests are served.
     ///
     /// # Errors

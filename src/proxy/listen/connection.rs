@@ -1,13 +1,14 @@
-//! One connection of a client: its requests over HTTP/1.x one after the other, and hardly any
+//! One connection of a client: its requests over HTTP/1.x one after the other, and few
 //! memory while it waits for the next.
 //!
 //! The framework waits for a request inside everything that a request may need. Here its first
 //! bytes are read on the stack, and the framework begins with them. It reads no request beyond its
 //! end, so what a client sends ahead is served in its turn.
 
+use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{pin, Pin};
 use std::sync::Arc;
 use std::task::ready;
 use std::time::Duration;
@@ -17,14 +18,14 @@ use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::{Stream, IO};
 use pingora::server::ShutdownWatch;
-use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
-use crate::proxy::limits::connection_limits::{ConnectionLimits, Place, Slow};
+use crate::proxy::limits::connection_limits::{ConnectionLimits, ConnectionPermit, Slow, Speaking};
+use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::direct::{Direct, Follows, Taken};
 use crate::proxy::listen::extent::is_request_line;
-use crate::proxy::listen::gathered::Gathered;
+use crate::proxy::listen::idle_timer::IdleTimer;
 
 /// What is read at once while nothing is known of a request: most of them whole. No more than the
 /// framework would read, which loses what it has read beyond a body.
@@ -39,18 +40,26 @@ pub(crate) struct Lifetime {
     pub(crate) idle: u64,
     /// When this turns true.
     pub(crate) closing: watch::Receiver<bool>,
-    /// The framework's word for leaving: the answer to a request that is under way is the last.
+    /// The framework's signal to shut down: the answer to a request under way is then the last.
     pub(crate) leaving: ShutdownWatch,
-    /// When the head of a request has taken so long.
+    /// When the head of a request has taken this time.
     pub(crate) head: Duration,
     /// When others need its place.
     pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
     /// What answers Segment's calls without the framework, where that is possible.
     pub(crate) direct: Option<Direct>,
-    pub(crate) _place: Option<Place>,
+    /// Its place among the others.
+    pub(crate) place: Option<ConnectionPermit>,
 }
 
 impl Lifetime {
+    /// Notes what the client has turned out to speak.
+    pub(super) fn speaks(&mut self, speaking: Speaking) {
+        if let Some(place) = &mut self.place {
+            place.speaks(speaking);
+        }
+    }
+
     /// Notes that it ends because its client was too slow.
     pub(super) fn too_slow(&self, slow: Slow) {
         match &self.connection_limits {
@@ -60,8 +69,8 @@ impl Lifetime {
     }
 }
 
-/// What a client is told whose head takes too long (RFC 9110, 15.5.9). No browser and no SDK repeats
-/// it: none of theirs takes so long.
+/// The answer to a client whose head takes too long (RFC 9110, 15.5.9). Browsers and SDKs do not send
+/// such a request again; their heads never take this long.
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 /// How long a client may take to read that.
@@ -69,7 +78,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Tells a client this, and ends the connection. What it sends meanwhile is read, as a connection that is closed
 /// with unread bytes is reset, and the client might not see why.
-async fn turn_away<S: IO>(stream: &mut Gathered<S>, answer: &[u8]) {
+async fn turn_away<S: IO>(stream: &mut CoalescingStream<S>, answer: &[u8]) {
     let told = async {
         stream.write_all(answer).await?;
         AsyncWriteExt::shutdown(stream).await?;
@@ -81,7 +90,7 @@ async fn turn_away<S: IO>(stream: &mut Gathered<S>, answer: &[u8]) {
 }
 
 /// Serves HTTP/1.x until one of the two sides has enough.
-pub(crate) async fn serve<A, S>(mut stream: Box<Gathered<S>>, app: &Arc<A>, mut ends: Lifetime)
+pub(crate) async fn serve<A, S>(mut stream: Box<CoalescingStream<S>>, app: &Arc<A>, ends: Lifetime)
 where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
@@ -89,12 +98,14 @@ where
     let options = app.server_options();
     // So many requests may still follow the one that is served.
     let mut left = options.and_then(|options| options.keepalive_request_limit);
-    while let Some(mut begun) = request(&mut *stream, &mut ends).await {
-        if !is_request_line(&begun) {
-            log::debug!("a request was refused for its first line");
-            turn_away(&mut *stream, bad_request().as_bytes()).await;
-            return;
-        }
+    // Both are waited for before each request, and made once.
+    let mut idle = IdleTimer::new(Duration::from_secs(ends.idle));
+    let mut closing = ends.closing.clone();
+    let mut closed = pin!(async move {
+        // Who could say it may be gone: then it ends as well.
+        let _ = closing.wait_for(|closing| *closing).await;
+    });
+    while let Some(mut begun) = request(&mut *stream, &ends, &mut idle, closed.as_mut()).await {
         let last = left == Some(0) || *ends.leaving.borrow();
         if let Some(direct) = &ends.direct {
             let follows = match last {
@@ -110,6 +121,12 @@ where
                 Taken::Last => return,
                 Taken::Not(bytes) => begun = bytes,
             }
+        }
+        // What is answered directly has been read more strictly.
+        if !is_request_line(&begun) {
+            log::debug!("a request was refused for its first line");
+            turn_away(&mut *stream, bad_request().as_bytes()).await;
+            return;
         }
         stream.read_no_further(&mut begun);
         let mut session = ServerSession::new_http1(stream);
@@ -139,9 +156,13 @@ fn bad_request() -> String {
 }
 
 /// The first bytes of the next request; nothing when there is none.
-async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Lifetime) -> Option<BytesMut> {
+async fn request<S: IO>(
+    stream: &mut CoalescingStream<S>,
+    ends: &Lifetime,
+    idle: &mut IdleTimer,
+    closed: Pin<&mut impl Future<Output = ()>>,
+) -> Option<BytesMut> {
     let ahead = stream.next_request();
-    let idle = Duration::from_secs(ends.idle);
     let connection_limits = ends.connection_limits.as_deref();
     let sent_away = async {
         match connection_limits {
@@ -151,16 +172,20 @@ async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Lifetime) -> Option
     };
     let came = tokio::select! {
         biased; // what has come already is served
-        came = timeout(idle, first_bytes(stream, ahead)) => came,
-        _ = ends.closing.wait_for(|closing| *closing) => return None,
+        came = first_bytes(stream, ahead) => came,
+        () = idle.wait() => {
+            log::debug!("a client's connection was idle");
+            return None;
+        }
+        () = closed => return None,
         () = sent_away => {
             log::debug!("a client's idle connection was closed for others");
             return None;
         }
     };
     match came {
-        Ok(Ok(bytes)) if is_whole(&bytes) => Some(bytes),
-        Ok(Ok(bytes)) if !bytes.is_empty() => {
+        Ok(bytes) if is_whole(&bytes) => Some(bytes),
+        Ok(bytes) if !bytes.is_empty() => {
             // Boxed, so that a connection does not hold the room for it all its life.
             let rest = rest_of_head(stream, bytes);
             let rest = Box::pin(tokio::time::timeout(ends.head, rest));
@@ -177,13 +202,9 @@ async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Lifetime) -> Option
                 }
             }
         }
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => {
+        Ok(_) => None,
+        Err(error) => {
             log::debug!("a client's connection broke between two requests: {error}");
-            None
-        }
-        Err(_) => {
-            log::debug!("a client's connection was idle");
             None
         }
     }
@@ -191,7 +212,10 @@ async fn request<S: IO>(stream: &mut Gathered<S>, ends: &mut Lifetime) -> Option
 
 /// Reads on until a head is whole, or longer than the framework takes one; it says so then. A
 /// client that has hung up is the framework's to answer as well.
-async fn rest_of_head<S: IO>(stream: &mut Gathered<S>, mut head: BytesMut) -> io::Result<BytesMut> {
+async fn rest_of_head<S: IO>(
+    stream: &mut CoalescingStream<S>,
+    mut head: BytesMut,
+) -> io::Result<BytesMut> {
     loop {
         // Empty lines in front would be taken for its end.
         let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
@@ -229,7 +253,10 @@ fn ends_behind(bytes: &[u8], start: usize) -> bool {
 }
 
 /// What has come ahead already, or else the next bytes.
-async fn first_bytes<S: IO>(stream: &mut Gathered<S>, ahead: BytesMut) -> io::Result<BytesMut> {
+async fn first_bytes<S: IO>(
+    stream: &mut CoalescingStream<S>,
+    ahead: BytesMut,
+) -> io::Result<BytesMut> {
     if !ahead.is_empty() {
         return Ok(ahead);
     }

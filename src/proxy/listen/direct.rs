@@ -1,9 +1,9 @@
 //! Calls of Segment's that come over HTTP/1.1 and need nothing of the framework: this process reads
 //! their heads and bodies itself and answers them in one write.
 //!
-//! It takes only what can be read in one way: a `POST` with a path, one host and one length, and
-//! nothing that changes how the connection goes on. All else is the framework's, with the bytes as
-//! they came.
+//! It serves only requests that can be read in one way: a `POST` with a path, one host and one length,
+//! and nothing that changes the state of the connection. The framework gets all others, with their
+//! original bytes.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -22,38 +22,38 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::proxy::intake::body::{Interrupted, DISCARD_TIME, SILENCE, WHOLE};
-use crate::proxy::intake::exchange::{Exchange, Gone, Wire};
+use crate::proxy::intake::exchange::{ClientGone, ConnectionFacts, Exchange};
 use crate::proxy::intake::intercept::Intake;
 use crate::proxy::intake::reply::has_body;
-use crate::proxy::limits::body_rate::Tempo;
-use crate::proxy::listen::gathered::Gathered;
+use crate::proxy::limits::body_rate::BodyRateMeter;
+use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::routes::RouteAction;
 use crate::proxy::Hedgerow;
 use crate::segment::Answer;
 use crate::site::head::is_plain;
 
-/// Heads with more fields are the framework's.
+/// Heads with more fields go to the framework.
 const FIELDS: usize = 64;
-/// The longest length that is taken: more digits than these are no body of ours.
+/// The most digits of a length; no accepted body needs more.
 const DIGITS: usize = 12;
-/// Room for the head of an answer.
+/// The buffer for the head of an answer, in bytes.
 const HEAD: usize = 512;
-/// So much of a body is read at once.
+/// How much of a body is read at once, in bytes.
 const READ: usize = 64 * 1024;
 
-/// What serves such calls.
+/// Serves such calls.
 #[derive(Clone)]
 pub(crate) struct Direct {
     hedgerow: Hedgerow,
 }
 
-/// What became of the beginning of a request.
+/// How the beginning of a request was handled.
 pub(crate) enum Taken {
     /// It was such a call and has been answered; the next request may come.
     Answered,
     /// The same, and the connection ends.
     Last,
-    /// It is the framework's.
+    /// It goes to the framework.
     Not(BytesMut),
 }
 
@@ -70,11 +70,11 @@ impl Direct {
     }
 
     /// Answers the request that begins with these bytes, which hold its whole head, if it is a call
-    /// on a Segment route. `follows` is what the connection is ready for, and `leaving` the server's
-    /// word that each answer is the last.
+    /// on a Segment route. `follows` says whether the connection may be used again, and
+    /// `leaving` whether the server shuts down, so that each answer is the last.
     pub(crate) async fn take<S: IO>(
         &self,
-        stream: &mut Gathered<S>,
+        stream: &mut CoalescingStream<S>,
         begun: BytesMut,
         follows: Follows,
         leaving: &ShutdownWatch,
@@ -83,7 +83,7 @@ impl Direct {
             return Taken::Not(begun);
         }
         let begun = begun.freeze();
-        let Some(call) = Call::read(&begun) else {
+        let Some(call) = DirectCall::read(&begun) else {
             return Taken::Not(begun.into());
         };
         let serving = self.hedgerow.current();
@@ -106,13 +106,13 @@ impl Direct {
             stream,
             received: 0,
             until: None,
-            tempo: Tempo::new(serving.config.limits.body_rate),
+            tempo: BodyRateMeter::new(serving.config.limits.body_rate),
             unread: serving.lasting.unread,
             follows,
             leaving,
             status: None,
         };
-        // Boxed: connections that wait go without the room for a request.
+        // Boxed: idle connections do not hold the memory for a request.
         let intake = Intake::new(&serving, segment, route.number);
         Box::pin(intake.serve(&mut exchange, tail_at)).await;
         match exchange.follows {
@@ -125,15 +125,15 @@ impl Direct {
     }
 }
 
-/// The head of a call, and what came of its body.
-struct Call {
+/// The head of a call, and the bytes of its body that came with it.
+struct DirectCall {
     parts: Parts,
     length: usize,
     came: Bytes,
 }
 
-impl Call {
-    /// Reads a head that can be read in one way; nothing for every other one.
+impl DirectCall {
+    /// Parses a head that can be read in one way; none for every other one.
     fn read(begun: &Bytes) -> Option<Self> {
         let mut fields = [MaybeUninit::uninit(); FIELDS];
         let mut request = httparse::Request::new(&mut []);
@@ -150,7 +150,7 @@ impl Call {
             let once = match field.name.len() {
                 4 if field.name.eq_ignore_ascii_case("host") => &mut host,
                 14 if field.name.eq_ignore_ascii_case("content-length") => &mut length,
-                // A coding, a protocol or a word of the connection's own may change the framing.
+                // A transfer coding, an upgrade or a connection option may change the framing.
                 17 if field.name.eq_ignore_ascii_case("transfer-encoding") => return None,
                 7 if field.name.eq_ignore_ascii_case("upgrade") => return None,
                 6 if field.name.eq_ignore_ascii_case("expect") => return None,
@@ -205,21 +205,21 @@ fn number(digits: &[u8]) -> Option<usize> {
 
 /// One such call on its connection.
 struct DirectExchange<'c, S: IO> {
-    stream: &'c mut Gathered<S>,
+    stream: &'c mut CoalescingStream<S>,
     parts: Parts,
     /// Bytes of the body that came with the head.
     came: Bytes,
-    /// Bytes of the body that have not been handed on.
+    /// Bytes of the body that have not been returned yet.
     left: usize,
     received: u64,
-    /// When the whole body has to be there; set when it is waited for.
+    /// The deadline of the whole body; set at the first wait.
     until: Option<Instant>,
-    tempo: Tempo,
-    /// How long the client may take nothing of its answer.
+    tempo: BodyRateMeter,
+    /// How long the client may read nothing of its answer.
     unread: Duration,
     follows: Follows,
     leaving: &'c ShutdownWatch,
-    /// That of the answer, once it was written.
+    /// The status of the answer, once it was written.
     status: Option<StatusCode>,
 }
 
@@ -254,7 +254,7 @@ impl<S: IO> DirectExchange<'_, S> {
         self.received += piece.len() as u64;
     }
 
-    /// The whole answer as it goes out.
+    /// The whole answer as bytes.
     fn written(&self, answer: &Answer) -> Vec<u8> {
         let (status, body) = (answer.status(), answer.body());
         let mut out = Vec::with_capacity(HEAD + body.len());
@@ -265,15 +265,16 @@ impl<S: IO> DirectExchange<'_, S> {
         for (name, value) in answer.headers() {
             write_field(name.as_str(), value.as_bytes(), &mut out);
         }
-        write_field("date", get_cached_date().as_bytes(), &mut out);
-        let connection: &[u8] = match self.follows {
-            Follows::Another => b"keep-alive",
-            Follows::None => b"close",
-        };
-        write_field("connection", connection, &mut out);
+        out.extend_from_slice(b"Date: ");
+        out.extend_from_slice(get_cached_date().as_bytes());
+        out.extend_from_slice(match self.follows {
+            Follows::Another => b"\r\nConnection: keep-alive\r\n",
+            Follows::None => b"\r\nConnection: close\r\n",
+        });
         if has_body(status) {
-            let length = HeaderValue::from(body.len());
-            write_field("content-length", length.as_bytes(), &mut out);
+            out.extend_from_slice(b"Content-Length: ");
+            out.extend_from_slice(HeaderValue::from(body.len()).as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
         if has_body(status) {
@@ -287,11 +288,12 @@ impl<S: IO> DirectExchange<'_, S> {
 fn write_field(name: &str, value: &[u8], into: &mut Vec<u8>) {
     let begins = into.len();
     into.extend_from_slice(name.as_bytes());
-    let written = into.get_mut(begins..).unwrap_or_default();
-    for word in written.split_mut(|byte| *byte == b'-') {
-        if let Some(first) = word.first_mut() {
-            first.make_ascii_uppercase();
+    let mut before = b'-';
+    for byte in into.get_mut(begins..).unwrap_or_default() {
+        if before == b'-' {
+            byte.make_ascii_uppercase();
         }
+        before = *byte;
     }
     into.extend_from_slice(b": ");
     into.extend_from_slice(value);
@@ -307,10 +309,10 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
         self.parts.headers.get(header::HOST)?.to_str().ok()
     }
 
-    fn wire(&self) -> Wire {
+    fn wire(&self) -> ConnectionFacts {
         let digest = self.stream.get_socket_digest();
         let peer = digest.as_ref().and_then(|digest| digest.peer_addr());
-        Wire::new(peer, self.stream.get_ssl_digest().is_some())
+        ConnectionFacts::new(peer, self.stream.get_ssl_digest().is_some())
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Interrupted> {
@@ -319,11 +321,11 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
         }
         let piece = match self.came.is_empty() {
             false => std::mem::take(&mut self.came),
-            // Boxed: most bodies come with their heads.
+            // Boxed: most bodies arrive with their heads.
             true => match Box::pin(self.read()).await {
                 Ok(piece) => piece,
                 Err(interrupted) => {
-                    // Where the next request would begin is not known any more.
+                    // It is no longer known where the next request would begin.
                     self.follows = Follows::None;
                     return Err(interrupted);
                 }
@@ -369,14 +371,14 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
         *self.leaving.borrow()
     }
 
-    async fn answer(&mut self, answer: Answer) -> Result<(), Gone> {
-        let gone = |error: io::Error| Gone(error.to_string());
+    async fn answer(&mut self, answer: Answer) -> Result<(), ClientGone> {
+        let gone = |error: io::Error| ClientGone(error.to_string());
         let written = self.written(&answer);
         self.status = Some(answer.status());
         let mut rest = written.as_slice();
         while !rest.is_empty() {
             let stream = &mut *self.stream;
-            // The other way of writing would hold it back for what follows.
+            // Another way of writing would delay it for further data.
             let writing = std::future::poll_fn(|context| {
                 Pin::new(&mut *stream).poll_write_vectored(context, &[IoSlice::new(rest)])
             });

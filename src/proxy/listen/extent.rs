@@ -2,44 +2,44 @@
 //! waits for its turn (RFC 9112, 9.3.2).
 //!
 //! The framework reads as much as comes, answers `keep-alive`, and closes the connection where it has
-//! read a part of the next request. What it may read is therefore cut here. It alone decides what a
-//! request is: where the two do not agree, a cut that is too late does what was done without it, and
-//! one that is too early lets the body run into its time.
+//! read a part of the next request. So the bytes that it may read are cut here. Only the framework
+//! decides what a request is: if the two do not agree, a cut that is too late changes nothing, and one
+//! that is too early makes the body time out.
 
-/// So many fields of a head are looked through; the framework takes no more.
+/// The most fields of a head that are parsed; the framework takes no more.
 const FIELDS: usize = 256;
-/// More digits no length in bytes has.
+/// The most digits of a length in bytes.
 const DIGITS: u32 = 15;
-/// No chunk consists of these.
+/// A byte that cannot begin a chunk.
 const NO_CHUNK: u8 = 0;
-/// No line ends with two of these.
+/// A byte that cannot stand twice at the end of a line.
 const NO_LINE_END: u8 = b'\r';
 
-/// What of the bytes that come belongs to the request that is being served.
+/// How many of the next bytes belong to the current request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Extent {
-    /// It is not known: all of them.
+pub(super) enum RequestExtent {
+    /// Unknown: all of them are passed on.
     Unknown,
-    /// So many.
+    /// This many.
     Bytes(u64),
-    /// As the chunks say; here is what comes next.
-    Chunks(Chunk),
-    /// The chunks are broken: nothing that comes means anything, and this byte stands for it.
+    /// As the chunks say; this is the state between two bytes.
+    Chunks(ChunkState),
+    /// The chunks are broken: each further byte is replaced by this one.
     Broken(u8),
 }
 
 /// A place in a chunked body (RFC 9112, 7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Chunk {
+pub(super) enum ChunkState {
     /// In the digits of a size.
     Size { size: u64, digits: u32 },
-    /// In blanks behind them.
+    /// In spaces behind them.
     Blanks(u64),
-    /// In what a chunk says besides its size.
+    /// In a chunk extension.
     Extension(u64),
     /// Before the line feed of that line.
     SizeEnd(u64),
-    /// Before so many bytes of data.
+    /// Before this many bytes of data.
     Data(u64),
     /// Before the end of the data's line.
     DataEnd(LineEnd),
@@ -49,14 +49,14 @@ pub(super) enum Chunk {
     Field(LineEnd),
 }
 
-/// What has come of the end of a line. A line feed alone is none here: servers have disagreed about it.
+/// How much of a line's end has come. A line feed alone is none here: servers disagree about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineEnd {
     Nothing,
     Return,
 }
 
-impl Extent {
+impl RequestExtent {
     /// How long a whole head is, and how far the body behind it goes.
     pub(super) fn of(bytes: &[u8]) -> (usize, Self) {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
@@ -78,7 +78,7 @@ impl Extent {
                 if codings > 1 || !field.value.eq_ignore_ascii_case(b"chunked") {
                     return Self::Unknown;
                 }
-                extent = Self::Chunks(Chunk::START);
+                extent = Self::Chunks(ChunkState::START);
             } else if field.name.eq_ignore_ascii_case("content-length") && codings == 0 {
                 match (length(field.value), extent) {
                     (Some(length), Self::Bytes(known)) if known == 0 || known == length => {
@@ -91,13 +91,13 @@ impl Extent {
         extent
     }
 
-    /// Whether nothing more belongs to the request.
+    /// Whether the request has ended.
     pub(super) fn is_over(self) -> bool {
         self == Self::Bytes(0)
     }
 
-    /// Takes note of bytes that have come; how many of them belong to the request. What stands behind
-    /// a mistake of the chunks is made one that the framework knows, too: it reads a chunk without a
+    /// Takes received bytes, and returns how many of them belong to the request. Bytes behind a mistake in
+    /// the chunks are replaced by a mistake that the framework recognises too: it reads a chunk without a
     /// size as the last one.
     pub(super) fn take(&mut self, bytes: &mut [u8]) -> usize {
         match self {
@@ -127,11 +127,11 @@ impl Extent {
     }
 }
 
-impl Chunk {
+impl ChunkState {
     const START: Self = Self::Size { size: 0, digits: 0 };
 
-    /// Goes over these bytes: where the body stands then, and how many were looked at.
-    fn over(self, bytes: &[u8]) -> (Extent, usize) {
+    /// Parses these bytes: the state behind them, and how many were parsed.
+    fn over(self, bytes: &[u8]) -> (RequestExtent, usize) {
         let mut chunk = self;
         let mut taken = 0;
         while let Some(byte) = bytes.get(taken) {
@@ -147,29 +147,29 @@ impl Chunk {
             }
             taken += 1;
             match chunk.next(*byte) {
-                Extent::Chunks(next) => chunk = next,
+                RequestExtent::Chunks(next) => chunk = next,
                 over => return (over, taken),
             }
         }
-        (Extent::Chunks(chunk), taken)
+        (RequestExtent::Chunks(chunk), taken)
     }
 
     /// What follows a byte that is no data.
-    fn next(self, byte: u8) -> Extent {
+    fn next(self, byte: u8) -> RequestExtent {
         use LineEnd::{Nothing, Return};
         let text = |byte: u8| byte >= b' ' && byte != 0x7f || byte == b'\t';
-        Extent::Chunks(match (self, byte) {
+        RequestExtent::Chunks(match (self, byte) {
             (Self::Size { size, digits }, digit) if digit.is_ascii_hexdigit() => {
                 let value = char::from(digit).to_digit(16).unwrap_or_default();
                 if digits == DIGITS {
-                    return Extent::Broken(NO_CHUNK);
+                    return RequestExtent::Broken(NO_CHUNK);
                 }
                 Self::Size {
                     size: size << 4 | u64::from(value),
                     digits: digits + 1,
                 }
             }
-            (Self::Size { digits: 0, .. }, _) => return Extent::Broken(NO_CHUNK),
+            (Self::Size { digits: 0, .. }, _) => return RequestExtent::Broken(NO_CHUNK),
             (Self::Size { size, .. } | Self::Blanks(size), b' ' | b'\t') => Self::Blanks(size),
             (Self::Size { size, .. } | Self::Blanks(size), b';') => Self::Extension(size),
             (Self::Size { size, .. } | Self::Blanks(size) | Self::Extension(size), b'\r') => {
@@ -181,23 +181,23 @@ impl Chunk {
             (Self::DataEnd(Nothing), b'\r') => Self::DataEnd(Return),
             (Self::DataEnd(Return), b'\n') => Self::START,
             (Self::Trailer(Nothing), b'\r') => Self::Trailer(Return),
-            (Self::Trailer(Return), b'\n') => return Extent::Bytes(0),
+            (Self::Trailer(Return), b'\n') => return RequestExtent::Bytes(0),
             (Self::Field(Nothing), b'\r') => Self::Field(Return),
             (Self::Field(Return), b'\n') => Self::Trailer(Nothing),
             (Self::Trailer(Nothing) | Self::Field(Nothing), other) if text(other) => {
                 Self::Field(Nothing)
             }
             (Self::Size { .. } | Self::Data(_) | Self::DataEnd(_), _) => {
-                return Extent::Broken(NO_CHUNK);
+                return RequestExtent::Broken(NO_CHUNK);
             }
-            _ => return Extent::Broken(NO_LINE_END),
+            _ => return RequestExtent::Broken(NO_LINE_END),
         })
     }
 }
 
-/// Whether the first line of a head is a method, a target and a version with one blank between two
-/// (RFC 9112, 3): the framework would escape what else stands in it, and serve another path than was
-/// asked for.
+/// Whether the first line of a head is a method, a target and a version with one space between two
+/// (RFC 9112, 3): the framework would escape anything else, and serve another path than the requested
+/// one.
 pub(super) fn is_request_line(head: &[u8]) -> bool {
     let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
     let head = head.get(begins.unwrap_or(0)..).unwrap_or_default();
@@ -205,7 +205,7 @@ pub(super) fn is_request_line(head: &[u8]) -> bool {
     let line = head.get(..end.unwrap_or(head.len())).unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let mut words = line.split(|byte| *byte == b' ');
-    // A fragment never leaves a browser, and the framework leaves it out.
+    // Browsers send no fragment, and the framework drops it.
     let plain = |byte: &u8| *byte > b' ' && *byte != 0x7f && *byte != b'#';
     let mut word = || {
         words
@@ -233,15 +233,15 @@ mod tests {
 
     /// How many bytes of this text belong to its first request, when it comes in pieces of this size.
     fn belongs(text: &str, pieces: usize) -> Option<usize> {
-        let (head, mut extent) = Extent::of(text.as_bytes());
-        if extent == Extent::Unknown {
+        let (head, mut extent) = RequestExtent::of(text.as_bytes());
+        if extent == RequestExtent::Unknown {
             return None;
         }
         let mut length = head;
         for piece in text.as_bytes()[head..].to_vec().chunks_mut(pieces) {
             let taken = extent.take(piece);
             length += taken;
-            if let Extent::Broken(stands_for_it) = extent {
+            if let RequestExtent::Broken(stands_for_it) = extent {
                 assert_eq!(piece.last(), Some(&stands_for_it));
                 return None;
             }
@@ -326,12 +326,12 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_bring_it_down_and_no_more_are_taken_than_came(bytes: Vec<u8>, pieces in 1..9_usize) {
-            let mut extent = Extent::Chunks(Chunk::START);
+            let mut extent = RequestExtent::Chunks(ChunkState::START);
             let _ = is_request_line(&bytes);
             for piece in bytes.clone().chunks_mut(pieces) {
                 proptest::prop_assert!(extent.take(piece) <= piece.len());
             }
-            let _ = Extent::of(&bytes);
+            let _ = RequestExtent::of(&bytes);
         }
     }
 }

@@ -15,13 +15,15 @@ use crate::plain::{Handler, Request, Response};
 use crate::proxy::acme::Acme;
 use crate::proxy::life::drain::Drain;
 use crate::proxy::listen::direct::Direct;
-use crate::proxy::listen::listening::{BoundSocket, ListenerGroup, ListenerOptions, Plan};
+use crate::proxy::listen::listener_group::{
+    BoundSocket, ListenerGroup, ListenerOptions, ListenerPlan,
+};
 use crate::proxy::listen::tls;
 use crate::proxy::operator::serve::Plain;
 use crate::proxy::site::Site;
 use crate::proxy::{Hedgerow, ServerError};
 
-/// How often an address is tried that a listener of this process may just be leaving.
+/// How often an address is tried that another listener of this process may be closing.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -33,11 +35,11 @@ pub(crate) struct ListenerSet {
     acme: Arc<Acme>,
 }
 
-/// What they are to be.
+/// The planned listeners.
 pub(crate) struct Plans {
-    site: Plan,
-    admin: Plan,
-    health: Plan,
+    site: ListenerPlan,
+    admin: ListenerPlan,
+    health: ListenerPlan,
 }
 
 impl ListenerSet {
@@ -46,8 +48,8 @@ impl ListenerSet {
         let lasting = &hedgerow.shared.lasting;
         let idle = lasting.idle_seconds;
         let plain = |handler| {
-            let hall = ListenerGroup::new(Plain::new(handler), Arc::clone(drain), idle);
-            Arc::new(hall)
+            let group = ListenerGroup::new(Plain::new(handler), Arc::clone(drain), idle);
+            Arc::new(group)
         };
         let limits = Arc::clone(&lasting.connection_limits);
         let direct = Direct::new(hedgerow.clone());
@@ -63,7 +65,7 @@ impl ListenerSet {
         }
     }
 
-    /// Makes ready for the listeners of a configuration.
+    /// Prepares the listeners of a configuration.
     ///
     /// # Errors
     ///
@@ -77,16 +79,16 @@ impl ListenerSet {
         let listeners = config.listen.iter().map(|listener| {
             let secured = listener.tls.is_some();
             let acceptor = secured.then(|| tls::acceptor(listener.certificates(), &self.acme));
-            let manner = ListenerOptions {
+            let options = ListenerOptions {
                 listener: listener.clone(),
                 tls: acceptor.transpose()?.map(Arc::new),
             };
-            Ok((listener.address, manner))
+            Ok((listener.address, options))
         });
         let listeners = listeners.collect::<Result<Vec<_>, ServerError>>()?;
         let plainly = |address: Option<SocketAddr>| {
-            let doors = address.map(|address| (address, ListenerOptions::plain(address)));
-            doors.into_iter().collect()
+            let listeners = address.map(|address| (address, ListenerOptions::plain(address)));
+            listeners.into_iter().collect()
         };
         Ok(Plans {
             site: self.site.plan(listeners, &mut enter)?,
@@ -126,7 +128,7 @@ impl ListenerSet {
         self.health.adopt(plans.health)
     }
 
-    /// Every socket once more, for a successor.
+    /// A duplicate of every socket, for a successor.
     pub(crate) fn sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
         let mut sockets = self.site.sockets()?;
         sockets.extend(self.admin.sockets()?);
@@ -135,7 +137,7 @@ impl ListenerSet {
     }
 }
 
-/// The admin pages, as long as the configuration has some.
+/// The admin pages, while the configuration has them.
 struct Pages(Hedgerow);
 
 impl Handler for Pages {

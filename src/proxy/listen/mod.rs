@@ -1,12 +1,14 @@
 //! Listeners and their connections, before a request is there.
 
+mod accept_loop;
 pub(crate) mod balancer;
+pub(crate) mod coalescing;
 pub(crate) mod connection;
 pub(crate) mod direct;
 mod extent;
-pub(crate) mod gathered;
+mod http2;
+mod idle_timer;
+pub(crate) mod listener_group;
 pub(crate) mod listener_set;
-pub(crate) mod listening;
 pub(crate) mod preamble;
-mod reception;
 pub(crate) mod tls;

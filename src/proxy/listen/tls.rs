@@ -13,17 +13,17 @@ use pingora::tls::{
 use pingora::tls::{ClientHello, ResolvesServerCert};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::config::{Certificate, Challenge, Tls};
+use crate::config::{Certificate, Challenge, TlsFiles};
 
 use crate::proxy::acme::{Acme, Ordered, Proofs};
 use crate::proxy::ServerError;
 
-/// What is offered to clients, the best first (RFC 7301).
+/// The protocols offered to clients, the best first (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
-/// What an authority asks for that looks whether a name is ours (RFC 8737, 6.2).
+/// The protocol by which an authority validates a name (RFC 8737, 6.2).
 pub(crate) const CHALLENGE: &[u8] = b"acme-tls/1";
 
-/// What answers TLS handshakes at a listener. The first certificate is for clients that name no host,
+/// Answers TLS handshakes at a listener. The first certificate is for clients that name no host,
 /// or one that no certificate has.
 ///
 /// # Errors
@@ -34,14 +34,14 @@ pub(crate) fn acceptor<'t>(
     acme: &Acme,
 ) -> Result<Acceptor, ServerError> {
     install_default_crypto_provider();
-    let mut chosen = Certificates::default();
+    let mut chosen = ListenerCertificates::default();
     let mut protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     for certificate in certificates {
         match certificate {
             Certificate::Files(tls) => chosen.add(Arc::new(load(tls)?)),
             Certificate::Acme(settings) => {
                 let ordered = acme.certificate(settings)?;
-                chosen.all.push(Source::Ordered(ordered));
+                chosen.all.push(CertificateSource::Ordered(ordered));
                 if settings.challenges.contains(&Challenge::TlsAlpn01) && chosen.proofs.is_none() {
                     chosen.proofs = Some(Arc::clone(acme.proofs()));
                     protocols.push(CHALLENGE.to_vec());
@@ -62,19 +62,19 @@ pub(crate) fn acceptor<'t>(
 /// # Errors
 ///
 /// Why not.
-pub(crate) fn check(tls: &Tls) -> Result<(), ServerError> {
+pub(crate) fn check(tls: &TlsFiles) -> Result<(), ServerError> {
     install_default_crypto_provider();
     load(tls).map(drop)
 }
 
-fn load(tls: &Tls) -> Result<CertifiedKey, ServerError> {
+fn load(tls: &TlsFiles) -> Result<CertifiedKey, ServerError> {
     read(tls).map_err(|reason| ServerError::Certificate {
         certificate: tls.certificate.display().to_string(),
         reason,
     })
 }
 
-fn read(tls: &Tls) -> Result<CertifiedKey, String> {
+fn read(tls: &TlsFiles) -> Result<CertifiedKey, String> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let loaded = load_certs_and_key_files(&text(&tls.certificate), &text(&tls.key))
         .map_err(|error| error.to_string())?;
@@ -98,22 +98,22 @@ fn signing(
 
 /// The certificates of a listener.
 #[derive(Debug, Default)]
-struct Certificates {
+struct ListenerCertificates {
     /// Those from files, by the names in them, lower case.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    all: Vec<Source>,
-    /// What authorities are shown, where one of them is proven over TLS.
+    all: Vec<CertificateSource>,
+    /// The proofs for authorities, if a certificate is proven over TLS.
     proofs: Option<Arc<Proofs>>,
 }
 
-/// Where one of them comes from.
+/// The source of a certificate.
 #[derive(Debug)]
-enum Source {
+enum CertificateSource {
     File(Arc<CertifiedKey>),
     Ordered(Arc<Ordered>),
 }
 
-impl Source {
+impl CertificateSource {
     fn key(&self) -> Option<Arc<CertifiedKey>> {
         match self {
             Self::File(key) => Some(Arc::clone(key)),
@@ -122,12 +122,12 @@ impl Source {
     }
 }
 
-/// What there is of an ordered certificate for a name.
+/// The state of an ordered certificate for a name.
 #[cfg_attr(not(feature = "acme"), allow(dead_code))]
-pub(crate) enum Holding {
+pub(crate) enum CertificateMatch {
     /// It is for the name.
     Key(Arc<CertifiedKey>),
-    /// It is to be for the name, and has not come yet.
+    /// It is ordered for the name, and not issued yet.
     Awaited,
     /// It is for other names.
     Foreign,
@@ -140,19 +140,19 @@ enum Fitting<'a> {
     Files(&'a [Arc<CertifiedKey>]),
     /// This one.
     One(Arc<CertifiedKey>),
-    /// One that has not come yet: any other would only be refused in other words.
+    /// One that is not issued yet: a client would refuse any other as well.
     Awaited,
-    /// None more than another.
+    /// All equally.
     Any,
 }
 
-impl Certificates {
+impl ListenerCertificates {
     fn add(&mut self, key: Arc<CertifiedKey>) {
         for name in names(&key) {
             let named = self.by_name.entry(name).or_default();
             named.push(Arc::clone(&key));
         }
-        self.all.push(Source::File(key));
+        self.all.push(CertificateSource::File(key));
     }
 
     /// Those for a name: its own, else those for every name beside it (RFC 9525, 6.3), else all.
@@ -165,13 +165,13 @@ impl Certificates {
         }
         let mut awaited = false;
         for source in &self.all {
-            let Source::Ordered(ordered) = source else {
+            let CertificateSource::Ordered(ordered) = source else {
                 continue;
             };
             match ordered.holding(&name) {
-                Holding::Key(key) => return Fitting::One(key),
-                Holding::Awaited => awaited = true,
-                Holding::Foreign => {}
+                CertificateMatch::Key(key) => return Fitting::One(key),
+                CertificateMatch::Awaited => awaited = true,
+                CertificateMatch::Foreign => {}
             }
         }
         let wild = name
@@ -185,12 +185,12 @@ impl Certificates {
     }
 }
 
-impl ResolvesServerCert for Certificates {
+impl ResolvesServerCert for ListenerCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         if let (Some(proofs), true) = (&self.proofs, asks_for_proof(&hello)) {
             return proofs.certificate(hello.server_name()?);
         }
-        // Of an RSA and an ECDSA certificate for one name, the client may know one only.
+        // Of an RSA and an ECDSA certificate for one name, the client may support only one.
         let signs = |key: &Arc<CertifiedKey>| {
             let scheme = key.key.choose_scheme(hello.signature_schemes());
             scheme.is_some()
@@ -203,16 +203,16 @@ impl ResolvesServerCert for Certificates {
             Fitting::One(key) => Some(key),
             Fitting::Awaited => None,
             Fitting::Any => {
-                let mut keys = self.all.iter().filter_map(Source::key);
+                let mut keys = self.all.iter().filter_map(CertificateSource::key);
                 let found = keys.find(signs);
-                found.or_else(|| self.all.iter().find_map(Source::key))
+                found.or_else(|| self.all.iter().find_map(CertificateSource::key))
             }
         }
     }
 }
 
-/// Whether a client speaks nothing but what authorities prove names with: no other client's connection is
-/// shown a certificate that is for them.
+/// Whether a client offers only the protocol of authorities: other clients never get a challenge
+/// certificate.
 fn asks_for_proof(hello: &ClientHello<'_>) -> bool {
     let mut challenge = false;
     for protocol in hello.alpn().into_iter().flatten() {
@@ -243,12 +243,12 @@ pub(crate) fn names(key: &CertifiedKey) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn certificate(folder: &Path, names: &[&str]) -> Tls {
+    fn certificate(folder: &Path, names: &[&str]) -> TlsFiles {
         let key = rcgen::KeyPair::generate().unwrap();
         let owned: Vec<String> = names.iter().map(ToString::to_string).collect();
         let signed = rcgen::CertificateParams::new(owned).unwrap();
         let signed = signed.self_signed(&key).unwrap();
-        let tls = Tls {
+        let tls = TlsFiles {
             certificate: folder.join(format!("{}.pem", names[0])),
             key: folder.join(format!("{}.key", names[0])),
         };
@@ -267,7 +267,7 @@ mod tests {
             &["Exact.shop.example"],
         ];
         let all = all.map(|names| certificate(folder.path(), names));
-        let mut chosen = Certificates::default();
+        let mut chosen = ListenerCertificates::default();
         for tls in &all {
             chosen.add(Arc::new(load(tls).unwrap()));
         }
@@ -287,7 +287,7 @@ mod tests {
             let expected = chosen.all[expected].key().unwrap();
             assert!(Arc::ptr_eq(&found, &expected), "{name:?}");
         }
-        let mixed = Tls {
+        let mixed = TlsFiles {
             key: all[1].key.clone(),
             ..all[0].clone()
         };

@@ -20,8 +20,8 @@ const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT",
 ];
 
-/// A request that is through.
-pub(crate) struct Through<'h> {
+/// A request that has ended.
+pub(crate) struct FinishedRequest<'h> {
     head: &'h Parts,
     /// The status of its answer, if one was written.
     written: Option<StatusCode>,
@@ -29,7 +29,7 @@ pub(crate) struct Through<'h> {
     received: u64,
 }
 
-impl<'h> Through<'h> {
+impl<'h> FinishedRequest<'h> {
     /// One whose body was read here.
     pub(crate) fn exchange(exchange: &'h impl Exchange) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl<'h> Through<'h> {
         }
     }
 
-    /// One of the framework's, of whose body so many bytes went on.
+    /// One of the framework's, of whose body this many bytes went on.
     pub(crate) fn session(session: &'h Session, received: u64) -> Self {
         let written = session.response_written();
         Self {
@@ -54,13 +54,13 @@ impl Serving {
     /// Notes the end of a request that began then.
     pub(crate) fn ended(
         &self,
-        through: &Through<'_>,
+        through: &FinishedRequest<'_>,
         asking: RoutedRequest,
         answered: Answered,
         began: Instant,
     ) {
         let took = began.elapsed();
-        let Through {
+        let FinishedRequest {
             head,
             written,
             received,

@@ -8,21 +8,21 @@ use chrono::{DateTime, Utc};
 
 use crate::admin::live::{Live, Recording, Visibility};
 use crate::admin::{
-    Admin, Answers, Condition, ConfigState, Health, LastError, ProjectState, SpoolSize, SpoolState,
-    Stalled, State, Trouble, Unready, SAMPLED_EVERY,
+    Admin, BatchAnswers, ConfigState, DeliveryFailure, Health, LastError, PostHogCondition,
+    ProjectState, ProxyState, SpoolSize, SpoolState, Stalled, Unready, SAMPLED_EVERY,
 };
 use crate::delivery::{self, Availability};
 use crate::rewrite::privacy::Privacy;
 
-use crate::proxy::intake::verdict::Verdict;
+use crate::proxy::intake::verdict::BatchVerdict;
 use crate::proxy::life::process;
 use crate::proxy::outbound::recovery::Recovery;
 use crate::proxy::serving::Serving;
-use crate::proxy::{Clock, Config, Hedgerow, Shared};
+use crate::proxy::{Clock, Config, Hedgerow, HedgerowShared};
 
 /// What PostHog said to the batches of a project.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct BatchCounts {
     accepted: AtomicU64,
     key_refused: AtomicU64,
     refused: AtomicU64,
@@ -31,16 +31,16 @@ pub(crate) struct Tally {
     recovery: Recovery,
 }
 
-impl Tally {
-    /// Counts a batch of this project by what became of it, and tells when PostHog is well again.
-    pub(crate) fn note(&self, project: &str, verdict: Verdict) {
+impl BatchCounts {
+    /// Counts a batch of this project by its outcome, and tells when PostHog is well again.
+    pub(crate) fn note(&self, project: &str, verdict: BatchVerdict) {
         self.recovery.note(project, verdict);
         let counter = match verdict {
-            Verdict::Accepted => &self.accepted,
-            Verdict::KeyRefused(_) => &self.key_refused,
-            Verdict::Refused(_) | Verdict::Rejected(_) => &self.refused,
-            Verdict::Busy { .. } => &self.busy,
-            Verdict::Unreachable(_) => &self.unreachable,
+            BatchVerdict::Accepted => &self.accepted,
+            BatchVerdict::KeyRefused(_) => &self.key_refused,
+            BatchVerdict::Refused(_) | BatchVerdict::Rejected(_) => &self.refused,
+            BatchVerdict::Busy { .. } => &self.busy,
+            BatchVerdict::Unreachable(_) => &self.unreachable,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -50,7 +50,7 @@ impl Tally {
     }
 
     /// The trouble that there is and the last error there was, for a moment that is `now`.
-    fn troubles(&self, now: SystemTime) -> (Option<Trouble>, Option<LastError>) {
+    fn troubles(&self, now: SystemTime) -> (Option<DeliveryFailure>, Option<LastError>) {
         let record = self.recovery.record();
         let before = |ago: Duration| {
             let at = now.checked_sub(ago)?.duration_since(UNIX_EPOCH).ok()?;
@@ -58,7 +58,7 @@ impl Tally {
         };
         let trouble = record.trouble.and_then(|(lasts, failed)| {
             let since = before(lasts)?;
-            Some(Trouble { since, failed })
+            Some(DeliveryFailure { since, failed })
         });
         let last_error = record.last_error.and_then(|(ago, verdict)| {
             let (at, (_, says)) = (before(ago)?, verdict.advice()?);
@@ -67,8 +67,8 @@ impl Tally {
         (trouble, last_error)
     }
 
-    fn read(&self) -> Answers {
-        Answers {
+    fn read(&self) -> BatchAnswers {
+        BatchAnswers {
             accepted: self.accepted.load(Ordering::Relaxed),
             key_refused: self.key_refused.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
@@ -104,13 +104,13 @@ impl Hedgerow {
 
     /// The state at this moment, as the admin page tells it.
     #[doc(hidden)]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ProxyState {
         self.current().state()
     }
 }
 
 impl Serving {
-    fn state(&self) -> State {
+    fn state(&self) -> ProxyState {
         let counts = self.lasting.counters.read(self.lasting.budget.held());
         let now = (self.lasting.clock)();
         let mut projects: Vec<ProjectState> = self
@@ -119,8 +119,8 @@ impl Serving {
             .map(|(name, destination)| {
                 let tally = destination.tally();
                 let posthog = match tally.is_away() {
-                    true => Condition::Away,
-                    false => Condition::Available,
+                    true => PostHogCondition::Away,
+                    false => PostHogCondition::Available,
                 };
                 let (trouble, last_error) = tally.troubles(now);
                 ProjectState {
@@ -138,7 +138,7 @@ impl Serving {
                     .iter_mut()
                     .find(|known| known.name == status.project);
                 let Some(project) = known else { continue };
-                project.posthog = Condition::Available;
+                project.posthog = PostHogCondition::Available;
                 project.waiting = status.events;
                 project.waiting_bytes = status.bytes;
                 project.oldest = status.oldest.map(|oldest| {
@@ -148,8 +148,8 @@ impl Serving {
                 });
                 project.dead_letters = status.dead_letters;
                 project.stalled = stalled(status.draining);
-                if status.breaker == delivery::Condition::Open {
-                    project.posthog = Condition::Away;
+                if status.breaker == delivery::BreakerState::Open {
+                    project.posthog = PostHogCondition::Away;
                 }
             }
             let store = backlog.delivery().store();
@@ -167,7 +167,7 @@ impl Serving {
                 refused: counters.refused.load(Ordering::Relaxed),
             }
         });
-        State {
+        ProxyState {
             events: counts.events,
             left_out: counts.left_out,
             left_out_for: counts.left_out_for,
@@ -213,7 +213,7 @@ fn stalled(draining: delivery::Draining) -> Option<Stalled> {
 }
 
 impl Hedgerow {
-    /// Why no requests should come here at the moment; empty when they should.
+    /// Why no requests should come here now; empty when they should.
     pub fn unready(&self) -> Vec<Unready> {
         self.current().unready()
     }
@@ -238,7 +238,7 @@ impl Serving {
                 let status = delivery.status();
                 let mut there = status
                     .iter()
-                    .map(|status| status.breaker == delivery::Condition::Closed);
+                    .map(|status| status.breaker == delivery::BreakerState::Closed);
                 if !keeps {
                     reasons.push(Unready::SpoolNotWritable);
                 }
@@ -264,7 +264,7 @@ pub(crate) struct AdminPages {
     /// The ring of the live view, where something else shows it as well.
     ring: Option<Arc<Live>>,
     /// What they tell of; known a moment after the first is made.
-    shared: Arc<OnceLock<Weak<Shared>>>,
+    shared: Arc<OnceLock<Weak<HedgerowShared>>>,
 }
 
 impl AdminPages {
@@ -277,7 +277,7 @@ impl AdminPages {
     }
 
     /// Tells of this Hedgerow.
-    pub(crate) fn tell_of(&self, shared: Weak<Shared>) {
+    pub(crate) fn tell_of(&self, shared: Weak<HedgerowShared>) {
         // It is told once.
         let _ = self.shared.set(shared);
     }
@@ -292,7 +292,8 @@ impl AdminPages {
                 let serving = shared.map(|shared| shared.current.load_full());
                 serving.map(|serving| serving.state()).unwrap_or_default()
             };
-            let now: crate::admin::live::Clock = Arc::new(move || DateTime::<Utc>::from(clock()));
+            let now: crate::admin::live::UtcClock =
+                Arc::new(move || DateTime::<Utc>::from(clock()));
             let ring = self.ring.clone().unwrap_or_else(|| {
                 let recording = Recording::WhileWatched;
                 Arc::new(Live::new(Arc::clone(&now), came(config), recording))
@@ -303,7 +304,7 @@ impl AdminPages {
         Some(Arc::clone(pages))
     }
 
-    /// Shows no more than the configuration of the moment lets it.
+    /// Shows no more than the active configuration lets it.
     pub(crate) fn settle(&self, config: &Config) {
         if let Some(pages) = self.pages.get() {
             pages.show(config.live.clone(), came(config));

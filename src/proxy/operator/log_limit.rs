@@ -13,16 +13,16 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// Lets one line of each kind through per interval.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
-    lines: Arc<Lines>,
+    lines: Arc<LineTable>,
     /// What has been said once and for all: a few kinds for each project.
     said: Mutex<Vec<(String, &'static str)>>,
 }
 
 /// By subject and kind.
-type Lines = Mutex<HashMap<(String, &'static str), Line>>;
+type LineTable = Mutex<HashMap<(String, &'static str), LineState>>;
 
 #[derive(Debug)]
-struct Line {
+struct LineState {
     last: Instant,
     suppressed: u64,
 }
@@ -32,12 +32,12 @@ impl LogLimit {
     /// out since the last one). `None` counts the line instead.
     pub(crate) fn pass(&self, subject: &str, kind: &'static str) -> Option<String> {
         match self.pass_at(subject, kind, Instant::now()) {
-            Passed::Yes(more) => Some(more),
-            Passed::No(LeftOut::First) => {
+            LinePermit::Yes(more) => Some(more),
+            LinePermit::No(LeftOutLine::First) => {
                 self.tell_later(subject, kind);
                 None
             }
-            Passed::No(LeftOut::Another) => None,
+            LinePermit::No(LeftOutLine::Another) => None,
         }
     }
 
@@ -74,47 +74,47 @@ impl LogLimit {
         !known
     }
 
-    fn pass_at(&self, subject: &str, kind: &'static str, now: Instant) -> Passed {
+    fn pass_at(&self, subject: &str, kind: &'static str, now: Instant) -> LinePermit {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(line) = lines.get_mut(&(subject.to_owned(), kind)) else {
-            let line = Line {
+            let line = LineState {
                 last: now,
                 suppressed: 0,
             };
             lines.insert((subject.to_owned(), kind), line);
-            return Passed::Yes(String::new());
+            return LinePermit::Yes(String::new());
         };
         if now.duration_since(line.last) < INTERVAL {
             line.suppressed += 1;
-            return Passed::No(match line.suppressed {
-                1 => LeftOut::First,
-                _ => LeftOut::Another,
+            return LinePermit::No(match line.suppressed {
+                1 => LeftOutLine::First,
+                _ => LeftOutLine::Another,
             });
         }
         line.last = now;
         match std::mem::take(&mut line.suppressed) {
-            0 => Passed::Yes(String::new()),
-            count => Passed::Yes(format!(" ({count} more like this since the last line)")),
+            0 => LinePermit::Yes(String::new()),
+            count => LinePermit::Yes(format!(" ({count} more like this since the last line)")),
         }
     }
 }
 
 /// Whether a line may be written, with what is to be added to it.
 #[derive(Debug, PartialEq, Eq)]
-enum Passed {
+enum LinePermit {
     Yes(String),
-    No(LeftOut),
+    No(LeftOutLine),
 }
 
 /// Which of the lines since the last one that was written is left out.
 #[derive(Debug, PartialEq, Eq)]
-enum LeftOut {
+enum LeftOutLine {
     First,
     Another,
 }
 
 /// How many lines were left out, where the interval is over and no line has said it.
-fn overdue(lines: &Lines, subject: &str, kind: &'static str, now: Instant) -> Option<u64> {
+fn overdue(lines: &LineTable, subject: &str, kind: &'static str, now: Instant) -> Option<u64> {
     let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
     let line = lines.get_mut(&(subject.to_owned(), kind))?;
     if now.saturating_duration_since(line.last) < INTERVAL {
@@ -142,14 +142,14 @@ mod tests {
         let log_limit = LogLimit::default();
         let start = Instant::now();
         let later = start + INTERVAL;
-        let said = || Passed::Yes(String::new());
+        let said = || LinePermit::Yes(String::new());
         assert_eq!(log_limit.pass_at("shop", "tls", start), said());
         let left_out = |at| log_limit.pass_at("shop", "tls", at);
-        assert_eq!(left_out(start), Passed::No(LeftOut::First));
-        assert_eq!(left_out(start), Passed::No(LeftOut::Another));
+        assert_eq!(left_out(start), LinePermit::No(LeftOutLine::First));
+        assert_eq!(left_out(start), LinePermit::No(LeftOutLine::Another));
         assert_eq!(log_limit.pass_at("blog", "tls", start), said());
         assert_eq!(log_limit.pass_at("shop", "dns", start), said());
-        let Passed::Yes(text) = left_out(later) else {
+        let LinePermit::Yes(text) = left_out(later) else {
             panic!("the interval is over");
         };
         assert!(text.contains("2 more"), "{text}");
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(told(start), None);
         assert_eq!(told(start + INTERVAL), Some(16));
         assert_eq!(told(start + INTERVAL), None, "it is told once");
-        // What came in the meantime told of itself, and begins anew.
+        // What came in the meantime told of itself, and begins again.
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         assert_eq!(told(start + INTERVAL), None);

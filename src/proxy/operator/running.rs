@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::admin::Token;
+use crate::admin::AccessToken;
 use crate::config::{differences_of, Difference, Outline, SealedOutline};
 use crate::posthog::Host;
 use crate::proxy::outbound::pools::Pools;
@@ -27,9 +27,9 @@ const TIMEOUTS: Timeouts = Timeouts {
 pub struct Running {
     /// What would change.
     pub differences: Vec<Difference>,
-    /// The number of the configuration at work.
+    /// The number of the active configuration.
     pub generation: u64,
-    /// Why its last change was refused, and when in seconds since 1970; none if it came into force.
+    /// Why its last change was refused, and when in seconds since 1970; none if it became active.
     pub last_refusal: Option<(i64, String)>,
 }
 
@@ -48,8 +48,7 @@ pub enum RunningError {
     NoAnswer(&'static str),
     /// It wants the token of its live view.
     #[error(
-        "it wants the token of its `admin`: the one of this file, if it has one, is another; \
-         --token env:NAME gives it"
+        "it needs the token of its `admin`, and this file has none or another one; give it with --token env:NAME"
     )]
     Token,
     /// It says why it does not tell.
@@ -72,14 +71,14 @@ pub enum RunningError {
 /// When it does not say.
 pub async fn compare_with_running(
     url: &Host,
-    token: Option<&Token>,
+    token: Option<&AccessToken>,
     outline: &Outline,
 ) -> Result<Running, RunningError> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| RunningError::Random(error.to_string()))?;
     let salt: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
     let asking = Probe::new(url, Pools::default().of(url, None)?, TIMEOUTS);
-    let bearer = token.map(Token::bearer);
+    let bearer = token.map(AccessToken::bearer);
     let fields = bearer
         .iter()
         .map(|bearer| ("authorization", bearer.as_str()));

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::admin::live::{Live, Of, Outcome};
-use crate::admin::metrics::Timing;
+use crate::admin::live::{FinalOutcome, Live, MessageOrigin};
+use crate::admin::metrics::DurationHistogram;
 use crate::delivery::Refusal;
 use crate::rewrite::{Fault, MessageOutcome, Notice, Omission, Watch};
 
 use crate::proxy::operator::log_limit::LogLimit;
 
-/// Sees each message as it came and what became of it. Called while the request is worked on,
+/// Sees each original message and its outcome. Called while the request is worked on,
 /// so it must be quick.
 ///
 /// An event that is shown here may still fail to be delivered; the client then sends it again.
@@ -37,8 +37,8 @@ use crate::proxy::operator::log_limit::LogLimit;
 /// }
 /// ```
 pub trait Observer: Send + Sync {
-    /// One message: its bytes as they came, and the event it became or why it became none. One that
-    /// PostHog itself refuses is shown once more, as the event that it had become.
+    /// One message: its original bytes, and the event it became or why it became none. One that
+    /// PostHog itself refuses is shown again, as the event that it had become.
     fn message(&self, came: &[u8], fate: MessageOutcome<'_>);
 }
 
@@ -57,23 +57,23 @@ pub struct Counts {
     pub notices: BTreeMap<&'static str, u64>,
     /// Requests that were answered with an invitation to try again.
     pub busy: u64,
-    /// Bytes that all requests hold at the moment.
+    /// Bytes that all requests hold now.
     pub held: usize,
 }
 
 /// The counters behind [`Counts`].
 #[derive(Debug)]
-pub(crate) struct Counters {
+pub(crate) struct EventCounters {
     events: AtomicU64,
     left_out: Reasons,
     refused: Reasons,
     notices: Reasons,
     busy: AtomicU64,
     session_cookies: AtomicU64,
-    rewriting: Timing,
+    rewriting: DurationHistogram,
 }
 
-impl Default for Counters {
+impl Default for EventCounters {
     fn default() -> Self {
         Self {
             events: AtomicU64::new(0),
@@ -82,7 +82,7 @@ impl Default for Counters {
             notices: Reasons::default(),
             busy: AtomicU64::new(0),
             session_cookies: AtomicU64::new(0),
-            rewriting: Timing::of_computing(),
+            rewriting: DurationHistogram::of_computing(),
         }
     }
 }
@@ -135,7 +135,7 @@ impl Reasons {
     }
 }
 
-impl Counters {
+impl EventCounters {
     pub(crate) fn busy(&self) {
         self.busy.fetch_add(1, Ordering::Relaxed);
     }
@@ -150,7 +150,7 @@ impl Counters {
     }
 
     /// How long the rewriting of bodies takes.
-    pub(crate) fn rewriting(&self) -> &Timing {
+    pub(crate) fn rewriting(&self) -> &DurationHistogram {
         &self.rewriting
     }
 
@@ -170,7 +170,7 @@ impl Counters {
 
 /// Watches one request.
 pub(crate) struct Watcher<'a> {
-    pub(crate) counters: &'a Counters,
+    pub(crate) counters: &'a EventCounters,
     pub(crate) log_limit: &'a LogLimit,
     pub(crate) observer: Option<&'a Arc<dyn Observer>>,
     pub(crate) live: Option<&'a Arc<Live>>,
@@ -194,7 +194,7 @@ const OPEN: usize = 4000;
 
 impl Watcher<'_> {
     /// Says in the live view where the events since the last word are.
-    pub(crate) fn settle(&mut self, outcome: &Outcome) {
+    pub(crate) fn settle(&mut self, outcome: &FinalOutcome) {
         if let Some(live) = self.live.filter(|_| !self.open.is_empty()) {
             live.settle(&self.open, outcome);
             self.open.clear();
@@ -225,7 +225,7 @@ impl Watcher<'_> {
 
     fn show(&mut self, index: usize, came: &[u8], fate: MessageOutcome<'_>) {
         if let Some(live) = self.live {
-            let of = Of {
+            let of = MessageOrigin {
                 project: self.project,
                 route: self.route,
                 call: self.call,
@@ -260,9 +260,8 @@ impl Watch for Watcher<'_> {
                 {
                     log::warn!(
                         "project {}: `integrations` of messages (`All: false`, or `PostHog: false`) \
-                         keep them from PostHog, so they are left out and their clients get 200. \
-                         `mapping.integrations: ignore` would send them; this is said once, and \
-                         counted",
+                         exclude PostHog, so they are dropped and their clients get 200. \
+                         `mapping.integrations: ignore` would send them; this is logged once, and counted",
                         self.project
                     );
                 }

@@ -9,26 +9,26 @@ use httparse::{ParserConfig, Status};
 
 /// A head with more fields than this is refused.
 const FIELDS: usize = 128;
-/// A head, or the trailers, may have so many bytes.
+/// The largest head, and the largest trailers, in bytes.
 const LONGEST: usize = 64 * 1024;
-/// The line that says how long a chunk is, with its extensions.
+/// The longest line of a chunk's size, with its extensions, in bytes.
 const LONGEST_CHUNK_LINE: usize = 8 * 1024;
 
-/// What was received is no answer in HTTP.
+/// The received bytes are no HTTP answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotHttp;
 
 /// Which fields of a head the caller looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fields {
-    /// None but those that have places of their own.
+pub(crate) enum WantedFields {
+    /// Only those that have fields of their own in [`AnswerHead`].
     Few,
     All,
 }
 
 /// The head of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct AnswerHead {
     pub(crate) status: StatusCode,
     /// The body is a web page.
     pub(crate) html: bool,
@@ -38,7 +38,7 @@ pub(crate) struct Head {
     pub(crate) fields: HeaderMap,
 }
 
-impl Head {
+impl AnswerHead {
     pub(crate) fn new(status: StatusCode) -> Self {
         Self {
             status,
@@ -48,7 +48,7 @@ impl Head {
         }
     }
 
-    /// Takes note of a field that has a place of its own. The first of several counts.
+    /// Notes a field that has a member of its own. The first of several counts.
     pub(crate) fn note(&mut self, name: &str, value: &[u8]) {
         let value = value.trim_ascii();
         if name.eq_ignore_ascii_case("content-type") {
@@ -66,14 +66,14 @@ impl Head {
 /// A head that has come in whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Parsed {
-    pub(crate) head: Head,
-    pub(crate) body: Body,
+    pub(crate) head: AnswerHead,
+    pub(crate) body: AnswerBody,
     /// Its length in bytes; the body begins behind it.
     pub(crate) length: usize,
 }
 
-/// The head at the beginning of what was received; nothing while it is not whole.
-pub(crate) fn parse(received: &[u8], fields: Fields) -> Result<Option<Parsed>, NotHttp> {
+/// The head at the beginning of the received bytes; nothing until it is complete.
+pub(crate) fn parse(received: &[u8], fields: WantedFields) -> Result<Option<Parsed>, NotHttp> {
     let mut parser = ParserConfig::default();
     // As the framework reads them.
     parser.allow_spaces_after_header_name_in_responses(true);
@@ -89,7 +89,7 @@ pub(crate) fn parse(received: &[u8], fields: Fields) -> Result<Option<Parsed>, N
     let status = response
         .code
         .and_then(|code| StatusCode::from_u16(code).ok());
-    let mut head = Head::new(status.ok_or(NotHttp)?);
+    let mut head = AnswerHead::new(status.ok_or(NotHttp)?);
     let mut framing = HeadFraming {
         minor: response.version.unwrap_or(0),
         ..HeadFraming::default()
@@ -97,7 +97,7 @@ pub(crate) fn parse(received: &[u8], fields: Fields) -> Result<Option<Parsed>, N
     for line in &*response.headers {
         framing.note(line.name, line.value)?;
         head.note(line.name, line.value);
-        if fields == Fields::All {
+        if fields == WantedFields::All {
             let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| NotHttp)?;
             let value = HeaderValue::from_bytes(line.value).map_err(|_| NotHttp)?;
             head.fields.append(name, value);
@@ -129,7 +129,7 @@ impl HeadFraming {
                 let digits = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
                 let length = std::str::from_utf8(word).ok().filter(|_| digits);
                 let length = length.and_then(|text| text.parse().ok()).ok_or(NotHttp)?;
-                // The same once more does no harm; two different ones leave no way to tell.
+                // A repeated equal length is harmless; with two different ones the end is unknown.
                 if self.length.is_some_and(|before| before != length) {
                     return Err(NotHttp);
                 }
@@ -149,7 +149,7 @@ impl HeadFraming {
         Ok(())
     }
 
-    fn body(&self, status: StatusCode) -> Body {
+    fn body(&self, status: StatusCode) -> AnswerBody {
         let bodiless = status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let framing = if bodiless {
@@ -166,14 +166,14 @@ impl HeadFraming {
             }
         };
         let keeps = match self.minor {
-            // HTTP/1.0 knows no chunks: a sender of them may mean anything.
+            // HTTP/1.0 has no chunks: an answer with them cannot be understood.
             0 => self.keep && !self.close && !self.coded,
             _ => !self.close,
         };
-        // Both ways to end a body at once is how requests are smuggled.
+        // Two ways to end one body are used to smuggle requests.
         let doubtful = self.coded && self.length.is_some();
         let persistent = keeps && !doubtful && framing != Framing::UntilClose;
-        Body {
+        AnswerBody {
             framing,
             persistence: if persistent {
                 Persistence::Keeps
@@ -191,24 +191,24 @@ enum Persistence {
     Closes,
 }
 
-/// The body of an answer: what of the bytes that come in belongs to it.
+/// The body of an answer: which of the received bytes belong to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Body {
+pub(crate) struct AnswerBody {
     framing: Framing,
     persistence: Persistence,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
-    /// So many bytes are left of it.
+    /// This many bytes are left of it.
     Length(u64),
     /// A chunk's length comes next.
     ChunkLine,
-    /// So many bytes are left of a chunk.
+    /// This many bytes are left of a chunk.
     Chunk(u64),
     /// The line's end behind a chunk.
     ChunkEnd,
-    /// Behind the last chunk: trailers up to an empty line. So many bytes of them were there.
+    /// Behind the last chunk: trailers up to an empty line, and how many bytes of them have come.
     Trailers(usize),
     UntilClose,
     End,
@@ -216,49 +216,53 @@ enum Framing {
 
 /// What the next bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// So many bytes of the body.
+pub(crate) enum NextBytes {
+    /// This many bytes of the body.
     Data(usize),
-    /// So many bytes that only say where it ends.
+    /// This many bytes of framing.
     Framing(usize),
-    /// More has to come in first.
+    /// More bytes have to be received first.
     Starved,
-    /// The body is through.
+    /// The body has ended.
     End,
 }
 
-impl Body {
-    /// Says what the beginning of the received bytes is. They are to be taken away before it is
-    /// asked again.
-    pub(crate) fn next(&mut self, received: &[u8]) -> Result<Next, NotHttp> {
+impl AnswerBody {
+    /// Says what the beginning of the received bytes is. The caller removes them before it calls this
+    /// again.
+    pub(crate) fn next(&mut self, received: &[u8]) -> Result<NextBytes, NotHttp> {
         let (next, framing) = match self.framing {
-            Framing::End => return Ok(Next::End),
-            _ if received.is_empty() => return Ok(Next::Starved),
-            Framing::UntilClose => return Ok(Next::Data(received.len())),
+            Framing::End => return Ok(NextBytes::End),
+            _ if received.is_empty() => return Ok(NextBytes::Starved),
+            Framing::UntilClose => return Ok(NextBytes::Data(received.len())),
             Framing::Length(left) => {
                 let taken = at_most(received.len(), left);
                 (
-                    Next::Data(taken),
+                    NextBytes::Data(taken),
                     left_of(left, taken, Framing::Length, Framing::End),
                 )
             }
             Framing::Chunk(left) => {
                 let taken = at_most(received.len(), left);
                 (
-                    Next::Data(taken),
+                    NextBytes::Data(taken),
                     left_of(left, taken, Framing::Chunk, Framing::ChunkEnd),
                 )
             }
             Framing::ChunkEnd => match received {
-                [b'\r', b'\n', ..] => (Next::Framing(2), Framing::ChunkLine),
-                [b'\r'] => return Ok(Next::Starved),
+                [b'\r', b'\n', ..] => (NextBytes::Framing(2), Framing::ChunkLine),
+                [b'\r'] => return Ok(NextBytes::Starved),
                 _ => return Err(NotHttp),
             },
             Framing::ChunkLine => match httparse::parse_chunk_size(received) {
-                Ok(Status::Complete((taken, 0))) => (Next::Framing(taken), Framing::Trailers(0)),
-                Ok(Status::Complete((taken, size))) => (Next::Framing(taken), Framing::Chunk(size)),
+                Ok(Status::Complete((taken, 0))) => {
+                    (NextBytes::Framing(taken), Framing::Trailers(0))
+                }
+                Ok(Status::Complete((taken, size))) => {
+                    (NextBytes::Framing(taken), Framing::Chunk(size))
+                }
                 Ok(Status::Partial) if received.len() < LONGEST_CHUNK_LINE => {
-                    return Ok(Next::Starved)
+                    return Ok(NextBytes::Starved)
                 }
                 Ok(Status::Partial) | Err(_) => return Err(NotHttp),
             },
@@ -266,7 +270,7 @@ impl Body {
                 let end = received.iter().position(|&byte| byte == b'\n');
                 let Some(end) = end.map(|at| at + 1) else {
                     let short = before + received.len() < LONGEST;
-                    return short.then_some(Next::Starved).ok_or(NotHttp);
+                    return short.then_some(NextBytes::Starved).ok_or(NotHttp);
                 };
                 let line = received.get(..end).unwrap_or_default();
                 let framing = match line {
@@ -274,7 +278,7 @@ impl Body {
                     _ if before + end < LONGEST => Framing::Trailers(before + end),
                     _ => return Err(NotHttp),
                 };
-                (Next::Framing(end), framing)
+                (NextBytes::Framing(end), framing)
             }
         };
         self.framing = framing;

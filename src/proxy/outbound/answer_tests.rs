@@ -2,13 +2,13 @@ use super::*;
 
 /// What comes of an answer that arrives in these pieces: its head, its body, whether the
 /// connection goes on, and what is left over.
-type Outcome = Result<(u16, Vec<u8>, bool, Vec<u8>), &'static str>;
+type ReadOutcome = Result<(u16, Vec<u8>, bool, Vec<u8>), &'static str>;
 
-fn read(pieces: &[&[u8]], closes: bool) -> Outcome {
+fn read(pieces: &[&[u8]], closes: bool) -> ReadOutcome {
     let mut received = Vec::new();
     let mut pieces = pieces.iter();
     let mut parsed = loop {
-        match parse(&received, Fields::Few).map_err(|_| "head")? {
+        match parse(&received, WantedFields::Few).map_err(|_| "head")? {
             Some(parsed) => break parsed,
             None => received.extend_from_slice(pieces.next().ok_or("no head")?),
         }
@@ -17,10 +17,10 @@ fn read(pieces: &[&[u8]], closes: bool) -> Outcome {
     let mut data = Vec::new();
     loop {
         match parsed.body.next(&received).map_err(|_| "body")? {
-            Next::Data(taken) => data.extend(received.drain(..taken)),
-            Next::Framing(taken) => drop(received.drain(..taken)),
-            Next::End => break,
-            Next::Starved => match pieces.next() {
+            NextBytes::Data(taken) => data.extend(received.drain(..taken)),
+            NextBytes::Framing(taken) => drop(received.drain(..taken)),
+            NextBytes::End => break,
+            NextBytes::Starved => match pieces.next() {
                 Some(piece) => received.extend_from_slice(piece),
                 None if closes => {
                     parsed.body.closed().map_err(|_| "cut off")?;
@@ -39,7 +39,7 @@ fn read(pieces: &[&[u8]], closes: bool) -> Outcome {
 fn an_answer_ends_where_its_head_says_in_whatever_pieces_it_comes() {
     let keeps = |body: &str| Ok((200, body.as_bytes().to_vec(), true, Vec::new()));
     let closes = |body: &str| Ok((200, body.as_bytes().to_vec(), false, Vec::new()));
-    let cases: &[(&str, &str, Outcome)] = &[
+    let cases: &[(&str, &str, ReadOutcome)] = &[
         ("length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", keeps("hello")),
         ("none", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", keeps("")),
         ("twice the same", "HTTP/1.1 200\r\nContent-Length: 2, 2\r\nContent-Length: 2\r\n\r\nok", keeps("ok")),
@@ -92,18 +92,22 @@ fn what_the_verdict_hangs_on_is_read_from_the_head() {
     let wire =
         b"HTTP/1.1 503 Busy\r\nCONTENT-TYPE: Text/HTML; charset=utf-8\r\nretry-after:  7 \r\n\
         Retry-After: 9\r\nX-A: b\r\nContent-Length: 0\r\n\r\n";
-    let head = parse(wire, Fields::All).unwrap().unwrap().head;
+    let head = parse(wire, WantedFields::All).unwrap().unwrap().head;
     assert_eq!(
         (head.status.as_u16(), head.html, head.retry_after),
         (503, true, Some(7))
     );
     assert_eq!(head.fields.get("x-a").unwrap(), "b");
     assert_eq!(head.fields.get_all("retry-after").iter().count(), 2);
-    let few = parse(wire, Fields::Few).unwrap().unwrap().head;
+    let few = parse(wire, WantedFields::Few).unwrap().unwrap().head;
     assert!(few.fields.is_empty() && few.html);
     let date = b"HTTP/1.1 503 Busy\r\nRetry-After: Thu, 26 Nov 2026 13:00:00 GMT\r\n\r\n";
     assert_eq!(
-        parse(date, Fields::Few).unwrap().unwrap().head.retry_after,
+        parse(date, WantedFields::Few)
+            .unwrap()
+            .unwrap()
+            .head
+            .retry_after,
         None
     );
 }
@@ -111,9 +115,9 @@ fn what_the_verdict_hangs_on_is_read_from_the_head() {
 #[test]
 fn a_head_and_trailers_have_bounds() {
     let long = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(LONGEST));
-    assert_eq!(parse(long.as_bytes(), Fields::Few), Err(NotHttp));
+    assert_eq!(parse(long.as_bytes(), WantedFields::Few), Err(NotHttp));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(FIELDS + 1));
-    assert_eq!(parse(many.as_bytes(), Fields::Few), Err(NotHttp));
+    assert_eq!(parse(many.as_bytes(), WantedFields::Few), Err(NotHttp));
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
     let trailers = format!("{chunked}{}\r\n", "X: y\r\n".repeat(LONGEST / 6 + 1));
     assert_eq!(read(&[trailers.as_bytes()], false), Err("body"));

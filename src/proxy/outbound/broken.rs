@@ -1,27 +1,27 @@
-//! Exchanges that broke off.
+//! Exchanges with an upstream that failed before the end of the answer.
 
 use super::answer::NotHttp;
-use crate::proxy::intake::verdict::Trouble;
+use crate::proxy::intake::verdict::NoAnswerReason;
 
-/// An exchange that broke off.
+/// An exchange that failed.
 #[derive(Debug)]
-pub(crate) struct Broken {
+pub(crate) struct BrokenExchange {
     pub(crate) how: How,
     why: String,
 }
 
-/// How an exchange broke off.
+/// How an exchange failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
     /// Nothing could be read or written in time.
     Late,
-    /// What came was no HTTP.
+    /// The received bytes were no HTTP.
     NotHttp,
     /// The connection was closed.
     Closed,
 }
 
-impl Broken {
+impl BrokenExchange {
     pub(super) fn new(how: How, why: impl Into<String>) -> Self {
         Self {
             how,
@@ -29,21 +29,21 @@ impl Broken {
         }
     }
 
-    pub(crate) fn trouble(&self) -> Trouble {
+    pub(crate) fn trouble(&self) -> NoAnswerReason {
         match self.how {
-            How::Late => Trouble::Timeout,
-            How::NotHttp | How::Closed => Trouble::Closed,
+            How::Late => NoAnswerReason::Timeout,
+            How::NotHttp | How::Closed => NoAnswerReason::Closed,
         }
     }
 }
 
-impl std::fmt::Display for Broken {
+impl std::fmt::Display for BrokenExchange {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.why)
     }
 }
 
-impl From<NotHttp> for Broken {
+impl From<NotHttp> for BrokenExchange {
     fn from(_: NotHttp) -> Self {
         Self::new(How::NotHttp, "no answer in HTTP")
     }

@@ -13,31 +13,33 @@ use crate::posthog::Host;
 use crate::segment::Answer;
 
 use crate::proxy::intake::reply;
-use crate::proxy::outbound::upstream::{Timeouts, Upstream};
-use crate::proxy::outbound::{BodyEnd, Client, Connections, Fields, Request, Template};
+use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
+use crate::proxy::outbound::{
+    BodyEnd, Client, Connections, Template, UpstreamRequest, WantedFields,
+};
 use crate::proxy::site::hops::end_to_end;
 
 /// A host that whole answers are fetched from.
-pub(crate) struct Source {
+pub(crate) struct FetchHost {
     client: Client,
     authority: String,
     base_path: String,
-    /// For one exchange as a whole.
+    /// The time limit for a whole exchange.
     patience: Duration,
 }
 
-/// Why there is no answer. What went wrong stands in the log.
+/// Why there is no answer. The log says what went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoAnswer {
+pub(crate) enum FetchFailure {
     /// No connection, or it broke, or the answer is larger than allowed.
     Failed,
-    /// None in time.
+    /// No answer in time.
     Late,
 }
 
-impl Source {
+impl FetchHost {
     pub(crate) fn new(host: &Host, connections: Arc<Connections>, timeouts: Timeouts) -> Self {
-        let upstream = Upstream::new(host, UpstreamHttp::Http1, timeouts);
+        let upstream = UpstreamHost::new(host, UpstreamHttp::Http1, timeouts);
         Self {
             client: Client::new(upstream, connections),
             authority: host.authority(),
@@ -52,8 +54,8 @@ impl Source {
     }
 
     /// Sends a request and reads its answer up to `limit` bytes; its headers without those of the
-    /// connection. `headers` go as they are, with
-    /// `Host` and, for a body, `Content-Length` in addition.
+    /// connection. `headers` are sent as they are;
+    /// `Host` and, for a body, `Content-Length` are added.
     pub(crate) async fn fetch(
         &self,
         method: &str,
@@ -61,12 +63,12 @@ impl Source {
         headers: &HeaderMap,
         body: Bytes,
         limit: usize,
-    ) -> Result<Answer, NoAnswer> {
+    ) -> Result<Answer, FetchFailure> {
         let exchange = self.exchange(method, path_and_query, headers, body, limit);
         match tokio::time::timeout(self.patience, exchange).await {
             Ok(Some(fetched)) => Ok(fetched),
-            Ok(None) => Err(NoAnswer::Failed),
-            Err(_) => Err(NoAnswer::Late),
+            Ok(None) => Err(FetchFailure::Failed),
+            Err(_) => Err(FetchFailure::Late),
         }
     }
 
@@ -87,11 +89,15 @@ impl Source {
             .insert_header(header::HOST, self.authority.as_str())
             .ok()?;
         let template = Template::new(request).ok()?;
-        let request = Request {
+        let request = UpstreamRequest {
             template: &template,
             fields: &[],
         };
-        let answering = self.client.send(request, &body, Fields::All).await.ok()?;
+        let answering = self
+            .client
+            .send(request, &body, WantedFields::All)
+            .await
+            .ok()?;
         let (status, headers) = (answering.head.status, end_to_end(&answering.head.fields));
         match answering.body(limit, limit, self.patience).await {
             Ok((body, BodyEnd::Whole)) => Some(reply::answer(status, headers, body.into())),

@@ -1,4 +1,4 @@
-//! HTTP/1.1 on one connection to an upstream: as few writes as there can be, and buffers that stay
+//! HTTP/1.1 on one connection to an upstream: as few writes as possible, and buffers that stay
 //! with the connection.
 
 use std::future::Future;
@@ -11,39 +11,39 @@ use pingora::protocols::Stream;
 use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::answer::{parse, Body, Fields, Head, Next, NotHttp};
-use super::request::{Length, Request};
-use super::{BodyEnd, Broken, How};
+use super::answer::{parse, AnswerBody, AnswerHead, NextBytes, NotHttp, WantedFields};
+use super::request::{Length, UpstreamRequest};
+use super::{BodyEnd, BrokenExchange, How};
 
-/// What is read at once of an answer's beginning; those of capture have some hundred bytes.
+/// The first read of an answer, in bytes; capture's answers have a few hundred.
 const READ: usize = 4 * 1024;
-/// What is read at once of a body that goes on.
+/// Each further read of a body, in bytes.
 const READ_BODY: usize = 32 * 1024;
-/// Buffers larger than this do not stay with a connection that waits.
+/// Larger buffers are freed when a connection becomes idle, in bytes.
 const STAYS: usize = 8 * 1024;
-/// A body up to this size is copied behind its head and leaves with it in one piece.
+/// A body up to this size is copied behind its head and written together with it, in bytes.
 const COPIED: usize = 16 * 1024;
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Http1 {
     stream: Stream,
-    /// For each read and each write.
+    /// The timeout of each read and each write.
     patience: Duration,
-    /// What came in and has not been looked at.
+    /// Received bytes that are not parsed yet.
     received: BytesMut,
-    /// What goes out before the next piece of a body.
+    /// Bytes to be written before the next piece of a body.
     outgoing: Vec<u8>,
-    head: Option<Head>,
-    body: Option<Body>,
-    sent: Sent,
+    head: Option<AnswerHead>,
+    body: Option<AnswerBody>,
+    sent: RequestWritten,
 }
 
 /// How much of the request has been written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
+enum RequestWritten {
     Nothing,
-    /// The head, and a body of so many bytes is not through.
+    /// The head, and a body of this many bytes is not through.
     Bytes(usize),
     /// The head, and chunks of a body that goes on.
     Chunks,
@@ -59,7 +59,7 @@ impl Http1 {
             outgoing: Vec::new(),
             head: None,
             body: None,
-            sent: Sent::Nothing,
+            sent: RequestWritten::Nothing,
         }
     }
 
@@ -68,7 +68,7 @@ impl Http1 {
         self.patience = patience;
         self.head = None;
         self.body = None;
-        self.sent = Sent::Nothing;
+        self.sent = RequestWritten::Nothing;
         self.received.clear();
         self.outgoing.clear();
     }
@@ -77,43 +77,43 @@ impl Http1 {
     /// none.
     pub(crate) async fn send(
         &mut self,
-        request: &Request<'_>,
+        request: &UpstreamRequest<'_>,
         length: Length,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), BrokenExchange> {
         request.write(length, &mut self.outgoing);
         self.sent = match length {
-            Length::Nothing | Length::Bytes(0) => Sent::All,
-            Length::Bytes(bytes) => Sent::Bytes(bytes),
-            Length::Unknown => Sent::Chunks,
+            Length::Nothing | Length::Bytes(0) => RequestWritten::All,
+            Length::Bytes(bytes) => RequestWritten::Bytes(bytes),
+            Length::Unknown => RequestWritten::Chunks,
         };
         match self.sent {
-            Sent::All => self.write(b"", b"").await,
+            RequestWritten::All => self.write(b"", b"").await,
             _ => Ok(()),
         }
     }
 
     /// Writes the next piece of the body. The last one of an announced length ends it.
-    pub(crate) async fn piece(&mut self, piece: &[u8]) -> Result<(), Broken> {
+    pub(crate) async fn piece(&mut self, piece: &[u8]) -> Result<(), BrokenExchange> {
         match self.sent {
-            Sent::Bytes(left) => {
+            RequestWritten::Bytes(left) => {
                 self.sent = match left.saturating_sub(piece.len()) {
-                    0 => Sent::All,
-                    left => Sent::Bytes(left),
+                    0 => RequestWritten::All,
+                    left => RequestWritten::Bytes(left),
                 };
                 self.write(piece, b"").await
             }
-            Sent::Chunks if !piece.is_empty() => {
+            RequestWritten::Chunks if !piece.is_empty() => {
                 self.begin_chunk(piece);
                 self.write(piece, b"\r\n").await
             }
             // An empty chunk would end the body.
-            Sent::Chunks | Sent::Nothing | Sent::All => Ok(()),
+            RequestWritten::Chunks | RequestWritten::Nothing | RequestWritten::All => Ok(()),
         }
     }
 
     /// Writes the last piece of a body whose length was not known.
-    pub(crate) async fn last_piece(&mut self, piece: &[u8]) -> Result<(), Broken> {
-        self.sent = Sent::All;
+    pub(crate) async fn last_piece(&mut self, piece: &[u8]) -> Result<(), BrokenExchange> {
+        self.sent = RequestWritten::All;
         if piece.is_empty() {
             return self.write(b"", b"0\r\n\r\n").await;
         }
@@ -126,8 +126,8 @@ impl Http1 {
         debug_assert!(written.is_ok(), "memory takes every byte");
     }
 
-    /// Writes what waits, then these two, in as few writes as the connection takes them in.
-    async fn write(&mut self, piece: &[u8], behind: &[u8]) -> Result<(), Broken> {
+    /// Writes the waiting bytes, then these two, in as few writes as the connection takes.
+    async fn write(&mut self, piece: &[u8], behind: &[u8]) -> Result<(), BrokenExchange> {
         let Self {
             stream, outgoing, ..
         } = self;
@@ -149,13 +149,13 @@ impl Http1 {
 
     /// Reads up to the head that is no interim one, unless it is there already. What has been read
     /// of it stays when this is dropped.
-    pub(crate) async fn read_head(&mut self, fields: Fields) -> Result<(), Broken> {
+    pub(crate) async fn read_head(&mut self, fields: WantedFields) -> Result<(), BrokenExchange> {
         while self.head.is_none() {
             match parse(&self.received, fields)? {
                 None => self.read(READ).await?,
                 Some(parsed) => {
                     self.received.advance(parsed.length);
-                    // Nothing was asked for that could change the protocol.
+                    // No request asked to change the protocol.
                     if parsed.head.status == http::StatusCode::SWITCHING_PROTOCOLS {
                         return Err(NotHttp.into());
                     }
@@ -170,11 +170,11 @@ impl Http1 {
     }
 
     /// The head that is no interim one, once it has been read.
-    pub(crate) fn head(&self) -> Option<&Head> {
+    pub(crate) fn head(&self) -> Option<&AnswerHead> {
         self.head.as_ref()
     }
 
-    pub(crate) fn take_head(&mut self) -> Option<Head> {
+    pub(crate) fn take_head(&mut self) -> Option<AnswerHead> {
         self.head.take()
     }
 
@@ -184,13 +184,13 @@ impl Http1 {
         into: &mut Vec<u8>,
         kept: usize,
         limit: usize,
-    ) -> Result<BodyEnd, Broken> {
+    ) -> Result<BodyEnd, BrokenExchange> {
         let mut length = 0_usize;
         while let Some(body) = &mut self.body {
             match body.next(&self.received)? {
-                Next::End => break,
-                Next::Framing(bytes) => self.received.advance(bytes),
-                Next::Data(bytes) => {
+                NextBytes::End => break,
+                NextBytes::Framing(bytes) => self.received.advance(bytes),
+                NextBytes::Data(bytes) => {
                     length = length.saturating_add(bytes);
                     if length > limit {
                         return Ok(BodyEnd::TooLarge);
@@ -199,7 +199,7 @@ impl Http1 {
                     into.extend(self.received.iter().take(wanted));
                     self.received.advance(bytes);
                 }
-                Next::Starved => match self.read(READ_BODY).await {
+                NextBytes::Starved => match self.read(READ_BODY).await {
                     Ok(()) => {}
                     Err(broken) if broken.how == How::Closed => {
                         body_closed(&mut self.body, broken)?
@@ -212,13 +212,13 @@ impl Http1 {
     }
 
     /// Reads the next piece of the body; nothing at its end.
-    pub(crate) async fn read_piece(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub(crate) async fn read_piece(&mut self) -> Result<Option<Bytes>, BrokenExchange> {
         while let Some(body) = &mut self.body {
             match body.next(&self.received)? {
-                Next::End => break,
-                Next::Framing(bytes) => self.received.advance(bytes),
-                Next::Data(bytes) => return Ok(Some(self.received.split_to(bytes).freeze())),
-                Next::Starved => match self.read(READ_BODY).await {
+                NextBytes::End => break,
+                NextBytes::Framing(bytes) => self.received.advance(bytes),
+                NextBytes::Data(bytes) => return Ok(Some(self.received.split_to(bytes).freeze())),
+                NextBytes::Starved => match self.read(READ_BODY).await {
                     Ok(()) => {}
                     Err(broken) if broken.how == How::Closed => {
                         body_closed(&mut self.body, broken)?
@@ -230,20 +230,20 @@ impl Http1 {
         Ok(None)
     }
 
-    /// Reads whatever comes.
-    async fn read(&mut self, room: usize) -> Result<(), Broken> {
+    /// Reads the next bytes.
+    async fn read(&mut self, room: usize) -> Result<(), BrokenExchange> {
         let Self {
             stream, received, ..
         } = self;
         received.reserve(room);
         let read = within(self.patience, "reading", stream.read_buf(received)).await?;
         match read {
-            0 => Err(Broken::new(How::Closed, "closed by the other end")),
+            0 => Err(BrokenExchange::new(How::Closed, "closed by the peer")),
             _ => Ok(()),
         }
     }
 
-    /// Gives up what the connection need not hold while it waits.
+    /// Frees what an idle connection does not need.
     pub(crate) fn rest(&mut self) {
         if self.received.capacity() > STAYS {
             self.received = BytesMut::new();
@@ -256,10 +256,12 @@ impl Http1 {
     /// Whether the next request may go over this connection.
     pub(crate) fn is_reusable(&self) -> bool {
         let body = self.body.as_ref();
-        self.sent == Sent::All && self.received.is_empty() && body.is_some_and(Body::is_reusable)
+        self.sent == RequestWritten::All
+            && self.received.is_empty()
+            && body.is_some_and(AnswerBody::is_reusable)
     }
 
-    /// Whether the other end has closed an idle connection, or said something unasked.
+    /// Whether the peer has closed an idle connection, or sent something without a request.
     pub(crate) fn is_stale(&mut self) -> bool {
         let mut byte = [0];
         let mut buffer = tokio::io::ReadBuf::new(&mut byte);
@@ -267,14 +269,17 @@ impl Http1 {
         let reading = std::future::poll_fn(|context| {
             tokio::io::AsyncRead::poll_read(Pin::new(&mut *self.stream), context, &mut buffer)
         });
-        // Whatever this task has read before, it may look here.
+        // The task's cooperative budget must not stop this look.
         let mut reading = std::pin::pin!(tokio::task::coop::unconstrained(reading));
         reading.as_mut().poll(&mut context).is_ready()
     }
 }
 
 /// Whether a closed connection was the end of the body.
-fn body_closed(body: &mut Option<Body>, broken: Broken) -> Result<(), Broken> {
+fn body_closed(
+    body: &mut Option<AnswerBody>,
+    broken: BrokenExchange,
+) -> Result<(), BrokenExchange> {
     match body {
         Some(body) => body.closed().map_err(|_| broken),
         None => Ok(()),
@@ -285,11 +290,14 @@ async fn within<T>(
     patience: Duration,
     doing: &str,
     what: impl Future<Output = io::Result<T>>,
-) -> Result<T, Broken> {
+) -> Result<T, BrokenExchange> {
     match timeout(patience, what).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(Broken::new(How::Closed, format!("{doing}: {error}"))),
-        Err(_) => Err(Broken::new(
+        Ok(Err(error)) => Err(BrokenExchange::new(
+            How::Closed,
+            format!("{doing}: {error}"),
+        )),
+        Err(_) => Err(BrokenExchange::new(
             How::Late,
             format!("{doing}: nothing in {patience:?}"),
         )),

@@ -20,7 +20,7 @@ fn template() -> Template {
     Template::new(header).unwrap()
 }
 
-/// What arrives at the other end of a stream with so much room, until nothing more is written.
+/// What arrives at the peer of a stream with so much room, until nothing more is written.
 async fn arrives(room: usize, length: Length, pieces: &[&[u8]]) -> Vec<u8> {
     let (mut session, mut theirs) = pair(room);
     let template = template();
@@ -29,7 +29,7 @@ async fn arrives(room: usize, length: Length, pieces: &[&[u8]]) -> Vec<u8> {
         theirs.read_to_end(&mut arrived).await.unwrap();
         arrived
     });
-    let request = Request {
+    let request = UpstreamRequest {
         template: &template,
         fields: &[],
     };
@@ -84,7 +84,7 @@ async fn head_and_body_arrive_whole_through_a_stream_of_any_width() {
 async fn the_head_leaves_with_the_body_and_nothing_leaves_before() {
     let (mut session, mut theirs) = pair(1 << 20);
     let template = template();
-    let request = Request {
+    let request = UpstreamRequest {
         template: &template,
         fields: &[],
     };
@@ -115,7 +115,7 @@ async fn a_connection_is_used_again_only_after_a_whole_exchange_in_order() {
     let template = template();
     for (answer, reusable) in answers {
         let (mut session, mut theirs) = pair(1 << 20);
-        let request = Request {
+        let request = UpstreamRequest {
             template: &template,
             fields: &[],
         };
@@ -123,7 +123,7 @@ async fn a_connection_is_used_again_only_after_a_whole_exchange_in_order() {
         tokio::io::AsyncWriteExt::write_all(&mut theirs, answer.as_bytes())
             .await
             .unwrap();
-        session.read_head(Fields::Few).await.unwrap();
+        session.read_head(WantedFields::Few).await.unwrap();
         let mut body = Vec::new();
         let end = session.read_body(&mut body, 1, 10).await.unwrap();
         assert_eq!(
@@ -175,7 +175,7 @@ async fn a_body_past_its_limit_is_not_read_and_a_cut_one_is_no_body() {
             .await
             .unwrap();
         drop(theirs);
-        session.read_head(Fields::Few).await.unwrap();
+        session.read_head(WantedFields::Few).await.unwrap();
         let end = session.read_body(&mut Vec::new(), 10, limit).await;
         assert_eq!(
             end.map_err(|broken| broken.how),
@@ -195,13 +195,13 @@ async fn a_head_that_is_given_up_in_the_middle_is_not_lost() {
         "Length: 0\r\n\r\n",
     ] {
         let soon = Duration::from_millis(5);
-        let given_up = tokio::time::timeout(soon, session.read_head(Fields::Few)).await;
+        let given_up = tokio::time::timeout(soon, session.read_head(WantedFields::Few)).await;
         assert!(given_up.is_err());
         tokio::io::AsyncWriteExt::write_all(&mut theirs, part.as_bytes())
             .await
             .unwrap();
     }
-    session.read_head(Fields::Few).await.unwrap();
+    session.read_head(WantedFields::Few).await.unwrap();
     assert_eq!(session.head().unwrap().retry_after, Some(7));
 }
 
@@ -222,6 +222,6 @@ async fn a_connection_that_was_closed_or_spoke_unasked_is_stale() {
 async fn silence_is_late_and_not_a_closed_connection() {
     let (mut session, _theirs) = pair(100);
     session.begin(Duration::from_millis(20));
-    let late = session.read_head(Fields::Few).await;
+    let late = session.read_head(WantedFields::Few).await;
     assert_eq!(late.map_err(|broken| broken.how), Err(How::Late));
 }

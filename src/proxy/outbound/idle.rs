@@ -9,27 +9,27 @@ use crate::proxy::outbound::upstream::IDLE;
 
 use super::http1::Http1;
 
-/// How often it is looked for connections that have waited too long or were closed.
+/// How often connections that have waited too long or were closed are removed.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// The connections of one connector that speak HTTP/1.1 and have no request on them.
 #[derive(Debug)]
 pub(crate) struct Idle {
-    waiting: Mutex<Waiting>,
-    /// So many are kept; of more, those that waited longest go.
+    waiting: Mutex<IdleConnections>,
+    /// The most that are kept; beyond it, those that waited longest are closed.
     room: usize,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
-    /// In the order of their coming.
-    connections: VecDeque<Connection>,
+struct IdleConnections {
+    /// In the order in which they became idle.
+    connections: VecDeque<IdleConnection>,
     swept: bool,
 }
 
 #[derive(Debug)]
-struct Connection {
-    /// To whom: scheme, name and port.
+struct IdleConnection {
+    /// The target: scheme, name and port.
     to: Arc<str>,
     address: SocketAddr,
     session: Box<Http1>,
@@ -44,7 +44,7 @@ impl Idle {
         })
     }
 
-    /// The one that was used last, unless the other end has closed it meanwhile.
+    /// The connection that was used last, unless the peer has closed it.
     pub(crate) fn take(&self, to: &Arc<str>, address: SocketAddr) -> Option<Box<Http1>> {
         loop {
             let mut connection = {
@@ -69,7 +69,7 @@ impl Idle {
     ) {
         session.rest();
         let mut waiting = self.lock();
-        waiting.connections.push_back(Connection {
+        waiting.connections.push_back(IdleConnection {
             to: Arc::clone(to),
             address,
             session,
@@ -81,19 +81,19 @@ impl Idle {
         };
         let sweeps = std::mem::replace(&mut waiting.swept, true);
         drop(waiting);
-        // Closing a connection takes a while.
+        // Closing a connection takes time.
         drop(surplus);
         if !sweeps {
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, IdleConnections> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Closes what has waited too long, until nothing waits any more.
+/// Closes connections that have waited too long, until none waits any more.
 async fn sweep(idle: Weak<Idle>) {
     loop {
         tokio::time::sleep(SWEEP).await;

@@ -1,19 +1,19 @@
-//! The one client for whatever this process asks for: batches, their replay, requests to Segment
-//! accounts, settings, scripts. It connects over the framework's connectors, whose TLS and HTTP/2
-//! it uses; HTTP/1.1 it speaks itself, because the framework writes a request in two packets.
+//! The one client for all outgoing requests: batches, their replay, requests to Segment accounts,
+//! settings, scripts. It connects over the framework's connectors, whose TLS and HTTP/2
+//! it uses; it speaks HTTP/1.1 itself, because the framework writes a request in two packets.
 //!
-//! Its rules: three addresses are tried; a pooled connection that the other end had closed costs a
-//! second attempt over a new one and nothing else is sent twice; each read and each write has its
-//! patience.
+//! Its rules: three addresses are tried; a request whose pooled connection was closed by the
+//! peer is sent again over a new one, and nothing else is sent twice; each read and each write has a
+//! timeout.
 
 mod answer;
 mod broken;
-pub(crate) mod culprits;
 pub(crate) mod fetch;
 mod http1;
 mod idle;
 pub(crate) mod pools;
 pub(crate) mod recovery;
+pub(crate) mod refused_events;
 mod request;
 pub(crate) mod sender;
 mod session;
@@ -33,17 +33,17 @@ use pingora::time::timeout;
 use pingora::{Error, ErrorType};
 
 use super::random_bits;
-use crate::proxy::intake::verdict::Trouble;
-use crate::proxy::outbound::upstream::{Addresses, Upstream, IDLE};
+use crate::proxy::intake::verdict::NoAnswerReason;
+use crate::proxy::outbound::upstream::{Addresses, UpstreamHost, IDLE};
 
 use http1::Http1;
 use idle::Idle;
 use request::Length;
-use session::{Failed, Session, Written};
+use session::{BodyWritten, Failed, UpstreamSession};
 
-pub(crate) use answer::{Fields, Head};
-pub(crate) use broken::{Broken, How};
-pub(crate) use request::{Request, Template};
+pub(crate) use answer::{AnswerHead, WantedFields};
+pub(crate) use broken::{BrokenExchange, How};
+pub(crate) use request::{Template, UpstreamRequest};
 pub(crate) use session::PIECE;
 
 /// Addresses that are tried before a request is given up.
@@ -51,8 +51,8 @@ pub(crate) const CONNECTS: usize = 3;
 /// Connections of one connector that are kept for reuse.
 pub(crate) const POOL: usize = 256;
 
-/// How to connect to hosts that are verified with the same authorities, and the connections to them
-/// that wait.
+/// How to connect to hosts that are verified with the same authorities, and the idle connections to
+/// them.
 pub(crate) struct Connections {
     connector: Connector,
     idle: Arc<Idle>,
@@ -72,9 +72,9 @@ impl Connections {
 
 /// A client of one host.
 pub(crate) struct Client {
-    upstream: Upstream,
+    upstream: UpstreamHost,
     connections: Arc<Connections>,
-    /// To whom: scheme, name and port.
+    /// The target: scheme, name and port.
     to: Arc<str>,
     /// Connections that were opened, and requests that found one.
     opened: AtomicU64,
@@ -105,13 +105,13 @@ pub(crate) enum BodyEnd {
 enum Pool {
     /// A connection that waits there is taken.
     Shared,
-    /// Always a new connection: it cannot have been closed by the other end meanwhile.
+    /// Always a new connection: it cannot have been closed by the peer meanwhile.
     Fresh,
 }
 
 /// A connection on which one request is on its way.
-struct Line {
-    session: Session,
+struct ActiveConnection {
+    session: UpstreamSession,
     reused: Reused,
     address: SocketAddr,
 }
@@ -123,7 +123,7 @@ enum Reused {
 }
 
 impl Client {
-    pub(crate) fn new(upstream: Upstream, connections: Arc<Connections>) -> Self {
+    pub(crate) fn new(upstream: UpstreamHost, connections: Arc<Connections>) -> Self {
         Self {
             to: upstream.identity().into(),
             upstream,
@@ -160,10 +160,10 @@ impl Client {
     /// Sends a request with its whole body and waits for the head of the answer.
     pub(crate) async fn send(
         &self,
-        request: Request<'_>,
+        request: UpstreamRequest<'_>,
         body: &Bytes,
-        fields: Fields,
-    ) -> Result<Answering<'_>, Trouble> {
+        fields: WantedFields,
+    ) -> Result<OpenAnswer<'_>, NoAnswerReason> {
         let mut pool = Pool::Shared;
         loop {
             let mut line = self.line(pool).await?;
@@ -171,7 +171,7 @@ impl Client {
             match line.session.whole(&request, body, fields).await {
                 Ok(written) => return self.answering(line, written),
                 Err(broken) => {
-                    // What a pooled connection shows that the other end has closed: neither lateness
+                    // What a pooled connection shows that the peer has closed: neither lateness
                     // nor an answer that is no HTTP.
                     let stale = line.reused == Reused::Yes && broken.how == How::Closed;
                     self.abandon(line).await;
@@ -188,12 +188,12 @@ impl Client {
     }
 
     /// Begins a request whose body is still being made, over a new connection: what has been
-    /// written cannot be sent again, so it must not meet one that the other end has closed.
+    /// written cannot be sent again, so it must not get one that the peer has closed.
     pub(crate) async fn open(
         &self,
-        request: Request<'_>,
-        fields: Fields,
-    ) -> Result<Sending<'_>, Trouble> {
+        request: UpstreamRequest<'_>,
+        fields: WantedFields,
+    ) -> Result<Sending<'_>, NoAnswerReason> {
         let mut line = self.line(Pool::Fresh).await?;
         line.session.begin(self.patience());
         match line.session.send(&request, Length::Unknown).await {
@@ -209,9 +209,13 @@ impl Client {
         }
     }
 
-    fn answering(&self, mut line: Line, written: Written) -> Result<Answering<'_>, Trouble> {
-        let head = line.session.take_head().ok_or(Trouble::Closed)?;
-        Ok(Answering {
+    fn answering(
+        &self,
+        mut line: ActiveConnection,
+        written: BodyWritten,
+    ) -> Result<OpenAnswer<'_>, NoAnswerReason> {
+        let head = line.session.take_head().ok_or(NoAnswerReason::Closed)?;
+        Ok(OpenAnswer {
             client: self,
             line,
             head,
@@ -220,14 +224,21 @@ impl Client {
     }
 
     /// A connection, from the pool or new, trying one address after the other.
-    async fn line(&self, pool: Pool) -> Result<Line, Trouble> {
-        let known = self.upstream.addresses().await.map_err(|_| Trouble::Dns)?;
-        let first = self.upstream.pick(&known, &[]).ok_or(Trouble::Connect)?;
+    async fn line(&self, pool: Pool) -> Result<ActiveConnection, NoAnswerReason> {
+        let known = self
+            .upstream
+            .addresses()
+            .await
+            .map_err(|_| NoAnswerReason::Dns)?;
+        let first = self
+            .upstream
+            .pick(&known, &[])
+            .ok_or(NoAnswerReason::Connect)?;
         if pool == Pool::Shared {
             if let Some(session) = self.connections.idle.take(&self.to, first) {
                 self.count(Reused::Yes);
-                return Ok(Line {
-                    session: Session::Http1(session),
+                return Ok(ActiveConnection {
+                    session: UpstreamSession::Http1(session),
                     reused: Reused::Yes,
                     address: first,
                 });
@@ -242,10 +253,10 @@ impl Client {
         known: &Addresses,
         first: SocketAddr,
         mut pool: Pool,
-    ) -> Result<Line, Trouble> {
+    ) -> Result<ActiveConnection, NoAnswerReason> {
         let mut tried = Vec::new();
         let mut next = Some(first);
-        let mut trouble = Trouble::Connect;
+        let mut trouble = NoAnswerReason::Connect;
         while let Some(address) = next {
             let mut peer = self.upstream.peer(address);
             if pool == Pool::Fresh {
@@ -258,23 +269,23 @@ impl Client {
                 Ok((session, reused)) => {
                     let session = match session {
                         HttpSession::H1(session) => {
-                            Session::Http1(Box::new(Http1::new(session.into_inner())))
+                            UpstreamSession::Http1(Box::new(Http1::new(session.into_inner())))
                         }
-                        session => Session::Http2(Box::new(session), None),
+                        session => UpstreamSession::Http2(Box::new(session), None),
                     };
                     let reused = if reused { Reused::Yes } else { Reused::No };
                     self.count(reused);
-                    return Ok(Line {
+                    return Ok(ActiveConnection {
                         session,
                         reused,
                         address,
                     });
                 }
-                // A pooled HTTP/2 connection that is no longer one: not the address's fault.
+                // A pooled HTTP/2 connection that has ended: the address is not to blame.
                 Err(error) if pool == Pool::Shared && is_http2_error(&error) => pool = Pool::Fresh,
                 Err(error) => {
                     log::debug!("no connection to {address}: {error}");
-                    trouble = Trouble::from_error(&error);
+                    trouble = NoAnswerReason::from_error(&error);
                     known.avoid(address);
                     tried.push(address);
                     next = match tried.len() < CONNECTS {
@@ -288,13 +299,13 @@ impl Client {
     }
 
     /// Gives a connection whose answer has been read back to the pool.
-    async fn release(&self, line: Line) {
+    async fn release(&self, line: ActiveConnection) {
         match line.session {
-            Session::Http1(session) if session.is_reusable() => {
+            UpstreamSession::Http1(session) if session.is_reusable() => {
                 self.connections.idle.put(&self.to, line.address, session);
             }
-            Session::Http1(_) => {}
-            Session::Http2(session, _) => {
+            UpstreamSession::Http1(_) => {}
+            UpstreamSession::Http2(session, _) => {
                 let peer = self.upstream.peer(line.address);
                 let connector = &self.connections.connector;
                 let release = connector.release_http_session(*session, &peer, Some(IDLE));
@@ -303,11 +314,11 @@ impl Client {
         }
     }
 
-    /// Ends an exchange so that the other end sees an unfinished request as unfinished: a closed
+    /// Ends an exchange so that the peer sees an unfinished request as unfinished: a closed
     /// connection, or a reset stream.
-    async fn abandon(&self, line: Line) {
-        // A connection of our own closes when it goes.
-        let Session::Http2(mut session, _) = line.session else {
+    async fn abandon(&self, line: ActiveConnection) {
+        // An HTTP/1.1 connection closes when it is dropped.
+        let UpstreamSession::Http2(mut session, _) = line.session else {
             return;
         };
         Box::pin(session.shutdown()).await;
@@ -322,30 +333,30 @@ impl Client {
 }
 
 /// An answer whose head has been read. Dropping it closes its connection.
-pub(crate) struct Answering<'a> {
+pub(crate) struct OpenAnswer<'a> {
     client: &'a Client,
-    line: Line,
-    pub(crate) head: Head,
-    written: Written,
+    line: ActiveConnection,
+    pub(crate) head: AnswerHead,
+    written: BodyWritten,
 }
 
-impl Answering<'_> {
+impl OpenAnswer<'_> {
     /// Reads the body up to `limit` bytes, within this time, and keeps the first `kept` of them.
-    /// The connection is used again when the body came to its end.
+    /// The connection is used again if the body was read to its end.
     pub(crate) async fn body(
         mut self,
         kept: usize,
         limit: usize,
         patience: Duration,
-    ) -> Result<(Vec<u8>, BodyEnd), Broken> {
+    ) -> Result<(Vec<u8>, BodyEnd), BrokenExchange> {
         let mut body = Vec::new();
-        if self.written == Written::Answered {
+        if self.written == BodyWritten::Answered {
             self.client.abandon(self.line).await;
             return Ok((body, BodyEnd::Whole));
         }
         let reading = self.line.session.read_body(&mut body, kept, limit);
         let read = timeout(patience, reading).await;
-        match read.unwrap_or_else(|_| Err(Broken::new(How::Late, "a body that drips"))) {
+        match read.unwrap_or_else(|_| Err(BrokenExchange::new(How::Late, "a body that drips"))) {
             Ok(BodyEnd::Whole) => {
                 self.client.release(self.line).await;
                 Ok((body, BodyEnd::Whole))
@@ -362,21 +373,21 @@ impl Answering<'_> {
     }
 }
 
-impl Answering<'_> {
-    /// The next piece of a body that is passed on as it comes; nothing at its end. Each read has the
-    /// client's patience.
-    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, Broken> {
+impl OpenAnswer<'_> {
+    /// The next piece of a body that is passed on as it comes; nothing at its end. Each read has the client's
+    /// timeout.
+    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, BrokenExchange> {
         match self.written {
-            Written::Answered => Ok(None),
-            Written::All => self.line.session.read_piece().await,
+            BodyWritten::Answered => Ok(None),
+            BodyWritten::All => self.line.session.read_piece().await,
         }
     }
 
     /// Keeps the connection for the next request, once the body has been read to its end.
     pub(crate) async fn through(self) {
         match self.written {
-            Written::Answered => self.client.abandon(self.line).await,
-            Written::All => self.client.release(self.line).await,
+            BodyWritten::Answered => self.client.abandon(self.line).await,
+            BodyWritten::All => self.client.release(self.line).await,
         }
     }
 
@@ -389,15 +400,18 @@ impl Answering<'_> {
 /// A request whose body is still being written. Dropping it closes the connection in mid-request.
 pub(crate) struct Sending<'a> {
     client: &'a Client,
-    line: Line,
+    line: ActiveConnection,
     /// Which fields of the answer's head are wanted.
-    fields: Fields,
+    fields: WantedFields,
 }
 
 impl<'a> Sending<'a> {
-    /// Writes the next piece, waiting for the other end to take it. Whether the answer, which then
-    /// is no yes, is there already: what follows is not read any more.
-    pub(crate) async fn write(&mut self, piece: Bytes) -> Result<Option<Head>, Trouble> {
+    /// Writes the next piece, waiting for the peer to take it. Says whether the answer is there already;
+    /// it is then a refusal, and the upstream reads no further.
+    pub(crate) async fn write(
+        &mut self,
+        piece: Bytes,
+    ) -> Result<Option<AnswerHead>, NoAnswerReason> {
         let session = &mut self.line.session;
         let written = match session.refused_early(self.fields) {
             Ok(true) => return Ok(session.take_head()),
@@ -410,31 +424,34 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// Waits for an answer that does not wait for the rest of the body; what is written then is not
-    /// read any more. Giving this up loses nothing.
-    pub(super) async fn refused(&mut self) -> Result<Head, Trouble> {
+    /// Waits for an answer that does not wait for the rest of the body; the upstream then reads no
+    /// further. Dropping this future loses nothing.
+    pub(super) async fn refused(&mut self) -> Result<AnswerHead, NoAnswerReason> {
         let session = &mut self.line.session;
         match session.refused(self.fields).await {
-            Ok(()) => session.take_head().ok_or(Trouble::Closed),
+            Ok(()) => session.take_head().ok_or(NoAnswerReason::Closed),
             Err(Failed::Read(broken) | Failed::Write(broken)) => Err(broken.trouble()),
         }
     }
 
-    async fn last_words(&mut self, failed: Failed) -> Result<Head, Trouble> {
+    async fn last_words(&mut self, failed: Failed) -> Result<AnswerHead, NoAnswerReason> {
         let session = &mut self.line.session;
         match session.last_words(failed, self.fields).await {
-            Ok(_) => session.take_head().ok_or(Trouble::Closed),
+            Ok(_) => session.take_head().ok_or(NoAnswerReason::Closed),
             Err(broken) => Err(broken.trouble()),
         }
     }
 
     /// Writes the last piece and waits for the head of the answer.
-    pub(crate) async fn finish(mut self, piece: Bytes) -> Result<Answering<'a>, Trouble> {
+    pub(crate) async fn finish(mut self, piece: Bytes) -> Result<OpenAnswer<'a>, NoAnswerReason> {
         let session = &mut self.line.session;
         let written = match session.refused_early(self.fields) {
-            Ok(true) => Ok(Written::Answered),
+            Ok(true) => Ok(BodyWritten::Answered),
             Ok(false) => match session.last_piece(piece).await {
-                Ok(()) => session.read_head(self.fields).await.map(|()| Written::All),
+                Ok(()) => session
+                    .read_head(self.fields)
+                    .await
+                    .map(|()| BodyWritten::All),
                 Err(failed) => Box::pin(session.last_words(failed, self.fields)).await,
             },
             Err(failed) => Box::pin(session.last_words(failed, self.fields)).await,

@@ -17,7 +17,7 @@ pub(crate) struct Template {
 
 /// One request: a template, and what only this one says.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Request<'a> {
+pub(crate) struct UpstreamRequest<'a> {
     pub(crate) template: &'a Template,
     /// Names and values, which stand behind those of the template.
     pub(crate) fields: &'a [(&'static str, &'a str)],
@@ -44,7 +44,7 @@ impl Template {
             .ok_or_else(|| {
                 Error::explain(
                     ErrorType::InvalidHTTPHeader,
-                    "no line of a request holds this",
+                    "a line of a request cannot hold this",
                 )
             })?;
         lines.truncate(lines.len() - 2);
@@ -52,7 +52,7 @@ impl Template {
     }
 }
 
-impl Request<'_> {
+impl UpstreamRequest<'_> {
     /// Writes the request for HTTP/1.1.
     pub(crate) fn write(&self, length: Length, to: &mut Vec<u8>) {
         to.extend_from_slice(&self.template.lines);
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn both_versions_say_the_same() {
         let template = template("/batch/?a=b").unwrap();
-        let request = Request {
+        let request = UpstreamRequest {
             template: &template,
             fields: &[("X-Forwarded-For", "2001:db8::1")],
         };

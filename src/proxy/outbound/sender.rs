@@ -11,42 +11,43 @@ use pingora::http::RequestHeader;
 use pingora::BError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::admin::metrics::Timing;
+use crate::admin::metrics::DurationHistogram;
 use crate::admin::UpstreamState;
 use crate::config::Project;
 use crate::delivery::{self, Encoding};
 use crate::posthog::{Envelope, BATCH_PATH};
 use crate::rewrite::Recipient;
 
-use crate::proxy::intake::verdict::{Trouble, Verdict};
-use crate::proxy::operator::admin::Tally;
-use crate::proxy::outbound::upstream::{Timeouts, Upstream};
+use crate::proxy::intake::verdict::{BatchVerdict, NoAnswerReason};
+use crate::proxy::operator::admin::BatchCounts;
+use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
 use crate::proxy::outbound::{
-    Answering, Client, Connections, Fields, Head, Request, Sending, Template, POOL,
+    AnswerHead, Client, Connections, OpenAnswer, Sending, Template, UpstreamRequest, WantedFields,
+    POOL,
 };
 use crate::proxy::BuildError;
 
 /// Streaming batches of a project that are on their way at once. They are as slow as their
-/// clients, so they have places of their own and cannot take those of the others.
+/// clients, so they have a limit of their own and cannot use up that of the whole batches.
 const STREAMS: usize = 64;
-/// An answer's body is read up to here, so that the connection can be used again. Capture's
+/// The most that is read of an answer's body, so that the connection can be used again, in bytes. Capture's
 /// answers have a few dozen bytes.
 const ANSWER: usize = 64 * 1024;
-/// So many bytes of a refusal are kept as its reason.
+/// The bytes of a refusal that are kept as its reason.
 const WORDS: usize = 1024;
-/// The verdict stands in the head: a body that drips keeps no client waiting.
+/// The time for an answer's body. The status decides; a slow body must not keep the client waiting.
 const DRIPS: Duration = Duration::from_secs(2);
 
-/// A project as a place to send batches to.
+/// A project as the target of batches.
 pub(crate) struct Destination {
     project: Arc<Project>,
     envelope: Envelope,
     recipient: Arc<Recipient>,
     client: Client,
-    /// As many as connections are kept: more would open some that could never be used again.
+    /// As many as pooled connections: more would open connections that could not be kept.
     whole: Semaphore,
     streams: Semaphore,
-    tally: Arc<Tally>,
+    tally: Arc<BatchCounts>,
     traffic: Arc<Traffic>,
     connections: Arc<Connections>,
     timeouts: Timeouts,
@@ -54,47 +55,47 @@ pub(crate) struct Destination {
     template: Template,
 }
 
-/// What went to PostHog, for the metrics.
+/// Counts of what was sent to PostHog, for the metrics.
 #[derive(Debug)]
 struct Traffic {
-    times: Timing,
+    times: DurationHistogram,
     bytes: AtomicU64,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
         Self {
-            times: Timing::of_waiting(),
+            times: DurationHistogram::of_waiting(),
             bytes: AtomicU64::new(0),
         }
     }
 }
 
 impl Traffic {
-    /// Notes the end of a batch that was begun then, and the bytes that it had.
+    /// Notes the end of a batch: when it began, and its bytes.
     fn note(&self, began: Instant, bytes: usize) {
         self.times.observe(began.elapsed());
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
-/// What became of a whole batch, and how PostHog put it.
+/// The verdict on a whole batch, and PostHog's words.
 #[derive(Debug)]
 pub(crate) struct BatchAnswer {
-    pub(crate) verdict: Verdict,
-    /// The beginning of an answer that is no yes.
+    pub(crate) verdict: BatchVerdict,
+    /// The beginning of a refusal.
     pub(crate) words: String,
 }
 
 impl BatchAnswer {
-    /// The same as the delivery sees it.
+    /// The same for the spool's delivery.
     pub(crate) fn for_delivery(&self) -> delivery::Verdict {
         self.verdict.for_delivery(&self.words)
     }
 }
 
-impl From<Verdict> for BatchAnswer {
-    fn from(verdict: Verdict) -> Self {
+impl From<BatchVerdict> for BatchAnswer {
+    fn from(verdict: BatchVerdict) -> Self {
         Self {
             verdict,
             words: String::new(),
@@ -103,7 +104,7 @@ impl From<Verdict> for BatchAnswer {
 }
 
 impl Destination {
-    /// With counts that go on from those of `before`.
+    /// With counts that continue those of `before`.
     pub(crate) fn new(
         project: &Arc<Project>,
         connections: Arc<Connections>,
@@ -124,7 +125,7 @@ impl Destination {
             envelope: Envelope::new(&project.api_key),
             recipient: Arc::new(project.recipient()),
             client: Client::new(
-                Upstream::new(host, project.http, timeouts),
+                UpstreamHost::new(host, project.http, timeouts),
                 Arc::clone(&connections),
             ),
             whole: Semaphore::new(POOL),
@@ -137,7 +138,7 @@ impl Destination {
         })
     }
 
-    /// Whether it does what one made of these would do.
+    /// Whether a destination made of these settings would do the same.
     pub(crate) fn is_as_good(
         &self,
         project: &Project,
@@ -157,18 +158,18 @@ impl Destination {
         &self.envelope
     }
 
-    /// Whom the events are for, as the rewriting has to know it.
+    /// The recipient of the events, for the rewriting.
     pub(crate) fn recipient(&self) -> &Arc<Recipient> {
         &self.recipient
     }
 
-    /// Counts what became of a batch.
-    pub(crate) fn note(&self, verdict: Verdict) {
+    /// Counts the outcome of a batch.
+    pub(crate) fn note(&self, verdict: BatchVerdict) {
         self.tally.note(&self.project.name, verdict);
     }
 
     /// What PostHog said to batches so far.
-    pub(crate) fn tally(&self) -> &Arc<Tally> {
+    pub(crate) fn tally(&self) -> &Arc<BatchCounts> {
         &self.tally
     }
 
@@ -192,9 +193,9 @@ impl Destination {
 
     /// Sends a whole batch and says what PostHog made of it.
     ///
-    /// A pooled connection that the other end has closed meanwhile costs nothing: the batch goes
-    /// again over a new one. Nothing is sent twice over connections that were new: an answer that
-    /// does not come is the client's to decide, and its events carry ids that PostHog knows again.
+    /// If the peer has closed a pooled connection, the batch is sent again over a new one. Nothing is sent
+    /// twice over new connections: without an answer the client decides whether to send again, and
+    /// PostHog recognises the events by their ids.
     pub(crate) async fn deliver(
         &self,
         batch: &Bytes,
@@ -215,35 +216,38 @@ impl Destination {
     ) -> BatchAnswer {
         let _place = match self.place(&self.whole).await {
             Ok(place) => place,
-            Err(trouble) => return Verdict::Unreachable(trouble).into(),
+            Err(trouble) => return BatchVerdict::Unreachable(trouble).into(),
         };
         let (client, mut fields) = (client.map(|client| client.to_string()), Vec::new());
         fields.extend(on_behalf_of(client.as_deref()));
         if encoding == Encoding::Gzip {
             fields.push(("Content-Encoding", "gzip"));
         }
-        let request = Request {
+        let request = UpstreamRequest {
             template: &self.template,
             fields: &fields,
         };
-        match self.client.send(request, batch, Fields::Few).await {
+        match self.client.send(request, batch, WantedFields::Few).await {
             Ok(answering) => said(answering).await,
-            Err(trouble) => Verdict::Unreachable(trouble).into(),
+            Err(trouble) => BatchVerdict::Unreachable(trouble).into(),
         }
     }
 
     /// Opens a request for a batch that is still being made.
-    pub(crate) async fn open(&self, client: Option<IpAddr>) -> Result<Opened<'_>, Trouble> {
+    pub(crate) async fn open(
+        &self,
+        client: Option<IpAddr>,
+    ) -> Result<OpenBatch<'_>, NoAnswerReason> {
         let began = Instant::now();
         let place = self.place(&self.streams).await?;
         let client = client.map(|client| client.to_string());
         let fields = on_behalf_of(client.as_deref());
-        let request = Request {
+        let request = UpstreamRequest {
             template: &self.template,
             fields: fields.as_slice(),
         };
-        Ok(Opened {
-            sending: self.client.open(request, Fields::Few).await?,
+        Ok(OpenBatch {
+            sending: self.client.open(request, WantedFields::Few).await?,
             traffic: &self.traffic,
             began,
             bytes: 0,
@@ -251,21 +255,24 @@ impl Destination {
         })
     }
 
-    async fn place<'a>(&self, places: &'a Semaphore) -> Result<SemaphorePermit<'a>, Trouble> {
+    async fn place<'a>(
+        &self,
+        places: &'a Semaphore,
+    ) -> Result<SemaphorePermit<'a>, NoAnswerReason> {
         if let Ok(place) = places.try_acquire() {
             return Ok(place);
         }
-        // Boxed: there is nearly always a place.
+        // Boxed: a permit is nearly always free.
         let waiting = tokio::time::timeout(self.client.patience(), places.acquire());
         match Box::pin(waiting).await {
             Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(Trouble::Crowded),
+            Ok(Err(_)) | Err(_) => Err(NoAnswerReason::Crowded),
         }
     }
 }
 
-/// A request whose batch is still being made. Its place is held until it is through.
-pub(crate) struct Opened<'a> {
+/// A request whose batch is still being made. It holds its permit until it has ended.
+pub(crate) struct OpenBatch<'a> {
     sending: Sending<'a>,
     traffic: &'a Traffic,
     began: Instant,
@@ -273,25 +280,28 @@ pub(crate) struct Opened<'a> {
     _place: SemaphorePermit<'a>,
 }
 
-impl Opened<'_> {
-    /// Writes the next piece, waiting for PostHog to take it; its answer when that is there already,
-    /// and then it is no yes.
-    pub(crate) async fn write(&mut self, piece: Bytes) -> Result<Option<Head>, Trouble> {
+impl OpenBatch<'_> {
+    /// Writes the next piece, waiting for PostHog to take it. Returns the answer if it is there already; it
+    /// is then a refusal.
+    pub(crate) async fn write(
+        &mut self,
+        piece: Bytes,
+    ) -> Result<Option<AnswerHead>, NoAnswerReason> {
         self.bytes += piece.len();
         self.sending.write(piece).await
     }
 
-    /// Waits for an answer that does not wait for the rest of the batch, and then is no yes.
-    pub(crate) async fn refused(&mut self) -> Result<Head, Trouble> {
+    /// Waits for an answer that comes before the end of the batch; it is then a refusal.
+    pub(crate) async fn refused(&mut self) -> Result<AnswerHead, NoAnswerReason> {
         self.sending.refused().await
     }
 
     /// Writes the last piece and waits for the answer.
-    pub(crate) async fn finish(self, piece: Bytes) -> Verdict {
+    pub(crate) async fn finish(self, piece: Bytes) -> BatchVerdict {
         let bytes = self.bytes + piece.len();
         let verdict = match self.sending.finish(piece).await {
             Ok(answering) => said(answering).await.verdict,
-            Err(trouble) => Verdict::Unreachable(trouble),
+            Err(trouble) => BatchVerdict::Unreachable(trouble),
         };
         self.traffic.note(self.began, bytes);
         verdict
@@ -304,17 +314,17 @@ impl Opened<'_> {
     }
 }
 
-/// The field for whose batch it is: nothing of the client's own request goes upstream but its
-/// address (posthog-ingestion 2.1).
+/// The header field with the client's address: nothing else of the client's own request is sent
+/// upstream (posthog-ingestion 2.1).
 fn on_behalf_of(client: Option<&str>) -> Option<(&'static str, &str)> {
     client.map(|client| ("X-Forwarded-For", client))
 }
 
 /// What PostHog says in its answer.
-async fn said(answering: Answering<'_>) -> BatchAnswer {
+async fn said(answering: OpenAnswer<'_>) -> BatchAnswer {
     let verdict = verdict(&answering.head);
     let kept = match verdict {
-        Verdict::Accepted => 0,
+        BatchVerdict::Accepted => 0,
         _ => WORDS,
     };
     let words = match answering.body(kept, ANSWER, DRIPS).await {
@@ -327,8 +337,8 @@ async fn said(answering: Answering<'_>) -> BatchAnswer {
     }
 }
 
-pub(crate) fn verdict(head: &Head) -> Verdict {
-    Verdict::from_response(head.status.as_u16(), head.html, head.retry_after)
+pub(crate) fn verdict(head: &AnswerHead) -> BatchVerdict {
+    BatchVerdict::from_response(head.status.as_u16(), head.html, head.retry_after)
 }
 
 impl std::fmt::Debug for Destination {

@@ -9,44 +9,44 @@ use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::client::HttpSession;
 
-use super::answer::{Fields, Head};
+use super::answer::{AnswerHead, WantedFields};
 use super::http1::Http1;
-use super::request::{Length, Request};
-use super::{BodyEnd, Broken, How};
+use super::request::{Length, UpstreamRequest};
+use super::{BodyEnd, BrokenExchange, How};
 
-/// Between two pieces of this many bytes it is looked whether the answer is there already.
+/// After each piece of this many bytes, the session checks whether the answer is there already.
 pub(crate) const PIECE: usize = 64 * 1024;
-/// How long an answer may take to come out of a connection that cannot be written to any more.
+/// How long an answer may take on a connection that cannot be written to any more.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A connection with one request on it; for HTTP/2, one stream of a connection.
 ///
-/// What the framework does for HTTP/2 is awaited in boxes: its futures are large, and a request that
-/// goes another way would carry the room for them.
-pub(crate) enum Session {
+/// What the framework does for HTTP/2 is awaited in boxes: its futures are large, and every other
+/// request would hold the memory for them.
+pub(crate) enum UpstreamSession {
     Http1(Box<Http1>),
-    /// The framework's, which is never its HTTP/1.1.
-    Http2(Box<HttpSession>, Option<Head>),
+    /// The framework's session; never its HTTP/1.1.
+    Http2(Box<HttpSession>, Option<AnswerHead>),
 }
 
 /// How far a request came before its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Written {
+pub(crate) enum BodyWritten {
     All,
-    /// The upstream has said no before the body was through: half a request is on the connection.
+    /// The upstream has refused before the end of the body: half a request is on the connection.
     Answered,
 }
 
 /// What went wrong while a request was written.
 pub(crate) enum Failed {
-    /// It could not be written. There may be an answer all the same.
-    Write(Broken),
-    /// The answer could not be read. It cannot be asked for again.
-    Read(Broken),
+    /// It could not be written. There may still be an answer.
+    Write(BrokenExchange),
+    /// The answer could not be read, and the request cannot be sent again.
+    Read(BrokenExchange),
 }
 
-impl Session {
-    /// Prepares for a request. Each read and each write may take so long.
+impl UpstreamSession {
+    /// Prepares for a request. Each read and each write may take `patience`.
     pub(crate) fn begin(&mut self, patience: Duration) {
         match self {
             Self::Http1(session) => session.begin(patience),
@@ -61,26 +61,26 @@ impl Session {
     /// Sends a request with its whole body and reads up to the head of the answer.
     pub(crate) async fn whole(
         &mut self,
-        request: &Request<'_>,
+        request: &UpstreamRequest<'_>,
         body: &Bytes,
-        fields: Fields,
-    ) -> Result<Written, Broken> {
+        fields: WantedFields,
+    ) -> Result<BodyWritten, BrokenExchange> {
         match self.write_whole(request, body, fields).await {
-            Ok(Written::All) => {
+            Ok(BodyWritten::All) => {
                 self.read_head(fields).await?;
-                Ok(Written::All)
+                Ok(BodyWritten::All)
             }
-            Ok(Written::Answered) => Ok(Written::Answered),
+            Ok(BodyWritten::Answered) => Ok(BodyWritten::Answered),
             Err(failed) => Box::pin(self.last_words(failed, fields)).await,
         }
     }
 
     async fn write_whole(
         &mut self,
-        request: &Request<'_>,
+        request: &UpstreamRequest<'_>,
         body: &Bytes,
-        fields: Fields,
-    ) -> Result<Written, Failed> {
+        fields: WantedFields,
+    ) -> Result<BodyWritten, Failed> {
         let length = match body.len() {
             0 => Length::Nothing,
             bytes => Length::Bytes(bytes),
@@ -90,7 +90,7 @@ impl Session {
         while rest.len() > PIECE {
             self.piece(rest.split_to(PIECE)).await?;
             if self.refused_early(fields)? {
-                return Ok(Written::Answered);
+                return Ok(BodyWritten::Answered);
             }
         }
         match (self, length) {
@@ -101,15 +101,15 @@ impl Session {
                 written.map_err(|error| Failed::Write(error.into()))?;
             }
         }
-        Ok(Written::All)
+        Ok(BodyWritten::All)
     }
 
     /// Begins a request. Over HTTP/1.1 its head leaves with the first piece of the body.
     pub(crate) async fn send(
         &mut self,
-        request: &Request<'_>,
+        request: &UpstreamRequest<'_>,
         length: Length,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), BrokenExchange> {
         match self {
             Self::Http1(session) => session.send(request, length).await,
             Self::Http2(session, _) => {
@@ -129,7 +129,7 @@ impl Session {
             Self::Http1(session) => session.piece(&piece).await,
             Self::Http2(session, _) => {
                 let written = Box::pin(session.write_request_body(piece, false)).await;
-                written.map_err(Broken::from)
+                written.map_err(BrokenExchange::from)
             }
         };
         written.map_err(Failed::Write)
@@ -141,41 +141,41 @@ impl Session {
             Self::Http1(session) => session.last_piece(&piece).await,
             Self::Http2(session, _) => {
                 let written = Box::pin(session.write_request_body(piece, true)).await;
-                written.map_err(Broken::from)
+                written.map_err(BrokenExchange::from)
             }
         };
         written.map_err(Failed::Write)
     }
 
-    /// Whether an answer other than yes has come while the body is still being written. A yes to
-    /// half a body is not believed: it counts when the body is through.
-    pub(crate) fn refused_early(&mut self, fields: Fields) -> Result<bool, Failed> {
-        // Giving the read up loses nothing: what has been read of a head stays in the session.
+    /// Whether a refusal has come while the body is still being written. An acceptance of half a body
+    /// counts only when the body has ended.
+    pub(crate) fn refused_early(&mut self, fields: WantedFields) -> Result<bool, Failed> {
+        // Dropping the read loses nothing: the part of a head that was read stays in the session.
         if let Some(read) = poll_once(self.read_head(fields)) {
             read.map_err(Failed::Read)?;
         }
         Ok(self.head().is_some_and(|head| !head.status.is_success()))
     }
 
-    /// Waits for an answer other than yes, or for the end of the connection, while nothing is
-    /// written: for as long as it takes. Giving this up loses nothing.
-    pub(super) async fn refused(&mut self, fields: Fields) -> Result<(), Failed> {
+    /// Waits for a refusal, or for the end of the connection, while nothing is written; without a time
+    /// limit. Dropping this future loses nothing.
+    pub(super) async fn refused(&mut self, fields: WantedFields) -> Result<(), Failed> {
         let read = loop {
             match self {
                 Self::Http1(session) => match session.read_head(fields).await {
-                    // There is no answer to a half request that could be late.
+                    // An answer to half a request cannot be late.
                     Err(broken) if broken.how == How::Late => {}
                     read => break read,
                 },
                 Self::Http2(session, head) => {
                     let HttpSession::H2(stream) = &mut **session else {
-                        break Err(Broken::new(How::NotHttp, "another protocol"));
+                        break Err(BrokenExchange::new(How::NotHttp, "another protocol"));
                     };
                     if head.is_none() {
                         let read = poll_fn(|context| stream.poll_read_response_header(context));
                         let read = read.await;
                         read.map_err(|error| {
-                            Failed::Read(Broken::new(How::Closed, error.to_string()))
+                            Failed::Read(BrokenExchange::new(How::Closed, error.to_string()))
                         })?;
                         let header = session.response_header();
                         *head = header.and_then(|header| head_of(header, fields));
@@ -187,7 +187,7 @@ impl Session {
         read.map_err(Failed::Read)?;
         match self.head() {
             Some(head) if !head.status.is_success() => Ok(()),
-            // A yes to half a body counts when the body is through.
+            // An acceptance of half a body counts when the body has ended.
             _ => std::future::pending().await,
         }
     }
@@ -196,8 +196,8 @@ impl Session {
     pub(crate) async fn last_words(
         &mut self,
         failed: Failed,
-        fields: Fields,
-    ) -> Result<Written, Broken> {
+        fields: WantedFields,
+    ) -> Result<BodyWritten, BrokenExchange> {
         let broken = match failed {
             Failed::Read(broken) => return Err(broken),
             Failed::Write(broken) => broken,
@@ -205,13 +205,13 @@ impl Session {
         let read = tokio::time::timeout(LAST_WORDS, self.read_head(fields)).await;
         let refused = self.head().is_some_and(|head| !head.status.is_success());
         match read {
-            Ok(Ok(())) if refused => Ok(Written::Answered),
+            Ok(Ok(())) if refused => Ok(BodyWritten::Answered),
             _ => Err(broken),
         }
     }
 
     /// Reads up to the head that is no interim one, unless it is there already.
-    pub(crate) async fn read_head(&mut self, fields: Fields) -> Result<(), Broken> {
+    pub(crate) async fn read_head(&mut self, fields: WantedFields) -> Result<(), BrokenExchange> {
         match self {
             Self::Http1(session) => session.read_head(fields).await,
             Self::Http2(session, head) => {
@@ -227,14 +227,14 @@ impl Session {
     }
 
     /// The head that is no interim one, once it has been read.
-    pub(crate) fn head(&self) -> Option<&Head> {
+    pub(crate) fn head(&self) -> Option<&AnswerHead> {
         match self {
             Self::Http1(session) => session.head(),
             Self::Http2(_, head) => head.as_ref(),
         }
     }
 
-    pub(crate) fn take_head(&mut self) -> Option<Head> {
+    pub(crate) fn take_head(&mut self) -> Option<AnswerHead> {
         match self {
             Self::Http1(session) => session.take_head(),
             Self::Http2(_, head) => head.take(),
@@ -242,7 +242,7 @@ impl Session {
     }
 
     /// Reads the next piece of the body; nothing at its end.
-    pub(crate) async fn read_piece(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub(crate) async fn read_piece(&mut self) -> Result<Option<Bytes>, BrokenExchange> {
         match self {
             Self::Http1(session) => session.read_piece().await,
             Self::Http2(session, _) => Ok(Box::pin(session.read_response_body()).await?),
@@ -255,7 +255,7 @@ impl Session {
         into: &mut Vec<u8>,
         kept: usize,
         limit: usize,
-    ) -> Result<BodyEnd, Broken> {
+    ) -> Result<BodyEnd, BrokenExchange> {
         let session = match self {
             Self::Http1(session) => return session.read_body(into, kept, limit).await,
             Self::Http2(session, _) => session,
@@ -274,15 +274,15 @@ impl Session {
 }
 
 /// The head of an answer over HTTP/2; none for an interim one.
-fn head_of(header: &ResponseHeader, fields: Fields) -> Option<Head> {
+fn head_of(header: &ResponseHeader, fields: WantedFields) -> Option<AnswerHead> {
     if header.status.is_informational() {
         return None;
     }
-    let mut head = Head::new(header.status);
+    let mut head = AnswerHead::new(header.status);
     for (name, value) in &header.headers {
         head.note(name.as_str(), value.as_bytes());
     }
-    if fields == Fields::All {
+    if fields == WantedFields::All {
         head.fields.clone_from(&header.headers);
     }
     Some(head)
@@ -296,7 +296,7 @@ fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     }
 }
 
-impl From<pingora::BError> for Broken {
+impl From<pingora::BError> for BrokenExchange {
     fn from(error: pingora::BError) -> Self {
         use pingora::ErrorType::{InvalidHTTPHeader, ReadTimedout, WriteTimedout};
         let how = match error.etype() {

@@ -1,6 +1,6 @@
 //! Where an upstream is: its addresses, resolved in the background, and how to connect to it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,20 +14,20 @@ use crate::posthog::{Host, Scheme};
 
 use crate::proxy::site::keepalive::{KeepAlive, Pooling, Repeat};
 
-/// And so soon where no address can be connected to.
+/// The same where no address can be connected to.
 const DOUBTFUL: Duration = Duration::from_secs(5);
-/// An answer of the name server is used so long before a new one is fetched in the background.
+/// An answer of the name server is used for this time before a new one is fetched in the background.
 const FRESH: Duration = Duration::from_secs(30);
-/// After so long without a lookup (an idle night), a request waits for a new one.
+/// When the last lookup is older than this (after an idle night), a request waits for a new one.
 const STALE: Duration = Duration::from_secs(300);
-/// A name that could not be resolved is not asked for again so soon.
+/// A name that could not be resolved is not looked up again within this time.
 const PAUSE: Duration = Duration::from_secs(1);
-/// An address that could not be connected to is avoided so long while there are others.
+/// An address that refused a connection is avoided for this time while there are others.
 const AVOID: Duration = Duration::from_secs(30);
 /// Below the 60 seconds after which common load balancers close an idle connection.
 pub(crate) const IDLE: Duration = Duration::from_secs(40);
 
-/// Marks the group of a connection that no other request is to use.
+/// The group key of a connection that no other request may use.
 const ALONE: u64 = 1 << 63;
 
 /// The timeouts of an upstream.
@@ -41,31 +41,31 @@ pub(crate) struct Timeouts {
 
 /// A host that requests are sent to.
 #[derive(Debug)]
-pub(crate) struct Upstream {
+pub(crate) struct UpstreamHost {
     host: Host,
     http: UpstreamHttp,
     timeouts: Timeouts,
-    names: Names,
+    names: HostNames,
     next: AtomicUsize,
     keepalive: KeepAlive,
 }
 
 #[derive(Debug)]
-enum Names {
+enum HostNames {
     Literal(Arc<Addresses>),
     Resolved(Arc<Resolver>),
 }
 
-/// Addresses of a host, with those marked that failed lately.
+/// Addresses of a host, with a mark on those that failed recently.
 #[derive(Debug)]
 pub(crate) struct Addresses {
-    list: Vec<Address>,
+    list: Vec<ResolvedAddress>,
     since: Instant,
     fresh_for: Duration,
 }
 
 #[derive(Debug)]
-struct Address {
+struct ResolvedAddress {
     socket: SocketAddr,
     /// Milliseconds after `Addresses::since` up to which this address is avoided.
     avoid_until: AtomicU64,
@@ -75,14 +75,14 @@ struct Address {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unresolved;
 
-impl Upstream {
+impl UpstreamHost {
     pub(crate) fn new(host: &Host, http: UpstreamHttp, timeouts: Timeouts) -> Self {
-        let names = match host.name().parse::<IpAddr>() {
-            Ok(address) => Names::Literal(Arc::new(Addresses::new(
+        let names = match host.address() {
+            Some(address) => HostNames::Literal(Arc::new(Addresses::new(
                 vec![SocketAddr::new(address, host.port())],
                 FRESH,
             ))),
-            Err(_) => Names::Resolved(Arc::new(Resolver::new(host))),
+            None => HostNames::Resolved(Arc::new(Resolver::new(host))),
         };
         Self {
             host: host.clone(),
@@ -102,8 +102,8 @@ impl Upstream {
     /// Lookups of its name that gave addresses, and those that gave none.
     pub(crate) fn lookups(&self) -> (u64, u64) {
         match &self.names {
-            Names::Literal(_) => (0, 0),
-            Names::Resolved(resolver) => (
+            HostNames::Literal(_) => (0, 0),
+            HostNames::Resolved(resolver) => (
                 resolver.resolved.load(Ordering::Relaxed),
                 resolver.unresolved.load(Ordering::Relaxed),
             ),
@@ -115,7 +115,7 @@ impl Upstream {
         &self.keepalive
     }
 
-    /// To whom connections go: two upstreams of which this is the same may share theirs.
+    /// The target of connections: two upstreams with the same one may share connections.
     pub(crate) fn identity(&self) -> String {
         let scheme = match self.host.scheme() {
             Scheme::Http => "http",
@@ -132,13 +132,13 @@ impl Upstream {
     /// are very old, and never longer than the connect timeout.
     pub(crate) async fn addresses(&self) -> Result<Arc<Addresses>, Unresolved> {
         match &self.names {
-            Names::Literal(addresses) => Ok(Arc::clone(addresses)),
-            Names::Resolved(resolver) => resolver.addresses(self.timeouts.connect).await,
+            HostNames::Literal(addresses) => Ok(Arc::clone(addresses)),
+            HostNames::Resolved(resolver) => resolver.addresses(self.timeouts.connect).await,
         }
     }
 
-    /// The next address in turn that has not been tried and has not failed lately; one that has
-    /// failed when there is no other.
+    /// The next address in turn that has not been tried and has not failed recently; one that has
+    /// failed if there is no other.
     pub(crate) fn pick(&self, addresses: &Addresses, tried: &[SocketAddr]) -> Option<SocketAddr> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let (before, after) = addresses.list.split_at(turn % addresses.list.len().max(1));
@@ -181,12 +181,12 @@ impl Upstream {
         }
         // The default of one stream would open a connection per request.
         options.max_h2_streams = 100;
-        // A connection whose other end is gone is found out before the next batch needs it.
+        // A connection whose peer is gone is found before the next batch needs it.
         options.h2_ping_interval = Some(Duration::from_secs(15));
         peer
     }
 
-    /// The same for one request, over a kept connection if that is safe for it.
+    /// The same for one request, over a pooled connection if that is safe.
     pub(crate) fn peer_for(&self, address: SocketAddr, repeat: Repeat) -> HttpPeer {
         let mut peer = self.peer(address);
         // Connections of different groups are not mixed. So what was kept by an older rule is not
@@ -209,7 +209,7 @@ impl Addresses {
     fn new(sockets: Vec<SocketAddr>, fresh_for: Duration) -> Self {
         let list = sockets
             .into_iter()
-            .map(|socket| Address {
+            .map(|socket| ResolvedAddress {
                 socket,
                 avoid_until: AtomicU64::new(0),
             })
@@ -226,14 +226,14 @@ impl Addresses {
         self.list.iter().map(|address| address.socket)
     }
 
-    /// Whether none of them could be connected to of late: the name may lead elsewhere by now.
+    /// Whether none of them could be connected to recently: the name may have other addresses by now.
     fn leads_nowhere(&self) -> bool {
         let now = self.since.elapsed().as_millis() as u64;
-        let avoided = |address: &Address| address.avoid_until.load(Ordering::Relaxed) > now;
+        let avoided = |address: &ResolvedAddress| address.avoid_until.load(Ordering::Relaxed) > now;
         self.list.iter().all(avoided)
     }
 
-    /// Remembers that there was no connection to this address.
+    /// Remembers that a connection to this address failed.
     pub(crate) fn avoid(&self, socket: SocketAddr) {
         let until = (self.since.elapsed() + AVOID).as_millis() as u64;
         for address in self.list.iter().filter(|address| address.socket == socket) {
@@ -281,7 +281,7 @@ impl Resolver {
                 return Ok(known);
             }
         }
-        // Boxed: the name has been looked up nearly always.
+        // Boxed: the name is nearly always known.
         Box::pin(self.wait(patience)).await
     }
 
@@ -297,7 +297,7 @@ impl Resolver {
                      in use",
                     resolver.name
                 );
-                // Not again before the answer would have aged once more.
+                // The next lookup starts only when this answer would have expired again.
                 if let Some(known) = resolver.known.load_full() {
                     let sockets = known.list.iter().map(|address| address.socket).collect();
                     resolver
@@ -309,7 +309,7 @@ impl Resolver {
         });
     }
 
-    /// One lookup at a time; those who come meanwhile share its outcome, good or bad.
+    /// One lookup at a time; requests that come meanwhile share its result.
     async fn wait(&self, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
         let mut failed_at = self.waiting.lock().await;
         let known = self.known.load_full();
@@ -335,9 +335,8 @@ impl Resolver {
 
     async fn look_up(&self, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
         let (name, port) = (self.name.clone(), self.port);
-        // In a task of its own: where the system has no thread left for it, the runtime panics.
-        let looking = tokio::spawn(async move {
-            let found = tokio::net::lookup_host((name, port)).await;
+        let looking = hedgerow_spool::aside(move || {
+            let found = (name.as_str(), port).to_socket_addrs();
             found.map_or_else(|_| Vec::new(), Iterator::collect)
         });
         let looked_up = tokio::time::timeout(patience, looking).await;
@@ -354,7 +353,7 @@ impl Resolver {
     }
 }
 
-/// 30 seconds and up to 8 more, so that many processes do not ask in step.
+/// 30 seconds and up to 8 more, so that many processes do not look up at the same moment.
 fn fresh_for() -> Duration {
     let jitter = crate::proxy::random_bits() % 8192;
     FRESH + Duration::from_millis(jitter as u64)
@@ -364,12 +363,12 @@ fn fresh_for() -> Duration {
 mod tests {
     use super::*;
 
-    fn upstream(host: &str) -> Upstream {
+    fn upstream(host: &str) -> UpstreamHost {
         let timeouts = Timeouts {
             connect: Duration::from_secs(2),
             exchange: Duration::from_secs(5),
         };
-        Upstream::new(&host.parse().unwrap(), UpstreamHttp::Auto, timeouts)
+        UpstreamHost::new(&host.parse().unwrap(), UpstreamHttp::Auto, timeouts)
     }
 
     fn addresses(list: &[&str]) -> Addresses {
@@ -445,7 +444,7 @@ mod tests {
     #[tokio::test]
     async fn the_last_good_addresses_stay_when_the_name_server_is_away() {
         let long = upstream(&format!("http://{}.invalid", "a".repeat(64)));
-        let Names::Resolved(resolver) = &long.names else {
+        let HostNames::Resolved(resolver) = &long.names else {
             panic!("a name was taken for an address");
         };
         let aged = Addresses::new(vec!["192.0.2.9:80".parse().unwrap()], Duration::ZERO);

@@ -9,7 +9,7 @@ use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 use crate::proxy::first_party::posthog;
 use crate::proxy::intake::reply;
 use crate::proxy::limits::rates::RETRY_AFTER;
-use crate::site::head::{Head, HeadFault};
+use crate::site::head::{HeadFault, RequestHead};
 
 /// The status for a request that could not be proxied; 0 when the client has gone.
 pub(super) fn status(error: &Error) -> u16 {
@@ -28,9 +28,9 @@ pub(super) fn status(error: &Error) -> u16 {
 }
 
 /// The head of a request, as the checks see it.
-pub(in crate::proxy) fn head(session: &Session) -> Head<'_> {
+pub(in crate::proxy) fn head(session: &Session) -> RequestHead<'_> {
     let head = session.req_header();
-    Head {
+    RequestHead {
         method: &head.method,
         target: head.raw_path(),
         authority: head.uri.authority().map(|authority| authority.as_str()),

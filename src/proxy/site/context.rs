@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::admin::Answered;
-use crate::proxy::first_party::posthog::{Passed, Passing};
+use crate::proxy::first_party::posthog::{ForwardedRequest, PostHogProxy};
 use crate::proxy::intake::visitor::Caller;
-use crate::proxy::outbound::upstream::{Addresses, Upstream};
+use crate::proxy::outbound::upstream::{Addresses, UpstreamHost};
 use crate::site::inject::PageStream;
 
 use super::origin::Servers;
@@ -15,19 +15,19 @@ use super::site_state::{SiteRoute, SiteState};
 use super::uploads::BodySpeed;
 
 /// What is known of one request of a site.
-pub struct Context {
+pub struct SiteContext {
     pub(super) began: Instant,
     /// The configuration that it began with.
     pub(super) site_state: Arc<SiteState>,
     /// Who asks, once its head has been looked at.
     pub(super) caller: Option<Caller>,
-    pub(super) way: Target,
-    /// What an answer of our own to it was, in the place of an upstream's.
+    pub(super) way: SiteTarget,
+    /// What an answer of our own to it was, instead of an upstream's.
     pub(super) answered: Option<Answered>,
-    pub(super) upstream: Answering,
+    pub(super) upstream: ServerAnswer,
     pub(super) addresses: Option<Arc<Addresses>>,
     /// The server of the site that has the request now.
-    pub(super) server: Option<Arc<Upstream>>,
+    pub(super) server: Option<Arc<UpstreamHost>>,
     pub(super) tried: Vec<SocketAddr>,
     /// Bytes of the body so far.
     pub(super) body: usize,
@@ -37,20 +37,20 @@ pub struct Context {
 
 /// Whether the server behind the route has failed in this request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answering {
+pub(super) enum ServerAnswer {
     Well,
     Failed,
 }
 
 /// Where a request goes.
 #[derive(Debug, Default)]
-pub(super) enum Target {
+pub(super) enum SiteTarget {
     #[default]
     Nowhere,
     /// To the site's own servers.
     Origin(Arc<SiteRoute>, Arc<Servers>),
     /// To a project.
-    PostHog(Arc<SiteRoute>, Arc<Passed>, Passing),
+    PostHog(Arc<SiteRoute>, Arc<PostHogProxy>, ForwardedRequest),
     /// On such a route, but not on to the project.
     Answered,
 }
@@ -64,7 +64,7 @@ pub(super) enum PageState {
     Injecting(Box<PageStream>),
 }
 
-impl std::fmt::Debug for Context {
+impl std::fmt::Debug for SiteContext {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Context")
@@ -73,11 +73,11 @@ impl std::fmt::Debug for Context {
     }
 }
 
-impl Context {
+impl SiteContext {
     pub(super) fn servers(&self) -> Option<&Arc<Servers>> {
         match &self.way {
-            Target::Origin(_, servers) => Some(servers),
-            Target::PostHog(..) | Target::Nowhere | Target::Answered => None,
+            SiteTarget::Origin(_, servers) => Some(servers),
+            SiteTarget::PostHog(..) | SiteTarget::Nowhere | SiteTarget::Answered => None,
         }
     }
 }

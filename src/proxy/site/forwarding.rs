@@ -12,12 +12,12 @@ use crate::proxy::site::keepalive::Repeat;
 use crate::site::claims::{forged, Peer, Underscores};
 
 use super::conformance::one_length;
-use super::context::Context;
+use super::context::SiteContext;
 
 /// So much of a body the framework remembers for a second attempt.
 const REMEMBERED: usize = 64 << 10;
 
-/// Whether a request may be sent to a site once more: by its method, and by what is left of its body.
+/// Whether a request may be sent to a site again: by its method, and by what is left of its body.
 pub(super) fn repeat(session: &mut Session) -> Repeat {
     let idempotent = session.req_header().method.is_idempotent();
     let length = session.req_header().headers.get(header::CONTENT_LENGTH);
@@ -32,7 +32,7 @@ pub(super) fn repeat(session: &mut Session) -> Repeat {
     }
 }
 
-impl Context {
+impl SiteContext {
     /// Says in a request who sent it, to which host and how, and takes out what the client said of
     /// itself, unless it is a proxy that is believed.
     pub(super) fn say_who_asks(
@@ -42,11 +42,11 @@ impl Context {
         underscores: Underscores,
     ) -> Result<()> {
         let peer = self.caller.and_then(|caller| caller.peer);
-        let trust = self.caller.map_or(Trust::Stranger, |caller| caller.trust);
+        let trust = self.caller.map_or(Trust::Untrusted, |caller| caller.trust);
         let trusted = trust == Trust::Trusted;
         let word = match trust {
             Trust::Trusted => Peer::Trusted,
-            Trust::Stranger => Peer::Stranger,
+            Trust::Untrusted => Peer::Untrusted,
         };
         for name in forged(&request.headers, underscores, word) {
             request.remove_header(&name);

@@ -3,7 +3,7 @@
 use http::Method;
 use pingora::proxy::Session;
 
-use crate::admin::Question;
+use crate::admin::HealthCheck;
 use crate::config::Listener;
 use crate::proxy::intake::reply;
 use crate::proxy::serving::Serving;
@@ -21,7 +21,7 @@ pub(super) fn asked(serving: &Serving, session: &Session) -> Option<Answer> {
     }
     let path = head.uri.path();
     let mut asked = listeners.iter().filter_map(|listener| {
-        let question = Question::below(listener.health.as_ref()?.tail(path)?)?;
+        let question = HealthCheck::below(listener.health.as_ref()?.tail(path)?)?;
         came_in(session, listener).then_some(question)
     });
     let response = asked.next()?.answer(|| serving.unready());

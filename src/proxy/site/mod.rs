@@ -10,9 +10,9 @@ pub(crate) mod hops;
 pub(crate) mod keepalive;
 pub(crate) mod origin;
 mod redirect;
+mod reporting;
 mod route_health;
 mod site_state;
-mod telling;
 mod uploads;
 
 use std::sync::Arc;
@@ -27,11 +27,11 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result, RetryType};
 
-use crate::admin::{Answered, Asked};
+use crate::admin::{Answered, RequestKind};
 use crate::config::Config;
-use crate::proxy::first_party::posthog::{self, Step};
+use crate::proxy::first_party::posthog::{self, RequestPlan};
 use crate::proxy::intake::body::{end_when_idle, end_when_stuck, linger};
-use crate::proxy::intake::exchange::{authority, Framed, Wire};
+use crate::proxy::intake::exchange::{authority, ConnectionFacts, Framed};
 use crate::proxy::intake::intercept::Intake;
 use crate::proxy::intake::reply;
 use crate::proxy::life::reload::keep_fixed;
@@ -45,8 +45,8 @@ use crate::site::head::HeadFault;
 
 pub(in crate::proxy) use answers::head;
 use answers::{page, status};
-pub use context::Context;
-use context::{Answering, PageState, Target};
+pub use context::SiteContext;
+use context::{PageState, ServerAnswer, SiteTarget};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
 pub(in crate::proxy) use site_state::SiteState;
 use site_state::To;
@@ -60,11 +60,11 @@ pub(in crate::proxy) const SITE_PATIENCE: Duration = Duration::from_secs(300);
 /// rest is 404. All clones are one.
 #[derive(Debug, Clone)]
 pub struct Site {
-    shared: Arc<Shared>,
+    shared: Arc<SiteShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SiteShared {
     hedgerow: Hedgerow,
     site_state: ArcSwap<SiteState>,
 }
@@ -79,7 +79,7 @@ impl Site {
     pub fn new(hedgerow: Hedgerow) -> Result<Self, BuildError> {
         let site_state = SiteState::new(hedgerow.current(), None)?;
         Ok(Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(SiteShared {
                 hedgerow,
                 site_state: ArcSwap::from_pointee(site_state),
             }),
@@ -88,7 +88,7 @@ impl Site {
 
     /// Serves another configuration from now on. Requests that have begun end with the one they
     /// began with; what stays the same (the spool, counters, connections, kept scripts) goes on.
-    /// Gives back what does not come into force before a new process is started. Reads files, so
+    /// Gives back what does not become active before a new process is started. Reads files, so
     /// not to be called where requests are served.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl Site {
         Ok(Arc::new(SiteState::new(serving, Some(&before))?))
     }
 
-    /// Puts it in the place of the other.
+    /// Puts it instead of the other.
     pub(in crate::proxy) fn adopt(&self, next: Arc<SiteState>) {
         let hedgerow = &self.shared.hedgerow.shared;
         hedgerow.adopt(Arc::clone(&next.serving));
@@ -129,18 +129,18 @@ impl Site {
 
 #[async_trait]
 impl ProxyHttp for Site {
-    type CTX = Context;
+    type CTX = SiteContext;
 
-    fn new_ctx(&self) -> Context {
+    fn new_ctx(&self) -> SiteContext {
         let site_state = self.shared.site_state.load_full();
-        Context {
+        SiteContext {
             began: Instant::now(),
             speed: BodySpeed::new(site_state.serving.config.limits.body_rate),
             site_state,
             caller: None,
-            way: Target::default(),
+            way: SiteTarget::default(),
             answered: None,
-            upstream: Answering::Well,
+            upstream: ServerAnswer::Well,
             addresses: None,
             server: None,
             tried: Vec::new(),
@@ -153,7 +153,11 @@ impl ProxyHttp for Site {
     /// request all the same.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        context: &mut SiteContext,
+    ) -> Result<bool> {
         let site_state = Arc::clone(&context.site_state);
         let serving = &site_state.serving;
         end_when_idle(session, serving.lasting.idle_seconds);
@@ -191,7 +195,7 @@ impl ProxyHttp for Site {
             Box::pin(intake.serve(&mut exchange, tail_at)).await;
             return Ok(true);
         }
-        let caller = serving.caller(Wire::of(session), &head.headers);
+        let caller = serving.caller(ConnectionFacts::of(session), &head.headers);
         context.caller = Some(caller);
         let Some(route) = site_state.route(route.number) else {
             return context.nowhere(session).await;
@@ -200,21 +204,21 @@ impl ProxyHttp for Site {
             Some(To::Origin(servers)) => {
                 if let Some((status, location)) = redirect::elsewhere(serving, session, &caller) {
                     answers::redirect(session, status, &location).await?;
-                    let asking = route.asking(Asked::Site);
+                    let asking = route.asking(RequestKind::Site);
                     let answered = Answered::relayed(status);
                     serving.requests.count(asking.route, asking.asked, answered);
                     context.ended(session, asking, answered);
                     return Ok(true);
                 }
-                context.way = Target::Origin(Arc::clone(route), Arc::clone(servers));
+                context.way = SiteTarget::Origin(Arc::clone(route), Arc::clone(servers));
                 Ok(false)
             }
             Some(To::PostHog(passed)) => {
-                let asking = route.asking(Asked::PostHog);
+                let asking = route.asking(RequestKind::PostHog);
                 let lasting = &serving.lasting;
                 let pace = lasting.rates.of_client(&serving.config, caller.address);
                 if pace == Pace::TooFast {
-                    context.way = Target::Answered;
+                    context.way = SiteTarget::Answered;
                     serving.answered(session.req_header(), asking, Answered::ClientRate, None);
                     answers::too_many(session).await?;
                     context.ended(session, asking, Answered::ClientRate);
@@ -222,15 +226,15 @@ impl ProxyHttp for Site {
                 }
                 let tail = tail.to_owned();
                 match passed.step(session, &tail, caller.shown).await {
-                    Step::Pass(passing) => {
+                    RequestPlan::Pass(passing) => {
                         // A page that closes has sent its last events all the same.
                         session.set_abort_on_close(false);
                         context.way =
-                            Target::PostHog(Arc::clone(route), Arc::clone(passed), passing);
+                            SiteTarget::PostHog(Arc::clone(route), Arc::clone(passed), passing);
                         Ok(false)
                     }
-                    Step::Answer(answer) => {
-                        context.way = Target::Answered;
+                    RequestPlan::Answer(answer) => {
+                        context.way = SiteTarget::Answered;
                         let answered = Answered::of_status(answer.status().as_u16());
                         serving.answered(session.req_header(), asking, answered, None);
                         reply::write(session, answer).await?;
@@ -246,7 +250,7 @@ impl ProxyHttp for Site {
     async fn upstream_peer(
         &self,
         session: &mut Session,
-        context: &mut Context,
+        context: &mut SiteContext,
     ) -> Result<Box<HttpPeer>> {
         let nowhere = || {
             Error::explain(
@@ -254,7 +258,7 @@ impl ProxyHttp for Site {
                 "there is no address to connect to",
             )
         };
-        if let Target::PostHog(_, passed, _) = &context.way {
+        if let SiteTarget::PostHog(_, passed, _) = &context.way {
             let known = passed.upstream.addresses().await.map_err(|_| nowhere())?;
             let address = passed.upstream.pick(&known, &context.tried);
             context.addresses = Some(known);
@@ -274,11 +278,11 @@ impl ProxyHttp for Site {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        context: &mut Context,
+        context: &mut SiteContext,
     ) -> Result<()> {
         if let Some(body) = body.as_ref() {
             context.body = context.body.saturating_add(body.len());
-            if matches!(context.way, Target::PostHog(..)) && context.body > posthog::BODY {
+            if matches!(context.way, SiteTarget::PostHog(..)) && context.body > posthog::BODY {
                 let status = ErrorType::HTTPStatus(413);
                 return Err(Error::explain(status, "a body over 64 MB").into_down());
             }
@@ -297,14 +301,14 @@ impl ProxyHttp for Site {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        context: &mut Context,
+        context: &mut SiteContext,
     ) -> Result<()> {
-        // A repeated attempt begins anew.
+        // A repeated attempt begins again.
         context.body = 0;
         context.speed = BodySpeed::new(context.site_state.serving.config.limits.body_rate);
         say_length_once(request)?;
         conformance::expect_as_its_version_does(session, request);
-        if let Target::PostHog(_, passed, passing) = &context.way {
+        if let SiteTarget::PostHog(_, passed, passing) = &context.way {
             let client = context.caller.and_then(|caller| caller.shown);
             return passed.request(passing, request, client);
         }
@@ -329,7 +333,7 @@ impl ProxyHttp for Site {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        context: &mut Context,
+        context: &mut SiteContext,
     ) -> Result<()> {
         context.site_state.serving.close_when_leaving(session);
         if !response.status.is_informational()
@@ -344,7 +348,7 @@ impl ProxyHttp for Site {
             return Err(Error::explain(status, why).into_up());
         }
         conformance::put_right(response)?;
-        if let Target::PostHog(_, passed, passing) = &context.way {
+        if let SiteTarget::PostHog(_, passed, passing) = &context.way {
             passed.clean(passing, response)?;
         }
         if let Some(server) = &context.server {
@@ -373,7 +377,7 @@ impl ProxyHttp for Site {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        context: &mut Context,
+        context: &mut SiteContext,
     ) -> Result<Option<Duration>> {
         if let PageState::Injecting(page) = &mut context.page {
             inject_into(page, body, end_of_stream)?;
@@ -386,7 +390,7 @@ impl ProxyHttp for Site {
         peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        context: &mut Context,
+        context: &mut SiteContext,
         client_reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("peer: {peer}"));
@@ -396,8 +400,8 @@ impl ProxyHttp for Site {
             server.keepalive().was_closed_early();
         }
         // PostHog knows an event again by its id, so its POSTs may be repeated over a new
-        // connection when the pooled one was closed by the other end.
-        let repeatable = matches!(context.way, Target::PostHog(..))
+        // connection when the pooled one was closed by the peer.
+        let repeatable = matches!(context.way, SiteTarget::PostHog(..))
             || session.req_header().method.is_idempotent();
         if repeatable && !session.as_ref().retry_buffer_truncated() {
             error.retry.decide_reuse(client_reused);
@@ -411,7 +415,7 @@ impl ProxyHttp for Site {
         &self,
         _session: &mut Session,
         peer: &HttpPeer,
-        context: &mut Context,
+        context: &mut SiteContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
         if let Some(address) = peer._address.as_inet() {
@@ -429,23 +433,23 @@ impl ProxyHttp for Site {
         &self,
         session: &mut Session,
         error: &Error,
-        context: &mut Context,
+        context: &mut SiteContext,
     ) -> FailToProxy {
         let mut code = status(error);
-        if matches!((code, &context.way), (408, Target::PostHog(..))) {
+        if matches!((code, &context.way), (408, SiteTarget::PostHog(..))) {
             // Chromium itself repeats 408 at once (segment-tracking 1.5).
             code = 503;
             context.answered = Some(Answered::SlowBody);
         }
         context.report(error, code);
         if session.response_written().is_some() {
-            // An answer that has begun breaks off: words of ours would end it as if it were whole.
+            // An answer that has begun ends early: words of this process would end it as if it were whole.
             log::debug!("an answer broke off: {error}");
             session.set_keepalive(None);
         } else if code > 0 {
             context.count(session, code);
             session.set_keepalive(None);
-            let written = if matches!(context.way, Target::PostHog(..)) {
+            let written = if matches!(context.way, SiteTarget::PostHog(..)) {
                 // posthog-js tries again after these (posthog-ingestion 6.5).
                 code = if code == 504 { 503 } else { code };
                 let code = http::StatusCode::from_u16(code).unwrap_or_default();
@@ -455,7 +459,7 @@ impl ProxyHttp for Site {
                 page(session, code).await
             };
             if let Err(error) = written {
-                log::debug!("the client was gone before its answer: {error}");
+                log::debug!("the client hung up before its answer: {error}");
             }
         }
         FailToProxy {
@@ -465,10 +469,10 @@ impl ProxyHttp for Site {
     }
 
     /// After the answer, ours or an upstream's.
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut SiteContext) {
         context.relayed(session);
         // Recordings are large, and PostHog says no to a large one before it has ended.
-        if matches!(context.way, Target::PostHog(..) | Target::Answered) {
+        if matches!(context.way, SiteTarget::PostHog(..) | SiteTarget::Answered) {
             // A client that expects a word first reads before it sends.
             let waits = context.body == 0 && session.get_header(http::header::EXPECT).is_some();
             if !waits {
@@ -479,14 +483,14 @@ impl ProxyHttp for Site {
 
     /// The framework's own line would hold what the server sent, cookies included, and a path in
     /// which a project's key may stand; `Site::report` says what an operator needs.
-    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &SiteContext, _: &Error) -> bool {
         true
     }
 
     fn suppress_proxy_warn_log(
         &self,
         _: &Session,
-        _: &Context,
+        _: &SiteContext,
         _: &Error,
         _: ProxyWarnLogContext,
     ) -> bool {

@@ -19,16 +19,16 @@ use pingora::Result;
 use sha1::{Digest, Sha1};
 use tokio::sync::watch;
 
-use crate::config::{Health, Origin, UpstreamHttp};
+use crate::config::{ServerHealthCheck, SiteOrigin, UpstreamHttp};
 use crate::posthog::{Host, Scheme};
 use crate::site::claims::Underscores;
 use crate::site::inject::{self, PageStream};
 use crate::site::snippet::{self, Page};
 
-use crate::proxy::outbound::upstream::{Addresses, Timeouts, Upstream};
+use crate::proxy::outbound::upstream::{Addresses, Timeouts, UpstreamHost};
 use crate::proxy::site::keepalive::KeepAlive;
 
-/// How often the names of several servers are resolved anew.
+/// How often the names of several servers are resolved again.
 const RESOLVE: Duration = Duration::from_secs(30);
 /// How long a server may take to answer when its health is looked at.
 const CHECK: Duration = Duration::from_secs(3);
@@ -39,21 +39,21 @@ pub type Balancer = LoadBalancer<RoundRobin>;
 /// The servers of one origin.
 pub(crate) struct Servers {
     /// What it was made of.
-    made_of: (Origin, Timeouts, Option<String>),
-    list: Vec<Arc<Upstream>>,
+    made_of: (SiteOrigin, Timeouts, Option<String>),
+    list: Vec<Arc<UpstreamHost>>,
     next: AtomicUsize,
     balancer: Option<Arc<Balancer>>,
     /// Ends the look at the servers' health.
     over: watch::Sender<bool>,
     looked_after: AtomicBool,
-    snippet: Option<Snippet>,
+    snippet: Option<PageSnippet>,
     /// The host of a request that names none.
     authority: String,
     underscores: Underscores,
 }
 
 /// What goes into a site's pages.
-struct Snippet {
+struct PageSnippet {
     page: Page,
     mark: String,
 }
@@ -75,15 +75,15 @@ impl Drop for Servers {
 
 impl Servers {
     /// The servers of an origin, into whose pages this goes.
-    pub(crate) fn new(origin: &Origin, timeouts: Timeouts, page: Option<Page>) -> Self {
+    pub(crate) fn new(origin: &SiteOrigin, timeouts: Timeouts, page: Option<Page>) -> Self {
         let upstream = |host: &Host| {
             let keepalive = KeepAlive::of_origin(origin.keepalive);
-            let upstream = Upstream::new(host, UpstreamHttp::Http1, timeouts);
+            let upstream = UpstreamHost::new(host, UpstreamHttp::Http1, timeouts);
             Arc::new(upstream.with_keepalive(keepalive))
         };
-        let list: Vec<Arc<Upstream>> = origin.servers.iter().map(upstream).collect();
+        let list: Vec<Arc<UpstreamHost>> = origin.servers.iter().map(upstream).collect();
         let balancer = match (&origin.health, list.len()) {
-            (Health::Off, _) | (_, 0 | 1) => None,
+            (ServerHealthCheck::Off, _) | (_, 0 | 1) => None,
             (health, _) => Some(Arc::new(balancer(&origin.servers, &list, health))),
         };
         Self {
@@ -102,7 +102,7 @@ impl Servers {
                 let script = snippet::script(&page);
                 let digest = Sha1::digest(script.as_bytes());
                 let mark = digest.iter().take(4).map(|byte| format!("{byte:02x}"));
-                Snippet {
+                PageSnippet {
                     mark: mark.collect(),
                     page,
                 }
@@ -123,7 +123,7 @@ impl Servers {
     /// Whether it does what one made of these would do.
     pub(crate) fn is_as_good(
         &self,
-        origin: &Origin,
+        origin: &SiteOrigin,
         timeouts: Timeouts,
         page: Option<&Page>,
     ) -> bool {
@@ -147,13 +147,17 @@ impl Servers {
     pub(crate) async fn next(
         &self,
         tried: &[std::net::SocketAddr],
-    ) -> Option<(Arc<Upstream>, std::net::SocketAddr, Option<Arc<Addresses>>)> {
+    ) -> Option<(
+        Arc<UpstreamHost>,
+        std::net::SocketAddr,
+        Option<Arc<Addresses>>,
+    )> {
         if let Some(balancer) = &self.balancer {
             let backend = balancer.select_with(b"", 256, |backend, healthy| {
                 healthy && !inet(backend).is_some_and(|address| tried.contains(&address))
             });
             let chosen = backend.and_then(|backend| {
-                let upstream = backend.ext.get::<Arc<Upstream>>()?;
+                let upstream = backend.ext.get::<Arc<UpstreamHost>>()?;
                 Some((Arc::clone(upstream), inet(&backend)?, None))
             });
             if chosen.is_some() {
@@ -174,7 +178,7 @@ impl Servers {
     }
 
     /// Names a host in a request that has none. HTTP/1.0 needs none, as load balancers know that ask
-    /// for nothing but a site's health; the request goes on as HTTP/1.1, which does.
+    /// for only a site's health; the request goes on as HTTP/1.1, which does.
     ///
     /// A target that is a whole address may name the host as well.
     pub(crate) fn name_host(&self, request: &mut RequestHeader, asked: Option<&str>) -> Result<()> {
@@ -195,7 +199,7 @@ impl Servers {
         let Some(snippet) = &self.snippet else {
             return Ok(false);
         };
-        if inject::request(&request.method, &request.headers) != inject::Request::MayBePage {
+        if inject::request(&request.method, &request.headers) != inject::PageRequest::MayBePage {
             return Ok(false);
         }
         if let Some(accepted) = inject::accepted(&request.headers) {
@@ -241,8 +245,8 @@ impl Servers {
             return Ok(None);
         }
         let (nonce, coding) = match inject::response(response.status, &response.headers) {
-            inject::Response::Inject { nonce, coding } => (nonce, coding),
-            inject::Response::Leave(reason) => {
+            inject::PageResponse::Inject { nonce, coding } => (nonce, coding),
+            inject::PageResponse::Leave(reason) => {
                 log::debug!("a page was left as it is: {}", reason.name());
                 return Ok(None);
             }
@@ -299,7 +303,7 @@ fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
 ///
 /// # Errors
 ///
-/// When a compressed page is broken. Then its answer breaks off, so that it is not taken for whole.
+/// When a compressed page is broken. Then its answer ends early, so that it is not taken for whole.
 pub(crate) fn inject_into(
     page: &mut PageStream,
     body: &mut Option<Bytes>,
@@ -327,11 +331,11 @@ fn inet(backend: &Backend) -> Option<std::net::SocketAddr> {
     backend.addr.as_inet().copied()
 }
 
-fn balancer(servers: &[Host], list: &[Arc<Upstream>], health: &Health) -> Balancer {
+fn balancer(servers: &[Host], list: &[Arc<UpstreamHost>], health: &ServerHealthCheck) -> Balancer {
     let found = Resolved(list.to_vec());
     let mut balancer = LoadBalancer::from_backends(Backends::new(Box::new(found)));
     let (check, every): (Box<dyn HealthCheck + Send + Sync>, Duration) = match health {
-        Health::Path(path, every) => {
+        ServerHealthCheck::Path(path, every) => {
             let first = servers.first();
             let host = first.map_or("", Host::name);
             let tls = first.is_some_and(|server| server.scheme() == Scheme::Https);
@@ -350,13 +354,13 @@ fn balancer(servers: &[Host], list: &[Arc<Upstream>], health: &Health) -> Balanc
                 }
                 Err(pingora::Error::explain(
                     pingora::ErrorType::CustomCode("not well", answer.status.as_u16()),
-                    "the server says that it is not well",
+                    "the server reports that it is unhealthy",
                 ))
             }));
             (Box::new(check), *every)
         }
-        Health::Connect(every) => (TcpHealthCheck::new(), *every),
-        Health::Off => (TcpHealthCheck::new(), RESOLVE),
+        ServerHealthCheck::Connect(every) => (TcpHealthCheck::new(), *every),
+        ServerHealthCheck::Off => (TcpHealthCheck::new(), RESOLVE),
     };
     balancer.set_health_check(check);
     balancer.health_check_frequency = Some(every);
@@ -366,7 +370,7 @@ fn balancer(servers: &[Host], list: &[Arc<Upstream>], health: &Health) -> Balanc
 }
 
 /// The addresses of all servers of an origin.
-struct Resolved(Vec<Arc<Upstream>>);
+struct Resolved(Vec<Arc<UpstreamHost>>);
 
 #[async_trait]
 impl ServiceDiscovery for Resolved {

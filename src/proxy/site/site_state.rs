@@ -3,19 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{Action, Config, Libraries, Origin, PageHost, PathPrefix, SiteHost};
-use crate::proxy::first_party::posthog::Passed;
+use crate::config::{Action, Config, Libraries, PageHost, PathPrefix, SiteHost, SiteOrigin};
+use crate::proxy::first_party::posthog::PostHogProxy;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::routes::RouteAction;
 use crate::proxy::serving::Serving;
 use crate::proxy::site::origin::{Balancer, Servers};
 use crate::proxy::BuildError;
-use crate::site::snippet::{Home, Page};
+use crate::site::snippet::{Page, ProxyAddress};
 
 use super::route_health::RouteHealth;
 use super::SITE_PATIENCE;
 
-/// A configuration at work, with its site. A request holds the one that it began with.
+/// An active configuration, with its site. A request holds the one that it began with.
 pub(in crate::proxy) struct SiteState {
     pub(in crate::proxy) serving: Arc<Serving>,
     /// In the order of the configuration.
@@ -37,7 +37,7 @@ pub(super) struct SiteRoute {
 /// Where the framework brings the requests of a route.
 pub(super) enum To {
     Origin(Arc<Servers>),
-    PostHog(Arc<Passed>),
+    PostHog(Arc<PostHogProxy>),
 }
 
 impl std::fmt::Debug for SiteRoute {
@@ -142,7 +142,7 @@ fn page_of(
     config: &Config,
     path: &PathPrefix,
     host: Option<&SiteHost>,
-    origin: &Origin,
+    origin: &SiteOrigin,
 ) -> Result<Page, BuildError> {
     let path = path.to_string();
     let host = host.map_or(PageHost::Every, PageHost::Named);
@@ -151,7 +151,7 @@ fn page_of(
         host,
         Libraries::All,
         None,
-        Some(Home::SameHost),
+        Some(ProxyAddress::SameHost),
     );
     page.map_err(|error| BuildError::Snippet {
         origin: origin

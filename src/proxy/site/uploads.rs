@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use pingora::{Error, ErrorType, Result};
 
 use crate::config::BodyRate;
-use crate::proxy::limits::body_rate::Tempo;
+use crate::proxy::limits::body_rate::BodyRateMeter;
 
-/// The framework itself ends a body whose client is silent for so long (pingora 2.5). A piece that
-/// comes later than that waited for the server behind the route, which reads no faster.
+/// The framework itself ends a body whose client is silent for this time (pingora 2.5). A piece that
+/// comes later than that had to wait for the server behind the route, which reads slowly.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The body of a request on its way to a server.
 #[derive(Debug)]
 pub(super) struct BodySpeed {
-    tempo: Tempo,
+    tempo: BodyRateMeter,
     last: Instant,
 }
 
@@ -23,7 +23,7 @@ impl BodySpeed {
     /// A body that is about to begin.
     pub(super) fn new(least: Option<BodyRate>) -> Self {
         Self {
-            tempo: Tempo::new(least),
+            tempo: BodyRateMeter::new(least),
             last: Instant::now(),
         }
     }

@@ -4,25 +4,25 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::delivery::{Delivery, DeliveryMode, Leadership, Project, SharedFolder};
+use crate::delivery::{Delivery, DeliveryMode, Leadership, ProjectDelivery, SharedFolder};
 
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::Destinations;
 
-/// How often it is looked whether the predecessor has ended, or a successor has come.
+/// How often this process checks whether the predecessor has ended, or a successor has started.
 pub(crate) const LOOK: Duration = Duration::from_millis(50);
 /// How long a successor waits to be seen.
 const SEEN: Duration = Duration::from_secs(2);
 
-/// Appends as well while another process uses the spool.
-pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &Projects) {
+/// Only appends while another process uses the spool.
+pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &SharedProjects) {
     let mut seen = false;
     loop {
         tokio::time::sleep(LOOK).await;
         let awaited = spool.has_follower();
         match (seen, awaited) {
             (false, true) => {
-                log::info!("another process uses the spool: until it leaves, all goes through it");
+                log::info!("another process uses the spool: until it stops, all events go through the spool");
                 projects.all_through_the_spool();
                 spool.acknowledge_follower();
             }
@@ -36,8 +36,8 @@ pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &Projects) {
     }
 }
 
-/// Waits until the process that drains the spool knows of this one, so that nothing which comes to it
-/// overtakes what is kept here. One that is stuck, or of an older version, is not waited for long.
+/// Waits until the process that drains the spool knows of this one, so that its new events do not
+/// overtake those that are kept here. It does not wait long for a process that is stuck or older.
 pub(crate) fn wait_to_be_seen(spool: &dyn SharedFolder) {
     spool.announce_follower();
     let until = Instant::now() + SEEN;
@@ -51,38 +51,38 @@ pub(crate) fn wait_to_be_seen(spool: &dyn SharedFolder) {
 
 /// The projects, each with when its events are acknowledged by the configuration.
 #[derive(Default)]
-pub(crate) struct Projects(Mutex<Modes>);
+pub(crate) struct SharedProjects(Mutex<ProjectModes>);
 
 #[derive(Default)]
-struct Modes {
-    configured: HashMap<String, (Project, DeliveryMode)>,
-    way: Detour,
+struct ProjectModes {
+    configured: HashMap<String, (ProjectDelivery, DeliveryMode)>,
+    way: SpoolDetour,
 }
 
-/// Whether another process has a part in the order of events.
+/// Whether another process takes part in the order of events.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Detour {
+enum SpoolDetour {
     #[default]
     None,
     ThroughTheSpool,
 }
 
-impl Projects {
+impl SharedProjects {
     pub(crate) fn as_configured(&self) {
-        self.go(Detour::None);
+        self.go(SpoolDetour::None);
     }
 
     pub(crate) fn all_through_the_spool(&self) {
-        self.go(Detour::ThroughTheSpool);
+        self.go(SpoolDetour::ThroughTheSpool);
     }
 
-    fn go(&self, way: Detour) {
+    fn go(&self, way: SpoolDetour) {
         let mut modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         modes.way = way;
         modes.set();
     }
 
-    /// Has these projects from now on. Requests for another one that are under way keep its mode.
+    /// Takes these projects from now on. Requests under way for a removed project keep its mode.
     pub(crate) fn serve(&self, delivery: &Delivery, destinations: &Destinations) {
         let project = |(name, destination): (&String, &Arc<Destination>)| {
             let project = delivery.project(name);
@@ -94,12 +94,12 @@ impl Projects {
     }
 }
 
-impl Modes {
+impl ProjectModes {
     fn set(&self) {
         for (project, mode) in self.configured.values() {
             project.set_mode(match self.way {
-                Detour::None => *mode,
-                Detour::ThroughTheSpool => DeliveryMode::Spool,
+                SpoolDetour::None => *mode,
+                SpoolDetour::ThroughTheSpool => DeliveryMode::Spool,
             });
         }
     }

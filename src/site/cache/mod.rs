@@ -8,4 +8,4 @@ mod policy;
 mod store;
 
 pub use policy::{freshness, Freshness, Storing};
-pub use store::{Cache, CacheKey, Found, RequestHeaders, Stored};
+pub use store::{Cache, CacheKey, CacheLookup, CachedAnswer, RequestHeaders};

@@ -15,7 +15,7 @@ const LAST_GOOD_COPY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Whether an answer may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storing {
-    /// For so long.
+    /// For this time.
     For(Freshness),
     /// Not at all.
     Never,
@@ -141,9 +141,9 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    type Lines = &'static [(&'static str, &'static str)];
+    type FieldLines = &'static [(&'static str, &'static str)];
 
-    fn headers(lines: Lines) -> HeaderMap {
+    fn headers(lines: FieldLines) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_static(value));
@@ -151,7 +151,7 @@ mod tests {
         headers
     }
 
-    fn kept(lines: Lines) -> Option<(u64, u64)> {
+    fn kept(lines: FieldLines) -> Option<(u64, u64)> {
         match freshness(StatusCode::OK, &headers(lines)) {
             Storing::For(freshness) => Some((
                 freshness.fresh.as_secs(),
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn headers_decide_how_long_an_answer_is_fresh_and_whether_it_may_outlive_that() {
         let week = LAST_GOOD_COPY.as_secs();
-        let rows: &[(Lines, Option<(u64, u64)>)] = &[
+        let rows: &[(FieldLines, Option<(u64, u64)>)] = &[
             (
                 &[("cache-control", "public, max-age=300")],
                 Some((300, week)),

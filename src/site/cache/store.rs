@@ -51,7 +51,7 @@ impl fmt::Debug for CacheKey {
 pub type RequestHeaders = HeaderMap;
 
 /// An answer that is kept.
-pub struct Stored {
+pub struct CachedAnswer {
     headers: HeaderMap,
     body: Bytes,
     vary: Vec<(String, Option<HeaderValue>)>,
@@ -59,7 +59,7 @@ pub struct Stored {
     arrived: Instant,
 }
 
-impl fmt::Debug for Stored {
+impl fmt::Debug for CachedAnswer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Stored")
@@ -69,7 +69,7 @@ impl fmt::Debug for Stored {
     }
 }
 
-impl Stored {
+impl CachedAnswer {
     /// The headers of the answer with `Age` brought up to date (RFC 9111, 5.1).
     pub fn headers(&self, now: Instant) -> HeaderMap {
         let mut headers = self.headers.clone();
@@ -131,27 +131,27 @@ impl Stored {
 
 /// What the cache knows about a request.
 #[derive(Debug, Clone)]
-pub enum Found {
+pub enum CacheLookup {
     /// A copy that may be used as it is.
-    Fresh(Arc<Stored>),
-    /// A copy to ask PostHog about, with its [`Stored::conditions`].
-    Stale(Arc<Stored>),
+    Fresh(Arc<CachedAnswer>),
+    /// A copy to ask PostHog about, with its [`CachedAnswer::conditions`].
+    Stale(Arc<CachedAnswer>),
     /// Nothing.
     Nothing,
 }
 
-/// Kept answers, at most so many bytes of them.
+/// Kept answers, at most this many bytes of them.
 #[derive(Debug)]
 pub struct Cache {
-    entries: BTreeMap<CacheKey, Vec<Slot>>,
+    entries: BTreeMap<CacheKey, Vec<CacheSlot>>,
     held: usize,
     limit: usize,
     clock: u64,
 }
 
 #[derive(Debug)]
-struct Slot {
-    stored: Arc<Stored>,
+struct CacheSlot {
+    stored: Arc<CachedAnswer>,
     used: u64,
 }
 
@@ -172,7 +172,7 @@ impl Cache {
     }
 
     /// The copy for a GET with these headers.
-    pub fn find(&mut self, key: &CacheKey, request: &RequestHeaders, now: Instant) -> Found {
+    pub fn find(&mut self, key: &CacheKey, request: &RequestHeaders, now: Instant) -> CacheLookup {
         self.clock += 1;
         let clock = self.clock;
         let slot = self.entries.get_mut(key).and_then(|slots| {
@@ -181,14 +181,14 @@ impl Cache {
                 .find(|slot| slot.stored.distance(request) == Some(0))
         });
         let Some(slot) = slot else {
-            return Found::Nothing;
+            return CacheLookup::Nothing;
         };
         slot.used = clock;
         let age = now.saturating_duration_since(slot.stored.arrived);
         if age < slot.stored.freshness.fresh {
-            Found::Fresh(Arc::clone(&slot.stored))
+            CacheLookup::Fresh(Arc::clone(&slot.stored))
         } else {
-            Found::Stale(Arc::clone(&slot.stored))
+            CacheLookup::Stale(Arc::clone(&slot.stored))
         }
     }
 
@@ -199,7 +199,7 @@ impl Cache {
         key: &CacheKey,
         request: &RequestHeaders,
         now: Instant,
-    ) -> Option<Arc<Stored>> {
+    ) -> Option<Arc<CachedAnswer>> {
         self.entries
             .get(key)?
             .iter()
@@ -231,7 +231,7 @@ impl Cache {
         let vary = vary(&headers, request);
         self.insert(
             key,
-            Stored {
+            CachedAnswer {
                 headers,
                 body,
                 vary,
@@ -249,7 +249,7 @@ impl Cache {
         request: &RequestHeaders,
         answer: &HeaderMap,
         now: Instant,
-    ) -> Option<Arc<Stored>> {
+    ) -> Option<Arc<CachedAnswer>> {
         let old = self.remove(key, request)?;
         let mut headers = old.headers.clone();
         // The stored age belongs to the first arrival.
@@ -264,7 +264,7 @@ impl Cache {
             }
         }
         let storing = freshness(StatusCode::OK, &headers);
-        let stored = Stored {
+        let stored = CachedAnswer {
             vary: vary(&headers, request),
             body: old.body.clone(),
             headers,
@@ -281,7 +281,7 @@ impl Cache {
         Some(self.insert(key.clone(), stored))
     }
 
-    fn insert(&mut self, key: CacheKey, stored: Stored) -> Arc<Stored> {
+    fn insert(&mut self, key: CacheKey, stored: CachedAnswer) -> Arc<CachedAnswer> {
         let cost = stored.cost();
         let stored = Arc::new(stored);
         // One answer never takes more than a quarter: it would push everything else out.
@@ -291,7 +291,7 @@ impl Cache {
         self.clock += 1;
         self.held += cost;
         let slots = self.entries.entry(key).or_default();
-        slots.push(Slot {
+        slots.push(CacheSlot {
             stored: Arc::clone(&stored),
             used: self.clock,
         });
@@ -304,7 +304,7 @@ impl Cache {
         stored
     }
 
-    fn remove(&mut self, key: &CacheKey, request: &RequestHeaders) -> Option<Arc<Stored>> {
+    fn remove(&mut self, key: &CacheKey, request: &RequestHeaders) -> Option<Arc<CachedAnswer>> {
         let slots = self.entries.get_mut(key)?;
         let position = slots
             .iter()
@@ -341,7 +341,7 @@ impl Cache {
     }
 }
 
-fn oldest(slots: &[Slot]) -> Option<usize> {
+fn oldest(slots: &[CacheSlot]) -> Option<usize> {
     slots
         .iter()
         .enumerate()

@@ -102,7 +102,7 @@ pub struct BrokenPage;
 
 /// One page on its way to the visitor, with the snippet in it.
 pub struct PageStream {
-    way: Way,
+    way: PageDecoder,
     begun: Begun,
 }
 
@@ -112,7 +112,7 @@ enum Begun {
     Yes,
 }
 
-enum Way {
+enum PageDecoder {
     Plain(Injector),
     Packed(Box<Unpacker>),
     Over,
@@ -123,8 +123,8 @@ impl PageStream {
     pub fn new(snippet: Bytes, coding: Coding) -> io::Result<Self> {
         let injector = Injector::new(snippet);
         let way = match Unpacker::new(injector, coding)? {
-            Ok(unpacker) => Way::Packed(Box::new(unpacker)),
-            Err(injector) => Way::Plain(injector),
+            Ok(unpacker) => PageDecoder::Packed(Box::new(unpacker)),
+            Err(injector) => PageDecoder::Plain(injector),
         };
         Ok(Self {
             way,
@@ -144,9 +144,9 @@ impl PageStream {
         }
         self.begun = Begun::Yes;
         match &mut self.way {
-            Way::Plain(injector) => Ok(injector.feed(chunk)),
-            Way::Packed(unpacker) => unpacker.feed(&chunk).map_err(|_| BrokenPage),
-            Way::Over => Err(BrokenPage),
+            PageDecoder::Plain(injector) => Ok(injector.feed(chunk)),
+            PageDecoder::Packed(unpacker) => unpacker.feed(&chunk).map_err(|_| BrokenPage),
+            PageDecoder::Over => Err(BrokenPage),
         }
     }
 
@@ -156,12 +156,12 @@ impl PageStream {
     ///
     /// When a compressed page ends before its end.
     pub fn finish(&mut self) -> Result<Bytes, BrokenPage> {
-        match std::mem::replace(&mut self.way, Way::Over) {
-            Way::Plain(mut injector) => Ok(injector.finish()),
+        match std::mem::replace(&mut self.way, PageDecoder::Over) {
+            PageDecoder::Plain(mut injector) => Ok(injector.finish()),
             // Nothing at all is a page without bytes, whatever its header says.
-            Way::Packed(_) if self.begun == Begun::No => Ok(Bytes::new()),
-            Way::Packed(unpacker) => unpacker.finish().map_err(|_| BrokenPage),
-            Way::Over => Err(BrokenPage),
+            PageDecoder::Packed(_) if self.begun == Begun::No => Ok(Bytes::new()),
+            PageDecoder::Packed(unpacker) => unpacker.finish().map_err(|_| BrokenPage),
+            PageDecoder::Over => Err(BrokenPage),
         }
     }
 }
@@ -283,9 +283,9 @@ impl Unpacker {
                 unpacker.window_log_max(ZSTD_WINDOW)?;
                 Self::Zstd(unpacker)
             }
-            Coding::Gzip => Self::Inflate(Inflate::new(Frame::Gzip, editor)),
+            Coding::Gzip => Self::Inflate(Inflate::new(DeflateFrame::Gzip, editor)),
             Coding::Identity | Coding::Deflate => {
-                Self::Inflate(Inflate::new(Frame::Unknown, editor))
+                Self::Inflate(Inflate::new(DeflateFrame::Unknown, editor))
             }
         }))
     }
@@ -331,7 +331,7 @@ impl Unpacker {
 
 /// What stands around the deflated bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Frame {
+enum DeflateFrame {
     Gzip,
     /// Said to be `deflate`, and not a byte of it seen.
     Unknown,
@@ -343,26 +343,26 @@ enum Frame {
 }
 
 struct Inflate {
-    frame: Frame,
+    frame: DeflateFrame,
     inflate: Decompress,
-    progress: Progress,
+    progress: PageProgress,
     plain: Vec<u8>,
     editor: Editor,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
+enum PageProgress {
     Within,
     /// A whole page was there.
     Ended,
 }
 
 impl Inflate {
-    fn new(frame: Frame, editor: Editor) -> Self {
+    fn new(frame: DeflateFrame, editor: Editor) -> Self {
         Self {
             frame,
             inflate: Decompress::new_gzip(15),
-            progress: Progress::Within,
+            progress: PageProgress::Within,
             plain: vec![0; SLICE],
             editor,
         }
@@ -370,19 +370,23 @@ impl Inflate {
 
     fn feed(&mut self, packed: &[u8]) -> io::Result<()> {
         let (first, second, rest) = match (self.frame, packed) {
-            (Frame::Unknown, [first]) => {
-                self.frame = Frame::Half(*first);
+            (DeflateFrame::Unknown, [first]) => {
+                self.frame = DeflateFrame::Half(*first);
                 return Ok(());
             }
-            (Frame::Unknown, [first, second, ..]) => (*first, *second, packed),
-            (Frame::Half(first), [second, ..]) => (first, *second, packed),
+            (DeflateFrame::Unknown, [first, second, ..]) => (*first, *second, packed),
+            (DeflateFrame::Half(first), [second, ..]) => (first, *second, packed),
             _ => return self.inflate(packed),
         };
         let zlib = first & 0x0f == 8 && u16::from_be_bytes([first, second]) % 31 == 0;
         let before = self.frame;
-        self.frame = if zlib { Frame::Zlib } else { Frame::Raw };
+        self.frame = if zlib {
+            DeflateFrame::Zlib
+        } else {
+            DeflateFrame::Raw
+        };
         self.inflate = Decompress::new(zlib);
-        if before != Frame::Unknown {
+        if before != DeflateFrame::Unknown {
             self.inflate(&[first])?;
         }
         self.inflate(rest)
@@ -390,14 +394,14 @@ impl Inflate {
 
     fn inflate(&mut self, mut packed: &[u8]) -> io::Result<()> {
         loop {
-            if self.progress == Progress::Ended {
+            if self.progress == PageProgress::Ended {
                 // Another member may follow in gzip (RFC 1952, 2.2); anything else behind the end
                 // is ignored, as browsers do.
-                if self.frame != Frame::Gzip || packed.first() != Some(&0x1f) {
+                if self.frame != DeflateFrame::Gzip || packed.first() != Some(&0x1f) {
                     return Ok(());
                 }
                 self.inflate = Decompress::new_gzip(15);
-                self.progress = Progress::Within;
+                self.progress = PageProgress::Within;
             }
             let (read, written) = (self.inflate.total_in(), self.inflate.total_out());
             let status = self
@@ -410,7 +414,7 @@ impl Inflate {
             self.editor
                 .write_all(self.plain.get(..written).unwrap_or_default())?;
             match status {
-                Status::StreamEnd => self.progress = Progress::Ended,
+                Status::StreamEnd => self.progress = PageProgress::Ended,
                 // A full slice: there may be more without another byte from the server.
                 Status::Ok | Status::BufError if written == self.plain.len() => {}
                 Status::Ok | Status::BufError if packed.is_empty() => return Ok(()),
@@ -424,8 +428,8 @@ impl Inflate {
 
     fn finish(self) -> io::Result<Bytes> {
         match self.progress {
-            Progress::Ended => self.editor.finish(),
-            Progress::Within => Err(io::ErrorKind::UnexpectedEof.into()),
+            PageProgress::Ended => self.editor.finish(),
+            PageProgress::Within => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 }

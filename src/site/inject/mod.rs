@@ -19,7 +19,7 @@ pub use scan::Injector;
 
 /// Whether a request may lead to a page that is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
+pub enum PageRequest {
     /// A navigation. Ask the server with `Accept-Encoding` as [`accepted`] gives it, so that the
     /// page can be read; with `If-None-Match` as [`unmarked`] gives it, and without
     /// `If-Modified-Since`.
@@ -33,7 +33,7 @@ pub enum Request {
 ///
 /// What a script fetches is left alone even if it is HTML, since it is a part of a page that has
 /// the snippet already. Browsers that do not say (no `Sec-Fetch-Dest`) are known by `Accept`.
-pub fn request(method: &Method, headers: &HeaderMap) -> Request {
+pub fn request(method: &Method, headers: &HeaderMap) -> PageRequest {
     let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let navigates = match value("sec-fetch-dest") {
         Some(destination) => destination == "document",
@@ -41,15 +41,15 @@ pub fn request(method: &Method, headers: &HeaderMap) -> Request {
     };
     let reads = method == Method::GET || method == Method::HEAD;
     if reads && navigates && !headers.contains_key(header::RANGE) {
-        Request::MayBePage
+        PageRequest::MayBePage
     } else {
-        Request::Other
+        PageRequest::Other
     }
 }
 
-/// What becomes of an answer to a request that [`may be a page`](Request::MayBePage).
+/// What happens to an answer to a request that [`may be a page`](Request::MayBePage).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Response {
+pub enum PageResponse {
     /// The snippet goes in, with this nonce if the page's policy has one. Call
     /// [`change_headers`].
     Inject {
@@ -59,12 +59,12 @@ pub enum Response {
         coding: Coding,
     },
     /// It passes as it is.
-    Leave(Reason),
+    Leave(UnchangedReason),
 }
 
 /// Why an answer passes as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum UnchangedReason {
     /// Not a 200.
     Status,
     /// Not `text/html`, or a download.
@@ -79,7 +79,7 @@ pub enum Reason {
     Policy,
 }
 
-impl Reason {
+impl UnchangedReason {
     /// For counting.
     pub fn name(self) -> &'static str {
         match self {
@@ -93,11 +93,11 @@ impl Reason {
     }
 }
 
-/// What becomes of an answer.
-pub fn response(status: StatusCode, headers: &HeaderMap) -> Response {
+/// What happens to an answer.
+pub fn response(status: StatusCode, headers: &HeaderMap) -> PageResponse {
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if status != StatusCode::OK {
-        return Response::Leave(Reason::Status);
+        return PageResponse::Leave(UnchangedReason::Status);
     }
     let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
     let (kind, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
@@ -108,13 +108,13 @@ pub fn response(status: StatusCode, headers: &HeaderMap) -> Response {
             .starts_with("attachment")
     });
     if !kind.trim().eq_ignore_ascii_case("text/html") || attached {
-        return Response::Leave(Reason::NotHtml);
+        return PageResponse::Leave(UnchangedReason::NotHtml);
     }
     if !charset(parameters).is_none_or(is_ascii_compatible) {
-        return Response::Leave(Reason::Charset);
+        return PageResponse::Leave(UnchangedReason::Charset);
     }
     let Some(coding) = Coding::of(headers) else {
-        return Response::Leave(Reason::Encoded);
+        return PageResponse::Leave(UnchangedReason::Encoded);
     };
     let no_transform = headers
         .get_all(header::CACHE_CONTROL)
@@ -123,18 +123,18 @@ pub fn response(status: StatusCode, headers: &HeaderMap) -> Response {
         .flat_map(|value| value.split(','))
         .any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"));
     if no_transform {
-        return Response::Leave(Reason::NoTransform);
+        return PageResponse::Leave(UnchangedReason::NoTransform);
     }
     match inline_script(headers) {
-        InlineScript::Allowed => Response::Inject {
+        InlineScript::Allowed => PageResponse::Inject {
             nonce: None,
             coding,
         },
-        InlineScript::WithNonce(nonce) => Response::Inject {
+        InlineScript::WithNonce(nonce) => PageResponse::Inject {
             nonce: Some(nonce),
             coding,
         },
-        InlineScript::Forbidden => Response::Leave(Reason::Policy),
+        InlineScript::Forbidden => PageResponse::Leave(UnchangedReason::Policy),
     }
 }
 
@@ -232,44 +232,44 @@ mod tests {
             (
                 Method::GET,
                 vec![("sec-fetch-dest", "document")],
-                Request::MayBePage,
+                PageRequest::MayBePage,
             ),
             (
                 Method::GET,
                 vec![("accept", "text/html,*/*")],
-                Request::MayBePage,
+                PageRequest::MayBePage,
             ),
             (
                 Method::GET,
                 vec![("sec-fetch-dest", "empty"), ("accept", "text/html")],
-                Request::Other,
+                PageRequest::Other,
             ),
             (
                 Method::GET,
                 vec![("sec-fetch-dest", "iframe"), ("accept", "text/html")],
-                Request::Other,
+                PageRequest::Other,
             ),
             (
                 Method::GET,
                 vec![("sec-fetch-dest", "script")],
-                Request::Other,
+                PageRequest::Other,
             ),
-            (Method::GET, vec![("accept", "*/*")], Request::Other),
-            (Method::GET, vec![], Request::Other),
+            (Method::GET, vec![("accept", "*/*")], PageRequest::Other),
+            (Method::GET, vec![], PageRequest::Other),
             (
                 Method::HEAD,
                 vec![("sec-fetch-dest", "document")],
-                Request::MayBePage,
+                PageRequest::MayBePage,
             ),
             (
                 Method::POST,
                 vec![("sec-fetch-dest", "document")],
-                Request::Other,
+                PageRequest::Other,
             ),
             (
                 Method::GET,
                 vec![("sec-fetch-dest", "document"), ("range", "bytes=0-")],
-                Request::Other,
+                PageRequest::Other,
             ),
         ] {
             assert_eq!(
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn only_whole_readable_html_documents_are_changed() {
-        let coded = |coding| Response::Inject {
+        let coded = |coding| PageResponse::Inject {
             nonce: None,
             coding,
         };
@@ -310,24 +310,24 @@ mod tests {
             (
                 404,
                 vec![("content-type", "text/html")],
-                Response::Leave(Reason::Status),
+                PageResponse::Leave(UnchangedReason::Status),
             ),
             (
                 206,
                 vec![("content-type", "text/html")],
-                Response::Leave(Reason::Status),
+                PageResponse::Leave(UnchangedReason::Status),
             ),
-            (304, vec![], Response::Leave(Reason::Status)),
-            (200, vec![], Response::Leave(Reason::NotHtml)),
+            (304, vec![], PageResponse::Leave(UnchangedReason::Status)),
+            (200, vec![], PageResponse::Leave(UnchangedReason::NotHtml)),
             (
                 200,
                 vec![("content-type", "application/json")],
-                Response::Leave(Reason::NotHtml),
+                PageResponse::Leave(UnchangedReason::NotHtml),
             ),
             (
                 200,
                 vec![("content-type", "application/xhtml+xml")],
-                Response::Leave(Reason::NotHtml),
+                PageResponse::Leave(UnchangedReason::NotHtml),
             ),
             (
                 200,
@@ -335,17 +335,17 @@ mod tests {
                     ("content-type", "text/html"),
                     ("content-disposition", "Attachment; filename=x"),
                 ],
-                Response::Leave(Reason::NotHtml),
+                PageResponse::Leave(UnchangedReason::NotHtml),
             ),
             (
                 200,
                 vec![("content-type", "text/html; charset=utf-16le")],
-                Response::Leave(Reason::Charset),
+                PageResponse::Leave(UnchangedReason::Charset),
             ),
             (
                 200,
                 vec![("content-type", "text/html; charset=iso-2022-jp")],
-                Response::Leave(Reason::Charset),
+                PageResponse::Leave(UnchangedReason::Charset),
             ),
             (
                 200,
@@ -355,7 +355,7 @@ mod tests {
             (
                 200,
                 vec![("content-type", "text/html"), ("content-encoding", "dcb")],
-                Response::Leave(Reason::Encoded),
+                PageResponse::Leave(UnchangedReason::Encoded),
             ),
             (
                 200,
@@ -363,7 +363,7 @@ mod tests {
                     ("content-type", "text/html"),
                     ("cache-control", "private, No-Transform"),
                 ],
-                Response::Leave(Reason::NoTransform),
+                PageResponse::Leave(UnchangedReason::NoTransform),
             ),
             (
                 200,
@@ -371,7 +371,7 @@ mod tests {
                     ("content-type", "text/html"),
                     ("content-security-policy", "script-src 'self'"),
                 ],
-                Response::Leave(Reason::Policy),
+                PageResponse::Leave(UnchangedReason::Policy),
             ),
             (
                 200,
@@ -379,7 +379,7 @@ mod tests {
                     ("content-type", "text/html"),
                     ("content-security-policy", "script-src 'nonce-aGk='"),
                 ],
-                Response::Inject {
+                PageResponse::Inject {
                     nonce: Some("aGk=".to_owned()),
                     coding: Coding::Identity,
                 },

@@ -27,9 +27,9 @@ pub fn inline_script(headers: &HeaderMap) -> InlineScript {
             continue;
         };
         match rule(&sources) {
-            Rule::Allowed => {}
-            Rule::Forbidden => return InlineScript::Forbidden,
-            Rule::Nonces(nonces) => {
+            InlineRule::Allowed => {}
+            InlineRule::Forbidden => return InlineScript::Forbidden,
+            InlineRule::Nonces(nonces) => {
                 let common = match candidates {
                     None => nonces,
                     Some(before) => before
@@ -49,13 +49,13 @@ pub fn inline_script(headers: &HeaderMap) -> InlineScript {
     }
 }
 
-enum Rule<'a> {
+enum InlineRule<'a> {
     Allowed,
     Nonces(Vec<&'a str>),
     Forbidden,
 }
 
-fn rule<'a>(sources: &[&'a str]) -> Rule<'a> {
+fn rule<'a>(sources: &[&'a str]) -> InlineRule<'a> {
     let is = |source: &str, keyword: &str| source.eq_ignore_ascii_case(keyword);
     let nonces: Vec<&str> = sources
         .iter()
@@ -67,7 +67,7 @@ fn rule<'a>(sources: &[&'a str]) -> Rule<'a> {
         .filter(|nonce| is_base64(nonce))
         .collect();
     if !nonces.is_empty() {
-        return Rule::Nonces(nonces);
+        return InlineRule::Nonces(nonces);
     }
     // These switch 'unsafe-inline' off (CSP3, 6.7.3.2).
     let stricter = sources.iter().any(|source| {
@@ -79,9 +79,9 @@ fn rule<'a>(sources: &[&'a str]) -> Rule<'a> {
             })
     });
     if !stricter && sources.iter().any(|source| is(source, "'unsafe-inline'")) {
-        Rule::Allowed
+        InlineRule::Allowed
     } else {
-        Rule::Forbidden
+        InlineRule::Forbidden
     }
 }
 

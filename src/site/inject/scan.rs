@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::script::{Further, Script};
+use super::script::{Further, ScriptState};
 
 /// How far into a page the head's end is looked for, in bytes.
 const FURTHEST: usize = 1024 * 1024;
@@ -28,7 +28,7 @@ const RAW: &[&str] = &[
 pub struct Injector {
     /// Taken when it went in.
     snippet: Option<Bytes>,
-    state: State,
+    state: ScanState,
     /// The first bytes of a tag that is not decided yet.
     held: BytesMut,
     seen: usize,
@@ -42,7 +42,7 @@ enum Document {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum State {
+enum ScanState {
     /// At the very start: a byte order mark may say UTF-16.
     Start,
     Text,
@@ -55,18 +55,18 @@ enum State {
     },
     /// In `<!…>` that is no comment.
     Declaration,
-    Comment(Comment),
+    Comment(CommentEnd),
     /// In a raw element: how much of `</name` was just seen.
     Raw {
         name: &'static str,
         matched: usize,
     },
-    Script(Script),
+    Script(ScriptState),
 }
 
 /// What was just seen of a comment's end (HTML 13.2.5.43 to 13.2.5.52).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Comment {
+enum CommentEnd {
     /// In front of the second dash of `<!--`.
     Opening,
     /// After `<!--`, or `<!---`: `<!-->` and `<!--->` are whole comments.
@@ -96,7 +96,7 @@ impl Injector {
     pub fn new(snippet: Bytes) -> Self {
         Self {
             snippet: Some(snippet),
-            state: State::Start,
+            state: ScanState::Start,
             held: BytesMut::new(),
             seen: 0,
             document: Document::Unknown,
@@ -122,23 +122,23 @@ impl Injector {
                 self.seen = FURTHEST;
                 return data;
             }
-            if matches!(self.state, State::Text) && byte == b'<' {
+            if matches!(self.state, ScanState::Text) && byte == b'<' {
                 tag = Some(position);
-                self.state = State::Name;
+                self.state = ScanState::Name;
                 position += 1;
                 continue;
             }
-            if let State::Name = self.state {
+            if let ScanState::Name = self.state {
                 let start = tag.unwrap_or(position);
                 let name = data.get(start + 1..position).unwrap_or_default();
                 match decide(name, byte) {
-                    Name::Unfinished => {}
-                    Name::Here => return self.inject(&data, start),
-                    Name::Document(next) => {
+                    TagName::Unfinished => {}
+                    TagName::Here => return self.inject(&data, start),
+                    TagName::Document(next) => {
                         self.document = Document::Whole;
                         self.state = next;
                     }
-                    Name::Other(next) => {
+                    TagName::Other(next) => {
                         self.state = next;
                         // This byte may end the tag, or start another.
                         continue;
@@ -147,7 +147,7 @@ impl Injector {
                 position += 1;
                 continue;
             }
-            if let State::Start = self.state {
+            if let ScanState::Start = self.state {
                 if data.len() < 2 {
                     break;
                 }
@@ -156,22 +156,22 @@ impl Injector {
                     self.seen = FURTHEST;
                     return data;
                 }
-                self.state = State::Text;
+                self.state = ScanState::Text;
                 continue;
             }
             self.state = step(self.state, byte);
             position += 1;
         }
         let undecided = match self.state {
-            State::Start => Some(0),
-            State::Name => tag,
+            ScanState::Start => Some(0),
+            ScanState::Name => tag,
             _ => None,
         };
         match undecided {
             Some(start) => {
                 self.held = BytesMut::from(data.get(start..).unwrap_or_default());
-                if matches!(self.state, State::Name) {
-                    self.state = State::Text;
+                if matches!(self.state, ScanState::Name) {
+                    self.state = ScanState::Text;
                 }
                 self.seen += start;
                 data.slice(..start.min(data.len()))
@@ -186,7 +186,9 @@ impl Injector {
     /// The end of the page; the last bytes of it.
     pub fn finish(&mut self) -> Bytes {
         let mut last = std::mem::take(&mut self.held);
-        if self.document == Document::Whole && matches!(self.state, State::Text) && !self.gave_up()
+        if self.document == Document::Whole
+            && matches!(self.state, ScanState::Text)
+            && !self.gave_up()
         {
             if let Some(snippet) = self.snippet.take() {
                 last.extend_from_slice(&snippet);
@@ -220,34 +222,34 @@ impl Injector {
 }
 
 /// What the name of a tag says, when the byte after its first bytes is known.
-enum Name {
+enum TagName {
     Unfinished,
     /// `</head` or `<body`.
     Here,
     /// `<!doctype` or `<html`, and where to go on.
-    Document(State),
-    Other(State),
+    Document(ScanState),
+    Other(ScanState),
 }
 
 /// `name` is what stands between `<` and `byte`.
-fn decide(name: &[u8], byte: u8) -> Name {
-    let tag = State::Tag {
+fn decide(name: &[u8], byte: u8) -> TagName {
+    let tag = ScanState::Tag {
         within: Within::Names,
         raw: None,
     };
     if name.is_empty() {
         return match byte {
-            b'!' | b'/' | b'?' => Name::Unfinished,
-            _ if byte.is_ascii_alphabetic() => Name::Unfinished,
+            b'!' | b'/' | b'?' => TagName::Unfinished,
+            _ if byte.is_ascii_alphabetic() => TagName::Unfinished,
             // A lone `<` is text.
-            _ => Name::Other(State::Text),
+            _ => TagName::Other(ScanState::Text),
         };
     }
     if let Some(rest) = name.strip_prefix(b"!") {
         return declaration(rest, byte);
     }
     if name.starts_with(b"?") {
-        return Name::Other(State::Declaration);
+        return TagName::Other(ScanState::Declaration);
     }
     let (closes, rest) = match name.strip_prefix(b"/") {
         Some(rest) => (true, rest),
@@ -255,73 +257,76 @@ fn decide(name: &[u8], byte: u8) -> Name {
     };
     if closes && rest.is_empty() && !byte.is_ascii_alphabetic() {
         // `</` and no name: a bogus comment to the next `>`.
-        return Name::Other(State::Declaration);
+        return TagName::Other(ScanState::Declaration);
     }
     let ends = byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/');
     if !ends {
         return if rest.len() >= LONGEST_NAME {
-            Name::Other(tag)
+            TagName::Other(tag)
         } else {
-            Name::Unfinished
+            TagName::Unfinished
         };
     }
     let is = |wanted: &str| rest.eq_ignore_ascii_case(wanted.as_bytes());
     if (closes && is("head")) || (!closes && is("body")) {
-        return Name::Here;
+        return TagName::Here;
     }
     if !closes && is("html") {
-        return Name::Document(step(tag, byte));
+        return TagName::Document(step(tag, byte));
     }
     let raw = RAW.iter().copied().find(|raw| !closes && is(raw));
     let within = Within::Names;
-    Name::Other(State::Tag { within, raw })
+    TagName::Other(ScanState::Tag { within, raw })
 }
 
-fn declaration(rest: &[u8], byte: u8) -> Name {
+fn declaration(rest: &[u8], byte: u8) -> TagName {
     match (rest, byte) {
-        ([], b'-') => Name::Unfinished,
-        ([b'-'], b'-') => Name::Other(State::Comment(Comment::Opening)),
-        ([b'-'], _) => Name::Other(State::Declaration),
+        ([], b'-') => TagName::Unfinished,
+        ([b'-'], b'-') => TagName::Other(ScanState::Comment(CommentEnd::Opening)),
+        ([b'-'], _) => TagName::Other(ScanState::Declaration),
         _ => {
             let expected = b"doctype";
             match expected.get(rest.len()) {
                 Some(wanted)
                     if byte.eq_ignore_ascii_case(wanted) && expected.len() > rest.len() + 1 =>
                 {
-                    Name::Unfinished
+                    TagName::Unfinished
                 }
                 Some(wanted) if byte.eq_ignore_ascii_case(wanted) => {
-                    Name::Document(State::Declaration)
+                    TagName::Document(ScanState::Declaration)
                 }
-                _ => Name::Other(State::Declaration),
+                _ => TagName::Other(ScanState::Declaration),
             }
         }
     }
 }
 
 /// One byte further, outside of names.
-fn step(state: State, byte: u8) -> State {
+fn step(state: ScanState, byte: u8) -> ScanState {
     match state {
-        State::Start | State::Name | State::Text => State::Text,
-        State::Tag { within, raw } => tag(within, raw, byte),
-        State::Declaration if byte == b'>' => State::Text,
-        State::Declaration => state,
-        State::Comment(comment) => State::Comment(match (comment, byte) {
-            (Comment::Start | Comment::StartDash | Comment::Dashes | Comment::Bang, b'>') => {
-                return State::Text
+        ScanState::Start | ScanState::Name | ScanState::Text => ScanState::Text,
+        ScanState::Tag { within, raw } => tag(within, raw, byte),
+        ScanState::Declaration if byte == b'>' => ScanState::Text,
+        ScanState::Declaration => state,
+        ScanState::Comment(comment) => ScanState::Comment(match (comment, byte) {
+            (
+                CommentEnd::Start | CommentEnd::StartDash | CommentEnd::Dashes | CommentEnd::Bang,
+                b'>',
+            ) => return ScanState::Text,
+            (CommentEnd::Opening, _) => CommentEnd::Start,
+            (CommentEnd::Start, b'-') => CommentEnd::StartDash,
+            (CommentEnd::StartDash | CommentEnd::Dash | CommentEnd::Dashes, b'-') => {
+                CommentEnd::Dashes
             }
-            (Comment::Opening, _) => Comment::Start,
-            (Comment::Start, b'-') => Comment::StartDash,
-            (Comment::StartDash | Comment::Dash | Comment::Dashes, b'-') => Comment::Dashes,
-            (Comment::Text | Comment::Bang, b'-') => Comment::Dash,
-            (Comment::Dashes, b'!') => Comment::Bang,
-            _ => Comment::Text,
+            (CommentEnd::Text | CommentEnd::Bang, b'-') => CommentEnd::Dash,
+            (CommentEnd::Dashes, b'!') => CommentEnd::Bang,
+            _ => CommentEnd::Text,
         }),
-        State::Raw { name, matched } => raw(name, matched, byte),
-        State::Script(script) => match script.step(byte) {
-            Further::Within(script) => State::Script(script),
-            Further::Ended if byte == b'>' => State::Text,
-            Further::Ended => State::Tag {
+        ScanState::Raw { name, matched } => raw(name, matched, byte),
+        ScanState::Script(script) => match script.step(byte) {
+            Further::Within(script) => ScanState::Script(script),
+            Further::Ended if byte == b'>' => ScanState::Text,
+            Further::Ended => ScanState::Tag {
                 within: Within::Names,
                 raw: None,
             },
@@ -330,15 +335,15 @@ fn step(state: State, byte: u8) -> State {
 }
 
 /// One byte further in a tag.
-fn tag(within: Within, raw: Option<&'static str>, byte: u8) -> State {
+fn tag(within: Within, raw: Option<&'static str>, byte: u8) -> ScanState {
     let within = match (within, byte) {
         (Within::Quoted(open), _) if byte == open => Within::Names,
         (Within::Quoted(_), _) => within,
         (_, b'>') => {
             return match raw {
-                None => State::Text,
-                Some("script") => State::Script(Script::new()),
-                Some(name) => State::Raw { name, matched: 0 },
+                None => ScanState::Text,
+                Some("script") => ScanState::Script(ScriptState::new()),
+                Some(name) => ScanState::Raw { name, matched: 0 },
             }
         }
         (Within::Names, b'=') => Within::BeforeValue,
@@ -348,27 +353,27 @@ fn tag(within: Within, raw: Option<&'static str>, byte: u8) -> State {
         (Within::Unquoted, _) if byte.is_ascii_whitespace() => Within::Names,
         (Within::BeforeValue | Within::Unquoted, _) => Within::Unquoted,
     };
-    State::Tag { within, raw }
+    ScanState::Tag { within, raw }
 }
 
 /// One byte further in a raw element, which only its own end tag ends.
-fn raw(name: &'static str, matched: usize, byte: u8) -> State {
-    let again = State::Raw {
+fn raw(name: &'static str, matched: usize, byte: u8) -> ScanState {
+    let again = ScanState::Raw {
         name,
         matched: usize::from(byte == b'<'),
     };
     match matched {
         0 => again,
-        1 if byte == b'/' => State::Raw { name, matched: 2 },
+        1 if byte == b'/' => ScanState::Raw { name, matched: 2 },
         1 => again,
         _ => match name.as_bytes().get(matched - 2) {
-            Some(wanted) if byte.eq_ignore_ascii_case(wanted) => State::Raw {
+            Some(wanted) if byte.eq_ignore_ascii_case(wanted) => ScanState::Raw {
                 name,
                 matched: matched + 1,
             },
             Some(_) => again,
-            None if byte == b'>' => State::Text,
-            None if byte.is_ascii_whitespace() || byte == b'/' => State::Tag {
+            None if byte == b'>' => ScanState::Text,
+            None if byte.is_ascii_whitespace() || byte == b'/' => ScanState::Tag {
                 within: Within::Names,
                 raw: None,
             },

@@ -3,14 +3,14 @@
 
 /// In a script element, after some of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Script {
-    comment: Comment,
+pub(super) struct ScriptState {
+    comment: ScriptComment,
     /// The last eight bytes in lower case: as many as `</script` has.
     last: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Comment {
+enum ScriptComment {
     Outside,
     /// After `<!--`.
     Within,
@@ -21,15 +21,15 @@ enum Comment {
 /// What another byte leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Further {
-    Within(Script),
+    Within(ScriptState),
     /// The byte after the name of the end tag.
     Ended,
 }
 
-impl Script {
+impl ScriptState {
     pub(super) fn new() -> Self {
         Self {
-            comment: Comment::Outside,
+            comment: ScriptComment::Outside,
             last: 0,
         }
     }
@@ -39,9 +39,11 @@ impl Script {
         if byte.is_ascii_whitespace() || matches!(byte, b'/' | b'>') {
             let ends = self.ends_with(b"</script");
             match comment {
-                Comment::Outside | Comment::Within if ends => return Further::Ended,
-                Comment::Within if self.ends_with(b"<script") => comment = Comment::WithinInner,
-                Comment::WithinInner if ends => comment = Comment::Within,
+                ScriptComment::Outside | ScriptComment::Within if ends => return Further::Ended,
+                ScriptComment::Within if self.ends_with(b"<script") => {
+                    comment = ScriptComment::WithinInner
+                }
+                ScriptComment::WithinInner if ends => comment = ScriptComment::Within,
                 _ => {}
             }
         }
@@ -50,9 +52,9 @@ impl Script {
             last: self.last << 8 | u64::from(byte.to_ascii_lowercase()),
         };
         if next.ends_with(b"-->") {
-            next.comment = Comment::Outside;
-        } else if comment == Comment::Outside && next.ends_with(b"<!--") {
-            next.comment = Comment::Within;
+            next.comment = ScriptComment::Outside;
+        } else if comment == ScriptComment::Outside && next.ends_with(b"<!--") {
+            next.comment = ScriptComment::Within;
         }
         Further::Within(next)
     }

@@ -41,19 +41,19 @@ pub struct Asset {
 
 #[derive(Debug, Clone)]
 struct Variant {
-    encoding: Encoding,
+    encoding: AssetCoding,
     body: Bytes,
     etag: HeaderValue,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
+enum AssetCoding {
     Brotli,
     Gzip,
     Identity,
 }
 
-impl Encoding {
+impl AssetCoding {
     /// What tells this encoding's ETag from the others'.
     fn mark(self) -> char {
         match self {
@@ -80,21 +80,21 @@ impl Asset {
         for byte in digest.iter().take(10) {
             hash.push_str(&format!("{byte:02x}"));
         }
-        let variant = |encoding: Encoding, body: Vec<u8>| Variant {
+        let variant = |encoding: AssetCoding, body: Vec<u8>| Variant {
             encoding,
             body: Bytes::from(body),
             etag: etag(&hash, encoding),
         };
         let mut variants = Vec::with_capacity(3);
         if let Some(body) = brotli(&bytes) {
-            variants.push(variant(Encoding::Brotli, body));
+            variants.push(variant(AssetCoding::Brotli, body));
         }
         if let Some(body) = gzip(&bytes) {
-            variants.push(variant(Encoding::Gzip, body));
+            variants.push(variant(AssetCoding::Gzip, body));
         }
         variants.retain(|variant| variant.body.len() < bytes.len());
         variants.sort_by_key(|variant| variant.body.len());
-        variants.push(variant(Encoding::Identity, bytes));
+        variants.push(variant(AssetCoding::Identity, bytes));
         Self { policy, variants }
     }
 
@@ -137,7 +137,7 @@ impl Asset {
         );
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
         headers.insert(header::CONTENT_LENGTH, variant.body.len().into());
-        if variant.encoding != Encoding::Identity {
+        if variant.encoding != AssetCoding::Identity {
             headers.insert(header::CONTENT_ENCODING, fixed(variant.encoding.name()));
         }
         answer.body_mut().clone_from(&variant.body);
@@ -159,7 +159,7 @@ impl Asset {
 
 /// How much a client wants an encoding, 0 to 1000 (RFC 9110, 12.5.3). An encoding that is not
 /// listed is not wanted, the plain one a little, so that any listed encoding comes first.
-fn weight(accept_encoding: &str, encoding: Encoding) -> u16 {
+fn weight(accept_encoding: &str, encoding: AssetCoding) -> u16 {
     let mut any = None;
     for item in accept_encoding.split(',') {
         let mut parts = item.split(';');
@@ -170,7 +170,7 @@ fn weight(accept_encoding: &str, encoding: Encoding) -> u16 {
                 key.trim().eq_ignore_ascii_case("q").then_some(value.trim())
             })
             .map_or(1000, thousandths);
-        let gzip_by_old_name = encoding == Encoding::Gzip && name.eq_ignore_ascii_case("x-gzip");
+        let gzip_by_old_name = encoding == AssetCoding::Gzip && name.eq_ignore_ascii_case("x-gzip");
         if name.eq_ignore_ascii_case(encoding.name()) || gzip_by_old_name {
             return weight;
         }
@@ -180,7 +180,7 @@ fn weight(accept_encoding: &str, encoding: Encoding) -> u16 {
     }
     match (any, encoding) {
         (Some(weight), _) => weight,
-        (None, Encoding::Identity) => 1,
+        (None, AssetCoding::Identity) => 1,
         (None, _) => 0,
     }
 }
@@ -200,7 +200,7 @@ fn thousandths(text: &str) -> u16 {
 }
 
 /// A strong tag, so it must differ between the encodings of one content (RFC 9110, 8.8.3.3).
-fn etag(hash: &str, encoding: Encoding) -> HeaderValue {
+fn etag(hash: &str, encoding: AssetCoding) -> HeaderValue {
     let tag = format!("\"{hash}{}\"", encoding.mark());
     // Hexadecimal digits in quotes are always a valid value; without a tag nothing would match.
     HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""))

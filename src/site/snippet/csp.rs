@@ -1,6 +1,6 @@
 //! What a page's Content-Security-Policy needs.
 
-use super::{Home, Page};
+use super::{Page, ProxyAddress};
 
 /// The directives that the snippet needs, one a line. Directives that a page has already get these
 /// sources in addition.
@@ -9,8 +9,8 @@ use super::{Home, Page};
 /// a blob; surveys bring inline styles.
 pub fn content_security_policy(page: &Page) -> String {
     let home = match &page.home {
-        Home::SameHost => "'self'",
-        Home::OtherHost(origin) => origin.trim_end_matches('/'),
+        ProxyAddress::SameHost => "'self'",
+        ProxyAddress::OtherHost(origin) => origin.trim_end_matches('/'),
     };
     let mut lines = vec![
         format!("script-src {home} 'nonce-RANDOM'"),

@@ -15,13 +15,13 @@ use super::settings::KeyForm;
 
 pub use csp::content_security_policy;
 pub use html::{script, tag, tag_of_template};
-pub use places::{snippet_for, Kind};
+pub use places::{snippet_for, PageKind};
 
 /// What a page needs to know about its installation.
 #[derive(Debug, Clone)]
 pub struct Page {
     /// The proxy as the page sees it.
-    pub home: Home,
+    pub home: ProxyAddress,
     /// Segment's library, if the page uses it.
     pub analytics: Option<AnalyticsPart>,
     /// posthog-js, if the page uses it.
@@ -30,14 +30,14 @@ pub struct Page {
 
 /// Where the proxy is, seen from the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Home {
+pub enum ProxyAddress {
     /// On the page's own host.
     SameHost,
     /// On another one: scheme, host and port, such as `https://t.shop.example`.
     OtherHost(String),
 }
 
-impl Home {
+impl ProxyAddress {
     /// A host of its own: scheme and host and perhaps a port, and nothing else.
     pub fn other(text: &str) -> Option<Self> {
         let host = text.parse::<crate::posthog::Host>().ok()?;
@@ -107,7 +107,7 @@ impl PostHogPart {
     }
 
     /// The address that this part of posthog-js's paths has on the page.
-    fn address(&self, home: &Home, path: &str) -> String {
+    fn address(&self, home: &ProxyAddress, path: &str) -> String {
         let path = match &self.names {
             Some(names) => names.disguise(path).into_owned(),
             None => path.to_owned(),
@@ -159,7 +159,7 @@ fn options(
         ),
         format!("ui_host: {},", literal(&posthog.ui_host)),
     ];
-    if matches!(page.home, Home::OtherHost(_)) {
+    if matches!(page.home, ProxyAddress::OtherHost(_)) {
         // A list blocks every beacon to another registrable domain, and no fetch (adblock 3).
         lines.push("disable_beacon: true,".to_owned());
     }

@@ -4,7 +4,7 @@ use super::super::page_sessions::PageSessions;
 use super::super::settings::KeyForm;
 use super::super::unanswered;
 use super::places::report_page;
-use super::{literal, options, AnalyticsPart, HandOver, Home, Page, PostHogPart, Types};
+use super::{literal, options, AnalyticsPart, HandOver, Page, PostHogPart, ProxyAddress, Types};
 
 /// The module itself, in TypeScript: `@segment/analytics-next` and `posthog-js` from the site's own
 /// bundle, and `reportPage`, which starts them.
@@ -67,7 +67,7 @@ fn imports(page: &Page) -> String {
     text
 }
 
-/// What counts failures, and what keeps the visitor's session; a bundled library has no loader of ours
+/// What counts failures, and what keeps the visitor's session; a bundled library has no loader of this process
 /// that does.
 fn helpers(page: &Page) -> String {
     let mut text = format!("\n{}", unanswered::in_a_module());
@@ -139,8 +139,8 @@ fn start(page: &Page) -> String {
 fn load_analytics(page: &Page, analytics: &AnalyticsPart) -> String {
     let host = page.home.place(&analytics.layout.calls_path());
     let protocol = match &page.home {
-        Home::SameHost => "location.protocol.slice(0, -1) as 'http' | 'https'".to_owned(),
-        Home::OtherHost(origin) => literal(
+        ProxyAddress::SameHost => "location.protocol.slice(0, -1) as 'http' | 'https'".to_owned(),
+        ProxyAddress::OtherHost(origin) => literal(
             origin
                 .split_once("://")
                 .map_or("https", |(scheme, _)| scheme),

@@ -6,7 +6,7 @@ use super::{tag, Page};
 
 /// What a page is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum PageKind {
     /// Plain HTML, or a program that writes it.
     Html,
     /// A bundler, and pages that a browser loads one by one.
@@ -27,16 +27,16 @@ pub enum Kind {
 
 /// What to paste for a kind of page. Where it goes stands in a comment of it, except in plain HTML,
 /// whose tag goes into the head.
-pub fn snippet_for(page: &Page, kind: Kind) -> String {
+pub fn snippet_for(page: &Page, kind: PageKind) -> String {
     match kind {
-        Kind::Html => tag(page, None),
-        Kind::Npm => npm(page),
-        Kind::Next => next(page),
-        Kind::Nuxt => nuxt(page),
-        Kind::Vue => vue(page),
-        Kind::Svelte => svelte(page),
-        Kind::Gtm => gtm(page),
-        Kind::WordPress => wordpress(page),
+        PageKind::Html => tag(page, None),
+        PageKind::Npm => npm(page),
+        PageKind::Next => next(page),
+        PageKind::Nuxt => nuxt(page),
+        PageKind::Vue => vue(page),
+        PageKind::Svelte => svelte(page),
+        PageKind::Gtm => gtm(page),
+        PageKind::WordPress => wordpress(page),
     }
 }
 

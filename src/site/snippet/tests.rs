@@ -6,7 +6,7 @@ use super::*;
 
 const KEY: &str = "phc_abcdefghijklmnop";
 
-fn page(analytics: bool, posthog: bool, home: Home) -> Page {
+fn page(analytics: bool, posthog: bool, home: ProxyAddress) -> Page {
     Page {
         home,
         analytics: analytics.then(|| AnalyticsPart {
@@ -25,28 +25,34 @@ fn page(analytics: bool, posthog: bool, home: Home) -> Page {
 }
 
 /// Every kind but plain HTML.
-const EVERYWHERE_ELSE: [Kind; 7] = [
-    Kind::Npm,
-    Kind::Next,
-    Kind::Nuxt,
-    Kind::Vue,
-    Kind::Svelte,
-    Kind::Gtm,
-    Kind::WordPress,
+const EVERYWHERE_ELSE: [PageKind; 7] = [
+    PageKind::Npm,
+    PageKind::Next,
+    PageKind::Nuxt,
+    PageKind::Vue,
+    PageKind::Svelte,
+    PageKind::Gtm,
+    PageKind::WordPress,
 ];
 
 /// The kinds whose pages bundle the libraries.
-const MODULES: [Kind; 5] = [Kind::Npm, Kind::Next, Kind::Nuxt, Kind::Vue, Kind::Svelte];
+const MODULES: [PageKind; 5] = [
+    PageKind::Npm,
+    PageKind::Next,
+    PageKind::Nuxt,
+    PageKind::Vue,
+    PageKind::Svelte,
+];
 
 fn npm(page: &Page) -> String {
-    snippet_for(page, Kind::Npm)
+    snippet_for(page, PageKind::Npm)
 }
 
 fn all_texts() -> Vec<(String, String)> {
     let mut texts = Vec::new();
     for home in [
-        Home::SameHost,
-        Home::OtherHost("https://t.shop.example/".to_owned()),
+        ProxyAddress::SameHost,
+        ProxyAddress::OtherHost("https://t.shop.example/".to_owned()),
     ] {
         for (analytics, posthog) in [(true, false), (false, true), (true, true)] {
             let page = page(analytics, posthog, home.clone());
@@ -79,7 +85,7 @@ fn no_text_names_a_vendors_host_except_posthogs_app_and_no_path_says_what_it_is(
 
 #[test]
 fn each_text_has_what_its_libraries_need_and_nothing_of_the_other() {
-    let both = tag(&page(true, true, Home::SameHost), None);
+    let both = tag(&page(true, true, ProxyAddress::SameHost), None);
     for needed in [
         "analytics._writeKey = \"wk5t8d2z\"",
         "analytics._cdn = \"/k3v9x2mn\"",
@@ -100,16 +106,16 @@ fn each_text_has_what_its_libraries_need_and_nothing_of_the_other() {
     );
     assert!(both.contains(&script), "{script} is missing in {both}");
     assert!(!both.contains("disable_beacon"));
-    let analytics = tag(&page(true, false, Home::SameHost), None);
+    let analytics = tag(&page(true, false, ProxyAddress::SameHost), None);
     assert!(!analytics.contains("posthog"), "{analytics}");
-    let posthog = tag(&page(false, true, Home::SameHost), None);
+    let posthog = tag(&page(false, true, ProxyAddress::SameHost), None);
     assert!(!posthog.contains("window.analytics"), "{posthog}");
     assert!(!posthog.contains("capture_pageview"));
     let other = tag(
         &page(
             true,
             true,
-            Home::OtherHost("https://t.shop.example".to_owned()),
+            ProxyAddress::OtherHost("https://t.shop.example".to_owned()),
         ),
         None,
     );
@@ -124,7 +130,7 @@ fn each_text_has_what_its_libraries_need_and_nothing_of_the_other() {
 
 #[test]
 fn the_tag_carries_a_nonce_only_if_it_is_one() {
-    let page = page(true, true, Home::SameHost);
+    let page = page(true, true, ProxyAddress::SameHost);
     assert!(tag(&page, Some("aGVsbG8=")).starts_with("<script nonce=\"aGVsbG8=\">\n"));
     for bad in ["", "a\"b", "a b", "a>b"] {
         assert!(tag(&page, Some(bad)).starts_with("<script>\n"), "{bad:?}");
@@ -133,7 +139,7 @@ fn the_tag_carries_a_nonce_only_if_it_is_one() {
 
 #[test]
 fn nothing_in_a_key_can_end_the_script_or_a_literal() {
-    let mut page = page(true, false, Home::SameHost);
+    let mut page = page(true, false, ProxyAddress::SameHost);
     if let Some(analytics) = &mut page.analytics {
         analytics.write_key = "\"</script><!--\\\u{2028}é😀".to_owned();
     }
@@ -148,7 +154,7 @@ fn nothing_in_a_key_can_end_the_script_or_a_literal() {
 
 #[test]
 fn modules_keep_the_settings_inside_and_name_the_home_host_at_run_time() {
-    let same = npm(&page(true, true, Home::SameHost));
+    let same = npm(&page(true, true, ProxyAddress::SameHost));
     assert!(
         same.contains("const apiHost = location.host + \"/k3v9x2mn/qn5rzd\""),
         "{same}"
@@ -158,14 +164,14 @@ fn modules_keep_the_settings_inside_and_name_the_home_host_at_run_time() {
     let other = npm(&page(
         true,
         true,
-        Home::OtherHost("https://t.shop.example".to_owned()),
+        ProxyAddress::OtherHost("https://t.shop.example".to_owned()),
     ));
     assert!(
         other.contains("const apiHost = \"t.shop.example/k3v9x2mn/qn5rzd\""),
         "{other}"
     );
     assert!(other.contains("apiKey: \"wk5t8d2z\", apiHost, protocol"));
-    let mut keyless = page(true, false, Home::SameHost);
+    let mut keyless = page(true, false, ProxyAddress::SameHost);
     if let Some(analytics) = &mut keyless.analytics {
         analytics.key_form = KeyForm::LeftOut;
     }
@@ -175,7 +181,7 @@ fn modules_keep_the_settings_inside_and_name_the_home_host_at_run_time() {
         npm(&keyless)
     );
     for kind in MODULES {
-        let module = snippet_for(&page(true, true, Home::SameHost), kind);
+        let module = snippet_for(&page(true, true, ProxyAddress::SameHost), kind);
         let made = module.matches("new AnalyticsBrowser()").count();
         assert_eq!(made, 1, "{kind:?}: {module}");
         assert!(
@@ -189,13 +195,13 @@ fn modules_keep_the_settings_inside_and_name_the_home_host_at_run_time() {
             assert!(module.contains(place), "{kind:?}: {module}");
         }
     }
-    let next = snippet_for(&page(true, true, Home::SameHost), Kind::Next);
+    let next = snippet_for(&page(true, true, ProxyAddress::SameHost), PageKind::Next);
     assert!(next.starts_with("'use client'"));
 }
 
 #[test]
 fn a_module_keeps_sessions_itself_and_a_tag_leaves_it_to_the_loader() {
-    let mut page = page(true, true, Home::SameHost);
+    let mut page = page(true, true, ProxyAddress::SameHost);
     for text in MODULES.map(|kind| snippet_for(&page, kind)) {
         assert_eq!(text.matches("function edgeSession(").count(), 1, "{text}");
         let listens = text.find("analytics.on('dispatch_start'").unwrap();
@@ -215,7 +221,7 @@ fn a_module_keeps_sessions_itself_and_a_tag_leaves_it_to_the_loader() {
 
 #[test]
 fn the_policy_names_home_and_what_replay_needs() {
-    let text = content_security_policy(&page(true, true, Home::SameHost));
+    let text = content_security_policy(&page(true, true, ProxyAddress::SameHost));
     assert_eq!(
         text,
         "script-src 'self' 'nonce-RANDOM';\nconnect-src 'self';\nworker-src 'self' blob:;\nstyle-src 'self' 'unsafe-inline'\n"
@@ -223,7 +229,7 @@ fn the_policy_names_home_and_what_replay_needs() {
     let text = content_security_policy(&page(
         true,
         false,
-        Home::OtherHost("https://t.x".to_owned()),
+        ProxyAddress::OtherHost("https://t.x".to_owned()),
     ));
     assert_eq!(
         text,
@@ -245,32 +251,32 @@ fn the_app_of_a_project_is_known_for_the_clouds_and_the_same_host_elsewhere() {
 
 #[test]
 fn a_page_says_once_which_address_does_not_answer() {
-    let both = tag(&page(true, true, Home::SameHost), None);
+    let both = tag(&page(true, true, ProxyAddress::SameHost), None);
     for needed in [
         "fails(url, url, why)",
         "watchAnswers(location.host + \"/k3v9x2mn/bz7kq4/\")",
     ] {
         assert_eq!(both.matches(needed).count(), 1, "{needed}: {both}");
     }
-    let home = Home::OtherHost("https://t.shop.example:8443/".to_owned());
+    let home = ProxyAddress::OtherHost("https://t.shop.example:8443/".to_owned());
     let other = tag(&page(false, true, home), None);
     let place = "watchAnswers(\"t.shop.example:8443/k3v9x2mn/bz7kq4/\")";
     assert!(other.contains(place), "{other}");
     // analytics.js's loader counts its calls itself.
-    let alone = tag(&page(true, false, Home::SameHost), None);
+    let alone = tag(&page(true, false, ProxyAddress::SameHost), None);
     assert_eq!(alone.matches("watchAnswers(").count(), 1, "{alone}");
 }
 
 #[test]
 fn what_tag_manager_and_wordpress_read_themselves_is_not_in_the_tag() {
     for posthog in [true, false] {
-        let page = page(true, posthog, Home::SameHost);
-        let manager = snippet_for(&page, Kind::Gtm);
+        let page = page(true, posthog, ProxyAddress::SameHost);
+        let manager = snippet_for(&page, PageKind::Gtm);
         // Tag Manager takes `{{name}}` for a variable of its own, and the oldest JavaScript only.
         for wrong in ["{{", "}}", "=>", "const ", "let ", "`"] {
             assert!(!manager.contains(wrong), "{wrong}: {manager}");
         }
-        let plug_in = snippet_for(&page, Kind::WordPress);
+        let plug_in = snippet_for(&page, PageKind::WordPress);
         assert!(
             plug_in.starts_with("<?php\n/*\n * Plugin Name: "),
             "{plug_in}"

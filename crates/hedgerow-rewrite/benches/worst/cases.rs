@@ -8,8 +8,8 @@ use flate2::write::GzEncoder;
 use flate2::Compression;
 use hedgerow_rewrite::segment::{message_from_query, BodyError, Decoder};
 use hedgerow_rewrite::{
-    ApiKey, Arrival, Batch, Bounds, Call, Envelope, Flow, Kind, Mapping, Pulled, Recipient,
-    Rewrite, RewriteError, Rewriter, Timestamp,
+    ApiKey, Arrival, Batch, Bounds, Call, Envelope, Flow, Kind, Mapping, ProjectId, Pulled,
+    Recipient, Rewrite, RewriteError, Rewriter, Timestamp,
 };
 
 /// What a step of work came to.
@@ -36,7 +36,7 @@ pub const PERSON: &str =
 pub const CONTEXT: &str = r#"{"library":{"name":"analytics.js","version":"npm:next-1.84.0"},"locale":"en-US","timezone":"Europe/Berlin","page":{"path":"/shop/boots","referrer":"https://www.google.com/","search":"?utm_source=mail","title":"Boots","url":"https://shop.example/shop/boots?utm_source=mail"},"userAgent":"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/152.0.0.0 Safari/537.36","screen":{"width":1920,"height":1080}}"#;
 
 /// As analytics.js sends it, 300 at once.
-pub fn ordinary(count: usize) -> String {
+pub fn ordinary_batch(count: usize) -> String {
     let mut items = Vec::new();
     for number in 0..count {
         items.push(format!(
@@ -75,7 +75,7 @@ impl Conversion {
         let envelope = Envelope::new(&ApiKey::new("phc_worst").unwrap());
         let mut rewrite = rewriter.begin(arrival);
         rewrite.address_to(Arc::new(Recipient {
-            posthog_cookie: "ph_phc_worst_posthog".to_owned(),
+            project: ProjectId::of(&ApiKey::new("phc_worst").unwrap()),
             ..Recipient::default()
         }));
         Self {
@@ -101,7 +101,7 @@ impl Conversion {
 
 /// What analytics.js sends as a rule: one message a request, here so many requests.
 pub fn single(requests: usize) -> Case {
-    let text = ordinary(1);
+    let text = ordinary_batch(1);
     let rewriter = rewriter(Mapping::default());
     Case {
         name: "ordinary messages, one a request".to_owned(),

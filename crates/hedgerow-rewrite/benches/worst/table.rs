@@ -1,15 +1,20 @@
 //! Each case of the table.
 
-use base64::Engine;
 use hedgerow_rewrite::rewrite::privacy::{ClickIds, Privacy};
 use hedgerow_rewrite::{Call, Kind, Mapping};
 
 use super::cases::*;
+use super::outside::outside;
+
+/// What all are compared with.
+pub fn ordinary() -> Case {
+    single(4_000)
+}
 
 pub fn all() -> Vec<Case> {
     let mut cases = vec![
-        single(200),
-        body("an ordinary batch of 300", Call::Batch, ordinary(300)),
+        ordinary(),
+        body("an ordinary batch of 300", Call::Batch, ordinary_batch(300)),
     ];
     messages(&mut cases);
     objects(&mut cases);
@@ -105,6 +110,19 @@ fn objects(cases: &mut Vec<Case>) {
         "30,000 properties that hide the context's",
         TRACK,
         beside(&both),
+    ));
+    cases.push(body(
+        "60,000 properties and a NaN",
+        TRACK,
+        track(&format!("{tiny},\"n\":NaN")),
+    ));
+    cases.push(body(
+        "50,000 objects and a NaN",
+        TRACK,
+        track(&format!(
+            r#""n":NaN,"a":[{}]"#,
+            list(50_000, |_| r#"{"a":{}}"#.to_owned())
+        )),
     ));
     let deep = format!("{}1{}", r#"{"a":"#.repeat(110), "}".repeat(110));
     cases.push(body(
@@ -373,7 +391,7 @@ fn contexts(cases: &mut Vec<Case>) {
         "privacy: an ordinary batch of 300",
         (Call::Batch, None),
         mapping.clone(),
-        ordinary(300).into(),
+        ordinary_batch(300).into(),
     ));
     cases.push(private(
         "privacy: 60,000 properties",
@@ -389,94 +407,35 @@ fn contexts(cases: &mut Vec<Case>) {
         track(&list(500, |n| format!(r#""k{n}":{deep}"#))),
     ));
     cases.push(private(
+        "privacy: an array of 200,000",
+        track(&format!(r#""a":[{}]"#, list(200_000, |_| "1".to_owned()))),
+    ));
+    cases.push(private(
+        "privacy: 40,000 that are dropped",
+        track(&list(40_000, |n| {
+            format!(r#""k{n}":{{"a":{{"secret":1}}}}"#)
+        })),
+    ));
+    let many = Mapping {
+        privacy: Privacy {
+            drop: (0..60)
+                .map(|n| format!("**.secret_{n}").parse().unwrap())
+                .collect(),
+            ..Privacy::default()
+        },
+        ..Mapping::default()
+    };
+    cases.push(with(
+        "privacy: 60 patterns, 60,000 properties",
+        (TRACK, None),
+        many,
+        track(&list(60_000, |n| format!(r#""k{n}":1"#))).into(),
+    ));
+    cases.push(private(
         "privacy: a URL with 60,000 click ids",
         track(&format!(
             r#""url":"https://a.example/?{}""#,
             "gclid=1&".repeat(40_000)
         )),
     ));
-}
-
-fn outside(cases: &mut Vec<Case>) {
-    let cookies = |name: &str, header: String| {
-        let text = ordinary(1);
-        with(
-            name,
-            (Call::Batch, Some(header)),
-            Mapping::default(),
-            text.into(),
-        )
-    };
-    cases.push(cookies("60 kB of cookies", "a=b; ".repeat(12_000)));
-    cases.push(cookies(
-        "60 kB of cookies of one name",
-        "_fbc=fb.1.1; ".repeat(5_000),
-    ));
-    cases.push(cookies(
-        "posthog-js's cookie nested",
-        format!("ph_phc_worst_posthog={}", "[".repeat(16_000)),
-    ));
-    cases.push(cookies(
-        "posthog-js's cookie in escapes",
-        format!("ph_phc_worst_posthog={}", "%5B".repeat(5_400)),
-    ));
-    cases.push(pixel(
-        "a pixel with 7,000 parameters",
-        list(7_000, |n| format!("k{n}=1")).replace(',', "&"),
-    ));
-    cases.push(pixel(
-        "a pixel with 16,000 times one name",
-        "a=1&".repeat(16_000),
-    ));
-    cases.push(pixel(
-        "a pixel with names of eight levels",
-        list(2_800, |n| format!("a.b.c.d.e.f.g.k{n}=1")).replace(',', "&"),
-    ));
-    cases.push(pixel(
-        "a pixel that nests anew each time",
-        "a=1&a.b=1&".repeat(6_000),
-    ));
-    cases.push(pixel("a pixel in escapes", "%61=%C3%A4&".repeat(5_900)));
-    let data = base64::engine::general_purpose::STANDARD
-        .encode(track(&list(3_500, |n| format!(r#""k{n}":1"#))));
-    cases.push(pixel("a pixel's message in `data`", format!("data={data}")));
-    let plain = ordinary(300);
-    cases.push(inflated(
-        "gzip: an ordinary batch of 300",
-        gzip(plain.as_bytes()),
-        plain.len(),
-    ));
-    let ones = batch(5_242_000, |_| "1".to_owned());
-    cases.push(inflated(
-        "gzip: 5,242,000 times `1`",
-        gzip(ones.as_bytes()),
-        ones.len(),
-    ));
-    let zeros = vec![b' '; 10 << 20];
-    cases.push(inflated(
-        "gzip: ten million spaces",
-        gzip(&zeros),
-        zeros.len(),
-    ));
-    let members = gzip(b"").repeat(50_000);
-    let wire = members.len();
-    cases.push(inflated("gzip: 50,000 empty members", members, wire));
-    let members = gzip(b" ").repeat(50_000);
-    let wire = members.len();
-    cases.push(inflated("gzip: 50,000 members of a byte", members, wire));
-    let mut stored = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-    stored.extend([0, 0, 0, 255, 255].repeat(200_000));
-    let wire = stored.len();
-    cases.push(inflated("gzip: 200,000 empty blocks", stored, wire));
-    let tables = gzip(&plain.as_bytes()[..300]).repeat(5_000);
-    let wire = tables.len();
-    cases.push(inflated(
-        "gzip: 5,000 members with tables of their own",
-        tables,
-        wire,
-    ));
-    let mut name = vec![0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 255];
-    name.extend(vec![b'n'; 5 << 20]);
-    let wire = name.len();
-    cases.push(inflated("gzip: a file name of 5 MB", name, wire));
 }

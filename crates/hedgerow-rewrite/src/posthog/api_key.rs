@@ -47,7 +47,7 @@ impl ApiKey {
         Ok(Self(text.to_owned()))
     }
 
-    /// The key itself, for the envelope of a batch and nothing else.
+    /// The key itself: for the envelope of a batch, and to tell projects apart.
     pub fn expose(&self) -> &str {
         &self.0
     }

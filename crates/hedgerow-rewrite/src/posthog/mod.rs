@@ -7,14 +7,16 @@ mod api_key;
 mod batch;
 mod host;
 mod outline;
+mod project_id;
 
 pub use api_key::{ApiKey, ApiKeyError};
 pub use batch::{
-    events_within, join, Address, Batch, Bearing, Envelope, EventBearing, Keep, Mark, BATCH_PATH,
+    events_within, join, Address, Batch, BatchFacts, Envelope, EventFacts, Keep, Mark, BATCH_PATH,
 };
 pub use host::{Host, HostError, Misdirection, Scheme};
 pub(crate) use outline::EventParts;
-pub use outline::{EventView, Location, Outline};
+pub use outline::{BatchOutline, EventView, Location};
+pub use project_id::ProjectId;
 
 /// Capture's default limit for one event in its queue, less a margin, in bytes
 /// (posthog-ingestion 5.1: budget for a proxy).

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
+use crate::posthog::ProjectId;
+
 /// How many types of groups a project of PostHog's has.
 pub const GROUP_TYPES: usize = 5;
 
@@ -15,10 +17,10 @@ const PROJECTS: usize = 1024;
 
 /// The types that were seen since the start, project by project.
 #[derive(Debug, Default)]
-pub(super) struct GroupTypes(RwLock<HashMap<String, Seen, ahash::RandomState>>);
+pub(super) struct GroupTypes(RwLock<HashMap<ProjectId, SeenGroupTypes, ahash::RandomState>>);
 
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenGroupTypes {
     types: Vec<String>,
     /// Whether the sixth has been reported.
     reported: Reported,
@@ -41,11 +43,11 @@ pub(super) enum NewGroupTypes {
 
 impl GroupTypes {
     /// Notes a type of a project. The sixth is news, once.
-    pub(super) fn note(&self, project: &str, group_type: &str) -> NewGroupTypes {
+    pub(super) fn note(&self, project: &ProjectId, group_type: &str) -> NewGroupTypes {
         if group_type.is_empty() || group_type.len() > NAME_BYTES {
             return NewGroupTypes::None;
         }
-        let is_settled = |seen: &Seen| {
+        let is_settled = |seen: &SeenGroupTypes| {
             seen.reported == Reported::Yes || seen.types.iter().any(|known| known == group_type)
         };
         {
@@ -58,7 +60,7 @@ impl GroupTypes {
         if projects.len() >= PROJECTS && !projects.contains_key(project) {
             return NewGroupTypes::None;
         }
-        let seen = projects.entry(project.to_owned()).or_default();
+        let seen = projects.entry(project.clone()).or_default();
         if is_settled(seen) {
             return NewGroupTypes::None;
         }
@@ -74,27 +76,32 @@ impl GroupTypes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::posthog::ApiKey;
+
+    fn project(name: &str) -> ProjectId {
+        ProjectId::of(&ApiKey::new(name).unwrap())
+    }
 
     #[test]
     fn the_sixth_type_of_a_project_is_news_once() {
         let types = GroupTypes::default();
-        for project in ["shop", "blog"] {
+        for shop in ["shop", "blog"] {
             for name in ["a", "b", "a", "c", "d", "e", "e", "a", ""] {
                 assert_eq!(
-                    types.note(project, name),
+                    types.note(&project(shop), name),
                     NewGroupTypes::None,
-                    "{project} {name}"
+                    "{shop} {name}"
                 );
             }
         }
         assert_eq!(
-            types.note("shop", &"x".repeat(NAME_BYTES + 1)),
+            types.note(&project("shop"), &"x".repeat(NAME_BYTES + 1)),
             NewGroupTypes::None
         );
-        assert_eq!(types.note("shop", "f"), NewGroupTypes::Sixth);
-        assert_eq!(types.note("shop", "f"), NewGroupTypes::None);
-        assert_eq!(types.note("shop", "g"), NewGroupTypes::None);
-        assert_eq!(types.note("blog", "g"), NewGroupTypes::Sixth);
+        assert_eq!(types.note(&project("shop"), "f"), NewGroupTypes::Sixth);
+        assert_eq!(types.note(&project("shop"), "f"), NewGroupTypes::None);
+        assert_eq!(types.note(&project("shop"), "g"), NewGroupTypes::None);
+        assert_eq!(types.note(&project("blog"), "g"), NewGroupTypes::Sixth);
     }
 
     #[test]
@@ -106,7 +113,9 @@ mod tests {
                     scope.spawn(|| {
                         let names = (0..100).map(|number| format!("type {number}"));
                         names
-                            .filter(|name| types.note("shop", name) == NewGroupTypes::Sixth)
+                            .filter(|name| {
+                                types.note(&project("shop"), name) == NewGroupTypes::Sixth
+                            })
                             .count()
                     })
                 })

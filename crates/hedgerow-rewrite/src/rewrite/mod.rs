@@ -60,8 +60,9 @@ pub use privacy::{Privacy, Signals};
 pub use session::SessionKeeper;
 pub use time::Timestamp;
 
-pub(crate) use outcome::Verdict;
+pub(crate) use outcome::NoEvent;
 
+use crate::posthog::ProjectId;
 use crate::segment::Call;
 
 /// Bounds on what one request may take, in bytes.
@@ -102,7 +103,7 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// A request of which nothing but its call is known.
+    /// A request of which only its call is known.
     pub fn new(call: Call) -> Self {
         Self {
             call,
@@ -119,8 +120,8 @@ impl Arrival {
 /// Whom the events of a request are for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recipient {
-    /// The name of posthog-js's cookie for the project.
-    pub posthog_cookie: String,
+    /// The project.
+    pub project: ProjectId,
     /// Properties that every event of the project gets, at most 63: names that need no escape in
     /// JSON, and values as JSON text.
     pub properties: Vec<(String, String)>,

@@ -14,40 +14,35 @@ pub(super) fn write_spread<S: Sink>(
     text: &[u8],
     value: Value,
 ) {
-    let write = |out: &mut S, index: usize, written: &[u8]| {
-        let index = index.to_string();
-        if strangers.hold(index.as_bytes()) {
-            return;
+    let mut index = Index::of(prefix);
+    let mut write = |out: &mut S, written: &[u8]| {
+        if !strangers.hold(index.digits()) {
+            out.extend_from_slice(&index.key);
+            out.extend_from_slice(written);
         }
-        out.extend_from_slice(b",\"");
-        out.extend_from_slice(prefix);
-        out.extend_from_slice(index.as_bytes());
-        out.extend_from_slice(b"\":");
-        out.extend_from_slice(written);
+        index.next();
     };
     match value.shape {
         Shape::Plain | Shape::Escaped => {
             let mut sign_text = Vec::new();
-            for (index, unit) in value.says(text).encode_utf16().enumerate() {
+            for unit in value.says(text).encode_utf16() {
                 // Half of a character cannot stand alone; capture takes none (posthog-ingestion 1.6).
                 let sign = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
                 sign_text.clear();
                 write_string(&mut sign_text, sign.encode_utf8(&mut [0; 4]));
-                write(out, index, &sign_text);
+                write(out, &sign_text);
             }
         }
         Shape::Array => {
             let text = value.of(text);
             let mut scratch = Scratch::default();
             let mut scanner = Scanner::new(text, &mut scratch);
-            let mut index = 0;
             let mut before = scanner.expect(b'[');
             while before.is_ok() && scanner.peek() != Some(b']') {
                 let Ok(element) = scanner.value() else {
                     return;
                 };
-                write(out, index, element.of(text));
-                index += 1;
+                write(out, element.of(text));
                 before = scanner.expect(b',');
             }
         }
@@ -55,8 +50,48 @@ pub(super) fn write_spread<S: Sink>(
     }
 }
 
-/// Whether spreading this value gives more than so many bytes for certain: a key and a value for
-/// each character of a long string could take twenty times its size only to be thrown away.
+/// The key of an entry, its comma and its colon included, that counts on in its own text: an array of
+/// two bytes an element is as many keys as elements.
+struct Index {
+    key: Vec<u8>,
+    /// Where its digits begin.
+    from: usize,
+}
+
+impl Index {
+    const BEHIND: &'static [u8] = b"\":";
+
+    /// The first one.
+    fn of(prefix: &[u8]) -> Self {
+        let key = [b",\"", prefix, b"0", Self::BEHIND].concat();
+        Self {
+            key,
+            from: 2 + prefix.len(),
+        }
+    }
+
+    fn digits(&self) -> &[u8] {
+        let to = self.key.len() - Self::BEHIND.len();
+        self.key.get(self.from..to).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn next(&mut self) {
+        let to = self.key.len() - Self::BEHIND.len();
+        let digits = self.key.get_mut(self.from..to).unwrap_or_default();
+        for digit in digits.iter_mut().rev() {
+            if *digit < b'9' {
+                *digit += 1;
+                return;
+            }
+            *digit = b'0';
+        }
+        self.key.insert(self.from, b'1');
+    }
+}
+
+/// Whether spreading this value gives more than this many bytes for certain: a key and a value for
+/// each character of a long string could take twenty times its size only to be deleted.
 pub(super) fn spreads_beyond(value: Value, limit: usize) -> bool {
     let length = value.span.end() - value.span.start();
     match value.shape {
@@ -107,6 +142,21 @@ impl<'t> UnknownKeys<'t> {
             Self::Few(keys) if keys.is_empty() => false,
             Self::Few(keys) => keys.contains(&key),
             Self::Many(keys) => keys.contains(key),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_counts_on_from_nought() {
+        let mut index = Index::of(b"utm_");
+        for number in 0..1200 {
+            assert_eq!(index.digits(), number.to_string().as_bytes());
+            assert_eq!(index.key, format!(",\"utm_{number}\":").as_bytes());
+            index.next();
         }
     }
 }

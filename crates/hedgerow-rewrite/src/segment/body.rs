@@ -10,7 +10,7 @@ pub enum BodyError {
     /// An encoding that no Segment SDK uses.
     #[error("the content encoding is not gzip or identity")]
     UnknownEncoding,
-    /// Bad or truncated gzip data.
+    /// Bad or truncated gzip data, or members with next to nothing in them.
     #[error("the gzip data is damaged or cut short")]
     Damaged,
     /// More bytes than the limit, on the wire or inflated, or many more than what was compressed.
@@ -21,14 +21,16 @@ pub enum BodyError {
 /// Decodes one body, chunk by chunk.
 #[derive(Debug)]
 pub struct Decoder {
-    state: State,
+    state: DecoderState,
     limit: usize,
     wire_left: usize,
     left: usize,
+    /// How many gzip members have followed another.
+    members: usize,
 }
 
 #[derive(Debug)]
-enum State {
+enum DecoderState {
     /// Nothing seen yet. Holds the first bytes until gzip's magic can be told from JSON.
     Start {
         seen: Vec<u8>,
@@ -88,6 +90,11 @@ const FREE: usize = 1 << 20;
 /// How many bytes may come out beyond that for each byte that went in. Real batches have five to
 /// thirty, gzip can do a thousand.
 const RATIO: usize = 100;
+/// How many gzip members may follow the first one whatever is in them, and for how many bytes that came
+/// out there may be one more. To begin with one costs as much as to inflate a thousand bytes, and an
+/// empty one has twenty.
+const MEMBERS: usize = 16;
+const MEMBER_BYTES: usize = 64;
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// So much white space before a body that is declared gzip is looked at, in bytes.
 const BLANKS: usize = 1024;
@@ -101,13 +108,14 @@ impl Decoder {
     pub fn new(content_encoding: Option<&str>, limit: usize) -> Result<Self, BodyError> {
         let declared = Declared::by(content_encoding.unwrap_or_default())?;
         Ok(Self {
-            state: State::Start {
+            state: DecoderState::Start {
                 seen: Vec::new(),
                 declared,
             },
             limit,
             wire_left: limit,
             left: limit,
+            members: 0,
         })
     }
 
@@ -124,7 +132,7 @@ impl Decoder {
             .wire_left
             .checked_sub(chunk.len())
             .ok_or(BodyError::TooLarge)?;
-        let State::Start { seen, declared } = &mut self.state else {
+        let DecoderState::Start { seen, declared } = &mut self.state else {
             return self.run(chunk, sink);
         };
         if seen.is_empty() {
@@ -148,18 +156,18 @@ impl Decoder {
         E: From<BodyError>,
     {
         match &mut self.state {
-            State::Start { seen, declared } => {
+            DecoderState::Start { seen, declared } => {
                 let begins = seen.iter().find(|byte| !byte.is_ascii_whitespace());
                 if *declared == Declared::Gzip && begins.is_some_and(|byte| !may_be_json(*byte)) {
                     return Err(BodyError::Damaged.into());
                 }
                 let held = std::mem::take(seen);
-                self.state = State::Plain;
+                self.state = DecoderState::Plain;
                 self.run(&held, sink)
             }
-            State::Plain | State::Between => Ok(()),
-            State::Gzip(gzip) if !gzip.fed => Ok(()),
-            State::Gzip(_) => Err(BodyError::Damaged.into()),
+            DecoderState::Plain | DecoderState::Between => Ok(()),
+            DecoderState::Gzip(gzip) if !gzip.fed => Ok(()),
+            DecoderState::Gzip(_) => Err(BodyError::Damaged.into()),
         }
     }
 
@@ -173,14 +181,14 @@ impl Decoder {
     {
         while !input.is_empty() {
             match &mut self.state {
-                State::Start { .. } | State::Plain => {
+                DecoderState::Start { .. } | DecoderState::Plain => {
                     self.left = self
                         .left
                         .checked_sub(input.len())
                         .ok_or(BodyError::TooLarge)?;
                     return sink(input);
                 }
-                State::Between => {
+                DecoderState::Between => {
                     // Zero padding after a member is tolerated, as gzip itself does, also before
                     // another member: where the padding is cut must not matter.
                     let padding = input.iter().position(|byte| *byte != 0);
@@ -188,9 +196,13 @@ impl Decoder {
                         return Ok(());
                     };
                     input = input.get(padding..).unwrap_or_default();
-                    self.state = State::Gzip(Box::new(Gzip::new()));
+                    self.members += 1;
+                    if self.members > MEMBERS + (self.limit - self.left) / MEMBER_BYTES {
+                        return Err(BodyError::Damaged.into());
+                    }
+                    self.state = DecoderState::Gzip(Box::new(Gzip::new()));
                 }
-                State::Gzip(gzip) => {
+                DecoderState::Gzip(gzip) => {
                     let mut out = [0_u8; STEP];
                     let (read, written, ended) = gzip.step(input, &mut out)?;
                     self.inflated(written)?;
@@ -199,7 +211,7 @@ impl Decoder {
                     }
                     input = input.get(read..).unwrap_or_default();
                     if ended {
-                        self.state = State::Between;
+                        self.state = DecoderState::Between;
                     }
                 }
             }
@@ -222,7 +234,7 @@ impl Decoder {
     where
         E: From<BodyError>,
     {
-        while let State::Gzip(gzip) = &mut self.state {
+        while let DecoderState::Gzip(gzip) = &mut self.state {
             let mut out = [0_u8; STEP];
             let (_, written, ended) = gzip.step(&[], &mut out)?;
             self.inflated(written)?;
@@ -230,7 +242,7 @@ impl Decoder {
                 sink(piece)?;
             }
             if ended {
-                self.state = State::Between;
+                self.state = DecoderState::Between;
             } else if written == 0 {
                 return Ok(());
             }
@@ -242,20 +254,20 @@ impl Decoder {
 /// Gzip is believed when its magic stands there. Declared but not there (a proxy in front has
 /// inflated the body and left the header) means plain: the JSON parser has the last word. Nothing
 /// is said as long as too little has come.
-fn begin(declared: Declared, first: &[u8]) -> Result<Option<State>, BodyError> {
+fn begin(declared: Declared, first: &[u8]) -> Result<Option<DecoderState>, BodyError> {
     if first.len() < MAGIC.len() {
         return Ok(None);
     }
     if first.starts_with(&MAGIC) {
-        return Ok(Some(State::Gzip(Box::new(Gzip::new()))));
+        return Ok(Some(DecoderState::Gzip(Box::new(Gzip::new()))));
     }
     if declared == Declared::Nothing {
-        return Ok(Some(State::Plain));
+        return Ok(Some(DecoderState::Plain));
     }
     match first.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None if first.len() < BLANKS => Ok(None),
         Some(byte) if !may_be_json(*byte) => Err(BodyError::Damaged),
-        _ => Ok(Some(State::Plain)),
+        _ => Ok(Some(DecoderState::Plain)),
     }
 }
 
@@ -408,6 +420,19 @@ mod tests {
             let got = decode(Some("gzip"), 1 << 20, &pieces);
             assert_eq!(got.as_deref(), Ok(&blank[..]), "pieces of {size}");
         }
+    }
+
+    #[test]
+    fn members_with_next_to_nothing_in_them_end_soon_and_others_may_be_many() {
+        for empty in [&b""[..], b" "] {
+            let member = gzip(empty);
+            assert!(decode(None, 1 << 20, &[&member.repeat(MEMBERS)]).is_ok());
+            let many = member.repeat(MEMBERS + 2);
+            assert_eq!(decode(None, 1 << 20, &[&many]), Err(BodyError::Damaged));
+        }
+        let member = gzip(&[b'x'; MEMBER_BYTES]);
+        let many = decode(None, 1 << 20, &[&member.repeat(5000)]).unwrap();
+        assert_eq!(many.len(), 5000 * MEMBER_BYTES);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
 use base64::{alphabet, Engine};
-use serde_json::{Map, Value};
+
+use super::fields::write_fields;
 
 /// A transparent GIF of one pixel.
 pub const GIF: &[u8] = &[
@@ -16,9 +17,6 @@ pub const GIF: &[u8] = &[
 /// with a longer one, and a field costs more than a byte of a body.
 const LONGEST_QUERY: usize = 64 * 1024;
 
-/// Dots in one key that are taken as levels; more stay in the last name.
-const LEVELS: usize = 8;
-
 /// The message that a pixel's query carries, as JSON text: the decoded `data` (base64 of either
 /// alphabet, padding or not), else the parameters as fields, dotted names nested, values strings.
 /// None when `data` is there but is not base64, or when the query has more than 64 KiB.
@@ -26,14 +24,14 @@ pub fn message_from_query(query: &str) -> Option<Vec<u8>> {
     if query.len() > LONGEST_QUERY {
         return None;
     }
-    let mut fields = Map::new();
+    let mut fields = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if name == "data" && !value.is_empty() {
             return decode_data(&value);
         }
-        insert(&mut fields, &name, value.into_owned());
+        fields.push((name, value));
     }
-    serde_json::to_vec(&fields).ok()
+    Some(write_fields(&fields))
 }
 
 fn decode_data(value: &str) -> Option<Vec<u8>> {
@@ -55,29 +53,10 @@ fn decode_data(value: &str) -> Option<Vec<u8>> {
     LENIENT.decode(standard.trim_end_matches('=')).ok()
 }
 
-fn insert(fields: &mut Map<String, Value>, name: &str, value: String) {
-    let mut levels = name.splitn(LEVELS, '.').peekable();
-    let mut at = fields;
-    while let Some(level) = levels.next() {
-        if levels.peek().is_none() {
-            at.insert(level.to_owned(), Value::String(value));
-            return;
-        }
-        let next = at.entry(level).or_insert_with(|| Value::Object(Map::new()));
-        if !next.is_object() {
-            *next = Value::Object(Map::new());
-        }
-        match next {
-            Value::Object(inner) => at = inner,
-            _ => return,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{json, Value};
 
     fn message(query: &str) -> Value {
         serde_json::from_slice(&message_from_query(query).unwrap()).unwrap()
@@ -90,7 +69,62 @@ mod tests {
             json!({"userId": "u 1", "event": "Email Opened",
                    "properties": {"subject": "A B", "c": {"id": "7"}}, "x": ""})
         );
-        assert_eq!(message("a=1&a.b=2"), json!({"a": {"b": "2"}}));
+        for (query, expected) in [
+            ("", json!({})),
+            ("a=1&a=2", json!({"a": "2"})),
+            ("a=1&a.b=2", json!({"a": {"b": "2"}})),
+            ("a.b=2&a=1", json!({"a": "1"})),
+            ("a.b=1&a=1&a.c=2", json!({"a": {"c": "2"}})),
+            (
+                "x=1&a.b=1&x=2&a.b=3&a.b.c=4&y",
+                json!({"x": "2", "a": {"b": {"c": "4"}}, "y": ""}),
+            ),
+            ("a.b.c=1&a.b=2&a.d=3", json!({"a": {"b": "2", "d": "3"}})),
+            (".=1&..a=2&=3", json!({"": "3"})),
+            ("=3&.=1&..a=2", json!({"": {"": {"a": "2"}}})),
+            (
+                "a.b.c.d.e.f.g.h.i.j=1",
+                json!({"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h.i.j": "1"}}}}}}}}),
+            ),
+            (
+                "a%22.b%5C=%0A%C3%A4&%ff=1",
+                json!({"a\"": {"b\\": "\nä"}, "\u{fffd}": "1"}),
+            ),
+        ] {
+            assert_eq!(message(query), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn many_fields_are_those_that_would_be_set_one_by_one() {
+        fn set(fields: &mut Value, name: &str, value: &str) {
+            let mut at = fields;
+            for level in name.splitn(8, '.') {
+                if !at.is_object() {
+                    *at = json!({});
+                }
+                at = &mut at[level];
+            }
+            *at = value.into();
+        }
+        let mut seed = 7_u64;
+        let mut random = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize % below
+        };
+        for round in 0..300 {
+            let (names, deepest) = (1 + random(40), 1 + random(10));
+            let mut expected = json!({});
+            let mut query = String::new();
+            for value in 0..random(120) {
+                let levels = 1 + random(deepest);
+                let name: Vec<_> = (0..levels).map(|_| format!("n{}", random(names))).collect();
+                let name = name.join(".");
+                query.push_str(&format!("{name}={value}&"));
+                set(&mut expected, &name, &value.to_string());
+            }
+            assert_eq!(message(&query), expected, "{round} {query}");
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub fn request(choices: &mut Choices<'_>) -> (Request, String) {
         received_at: ARRIVAL,
         client_ip: [203, 0, 113, 7].into(),
         cookies: cookies(choices),
-        posthog_cookie: "ph_phc_test_posthog".to_owned(),
+        api_key: "phc_test".to_owned(),
     };
     (request, text)
 }
@@ -470,7 +470,7 @@ pub fn raw(data: &[u8]) -> Option<(Request, String)> {
         received_at: ARRIVAL,
         client_ip: [203, 0, 113, 7].into(),
         cookies: String::new(),
-        posthog_cookie: "ph_phc_test_posthog".to_owned(),
+        api_key: "phc_test".to_owned(),
     };
     Some((request, text.to_owned()))
 }

@@ -13,7 +13,7 @@ use hedgerow_rewrite::rewrite::{
     Arrival, Bookkeeping, Bounds, ContextTraits, GroupTypeFrom, Integrations, Mapping,
     MessageOutcome, PersonProfiles, Pulled, Recipient, Rewriter, SameAnonymousId, Timestamp, Watch,
 };
-use hedgerow_rewrite::{ApiKey, Batch, Call, Envelope, Kind};
+use hedgerow_rewrite::{ApiKey, Batch, Call, Envelope, Kind, ProjectId};
 use serde_json::Value;
 
 use choices::Choices;
@@ -49,7 +49,7 @@ fn difference(request: &Request, text: &str) -> Option<String> {
     wrong.map(|wrong| format!("{wrong}\n{text}\n{:?} {:?}", request.call, request.settings))
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug)]
 enum Got {
     Event(Value),
@@ -158,7 +158,7 @@ fn convert(request: &Request, text: &str) -> Result<Vec<Got>, &'static str> {
         ..Arrival::new(call)
     });
     rewrite.address_to(Arc::new(Recipient {
-        posthog_cookie: request.posthog_cookie.clone(),
+        project: ProjectId::of(&ApiKey::new(&request.api_key).unwrap()),
         ..Recipient::default()
     }));
     let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());

@@ -6,10 +6,11 @@ mod stamp;
 mod tests;
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use hedgerow_rewrite::posthog::{EventView, Location, Outline};
+use hedgerow_rewrite::posthog::{BatchOutline, EventView, Location};
 use sha1::{Digest, Sha1};
 
 use super::SpoolError;
@@ -66,9 +67,9 @@ impl SpooledEvent {
                 first_arrival: received.at,
             });
         };
-        let time = Time::of(read.timestamp.as_deref(), received.at);
+        let time = EventTimestamp::of(read.timestamp.as_deref(), received.at);
         let stamps = [
-            time.stamp(text, start),
+            time.stamp(text, start, read.null_time.clone()),
             received.from.and_then(|from| read.address(from, text)),
         ];
         let dedup_key = match read.uuid.as_deref().unwrap_or_default() {
@@ -107,7 +108,7 @@ impl SpooledEvent {
     /// Those of [`of_batch`](Self::of_batch).
     pub fn of_written(
         body: &Bytes,
-        outline: Option<&Outline>,
+        outline: Option<&BatchOutline>,
         received: impl Into<Received>,
     ) -> Result<Vec<Self>, SpoolError> {
         let received = received.into();
@@ -136,18 +137,18 @@ impl SpooledEvent {
         if !is_plain || !view.event_json.starts_with('"') {
             return Self::new(body, received);
         }
-        let time = Time::of(timestamp.as_deref(), received.at);
+        let time = EventTimestamp::of(timestamp.as_deref(), received.at);
         let address = match (received.from, view.location) {
             (Some(from), Location::Open) => Some(from),
             _ => None,
         };
         let stamps = match (&time, address) {
-            (Time::Own(_), None) => None,
+            (EventTimestamp::Own(_), None) => None,
             _ => {
                 let text = std::str::from_utf8(&body).map_err(|_| SpoolError::NotAnEvent)?;
                 let properties = view.properties.saturating_sub(view.place.start);
                 let address = address.and_then(|from| reading::address_at(from, text, properties));
-                stamped(text, [time.stamp(text, 0), address])
+                stamped(text, [time.stamp(text, 0, None), address])
             }
         };
         Ok(Self {
@@ -181,14 +182,14 @@ fn event_at(batch: &Bytes, view: &EventView<'_>) -> Option<Bytes> {
 }
 
 /// The time of an event.
-enum Time<'t> {
+enum EventTimestamp<'t> {
     /// The event's own.
     Own(&'t str),
     /// That of its request, which is written into it.
     OfRequest(String),
 }
 
-impl<'t> Time<'t> {
+impl<'t> EventTimestamp<'t> {
     fn of(own: Option<&'t str>, arrived: SystemTime) -> Self {
         own.map_or_else(|| Self::OfRequest(rfc3339(arrived)), Self::Own)
     }
@@ -201,16 +202,19 @@ impl<'t> Time<'t> {
         time.get(..10).unwrap_or(time)
     }
 
-    /// What is written into the event, an object that begins at `start`.
-    fn stamp(&self, text: &str, start: usize) -> Option<Stamp> {
-        match self {
-            Self::Own(_) => None,
-            Self::OfRequest(time) => Some(Stamp::first_in(
-                text,
-                start,
-                format!("\"timestamp\":\"{time}\""),
-            )),
-        }
+    /// What is written into the event, an object that begins at `start` and may have a null as its
+    /// time: the field must not stand there twice, because capture refuses that.
+    fn stamp(&self, text: &str, start: usize, null: Option<Range<usize>>) -> Option<Stamp> {
+        let Self::OfRequest(time) = self else {
+            return None;
+        };
+        Some(match null {
+            Some(place) => Stamp {
+                place,
+                written: format!("\"{time}\""),
+            },
+            None => Stamp::first_in(text, start, format!("\"timestamp\":\"{time}\"")),
+        })
     }
 }
 

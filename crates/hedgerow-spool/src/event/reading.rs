@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
@@ -12,21 +13,21 @@ use super::stamp::{place, Stamp};
 use crate::SpoolError;
 
 #[derive(Deserialize, Default)]
-struct Fields<'a> {
+struct RawEventFields<'a> {
     #[serde(borrow, default)]
     uuid: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     event: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     distinct_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    timestamp: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "also_null")]
+    timestamp: Option<&'a RawValue>,
     #[serde(borrow, default)]
     properties: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
-struct Properties<'a> {
+struct RawProperties<'a> {
     #[serde(borrow, default)]
     distinct_id: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "$ip", deserialize_with = "also_null")]
@@ -39,6 +40,10 @@ struct Properties<'a> {
 fn also_null<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
+
+/// A text, borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize)]
 struct BatchBody<'a> {
@@ -59,13 +64,15 @@ pub fn events_of(body: &Bytes) -> Result<Vec<Bytes>, SpoolError> {
 }
 
 /// What was read of an event.
-pub(super) struct Read<'a> {
+pub(super) struct ReadEvent<'a> {
     pub(super) uuid: Option<Cow<'a, str>>,
     pub(super) event: Option<Cow<'a, str>>,
     /// As JSON text; empty if it has none.
     pub(super) distinct_id: &'a str,
     pub(super) timestamp: Option<Cow<'a, str>>,
-    properties: Option<(&'a RawValue, Properties<'a>)>,
+    /// Where a null stands as its time.
+    pub(super) null_time: Option<Range<usize>>,
+    properties: Option<(&'a RawValue, RawProperties<'a>)>,
 }
 
 /// Where the object begins that this text is, if it is JSON and an object.
@@ -76,25 +83,35 @@ pub(super) fn object(text: &str) -> Option<usize> {
 }
 
 /// Reads an event; nothing of one that says a field twice, or a text as something else.
-pub(super) fn read(text: &str) -> Option<Read<'_>> {
-    let fields: Fields<'_> = serde_json::from_str(text).ok()?;
+pub(super) fn read(text: &str) -> Option<ReadEvent<'_>> {
+    let fields: RawEventFields<'_> = serde_json::from_str(text).ok()?;
     let properties = match fields.properties {
-        Some(raw) if raw.get().starts_with('{') => {
-            Some((raw, serde_json::from_str::<Properties<'_>>(raw.get()).ok()?))
-        }
+        Some(raw) if raw.get().starts_with('{') => Some((
+            raw,
+            serde_json::from_str::<RawProperties<'_>>(raw.get()).ok()?,
+        )),
         _ => None,
     };
+    let is_null = |value: &&RawValue| value.get() == "null";
+    let timestamp = match fields.timestamp.filter(|time| !is_null(time)) {
+        Some(time) => Some(serde_json::from_str::<Text<'_>>(time.get()).ok()?.0),
+        None => None,
+    };
     let inner = properties.as_ref().and_then(|(_, read)| read.distinct_id);
-    Some(Read {
+    Some(ReadEvent {
         uuid: fields.uuid,
         event: fields.event,
         distinct_id: fields.distinct_id.or(inner).map_or("", RawValue::get),
-        timestamp: fields.timestamp,
+        timestamp,
+        null_time: fields
+            .timestamp
+            .filter(is_null)
+            .map(|null| place(null, text)),
         properties,
     })
 }
 
-impl Read<'_> {
+impl ReadEvent<'_> {
     /// The address that capture would have put into the event.
     pub(super) fn address(&self, from: IpAddr, text: &str) -> Option<Stamp> {
         let (raw, properties) = self.properties.as_ref()?;
@@ -107,11 +124,11 @@ impl Read<'_> {
 pub(super) fn address_at(from: IpAddr, text: &str, properties: usize) -> Option<Stamp> {
     let rest = serde_json::Deserializer::from_str(text.get(properties..)?);
     let raw: &RawValue = rest.into_iter().next()?.ok()?;
-    let read: Properties<'_> = serde_json::from_str(raw.get()).ok()?;
+    let read: RawProperties<'_> = serde_json::from_str(raw.get()).ok()?;
     read.address(from, raw, text)
 }
 
-impl Properties<'_> {
+impl RawProperties<'_> {
     fn address(&self, from: IpAddr, properties: &RawValue, text: &str) -> Option<Stamp> {
         let is_given = |value: Option<&RawValue>| value.is_some_and(is_truthy);
         if is_given(self.ip) || is_given(self.geoip_disable) {

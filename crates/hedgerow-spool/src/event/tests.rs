@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hedgerow_rewrite::posthog::Outline;
+use hedgerow_rewrite::posthog::BatchOutline;
 use hedgerow_rewrite::{ApiKey, Arrival, Batch, Bounds, Call, Envelope, Mapping, Rewriter};
 
 use super::*;
@@ -42,7 +42,34 @@ fn an_event_without_a_timestamp_gets_that_of_its_first_arrival() {
     assert_eq!(event(own).body().as_ref(), own.as_bytes());
 }
 
-/// What becomes of an event with these properties that came from an address.
+#[test]
+fn a_time_that_is_null_gives_way_to_that_of_the_first_arrival_and_does_not_stand_there_twice() {
+    let arrival = UNIX_EPOCH + Duration::from_millis(1_795_467_600_000);
+    let received = Received {
+        at: arrival,
+        from: Some([203, 0, 113, 7].into()),
+    };
+    for (text, expected) in [
+        (
+            r#"{"timestamp" : null,"event":"e","uuid":"a","properties":{"a":1}}"#,
+            r#"{"timestamp" : "TIME","event":"e","uuid":"a","properties":{"$ip":"203.0.113.7","a":1}}"#,
+        ),
+        // Behind the properties, whose address is written first.
+        (
+            r#"{"event":"e","uuid":"a","properties":{"$ip":null},"timestamp":null}"#,
+            r#"{"event":"e","uuid":"a","properties":{"$ip":"203.0.113.7"},"timestamp":"TIME"}"#,
+        ),
+    ] {
+        let taken = SpooledEvent::new(Bytes::from(text), received).unwrap();
+        let expected = expected.replace("TIME", "2026-11-23T21:00:00.000Z");
+        assert_eq!(String::from_utf8_lossy(taken.body()), expected);
+        // Read again from the spool it is the same event.
+        let again = SpooledEvent::new(taken.body().clone(), arrival + Duration::from_secs(9));
+        assert_eq!(again.unwrap().dedup_key(), taken.dedup_key());
+    }
+}
+
+/// What happens to an event with these properties that came from an address.
 fn from(address: &str, properties: &str) -> String {
     let text = format!("{{\"timestamp\":\"t\",\"properties\":{properties},\"uuid\":\"a\"}}");
     let arrived = Received {
@@ -149,7 +176,11 @@ fn what_is_no_event_is_not_taken() {
 }
 
 /// A batch of the rewriting, and where its events stand.
-fn written(mapping: Mapping, body: &str, client_ip: Option<IpAddr>) -> (Bytes, Option<Outline>) {
+fn written(
+    mapping: Mapping,
+    body: &str,
+    client_ip: Option<IpAddr>,
+) -> (Bytes, Option<BatchOutline>) {
     let mut rewrite = Arc::new(Rewriter::new(mapping, Bounds::default())).begin(Arrival {
         client_ip,
         ..Arrival::new(Call::Batch)
@@ -178,7 +209,7 @@ fn an_event_that_the_rewriting_has_noted_is_what_a_parser_would_have_made_of_it(
     for mapping in [Mapping::reference(), Mapping::default()] {
         for client_ip in [None, Some(address)] {
             let (batch, outline) = written(mapping.clone(), MESSAGES, client_ip);
-            assert_eq!(outline.as_ref().map(Outline::len), Some(7));
+            assert_eq!(outline.as_ref().map(BatchOutline::len), Some(7));
             for from in [None, Some(address)] {
                 let received = Received {
                     at: time_of(1_000),

@@ -4,8 +4,10 @@ mod place;
 #[cfg(feature = "nats")]
 mod spool;
 
-pub use place::{NatsCertificate, NatsLogin, NatsPlace, NatsServer};
+pub use place::{
+    NatsCertificate, NatsLogin, NatsPlace, NatsServer, NatsServerError, NatsTransport,
+};
 #[cfg(feature = "nats")]
-pub(crate) use spool::OnNats;
+pub(crate) use spool::NatsBackend;
 #[cfg(feature = "nats")]
 pub use spool::{NatsSettings, NatsSpool};

@@ -8,14 +8,15 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use flate2::Compression;
 use hedgerow_rewrite::posthog::{Batch, Envelope};
-use tokio::sync::watch;
+use tokio::sync::{watch, Semaphore};
 
 use super::{ReplaySettings, RunState};
-use crate::breaker::{Admission, Condition};
-use crate::live::{jitter, DeliveryMode, Project};
+use crate::aside::aside;
+use crate::breaker::{Admission, BreakerState};
+use crate::live::{jitter, DeliveryMode, ProjectDelivery};
 use crate::rate_limit::RateLimit;
 use crate::store::{FinalBatch, Lead, PeekLimit, QueuedEvent, Rest, Store};
-use crate::{Encoding, Halving, OutgoingBatch, Refused, SpoolError, Upstream, Verdict};
+use crate::{Encoding, Halving, OutgoingBatch, RefusedPart, SpoolError, Upstream, Verdict};
 
 /// The wait after the spool itself could not be read or written.
 const SPOOL_PAUSE: Duration = Duration::from_secs(1);
@@ -26,8 +27,11 @@ const LEAST_BATCH: usize = 64 << 10;
 /// The pause of one that does not drain, until it asks again whether it should.
 const LOOK: Duration = Duration::from_millis(500);
 
-pub(super) struct Drain {
-    project: Project,
+/// How many batches are compressed at once, of all projects.
+static COMPRESSING: Semaphore = Semaphore::const_new(8);
+
+pub(super) struct ProjectDrain {
+    project: ProjectDelivery,
     store: Arc<dyn Store>,
     upstream: Arc<dyn Upstream>,
     settings: ReplaySettings,
@@ -40,9 +44,9 @@ pub(super) struct Drain {
     last: FinalBatch,
 }
 
-/// What became of a delivery.
+/// The outcome of a delivery.
 #[derive(PartialEq, Eq)]
-enum Outcome {
+enum DrainOutcome {
     /// All of it has left the spool.
     Through,
     /// Some of it has not.
@@ -51,15 +55,15 @@ enum Outcome {
 
 /// Whether there is more to do.
 #[derive(PartialEq, Eq)]
-enum Step {
+enum DrainStep {
     Next,
     /// Nothing waits, or another process is the leader.
     Done,
 }
 
-impl Drain {
+impl ProjectDrain {
     pub(super) fn new(
-        project: Project,
+        project: ProjectDelivery,
         store: Arc<dyn Store>,
         upstream: Arc<dyn Upstream>,
         settings: ReplaySettings,
@@ -79,7 +83,7 @@ impl Drain {
     }
 
     pub(super) async fn run(mut self) {
-        while self.goes_on() && self.step().await == Step::Next {}
+        while self.goes_on() && self.step().await == DrainStep::Next {}
         self.project.gauge().set_final_batch(FinalBatch::None);
     }
 
@@ -94,22 +98,22 @@ impl Drain {
             tokio::time::timeout(time, state.wait_for(|state| *state != RunState::Running)).await;
     }
 
-    async fn step(&mut self) -> Step {
+    async fn step(&mut self) -> DrainStep {
         match self.leads().await {
             Ok(Some(_)) => {}
             Ok(None) => {
                 self.project.drain_succeeded();
                 self.pause(LOOK).await;
-                return Step::Done;
+                return DrainStep::Done;
             }
             Err(error) => {
                 self.project.drain_failed(&error);
                 self.pause(SPOOL_PAUSE).await;
-                return Step::Done;
+                return DrainStep::Done;
             }
         }
         let Some(envelope) = self.upstream.envelope(self.project.name()) else {
-            return Step::Done;
+            return DrainStep::Done;
         };
         let limit = PeekLimit {
             events: self.settings.batch_events,
@@ -120,7 +124,7 @@ impl Drain {
             Err(error) => {
                 self.project.drain_failed(&error);
                 self.pause(SPOOL_PAUSE).await;
-                return Step::Next;
+                return DrainStep::Next;
             }
         };
         let mut held = taken.events;
@@ -131,17 +135,17 @@ impl Drain {
             if self.last == FinalBatch::InFlight {
                 self.store.queue_is_empty(self.project.name()).await;
             }
-            return Step::Done;
+            return DrainStep::Done;
         };
         if let Some(wait) = self.lingers(&held, first.first_arrival) {
             self.pause(wait).await;
-            return Step::Next;
+            return DrainStep::Next;
         }
         let admission = self.project.breaker().admit(Instant::now());
         match admission {
             Admission::Wait(wait) => {
                 self.pause(wait).await;
-                return Step::Next;
+                return DrainStep::Next;
             }
             Admission::Probe => held.truncate(1),
             Admission::Go => {}
@@ -150,10 +154,10 @@ impl Drain {
         if !wait.is_zero() {
             self.pause(wait).await;
             if !self.goes_on() {
-                return Step::Done;
+                return DrainStep::Done;
             }
         }
-        // What waits at this moment goes out whole. What arrives from now on waits for the end of
+        // What waits at this moment is sent whole. What arrives from now on waits for the end of
         // it instead of going into the spool: so the spool runs empty under any load.
         let whole = admission == Admission::Go && taken.rest == Rest::Nothing;
         self.set_final_batch(if whole && self.project.mode() == DeliveryMode::Stream {
@@ -164,10 +168,10 @@ impl Drain {
         if self.last == FinalBatch::InFlight {
             self.store.final_batch_begins(self.project.name()).await;
         }
-        if self.deliver(&envelope, held).await == Outcome::Stuck {
+        if self.deliver(&envelope, held).await == DrainOutcome::Stuck {
             self.set_final_batch(FinalBatch::None);
         }
-        Step::Next
+        DrainStep::Next
     }
 
     /// For how long this process may drain, if that is enough for one delivery.
@@ -207,17 +211,17 @@ impl Drain {
 
     /// Sends events in their order. When PostHog refuses several for good, halves are sent until
     /// the culprit stands alone; the rest is delivered, in order as well.
-    async fn deliver(&mut self, envelope: &Envelope, held: Vec<QueuedEvent>) -> Outcome {
+    async fn deliver(&mut self, envelope: &Envelope, held: Vec<QueuedEvent>) -> DrainOutcome {
         let mut halving = Halving::new(held);
         while let Some(part) = halving.next_part() {
             // Taking them, and each part before this one, took its time.
             let left = match self.leads().await {
                 Ok(Some(left)) => left,
-                Ok(None) => return Outcome::Stuck,
+                Ok(None) => return DrainOutcome::Stuck,
                 Err(error) => {
                     self.project.drain_failed(&error);
                     self.pause(SPOOL_PAUSE).await;
-                    return Outcome::Stuck;
+                    return DrainOutcome::Stuck;
                 }
             };
             let bytes: usize = part.iter().map(|held| held.body.len()).sum();
@@ -237,13 +241,13 @@ impl Drain {
                     self.upstream.delivered(self.project.name(), &part, waiting);
                 }
                 Verdict::RefusedForGood(refusal) => {
-                    let Refused::Culprit(culprit) = halving.refused(part) else {
+                    let RefusedPart::Culprit(culprit) = halving.refused(part) else {
                         if refusal.status == 413 {
                             self.most_bytes = self.most_bytes.min(bytes / 2).max(self.least());
                             self.batch_bytes = self.batch_bytes.min(self.most_bytes);
                         }
                         if !self.goes_on() {
-                            return Outcome::Stuck;
+                            return DrainOutcome::Stuck;
                         }
                         continue;
                     };
@@ -255,19 +259,19 @@ impl Drain {
                     if let Err(error) = moved {
                         self.project.drain_failed(&error);
                         self.pause(SPOOL_PAUSE).await;
-                        return Outcome::Stuck;
+                        return DrainOutcome::Stuck;
                     }
                     self.project.drain_succeeded();
                     self.upstream.dead_lettered(name, &culprit.body, &refusal);
                     if self.project.refused() >= self.settings.refused_in_row {
-                        if before == Condition::Closed {
+                        if before == BreakerState::Closed {
                             log::error!(
                                 "PostHog refuses every event of {}: they wait now",
                                 self.project.name()
                             );
                         }
                         self.project.breaker().trip(Instant::now(), jitter());
-                        return Outcome::Stuck;
+                        return DrainOutcome::Stuck;
                     }
                     self.project.breaker().accepted();
                 }
@@ -281,30 +285,28 @@ impl Drain {
                     self.project
                         .breaker()
                         .failed(Instant::now(), retry_after, jitter());
-                    if before == Condition::Closed {
+                    if before == BreakerState::Closed {
                         log::warn!(
                             "PostHog cannot take events of {} ({why}); {} wait",
                             self.project.name(),
                             self.project.gauge().events()
                         );
                     }
-                    return Outcome::Stuck;
+                    return DrainOutcome::Stuck;
                 }
             }
         }
-        Outcome::Through
+        DrainOutcome::Through
     }
 
     async fn send(&self, envelope: &Envelope, part: &[QueuedEvent]) -> Verdict {
         let plain = Batch::of(envelope, part.iter().map(|held| &held.body));
         let body = match self.settings.encoding {
             Encoding::Identity => Some(plain),
-            // Megabytes take milliseconds: not on a thread that serves requests. In a task of its own,
-            // because the runtime panics where the system has no thread left.
+            // Megabytes take milliseconds: not on a thread that serves requests.
             Encoding::Gzip => {
-                let aside = async { tokio::task::spawn_blocking(move || gzip(&plain)).await };
-                let compressed = tokio::spawn(aside).await;
-                compressed.ok().and_then(Result::ok).flatten()
+                let _turn = COMPRESSING.acquire().await;
+                aside(move || gzip(&plain)).await.ok().flatten()
             }
         };
         let Some(body) = body else {

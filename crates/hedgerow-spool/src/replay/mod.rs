@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{Delivery, Encoding, Upstream, REFUSED_IN_ROW};
-use drain::Drain;
+use drain::ProjectDrain;
 
 /// How often the spool is looked at without being asked: other processes append as well.
 const LOOK: Duration = Duration::from_secs(1);
@@ -116,7 +116,7 @@ async fn supervise(
             }
             unknown.remove(&name);
             draining.insert(name.clone());
-            let drain = Drain::new(
+            let drain = ProjectDrain::new(
                 delivery.project(&name),
                 Arc::clone(delivery.store()),
                 Arc::clone(&upstream),

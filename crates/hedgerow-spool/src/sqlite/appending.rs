@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::transactions::{pack, Append, Part};
-use super::worker::{Worker, KNOWN};
+use super::transactions::{pack, Append, AppendPart};
+use super::worker::Worker;
 use crate::store::Counters;
 use crate::SpoolError;
 
@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Whether appends are taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
+pub(super) enum AppendRoom {
     Available,
     /// The limit was reached; nothing is taken above the low-water mark.
     Full,
@@ -33,7 +33,7 @@ impl Worker {
             };
             match result {
                 Ok(()) => {
-                    if self.failed.take().is_some() && self.room == Room::Available {
+                    if self.failed.take().is_some() && self.room == AppendRoom::Available {
                         self.tell_of_recovery();
                     }
                 }
@@ -56,7 +56,12 @@ impl Worker {
                 }
             }
         }
-        self.measure();
+        self.measure(
+            &appends
+                .iter()
+                .map(|append| append.project.as_str().into())
+                .collect(),
+        );
         self.shared.gauges.announce();
         for (append, result) in appends.into_iter().zip(results) {
             if result.is_err() {
@@ -75,7 +80,7 @@ impl Worker {
     fn append_pack(
         &mut self,
         appends: &[Append],
-        pack: &[Part],
+        pack: &[AppendPart],
         results: &mut [Result<(), SpoolError>],
     ) -> Result<(), SpoolError> {
         self.open()?;
@@ -101,11 +106,11 @@ impl Worker {
                 let bytes: usize = events.iter().map(|event| event.body().len()).sum();
                 // A page is never quite full: an eighth on top.
                 let wanted = used + (bytes + bytes / 8) as u64;
-                if room == Room::Full && used <= low_water {
-                    room = Room::Available;
+                if room == AppendRoom::Full && used <= low_water {
+                    room = AppendRoom::Available;
                 }
-                if room == Room::Full || wanted > max_size {
-                    room = Room::Full;
+                if room == AppendRoom::Full || wanted > max_size {
+                    room = AppendRoom::Full;
                     *result = Err(SpoolError::Full { used, max_size });
                     continue;
                 }
@@ -126,18 +131,18 @@ impl Worker {
         self.logged = database.logged()?;
         if room != self.room {
             match room {
-                Room::Full => {
+                AppendRoom::Full => {
                     log::error!(
                         "the spool is full: it refuses events until {low_water} of {max_size} \
                          bytes are in use"
                     );
                     self.begin_outage();
                 }
-                Room::Available => self.tell_of_recovery(),
+                AppendRoom::Available => self.tell_of_recovery(),
             }
             self.room = room;
         }
-        if self.known.len() < KNOWN {
+        if self.known.len() < self.settings.recognised {
             self.known.extend(fresh);
         }
         Counters::add(&self.shared.counters.appended, appended);

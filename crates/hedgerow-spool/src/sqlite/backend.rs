@@ -9,27 +9,29 @@ use tokio::sync::oneshot;
 
 use super::look::inspect_folder;
 use super::settings::FolderState;
-use super::worker::Command;
-use super::{Spool, SpoolSettings};
-use crate::backend::{Backend, Examination, Found, Limits, Opened, SharedFolder, Terms, Trouble};
+use super::worker::WorkerCommand;
+use super::{SqliteSettings, SqliteSpool};
+use crate::backend::{
+    Backend, Examination, OpenedSpool, SharedFolder, SpoolHealth, SpoolLimits, SpoolTrouble, Terms,
+};
 use crate::{CommandError, Leadership, SpoolCommand, SpoolError};
 
 /// A spool in a folder.
-pub(crate) struct Folder<'p>(pub(crate) &'p Path);
+pub(crate) struct SqliteBackend<'p>(pub(crate) &'p Path);
 
-impl Backend for Folder<'_> {
+impl Backend for SqliteBackend<'_> {
     fn describe(&self) -> String {
         self.0.display().to_string()
     }
 
-    fn open(&self, terms: Terms) -> Result<Opened, SpoolError> {
-        let settings = SpoolSettings {
+    fn open(&self, terms: Terms) -> Result<OpenedSpool, SpoolError> {
+        let settings = SqliteSettings {
             max_size: terms.limits.max_size,
             max_age: terms.limits.max_age,
-            ..SpoolSettings::default()
+            ..SqliteSettings::default()
         };
-        let spool = Spool::open_with_clock(self.0, settings, terms.clock)?;
-        Ok(Opened {
+        let spool = SqliteSpool::open_with_clock(self.0, settings, terms.clock)?;
+        Ok(OpenedSpool {
             store: spool.as_store(),
             folder: Some(Arc::new(spool)),
         })
@@ -41,18 +43,20 @@ impl Backend for Folder<'_> {
 
     fn run(
         &self,
-        _: Limits,
+        _: SpoolLimits,
         command: &SpoolCommand,
         out: &mut dyn Write,
     ) -> Result<(), CommandError> {
         command.run(self.0, out)
     }
 
-    fn examine(&self, _: Limits, _: usize) -> Vec<Examination> {
+    fn examine(&self, _: SpoolLimits, _: usize) -> Vec<Examination> {
         let found = match inspect_folder(self.0) {
-            Ok(FolderState::Usable) => Found::Well("is there and can be used".to_owned()),
-            Ok(FolderState::Empty) => Found::Well("is not there yet and can be made".to_owned()),
-            Err(error) => Found::Bad(Trouble {
+            Ok(FolderState::Usable) => SpoolHealth::Well("is there and can be used".to_owned()),
+            Ok(FolderState::Empty) => {
+                SpoolHealth::Well("is not there yet and can be made".to_owned())
+            }
+            Err(error) => SpoolHealth::Bad(SpoolTrouble {
                 what: error.to_string(),
                 advice: "give the user that Hedgerow runs as a folder it can write in",
             }),
@@ -69,7 +73,7 @@ impl Backend for Folder<'_> {
 }
 
 #[async_trait]
-impl SharedFolder for Spool {
+impl SharedFolder for SqliteSpool {
     fn path(&self) -> &Path {
         &self.inner.folder
     }
@@ -104,7 +108,7 @@ impl SharedFolder for Spool {
 
     async fn reload(&self) {
         let (reply, answer) = oneshot::channel();
-        if self.send(Command::Reload { reply }).is_ok() {
+        if self.send(WorkerCommand::Reload { reply }).is_ok() {
             let _ = answer.await;
         }
     }

@@ -20,19 +20,19 @@ pub(super) struct SpoolClock {
     /// The time of day at the last look.
     seen: (SystemTime, Instant),
     /// Whether the file has been asked.
-    memory: Memory,
+    memory: WakeMemory,
     remembered: Option<Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Memory {
+enum WakeMemory {
     NotAsked,
     Asked,
 }
 
 /// The time of day was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Jump {
+pub(super) enum ClockJump {
     Forward(Duration),
     Back(Duration),
 }
@@ -44,7 +44,7 @@ impl SpoolClock {
             clock,
             base: (now, at),
             seen: (now, at),
-            memory: Memory::NotAsked,
+            memory: WakeMemory::NotAsked,
             remembered: None,
         }
     }
@@ -63,25 +63,27 @@ impl SpoolClock {
         let at = Instant::now();
         let time = match (self.memory, remembered) {
             (_, None) => self.at(at),
-            (Memory::NotAsked, Some(time)) => time,
+            (WakeMemory::NotAsked, Some(time)) => time,
             // Another process may have been ahead.
-            (Memory::Asked, Some(time)) => time.max(self.at(at)),
+            (WakeMemory::Asked, Some(time)) => time.max(self.at(at)),
         };
-        self.memory = Memory::Asked;
+        self.memory = WakeMemory::Asked;
         self.base = (time, at);
     }
 
     /// Looks at the time of day; whether it was set since the last look.
-    pub(super) fn look(&mut self) -> Option<Jump> {
+    pub(super) fn look(&mut self) -> Option<ClockJump> {
         self.look_at((self.clock)(), Instant::now())
     }
 
-    fn look_at(&mut self, now: SystemTime, at: Instant) -> Option<Jump> {
+    fn look_at(&mut self, now: SystemTime, at: Instant) -> Option<ClockJump> {
         let (before, since) = std::mem::replace(&mut self.seen, (now, at));
         let expected = before + at.saturating_duration_since(since);
         match now.duration_since(expected) {
-            Ok(ahead) if ahead > TOLERANCE => Some(Jump::Forward(ahead)),
-            Err(behind) if behind.duration() > TOLERANCE => Some(Jump::Back(behind.duration())),
+            Ok(ahead) if ahead > TOLERANCE => Some(ClockJump::Forward(ahead)),
+            Err(behind) if behind.duration() > TOLERANCE => {
+                Some(ClockJump::Back(behind.duration()))
+            }
             _ => None,
         }
     }
@@ -116,13 +118,13 @@ mod tests {
         let set = wall + 30 * DAY;
         assert_eq!(
             clock.look_at(set, start + 2 * second),
-            Some(Jump::Forward(30 * DAY - 2 * second))
+            Some(ClockJump::Forward(30 * DAY - 2 * second))
         );
         // Once for each jump.
         assert_eq!(clock.look_at(set + second, start + 3 * second), None);
         assert_eq!(
             clock.look_at(wall, start + 3 * second),
-            Some(Jump::Back(30 * DAY + second))
+            Some(ClockJump::Back(30 * DAY + second))
         );
         // Slowly put right: no jump.
         let slow = wall + second + Duration::from_secs(5);

@@ -13,55 +13,21 @@ use rusqlite::config::DbConfig;
 use rusqlite::{params, Connection, ErrorCode, OpenFlags, Row};
 
 use super::lease::FileLease;
-use super::migration::{self, OLD_FORMAT};
+use super::migration;
+use super::schema::{self, FORMAT, PAGE};
 use super::writing::Writing;
 use crate::event::time_of;
 use crate::store::{PeekLimit, Position, QueuedEvent, Rest};
-use crate::{DeadLetter, Leadership, Refusal, SpoolError};
+use crate::{Leadership, SpoolError};
 
 pub(super) const FILE: &str = "spool.db";
-pub(super) const FORMAT: i64 = 2;
 
-/// A page in the log: 8 KiB behind 24 bytes that say which one it is.
-const FRAME: usize = 8192 + 24;
+/// A page in the log, behind 24 bytes that say which one it is.
+const FRAME: usize = PAGE + 24;
 
 /// How long a statement waits for another process that is writing: the predecessor in an upgrade,
 /// or `hedgerow spool`.
 const BUSY: Duration = Duration::from_secs(5);
-
-// `event_order` carries the deduplication key, so that what is known at the start is read without
-// the bodies. AUTOINCREMENT: a position is never given twice, so a late settle hits no other event.
-const SCHEMA: &str = "
-    CREATE TABLE project (
-        id INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        events INTEGER NOT NULL DEFAULT 0,
-        bytes INTEGER NOT NULL DEFAULT 0
-    );
-    CREATE TABLE event (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        project INTEGER NOT NULL,
-        arrived INTEGER NOT NULL,
-        stored_at INTEGER NOT NULL,
-        crc INTEGER NOT NULL,
-        dedup_key BLOB NOT NULL,
-        body BLOB NOT NULL
-    );
-    CREATE INDEX event_order ON event (project, seq, dedup_key);
-    CREATE TABLE dead_letter (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        project INTEGER NOT NULL,
-        arrived INTEGER NOT NULL,
-        refused_at INTEGER NOT NULL,
-        status INTEGER NOT NULL,
-        reason TEXT NOT NULL,
-        body BLOB NOT NULL
-    );
-    CREATE TABLE clock (
-        id INTEGER PRIMARY KEY CHECK (id = 0),
-        time INTEGER NOT NULL
-    );
-";
 
 /// One connection to the spool's file.
 pub(crate) struct Database {
@@ -74,7 +40,7 @@ pub(crate) struct Database {
 
 /// What waits for one project.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingEvents {
     /// The project.
     pub project: String,
     /// Events.
@@ -112,6 +78,8 @@ impl Database {
             &file,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
+        #[cfg(test)]
+        let connection = super::steps::watched(connection)?;
         connection.busy_timeout(BUSY)?;
         // The log and its index stay when the last connection closes: on a disk that is full or
         // read-only the next one could not make them, and so not even read.
@@ -119,8 +87,9 @@ impl Database {
         let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if format == 0 {
             // For a new file only: they write, and a read-only disk can still be read.
-            connection
-                .execute_batch("PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL;")?;
+            connection.execute_batch(&format!(
+                "PRAGMA page_size = {PAGE}; PRAGMA auto_vacuum = INCREMENTAL;"
+            ))?;
         }
         // FULL: in WAL mode this is what makes every commit wait for the disk.
         connection.execute_batch(
@@ -141,9 +110,9 @@ impl Database {
         };
         match format {
             FORMAT => {}
-            0 => database.write(|writing| writing.change_format(0, SCHEMA, FORMAT))?,
-            OLD_FORMAT if opener == Opener::Proxy || is_free(folder) => {
-                database.write(|writing| migration::run(writing, FORMAT))?;
+            0 => database.write(|writing| writing.change_format(0, &schema::NEW, FORMAT))?,
+            old if migration::knows(old) && (opener == Opener::Proxy || is_free(folder)) => {
+                database.write(|writing| migration::run(writing, old))?;
             }
             found => {
                 return Err(SpoolError::Format {
@@ -210,8 +179,8 @@ impl Database {
         project: &str,
         limit: PeekLimit,
         without: &dyn Fn(i64) -> bool,
-    ) -> Result<Found, SpoolError> {
-        let mut found = Found::default();
+    ) -> Result<TakenEvents, SpoolError> {
+        let mut found = TakenEvents::default();
         let mut bytes = 0;
         self.each(
             "SELECT seq, arrived, crc, body FROM event
@@ -220,25 +189,25 @@ impl Database {
             |row| {
                 let seq: i64 = row.get(0)?;
                 if without(seq) {
-                    return Ok(Next::Row);
+                    return Ok(NextRow::Row);
                 }
                 let body: Vec<u8> = row.get(3)?;
                 if checksum(&body) != row.get::<_, u32>(2)? {
                     found.damaged.push(Position(seq));
-                    return Ok(Next::Row);
+                    return Ok(NextRow::Row);
                 }
                 bytes += body.len();
                 let enough = found.events.len() >= limit.events || bytes > limit.bytes;
                 if enough && !found.events.is_empty() {
                     found.rest = Rest::More;
-                    return Ok(Next::Enough);
+                    return Ok(NextRow::Enough);
                 }
                 found.events.push(QueuedEvent {
                     position: Position(seq),
                     body: body.into(),
                     first_arrival: time_of(row.get(1)?),
                 });
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(found)
@@ -249,7 +218,7 @@ impl Database {
         let mut newest: Option<i64> = None;
         let mut keep = |row: &Row<'_>| {
             newest = newest.max(row.get(0)?);
-            Ok(Next::Row)
+            Ok(NextRow::Row)
         };
         self.each("SELECT time FROM clock", [], &mut keep)?;
         self.each(
@@ -265,107 +234,88 @@ impl Database {
         Ok(newest.map(time_of))
     }
 
-    /// Project, events and bytes, of all projects that were ever seen.
-    pub(crate) fn totals(&self) -> Result<Vec<(String, u64, u64)>, SpoolError> {
+    /// What there is of all projects that were ever seen.
+    pub(crate) fn totals(&self) -> Result<Vec<Total>, SpoolError> {
         let mut totals = Vec::new();
         self.each(
-            "SELECT name, events, bytes FROM project ORDER BY name",
+            "SELECT name, events, bytes, dead_letters FROM project ORDER BY name",
             [],
             |row| {
-                totals.push((row.get(0)?, row.get(1)?, row.get(2)?));
-                Ok(Next::Row)
+                totals.push(Total::of(row)?);
+                Ok(NextRow::Row)
             },
         )?;
         Ok(totals)
     }
 
+    /// What there is of one project, if it was ever seen.
+    pub(crate) fn total(&self, project: &str) -> Result<Option<Total>, SpoolError> {
+        let mut total = None;
+        self.each(
+            "SELECT name, events, bytes, dead_letters FROM project WHERE name = ?1",
+            params![project],
+            |row| {
+                total = Some(Total::of(row)?);
+                Ok(NextRow::Enough)
+            },
+        )?;
+        Ok(total)
+    }
+
     /// What waits, per project.
-    pub(crate) fn waiting(&self) -> Result<Vec<Waiting>, SpoolError> {
+    pub(crate) fn waiting(&self) -> Result<Vec<WaitingEvents>, SpoolError> {
         let mut all = Vec::new();
         self.each(
             "SELECT name, events, bytes, (SELECT arrived FROM event WHERE project = project.id
              ORDER BY seq LIMIT 1) FROM project ORDER BY name",
             [],
             |row| {
-                all.push(Waiting {
+                all.push(WaitingEvents {
                     project: row.get(0)?,
                     events: row.get(1)?,
                     bytes: row.get(2)?,
                     oldest: row.get::<_, Option<i64>>(3)?.map(time_of),
                 });
-                Ok(Next::Row)
+                Ok(NextRow::Row)
             },
         )?;
         Ok(all)
     }
 
-    /// The deduplication keys of what waits, with their projects, at most `limit`.
-    pub(crate) fn dedup_keys(&self, limit: usize) -> Result<Vec<(String, u128)>, SpoolError> {
-        let mut all = Vec::new();
-        self.each(
-            "SELECT name, dedup_key FROM event INDEXED BY event_order
-             JOIN project ON project.id = event.project LIMIT ?1",
-            params![i64::try_from(limit).unwrap_or(i64::MAX)],
-            |row| {
-                all.push((row.get(0)?, u128::from_be_bytes(row.get(1)?)));
-                Ok(Next::Row)
-            },
-        )?;
-        Ok(all)
+    /// Hands out the deduplication keys of what waits, at most `limit`: of each project the newest,
+    /// which are the ones that may come again, and of all projects alike.
+    pub(crate) fn newest_dedup_keys(
+        &self,
+        limit: usize,
+        mut visit: impl FnMut(&str, u128),
+    ) -> Result<(), SpoolError> {
+        let mut totals = self.totals()?;
+        totals.retain(|total| total.events > 0);
+        // What those with few events leave of their share is for the others.
+        totals.sort_unstable_by_key(|total| total.events);
+        let (mut left, mut projects) = (limit, totals.len());
+        for Total { project, .. } in totals {
+            let share = left / projects.max(1);
+            projects -= 1;
+            self.each(
+                "SELECT dedup_key FROM event INDEXED BY event_order
+                 WHERE project = (SELECT id FROM project WHERE name = ?1)
+                 ORDER BY seq DESC LIMIT ?2",
+                params![project, i64::try_from(share).unwrap_or(i64::MAX)],
+                |row| {
+                    visit(&project, u128::from_be_bytes(row.get(0)?));
+                    left -= 1;
+                    Ok(NextRow::Row)
+                },
+            )?;
+        }
+        Ok(())
     }
 
-    /// The dead letters in the order of their numbers, or only one.
-    pub(crate) fn dead_letters(&self, only: Option<i64>) -> Result<Vec<DeadLetter>, SpoolError> {
-        let mut all = Vec::new();
-        self.each(
-            "SELECT dead_letter.id, name, arrived, refused_at, status, reason, body
-             FROM dead_letter JOIN project ON project.id = dead_letter.project
-             WHERE ?1 IS NULL OR dead_letter.id = ?1 ORDER BY dead_letter.id",
-            params![only],
-            |row| {
-                all.push(DeadLetter {
-                    number: row.get(0)?,
-                    project: row.get(1)?,
-                    first_arrival: time_of(row.get(2)?),
-                    refused_at: time_of(row.get(3)?),
-                    refusal: Refusal {
-                        status: row.get(4)?,
-                        reason: row.get(5)?,
-                    },
-                    body: row.get::<_, Vec<u8>>(6)?.into(),
-                });
-                Ok(Next::Row)
-            },
-        )?;
-        Ok(all)
-    }
-
-    /// How many dead letters there are of each project.
-    pub(crate) fn dead_letter_counts(&self) -> Result<HashMap<String, u64>, SpoolError> {
-        let mut counts = HashMap::new();
-        self.each(
-            "SELECT name, count(*) FROM dead_letter JOIN project ON project.id = dead_letter.project
-             GROUP BY dead_letter.project",
-            [],
-            |row| {
-                counts.insert(row.get(0)?, row.get(1)?);
-                Ok(Next::Row)
-            },
-        )?;
-        Ok(counts)
-    }
-
-    /// A number that changes when another process has written the file.
-    pub(crate) fn foreign_version(&self) -> Result<i64, SpoolError> {
-        self.connection
-            .pragma_query_value(None, "data_version", |row| row.get(0))
-            .map_err(|error| self.fault(error))
-    }
-
-    /// Moves what the log holds into the file, so that the log begins anew. It fails when the file
+    /// Moves what the log holds into the file, so that the log begins again. It fails when the file
     /// has to grow and cannot; what the log holds stays safe in it.
     pub(crate) fn checkpoint(&self) -> Result<(), SpoolError> {
-        self.each("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(Next::Row))
+        self.each("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(NextRow::Row))
     }
 
     /// Bytes of the log while it has not all been moved into the file. Every commit logs whole
@@ -375,7 +325,7 @@ impl Database {
         self.each("PRAGMA wal_checkpoint(NOOP)", [], |row| {
             let (all, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
             frames = if all == moved { 0 } else { all };
-            Ok(Next::Row)
+            Ok(NextRow::Row)
         })?;
         Ok(usize::try_from(frames).unwrap_or(0) * FRAME)
     }
@@ -394,25 +344,25 @@ impl Database {
                 break;
             }
             // Each step of this statement frees one page, so it has to be stepped to its end.
-            self.each("PRAGMA incremental_vacuum(64)", [], |_| Ok(Next::Row))?;
+            self.each("PRAGMA incremental_vacuum(64)", [], |_| Ok(NextRow::Row))?;
             self.checkpoint()?;
         }
-        self.each("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(Next::Row))
+        self.each("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(NextRow::Row))
     }
 
-    fn each(
+    pub(super) fn each(
         &self,
         query: &str,
         values: impl rusqlite::Params,
-        mut visit: impl FnMut(&Row<'_>) -> Result<Next, rusqlite::Error>,
+        mut visit: impl FnMut(&Row<'_>) -> Result<NextRow, rusqlite::Error>,
     ) -> Result<(), SpoolError> {
         let run = || {
             let mut statement = self.connection.prepare_cached(query)?;
             let mut rows = statement.query(values)?;
             while let Some(row) = rows.next()? {
                 match visit(row)? {
-                    Next::Row => {}
-                    Next::Enough => break,
+                    NextRow::Row => {}
+                    NextRow::Enough => break,
                 }
             }
             Ok(())
@@ -429,19 +379,40 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         if let Err(error) = self.checkpoint() {
-            log::debug!("the log stays beside the spool's file: {error}");
+            log::debug!("the write-ahead log stays beside the spool's file: {error}");
         }
     }
 }
 
-enum Next {
+/// Whether a visitor wants another row.
+pub(super) enum NextRow {
     Row,
     Enough,
 }
 
+/// What there is of a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Total {
+    pub(crate) project: String,
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+    pub(crate) dead_letters: u64,
+}
+
+impl Total {
+    fn of(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            project: row.get(0)?,
+            events: row.get(1)?,
+            bytes: row.get(2)?,
+            dead_letters: row.get(3)?,
+        })
+    }
+}
+
 /// What `take` found.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct TakenEvents {
     pub(crate) events: Vec<QueuedEvent>,
     /// Their bytes are not what was written.
     pub(crate) damaged: Vec<Position>,

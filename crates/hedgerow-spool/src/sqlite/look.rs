@@ -8,12 +8,13 @@ use std::sync::Arc;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{access, Access};
 
-use super::database::{FILE, FORMAT};
-use super::migration::OLD_FORMAT;
+use super::database::FILE;
+use super::migration;
+use super::schema::FORMAT;
 use super::settings::FolderState;
 use crate::SpoolError;
 
-/// Whether [`Spool::open`](super::Spool::open) would have a spool to work with in this folder.
+/// Whether [`SqliteSpool::open`](super::SqliteSpool::open) would have a spool to work with in this folder.
 /// Makes and changes nothing.
 ///
 /// # Errors
@@ -46,7 +47,8 @@ pub(super) fn inspect_folder(folder: &Path) -> Result<FolderState, SpoolError> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match found {
         0 => Ok(FolderState::Empty),
-        FORMAT | OLD_FORMAT => Ok(FolderState::Usable),
+        FORMAT => Ok(FolderState::Usable),
+        old if migration::knows(old) => Ok(FolderState::Usable),
         found => Err(SpoolError::Format {
             found,
             known: FORMAT,
@@ -57,7 +59,7 @@ pub(super) fn inspect_folder(folder: &Path) -> Result<FolderState, SpoolError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Spool, SpoolSettings};
+    use crate::{SqliteSettings, SqliteSpool};
 
     #[test]
     fn a_look_finds_what_opening_would_and_makes_nothing() {
@@ -65,7 +67,7 @@ mod tests {
         let spool = folder.path().join("a/b");
         assert_eq!(inspect_folder(&spool).unwrap(), FolderState::Empty);
         assert!(!folder.path().join("a").exists());
-        let open = Spool::open(&spool, SpoolSettings::default()).unwrap();
+        let open = SqliteSpool::open(&spool, SqliteSettings::default()).unwrap();
         assert_eq!(inspect_folder(&spool).unwrap(), FolderState::Usable);
         drop(open);
         assert_eq!(inspect_folder(&spool).unwrap(), FolderState::Usable);

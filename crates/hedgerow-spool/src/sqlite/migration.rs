@@ -1,15 +1,19 @@
-//! Files of the format before this one: the same rows under other names.
+//! Files of the formats before this one.
 
+use super::schema::{COUNT_DEAD_LETTERS, FORMAT};
 use super::writing::Writing;
 
-/// The format that is brought up to [`FORMAT`](super::database::FORMAT).
-pub(super) const OLD_FORMAT: i64 = 1;
+/// The first format: the same rows under other names.
+pub(super) const FIRST: i64 = 1;
 
-/// The table of dead letters in [`OLD_FORMAT`], and its column with the time of the refusal.
-pub(super) const OLD_DEAD_LETTERS: (&str, &str) = ("letter", "buried");
+/// The format in which dead letters were counted by reading them all.
+const UNCOUNTED: i64 = 2;
+
+/// The table of dead letters in [`FIRST`], and its column with the time of the refusal.
+pub(super) const FIRST_DEAD_LETTERS: (&str, &str) = ("letter", "buried");
 
 // Only names change, so this is quick however much waits. Not every old file has its own time.
-const STATEMENTS: &str = "
+const RENAME: &str = "
     ALTER TABLE event RENAME COLUMN since TO stored_at;
     ALTER TABLE event RENAME COLUMN collapse TO dedup_key;
     ALTER TABLE letter RENAME TO dead_letter;
@@ -18,9 +22,17 @@ const STATEMENTS: &str = "
     ALTER TABLE age RENAME TO clock;
 ";
 
-/// Brings a file of [`OLD_FORMAT`] up to date, in one transaction.
-pub(super) fn run(writing: &mut Writing<'_>, format: i64) -> Result<(), rusqlite::Error> {
-    writing.change_format(OLD_FORMAT, STATEMENTS, format)
+/// Whether a file of this format can be brought up to [`FORMAT`].
+pub(super) fn knows(format: i64) -> bool {
+    matches!(format, FIRST | UNCOUNTED)
+}
+
+/// Brings a file of an old format up to date, in one transaction.
+pub(super) fn run(writing: &mut Writing<'_>, from: i64) -> Result<(), rusqlite::Error> {
+    match from {
+        FIRST => writing.change_format(from, &[RENAME, COUNT_DEAD_LETTERS], FORMAT),
+        _ => writing.change_format(from, &[COUNT_DEAD_LETTERS], FORMAT),
+    }
 }
 
 #[cfg(test)]
@@ -37,8 +49,8 @@ mod tests {
     use crate::event::time_of;
     use crate::sqlite::lease::FileLease;
     use crate::{
-        CommandError, Form, Leadership, PeekLimit, Selection, Spool, SpoolCommand, SpoolError,
-        SpoolSettings, SpooledEvent, Store,
+        CommandError, Leadership, ListFormat, PeekLimit, Selection, SpoolCommand, SpoolError,
+        SpooledEvent, SqliteSettings, SqliteSpool, Store,
     };
 
     /// The tables as they were made in the old format; `age` came with the first second of use.
@@ -120,11 +132,13 @@ mod tests {
 
     fn listed(folder: &Path) -> String {
         let mut out = Vec::new();
-        SpoolCommand::Ls(Form::Lines).run(folder, &mut out).unwrap();
+        SpoolCommand::Ls(ListFormat::Lines)
+            .run(folder, &mut out)
+            .unwrap();
         String::from_utf8(out).unwrap()
     }
 
-    async fn waiting(spool: &Spool) -> Vec<bytes::Bytes> {
+    async fn waiting(spool: &SqliteSpool) -> Vec<bytes::Bytes> {
         let held = spool.peek("shop", EVERYTHING).await.unwrap().events;
         held.into_iter().map(|held| held.body).collect()
     }
@@ -136,11 +150,11 @@ mod tests {
             let path = folder.path();
             old_file(path, more);
             assert_eq!(inspect_folder(path).unwrap(), FolderState::Usable, "{more}");
-            let always = SpoolSettings {
+            let always = SqliteSettings {
                 max_age: Duration::from_secs(1 << 40),
-                ..SpoolSettings::default()
+                ..SqliteSettings::default()
             };
-            let spool = Spool::open(path, always).unwrap();
+            let spool = SqliteSpool::open(path, always).unwrap();
             // The second comes again, and is known; the third is new, and stands behind both.
             spool
                 .append("shop", vec![event(2), event(3)])
@@ -172,9 +186,13 @@ mod tests {
         old_file(folder.path(), OLD_AGE);
         let (database, recovered) = recover(folder.path(), time_of(5_000)).unwrap();
         assert_eq!((recovered.events, recovered.letters), (2, 1));
-        let letters = database.dead_letters(None).unwrap();
+        let mut letters = Vec::new();
+        database
+            .each_dead_letter(|letter| letters.push(letter))
+            .unwrap();
         assert_eq!(letters.len(), 1);
         assert_eq!(letters[0].refused_at, time_of(2_500));
+        assert_eq!(database.totals().unwrap()[0].dead_letters, 1);
     }
 
     #[test]
@@ -183,7 +201,7 @@ mod tests {
         old_file(folder.path(), "");
         let running = FileLease::new(folder.path());
         assert_eq!(running.leadership(), Leadership::Leader);
-        let run = || SpoolCommand::Ls(Form::Lines).run(folder.path(), &mut Vec::new());
+        let run = || SpoolCommand::Ls(ListFormat::Lines).run(folder.path(), &mut Vec::new());
         let refused = run();
         let format = matches!(
             refused,

@@ -4,8 +4,8 @@ mod appending;
 mod backend;
 mod clock;
 mod command;
-mod counting;
 mod database;
+mod dead_letters;
 mod lease;
 mod look;
 mod maintenance;
@@ -14,7 +14,10 @@ mod opening;
 mod recovery;
 mod removing;
 mod reserve;
+mod schema;
 mod settings;
+#[cfg(test)]
+mod steps;
 mod transactions;
 mod worker;
 mod writing;
@@ -31,13 +34,13 @@ use tokio::sync::oneshot;
 use crate::store::{Availability, Counters, Gauges, Lead, PeekLimit, Peeked, Position, Store};
 use crate::{Clock, Refusal, SpoolError, SpooledEvent};
 use lease::FileLease;
-use worker::{Command, Shared, Worker};
+use worker::{Worker, WorkerCommand, WorkerShared};
 
-pub(crate) use backend::Folder;
-pub use settings::SpoolSettings;
+pub(crate) use backend::SqliteBackend;
+pub use settings::SqliteSettings;
 
 /// Lets a process live on when a file reaches its size limit (`ulimit -f`): without this the
-/// system ends it with a signal, and with it the write fails like one on a full disk. To be called
+/// system ends it with a signal, and with it the write fails like one on a full disk. Call it
 /// once, on a runtime.
 ///
 /// # Errors
@@ -50,19 +53,19 @@ pub fn outlive_file_size_limit() -> std::io::Result<()> {
 
 /// A spool on disk. Clones share it; the last one that goes closes it.
 #[derive(Clone)]
-pub struct Spool {
-    inner: Arc<Inner>,
+pub struct SqliteSpool {
+    inner: Arc<SqliteSpoolInner>,
 }
 
-struct Inner {
-    commands: Sender<Command>,
-    shared: Arc<Shared>,
+struct SqliteSpoolInner {
+    commands: Sender<WorkerCommand>,
+    shared: Arc<WorkerShared>,
     lease: FileLease,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     folder: PathBuf,
 }
 
-impl Spool {
+impl SqliteSpool {
     /// Opens the spool in a folder, and makes both if they are not there.
     ///
     /// A disk that is full or read-only, or a folder that cannot be made, is no error here: the
@@ -72,7 +75,7 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Format`] if a newer version wrote it; [`SpoolError::Folder`] if no thread can
     /// be started.
-    pub fn open(folder: &Path, settings: SpoolSettings) -> Result<Self, SpoolError> {
+    pub fn open(folder: &Path, settings: SqliteSettings) -> Result<Self, SpoolError> {
         Self::open_with_clock(folder, settings, Arc::new(SystemTime::now))
     }
 
@@ -82,10 +85,10 @@ impl Spool {
     /// Those of [`open`](Self::open).
     pub fn open_with_clock(
         folder: &Path,
-        settings: SpoolSettings,
+        settings: SqliteSettings,
         clock: Clock,
     ) -> Result<Self, SpoolError> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(WorkerShared::default());
         let mut worker = Worker::new(folder.to_owned(), settings, clock, Arc::clone(&shared));
         match worker.open() {
             Err(error @ SpoolError::Format { .. }) => return Err(error),
@@ -104,7 +107,7 @@ impl Spool {
                 source: Arc::new(source),
             })?;
         Ok(Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(SqliteSpoolInner {
                 commands,
                 shared,
                 lease: FileLease::new(folder),
@@ -119,7 +122,7 @@ impl Spool {
         Arc::new(self.clone())
     }
 
-    fn send(&self, command: Command) -> Result<(), SpoolError> {
+    fn send(&self, command: WorkerCommand) -> Result<(), SpoolError> {
         self.inner
             .commands
             .send(command)
@@ -128,13 +131,13 @@ impl Spool {
 }
 
 #[async_trait]
-impl Store for Spool {
+impl Store for SqliteSpool {
     async fn append(&self, project: &str, events: Vec<SpooledEvent>) -> Result<(), SpoolError> {
         if events.is_empty() {
             return Ok(());
         }
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Append {
+        self.send(WorkerCommand::Append {
             project: project.to_owned(),
             events,
             reply,
@@ -144,7 +147,7 @@ impl Store for Spool {
 
     async fn peek(&self, project: &str, limit: PeekLimit) -> Result<Peeked, SpoolError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Peek {
+        self.send(WorkerCommand::Peek {
             project: project.to_owned(),
             limit,
             reply,
@@ -166,7 +169,7 @@ impl Store for Spool {
 
     async fn acknowledge(&self, project: &str, positions: Vec<Position>) {
         let (reply, answer) = oneshot::channel();
-        let sent = self.send(Command::Acknowledge {
+        let sent = self.send(WorkerCommand::Acknowledge {
             project: project.to_owned(),
             positions,
             reply,
@@ -183,7 +186,7 @@ impl Store for Spool {
         refusal: Refusal,
     ) -> Result<(), SpoolError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::DeadLetter {
+        self.send(WorkerCommand::DeadLetter {
             position,
             refusal,
             reply,
@@ -222,9 +225,9 @@ impl From<rusqlite::Error> for SpoolError {
     }
 }
 
-impl Drop for Inner {
+impl Drop for SqliteSpoolInner {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Close);
+        let _ = self.commands.send(WorkerCommand::Close);
         let thread = self
             .thread
             .lock()

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use rusqlite::{params, Connection, OpenFlags};
 
 use super::database::{Database, Opener};
-use super::migration::{OLD_DEAD_LETTERS, OLD_FORMAT};
+use super::migration::{FIRST, FIRST_DEAD_LETTERS};
 use crate::event::milliseconds;
 use crate::{SpoolError, SpooledEvent};
 
@@ -19,9 +19,9 @@ const MOST_MISSES: u32 = 20_000;
 /// Rows that move in one transaction.
 const STEP: usize = 1_000;
 
-/// What became of a damaged spool.
+/// The outcome of a damaged spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Recovered {
+pub(crate) struct RecoveryReport {
     /// Where the damaged files are now.
     pub(crate) aside: PathBuf,
     /// Events that moved into the new file.
@@ -31,13 +31,16 @@ pub(crate) struct Recovered {
 }
 
 /// Moves the damaged files of `folder` aside and starts a new spool with what can be read.
-pub(crate) fn recover(folder: &Path, now: SystemTime) -> Result<(Database, Recovered), SpoolError> {
+pub(crate) fn recover(
+    folder: &Path,
+    now: SystemTime,
+) -> Result<(Database, RecoveryReport), SpoolError> {
     let aside = set_aside(folder, now).map_err(|source| SpoolError::Folder {
         path: folder.to_owned(),
         source: Arc::new(source),
     })?;
     let mut database = Database::open(folder, Opener::Proxy)?;
-    let mut recovered = Recovered {
+    let mut recovered = RecoveryReport {
         aside,
         events: 0,
         letters: 0,
@@ -140,7 +143,7 @@ fn copy_letters(source: &Connection, target: &mut Database) -> Result<u64, Spool
     let mut copied = 0;
     let format = source.pragma_query_value(None, "user_version", |row| row.get(0));
     let (table, refused_at) = match format {
-        Ok(OLD_FORMAT) => OLD_DEAD_LETTERS,
+        Ok(FIRST) => FIRST_DEAD_LETTERS,
         _ => ("dead_letter", "refused_at"),
     };
     let next = format!(
@@ -172,20 +175,20 @@ fn copy_letters(source: &Connection, target: &mut Database) -> Result<u64, Spool
 }
 
 /// Why a scan could not go on from a position.
-enum Miss {
+enum ScanError {
     /// This row cannot be read.
     Source(rusqlite::Error),
     /// The new file cannot be written.
     Target(SpoolError),
 }
 
-impl From<rusqlite::Error> for Miss {
+impl From<rusqlite::Error> for ScanError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Source(error)
     }
 }
 
-impl From<SpoolError> for Miss {
+impl From<SpoolError> for ScanError {
     fn from(error: SpoolError) -> Self {
         Self::Target(error)
     }
@@ -201,16 +204,16 @@ fn last(source: &Connection, table: &str) -> Option<i64> {
 fn scan(
     source: &Connection,
     table: &str,
-    mut after: impl FnMut(i64) -> Result<i64, Miss>,
+    mut after: impl FnMut(i64) -> Result<i64, ScanError>,
 ) -> Result<(), SpoolError> {
     let last = last(source, table);
     let (mut position, mut misses) = (0, 0);
     while misses < MOST_MISSES && last.is_none_or(|last| position < last) {
         match after(position) {
             Ok(next) => (position, misses) = (next, 0),
-            Err(Miss::Source(rusqlite::Error::QueryReturnedNoRows)) => break,
-            Err(Miss::Source(_)) => (position, misses) = (position + 1, misses + 1),
-            Err(Miss::Target(error)) => return Err(error),
+            Err(ScanError::Source(rusqlite::Error::QueryReturnedNoRows)) => break,
+            Err(ScanError::Source(_)) => (position, misses) = (position + 1, misses + 1),
+            Err(ScanError::Target(error)) => return Err(error),
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Bounds of a spool on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpoolSettings {
+pub struct SqliteSettings {
     /// Bytes of disk in use at most, dead letters included. The log beside the file takes a few MiB
     /// more, the reserve 2.5 MiB.
     pub max_size: u64,
@@ -13,14 +13,18 @@ pub struct SpoolSettings {
     pub max_age: Duration,
     /// After it was full, the spool takes events again once it is down to this many percent.
     pub low_water_percent: u8,
+    /// Events that are recognised when they come again while they wait, the newest of each project: 16
+    /// bytes of memory each, and some of disk to read at the start.
+    pub recognised: usize,
 }
 
-impl Default for SpoolSettings {
+impl Default for SqliteSettings {
     fn default() -> Self {
         Self {
             max_size: 1 << 30,
             max_age: Duration::from_secs(7 * 24 * 3600),
             low_water_percent: 80,
+            recognised: 500_000,
         }
     }
 }

@@ -18,14 +18,14 @@ pub(super) struct Append {
 }
 
 /// A run of events of one append.
-pub(super) struct Part {
+pub(super) struct AppendPart {
     pub(super) append: usize,
     pub(super) events: Range<usize>,
 }
 
 /// Divides what was asked for into transactions. An append may be in several: it is answered when
 /// all of it is durable, and if a later part fails, the client sends all of it again.
-pub(super) fn pack(appends: &[Append]) -> Vec<Vec<Part>> {
+pub(super) fn pack(appends: &[Append]) -> Vec<Vec<AppendPart>> {
     let (mut packs, mut pack, mut bytes) = (Vec::new(), Vec::new(), 0);
     for (append, asked) in appends.iter().enumerate() {
         let mut start = 0;
@@ -33,14 +33,14 @@ pub(super) fn pack(appends: &[Append]) -> Vec<Vec<Part>> {
             bytes += event.body().len();
             if bytes >= PACK_BYTES {
                 let events = start..index + 1;
-                pack.push(Part { append, events });
+                pack.push(AppendPart { append, events });
                 packs.push(std::mem::take(&mut pack));
                 (start, bytes) = (index + 1, 0);
             }
         }
         if start < asked.events.len() {
             let events = start..asked.events.len();
-            pack.push(Part { append, events });
+            pack.push(AppendPart { append, events });
         }
     }
     if !pack.is_empty() {

@@ -12,13 +12,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::appending::Room;
+use super::appending::AppendRoom;
 use super::clock::SpoolClock;
-use super::counting::LetterCount;
-use super::database::{Database, Found};
+use super::database::{Database, TakenEvents};
 use super::reserve::Reserve;
 use super::transactions::Append;
-use super::SpoolSettings;
+use super::SqliteSettings;
 use crate::store::{Availability, Counters, Gauges, PeekLimit, Position};
 use crate::{Clock, Refusal, SpoolError, SpooledEvent};
 
@@ -37,11 +36,8 @@ pub(super) const LOG_BYTES: usize = 1 << 20;
 /// Events that are removed at a time on a full disk: each step needs little log.
 pub(super) const SMALL_STEP: usize = 100;
 
-/// Events that are recognised when they come again while they wait (16 bytes each).
-pub(super) const KNOWN: usize = 500_000;
-
 /// What the thread is asked for.
-pub(super) enum Command {
+pub(super) enum WorkerCommand {
     Append {
         project: String,
         events: Vec<SpooledEvent>,
@@ -60,7 +56,7 @@ pub(super) enum Command {
     Peek {
         project: String,
         limit: PeekLimit,
-        reply: oneshot::Sender<Result<Found, SpoolError>>,
+        reply: oneshot::Sender<Result<TakenEvents, SpoolError>>,
     },
     Reload {
         reply: oneshot::Sender<()>,
@@ -70,7 +66,7 @@ pub(super) enum Command {
 
 /// What the thread shares with the handles.
 #[derive(Default)]
-pub(super) struct Shared {
+pub(super) struct WorkerShared {
     pub(super) gauges: Gauges,
     pub(super) counters: Counters,
     /// Whether an operator asks if events are taken; most installations never do.
@@ -78,7 +74,7 @@ pub(super) struct Shared {
     pub(super) unavailable: AtomicBool,
 }
 
-impl Shared {
+impl WorkerShared {
     /// What the last look has found. From the first question on there is one each second.
     pub(super) fn availability(&self) -> Availability {
         self.asked.store(true, Ordering::Relaxed);
@@ -91,22 +87,21 @@ impl Shared {
 
 pub(super) struct Worker {
     pub(super) folder: PathBuf,
-    pub(super) settings: SpoolSettings,
-    pub(super) shared: Arc<Shared>,
+    pub(super) settings: SqliteSettings,
+    pub(super) shared: Arc<WorkerShared>,
     pub(super) database: Option<Database>,
     pub(super) reserve: Reserve,
     /// Waiting events, to recognise one that comes again.
     pub(super) known: HashSet<u128>,
     /// Delivered, but not yet forgotten by the file.
     pub(super) delivered: HashMap<Position, Arc<str>>,
-    pub(super) room: Room,
+    pub(super) room: AppendRoom,
     /// Bytes of the log that are not in the file yet.
     pub(super) logged: usize,
     pub(super) failed: Option<(Instant, SpoolError)>,
     /// The trouble that has been told, for the line that tells its end.
     pub(super) outage: Option<Outage>,
     pub(super) dead_letter_share: DeadLetterShare,
-    pub(super) letter_count: LetterCount,
     pub(super) clock: SpoolClock,
 }
 
@@ -127,9 +122,9 @@ pub(super) enum DeadLetterShare {
 impl Worker {
     pub(super) fn new(
         folder: PathBuf,
-        settings: SpoolSettings,
+        settings: SqliteSettings,
         clock: Clock,
-        shared: Arc<Shared>,
+        shared: Arc<WorkerShared>,
     ) -> Self {
         Self {
             clock: SpoolClock::new(clock),
@@ -140,16 +135,15 @@ impl Worker {
             database: None,
             known: HashSet::new(),
             delivered: HashMap::new(),
-            room: Room::Available,
+            room: AppendRoom::Available,
             logged: LOG_BYTES,
             failed: None,
             outage: None,
             dead_letter_share: DeadLetterShare::Unchecked,
-            letter_count: LetterCount::default(),
         }
     }
 
-    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+    pub(super) fn run(mut self, commands: &Receiver<WorkerCommand>) {
         let mut ticked = Instant::now();
         // Looked at once by itself, so that a folder that cannot be used is said before it is needed.
         let mut condition = None;
@@ -157,13 +151,13 @@ impl Worker {
             let first = match commands.recv_timeout(TICK.saturating_sub(ticked.elapsed())) {
                 Ok(first) => Some(first),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => Some(Command::Close),
+                Err(RecvTimeoutError::Disconnected) => Some(WorkerCommand::Close),
             };
             let mut group = Vec::new();
             let mut bytes = 0;
             let mut next = first;
             while let Some(command) = next {
-                if let Command::Append { events, .. } = &command {
+                if let WorkerCommand::Append { events, .. } = &command {
                     bytes += events.iter().map(|event| event.body().len()).sum::<usize>();
                 }
                 group.push(command);
@@ -173,7 +167,7 @@ impl Worker {
                     None
                 };
             }
-            if self.work(group) == Flow::End {
+            if self.work(group) == LoopFlow::End {
                 self.remember();
                 return;
             }
@@ -210,14 +204,14 @@ impl Worker {
         }
     }
 
-    fn work(&mut self, group: Vec<Command>) -> Flow {
-        let mut flow = Flow::Continue;
+    fn work(&mut self, group: Vec<WorkerCommand>) -> LoopFlow {
+        let mut flow = LoopFlow::Continue;
         let (mut appends, mut acknowledged, mut refused, mut peeks) =
             (vec![], vec![], vec![], vec![]);
         let mut reloads = vec![];
         for command in group {
             match command {
-                Command::Append {
+                WorkerCommand::Append {
                     project,
                     events,
                     reply,
@@ -226,7 +220,7 @@ impl Worker {
                     events,
                     reply,
                 }),
-                Command::Acknowledge {
+                WorkerCommand::Acknowledge {
                     project,
                     positions,
                     reply,
@@ -239,18 +233,18 @@ impl Worker {
                     Counters::add(&self.shared.counters.delivered, number as u64);
                     acknowledged.push(reply);
                 }
-                Command::DeadLetter {
+                WorkerCommand::DeadLetter {
                     position,
                     refusal,
                     reply,
                 } => refused.push((position, refusal, reply)),
-                Command::Peek {
+                WorkerCommand::Peek {
                     project,
                     limit,
                     reply,
                 } => peeks.push((project, limit, reply)),
-                Command::Reload { reply } => reloads.push(reply),
-                Command::Close => flow = Flow::End,
+                WorkerCommand::Reload { reply } => reloads.push(reply),
+                WorkerCommand::Close => flow = LoopFlow::End,
             }
         }
         self.append(appends);
@@ -272,7 +266,11 @@ impl Worker {
         flow
     }
 
-    fn peek(&mut self, project: &str, limit: PeekLimit) -> Result<Found, SpoolError> {
+    pub(super) fn peek(
+        &mut self,
+        project: &str,
+        limit: PeekLimit,
+    ) -> Result<TakenEvents, SpoolError> {
         self.open()?;
         let delivered = &self.delivered;
         let database = self.database.as_ref().ok_or(SpoolError::Closed)?;
@@ -296,7 +294,7 @@ impl Worker {
     /// bytes. A disk that fails says so only when it is written to.
     fn usable(&mut self) -> Result<(), SpoolError> {
         self.open()?;
-        if self.room == Room::Full {
+        if self.room == AppendRoom::Full {
             let max_size = self.settings.max_size;
             let low_water = max_size / 100 * u64::from(self.settings.low_water_percent);
             let database = self.database.as_mut().ok_or(SpoolError::Closed)?;
@@ -329,7 +327,7 @@ impl Worker {
         );
     }
 
-    /// After a failure the connection is made anew, unless there is just no space: then SQLite has
+    /// After a failure the connection is made again, unless there is just no space: then SQLite has
     /// rolled back and goes on.
     pub(super) fn failed(&mut self, error: &SpoolError) {
         self.begin_outage();
@@ -348,7 +346,7 @@ impl Worker {
 }
 
 #[derive(PartialEq, Eq)]
-enum Flow {
+enum LoopFlow {
     Continue,
     End,
 }

@@ -1,8 +1,8 @@
 //! Of the way to PostHog, and to Segment accounts.
 
-use crate::admin::metrics::Kind::{Counter, Gauge, Histogram};
 use crate::admin::metrics::Metric;
-use crate::admin::state::Condition;
+use crate::admin::metrics::MetricKind::{Counter, Gauge, Histogram};
+use crate::admin::state::PostHogCondition;
 
 pub(super) const METRICS: &[Metric] = &[
     Metric {
@@ -13,7 +13,7 @@ pub(super) const METRICS: &[Metric] = &[
         action: "0: the log's last line about the project says why",
         read: |state, samples| {
             for project in &state.projects {
-                let up = u64::from(project.posthog == Condition::Available);
+                let up = u64::from(project.posthog == PostHogCondition::Available);
                 samples.count(&[&project.name], up);
             }
         },

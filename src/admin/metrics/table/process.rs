@@ -1,7 +1,7 @@
 //! Of certificates, the log and the process itself.
 
-use crate::admin::metrics::Kind::{Counter, Gauge};
 use crate::admin::metrics::Metric;
+use crate::admin::metrics::MetricKind::{Counter, Gauge};
 
 pub(super) const METRICS: &[Metric] = &[
     Metric {

@@ -1,7 +1,7 @@
 //! Of the process as a whole, of requests and of connections.
 
-use crate::admin::metrics::Kind::{Counter, Gauge, Histogram};
 use crate::admin::metrics::Metric;
+use crate::admin::metrics::MetricKind::{Counter, Gauge, Histogram};
 use crate::rewrite::Fault;
 
 pub(super) const METRICS: &[Metric] = &[
@@ -106,7 +106,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_messages_total",
         kind: Counter,
         labels: &["outcome", "reason"],
-        help: "Messages by what became of them: converted into an event, dropped on purpose, or \
+        help: "Messages by outcome: converted into an event, dropped on purpose, or \
                refused.",
         action:
             "`refused`: the reason is a code of docs/repairs.md; `dropped` for `integrations`: \
@@ -130,7 +130,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_notices_total",
         kind: Counter,
         labels: &["code"],
-        help: "Messages and bodies that were taken although something was amiss.",
+        help: "Messages and bodies that were taken although something was wrong with them.",
         action: "docs/repairs.md tells what each code means for the event",
         read: |state, samples| {
             for (code, number) in &state.notices {
@@ -206,7 +206,7 @@ pub(super) const METRICS: &[Metric] = &[
                Bodies that come too slowly are requests with the code `slow_body`.",
         action:
             "`head`: `limits.head_timeout`; many of them are an attack, or a balancer that opens \
-                 connections to look whether the port answers",
+                 connections to check whether the port answers",
         read: |state, samples| {
             samples.count(&["handshake"], state.connections.slow_handshakes);
             samples.count(&["head"], state.connections.slow_heads);

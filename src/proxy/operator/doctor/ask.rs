@@ -8,9 +8,11 @@ use pingora::http::RequestHeader;
 use crate::config::UpstreamHttp;
 use crate::posthog::Host;
 
-use crate::proxy::intake::verdict::Trouble;
-use crate::proxy::outbound::upstream::{Timeouts, Upstream};
-use crate::proxy::outbound::{Client, Connections, Fields, Head, Request, Template};
+use crate::proxy::intake::verdict::NoAnswerReason;
+use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
+use crate::proxy::outbound::{
+    AnswerHead, Client, Connections, Template, UpstreamRequest, WantedFields,
+};
 
 /// The most of an answer that is read, in bytes: the live view's answers are the largest.
 const LIMIT: usize = 8 << 20;
@@ -23,12 +25,12 @@ pub(in crate::proxy::operator) struct Probe {
 }
 
 /// What it answered.
-pub(in crate::proxy::operator) struct Answer {
-    pub(in crate::proxy::operator) head: Head,
+pub(in crate::proxy::operator) struct ProbeAnswer {
+    pub(in crate::proxy::operator) head: AnswerHead,
     pub(in crate::proxy::operator) body: String,
 }
 
-impl Answer {
+impl ProbeAnswer {
     /// A header field that is text.
     pub(in crate::proxy::operator) fn field(&self, name: &str) -> Option<&str> {
         self.head.fields.get(name)?.to_str().ok()
@@ -41,7 +43,7 @@ impl Probe {
         connections: Arc<Connections>,
         timeouts: Timeouts,
     ) -> Self {
-        let upstream = Upstream::new(host, UpstreamHttp::Http1, timeouts);
+        let upstream = UpstreamHost::new(host, UpstreamHttp::Http1, timeouts);
         Self {
             client: Client::new(upstream, connections),
             authority: host.authority(),
@@ -56,7 +58,7 @@ impl Probe {
         path: &str,
         fields: &[(&'static str, &str)],
         body: Bytes,
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<ProbeAnswer, NoAnswerReason> {
         let path = format!("{}{path}", self.base_path);
         let header = RequestHeader::build(method, path.as_bytes(), None);
         let header = header.and_then(|mut header| {
@@ -64,16 +66,16 @@ impl Probe {
             Ok(header)
         });
         let template = header.and_then(Template::new);
-        let template = template.map_err(|error| Trouble::from_error(&error))?;
-        let request = Request {
+        let template = template.map_err(|error| NoAnswerReason::from_error(&error))?;
+        let request = UpstreamRequest {
             template: &template,
             fields,
         };
-        let answering = self.client.send(request, &body, Fields::All).await?;
+        let answering = self.client.send(request, &body, WantedFields::All).await?;
         let head = answering.head.clone();
         let read = answering.body(LIMIT, LIMIT, self.client.patience()).await;
-        let (body, _) = read.map_err(|_| Trouble::Closed)?;
-        Ok(Answer {
+        let (body, _) = read.map_err(|_| NoAnswerReason::Closed)?;
+        Ok(ProbeAnswer {
             head,
             body: String::from_utf8_lossy(&body).into_owned(),
         })

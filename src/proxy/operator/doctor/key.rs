@@ -5,43 +5,33 @@
 use bytes::Bytes;
 
 use crate::config::{Config, Project};
-use crate::doctor::{self, Finding, Known};
+use crate::doctor::{self, Finding, KeyKnown};
 use crate::posthog::Host;
 
 use super::ask::Probe;
 use super::timeouts;
 use crate::proxy::outbound::pools::Pools;
 
-/// The other region of PostHog's cloud; none for other hosts.
-fn other_region(host: &Host) -> Option<(&'static str, Host)> {
-    let name = match host.to_string().as_str() {
-        "https://us.i.posthog.com" => "eu",
-        "https://eu.i.posthog.com" => "us",
-        _ => return None,
-    };
-    Some((name, name.parse().ok()?))
-}
-
 /// Asks for a project's key where its events go and, if it is not known there, in the other region.
 pub(super) async fn examine(project: &Project, config: &Config) -> Option<Finding> {
     let here = known(project, &project.host, config).await?;
-    let other = other_region(&project.host);
+    let other = project.host.other_cloud();
     let elsewhere = match (&other, here) {
-        (Some((name, host)), Known::No) => match known(project, host, config).await {
-            Some(Known::Yes) => Some(*name),
+        (Some((name, host)), KeyKnown::No) => match known(project, host, config).await {
+            Some(KeyKnown::Yes) => Some(*name),
             _ => None,
         },
         _ => None,
     };
     let place = match other {
-        Some(_) => doctor::Place::Cloud,
-        None => doctor::Place::Own,
+        Some(_) => doctor::Installation::Cloud,
+        None => doctor::Installation::Own,
     };
     Some(doctor::key(&project.name, here, elsewhere, place))
 }
 
 /// None where nothing can be said.
-async fn known(project: &Project, host: &Host, config: &Config) -> Option<Known> {
+async fn known(project: &Project, host: &Host, config: &Config) -> Option<KeyKnown> {
     let key = project.api_key.expose();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if !key.bytes().all(plain) {
@@ -53,8 +43,8 @@ async fn known(project: &Project, host: &Host, config: &Config) -> Option<Known>
     let path = format!("/array/{key}/config");
     let answer = asking.ask("GET", &path, &[], Bytes::new()).await.ok()?;
     match answer.head.status.as_u16() {
-        200 if answer.body.trim_start().starts_with('{') => Some(Known::Yes),
-        404 => Some(Known::No),
+        200 if answer.body.trim_start().starts_with('{') => Some(KeyKnown::Yes),
+        404 => Some(KeyKnown::No),
         _ => None,
     }
 }
@@ -64,11 +54,11 @@ async fn known(project: &Project, host: &Host, config: &Config) -> Option<Known>
 pub async fn unknown_keys(config: &Config) -> Vec<String> {
     let mut said = Vec::new();
     for project in &config.projects {
-        if other_region(&project.host).is_none() {
+        if project.host.other_cloud().is_none() {
             continue;
         }
         let found = examine(project, config).await;
-        let bad = found.filter(|finding| finding.health == doctor::Health::Bad);
+        let bad = found.filter(|finding| finding.health == doctor::CheckStatus::Bad);
         said.extend(bad.map(|finding| {
             let advice = finding.advice.unwrap_or_default();
             format!("{}: {}; {advice}", finding.about, finding.said)

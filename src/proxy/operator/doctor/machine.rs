@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{getrlimit, Resource};
 
-use crate::config::{Config, Spool};
-use crate::delivery::{Examination, Found, Trouble};
+use crate::config::{Config, SpoolConfig};
+use crate::delivery::{Examination, SpoolHealth, SpoolTrouble};
 use crate::doctor::{self, Finding};
 
 use crate::proxy::acme;
@@ -67,24 +67,24 @@ fn remedy(refusal: &ServerError) -> &'static str {
             "`tls.key` has to be the key of `tls.certificate`, both as PEM"
         }
         ServerError::Listen { .. } => "`listen` and `admin` take addresses of this machine",
-        _ => "`hedgerow run` would end with this: mend that part of the configuration",
+        _ => "`hedgerow run` would end with this: correct that part of the configuration",
     }
 }
 
-fn spool(spool: &Spool, largest_event: usize) -> Vec<Finding> {
+fn spool(spool: &SpoolConfig, largest_event: usize) -> Vec<Finding> {
     // A thread of its own: a shared spool is asked over a connection, which takes a runtime of its own.
     let examined = std::thread::scope(|scope| {
         let backend = || spool.place.backend().examine(spool.limits(), largest_event);
         scope.spawn(backend).join()
     });
     let Ok(examined) = examined else {
-        let what = "looking at it ended in a panic";
+        let what = "the check ended in a panic";
         return vec![Finding::bad("spool", what, "report it")];
     };
     let finding = |Examination { about, found }| match found {
-        Found::Well(well) => Finding::well(about, well),
-        Found::Unknown(Trouble { what, advice }) => Finding::odd(about, what, advice),
-        Found::Bad(Trouble { what, advice }) => Finding::bad(about, what, advice),
+        SpoolHealth::Well(well) => Finding::well(about, well),
+        SpoolHealth::Unknown(SpoolTrouble { what, advice }) => Finding::odd(about, what, advice),
+        SpoolHealth::Bad(SpoolTrouble { what, advice }) => Finding::bad(about, what, advice),
     };
     let mut findings: Vec<Finding> = examined.into_iter().map(finding).collect();
     if let Some(folder) = spool.place.backend().folder() {

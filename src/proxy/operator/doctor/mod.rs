@@ -6,7 +6,6 @@ mod key;
 mod machine;
 mod outside;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -21,7 +20,7 @@ use crate::config::{Action, Config, Project};
 use crate::doctor::{self, milliseconds, Finding};
 use crate::posthog::{Batch, Envelope, Host, BATCH_PATH};
 
-use crate::proxy::intake::verdict::{Trouble, Verdict};
+use crate::proxy::intake::verdict::{BatchVerdict, NoAnswerReason};
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::random_bits;
@@ -90,7 +89,7 @@ async fn reach(about: &str, host: &Host, config: &Config, findings: &mut Vec<Fin
         Ok(Err(_)) | Err(_) => Vec::new(),
     };
     let Some(first) = addresses.first() else {
-        let advice = Trouble::Dns.advice().1;
+        let advice = NoAnswerReason::Dns.advice().1;
         findings.push(Finding::bad(dns, format!("{name} has no address"), advice));
         return false;
     };
@@ -99,7 +98,7 @@ async fn reach(about: &str, host: &Host, config: &Config, findings: &mut Vec<Fin
         count => format!(" and {} more", count - 1),
     };
     // An address needs no name server.
-    if name.parse::<IpAddr>().is_err() {
+    if host.address().is_none() {
         let said = format!("{name} is {}{more}", first.ip());
         findings.push(Finding::well(dns, said));
     }
@@ -121,7 +120,7 @@ async fn reach(about: &str, host: &Host, config: &Config, findings: &mut Vec<Fin
             )),
         }
     }
-    let advice = Trouble::Connect.advice().1;
+    let advice = NoAnswerReason::Connect.advice().1;
     findings.push(Finding::bad(tcp, reasons.join("; "), advice));
     false
 }
@@ -164,7 +163,11 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
         Ok(answer) => answer,
         Err(trouble) => {
             let (kind, advice) = trouble.advice();
-            let about = if trouble == Trouble::Tls { tls } else { about };
+            let about = if trouble == NoAnswerReason::Tls {
+                tls
+            } else {
+                about
+            };
             return vec![Finding::bad(about, format!("no answer ({kind})"), advice)];
         }
     };
@@ -172,12 +175,12 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
         findings.push(Finding::well(tls, "its certificate is trusted"));
     }
     let status = answer.head.status.as_u16();
-    let verdict = Verdict::from_response(status, answer.head.html, answer.head.retry_after);
+    let verdict = BatchVerdict::from_response(status, answer.head.html, answer.head.retry_after);
     findings.push(match verdict.advice() {
         None => Finding::well(
             about,
             format!(
-                "taken ({status}), which is said to every key of the right form: look for {TEST_EVENT} \
+                "taken ({status}), as PostHog answers to every key of the right form: look for {TEST_EVENT} \
                  in PostHog's activity"
             ),
         ),
@@ -189,7 +192,7 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
     });
     let date = answer.field(header::DATE.as_str());
     let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-    if let (Some(date), Verdict::Accepted) = (date, verdict) {
+    if let (Some(date), BatchVerdict::Accepted) = (date, verdict) {
         let seconds = |time: SystemTime| DateTime::<Utc>::from(time).timestamp();
         findings.push(doctor::clock(seconds(SystemTime::now()) - seconds(date)));
     }

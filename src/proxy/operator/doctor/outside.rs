@@ -7,12 +7,12 @@ use serde_json::{json, Value};
 
 use crate::admin::LiveView;
 use crate::config::{Action, Config, Libraries, PageHost, SiteHost};
-use crate::doctor::{self, Finding, Seen};
-use crate::posthog::Host;
+use crate::doctor::{self, Finding, OutsideAnswer};
+use crate::posthog::{Host, Scheme};
 use crate::segment::WriteKeys;
 use crate::site::Layout;
 
-use super::ask::{Answer, Probe};
+use super::ask::{Probe, ProbeAnswer};
 use super::{timeouts, uuid, TEST_EVENT};
 use crate::proxy::outbound::pools::Pools;
 
@@ -37,7 +37,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
     let asking = Probe::new(url, connections, timeouts(config));
     let track = format!("{}/t", layout.calls_path());
     let address = format!("{url}{track}");
-    // No message: nothing but Hedgerow has an answer of this kind, and nothing is delivered.
+    // No message: only Hedgerow has an answer of this kind, and nothing is delivered.
     let login = key
         .as_deref()
         .map(|key| format!("Basic {}", BASE64.encode(format!("{key}:"))));
@@ -57,7 +57,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
             }
         }
     }
-    let seen: Vec<Seen<'_>> = answers.iter().map(seen).collect();
+    let seen: Vec<OutsideAnswer<'_>> = answers.iter().map(seen).collect();
     let mut findings: Vec<_> = seen
         .first()
         .map(|seen| doctor::path(&address, seen))
@@ -65,7 +65,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
         .collect();
     if findings
         .iter()
-        .any(|found| found.health == doctor::Health::Bad)
+        .any(|found| found.health == doctor::CheckStatus::Bad)
     {
         return findings;
     }
@@ -88,8 +88,8 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
     findings
 }
 
-fn seen(answer: &Answer) -> Seen<'_> {
-    Seen {
+fn seen(answer: &ProbeAnswer) -> OutsideAnswer<'_> {
+    OutsideAnswer {
         status: answer.head.status.as_u16(),
         location: answer.field("location"),
         cached: doctor::cached(|name| answer.field(name).map(str::to_owned)),
@@ -137,7 +137,7 @@ async fn came_from(
             false => std::net::Ipv6Addr::LOCALHOST.into(),
         });
     }
-    let host: Host = format!("http://{admin}").parse().ok()?;
+    let host = Host::at(Scheme::Http, admin);
     let connections = Pools::default().of(&host, None).ok()?;
     let live = Probe::new(&host, connections, timeouts(config));
     let bearer = match &config.live {

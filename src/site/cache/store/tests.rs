@@ -34,11 +34,11 @@ fn put(
     );
 }
 
-fn kind(found: &Found) -> &'static str {
+fn kind(found: &CacheLookup) -> &'static str {
     match found {
-        Found::Fresh(_) => "fresh",
-        Found::Stale(_) => "stale",
-        Found::Nothing => "nothing",
+        CacheLookup::Fresh(_) => "fresh",
+        CacheLookup::Stale(_) => "stale",
+        CacheLookup::Nothing => "nothing",
     }
 }
 
@@ -63,12 +63,12 @@ fn a_copy_is_fresh_then_asked_about_and_the_last_good_one_while_posthog_is_away(
         start,
     );
     let key = key("/static/array.js");
-    let Found::Fresh(stored) = cache.find(&key, &request, start + 10 * SECOND) else {
+    let CacheLookup::Fresh(stored) = cache.find(&key, &request, start + 10 * SECOND) else {
         panic!("not fresh");
     };
     assert_eq!(stored.headers(start + 10 * SECOND)["age"], "50");
     let later = start + 260 * SECOND;
-    let Found::Stale(stored) = cache.find(&key, &request, later) else {
+    let CacheLookup::Stale(stored) = cache.find(&key, &request, later) else {
         panic!("not stale");
     };
     assert_eq!(
@@ -239,7 +239,7 @@ fn a_client_that_has_the_copy_is_told_so() {
     let request = HeaderMap::new();
     let answer = map(&[("cache-control", "max-age=300"), ("etag", "W/\"a\"")]);
     put(&mut cache, "/a", &request, &answer, "x", now);
-    let Found::Fresh(stored) = cache.find(&key("/a"), &request, now) else {
+    let CacheLookup::Fresh(stored) = cache.find(&key("/a"), &request, now) else {
         panic!("not fresh");
     };
     assert!(stored.is_known_to("\"b\", \"a\""));

@@ -1,7 +1,7 @@
 //! What is remembered of the keys of earlier messages changes nothing that comes of the next one.
 
 use super::super::super::json::Scratch;
-use super::super::super::message::Inner;
+use super::super::super::message::ContextObject;
 use super::vectors::vectors;
 use super::*;
 
@@ -111,7 +111,7 @@ fn a_message_is_scanned_as_if_there_had_been_none_before_it() {
         let times = if any(20) == 0 { 40 } else { 1 + any(4) };
         for _ in 0..times {
             texts.push(text.clone());
-            // The same with its last key once more, or cut, or without what stands last.
+            // The same with its last key again, or cut, or without what stands last.
             let cut = any(text.len() as u64 + 1) as usize;
             if any(3) == 0 && text.is_char_boundary(cut) {
                 texts.push(text[..cut].to_owned());
@@ -225,7 +225,8 @@ fn what_is_known_of_a_library_and_a_browser_is_found_where_it_stands_now() {
     for text in &texts {
         let shown = |message: &Message, end| {
             let context = &message.context;
-            let inner = [Inner::Library, Inner::UserAgentData].map(|inner| context.inner(inner));
+            let inner = [ContextObject::Library, ContextObject::UserAgentData]
+                .map(|inner| context.inner(inner));
             let of = (context.value, &context.entries, context.names(), inner);
             format!("{end:?} {:?} {of:?}", message.metadata)
         };

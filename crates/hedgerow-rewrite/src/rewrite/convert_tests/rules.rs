@@ -86,7 +86,7 @@ fn a_projects_constants_stand_on_every_event_and_give_way_to_everything_else() {
         "utm_source",
     ];
     let recipient = || Recipient {
-        posthog_cookie: "c".to_owned(),
+        project: ProjectId::of(&ApiKey::new("phc_c").unwrap()),
         properties: constants
             .iter()
             .map(|name| ((*name).to_owned(), "\"constant\"".to_owned()))
@@ -214,7 +214,7 @@ fn a_sixth_type_of_groups_is_reported_once_for_each_project() {
         let said = |body: &str| {
             let chunks: [&[u8]; 1] = [body.as_bytes()];
             let arrival = arrival(Call::Batch, None);
-            rewrite_through(&rewriter, arrival, &chunks, Answer::No)
+            rewrite_through(&rewriter, arrival, &chunks, PostHogAnswer::No)
                 .unwrap()
                 .left
         };

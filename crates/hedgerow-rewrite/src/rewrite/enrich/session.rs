@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::millis;
 use super::uuid7::{Uuid7, SESSION_LIMIT};
+use crate::posthog::ProjectId;
 use crate::rewrite::Timestamp;
 
 /// How long a session lives without activity, in milliseconds, as in posthog-js.
@@ -21,20 +22,39 @@ const COOKIE_BYTES: usize = 16 << 10;
 
 /// The value of the first cookie of this name in a `Cookie` header.
 pub fn cookie<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+    first_cookie(header, |found| found == name)
+}
+
+/// The value of posthog-js's cookie for a project in a `Cookie` header.
+pub fn posthog_js_cookie<'a>(header: &'a str, project: &ProjectId) -> Option<&'a str> {
+    let api_key = project.api_key()?.expose();
+    first_cookie(header, |found| is_posthog_js_cookie(found, api_key))
+}
+
+fn first_cookie(header: &str, is_named: impl Fn(&str) -> bool) -> Option<&str> {
     header
         .split(';')
         .filter_map(|pair| pair.split_once('='))
-        .find(|(found, _)| found.trim() == name)
+        .find(|(found, _)| is_named(found.trim()))
         .map(|(_, value)| value.trim())
 }
 
-/// The name of posthog-js's cookie for a project's key.
-pub fn posthog_js_cookie_name(api_key: &str) -> String {
-    let key = api_key
-        .replace('+', "PL")
-        .replace('/', "SL")
-        .replace('=', "EQ");
-    format!("ph_{key}_posthog")
+/// Whether posthog-js names its cookie so for a project's key: `ph_<key>_posthog`, with `PL`, `SL`
+/// and `EQ` for the key's `+`, `/` and `=`.
+fn is_posthog_js_cookie(name: &str, api_key: &str) -> bool {
+    let written = name
+        .strip_prefix("ph_")
+        .and_then(|name| name.strip_suffix("_posthog"));
+    let left = api_key.chars().try_fold(written, |left, sign| {
+        let left = left?;
+        Some(match sign {
+            '+' => left.strip_prefix("PL"),
+            '/' => left.strip_prefix("SL"),
+            '=' => left.strip_prefix("EQ"),
+            _ => left.strip_prefix(sign),
+        })
+    });
+    left.flatten().is_some_and(str::is_empty)
 }
 
 /// A message's times as its sender's own clock has them, which may be wrong by any amount.
@@ -89,7 +109,7 @@ pub struct PosthogJsSession {
 pub fn posthog_js_session(cookie: &str) -> Option<PosthogJsSession> {
     /// What is of interest in the cookie.
     #[derive(Deserialize)]
-    struct Stored {
+    struct StoredSession {
         /// Last activity, session id, and since 2022 the session's start.
         #[serde(rename = "$sesid")]
         session: Vec<serde_json::Value>,
@@ -98,7 +118,7 @@ pub fn posthog_js_session(cookie: &str) -> Option<PosthogJsSession> {
         return None;
     }
     let text: Cow<'_, str> = percent_decode_str(cookie).decode_utf8().ok()?;
-    let stored: Stored = serde_json::from_str(&text).ok()?;
+    let stored: StoredSession = serde_json::from_str(&text).ok()?;
     let last_activity = stored.session.first()?.as_f64()?;
     let id = Uuid7::parse(stored.session.get(1)?.as_str()?)?;
     let start = match stored.session.get(2) {
@@ -155,6 +175,7 @@ pub fn explicit_session(value: &str, visitor: &str, clock: SenderClock) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::posthog::ApiKey;
 
     const NOW: i64 = 1_763_892_000_000;
     const ID: &str = "019ab0b4-90fb-7cc3-98c4-dc0c0c07398f";
@@ -185,8 +206,24 @@ mod tests {
 
     #[test]
     fn the_cookie_of_posthog_js_is_named_after_the_project() {
-        assert_eq!(posthog_js_cookie_name("phc_Abc"), "ph_phc_Abc_posthog");
-        assert_eq!(posthog_js_cookie_name("a+/="), "ph_aPLSLEQ_posthog");
+        for (key, name) in [
+            ("phc_Abc", "ph_phc_Abc_posthog"),
+            ("a+/=", "ph_aPLSLEQ_posthog"),
+        ] {
+            let project = ProjectId::of(&ApiKey::new(key).unwrap());
+            for (found, expected) in [
+                (name.to_owned(), Some("1")),
+                (format!("x{name}"), None),
+                (format!("{name}x"), None),
+                (name.replace("_posthog", "x_posthog"), None),
+                (name.replace("_posthog", ""), None),
+            ] {
+                let header = format!("a=0; {found}=1; b=2");
+                assert_eq!(posthog_js_cookie(&header, &project), expected, "{header}");
+            }
+        }
+        let nameless = "ph__posthog=1; =2";
+        assert_eq!(posthog_js_cookie(nameless, &ProjectId::default()), None);
     }
 
     #[test]

@@ -2,9 +2,8 @@
 
 use super::block::BLOCK;
 
-/// Past so many keys in one object the search for a key given twice is left to `repair`, which
-/// has a map for it.
-const KEYS_COMPARED: usize = 256;
+/// Past so many keys in one object they are compared at its end, in order of their hashes.
+const KEYS_COMPARED: usize = 128;
 
 /// The bytes of a key that is no longer than a block, and zeros.
 pub(super) type Word = u128;
@@ -144,23 +143,35 @@ impl Hashes {
     #[inline(never)]
     fn look(&self, seen: Seen, hash: u32) -> Novelty {
         let known = self.0.get(seen.from as usize..).unwrap_or_default();
-        if known.len() >= KEYS_COMPARED || known.contains(&hash) {
+        if known.len() <= KEYS_COMPARED && known.contains(&hash) {
             return Novelty::Doubtful;
         }
         Novelty::New
     }
 
-    /// Ends the innermost object. One of very many keys may hold one twice.
+    /// Ends the innermost object. Very many keys have not been compared by then.
     #[inline(always)]
     pub(super) fn close(&mut self, seen: Seen) -> Novelty {
         let from = seen.from as usize;
         let novelty = if self.0.len() - from > KEYS_COMPARED {
-            Novelty::Doubtful
+            self.compare(from)
         } else {
             Novelty::New
         };
         self.0.truncate(from);
         novelty
+    }
+
+    #[inline(never)]
+    fn compare(&mut self, from: usize) -> Novelty {
+        let hashes = self.0.get_mut(from..).unwrap_or_default();
+        hashes.sort_unstable();
+        let mut neighbours = hashes.iter().zip(hashes.iter().skip(1));
+        let twice = neighbours.any(|(one, other)| one == other);
+        match twice {
+            true => Novelty::Doubtful,
+            false => Novelty::New,
+        }
     }
 }
 
@@ -191,9 +202,38 @@ mod tests {
         assert_eq!(hashes.note(&mut inner, 0), Novelty::Doubtful);
         assert_eq!(hashes.close(inner), Novelty::New);
         assert_eq!(hashes.note(&mut outer, 0), Novelty::Doubtful);
-        for key in 64..256 {
+        for key in 64..1000 {
             hashes.note(&mut outer, key << 6);
         }
-        assert_eq!(hashes.close(outer), Novelty::Doubtful);
+        let twice = hashes.close(outer);
+        assert_eq!(twice, Novelty::Doubtful, "0 was noted again above");
+    }
+
+    #[test]
+    fn one_of_very_many_keys_that_is_given_twice_is_found_at_the_end() {
+        for (count, again, expected) in [
+            (128, None, Novelty::New),
+            (129, None, Novelty::New),
+            (5000, None, Novelty::New),
+            (5000, Some(0), Novelty::Doubtful),
+            (5000, Some(4999), Novelty::Doubtful),
+        ] {
+            let mut hashes = Hashes::default();
+            let mut outer = hashes.open();
+            hashes.note(&mut outer, 7);
+            let mut seen = hashes.open();
+            let mut novelty = Novelty::New;
+            for key in (0..count).chain(again) {
+                if hashes.note(&mut seen, key) == Novelty::Doubtful {
+                    novelty = Novelty::Doubtful;
+                }
+            }
+            if hashes.close(seen) == Novelty::Doubtful {
+                novelty = Novelty::Doubtful;
+            }
+            assert_eq!(novelty, expected, "{count} {again:?}");
+            assert_eq!(hashes.note(&mut outer, 8), Novelty::New);
+            assert_eq!(hashes.note(&mut outer, 7), Novelty::Doubtful);
+        }
     }
 }

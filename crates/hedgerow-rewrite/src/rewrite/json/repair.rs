@@ -4,45 +4,106 @@
 //! half a character and bad UTF-8 become U+FFFD, `NaN`, `Infinity` and numbers beyond a double
 //! become null, of a key given twice the last value stays, control characters are escaped, and
 //! keys are spelled without needless escapes.
+//!
+//! Any client can send any number of messages that need it, of any form: it takes no memory for a key
+//! or an object but what it has had before, and its time is that of so many bytes.
 
-use std::collections::HashMap;
-use std::ops::Range;
+use ahash::RandomState;
 
+use super::block::plain_run;
 use super::scan::{fits_a_double, hex4};
-use super::text::write_escaped;
+use super::text::{write_control, write_escaped};
 use super::value::Malformed;
 use crate::posthog::NESTING_LIMIT;
 
+/// Memory that is used again from text to text.
+#[derive(Debug, Default)]
+pub(in crate::rewrite) struct Workbench {
+    frames: Vec<Frame>,
+    /// The entries of the objects that are open, innermost last.
+    entries: Vec<Entry>,
+    /// The hashes of an object's keys, each with the number of its entry.
+    order: Vec<(u32, u32)>,
+    /// For each entry of an object the one that is written in its place, if any.
+    standing: Vec<Option<u32>>,
+    /// The first entries of keys with one hash.
+    firsts: Vec<u32>,
+    /// An object that is written anew.
+    kept: Vec<u8>,
+    state: RandomState,
+}
+
+impl Workbench {
+    /// The memory it holds, in bytes.
+    pub(in crate::rewrite) fn held(&self) -> usize {
+        self.frames.capacity() * size_of::<Frame>()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.order.capacity() * size_of::<(u32, u32)>()
+            + self.standing.capacity() * size_of::<Option<u32>>()
+            + self.firsts.capacity() * size_of::<u32>()
+            + self.kept.capacity()
+    }
+}
+
 /// Writes a clean copy of the value in `text` (valid UTF-8) to `out`.
-pub(in crate::rewrite) fn repair(text: &str, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let mut repair = Repair {
-        text,
+pub(in crate::rewrite) fn repair(
+    text: &str,
+    out: &mut Vec<u8>,
+    bench: &mut Workbench,
+) -> Result<(), Malformed> {
+    bench.frames.clear();
+    bench.entries.clear();
+    // What has to be escaped grows; little of most texts has.
+    out.reserve(text.len() + text.len() / 8);
+    Repair {
+        text: text.as_bytes(),
         at: 0,
         out,
-        frames: Vec::new(),
-    };
-    repair.run()
+        bench,
+    }
+    .run()
 }
 
 struct Repair<'t, 'o> {
-    text: &'t str,
+    text: &'t [u8],
     at: usize,
     out: &'o mut Vec<u8>,
-    frames: Vec<Frame>,
+    bench: &'o mut Workbench,
 }
 
+/// An array or object that is open.
+#[derive(Debug, Clone, Copy)]
 enum Frame {
     Array,
     Object {
         /// Where its text begins in the output.
         start: usize,
-        /// Where in `standing` each key has its place.
-        keys: HashMap<String, usize>,
-        /// Where each entry stands in the output.
-        entries: Vec<Range<usize>>,
-        /// For each key, in the order of their first entries, the last of its entries.
-        standing: Vec<usize>,
+        /// Where its entries begin.
+        entries: usize,
     },
+}
+
+/// An entry of an object, in the output.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// A hash that nothing outside can foresee, of its key as it is written.
+    hash: u32,
+    start: u32,
+    /// Where its key ends.
+    key: u32,
+    end: u32,
+}
+
+impl Entry {
+    fn key(self, out: &[u8]) -> &[u8] {
+        out.get(self.start as usize..self.key as usize)
+            .unwrap_or_default()
+    }
+
+    fn of(self, out: &[u8]) -> &[u8] {
+        out.get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
 }
 
 enum Step {
@@ -61,9 +122,7 @@ impl Repair<'_, '_> {
                         b'{' => {
                             self.open(Frame::Object {
                                 start: self.out.len(),
-                                keys: HashMap::new(),
-                                entries: Vec::new(),
-                                standing: Vec::new(),
+                                entries: self.bench.entries.len(),
                             })?;
                             self.out.push(b'{');
                             if self.peek() != Some(b'}') {
@@ -83,34 +142,35 @@ impl Repair<'_, '_> {
                     step = Step::After;
                 }
                 Step::After => {
-                    let Some(frame) = self.frames.last() else {
+                    let Some(frame) = self.bench.frames.last().copied() else {
                         return match self.peek() {
                             None => Ok(()),
                             Some(_) => Err(Malformed::Syntax),
                         };
                     };
-                    let object = matches!(frame, Frame::Object { .. });
-                    match (self.peek(), object) {
-                        (Some(b','), true) => {
+                    match (self.peek(), frame) {
+                        (Some(b','), Frame::Object { .. }) => {
                             self.at += 1;
                             self.end_entry();
                             self.out.push(b',');
                             self.key()?;
                             step = Step::Element;
                         }
-                        (Some(b','), false) => {
+                        (Some(b','), Frame::Array) => {
                             self.at += 1;
                             self.out.push(b',');
                             step = Step::Element;
                         }
-                        (Some(b'}'), true) => {
+                        (Some(b'}'), Frame::Object { start, entries }) => {
                             self.at += 1;
-                            self.end_entry();
-                            self.close_object();
+                            if self.bench.entries.len() > entries {
+                                self.end_entry();
+                            }
+                            self.close_object(start, entries);
                         }
-                        (Some(b']'), false) => {
+                        (Some(b']'), Frame::Array) => {
                             self.at += 1;
-                            self.frames.pop();
+                            self.bench.frames.pop();
                             self.out.push(b']');
                         }
                         _ => return Err(Malformed::Syntax),
@@ -120,12 +180,8 @@ impl Repair<'_, '_> {
         }
     }
 
-    fn byte(&self, at: usize) -> Option<u8> {
-        self.text.as_bytes().get(at).copied()
-    }
-
     fn peek(&mut self) -> Option<u8> {
-        while let Some(byte) = self.byte(self.at) {
+        while let Some(byte) = self.text.get(self.at).copied() {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
                 return Some(byte);
             }
@@ -134,12 +190,16 @@ impl Repair<'_, '_> {
         None
     }
 
+    fn rest(&self) -> &[u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
     fn open(&mut self, frame: Frame) -> Result<(), Malformed> {
-        if self.frames.len() >= NESTING_LIMIT {
+        if self.bench.frames.len() >= NESTING_LIMIT {
             return Err(Malformed::TooDeep);
         }
         self.at += 1;
-        self.frames.push(frame);
+        self.bench.frames.push(frame);
         Ok(())
     }
 
@@ -148,92 +208,79 @@ impl Repair<'_, '_> {
             return Err(Malformed::Syntax);
         }
         let start = self.out.len();
-        let key = self.string()?;
+        self.string()?;
         if self.peek() != Some(b':') {
             return Err(Malformed::Syntax);
         }
         self.at += 1;
-        self.out.push(b'"');
-        write_escaped(self.out, &key);
-        self.out.extend_from_slice(b"\":");
-        if let Some(Frame::Object {
-            keys,
-            entries,
-            standing,
-            ..
-        }) = self.frames.last_mut()
-        {
-            let place = *keys.entry(key).or_insert(standing.len());
-            match standing.get_mut(place) {
-                Some(last) => *last = entries.len(),
-                None => standing.push(entries.len()),
-            }
-            entries.push(start..start);
-        }
+        let key = self.out.get(start..).unwrap_or_default();
+        // What is written is bounded like what is read, far below 4 GiB.
+        self.bench.entries.push(Entry {
+            hash: self.bench.state.hash_one(key) as u32,
+            start: start as u32,
+            key: self.out.len() as u32,
+            end: start as u32,
+        });
+        self.out.push(b':');
         Ok(())
     }
 
     fn end_entry(&mut self) {
-        let end = self.out.len();
-        if let Some(Frame::Object { entries, .. }) = self.frames.last_mut() {
-            if let Some(entry) = entries.last_mut() {
-                entry.end = end;
-            }
+        if let Some(entry) = self.bench.entries.last_mut() {
+            entry.end = self.out.len() as u32;
         }
     }
 
     /// Ends an object; entries that a later one overrides are taken out, and the later one stands
     /// in their place, as in JavaScript. At most once per level of nesting, which is bounded, so
     /// that the work stays linear in the text.
-    fn close_object(&mut self) {
-        let Some(Frame::Object {
-            start,
-            entries,
-            standing,
-            ..
-        }) = self.frames.pop()
-        else {
-            return;
-        };
-        if standing.len() < entries.len() {
-            let mut kept = Vec::with_capacity(self.out.len() - start);
+    fn close_object(&mut self, start: usize, from: usize) {
+        self.bench.frames.pop();
+        if self.bench.overrides(from, self.out) {
+            let Workbench {
+                entries,
+                standing,
+                kept,
+                ..
+            } = &mut *self.bench;
+            kept.clear();
             kept.push(b'{');
-            for entry in standing.iter().filter_map(|place| entries.get(*place)) {
+            let entries = entries.get(from..).unwrap_or_default();
+            for place in standing.iter().flatten() {
+                let Some(entry) = entries.get(*place as usize) else {
+                    continue;
+                };
                 if kept.len() > 1 {
                     kept.push(b',');
                 }
-                kept.extend_from_slice(self.out.get(entry.clone()).unwrap_or_default());
+                kept.extend_from_slice(entry.of(self.out));
             }
             self.out.truncate(start);
-            self.out.append(&mut kept);
+            self.out.extend_from_slice(kept);
         }
+        self.bench.entries.truncate(from);
         self.out.push(b'}');
     }
 
     fn scalar(&mut self, first: u8) -> Result<(), Malformed> {
-        if first == b'"' {
-            let text = self.string()?;
-            self.out.push(b'"');
-            write_escaped(self.out, &text);
-            self.out.push(b'"');
-            return Ok(());
-        }
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let words: [(&[u8], &[u8]); 6] = [
-            (b"true", b"true"),
-            (b"false", b"false"),
-            (b"null", b"null"),
-            (b"NaN", b"null"),
-            (b"Infinity", b"null"),
-            (b"-Infinity", b"null"),
-        ];
+        let words: &[(&[u8], &[u8])] = match first {
+            b'"' => return self.string(),
+            b't' => &[(b"true", b"true")],
+            b'f' => &[(b"false", b"false")],
+            b'n' => &[(b"null", b"null")],
+            b'N' => &[(b"NaN", b"null")],
+            b'I' => &[(b"Infinity", b"null")],
+            b'-' => &[(b"-Infinity", b"null")],
+            _ => &[],
+        };
         for (word, written) in words {
-            if rest.starts_with(word) {
+            if self.rest().starts_with(word) {
                 self.at += word.len();
                 self.out.extend_from_slice(written);
                 return Ok(());
             }
         }
+        let rest = self.text.get(self.at..).unwrap_or_default();
         let length = rest
             .iter()
             .position(|byte| !matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
@@ -244,7 +291,8 @@ impl Repair<'_, '_> {
         if number.is_empty() {
             return Err(Malformed::Syntax);
         }
-        if number.iter().any(u8::is_ascii_digit) && !fits_a_double(number) {
+        let is_small = length < 300 && !number.iter().any(|byte| matches!(byte, b'e' | b'E'));
+        if !is_small && number.iter().any(u8::is_ascii_digit) && !fits_a_double(number) {
             self.out.extend_from_slice(b"null");
         } else {
             self.out.extend_from_slice(number);
@@ -252,24 +300,50 @@ impl Repair<'_, '_> {
         Ok(())
     }
 
-    fn string(&mut self) -> Result<String, Malformed> {
+    /// Copies a string. What needs no escape has none then, so that equal strings are equal bytes.
+    fn string(&mut self) -> Result<(), Malformed> {
         self.at += 1;
-        let mut said = String::new();
+        self.out.push(b'"');
         loop {
-            let rest = self.text.get(self.at..).ok_or(Malformed::Syntax)?;
-            let stop = rest.find(['"', '\\']).ok_or(Malformed::Syntax)?;
-            said.push_str(rest.get(..stop).unwrap_or_default());
-            self.at += stop + 1;
-            if rest.as_bytes().get(stop) == Some(&b'"') {
-                return Ok(said);
+            let run = plain_run(self.rest());
+            let plain = self.text.get(self.at..self.at + run).unwrap_or_default();
+            self.out.extend_from_slice(plain);
+            self.at += run;
+            match self.rest() {
+                [b'"', ..] => {
+                    self.at += 1;
+                    self.out.push(b'"');
+                    return Ok(());
+                }
+                [b'\\', ..] => self.escapes()?,
+                [_, ..] => self.controls(),
+                [] => return Err(Malformed::Syntax),
             }
-            said.push(self.escape()?);
         }
+    }
+
+    /// Control characters that stand here, one behind the other.
+    fn controls(&mut self) {
+        while let [control @ 0..=0x1f, ..] = self.rest() {
+            let control = *control;
+            write_control(self.out, control);
+            self.at += 1;
+        }
+    }
+
+    /// Escapes that stand here, one behind the other.
+    fn escapes(&mut self) -> Result<(), Malformed> {
+        while let [b'\\', ..] = self.rest() {
+            self.at += 1;
+            let sign = self.escape()?;
+            write_escaped(self.out, sign.encode_utf8(&mut [0; 4]));
+        }
+        Ok(())
     }
 
     /// The character of an escape; `at` stands behind the backslash.
     fn escape(&mut self) -> Result<char, Malformed> {
-        let byte = self.byte(self.at).ok_or(Malformed::Syntax)?;
+        let byte = self.text.get(self.at).copied().ok_or(Malformed::Syntax)?;
         self.at += 1;
         Ok(match byte {
             b'"' => '"',
@@ -281,21 +355,84 @@ impl Repair<'_, '_> {
             b'r' => '\r',
             b't' => '\t',
             b'u' => {
-                let text = self.text.as_bytes();
+                let text = self.text;
                 let unit = hex4(text, self.at).ok_or(Malformed::Syntax)?;
                 self.at += 4;
                 let pair = text.get(self.at..self.at + 2) == Some(b"\\u");
-                match (unit, hex4(text, self.at + 2)) {
-                    (0xd800..=0xdbff, Some(low @ 0xdc00..=0xdfff)) if pair => {
-                        self.at += 6;
-                        char::from_u32(0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00))
-                    }
-                    (unit, _) => char::from_u32(unit),
+                match unit {
+                    0xd800..=0xdbff if pair => match hex4(text, self.at + 2) {
+                        Some(low @ 0xdc00..=0xdfff) => {
+                            self.at += 6;
+                            char::from_u32(0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00))
+                        }
+                        _ => None,
+                    },
+                    unit => char::from_u32(unit),
                 }
                 .unwrap_or(char::REPLACEMENT_CHARACTER)
             }
             _ => return Err(Malformed::Syntax),
         })
+    }
+}
+
+impl Workbench {
+    /// Whether an entry of the innermost object, whose entries begin here, overrides another. If so, it
+    /// says for each which one stands in its place.
+    fn overrides(&mut self, from: usize, out: &[u8]) -> bool {
+        let entries = self.entries.get(from..).unwrap_or_default();
+        if entries.len() < 2 {
+            return false;
+        }
+        let numbered = entries.iter().zip(0..);
+        self.order.clear();
+        self.order
+            .extend(numbered.map(|(entry, number)| (entry.hash, number)));
+        let key = |(hash, number): &(u32, u32)| u64::from(*hash) << 32 | u64::from(*number);
+        self.order.sort_unstable_by_key(key);
+        self.standing.clear();
+        let mut rest = self.order.as_slice();
+        while let [(hash, _), ..] = rest {
+            let length = rest.iter().take_while(|(other, _)| other == hash).count();
+            let (same, others) = rest.split_at(length);
+            rest = others;
+            if same.len() < 2 {
+                continue;
+            }
+            if self.standing.is_empty() {
+                self.standing.extend((0..entries.len() as u32).map(Some));
+            }
+            stand(same, (entries, out), (&mut self.firsts, &mut self.standing));
+        }
+        // Two keys of one hash may be different ones; then all stand where they stood.
+        !self.standing.is_empty()
+    }
+}
+
+/// Of entries whose keys have one hash, in their order, the last of each key stands where its first
+/// stood. Hardly ever are there two different keys among them.
+fn stand(
+    same: &[(u32, u32)],
+    (entries, out): (&[Entry], &[u8]),
+    (firsts, standing): (&mut Vec<u32>, &mut [Option<u32>]),
+) {
+    let key = |number: u32| {
+        let entry = entries.get(number as usize);
+        entry.map(|entry| entry.key(out)).unwrap_or_default()
+    };
+    firsts.clear();
+    for (_, number) in same {
+        let first = firsts.iter().find(|first| key(**first) == key(*number));
+        let Some(first) = first else {
+            firsts.push(*number);
+            continue;
+        };
+        if let Some(place) = standing.get_mut(*number as usize) {
+            *place = None;
+        }
+        if let Some(place) = standing.get_mut(*first as usize) {
+            *place = Some(*number);
+        }
     }
 }
 
@@ -305,7 +442,7 @@ mod tests {
 
     fn repaired(text: &str) -> Result<String, Malformed> {
         let mut out = Vec::new();
-        repair(text, &mut out)?;
+        repair(text, &mut out, &mut Workbench::default())?;
         Ok(String::from_utf8(out).unwrap())
     }
 

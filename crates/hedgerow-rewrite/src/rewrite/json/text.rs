@@ -76,8 +76,23 @@ pub(in crate::rewrite) fn write_string(out: &mut impl Sink, text: &str) {
     out.push(b'"');
 }
 
-pub(super) fn write_escaped(out: &mut impl Sink, text: &str) {
+/// Appends a control character, escaped.
+#[inline(always)]
+pub(super) fn write_control(out: &mut impl Sink, control: u8) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| HEX.get(usize::from(value)).copied().unwrap_or(b'0');
+    let escape = [
+        b'\\',
+        b'u',
+        b'0',
+        b'0',
+        digit(control >> 4),
+        digit(control & 15),
+    ];
+    out.extend_from_slice(&escape);
+}
+
+pub(super) fn write_escaped(out: &mut impl Sink, text: &str) {
     let mut rest = text.as_bytes();
     loop {
         // Most texts need no escape at all: they are copied in one piece.
@@ -89,11 +104,7 @@ pub(super) fn write_escaped(out: &mut impl Sink, text: &str) {
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
-            _ => {
-                out.extend_from_slice(b"\\u00");
-                out.push(*HEX.get(usize::from(byte >> 4)).unwrap_or(&b'0'));
-                out.push(*HEX.get(usize::from(byte & 15)).unwrap_or(&b'0'));
-            }
+            control => write_control(out, *control),
         }
         rest = after;
     }

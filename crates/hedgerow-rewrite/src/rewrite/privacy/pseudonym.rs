@@ -1,17 +1,16 @@
-//! Hashes that stand for values, and strangers' ids that stand for people.
-
-use std::fmt::Write;
+//! Hashes that stand for values, and anonymous ids that stand for people.
 
 use ring::digest::{digest, SHA256};
 use ring::hmac;
 
 use super::{Privacy, Pseudonym, Secret};
-use crate::rewrite::normalise::{Settled, Source};
+use crate::posthog::ProjectId;
+use crate::rewrite::normalise::{MessageSource, Settled};
 use crate::rewrite::{Mapping, Recipient, Timestamp};
 
-/// What every stranger's id begins with. PostHog refuses merges with `anonymous` alone, and takes
+/// The beginning of every such id. PostHog refuses merges with `anonymous` alone, and takes
 /// this (posthog-ingestion 3.3).
-const STRANGER: &str = "anonymous:";
+const ANONYMOUS_PREFIX: &str = "anonymous:";
 
 /// What a value is hashed for, so that a property's hash is never a person's pseudonym.
 const OF_VALUE: &[u8] = b"hedgerow value\0";
@@ -22,32 +21,32 @@ const VISITOR_BYTES: usize = 16;
 
 /// What a pseudonym is made from.
 #[derive(Debug, Clone, Copy)]
-struct Traces<'a> {
+struct PseudonymSource<'a> {
     /// The id that the visitor's device or account has.
     visitor: Option<&'a str>,
     /// When the event happened.
     moment: Option<Timestamp>,
     /// The project: one visitor has different pseudonyms in two of them.
-    project: &'a str,
+    project: &'a ProjectId,
     /// The message's id, which a retry has too.
     message_id: &'a str,
 }
 
 impl Settled<'_> {
     /// The distinct id of an anonymised event.
-    pub(in crate::rewrite) fn stranger(
+    pub(in crate::rewrite) fn anonymised_id(
         &self,
-        source: Source<'_>,
+        source: MessageSource<'_>,
         mapping: &Mapping,
         recipient: &Recipient,
         moment: Option<Timestamp>,
     ) -> String {
         let visitor = self.visitor(source.said);
         let visitor = visitor.or_else(|| self.user(source.said));
-        mapping.privacy.stranger(Traces {
+        mapping.privacy.anonymised_id(PseudonymSource {
             visitor: visitor.as_deref(),
             moment,
-            project: &recipient.posthog_cookie,
+            project: &recipient.project,
             message_id: &self.message_id,
         })
     }
@@ -55,9 +54,9 @@ impl Settled<'_> {
 
 impl Privacy {
     /// The distinct id of an anonymised event: the same for every try of a message.
-    fn stranger(&self, traces: Traces<'_>) -> String {
-        let mut id = String::with_capacity(STRANGER.len() + 64);
-        id.push_str(STRANGER);
+    fn anonymised_id(&self, traces: PseudonymSource<'_>) -> String {
+        let mut id = String::with_capacity(ANONYMOUS_PREFIX.len() + 64);
+        id.push_str(ANONYMOUS_PREFIX);
         match (self.pseudonym, &self.secret, traces.visitor, traces.moment) {
             (Pseudonym::Day, Some(secret), Some(visitor), Some(moment)) => {
                 const DAY: i64 = 24 * 60 * 60 * 1000;
@@ -107,23 +106,32 @@ impl Secret {
 }
 
 fn write_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or('0');
     for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(out, "{byte:02x}");
+        out.push(digit(byte >> 4));
+        out.push(digit(byte & 15));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::posthog::ApiKey;
+
+    fn project(name: &str) -> ProjectId {
+        ProjectId::of(&ApiKey::new(name).unwrap())
+    }
 
     const HOUR: i64 = 60 * 60 * 1000;
 
-    fn stranger(privacy: &Privacy, visitor: &str, hour: i64, message_id: &str) -> String {
-        privacy.stranger(Traces {
+    fn anonymised_id(privacy: &Privacy, visitor: &str, hour: i64, message_id: &str) -> String {
+        privacy.anonymised_id(PseudonymSource {
             visitor: Some(visitor),
             moment: Some(Timestamp::from_millis(hour * HOUR)),
-            project: "shop",
+            project: &project("shop"),
             message_id,
         })
     }
@@ -137,28 +145,28 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_for_each_event_depends_on_the_message_alone() {
+    fn an_anonymised_id_for_each_event_depends_on_the_message_alone() {
         let privacy = Privacy::default();
-        let first = stranger(&privacy, "ada", 1, "m-1");
-        assert_eq!(first, stranger(&privacy, "bob", 99, "m-1"));
-        assert_ne!(first, stranger(&privacy, "ada", 1, "m-2"));
+        let first = anonymised_id(&privacy, "ada", 1, "m-1");
+        assert_eq!(first, anonymised_id(&privacy, "bob", 99, "m-1"));
+        assert_ne!(first, anonymised_id(&privacy, "ada", 1, "m-2"));
         assert!(first.starts_with("anonymous:") && !first.contains("ada"));
     }
 
     #[test]
-    fn a_stranger_for_each_day_is_one_for_a_day_and_needs_the_secret() {
+    fn an_anonymised_id_for_each_day_is_one_for_a_day_and_needs_the_secret() {
         let privacy = daily(&[7; SECRET]);
-        let today = stranger(&privacy, "ada", 0, "m-1");
-        assert_eq!(today, stranger(&privacy, "ada", 23, "m-2"));
+        let today = anonymised_id(&privacy, "ada", 0, "m-1");
+        assert_eq!(today, anonymised_id(&privacy, "ada", 23, "m-2"));
         for other in [
-            stranger(&privacy, "ada", 24, "m-1"),
-            stranger(&privacy, "ada", -1, "m-1"),
-            stranger(&privacy, "bob", 0, "m-1"),
-            stranger(&daily(&[8; SECRET]), "ada", 0, "m-1"),
-            privacy.stranger(Traces {
+            anonymised_id(&privacy, "ada", 24, "m-1"),
+            anonymised_id(&privacy, "ada", -1, "m-1"),
+            anonymised_id(&privacy, "bob", 0, "m-1"),
+            anonymised_id(&daily(&[8; SECRET]), "ada", 0, "m-1"),
+            privacy.anonymised_id(PseudonymSource {
                 visitor: Some("ada"),
                 moment: Some(Timestamp::from_millis(0)),
-                project: "blog",
+                project: &project("blog"),
                 message_id: "m-1",
             }),
         ] {

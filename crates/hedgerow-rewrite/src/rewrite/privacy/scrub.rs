@@ -1,17 +1,19 @@
-//! One pass over a written event that takes out of its properties what must not leave, be it
-//! the sender's or ours. The text is scanned and copied, never built into a tree.
+//! One pass over a written event that removes from its properties what must not leave, whether it is
+//! the sender's or ours. The text is scanned and copied, never built into a tree: what stays is copied
+//! in runs as long as nothing is taken out.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::decide::{is_said, says};
+use super::decide::is_said;
+use super::edit::{Edit, Entries};
 use super::names::{IDENTITY, OPEN_CONTEXT, PROTECTED};
 use super::{ClickIds, IpMask, Privacy};
 use crate::posthog::EventParts;
 use crate::rewrite::enrich::privacy::{
-    is_click_id, mask_click_ids, Hit, PathPattern, Progress, MASKED,
+    is_click_id, mask_click_ids, Indexes, PatternMatcher, MASKED,
 };
-use crate::rewrite::explain::{Origin, Trace};
+use crate::rewrite::explain::{Trace, ValueOrigin};
 use crate::rewrite::json::{unescape, write_string, Malformed, Scanner, Scratch, Value};
 use crate::rewrite::Fault;
 use crate::segment::Kind;
@@ -37,6 +39,7 @@ impl Privacy {
 /// The pass over one event.
 pub(in crate::rewrite) struct Scrub<'p> {
     privacy: &'p Privacy,
+    patterns: &'p PatternMatcher,
     subject: Subject,
     ip: IpMask,
     click_ids: ClickIds,
@@ -44,16 +47,16 @@ pub(in crate::rewrite) struct Scrub<'p> {
     trace: Option<&'p mut Trace>,
     /// The largest event: hashes are longer than what they stand for.
     limit: usize,
-    /// How far each pattern has come, level by level: those of `drop`, then those of `hash`.
-    progress: Vec<Progress>,
+    /// How far the patterns have come, a row for each level.
+    rows: Vec<u64>,
     /// Where the `distinct_id` stands now.
     distinct_id: (usize, usize),
 }
 
 /// What stands around a value.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    /// Where the patterns' progress begins that counts for it.
+struct ScrubPosition {
+    /// Where the row of the patterns begins that counts for it.
     from: usize,
     /// Whether a pattern may still mean something in it.
     watched: bool,
@@ -63,7 +66,7 @@ struct Place {
 
 impl<'p> Scrub<'p> {
     pub(in crate::rewrite) fn new(
-        privacy: &'p Privacy,
+        (privacy, patterns): (&'p Privacy, &'p PatternMatcher),
         subject: Subject,
         (kind, limit): (Kind, usize),
         trace: Option<&'p mut Trace>,
@@ -71,6 +74,7 @@ impl<'p> Scrub<'p> {
         let is_removed = subject == Subject::Removed;
         Self {
             privacy,
+            patterns,
             subject,
             ip: if is_removed { IpMask::All } else { privacy.ip },
             click_ids: match is_removed {
@@ -80,7 +84,7 @@ impl<'p> Scrub<'p> {
             kind,
             trace,
             limit,
-            progress: Vec::new(),
+            rows: Vec::new(),
             distinct_id: (0, 0),
         }
     }
@@ -95,7 +99,7 @@ impl<'p> Scrub<'p> {
     ) -> Result<EventParts, Fault> {
         out.clear();
         let limit = self.limit;
-        let copied = self.copy(event, out, scratch);
+        let copied = self.copy(Edit::new(event, out), scratch);
         let (from, to) = copied.map_err(|_| match out.len() > limit {
             true => Fault::TooLarge,
             false => Fault::TooDeep,
@@ -111,103 +115,100 @@ impl<'p> Scrub<'p> {
 
     fn copy(
         mut self,
-        event: &[u8],
-        out: &mut Vec<u8>,
+        mut edit: Edit<'_, '_>,
         scratch: &mut Scratch,
     ) -> Result<(usize, usize), Malformed> {
-        let mut scanner = Scanner::new(event, scratch);
-        let mut copied = 0;
+        let mut scanner = Scanner::new(edit.text, scratch);
         scanner.object(|scanner, key| {
-            if key.of(event) != b"properties" {
+            if key.of(edit.text) != b"properties" {
                 return scanner.value().map(drop);
             }
-            scanner.peek();
-            out.extend_from_slice(event.get(..scanner.position()).unwrap_or_default());
-            self.properties(scanner, event, out)?;
-            copied = scanner.position();
-            Ok(())
+            self.properties(scanner, &mut edit)
         })?;
-        out.extend_from_slice(event.get(copied..).unwrap_or_default());
+        edit.finish();
         Ok(self.distinct_id)
-    }
-
-    fn patterns(&self) -> impl Iterator<Item = &'p PathPattern> {
-        let privacy = self.privacy;
-        privacy.drop.iter().chain(&privacy.hash)
     }
 
     fn properties(
         &mut self,
         scanner: &mut Scanner<'_, '_>,
-        event: &[u8],
-        out: &mut Vec<u8>,
+        edit: &mut Edit<'_, '_>,
     ) -> Result<(), Malformed> {
-        let begin: Vec<Progress> = self.patterns().map(PathPattern::begin).collect();
-        self.progress = begin;
-        let place = Place {
+        self.patterns.begin(&mut self.rows);
+        let place = ScrubPosition {
             from: 0,
-            watched: !self.progress.is_empty(),
+            watched: !self.rows.is_empty(),
             hashed: false,
         };
         let mut has_ip = false;
-        let mut comma = Comma::default();
-        out.push(b'{');
+        let mut entries = Entries::default();
+        scanner.peek();
+        let begin = scanner.position() + 1;
         scanner.object(|scanner, key| {
-            let raw = key.of(event);
+            let raw = key.of(edit.text);
+            let start = key.start() - 1;
+            entries.begin(edit, start);
             let name = says(raw);
             if self.is_forced(&name) || self.is_identity(&name) {
                 self.forget(raw);
-                return scanner.value().map(drop);
+                scanner.value()?;
+                entries.cut(edit, start..scanner.position());
+                return Ok(());
             }
-            let is_protected =
-                PROTECTED.contains(&name.as_ref()) || name == "alias" && self.kind == Kind::Alias;
-            if is_protected {
-                comma.key(out, raw);
-                let from = out.len();
-                out.extend_from_slice(scanner.value()?.of(event));
-                if name == "distinct_id" {
-                    self.distinct_id = (from, out.len());
+            if self.is_protected(&name) {
+                let value = scanner.value()?;
+                if *name == *b"distinct_id" {
+                    let (from, to) = (value.span.start(), value.span.end());
+                    self.distinct_id = (edit.at(from), edit.at(to));
                 }
+                entries.keep(scanner.position());
                 return Ok(());
             }
             let (inner, drops) = self.enter(place, &name);
-            has_ip |= name == "$ip";
-            if drops && name != "$ip" {
-                self.progress.truncate(inner.from);
+            has_ip |= *name == *b"$ip";
+            if drops && *name != *b"$ip" {
+                self.rows.truncate(inner.from);
                 self.forget(raw);
-                return scanner.value().map(drop);
+                scanner.value()?;
+                entries.cut(edit, start..scanner.position());
+                return Ok(());
             }
-            comma.key(out, raw);
             scanner.peek();
-            let (from, to) = (scanner.position(), out.len());
+            let from = scanner.position();
+            let to = self.trace.is_some().then(|| edit.flush(from));
             let result = match self.address_mask(&name, drops, inner) {
                 Some(mask) => scanner
                     .value()
-                    .map(|value| write_address(out, mask, value, event)),
-                None => self.value(scanner, event, (inner, &name), out),
+                    .map(|value| write_address(edit, mask, value)),
+                None => self.value(scanner, edit, (inner, &name)),
             };
-            self.progress.truncate(inner.from);
+            self.rows.truncate(inner.from);
             result?;
-            if let Some(trace) = &mut self.trace {
-                let was = event.get(from..scanner.position()).unwrap_or_default();
-                if differ(was, out.get(to..).unwrap_or_default()) {
+            entries.keep(scanner.position());
+            if let (Some(trace), Some(to)) = (&mut self.trace, to) {
+                edit.flush(scanner.position());
+                let was = edit.text.get(from..scanner.position());
+                if differ(was.unwrap_or_default(), edit.since(to)) {
                     trace.amend(raw, ", then changed by privacy");
                 }
             }
             Ok(())
         })?;
-        self.force(has_ip, &mut comma, out);
-        out.push(b'}');
+        self.force(has_ip, (&mut entries, begin), edit);
         Ok(())
     }
 
     /// The values that an event without an address, or without a subject, has to have.
-    fn force(&mut self, has_ip: bool, comma: &mut Comma, out: &mut Vec<u8>) {
+    fn force(
+        &mut self,
+        has_ip: bool,
+        (entries, begin): (&mut Entries, usize),
+        edit: &mut Edit<'_, '_>,
+    ) {
         let mut force = |key: &'static str, value: &str, origin: &'static str| {
-            comma.key(out, key.as_bytes());
-            out.extend_from_slice(value.as_bytes());
+            entries.add(edit, begin, (key, value));
             if let Some(trace) = &mut self.trace {
-                trace.note(b"", key.as_bytes(), Origin::Fixed(origin));
+                trace.note(b"", key.as_bytes(), ValueOrigin::Fixed(origin));
             }
         };
         if self.ip == IpMask::All {
@@ -222,39 +223,52 @@ impl<'p> Scrub<'p> {
         }
     }
 
-    fn is_forced(&self, name: &str) -> bool {
+    fn is_forced(&self, name: &[u8]) -> bool {
         match name {
-            "$geoip_disable" => self.ip == IpMask::All,
-            "$process_person_profile" => self.subject == Subject::Removed,
+            b"$geoip_disable" => self.ip == IpMask::All,
+            b"$process_person_profile" => self.subject == Subject::Removed,
             _ => false,
         }
     }
 
-    fn is_identity(&self, name: &str) -> bool {
+    fn is_identity(&self, name: &[u8]) -> bool {
         if self.subject == Subject::Kept {
             return false;
         }
-        match name.strip_prefix("segment_") {
-            Some("ip") => false,
-            Some(key) => !OPEN_CONTEXT.contains(&key),
-            None => IDENTITY.contains(&name),
+        let among =
+            |names: &[&str], name: &[u8]| names.iter().any(|known| known.as_bytes() == name);
+        match name.strip_prefix(b"segment_") {
+            Some(b"ip") => false,
+            Some(key) => !among(OPEN_CONTEXT, key),
+            None => among(IDENTITY, name),
+        }
+    }
+
+    /// Whether it is one that no pattern reaches.
+    fn is_protected(&self, name: &[u8]) -> bool {
+        match name {
+            b"alias" => self.kind == Kind::Alias,
+            // What all of them begin with.
+            [b'$' | b'd', ..] => PROTECTED.iter().any(|known| known.as_bytes() == name),
+            _ => false,
         }
     }
 
     /// How a property that is the client's address is masked; none if it is none or stays. PostHog
     /// would fill in an address that is missing (posthog-ingestion 2.2), so it cannot be dropped.
-    fn address_mask(&self, name: &str, drops: bool, place: Place) -> Option<IpMask> {
+    fn address_mask(&self, name: &[u8], drops: bool, place: ScrubPosition) -> Option<IpMask> {
         match name {
-            "$ip" if drops || place.hashed => Some(IpMask::All),
-            "$ip" | "segment_ip" => Some(self.ip).filter(|mask| *mask != IpMask::Off),
+            b"$ip" if drops || place.hashed => Some(IpMask::All),
+            b"$ip" | b"segment_ip" => Some(self.ip).filter(|mask| *mask != IpMask::Off),
             _ => None,
         }
     }
 
     /// One name further down: what the patterns say of the value there, and whether it goes.
-    fn enter(&mut self, place: Place, name: &str) -> (Place, bool) {
-        let from = self.progress.len();
-        let mut inner = Place {
+    #[inline(always)]
+    fn enter(&mut self, place: ScrubPosition, name: &[u8]) -> (ScrubPosition, bool) {
+        let from = self.rows.len();
+        let mut inner = ScrubPosition {
             from,
             watched: false,
             hashed: place.hashed,
@@ -262,45 +276,37 @@ impl<'p> Scrub<'p> {
         if !place.watched {
             return (inner, false);
         }
-        let drops = self.privacy.drop.len();
-        for (index, pattern) in self.patterns().enumerate() {
-            let Some(before) = self.progress.get(place.from + index) else {
-                continue;
-            };
-            let after = pattern.follow(*before, name);
-            match pattern.hit(after) {
-                Hit::Here if index < drops => return (inner, true),
-                Hit::Here => inner.hashed = true,
-                Hit::Within => inner.watched = true,
-                Hit::No => {}
-            }
-            self.progress.push(after);
-        }
-        (inner, false)
+        let reached = self.patterns.follow(&mut self.rows, place.from, name);
+        inner.watched = reached.goes_on;
+        inner.hashed |= reached.hashes;
+        (inner, reached.drops)
     }
 
     /// Writes a value. The recursion goes as deep as the event nests, which has been checked.
     fn value(
         &mut self,
         scanner: &mut Scanner<'_, '_>,
-        event: &[u8],
-        (place, name): (Place, &str),
-        out: &mut Vec<u8>,
+        edit: &mut Edit<'_, '_>,
+        (place, name): (ScrubPosition, &[u8]),
     ) -> Result<(), Malformed> {
-        if out.len() > self.limit {
-            return Err(Malformed::TooDeep);
-        }
         let looks_within = place.watched
             || place.hashed
             || self.ip != IpMask::Off
             || self.click_ids == ClickIds::Mask;
         match scanner.peek() {
-            Some(b'{') if looks_within => self.object(scanner, event, place, out),
-            Some(b'[') if looks_within => self.array(scanner, event, place, out),
+            Some(b'{') if looks_within => self.object(scanner, edit, place),
+            Some(b'[') if looks_within => self.array(scanner, edit, place),
             _ => {
                 let value = scanner.value()?;
-                self.scalar(value, event, (place, name), out);
-                Ok(())
+                self.scalar(value, edit, (place, name));
+                // Only what is written again can be longer than it was.
+                match edit.at(value.span.end()) > self.limit {
+                    true => {
+                        edit.flush(value.span.end());
+                        Err(Malformed::TooDeep)
+                    }
+                    false => Ok(()),
+                }
             }
         }
     }
@@ -308,93 +314,108 @@ impl<'p> Scrub<'p> {
     fn object(
         &mut self,
         scanner: &mut Scanner<'_, '_>,
-        event: &[u8],
-        place: Place,
-        out: &mut Vec<u8>,
+        edit: &mut Edit<'_, '_>,
+        place: ScrubPosition,
     ) -> Result<(), Malformed> {
-        let mut comma = Comma::default();
-        out.push(b'{');
+        let mut entries = Entries::default();
         scanner.object(|scanner, key| {
-            let raw = key.of(event);
-            let name = says(raw);
+            let start = key.start() - 1;
+            entries.begin(edit, start);
+            let name = says(key.of(edit.text));
             let (inner, drops) = self.enter(place, &name);
-            let result = if drops {
-                scanner.value().map(drop)
-            } else {
-                comma.key(out, raw);
-                self.value(scanner, event, (inner, &name), out)
+            let result = match drops {
+                true => scanner.value().map(drop),
+                false => self.value(scanner, edit, (inner, &name)),
             };
-            self.progress.truncate(inner.from);
-            result
-        })?;
-        out.push(b'}');
-        Ok(())
+            self.rows.truncate(inner.from);
+            result?;
+            match drops {
+                true => entries.cut(edit, start..scanner.position()),
+                false => entries.keep(scanner.position()),
+            }
+            Ok(())
+        })
     }
 
     /// An element's name in a path is its index.
     fn array(
         &mut self,
         scanner: &mut Scanner<'_, '_>,
-        event: &[u8],
-        place: Place,
-        out: &mut Vec<u8>,
+        edit: &mut Edit<'_, '_>,
+        place: ScrubPosition,
     ) -> Result<(), Malformed> {
-        let mut comma = Comma::default();
-        out.push(b'[');
+        let mut entries = Entries::default();
+        let base = self.rows.len();
+        let alike = match place.watched && self.patterns.indexes() == Indexes::Different {
+            true => None,
+            false => Some(self.enter(place, b"0")),
+        };
         scanner.expect(b'[')?;
         let mut index = 0_usize;
         while scanner.peek() != Some(b']') {
             if index > 0 {
                 scanner.expect(b',')?;
+                scanner.peek();
             }
-            let name = match place.watched {
-                true => Cow::Owned(index.to_string()),
-                false => Cow::Borrowed(""),
+            let start = scanner.position();
+            entries.begin(edit, start);
+            let (inner, drops) = match alike {
+                Some(entered) => entered,
+                None => {
+                    self.rows.truncate(base);
+                    self.enter(place, index.to_string().as_bytes())
+                }
             };
-            let (inner, drops) = self.enter(place, &name);
-            let result = if drops {
-                scanner.value().map(drop)
-            } else {
-                comma.next(out);
-                self.value(scanner, event, (inner, ""), out)
-            };
-            self.progress.truncate(inner.from);
-            result?;
+            match drops {
+                true => {
+                    scanner.value()?;
+                    entries.cut(edit, start..scanner.position());
+                }
+                false => {
+                    self.value(scanner, edit, (inner, b""))?;
+                    entries.keep(scanner.position());
+                }
+            }
             index += 1;
         }
-        scanner.expect(b']')?;
-        out.push(b']');
-        Ok(())
+        self.rows.truncate(base);
+        scanner.expect(b']')
     }
 
-    fn scalar(&self, value: Value, event: &[u8], (place, name): (Place, &str), out: &mut Vec<u8>) {
-        let raw = value.of(event);
+    #[inline(always)]
+    fn scalar(&self, value: Value, edit: &mut Edit<'_, '_>, (place, name): (ScrubPosition, &[u8])) {
+        if !is_said(value) && !place.hashed {
+            return;
+        }
+        let raw = value.of(edit.text);
         let is_empty = raw == b"\"\"" || raw == b"null";
-        if place.hashed && !is_empty {
+        if is_empty {
+            return;
+        }
+        if place.hashed {
             let said = match value.is_string() {
                 true => unescape(raw),
                 false => String::from_utf8_lossy(raw),
             };
-            return write_string(out, &self.privacy.hashed(&said));
+            return edit.replace(value, |out| write_string(out, &self.privacy.hashed(&said)));
         }
-        if self.click_ids == ClickIds::Mask && !is_empty && is_said(value) {
-            if is_click_id(name) {
-                return write_string(out, MASKED);
+        if self.click_ids == ClickIds::Mask {
+            if std::str::from_utf8(name).is_ok_and(is_click_id) {
+                return edit.replace(value, |out| write_string(out, MASKED));
             }
             // Only these can make a question mark.
-            if value.is_string() && raw.iter().any(|byte| matches!(byte, b'?' | b'\\')) {
+            if value.is_string() && memchr::memchr2(b'?', b'\\', raw).is_some() {
                 if let Cow::Owned(masked) = mask_click_ids(&unescape(raw)) {
-                    return write_string(out, &masked);
+                    return edit.replace(value, |out| write_string(out, &masked));
                 }
             }
         }
-        if self.ip != IpMask::Off && name == "ip" && value.is_string() {
+        if self.ip != IpMask::Off && name == b"ip" && value.is_string() {
             let said = unescape(raw);
             if said.trim().parse::<IpAddr>().is_ok() {
-                return write_string(out, &self.ip.apply(&said));
+                edit.replace(value, |out| write_string(out, &self.ip.apply(&said)));
             }
         }
-        out.extend_from_slice(raw);
     }
 
     fn forget(&mut self, key: &[u8]) {
@@ -410,44 +431,24 @@ fn differ(was: &[u8], is: &[u8]) -> bool {
     was != is && read(was) != read(is)
 }
 
+/// What a key says.
+#[inline(always)]
+fn says(key: &[u8]) -> Cow<'_, [u8]> {
+    match memchr::memchr(b'\\', key) {
+        None => Cow::Borrowed(key),
+        Some(_) => Cow::Owned(super::decide::says(key).into_owned().into_bytes()),
+    }
+}
+
 /// An address of the event's own. PostHog takes an empty one for a missing one and fills it in
 /// from the header, which is masked as well.
-fn write_address(out: &mut Vec<u8>, mask: IpMask, value: Value, event: &[u8]) {
-    let raw = value.of(event);
-    match mask {
-        IpMask::Off => out.extend_from_slice(raw),
-        IpMask::All => write_string(out, &mask.apply("")),
-        IpMask::LastOctet if matches!(raw, b"null" | b"\"\"") => out.extend_from_slice(raw),
-        IpMask::LastOctet if value.is_string() => write_string(out, &mask.apply(&unescape(raw))),
-        IpMask::LastOctet => write_string(out, &mask.apply("")),
-    }
-}
-
-/// Commas between entries.
-#[derive(Debug, Default)]
-struct Comma {
-    wanted: Wanted,
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-enum Wanted {
-    #[default]
-    No,
-    Yes,
-}
-
-impl Comma {
-    fn next(&mut self, out: &mut Vec<u8>) {
-        if std::mem::replace(&mut self.wanted, Wanted::Yes) == Wanted::Yes {
-            out.push(b',');
-        }
-    }
-
-    /// A key, which is JSON text already.
-    fn key(&mut self, out: &mut Vec<u8>, key: &[u8]) {
-        self.next(out);
-        out.push(b'"');
-        out.extend_from_slice(key);
-        out.extend_from_slice(b"\":");
-    }
+fn write_address(edit: &mut Edit<'_, '_>, mask: IpMask, value: Value) {
+    let raw = value.of(edit.text);
+    let said = match mask {
+        IpMask::Off => return,
+        IpMask::LastOctet if matches!(raw, b"null" | b"\"\"") => return,
+        IpMask::LastOctet if value.is_string() => unescape(raw),
+        IpMask::All | IpMask::LastOctet => Cow::Borrowed(""),
+    };
+    edit.replace(value, |out| write_string(out, &mask.apply(&said)));
 }

@@ -102,7 +102,8 @@ struct Stored {
 }
 
 fn stored(request: &Request) -> Option<Stored> {
-    let cookie = cookies::value(&request.cookies, &request.posthog_cookie)?;
+    let name = format!("ph_{}_posthog", request.api_key);
+    let cookie = cookies::value(&request.cookies, &name)?;
     let cookie: Value = serde_json::from_str(&cookie).ok()?;
     let session = cookie.get("$sesid")?.as_array()?;
     let last = session.first()?.as_i64()?;

@@ -6,35 +6,37 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{NatsSettings, NatsSpool};
-use crate::backend::{Backend, Examination, Found, Limits, Opened, Terms, Trouble};
-use crate::{CommandError, Form, NatsLogin, NatsPlace, SpoolCommand, SpoolError};
+use crate::backend::{
+    Backend, Examination, OpenedSpool, SpoolHealth, SpoolLimits, SpoolTrouble, Terms,
+};
+use crate::{CommandError, ListFormat, NatsLogin, NatsPlace, SpoolCommand, SpoolError};
 
 /// The largest event in bytes that a NATS server takes unless its own configuration says otherwise
 /// (`max_payload`): 1 MiB, the headers included. What it does take is known when it is connected.
 const TAKEN: usize = (1 << 20) - (4 << 10);
 
 /// A spool on NATS.
-pub(crate) struct OnNats<'p>(pub(crate) &'p NatsPlace);
+pub(crate) struct NatsBackend<'p>(pub(crate) &'p NatsPlace);
 
-impl OnNats<'_> {
-    fn settings(&self, limits: Limits) -> NatsSettings {
+impl NatsBackend<'_> {
+    fn settings(&self, limits: SpoolLimits) -> NatsSettings {
         NatsSettings::of(self.0, limits)
     }
 }
 
-impl Backend for OnNats<'_> {
+impl Backend for NatsBackend<'_> {
     fn describe(&self) -> String {
         let servers: Vec<_> = self.0.servers.iter().map(ToString::to_string).collect();
         format!("{} on {}", self.0.stream, servers.join(", "))
     }
 
-    fn open(&self, terms: Terms) -> Result<Opened, SpoolError> {
+    fn open(&self, terms: Terms) -> Result<OpenedSpool, SpoolError> {
         let settings = NatsSettings {
             lead: NatsSettings::lead_for(terms.longest_delivery),
             largest_event: Some(terms.largest_event),
             ..self.settings(terms.limits)
         };
-        Ok(Opened {
+        Ok(OpenedSpool {
             store: Arc::new(NatsSpool::open(settings)?),
             folder: None,
         })
@@ -46,23 +48,27 @@ impl Backend for OnNats<'_> {
 
     fn run(
         &self,
-        limits: Limits,
+        limits: SpoolLimits,
         command: &SpoolCommand,
         out: &mut dyn Write,
     ) -> Result<(), CommandError> {
         command.run_on_nats(&self.settings(limits), out)
     }
 
-    fn examine(&self, limits: Limits, largest_event: usize) -> Vec<Examination> {
+    fn examine(&self, limits: SpoolLimits, largest_event: usize) -> Vec<Examination> {
         let about = "spool on NATS".to_owned();
-        let listed = self.run(limits, &SpoolCommand::Ls(Form::default()), &mut Vec::new());
+        let listed = self.run(
+            limits,
+            &SpoolCommand::Ls(ListFormat::default()),
+            &mut Vec::new(),
+        );
         let there = match listed {
             Ok(()) => "answers, and has its streams",
             Err(CommandError::Spool(SpoolError::NoStream(_))) => {
                 "answers; the first proxy makes the streams"
             }
             Err(error) => {
-                let found = Found::Bad(Trouble {
+                let found = SpoolHealth::Bad(SpoolTrouble {
                     what: error.to_string(),
                     advice:
                         "check `delivery.spool.nats`: its URL, its login, and that JetStream is on",
@@ -71,7 +77,7 @@ impl Backend for OnNats<'_> {
             }
         };
         let size = match self.settings(limits).ask_largest_event() {
-            Ok(Some(most)) if most < largest_event => Found::Bad(Trouble {
+            Ok(Some(most)) if most < largest_event => SpoolHealth::Bad(SpoolTrouble {
                 what: format!("`limits.event` is {largest_event} bytes, and NATS takes {most}"),
                 advice:
                     "raise the servers' `max_payload` (or the stream's largest message), or lower \
@@ -79,19 +85,19 @@ impl Backend for OnNats<'_> {
             }),
             Ok(most) => {
                 let most = most.map_or("any size".to_owned(), |most| format!("up to {most} bytes"));
-                Found::Well(format!(
+                SpoolHealth::Well(format!(
                     "NATS takes {most}, `limits.event` is {largest_event}"
                 ))
             }
-            Err(error) => Found::Unknown(Trouble {
-                what: format!("could not be found out: {error}"),
-                advice: "ask again when NATS is well",
+            Err(error) => SpoolHealth::Unknown(SpoolTrouble {
+                what: format!("could not be determined: {error}"),
+                advice: "run it again when NATS answers",
             }),
         };
         vec![
             Examination {
                 about,
-                found: Found::Well(there.to_owned()),
+                found: SpoolHealth::Well(there.to_owned()),
             },
             Examination {
                 about: "spool on NATS, size of an event".to_owned(),

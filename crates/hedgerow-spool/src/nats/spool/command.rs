@@ -9,7 +9,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::connection::Connection;
+use super::connection::NatsConnection;
 use super::message::{alone, arrival, FIRST_ARRIVAL, REASON, STATUS};
 use super::streams::Streams;
 use super::{event_in, names, remote, NatsSettings};
@@ -27,7 +27,7 @@ impl NatsSettings {
     ///
     /// [`SpoolError::Away`] when no server answers, else [`SpoolError::Remote`].
     pub(super) fn ask_largest_event(&self) -> Result<Option<usize>, CommandError> {
-        let (connection, _ending) = Connection::open(self)?;
+        let (connection, _ending) = NatsConnection::open(self)?;
         let runtime = connection.runtime.clone();
         runtime.block_on(async {
             connection.wait(PATIENCE).await?;
@@ -59,7 +59,7 @@ impl SpoolCommand {
         settings: &NatsSettings,
         out: &mut dyn Write,
     ) -> Result<(), CommandError> {
-        let (connection, _ending) = Connection::open(settings)?;
+        let (connection, _ending) = NatsConnection::open(settings)?;
         let runtime = connection.runtime.clone();
         runtime.block_on(async {
             connection.wait(PATIENCE).await?;
@@ -80,14 +80,18 @@ impl SpoolCommand {
             Self::Retry(letters) => {
                 let numbers = streams.resolve(letters).await?;
                 let mut done = 0;
-                let result = streams.each(&numbers, &mut done, Action::Retry).await;
+                let result = streams
+                    .each(&numbers, &mut done, DeadLetterAction::Retry)
+                    .await;
                 writeln!(out, "{done} back in the queue")?;
                 Ok(result?)
             }
             Self::Drop(letters) => {
                 let numbers = streams.resolve(letters).await?;
                 let mut done = 0;
-                let result = streams.each(&numbers, &mut done, Action::Drop).await;
+                let result = streams
+                    .each(&numbers, &mut done, DeadLetterAction::Drop)
+                    .await;
                 writeln!(out, "{done} dropped")?;
                 Ok(result?)
             }
@@ -97,7 +101,7 @@ impl SpoolCommand {
 
 /// What is done with a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
+enum DeadLetterAction {
     Retry,
     Drop,
 }
@@ -164,14 +168,14 @@ impl Streams {
         &self,
         numbers: &[i64],
         done: &mut usize,
-        action: Action,
+        action: DeadLetterAction,
     ) -> Result<(), SpoolError> {
         for number in numbers {
             let letter = self.letter(*number).await?;
-            if action == Action::Retry {
+            if action == DeadLetterAction::Retry {
                 self.requeue(&letter).await?;
             }
-            // Only now: of a retry that breaks off, the letter is left.
+            // Only now: of a retry that ends early, the letter is left.
             self.dead
                 .delete_message(letter.number.unsigned_abs())
                 .await

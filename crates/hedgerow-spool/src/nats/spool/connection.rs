@@ -16,32 +16,32 @@ use super::{remote, NatsSettings, ANSWER};
 use crate::SpoolError;
 
 /// What is known of the connection, and the way to it.
-pub(super) struct Connection {
+pub(super) struct NatsConnection {
     pub(super) client: Client,
     pub(super) context: Context,
     /// The runtime of the connection's own thread.
     pub(super) runtime: Handle,
-    presence: Arc<Presence>,
+    presence: Arc<ServerPresence>,
 }
 
 /// Ends the connection's thread with the last handle.
-pub(super) struct Ending {
+pub(super) struct ThreadGuard {
     _thread: oneshot::Sender<()>,
 }
 
 /// Whether the servers are there.
-struct Presence {
+struct ServerPresence {
     away_since: Mutex<Option<Instant>>,
     trouble: Mutex<Option<String>>,
     denials: Denials,
 }
 
-impl Connection {
+impl NatsConnection {
     /// Begins to connect, and tries again for as long as it lives.
-    pub(super) fn open(settings: &NatsSettings) -> Result<(Self, Ending), SpoolError> {
+    pub(super) fn open(settings: &NatsSettings) -> Result<(Self, ThreadGuard), SpoolError> {
         let servers = settings.servers()?;
         let options = settings.options()?;
-        let presence = Arc::new(Presence {
+        let presence = Arc::new(ServerPresence {
             away_since: Mutex::new(Some(Instant::now())),
             trouble: Mutex::default(),
             denials: Denials::default(),
@@ -86,7 +86,7 @@ impl Connection {
             runtime,
             presence,
         };
-        Ok((connection, Ending { _thread: ending }))
+        Ok((connection, ThreadGuard { _thread: ending }))
     }
 
     /// An error while no server is connected: nothing is worth a try.
@@ -127,7 +127,7 @@ impl Connection {
     }
 }
 
-impl Presence {
+impl ServerPresence {
     fn note(&self, event: &Event) {
         let away_since = || {
             self.away_since

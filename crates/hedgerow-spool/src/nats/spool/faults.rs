@@ -10,7 +10,7 @@ use super::denials::Denied;
 
 /// Why a message was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum PublishFault {
     /// Larger than a message may be. It never will be taken.
     TooLarge,
     /// The stream holds as much as it may.
@@ -35,25 +35,27 @@ pub(super) enum NotPublished {
 }
 
 /// The fault that an error of a publication stands for.
-pub(super) fn of(error: &NotPublished) -> Fault {
+pub(super) fn of(error: &NotPublished) -> PublishFault {
     let error = match error {
         NotPublished::Failed(error) => error,
-        NotPublished::Denied(_) => return Fault::Denied,
+        NotPublished::Denied(_) => return PublishFault::Denied,
     };
     match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded => return Fault::TooLarge,
-        PublishErrorKind::StreamNotFound => return Fault::NoStream,
+        PublishErrorKind::MaxPayloadExceeded => return PublishFault::TooLarge,
+        PublishErrorKind::StreamNotFound => return PublishFault::NoStream,
         _ => {}
     }
     let Some(told) = told(error) else {
-        return Fault::Passing;
+        return PublishFault::Passing;
     };
     match told.error_code() {
-        ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Fault::TooLarge,
+        ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => PublishFault::TooLarge,
         // "maximum bytes exceeded" and its like; the code is that of every failed write.
-        ErrorCode::STREAM_STORE_FAILED if told.to_string().contains("maximum") => Fault::Full,
-        ErrorCode::STREAM_NOT_FOUND => Fault::NoStream,
-        _ => Fault::Passing,
+        ErrorCode::STREAM_STORE_FAILED if told.to_string().contains("maximum") => {
+            PublishFault::Full
+        }
+        ErrorCode::STREAM_NOT_FOUND => PublishFault::NoStream,
+        _ => PublishFault::Passing,
     }
 }
 

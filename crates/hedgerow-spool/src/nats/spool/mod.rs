@@ -27,14 +27,14 @@ use crate::store::{
     Availability, Counters, Gauges, Lead, PeekLimit, Peeked, Position, QueuedEvent, Store,
 };
 use crate::{Refusal, SpoolError, SpooledEvent};
-use connection::{Connection, Ending};
-use faults::{Fault, NotPublished};
+use connection::{NatsConnection, ThreadGuard};
+use faults::{NotPublished, PublishFault};
 use message::Run;
 use project_queue::ProjectQueue;
 use streams::Streams;
-use watch::Notice;
+use watch::LeaderNotice;
 
-pub(crate) use backend::OnNats;
+pub(crate) use backend::NatsBackend;
 pub use settings::NatsSettings;
 
 /// How long one answer of the server is waited for.
@@ -65,12 +65,12 @@ fn event_in(message: usize) -> usize {
 /// A spool on NATS JetStream. Clones share their connection.
 #[derive(Clone)]
 pub struct NatsSpool {
-    inner: Arc<Inner>,
-    _ending: Arc<Ending>,
+    inner: Arc<NatsSpoolInner>,
+    _ending: Arc<ThreadGuard>,
 }
 
-struct Inner {
-    connection: Connection,
+struct NatsSpoolInner {
+    connection: NatsConnection,
     settings: NatsSettings,
     streams: Mutex<Option<Arc<Streams>>>,
     /// When the stream of what waits was made, as it was last seen.
@@ -93,8 +93,8 @@ impl NatsSpool {
     /// # Errors
     /// [`SpoolError::Remote`] for a URL that is none, or when no thread can be started.
     pub fn open(settings: NatsSettings) -> Result<Self, SpoolError> {
-        let (connection, ending) = Connection::open(&settings)?;
-        let inner = Arc::new(Inner {
+        let (connection, ending) = NatsConnection::open(&settings)?;
+        let inner = Arc::new(NatsSpoolInner {
             connection,
             settings,
             streams: Mutex::default(),
@@ -128,7 +128,7 @@ impl NatsSpool {
     }
 }
 
-impl Inner {
+impl NatsSpoolInner {
     async fn streams(&self) -> Result<Arc<Streams>, SpoolError> {
         self.connection.present()?;
         let mut streams = self.streams.lock().await;
@@ -144,14 +144,14 @@ impl Inner {
             .is_some_and(|before| before != now)
         {
             log::error!("the spool's stream was deleted, with what waited in it");
-            // The numbers of its messages begin anew.
+            // The numbers of its messages begin again.
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             own.clear();
         }
         Ok(opened)
     }
 
-    /// After an error of the streams they are looked for, and made, once more: any of them may
+    /// After an error of the streams they are looked for, and made, again: any of them may
     /// have been deleted.
     async fn recheck<T>(&self, result: Result<T, SpoolError>) -> Result<T, SpoolError> {
         let Err(SpoolError::Remote { doing, source }) = result else {
@@ -199,7 +199,7 @@ impl Inner {
 
     fn leads(&self, project: &str) -> bool {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that is busy at the moment is one that drains.
+        // One that is busy now is one that drains.
         queues
             .get(project)
             .is_some_and(|queue| queue.try_lock().map_or(true, |queue| queue.leads()))
@@ -210,16 +210,19 @@ impl Inner {
     async fn publish(&self, project: &str, run: &Run, until: Instant) -> Result<(), SpoolError> {
         let mut tries = 0_u32;
         let published = loop {
-            // Commands that are not taken would wait for ever in the client's queue.
+            // Commands that are not taken would wait forever in the client's queue.
             let tried = tokio::time::timeout(ANSWER * 2, self.try_publish(project, run)).await;
             let tried = tried.unwrap_or_else(|late| {
                 let error = remote("keep events", late);
-                Err((Fault::Passing, error))
+                Err((PublishFault::Passing, error))
             });
             match tried {
                 Ok(published) => break published,
                 // Another try would be no better.
-                Err((Fault::TooLarge | Fault::Full | Fault::Denied, error)) => return Err(error),
+                Err((
+                    PublishFault::TooLarge | PublishFault::Full | PublishFault::Denied,
+                    error,
+                )) => return Err(error),
                 Err(_) if Instant::now() + PAUSE < until => tokio::time::sleep(PAUSE).await,
                 Err((_, error)) => return Err(error),
             }
@@ -246,13 +249,13 @@ impl Inner {
         &self,
         project: &str,
         run: &Run,
-    ) -> Result<PublishAck, (Fault, SpoolError)> {
+    ) -> Result<PublishAck, (PublishFault, SpoolError)> {
         let streams =
             self.streams()
                 .await
                 .map_err(|error| match self.connection.denials().recent() {
-                    Some(denied) => (Fault::Denied, remote("find its streams", denied)),
-                    None => (Fault::Passing, error),
+                    Some(denied) => (PublishFault::Denied, remote("find its streams", denied)),
+                    None => (PublishFault::Passing, error),
                 })?;
         let message = PublishMessage::build()
             .payload(run.payload.clone())
@@ -264,7 +267,7 @@ impl Inner {
         };
         let fault = faults::of(&error);
         Err(match fault {
-            Fault::TooLarge => {
+            PublishFault::TooLarge => {
                 let error = SpoolError::TooLarge {
                     events: run.events,
                     of: run.events,
@@ -272,11 +275,13 @@ impl Inner {
                 };
                 (fault, error)
             }
-            Fault::NoStream => {
+            PublishFault::NoStream => {
                 self.forget_streams().await;
                 (fault, remote("keep events", error))
             }
-            Fault::Full | Fault::Denied | Fault::Passing => (fault, remote("keep events", error)),
+            PublishFault::Full | PublishFault::Denied | PublishFault::Passing => {
+                (fault, remote("keep events", error))
+            }
         })
     }
 
@@ -306,7 +311,7 @@ impl Inner {
         project: &str,
         held: &QueuedEvent,
         refusal: &Refusal,
-    ) -> Result<Letter, SpoolError> {
+    ) -> Result<DeadLetterResult, SpoolError> {
         let arrived = crate::event::milliseconds(held.first_arrival);
         let reason = refusal.reason.chars();
         let reason = reason.filter(|character| character.is_ascii() && !character.is_control());
@@ -324,11 +329,11 @@ impl Inner {
             let streams = self.streams().await?;
             let sent = self.publish_once(streams.dead_of(project), letter());
             let Err(error) = sent.await else {
-                return Ok(Letter::Kept);
+                return Ok(DeadLetterResult::Kept);
             };
             match faults::of(&error) {
-                Fault::TooLarge => return Ok(Letter::TooLarge),
-                Fault::NoStream if tries == 0 => {
+                PublishFault::TooLarge => return Ok(DeadLetterResult::TooLarge),
+                PublishFault::NoStream if tries == 0 => {
                     self.forget_streams().await;
                     tries += 1;
                 }
@@ -338,9 +343,9 @@ impl Inner {
     }
 }
 
-/// What became of a dead letter.
+/// The outcome of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Letter {
+enum DeadLetterResult {
     Kept,
     TooLarge,
 }
@@ -433,8 +438,8 @@ impl Store for NatsSpool {
             .publish_dead_letter(project, &held, &refusal)
             .await;
         match self.inner.recheck(put).await? {
-            Letter::Kept => Counters::add(&self.inner.counters.dead_lettered, 1),
-            Letter::TooLarge => {
+            DeadLetterResult::Kept => Counters::add(&self.inner.counters.dead_lettered, 1),
+            DeadLetterResult::TooLarge => {
                 // It must not hold up what is behind it.
                 log::error!(
                     "project {project}: an event that PostHog refuses is larger than a dead letter \
@@ -449,14 +454,14 @@ impl Store for NatsSpool {
     }
 
     async fn final_batch_begins(&self, project: &str) {
-        self.inner.tell(project, Notice::FinalBatch).await;
+        self.inner.tell(project, LeaderNotice::FinalBatch).await;
     }
 
     async fn queue_is_empty(&self, project: &str) {
         let queue = self.queue(project);
         let through = queue.lock().await.through();
         self.inner
-            .tell(project, Notice::QueueEmpty { through })
+            .tell(project, LeaderNotice::QueueEmpty { through })
             .await;
     }
 

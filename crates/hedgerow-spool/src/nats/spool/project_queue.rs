@@ -37,8 +37,8 @@ const REMEMBERED: usize = 100_000;
 #[derive(Default)]
 pub(super) struct ProjectQueue {
     lead: Option<streams::HeldLead>,
-    feed: Option<Feed>,
-    messages: BTreeMap<i64, Message>,
+    feed: Option<ConsumerFeed>,
+    messages: BTreeMap<i64, PulledMessage>,
     done: BTreeSet<i64>,
     /// What had been added from here when the stream was last found to hold no more than is here.
     complete: Option<u64>,
@@ -47,7 +47,7 @@ pub(super) struct ProjectQueue {
 }
 
 /// The consumer, and what it gives out.
-struct Feed {
+struct ConsumerFeed {
     consumer: Consumer<pull::Config>,
     /// The stream that it belongs to.
     made: Created,
@@ -57,7 +57,7 @@ struct Feed {
     at_once: usize,
 }
 
-impl Feed {
+impl ConsumerFeed {
     fn new(consumer: Consumer<pull::Config>, made: Created) -> Self {
         let config = &consumer.cached_info().config;
         let bound = |said: i64, most: usize| match usize::try_from(said) {
@@ -93,7 +93,7 @@ enum Fetched {
     NothingYet,
 }
 
-struct Message {
+struct PulledMessage {
     events: BTreeMap<i64, Bytes>,
     first_arrival: SystemTime,
     acker: Acker,
@@ -137,7 +137,7 @@ impl ProjectQueue {
         if !held || self.feed.as_ref().is_none_or(|feed| feed.made != made) {
             // What happened since is unknown: begin with the oldest that is there.
             self.forget();
-            self.feed = Some(Feed::new(streams.consumer(project).await?, made));
+            self.feed = Some(ConsumerFeed::new(streams.consumer(project).await?, made));
         }
         Ok(Lead::Ours(left))
     }
@@ -180,13 +180,13 @@ impl ProjectQueue {
                     tokio::time::sleep(MOMENT).await;
                 }
                 Ok(Fetched::NothingYet) => {
-                    // It has been given out, and is not here. A new consumer begins anew.
+                    // It has been given out, and is not here. A new consumer begins again.
                     self.feed = None;
                     let why = "its consumer gives nothing out although something waits";
                     return Err(SpoolError::Away(why.to_owned()));
                 }
                 Err(error) => {
-                    // It may be gone for good: the next lead makes it anew.
+                    // It may be gone for good: the next lead makes it again.
                     self.feed = None;
                     return Err(error);
                 }
@@ -277,7 +277,7 @@ impl ProjectQueue {
                 .unwrap_or_else(SystemTime::now);
             self.messages.insert(
                 number,
-                Message {
+                PulledMessage {
                     events: (0..).zip(events).collect(),
                     first_arrival,
                     acker,

@@ -13,13 +13,13 @@ use async_nats::jetstream::{Context, ErrorCode};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::connection::NatsConnection;
 use super::fitness::{self, Purpose};
 use super::{names, remote, NatsSettings};
 use crate::SpoolError;
 
 /// The server gives a message out again after this, unless it has been acknowledged. A new leader
-/// makes the consumer anew and need not wait for it.
+/// makes the consumer again and need not wait for it.
 const ACK_WAIT: Duration = Duration::from_secs(300);
 
 /// Copies of each message in a cluster: one server may be lost.
@@ -44,7 +44,7 @@ pub(super) struct Streams {
     leads: Option<Stream>,
 }
 
-/// When a stream was made: one that was deleted and made anew holds nothing of what the one before held.
+/// When a stream was made: one that was deleted and made again holds nothing of what the one before held.
 pub(super) type Created = String;
 
 /// When this stream was made.
@@ -81,7 +81,7 @@ impl Streams {
     /// Finds the streams, or makes those that are not there. Streams that an operator has made are
     /// used as they are.
     pub(super) async fn open(
-        connection: &Connection,
+        connection: &NatsConnection,
         settings: &NatsSettings,
     ) -> Result<Self, SpoolError> {
         let (client, context) = (&connection.client, &connection.context);
@@ -150,7 +150,7 @@ impl Streams {
 
     /// Finds the streams, or says which one is not there.
     pub(super) async fn find(
-        connection: &Connection,
+        connection: &NatsConnection,
         settings: &NatsSettings,
     ) -> Result<Self, SpoolError> {
         let context = &connection.context;
@@ -279,7 +279,7 @@ impl Streams {
         Ok(())
     }
 
-    /// The durable consumer of a project. A new leader makes it anew: what the one before had taken
+    /// The durable consumer of a project. A new leader makes it again: what the one before had taken
     /// and not acknowledged then comes first again, instead of after everything else.
     pub(super) async fn consumer(
         &self,
@@ -328,7 +328,7 @@ fn is_over_limit(kind: &ConsumerErrorKind) -> bool {
 /// wants to know.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Allowed {
+struct AccountLimits {
     max_ack_pending: i64,
     max_storage: i64,
     storage_max_stream_bytes: i64,
@@ -336,21 +336,21 @@ struct Allowed {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Account {
-    limits: Allowed,
+struct AccountInfo {
+    limits: AccountLimits,
 }
 
 /// What the account allows, as far as the server says it.
-async fn allowed(context: &Context) -> Allowed {
+async fn allowed(context: &Context) -> AccountLimits {
     match context.request("INFO", &serde_json::json!({})).await {
-        Ok(Response::Ok(Account { limits })) => limits,
+        Ok(Response::Ok(AccountInfo { limits })) => limits,
         Ok(Response::Err { error }) => {
             log::debug!("the account's limits are not known: {error}");
-            Allowed::default()
+            AccountLimits::default()
         }
         Err(error) => {
             log::debug!("the account's limits are not known: {error}");
-            Allowed::default()
+            AccountLimits::default()
         }
     }
 }

@@ -13,7 +13,7 @@ use async_nats::Subscriber;
 use futures_util::StreamExt;
 
 use super::streams::Streams;
-use super::{remote, Inner};
+use super::{remote, NatsSpoolInner};
 use crate::store::FinalBatch;
 use crate::SpoolError;
 
@@ -25,14 +25,14 @@ const NEAR: Duration = Duration::from_secs(2);
 
 /// What the one that drains tells the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Notice {
+pub(super) enum LeaderNotice {
     /// It is sending all that waits.
     FinalBatch,
     /// Everything up to this message of the stream has been delivered.
     QueueEmpty { through: i64 },
 }
 
-impl Notice {
+impl LeaderNotice {
     fn to_text(self) -> String {
         match self {
             Self::FinalBatch => "closing".to_owned(),
@@ -52,7 +52,7 @@ impl Notice {
 
 /// Whether the spool can be used, for the log: it hears of changes only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Condition {
+enum Usability {
     Unknown,
     /// The last look found nothing, which may be a change of the leader.
     Doubtful,
@@ -61,7 +61,7 @@ enum Condition {
     Reported(Instant),
 }
 
-impl Condition {
+impl Usability {
     fn after(self, look: Result<(), SpoolError>) -> Self {
         match (self, look) {
             (Self::Reported(since), Ok(())) => {
@@ -84,17 +84,17 @@ impl Condition {
 }
 
 /// Looks until the task is ended.
-pub(super) async fn look(inner: Arc<Inner>) {
+pub(super) async fn look(inner: Arc<NatsSpoolInner>) {
     let mut near: HashMap<String, Instant> = HashMap::new();
     let mut ends: Option<Subscriber> = None;
     let mut looked: Option<Instant> = None;
-    let mut condition = Condition::Unknown;
+    let mut condition = Usability::Unknown;
     let mut payload = None;
     loop {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             let measured = inner.measure().await;
             condition = condition.after(inner.recheck(measured).await);
-            let unusable = matches!(condition, Condition::Reported(_));
+            let unusable = matches!(condition, Usability::Reported(_));
             inner.unusable.store(unusable, Ordering::Relaxed);
             inner.compare_sizes(&mut payload).await;
             if ends.is_none() {
@@ -128,9 +128,9 @@ pub(super) async fn look(inner: Arc<Inner>) {
     }
 }
 
-impl Inner {
+impl NatsSpoolInner {
     /// Tells the others; a process that misses it goes on as before.
-    pub(super) async fn tell(&self, project: &str, end: Notice) {
+    pub(super) async fn tell(&self, project: &str, end: LeaderNotice) {
         let Ok(streams) = self.streams().await else {
             return;
         };
@@ -140,7 +140,7 @@ impl Inner {
             .publish(streams.end_of(project), end.to_text().into())
             .await;
         if let Err(error) = told {
-            log::debug!("the others could not be told: {error}");
+            log::debug!("the other processes could not be notified: {error}");
         }
     }
 
@@ -157,7 +157,7 @@ impl Inner {
         let Ok(streams) = self.streams().await else {
             return;
         };
-        let (Some(project), Some(end)) = (streams.project_of(subject), Notice::of_text(text))
+        let (Some(project), Some(end)) = (streams.project_of(subject), LeaderNotice::of_text(text))
         else {
             return;
         };
@@ -166,11 +166,11 @@ impl Inner {
         }
         let gauge = self.gauges.of(&project);
         match end {
-            Notice::FinalBatch => {
+            LeaderNotice::FinalBatch => {
                 gauge.set_final_batch(FinalBatch::InFlight);
                 near.insert(project, Instant::now() + NEAR);
             }
-            Notice::QueueEmpty { through } => {
+            LeaderNotice::QueueEmpty { through } => {
                 // In this order: what is added after the first line makes the last one void.
                 let additions = gauge.additions();
                 let own = self

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use memchr::memmem::Finder;
 use thiserror::Error;
 
 /// The most stars a pattern may have. Matching takes time in proportion to stars and text.
@@ -23,8 +24,34 @@ pub enum PatternError {
 }
 
 /// A pattern for names such as events': `*` stands for any characters, also none. Case counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamePattern(Box<str>);
+#[derive(Debug, Clone)]
+pub struct NamePattern {
+    text: Box<str>,
+    /// What stands between its stars, made ready to be looked for.
+    form: Form,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    /// It has no star.
+    Plain,
+    Stars {
+        /// How long what stands before the first star is, and what stands behind the last one.
+        head: usize,
+        tail: usize,
+        middle: Box<[Finder<'static>]>,
+        /// How long all of that is.
+        least: usize,
+    },
+}
+
+impl PartialEq for NamePattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for NamePattern {}
 
 impl FromStr for NamePattern {
     type Err = PatternError;
@@ -36,34 +63,81 @@ impl FromStr for NamePattern {
         if text.matches('*').count() > STARS {
             return Err(PatternError::TooLong);
         }
-        Ok(Self(text.into()))
+        let form = match text.split_once('*') {
+            None => Form::Plain,
+            Some((head, rest)) => {
+                let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+                let middle = middle.split('*').filter(|part| !part.is_empty());
+                Form::Stars {
+                    head: head.len(),
+                    tail: tail.len(),
+                    middle: middle.map(|part| Finder::new(part).into_owned()).collect(),
+                    least: text.len() - text.matches('*').count(),
+                }
+            }
+        };
+        Ok(Self {
+            text: text.into(),
+            form,
+        })
     }
 }
 
 impl NamePattern {
     /// Whether a name matches.
     pub fn matches(&self, name: &str) -> bool {
-        let Some((head, rest)) = self.0.split_once('*') else {
-            return *self.0 == *name;
+        self.fits(name.as_bytes())
+    }
+
+    /// The same of a name that is UTF-8.
+    pub(super) fn fits(&self, name: &[u8]) -> bool {
+        let text = self.text.as_bytes();
+        let Form::Stars {
+            head,
+            tail,
+            middle,
+            least,
+        } = &self.form
+        else {
+            return text == name;
         };
-        let Some(mut left) = name.strip_prefix(head) else {
+        let Some(end) = name.len().checked_sub(*tail) else {
             return false;
         };
-        // Between two stars the first place that fits is as good as any; the end is fixed.
-        let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
-        for part in middle.split('*').filter(|part| !part.is_empty()) {
-            let Some((_, after)) = left.split_once(part) else {
-                return false;
-            };
-            left = after;
+        if name.len() < *least
+            || name.get(..*head) != text.get(..*head)
+            || name.get(end..) != text.get(text.len() - tail..)
+        {
+            return false;
         }
-        left.ends_with(tail)
+        // Between two stars the first place that fits is as good as any; the end is fixed.
+        let mut left = name.get(*head..end).unwrap_or_default();
+        middle.iter().all(|part| {
+            let found = part.find(left);
+            let behind = found.and_then(|at| left.get(at + part.needle().len()..));
+            left = behind.unwrap_or_default();
+            behind.is_some()
+        })
+    }
+
+    /// Its name, if it has no star.
+    pub(super) fn plain(&self) -> Option<&str> {
+        match self.form {
+            Form::Plain => Some(&self.text),
+            Form::Stars { .. } => None,
+        }
+    }
+
+    /// Whether it may match one number and not another.
+    pub(super) fn tells_numbers_apart(&self) -> bool {
+        let mut signs = self.text.chars().filter(|sign| *sign != '*').peekable();
+        signs.peek().is_some() && signs.all(|sign| sign.is_ascii_digit())
     }
 }
 
 impl fmt::Display for NamePattern {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(&self.text)
     }
 }
 
@@ -72,10 +146,10 @@ impl fmt::Display for NamePattern {
 ///
 /// `traits.email`, `properties.*.card_number`, `**.password`, `properties.address.**`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathPattern(Vec<Step>);
+pub struct PathPattern(Vec<PatternStep>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+pub(super) enum PatternStep {
     Name(NamePattern),
     AnyDepth,
 }
@@ -87,8 +161,8 @@ impl fmt::Display for PathPattern {
                 formatter.write_str(".")?;
             }
             match step {
-                Step::Name(name) => fmt::Display::fmt(name, formatter)?,
-                Step::AnyDepth => formatter.write_str("**")?,
+                PatternStep::Name(name) => fmt::Display::fmt(name, formatter)?,
+                PatternStep::AnyDepth => formatter.write_str("**")?,
             }
         }
         Ok(())
@@ -113,8 +187,8 @@ impl FromStr for PathPattern {
         let steps = text
             .split('.')
             .map(|name| match name {
-                "**" => Ok(Step::AnyDepth),
-                name => name.parse().map(Step::Name),
+                "**" => Ok(PatternStep::AnyDepth),
+                name => name.parse().map(PatternStep::Name),
             })
             .collect::<Result<Vec<_>, _>>()?;
         if steps.len() > DEPTH {
@@ -127,9 +201,13 @@ impl FromStr for PathPattern {
 /// How far a pattern has followed a path: one bit for each number of steps that the names so far
 /// can have used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress(u64);
+pub struct PatternProgress(u64);
 
 impl PathPattern {
+    pub(super) fn steps(&self) -> &[PatternStep] {
+        &self.0
+    }
+
     /// What the pattern says of the value at this path.
     pub fn at(&self, path: &[&str]) -> Hit {
         let followed = path
@@ -139,30 +217,30 @@ impl PathPattern {
     }
 
     /// Where every path begins.
-    pub fn begin(&self) -> Progress {
-        Progress(self.skip_depths(1))
+    pub fn begin(&self) -> PatternProgress {
+        PatternProgress(self.skip_depths(1))
     }
 
     /// One name further down. What has been met stays met: a value is meant with all that is in it.
-    pub fn follow(&self, Progress(states): Progress, name: &str) -> Progress {
+    pub fn follow(&self, PatternProgress(states): PatternProgress, name: &str) -> PatternProgress {
         if states & self.end() != 0 || states == 0 {
-            return Progress(states);
+            return PatternProgress(states);
         }
         let mut next = 0;
         for (at, step) in self.0.iter().enumerate() {
             if states & 1 << at != 0 {
                 match step {
-                    Step::AnyDepth => next |= 1 << at,
-                    Step::Name(pattern) if pattern.matches(name) => next |= 1 << (at + 1),
-                    Step::Name(_) => {}
+                    PatternStep::AnyDepth => next |= 1 << at,
+                    PatternStep::Name(pattern) if pattern.matches(name) => next |= 1 << (at + 1),
+                    PatternStep::Name(_) => {}
                 }
             }
         }
-        Progress(self.skip_depths(next))
+        PatternProgress(self.skip_depths(next))
     }
 
     /// What the pattern says of a value that has been reached.
-    pub fn hit(&self, Progress(states): Progress) -> Hit {
+    pub fn hit(&self, PatternProgress(states): PatternProgress) -> Hit {
         if states & self.end() != 0 {
             Hit::Here
         } else if states != 0 {
@@ -179,7 +257,7 @@ impl PathPattern {
     /// Any depth may be none.
     fn skip_depths(&self, mut states: u64) -> u64 {
         for (at, step) in self.0.iter().enumerate() {
-            if *step == Step::AnyDepth && states & 1 << at != 0 {
+            if *step == PatternStep::AnyDepth && states & 1 << at != 0 {
                 states |= 1 << (at + 1);
             }
         }

@@ -13,7 +13,7 @@ mod parameters;
 mod search;
 
 pub(in crate::rewrite) use parameters::PARAMETER_NAMES;
-pub use parameters::{Parameter, Privacy, Query};
+pub use parameters::{Parameter, ParameterPrivacy, Query};
 pub use search::{search_keyword, SearchEngine};
 
 /// What browsers encode in the path of a URL.
@@ -46,7 +46,7 @@ impl<'a> Url<'a> {
                 pathname: utf8_percent_encode(normal.pathname, ENCODED_IN_PATHS).into(),
             });
         }
-        let parsed = url::Url::parse(text).ok()?;
+        let parsed = any(text)?;
         if !matches!(parsed.scheme(), "http" | "https") {
             return None;
         }
@@ -76,10 +76,35 @@ pub fn referring_domain(referrer: &str) -> Option<Cow<'_, str>> {
     if let Some(normal) = Normal::read(referrer) {
         return Some(Cow::Borrowed(normal.host));
     }
-    url::Url::parse(referrer)
-        .ok()
+    any(referrer)
         .and_then(|parsed| host(&parsed))
         .map(Cow::Owned)
+}
+
+/// The longest name of a host that is brought into its normal form, in characters, as none of DNS is longer
+/// in any script: each label of it takes as long as fifty other bytes of a message. Percent signs make
+/// three of one.
+const LONGEST_HOST: usize = 253;
+
+/// A URL that is not in its normal form, unless no browser can have been there.
+fn any(text: &str) -> Option<url::Url> {
+    let (_, rest) = text.split_once(':')?;
+    let rest = rest.trim_start_matches(['/', '\\']);
+    let is_end = |byte: u8| matches!(byte, b'/' | b'\\' | b'?' | b'#');
+    let end = rest.bytes().position(is_end).unwrap_or(rest.len());
+    let authority = rest.get(..end).unwrap_or_default();
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    let longest = match host.contains('%') {
+        true => 3 * LONGEST_HOST,
+        false => LONGEST_HOST,
+    };
+    // Behind the name there may be a port.
+    if host.len() > longest && host.chars().count() > longest + ":65535".len() {
+        return None;
+    }
+    url::Url::parse(text).ok()
 }
 
 /// Host and port as a browser's `location.host` has them.

@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 use regex::{Regex, RegexSet};
 
 /// What an app is known by, its name, and where its version stands if not behind that mark.
-type Rule = (&'static str, &'static str, Option<&'static str>);
+type AppRule = (&'static str, &'static str, Option<&'static str>);
 
 /// posthog-js's expressions, the first that matches wins. Case counts only for ASCII letters in
 /// none of them, and `\b` and `\d` know ASCII only, as in JavaScript.
-const RULES: &[Rule] = &[
+const RULES: &[AppRule] = &[
     (
         r"(?i-u:\bInstagram(?:[ /](\d+(?:\.\d+)*))?\b)",
         "Instagram",
@@ -83,10 +83,10 @@ const FACEBOOK: Option<&str> = Some(r"(?i-u:\bFBAV/(\d+(?:\.\d+)*))");
 struct Rules {
     /// All of them at once: most browsers are none of these apps.
     any: RegexSet,
-    each: Vec<Matcher>,
+    each: Vec<AppMatcher>,
 }
 
-struct Matcher {
+struct AppMatcher {
     mark: Regex,
     name: &'static str,
     version: Option<Regex>,
@@ -97,7 +97,7 @@ static COMPILED: LazyLock<Option<Rules>> = LazyLock::new(|| compile().ok());
 fn compile() -> Result<Rules, regex::Error> {
     let any = RegexSet::new(RULES.iter().map(|(mark, _, _)| mark))?;
     let each = RULES.iter().map(|(mark, name, version)| {
-        Ok(Matcher {
+        Ok(AppMatcher {
             mark: Regex::new(mark)?,
             name,
             version: version.map(Regex::new).transpose()?,

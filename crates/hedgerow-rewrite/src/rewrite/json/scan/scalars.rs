@@ -194,11 +194,24 @@ pub(in crate::rewrite::json) fn fits_a_double(number: &[u8]) -> bool {
         .is_some_and(f64::is_finite)
 }
 
+#[allow(clippy::indexing_slicing)]
 pub(in crate::rewrite::json) fn hex4(text: &[u8], at: usize) -> Option<u32> {
-    let digits = text.get(at..at + 4)?;
-    digits.iter().try_fold(0, |value, digit| {
-        char::from(*digit)
-            .to_digit(16)
-            .map(|digit| value << 4 | digit)
-    })
+    /// What each byte is worth; more than a digit can be, if it is none.
+    static DIGITS: [u8; 256] = {
+        let mut digits = [0xff; 256];
+        let mut value = 0;
+        while value < 16 {
+            let digit = b"0123456789abcdef"[value];
+            digits[digit as usize] = value as u8;
+            digits[digit.to_ascii_uppercase() as usize] = value as u8;
+            value += 1;
+        }
+        digits
+    };
+    let digits: &[u8; 4] = text.get(at..)?.first_chunk()?;
+    let [a, b, c, d] = digits.map(|digit| {
+        let value = DIGITS.get(usize::from(digit)).copied();
+        u32::from(value.unwrap_or(0xff))
+    });
+    ((a | b | c | d) < 16).then_some(a << 12 | b << 8 | c << 4 | d)
 }

@@ -1,4 +1,4 @@
-//! What is told of a site's requests: the log's lines, the counters, the end of each.
+//! What is reported about a site's requests: the log's lines, the counters, the end of each.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,18 +6,18 @@ use std::time::Instant;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-use crate::admin::{Answered, Asked};
+use crate::admin::{Answered, RequestKind};
 use crate::proxy::intake::refusals::{of_head, RoutedRequest};
-use crate::proxy::operator::access::Through;
+use crate::proxy::operator::access::FinishedRequest;
 use crate::proxy::outbound::recovery::spoken;
 use crate::site::head::HeadFault;
 
 use super::answers::{page, refuse_head};
-use super::context::{Answering, Context, Target};
+use super::context::{ServerAnswer, SiteContext, SiteTarget};
 use super::route_health::RouteRecovered;
 use super::site_state::SiteRoute;
 
-impl Context {
+impl SiteContext {
     /// Answers a request that is refused for its head alone.
     pub(super) async fn refuse_head(
         &self,
@@ -52,7 +52,7 @@ impl Context {
             log::debug!("a client was lost: {}", error.etype().as_str());
             return;
         }
-        self.upstream = Answering::Failed;
+        self.upstream = ServerAnswer::Failed;
         route.trouble.failed(Instant::now());
         let route = &route.path;
         let kind = error.etype().as_str();
@@ -105,7 +105,12 @@ impl Context {
     /// Notes the end of a request that was answered from here.
     pub(super) fn ended(&self, session: &Session, asking: RoutedRequest, answered: Answered) {
         let serving = &self.site_state.serving;
-        serving.ended(&Through::session(session, 0), asking, answered, self.began);
+        serving.ended(
+            &FinishedRequest::session(session, 0),
+            asking,
+            answered,
+            self.began,
+        );
     }
 
     /// Notes the end of a request that was proxied, and counts it unless that has been done.
@@ -119,14 +124,14 @@ impl Context {
             let answered = written.map_or(Answered::ClientGone, |response| {
                 Answered::relayed(response.status.as_u16())
             });
-            let well = self.upstream == Answering::Well && written.is_some();
+            let well = self.upstream == ServerAnswer::Well && written.is_some();
             if let (true, Some(route)) = (well, self.way.route()) {
                 self.tell_of_recovery(route);
             }
             serving.requests.count(asking.route, asking.asked, answered);
             answered
         });
-        let through = Through::session(session, self.body as u64);
+        let through = FinishedRequest::session(session, self.body as u64);
         serving.ended(&through, asking, answered, self.began);
     }
 }
@@ -137,7 +142,7 @@ fn fault(kind: &ErrorType) -> &'static str {
     match kind {
         ConnectRefused => "it refuses connections",
         ConnectTimedout => "no connection in time",
-        ConnectNoRoute => "there is no way to its address",
+        ConnectNoRoute => "its address cannot be reached",
         ConnectError | BindError | SocketError | ConnectProxyFailure => "no connection",
         TLSHandshakeFailure | TLSHandshakeTimedout | InvalidCert | HandshakeError
         | TLSWantX509Lookup => "no TLS connection: is its certificate valid for its name?",
@@ -151,7 +156,7 @@ fn fault(kind: &ErrorType) -> &'static str {
     }
 }
 
-impl Target {
+impl SiteTarget {
     /// What is behind the route, for the log.
     fn servers(&self) -> String {
         match self {
@@ -180,8 +185,8 @@ impl Target {
     /// The same, and what it asks for.
     pub(super) fn asking(&self) -> Option<RoutedRequest> {
         match self {
-            Self::Origin(route, _) => Some(route.asking(Asked::Site)),
-            Self::PostHog(route, ..) => Some(route.asking(Asked::PostHog)),
+            Self::Origin(route, _) => Some(route.asking(RequestKind::Site)),
+            Self::PostHog(route, ..) => Some(route.asking(RequestKind::PostHog)),
             Self::Nowhere | Self::Answered => None,
         }
     }
@@ -189,7 +194,7 @@ impl Target {
 
 impl SiteRoute {
     /// A request on it that asks for this.
-    pub(super) fn asking(&self, asked: Asked) -> RoutedRequest {
+    pub(super) fn asking(&self, asked: RequestKind) -> RoutedRequest {
         RoutedRequest {
             route: Some(self.number),
             asked,

@@ -2,16 +2,16 @@ use super::*;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-/// What the other end gets for these steps, write by write: a duplex stream keeps no boundaries,
+/// What the peer gets for these steps, write by write: a duplex stream keeps no boundaries,
 /// so it is read out between them.
-async fn after_each(steps: &[Step<'_>], room: usize) -> Vec<String> {
+async fn after_each(steps: &[StreamStep<'_>], room: usize) -> Vec<String> {
     let (ours, mut theirs) = tokio::io::duplex(room);
-    let mut gathered = Gathered::new(ours);
+    let mut gathered = CoalescingStream::new(ours);
     let mut arrived = Vec::new();
     for step in steps {
         match step {
-            Step::Write(text) => gathered.write_all(text.as_bytes()).await.unwrap(),
-            Step::Flush => gathered.flush().await.unwrap(),
+            StreamStep::Write(text) => gathered.write_all(text.as_bytes()).await.unwrap(),
+            StreamStep::Flush => gathered.flush().await.unwrap(),
         }
         arrived.push(there(&mut theirs));
     }
@@ -22,7 +22,7 @@ async fn after_each(steps: &[Step<'_>], room: usize) -> Vec<String> {
     arrived
 }
 
-enum Step<'a> {
+enum StreamStep<'a> {
     Write(&'a str),
     Flush,
 }
@@ -38,7 +38,7 @@ fn there(stream: &mut DuplexStream) -> String {
 
 #[tokio::test]
 async fn a_header_leaves_with_what_follows_it_and_the_rest_as_it_comes() {
-    use Step::{Flush, Write};
+    use StreamStep::{Flush, Write};
     let steps = [
         Write("header "),
         Write("body "),
@@ -65,14 +65,14 @@ async fn a_header_leaves_with_what_follows_it_and_the_rest_as_it_comes() {
 
 #[tokio::test]
 async fn a_header_without_an_end_is_written_when_the_connection_goes() {
-    let steps = [Step::Write("header")];
+    let steps = [StreamStep::Write("header")];
     assert_eq!(after_each(&steps, 64 * 1024).await, ["", "header"]);
 }
 
 #[tokio::test]
 async fn a_large_first_write_is_not_held() {
     let large = "x".repeat(HEADER + 1);
-    let steps = [Step::Write(&large)];
+    let steps = [StreamStep::Write(&large)];
     assert_eq!(after_each(&steps, 64 * 1024).await, [large.as_str(), ""]);
 }
 
@@ -81,7 +81,7 @@ async fn bytes_arrive_whole_and_in_order_through_a_narrow_stream() {
     for room in [1, 2, 3, 7, 100] {
         let (ours, mut theirs) = tokio::io::duplex(room);
         let writing = tokio::spawn(async move {
-            let mut gathered = Gathered::new(ours);
+            let mut gathered = CoalescingStream::new(ours);
             for _ in 0..20 {
                 gathered.write_all(b"a header, ").await.unwrap();
                 gathered.write_all(b"a body. ").await.unwrap();

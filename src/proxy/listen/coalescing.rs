@@ -25,7 +25,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{sleep, Sleep};
 
-use super::extent::Extent;
+use super::extent::RequestExtent;
 use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
 
 /// A first write larger than this leaves at once: it is no header that something follows.
@@ -35,14 +35,14 @@ const HEADER: usize = 16 * 1024;
 /// or until the next flush. What comes after these two leaves at once, so that a body that comes
 /// slowly is passed on as it comes.
 #[derive(Debug)]
-pub struct Gathered<S: IO> {
+pub struct CoalescingStream<S: IO> {
     stream: S,
     held: Vec<u8>,
-    turn: Turn,
+    turn: WriteTurn,
     /// What has to come within a time, if it has not come yet.
-    beginning: Option<Box<Beginning>>,
+    beginning: Option<Box<FirstBytes>>,
     /// What of the bytes that come belongs to the request that is being read.
-    extent: Extent,
+    extent: RequestExtent,
     /// What has come behind it.
     ahead: BytesMut,
 }
@@ -52,7 +52,7 @@ const MARK: &[u8] = b"\r\nServer: Pingora\r\n";
 /// Such an answer is shorter.
 const ERROR: usize = 512;
 
-/// A write that is nothing but an answer of the framework's own, without its mark. There is no hook
+/// A write that is only an answer of the framework's own, without its mark. There is no hook
 /// for these: they are written before there is a request that could be handed on.
 fn without_mark(bytes: &[u8]) -> Option<Vec<u8>> {
     if bytes.len() > ERROR || !bytes.starts_with(b"HTTP/1.") || !bytes.ends_with(b"\r\n\r\n") {
@@ -67,7 +67,7 @@ fn without_mark(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// The first bytes of a connection.
 #[derive(Debug)]
-struct Beginning {
+struct FirstBytes {
     /// So many are still to come.
     left: usize,
     until: Pin<Box<Sleep>>,
@@ -76,34 +76,34 @@ struct Beginning {
 
 /// Which write is next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
+enum WriteTurn {
     First,
     Later,
 }
 
-impl<S: IO> Gathered<S> {
+impl<S: IO> CoalescingStream<S> {
     /// Gathers what is written to this stream.
     pub fn new(stream: S) -> Self {
         Self {
             stream,
             held: Vec::new(),
-            turn: Turn::First,
+            turn: WriteTurn::First,
             beginning: None,
-            extent: Extent::Unknown,
+            extent: RequestExtent::Unknown,
             ahead: BytesMut::new(),
         }
     }
 
     /// Takes what has come of the next request. From now on whatever comes is handed out.
     pub(super) fn next_request(&mut self) -> BytesMut {
-        self.extent = Extent::Unknown;
+        self.extent = RequestExtent::Unknown;
         std::mem::take(&mut self.ahead)
     }
 
     /// Looks for the end of the request that begins with these bytes, keeps what came behind it, and
     /// hands nothing out beyond it.
     pub(super) fn read_no_further(&mut self, begun: &mut BytesMut) {
-        let (head, extent) = Extent::of(begun);
+        let (head, extent) = RequestExtent::of(begun);
         self.extent = extent;
         let body = begun.get_mut(head..).unwrap_or_default();
         let end = head + self.extent.take(body);
@@ -120,7 +120,7 @@ impl<S: IO> Gathered<S> {
         time: Duration,
         connection_limits: Option<Arc<ConnectionLimits>>,
     ) -> Self {
-        self.beginning = Some(Box::new(Beginning {
+        self.beginning = Some(Box::new(FirstBytes {
             left: bytes,
             until: Box::pin(sleep(time)),
             connection_limits,
@@ -151,7 +151,7 @@ impl<S: IO> Gathered<S> {
     }
 }
 
-impl<S: IO> Gathered<S> {
+impl<S: IO> CoalescingStream<S> {
     /// Reads what comes, as long as the connection has begun in time.
     fn poll_stream(
         &mut self,
@@ -178,7 +178,7 @@ impl<S: IO> Gathered<S> {
     }
 }
 
-impl<S: IO> AsyncRead for Gathered<S> {
+impl<S: IO> AsyncRead for CoalescingStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -205,18 +205,18 @@ impl<S: IO> AsyncRead for Gathered<S> {
     }
 }
 
-impl<S: IO> AsyncWrite for Gathered<S> {
+impl<S: IO> AsyncWrite for CoalescingStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.turn == Turn::First && bytes.len() <= HEADER {
-            self.turn = Turn::Later;
+        if self.turn == WriteTurn::First && bytes.len() <= HEADER {
+            self.turn = WriteTurn::Later;
             self.held = without_mark(bytes).unwrap_or_else(|| bytes.to_vec());
             return Poll::Ready(Ok(bytes.len()));
         }
-        self.turn = Turn::Later;
+        self.turn = WriteTurn::Later;
         match ready!(self.poll_held(context, bytes))? {
             0 => Pin::new(&mut self.stream).poll_write(context, bytes),
             taken => Poll::Ready(Ok(taken)),
@@ -243,7 +243,7 @@ impl<S: IO> AsyncWrite for Gathered<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_held(context, &[]))?;
-        self.turn = Turn::First;
+        self.turn = WriteTurn::First;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -253,32 +253,32 @@ impl<S: IO> AsyncWrite for Gathered<S> {
     }
 }
 
-impl<S: IO> Drop for Gathered<S> {
+impl<S: IO> Drop for CoalescingStream<S> {
     fn drop(&mut self) {
-        // An answer that broke off behind its header: the client may see that much of it. A
+        // An answer that ended early behind its header: the client may see that much of it. A
         // drop cannot wait for the client, and a broken connection is no news.
         let _ = self.poll_held(&mut Context::from_waker(Waker::noop()), &[]);
     }
 }
 
 #[async_trait]
-impl<S: IO> Shutdown for Gathered<S> {
+impl<S: IO> Shutdown for CoalescingStream<S> {
     async fn shutdown(&mut self) {
         let held = std::future::poll_fn(|context| self.poll_held(context, &[])).await;
         if let Err(error) = held {
-            log::debug!("a client was gone before its answer: {error}");
+            log::debug!("a client hung up before its answer: {error}");
         }
         self.stream.shutdown().await;
     }
 }
 
-impl<S: IO> UniqueID for Gathered<S> {
+impl<S: IO> UniqueID for CoalescingStream<S> {
     fn id(&self) -> UniqueIDType {
         self.stream.id()
     }
 }
 
-impl<S: IO> Ssl for Gathered<S> {
+impl<S: IO> Ssl for CoalescingStream<S> {
     fn get_ssl(&self) -> Option<&TlsRef> {
         self.stream.get_ssl()
     }
@@ -292,7 +292,7 @@ impl<S: IO> Ssl for Gathered<S> {
     }
 }
 
-impl<S: IO> GetTimingDigest for Gathered<S> {
+impl<S: IO> GetTimingDigest for CoalescingStream<S> {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         self.stream.get_timing_digest()
     }
@@ -306,7 +306,7 @@ impl<S: IO> GetTimingDigest for Gathered<S> {
     }
 }
 
-impl<S: IO> GetProxyDigest for Gathered<S> {
+impl<S: IO> GetProxyDigest for CoalescingStream<S> {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         self.stream.get_proxy_digest()
     }
@@ -316,7 +316,7 @@ impl<S: IO> GetProxyDigest for Gathered<S> {
     }
 }
 
-impl<S: IO> GetSocketDigest for Gathered<S> {
+impl<S: IO> GetSocketDigest for CoalescingStream<S> {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.stream.get_socket_digest()
     }
@@ -327,14 +327,14 @@ impl<S: IO> GetSocketDigest for Gathered<S> {
 }
 
 #[async_trait]
-impl<S: IO> Peek for Gathered<S> {
+impl<S: IO> Peek for CoalescingStream<S> {
     async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         self.stream.try_peek(buffer).await
     }
 }
 
 #[cfg(test)]
-#[path = "gathered_tests.rs"]
+#[path = "coalescing_tests.rs"]
 mod tests;
 
 #[cfg(test)]

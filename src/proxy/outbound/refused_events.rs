@@ -1,5 +1,5 @@
-//! A batch that PostHog refuses for good, where no spool could keep it: it is halved on the spot, so
-//! that its good events arrive and the one to blame is told.
+//! A batch that PostHog refuses for good, where no spool can keep it: it is halved at once, so that
+//! its good events arrive and the refused one is reported.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,44 +8,44 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::delivery::{self, events_of, Encoding, Halving, Refusal, Refused, REFUSED_IN_ROW};
+use crate::delivery::{self, events_of, Encoding, Halving, Refusal, RefusedPart, REFUSED_IN_ROW};
 use crate::posthog::Batch;
 
-use crate::proxy::intake::verdict::Verdict;
+use crate::proxy::intake::verdict::BatchVerdict;
 use crate::proxy::outbound::sender::Destination;
 
-/// Requests that one batch may be cut into. One culprit among a thousand events costs twenty.
+/// The most requests for the parts of one batch. One refused event among a thousand costs twenty.
 const REQUESTS: usize = 400;
 
-/// How long a project's bodies leave as whole batches once PostHog has refused one that streamed:
-/// nothing of that one is left to be halved, so the client sends it again.
+/// How long a project's bodies leave as whole batches after PostHog has refused a streamed one: a
+/// streamed batch cannot be halved, so the client sends it again.
 const CAUTION: Duration = Duration::from_secs(600);
 
 /// An event that PostHog refuses for good.
-pub(crate) struct Culprit {
+pub(crate) struct RefusedEvent {
     pub(crate) event: Bytes,
     pub(crate) refusal: Refusal,
 }
 
-/// Whether this verdict is about what stands in the batch.
-pub(crate) fn blames_events(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::Refused(_))
+/// Whether this verdict is about the events in the batch.
+pub(crate) fn blames_events(verdict: BatchVerdict) -> bool {
+    matches!(verdict, BatchVerdict::Refused(_))
 }
 
-/// Sends what PostHog takes of a batch that it has refused as a whole with `verdict`, and gives back
-/// what it does not.
+/// Sends the events that PostHog takes of a batch that it has refused as a whole with `verdict`, and
+/// returns those that it does not take.
 ///
 /// # Errors
 ///
-/// The verdict that stands, if the client has to send the batch again: PostHog went away meanwhile,
-/// the bounds on requests and time were reached, or it took nothing at all. Then the fault may well
-/// not be in the events, and none of them is given up.
+/// The final verdict, if the client has to send the batch again: PostHog failed meanwhile, the bounds
+/// on requests and time were reached, or it took nothing at all. Then the events may not be at fault,
+/// and none of them is given up.
 pub(crate) async fn deliver_without(
     destination: &Destination,
     batch: &Bytes,
     from: Option<IpAddr>,
-    verdict: Verdict,
-) -> Result<Vec<Culprit>, Verdict> {
+    verdict: BatchVerdict,
+) -> Result<Vec<RefusedEvent>, BatchVerdict> {
     let events = events_of(batch).unwrap_or_default();
     if events.len() < 2 {
         return Err(verdict);
@@ -53,16 +53,16 @@ pub(crate) async fn deliver_without(
     let until = Instant::now() + destination.patience();
     let mut halving = Halving::new(events);
     let mut culprits = Vec::new();
-    let mut accepted = Accepted::Nothing;
-    // The whole batch has been asked for already.
+    let mut accepted = PartAccepted::Nothing;
+    // The whole batch was sent before.
     if let Some(whole) = halving.next_part() {
         halving.refused(whole);
     }
     for _ in 0..REQUESTS {
         let Some(part) = halving.next_part() else {
             return match accepted {
-                Accepted::Something => Ok(culprits),
-                Accepted::Nothing => Err(verdict),
+                PartAccepted::Something => Ok(culprits),
+                PartAccepted::Nothing => Err(verdict),
             };
         };
         if Instant::now() >= until {
@@ -72,13 +72,13 @@ pub(crate) async fn deliver_without(
         let said = destination.deliver(&body, Encoding::Identity, from).await;
         destination.note(said.verdict);
         match said.for_delivery() {
-            delivery::Verdict::Accepted => accepted = Accepted::Something,
+            delivery::Verdict::Accepted => accepted = PartAccepted::Something,
             delivery::Verdict::TryLater { .. } => return Err(said.verdict),
             delivery::Verdict::RefusedForGood(refusal) => {
-                if let Refused::Culprit(event) = halving.refused(part) {
-                    culprits.push(Culprit { event, refusal });
+                if let RefusedPart::Culprit(event) = halving.refused(part) {
+                    culprits.push(RefusedEvent { event, refusal });
                     let hopeless = culprits.len() >= REFUSED_IN_ROW as usize;
-                    if hopeless && accepted == Accepted::Nothing {
+                    if hopeless && accepted == PartAccepted::Nothing {
                         break;
                     }
                 }
@@ -90,16 +90,16 @@ pub(crate) async fn deliver_without(
 
 /// Whether PostHog has taken any part of a batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Accepted {
+enum PartAccepted {
     Nothing,
     Something,
 }
 
-/// The projects whose bodies leave as whole batches for a while.
+/// The projects whose bodies leave as whole batches for some time.
 #[derive(Debug, Default)]
-pub(crate) struct Cautions(Mutex<HashMap<String, Instant>>);
+pub(crate) struct WholeBatchProjects(Mutex<HashMap<String, Instant>>);
 
-impl Cautions {
+impl WholeBatchProjects {
     /// PostHog has refused a batch of this project that streamed.
     pub(crate) fn begin(&self, project: &str) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);

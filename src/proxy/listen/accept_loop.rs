@@ -1,4 +1,4 @@
-//! Connections from when they come to what is spoken on them.
+//! Accepts connections, and determines the protocol that they speak.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::apps::HttpServerApp;
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::{Ssl, ALPN, IO};
 use pingora::server::ShutdownWatch;
@@ -16,13 +16,14 @@ use tokio::time::{timeout, timeout_at, Instant};
 
 use crate::config::H2c;
 use crate::proxy::client::is_trusted;
-use crate::proxy::life::drain::{Connection, ListenerConnections, Stage};
-use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
+use crate::proxy::life::drain::{ClientConnection, ListenerConnections, Stage};
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow, Speaking};
 use crate::proxy::listen::balancer::proxied;
+use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::connection::{self, Lifetime};
 use crate::proxy::listen::direct::Direct;
-use crate::proxy::listen::gathered::Gathered;
-use crate::proxy::listen::listening::ListenerOptions;
+use crate::proxy::listen::http2;
+use crate::proxy::listen::listener_group::ListenerOptions;
 use crate::proxy::listen::preamble::{begins, Speaks};
 use crate::proxy::listen::tls;
 use crate::proxy::operator::log_limit::LogLimit;
@@ -32,30 +33,30 @@ use crate::proxy::operator::serve::accepted;
 const HANDSHAKE: Duration = Duration::from_secs(60);
 /// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
 const PREFACE: usize = 24;
-/// Before a door is closed for good, connections are taken until none comes for so long.
+/// Before a listener is closed for good, connections are accepted until none comes for this time.
 const QUIET: Duration = Duration::from_millis(10);
-/// And for so long at most: clients that go on coming have come after the end.
+/// And for this time at most: clients that still come have come after the end.
 const EMPTYING: Duration = Duration::from_millis(200);
 /// How long the head of a request to the operator's own listeners may take.
 const HEAD: Duration = Duration::from_secs(30);
-/// After an accept that failed for lack of descriptors or memory.
+/// The pause after an accept that failed for lack of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where the connections of one door are received.
+/// Where the connections of one listener are accepted.
 pub(super) struct AcceptLoop<A> {
     pub(super) app: Arc<A>,
-    pub(super) manner: Arc<ArcSwap<ListenerOptions>>,
-    pub(super) door: Arc<ListenerConnections>,
+    pub(super) options: Arc<ArcSwap<ListenerOptions>>,
+    pub(super) connections: Arc<ListenerConnections>,
     pub(super) idle: u64,
     pub(super) connection_limits: Option<Arc<ConnectionLimits>>,
     pub(super) direct: Option<Direct>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
-    /// Takes connections until the door is closed.
+    /// Takes connections until the listener is closed.
     pub(super) async fn take(&self, listener: TcpListener) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let mut stage = self.door.stage();
+        let mut stage = self.connections.stage();
         let log_limit = LogLimit::default();
         loop {
             let came = tokio::select! {
@@ -78,7 +79,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
                 }
             }
         }
-        if *self.door.stage().borrow() == Stage::Stopping {
+        if *self.connections.stage().borrow() == Stage::Stopping {
             // Closing the socket would reset those who have come and stand in its queue.
             let end = Instant::now() + EMPTYING;
             while let Ok(Ok(Ok((socket, peer)))) =
@@ -91,32 +92,32 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
     }
 
     fn welcome(&self, socket: TcpStream, peer: SocketAddr) {
-        let manner = self.manner.load_full();
-        let arrival = Arrival {
+        let options = self.options.load_full();
+        let arrival = AcceptedConnection {
             app: Arc::clone(&self.app),
-            connection: self.door.connection(),
+            connection: self.connections.connection(),
             idle: self.idle,
-            closing: self.door.when_closing(),
-            leaving: self.door.leaving(),
+            closing: self.connections.when_closing(),
+            leaving: self.connections.leaving(),
             connection_limits: self.connection_limits.clone(),
             direct: self.direct.clone(),
         };
-        if is_trusted(peer.ip().to_canonical(), &manner.listener.proxy_protocol) {
-            tokio::spawn(arrival.through_a_balancer(socket, peer, manner));
-        } else if let Some(ends) = arrival.ends(peer) {
-            let Arrival {
+        if is_trusted(peer.ip().to_canonical(), &options.listener.proxy_protocol) {
+            tokio::spawn(arrival.through_a_balancer(socket, peer, options));
+        } else if let Some(ends) = arrival.ends(peer, &options) {
+            let AcceptedConnection {
                 app, connection, ..
             } = arrival;
             let socket = accepted(socket, peer);
-            tokio::spawn(serve(socket, manner, app, connection, ends));
+            tokio::spawn(serve(socket, options, app, connection, ends));
         }
     }
 }
 
 /// A connection that has come.
-struct Arrival<A> {
+struct AcceptedConnection<A> {
     app: Arc<A>,
-    connection: Connection,
+    connection: ClientConnection,
     idle: u64,
     closing: watch::Receiver<bool>,
     leaving: ShutdownWatch,
@@ -124,13 +125,19 @@ struct Arrival<A> {
     direct: Option<Direct>,
 }
 
-impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
+impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
     /// When it ends, if there is a place for a client at this address.
-    fn ends(&self, client: SocketAddr) -> Option<Lifetime> {
+    fn ends(&self, client: SocketAddr, options: &ListenerOptions) -> Option<Lifetime> {
+        // As much as it may come to hold, until it is known better.
+        let speaking = match (&options.tls, options.listener.h2c) {
+            (Some(_), _) => Speaking::Http2OverTls,
+            (None, H2c::On) => Speaking::Http2,
+            (None, H2c::Off) => Speaking::Http1,
+        };
         let connection_limits = self.connection_limits.as_ref();
         let place = match connection_limits {
             None => None,
-            Some(connection_limits) => Some(connection_limits.enter(client.ip())?),
+            Some(connection_limits) => Some(connection_limits.enter(client.ip(), speaking)?),
         };
         Some(Lifetime {
             idle: self.idle,
@@ -139,7 +146,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
             head: self.head(),
             connection_limits: connection_limits.cloned(),
             direct: self.direct.clone(),
-            _place: place,
+            place,
         })
     }
 
@@ -155,7 +162,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
         self,
         mut socket: TcpStream,
         peer: SocketAddr,
-        manner: Arc<ListenerOptions>,
+        options: Arc<ListenerOptions>,
     ) {
         let client = match timeout(self.head(), proxied(&mut socket)).await {
             Ok(Ok(client)) => client.unwrap_or(peer),
@@ -164,13 +171,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
                 return;
             }
             Err(_) => {
-                log::debug!("the balancer {peer} did not say in time whose connection it brings");
+                log::debug!("the balancer {peer} did not send its PROXY header in time");
                 return;
             }
         };
-        if let Some(ends) = self.ends(client) {
+        if let Some(ends) = self.ends(client, &options) {
             let socket = accepted(socket, client);
-            serve(socket, manner, self.app, self.connection, ends).await;
+            serve(socket, options, self.app, self.connection, ends).await;
         }
     }
 }
@@ -178,33 +185,36 @@ impl<A: HttpServerApp + Send + Sync + 'static> Arrival<A> {
 /// One connection from its handshake to its end.
 async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     mut socket: L4Stream,
-    manner: Arc<ListenerOptions>,
+    options: Arc<ListenerOptions>,
     app: Arc<A>,
-    mut connection: Connection,
+    mut connection: ClientConnection,
     mut ends: Lifetime,
 ) {
     let head = ends.head;
-    match &manner.tls {
+    match &options.tls {
         None => {
             let mut speaks = Speaks::Http1;
-            if manner.listener.h2c == H2c::On {
+            if options.listener.h2c == H2c::On {
                 connection.ready();
                 match beginning(&mut socket, &mut ends).await {
                     Some(begins) => speaks = begins,
                     None => return,
                 }
+                if speaks == Speaks::Http1 {
+                    ends.speaks(Speaking::Http1);
+                }
             }
-            drop(manner);
+            drop(options);
             connection.ready();
-            speak(Box::new(Gathered::new(socket)), speaks, app, ends).await;
+            speak(Box::new(CoalescingStream::new(socket)), speaks, app, ends).await;
         }
         // Boxed, so that a connection does not hold the room for its handshake all its life.
         Some(tls) => match Box::pin(timeout(HANDSHAKE, tls.tls_handshake(socket))).await {
             Ok(Ok(stream)) if proves_a_name(&stream) => return,
             Ok(Ok(stream)) => {
                 let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
-                let stream = Gathered::new(stream);
-                drop(manner);
+                let stream = CoalescingStream::new(stream);
+                drop(options);
                 connection.ready();
                 match is_h2 {
                     // The framework waits for the first bytes of HTTP/2 as long as they take.
@@ -213,7 +223,10 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                         let stream = stream.begun_within(PREFACE, head, connection_limits);
                         speak(Box::new(stream), Speaks::Http2, app, ends).await;
                     }
-                    false => speak(Box::new(stream), Speaks::Http1, app, ends).await,
+                    false => {
+                        ends.speaks(Speaking::Http1OverTls);
+                        speak(Box::new(stream), Speaks::Http1, app, ends).await;
+                    }
                 }
             }
             Ok(Err(error)) => {
@@ -236,15 +249,13 @@ fn proves_a_name(stream: &impl Ssl) -> bool {
 }
 
 /// Serves what is spoken on a stream until its end.
-async fn speak<A, S>(stream: Box<Gathered<S>>, speaks: Speaks, app: Arc<A>, ends: Lifetime)
+async fn speak<A, S>(stream: Box<CoalescingStream<S>>, speaks: Speaks, app: Arc<A>, ends: Lifetime)
 where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
 {
     match speaks {
-        Speaks::Http2 => {
-            app.process_new(stream, &ends.leaving).await;
-        }
+        Speaks::Http2 => http2::serve(stream, app, ends).await,
         Speaks::Http1 => connection::serve(stream, &app, ends).await,
     }
 }

@@ -1,4 +1,4 @@
-//! Our own doors: the framework's listening service closes them with connections still waiting in
+//! Hedgerow's own listeners: the framework's listening service closes them while connections wait in
 //! them, and cannot say whether any connection is left (pingora 2.5).
 
 use std::io;
@@ -18,15 +18,14 @@ use tokio::runtime::Handle;
 use crate::config::Listener;
 use crate::proxy::life::drain::{Drain, ListenerConnections};
 use crate::proxy::limits::connection_limits::ConnectionLimits;
+use crate::proxy::listen::accept_loop::AcceptLoop;
 use crate::proxy::listen::direct::Direct;
-use crate::proxy::listen::reception::AcceptLoop;
 use crate::proxy::ServerError;
 
-/// Connections that the kernel keeps for us until we take them; it cuts this to its own limit.
+/// The most connections that the kernel queues until they are accepted; its own limit may be lower.
 const BACKLOG: i32 = 65_535;
 
-/// How connections are spoken to on an address: the options of its listener are looked up where they
-/// decide.
+/// The options of an address: code looks them up where they decide.
 pub(crate) struct ListenerOptions {
     pub(crate) listener: Listener,
     pub(crate) tls: Option<Arc<Acceptor>>,
@@ -54,14 +53,14 @@ impl BoundSocket {
         Self::of(TcpListener::bind(address)?)
     }
 
-    /// Goes on listening on a socket of the predecessor's.
+    /// Takes over a listening socket of the predecessor.
     pub(crate) fn inherited(socket: OwnedFd) -> io::Result<Self> {
         Self::of(TcpListener::from(socket))
     }
 
     fn of(listener: TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        // On a socket that listens already this only changes its queue's length.
+        // On a listening socket this only changes the length of its queue.
         rustix::net::listen(&listener, BACKLOG)?;
         Ok(Self {
             address: listener.local_addr()?,
@@ -70,34 +69,34 @@ impl BoundSocket {
     }
 }
 
-/// An application of the framework behind doors of ours, which open and close while it serves.
+/// An application of the framework behind listeners that can open and close while it serves.
 pub(crate) struct ListenerGroup<A> {
     app: Arc<A>,
     drain: Arc<Drain>,
     idle: u64,
-    /// What the connections are bounded with; nothing where only the operator comes in.
+    /// The limits of connections; none for the operator's listeners.
     connection_limits: Option<Arc<ConnectionLimits>>,
-    /// What answers Segment's calls without the framework; nothing where none come in.
+    /// Answers Segment's calls without the framework; none for the operator's listeners.
     direct: Option<Direct>,
-    doors: Mutex<Vec<OpenListener>>,
-    /// Where its connections are served, once they are.
+    listeners: Mutex<Vec<OpenListener>>,
+    /// The runtime that serves its connections, once the server runs.
     runtime: OnceLock<Handle>,
 }
 
-/// One address of a hall.
+/// One address of a group.
 struct OpenListener {
     /// As the configuration has it: its port may be 0.
     configured: SocketAddr,
     address: SocketAddr,
-    manner: Arc<ArcSwap<ListenerOptions>>,
+    options: Arc<ArcSwap<ListenerOptions>>,
     state: OpenState,
 }
 
 enum OpenState {
-    /// It listens, and here is its socket once more; connections wait until the server runs.
+    /// It listens, and this is a duplicate of its socket; connections wait until the server runs.
     Waiting(TcpListener, OwnedFd),
     Open(Arc<ListenerConnections>),
-    /// For a moment, between the two.
+    /// Between the two states.
     Closed,
 }
 
@@ -105,19 +104,19 @@ impl OpenState {
     fn socket(&self) -> io::Result<OwnedFd> {
         match self {
             Self::Waiting(_, socket) => socket.try_clone(),
-            Self::Open(door) => door.socket(),
+            Self::Open(listener) => listener.socket(),
             Self::Closed => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }
 
-/// What a hall is to have: what is there stays, what is new listens already.
-pub(crate) struct Plan {
-    doors: Vec<(SocketAddr, ListenerOptions, Option<BoundSocket>)>,
+/// The listeners that a group will have: existing ones stay, new ones listen already.
+pub(crate) struct ListenerPlan {
+    listeners: Vec<(SocketAddr, ListenerOptions, Option<BoundSocket>)>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
-    /// A hall without doors. Connections may wait `idle` seconds for their next request.
+    /// A group without listeners. Connections may wait `idle` seconds for their next request.
     pub(crate) fn new(app: A, drain: Arc<Drain>, idle: u64) -> Self {
         Self {
             app: Arc::new(app),
@@ -125,37 +124,40 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
             idle,
             connection_limits: None,
             direct: None,
-            doors: Mutex::default(),
+            listeners: Mutex::default(),
             runtime: OnceLock::new(),
         }
     }
 
-    /// Bounds what clients take.
+    /// Sets the limits of client connections.
     pub(crate) fn bounded(mut self, connection_limits: Arc<ConnectionLimits>) -> Self {
         self.connection_limits = Some(connection_limits);
         self
     }
 
-    /// Answers Segment's calls with this where they need nothing of the framework.
+    /// Answers Segment's calls with this if they do not need the framework.
     pub(crate) fn directly(mut self, direct: Direct) -> Self {
         self.direct = Some(direct);
         self
     }
 
-    /// Where it listens, in order.
+    /// Its addresses, in order.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.doors().iter().map(|door| door.address).collect()
+        self.listeners()
+            .iter()
+            .map(|listener| listener.address)
+            .collect()
     }
 
-    /// Its sockets once more, for a successor.
+    /// Duplicates of its sockets, for a successor.
     pub(crate) fn sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
-        let doors = self.doors();
-        let sockets = doors.iter();
-        let sockets = sockets.map(|door| Ok((door.address, door.state.socket()?)));
+        let listeners = self.listeners();
+        let sockets = listeners.iter();
+        let sockets = sockets.map(|listener| Ok((listener.address, listener.state.socket()?)));
         sockets.collect()
     }
 
-    /// Makes ready for these addresses; `enter` listens on one that is not there yet.
+    /// Prepares these addresses; `enter` listens on one that is new.
     ///
     /// # Errors
     ///
@@ -164,9 +166,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
         &self,
         wanted: Vec<(SocketAddr, ListenerOptions)>,
         mut enter: impl FnMut(SocketAddr) -> io::Result<BoundSocket>,
-    ) -> Result<Plan, ServerError> {
-        let mut there: Vec<SocketAddr> = self.doors().iter().map(|door| door.configured).collect();
-        let doors = wanted.into_iter().map(|(address, manner)| {
+    ) -> Result<ListenerPlan, ServerError> {
+        let mut there: Vec<SocketAddr> = self
+            .listeners()
+            .iter()
+            .map(|listener| listener.configured)
+            .collect();
+        let listeners = wanted.into_iter().map(|(address, options)| {
             let known = there.iter().position(|known| *known == address);
             let bound_socket = match known {
                 Some(place) => {
@@ -178,29 +184,31 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
                     Some(bound_socket.map_err(|source| ServerError::Listen { address, source })?)
                 }
             };
-            Ok((address, manner, bound_socket))
+            Ok((address, options, bound_socket))
         });
-        Ok(Plan {
-            doors: doors.collect::<Result<_, ServerError>>()?,
+        Ok(ListenerPlan {
+            listeners: listeners.collect::<Result<_, ServerError>>()?,
         })
     }
 
-    /// Opens, keeps and closes doors by the plan.
+    /// Opens, keeps and closes listeners as planned.
     ///
     /// # Errors
     ///
-    /// When the system has no descriptor left for a new door. Those before it are open then.
-    pub(crate) fn adopt(&self, plan: Plan) -> io::Result<()> {
-        let mut doors = self.doors();
-        let mut before = std::mem::take(&mut *doors);
+    /// When the system has no descriptor left for a new listener. The ones before it are then open.
+    pub(crate) fn adopt(&self, plan: ListenerPlan) -> io::Result<()> {
+        let mut listeners = self.listeners();
+        let mut before = std::mem::take(&mut *listeners);
         let mut failed = None;
-        for (configured, manner, bound_socket) in plan.doors {
+        for (configured, options, bound_socket) in plan.listeners {
             let Some(bound_socket) = bound_socket else {
-                let place = before.iter().position(|door| door.configured == configured);
+                let place = before
+                    .iter()
+                    .position(|listener| listener.configured == configured);
                 if let Some(place) = place {
-                    let door = before.remove(place);
-                    door.manner.store(Arc::new(manner));
-                    doors.push(door);
+                    let listener = before.remove(place);
+                    listener.options.store(Arc::new(options));
+                    listeners.push(listener);
                 }
                 continue;
             };
@@ -211,24 +219,24 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
                     continue;
                 }
             };
-            let mut door = OpenListener {
+            let mut listener = OpenListener {
                 configured,
                 address: bound_socket.address,
-                manner: Arc::new(ArcSwap::from_pointee(manner)),
+                options: Arc::new(ArcSwap::from_pointee(options)),
                 state: OpenState::Waiting(bound_socket.listener, socket),
             };
             if let Some(runtime) = self.runtime.get() {
-                self.open(&mut door, runtime);
+                self.open(&mut listener, runtime);
             }
-            doors.push(door);
+            listeners.push(listener);
         }
         for gone in before {
             let address = gone.address;
-            if let OpenState::Open(door) = gone.state {
-                log::info!("{address} is listened on no more: its connections end");
+            if let OpenState::Open(listener) = gone.state {
+                log::info!("no longer listening on {address}: its connections are drained");
                 let drain = Arc::clone(&self.drain);
                 if let Some(runtime) = self.runtime.get() {
-                    runtime.spawn(async move { drain.close(&door).await });
+                    runtime.spawn(async move { drain.close(&listener).await });
                 }
             }
         }
@@ -238,64 +246,66 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
     /// Serves on this runtime from now on.
     pub(crate) fn begin(&self, runtime: &Handle) {
         let runtime = self.runtime.get_or_init(|| runtime.clone());
-        for door in self.doors().iter_mut() {
-            self.open(door, runtime);
+        for listener in self.listeners().iter_mut() {
+            self.open(listener, runtime);
         }
     }
 
-    /// Whether each door is open, so that what comes in is served.
+    /// Whether each listener is open, so that connections are served.
     pub(crate) fn is_open(&self) -> bool {
-        let doors = self.doors();
-        let mut doors = doors.iter();
-        doors.all(|door| matches!(door.state, OpenState::Open(_)))
+        let listeners = self.listeners();
+        let mut listeners = listeners.iter();
+        listeners.all(|listener| matches!(listener.state, OpenState::Open(_)))
     }
 
-    fn open(&self, doorway: &mut OpenListener, runtime: &Handle) {
-        let (listener, socket) = match std::mem::replace(&mut doorway.state, OpenState::Closed) {
-            OpenState::Waiting(listener, socket) => (listener, socket),
+    fn open(&self, listener: &mut OpenListener, runtime: &Handle) {
+        let (accepting, socket) = match std::mem::replace(&mut listener.state, OpenState::Closed) {
+            OpenState::Waiting(accepting, socket) => (accepting, socket),
             open => {
-                doorway.state = open;
+                listener.state = open;
                 return;
             }
         };
-        let door = self.drain.door(socket);
-        doorway.state = OpenState::Open(Arc::clone(&door));
-        let reception = AcceptLoop {
+        let connections = self.drain.listener(socket);
+        listener.state = OpenState::Open(Arc::clone(&connections));
+        let accept_loop = AcceptLoop {
             app: Arc::clone(&self.app),
-            manner: Arc::clone(&doorway.manner),
-            door: Arc::clone(&door),
+            options: Arc::clone(&listener.options),
+            connections: Arc::clone(&connections),
             idle: self.idle,
             connection_limits: self.connection_limits.clone(),
             direct: self.direct.clone(),
         };
-        let address = doorway.address;
+        let address = listener.address;
         runtime.spawn(async move {
-            if let Err(error) = reception.take(listener).await {
-                log::error!("{address} is listened on no more: {error}");
+            if let Err(error) = accept_loop.take(accepting).await {
+                log::error!("no longer listening on {address}: {error}");
             }
-            door.is_closed();
+            connections.is_closed();
         });
     }
 
-    fn doors(&self) -> MutexGuard<'_, Vec<OpenListener>> {
-        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    fn listeners(&self) -> MutexGuard<'_, Vec<OpenListener>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A hall as a service of the framework.
-pub(crate) struct Listening<A> {
+/// A group as a service of the framework.
+pub(crate) struct ListenerService<A> {
     name: &'static str,
-    hall: Arc<ListenerGroup<A>>,
+    group: Arc<ListenerGroup<A>>,
 }
 
-impl<A> Listening<A> {
-    pub(crate) fn new(name: &'static str, hall: Arc<ListenerGroup<A>>) -> Self {
-        Self { name, hall }
+impl<A> ListenerService<A> {
+    pub(crate) fn new(name: &'static str, group: Arc<ListenerGroup<A>>) -> Self {
+        Self { name, group }
     }
 }
 
 #[async_trait]
-impl<A: HttpServerApp + Send + Sync + 'static> Service for Listening<A> {
+impl<A: HttpServerApp + Send + Sync + 'static> Service for ListenerService<A> {
     async fn start_service(
         &mut self,
         _fds: Option<ListenFds>,
@@ -303,15 +313,15 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Listening<A> {
         _listeners_per_fd: usize,
     ) {
         // The framework starts the thread of its clock at the first use, and never again if that fails:
-        // every later request would panic. Before the first client there are threads.
+        // every later request would panic. So it is started before the first client.
         pingora::time::sleep(Duration::from_millis(1)).await;
-        self.hall.begin(&Handle::current());
+        self.group.begin(&Handle::current());
         tokio::select! {
-            () = self.hall.drain.closing() => {}
+            () = self.group.drain.closing() => {}
             _ = shutdown.wait_for(|over| *over) => {}
         }
-        // Connections that wait for a request are closed by this.
-        self.hall.app.cleanup().await;
+        // This closes idle connections.
+        self.group.app.cleanup().await;
     }
 
     fn name(&self) -> &str {

@@ -1,0 +1,43 @@
+//! Which of PostHog's projects events are for.
+
+use super::ApiKey;
+
+/// A project of PostHog, told apart from others by its key. Its `Debug` form shows no key.
+///
+/// The default is no project: nothing is remembered under its name, and it has no cookie.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct ProjectId(Option<ApiKey>);
+
+impl ProjectId {
+    /// The project that a key belongs to.
+    pub fn of(api_key: &ApiKey) -> Self {
+        Self(Some(api_key.clone()))
+    }
+
+    /// Its key, unless it is no project.
+    pub(crate) fn api_key(&self) -> Option<&ApiKey> {
+        self.0.as_ref()
+    }
+
+    /// The bytes that stand for it in hashes.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0
+            .as_ref()
+            .map_or(&[], |api_key| api_key.expose().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn projects_are_told_apart_by_their_keys_and_show_none() {
+        let id = |key: &str| ProjectId::of(&ApiKey::new(key).unwrap());
+        assert_eq!(id("phc_a"), id("phc_a"));
+        assert_ne!(id("phc_a"), id("phc_b"));
+        assert_ne!(id("phc_a"), ProjectId::default());
+        assert_ne!(id("phc_a").as_bytes(), id("phc_b").as_bytes());
+        assert!(!format!("{:?}", id("phc_a")).contains("phc_a"));
+    }
+}

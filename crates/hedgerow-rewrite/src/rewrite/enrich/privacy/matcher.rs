@@ -1,0 +1,271 @@
+//! Path patterns of two kinds, followed all at once.
+//!
+//! The steps of all patterns are bits of one row. A name takes each step that it fits one further: one
+//! look-up for all steps that are plain names, whatever their number, and one comparison for each
+//! name with stars. Most names fit none, and leave only those steps that stand for any depth.
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+
+use super::pattern::{NamePattern, PathPattern, PatternStep};
+
+/// How many steps fit a word; none of a pattern's crosses two, since it has half as many at most.
+const BITS: usize = u64::BITS as usize;
+
+/// The patterns of `drop` and of `hash`.
+#[derive(Debug, Default)]
+pub(in crate::rewrite) struct PatternMatcher {
+    /// The steps that each plain name fits.
+    plain: HashMap<Box<[u8]>, Vec<Bit>, RandomState>,
+    /// A bit for each byte that a plain name begins with.
+    heads: [u64; 4],
+    /// The steps of each name with stars.
+    stars: Vec<(NamePattern, Vec<Bit>)>,
+    /// Where each pattern begins.
+    begin: Vec<u64>,
+    /// The steps that stand for any depth.
+    depths: Vec<u64>,
+    /// The ends of the patterns that drop, and of those that hash.
+    drops: Vec<u64>,
+    hashes: Vec<u64>,
+    indexes: Indexes,
+}
+
+/// Whether the numbers of an array's elements are told apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::rewrite) enum Indexes {
+    /// What fits one of them fits all.
+    #[default]
+    Alike,
+    Different,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bit {
+    word: usize,
+    bit: u64,
+}
+
+/// What the patterns say of a value that has been reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rewrite) struct Reached {
+    pub(in crate::rewrite) drops: bool,
+    pub(in crate::rewrite) hashes: bool,
+    /// Whether they may mean something within it.
+    pub(in crate::rewrite) goes_on: bool,
+}
+
+impl PatternMatcher {
+    pub(in crate::rewrite) fn new(drop: &[PathPattern], hash: &[PathPattern]) -> Self {
+        let mut matcher = Self::default();
+        let mut used = BITS;
+        let drops = drop.iter().map(|pattern| (pattern, true));
+        for (pattern, drops) in drops.chain(hash.iter().map(|pattern| (pattern, false))) {
+            let steps = pattern.steps();
+            if used + steps.len() + 1 > BITS {
+                for row in [
+                    &mut matcher.begin,
+                    &mut matcher.depths,
+                    &mut matcher.drops,
+                    &mut matcher.hashes,
+                ] {
+                    row.push(0);
+                }
+                used = 0;
+            }
+            let word = matcher.begin.len() - 1;
+            let set = |row: &mut Vec<u64>, bit: u64| {
+                if let Some(word) = row.last_mut() {
+                    *word |= bit;
+                }
+            };
+            set(&mut matcher.begin, 1 << used);
+            for step in steps {
+                let bit = Bit {
+                    word,
+                    bit: 1 << used,
+                };
+                match step {
+                    PatternStep::AnyDepth => set(&mut matcher.depths, bit.bit),
+                    PatternStep::Name(name) => matcher.add(name, bit),
+                }
+                used += 1;
+            }
+            let ends = match drops {
+                true => &mut matcher.drops,
+                false => &mut matcher.hashes,
+            };
+            set(ends, 1 << used);
+            used += 1;
+        }
+        matcher
+    }
+
+    fn add(&mut self, name: &NamePattern, bit: Bit) {
+        if name.tells_numbers_apart() {
+            self.indexes = Indexes::Different;
+        }
+        match name.plain() {
+            Some(plain) => {
+                if let Some(first) = plain.as_bytes().first() {
+                    if let Some(heads) = self.heads.get_mut(usize::from(first >> 6)) {
+                        *heads |= 1 << (first & 63);
+                    }
+                }
+                let bits = self.plain.entry(plain.as_bytes().into()).or_default();
+                bits.push(bit);
+            }
+            None => match self.stars.iter_mut().find(|(known, _)| known == name) {
+                Some((_, bits)) => bits.push(bit),
+                None => self.stars.push((name.clone(), vec![bit])),
+            },
+        }
+    }
+
+    /// How many words a row takes; none if there are no patterns.
+    pub(in crate::rewrite) fn words(&self) -> usize {
+        self.begin.len()
+    }
+
+    /// Whether the numbers of an array's elements have to be told.
+    pub(in crate::rewrite) fn indexes(&self) -> Indexes {
+        self.indexes
+    }
+
+    /// Appends the row with which every path begins.
+    pub(in crate::rewrite) fn begin(&self, rows: &mut Vec<u64>) {
+        for (begin, depths) in self.begin.iter().zip(&self.depths) {
+            rows.push(closed(*begin, *depths));
+        }
+    }
+
+    /// Appends the row behind one name more, and says what has been reached. The row before begins
+    /// here.
+    #[inline]
+    pub(in crate::rewrite) fn follow(
+        &self,
+        rows: &mut Vec<u64>,
+        from: usize,
+        name: &[u8],
+    ) -> Reached {
+        let to = rows.len();
+        for word in 0..self.words() {
+            let before = rows.get(from + word).copied().unwrap_or(0);
+            let depths = self.depths.get(word).copied().unwrap_or(0);
+            rows.push(before & depths);
+        }
+        let take = |rows: &mut Vec<u64>, bits: &[Bit]| {
+            for Bit { word, bit } in bits {
+                let has = rows.get(from + word).is_some_and(|row| row & bit != 0);
+                if let (true, Some(row)) = (has, rows.get_mut(to + word)) {
+                    *row |= bit << 1;
+                }
+            }
+        };
+        let first = name.first().copied().unwrap_or(0);
+        let heads = self.heads.get(usize::from(first >> 6)).copied();
+        if heads.unwrap_or(0) & 1 << (first & 63) != 0 {
+            if let Some(bits) = self.plain.get(name) {
+                take(rows, bits);
+            }
+        }
+        for (pattern, bits) in &self.stars {
+            let is_open = bits
+                .iter()
+                .any(|Bit { word, bit }| rows.get(from + word).is_some_and(|row| row & bit != 0));
+            if is_open && pattern.fits(name) {
+                take(rows, bits);
+            }
+        }
+        let mut reached = Reached {
+            drops: false,
+            hashes: false,
+            goes_on: false,
+        };
+        let rows = rows.get_mut(to..).unwrap_or_default();
+        let ends = self.drops.iter().zip(&self.hashes);
+        for ((row, depths), (drops, hashes)) in rows.iter_mut().zip(&self.depths).zip(ends) {
+            *row = closed(*row, *depths);
+            reached.drops |= *row & drops != 0;
+            reached.hashes |= *row & hashes != 0;
+            reached.goes_on |= *row & !(drops | hashes) != 0;
+        }
+        reached
+    }
+}
+
+/// Any depth may be none.
+#[inline(always)]
+fn closed(mut row: u64, depths: u64) -> u64 {
+    loop {
+        let more = row | (row & depths) << 1;
+        if more == row {
+            return row;
+        }
+        row = more;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Hit;
+    use super::*;
+
+    #[test]
+    fn patterns_that_are_followed_together_say_what_each_says_alone() {
+        let paths = |texts: &[String]| -> Vec<PathPattern> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let names = ["a", "b", "ab", "*", "a*", "*b*", "**", "7"];
+        let mut texts: Vec<String> = names.map(str::to_owned).to_vec();
+        for one in names {
+            for other in names {
+                texts.push(format!("{one}.{other}"));
+                texts.push(format!("{one}.**.{other}"));
+                texts.push(format!("{other}.{one}.b"));
+            }
+        }
+        let words = ["a", "b", "ab", "7", "xbx", ""];
+        let mut seed = 1_u64;
+        let mut random = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize % below
+        };
+        for _ in 0..400 {
+            let mut some = |most: usize| -> Vec<String> {
+                let count = random(most);
+                (0..count)
+                    .map(|_| texts[random(texts.len())].clone())
+                    .collect()
+            };
+            let (drop, hash) = (paths(&some(30)), paths(&some(30)));
+            let matcher = PatternMatcher::new(&drop, &hash);
+            for _ in 0..40 {
+                let path: Vec<&str> = (0..1 + random(4)).map(|_| words[random(6)]).collect();
+                let (mut rows, mut from) = (Vec::new(), 0);
+                matcher.begin(&mut rows);
+                let mut hashes = false;
+                for length in 1..=path.len() {
+                    let to = rows.len();
+                    let reached = matcher.follow(&mut rows, from, path[length - 1].as_bytes());
+                    from = to;
+                    hashes |= reached.hashes;
+                    let hits = |patterns: &[PathPattern], hit| {
+                        let mut all = patterns.iter();
+                        all.any(|pattern| pattern.at(&path[..length]) == hit)
+                    };
+                    if hits(&drop, Hit::Here) {
+                        assert!(reached.drops, "{drop:?} {path:?} {length}");
+                        // Nothing is asked of what is within it.
+                        break;
+                    }
+                    assert!(!reached.drops, "{drop:?} {path:?} {length}");
+                    assert_eq!(hashes, hits(&hash, Hit::Here), "{hash:?} {path:?} {length}");
+                    let within = hits(&drop, Hit::Within) || hits(&hash, Hit::Within);
+                    assert!(reached.goes_on || !within, "{path:?} {length}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Permits for long work on one body, so that it does not delay other requests.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::thread::available_parallelism;
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+/// Work on bodies of which more than this is held needs a permit, in bytes: the rewriting of 128 KiB
+/// takes a millisecond or two at worst.
+pub(crate) const LONG: usize = 128 * 1024;
+
+/// Permits that are in use.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+/// The permit to keep a thread while a body is rewritten; another thread takes over the requests of
+/// this one. There are as many permits as processors, so that many large bodies at once cannot take
+/// more threads from other requests. Without a permit the work is done in steps, and other requests
+/// have their turn between them.
+#[derive(Debug)]
+pub(crate) struct LongWorkPermit(());
+
+impl LongWorkPermit {
+    /// A free permit; none if there is none, or if the runtime has one thread only.
+    pub(crate) fn take() -> Option<Self> {
+        static PERMITS: OnceLock<usize> = OnceLock::new();
+        let permits = *PERMITS.get_or_init(|| available_parallelism().map_or(1, usize::from));
+        let runtime = Handle::try_current().ok()?;
+        if runtime.runtime_flavor() != RuntimeFlavor::MultiThread {
+            return None;
+        }
+        let free = |taken: usize| (taken < permits).then_some(taken + 1);
+        let taken = TAKEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, free);
+        // Not `then_some`: a permit that is made and dropped at once would give back another one.
+        taken.is_ok().then(|| Self(()))
+    }
+
+    /// Does the work, and gives the permit back.
+    pub(crate) fn work<R>(self, work: impl FnOnce() -> R) -> R {
+        tokio::task::block_in_place(work)
+    }
+}
+
+impl Drop for LongWorkPermit {
+    fn drop(&mut self) {
+        TAKEN.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_seats_as_processors_and_one_thread_has_none() {
+        let one = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        one.block_on(async { assert!(LongWorkPermit::take().is_none()) });
+        let mut several = tokio::runtime::Builder::new_multi_thread();
+        let several = several.worker_threads(2).build().unwrap();
+        let done = several.block_on(several.spawn(async {
+            let most = available_parallelism().map_or(1, usize::from);
+            let mut permits: Vec<LongWorkPermit> = std::iter::from_fn(LongWorkPermit::take)
+                .take(most + 1)
+                .collect();
+            assert!(permits.len() <= most, "{}", permits.len());
+            let permit = permits.pop();
+            // Other tasks run while it is used.
+            let (tell, told) = std::sync::mpsc::channel();
+            tokio::spawn(async move { tell.send(()) });
+            permit.is_none_or(|permit| permit.work(|| told.recv().is_ok()))
+        }));
+        assert!(done.unwrap());
+        // Permits are given back; other tests may hold them for a moment.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while several.block_on(async { LongWorkPermit::take() }).is_none() {
+            assert!(std::time::Instant::now() < until, "no permit is given back");
+        }
+    }
+}

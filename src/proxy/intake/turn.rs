@@ -1,0 +1,76 @@
+//! When a request with much work yields to others.
+//!
+//! A thread of the runtime works on one request until that request waits for something. A body whose bytes have all
+//! arrived, sent to a PostHog that takes them all, waits for nothing.
+
+use std::time::Duration;
+
+/// How long a request works at most before it yields, unless a single step takes longer.
+const LONG: Duration = Duration::from_micros(500);
+
+/// This many pieces of a body count as long work, however small they are.
+const MANY: u16 = 256;
+
+/// The work of one request since it last yielded.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    worked: Duration,
+    pieces: u16,
+}
+
+impl Turn {
+    /// Notes that the request has worked for this time.
+    pub(crate) fn worked(&mut self, time: Duration) {
+        self.worked += time;
+    }
+
+    /// Notes that the request has taken a piece of its body.
+    pub(crate) fn piece(&mut self) {
+        self.pieces = self.pieces.saturating_add(1);
+    }
+
+    /// Yields to others if it is time.
+    pub(crate) async fn end_if_long(&mut self) {
+        if self.worked >= LONG || self.pieces >= MANY {
+            self.end().await;
+        }
+    }
+
+    /// Yields to others.
+    pub(crate) async fn end(&mut self) {
+        *self = Self::default();
+        tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether others have their turn.
+    async fn ends(turn: &mut Turn) -> bool {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static OTHER: AtomicBool = AtomicBool::new(false);
+        OTHER.store(false, Ordering::Relaxed);
+        let other = tokio::spawn(async { OTHER.store(true, Ordering::Relaxed) });
+        turn.end_if_long().await;
+        let had = OTHER.load(Ordering::Relaxed);
+        other.await.unwrap();
+        had
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_after_much_work_or_many_pieces_and_not_before() {
+        let mut turn = Turn::default();
+        turn.worked(LONG / 2);
+        (1..MANY).for_each(|_| turn.piece());
+        assert!(!ends(&mut turn).await, "half as long, one piece too few");
+        turn.piece();
+        assert!(ends(&mut turn).await, "many pieces");
+        assert!(!ends(&mut turn).await, "nothing since");
+        turn.worked(LONG / 2);
+        assert!(!ends(&mut turn).await, "half as long, after a turn");
+        turn.worked(LONG / 2);
+        assert!(ends(&mut turn).await, "long");
+    }
+}
