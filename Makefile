@@ -3,6 +3,7 @@
 # make quick   the unit tests and the fast files of tests
 # make check   formatting and lints
 # make soak    an hour with all troubles at once: SOAK=600 is ten minutes
+# make large-spool  a start with five million events waiting; WAITING=300000 is what make test does
 # make supply-chain  the dependencies, against deny.toml
 # make deb     the Debian package; make try-deb installs, starts, upgrades and removes it in a folder
 # make packages  looks the chart, the manifests, the Dockerfile and the workflow over
@@ -15,7 +16,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test soak announce quick check instructions blockers bench compare clients cmake chromium nats-server pebble prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
+.PHONY: demo test soak large-spool announce quick check instructions blockers bench compare clients cmake chromium nats-server pebble prometheus faketime web-servers blocker-lists supply-chain deb try-deb packages cargo-deb
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
@@ -66,6 +67,11 @@ quick: cmake
 SOAK ?= 3600
 soak: cmake
 	HEDGEROW_SOAK_SECONDS=$(SOAK) cargo test --locked --test soak -- --nocapture
+
+# What a start reads and how long it takes: 3 GB of disk below TMPDIR, and minutes to fill it.
+WAITING ?= 5000000
+large-spool: cmake
+	HEDGEROW_SPOOL_EVENTS=$(WAITING) cargo test --locked -p hedgerow-spool --test large -- --nocapture
 
 # Licences, sources, duplicates and advisories of what we depend on (deny.toml).
 supply-chain:

@@ -163,7 +163,7 @@ async fn without_descriptors_those_who_ask_have_their_turn_and_no_event_is_lost(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_threads_events_wait_and_nothing_ends() {
+async fn without_threads_events_wait_a_changed_file_too_and_nothing_ends() {
     // Limits of threads are a user's, and root has none.
     let Some(wrapper) = house::unprivileged() else {
         println!("SKIPPED: this user can become no other, whose threads are limited");
@@ -178,6 +178,7 @@ async fn without_threads_events_wait_and_nothing_ends() {
     let page = b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n";
     assert_eq!(there.exchange(page).await.status, 200);
     limit(&wrapper, house.id(), "--nproc=1:");
+    house.configure("timeout: 5s", "timeout: 6s");
     let mut ids = Vec::new();
     for number in 0..3 {
         let event = track(&format!("{number}"), 300);
@@ -194,6 +195,12 @@ async fn without_threads_events_wait_and_nothing_ends() {
     assert_eq!(posthog.capture.stored(), 0, "no name could be looked up");
     limit(&wrapper, house.id(), "--nproc=1000:");
     house.all_arrive(&posthog.capture, &ids).await;
+    eventually("the file is read", || {
+        let log = house.log();
+        log.contains("the configuration was reloaded").then_some(())
+    })
+    .await;
+    assert!(!house.log().contains("panicked"), "{}", house.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -139,7 +139,8 @@ fn tell_of_certificates(hedgerow: &Hedgerow) {
 /// Asks PostHog's cloud, in the background, whether it has projects with these keys. It accepts the
 /// events of any key, and drops those of an unknown one.
 fn look_at_keys(config: Config) {
-    std::thread::spawn(move || {
+    let thread = std::thread::Builder::new().name("keys".to_owned());
+    let started = thread.spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
@@ -150,6 +151,9 @@ fn look_at_keys(config: Config) {
             log::error!("{warning}");
         }
     });
+    if let Err(error) = started {
+        log::warn!("PostHog is not asked whether it knows the projects' keys: {error}");
+    }
 }
 
 /// A crash leaves no file with keys and events in it.

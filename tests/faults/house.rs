@@ -68,6 +68,15 @@ impl House {
         self.process.0.id()
     }
 
+    /// Puts another configuration in the place of the file.
+    pub fn configure(&self, from: &str, to: &str) {
+        let file = self.folder.path().join("hedgerow.yaml");
+        let yaml = std::fs::read_to_string(&file).expect("it is there");
+        let new = yaml.replace(from, to);
+        assert_ne!(new, yaml);
+        std::fs::write(file, new).expect("the folder is ours");
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).expect("it is there")
     }

@@ -7,10 +7,19 @@ use std::process::{Child, Command, Stdio};
 use super::support::eventually;
 use super::support::recorder::refused_port;
 
+/// What a process finds around it: the words before its command (each becomes what it runs), and
+/// variables.
+#[derive(Default, Clone)]
+pub struct Surroundings {
+    pub wrapper: Vec<String>,
+    pub variables: Vec<(&'static str, String)>,
+}
+
 pub struct Process {
     pub address: SocketAddr,
     pub file: PathBuf,
     pub socket: PathBuf,
+    around: Surroundings,
     child: Child,
 }
 
@@ -24,12 +33,18 @@ impl Drop for Process {
 impl Process {
     /// Starts it: `listen` and `rest` are pieces of YAML, `{address}` stands for a free port.
     pub async fn start(folder: &Path, listen: &str, rest: &str) -> Self {
+        Self::start_in(Surroundings::default(), folder, listen, rest).await
+    }
+
+    /// The same in these surroundings, in which its successors are started as well.
+    pub async fn start_in(around: Surroundings, folder: &Path, listen: &str, rest: &str) -> Self {
         let address = refused_port().await;
         let file = folder.join("hedgerow.yaml");
         let socket = folder.join("run").join("upgrade.sock");
         write(&file, address, &socket, listen, rest);
         let process = Self {
-            child: run(&file, &[]),
+            child: run(&around, &file, &[]),
+            around,
             address,
             file,
             socket,
@@ -63,13 +78,14 @@ impl Process {
 
     /// Starts it again after its end.
     pub async fn start_again(&mut self) {
-        self.child = run(&self.file, &[]);
+        self.child = run(&self.around, &self.file, &[]);
         self.serving().await;
     }
 
     /// Starts a successor, and waits until the old one has ended well.
     pub async fn hand_over(&mut self) {
-        let mut old = std::mem::replace(&mut self.child, run(&self.file, &["--upgrade"]));
+        let successor = run(&self.around, &self.file, &["--upgrade"]);
+        let mut old = std::mem::replace(&mut self.child, successor);
         let new = &mut self.child;
         let status = eventually("the old one's end", || {
             let ended = new.try_wait().expect("our child");
@@ -110,8 +126,8 @@ pub fn write(file: &Path, address: SocketAddr, socket: &Path, listen: &str, rest
     std::fs::write(file, yaml).expect("the folder is ours");
 }
 
-fn run(file: &Path, more: &[&str]) -> Child {
-    command(file, more)
+fn run(around: &Surroundings, file: &Path, more: &[&str]) -> Child {
+    command_in(around, file, more)
         // The test's own: what a process says before it ends is the reason to look for.
         .stderr(Stdio::inherit())
         .spawn()
@@ -120,13 +136,23 @@ fn run(file: &Path, more: &[&str]) -> Child {
 
 /// `hedgerow run` with these flags.
 pub fn command(file: &Path, more: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hedgerow"));
+    command_in(&Surroundings::default(), file, more)
+}
+
+fn command_in(around: &Surroundings, file: &Path, more: &[&str]) -> Command {
+    let mut words = around.wrapper.iter().map(String::as_str);
+    let program = env!("CARGO_BIN_EXE_hedgerow");
+    let mut command = Command::new(words.next().unwrap_or(program));
+    if !around.wrapper.is_empty() {
+        command.args(words).arg(program);
+    }
     command
         .arg("run")
         .args(more)
         .arg("-c")
         .arg(file)
         .env("RUST_LOG", "warn")
+        .envs(around.variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     command

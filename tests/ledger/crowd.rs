@@ -2,6 +2,7 @@
 //! until it is acknowledged.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,16 +49,17 @@ pub struct Crowd {
 }
 
 impl Crowd {
+    /// The clients of these numbers send so many events together.
     pub fn start(
-        clients: usize,
+        clients: Range<usize>,
         events: usize,
         span: Duration,
         address: SocketAddr,
         dice: &mut Dice,
     ) -> Self {
         let tries = Arc::new(Tries::default());
-        let each = events / clients;
-        let clients = (0..clients)
+        let each = events / clients.len();
+        let clients = clients
             .map(|number| {
                 let client = Client {
                     number,
@@ -116,7 +118,7 @@ impl Client {
         sent
     }
 
-    async fn until_acknowledged(&mut self, numbers: std::ops::Range<usize>) -> Vec<Sent> {
+    async fn until_acknowledged(&mut self, numbers: Range<usize>) -> Vec<Sent> {
         let silent = self.dice.below(10) == 0;
         let messages: Vec<String> = numbers
             .clone()

@@ -92,7 +92,13 @@ pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
     let relay = Relay::start(posthog.address).await;
     let spool = folder.join("spool");
     let mut binary = Binary::new(folder, &configuration(plan, &relay, &spool), "").await;
-    let crowd = Crowd::start(CLIENTS, plan.events, plan.span, binary.address, &mut dice);
+    let crowd = Crowd::start(
+        0..CLIENTS,
+        plan.events,
+        plan.span,
+        binary.address,
+        &mut dice,
+    );
     let mut books = Books::default();
     let done = AtomicBool::new(false);
     let (killing, troubling, spoiling) = (dice.split(1), dice.split(2), dice.split(3));

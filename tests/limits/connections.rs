@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::support::client::{post, Client};
 use super::support::proxy::{config, yaml, PostHog};
 use super::support::tls::Certificates;
-use super::support::{eventually, track, within};
+use super::support::{eventually, h2, track, within};
 
 /// A server of its own threads, which ends with the test.
 struct Running {
@@ -234,4 +234,57 @@ async fn idle_connections_make_room_and_one_address_cannot_take_all_places() {
     assert!(counts.open <= 40, "{counts:?}");
     assert_eq!(posthog.events(60).await.len(), 60, "{counts:?}");
     assert!(is_closed(&mut greedy[0]).await, "the oldest idle one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_of_http_2_make_room_and_one_with_a_request_under_way_stays() {
+    let _alone = super::ALONE.lock().await;
+    let posthog = PostHog::start().await;
+    let limits = "limits: {connections: 40, connections_per_client: 40}\n";
+    let yaml = listening(&posthog.url(), limits).replace(
+        "listen: 127.0.0.1:0",
+        "listen: {address: \"127.0.0.1:0\", h2c: on}",
+    );
+    let running = Running::new(&yaml, Duration::from_secs(30));
+    let open = || running.hedgerow.state().connections;
+    // The oldest of all has sent half of its request.
+    let mut first = h2::Client::connect(running.address).await;
+    let event = track("first", 200);
+    let (begin, rest) = event.as_bytes().split_at(20);
+    let (answer, mut body) = first.post("/hr/v1/track", &[]).await;
+    h2::send(&mut body, begin, false).await;
+    let mut idle = Vec::new();
+    for number in 0..30 {
+        let mut client = h2::Client::connect(running.address).await;
+        let event = track(&format!("idle-{number}"), 200);
+        let frames = [event.as_bytes()];
+        let told = client.exchange("/hr/v1/track", &[], &frames).await;
+        assert_eq!(told.status, 200);
+        idle.push(client);
+    }
+    // As many come as like, and stay: where one comes too soon for the room to be made, it comes again.
+    for number in 0..60 {
+        let id = format!("later-{number}");
+        let asked = eventually_served(running.address, &id);
+        idle.push(within("a place", asked).await);
+        let counts = open();
+        assert!(counts.open <= 41, "{counts:?}");
+    }
+    h2::send(&mut body, rest, true).await;
+    let told = within("the answer to the first", answer).await;
+    assert_eq!(told.expect("it is answered").status(), 200);
+    let counts = open();
+    assert!(counts.closed_for_room >= 50, "{counts:?}");
+    assert_eq!(posthog.events(91).await.len(), 91, "{counts:?}");
+}
+
+/// A connection over which one event has been taken.
+async fn eventually_served(address: SocketAddr, id: &str) -> h2::Client {
+    loop {
+        let event = track(id, 200);
+        match h2::served(address, "/hr/v1/track", event.as_bytes()).await {
+            Some((client, 200)) => return client,
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
 }

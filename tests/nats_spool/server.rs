@@ -125,6 +125,15 @@ impl Server {
         }
     }
 
+    /// Sends it a signal.
+    #[allow(dead_code)]
+    pub fn signal(&self, name: &str) {
+        let Some(process) = &self.process else { return };
+        let pid = process.id().to_string();
+        let sent = Command::new("kill").args([name, &pid]).status();
+        assert!(sent.unwrap().success(), "{name}");
+    }
+
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }

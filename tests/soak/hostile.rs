@@ -59,11 +59,11 @@ fn openings() -> Vec<Vec<u8>> {
 }
 
 /// Presses on until it is done; how many there were.
-pub async fn press(doors: [SocketAddr; 3], mut dice: Dice, done: &AtomicBool) -> usize {
+pub async fn press(doors: &[SocketAddr], mut dice: Dice, done: &AtomicBool) -> usize {
     let openings = openings();
     let mut count = 0;
     while !done.load(Ordering::Relaxed) {
-        let door = doors[dice.below(3) as usize];
+        let door = doors[dice.below(doors.len() as u64) as usize];
         let opening = openings[dice.below(openings.len() as u64) as usize].clone();
         let patience = Duration::from_millis(dice.between(1, 1_500));
         count += 1;

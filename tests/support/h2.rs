@@ -277,3 +277,24 @@ pub async fn ask(address: SocketAddr, request: Request<()>) -> Answer {
     let (response, _) = client.send.send_request(request, true).expect("it is open");
     answer(response).await
 }
+
+/// A connection over which a POST was answered, and with what; nothing where it came to no answer.
+pub async fn served(address: SocketAddr, path: &str, body: &[u8]) -> Option<(Client, u16)> {
+    let socket = TcpStream::connect(address).await.ok()?;
+    socket.set_nodelay(true).ok()?;
+    let (sender, connection) = h2::client::handshake(socket).await.ok()?;
+    let driving = tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    let client = Client {
+        send: sender,
+        driving,
+    };
+    let request = Request::builder().method("POST");
+    let request = request.uri(format!("http://shop.example.com{path}"));
+    let mut sender = client.send.clone().ready().await.ok()?;
+    let (response, mut stream) = sender.send_request(request.body(()).ok()?, false).ok()?;
+    send(&mut stream, body, true).await;
+    let status = response.await.ok()?.status().as_u16();
+    Some((client, status))
+}

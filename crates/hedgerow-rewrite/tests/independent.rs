@@ -80,3 +80,24 @@ fn what_real_libraries_send_becomes_what_the_independent_implementation_says() {
     assert!(tried > 1_000, "{tried}");
     judge(tried, &wrong);
 }
+
+#[test]
+fn what_the_fuzzer_found_becomes_what_the_independent_implementation_says() {
+    for (choice, body) in [
+        // Times of forms that only one of the two knows.
+        (
+            [1, 1],
+            r#"{"event":"E","anonymousId":"a","originalTimestamp":"2026-03-14T09:26:51.000891"}"#,
+        ),
+        (
+            [1, 3],
+            r#"{"userId":"u","timestamp":"2026-03-14T09:26(:53.589Z"}"#,
+        ),
+        // No object on the path of one call, where the body is the message.
+        ([1, 0x75], "6"),
+        ([0, 0], "[1]"),
+    ] {
+        let data = [&choice[..], body.as_bytes()].concat();
+        assert_eq!(independent::raw(&data), None, "{body}");
+    }
+}

@@ -18,6 +18,7 @@
 // A build without any kind of spool keeps nothing, and uses half of this.
 #![cfg_attr(not(any(feature = "sqlite", feature = "nats")), allow(dead_code))]
 
+mod aside;
 mod backend;
 mod breaker;
 mod by_project;
@@ -38,6 +39,8 @@ mod sqlite;
 mod store;
 mod upstream;
 
+#[doc(hidden)]
+pub use aside::aside;
 pub use backend::{
     Backend, Examination, OpenedSpool, SharedFolder, SpoolHealth, SpoolLimits, SpoolTrouble, Terms,
 };
@@ -52,7 +55,7 @@ pub use group::{Finished, Group, GroupBounds, Queue, RequestInfo};
 #[doc(hidden)]
 pub use halving::{Halving, RefusedPart, REFUSED_IN_ROW};
 pub use live::{BatchRoute, Delivery, DeliveryMode, ProjectDelivery, ProjectStatus};
-pub use nats::{NatsCertificate, NatsLogin, NatsPlace, NatsServer};
+pub use nats::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, NatsServerError, NatsTransport};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};
 pub use place::SpoolPlace;

@@ -267,7 +267,7 @@ impl Gauges {
         }
         for (name, gauge) in self.projects.all() {
             let number = letters.get(&name).copied().unwrap_or_default();
-            gauge.dead_letters.store(number, Ordering::Relaxed);
+            gauge.set_dead_letters(number);
         }
     }
 
@@ -303,6 +303,10 @@ impl Gauge {
     /// Events that PostHog refused for good and that the spool keeps.
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_dead_letters(&self, number: u64) {
+        self.dead_letters.store(number, Ordering::Relaxed);
     }
 
     /// Sets when the oldest event that waits arrived.

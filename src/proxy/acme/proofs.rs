@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use pingora::tls::sign::CertifiedKey;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
+use tokio::sync::Semaphore;
 
 use super::ordered::{certified, UnusableCertificate};
 use super::storage::Storage;
@@ -43,6 +44,9 @@ enum What {
     Name(String),
 }
 
+/// How many look into shared folders at once.
+static LOOKING: Semaphore = Semaphore::const_new(4);
+
 impl Proofs {
     /// Looks into these folders too from now on.
     pub(super) fn share(&self, storages: Vec<Storage>) {
@@ -59,7 +63,9 @@ impl Proofs {
             return None;
         }
         let token = token.to_owned();
-        let found = tokio::task::spawn_blocking(move || {
+        // Any client may ask, and a disk may be slow.
+        let _turn = LOOKING.acquire().await;
+        let found = hedgerow_spool::aside(move || {
             let mut storages = shared.iter();
             storages.find_map(|storage| storage.shown(&token))
         });

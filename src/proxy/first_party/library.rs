@@ -290,7 +290,7 @@ impl ServedLibrary {
             }
             // Rewriting and compressing take about a second.
             let loading = Arc::clone(&script);
-            let loaded = tokio::task::spawn_blocking(move || {
+            let loaded = hedgerow_spool::aside(move || {
                 load(&loading.files, &loading.layout, loading.sessions)
             });
             match loaded.await {

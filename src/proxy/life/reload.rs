@@ -13,8 +13,9 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{spawn_blocking, JoinError};
 use tokio::time::timeout;
+
+use hedgerow_spool::aside;
 
 use crate::config::{Config, ConfigError, FileMarks, Warning, Watching};
 
@@ -56,9 +57,6 @@ pub enum ReloadError {
     /// The system has no resources for it.
     #[error("{0}")]
     System(#[from] std::io::Error),
-    /// The task ended early.
-    #[error("it broke off: {0}")]
-    BrokenOff(#[from] JoinError),
 }
 
 /// The first mistakes of a file in one line.
@@ -204,7 +202,7 @@ impl Reloader {
     ) -> Result<Vec<&'static str>, ReloadError> {
         let file = file.ok_or(ReloadError::NoFile)?;
         let path = file.path.clone();
-        let (loaded, marks) = spawn_blocking(move || Config::load_marked(&path)).await?;
+        let (loaded, marks) = aside(move || Config::load_marked(&path)).await?;
         file.marks = marks;
         let (mut config, warnings) = loaded?;
         let kept = keep_fixed(&mut config, &self.hedgerow.config());
@@ -212,7 +210,7 @@ impl Reloader {
         fetching.unwrap_or(Err(FetchError::Late))?;
         let (site, listener_set) = (self.site.clone(), Arc::clone(&self.listener_set));
         // Compressing a library takes about a second.
-        let prepared = spawn_blocking(move || prepare(&site, &listener_set, config));
+        let prepared = aside(move || prepare(&site, &listener_set, config));
         let (site_state, plans) = prepared.await??;
         if self.hedgerow.is_leaving() {
             return Err(ReloadError::Leaving);
@@ -283,7 +281,7 @@ fn prepare(
 async fn changed(file: Option<&ConfigFile>, seen: &mut Option<FileMarks>) -> bool {
     let Some(file) = file else { return false };
     let known = file.marks.clone();
-    let Ok(now) = spawn_blocking(move || known.again()).await else {
+    let Ok(now) = aside(move || known.again()).await else {
         return false;
     };
     if now == file.marks {

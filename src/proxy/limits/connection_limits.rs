@@ -1,5 +1,5 @@
 //! How many connections clients may have: in all, and from one address, so that one client cannot
-//! take the places of the others; and how long one may take to begin.
+//! take the places of the others; what they may hold together; and how long one may take to begin.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -21,6 +21,8 @@ use crate::proxy::limits::log_limit::LogLimit;
 pub(crate) struct ConnectionLimits {
     bounds: ArcSwap<ConnectionBounds>,
     here: AtomicUsize,
+    /// Bytes that those who are here hold.
+    held: AtomicUsize,
     of_one: Mutex<HashMap<IpAddr, usize>>,
     /// Wakes the connection that has waited longest for its next request: it ends.
     room: Notify,
@@ -43,6 +45,8 @@ impl std::fmt::Debug for ConnectionLimits {
 /// The limits: how many connections, and how long a head may take.
 struct ConnectionBounds {
     most: usize,
+    /// Bytes that they may hold together.
+    memory: usize,
     most_of_one: usize,
     /// Proxies, whose connections come from many clients.
     trusted: Vec<IpNet>,
@@ -54,9 +58,37 @@ impl ConnectionBounds {
     fn new(limits: &RequestLimits, trusted: &[IpNet]) -> Self {
         Self {
             most: limits.connections,
+            memory: limits.memory.max(LEAST_MEMORY),
             most_of_one: limits.connections_per_client,
             trusted: trusted.to_vec(),
             head: limits.head_timeout,
+        }
+    }
+}
+
+/// However little `limits.memory` is, connections may hold this much, in bytes.
+const LEAST_MEMORY: usize = 4 << 20;
+
+/// What a client speaks on its connection, as far as it is known. A connection holds memory by that,
+/// also while it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speaking {
+    Http1,
+    /// HTTP/2 without TLS, or perhaps HTTP/1.
+    Http2,
+    Http1OverTls,
+    /// HTTP/2 over TLS, or not known before the handshake has ended.
+    Http2OverTls,
+}
+
+impl Speaking {
+    /// What such a connection holds while it waits, in bytes. Measured (docs/hostile.md), and rounded up.
+    const fn holds(self) -> usize {
+        match self {
+            Self::Http1 => 16 << 10,
+            Self::Http2 => 48 << 10,
+            Self::Http1OverTls => 32 << 10,
+            Self::Http2OverTls => 72 << 10,
         }
     }
 }
@@ -65,6 +97,17 @@ impl ConnectionBounds {
 pub(crate) struct ConnectionPermit {
     connection_limits: Arc<ConnectionLimits>,
     client: Option<IpAddr>,
+    speaking: Speaking,
+}
+
+impl ConnectionPermit {
+    /// Notes what the client has turned out to speak.
+    pub(crate) fn speaks(&mut self, speaking: Speaking) {
+        let held = &self.connection_limits.held;
+        held.fetch_add(speaking.holds(), Ordering::AcqRel);
+        held.fetch_sub(self.speaking.holds(), Ordering::AcqRel);
+        self.speaking = speaking;
+    }
 }
 
 /// What a client took too long for before its first request was complete.
@@ -80,6 +123,7 @@ pub(crate) enum Slow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NoPermit {
     Full,
+    NoMemory,
     OneTooMany,
 }
 
@@ -97,6 +141,7 @@ impl ConnectionLimits {
         Self {
             bounds: ArcSwap::from_pointee(ConnectionBounds::new(limits, trusted)),
             here: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             of_one: Mutex::default(),
             room: Notify::new(),
             full: AtomicU64::new(0),
@@ -116,15 +161,21 @@ impl ConnectionLimits {
 
     /// A permit for a connection from this address; none if there are too many.
     ///
-    /// Above seven eighths of the limit, each new connection closes the one that has been idle longest,
+    /// Above seven eighths of a limit, each new connection closes the one that has been idle longest,
     /// so that the limit is reached only if all of them are busy.
-    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionPermit> {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        speaking: Speaking,
+    ) -> Option<ConnectionPermit> {
         let bounds = self.bounds.load();
-        match self.try_enter(peer, &bounds) {
+        match self.try_enter(peer, speaking, &bounds) {
             Ok(place) => Some(place),
             Err(refused) => {
-                let (counter, kind, key, bound) = match refused {
+                let here = self.here.load(Ordering::Relaxed);
+                let (counter, kind, key, open) = match refused {
                     NoPermit::Full => (&self.full, "full", "connections", bounds.most),
+                    NoPermit::NoMemory => (&self.full, "no_memory", "memory", here),
                     NoPermit::OneTooMany => (
                         &self.one_too_many,
                         "one_too_many",
@@ -135,7 +186,7 @@ impl ConnectionLimits {
                 counter.fetch_add(1, Ordering::Relaxed);
                 if let Some(more) = self.log_limit.pass("connections", kind) {
                     log::warn!(
-                        "a connection was refused: {bound} are open, and `limits.{key}` is the \
+                        "a connection was refused: {open} are open, and `limits.{key}` is the \
                          bound{more}"
                     );
                 }
@@ -147,6 +198,7 @@ impl ConnectionLimits {
     fn try_enter(
         self: &Arc<Self>,
         peer: IpAddr,
+        speaking: Speaking,
         bounds: &ConnectionBounds,
     ) -> Result<ConnectionPermit, NoPermit> {
         let client =
@@ -163,13 +215,18 @@ impl ConnectionLimits {
         let place = ConnectionPermit {
             connection_limits: Arc::clone(self),
             client,
+            speaking,
         };
         let here = self.here.fetch_add(1, Ordering::AcqRel) + 1;
-        if here > bounds.most - bounds.most / 8 {
+        let held = self.held.fetch_add(speaking.holds(), Ordering::AcqRel) + speaking.holds();
+        if here > bounds.most - bounds.most / 8 || held > bounds.memory - bounds.memory / 8 {
             self.make_room();
         }
-        match here > bounds.most {
-            true => Err(NoPermit::Full),
+        if here > bounds.most {
+            return Err(NoPermit::Full);
+        }
+        match held > bounds.memory {
+            true => Err(NoPermit::NoMemory),
             false => Ok(place),
         }
     }
@@ -221,6 +278,10 @@ impl ConnectionLimits {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.connection_limits.here.fetch_sub(1, Ordering::AcqRel);
+        let holds = self.speaking.holds();
+        self.connection_limits
+            .held
+            .fetch_sub(holds, Ordering::AcqRel);
         let Some(client) = self.client else { return };
         let of_one = self.connection_limits.of_one.lock();
         let mut of_one = of_one.unwrap_or_else(PoisonError::into_inner);
@@ -260,6 +321,10 @@ mod tests {
         Arc::new(ConnectionLimits::new(&limits, &trusted, Arc::default()))
     }
 
+    fn enter(connection_limits: &Arc<ConnectionLimits>, peer: IpAddr) -> Option<ConnectionPermit> {
+        connection_limits.enter(peer, Speaking::Http1)
+    }
+
     #[test]
     fn one_client_cannot_take_the_places_of_the_others() {
         let connection_limits = connection_limits(100, 3, &["10.0.0.0/8"]);
@@ -269,19 +334,19 @@ mod tests {
         ] {
             let [address, also, others] = [address, also, others].map(|text| text.parse().unwrap());
             let places: Vec<_> = (0..3)
-                .map(|_| connection_limits.enter(address).unwrap())
+                .map(|_| enter(&connection_limits, address).unwrap())
                 .collect();
             assert!(
-                connection_limits.enter(address).is_none()
-                    && connection_limits.enter(also).is_none()
+                enter(&connection_limits, address).is_none()
+                    && enter(&connection_limits, also).is_none()
             );
-            assert!(connection_limits.enter(others).is_some());
+            assert!(enter(&connection_limits, others).is_some());
             drop(places);
-            assert!(connection_limits.enter(address).is_some());
+            assert!(enter(&connection_limits, address).is_some());
         }
         let proxy = "10.1.2.3".parse().unwrap();
         let many: Vec<_> = (0..50)
-            .map(|_| connection_limits.enter(proxy).unwrap())
+            .map(|_| enter(&connection_limits, proxy).unwrap())
             .collect();
         assert_eq!(connection_limits.counts().open, 50);
         drop(many);
@@ -295,12 +360,39 @@ mod tests {
         let connection_limits = connection_limits(10, 100, &[]);
         let address = "192.0.2.1".parse().unwrap();
         let mut places: Vec<_> = (0..10)
-            .map(|_| connection_limits.enter(address).unwrap())
+            .map(|_| enter(&connection_limits, address).unwrap())
             .collect();
-        assert!(connection_limits.enter(address).is_none());
+        assert!(enter(&connection_limits, address).is_none());
         assert_eq!(connection_limits.counts().open, 10);
         places.pop();
-        assert!(connection_limits.enter(address).is_some());
+        assert!(enter(&connection_limits, address).is_some());
         assert_eq!(connection_limits.counts().refused_full, 1);
+    }
+
+    #[test]
+    fn connections_hold_no_more_together_than_memory_allows() {
+        let limits = RequestLimits {
+            memory: 16 << 20,
+            ..RequestLimits::default()
+        };
+        let connection_limits = Arc::new(ConnectionLimits::new(&limits, &[], Arc::default()));
+        let address = "192.0.2.1".parse().unwrap();
+        for (speaking, most) in [
+            (Speaking::Http1, 1_024),
+            (Speaking::Http2, 341),
+            (Speaking::Http1OverTls, 512),
+            (Speaking::Http2OverTls, 227),
+        ] {
+            let enter = || connection_limits.enter(address, speaking);
+            let mut places: Vec<ConnectionPermit> = std::iter::from_fn(enter).take(2_000).collect();
+            assert_eq!(places.len(), most, "{speaking:?}");
+            // A handshake that ends in HTTP/1 leaves room for others.
+            if let Some(place) = places.last_mut() {
+                place.speaks(Speaking::Http1);
+            }
+            let has_room = connection_limits.enter(address, Speaking::Http1).is_some();
+            assert_eq!(has_room, speaking != Speaking::Http1, "{speaking:?}");
+        }
+        assert_eq!(connection_limits.held.load(Ordering::Relaxed), 0);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::apps::HttpServerApp;
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::{Ssl, ALPN, IO};
 use pingora::server::ShutdownWatch;
@@ -16,7 +16,7 @@ use tokio::time::{timeout, timeout_at, Instant};
 
 use crate::config::H2c;
 use crate::proxy::client::is_trusted;
-use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow, Speaking};
 use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::listen::accepted::accepted;
 use crate::proxy::listen::balancer::proxied;
@@ -24,6 +24,7 @@ use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::connection::{self, Lifetime};
 use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::drain::{ClientConnection, ListenerConnections, Stage};
+use crate::proxy::listen::http2;
 use crate::proxy::listen::listener_group::ListenerOptions;
 use crate::proxy::listen::preamble::{begins, Speaks};
 use crate::proxy::listen::tls;
@@ -103,7 +104,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
         };
         if is_trusted(peer.ip().to_canonical(), &options.listener.proxy_protocol) {
             tokio::spawn(arrival.through_a_balancer(socket, peer, options));
-        } else if let Some(ends) = arrival.ends(peer) {
+        } else if let Some(ends) = arrival.ends(peer, &options) {
             let AcceptedConnection {
                 app, connection, ..
             } = arrival;
@@ -126,11 +127,17 @@ struct AcceptedConnection<A> {
 
 impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
     /// When it ends, if there is a place for a client at this address.
-    fn ends(&self, client: SocketAddr) -> Option<Lifetime> {
+    fn ends(&self, client: SocketAddr, options: &ListenerOptions) -> Option<Lifetime> {
+        // As much as it may come to hold, until it is known better.
+        let speaking = match (&options.tls, options.listener.h2c) {
+            (Some(_), _) => Speaking::Http2OverTls,
+            (None, H2c::On) => Speaking::Http2,
+            (None, H2c::Off) => Speaking::Http1,
+        };
         let connection_limits = self.connection_limits.as_ref();
         let place = match connection_limits {
             None => None,
-            Some(connection_limits) => Some(connection_limits.enter(client.ip())?),
+            Some(connection_limits) => Some(connection_limits.enter(client.ip(), speaking)?),
         };
         Some(Lifetime {
             idle: self.idle,
@@ -139,7 +146,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
             head: self.head(),
             connection_limits: connection_limits.cloned(),
             direct: self.direct.clone(),
-            _place: place,
+            place,
         })
     }
 
@@ -168,7 +175,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
                 return;
             }
         };
-        if let Some(ends) = self.ends(client) {
+        if let Some(ends) = self.ends(client, &options) {
             let socket = accepted(socket, client);
             serve(socket, options, self.app, self.connection, ends).await;
         }
@@ -193,6 +200,9 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                     Some(begins) => speaks = begins,
                     None => return,
                 }
+                if speaks == Speaks::Http1 {
+                    ends.speaks(Speaking::Http1);
+                }
             }
             drop(options);
             connection.ready();
@@ -213,7 +223,10 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                         let stream = stream.begun_within(PREFACE, head, connection_limits);
                         speak(Box::new(stream), Speaks::Http2, app, ends).await;
                     }
-                    false => speak(Box::new(stream), Speaks::Http1, app, ends).await,
+                    false => {
+                        ends.speaks(Speaking::Http1OverTls);
+                        speak(Box::new(stream), Speaks::Http1, app, ends).await;
+                    }
                 }
             }
             Ok(Err(error)) => {
@@ -242,9 +255,7 @@ where
     S: IO + 'static,
 {
     match speaks {
-        Speaks::Http2 => {
-            app.process_new(stream, &ends.leaving).await;
-        }
+        Speaks::Http2 => http2::serve(stream, app, ends).await,
         Speaks::Http1 => connection::serve(stream, &app, ends).await,
     }
 }

@@ -8,6 +8,8 @@ pub(crate) mod connection;
 pub(crate) mod direct;
 pub(crate) mod drain;
 mod extent;
+mod http2;
+mod idle_timer;
 pub(crate) mod listener_group;
 pub(crate) mod listener_set;
 pub(crate) mod preamble;

@@ -1,6 +1,6 @@
 //! Where an upstream is: its addresses, resolved in the background, and how to connect to it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,12 +81,12 @@ pub(crate) struct Unresolved;
 
 impl UpstreamHost {
     pub(crate) fn new(host: &Host, http: UpstreamHttp, timeouts: Timeouts) -> Self {
-        let names = match host.name().parse::<IpAddr>() {
-            Ok(address) => HostNames::Literal(Arc::new(Addresses::new(
+        let names = match host.address() {
+            Some(address) => HostNames::Literal(Arc::new(Addresses::new(
                 vec![SocketAddr::new(address, host.port())],
                 FRESH,
             ))),
-            Err(_) => HostNames::Resolved(Arc::new(Resolver::new(host))),
+            None => HostNames::Resolved(Arc::new(Resolver::new(host))),
         };
         Self {
             host: host.clone(),
@@ -339,9 +339,8 @@ impl Resolver {
 
     async fn look_up(&self, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
         let (name, port) = (self.name.clone(), self.port);
-        // In a task of its own: where the system has no thread left for it, the runtime panics.
-        let looking = tokio::spawn(async move {
-            let found = tokio::net::lookup_host((name, port)).await;
+        let looking = hedgerow_spool::aside(move || {
+            let found = (name.as_str(), port).to_socket_addrs();
             found.map_or_else(|_| Vec::new(), Iterator::collect)
         });
         let looked_up = tokio::time::timeout(patience, looking).await;

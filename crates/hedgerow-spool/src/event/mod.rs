@@ -6,6 +6,7 @@ mod stamp;
 mod tests;
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -68,7 +69,7 @@ impl SpooledEvent {
         };
         let time = EventTimestamp::of(read.timestamp.as_deref(), received.at);
         let stamps = [
-            time.stamp(text, start),
+            time.stamp(text, start, read.null_time.clone()),
             received.from.and_then(|from| read.address(from, text)),
         ];
         let dedup_key = match read.uuid.as_deref().unwrap_or_default() {
@@ -147,7 +148,7 @@ impl SpooledEvent {
                 let text = std::str::from_utf8(&body).map_err(|_| SpoolError::NotAnEvent)?;
                 let properties = view.properties.saturating_sub(view.place.start);
                 let address = address.and_then(|from| reading::address_at(from, text, properties));
-                stamped(text, [time.stamp(text, 0), address])
+                stamped(text, [time.stamp(text, 0, None), address])
             }
         };
         Ok(Self {
@@ -201,16 +202,19 @@ impl<'t> EventTimestamp<'t> {
         time.get(..10).unwrap_or(time)
     }
 
-    /// What is written into the event, an object that begins at `start`.
-    fn stamp(&self, text: &str, start: usize) -> Option<Stamp> {
-        match self {
-            Self::Own(_) => None,
-            Self::OfRequest(time) => Some(Stamp::first_in(
-                text,
-                start,
-                format!("\"timestamp\":\"{time}\""),
-            )),
-        }
+    /// What is written into the event, an object that begins at `start` and may have a null as its
+    /// time: the field must not stand there twice, because capture refuses that.
+    fn stamp(&self, text: &str, start: usize, null: Option<Range<usize>>) -> Option<Stamp> {
+        let Self::OfRequest(time) = self else {
+            return None;
+        };
+        Some(match null {
+            Some(place) => Stamp {
+                place,
+                written: format!("\"{time}\""),
+            },
+            None => Stamp::first_in(text, start, format!("\"timestamp\":\"{time}\"")),
+        })
     }
 }
 

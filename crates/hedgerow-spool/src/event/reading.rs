@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
@@ -19,8 +20,8 @@ struct RawEventFields<'a> {
     event: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     distinct_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    timestamp: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "also_null")]
+    timestamp: Option<&'a RawValue>,
     #[serde(borrow, default)]
     properties: Option<&'a RawValue>,
 }
@@ -39,6 +40,10 @@ struct RawProperties<'a> {
 fn also_null<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
+
+/// A text, borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize)]
 struct BatchBody<'a> {
@@ -65,6 +70,8 @@ pub(super) struct ReadEvent<'a> {
     /// As JSON text; empty if it has none.
     pub(super) distinct_id: &'a str,
     pub(super) timestamp: Option<Cow<'a, str>>,
+    /// Where a null stands as its time.
+    pub(super) null_time: Option<Range<usize>>,
     properties: Option<(&'a RawValue, RawProperties<'a>)>,
 }
 
@@ -85,12 +92,21 @@ pub(super) fn read(text: &str) -> Option<ReadEvent<'_>> {
         )),
         _ => None,
     };
+    let is_null = |value: &&RawValue| value.get() == "null";
+    let timestamp = match fields.timestamp.filter(|time| !is_null(time)) {
+        Some(time) => Some(serde_json::from_str::<Text<'_>>(time.get()).ok()?.0),
+        None => None,
+    };
     let inner = properties.as_ref().and_then(|(_, read)| read.distinct_id);
     Some(ReadEvent {
         uuid: fields.uuid,
         event: fields.event,
         distinct_id: fields.distinct_id.or(inner).map_or("", RawValue::get),
-        timestamp: fields.timestamp,
+        timestamp,
+        null_time: fields
+            .timestamp
+            .filter(is_null)
+            .map(|null| place(null, text)),
         properties,
     })
 }

@@ -32,8 +32,9 @@ pub(super) fn place(value: &RawValue, text: &str) -> Range<usize> {
     start..start + value.get().len()
 }
 
-/// The text with its stamps, of which the outer one begins first; none where there are none.
-pub(super) fn stamped(text: &str, stamps: [Option<Stamp>; 2]) -> Option<String> {
+/// The text with its stamps; none where there are none.
+pub(super) fn stamped(text: &str, mut stamps: [Option<Stamp>; 2]) -> Option<String> {
+    stamps.sort_by_key(|stamp| stamp.as_ref().map(|stamp| stamp.place.start));
     let mut out = String::new();
     let mut from = 0;
     for stamp in stamps.into_iter().flatten() {

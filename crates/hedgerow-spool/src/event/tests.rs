@@ -42,6 +42,33 @@ fn an_event_without_a_timestamp_gets_that_of_its_first_arrival() {
     assert_eq!(event(own).body().as_ref(), own.as_bytes());
 }
 
+#[test]
+fn a_time_that_is_null_gives_way_to_that_of_the_first_arrival_and_does_not_stand_there_twice() {
+    let arrival = UNIX_EPOCH + Duration::from_millis(1_795_467_600_000);
+    let received = Received {
+        at: arrival,
+        from: Some([203, 0, 113, 7].into()),
+    };
+    for (text, expected) in [
+        (
+            r#"{"timestamp" : null,"event":"e","uuid":"a","properties":{"a":1}}"#,
+            r#"{"timestamp" : "TIME","event":"e","uuid":"a","properties":{"$ip":"203.0.113.7","a":1}}"#,
+        ),
+        // Behind the properties, whose address is written first.
+        (
+            r#"{"event":"e","uuid":"a","properties":{"$ip":null},"timestamp":null}"#,
+            r#"{"event":"e","uuid":"a","properties":{"$ip":"203.0.113.7"},"timestamp":"TIME"}"#,
+        ),
+    ] {
+        let taken = SpooledEvent::new(Bytes::from(text), received).unwrap();
+        let expected = expected.replace("TIME", "2026-11-23T21:00:00.000Z");
+        assert_eq!(String::from_utf8_lossy(taken.body()), expected);
+        // Read again from the spool it is the same event.
+        let again = SpooledEvent::new(taken.body().clone(), arrival + Duration::from_secs(9));
+        assert_eq!(again.unwrap().dedup_key(), taken.dedup_key());
+    }
+}
+
 /// What happens to an event with these properties that came from an address.
 fn from(address: &str, properties: &str) -> String {
     let text = format!("{{\"timestamp\":\"t\",\"properties\":{properties},\"uuid\":\"a\"}}");

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use flate2::Compression;
 use hedgerow_rewrite::posthog::{Batch, Envelope};
-use tokio::sync::watch;
+use tokio::sync::{watch, Semaphore};
 
 use super::{ReplaySettings, RunState};
+use crate::aside::aside;
 use crate::breaker::{Admission, BreakerState};
 use crate::live::{jitter, DeliveryMode, ProjectDelivery};
 use crate::rate_limit::RateLimit;
@@ -25,6 +26,9 @@ const LEAST_BATCH: usize = 64 << 10;
 
 /// The pause of one that does not drain, until it asks again whether it should.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How many batches are compressed at once, of all projects.
+static COMPRESSING: Semaphore = Semaphore::const_new(8);
 
 pub(super) struct ProjectDrain {
     project: ProjectDelivery,
@@ -299,12 +303,10 @@ impl ProjectDrain {
         let plain = Batch::of(envelope, part.iter().map(|held| &held.body));
         let body = match self.settings.encoding {
             Encoding::Identity => Some(plain),
-            // Megabytes take milliseconds: not on a thread that serves requests. In a task of its own,
-            // because the runtime panics where the system has no thread left.
+            // Megabytes take milliseconds: not on a thread that serves requests.
             Encoding::Gzip => {
-                let aside = async { tokio::task::spawn_blocking(move || gzip(&plain)).await };
-                let compressed = tokio::spawn(aside).await;
-                compressed.ok().and_then(Result::ok).flatten()
+                let _turn = COMPRESSING.acquire().await;
+                aside(move || gzip(&plain)).await.ok().flatten()
             }
         };
         let Some(body) = body else {

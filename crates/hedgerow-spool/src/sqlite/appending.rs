@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::transactions::{pack, Append, AppendPart};
-use super::worker::{Worker, KNOWN};
+use super::worker::Worker;
 use crate::store::Counters;
 use crate::SpoolError;
 
@@ -56,7 +56,12 @@ impl Worker {
                 }
             }
         }
-        self.measure();
+        self.measure(
+            &appends
+                .iter()
+                .map(|append| append.project.as_str().into())
+                .collect(),
+        );
         self.shared.gauges.announce();
         for (append, result) in appends.into_iter().zip(results) {
             if result.is_err() {
@@ -137,7 +142,7 @@ impl Worker {
             }
             self.room = room;
         }
-        if self.known.len() < KNOWN {
+        if self.known.len() < self.settings.recognised {
             self.known.extend(fresh);
         }
         Counters::add(&self.shared.counters.appended, appended);

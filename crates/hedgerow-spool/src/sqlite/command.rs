@@ -21,9 +21,8 @@ impl SpoolCommand {
         match self {
             Self::Ls(form) => Ok(form.write(&list(&database)?, out)?),
             Self::Show { number } => {
-                let letters = database.dead_letters(Some(*number))?;
-                let letter = letters
-                    .first()
+                let letter = database
+                    .dead_letter(*number)?
                     .ok_or(SpoolError::NoSuchDeadLetter(*number))?;
                 out.write_all(&letter.body)?;
                 writeln!(out)?;
@@ -57,16 +56,13 @@ impl SpoolCommand {
 impl Selection {
     fn resolve(&self, database: &Database) -> Result<Vec<i64>, SpoolError> {
         let mut numbers = match self {
-            Self::All => {
-                let letters = database.dead_letters(None)?;
-                return Ok(letters.iter().map(|letter| letter.number).collect());
-            }
+            Self::All => return database.dead_letter_numbers(),
             Self::Numbers(numbers) => numbers.clone(),
         };
         numbers.sort_unstable();
         numbers.dedup();
         for number in &numbers {
-            if database.dead_letters(Some(*number))?.is_empty() {
+            if !database.has_dead_letter(*number)? {
                 return Err(SpoolError::NoSuchDeadLetter(*number));
             }
         }
@@ -77,6 +73,8 @@ impl Selection {
 fn list(database: &Database) -> Result<Listing, SpoolError> {
     let waiting = database.waiting()?.into_iter();
     let waiting = waiting.filter(|waiting| waiting.events > 0);
+    let mut dead = Vec::new();
+    database.each_dead_letter(|letter| dead.push(DeadRow::from(letter)))?;
     Ok(Listing {
         waiting: waiting
             .map(|waiting| WaitingRow {
@@ -88,11 +86,7 @@ fn list(database: &Database) -> Result<Listing, SpoolError> {
                 project: waiting.project,
             })
             .collect(),
-        dead: database
-            .dead_letters(None)?
-            .into_iter()
-            .map(DeadRow::from)
-            .collect(),
+        dead,
         bytes: database.used()?,
     })
 }

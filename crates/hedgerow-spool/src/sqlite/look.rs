@@ -8,8 +8,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{access, Access};
 
-use super::database::{FILE, FORMAT};
-use super::migration::OLD_FORMAT;
+use super::database::FILE;
+use super::migration;
+use super::schema::FORMAT;
 use super::settings::FolderState;
 use crate::SpoolError;
 
@@ -46,7 +47,8 @@ pub(super) fn inspect_folder(folder: &Path) -> Result<FolderState, SpoolError> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match found {
         0 => Ok(FolderState::Empty),
-        FORMAT | OLD_FORMAT => Ok(FolderState::Usable),
+        FORMAT => Ok(FolderState::Usable),
+        old if migration::knows(old) => Ok(FolderState::Usable),
         found => Err(SpoolError::Format {
             found,
             known: FORMAT,

@@ -1,12 +1,13 @@
 //! What the spool does by itself once a second: age, the dead letters' share, the size of its file.
 
 use super::clock::ClockJump;
+use super::database::Database;
 use super::worker::{DeadLetterShare, Worker, LOG_BYTES, SMALL_STEP};
 use crate::store::Counters;
 use crate::SpoolError;
 
-/// Events or dead letters that one round drops for their age.
-const EXPIRED_AT_ONCE: usize = 10_000;
+/// Events, and dead letters, that one round drops for their age or their share.
+const GONE_AT_ONCE: usize = 10_000;
 
 /// Free pages that are worth shortening the file for.
 const FREE_PAGES: u64 = 64;
@@ -29,8 +30,8 @@ impl Worker {
         }
         self.expire();
         self.evict_dead_letters();
-        self.measure();
-        self.update_gauges();
+        self.bound_the_log();
+        self.measure_all();
         if let Err(error) = self.shrink() {
             log::debug!("the spool's file cannot be shortened: {error}");
         }
@@ -85,9 +86,16 @@ impl Worker {
             return;
         };
         let limit = self.settings.max_size / 10;
-        match database.write(|writing| writing.evict_dead_letters(limit)) {
+        let most = match self.failed {
+            Some(_) => SMALL_STEP,
+            None => GONE_AT_ONCE,
+        };
+        match database.write(|writing| writing.evict_dead_letters(limit, most)) {
             Ok(number) => {
-                self.dead_letter_share = DeadLetterShare::Checked;
+                // What is left goes in the next round: appends wait meanwhile.
+                if number < most as u64 {
+                    self.dead_letter_share = DeadLetterShare::Checked;
+                }
                 Counters::add(&self.shared.counters.dead_letters_evicted, number);
                 if number > 0 {
                     log::error!(
@@ -96,6 +104,17 @@ impl Worker {
                 }
             }
             Err(error) => log::debug!("the spool cannot be cleaned up: {error}"),
+        }
+    }
+
+    /// What a round has dropped stands in the log: without an append it would only grow.
+    fn bound_the_log(&mut self) {
+        let logged = self.database.as_ref().map(Database::logged);
+        if let Some(Ok(logged)) = logged {
+            self.logged = logged;
+        }
+        if let Err(error) = self.checkpoint() {
+            log::debug!("the spool's log stays beside it: {error}");
         }
     }
 
@@ -108,7 +127,7 @@ impl Worker {
         };
         let most = match self.failed {
             Some(_) => SMALL_STEP,
-            None => EXPIRED_AT_ONCE,
+            None => GONE_AT_ONCE,
         };
         match database.write(|writing| writing.expire(limit, most)) {
             Ok(gone) => {
@@ -120,7 +139,7 @@ impl Worker {
                         gone.letters
                     );
                     Counters::add(&self.shared.counters.expired, events + gone.letters);
-                    self.forget_keys(gone.events);
+                    self.forget_keys(&gone.events);
                 }
             }
             Err(SpoolError::NoSpace) => {

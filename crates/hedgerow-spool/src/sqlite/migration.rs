@@ -1,15 +1,19 @@
-//! Files of the format before this one: the same rows under other names.
+//! Files of the formats before this one.
 
+use super::schema::{COUNT_DEAD_LETTERS, FORMAT};
 use super::writing::Writing;
 
-/// The format that is brought up to [`FORMAT`](super::database::FORMAT).
-pub(super) const OLD_FORMAT: i64 = 1;
+/// The first format: the same rows under other names.
+pub(super) const FIRST: i64 = 1;
 
-/// The table of dead letters in [`OLD_FORMAT`], and its column with the time of the refusal.
-pub(super) const OLD_DEAD_LETTERS: (&str, &str) = ("letter", "buried");
+/// The format in which dead letters were counted by reading them all.
+const UNCOUNTED: i64 = 2;
+
+/// The table of dead letters in [`FIRST`], and its column with the time of the refusal.
+pub(super) const FIRST_DEAD_LETTERS: (&str, &str) = ("letter", "buried");
 
 // Only names change, so this is quick however much waits. Not every old file has its own time.
-const STATEMENTS: &str = "
+const RENAME: &str = "
     ALTER TABLE event RENAME COLUMN since TO stored_at;
     ALTER TABLE event RENAME COLUMN collapse TO dedup_key;
     ALTER TABLE letter RENAME TO dead_letter;
@@ -18,9 +22,17 @@ const STATEMENTS: &str = "
     ALTER TABLE age RENAME TO clock;
 ";
 
-/// Brings a file of [`OLD_FORMAT`] up to date, in one transaction.
-pub(super) fn run(writing: &mut Writing<'_>, format: i64) -> Result<(), rusqlite::Error> {
-    writing.change_format(OLD_FORMAT, STATEMENTS, format)
+/// Whether a file of this format can be brought up to [`FORMAT`].
+pub(super) fn knows(format: i64) -> bool {
+    matches!(format, FIRST | UNCOUNTED)
+}
+
+/// Brings a file of an old format up to date, in one transaction.
+pub(super) fn run(writing: &mut Writing<'_>, from: i64) -> Result<(), rusqlite::Error> {
+    match from {
+        FIRST => writing.change_format(from, &[RENAME, COUNT_DEAD_LETTERS], FORMAT),
+        _ => writing.change_format(from, &[COUNT_DEAD_LETTERS], FORMAT),
+    }
 }
 
 #[cfg(test)]
@@ -30,10 +42,10 @@ mod tests {
 
     use rusqlite::Connection;
 
+    use super::super::database::checksum;
     use super::super::look::inspect_folder;
     use super::super::recovery::recover;
     use super::super::settings::FolderState;
-    use super::super::writing::checksum;
     use crate::event::time_of;
     use crate::sqlite::lease::FileLease;
     use crate::{
@@ -174,9 +186,13 @@ mod tests {
         old_file(folder.path(), OLD_AGE);
         let (database, recovered) = recover(folder.path(), time_of(5_000)).unwrap();
         assert_eq!((recovered.events, recovered.letters), (2, 1));
-        let letters = database.dead_letters(None).unwrap();
+        let mut letters = Vec::new();
+        database
+            .each_dead_letter(|letter| letters.push(letter))
+            .unwrap();
         assert_eq!(letters.len(), 1);
         assert_eq!(letters[0].refused_at, time_of(2_500));
+        assert_eq!(database.totals().unwrap()[0].dead_letters, 1);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! How the thread opens its file, and what it reads from it first: also after damage, and on a disk
 //! that can only be read.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
 use super::appending::project_key;
-use super::database::{Database, Opener};
+use super::database::{Database, Opener, Total};
 use super::recovery::{copy_deleted, recover};
-use super::worker::{Worker, KNOWN};
+use super::worker::Worker;
 use crate::SpoolError;
 
 impl Worker {
@@ -67,38 +70,64 @@ impl Worker {
         let Some(database) = &self.database else {
             return;
         };
-        match database.dedup_keys(KNOWN) {
-            Ok(all) => {
-                self.known = all
-                    .into_iter()
-                    .map(|(project, dedup_key)| project_key(&project, dedup_key))
-                    .collect();
-            }
+        let mut known = HashSet::new();
+        let read = database.newest_dedup_keys(self.settings.recognised, |project, dedup_key| {
+            known.insert(project_key(project, dedup_key));
+        });
+        match read {
+            Ok(()) => self.known = known,
             Err(error) => log::warn!("the spool's index cannot be read: {error}"),
         }
-        self.measure();
+        self.measure_all();
     }
 
     /// These do not wait any more: when they come again, they are to be kept.
-    pub(super) fn forget_keys(&mut self, gone: Vec<(String, u128)>) {
+    pub(super) fn forget_keys(&mut self, gone: &[(String, u128)]) {
         for (project, dedup_key) in gone {
-            self.known.remove(&project_key(&project, dedup_key));
+            self.known.remove(&project_key(project, *dedup_key));
         }
     }
 
-    /// Brings the gauges up to date with the file, which other processes write as well.
-    pub(super) fn measure(&mut self) {
+    /// Brings the gauges of all projects up to date with the file, which other processes write as well.
+    pub(super) fn measure_all(&self) {
         let Some(database) = &self.database else {
             return;
         };
-        if let Ok(totals) = database.totals() {
-            for (project, events, bytes) in totals {
-                // Delivered events that the file cannot forget yet do not wait any more.
-                let delivered = self.delivered.values().filter(|name| ***name == *project);
-                let events = events.saturating_sub(delivered.count() as u64);
-                let bytes = if events == 0 { 0 } else { bytes };
-                self.shared.gauges.of(&project).set(events, bytes);
-            }
+        match database.totals() {
+            Ok(totals) => self.tell(&totals),
+            Err(error) => log::debug!("what the spool holds cannot be read: {error}"),
+        }
+        match database.used() {
+            Ok(used) => self.shared.gauges.set_size(used, self.settings.max_size),
+            Err(error) => log::debug!("the spool's size cannot be read: {error}"),
+        }
+    }
+
+    /// Brings the gauges of these projects up to date: what it costs is no matter of the others.
+    pub(super) fn measure(&self, projects: &HashSet<Arc<str>>) {
+        let Some(database) = &self.database else {
+            return;
+        };
+        let totals = projects.iter().map(|project| database.total(project));
+        match totals.collect::<Result<Vec<_>, _>>() {
+            Ok(totals) => self.tell(&totals.into_iter().flatten().collect::<Vec<_>>()),
+            Err(error) => log::debug!("what the spool holds cannot be read: {error}"),
+        }
+    }
+
+    fn tell(&self, totals: &[Total]) {
+        // Delivered events that the file cannot forget yet do not wait any more.
+        let mut delivered: HashMap<&str, u64> = HashMap::new();
+        for project in self.delivered.values() {
+            *delivered.entry(project).or_default() += 1;
+        }
+        for total in totals {
+            let delivered = delivered.get(&*total.project).copied().unwrap_or_default();
+            let events = total.events.saturating_sub(delivered);
+            let bytes = if events == 0 { 0 } else { total.bytes };
+            let gauge = self.shared.gauges.of(&total.project);
+            gauge.set(events, bytes);
+            gauge.set_dead_letters(total.dead_letters);
         }
     }
 }

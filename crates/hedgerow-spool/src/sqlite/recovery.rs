@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use rusqlite::{params, Connection, OpenFlags};
 
 use super::database::{Database, Opener};
-use super::migration::{OLD_DEAD_LETTERS, OLD_FORMAT};
+use super::migration::{FIRST, FIRST_DEAD_LETTERS};
 use crate::event::milliseconds;
 use crate::{SpoolError, SpooledEvent};
 
@@ -143,7 +143,7 @@ fn copy_letters(source: &Connection, target: &mut Database) -> Result<u64, Spool
     let mut copied = 0;
     let format = source.pragma_query_value(None, "user_version", |row| row.get(0));
     let (table, refused_at) = match format {
-        Ok(OLD_FORMAT) => OLD_DEAD_LETTERS,
+        Ok(FIRST) => FIRST_DEAD_LETTERS,
         _ => ("dead_letter", "refused_at"),
     };
     let next = format!(

@@ -1,5 +1,8 @@
 //! How the thread removes what has been delivered, and moves what PostHog refuses to the dead letters.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::worker::{DeadLetterShare, Worker, LOG_BYTES, SMALL_STEP};
@@ -12,10 +15,18 @@ pub(super) type DeadLetterRequest = (Position, Refusal, oneshot::Sender<Result<(
 impl Worker {
     /// Removes what has been delivered and moves what was refused.
     pub(super) fn forget(&mut self, refused: Vec<DeadLetterRequest>) {
+        let mut projects: HashSet<Arc<str>> = self.delivered.values().cloned().collect();
         let mut result = self.forget_some(usize::MAX, &refused);
         if matches!(result, Err(SpoolError::NoSpace)) {
             result = self.forget_on_a_full_disk(&refused);
         }
+        let refused_of = result.as_deref().unwrap_or_default();
+        projects.extend(
+            refused_of
+                .iter()
+                .map(|(project, _)| project.as_str().into()),
+        );
+        let result = result.map(drop);
         if let Err(error) = &result {
             // It is tried again each second: once is enough to say.
             if self.failed.is_none() {
@@ -23,7 +34,7 @@ impl Worker {
             }
             self.failed(error);
         }
-        self.measure();
+        self.measure(&projects);
         for (_, _, reply) in refused {
             let _ = reply.send(result.clone());
         }
@@ -31,7 +42,10 @@ impl Worker {
 
     /// With the reserve given up the log can be moved into the file; from then on each small step
     /// reuses the space of the log before it.
-    fn forget_on_a_full_disk(&mut self, refused: &[DeadLetterRequest]) -> Result<(), SpoolError> {
+    fn forget_on_a_full_disk(
+        &mut self,
+        refused: &[DeadLetterRequest],
+    ) -> Result<Vec<(String, u128)>, SpoolError> {
         self.reserve.release();
         while !self.delivered.is_empty() {
             self.logged = LOG_BYTES;
@@ -41,11 +55,12 @@ impl Worker {
         self.forget_some(0, refused)
     }
 
+    /// The projects and keys of what has become a dead letter.
     fn forget_some(
         &mut self,
         most: usize,
         refused: &[DeadLetterRequest],
-    ) -> Result<(), SpoolError> {
+    ) -> Result<Vec<(String, u128)>, SpoolError> {
         self.open()?;
         self.checkpoint()?;
         let now = self.clock.now();
@@ -54,18 +69,19 @@ impl Worker {
         leaving.sort_unstable();
         leaving.truncate(most);
         let database = self.database.as_mut().ok_or(SpoolError::Closed)?;
-        let gone = database.write(|writing| {
-            let mut gone = Vec::new();
+        let (gone, dead) = database.write(|writing| {
+            let (mut gone, mut dead) = (Vec::new(), Vec::new());
             for position in &leaving {
                 gone.extend(writing.remove(*position)?);
             }
             for (position, refusal, _) in refused {
-                gone.extend(writing.dead_letter(*position, refusal, now)?);
+                dead.extend(writing.dead_letter(*position, refusal, now)?);
             }
-            Ok(gone)
+            Ok((gone, dead))
         })?;
         self.logged = database.logged()?;
-        self.forget_keys(gone);
+        self.forget_keys(&gone);
+        self.forget_keys(&dead);
         for position in &leaving {
             self.delivered.remove(position);
         }
@@ -74,6 +90,6 @@ impl Worker {
         }
         Counters::add(&self.shared.counters.dead_lettered, refused.len() as u64);
         Counters::add(&self.shared.counters.commits, 1);
-        Ok(())
+        Ok(dead)
     }
 }

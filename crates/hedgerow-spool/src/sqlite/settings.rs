@@ -13,6 +13,9 @@ pub struct SqliteSettings {
     pub max_age: Duration,
     /// After it was full, the spool takes events again once it is down to this many percent.
     pub low_water_percent: u8,
+    /// Events that are recognised when they come again while they wait, the newest of each project: 16
+    /// bytes of memory each, and some of disk to read at the start.
+    pub recognised: usize,
 }
 
 impl Default for SqliteSettings {
@@ -21,6 +24,7 @@ impl Default for SqliteSettings {
             max_size: 1 << 30,
             max_age: Duration::from_secs(7 * 24 * 3600),
             low_water_percent: 80,
+            recognised: 500_000,
         }
     }
 }

@@ -14,9 +14,7 @@ use tokio::sync::oneshot;
 
 use super::appending::AppendRoom;
 use super::clock::SpoolClock;
-use super::counting::LetterCount;
-use super::database::Database;
-use super::reading::TakenEvents;
+use super::database::{Database, TakenEvents};
 use super::reserve::Reserve;
 use super::transactions::Append;
 use super::SqliteSettings;
@@ -37,9 +35,6 @@ pub(super) const LOG_BYTES: usize = 1 << 20;
 
 /// Events that are removed at a time on a full disk: each step needs little log.
 pub(super) const SMALL_STEP: usize = 100;
-
-/// Events that are recognised when they come again while they wait (16 bytes each).
-pub(super) const KNOWN: usize = 500_000;
 
 /// What the thread is asked for.
 pub(super) enum WorkerCommand {
@@ -107,7 +102,6 @@ pub(super) struct Worker {
     /// The trouble that has been told, for the line that tells its end.
     pub(super) outage: Option<Outage>,
     pub(super) dead_letter_share: DeadLetterShare,
-    pub(super) letter_count: LetterCount,
     pub(super) clock: SpoolClock,
 }
 
@@ -146,7 +140,6 @@ impl Worker {
             failed: None,
             outage: None,
             dead_letter_share: DeadLetterShare::Unchecked,
-            letter_count: LetterCount::default(),
         }
     }
 
@@ -253,7 +246,11 @@ impl Worker {
         flow
     }
 
-    fn peek(&mut self, project: &str, limit: PeekLimit) -> Result<TakenEvents, SpoolError> {
+    pub(super) fn peek(
+        &mut self,
+        project: &str,
+        limit: PeekLimit,
+    ) -> Result<TakenEvents, SpoolError> {
         self.open()?;
         let delivered = &self.delivered;
         let database = self.database.as_ref().ok_or(SpoolError::Closed)?;

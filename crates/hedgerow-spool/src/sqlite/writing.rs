@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use flate2::Crc;
-use rusqlite::{params, Connection, OptionalExtension, Transaction};
+use rusqlite::{params, OptionalExtension, Transaction};
 
+use super::database::{checksum, size, used};
 use crate::event::{milliseconds, time_of};
 use crate::store::Position;
 use crate::{Refusal, SpooledEvent};
@@ -44,14 +44,16 @@ impl<'a> Writing<'a> {
     pub(super) fn change_format(
         &mut self,
         from: i64,
-        statements: &str,
+        statements: &[&str],
         to: i64,
     ) -> Result<(), rusqlite::Error> {
         let found: i64 = self
             .transaction
             .pragma_query_value(None, "user_version", |row| row.get(0))?;
         if found == from {
-            self.transaction.execute_batch(statements)?;
+            for statements in statements {
+                self.transaction.execute_batch(statements)?;
+            }
             self.transaction.pragma_update(None, "user_version", to)?;
         }
         Ok(())
@@ -252,13 +254,7 @@ impl<'a> Writing<'a> {
         let (limit, most) = (milliseconds(limit), i64::try_from(most).unwrap_or(i64::MAX));
         let mut gone = Removed {
             events: Vec::new(),
-            letters: self
-                .transaction
-                .prepare_cached(
-                    "DELETE FROM dead_letter WHERE id IN
-                     (SELECT id FROM dead_letter ORDER BY id LIMIT ?2) AND refused_at < ?1",
-                )?
-                .execute([limit, most])? as u64,
+            letters: self.expire_dead_letters(limit, most)?,
         };
         // Usually one look at the oldest is all there is to do.
         let oldest: Option<i64> = self
@@ -283,34 +279,58 @@ impl<'a> Writing<'a> {
         Ok(gone)
     }
 
-    /// Drops the oldest dead letters until the rest holds at most `limit` bytes of JSON.
-    pub(crate) fn evict_dead_letters(&mut self, limit: u64) -> Result<u64, rusqlite::Error> {
+    fn expire_dead_letters(&self, limit: i64, most: i64) -> Result<u64, rusqlite::Error> {
+        let oldest: Option<i64> = self
+            .transaction
+            .prepare_cached("SELECT refused_at FROM dead_letter ORDER BY id LIMIT 1")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        if oldest.is_none_or(|refused_at| refused_at >= limit) {
+            return Ok(0);
+        }
         let dropped = self
             .transaction
             .prepare_cached(
-                "DELETE FROM dead_letter WHERE id IN (SELECT id FROM
-                   (SELECT id, SUM(length(body)) OVER (ORDER BY id DESC) AS held FROM dead_letter)
-                 WHERE held > ?1)",
+                "DELETE FROM dead_letter WHERE id IN
+                 (SELECT id FROM dead_letter ORDER BY id LIMIT ?2) AND refused_at < ?1",
             )?
-            .execute([i64::try_from(limit).unwrap_or(i64::MAX)])?;
+            .execute([limit, most])?;
         Ok(dropped as u64)
     }
-}
 
-/// Bytes in use: pages of the file that hold something.
-pub(super) fn used(connection: &Connection) -> Result<u64, rusqlite::Error> {
-    let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
-    Ok((read("page_count")? - read("freelist_count")?) * read("page_size")?)
-}
-
-/// An event's length as a column has it.
-pub(super) fn size(body: &[u8]) -> i64 {
-    i64::try_from(body.len()).unwrap_or(i64::MAX)
-}
-
-/// What is written beside a body, so that bytes that are not what was written are noticed.
-pub(super) fn checksum(body: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(body);
-    crc.sum()
+    /// Drops the oldest dead letters until the rest holds at most `limit` bytes of JSON, and at most
+    /// `most` of them.
+    pub(crate) fn evict_dead_letters(
+        &mut self,
+        limit: u64,
+        most: usize,
+    ) -> Result<u64, rusqlite::Error> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let held: i64 = self
+            .transaction
+            .prepare_cached("SELECT coalesce(sum(dead_letter_bytes), 0) FROM project")?
+            .query_row([], |row| row.get(0))?;
+        let (mut excess, mut last) = (held - limit, 0);
+        let mut next = self.transaction.prepare_cached(
+            "SELECT id, length(body) FROM dead_letter WHERE id > ?1 ORDER BY id LIMIT 1",
+        )?;
+        for _ in 0..most {
+            if excess <= 0 {
+                break;
+            }
+            let oldest = next
+                .query_row([last], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))
+                .optional()?;
+            let Some((id, bytes)) = oldest else { break };
+            (last, excess) = (id, excess - bytes);
+        }
+        if last == 0 {
+            return Ok(0);
+        }
+        let dropped = self
+            .transaction
+            .prepare_cached("DELETE FROM dead_letter WHERE id <= ?1")?
+            .execute([last])?;
+        Ok(dropped as u64)
+    }
 }

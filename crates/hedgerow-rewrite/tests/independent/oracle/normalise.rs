@@ -32,7 +32,11 @@ const KINDS: [&str; 6] = ["track", "page", "screen", "identify", "group", "alias
 /// The messages of a body; of each that is none, why.
 pub fn split(request: &Request) -> Result<Vec<Result<Message, &'static str>>, &'static str> {
     let Value::Object(body) = &request.body else {
-        return Err("not_an_object");
+        // On the path of one call the body is the message.
+        return match request.call {
+            Some(_) => Ok(vec![Err("not_an_object")]),
+            None => Err("not_an_object"),
+        };
     };
     let Some(batch) = body.get("batch") else {
         let kind = match request.call {

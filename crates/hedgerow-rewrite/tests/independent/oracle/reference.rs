@@ -64,10 +64,14 @@ pub fn map(request: &Request, message: &Message) -> Result<Expected, Reasons> {
     if let Some(time) = &message.time.written {
         event.insert("timestamp".to_owned(), time.clone());
     }
+    // Whether a time of another form can be read is not known here, and so not what is kept of it.
+    let is_unknown = message.time.written.is_none();
+    let wild = is_unknown.then_some("segment_original_timestamp");
     Ok(Expected {
         event,
         properties,
-        any_time: message.time.written.is_none(),
+        wild: wild.into_iter().collect(),
+        any_time: is_unknown,
         any_uuid: message.uuid.is_none(),
         ..Expected::default()
     })

@@ -112,7 +112,7 @@ pub fn of(message: &Map<String, Value>, batch_sent_at: Option<&Value>, arrival: 
     let millis = |micros: i128| micros.div_euclid(1_000) as i64;
     let at = |micros: i128, unusable: Option<&Value>| Time {
         written: (!unknown).then(|| Value::from(rfc3339(millis(micros)))),
-        unusable: unusable.cloned(),
+        unusable: unusable.filter(|_| !unknown).cloned(),
         moment: millis(micros),
         made: made.filter(|_| !unknown).map(millis),
         sent: sent.filter(|_| !unknown).map(millis),

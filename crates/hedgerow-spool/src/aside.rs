@@ -1,0 +1,43 @@
+//! Work beside the threads that serve.
+
+use std::io;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// Does work that blocks, or takes long, on a thread of its own and within the caller's runtime.
+///
+/// The runtime's own pool does not know of an end of threads: where the system starts none,
+/// `spawn_blocking` panics on a runtime of one thread, and on one of several the work waits until
+/// something else is given to the pool, which may be never. How many do this at once is the caller's to
+/// bound.
+///
+/// # Errors
+/// Where the system starts no thread, and when the work panics.
+pub async fn aside<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> io::Result<R> {
+    let (tell, told) = oneshot::channel();
+    let runtime = Handle::try_current();
+    let thread = std::thread::Builder::new().name("aside".to_owned());
+    thread.spawn(move || {
+        let _within = runtime.as_ref().map(Handle::enter);
+        // One that has stopped waiting has no need of it.
+        let _ = tell.send(work());
+    })?;
+    told.await
+        .map_err(|_| io::Error::other("the work ended in a panic"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_is_done_elsewhere_within_the_runtime_and_a_panic_of_it_is_an_error() {
+        let here = std::thread::current().id();
+        let there = aside(|| (std::thread::current().id(), Handle::try_current().is_ok())).await;
+        let (there, is_within) = there.unwrap();
+        assert!(there != here && is_within);
+        let broken = aside(|| [0, 1].iter().position(|at| *at == 2).unwrap()).await;
+        assert!(broken.is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! The spool's tables, and what keeps count of them.
+
+/// The format of the file that this version reads and writes.
+pub(super) const FORMAT: i64 = 3;
+
+/// Bytes of a page.
+pub(super) const PAGE: usize = 8192;
+
+// `event_order` carries the deduplication key, so that what is known at the start is read without
+// the bodies. AUTOINCREMENT: a position is never given twice, so a late settle hits no other event.
+const TABLES: &str = "
+    CREATE TABLE project (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        events INTEGER NOT NULL DEFAULT 0,
+        bytes INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE TABLE event (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        project INTEGER NOT NULL,
+        arrived INTEGER NOT NULL,
+        stored_at INTEGER NOT NULL,
+        crc INTEGER NOT NULL,
+        dedup_key BLOB NOT NULL,
+        body BLOB NOT NULL
+    );
+    CREATE INDEX event_order ON event (project, seq, dedup_key);
+    CREATE TABLE dead_letter (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        project INTEGER NOT NULL,
+        arrived INTEGER NOT NULL,
+        refused_at INTEGER NOT NULL,
+        status INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        body BLOB NOT NULL
+    );
+    CREATE TABLE clock (
+        id INTEGER PRIMARY KEY CHECK (id = 0),
+        time INTEGER NOT NULL
+    );
+";
+
+// The number of dead letters and the bytes of their JSON stand beside their project, because they are
+// asked for each second. By triggers: a process of an older version that still has the file open, and
+// a command, count as well.
+pub(super) const COUNT_DEAD_LETTERS: &str = "
+    ALTER TABLE project ADD COLUMN dead_letters INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE project ADD COLUMN dead_letter_bytes INTEGER NOT NULL DEFAULT 0;
+    UPDATE project SET dead_letters = counted.number, dead_letter_bytes = counted.bytes
+    FROM (SELECT project, count(*) AS number, sum(length(body)) AS bytes
+          FROM dead_letter GROUP BY project) AS counted
+    WHERE counted.project = project.id;
+    CREATE TRIGGER dead_letter_came AFTER INSERT ON dead_letter BEGIN
+        UPDATE project SET dead_letters = dead_letters + 1,
+            dead_letter_bytes = dead_letter_bytes + length(NEW.body) WHERE id = NEW.project;
+    END;
+    CREATE TRIGGER dead_letter_went AFTER DELETE ON dead_letter BEGIN
+        UPDATE project SET dead_letters = dead_letters - 1,
+            dead_letter_bytes = dead_letter_bytes - length(OLD.body) WHERE id = OLD.project;
+    END;
+";
+
+/// What makes a new file.
+pub(super) const NEW: [&str; 2] = [TABLES, COUNT_DEAD_LETTERS];

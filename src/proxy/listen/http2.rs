@@ -1,0 +1,122 @@
+//! HTTP/2 connections of clients: they make room for others while nothing is under way on them.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora::protocols::http::v2::server::H2Options;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::IO;
+use pingora::server::ShutdownWatch;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::proxy::limits::connection_limits::ConnectionLimits;
+use crate::proxy::listen::coalescing::CoalescingStream;
+use crate::proxy::listen::connection::Lifetime;
+
+/// How long a client has to take note that its idle connection ends: a request that it has sent
+/// meanwhile is answered.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What serves one connection, and knows how many requests are under way on it.
+struct OneConnection<A> {
+    app: Arc<A>,
+    requests: watch::Sender<usize>,
+}
+
+/// One request among them.
+struct UnderWay<'a>(&'a watch::Sender<usize>);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|number| *number -= 1);
+    }
+}
+
+#[async_trait]
+impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for OneConnection<A> {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.requests.send_modify(|number| *number += 1);
+        let _under_way = UnderWay(&self.requests);
+        self.app.process_new_http(session, shutdown).await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.app.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.app.server_options()
+    }
+}
+
+/// Serves a connection until its end: the client's, that of its time without a request, or that of
+/// its place.
+pub(super) async fn serve<A, S>(stream: Box<CoalescingStream<S>>, app: Arc<A>, mut ends: Lifetime)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+    S: IO + 'static,
+{
+    let requests = watch::Sender::new(0);
+    let mut under_way = requests.subscribe();
+    let connection = Arc::new(OneConnection { app, requests });
+    let (tell, told) = watch::channel(false);
+    let limits = ends.connection_limits.clone();
+    let end = async {
+        tokio::select! {
+            () = leaves(&mut ends.leaving) => {
+                tell.send_replace(true);
+                pending().await
+            }
+            () = sent_away(limits.as_deref(), &mut under_way) => {}
+        }
+        tell.send_replace(true);
+        loop {
+            idle(&mut under_way).await;
+            if timeout(FAREWELL, busy(&mut under_way)).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        _ = connection.process_new(stream, &told) => {}
+        () = end => log::debug!("a client's idle connection was closed for others"),
+    }
+}
+
+/// Returns when others need the place of a connection on which nothing is under way.
+async fn sent_away(limits: Option<&ConnectionLimits>, under_way: &mut watch::Receiver<usize>) {
+    let Some(limits) = limits else {
+        return pending().await;
+    };
+    loop {
+        idle(under_way).await;
+        tokio::select! {
+            biased;
+            () = busy(under_way) => {}
+            () = limits.sent_away() => return,
+        }
+    }
+}
+
+/// Returns when the process leaves.
+async fn leaves(leaving: &mut ShutdownWatch) {
+    let _ = leaving.wait_for(|leaving| *leaving).await;
+}
+
+// The sender lives as long as the connection, so that neither of these can fail.
+
+async fn idle(under_way: &mut watch::Receiver<usize>) {
+    let _ = under_way.wait_for(|number| *number == 0).await;
+}
+
+async fn busy(under_way: &mut watch::Receiver<usize>) {
+    let _ = under_way.wait_for(|number| *number > 0).await;
+}

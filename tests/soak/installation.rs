@@ -1,0 +1,131 @@
+//! A proxy with its configuration, as a line of processes that are killed, succeeded and reloaded.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::dice::Dice;
+use super::process::{self, Process, Surroundings};
+use super::run::Plan;
+use super::support::recorder::refused_port;
+use super::support::tls::Certificates;
+
+pub struct Installation {
+    pub name: &'static str,
+    pub process: Process,
+    /// The process of the moment.
+    pub id: Arc<AtomicU32>,
+    doors: Doors,
+    rest: String,
+}
+
+/// The doors beside the plain one, and the folder of the files.
+struct Doors {
+    h2c: SocketAddr,
+    secure: SocketAddr,
+    folder: tempfile::TempDir,
+}
+
+impl Doors {
+    fn listen(&self) -> String {
+        let at = |name: &str| self.folder.path().join(name).display().to_string();
+        format!(
+            "[{{address}}, {{address: \"{}\", h2c: on}}, {{address: \"{}\", tls: {{certificate: \"{}\", key: \"{}\"}}}}]",
+            self.h2c,
+            self.secure,
+            at("certificate.pem"),
+            at("key.pem"),
+        )
+    }
+
+    /// Another certificate in the place of the one that is there.
+    fn certify(&self) {
+        let made = Certificates::new(&["localhost"]);
+        for name in ["certificate.pem", "key.pem"] {
+            let new = self.folder.path().join("new");
+            std::fs::copy(made.file(name), &new).expect("the folder is ours");
+            std::fs::rename(&new, self.folder.path().join(name)).expect("the folder is ours");
+        }
+    }
+}
+
+impl Installation {
+    /// Starts one that brings events to `posthog`, asks `site` for pages, and keeps events in `spool`.
+    pub async fn start(
+        name: &'static str,
+        around: Surroundings,
+        [posthog, site, spool]: [&str; 3],
+    ) -> Self {
+        let doors = Doors {
+            h2c: refused_port().await,
+            secure: refused_port().await,
+            folder: tempfile::tempdir().expect("a folder"),
+        };
+        let rest = format!(
+            "projects:\n  shop: {{host: \"{posthog}\", api_key: phc_test}}\n\
+             routes:\n  - path: /hr/\n    segment: {{project: shop, write_keys: any}}\n  \
+             - {{path: /ph/, posthog: shop}}\n  - {{path: /, origin: \"{site}\"}}\n\
+             delivery: {{connect_timeout: 1s, timeout: 1s, spool: {spool}}}\n",
+        );
+        doors.certify();
+        let process = Process::start_in(around, doors.folder.path(), &doors.listen(), &rest).await;
+        Self {
+            name,
+            id: Arc::new(AtomicU32::new(process.id())),
+            process,
+            doors,
+            rest,
+        }
+    }
+
+    pub fn doors(&self) -> [SocketAddr; 3] {
+        [self.process.address, self.doors.h2c, self.doors.secure]
+    }
+
+    pub fn file(&self) -> &Path {
+        &self.process.file
+    }
+
+    /// The configuration with another bound, which a reload brings into force.
+    fn configure(&self, round: usize) {
+        let new = self.doors.folder.path().join("new.yaml");
+        let rest = format!("{}limits: {{event: {}kB}}\n", self.rest, 900 + round % 100);
+        let Process {
+            address, socket, ..
+        } = &self.process;
+        process::write(&new, *address, socket, &self.doors.listen(), &rest);
+        std::fs::rename(new, &self.process.file).expect("the folder is ours");
+    }
+
+    /// In the first half the process is killed and succeeded; in the second it stays, so that what it
+    /// holds can be watched. Reloads and certificates come all the time. What was done, in words.
+    pub async fn turn(&mut self, plan: Plan, mut dice: Dice) -> String {
+        let (start, mut round, mut kills, mut hand_overs) = (Instant::now(), 0, 0, 0);
+        let pause = (plan.span / 2).as_millis() as u64 / (2 * plan.kills as u64 + 1);
+        let mut next = Duration::from_millis(pause);
+        while start.elapsed() < plan.span {
+            tokio::time::sleep(Duration::from_millis(dice.between(700, 1_500))).await;
+            round += 1;
+            self.configure(round);
+            if round % 3 == 0 {
+                self.doors.certify();
+            }
+            if start.elapsed() >= next && start.elapsed() < plan.span / 2 {
+                next += Duration::from_millis(pause);
+                if kills <= hand_overs {
+                    kills += 1;
+                    self.process.signal("-KILL");
+                    self.process.end().await;
+                    self.process.start_again().await;
+                } else {
+                    hand_overs += 1;
+                    self.process.hand_over().await;
+                }
+                self.id.store(self.process.id(), Ordering::Relaxed);
+            }
+        }
+        format!("{kills} kills, {hand_overs} hand-overs, {round} configurations")
+    }
+}
